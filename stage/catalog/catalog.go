@@ -1,0 +1,180 @@
+// Package catalog holds what every format of image tree tells the rest of the
+// program, and nothing that is particular to one of them.
+//
+// A Format reads the indexes of a tree and answers with a Catalog: the files
+// that the indexes name (items), the images that clients see, and what is
+// wrong with the indexes themselves (findings). It opens only index documents;
+// whether the named files exist and have the right bytes is checked by package
+// stage, once for all formats. Paths in an index are input from outside: a
+// format cleans them (see Clean) and reports those that are unsafe, and nobody
+// follows them.
+package catalog
+
+import (
+	"cmp"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Role says whether a path may ever hold other bytes.
+type Role string
+
+const (
+	// Content never changes under its name: what an index names by its hash.
+	Content Role = "content"
+	// Mutable files are rewritten under one name: indexes, pages, signatures.
+	Mutable Role = "mutable"
+	// Link is a relative symbolic link inside a plain tree.
+	Link Role = "link"
+)
+
+// Item is one file that an index names.
+type Item struct {
+	Path    string // cleaned, slash-separated, relative to the tree's root
+	Size    int64  // bytes; -1 when the index does not tell
+	SHA256  string // lower-case hex; "" when the index does not tell
+	MD5     string // lower-case hex; "" when the index does not tell
+	Product string // simplestreams product, or OCI repository
+	Version string // simplestreams version, or OCI tag
+	Name    string // the item's key within its version
+	Index   string // path of the document that names it
+}
+
+// Where names the item for people: product/version/name.
+func (i Item) Where() string { return i.Product + "/" + i.Version + "/" + i.Name }
+
+// Pair is a hash over two items' bytes, one after the other, as the combined
+// hashes of simplestreams are.
+type Pair struct {
+	First, Second string // paths of two items
+	SHA256        string // what the index says, lower-case hex
+	Where         string // product/version/item.field, for people
+	Index         string // path of the document that names it
+}
+
+// Image is what a client can ask for by name.
+type Image struct {
+	Product     string    `json:"product"`
+	Version     string    `json:"version"`
+	Type        string    `json:"type"` // container or virtual-machine
+	Fingerprint string    `json:"fingerprint"`
+	Aliases     []string  `json:"aliases"` // never nil
+	Bytes       int64     `json:"bytes"`
+	Created     time.Time `json:"created"` // from the version's name, UTC; zero when it tells none
+	Paths       []string  `json:"-"`       // the items it needs
+}
+
+// Unit is what a diff counts: a product's version, or the description of a
+// product (its names, aliases and requirements) apart from its versions.
+type Unit struct {
+	Key    string // product/version; the product alone when Group
+	Digest string // changes when anything in the unit changes
+	Group  bool   // reported only when it changed, never as added or removed
+}
+
+// Severity tells findings that stop a promote from those that do not.
+type Severity string
+
+const (
+	// Error stops a promote: a client would fail.
+	Error Severity = "error"
+	// Warning does not: a client skips something or is surprised.
+	Warning Severity = "warning"
+)
+
+// Finding is one failure of validation.
+type Finding struct {
+	Severity Severity `json:"severity"`
+	Code     string   `json:"code"` // stable, kebab-case
+	Path     string   `json:"path"` // relative to the tree; "" for the tree as a whole
+	Message  string   `json:"message"`
+}
+
+// Catalog is what the indexes of one tree say. Slices are sorted and may be shared:
+// do not write to them.
+type Catalog struct {
+	Items    []Item    // by Path, then Where; one path may be named more than once
+	Pairs    []Pair    // by Where
+	Images   []Image   // by Product, Version, Fingerprint
+	Units    []Unit    // by Key
+	Findings []Finding // by Path, Code, Message
+}
+
+// Class is what a path's name alone tells.
+type Class int
+
+const (
+	// Other files are published as they are.
+	Other Class = iota
+	// Index documents say what the tree holds.
+	Index
+	// ItemLike files are published only when an index names them.
+	ItemLike
+	// InProgress files are uploads that have not ended: never published.
+	InProgress
+)
+
+// Document is a file that a format wants written.
+type Document struct {
+	Path string // relative to the tree
+	Data []byte // nil: remove the file
+}
+
+// Format reads and rewrites the indexes of one kind of image tree.
+type Format interface {
+	// Name is what publish.yaml calls it.
+	Name() string
+	// Class tells what a cleaned path is by its name alone.
+	Class(path string) Class
+	// Read reads the indexes below fsys. What is wrong with them is told in
+	// the catalog's findings; an error means that a document could not be
+	// read at all (I/O, permission) never that
+	// its content is bad. fsys does not lead out of the
+	// tree, and implements fs.ReadLinkFS: documents must be regular files.
+	Read(fsys fs.FS) (*Catalog, error)
+	// Without returns the documents to write, in the order in which to write
+	// them, so that no index names an image for which drop is true. Fields
+	// that the format does not know survive. Documents that do not change
+	// are left out.
+	Without(fsys fs.FS, drop func(Image) bool) ([]Document, error)
+}
+
+// Clean returns the cleaned form of a path from an index or a directory
+// listing, relative to the tree. ok is false, and problem tells why, for a
+// path that must never be followed: absolute, climbing out, empty, or with
+// bytes that a report, a URL or a manifest could not carry.
+func Clean(p string) (clean, problem string, ok bool) {
+	switch {
+	case p == "":
+		return "", "is empty", false
+	case !utf8.ValidString(p):
+		return "", "is not valid UTF-8", false
+	case strings.ContainsFunc(p, unicode.IsControl):
+		return "", "has a control character", false
+	case strings.HasPrefix(p, "/"):
+		return "", "is absolute", false
+	}
+	c := path.Clean(p)
+	if c == "." || c == ".." || strings.HasPrefix(c, "../") {
+		return "", "leads out of the tree", false
+	}
+	return c, "", true
+}
+
+// Reserved reports whether a path belongs to this program: every top-level
+// name that starts with ".publish-", such as the identity file of a
+// generation. Formats, diffs and tree ids pass it over.
+func Reserved(p string) bool { return strings.HasPrefix(p, ".publish-") }
+
+// Sort orders findings as they are reported.
+func Sort(findings []Finding) {
+	slices.SortFunc(findings, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Severity, b.Severity),
+			cmp.Compare(a.Code, b.Code), cmp.Compare(a.Message, b.Message))
+	})
+}
