@@ -117,6 +117,10 @@ const (
 	ItemLike
 	// InProgress files are uploads that have not ended: never published.
 	InProgress
+	// Whole files are the payload of a tree that has no indexes: published
+	// as they are, relative links among them too. Replacing one is worth a
+	// warning, since nothing tells a client that it changed.
+	Whole
 )
 
 // Document is a file that a format wants written.
@@ -133,9 +137,9 @@ type Format interface {
 	Class(path string) Class
 	// Read reads the indexes below fsys. What is wrong with them is told in
 	// the catalog's findings; an error means that a document could not be
-	// read at all (I/O, permission) never that
-	// its content is bad. fsys does not lead out of the
-	// tree, and implements fs.ReadLinkFS: documents must be regular files.
+	// read at all (I/O, permission), never that its content is bad. fsys does
+	// not lead out of the tree, and implements fs.ReadLinkFS: documents must
+	// be regular files.
 	Read(fsys fs.FS) (*Catalog, error)
 	// Without returns the documents to write, in the order in which to write
 	// them, so that no index names an image for which drop is true. Fields

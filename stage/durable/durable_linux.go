@@ -1,0 +1,60 @@
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Exchange swaps what stands at two paths in one atomic step; both exist, and
+// either may be a link, a file or a directory. Not durable before both
+// parents are synced.
+func Exchange(a, b string) error { return rename2(a, b, unix.RENAME_EXCHANGE) }
+
+// RenameNew renames a to b and fails with fs.ErrExist if b exists, whatever it
+// is. Not durable before both parents are synced.
+func RenameNew(a, b string) error { return rename2(a, b, unix.RENAME_NOREPLACE) }
+
+func rename2(a, b string, flags uint) error {
+	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, flags)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EXDEV), errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("%w: %w", ErrUnsupported, &os.LinkError{Op: "renameat2", Old: a, New: b, Err: err})
+	}
+	return &os.LinkError{Op: "renameat2", Old: a, New: b, Err: err}
+}
+
+// Clone makes dst share the data of src (a reflink), at the cost of no data.
+// It returns ErrUnsupported where the file system cannot.
+func Clone(dst, src *os.File) error {
+	err := unix.IoctlFileClone(int(dst.Fd()), int(src.Fd()))
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EXDEV), errors.Is(err, unix.EINVAL),
+		errors.Is(err, unix.ENOTTY), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM), errors.Is(err, unix.ETXTBSY):
+		return fmt.Errorf("%w: clone: %w", ErrUnsupported, err)
+	}
+	return &os.LinkError{Op: "clone", Old: src.Name(), New: dst.Name(), Err: err}
+}
+
+func syncfs(f *os.File) error {
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return &os.PathError{Op: "syncfs", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+// Free returns how many bytes an ordinary user may still write to the file
+// system that holds path.
+func Free(path string) (int64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(path, &s); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	return int64(s.Bavail) * s.Bsize, nil
+}

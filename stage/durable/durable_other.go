@@ -1,0 +1,28 @@
+//go:build !linux
+
+package durable
+
+import (
+	"os"
+	"syscall"
+)
+
+// Exchange is not to be had here: use switch: symlink.
+func Exchange(a, b string) error { return ErrUnsupported }
+
+// RenameNew renames a to b unless b exists. Between the look and the rename
+// another process could make b: callers hold a lock.
+func RenameNew(a, b string) error {
+	if _, err := os.Lstat(b); err == nil {
+		return &os.LinkError{Op: "rename", Old: a, New: b, Err: syscall.EEXIST}
+	}
+	return os.Rename(a, b)
+}
+
+// Clone is not to be had here: files are copied.
+func Clone(dst, src *os.File) error { return ErrUnsupported }
+
+func syncfs(f *os.File) error { return ErrUnsupported }
+
+// Free is not to be had here.
+func Free(path string) (int64, error) { return 0, ErrUnsupported }

@@ -1,0 +1,160 @@
+package stage
+
+import (
+	"context"
+	"crypto/md5"
+	"crypto/sha256"
+	"encoding/hex"
+	"hash"
+	"os"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.com/publish/stage/tree"
+)
+
+// need is what validation has to learn by reading one file.
+type need struct {
+	path  string
+	stat  tree.Stat // in which it was walked; the zero Stat for immutable files
+	md5   bool
+	after []string // paths whose bytes come before this file's in a Pair
+}
+
+// sums is what reading one file told.
+type sums struct {
+	sha256, md5 string
+	pairs       map[string]string // path of the first file to the sha256 over both
+	err         error
+}
+
+// readAll reads every needed file once, on all cores. The files that come
+// first in a pair are read before the others, and the state of their hash is
+// kept: the second file's bytes then feed its own hash and the pair's at once.
+// An error of one file is told in its sums; the second result counts bytes.
+func readAll(ctx context.Context, root *os.Root, needs []need, progress func(int64)) (map[string]sums, int64, error) {
+	firsts := map[string]bool{}
+	for _, n := range needs {
+		for _, f := range n.after {
+			firsts[f] = true
+		}
+	}
+	var early, late []need
+	planned := map[string]bool{}
+	for _, n := range needs {
+		if planned[n.path] = true; len(n.after) == 0 {
+			early = append(early, n)
+		} else {
+			late = append(late, n)
+		}
+	}
+	for f := range firsts {
+		if !planned[f] {
+			early = append(early, need{path: f})
+		}
+	}
+	r := &reader{root: root, progress: progress, out: map[string]sums{}, states: map[string]hash.Cloner{}, firsts: firsts}
+	if err := r.run(ctx, early); err != nil {
+		return nil, r.bytes, err
+	}
+	err := r.run(ctx, late)
+	return r.out, r.bytes, err
+}
+
+type reader struct {
+	root     *os.Root
+	progress func(int64)
+	firsts   map[string]bool
+
+	mu     sync.Mutex
+	out    map[string]sums
+	states map[string]hash.Cloner
+	bytes  int64
+}
+
+func (r *reader) run(ctx context.Context, needs []need) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for _, n := range needs {
+		g.Go(func() error {
+			s, state, size := r.one(ctx, n)
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.out[n.path] = s
+			r.bytes += size
+			if state != nil {
+				r.states[n.path] = state
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (r *reader) one(ctx context.Context, n need) (sums, hash.Cloner, int64) {
+	f, st, err := tree.Open(r.root, n.path)
+	if err != nil {
+		return sums{err: err}, nil, 0
+	}
+	defer f.Close()
+	if n.stat.Ino != 0 && !st.Same(n.stat, true) {
+		return sums{err: &os.PathError{Op: "read", Path: n.path, Err: tree.ErrChanged}}, nil, 0
+	}
+	own := sha256.New()
+	all := []tree.Sum{own}
+	var m hash.Hash
+	if n.md5 {
+		m = md5.New()
+		all = append(all, m)
+	}
+	pairs := map[string]tree.Sum{}
+	for _, first := range n.after {
+		r.mu.Lock()
+		state := r.states[first]
+		r.mu.Unlock()
+		if state == nil {
+			continue // the first file could not be read, which its own sums tell
+		}
+		c, err := state.Clone()
+		if err != nil {
+			return sums{err: err}, nil, 0
+		}
+		pairs[first] = c
+		all = append(all, c)
+	}
+	size, err := tree.Digest(ctx, countingReader{f, r.progress}, all...)
+	if err != nil {
+		return sums{err: err}, nil, size
+	}
+	fi, err := f.Stat()
+	if err == nil && (size != st.Size || !tree.StatOf(fi).Same(st, true)) {
+		err = &os.PathError{Op: "read", Path: n.path, Err: tree.ErrChanged}
+	}
+	s := sums{err: err, sha256: hex.EncodeToString(own.Sum(nil)), pairs: map[string]string{}}
+	if m != nil {
+		s.md5 = hex.EncodeToString(m.Sum(nil))
+	}
+	for first, p := range pairs {
+		s.pairs[first] = hex.EncodeToString(p.Sum(nil))
+	}
+	if !r.firsts[n.path] {
+		return s, nil, size
+	}
+	return s, own.(hash.Cloner), size
+}
+
+type countingReader struct {
+	f    *os.File
+	done func(int64)
+}
+
+func (c countingReader) Read(p []byte) (int, error) {
+	n, err := c.f.Read(p)
+	c.done(int64(n))
+	return n, err
+}

@@ -1,0 +1,301 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"time"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// Base is the generation that a new tree comes after: what the new tree has in
+// common with it is linked from it.
+type Base struct {
+	Source *tree.Source        // nil when there is none yet
+	Rows   map[string]tree.Row // every path that is there, by path
+}
+
+// Has reports whether the base has this path with these bytes.
+func (b *Base) Has(path, sha256 string) bool {
+	r, ok := b.Rows[path]
+	return ok && sha256 != "" && r.SHA256 == sha256
+}
+
+// ModTime is the modification time for a path whose bytes differ from the
+// base's: now, and at least one second after the base's, since web servers and
+// clients compare whole seconds and answer 304 for anything that is not newer.
+// For a path that the base does not have it is now.
+func (b *Base) ModTime(path string, now time.Time) (time.Time, error) {
+	if _, ok := b.Rows[path]; !ok {
+		return now, nil
+	}
+	fi, err := os.Lstat(join(b.Source.Dir, path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return now, nil
+	}
+	if err != nil {
+		return now, err
+	}
+	if t := fi.ModTime().Add(time.Second); t.After(now) {
+		return t, nil
+	}
+	return now, nil
+}
+
+// Settle gives the files of a new tree at dir, whose bytes may have been
+// unknown when they were copied, the times and links that they need against
+// the base: the same bytes keep the base's time, other bytes get a later one.
+func (b *Base) Settle(dir string, copied []tree.Row, now time.Time) error {
+	for _, row := range copied {
+		old, ok := b.Rows[row.Path]
+		if !ok {
+			continue
+		}
+		t, err := b.ModTime(row.Path, now)
+		if err != nil {
+			return err
+		}
+		if old.SHA256 == row.SHA256 {
+			fi, err := os.Lstat(join(b.Source.Dir, row.Path))
+			if err != nil {
+				return err
+			}
+			t = fi.ModTime()
+		}
+		if err := os.Chtimes(join(dir, row.Path), time.Time{}, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Snapshot is a private copy of what staging would publish.
+type Snapshot struct {
+	Dir string
+
+	stage  *Stage
+	cache  *tree.Cache
+	cat    *catalog.Catalog
+	files  map[string]tree.Row
+	report *Report
+}
+
+// Valid is a tree without errors, ready to be promoted. Only Validate of a
+// Snapshot makes one.
+type Valid struct {
+	Dir     string
+	Rows    []tree.Row // own rows, sorted
+	Catalog *catalog.Catalog
+	TreeID  string
+	Report  *Report // its findings are warnings
+}
+
+// Snapshot copies what staging would publish into dst, an empty directory on
+// the same file system, under the staging lock. What the base has with the
+// same bytes is linked from there; what this program sealed is linked from
+// staging; everything else, and every index, becomes a copy that no other
+// process can write to. Files that no index names, and uploads in progress,
+// are left out. The batch is told what has to be flushed.
+func (s *Stage) Snapshot(ctx context.Context, dst string, base *Base, batch *durable.Batch) (*Snapshot, error) {
+	unlock, err := s.Exclusive(ctx, "promote")
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	now := s.Now()
+	cache := tree.OpenCache(s.Hashes)
+	snap, err := s.snapshot(ctx, dst, base, batch, cache, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := cache.Save(); err != nil {
+		return nil, err
+	}
+	return snap, cache.Compact(func(path string) bool { _, ok := snap.files[path]; return ok })
+}
+
+func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *durable.Batch, cache *tree.Cache, now time.Time) (*Snapshot, error) {
+	src, err := tree.OpenSource(s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	all, err := tree.Walk(ctx, s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	out := &Snapshot{Dir: dst, stage: s, cache: cache, files: map[string]tree.Row{}, report: &Report{}}
+	copier := &copier{s: s, src: src, dst: dst, base: base, cache: cache, now: now, batch: batch, out: out}
+
+	// The indexes first: what they say in the snapshot, and not what they
+	// may say in staging a moment later, decides which files belong to it.
+	var indexes, rest []tree.Entry
+	for _, e := range all {
+		if s.Format.Class(e.Path) == catalog.Index {
+			indexes = append(indexes, e)
+		} else {
+			rest = append(rest, e)
+		}
+	}
+	if err := copier.run(ctx, indexes, nil); err != nil {
+		return nil, err
+	}
+	if out.cat, err = ReadCatalog(dst, s.Format); err != nil {
+		return nil, err
+	}
+	named := map[string]bool{}
+	for _, i := range out.cat.Items {
+		named[i.Path] = true
+	}
+	if err := copier.run(ctx, rest, named); err != nil {
+		return nil, err
+	}
+	out.report.Findings = append(out.report.Findings, out.cat.Findings...)
+	return out, nil
+}
+
+// copier brings entries of staging into a snapshot.
+type copier struct {
+	s     *Stage
+	src   *tree.Source
+	dst   string
+	base  *Base
+	cache *tree.Cache
+	now   time.Time
+	batch *durable.Batch
+	out   *Snapshot
+}
+
+func (c *copier) run(ctx context.Context, entries []tree.Entry, named map[string]bool) error {
+	var admitted []tree.Entry
+	for _, e := range entries {
+		if admit(c.s.Format, e, named, c.src.Root(), c.out.report) {
+			admitted = append(admitted, e)
+		}
+	}
+	if err := c.recognize(ctx, admitted); err != nil {
+		return err
+	}
+	ops := make([]tree.Op, len(admitted))
+	var bytes int64
+	for i, e := range admitted {
+		ops[i] = c.plan(e)
+		if ops[i].How == tree.Copy {
+			bytes += e.Stat.Size
+		}
+	}
+	cloner := tree.Cloner{Dst: c.dst, Batch: c.batch, Progress: c.s.progress("copy", bytes)}
+	done, err := cloner.Run(ctx, ops)
+	if err != nil {
+		return err
+	}
+	var copied []tree.Row
+	for i, d := range done {
+		e := admitted[i]
+		if d.Err != nil {
+			code := "unreadable"
+			if errors.Is(d.Err, tree.ErrChanged) {
+				code = "changed"
+			}
+			c.out.report.fail(code, e.Path, "%s", cause(d.Err))
+			continue
+		}
+		row := tree.Row{Path: e.Path, Size: d.Size, SHA256: d.SHA256, Role: role(named, e.Path)}
+		if e.Kind == tree.Symlink {
+			row.Role = catalog.Link
+		} else if ops[i].How == tree.Copy {
+			if ops[i].SHA256 == "" {
+				c.cache.Put(e.Path, e.Stat, d.SHA256, c.now)
+			}
+			copied = append(copied, row)
+		}
+		c.out.files[e.Path] = row
+	}
+	return c.base.Settle(c.dst, copied, c.now)
+}
+
+// recognize hashes files that may well be what the base has already, but of
+// which the cache knows nothing: reading one is cheaper than copying it.
+func (c *copier) recognize(ctx context.Context, entries []tree.Entry) error {
+	var needs []need
+	stats := map[string]tree.Stat{}
+	var bytes int64
+	for _, e := range entries {
+		old, ok := c.base.Rows[e.Path]
+		if !ok || e.Kind != tree.File || old.Size != e.Stat.Size || c.s.Format.Class(e.Path) == catalog.Index {
+			continue
+		}
+		if _, _, ok := c.cache.Lookup(e.Path, e.Stat); !ok {
+			needs = append(needs, need{path: e.Path, stat: e.Stat})
+			stats[e.Path] = e.Stat
+			bytes += e.Stat.Size
+		}
+	}
+	got, _, err := readAll(ctx, c.src.Root(), needs, c.s.progress("compare", bytes))
+	for p, g := range got {
+		if g.err == nil {
+			c.cache.Put(p, stats[p], g.sha256, c.now)
+		}
+	}
+	return err
+}
+
+// plan decides how one entry comes into the snapshot.
+func (c *copier) plan(e tree.Entry) tree.Op {
+	op := tree.Op{Path: e.Path, From: c.src, How: tree.Copy, Stat: e.Stat, Mode: 0o444 | e.Stat.Mode.Perm()&0o111}
+	if e.Kind == tree.Symlink {
+		op.How = tree.Relink
+		return op
+	}
+	sum, sealed, known := c.cache.Lookup(e.Path, e.Stat)
+	if known {
+		op.SHA256 = sum
+	}
+	switch {
+	case c.s.Format.Class(e.Path) == catalog.Index:
+		// Always a file of its own, with a hash of its own.
+		op.SHA256 = ""
+	case known && c.base.Has(e.Path, sum):
+		op.From, op.How, op.Stat = c.base.Source, tree.Share, tree.Stat{Size: e.Stat.Size}
+	case known && sealed && c.s.Share && !c.changes(e.Path):
+		op.How = tree.Share
+	}
+	return op
+}
+
+// changes reports whether the base has the path with, as far as is known here,
+// other bytes: such a file needs a time of its own, so it cannot be shared.
+func (c *copier) changes(path string) bool {
+	_, ok := c.base.Rows[path]
+	return ok
+}
+
+// Validate checks the snapshot. The Valid is nil when the report has errors.
+func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, error) {
+	root, err := os.OpenRoot(sn.Dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer root.Close()
+	got, err := readNeeds(ctx, root, sn.cat, sn.files, map[string]*need{}, sn.cache, c.Full, sn.report, sn.stage.progress)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := sn.cache.Save(); err != nil {
+		return nil, nil, err
+	}
+	check(sn.cat, sn.stage.Format, sn.files, got, c, sn.report)
+	if len(sn.report.Errors()) > 0 {
+		return nil, sn.report, nil
+	}
+	rows := make([]tree.Row, 0, len(sn.files))
+	for _, r := range sn.files {
+		rows = append(rows, r)
+	}
+	tree.SortRows(rows)
+	return &Valid{Dir: sn.Dir, Rows: rows, Catalog: sn.cat, TreeID: tree.ID(rows), Report: sn.report}, sn.report, nil
+}

@@ -1,0 +1,311 @@
+// Package stage is the staging tree: the directory that builds write to, in
+// which nothing is atomic for anybody but this program's own writers.
+//
+// Writers of staging's indexes hold the staging lock, and write content first,
+// the documents that name it after, the index last, each with an atomic
+// rename; so a writer that dies leaves a tree that is as valid as it was, and
+// at most a file that no index names. Other tools may write to staging as they
+// like: nothing that they do afterwards reaches a snapshot.
+//
+// A Snapshot is a private copy of what staging would publish. Only validating
+// one makes a Valid, which is what package publish promotes: that a tree which
+// was not validated cannot be promoted is a matter of types.
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/lock"
+	"example.com/publish/stage/tree"
+)
+
+// ErrNotFound is returned for a product, version, fingerprint or file that
+// staging does not have.
+var ErrNotFound = errors.New("not in staging")
+
+// Incoming is the directory below staging in which uploads of this program
+// wait until they are whole. The formats pass it over.
+const Incoming = ".publish-incoming"
+
+// Stage is an open staging tree.
+type Stage struct {
+	Dir    string         // absolute path of the tree
+	Lock   string         // path of the staging lock's file
+	Hashes string         // path of the hash cache's file
+	Format catalog.Format // what the tree is
+	Share  bool           // link files that this program sealed, instead of copying them
+	Now    func() time.Time
+	// Wait bounds the wait for the staging lock; negative: no bound.
+	Wait time.Duration
+	// Waiting is called once when the lock is not had at once; may be nil.
+	Waiting func(lock.Holder)
+	// Progress is called when a long step begins, with its name and the
+	// number of bytes it will read, and returns what to call as bytes are
+	// done; may be nil, and so may what it returns.
+	Progress func(step string, bytes int64) func(done int64)
+}
+
+// Exclusive takes the staging lock for verb and sweeps what killed writers
+// left behind.
+func (s *Stage) Exclusive(ctx context.Context, verb string) (unlock func(), err error) {
+	unlock, err = lock.Acquire(ctx, s.Lock, lock.Options{Verb: verb, Now: s.Now(), Wait: s.Wait, Waiting: s.Waiting})
+	if err != nil {
+		return nil, err
+	}
+	s.sweep()
+	return unlock, nil
+}
+
+// Upload makes a private directory below staging, on its file system, for
+// files that are still being written. Its name says which process it belongs
+// to, so that a later command can remove it if that process died.
+func (s *Stage) Upload() (dir string, done func(), err error) {
+	parent := filepath.Join(s.Dir, Incoming)
+	if err := durable.MkdirAll(parent, s.dirMode()); err != nil {
+		return "", nil, err
+	}
+	host, _ := os.Hostname()
+	dir, err = os.MkdirTemp(parent, fmt.Sprintf("%s.%d.", strings.ReplaceAll(host, ".", "-"), os.Getpid()))
+	if err != nil {
+		return "", nil, err
+	}
+	return dir, func() { _ = durable.RemoveAll(dir) }, nil
+}
+
+// sweep removes uploads of processes of this host that are gone. What cannot
+// be removed, because another user owns it, is in nobody's way.
+func (s *Stage) sweep() {
+	host, _ := os.Hostname()
+	prefix := strings.ReplaceAll(host, ".", "-") + "."
+	list, err := os.ReadDir(filepath.Join(s.Dir, Incoming))
+	if err != nil {
+		return
+	}
+	for _, d := range list {
+		rest, ok := strings.CutPrefix(d.Name(), prefix)
+		if !ok {
+			continue
+		}
+		pid, _, _ := strings.Cut(rest, ".")
+		n, err := strconv.Atoi(pid)
+		if err != nil || n <= 0 {
+			continue
+		}
+		if n != os.Getpid() && errors.Is(syscall.Kill(n, 0), syscall.ESRCH) {
+			_ = durable.RemoveAll(filepath.Join(s.Dir, Incoming, d.Name()))
+		}
+	}
+}
+
+// dirMode is the mode of directories made below staging: staging's own, so
+// that a group that may write to staging may write to what is below it.
+func (s *Stage) dirMode() fs.FileMode {
+	fi, err := os.Stat(s.Dir)
+	if err != nil {
+		return 0o755
+	}
+	return fi.Mode().Perm() | fi.Mode()&(fs.ModeSetgid|fs.ModeSticky)
+}
+
+// Apply writes documents in their order, each atomically and durably. A
+// document without data is removed. The caller holds the staging lock.
+func (s *Stage) Apply(docs []catalog.Document) error {
+	if len(docs) == 0 {
+		return nil
+	}
+	tmp, done, err := s.Upload()
+	if err != nil {
+		return err
+	}
+	defer done()
+	for _, d := range docs {
+		path := filepath.Join(s.Dir, d.Path)
+		if d.Data == nil {
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			if err := durable.SyncDir(filepath.Dir(path)); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := s.mkdirs(filepath.Dir(path)); err != nil {
+			return err
+		}
+		if err := durable.WriteFileVia(tmp, path, d.Data, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mkdirs makes a directory below staging and makes its name durable.
+func (s *Stage) mkdirs(dir string) error {
+	if _, err := os.Lstat(dir); err == nil {
+		return nil
+	}
+	if err := s.mkdirs(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := durable.MkdirAll(dir, s.dirMode()); err != nil {
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(dir))
+}
+
+// Catalog reads what staging's indexes say.
+func (s *Stage) Catalog() (*catalog.Catalog, error) { return ReadCatalog(s.Dir, s.Format) }
+
+// ReadCatalog reads the indexes of the tree at dir, without leaving it.
+func ReadCatalog(dir string, f catalog.Format) (*catalog.Catalog, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return f.Read(root.FS())
+}
+
+// List returns the images in staging; of a tree without indexes its files.
+func (s *Stage) List(ctx context.Context) ([]catalog.Image, error) {
+	c, err := s.Catalog()
+	if err != nil {
+		return nil, err
+	}
+	images := slices.Clone(c.Images)
+	entries, err := tree.Walk(ctx, s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if s.Format.Class(e.Path) == catalog.Whole && e.Kind == tree.File {
+			images = append(images, catalog.Image{Product: e.Path, Type: "file", Aliases: []string{}, Bytes: e.Stat.Size, Created: time.Unix(0, e.Stat.Mtime).UTC(), Paths: []string{e.Path}})
+		}
+	}
+	return images, nil
+}
+
+// Match returns the images that what names: a fingerprint, twelve or more of
+// its first digits, a product, product/version, or a path of one of its files.
+func Match(images []catalog.Image, what string) []catalog.Image {
+	var out []catalog.Image
+	for _, i := range images {
+		switch {
+		case what == i.Product, what == i.Product+"/"+i.Version, slices.Contains(i.Paths, what),
+			len(what) >= 12 && strings.HasPrefix(i.Fingerprint, strings.ToLower(what)):
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// Remove takes images out of staging's indexes. Their files stay, as orphans,
+// until a prune. In a tree without indexes it moves the files to the directory
+// trash. It returns what was removed, and ErrNotFound, with nothing changed,
+// when one of what matches no image.
+func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]catalog.Image, error) {
+	unlock, err := s.Exclusive(ctx, "stage remove")
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	images, err := s.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	type key struct{ product, version, fingerprint string }
+	gone := map[key]bool{}
+	var out []catalog.Image
+	for _, w := range what {
+		found := Match(images, w)
+		if len(found) == 0 {
+			return nil, fmt.Errorf("%s: %w", w, ErrNotFound)
+		}
+		for _, i := range found {
+			if k := (key{i.Product, i.Version, i.Fingerprint}); !gone[k] {
+				gone[k] = true
+				out = append(out, i)
+			}
+		}
+	}
+	root, err := os.OpenRoot(s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	docs, err := s.Format.Without(root.FS(), func(i catalog.Image) bool {
+		return gone[key{i.Product, i.Version, i.Fingerprint}]
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Apply(docs); err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, i := range out {
+		for _, p := range i.Paths {
+			if s.Format.Class(p) == catalog.Whole {
+				files = append(files, p)
+			}
+		}
+	}
+	return out, s.discard(files, trash)
+}
+
+// discard moves files of staging to the directory trash, which is made when
+// the first file comes.
+func (s *Stage) discard(paths []string, trash string) error {
+	if len(paths) == 0 {
+		return nil
+	}
+	dirs := map[string]bool{}
+	for _, p := range paths {
+		from, to := filepath.Join(s.Dir, p), filepath.Join(trash, p)
+		if err := durable.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			return err
+		}
+		if err := os.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		dirs[filepath.Dir(p)] = true
+	}
+	for d := range dirs {
+		if err := durable.SyncDir(filepath.Join(s.Dir, d)); err != nil {
+			return err
+		}
+		s.removeEmpty(d)
+	}
+	return nil
+}
+
+// removeEmpty removes a directory below staging and its parents as far as they are empty.
+func (s *Stage) removeEmpty(dir string) {
+	for ; dir != "." && dir != "/"; dir = filepath.Dir(dir) {
+		if os.Remove(filepath.Join(s.Dir, dir)) != nil {
+			return
+		}
+	}
+}
+
+func (s *Stage) progress(step string, bytes int64) func(int64) {
+	if s.Progress == nil {
+		return func(int64) {}
+	}
+	if f := s.Progress(step, bytes); f != nil {
+		return f
+	}
+	return func(int64) {}
+}

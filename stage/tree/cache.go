@@ -1,0 +1,264 @@
+package tree
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"example.com/publish/stage/durable"
+)
+
+// Cache remembers which bytes were verified, so that an unchanged tree costs
+// one stat a file. It is only ever a saving: lose it and everything is hashed
+// again.
+//
+// What it says of a file counts while the file's inode, size, mtime and ctime
+// are what they were, and were old enough when it was hashed (see settled). A
+// *sealed* file, one that this program wrote and made read-only, may be shared
+// by hard link with generations. Each link made or removed changes its ctime,
+// so there ctime does not count: a root who writes into it and sets mtime back
+// is found by verify and by validate --full only.
+//
+// The file is append-only lines of text (see durable.Line), the newest wins.
+// Appends of one line are atomic enough for several writers; compaction and
+// every write happen under the staging lock. A line that a crash tore is
+// passed over.
+type Cache struct {
+	path string
+
+	mu    sync.Mutex
+	files map[string]cached
+	pairs map[pair]digest
+	fresh bytes.Buffer // lines not yet written
+	lines int          // in the file
+}
+
+type digest [32]byte
+
+type pair struct{ first, second digest }
+
+type cached struct {
+	sum          digest
+	size         int64
+	mtime, ctime int64
+	ino          uint64
+	sealed       bool
+}
+
+// OpenCache reads the cache at path. A missing or damaged one is an empty one.
+// An empty path is a cache that is never stored.
+func OpenCache(path string) *Cache {
+	c := &Cache{path: path, files: map[string]cached{}, pairs: map[pair]digest{}}
+	f, err := os.Open(path)
+	if err != nil {
+		return c
+	}
+	defer f.Close()
+	sc := bufio.NewScanner(f)
+	sc.Buffer(make([]byte, 0, 64<<10), 64<<10)
+	for sc.Scan() {
+		c.lines++
+		if text, ok := durable.Unline(sc.Bytes()); ok {
+			c.parse(text)
+		}
+	}
+	return c
+}
+
+// parse takes one line:
+//
+//	F sha256 sealed(0|1) size mtime ctime inode path
+//	C sha256-of-both sha256-of-first sha256-of-second
+//	D path
+func (c *Cache) parse(text []byte) {
+	field := func() (f []byte) {
+		f, text, _ = bytes.Cut(text, []byte{' '})
+		return f
+	}
+	switch kind := string(field()); kind {
+	case "F":
+		var e cached
+		sum, sealed := field(), field()
+		n, err := hex.Decode(e.sum[:], sum)
+		if err != nil || n != len(e.sum) {
+			return
+		}
+		e.sealed = string(sealed) == "1"
+		var errs [4]error
+		e.size, errs[0] = strconv.ParseInt(string(field()), 10, 64)
+		e.mtime, errs[1] = strconv.ParseInt(string(field()), 10, 64)
+		e.ctime, errs[2] = strconv.ParseInt(string(field()), 10, 64)
+		e.ino, errs[3] = strconv.ParseUint(string(field()), 10, 64)
+		if errors.Join(errs[:]...) == nil && len(text) > 0 {
+			c.files[string(text)] = e
+		}
+	case "C":
+		both, ok := parseDigest(string(field()))
+		first, ok1 := parseDigest(string(field()))
+		second, ok2 := parseDigest(string(field()))
+		if ok && ok1 && ok2 {
+			c.pairs[pair{first, second}] = both
+		}
+	case "D":
+		delete(c.files, string(text))
+	}
+}
+
+func parseDigest(s string) (d digest, ok bool) {
+	n, err := hex.Decode(d[:], []byte(s))
+	return d, err == nil && n == len(d) && len(s) == 2*len(d)
+}
+
+// Lookup returns the verified sha256 of the file at path, if it is still in
+// the state s, and whether this program sealed it.
+func (c *Cache) Lookup(path string, s Stat) (sha256 string, sealed, ok bool) {
+	c.mu.Lock()
+	e, ok := c.files[path]
+	c.mu.Unlock()
+	if !ok || e.size != s.Size || e.mtime != s.Mtime || e.ino != s.Ino {
+		return "", false, false
+	}
+	sealed = e.sealed && s.Mode.Perm()&0o222 == 0
+	if !sealed && e.ctime != s.Ctime {
+		return "", false, false
+	}
+	return hex.EncodeToString(e.sum[:]), sealed, true
+}
+
+// Put notes that the file at path, in the state s, was hashed from the moment
+// at on. A state too young to be trusted is not kept.
+func (c *Cache) Put(path string, s Stat, sha256 string, at time.Time) {
+	if s.settled(at) {
+		c.put(path, s, sha256, false)
+	}
+}
+
+// PutSealed notes that this program wrote the file at path and sealed it in
+// the state s.
+func (c *Cache) PutSealed(path string, s Stat, sha256 string) { c.put(path, s, sha256, true) }
+
+func (c *Cache) put(path string, s Stat, sha256 string, sealed bool) {
+	e := cached{size: s.Size, mtime: s.Mtime, ctime: s.Ctime, ino: s.Ino, sealed: sealed}
+	var ok bool
+	if e.sum, ok = parseDigest(sha256); !ok {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.files[path] == e {
+		return
+	}
+	c.files[path] = e
+	c.fresh.Write(durable.Line(e.line(path)))
+}
+
+func (e cached) line(path string) []byte {
+	flag := 0
+	if e.sealed {
+		flag = 1
+	}
+	return fmt.Appendf(nil, "F %x %d %d %d %d %d %s", e.sum, flag, e.size, e.mtime, e.ctime, e.ino, path)
+}
+
+// Pair returns the sha256 over the bytes of two files one after the other, if
+// it was computed before. It depends on their contents alone.
+func (c *Cache) Pair(first, second string) (string, bool) {
+	a, ok1 := parseDigest(first)
+	b, ok2 := parseDigest(second)
+	c.mu.Lock()
+	both, ok := c.pairs[pair{a, b}]
+	c.mu.Unlock()
+	if !ok || !ok1 || !ok2 {
+		return "", false
+	}
+	return hex.EncodeToString(both[:]), true
+}
+
+// PutPair notes the sha256 over two contents one after the other.
+func (c *Cache) PutPair(first, second, both string) {
+	a, ok1 := parseDigest(first)
+	b, ok2 := parseDigest(second)
+	d, ok3 := parseDigest(both)
+	if !ok1 || !ok2 || !ok3 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pairs[pair{a, b}] == d {
+		return
+	}
+	c.pairs[pair{a, b}] = d
+	c.fresh.Write(durable.Line(fmt.Appendf(nil, "C %x %x %x", d, a, b)))
+}
+
+// Forget drops what is known of a path.
+func (c *Cache) Forget(path string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.files[path]; ok {
+		delete(c.files, path)
+		c.fresh.Write(durable.Line([]byte("D " + path)))
+	}
+}
+
+// Save appends what is new. A cache that cannot be written, as for a reader
+// without permission, is only slower next time: that is no error.
+func (c *Cache) Save() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fresh.Len() == 0 || c.path == "" {
+		return nil
+	}
+	f, err := os.OpenFile(c.path, os.O_WRONLY|os.O_APPEND, 0)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.lines += bytes.Count(c.fresh.Bytes(), []byte{'\n'})
+	_, err = f.Write(c.fresh.Bytes())
+	c.fresh.Reset()
+	return errors.Join(err, f.Close())
+}
+
+// Compact writes the file anew when most of its lines are of no use: only the
+// files for which keep is true, and the pairs of which both contents are
+// still there. Call it under the staging lock, with everything saved.
+func (c *Cache) Compact(keep func(path string) bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fi, err := os.Stat(c.path)
+	if err != nil {
+		return nil
+	}
+	live := map[digest]bool{}
+	var out bytes.Buffer
+	for p, e := range c.files {
+		if keep(p) {
+			live[e.sum] = true
+			out.Write(durable.Line(e.line(p)))
+		}
+	}
+	for p, both := range c.pairs {
+		if live[p.first] && live[p.second] {
+			out.Write(durable.Line(fmt.Appendf(nil, "C %x %x %x", both, p.first, p.second)))
+		}
+	}
+	n := bytes.Count(out.Bytes(), []byte{'\n'})
+	if c.lines < 2*n+1000 {
+		return nil
+	}
+	if err := durable.WriteFile(c.path, out.Bytes(), fi.Mode().Perm()); err != nil {
+		return err
+	}
+	c.lines = n
+	return nil
+}

@@ -1,0 +1,332 @@
+package tree
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.com/publish/stage/durable"
+)
+
+// How a file comes into a clone.
+type How int
+
+const (
+	// Share makes a hard link: for files that nobody writes to any more. It
+	// falls back to a copy where the file system or its rules refuse a link.
+	Share How = iota
+	// Copy makes a file of its own: a reflink where the file system can,
+	// else a copy of the bytes.
+	Copy
+	// Relink makes a symbolic link with the text of the source's.
+	Relink
+)
+
+// Op is one file to clone.
+type Op struct {
+	Path string // in the new tree
+	From *Source
+	Name string // in the source; "" means Path
+	How  How
+	// Stat is the state in which the file was walked. A copy fails with
+	// ErrChanged when the source is in another one. The zero Stat checks
+	// nothing: for sources that are immutable.
+	Stat Stat
+	// SHA256 is what the bytes are known to be; "" means unknown. A Share
+	// trusts it. A Copy of bytes is hashed on its way all the same; a reflink
+	// is read only when it is unknown.
+	SHA256 string
+	// ModTime is given to a copy; zero means the time of copying. A Share
+	// keeps its inode's.
+	ModTime time.Time
+	// Mode is given to a copy; 0 means 0444.
+	Mode fs.FileMode
+	// Bytes are written instead of the source's, if not nil.
+	Bytes []byte
+}
+
+// Source is a tree to clone from.
+type Source struct {
+	Dir  string
+	root *os.Root
+}
+
+// OpenSource opens the tree at dir. Close it after use.
+func OpenSource(dir string) (*Source, error) {
+	r, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Source{Dir: dir, root: r}, nil
+}
+
+// Root gives access that does not lead out of the tree.
+func (s *Source) Root() *os.Root { return s.root }
+
+// Close releases the source.
+func (s *Source) Close() error { return s.root.Close() }
+
+// Cloned is what became of one Op.
+type Cloned struct {
+	SHA256  string // of the bytes in the clone; "" of an unknown content that was not read
+	Size    int64
+	Shared  bool  // a hard link
+	Reflink bool  // data shared by the file system
+	Err     error // of this file alone: ErrChanged, ErrNotRegular, fs.ErrPermission of the source…
+}
+
+// Cloner makes files in a new tree.
+type Cloner struct {
+	Dst      string            // the new tree's root; exists
+	DirMode  fs.FileMode       // of directories that it makes; 0 means 0755
+	Batch    *durable.Batch    // is told what has to be flushed
+	Progress func(bytes int64) // told as bytes are copied or hashed; may be nil
+}
+
+// Run makes every op, on all cores. A failure that concerns one source file
+// (see Cloned.Err) does not stop the others; a failure of the destination,
+// such as a full disk, does. Nothing is durable before the batch is flushed.
+func (c *Cloner) Run(ctx context.Context, ops []Op) ([]Cloned, error) {
+	dirs, err := c.makeDirs(ops)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Cloned, len(ops))
+	g, ctx := errgroup.WithContext(ctx)
+	var next atomic.Int64
+	// Links in one directory wait for each other in the kernel, copies wait
+	// for the disk: a few more workers than cores.
+	for range 2 * runtime.GOMAXPROCS(0) {
+		g.Go(func() error {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(ops) {
+					return nil
+				}
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				var err error
+				if out[i], err = c.one(ctx, ops[i]); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	err = g.Wait()
+	for i := range ops {
+		if !out[i].Shared && out[i].Err == nil && ops[i].How != Relink {
+			c.Batch.Add(filepath.Join(c.Dst, ops[i].Path))
+		}
+	}
+	c.Batch.Add(dirs...)
+	return out, err
+}
+
+// makeDirs makes every directory that the ops need and returns all whose
+// names change.
+func (c *Cloner) makeDirs(ops []Op) ([]string, error) {
+	mode := c.DirMode
+	if mode == 0 {
+		mode = 0o755
+	}
+	made := map[string]bool{".": true}
+	dirs := []string{c.Dst}
+	for _, op := range ops {
+		for d := path.Dir(op.Path); !made[d]; d = path.Dir(d) {
+			made[d] = true
+			full := filepath.Join(c.Dst, d)
+			if err := durable.MkdirAll(full, mode); err != nil {
+				return nil, err
+			}
+			dirs = append(dirs, full)
+		}
+	}
+	return dirs, nil
+}
+
+func (c *Cloner) one(ctx context.Context, op Op) (Cloned, error) {
+	dst := filepath.Join(c.Dst, op.Path)
+	if op.Name == "" {
+		op.Name = op.Path
+	}
+	switch {
+	case op.Bytes != nil:
+		return c.write(dst, op)
+	case op.How == Relink:
+		text, err := op.From.root.Readlink(op.Name)
+		if err != nil {
+			return Cloned{Err: err}, nil
+		}
+		h := NewSHA256()
+		io.WriteString(h, text)
+		return Cloned{Size: int64(len(text)), SHA256: hex.EncodeToString(h.Sum(nil))}, os.Symlink(text, dst)
+	case op.How == Share:
+		done, err := c.share(dst, op)
+		if done || err != nil {
+			return Cloned{SHA256: op.SHA256, Size: op.Stat.Size, Shared: true}, err
+		}
+	}
+	return c.copy(ctx, dst, op)
+}
+
+// share links dst to the source. It answers false where only a copy will do:
+// a link to another user's file that the kernel protects, too many links,
+// another file system, or a source that is no longer what was walked.
+func (c *Cloner) share(dst string, op Op) (bool, error) {
+	err := os.Link(filepath.Join(op.From.Dir, op.Name), dst)
+	switch {
+	case err == nil:
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EMLINK), errors.Is(err, syscall.EXDEV), errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	default:
+		return false, err
+	}
+	if op.Stat.Ino == 0 {
+		return true, nil
+	}
+	// The name was resolved anew: look at what was linked.
+	fi, err := os.Lstat(dst)
+	if err != nil {
+		return false, err
+	}
+	if StatOf(fi).Same(op.Stat, true) {
+		return true, nil
+	}
+	return false, os.Remove(dst)
+}
+
+func (c *Cloner) write(dst string, op Op) (Cloned, error) {
+	f, err := create(dst)
+	if err != nil {
+		return Cloned{}, err
+	}
+	defer f.Close()
+	if _, err := f.Write(op.Bytes); err != nil {
+		return Cloned{}, err
+	}
+	h := NewSHA256()
+	h.Write(op.Bytes)
+	return Cloned{Size: int64(len(op.Bytes)), SHA256: hex.EncodeToString(h.Sum(nil))}, seal(f, op)
+}
+
+func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
+	src, st, err := Open(op.From.root, op.Name)
+	if err != nil {
+		return Cloned{Err: err}, nil
+	}
+	defer src.Close()
+	if op.Stat.Ino != 0 && !st.Same(op.Stat, op.SHA256 != "" && op.How == Share) {
+		return Cloned{Err: &fs.PathError{Op: "copy", Path: op.Name, Err: ErrChanged}}, nil
+	}
+	f, err := create(dst)
+	if err != nil {
+		return Cloned{}, err
+	}
+	defer f.Close()
+	out := Cloned{SHA256: op.SHA256, Size: st.Size}
+	fail := func(err error) (Cloned, error) {
+		_ = os.Remove(dst)
+		return Cloned{Err: err}, nil
+	}
+
+	switch err := durable.Clone(f, src); {
+	case err == nil:
+		out.Reflink = true
+		if out.SHA256 == "" {
+			own := NewSHA256()
+			if _, err := Digest(ctx, c.counted(f), own); err != nil {
+				return Cloned{}, err
+			}
+			out.SHA256 = hex.EncodeToString(own.Sum(nil))
+		}
+	case errors.Is(err, durable.ErrUnsupported):
+		own := NewSHA256()
+		r := &sourceReader{r: src}
+		n, err := Digest(ctx, io.TeeReader(c.counted(r), f), own)
+		if r.err != nil {
+			return fail(r.err)
+		}
+		if err != nil {
+			return Cloned{}, fmt.Errorf("%s: %w", dst, err)
+		}
+		if n != st.Size {
+			return fail(&fs.PathError{Op: "copy", Path: op.Name, Err: ErrChanged})
+		}
+		out.SHA256 = hex.EncodeToString(own.Sum(nil))
+	default:
+		return Cloned{}, err
+	}
+	// The private copy is what counts from here on. That the source stayed
+	// as it was matters where its hash was taken for granted, and tells the
+	// caller that a writer was at work.
+	fi, err := src.Stat()
+	if err != nil {
+		return Cloned{}, err
+	}
+	if !StatOf(fi).Same(st, true) {
+		return fail(&fs.PathError{Op: "copy", Path: op.Name, Err: ErrChanged})
+	}
+	return out, seal(f, op)
+}
+
+// counted reports the bytes that pass to Progress.
+func (c *Cloner) counted(r io.Reader) io.Reader {
+	if c.Progress == nil {
+		return r
+	}
+	return readerFunc(func(p []byte) (int, error) {
+		n, err := r.Read(p)
+		c.Progress(int64(n))
+		return n, err
+	})
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// sourceReader remembers its own error apart from the writer's.
+type sourceReader struct {
+	r   io.Reader
+	err error
+}
+
+func (s *sourceReader) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+func create(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+}
+
+// seal gives a new file the mode and the time that it keeps for good.
+func seal(f *os.File, op Op) error {
+	mode := op.Mode
+	if mode == 0 {
+		mode = 0o444
+	}
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	if op.ModTime.IsZero() {
+		return nil
+	}
+	return os.Chtimes(f.Name(), time.Time{}, op.ModTime)
+}

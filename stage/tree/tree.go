@@ -1,0 +1,240 @@
+// Package tree reads and copies directory trees of up to hundreds of thousands
+// of files: walking, hashing with a cache of verified hashes, and cloning by
+// link, reflink or copy.
+//
+// A tree that others write to (staging) is never trusted: files are opened
+// without following links, what was opened is compared with what was walked,
+// and a file that changes while it is read is reported. A tree that this
+// program made (a generation) is immutable, so its files may be shared.
+package tree
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"example.com/publish/stage/catalog"
+)
+
+// Row is one file of a tree, as a manifest lists it.
+type Row struct {
+	Path   string // slash-separated, relative to the tree
+	Size   int64  // bytes; of a link: the length of its text
+	SHA256 string // lower-case hex; of a link: over its text
+	Role   catalog.Role
+}
+
+// ID returns the tree id: a hash over paths, roles, sizes and contents, and
+// nothing else. rows are sorted by path.
+func ID(rows []Row) string {
+	h := sha256.New()
+	var b []byte
+	for _, r := range rows {
+		b = append(b[:0], r.Path...)
+		b = append(b, 0)
+		b = append(b, r.Role...)
+		b = append(b, 0)
+		b = strconv.AppendInt(b, r.Size, 10)
+		b = append(b, 0)
+		b = append(b, r.SHA256...)
+		b = append(b, '\n')
+		h.Write(b)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// SortRows sorts rows by path, the order that ID and manifests need.
+func SortRows(rows []Row) {
+	slices.SortFunc(rows, func(a, b Row) int { return cmp.Compare(a.Path, b.Path) })
+}
+
+// Kind is what an entry of a walked tree is.
+type Kind int
+
+const (
+	// File is a regular file.
+	File Kind = iota
+	// Symlink is a symbolic link.
+	Symlink
+	// Special is a device, a socket or a pipe.
+	Special
+	// Unreadable is a directory that could not be listed.
+	Unreadable
+)
+
+// Stat identifies one state of one file on this machine. It is never stored
+// where it would have to survive a copy of the repository, only in the cache.
+type Stat struct {
+	Size         int64
+	Ino          uint64
+	Mtime, Ctime int64 // ns since 1970
+	Mode         fs.FileMode
+	Links        uint64
+}
+
+// Same reports whether two states are of one unchanged file. A hard link made
+// or removed in between does not count as a change when relinked is true.
+func (s Stat) Same(t Stat, relinked bool) bool {
+	return s.Ino == t.Ino && s.Size == t.Size && s.Mtime == t.Mtime && (relinked || s.Ctime == t.Ctime)
+}
+
+// Entry is one name of a walked tree that is not a directory.
+type Entry struct {
+	Path   string // slash-separated, relative to the tree
+	Kind   Kind
+	Stat   Stat
+	Target string // of a Symlink: its text
+	Err    error  // of an Unreadable: why
+}
+
+// Walk lists the tree below root, sorted by path. It does not follow links.
+// A directory that cannot be listed is an entry of kind Unreadable; only a
+// root that cannot be listed is an error. Names that catalog.Reserved claims
+// are passed over.
+func Walk(ctx context.Context, root string) ([]Entry, error) {
+	var out []Entry
+	var walk func(dir, rel string) error
+	walk = func(dir, rel string) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		list, err := os.ReadDir(dir)
+		if err != nil {
+			if rel == "" {
+				return err
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // removed meanwhile
+			}
+			out = append(out, Entry{Path: rel, Kind: Unreadable, Err: err})
+			return nil
+		}
+		for _, d := range list {
+			p := d.Name()
+			if rel != "" {
+				p = rel + "/" + p
+			} else if catalog.Reserved(p) {
+				continue
+			}
+			full := dir + "/" + d.Name()
+			if d.IsDir() {
+				if err := walk(full, p); err != nil {
+					return err
+				}
+				continue
+			}
+			fi, err := os.Lstat(full)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				out = append(out, Entry{Path: p, Kind: Unreadable, Err: err})
+				continue
+			}
+			e := Entry{Path: p, Stat: StatOf(fi)}
+			switch {
+			case fi.Mode().IsRegular():
+			case fi.Mode()&fs.ModeSymlink != 0:
+				e.Kind = Symlink
+				if e.Target, err = os.Readlink(full); err != nil {
+					e.Kind, e.Err = Unreadable, err
+				}
+			default:
+				e.Kind = Special
+			}
+			out = append(out, e)
+		}
+		return nil
+	}
+	if err := walk(filepath.Clean(root), ""); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
+	return out, nil
+}
+
+// StatOf converts what package os tells.
+func StatOf(fi fs.FileInfo) Stat {
+	s := Stat{Size: fi.Size(), Mtime: fi.ModTime().UnixNano(), Mode: fi.Mode()}
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		s.Ino = st.Ino
+		s.Links = uint64(st.Nlink)
+		s.Ctime = ctime(st)
+	}
+	return s
+}
+
+// ErrChanged is returned for a file that another process changed while it was
+// read.
+var ErrChanged = errors.New("changed while it was read")
+
+// ErrNotRegular is returned for a path that is not a regular file, or that
+// became something else after it was walked.
+var ErrNotRegular = errors.New("is not a regular file")
+
+// Open opens a regular file below root without following a link in its last
+// component and without leaving root, and never blocks on a pipe.
+func Open(root *os.Root, path string) (*os.File, Stat, error) {
+	f, err := root.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, Stat{}, err
+	}
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular}
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, Stat{}, err
+	}
+	return f, StatOf(fi), nil
+}
+
+// HashFile reads a file once and returns its sha256, and over the same bytes
+// any further sums. It fails with ErrChanged if the file was written to
+// meanwhile.
+func HashFile(ctx context.Context, f *os.File, before Stat, sums ...Sum) (string, error) {
+	own := NewSHA256()
+	n, err := Digest(ctx, f, append(sums, own)...)
+	if err != nil {
+		return "", err
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if n != before.Size || !StatOf(fi).Same(before, false) {
+		return "", &fs.PathError{Op: "read", Path: f.Name(), Err: ErrChanged}
+	}
+	return hex.EncodeToString(own.Sum(nil)), nil
+}
+
+// ReadBounded reads all of r, and fails when it is longer than limit bytes.
+func ReadBounded(r io.Reader, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = errors.New("is longer than " + strconv.FormatInt(limit, 10) + " bytes")
+	}
+	return data, err
+}
+
+// settled reports whether a change after the state s, made at the time at or
+// later, would show in the file's times: git's racy-index rule. File systems
+// stamp with the tick of the kernel's clock, some only with whole seconds.
+func (s Stat) settled(at time.Time) bool {
+	slack := 100 * time.Millisecond
+	if s.Ctime%int64(time.Second) == 0 {
+		slack = 2 * time.Second
+	}
+	return s.Ctime+int64(slack) < at.UnixNano() && s.Mtime <= at.UnixNano()
+}

@@ -1,0 +1,439 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// Report is what a validation found.
+type Report struct {
+	Findings    []catalog.Finding // sorted
+	Files       int
+	Bytes       int64 // of those files
+	HashedBytes int64 // read for it; the rest was known
+}
+
+// Errors returns the findings that stop a promote.
+func (r *Report) Errors() []catalog.Finding {
+	var out []catalog.Finding
+	for _, f := range r.Findings {
+		if f.Severity == catalog.Error {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func (r *Report) add(s catalog.Severity, code, path, format string, args ...any) {
+	r.Findings = append(r.Findings, catalog.Finding{Severity: s, Code: code, Path: path, Message: fmt.Sprintf(format, args...)})
+}
+
+func (r *Report) fail(code, path, format string, args ...any) {
+	r.add(catalog.Error, code, path, format, args...)
+}
+
+// Served is a path that production serves.
+type Served struct {
+	tree.Row
+	Until time.Time // of a carried path: when it is free again; zero for own paths
+}
+
+// Checks says against what, and how thoroughly, to validate.
+type Checks struct {
+	Full   bool              // read everything anew; md5 sums too
+	Served map[string]Served // by path; nil checks nothing against production
+	Grace  time.Duration     // for how long a path is taken after it has left
+	Now    time.Time
+}
+
+// Validate checks staging as it is now, and remembers in the hash cache what
+// it verified. It takes no lock: a writer at work may show up as a finding.
+func (s *Stage) Validate(ctx context.Context, c Checks) (*Report, error) {
+	cache := tree.OpenCache(s.Hashes)
+	r, err := validateTree(ctx, s.Dir, s.Format, cache, c, nil, s.progress)
+	if err != nil {
+		return nil, err
+	}
+	return r, cache.Save()
+}
+
+// Peek is Validate without reading content: it believes the hash cache and,
+// where that says nothing, the index. It writes nothing. The rows are those
+// that a promote would publish if the index is right.
+func (s *Stage) Peek(ctx context.Context, c Checks) ([]tree.Row, *catalog.Catalog, *Report, error) {
+	return peek(ctx, s.Dir, s.Format, tree.OpenCache(s.Hashes), c)
+}
+
+// ValidateTree checks any tree, such as a generation. known tells hashes that
+// are believed unless c.Full; nil knows none.
+func ValidateTree(ctx context.Context, dir string, f catalog.Format, c Checks, known map[string]tree.Row, progress func(string, int64) func(int64)) (*Report, error) {
+	if progress == nil {
+		progress = func(string, int64) func(int64) { return func(int64) {} }
+	}
+	return validateTree(ctx, dir, f, tree.OpenCache(""), c, known, progress)
+}
+
+// survey is a walked tree with its catalog.
+type survey struct {
+	root    *os.Root
+	entries []tree.Entry
+	cat     *catalog.Catalog
+	named   map[string]bool // paths that the indexes name
+	report  *Report
+}
+
+// examine walks the tree at dir, reads its indexes, and sorts out what can be
+// published: regular files with sound names, and relative links that stay
+// inside where the format allows links.
+func examine(ctx context.Context, dir string, f catalog.Format) (*survey, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	sv := &survey{root: root, named: map[string]bool{}, report: &Report{}}
+	all, err := tree.Walk(ctx, dir)
+	if err == nil {
+		sv.cat, err = f.Read(root.FS())
+	}
+	if err != nil {
+		_ = root.Close()
+		return nil, err
+	}
+	sv.report.Findings = slices.Clone(sv.cat.Findings)
+	for _, i := range sv.cat.Items {
+		sv.named[i.Path] = true
+	}
+	for _, e := range all {
+		if sv.publishable(f, e) {
+			sv.entries = append(sv.entries, e)
+		}
+	}
+	return sv, nil
+}
+
+// publishable reports whether an entry belongs to what is published, and
+// finds fault with those that can't be.
+func (sv *survey) publishable(f catalog.Format, e tree.Entry) bool {
+	return admit(f, e, sv.named, sv.root, sv.report)
+}
+
+func admit(f catalog.Format, e tree.Entry, named map[string]bool, root *os.Root, r *Report) bool {
+	if _, problem, ok := catalog.Clean(e.Path); !ok {
+		r.fail("bad-name", e.Path, "the name %s: %q", problem, e.Path)
+		return false
+	}
+	class := f.Class(e.Path)
+	switch e.Kind {
+	case tree.Unreadable:
+		r.fail("unreadable", e.Path, "%s", cause(e.Err))
+		return false
+	case tree.Special:
+		r.fail("special-file", e.Path, "is a %s; only files and folders can be published", kindName(e.Stat.Mode))
+		return false
+	case tree.Symlink:
+		if named[e.Path] {
+			return false // told once, as through-link, where the index names it
+		}
+		if class != catalog.Whole {
+			r.fail("link", e.Path, "is a symbolic link to %q; a tree with indexes holds none", e.Target)
+			return false
+		}
+		return soundLink(e, root, r)
+	}
+	if named[e.Path] {
+		return true
+	}
+	return class != catalog.ItemLike && class != catalog.InProgress
+}
+
+func soundLink(e tree.Entry, root *os.Root, r *Report) bool {
+	switch {
+	case path.IsAbs(e.Target):
+		r.fail("link-outside", e.Path, "is a link to the absolute path %q; links have to be relative", e.Target)
+		return false
+	case strings.HasPrefix(path.Join(path.Dir(e.Path), e.Target)+"/", "../"):
+		r.fail("link-outside", e.Path, "is a link that leads out of the tree, to %q", e.Target)
+		return false
+	}
+	switch _, err := root.Stat(e.Path); {
+	case err == nil:
+	case errors.Is(err, fs.ErrNotExist):
+		r.add(catalog.Warning, "link-dangling", e.Path, "is a link to %q, which is not there", e.Target)
+	default:
+		r.fail("link-outside", e.Path, "is a link that cannot be followed inside the tree, to %q: %s", e.Target, cause(err))
+		return false
+	}
+	return true
+}
+
+func kindName(m fs.FileMode) string {
+	switch {
+	case m&fs.ModeSocket != 0:
+		return "socket"
+	case m&fs.ModeNamedPipe != 0:
+		return "named pipe"
+	case m&fs.ModeDevice != 0:
+		return "device"
+	}
+	return "special file"
+}
+
+// cause is an error without the path, which the finding tells already.
+func cause(err error) string {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err.Error()
+	}
+	return err.Error()
+}
+
+// linkRow is the row of a symbolic link.
+func linkRow(e tree.Entry) tree.Row {
+	h := tree.NewSHA256()
+	h.Write([]byte(e.Target))
+	return tree.Row{Path: e.Path, Size: int64(len(e.Target)), SHA256: fmt.Sprintf("%x", h.Sum(nil)), Role: catalog.Link}
+}
+
+func role(named map[string]bool, path string) catalog.Role {
+	if named[path] {
+		return catalog.Content
+	}
+	return catalog.Mutable
+}
+
+func validateTree(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache, c Checks,
+	known map[string]tree.Row, progress func(string, int64) func(int64)) (*Report, error) {
+	sv, err := examine(ctx, dir, f)
+	if err != nil {
+		return nil, err
+	}
+	defer sv.root.Close()
+	files := map[string]tree.Row{}
+	needs := map[string]*need{}
+	stats := map[string]tree.Stat{}
+	for _, e := range sv.entries {
+		if e.Kind == tree.Symlink {
+			files[e.Path] = linkRow(e)
+			continue
+		}
+		row := tree.Row{Path: e.Path, Size: e.Stat.Size, Role: role(sv.named, e.Path)}
+		stats[e.Path] = e.Stat
+		if k, ok := known[e.Path]; ok && k.Size == row.Size && !c.Full {
+			row.SHA256 = k.SHA256
+		} else if sum, _, ok := cache.Lookup(e.Path, e.Stat); ok && !c.Full {
+			row.SHA256 = sum
+		} else {
+			needs[e.Path] = &need{path: e.Path, stat: e.Stat}
+		}
+		files[e.Path] = row
+	}
+	if c.Full {
+		for _, i := range sv.cat.Items {
+			if n := needs[i.Path]; n != nil && i.MD5 != "" {
+				n.md5 = true
+			}
+		}
+	}
+	got, err := readNeeds(ctx, sv.root, sv.cat, files, needs, cache, c.Full, sv.report, progress)
+	if err != nil {
+		return nil, err
+	}
+	for p, g := range got.sums {
+		cache.Put(p, stats[p], g.sha256, c.Now)
+	}
+	check(sv.cat, f, files, got, c, sv.report)
+	return sv.report, nil
+}
+
+// gathered is what readNeeds learned beside the rows' own hashes.
+type gathered struct {
+	sums  map[string]sums
+	pairs map[[2]string]string // paths of both files to the sha256 over both
+}
+
+// readNeeds reads the needed files and those of pairs that nobody knows yet,
+// each once, and completes the rows. Files that cannot be read become findings
+// and lose their row.
+func readNeeds(ctx context.Context, root *os.Root, cat *catalog.Catalog, files map[string]tree.Row, needs map[string]*need,
+	cache *tree.Cache, full bool, r *Report, progress func(string, int64) func(int64)) (gathered, error) {
+	out := gathered{pairs: map[[2]string]string{}}
+	for _, p := range cat.Pairs {
+		first, ok1 := files[p.First]
+		second, ok2 := files[p.Second]
+		if !ok1 || !ok2 {
+			continue
+		}
+		if both, ok := cache.Pair(first.SHA256, second.SHA256); ok && !full {
+			out.pairs[[2]string{p.First, p.Second}] = both
+			continue
+		}
+		n := needs[p.Second]
+		if n == nil {
+			n = &need{path: p.Second}
+			needs[p.Second] = n
+		}
+		if !slices.Contains(n.after, p.First) {
+			n.after = append(n.after, p.First)
+		}
+	}
+	list := make([]need, 0, len(needs))
+	var bytes int64
+	for _, n := range needs {
+		list = append(list, *n)
+		bytes += files[n.path].Size
+	}
+	slices.SortFunc(list, func(a, b need) int { return strings.Compare(a.path, b.path) })
+	var err error
+	out.sums, r.HashedBytes, err = readAll(ctx, root, list, progress("validate", bytes))
+	if err != nil {
+		return out, err
+	}
+	for p, g := range out.sums {
+		if g.err != nil {
+			code := "unreadable"
+			if errors.Is(g.err, tree.ErrChanged) {
+				code = "changed"
+			}
+			r.fail(code, p, "%s", cause(g.err))
+			delete(files, p)
+			delete(out.sums, p)
+			continue
+		}
+		row := files[p]
+		row.SHA256 = g.sha256
+		files[p] = row
+	}
+	for p, g := range out.sums {
+		for first, both := range g.pairs {
+			out.pairs[[2]string{first, p}] = both
+			cache.PutPair(files[first].SHA256, files[p].SHA256, both)
+		}
+	}
+	return out, nil
+}
+
+// check compares what the indexes say with the files that are there. The
+// findings so far already name files that could not be read.
+func check(cat *catalog.Catalog, f catalog.Format, files map[string]tree.Row, got gathered, c Checks, r *Report) {
+	told := map[string]bool{}
+	for _, x := range r.Findings {
+		told[x.Path] = true
+	}
+	md5told := map[string]bool{}
+	for _, i := range cat.Items {
+		row, ok := files[i.Path]
+		switch {
+		case !ok && told[i.Path]:
+		case !ok:
+			r.fail("missing", i.Path, "%s names it, for %s, and it is not there as a regular file reached without links", i.Index, i.Where())
+		case i.Size >= 0 && i.Size != row.Size:
+			r.fail("size-mismatch", i.Path, "has %d bytes, %s says %d for %s", row.Size, i.Index, i.Size, i.Where())
+		case i.SHA256 != "" && row.SHA256 != "" && i.SHA256 != row.SHA256:
+			r.fail("hash-mismatch", i.Path, "has sha256 %s, %s says %s for %s", row.SHA256, i.Index, i.SHA256, i.Where())
+		}
+		if sum := got.sums[i.Path].md5; sum != "" && i.MD5 != "" && sum != i.MD5 && !md5told[i.Path] {
+			md5told[i.Path] = true
+			r.fail("md5-mismatch", i.Path, "has md5 %s, %s says %s for %s", sum, i.Index, i.MD5, i.Where())
+		}
+	}
+	for _, p := range cat.Pairs {
+		if both, ok := got.pairs[[2]string{p.First, p.Second}]; ok && both != p.SHA256 {
+			r.fail("combined-mismatch", p.Index, "%s says %s, and %s followed by %s has %s: no client could take this image",
+				p.Where, p.SHA256, p.First, p.Second, both)
+		}
+	}
+	for p, row := range files {
+		r.Files++
+		r.Bytes += row.Size
+		if old, ok := c.Served[p]; ok {
+			replaced(f, old, row, c, r)
+		}
+	}
+	if len(files) == 0 && len(r.Findings) == 0 {
+		r.fail("empty-tree", "", "there is nothing to publish")
+	}
+	catalog.Sort(r.Findings)
+}
+
+// replaced finds content whose bytes change under a name that production
+// serves: a client that holds the old index would get them and fail.
+func replaced(f catalog.Format, old Served, row tree.Row, c Checks, r *Report) {
+	if row.SHA256 == "" || row.SHA256 == old.SHA256 {
+		return
+	}
+	switch {
+	case old.Role == catalog.Content && !old.Until.IsZero():
+		r.fail("content-replaced", row.Path, "clients may still fetch the former content of this path; it is free from %s (in %s)",
+			old.Until.UTC().Format(time.RFC3339), strings.TrimSpace(humanize.RelTime(c.Now, old.Until, "", "")))
+	case old.Role == catalog.Content:
+		r.fail("content-replaced", row.Path, "production serves this path with other content; it is free %s after a promote that no longer has it", c.Grace)
+	case f.Class(row.Path) == catalog.Whole:
+		r.add(catalog.Warning, "content-replaced", row.Path, "replaces the file that production serves")
+	}
+}
+
+func peek(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache, c Checks) ([]tree.Row, *catalog.Catalog, *Report, error) {
+	sv, err := examine(ctx, dir, f)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer sv.root.Close()
+	claimed := map[string]string{}
+	for _, i := range sv.cat.Items {
+		claimed[i.Path] = i.SHA256
+	}
+	files := map[string]tree.Row{}
+	var needs []need
+	for _, e := range sv.entries {
+		if e.Kind == tree.Symlink {
+			files[e.Path] = linkRow(e)
+			continue
+		}
+		row := tree.Row{Path: e.Path, Size: e.Stat.Size, Role: role(sv.named, e.Path), SHA256: claimed[e.Path]}
+		if sum, _, ok := cache.Lookup(e.Path, e.Stat); ok {
+			row.SHA256 = sum
+		}
+		if row.SHA256 == "" {
+			needs = append(needs, need{path: e.Path})
+		}
+		files[e.Path] = row
+	}
+	got, hashed, err := readAll(ctx, sv.root, needs, func(int64) {})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	sv.report.HashedBytes = hashed
+	for p, g := range got {
+		if g.err != nil {
+			sv.report.fail("unreadable", p, "%s", cause(g.err))
+			delete(files, p)
+			continue
+		}
+		row := files[p]
+		row.SHA256 = g.sha256
+		files[p] = row
+	}
+	check(sv.cat, f, files, gathered{}, c, sv.report)
+	rows := make([]tree.Row, 0, len(files))
+	for _, row := range files {
+		rows = append(rows, row)
+	}
+	tree.SortRows(rows)
+	return rows, sv.cat, sv.report, nil
+}
+
+// join is filepath.Join for a slash-separated path below dir.
+func join(dir, p string) string { return filepath.Join(dir, filepath.FromSlash(p)) }
