@@ -1,0 +1,256 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// candidate is a complete, validated and flushed tree in a private directory,
+// with what its manifest will say of it.
+type candidate struct {
+	dir    string
+	rows   []tree.Row
+	treeID string
+	units  []catalog.Unit
+
+	kind        EventKind
+	origin      int // 0: itself
+	message     string
+	barred      []tree.Row
+	barredTrees []string
+	force       bool // replace served content all the same
+	warnings    []catalog.Finding
+}
+
+// candidateOf is how a promoted tree comes to be: only from a stage.Valid.
+func candidateOf(v *stage.Valid, message string) *candidate {
+	return &candidate{dir: v.Dir, rows: v.Rows, treeID: v.TreeID, units: v.Catalog.Units, kind: KindPromote, message: message}
+}
+
+// Result is what a promote or a revert did, or would do.
+type Result struct {
+	Generation  int        `json:"generation"`
+	From        int        `json:"from"`
+	Origin      int        `json:"origin"`
+	TreeID      string     `json:"tree_id"`
+	Unchanged   bool       `json:"unchanged"`
+	DryRun      bool       `json:"dry_run"`
+	Added       []string   `json:"added"`
+	Removed     []string   `json:"removed"`
+	Changed     []string   `json:"changed"`
+	Carried     int        `json:"carried"`
+	NewBytes    int64      `json:"new_bytes"`
+	RevertUntil *time.Time `json:"revert_until"` // until when the previous content is kept; null when there is none
+	DurationMS  int64      `json:"duration_ms"`
+
+	Warnings []catalog.Finding `json:"warnings"`
+}
+
+// commit makes the candidate production. The caller holds the production lock
+// and has recovered: s is the state now. It returns a result, too, with an
+// error of kind Switched.
+//
+// Nothing before swap changes what production resolves to or what it serves;
+// nothing after it is undone by a signal.
+func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) (*Result, error) {
+	n, err := r.next(s.history)
+	if err != nil {
+		return nil, err
+	}
+	m, res, ops, err := r.plan(s, c, n)
+	if err != nil {
+		return nil, err
+	}
+	if res.DryRun = dryRun; dryRun {
+		return res, nil
+	}
+	if err := r.sw.probe(); err != nil {
+		return nil, err
+	}
+	if err := r.seal(ctx, s, c, m, ops); err != nil {
+		return nil, interrupted(err)
+	}
+	if err := r.hook(ctx, "before_switch", r.Config.Hooks.BeforeSwitch, m.Head); err != nil {
+		return nil, fmt.Errorf("production is unchanged: %w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, interrupted(err)
+	}
+	if err := r.at("before-swap"); err != nil {
+		return nil, err
+	}
+
+	// The commit point. A failure that was reported may have been applied all
+	// the same (on a network, or by a signal in between): look.
+	err = errors.Join(r.sw.swap(n, s.current == nil), r.at("after-swap"))
+	if err != nil {
+		if now, _, lookErr := r.sw.current(); lookErr != nil || now != n {
+			return nil, err
+		}
+	}
+	ctx = context.WithoutCancel(ctx)
+	return res, r.finish(ctx, s, m)
+}
+
+// interrupted gives a cancellation its kind.
+func interrupted(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return &Error{Kind: Interrupted, Fact: "interrupted; production is unchanged", Err: err}
+	}
+	return err
+}
+
+// plan works out what generation n would be: its manifest, with what is
+// carried, and the links that bring the carried files into its tree.
+func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.Op, error) {
+	m := &Manifest{Own: c.rows, Barred: c.barred, Head: Head{Generation: n, Origin: c.origin, TreeID: c.treeID, Kind: c.kind,
+		Who: r.who(), Message: c.message, Time: s.now.UTC(), Grace: int64(r.grace() / time.Second), Format: r.format.Name(), BarredTrees: c.barredTrees}}
+	if m.Origin == 0 {
+		m.Origin = n
+	}
+	res := &Result{Generation: n, Origin: m.Origin, TreeID: m.TreeID}
+	before := map[string]tree.Row{}
+	var units []catalog.Unit
+	var ops []tree.Op
+	if cur := s.current; cur != nil {
+		cat, err := stage.ReadCatalog(cur.dir, r.format)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		units = r.units(cat, cur.Own)
+		before = cur.rows(s.windows, s.now)
+		m.From = cur.Generation
+		until := s.now.Add(r.grace()).UTC().Truncate(time.Second)
+		res.From, res.RevertUntil = cur.Generation, &until
+		var findings []catalog.Finding
+		if m.Carried, ops, findings = r.carry(s, c.rows, n); c.force {
+			for i := range findings {
+				findings[i].Severity = catalog.Warning
+			}
+		}
+		report := &stage.Report{Findings: findings}
+		if len(report.Errors()) > 0 {
+			return nil, nil, nil, &FindingsError{report}
+		}
+		res.Warnings = findings
+	}
+	m.Added, m.Removed, m.Changed = diffUnits(units, r.units(&catalog.Catalog{Units: c.units}, c.rows))
+	for _, row := range c.rows {
+		if before[row.Path].SHA256 != row.SHA256 {
+			res.NewBytes += row.Size
+		}
+	}
+	res.Added, res.Removed, res.Changed = m.Added, m.Removed, m.Changed
+	res.Carried = len(m.Carried)
+	return m, res, ops, nil
+}
+
+// seal completes the candidate's tree and makes it durable under its number,
+// with its manifest: after it only the switch is missing.
+func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *Manifest, ops []tree.Op) error {
+	batch, err := durable.NewBatch(c.dir)
+	if err != nil {
+		return err
+	}
+	defer batch.Close()
+	if len(ops) > 0 {
+		src, err := tree.OpenSource(s.current.dir)
+		if err != nil {
+			return err
+		}
+		defer src.Close()
+		for i := range ops {
+			ops[i].From = src
+		}
+		cloner := tree.Cloner{Dst: c.dir, Batch: batch}
+		done, err := cloner.Run(ctx, ops)
+		if err != nil {
+			return err
+		}
+		for i, d := range done {
+			if d.Err != nil {
+				return &Error{Path: filepath.Join(s.current.dir, ops[i].Path), Fact: "production serves this file and it cannot be carried", Err: d.Err,
+					Hint: "run publish verify"}
+			}
+		}
+	}
+	if err := writeIdentity(c.dir, m.Generation); err != nil {
+		return err
+	}
+	if err := batch.Flush(); err != nil {
+		return err
+	}
+	if err := r.at("before-manifest"); err != nil {
+		return err
+	}
+	// The manifest before the name: from the moment the number shows in the
+	// file system it is taken, and a sealed manifest says what it is.
+	if err := errors.Join(r.writeManifest(m), r.at("after-manifest")); err != nil {
+		return err
+	}
+	next := r.path("generations", nextPrefix+number(m.Generation))
+	if err := errors.Join(os.Rename(c.dir, next), r.at("after-next")); err != nil {
+		return err
+	}
+	return errors.Join(r.sw.ready(m.Generation), r.at("after-ready"))
+}
+
+// finish makes a switch durable and does all that comes after it. Its errors
+// are of kind Switched. Recovery calls it for a switch that was interrupted.
+func (r *Repo) finish(ctx context.Context, s *state, m *Manifest) error {
+	n := m.Generation
+	const hint = "run publish recover"
+	if err := errors.Join(r.at("before-sync"), r.sw.sync(), r.at("after-sync")); err != nil {
+		return afterSwitch(n, "a power cut may still undo the switch; "+hint, err)
+	}
+	if err := errors.Join(r.sw.tidy(), r.at("after-tidy")); err != nil {
+		return afterSwitch(n, hint, err)
+	}
+	if err := r.record(s, m, false); err != nil {
+		return afterSwitch(n, "the history does not name the switch yet; "+hint, err)
+	}
+	if err := r.at("after-history"); err != nil {
+		return afterSwitch(n, hint, err)
+	}
+	if err := r.checkHealth(ctx, s); err != nil {
+		return err
+	}
+	if _, err := r.collect(s, false); err != nil {
+		r.opt.Warn(fmt.Sprintf("gc failed, and will be tried again: %v", err))
+	}
+	if err := r.hook(ctx, "after_switch", r.Config.Hooks.AfterSwitch, m.Head); err != nil {
+		return afterSwitch(n, "it serves, and can be reverted; repair the hook", err)
+	}
+	return nil
+}
+
+// record appends the switch to m's generation to the history, and makes it
+// the state's current one.
+func (r *Repo) record(s *state, m *Manifest, recovered bool) error {
+	// Windows are counted from here: never before the switch was made.
+	now := r.now()
+	if s.now.After(now) {
+		now = s.now
+	}
+	e := Event{Time: now, Kind: m.Kind, Generation: m.Generation, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Who: m.Who, Message: m.Message,
+		Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Recovered: recovered}
+	if len(r.Config.HealthCheck.Command) > 0 && m.Kind != KindAutoRevert {
+		e.Health = "pending"
+	}
+	if err := r.log(s.history, e); err != nil {
+		return err
+	}
+	s.now = now
+	s.windows = r.window(s.history)
+	s.current = &generation{m, r.sw.dir(m.Generation)}
+	return nil
+}

@@ -1,0 +1,141 @@
+package publish
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"example.com/publish/stage/tree"
+)
+
+// Config is publish.yaml. Every key is optional.
+type Config struct {
+	Format      string   `yaml:"format"`     // simplestreams, oci, plain
+	Switch      string   `yaml:"switch"`     // symlink, rename
+	Production  string   `yaml:"production"` // what the web server serves; relative to the repository, or absolute
+	Share       string   `yaml:"share"`      // auto, copy
+	Grace       Duration `yaml:"grace"`
+	OrphanGrace Duration `yaml:"orphan_grace"` // 0: as Grace
+
+	Generations struct {
+		Keep int `yaml:"keep"` // beside the grace window
+	} `yaml:"generations"`
+	Promote struct {
+		Prune bool `yaml:"prune"`
+	} `yaml:"promote"`
+	Retention     []map[string]any `yaml:"retention"`
+	Tags          []map[string]any `yaml:"tags"`
+	ImmutableTags []string         `yaml:"immutable_tags"`
+	InUse         []string         `yaml:"in_use"`
+
+	HealthCheck struct {
+		Command []string `yaml:"command"` // argv; empty: none
+		Timeout Duration `yaml:"timeout"`
+	} `yaml:"health_check"`
+	Hooks struct {
+		BeforeSwitch []string `yaml:"before_switch"` // argv of one command; empty: none
+		AfterSwitch  []string `yaml:"after_switch"`
+		AfterPrune   []string `yaml:"after_prune"`
+		AfterGC      []string `yaml:"after_gc"`
+		Timeout      Duration `yaml:"timeout"`
+	} `yaml:"hooks"`
+}
+
+// ConfigName is the configuration's file name in a repository.
+const ConfigName = "publish.yaml"
+
+const maxConfig = 1 << 20
+
+// DefaultConfig is what an empty publish.yaml means.
+func DefaultConfig() *Config {
+	c := &Config{Format: "simplestreams", Switch: "symlink", Production: "production", Share: "auto", Grace: Duration(2 * time.Hour)}
+	c.HealthCheck.Timeout = Duration(30 * time.Second)
+	c.Hooks.Timeout = Duration(60 * time.Second)
+	return c
+}
+
+// LoadConfig reads publish.yaml of the repository at dir. A missing file is an
+// empty one. The error is of kind Usage and names the line.
+func LoadConfig(dir string) (*Config, error) {
+	path := filepath.Join(dir, ConfigName)
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return DefaultConfig(), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := tree.ReadBounded(f, maxConfig)
+	if err != nil {
+		return nil, &Error{Kind: Usage, Path: path, Err: err}
+	}
+	c, err := parseConfig(data)
+	if err != nil {
+		return nil, &Error{Kind: Usage, Path: path, Fact: strings.TrimSpace(err.Error())}
+	}
+	return c, nil
+}
+
+func parseConfig(data []byte) (*Config, error) {
+	c := DefaultConfig()
+	err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(c)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, errors.New(yaml.FormatError(err, false, true))
+	}
+	return c, c.check()
+}
+
+func (c *Config) check() error {
+	oneOf := func(key, value string, allowed ...string) error {
+		for _, a := range allowed {
+			if value == a {
+				return nil
+			}
+		}
+		return fmt.Errorf("%s: %q is not one of %s", key, value, strings.Join(allowed, ", "))
+	}
+	err := errors.Join(
+		oneOf("format", c.Format, "simplestreams", "oci", "plain"),
+		oneOf("switch", c.Switch, "symlink", "rename"),
+		oneOf("share", c.Share, "auto", "copy"),
+	)
+	if c.Generations.Keep < 0 {
+		err = errors.Join(err, fmt.Errorf("generations.keep: %d is negative", c.Generations.Keep))
+	}
+	if p := filepath.Clean(c.Production); c.Production == "" || p == "." || p == "/" || strings.ContainsRune(c.Production, 0) {
+		err = errors.Join(err, fmt.Errorf("production: %q cannot be switched", c.Production))
+	} else if p == "staging" || p == "generations" || p == ".publish" || strings.HasPrefix(p, "staging/") ||
+		strings.HasPrefix(p, "generations/") || strings.HasPrefix(p, ".publish/") || p == ConfigName {
+		err = errors.Join(err, fmt.Errorf("production: %q is a place of the repository's own", c.Production))
+	}
+	return err
+}
+
+// Warnings tells what is allowed but unwise or without effect.
+func (c *Config) Warnings() []string {
+	var out []string
+	if time.Duration(c.Grace) < time.Hour {
+		out = append(out, fmt.Sprintf("grace: %s is less than the one hour for which clients keep an index: they will meet missing files", c.Grace))
+	}
+	unused := func(key string, set bool) {
+		if set {
+			out = append(out, key+": has no effect in this version")
+		}
+	}
+	unused("promote.prune", c.Promote.Prune)
+	unused("retention", len(c.Retention) > 0)
+	unused("tags", len(c.Tags) > 0)
+	unused("immutable_tags", len(c.ImmutableTags) > 0)
+	unused("in_use", len(c.InUse) > 0)
+	unused("hooks.after_prune", len(c.Hooks.AfterPrune) > 0)
+	return out
+}

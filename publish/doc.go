@@ -1,0 +1,40 @@
+// Package publish keeps a repository: the generations of an image tree, of
+// which production is always exactly one.
+//
+// # How a tree becomes production
+//
+// A promote copies staging into a private directory, validates that copy, and
+// flushes it to disk, all without the production lock. Then, under the lock:
+//
+//  1. recover: finish what a killed command left
+//  2. carry: link what production serves now and the new tree lacks, for as
+//     long as some client may still ask for it
+//  3. seal the manifest, which says all that history will say
+//  4. switch: one rename or one exchange. This is the commit point.
+//  5. sync the directory in which production's name stands
+//  6. append to the history, run the health check, delete what is due
+//
+// No reader ever sees a half tree, because nothing is ever written into a
+// directory that production resolves to: it is complete, and flushed, before
+// the one system call that makes it production, and that call is atomic. What
+// gc removes from production's tree are carried files of which no client that
+// keeps its index for the grace window can still know.
+//
+// # What survives a crash
+//
+// What production resolves to is the truth, the manifest of that generation is
+// the intent, and history follows. A crash before the switch leaves a private
+// directory, and perhaps a manifest that no production ever had: recovery
+// removes the directory and keeps the number out of use. A crash after it
+// leaves a generation that history lacks: recovery syncs and appends the line
+// from the manifest. Every verb that takes the production lock recovers first,
+// so the code that repairs is the code that runs every day.
+//
+// A revert is a promote whose source is a kept generation. It needs no lock but
+// production's, so it never waits for a promote that is still hashing.
+//
+// # Locks
+//
+// prepare (one promote at a time), staging (one writer or one snapshot),
+// production (steps 1 to 6), always in this order. Readers take none.
+package publish

@@ -1,0 +1,84 @@
+package publish
+
+import (
+	"errors"
+	"fmt"
+
+	"example.com/publish/stage"
+)
+
+// Kind is what a caller can do about an error.
+type Kind int
+
+const (
+	// Failed: something went wrong; production is unchanged.
+	Failed Kind = iota
+	// Usage: the request or the configuration is wrong.
+	Usage
+	// Invalid: validation found errors; see FindingsError.
+	Invalid
+	// Locked: another process holds the lock.
+	Locked
+	// NotFound: no such generation, product, version or file.
+	NotFound
+	// Refused: held, reverted by an operator, or called from a hook.
+	Refused
+	// Switched: production was switched, and a later step failed.
+	Switched
+	// Interrupted: stopped by a signal or a deadline before the switch.
+	Interrupted
+)
+
+// Error is a failure told to people: the path first, then the fact, and apart
+// from it what to do.
+type Error struct {
+	Kind Kind
+	Path string // what it is about; may be empty
+	Fact string
+	Hint string // the remedy; may be empty
+	Err  error  // the cause; may be nil
+}
+
+func (e *Error) Error() string {
+	s := e.Fact
+	if e.Path != "" {
+		s = e.Path + ": " + s
+	}
+	if e.Err != nil {
+		if s != "" {
+			s += ": "
+		}
+		s += e.Err.Error()
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+func refuse(hint, format string, args ...any) error {
+	return &Error{Kind: Refused, Fact: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+func notFound(hint, format string, args ...any) error {
+	return &Error{Kind: NotFound, Fact: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// FindingsError is returned when a tree is not valid.
+type FindingsError struct{ Report *stage.Report }
+
+func (e *FindingsError) Error() string {
+	n := len(e.Report.Errors())
+	if n == 1 {
+		return "1 error was found"
+	}
+	return fmt.Sprintf("%d errors were found", n)
+}
+
+// afterSwitch wraps an error of a step after the commit point.
+func afterSwitch(n int, hint string, err error) error {
+	var e *Error
+	if errors.As(err, &e) && e.Kind == Switched {
+		return err
+	}
+	return &Error{Kind: Switched, Fact: fmt.Sprintf("production is generation %d now, but a later step failed", n), Hint: hint, Err: err}
+}

@@ -1,0 +1,245 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// GCResult is what a gc deleted, or would delete.
+type GCResult struct {
+	Generations []int `json:"generations"` // trees whose window has ended
+	Files       int   `json:"files"`       // carried files of production whose window has ended
+	Bytes       int64 `json:"bytes"`       // freed, counting only what nothing else links to
+	DryRun      bool  `json:"dry_run"`
+	ClockBehind bool  `json:"clock_behind"` // the clock stands before the history: nothing is deleted
+}
+
+// GC deletes retired generations and carried files whose window has ended.
+func (r *Repo) GC(ctx context.Context, dryRun bool) (*GCResult, error) {
+	s, _, unlock, err := r.exclusive(ctx, "gc", false, "")
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	res, err := r.collect(s, dryRun)
+	if err != nil || dryRun || res.ClockBehind || len(r.Config.Hooks.AfterGC) == 0 || s.current == nil {
+		return res, err
+	}
+	if res.Files+len(res.Generations) > 0 {
+		err = r.hook(ctx, "after_gc", r.Config.Hooks.AfterGC, s.current.Head)
+	}
+	return res, err
+}
+
+// collect is gc under the production lock, after recovery. Everything that it
+// deletes was switched away from by a switch that history names, and history
+// names a switch only after it was made durable.
+func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
+	res := &GCResult{Generations: []int{}, DryRun: dryRun, ClockBehind: s.clockBehind()}
+	if s.current == nil || res.ClockBehind {
+		return res, nil
+	}
+	due, err := r.due(s)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range due {
+		freed, err := r.retire(n, dryRun)
+		res.Bytes += freed
+		if err != nil {
+			return res, err
+		}
+		res.Generations = append(res.Generations, n)
+		if err := r.at("after-retire"); err != nil {
+			return res, err
+		}
+	}
+	if err := r.uncarry(s, res); err != nil {
+		return res, err
+	}
+	if !dryRun {
+		if err := r.emptyTrash(s.now); err != nil {
+			return res, err
+		}
+	}
+	if dryRun || len(res.Generations)+res.Files == 0 {
+		return res, nil
+	}
+	return res, r.log(s.history, Event{Time: s.now, Kind: KindGC, Generation: s.current.Generation, Who: r.who(),
+		Freed: &Freed{Generations: res.Generations, Files: res.Files, Bytes: res.Bytes}})
+}
+
+// due returns the kept generations whose window has ended, beside those that
+// the configuration keeps all the same.
+func (r *Repo) due(s *state) ([]int, error) {
+	kept, err := r.kept(s.current.Generation)
+	if err != nil {
+		return nil, err
+	}
+	kept = slices.DeleteFunc(kept, func(n int) bool { return n == s.current.Generation })
+	kept = kept[:max(0, len(kept)-r.Config.Generations.Keep)]
+	return slices.DeleteFunc(kept, func(n int) bool {
+		end, retired := s.windows.retired[n]
+		return !retired || s.now.Before(end)
+	}), nil
+}
+
+// retire deletes the tree of generation n and then its manifest: renamed first,
+// so that no half tree ever bears a generation's name.
+func (r *Repo) retire(n int, dryRun bool) (int64, error) {
+	dir := r.path("generations", number(n))
+	freed := unshared(dir)
+	if dryRun {
+		return freed, nil
+	}
+	trash := r.path("generations", trashPrefix+number(n))
+	if err := durable.RemoveAll(trash); err != nil {
+		return 0, err
+	}
+	if err := os.Rename(dir, trash); err != nil {
+		return 0, err
+	}
+	if err := durable.SyncDir(r.path("generations")); err != nil {
+		return 0, err
+	}
+	if err := r.at("after-trash"); err != nil {
+		return 0, err
+	}
+	if err := durable.RemoveAll(trash); err != nil {
+		return 0, err
+	}
+	if err := os.Remove(r.manifestPath(n)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return freed, err
+	}
+	return freed, nil
+}
+
+// unshared adds up the bytes below dir that no other name holds.
+func unshared(dir string) int64 {
+	var total int64
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil
+		}
+		if fi, err := d.Info(); err == nil {
+			if st := tree.StatOf(fi); st.Links <= 1 {
+				total += st.Size
+			}
+		}
+		return nil
+	})
+	return total
+}
+
+// uncarry removes the carried files of production whose window has ended.
+func (r *Repo) uncarry(s *state, res *GCResult) error {
+	dirs := map[string]bool{}
+	for _, c := range s.current.Carried {
+		if s.windows.open(c.Dropped, s.now) {
+			continue
+		}
+		path := filepath.Join(s.current.dir, filepath.FromSlash(c.Path))
+		fi, err := os.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		res.Files++
+		if tree.StatOf(fi).Links <= 1 {
+			res.Bytes += fi.Size()
+		}
+		if res.DryRun {
+			continue
+		}
+		if err := errors.Join(os.Remove(path), r.at("after-uncarry")); err != nil {
+			return err
+		}
+		dirs[filepath.Dir(path)] = true
+	}
+	for dir := range dirs {
+		if err := durable.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for ; dir != s.current.dir && os.Remove(dir) == nil; dir = filepath.Dir(dir) {
+		}
+	}
+	return nil
+}
+
+// trash is where what a reset drops from staging waits for one grace window.
+func (r *Repo) trash() string {
+	return r.path(".publish", "trash", r.now().UTC().Format("20060102T150405.000000000Z"))
+}
+
+// emptyTrash deletes what has waited long enough.
+func (r *Repo) emptyTrash(now time.Time) error {
+	list, err := os.ReadDir(r.path(".publish", "trash"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		at, err := time.Parse("20060102T150405.000000000Z", d.Name())
+		if err != nil || now.Before(at.Add(r.grace())) {
+			continue
+		}
+		if err := durable.RemoveAll(r.path(".publish", "trash", d.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Hold stops promotes until Unhold. It takes effect for a promote that has
+// begun but not switched.
+func (r *Repo) Hold(ctx context.Context, why string) error {
+	s, _, unlock, err := r.exclusive(ctx, "hold", false, "")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if e, ok := s.history.hold(); ok {
+		return refuse("publish unhold ends it", "already held by %s since %s: %s", e.Who, e.Time.Format(time.RFC3339), e.Message)
+	}
+	return r.log(s.history, r.note(s, KindHold, why))
+}
+
+// Unhold ends a hold.
+func (r *Repo) Unhold(ctx context.Context) error {
+	s, _, unlock, err := r.exclusive(ctx, "unhold", false, "")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, ok := s.history.hold(); !ok {
+		return nil
+	}
+	return r.log(s.history, r.note(s, KindUnhold, ""))
+}
+
+// note is an event that is no switch.
+func (r *Repo) note(s *state, kind EventKind, message string) Event {
+	e := Event{Time: s.now, Kind: kind, Who: r.who(), Message: message}
+	if s.current != nil {
+		e.Generation, e.From, e.Origin = s.current.Generation, s.current.From, s.current.Origin
+	}
+	return e
+}
+
+// String says what was freed, for people.
+func (g *GCResult) String() string {
+	return fmt.Sprintf("%d generations and %d carried files, %d bytes", len(g.Generations), g.Files, g.Bytes)
+}

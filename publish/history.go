@@ -1,0 +1,211 @@
+package publish
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"example.com/publish/stage/durable"
+)
+
+// EventKind is what a line of the history tells.
+type EventKind string
+
+// The kinds. Those of switches name the generation that production became.
+const (
+	KindAdopt      EventKind = "adopt"
+	KindPromote    EventKind = "promote"
+	KindRevert     EventKind = "revert"
+	KindAutoRevert EventKind = "auto-revert" // a health check failed
+	KindRelink     EventKind = "relink"      // somebody else pointed production at another kept generation
+	KindHealth     EventKind = "health"
+	KindHold       EventKind = "hold"
+	KindUnhold     EventKind = "unhold"
+	KindGC         EventKind = "gc"
+)
+
+// Switch reports whether production changed.
+func (k EventKind) Switch() bool {
+	switch k {
+	case KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRelink:
+		return true
+	}
+	return false
+}
+
+// Event is one line of the history.
+type Event struct {
+	Time       time.Time `json:"time"` // UTC
+	Kind       EventKind `json:"kind"`
+	Generation int       `json:"generation"`
+	From       int       `json:"from"`
+	Origin     int       `json:"origin"`
+	TreeID     string    `json:"tree_id,omitempty"`
+	Who        string    `json:"who"`
+	Message    string    `json:"message"`
+	Added      []string  `json:"added"`
+	Removed    []string  `json:"removed"`
+	Changed    []string  `json:"changed"`
+	Grace      int64     `json:"grace_seconds,omitempty"`
+	Health     string    `json:"health"` // "", ok or failed
+	Recovered  bool      `json:"recovered,omitempty"`
+	Freed      *Freed    `json:"freed,omitempty"` // of gc
+}
+
+// Freed is what a gc deleted.
+type Freed struct {
+	Generations []int `json:"generations"`
+	Files       int   `json:"files"` // carried files
+	Bytes       int64 `json:"bytes"`
+}
+
+// History is the append-only record of a repository. Each line is sealed with
+// a checksum; a torn last line, left by a crash, is passed over by readers and
+// cut off by recovery, which derives it again from the manifest.
+type History struct {
+	Events []Event
+	torn   bool  // the file ends in a torn line
+	whole  int64 // bytes before it
+}
+
+func (r *Repo) historyPath() string { return r.path(".publish", "history") }
+
+// readHistory reads the history. A damaged line that is not the last is an
+// error: it is evidence, and windows are counted from it.
+func (r *Repo) readHistory() (*History, error) {
+	data, err := os.ReadFile(r.historyPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &Error{Path: r.historyPath(), Fact: "the history is missing", Hint: "run publish recover: it starts a new one from the manifests"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	h, bad := parseHistory(data)
+	if len(bad) > 0 {
+		return nil, &Error{Path: fmt.Sprintf("%s:%d", r.historyPath(), bad[0]), Fact: "the line is damaged",
+			Hint: "run publish recover: it sets damaged lines aside in .publish/history.damaged and makes them anew from the manifests"}
+	}
+	return h, nil
+}
+
+// parseHistory returns the events and the numbers of damaged lines.
+func parseHistory(data []byte) (h *History, bad []int) {
+	whole, torn := durable.SplitTorn(data)
+	h = &History{torn: len(torn) > 0, whole: int64(len(whole))}
+	for i, line := range bytes.Split(bytes.TrimSuffix(whole, []byte{'\n'}), []byte{'\n'}) {
+		if len(whole) == 0 {
+			break
+		}
+		var e Event
+		text, ok := durable.Unline(line)
+		if !ok || json.Unmarshal(text, &e) != nil {
+			bad = append(bad, i+1)
+			continue
+		}
+		h.Events = append(h.Events, e)
+	}
+	// A crash can also leave a last line of zeros with its length right.
+	if n := len(bad); n == 1 && bad[0] == bytes.Count(whole, []byte{'\n'}) {
+		last := bytes.LastIndexByte(bytes.TrimSuffix(whole, []byte{'\n'}), '\n') + 1
+		if bytes.IndexByte(whole[last:], 0) >= 0 {
+			h.torn, h.whole, bad = true, int64(last), nil
+		}
+	}
+	return h, bad
+}
+
+// log appends one event and flushes it.
+func (r *Repo) log(h *History, e Event) error {
+	text, err := marshalEvent(e)
+	if err != nil {
+		return err
+	}
+	if err := durable.AppendLine(r.historyPath(), durable.Line(text)); err != nil {
+		return err
+	}
+	h.Events = append(h.Events, e)
+	return nil
+}
+
+func marshalEvent(e Event) ([]byte, error) {
+	e.Time = e.Time.UTC()
+	e.Added, e.Removed, e.Changed = noNil(e.Added), noNil(e.Removed), noNil(e.Changed)
+	return json.Marshal(e)
+}
+
+func noNil[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+// last returns the newest switch.
+func (h *History) last() (Event, bool) {
+	for _, e := range slices.Backward(h.Events) {
+		if e.Kind.Switch() {
+			return e, true
+		}
+	}
+	return Event{}, false
+}
+
+// made returns the switch that made generation n.
+func (h *History) made(n int) (Event, bool) {
+	for _, e := range h.Events {
+		if e.Kind.Switch() && e.Generation == n {
+			return e, true
+		}
+	}
+	return Event{}, false
+}
+
+// left returns the newest switch away from generation n.
+func (h *History) left(n int) (Event, bool) {
+	for _, e := range slices.Backward(h.Events) {
+		if e.Kind.Switch() && e.From == n && e.Generation != n {
+			return e, true
+		}
+	}
+	return Event{}, false
+}
+
+// health returns what the health check of generation n said; "" when none was
+// recorded.
+func (h *History) health(n int) string {
+	for _, e := range slices.Backward(h.Events) {
+		if e.Kind == KindHealth && e.Generation == n {
+			return e.Health
+		}
+	}
+	return ""
+}
+
+// hold returns the hold in force.
+func (h *History) hold() (Event, bool) {
+	for _, e := range slices.Backward(h.Events) {
+		switch e.Kind {
+		case KindHold:
+			return e, true
+		case KindUnhold:
+			return Event{}, false
+		}
+	}
+	return Event{}, false
+}
+
+// newest is the time of the newest line, or the zero time.
+func (h *History) newest() time.Time {
+	var t time.Time
+	for _, e := range h.Events {
+		if e.Time.After(t) {
+			t = e.Time
+		}
+	}
+	return t
+}

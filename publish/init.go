@@ -1,0 +1,315 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/lock"
+)
+
+// InitOptions say what repository to make.
+type InitOptions struct {
+	Format     string // "": simplestreams
+	Switch     string // "": symlink
+	Production string // "": production
+	Group      string // "": staging belongs to its owner alone
+}
+
+// Init makes a repository at dir, which is empty, missing, or an init that was
+// interrupted. The marker that makes it one comes last.
+func Init(dir string, opt InitOptions) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	if !gone(filepath.Join(dir, ".publish", "layout")) {
+		return &Error{Kind: Usage, Path: dir, Fact: "is a repository already", Hint: "publish status --repo " + dir + " tells about it"}
+	}
+	c, err := initConfig(dir, opt)
+	if err != nil {
+		return err
+	}
+	for _, d := range []string{dir, filepath.Join(dir, "staging"), filepath.Join(dir, "generations"), filepath.Join(dir, ".publish"), filepath.Join(dir, ".publish", "manifests")} {
+		if err := durable.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	state := filepath.Join(dir, ".publish")
+	for _, name := range []string{"lock", "prepare.lock", "staging.lock", "history", "hashes"} {
+		if err := lock.Create(filepath.Join(state, name), 0o644); err != nil {
+			return err
+		}
+	}
+	if opt.Group != "" {
+		if err := shareWith(dir, opt.Group); err != nil {
+			return err
+		}
+	}
+	r := assemble(dir, c, nil, Options{})
+	if err := r.sw.probe(); err != nil {
+		return err
+	}
+	if gone(filepath.Join(dir, ConfigName)) {
+		text, err := configText(opt)
+		if err != nil {
+			return err
+		}
+		if err := durable.WriteFile(filepath.Join(dir, ConfigName), text, 0o644); err != nil {
+			return err
+		}
+	}
+	if err := durable.WriteFile(filepath.Join(state, "layout"), fmt.Appendf(nil, "%d\n", layoutVersion), 0o644); err != nil {
+		return err
+	}
+	for _, d := range []string{state, dir, filepath.Dir(dir)} {
+		if err := durable.SyncDir(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// initConfig is the configuration that the new repository will have: what is
+// in a publish.yaml that lies there already, else what the options ask for.
+func initConfig(dir string, opt InitOptions) (*Config, error) {
+	c, err := LoadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	there := !gone(filepath.Join(dir, ConfigName))
+	set := func(key string, have *string, want string) error {
+		if want == "" || want == *have {
+			return nil
+		}
+		if there {
+			return &Error{Kind: Usage, Path: filepath.Join(dir, ConfigName), Fact: fmt.Sprintf("says %s: %s, and %s was asked for", key, *have, want), Hint: "change the file, or leave the flag out"}
+		}
+		*have = want
+		return nil
+	}
+	if err := errors.Join(set("format", &c.Format, opt.Format), set("switch", &c.Switch, opt.Switch), set("production", &c.Production, opt.Production)); err != nil {
+		return nil, err
+	}
+	if err := c.check(); err != nil {
+		return nil, &Error{Kind: Usage, Err: err}
+	}
+	return c, nil
+}
+
+// configText is the publish.yaml that init writes: only what differs from the
+// defaults, under a comment that says where to read on.
+func configText(opt InitOptions) ([]byte, error) {
+	text := "# publish.yaml: every key is optional; `publish help config` lists them with their defaults.\n"
+	for _, kv := range [][2]string{{"format", opt.Format}, {"switch", opt.Switch}, {"production", opt.Production}} {
+		if kv[1] == "" {
+			continue
+		}
+		line, err := yaml.Marshal(map[string]string{kv[0]: kv[1]})
+		if err != nil {
+			return nil, err
+		}
+		text += string(line)
+	}
+	return []byte(text), nil
+}
+
+// shareWith lets a group of builders write to staging: the tree, with the
+// group inherited, its lock and the hash cache. Nothing else.
+func shareWith(dir, group string) error {
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return &Error{Kind: Usage, Fact: "--group " + group, Err: err}
+	}
+	gid, err := strconv.Atoi(g.Gid)
+	if err != nil {
+		return err
+	}
+	for path, mode := range map[string]fs.FileMode{
+		filepath.Join(dir, "staging"):                  0o775 | fs.ModeSetgid,
+		filepath.Join(dir, ".publish", "staging.lock"): 0o664,
+		filepath.Join(dir, ".publish", "hashes"):       0o664,
+	} {
+		if err := os.Chown(path, -1, gid); err != nil {
+			return err
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AsideSuffix is put behind the name of a directory that Adopt replaced.
+const AsideSuffix = ".before-publish"
+
+// Adopt takes the live tree at dir over as generation 1 and fills staging with
+// it. When dir is where production will be, the generation takes its place in
+// one atomic step, so that readers never miss it, and the former directory is
+// kept beside it under the name that is returned. Files that no index names
+// are carried for one grace window: a client may still know of them.
+func (r *Repo) Adopt(ctx context.Context, dir, message string) (*Result, string, error) {
+	start := r.now()
+	from, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, "", &Error{Kind: Usage, Err: err}
+	}
+	if own, err := filepath.EvalSymlinks(r.Dir); err != nil {
+		return nil, "", err
+	} else if from == own || strings.HasPrefix(own+"/", from+"/") && from != own {
+		return nil, "", &Error{Kind: Usage, Path: dir, Fact: "holds the repository itself", Hint: "make the repository beside it: publish init --adopt " + dir + " DIR"}
+	}
+	res, aside, err := r.adopt(ctx, from, dir, message)
+	if err != nil {
+		return res, aside, err
+	}
+	if _, _, err := r.Reset(ctx); err != nil {
+		return res, aside, afterSwitch(res.Generation, "run publish stage reset to fill staging", err)
+	}
+	res.DurationMS = r.now().Sub(start).Milliseconds()
+	return res, aside, nil
+}
+
+func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, string, error) {
+	unlockPrepare, err := r.lock(ctx, "prepare.lock", "init")
+	if err != nil {
+		return nil, "", err
+	}
+	defer unlockPrepare()
+	unlock, err := r.lock(ctx, "lock", "init")
+	if err != nil {
+		return nil, "", err
+	}
+	defer unlock()
+	if n, _, err := r.sw.current(); err == nil && n != 0 {
+		if _, _, err := r.recover(ctx, true, ""); err != nil {
+			return nil, "", err
+		}
+	}
+	h, err := r.readHistory()
+	if err != nil {
+		return nil, "", err
+	}
+	if _, ok := h.last(); ok {
+		return nil, "", &Error{Kind: Usage, Path: r.Dir, Fact: "has generations already",
+			Hint: "publish stage reset fills staging with production; publish stage import " + dir + " merges the tree into staging"}
+	}
+	s := &state{history: h, windows: r.window(h), now: r.now()}
+	if _, err := r.sweep(s, true, ""); err != nil {
+		return nil, "", err
+	}
+	snapshot, err := r.private(snapshotPrefix)
+	if err != nil {
+		return nil, "", err
+	}
+	defer durable.RemoveAll(snapshot)
+	c, carried, err := r.adoptTree(ctx, from, snapshot)
+	if err != nil {
+		return nil, "", interrupted(err)
+	}
+	c.message = message
+	n, err := r.next(h)
+	if err != nil {
+		return nil, "", err
+	}
+	m, res, _, err := r.plan(s, c, n)
+	if err != nil {
+		return nil, "", err
+	}
+	for i := range carried {
+		carried[i].Dropped = n
+	}
+	m.Carried, res.Carried, res.Warnings = carried, len(carried), c.warnings
+	if err := r.seal(ctx, s, c, m, nil); err != nil {
+		return nil, "", interrupted(err)
+	}
+	aside, err := r.takePlace(n, dir)
+	if err != nil {
+		return nil, "", err
+	}
+	return res, aside, r.finish(context.WithoutCancel(ctx), s, m)
+}
+
+// adoptTree clones the tree at from into dir, everything that can be published
+// and the files that no index names, validates it, and flushes it.
+func (r *Repo) adoptTree(ctx context.Context, from, dir string) (*candidate, []Carried, error) {
+	batch, err := durable.NewBatch(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer batch.Close()
+	src := &stage.Stage{Dir: from, Lock: r.path(".publish", "staging.lock"), Format: r.format, Now: r.now, Wait: r.Stage.Wait, Progress: r.opt.Progress}
+	snap, err := src.Snapshot(ctx, dir, &stage.Base{}, batch)
+	if err != nil {
+		return nil, nil, err
+	}
+	valid, report, err := snap.Validate(ctx, stage.Checks{Now: r.now()})
+	if err != nil {
+		return nil, nil, err
+	}
+	if valid == nil {
+		return nil, nil, &FindingsError{report}
+	}
+	rows, err := src.Unnamed(ctx, dir, snap, batch)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := candidateOf(valid, "")
+	c.kind, c.warnings = KindAdopt, report.Findings
+	carried := make([]Carried, len(rows))
+	for i, row := range rows {
+		row.Role = catalog.Content
+		carried[i] = Carried{Row: row}
+	}
+	return c, carried, batch.Flush()
+}
+
+// takePlace switches to generation n. What stands at production is moved aside
+// in the same step.
+func (r *Repo) takePlace(n int, dir string) (aside string, err error) {
+	prod := r.Production()
+	if gone(prod) {
+		return "", r.sw.swap(n, true)
+	}
+	same, err := sameFile(dir, prod)
+	if err != nil {
+		return "", err
+	}
+	if !same {
+		return "", &Error{Kind: Usage, Path: prod, Fact: "exists and is not the tree to adopt", Hint: "move it away, or adopt it"}
+	}
+	aside = prod + AsideSuffix
+	if id, err := identity(aside); err == nil && id != 0 {
+		// The new tree of an adoption that was killed just before its switch.
+		if err := durable.RemoveAll(aside); err != nil {
+			return "", err
+		}
+	}
+	if !gone(aside) {
+		return "", &Error{Kind: Usage, Path: aside, Fact: "is in the way: the former directory would be kept under this name", Hint: "move it away"}
+	}
+	return aside, r.sw.adopt(n, aside)
+}
+
+func sameFile(a, b string) (bool, error) {
+	fa, err := os.Stat(a)
+	if err != nil {
+		return false, err
+	}
+	fb, err := os.Stat(b)
+	if err != nil {
+		return false, err
+	}
+	return os.SameFile(fa, fb), nil
+}

@@ -1,0 +1,188 @@
+package publish
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// Manifest is the sealed list of what a generation holds. It is written before
+// the switch and is the intent: recovery completes history from it, and there
+// is no other journal. It is never changed; carried files whose window has
+// ended are gone from the tree though their rows stay.
+type Manifest struct {
+	Head
+	Own     []tree.Row // sorted by path
+	Carried []Carried  // sorted by path
+	Barred  []tree.Row // content that an operator's revert took away: promote refuses it
+}
+
+// Head is a manifest's first part.
+type Head struct {
+	Generation  int       `json:"generation"`
+	From        int       `json:"from"`   // the generation before; 0 for none
+	Origin      int       `json:"origin"` // whose content this is: its own number, or what it was reverted to
+	TreeID      string    `json:"tree_id"`
+	Kind        EventKind `json:"kind"` // adopt, promote, revert or auto-revert
+	Who         string    `json:"who"`
+	Message     string    `json:"message"`
+	Time        time.Time `json:"time"` // when it was sealed, UTC
+	Grace       int64     `json:"grace_seconds"`
+	Format      string    `json:"format"`
+	Added       []string  `json:"added"` // product/version
+	Removed     []string  `json:"removed"`
+	Changed     []string  `json:"changed"`
+	BarredTrees []string  `json:"barred_trees"` // tree ids that promote refuses
+}
+
+// Carried is a path that the tree no longer has, kept for clients that
+// learned of it from an earlier generation.
+type Carried struct {
+	tree.Row
+	Dropped int // the generation that no longer had it: its window starts at that switch
+}
+
+const manifestMagic = "publish-manifest 1\n"
+
+// encode writes the manifest: a magic line, the head as one line of JSON, a
+// line for each row, and a last line that seals all above it.
+//
+//	own ROLE SIZE SHA256 PATH
+//	carried DROPPED ROLE SIZE SHA256 PATH
+//	barred ROLE SIZE SHA256 PATH
+//	end SHA256
+func (m *Manifest) encode() ([]byte, error) {
+	head, err := json.Marshal(m.Head)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, 0, len(head)+200*(len(m.Own)+len(m.Carried)))
+	b = append(b, manifestMagic...)
+	b = append(append(b, head...), '\n')
+	row := func(r tree.Row) {
+		b = append(append(b, r.Role...), ' ')
+		b = append(strconv.AppendInt(b, r.Size, 10), ' ')
+		b = append(append(b, r.SHA256...), ' ')
+		b = append(append(b, r.Path...), '\n')
+	}
+	for _, r := range m.Own {
+		b = append(b, "own "...)
+		row(r)
+	}
+	for _, r := range m.Carried {
+		b = append(b, "carried "...)
+		b = append(strconv.AppendInt(b, int64(r.Dropped), 10), ' ')
+		row(r.Row)
+	}
+	for _, r := range m.Barred {
+		b = append(b, "barred "...)
+		row(r)
+	}
+	return fmt.Appendf(b, "end %x\n", sha256.Sum256(b)), nil
+}
+
+var errDamaged = errors.New("the manifest is damaged")
+
+func decodeManifest(data []byte) (*Manifest, error) {
+	const sealLen = len("end \n") + 2*sha256.Size
+	if len(data) < len(manifestMagic)+sealLen {
+		return nil, errDamaged
+	}
+	body, seal := data[:len(data)-sealLen], string(data[len(data)-sealLen:])
+	if seal != fmt.Sprintf("end %x\n", sha256.Sum256(body)) {
+		return nil, errDamaged
+	}
+	rest, ok := bytes.CutPrefix(body, []byte(manifestMagic))
+	if !ok {
+		return nil, errors.New("the manifest was written by a newer version of publish")
+	}
+	head, rest, _ := bytes.Cut(rest, []byte{'\n'})
+	m := &Manifest{}
+	if err := json.Unmarshal(head, &m.Head); err != nil {
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	sc := bufio.NewScanner(bytes.NewReader(rest))
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		kind, line, _ := strings.Cut(sc.Text(), " ")
+		var dropped int
+		if kind == "carried" {
+			var d string
+			var err error
+			d, line, _ = strings.Cut(line, " ")
+			if dropped, err = strconv.Atoi(d); err != nil {
+				return nil, errDamaged
+			}
+		}
+		row, ok := parseRow(line)
+		if !ok {
+			return nil, errDamaged
+		}
+		switch kind {
+		case "own":
+			m.Own = append(m.Own, row)
+		case "carried":
+			m.Carried = append(m.Carried, Carried{row, dropped})
+		case "barred":
+			m.Barred = append(m.Barred, row)
+		default:
+			return nil, errDamaged
+		}
+	}
+	return m, sc.Err()
+}
+
+func parseRow(line string) (tree.Row, bool) {
+	f := strings.SplitN(line, " ", 4)
+	if len(f) != 4 {
+		return tree.Row{}, false
+	}
+	size, err := strconv.ParseInt(f[1], 10, 64)
+	sum, err2 := hex.DecodeString(f[2])
+	p, _, ok := catalog.Clean(f[3])
+	row := tree.Row{Role: catalog.Role(f[0]), Size: size, SHA256: f[2], Path: f[3]}
+	return row, err == nil && err2 == nil && len(sum) == sha256.Size && size >= 0 && ok && p == f[3]
+}
+
+func (r *Repo) manifestPath(n int) string { return r.path(".publish", "manifests", number(n)) }
+
+// manifest reads the manifest of generation n.
+func (r *Repo) manifest(n int) (*Manifest, error) {
+	path := r.manifestPath(n)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, notFound(r.keptHint(), "there is no generation %d any more", n)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := decodeManifest(data)
+	if err == nil && m.Generation != n {
+		err = fmt.Errorf("it is of generation %d", m.Generation)
+	}
+	if err != nil {
+		return nil, &Error{Path: path, Err: err, Hint: "run publish recover; if it is production's, it is made anew from what production serves"}
+	}
+	return m, nil
+}
+
+func (r *Repo) writeManifest(m *Manifest) error {
+	data, err := m.encode()
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(r.manifestPath(m.Generation), data, 0o644)
+}

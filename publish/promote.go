@@ -1,0 +1,221 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// PromoteOptions say how to promote.
+type PromoteOptions struct {
+	DryRun  bool
+	Message string
+	Force   bool // although an operator has reverted; never over findings or a hold
+}
+
+// Promote makes what staging holds production. The result is not nil, too,
+// when the error is of kind Switched.
+func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error) {
+	start := r.now()
+	unlockPrepare, err := r.lock(ctx, "prepare.lock", "promote")
+	if err != nil {
+		return nil, err
+	}
+	defer unlockPrepare()
+	s, err := r.base(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := held(s.history); err != nil {
+		return nil, err
+	}
+
+	dir, err := r.private(snapshotPrefix)
+	if err != nil {
+		return nil, err
+	}
+	defer durable.RemoveAll(dir) // after a switch there is nothing left at this name
+	valid, err := r.prepare(ctx, s, dir)
+	if err != nil {
+		return nil, interrupted(r.lockError(err))
+	}
+	if err := r.at("prepared"); err != nil {
+		return nil, err
+	}
+	base := s.current
+
+	// From here on the disk and the hashing are behind us.
+	s, _, unlock, err := r.exclusive(ctx, "promote", true, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := held(s.history); err != nil {
+		return nil, err
+	}
+	if err := r.moved(base, s); err != nil {
+		return nil, err
+	}
+	res, err := r.publishValid(ctx, s, valid, opt)
+	if res != nil {
+		res.Warnings = append(noNil(res.Warnings), valid.Report.Findings...)
+		res.DurationMS = r.now().Sub(start).Milliseconds()
+	}
+	return res, err
+}
+
+// base reads the state from which a promote starts. If a killed command left
+// something to finish, it is finished first: an unrecovered production has no
+// manifest that could be trusted to be linked from.
+func (r *Repo) base(ctx context.Context) (*state, error) {
+	s, err := r.load()
+	if err == nil && !r.pending(s) {
+		return s, nil
+	}
+	s, _, unlock, err := r.exclusive(ctx, "promote", true, "")
+	if err != nil {
+		return nil, err
+	}
+	unlock()
+	return s, nil
+}
+
+func held(h *History) error {
+	if e, ok := h.hold(); ok {
+		return refuse("publish unhold ends it", "production is held by %s since %s: %s", e.Who, e.Time.Format("2006-01-02 15:04:05Z"), e.Message)
+	}
+	return nil
+}
+
+// private makes an empty directory among the generations, on their file system.
+func (r *Repo) private(prefix string) (string, error) {
+	dir, err := os.MkdirTemp(r.path("generations"), prefix)
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755) // what a web server reads, whatever the umask
+}
+
+// prepare makes, validates and flushes the snapshot in dir.
+func (r *Repo) prepare(ctx context.Context, s *state, dir string) (*stage.Valid, error) {
+	batch, err := durable.NewBatch(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer batch.Close()
+	base, err := r.stageBase(s)
+	if err != nil {
+		return nil, err
+	}
+	if base.Source != nil {
+		defer base.Source.Close()
+	}
+	snap, err := r.Stage.Snapshot(ctx, dir, base, batch)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.at("snapshot"); err != nil {
+		return nil, err
+	}
+	valid, report, err := snap.Validate(ctx, stage.Checks{Now: r.now()})
+	if err != nil {
+		return nil, err
+	}
+	if valid == nil {
+		report.Findings = append(report.Findings, r.replacedBy(s, snap.Rows())...)
+		catalog.Sort(report.Findings)
+		return nil, &FindingsError{report}
+	}
+	if s.current != nil && s.current.TreeID == valid.TreeID {
+		return valid, nil // nothing to make durable
+	}
+	return valid, batch.Flush()
+}
+
+// stageBase is production as a snapshot sees it.
+func (r *Repo) stageBase(s *state) (*stage.Base, error) {
+	if s.current == nil {
+		return &stage.Base{}, nil
+	}
+	src, err := tree.OpenSource(s.current.dir)
+	if err != nil {
+		return nil, err
+	}
+	return &stage.Base{Source: src, Rows: s.current.rows(s.windows, s.now)}, nil
+}
+
+// moved refuses to go on when an operator reverted while the snapshot was
+// being prepared: what was prepared is what the operator went away from.
+func (r *Repo) moved(base *generation, s *state) error {
+	was := 0
+	if base != nil {
+		was = base.Generation
+	}
+	if s.current == nil || s.current.Generation == was {
+		return nil
+	}
+	for _, e := range s.history.Events {
+		if e.Generation > was && (e.Kind == KindRevert || e.Kind == KindRelink) || e.Kind == KindRelink && e.From >= was {
+			return refuse("look at publish history, then promote again", "%s went to generation %d while this promote was being prepared; production is unchanged by it", e.Who, s.current.Generation)
+		}
+	}
+	return nil
+}
+
+// publishValid is the part under the production lock.
+func (r *Repo) publishValid(ctx context.Context, s *state, v *stage.Valid, opt PromoteOptions) (*Result, error) {
+	cur := s.current
+	if cur != nil && cur.TreeID == v.TreeID {
+		return &Result{Generation: cur.Generation, From: cur.From, Origin: cur.Origin, TreeID: cur.TreeID, Unchanged: true, DryRun: opt.DryRun,
+			Added: []string{}, Removed: []string{}, Changed: []string{}, Carried: len(cur.Carried), RevertUntil: r.revertUntil(s)}, nil
+	}
+	if cur != nil && !opt.Force {
+		if err := barredBy(cur, v); err != nil {
+			return nil, err
+		}
+	}
+	return r.commit(ctx, s, candidateOf(v, opt.Message), opt.DryRun)
+}
+
+// barredBy refuses a tree that would bring back what a revert took away.
+func barredBy(cur *generation, v *stage.Valid) error {
+	const hint = "take it out of staging, revert forward to it, or give --force"
+	for _, id := range cur.BarredTrees {
+		if id == v.TreeID {
+			if cur.Kind == KindAutoRevert {
+				return refuse("change staging, or give --force", "staging is the very tree that failed its health check; production went back to generation %d's content", cur.Origin)
+			}
+			return refuse(hint, "staging is the very tree that was reverted by %s (%s)", cur.Who, cur.Message)
+		}
+	}
+	barred := map[string]string{}
+	for _, row := range cur.Barred {
+		barred[row.Path] = row.SHA256
+	}
+	var back []string
+	for _, row := range v.Rows {
+		if sum, ok := barred[row.Path]; ok && sum == row.SHA256 {
+			back = append(back, row.Path)
+		}
+	}
+	if len(back) == 0 {
+		return nil
+	}
+	owner := back[0]
+	for _, i := range v.Catalog.Items {
+		if i.Path == back[0] {
+			owner = i.Product + "/" + i.Version
+		}
+	}
+	more := ""
+	if len(back) > 1 {
+		more = fmt.Sprintf(" and %d more", len(back)-1)
+	}
+	return refuse(hint, "staging still names %s (%s%s), which %s reverted in generation %d", owner, filepath.Base(back[0]), more, cur.Who, cur.Generation)
+}

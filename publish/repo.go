@@ -1,0 +1,361 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/lock"
+	"example.com/publish/stage/tree"
+)
+
+// layoutVersion is what .publish/layout says. A repository with a higher one
+// is left alone.
+const layoutVersion = 1
+
+// hookMark is set in the environment of hooks and health checks. A verb that
+// takes a lock refuses to run there: it would wait for its own parent.
+const hookMark = "PUBLISH_IN_HOOK"
+
+// Options are what a caller brings along.
+type Options struct {
+	Now      func() time.Time // nil: time.Now
+	Who      string           // of the history; "": the user
+	Wait     *time.Duration   // for any lock; nil: staging waits, the others fail at once
+	Waiting  func(lock.Holder)
+	Warn     func(string) // told what does not stop the command; nil: nobody
+	Progress func(step string, bytes int64) func(done int64)
+	// HookOutput gets what hooks and the health check print; nil: nobody.
+	HookOutput io.Writer
+}
+
+// Repo is an open repository.
+type Repo struct {
+	Dir    string // absolute
+	Config *Config
+	Stage  *stage.Stage
+
+	format catalog.Format
+	sw     switcher
+	opt    Options
+	now    func() time.Time
+	step   func(name string) error // tests stop a command at a protocol point; nil otherwise
+}
+
+// Find returns the repository that holds dir: dir itself or the nearest parent
+// that is one.
+func Find(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	for d := abs; ; d = filepath.Dir(d) {
+		if _, err := os.Stat(filepath.Join(d, ".publish", "layout")); err == nil {
+			return d, nil
+		}
+		if d == filepath.Dir(d) {
+			return "", &Error{Kind: Usage, Path: abs, Fact: "is not in a repository", Hint: "run publish init, or name one with --repo DIR or PUBLISH_REPO"}
+		}
+	}
+}
+
+// Open opens the repository at dir, whose publish.yaml was read into c and asks
+// for the format f.
+func Open(dir string, c *Config, f catalog.Format, opt Options) (*Repo, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	layout := filepath.Join(dir, ".publish", "layout")
+	data, err := os.ReadFile(layout)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &Error{Kind: Usage, Path: dir, Fact: "is not a repository", Hint: "run publish init " + dir}
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch v, err := strconv.Atoi(strings.TrimSpace(string(data))); {
+	case err != nil || v < 1:
+		return nil, &Error{Path: layout, Fact: "does not hold a layout version", Hint: "this version of publish writes 1 there"}
+	case v > layoutVersion:
+		return nil, &Error{Path: dir, Fact: fmt.Sprintf("has layout version %d, this publish knows %d", v, layoutVersion), Hint: "use a newer publish; nothing was changed"}
+	}
+	return assemble(dir, c, f, opt), nil
+}
+
+func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
+	r := &Repo{Dir: dir, Config: c, format: f, opt: opt, now: opt.Now}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	if opt.Warn == nil {
+		r.opt.Warn = func(string) {}
+	}
+	wait := time.Duration(-1)
+	if opt.Wait != nil {
+		wait = *opt.Wait
+	}
+	r.Stage = &stage.Stage{Dir: r.path("staging"), Lock: r.path(".publish", "staging.lock"), Hashes: r.path(".publish", "hashes"),
+		Format: f, Share: c.Share == "auto", Now: r.now, Wait: wait, Waiting: opt.Waiting, Progress: opt.Progress}
+	store := r.path("generations")
+	if c.Switch == "rename" {
+		r.sw = exchangeSwitch{prod: r.Production(), store: store}
+	} else {
+		r.sw = symlinkSwitch{link: r.Production(), store: store, relative: !filepath.IsAbs(c.Production)}
+	}
+	return r
+}
+
+func (r *Repo) path(elem ...string) string { return filepath.Join(append([]string{r.Dir}, elem...)...) }
+
+// Production is the absolute path that the web server serves.
+func (r *Repo) Production() string {
+	if filepath.IsAbs(r.Config.Production) {
+		return filepath.Clean(r.Config.Production)
+	}
+	return r.path(r.Config.Production)
+}
+
+// number is how a generation is called in the file system.
+func number(n int) string { return fmt.Sprintf("%06d", n) }
+
+// parseNumber is the inverse of number.
+func parseNumber(s string) (int, bool) {
+	n, err := strconv.Atoi(s)
+	return n, err == nil && n > 0 && number(n) == s
+}
+
+func (r *Repo) grace() time.Duration { return time.Duration(r.Config.Grace) }
+
+// who names the person or machine user that acts, for the history.
+func (r *Repo) who() string {
+	if r.opt.Who != "" {
+		return r.opt.Who
+	}
+	name := strconv.Itoa(os.Getuid())
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if sudo := os.Getenv("SUDO_USER"); sudo != "" && sudo != name {
+		return name + " (" + sudo + ")"
+	}
+	return name
+}
+
+// at is a protocol point at which tests can stop the command.
+func (r *Repo) at(name string) error {
+	if r.step == nil {
+		return nil
+	}
+	return r.step(name)
+}
+
+// notInHook refuses a verb that takes a lock inside a hook or health check.
+func (r *Repo) notInHook(verb string) error {
+	if in := os.Getenv(hookMark); in == "" || in != r.Dir {
+		return nil
+	}
+	return refuse("a hook may call status, history, verify and diff", "publish %s was called from a hook or health check of this repository", verb)
+}
+
+// lock takes one of the repository's locks.
+func (r *Repo) lock(ctx context.Context, name, verb string) (func(), error) {
+	if err := r.notInHook(verb); err != nil {
+		return nil, err
+	}
+	var wait time.Duration
+	if r.opt.Wait != nil {
+		wait = *r.opt.Wait
+	}
+	path := r.path(".publish", name)
+	unlock, err := lock.Acquire(ctx, path, lock.Options{Verb: verb, Now: r.now(), Wait: wait, Waiting: r.opt.Waiting})
+	return unlock, r.lockError(err)
+}
+
+func (r *Repo) lockError(err error) error {
+	var held *lock.HeldError
+	switch {
+	case errors.As(err, &held):
+		return &Error{Kind: Locked, Err: err, Hint: "wait for it to end, or give --wait DURATION"}
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return &Error{Kind: Interrupted, Fact: "interrupted while waiting for a lock; production is unchanged", Err: err}
+	}
+	return err
+}
+
+// generation is a complete tree with its manifest.
+type generation struct {
+	*Manifest
+	dir string
+}
+
+// rows returns every path that the generation serves at the time now, given
+// the windows of carried rows.
+func (g *generation) rows(w windows, now time.Time) map[string]tree.Row {
+	out := make(map[string]tree.Row, len(g.Own)+len(g.Carried))
+	for _, r := range g.Own {
+		out[r.Path] = r
+	}
+	for _, r := range g.Carried {
+		if w.open(r.Dropped, now) {
+			out[r.Path] = r.Row
+		}
+	}
+	return out
+}
+
+// state is what is known of a repository at one moment.
+type state struct {
+	history *History
+	current *generation // nil before the first promote
+	windows windows
+	now     time.Time // never before the newest line of the history
+	behind  time.Duration
+}
+
+// clockBehind reports whether the clock stands before the newest line of the
+// history: then nothing is deleted.
+func (s *state) clockBehind() bool { return s.behind > 0 }
+
+// windows tells when the windows end that began with each switch.
+type windows struct {
+	dropped map[int]time.Time // of what generation n no longer had
+	retired map[int]time.Time // of generation n itself
+}
+
+// open reports whether a path that generation n dropped must still be there.
+func (w windows) open(n int, now time.Time) bool {
+	end, ok := w.dropped[n]
+	// Of a switch that history does not name nothing is known: keep.
+	return !ok || now.Before(end)
+}
+
+// window computes the end of each: the longer of the grace recorded at the
+// switch and the grace configured now.
+func (r *Repo) window(h *History) windows {
+	w := windows{map[int]time.Time{}, map[int]time.Time{}}
+	for _, e := range h.Events {
+		if !e.Kind.Switch() {
+			continue
+		}
+		end := e.Time.Add(max(time.Duration(e.Grace)*time.Second, r.grace()))
+		if _, ok := w.dropped[e.Generation]; !ok {
+			w.dropped[e.Generation] = end
+		}
+		if e.From != e.Generation {
+			w.retired[e.From] = end
+		}
+	}
+	return w
+}
+
+// load reads the state without taking a lock or writing anything.
+func (r *Repo) load() (*state, error) {
+	h, err := r.readHistory()
+	if err != nil {
+		return nil, err
+	}
+	n, dir, err := r.sw.current()
+	if err != nil {
+		return nil, err
+	}
+	return r.stateOf(h, n, dir)
+}
+
+func (r *Repo) stateOf(h *History, n int, dir string) (*state, error) {
+	now := r.now()
+	s := &state{history: h, windows: r.window(h), now: now}
+	if newest := h.newest(); newest.After(now) {
+		s.now, s.behind = newest, newest.Sub(now)
+	}
+	if n == 0 {
+		return s, nil
+	}
+	m, err := r.manifest(n)
+	if err != nil {
+		return nil, err
+	}
+	s.current = &generation{m, dir}
+	return s, nil
+}
+
+// kept returns the numbers of the generations whose trees are there, sorted,
+// production's included.
+func (r *Repo) kept(current int) ([]int, error) {
+	list, err := os.ReadDir(r.path("generations"))
+	if err != nil {
+		return nil, err
+	}
+	var out []int
+	for _, d := range list {
+		if n, ok := parseNumber(d.Name()); ok && d.IsDir() {
+			out = append(out, n)
+		}
+	}
+	if current != 0 && !slices.Contains(out, current) {
+		out = append(out, current)
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// next returns a generation number that was never used: above all that
+// history, manifests and trees name, abandoned ones included.
+func (r *Repo) next(h *History) (int, error) {
+	top := 0
+	for _, e := range h.Events {
+		top = max(top, e.Generation)
+	}
+	for _, dir := range []string{r.path("generations"), r.path(".publish", "manifests")} {
+		list, err := os.ReadDir(dir)
+		if err != nil {
+			return 0, err
+		}
+		for _, d := range list {
+			if n, ok := parseNumber(strings.TrimPrefix(d.Name(), nextPrefix)); ok {
+				top = max(top, n)
+			}
+		}
+	}
+	return top + 1, nil
+}
+
+// identityName is the file in each generation's tree that holds its number.
+const identityName = ".publish-generation"
+
+// identity reads whose tree dir is; 0 when it is none of publish's.
+func identity(dir string) (int, error) {
+	f, err := os.Open(filepath.Join(dir, identityName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	data, err := tree.ReadBounded(f, 32)
+	if err != nil {
+		return 0, &fs.PathError{Op: "read", Path: f.Name(), Err: err}
+	}
+	n, err := strconv.Atoi(strings.TrimSuffix(string(data), "\n"))
+	if err != nil || n < 1 {
+		return 0, &Error{Path: f.Name(), Fact: "does not hold a generation number"}
+	}
+	return n, nil
+}
+
+func writeIdentity(dir string, n int) error {
+	return durable.WriteFile(filepath.Join(dir, identityName), fmt.Appendf(nil, "%d\n", n), 0o444)
+}

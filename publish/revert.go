@@ -1,0 +1,251 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// RevertOptions say how to revert.
+type RevertOptions struct {
+	To      int // a kept generation; 0: the content that was live before the current one
+	DryRun  bool
+	Message string
+	Force   bool // although a path would get back content that clients know otherwise
+}
+
+// Revert makes the content of a kept generation production, as a new
+// generation. It takes only the production lock. The result is not nil, too,
+// when the error is of kind Switched.
+func (r *Repo) Revert(ctx context.Context, opt RevertOptions) (*Result, error) {
+	start := r.now()
+	s, _, unlock, err := r.exclusive(ctx, "revert", false, "")
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	target, err := r.target(s, opt.To)
+	if err != nil {
+		return nil, err
+	}
+	if target.TreeID == s.current.TreeID {
+		cur := s.current
+		return &Result{Generation: cur.Generation, From: cur.From, Origin: cur.Origin, TreeID: cur.TreeID, Unchanged: true, DryRun: opt.DryRun,
+			Added: []string{}, Removed: []string{}, Changed: []string{}, Carried: len(cur.Carried), RevertUntil: r.revertUntil(s), Warnings: []catalog.Finding{}}, nil
+	}
+	res, err := r.revertTo(ctx, s, target, KindRevert, opt)
+	if res != nil {
+		res.Warnings = noNil(res.Warnings)
+		res.DurationMS = r.now().Sub(start).Milliseconds()
+	}
+	return res, err
+}
+
+// target finds the generation to revert to.
+func (r *Repo) target(s *state, to int) (*generation, error) {
+	if s.current == nil {
+		return nil, notFound("publish promote makes the first generation", "production does not exist yet")
+	}
+	cur := s.current
+	kept, err := r.kept(cur.Generation)
+	if err != nil {
+		return nil, err
+	}
+	if to == 0 {
+		origin, ok := r.before(s)
+		if !ok {
+			return nil, notFound(r.keptHint(), "there is no content before generation %d", cur.Origin)
+		}
+		// Any kept generation that shows it will do; the newest is the most
+		// likely to stay.
+		for _, n := range slices.Backward(kept) {
+			if m, err := r.manifest(n); err == nil && m.Origin == origin && n != cur.Generation {
+				to = n
+				break
+			}
+		}
+		if to == 0 {
+			return nil, notFound(r.keptHint(), "the content before the current one, of generation %d, is no longer kept", origin)
+		}
+	}
+	if !slices.Contains(kept, to) {
+		return nil, notFound(r.keptHint(), "generation %d is not kept", to)
+	}
+	m, err := r.manifest(to)
+	if err != nil {
+		return nil, err
+	}
+	return &generation{m, r.sw.dir(to)}, nil
+}
+
+// before returns the origin of the content that was live just before the
+// current origin: so a second revert goes back a second step.
+func (r *Repo) before(s *state) (origin int, ok bool) {
+	made, ok := s.history.made(s.current.Origin)
+	if !ok || made.From == 0 {
+		return 0, false
+	}
+	from, ok := s.history.made(made.From)
+	return from.Origin, ok
+}
+
+// keptHint lists what can be reverted to.
+func (r *Repo) keptHint() string {
+	current, _, err := r.sw.current()
+	if err != nil {
+		return ""
+	}
+	kept, err := r.kept(current)
+	if err != nil {
+		return ""
+	}
+	var out []string
+	for _, n := range kept {
+		if n != current {
+			out = append(out, fmt.Sprint(n))
+		}
+	}
+	if len(out) == 0 {
+		return "no earlier generation is kept"
+	}
+	return "these can be reverted to: " + strings.Join(out, ", ")
+}
+
+// revertUntil is until when the content before the current one is kept; nil
+// when there is none.
+func (r *Repo) revertUntil(s *state) *time.Time {
+	if s.current == nil {
+		return nil
+	}
+	origin, ok := r.before(s)
+	if !ok {
+		return nil
+	}
+	kept, err := r.kept(s.current.Generation)
+	if err != nil {
+		return nil
+	}
+	var until *time.Time
+	for _, n := range kept {
+		made, ok := s.history.made(n)
+		if end, retired := s.windows.retired[n]; ok && made.Origin == origin && retired && n != s.current.Generation {
+			if end = end.UTC().Truncate(time.Second); until == nil || end.After(*until) {
+				until = &end
+			}
+		}
+	}
+	return until
+}
+
+// revertTo builds a tree with the target's own rows and commits it.
+func (r *Repo) revertTo(ctx context.Context, s *state, target *generation, kind EventKind, opt RevertOptions) (*Result, error) {
+	dir, err := r.private(revertPrefix)
+	if err != nil {
+		return nil, err
+	}
+	defer durable.RemoveAll(dir)
+	if err := r.rebuild(ctx, s, target, dir); err != nil {
+		return nil, interrupted(err)
+	}
+	cat, err := stage.ReadCatalog(dir, r.format)
+	if err != nil {
+		return nil, err
+	}
+	c := &candidate{dir: dir, rows: target.Own, treeID: target.TreeID, units: cat.Units, kind: kind, origin: target.Origin, message: opt.Message, force: opt.Force}
+	c.barred, c.barredTrees = r.bar(s.current, target, kind)
+	return r.commit(ctx, s, c, opt.DryRun)
+}
+
+// bar works out what promote refuses after a revert: what the reverted tree
+// had and the target lacks. What was refused before still is, unless the
+// target has it. After a health check failed only that very tree is refused.
+func (r *Repo) bar(from, target *generation, kind EventKind) ([]tree.Row, []string) {
+	have := make(map[tree.Row]bool, len(target.Own))
+	for _, row := range target.Own {
+		have[row] = true
+	}
+	lacking := slices.Concat(from.Barred, target.Barred)
+	if kind == KindRevert {
+		lacking = append(lacking, from.Own...)
+	}
+	var rows []tree.Row
+	seen := map[string]bool{}
+	for _, row := range lacking {
+		item := row.Role == catalog.Content || r.format.Class(row.Path) == catalog.Whole
+		if item && !have[row] && !seen[row.Path] {
+			seen[row.Path] = true
+			rows = append(rows, row)
+		}
+	}
+	tree.SortRows(rows)
+	trees := []string{from.TreeID}
+	for _, id := range slices.Concat(from.BarredTrees, target.BarredTrees) {
+		if id != target.TreeID && !slices.Contains(trees, id) {
+			trees = append(trees, id)
+		}
+	}
+	return rows, trees
+}
+
+// rebuild makes the target's own tree in dir and flushes it. A path that
+// production has with the same bytes is linked from there; one that it has
+// with other bytes becomes a file of its own, with a later time, so that no
+// client is told that nothing changed; the rest is linked from the target.
+func (r *Repo) rebuild(ctx context.Context, s *state, target *generation, dir string) error {
+	base, err := r.stageBase(s)
+	if err != nil {
+		return err
+	}
+	defer base.Source.Close()
+	src, err := tree.OpenSource(target.dir)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	batch, err := durable.NewBatch(dir)
+	if err != nil {
+		return err
+	}
+	defer batch.Close()
+	ops := make([]tree.Op, len(target.Own))
+	var copied []tree.Row
+	for i, row := range target.Own {
+		op := tree.Op{Path: row.Path, From: src, How: tree.Share, SHA256: row.SHA256, Stat: tree.Stat{Size: row.Size}}
+		_, there := base.Rows[row.Path]
+		switch {
+		case row.Role == catalog.Link:
+			op.How = tree.Relink
+		case r.format.Class(row.Path) == catalog.Index, there && !base.Has(row.Path, row.SHA256):
+			op.How, op.SHA256 = tree.Copy, ""
+			copied = append(copied, row)
+		case there:
+			op.From = base.Source
+		}
+		ops[i] = op
+	}
+	cloner := tree.Cloner{Dst: dir, Batch: batch}
+	done, err := cloner.Run(ctx, ops)
+	if err != nil {
+		return err
+	}
+	for i, d := range done {
+		err := d.Err
+		if row := target.Own[i]; err == nil && (d.SHA256 != row.SHA256 || d.Size != row.Size) {
+			err = fmt.Errorf("has sha256 %s, its manifest says %s", d.SHA256, row.SHA256)
+		}
+		if err != nil {
+			return &Error{Path: ops[i].From.Dir + "/" + ops[i].Path, Fact: "the kept generation is damaged; production is unchanged", Err: err, Hint: "run publish verify"}
+		}
+	}
+	if err := base.Settle(dir, copied, s.now); err != nil {
+		return err
+	}
+	return batch.Flush()
+}

@@ -1,0 +1,207 @@
+package publish
+
+import (
+	"context"
+	"os"
+	"slices"
+	"time"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/lock"
+)
+
+// Status is what a repository is like. Times are UTC.
+type Status struct {
+	Repository string       `json:"repository"`
+	Format     string       `json:"format"`
+	Switch     string       `json:"switch"`
+	Production *Production  `json:"production"` // null before the first promote
+	Staging    StagingState `json:"staging"`
+	Carried    CarriedState `json:"carried"`
+	// Generations are those that are kept beside production, oldest first.
+	Generations     []Kept     `json:"generations"`
+	Hold            *HoldState `json:"hold"` // null when there is none
+	Locks           []LockHeld `json:"lock"`
+	RevertUntil     *time.Time `json:"revert_until"`
+	RecoveryPending bool       `json:"recovery_pending"`
+	ClockBehind     bool       `json:"clock_behind"` // the clock stands before the history: nothing is deleted
+}
+
+// Production is what is live.
+type Production struct {
+	Generation int       `json:"generation"`
+	Origin     int       `json:"origin"`
+	Since      time.Time `json:"since"`
+	Who        string    `json:"who"`
+	Message    string    `json:"message"`
+	Kind       EventKind `json:"kind"`
+	Path       string    `json:"path"`
+	Health     string    `json:"health"`
+	Files      int       `json:"files"`
+	Bytes      int64     `json:"bytes"`
+}
+
+// StagingState compares staging with production, without reading content.
+type StagingState struct {
+	Equal    bool `json:"equal"`
+	Added    int  `json:"added"` // versions; files of a plain tree
+	Changed  int  `json:"changed"`
+	Removed  int  `json:"removed"`
+	Errors   int  `json:"errors"` // of what can be told without reading content
+	Warnings int  `json:"warnings"`
+}
+
+// CarriedState is what production serves for clients of earlier generations.
+type CarriedState struct {
+	Files      int        `json:"files"`
+	Bytes      int64      `json:"bytes"`
+	NextExpiry *time.Time `json:"next_expiry"` // null when nothing is carried
+}
+
+// Kept is a generation that can be reverted to.
+type Kept struct {
+	Generation int        `json:"generation"`
+	Origin     int        `json:"origin"`
+	Until      *time.Time `json:"until"` // when gc may delete it; null: unknown
+	Pinned     bool       `json:"pinned"`
+	Bytes      int64      `json:"bytes"` // of its own rows
+	Since      time.Time  `json:"since"`
+	Message    string     `json:"message"`
+}
+
+// HoldState is a hold in force.
+type HoldState struct {
+	Who   string    `json:"who"`
+	Since time.Time `json:"since"`
+	Why   string    `json:"why"`
+}
+
+// LockHeld is a lock that another process holds.
+type LockHeld struct {
+	Name string `json:"name"`
+	lock.Holder
+}
+
+// Status tells what the repository is like. It takes no lock and writes
+// nothing, so it answers while a promote runs.
+func (r *Repo) Status(ctx context.Context) (*Status, error) {
+	s, err := r.load()
+	if err != nil {
+		return nil, err
+	}
+	out := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.Config.Switch, Generations: []Kept{}, Locks: []LockHeld{},
+		RevertUntil: r.revertUntil(s), RecoveryPending: r.pending(s), ClockBehind: s.clockBehind()}
+	if e, ok := s.history.hold(); ok {
+		out.Hold = &HoldState{e.Who, e.Time, e.Message}
+	}
+	for _, name := range []string{"prepare.lock", "staging.lock", "lock"} {
+		if h, ok := lock.Look(r.path(".publish", name)); ok && h.PID != os.Getpid() {
+			label := map[string]string{"prepare.lock": "prepare", "staging.lock": "staging", "lock": "production"}[name]
+			out.Locks = append(out.Locks, LockHeld{label, h})
+		}
+	}
+	if s.current != nil {
+		r.describe(s, out)
+	}
+	return out, r.compareStaging(ctx, s, out)
+}
+
+func (r *Repo) describe(s *state, out *Status) {
+	cur := s.current
+	p := &Production{Generation: cur.Generation, Origin: cur.Origin, Since: cur.Time, Who: cur.Who, Message: cur.Message, Kind: cur.Kind,
+		Path: r.Production(), Health: s.history.health(cur.Generation), Files: len(cur.Own)}
+	if e, ok := s.history.made(cur.Generation); ok {
+		p.Since = e.Time
+	}
+	for _, row := range cur.Own {
+		p.Bytes += row.Size
+	}
+	out.Production = p
+	for _, c := range cur.Carried {
+		if !s.windows.open(c.Dropped, s.now) {
+			continue
+		}
+		out.Carried.Files++
+		out.Carried.Bytes += c.Size
+		if end, ok := s.windows.dropped[c.Dropped]; ok && (out.Carried.NextExpiry == nil || end.Before(*out.Carried.NextExpiry)) {
+			end = end.UTC().Truncate(time.Second)
+			out.Carried.NextExpiry = &end
+		}
+	}
+	kept, err := r.kept(cur.Generation)
+	if err != nil {
+		return
+	}
+	for _, n := range kept {
+		e, known := s.history.made(n)
+		if n == cur.Generation || !known {
+			continue
+		}
+		k := Kept{Generation: n, Origin: e.Origin, Since: e.Time, Message: e.Message}
+		if end, ok := s.windows.retired[n]; ok {
+			end = end.UTC().Truncate(time.Second)
+			k.Until = &end
+		}
+		if m, err := r.manifest(n); err == nil {
+			for _, row := range m.Own {
+				k.Bytes += row.Size
+			}
+		}
+		out.Generations = append(out.Generations, k)
+	}
+}
+
+func (r *Repo) compareStaging(ctx context.Context, s *state, out *Status) error {
+	staged, err := r.Stage.Peek(ctx)
+	if err != nil {
+		return err
+	}
+	var own, units = staged.Rows[:0:0], []catalog.Unit(nil)
+	if s.current != nil {
+		own, units, err = r.side(ctx, s, "production")
+		if err != nil {
+			return err
+		}
+	}
+	added, removed, changed := diffUnits(units, r.units(staged.Catalog, staged.Rows))
+	st := &out.Staging
+	st.Added, st.Removed, st.Changed = len(added), len(removed), len(changed)
+	st.Equal = len(diffRows(own, staged.Rows)) == 0
+	for _, f := range append(staged.Report.Findings, r.replacedBy(s, staged.Rows)...) {
+		if f.Severity == catalog.Error {
+			st.Errors++
+		} else {
+			st.Warnings++
+		}
+	}
+	return nil
+}
+
+// HistoryFilter says which events to return.
+type HistoryFilter struct {
+	Limit int // the newest so many; 0: all
+}
+
+// History returns the events, newest first, each switch with what its health
+// check said. It takes no lock.
+func (r *Repo) History(f HistoryFilter) ([]Event, error) {
+	h, err := r.readHistory()
+	if err != nil {
+		return nil, err
+	}
+	out := []Event{}
+	for _, e := range slices.Backward(h.Events) {
+		if e.Kind == KindHealth {
+			continue
+		}
+		if e.Kind.Switch() && e.Health == "pending" {
+			if said := h.health(e.Generation); said != "" {
+				e.Health = said
+			}
+		}
+		if out = append(out, e); f.Limit > 0 && len(out) == f.Limit {
+			break
+		}
+	}
+	return out, nil
+}

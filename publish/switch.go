@@ -1,0 +1,259 @@
+package publish
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"example.com/publish/stage/durable"
+)
+
+// nextPrefix begins the name of a tree that waits for its switch.
+const nextPrefix = ".next-"
+
+// switcher makes a complete tree production. It is the only code that knows
+// what production is.
+type switcher interface {
+	// current returns the generation that production resolves to and the
+	// directory of its tree; 0 when production does not exist. The error
+	// wraps errDangling or errForeign where that is the trouble.
+	current() (n int, dir string, err error)
+	// dir returns where the tree of generation n is, if it is kept.
+	dir(n int) string
+	// probe finds out whether a switch can work here.
+	probe() error
+	// ready prepares the tree at generations/.next-n, flushed but for its
+	// name, for the switch.
+	ready(n int) error
+	// swap is the commit point: before it readers see the old tree, after it
+	// the new one.
+	swap(n int, first bool) error
+	// sync makes the switch durable.
+	sync() error
+	// tidy finishes what comes after an exchange: it is idempotent.
+	tidy() error
+	// adopt puts the ready tree n in the place of what stands at production,
+	// which it moves, in the same atomic step, to the name aside.
+	adopt(n int, aside string) error
+}
+
+var (
+	errDangling = errors.New("production is missing or dangling")
+	errForeign  = errors.New("production is not of this repository's making")
+)
+
+func foreign(path, format string, args ...any) error {
+	return &Error{Path: path, Fact: fmt.Sprintf(format, args...), Err: errForeign,
+		Hint: "move it away, then run publish recover; or take it over with publish init --adopt in a new repository"}
+}
+
+// symlinkSwitch has production be a link into generations.
+type symlinkSwitch struct {
+	link, store string
+	relative    bool // write a relative text into the link
+}
+
+func (s symlinkSwitch) current() (int, string, error) {
+	fi, err := os.Lstat(s.link)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, "", nil
+	}
+	if err != nil {
+		return 0, "", err
+	}
+	if fi.Mode()&fs.ModeSymlink == 0 {
+		what := "a file"
+		if fi.IsDir() {
+			what = "a directory"
+		}
+		return 0, "", foreign(s.link, "is %s, not a link that publish made", what)
+	}
+	dir, err := filepath.EvalSymlinks(s.link)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, "", &Error{Path: s.link, Err: errDangling, Hint: "run publish recover"}
+	}
+	if err != nil {
+		return 0, "", err
+	}
+	// The resolved directory counts, whatever the link's text looks like.
+	store, err := filepath.EvalSymlinks(s.store)
+	if err != nil {
+		return 0, "", err
+	}
+	n, ok := parseNumber(filepath.Base(dir))
+	if !ok || filepath.Dir(dir) != store {
+		return 0, "", foreign(s.link, "leads to %s, which is not a generation of this repository", dir)
+	}
+	switch id, err := identity(dir); {
+	case err != nil:
+		return 0, "", err
+	case id != n:
+		return 0, "", foreign(s.link, "leads to %s, which says that it is generation %d", dir, id)
+	}
+	return n, s.dir(n), nil
+}
+
+func (s symlinkSwitch) dir(n int) string { return filepath.Join(s.store, number(n)) }
+
+func (s symlinkSwitch) probe() error { return nil }
+
+func (s symlinkSwitch) ready(n int) error {
+	if err := durable.RenameNew(filepath.Join(s.store, nextPrefix+number(n)), s.dir(n)); err != nil {
+		return err
+	}
+	return durable.SyncDir(s.store)
+}
+
+func (s symlinkSwitch) text(n int) (string, error) {
+	if !s.relative {
+		return s.dir(n), nil
+	}
+	// Relative to where the link really is, so that it still leads there
+	// when the repository is moved or copied as a whole.
+	from, err := filepath.EvalSymlinks(filepath.Dir(s.link))
+	if err != nil {
+		return "", err
+	}
+	store, err := filepath.EvalSymlinks(s.store)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Rel(from, filepath.Join(store, number(n)))
+}
+
+func (s symlinkSwitch) swap(n int, first bool) error {
+	text, err := s.text(n)
+	if err != nil {
+		return err
+	}
+	if first {
+		return os.Symlink(text, s.link) // fails if something stands there
+	}
+	return durable.Symlink(text, s.link)
+}
+
+func (s symlinkSwitch) sync() error { return durable.SyncDir(filepath.Dir(s.link)) }
+
+func (s symlinkSwitch) tidy() error { return durable.SweepSymlink(s.link) }
+
+func (s symlinkSwitch) adopt(n int, aside string) error {
+	text, err := s.text(n)
+	if err != nil {
+		return err
+	}
+	if err := os.Symlink(text, aside); err != nil {
+		return err
+	}
+	return swapAside(aside, s.link)
+}
+
+// exchangeSwitch has production be a real directory, which a switch exchanges
+// with the next one.
+type exchangeSwitch struct{ prod, store string }
+
+func (s exchangeSwitch) current() (int, string, error) {
+	fi, err := os.Lstat(s.prod)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, "", nil
+	}
+	if err != nil {
+		return 0, "", err
+	}
+	if !fi.IsDir() {
+		return 0, "", foreign(s.prod, "is not a directory, and the switch is rename")
+	}
+	n, err := identity(s.prod)
+	if err != nil {
+		return 0, "", err
+	}
+	if n == 0 {
+		return 0, "", foreign(s.prod, "is a directory that publish did not make")
+	}
+	return n, s.prod, nil
+}
+
+func (s exchangeSwitch) dir(n int) string {
+	if id, err := identity(s.prod); err == nil && id == n {
+		return s.prod
+	}
+	return filepath.Join(s.store, number(n))
+}
+
+func (s exchangeSwitch) probe() error {
+	err := durable.ProbeExchange(s.store, filepath.Dir(s.prod))
+	if errors.Is(err, durable.ErrUnsupported) {
+		return &Error{Kind: Usage, Path: s.prod, Fact: "directories cannot be exchanged between it and the repository", Err: err,
+			Hint: "put both on one mount, or use switch: symlink"}
+	}
+	return err
+}
+
+func (s exchangeSwitch) ready(int) error { return durable.SyncDir(s.store) }
+
+func (s exchangeSwitch) swap(n int, first bool) error {
+	next := filepath.Join(s.store, nextPrefix+number(n))
+	if first {
+		return durable.RenameNew(next, s.prod)
+	}
+	return durable.Exchange(next, s.prod)
+}
+
+func (s exchangeSwitch) sync() error {
+	if err := durable.SyncDir(filepath.Dir(s.prod)); err != nil {
+		return err
+	}
+	return durable.SyncDir(s.store)
+}
+
+// tidy gives a tree that an exchange brought back its own number: it is the
+// one whose identity is not the number that it waits under.
+func (s exchangeSwitch) tidy() error {
+	list, err := os.ReadDir(s.store)
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		waits, ok := parseNumber(strings.TrimPrefix(d.Name(), nextPrefix))
+		if !ok || !strings.HasPrefix(d.Name(), nextPrefix) {
+			continue
+		}
+		from := filepath.Join(s.store, d.Name())
+		n, err := identity(from)
+		if err != nil {
+			return err
+		}
+		if n == 0 || n == waits {
+			continue // never switched: the sweep's business
+		}
+		if err := durable.RenameNew(from, filepath.Join(s.store, number(n))); err != nil {
+			return err
+		}
+		if err := durable.SyncDir(s.store); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s exchangeSwitch) adopt(n int, aside string) error {
+	if err := durable.RenameNew(filepath.Join(s.store, nextPrefix+number(n)), aside); err != nil {
+		return err
+	}
+	return swapAside(aside, s.prod)
+}
+
+// swapAside exchanges the new production, made under the name aside, with what
+// stands at prod, and cleans up when that cannot be.
+func swapAside(aside, prod string) error {
+	if err := durable.SyncDir(filepath.Dir(aside)); err != nil {
+		return err
+	}
+	err := durable.Exchange(aside, prod)
+	if err != nil {
+		_ = durable.RemoveAll(aside)
+	}
+	return err
+}

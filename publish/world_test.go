@@ -1,0 +1,222 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/publish/stage/catalog"
+)
+
+// listed is the simplest format with indexes: index.json lists the items, and
+// files that end in .bin are item-like. Tests of this package need a format,
+// and must not depend on a real one.
+type listed struct{}
+
+type listedItem struct {
+	Product, Version, Path, SHA256 string
+	Size                           int64
+}
+
+func (listed) Name() string { return "simplestreams" }
+
+func (listed) Class(p string) catalog.Class {
+	switch {
+	case p == "index.json":
+		return catalog.Index
+	case strings.HasSuffix(p, ".bin"):
+		return catalog.ItemLike
+	case strings.HasSuffix(p, ".part"):
+		return catalog.InProgress
+	}
+	return catalog.Other
+}
+
+func (listed) Read(fsys fs.FS) (*catalog.Catalog, error) {
+	c := &catalog.Catalog{}
+	data, err := fs.ReadFile(fsys, "index.json")
+	if err != nil {
+		c.Findings = append(c.Findings, catalog.Finding{Severity: catalog.Error, Code: "no-index", Path: "index.json", Message: "is missing"})
+		return c, nil
+	}
+	var items []listedItem
+	if err := json.Unmarshal(data, &items); err != nil {
+		c.Findings = append(c.Findings, catalog.Finding{Severity: catalog.Error, Code: "bad-json", Path: "index.json", Message: err.Error()})
+		return c, nil
+	}
+	for _, i := range items {
+		c.Items = append(c.Items, catalog.Item{Path: i.Path, Size: i.Size, SHA256: i.SHA256, Product: i.Product, Version: i.Version, Name: "item", Index: "index.json"})
+		c.Units = append(c.Units, catalog.Unit{Key: i.Product + "/" + i.Version, Digest: i.SHA256})
+	}
+	return c, nil
+}
+
+func (listed) Without(fs.FS, func(catalog.Image) bool) ([]catalog.Document, error) { return nil, nil }
+
+// world is a repository with a clock that the test sets.
+type world struct {
+	t    testing.TB
+	dir  string
+	now  time.Time
+	step func(string) error
+	cfg  func(*Config)
+}
+
+var epoch = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// newWorld makes a repository; mode is symlink or rename.
+func newWorld(t testing.TB, mode string) *world {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "repo")
+	if err := Init(dir, InitOptions{Switch: mode}); err != nil {
+		t.Fatal(err)
+	}
+	return &world{t: t, dir: dir, now: epoch}
+}
+
+func (w *world) repo() *Repo {
+	w.t.Helper()
+	c, err := LoadConfig(w.dir)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if w.cfg != nil {
+		w.cfg(c)
+	}
+	r, err := Open(w.dir, c, listed{}, Options{Now: func() time.Time { return w.now }, Who: "tester", HookOutput: os.Stderr,
+		Warn: func(s string) { w.t.Log("warning:", s) }})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r.step = w.step
+	return r
+}
+
+// put writes staging: items by "product/version" to their bytes. Names are
+// those of the content, as a well-behaved builder's are.
+func (w *world) put(items map[string]string) {
+	w.t.Helper()
+	if err := stageItems(filepath.Join(w.dir, "staging"), items); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func stageItems(dir string, items map[string]string) error {
+	list := []listedItem{}
+	for key, data := range items {
+		product, version, _ := strings.Cut(key, "/")
+		sum := fmt.Sprintf("%x", sha256.Sum256([]byte(data)))
+		path := "images/" + sum[:16] + ".bin"
+		list = append(list, listedItem{product, version, path, sum, int64(len(data))})
+		full := filepath.Join(dir, path)
+		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+			return err
+		}
+		if have, err := os.ReadFile(full); err == nil && string(have) == data {
+			continue
+		}
+		if err := os.WriteFile(full, []byte(data), 0o644); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(list, func(a, b listedItem) int {
+		return strings.Compare(a.Product+"/"+a.Version, b.Product+"/"+b.Version)
+	})
+	text, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "index.json"), text, 0o644)
+}
+
+func (w *world) promote() *Result {
+	w.t.Helper()
+	res, err := w.repo().Promote(context.Background(), PromoteOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return res
+}
+
+func (w *world) revert(to int) *Result {
+	w.t.Helper()
+	res, err := w.repo().Revert(context.Background(), RevertOptions{To: to})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return res
+}
+
+func (w *world) gc() *GCResult {
+	w.t.Helper()
+	res, err := w.repo().GC(context.Background(), false)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return res
+}
+
+func (w *world) production() string { return filepath.Join(w.dir, "production") }
+
+// served reads all that a web server would serve, by path, but for the
+// identity file.
+func (w *world) served() map[string]string {
+	w.t.Helper()
+	out := map[string]string{}
+	root := w.production() + "/"
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(p)
+		if rel := strings.TrimPrefix(p, root); rel != identityName {
+			out[rel] = string(data)
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out
+}
+
+// items reads what production's index names, and that every named file is
+// there with the right bytes.
+func (w *world) items() map[string]string {
+	w.t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.production(), "index.json"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var list []listedItem
+	if err := json.NewDecoder(bytes.NewReader(data)).Decode(&list); err != nil {
+		w.t.Fatalf("half an index: %v", err)
+	}
+	out := map[string]string{}
+	for _, i := range list {
+		data, err := os.ReadFile(filepath.Join(w.production(), i.Path))
+		if err != nil {
+			w.t.Fatalf("the index names it: %v", err)
+		}
+		if sum := fmt.Sprintf("%x", sha256.Sum256(data)); sum != i.SHA256 {
+			w.t.Fatalf("%s: has other bytes than the index says", i.Path)
+		}
+		out[i.Product+"/"+i.Version] = string(data)
+	}
+	return out
+}
+
+func both(t *testing.T, f func(t *testing.T, mode string)) {
+	for _, mode := range []string{"symlink", "rename"} {
+		t.Run(mode, func(t *testing.T) { f(t, mode) })
+	}
+}

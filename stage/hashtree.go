@@ -1,0 +1,102 @@
+package stage
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// HashTree reads every file of the tree at dir, whatever its format, and
+// believes nothing. Files that cannot be read, and whatever is neither file
+// nor link, are findings. All rows but links have the role Mutable.
+func HashTree(ctx context.Context, dir string, progress func(string, int64) func(int64)) (*Checked, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	entries, err := tree.Walk(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	out := &Checked{Catalog: &catalog.Catalog{}, Report: &Report{}}
+	var needs []need
+	var bytes int64
+	for _, e := range entries {
+		switch e.Kind {
+		case tree.File:
+			needs = append(needs, need{path: e.Path})
+			bytes += e.Stat.Size
+		case tree.Symlink:
+			out.Rows = append(out.Rows, linkRow(e))
+		case tree.Unreadable:
+			out.Report.fail("unreadable", e.Path, "%s", cause(e.Err))
+		default:
+			out.Report.fail("special-file", e.Path, "is a %s", kindName(e.Stat.Mode))
+		}
+	}
+	s := Stage{Progress: progress}
+	got, hashed, err := readAll(ctx, root, needs, s.progress("verify", bytes))
+	if err != nil {
+		return nil, err
+	}
+	out.Report.HashedBytes = hashed
+	for _, e := range entries {
+		g, ok := got[e.Path]
+		if !ok {
+			continue
+		}
+		if g.err != nil {
+			out.Report.fail("unreadable", e.Path, "%s", cause(g.err))
+			continue
+		}
+		out.Rows = append(out.Rows, tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: g.sha256, Role: catalog.Mutable})
+	}
+	tree.SortRows(out.Rows)
+	for _, r := range out.Rows {
+		out.Report.Files++
+		out.Report.Bytes += r.Size
+	}
+	return out, nil
+}
+
+// Unnamed copies into dst what a snapshot of this tree leaves out because no
+// index names it, uploads in progress excepted, and returns the rows. A live
+// tree that is taken over has such files: its clients may still know of them.
+func (s *Stage) Unnamed(ctx context.Context, dst string, snap *Snapshot, batch *durable.Batch) ([]tree.Row, error) {
+	src, err := tree.OpenSource(s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	entries, err := tree.Walk(ctx, s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	var ops []tree.Op
+	for _, e := range entries {
+		_, taken := snap.files[e.Path]
+		if _, _, ok := catalog.Clean(e.Path); !ok || taken || e.Kind != tree.File || s.Format.Class(e.Path) != catalog.ItemLike {
+			continue
+		}
+		if _, err := os.Lstat(filepath.Join(dst, e.Path)); err != nil {
+			ops = append(ops, tree.Op{Path: e.Path, From: src, How: tree.Copy, Stat: e.Stat})
+		}
+	}
+	cloner := tree.Cloner{Dst: dst, Batch: batch, Progress: s.progress("copy", 0)}
+	done, err := cloner.Run(ctx, ops)
+	if err != nil {
+		return nil, err
+	}
+	var rows []tree.Row
+	for i, d := range done {
+		if d.Err == nil { // one that cannot be read was served to nobody
+			rows = append(rows, tree.Row{Path: ops[i].Path, Size: d.Size, SHA256: d.SHA256, Role: catalog.Content})
+		}
+	}
+	return rows, nil
+}
