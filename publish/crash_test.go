@@ -1,0 +1,245 @@
+package publish
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The crash tests stop a command at every protocol point: killed, with an
+// error before the step was done, and with an error although it was done. The
+// kills run in a child, this test binary executed anew, so that no deferred
+// call cleans up.
+
+func TestMain(m *testing.M) {
+	if spec := os.Getenv("PUBLISH_TEST_CRASH"); spec != "" {
+		crashChild(spec)
+	}
+	os.Exit(m.Run())
+}
+
+// crashVerbs are the commands that are stopped, on the repository that
+// crashWorld makes.
+var crashVerbs = map[string]func(r *Repo) error{
+	"promote": func(r *Repo) error { _, err := r.Promote(ctx, PromoteOptions{}); return err },
+	"revert":  func(r *Repo) error { _, err := r.Revert(ctx, RevertOptions{}); return err },
+	"gc":      func(r *Repo) error { _, err := r.GC(ctx, false); return err },
+	"recover": func(r *Repo) error { _, err := r.Recover(ctx); return err },
+}
+
+var (
+	crashOld = map[string]string{"a/2": "two", "a/3": "three"}
+	crashNew = map[string]string{"a/3": "three", "a/4": "four"}
+)
+
+// crashWorld has three generations, of which the first is due, carried files,
+// of which some are due, and a staging tree that differs.
+func crashWorld(t *testing.T, mode string) *world {
+	w := newWorld(t, mode)
+	w.put(map[string]string{"a/1": "one"})
+	w.promote()
+	w.now = w.now.Add(time.Minute)
+	w.put(map[string]string{"a/2": "two"})
+	w.promote()
+	w.now = w.now.Add(time.Hour)
+	w.put(crashOld)
+	w.promote()
+	w.put(crashNew)
+	w.now = w.now.Add(time.Hour + 30*time.Second)
+	w.cfg = crashConfig
+	return w
+}
+
+func crashConfig(c *Config) { c.HealthCheck.Command = []string{"true"} }
+
+// crashChild runs DIR|VERB|POINT|TIME and dies at the POINT-th step.
+func crashChild(spec string) {
+	f := strings.Split(spec, "|")
+	at, _ := strconv.Atoi(f[2])
+	now, _ := strconv.ParseInt(f[3], 10, 64)
+	c, err := LoadConfig(f[0])
+	if err != nil {
+		panic(err)
+	}
+	crashConfig(c)
+	r, err := Open(f[0], c, listed{}, Options{Now: func() time.Time { return time.Unix(now, 0) }, Who: "child"})
+	if err != nil {
+		panic(err)
+	}
+	n := 0
+	r.step = func(string) error {
+		if n++; n == at {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+		return nil
+	}
+	if err := crashVerbs[f[1]](r); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// checkPromises is the one checker: what holds at every instant.
+func checkPromises(t *testing.T, w *world, promised map[string]string, verb string) {
+	t.Helper()
+	got := fmt.Sprint(w.items())
+	allowed := map[string][]map[string]string{"promote": {crashOld, crashNew}, "revert": {crashOld, {"a/2": "two"}}, "gc": {crashOld}, "recover": {crashOld, crashNew}}[verb]
+	ok := false
+	for _, items := range allowed {
+		ok = ok || got == fmt.Sprint(items)
+	}
+	if !ok {
+		t.Fatalf("production is neither the old tree nor the new one: %s", got)
+	}
+	served := w.served()
+	for p, data := range promised {
+		if served[p] != data {
+			t.Fatalf("%s was served within the window, and is %q now", p, served[p])
+		}
+	}
+}
+
+// checkRecovered is what holds after recovery, beside the promises.
+func checkRecovered(t *testing.T, w *world) {
+	t.Helper()
+	r := w.repo()
+	report, n, err := r.Verify(ctx, "")
+	if err != nil || len(report.Findings) != 0 {
+		t.Fatalf("verify: %+v, %v", report, err)
+	}
+	st, err := r.Status(ctx)
+	if err != nil || st.RecoveryPending {
+		t.Fatalf("status: %+v, %v", st, err)
+	}
+	events, err := r.History(HistoryFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := 1 << 30
+	for i, e := range events {
+		if !e.Kind.Switch() {
+			continue
+		}
+		if e.Generation >= before || before == 1<<30 && e.Generation != n {
+			t.Fatalf("history line %d: generation %d, production is %d", i, e.Generation, n)
+		}
+		if e.Health == "pending" {
+			t.Fatalf("generation %d was never checked", e.Generation)
+		}
+		before = e.Generation
+	}
+	list, err := os.ReadDir(filepath.Join(w.dir, "generations"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range list {
+		if strings.HasPrefix(d.Name(), ".") {
+			t.Fatalf("generations/%s was left behind", d.Name())
+		}
+		m, ok := parseNumber(d.Name())
+		if report, _, err := r.Verify(ctx, d.Name()); ok && (err != nil || len(report.Findings) != 0) {
+			t.Fatalf("generation %d: %+v, %v", m, report, err)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(w.dir, ".production*")); len(left) != 0 {
+		t.Fatalf("left behind: %v", left)
+	}
+}
+
+// promisedBy is what production has to go on serving: all that it serves now,
+// but for what a gc may remove at this time.
+func promisedBy(w *world) map[string]string {
+	out := w.served()
+	delete(out, "index.json")
+	for p, data := range out {
+		if data == "one" {
+			delete(out, p) // its window is over
+		}
+	}
+	return out
+}
+
+func TestCrashAtEveryStep(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		for _, verb := range []string{"promote", "revert", "gc"} {
+			t.Run(verb, func(t *testing.T) {
+				w := crashWorld(t, mode)
+				var steps []string
+				w.step = func(name string) error { steps = append(steps, name); return nil }
+				if err := crashVerbs[verb](w.repo()); err != nil {
+					t.Fatal(err)
+				}
+				if len(steps) == 0 {
+					t.Fatal("no steps")
+				}
+				for i, name := range steps {
+					for _, how := range []string{"kill", "error"} {
+						t.Run(fmt.Sprintf("%d-%s-%s", i+1, name, how), func(t *testing.T) {
+							w := crashWorld(t, mode)
+							promised := promisedBy(w)
+							crash(t, w, verb, i+1, how)
+							checkPromises(t, w, promised, verb)
+							if _, err := w.repo().Recover(ctx); err != nil {
+								t.Fatalf("recover: %v", err)
+							}
+							checkPromises(t, w, promised, verb)
+							checkRecovered(t, w)
+							if err := crashVerbs[verb](w.repo()); err != nil && (verb != "revert" || kindOf(err) != NotFound) {
+								t.Fatalf("again: %v", err)
+							}
+							checkRecovered(t, w)
+							w.put(map[string]string{"z/1": "zed"})
+							if res := w.promote(); res.Unchanged {
+								t.Fatal("unchanged")
+							}
+							checkRecovered(t, w)
+						})
+					}
+				}
+			})
+		}
+	})
+}
+
+func crash(t *testing.T, w *world, verb string, at int, how string) {
+	t.Helper()
+	if how == "error" {
+		n := 0
+		failed := errors.New("injected")
+		w.step = func(string) error {
+			if n++; n == at {
+				return failed
+			}
+			return nil
+		}
+		err := crashVerbs[verb](w.repo())
+		w.step = nil
+		if err == nil {
+			// A gc that fails after a durable switch is only a warning, and
+			// a swap that was applied although it reported an error counts.
+			t.Logf("step %d of %s: the error did not stop it", at, verb)
+		}
+		return
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("PUBLISH_TEST_CRASH=%s|%s|%d|%d", w.dir, verb, at, w.now.Unix()))
+	cmd.Stderr = os.Stderr
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("the child was not killed: %v", err)
+	}
+}
