@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"example.com/publish/stage"
@@ -176,8 +179,18 @@ func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *Manifest, op
 		if err != nil {
 			return err
 		}
+		m.Carried = slices.DeleteFunc(m.Carried, func(c Carried) bool {
+			i, _ := slices.BinarySearchFunc(ops, c.Path, func(op tree.Op, p string) int { return strings.Compare(op.Path, p) })
+			lost := errors.Is(done[i].Err, fs.ErrNotExist)
+			if lost {
+				// Refusing would not bring it back, and every later promote
+				// would stop here.
+				r.opt.Warn(fmt.Sprintf("%s: somebody removed this file from production; it cannot be carried", c.Path))
+			}
+			return lost
+		})
 		for i, d := range done {
-			if d.Err != nil {
+			if d.Err != nil && !errors.Is(d.Err, fs.ErrNotExist) {
 				return &Error{Path: filepath.Join(s.current.dir, ops[i].Path), Fact: "production serves this file and it cannot be carried", Err: d.Err,
 					Hint: "run publish verify"}
 			}

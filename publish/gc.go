@@ -42,7 +42,9 @@ func (r *Repo) GC(ctx context.Context, dryRun bool) (*GCResult, error) {
 
 // collect is gc under the production lock, after recovery. Everything that it
 // deletes was switched away from by a switch that history names, and history
-// names a switch only after it was made durable.
+// names a switch only after it was made durable. The deletion is logged before
+// it begins: should the clock be set back afterwards, the line tells that
+// windows had ended which look open again.
 func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
 	res := &GCResult{Generations: []int{}, DryRun: dryRun, ClockBehind: s.clockBehind()}
 	if s.current == nil || res.ClockBehind {
@@ -53,29 +55,29 @@ func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
 		return nil, err
 	}
 	for _, n := range due {
-		freed, err := r.retire(n, dryRun)
-		res.Bytes += freed
-		if err != nil {
-			return res, err
-		}
 		res.Generations = append(res.Generations, n)
-		if err := r.at("after-retire"); err != nil {
-			return res, err
-		}
+		res.Bytes += unshared(r.path("generations", number(n)))
 	}
-	if err := r.uncarry(s, res); err != nil {
+	files, err := r.expired(s, res)
+	if err != nil || dryRun {
 		return res, err
 	}
-	if !dryRun {
-		if err := r.emptyTrash(s.now); err != nil {
+	if len(due)+len(files) > 0 {
+		e := r.note(s, KindGC, "")
+		e.Freed = &Freed{Generations: res.Generations, Files: res.Files, Bytes: res.Bytes}
+		if err := errors.Join(r.log(s.history, e), r.at("after-gc-history")); err != nil {
 			return res, err
 		}
 	}
-	if dryRun || len(res.Generations)+res.Files == 0 {
-		return res, nil
+	for _, n := range due {
+		if err := errors.Join(r.retire(n), r.at("after-retire")); err != nil {
+			return res, err
+		}
 	}
-	return res, r.log(s.history, Event{Time: s.now, Kind: KindGC, Generation: s.current.Generation, Who: r.who(),
-		Freed: &Freed{Generations: res.Generations, Files: res.Files, Bytes: res.Bytes}})
+	if err := r.uncarry(s.current.dir, files); err != nil {
+		return res, err
+	}
+	return res, r.emptyTrash(s.now)
 }
 
 // due returns the kept generations whose window has ended, beside those that
@@ -95,32 +97,27 @@ func (r *Repo) due(s *state) ([]int, error) {
 
 // retire deletes the tree of generation n and then its manifest: renamed first,
 // so that no half tree ever bears a generation's name.
-func (r *Repo) retire(n int, dryRun bool) (int64, error) {
-	dir := r.path("generations", number(n))
-	freed := unshared(dir)
-	if dryRun {
-		return freed, nil
-	}
+func (r *Repo) retire(n int) error {
 	trash := r.path("generations", trashPrefix+number(n))
 	if err := durable.RemoveAll(trash); err != nil {
-		return 0, err
+		return err
 	}
-	if err := os.Rename(dir, trash); err != nil {
-		return 0, err
+	if err := os.Rename(r.path("generations", number(n)), trash); err != nil {
+		return err
 	}
 	if err := durable.SyncDir(r.path("generations")); err != nil {
-		return 0, err
+		return err
 	}
 	if err := r.at("after-trash"); err != nil {
-		return 0, err
+		return err
 	}
 	if err := durable.RemoveAll(trash); err != nil {
-		return 0, err
+		return err
 	}
-	if err := os.Remove(r.manifestPath(n)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return freed, err
+	if err := os.Remove(r.manifestPath(n)); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return freed, nil
+	return nil
 }
 
 // unshared adds up the bytes below dir that no other name holds.
@@ -140,9 +137,10 @@ func unshared(dir string) int64 {
 	return total
 }
 
-// uncarry removes the carried files of production whose window has ended.
-func (r *Repo) uncarry(s *state, res *GCResult) error {
-	dirs := map[string]bool{}
+// expired returns the carried files of production whose window has ended and
+// that are still there, and adds them to the result.
+func (r *Repo) expired(s *state, res *GCResult) ([]string, error) {
+	var files []string
 	for _, c := range s.current.Carried {
 		if s.windows.open(c.Dropped, s.now) {
 			continue
@@ -153,15 +151,22 @@ func (r *Repo) uncarry(s *state, res *GCResult) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
+		files = append(files, path)
 		res.Files++
 		if tree.StatOf(fi).Links <= 1 {
 			res.Bytes += fi.Size()
 		}
-		if res.DryRun {
-			continue
-		}
+	}
+	return files, nil
+}
+
+// uncarry removes files of production's tree, which is at root, and the
+// directories that become empty.
+func (r *Repo) uncarry(root string, files []string) error {
+	dirs := map[string]bool{}
+	for _, path := range files {
 		if err := errors.Join(os.Remove(path), r.at("after-uncarry")); err != nil {
 			return err
 		}
@@ -171,7 +176,7 @@ func (r *Repo) uncarry(s *state, res *GCResult) error {
 		if err := durable.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		for ; dir != s.current.dir && os.Remove(dir) == nil; dir = filepath.Dir(dir) {
+		for ; dir != root && os.Remove(dir) == nil; dir = filepath.Dir(dir) {
 		}
 	}
 	return nil

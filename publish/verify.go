@@ -84,14 +84,18 @@ func (r *Repo) Verify(ctx context.Context, name string) (*stage.Report, int, err
 	}
 	// What production serves now counts; of a retired tree nobody asks for
 	// carried files. A window can end, and gc run, while we read.
+	now := r.now()
+	if s.now.After(now) {
+		now = s.now
+	}
 	retired := s.current == nil || g.Generation != s.current.Generation
 	for _, c := range g.Carried {
-		compare(c.Row, "carried", retired || !s.windows.open(c.Dropped, r.now()))
+		compare(c.Row, "carried", retired || !s.windows.open(c.Dropped, now))
 	}
 	for _, p := range slices.Sorted(maps.Keys(got)) {
 		fail(catalog.Error, "unexpected", p, "is not in the manifest: somebody else put it there")
 	}
-	if got, _ := tree.ID(g.Own), 0; got != g.TreeID {
+	if got := tree.ID(g.Own); got != g.TreeID {
 		fail(catalog.Error, "tree-id", "", "the manifest's rows have tree id %s, it says %s", got, g.TreeID)
 	}
 	catalog.Sort(report.Findings)
@@ -191,7 +195,9 @@ type FileDiff struct {
 }
 
 // Equal reports whether there is no difference.
-func (d *Diff) Equal() bool { return len(d.Files) == 0 && len(d.Added)+len(d.Removed)+len(d.Changed) == 0 }
+func (d *Diff) Equal() bool {
+	return len(d.Files) == 0 && len(d.Added)+len(d.Removed)+len(d.Changed) == 0
+}
 
 // Diff compares two trees: staging, production or generations by number. It
 // takes no lock and writes nothing.
