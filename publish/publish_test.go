@@ -221,6 +221,7 @@ func TestHoldStopsPromoteOnly(t *testing.T) {
 func TestModificationTimes(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
+		w.now = time.Now() // files are stamped by the kernel: go with its clock
 		at := func(p string) time.Time {
 			fi, err := os.Stat(filepath.Join(w.production(), p))
 			if err != nil {
@@ -232,7 +233,6 @@ func TestModificationTimes(t *testing.T) {
 		w.promote()
 		first, content := at("index.json"), at(pathOf(w.served()))
 		one := pathOf(w.served())
-		w.now = time.Now() // files are stamped by the kernel: go on from its clock
 		w.put(map[string]string{"a/1": "one", "a/2": "two"})
 		w.promote()
 		second := at("index.json")
@@ -345,6 +345,82 @@ func TestClockSetBackDeletesNothing(t *testing.T) {
 	if err != nil || len(report.Errors()) != 0 {
 		t.Fatalf("%+v, %v", report, err)
 	}
+}
+
+// What is due by the newest line of the history stays all the same while the
+// clock stands before that line.
+func TestClockBehindKeepsWhatIsDue(t *testing.T) {
+	w := newWorld(t, "symlink")
+	w.put(map[string]string{"a/1": "one"})
+	w.promote()
+	w.put(map[string]string{"a/2": "two"})
+	w.promote()
+	w.now = epoch.Add(3 * time.Hour)
+	if err := w.repo().Hold(ctx, "a line of a later time"); err != nil {
+		t.Fatal(err)
+	}
+	w.now = epoch.Add(time.Hour)
+	if res := w.gc(); len(res.Generations)+res.Files != 0 {
+		t.Fatalf("%+v", res)
+	}
+	if len(w.served()) != 3 {
+		t.Fatalf("%v", w.served())
+	}
+	w.now = epoch.Add(3 * time.Hour)
+	if res := w.gc(); len(res.Generations) != 1 || res.Files != 1 {
+		t.Fatalf("%+v", res)
+	}
+}
+
+// Pages are mutable: published as they are, carried when they go, and back
+// with their old bytes and a new time after a revert.
+func TestPages(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		w.now = time.Now()
+		page := filepath.Join(w.dir, "staging", "docs", "page.html")
+		write := func(text string) {
+			if err := os.MkdirAll(filepath.Dir(page), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(page, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		live := filepath.Join(w.production(), "docs", "page.html")
+		w.put(map[string]string{"a/1": "one"})
+		write("first")
+		w.promote()
+		write("second")
+		w.promote()
+		second, err := os.Stat(live)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.revert(0)
+		third, err := os.Stat(live)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if data, _ := os.ReadFile(live); string(data) != "first" || third.ModTime().Sub(second.ModTime()) < time.Second {
+			t.Fatalf("%q, %s after %s", data, third.ModTime(), second.ModTime())
+		}
+		w.put(map[string]string{"a/1": "one", "a/2": "two"})
+		if err := os.RemoveAll(filepath.Dir(page)); err != nil {
+			t.Fatal(err)
+		}
+		if res := w.promote(); res.Carried != 1 {
+			t.Fatalf("%+v", res)
+		}
+		if data, _ := os.ReadFile(live); string(data) != "first" {
+			t.Fatalf("%q", data)
+		}
+		w.now = w.now.Add(2*time.Hour + time.Second)
+		w.gc()
+		if _, err := os.Stat(filepath.Dir(live)); !errors.Is(err, os.ErrNotExist) {
+			t.Fatalf("the empty directory stayed: %v", err)
+		}
+	})
 }
 
 func TestHealthCheckFailureGoesBack(t *testing.T) {

@@ -1,0 +1,89 @@
+# `make help` lists the targets.
+
+GO      ?= go
+PREFIX  ?= /usr/local
+DESTDIR ?=
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+BIN     := bin/publish
+
+# The repository's owner may be another user than the one who builds.
+export GOFLAGS := -buildvcs=false $(GOFLAGS)
+
+PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace xz-utils zstd
+
+.DEFAULT_GOAL := build
+.PHONY: help build install demo test check vet walls tools deps crash clean
+
+## build: the static binary, bin/publish
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/publish
+
+## install: binary, man page and completions below DESTDIR and PREFIX (default /usr/local)
+install: build
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/man/man1' \
+	    '$(DESTDIR)$(PREFIX)/share/bash-completion/completions' \
+	    '$(DESTDIR)$(PREFIX)/share/zsh/site-functions' \
+	    '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d'
+	install -m 0755 $(BIN) '$(DESTDIR)$(PREFIX)/bin/publish'
+	$(BIN) man > bin/publish.1
+	$(BIN) completion bash > bin/publish.bash
+	$(BIN) completion zsh > bin/_publish
+	$(BIN) completion fish > bin/publish.fish
+	install -m 0644 bin/publish.1 '$(DESTDIR)$(PREFIX)/share/man/man1/publish.1'
+	install -m 0644 bin/publish.bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/publish'
+	install -m 0644 bin/_publish '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_publish'
+	install -m 0644 bin/publish.fish '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/publish.fish'
+
+## demo: make a sample image, stage it, promote it, revert it
+demo: build
+	@scripts/demo $(BIN)
+
+## test: the program's own tests; what a missing tool keeps from running says so
+test:
+	$(GO) test ./...
+
+## check: all that CI checks: format, vet, linter, import walls, every test with the race detector
+check: vet walls
+	$(GO) test -race ./...
+	cd scripts/tools && $(GO) test ./...
+	cd scripts/interop && $(GO) test -race ./...
+
+## vet: format, vet and staticcheck, and that it compiles for other Unixes
+vet: tools
+	@bad=$$(gofmt -l .); if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
+	$(GO) vet ./...
+	GOOS=freebsd $(GO) build -o /dev/null ./...
+	cd scripts/tools && $(GO) vet ./...
+	cd scripts/interop && $(GO) vet ./...
+	bin/staticcheck ./...
+	cd scripts/tools && ../../bin/staticcheck ./...
+	cd scripts/interop && ../../bin/staticcheck ./...
+
+## walls: the import rules of .depguard.yaml
+walls: tools
+	bin/walls ./...
+
+tools:
+	@mkdir -p bin && cd scripts/tools && $(GO) build -o ../../bin/ honnef.co/go/tools/cmd/staticcheck ./walls
+
+## crash: kill every verb at every writing system call, then recover (minutes)
+crash: build
+	@mkdir -p bin && $(GO) build -o bin/crash ./scripts/crash
+	bin/crash matrix -publish $(BIN) -faults kill,ENOSPC,EIO,EROFS
+
+## deps: install the Debian packages that the tests use, where they are missing (as root)
+deps:
+	@if [ "$$(id -u)" = 0 ] && command -v dpkg-query >/dev/null; then \
+	    missing=; for p in $(PACKAGES); do \
+	        dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
+	    done; \
+	    if [ -n "$$missing" ]; then echo "installing$$missing"; scripts/install-packages $$missing; fi; \
+	fi
+
+## clean: remove what the other targets made
+clean:
+	rm -rf bin
+
+## help: this list
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  %-9s %s\n", $$1, substr($$0, length($$1) + 3)}'

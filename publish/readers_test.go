@@ -1,0 +1,88 @@
+package publish
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// Promise 1, seen by readers: at every instant production resolves to one
+// complete tree. Each reader resolves the index's path and then, some switches
+// later, the path of each file that it named.
+func TestReadersNeverMissAnything(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		w.put(map[string]string{"a/0": "zero"})
+		w.promote()
+		stop := make(chan struct{})
+		var readers sync.WaitGroup
+		for range 4 {
+			readers.Go(func() {
+				for n := 0; ; n++ {
+					select {
+					case <-stop:
+						if n == 0 {
+							t.Error("a reader read nothing")
+						}
+						return
+					default:
+					}
+					if err := readOnce(w.production()); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		for i := 1; i <= 40 && !t.Failed(); i++ {
+			w.put(map[string]string{"a/0": "zero", fmt.Sprintf("a/%d", i): fmt.Sprint("content ", i)})
+			w.promote()
+			if i%3 == 0 {
+				w.revert(0)
+				w.revert(w.repo().newestKept(t))
+			}
+		}
+		close(stop)
+		readers.Wait()
+	})
+}
+
+func readOnce(production string) error {
+	data, err := os.ReadFile(filepath.Join(production, "index.json"))
+	if err != nil {
+		return err
+	}
+	var list []listedItem
+	if err := json.Unmarshal(data, &list); err != nil {
+		return fmt.Errorf("half an index: %w", err)
+	}
+	for _, i := range list {
+		data, err := os.ReadFile(filepath.Join(production, i.Path))
+		if err != nil {
+			return err
+		}
+		if sum := fmt.Sprintf("%x", sha256.Sum256(data)); sum != i.SHA256 {
+			return fmt.Errorf("%s: other bytes than the index says", i.Path)
+		}
+	}
+	return nil
+}
+
+// newestKept is the newest generation that was promoted and is kept.
+func (r *Repo) newestKept(t *testing.T) int {
+	events, err := r.History(HistoryFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		if e.Kind == KindPromote {
+			return e.Generation
+		}
+	}
+	t.Fatal("nothing was promoted")
+	return 0
+}

@@ -1,0 +1,69 @@
+//go:build linux && (amd64 || arm64)
+
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// makeImages writes n distinct images to dir/0, dir/1, ...: metadata.tar.gz
+// with rootfs.squashfs and disk.qcow2. The roots have the first bytes by which
+// their kind is known, and no file system.
+func makeImages(dir string, n int) error {
+	for i := range n {
+		sub := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.MkdirAll(sub, 0o755); err != nil {
+			return err
+		}
+		metadata, err := metadata(fmt.Sprintf("os%d", i), 1767225600+int64(i)*86400)
+		if err != nil {
+			return err
+		}
+		body := strings.Repeat(fmt.Sprintf("image %d\n", i), 4000)
+		for name, data := range map[string][]byte{
+			"metadata.tar.gz": metadata,
+			"rootfs.squashfs": []byte("hsqs" + body),
+			"disk.qcow2":      []byte("QFI\xfb" + body),
+		} {
+			if err := os.WriteFile(filepath.Join(sub, name), data, 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// metadata is a gzipped tarball with a metadata.yaml.
+func metadata(os string, created int64) ([]byte, error) {
+	yaml := fmt.Sprintf(`architecture: x86_64
+creation_date: %d
+properties:
+  architecture: amd64
+  description: %s for crash tests
+  os: %s
+  release: "1"
+  variant: default
+`, created, os, os)
+	var buf bytes.Buffer
+	zip := gzip.NewWriter(&buf)
+	arch := tar.NewWriter(zip)
+	if err := arch.WriteHeader(&tar.Header{Name: "metadata.yaml", Mode: 0o644, Size: int64(len(yaml))}); err != nil {
+		return nil, err
+	}
+	if _, err := arch.Write([]byte(yaml)); err != nil {
+		return nil, err
+	}
+	if err := arch.Close(); err != nil {
+		return nil, err
+	}
+	if err := zip.Close(); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}

@@ -1,0 +1,500 @@
+//go:build linux && (amd64 || arm64)
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"example.com/publish/scripts/crash/check"
+	"example.com/publish/scripts/crash/trace"
+)
+
+// options are the flags of crash matrix.
+type options struct {
+	publish string // absolute
+	dir     string
+	modes   []string
+	only    *regexp.Regexp
+	faults  []fault
+	step    int
+	workers int
+	verbose bool
+	keep    bool
+}
+
+// fault is what happens at a point: a kill when errno is 0.
+type fault struct {
+	name   string
+	errno  syscall.Errno
+	sticky bool
+}
+
+// matrix breaks every scenario at every writing call. Each point starts from
+// a fresh copy of the scenario's repository, and holds when:
+//
+//   - after a call that failed: exit 0 means that the command did its work,
+//     another code but 7 that production is as it was;
+//   - after recover, which must succeed: verify finds nothing, production
+//     and staging are as before the command or as after it, whatever
+//     production served still reads with the same bytes, nothing is left over,
+//     and history's newest generation is production's;
+//   - the same command, run again, succeeds, and leaves what it leaves when
+//     nothing breaks (or, for a revert, what two of them leave).
+func matrix(ctx context.Context, args []string) (int, error) {
+	flags := flag.NewFlagSet("crash matrix", flag.ContinueOnError)
+	publish := flags.String("publish", "publish", "the program")
+	dir := flags.String("dir", "", "where the repositories are made (default: the temporary directory)")
+	modes := flags.String("switch", "symlink,rename", "switch modes")
+	only := flags.String("run", "", "only scenarios that this regular expression matches")
+	faults := flags.String("faults", "kill", "what happens at a point: kill, or errors such as ENOSPC; with a + they stay (ENOSPC+)")
+	step := flags.Int("step", 1, "try every so manieth point")
+	workers := flags.Int("j", 2, "points at a time")
+	verbose := flags.Bool("v", false, "print every point")
+	keep := flags.Bool("keep", false, "keep the repositories that broke")
+	if err := flags.Parse(args); err != nil {
+		return 2, nil
+	}
+	o := options{modes: strings.Split(*modes, ","), step: max(*step, 1), workers: max(*workers, 1), verbose: *verbose, keep: *keep}
+	var err error
+	if o.only, err = regexp.Compile(*only); err != nil {
+		return 2, err
+	}
+	for name := range strings.SplitSeq(*faults, ",") {
+		f := fault{name: name, sticky: strings.HasSuffix(name, "+")}
+		if name != "kill" {
+			if f.errno, err = errno(strings.TrimSuffix(name, "+")); err != nil {
+				return 2, err
+			}
+		}
+		o.faults = append(o.faults, f)
+	}
+	if o.publish, err = exec.LookPath(*publish); err != nil {
+		return 2, err
+	}
+	if o.publish, err = filepath.Abs(o.publish); err != nil {
+		return 2, err
+	}
+	if o.dir, err = os.MkdirTemp(*dir, "publish-crash-"); err != nil {
+		return 1, err
+	}
+	if o.dir, err = filepath.EvalSymlinks(o.dir); err != nil {
+		return 1, err
+	}
+	if err := makeImages(filepath.Join(o.dir, "images"), 4); err != nil {
+		return 1, err
+	}
+	tried, broken := 0, 0
+	for i := range scenarios {
+		for _, mode := range o.modes {
+			name := scenarios[i].name + "/" + mode
+			if !o.only.MatchString(name) {
+				continue
+			}
+			b := &bench{options: o, scenario: scenarios[i], mode: mode, root: filepath.Join(o.dir, scenarios[i].name+"-"+mode)}
+			if err := b.prepare(ctx); err != nil {
+				return 1, fmt.Errorf("%s: %w", name, err)
+			}
+			for _, f := range o.faults {
+				start := time.Now()
+				t, bad, err := b.points(ctx, f)
+				if err != nil {
+					return 1, fmt.Errorf("%s: %w", name, err)
+				}
+				fmt.Printf("%-32s %-8s %4d points, %d broken, %.1f s\n", name, f.name, t, bad, time.Since(start).Seconds())
+				tried, broken = tried+t, broken+bad
+			}
+			if !o.keep {
+				os.RemoveAll(b.root)
+			}
+		}
+	}
+	fmt.Printf("points tried: %d, broken: %d\n", tried, broken)
+	if o.keep && broken > 0 {
+		fmt.Println("kept in", o.dir)
+	} else {
+		os.RemoveAll(o.dir)
+	}
+	switch {
+	case tried == 0:
+		return 1, errors.New("no point was tried")
+	case broken > 0:
+		return 1, nil
+	}
+	return 0, nil
+}
+
+// state is what both trees of a repository hold.
+type state struct{ production, staging *check.View }
+
+func look(repo string) (s state, err error) {
+	if s.production, err = check.Production(repo); err != nil {
+		return s, fmt.Errorf("production: %w", err)
+	}
+	if s.staging, err = check.Staging(filepath.Join(repo, "staging")); err != nil {
+		return s, fmt.Errorf("staging: %w", err)
+	}
+	return s, nil
+}
+
+// bench is one scenario in one switch mode.
+type bench struct {
+	options
+	scenario
+	mode     string
+	root     string // template/ and copies
+	template string
+
+	before state
+	after  []state // of the command run once, then twice
+}
+
+// prepare makes the template and learns what the unbroken command does.
+func (b *bench) prepare(ctx context.Context) error {
+	b.template = filepath.Join(b.root, "template", "repo")
+	if err := os.MkdirAll(b.template, 0o755); err != nil {
+		return err
+	}
+	setup := exec.CommandContext(ctx, "sh", "-ec", b.setup)
+	setup.Dir, setup.Env = b.template, b.env()
+	if out, err := setup.CombinedOutput(); err != nil {
+		return fmt.Errorf("set up: %w\n%s", err, out)
+	}
+	if b.wreck != nil {
+		if err := b.makeWreck(ctx); err != nil {
+			return err
+		}
+	}
+	repo, err := b.copy("unbroken")
+	if err != nil {
+		return err
+	}
+	if b.before, err = look(repo); err != nil {
+		return fmt.Errorf("before the command: %w", err)
+	}
+	for range 2 {
+		if out, err := b.publishRun(ctx, repo, b.args()...); err != nil {
+			return fmt.Errorf("unbroken: %w\n%s", err, out)
+		}
+		s, err := look(repo)
+		if err != nil {
+			return fmt.Errorf("after the unbroken command: %w", err)
+		}
+		b.after = append(b.after, s)
+	}
+	return os.RemoveAll(filepath.Dir(repo))
+}
+
+// makeWreck replaces the template by one in which a command was killed at its
+// switch: the rename onto REPO/production.
+func (b *bench) makeWreck(ctx context.Context) error {
+	repo, err := b.copy("wreck-trace")
+	if err != nil {
+		return err
+	}
+	result, err := trace.Run(ctx, trace.List(), append([]string{b.publish}, b.wreck...), b.env(), repo)
+	if err != nil {
+		return err
+	}
+	point := 0
+	for _, call := range result.Calls {
+		for _, target := range call.Targets {
+			if strings.HasPrefix(call.Name, "rename") && target == filepath.Join(repo, "production") {
+				point = call.N
+			}
+		}
+	}
+	if point == 0 {
+		return fmt.Errorf("%v never renames onto production", b.wreck)
+	}
+	if b.scenario.after {
+		point++
+	}
+	result, err = trace.Run(ctx, trace.Kill(point), append([]string{b.publish}, b.wreck...), b.env(), b.template)
+	if err == nil && !result.Hit {
+		err = fmt.Errorf("%v ended before call %d", b.wreck, point)
+	}
+	return err
+}
+
+// points tries one fault at every call, until a run ends without meeting it.
+func (b *bench) points(ctx context.Context, f fault) (tried, broken int, err error) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	next, ended := 1, false
+	for range b.workers {
+		wg.Go(func() {
+			for {
+				mu.Lock()
+				n := next
+				next += b.step
+				stop := ended || err != nil || ctx.Err() != nil
+				mu.Unlock()
+				if stop {
+					return
+				}
+				hit, what, problem := b.point(ctx, f, n)
+				mu.Lock()
+				switch {
+				case ctx.Err() != nil:
+					err = ctx.Err()
+				case !hit && problem != nil:
+					err = problem
+				case !hit:
+					ended = true
+				default:
+					tried++
+					if problem != nil {
+						broken++
+						fmt.Printf("BROKEN %s/%s %s at %s: %v\n", b.name, b.mode, f.name, what, problem)
+					} else if b.verbose {
+						fmt.Printf("ok     %s/%s %s at %s\n", b.name, b.mode, f.name, what)
+					}
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return tried, broken, err
+}
+
+// point tries one. When hit is false a problem is one of this program.
+func (b *bench) point(ctx context.Context, f fault, n int) (hit bool, what string, problem error) {
+	repo, err := b.copy(fmt.Sprintf("%s-%d", f.name, n))
+	if err != nil {
+		return false, "", err
+	}
+	mode := trace.Mode{N: n, Errno: f.errno, Sticky: f.sticky}
+	limited, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	result, err := trace.Run(limited, mode, append([]string{b.publish}, b.args()...), b.env(), repo)
+	if err != nil {
+		return false, "", fmt.Errorf("call %d: %w", n, err)
+	}
+	if result.Hit {
+		call := result.Calls[n-1]
+		for i, target := range call.Targets {
+			if rel, err := filepath.Rel(repo, target); err == nil {
+				call.Targets[i] = rel
+			}
+		}
+		what = call.String()
+		problem = b.judge(limited, repo, f, result)
+	}
+	if problem == nil || !b.keep {
+		os.RemoveAll(filepath.Dir(repo))
+	}
+	return result.Hit, what, problem
+}
+
+func (b *bench) judge(ctx context.Context, repo string, f fault, result *trace.Result) error {
+	// What a client sees at once, before anything is mended.
+	now, err := check.Production(repo)
+	if err != nil {
+		return fmt.Errorf("at once: %w", err)
+	}
+	if err := check.StillServed(b.before.production, now, !b.dropsCarried); err != nil {
+		return fmt.Errorf("at once: %w", err)
+	}
+	if f.errno != 0 {
+		if err := b.judgeExit(now, repo, result); err != nil {
+			return fmt.Errorf("%w\n%s%s", err, result.Stdout, result.Stderr)
+		}
+	}
+	// Twice: recovery that was needed must not be needed again.
+	for range 2 {
+		if out, err := b.publishRun(ctx, repo, "recover"); err != nil {
+			return fmt.Errorf("recover: %w\n%s", err, out)
+		}
+		if out, err := b.publishRun(ctx, repo, "verify"); err != nil {
+			return fmt.Errorf("verify: %w\n%s", err, out)
+		}
+	}
+	recovered, err := b.holds(ctx, repo)
+	if err != nil {
+		return fmt.Errorf("after recover: %w", err)
+	}
+	if d1, d2 := check.SameContent(recovered.production, b.before.production), check.SameContent(recovered.production, b.after[0].production); d1 != "" && d2 != "" {
+		return fmt.Errorf("after recover: production is neither as before (%s) nor as after the command (%s)", d1, d2)
+	}
+	if d1, d2 := check.SameContent(recovered.staging, b.before.staging), check.SameContent(recovered.staging, b.after[0].staging); d1 != "" && d2 != "" {
+		return fmt.Errorf("after recover: staging is neither as before (%s) nor as after the command (%s)", d1, d2)
+	}
+	if out, err := b.publishRun(ctx, repo, b.args()...); err != nil {
+		return fmt.Errorf("the command, again: %w\n%s", err, out)
+	}
+	again, err := b.holds(ctx, repo)
+	if err != nil {
+		return fmt.Errorf("after the command, again: %w", err)
+	}
+	var differences []string
+	for _, want := range b.after {
+		diff := check.SameContent(again.production, want.production) + check.SameContent(again.staging, want.staging)
+		if diff == "" {
+			return nil
+		}
+		differences = append(differences, diff)
+	}
+	return fmt.Errorf("the command, again, leaves something else: %s", strings.Join(differences, "; "))
+}
+
+// judgeExit holds the exit code of a command that met an error against what
+// it did.
+func (b *bench) judgeExit(production *check.View, repo string, result *trace.Result) error {
+	switch result.ExitCode {
+	case 0:
+		now, err := look(repo)
+		if err != nil {
+			return fmt.Errorf("exit 0: %w", err)
+		}
+		if diff := check.SameContent(now.production, b.after[0].production) + check.SameContent(now.staging, b.after[0].staging); diff != "" {
+			return fmt.Errorf("exit 0, and the work is not done: %s", diff)
+		}
+	case 1, 2, 3, 4, 5, 6, 130:
+		if diff := check.SameContent(production, b.before.production); diff != "" {
+			return fmt.Errorf("exit %d, and production changed: %s", result.ExitCode, diff)
+		}
+		if len(bytes.TrimSpace(result.Stderr)) == 0 {
+			return fmt.Errorf("exit %d without a word", result.ExitCode)
+		}
+	case 7:
+	default:
+		return fmt.Errorf("exit %d", result.ExitCode)
+	}
+	return nil
+}
+
+// holds checks what must be true of a repository that is in order.
+func (b *bench) holds(ctx context.Context, repo string) (state, error) {
+	s, err := look(repo)
+	if err != nil {
+		return s, err
+	}
+	if err := check.StillServed(b.before.production, s.production, !b.dropsCarried); err != nil {
+		return s, err
+	}
+	if err := leftOver(repo); err != nil {
+		return s, err
+	}
+	out, err := b.publishRun(ctx, repo, "history", "--json")
+	if err != nil {
+		return s, fmt.Errorf("history: %w\n%s", err, out)
+	}
+	newest, err := newestGeneration(out)
+	switch {
+	case err != nil:
+		return s, err
+	case s.production == nil && newest == 0:
+	case s.production == nil || newest != s.production.Generation:
+		return s, fmt.Errorf("history ends with generation %d, and production is another", newest)
+	}
+	return s, nil
+}
+
+// leftOver finds what only a command at work may have beside the trees.
+func leftOver(repo string) error {
+	known := regexp.MustCompile(`^(publish\.yaml|staging|production|generations|\.publish)$`)
+	for dir, allowed := range map[string]*regexp.Regexp{
+		repo:                               known,
+		filepath.Join(repo, "generations"): regexp.MustCompile(`^[0-9]{6,}$`),
+	} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, entry := range entries {
+			if !allowed.MatchString(entry.Name()) {
+				return fmt.Errorf("%s is left over", filepath.Join(dir, entry.Name()))
+			}
+		}
+	}
+	return nil
+}
+
+// newestGeneration reads history's lines: their generations differ, and the
+// largest is the newest.
+func newestGeneration(out []byte) (int, error) {
+	newest := 0
+	seen := map[int]bool{}
+	dec := json.NewDecoder(bytes.NewReader(out))
+	for {
+		var line struct {
+			Kind       string
+			Generation int
+			Time       time.Time
+		}
+		switch err := dec.Decode(&line); {
+		case err == io.EOF:
+			return newest, nil
+		case err != nil:
+			return 0, fmt.Errorf("history: %w\n%s", err, out)
+		}
+		switch line.Kind {
+		case "promote", "revert", "adopt":
+			if seen[line.Generation] {
+				return 0, fmt.Errorf("history names generation %d twice", line.Generation)
+			}
+			seen[line.Generation] = true
+			newest = max(newest, line.Generation)
+		}
+		if line.Time.IsZero() || line.Kind == "" {
+			return 0, errors.New("history: a line without time or kind: " + string(out))
+		}
+	}
+}
+
+func (b *bench) args() []string {
+	args := make([]string, len(b.verb))
+	for i, arg := range b.verb {
+		args[i] = strings.ReplaceAll(arg, "$IMAGES", filepath.Join(b.dir, "images"))
+	}
+	return args
+}
+
+func (b *bench) env() []string {
+	env := []string{"PUBLISH=" + b.publish, "MODE=" + b.mode, "IMAGES=" + filepath.Join(b.dir, "images")}
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, "PUBLISH_") {
+			env = append(env, e)
+		}
+	}
+	return env
+}
+
+func (b *bench) publishRun(ctx context.Context, repo string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, b.publish, args...)
+	cmd.Dir, cmd.Env = repo, b.env()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return append(stdout.Bytes(), stderr.Bytes()...), fmt.Errorf("%s: %w", strconv.Quote(strings.Join(args, " ")), err)
+	}
+	return stdout.Bytes(), nil
+}
+
+// copy makes a repository of its own, at a path that ends alike for all.
+func (b *bench) copy(name string) (string, error) {
+	repo := filepath.Join(b.root, name, "repo")
+	if err := os.MkdirAll(filepath.Dir(repo), 0o755); err != nil {
+		return "", err
+	}
+	if out, err := exec.Command("cp", "-a", b.template, repo).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cp: %w\n%s", err, out)
+	}
+	return repo, nil
+}

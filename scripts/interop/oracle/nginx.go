@@ -1,0 +1,94 @@
+package oracle
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// Nginx is a real web server with a configuration of its own.
+type Nginx struct {
+	URL string
+	cmd *exec.Cmd
+	log bytes.Buffer
+}
+
+// StartNginx serves root, a path that may be a link, on a free port. dir holds
+// its configuration and temporary files. Started by root, its workers run as
+// nobody: what they serve must be readable by others.
+func StartNginx(dir, root string) (*Nginx, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	user := ""
+	if os.Geteuid() == 0 {
+		user = "user nobody nogroup;"
+	}
+	config := fmt.Sprintf(`daemon off;
+%s
+worker_processes 2;
+pid %[2]s/nginx.pid;
+error_log stderr warn;
+events { worker_connections 256; }
+http {
+	access_log off;
+	log_not_found off;
+	client_body_temp_path %[2]s/body;
+	proxy_temp_path %[2]s/proxy;
+	fastcgi_temp_path %[2]s/fastcgi;
+	uwsgi_temp_path %[2]s/uwsgi;
+	scgi_temp_path %[2]s/scgi;
+	open_file_cache off;
+	sendfile on;
+	server {
+		listen %[3]s;
+		root %[4]s;
+	}
+}
+`, user, dir, address, root)
+	file := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
+		return nil, err
+	}
+	program, err := exec.LookPath("nginx")
+	if err != nil {
+		if program, err = exec.LookPath("/usr/sbin/nginx"); err != nil {
+			return nil, err
+		}
+	}
+	n := &Nginx{URL: "http://" + address, cmd: exec.Command(program, "-e", "stderr", "-p", dir, "-c", file)}
+	n.cmd.Stdout, n.cmd.Stderr = &n.log, &n.log
+	if err := n.cmd.Start(); err != nil {
+		return nil, err
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			return n, conn.Close()
+		}
+		if time.Now().After(deadline) {
+			return nil, errors.Join(fmt.Errorf("nginx does not answer: %w", err), n.Stop())
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// Stop ends it; the error carries what it logged, which should be nothing.
+func (n *Nginx) Stop() error {
+	_ = n.cmd.Process.Signal(syscall.SIGTERM)
+	err := n.cmd.Wait()
+	if n.log.Len() > 0 {
+		err = errors.Join(err, errors.New(n.log.String()))
+	}
+	return err
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/OpenPeeDeeP/depguard/v2"
+	"golang.org/x/tools/go/analysis"
+)
+
+const ours = "example.com/publish/"
+
+// cases are imports and the rule that must refuse each; rule "" means that
+// none may.
+var cases = []struct{ file, imports, rule string }{
+	{"publish/promote.go", "github.com/urfave/cli/v2", "cli-only-in-cmd"},
+	{"stage/stage.go", "github.com/urfave/cli/v2", "cli-only-in-cmd"},
+	{"scripts/x/main.go", "github.com/urfave/cli", "cli-only-in-cmd"},
+	{"retention/x_test.go", "github.com/urfave/cli/v2", "cli-only-in-cmd"},
+	{"cmd/publish/main.go", "github.com/urfave/cli/v2", ""},
+
+	{"publish/switch.go", "github.com/google/renameio/v2", "renameio-only-in-durable"},
+	{"stage/tree/clone.go", "github.com/google/renameio/v2", "renameio-only-in-durable"},
+	{"cmd/publish/init.go", "github.com/google/renameio", "renameio-only-in-durable"},
+	{"stage/durable/durable.go", "github.com/google/renameio/v2", ""},
+
+	{"publish/publish.go", "github.com/gofrs/flock", "flock-only-in-lock"},
+	{"stage/add.go", "github.com/gofrs/flock", "flock-only-in-lock"},
+	{"stage/lock/lock.go", "github.com/gofrs/flock", ""},
+
+	{"stage/add.go", ours + "publish", "stage-below-publish"},
+	{"stage/add_test.go", ours + "publish", "stage-below-publish"},
+	{"stage/add.go", ours + "cmd/publish", "stage-below-publish"},
+	{"stage/add.go", ours + "retention", "stage-below-publish"},
+	{"stage/simplestreams/index.go", ours + "publish", "stage-below-publish"},
+	{"stage/add.go", ours + "stage/simplestreams", ""},
+	{"stage/add.go", ours + "stage/tree", ""},
+
+	{"publish/promote.go", ours + "cmd/publish", "publish-below-cmd"},
+	{"publish/promote_test.go", ours + "cmd/publish", "publish-below-cmd"},
+	{"cmd/publish/promote.go", ours + "publish", ""},
+
+	{"publish/promote.go", ours + "stage/simplestreams", "publish-knows-no-format"},
+	{"publish/promote.go", ours + "stage/oci", "publish-knows-no-format"},
+	{"publish/promote.go", ours + "stage/plain", "publish-knows-no-format"},
+	{"publish/promote.go", ours + "stage/catalog", ""},
+	{"publish/promote.go", ours + "stage", ""},
+	{"publish/promote.go", ours + "retention", ""},
+	{"publish/promote_test.go", ours + "stage/simplestreams", ""},
+	{"cmd/publish/format.go", ours + "stage/simplestreams", ""},
+
+	{"retention/policy.go", "os", "retention-is-pure"},
+	{"retention/policy.go", "os/exec", "retention-is-pure"},
+	{"retention/policy.go", "io/fs", "retention-is-pure"},
+	{"retention/policy.go", "io/ioutil", "retention-is-pure"},
+	{"retention/policy.go", "path/filepath", "retention-is-pure"},
+	{"retention/policy.go", "net/http", "retention-is-pure"},
+	{"retention/policy.go", "syscall", "retention-is-pure"},
+	{"retention/policy.go", "golang.org/x/sys/unix", "retention-is-pure"},
+	{"retention/policy.go", ours + "stage/catalog", "retention-is-pure"},
+	{"retention/policy.go", ours + "publish", "retention-is-pure"},
+	{"retention/policy.go", "time", ""},
+	{"retention/policy.go", "path", ""},
+	{"retention/policy_test.go", "os", ""},
+	{"retention/policy_test.go", ours + "retention", ""},
+
+	{"stage/catalog/catalog.go", ours + "stage/tree", "catalog-is-a-leaf"},
+	{"stage/catalog/catalog_test.go", ours + "stage/catalog", ""},
+	{"stage/durable/batch.go", ours + "stage/catalog", "durable-is-a-leaf"},
+	{"stage/durable/batch_test.go", ours + "stage/durable", ""},
+	{"stage/lock/lock.go", ours + "stage/durable", "lock-is-a-leaf"},
+	{"stage/lock/lock_test.go", ours + "stage/lock", ""},
+
+	{"stage/tree/tree.go", ours + "stage/lock", "tree-knows-no-format"},
+	{"stage/tree/tree.go", ours + "stage/simplestreams", "tree-knows-no-format"},
+	{"stage/tree/tree.go", ours + "stage", "tree-knows-no-format"},
+	{"stage/tree/clone.go", ours + "stage/durable", ""},
+	{"stage/tree/tree.go", ours + "stage/catalog", ""},
+
+	{"stage/simplestreams/index.go", ours + "stage/durable", "simplestreams-is-bytes-in-values-out"},
+	{"stage/simplestreams/index.go", ours + "stage", "simplestreams-is-bytes-in-values-out"},
+	{"stage/simplestreams/index.go", ours + "stage/catalog", ""},
+	{"stage/oci/layout.go", ours + "stage/simplestreams", "oci-is-bytes-in-values-out"},
+	{"stage/oci/layout.go", ours + "stage/catalog", ""},
+	{"stage/plain/plain.go", ours + "stage/tree", "plain-is-bytes-in-values-out"},
+	{"stage/plain/plain.go", ours + "stage/catalog", ""},
+}
+
+func TestWallsBite(t *testing.T) {
+	top, err := filepath.Abs("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, err := os.ReadFile(filepath.Join(top, configName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Names that occur in patterns, and characters that mean something there,
+	// must not matter in the path of a checkout.
+	for _, where := range []string{"publish", "stage/retention", "cmd/publish", "a{b,c}[d]*"} {
+		t.Run(where, func(t *testing.T) {
+			root := filepath.Join(t.TempDir(), where)
+			if err := os.MkdirAll(root, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(root, configName), rules, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			settings, err := load(root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			analyzer, err := depguard.NewAnalyzer(&settings)
+			if err != nil {
+				t.Fatal(err)
+			}
+			bitten := make(map[string]bool)
+			for _, c := range cases {
+				got := findings(t, analyzer, filepath.Join(root, c.file), c.imports)
+				if c.rule == "" && len(got) > 0 {
+					t.Errorf("%s imports %s: refused: %q", c.file, c.imports, got)
+				}
+				if c.rule != "" && !strings.Contains(strings.Join(got, "\n"), fmt.Sprintf("from list '%s': ", c.rule)) {
+					t.Errorf("%s imports %s: rule %s does not bite: %q", c.file, c.imports, c.rule, got)
+				}
+				bitten[c.rule] = true
+			}
+			for name := range settings {
+				if !bitten[name] {
+					t.Errorf("rule %s has no case that it must refuse", name)
+				}
+			}
+		})
+	}
+}
+
+// findings runs the analyzer over a file that has one import.
+func findings(t *testing.T, analyzer *analysis.Analyzer, name, imports string) []string {
+	t.Helper()
+	fset := token.NewFileSet()
+	file, err := parser.ParseFile(fset, name, fmt.Sprintf("package p\n\nimport _ %q\n", imports), parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	_, err = analyzer.Run(&analysis.Pass{
+		Analyzer: analyzer,
+		Fset:     fset,
+		Files:    []*ast.File{file},
+		Report:   func(d analysis.Diagnostic) { got = append(got, d.Message) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestLoadRefuses(t *testing.T) {
+	for name, text := range map[string]string{
+		"misspelt key": "a: {listmode: lax, files: ['**'], deny: {x: y}}\n",
+		"no reason":    "a: {listMode: lax, files: ['**'], deny: {x: ''}}\n",
+		"no files":     "a: {listMode: lax, deny: {x: y}}\n",
+		"no rules":     "{}\n",
+		"empty":        "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			if err := os.WriteFile(filepath.Join(root, configName), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if settings, err := load(root); err == nil {
+				t.Errorf("accepted: %v", settings)
+			}
+		})
+	}
+}

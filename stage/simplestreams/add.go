@@ -1,0 +1,312 @@
+package simplestreams
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"example.com/publish/stage/catalog"
+)
+
+// Add is an image to name, or several that share one metadata file.
+type Add struct {
+	Product      string // os:release:variant:arch
+	OS, Release  string
+	ReleaseTitle string // "": as Release
+	Variant      string
+	Arch         string            // as clients know it: see Architecture
+	Aliases      []string          // added to those that the product has
+	Requirements map[string]string // put over those that the product has
+	Version      string            // YYYYMMDD_HH:MM, UTC: see VersionName
+	Unified      bool              // Meta is the whole image; Roots is empty
+	Meta         File
+	Roots        []Root // at most one of an ftype
+}
+
+// File is a file that is, or will be, at Path when the documents are written.
+type File struct {
+	Path   string // relative to the tree: see ContentPath
+	SHA256 string // lower-case hex
+	Size   int64  // bytes
+}
+
+// Root is a root file together with the metadata.
+type Root struct {
+	File
+	Ftype    string // see RootType
+	Combined string // sha256 over the metadata's bytes, then the root's
+}
+
+// Added is the answer to an Add.
+type Added struct {
+	Docs         []catalog.Document // the catalog first, the index last
+	Fingerprints []string           // in the order of Roots
+	Unchanged    bool               // the tree names all this already; Docs is empty
+	Replaced     []string           // paths that the version named before and that no item names now; sorted
+}
+
+// AddImage returns the documents that name an image beside all that the tree
+// names. What the same version had as the same kind of image (the ftype of the
+// root, or unified) is replaced; everything else of the version stays, and gets
+// a metadata item of its own when its metadata file is another. The product
+// goes into the stream that has it, else into "images", else into the first
+// stream. An image that is named already keeps its paths.
+//
+// Of a document that no client could read it is a *[DocumentError], and of an
+// Add that is none an error that wraps [ErrBadAdd].
+func AddImage(fsys fs.FS, add Add) (*Added, error) {
+	if err := add.check(); err != nil {
+		return nil, err
+	}
+	t, err := load(fsys)
+	if err != nil {
+		return nil, err
+	}
+	shop, err := t.shopFor(add.Product)
+	if err != nil {
+		return nil, err
+	}
+	added := &Added{Fingerprints: add.fingerprints()}
+	raw, removed, changed := add.into(shop.product(add.Product))
+	if changed {
+		shop.put(add.Product, raw)
+	}
+	if added.Docs, err = t.documents(); err != nil {
+		return nil, err
+	}
+	added.Unchanged = len(added.Docs) == 0
+	added.Replaced = t.unnamed(removed)
+	return added, nil
+}
+
+// shopFor is the stream that a product belongs into.
+func (t *tree) shopFor(product string) (*shop, error) {
+	if s := t.selling(product); s != nil {
+		return s, nil
+	}
+	if s := t.named(defaultStream); s != nil {
+		return s, nil
+	}
+	if len(t.streams) > 0 {
+		return t.streams[0], nil
+	}
+	key := defaultStream
+	for t.entries.key(key) >= 0 { // of another datatype
+		key += "-images"
+	}
+	// A catalog without an index is what an interrupted first add leaves.
+	return t.add(key, defaultCatalog, nil)
+}
+
+// unnamed returns those of the paths that no item names, sorted.
+func (t *tree) unnamed(paths map[string]bool) []string {
+	if len(paths) > 0 {
+		t.versions(func(_ *product, v *version) {
+			for i := range v.items {
+				if path := v.items[i].file; path != "" {
+					delete(paths, path)
+				}
+			}
+		})
+	}
+	return slices.Sorted(maps.Keys(paths))
+}
+
+// into returns the product with the image, the paths that its version does not
+// name any more, and whether that is anything but the product as it was.
+func (add Add) into(raw []byte) (with []byte, removed map[string]bool, changed bool) {
+	p, c := add.describe(raw)
+	changed = c
+	versions := split(p.get("versions"))
+	i := versions.key(add.Version)
+	if i < 0 {
+		v := object{}.set("items", add.items().join())
+		p = p.set("versions", versions.insert(add.Version, v.join()).join())
+		return p.join(), nil, true
+	}
+	var v version
+	newDecoder(versions[i].raw, ignore).version(add.Version, &v)
+	united, removed, c := uniteVersion(versions[i].raw, add.version(), &v, true)
+	if c {
+		versions[i].raw = united
+		p, changed = p.set("versions", versions.join()), true
+	}
+	return p.join(), removed, changed
+}
+
+func ignore(string, string) {}
+
+// uniteVersion returns the bytes of a version with the items of another, and
+// the paths that it does not name any more.
+func uniteVersion(raw []byte, from, to *version, keepPaths bool) (united []byte, removed map[string]bool, changed bool) {
+	v := split(raw)
+	items, changed := uniteItems(split(v.get("items")), from, to, keepPaths)
+	if !changed {
+		return raw, nil, false
+	}
+	removed = map[string]bool{}
+	for i := range to.items {
+		if path := to.items[i].file; path != "" {
+			removed[path] = true
+		}
+	}
+	united = v.set("items", items.join()).join()
+	var now version
+	newDecoder(united, ignore).version(to.key, &now)
+	for i := range now.items {
+		if path := now.items[i].file; path != "" {
+			delete(removed, path)
+		}
+	}
+	return united, removed, true
+}
+
+// describe returns the product with what the image says of it. What stands
+// there stays, but for aliases and requirements that are new.
+func (add Add) describe(raw []byte) (p object, changed bool) {
+	p = split(raw)
+	set := func(name, value string) {
+		if !says(p.value(name)) && value != "" {
+			p, changed = p.set(name, quote(value)), true
+		}
+	}
+	var was product
+	newDecoder(raw, ignore).product(add.Product, &version{}, func(p *product) { was = *p }, nil)
+	aliases := aliasList(&was)
+	for _, alias := range add.Aliases {
+		if !slices.Contains(aliases, alias) {
+			aliases = append(aliases, alias)
+		}
+	}
+	if joined := strings.Join(aliases, ","); joined != was.aliases || p.field("aliases") < 0 {
+		p, changed = p.set("aliases", quote(joined)), true
+	}
+	set("arch", add.Arch)
+	set("os", add.OS)
+	if requirements, more := add.requirements(p.get("requirements")); more {
+		p, changed = p.set("requirements", requirements), true
+	}
+	set("release", add.Release)
+	set("release_title", add.title())
+	if p.field("versions") < 0 {
+		p, changed = p.set("versions", []byte("{}")), true
+	}
+	set("variant", add.Variant)
+	return p, changed
+}
+
+func (add Add) title() string {
+	if add.ReleaseTitle != "" {
+		return add.ReleaseTitle
+	}
+	return add.Release
+}
+
+// requirements returns the product's requirements with those of the image.
+func (add Add) requirements(raw []byte) (with []byte, changed bool) {
+	o := split(raw)
+	for _, key := range slices.Sorted(maps.Keys(add.Requirements)) {
+		value := quote(add.Requirements[key])
+		switch i := o.key(key); {
+		case i < 0:
+			o, changed = o.insert(key, value), true
+		case !equal(o[i].raw, value):
+			o[i].raw, changed = value, true
+		}
+	}
+	return o.join(), changed
+}
+
+// items are the image's items as a new version has them.
+func (add Add) items() object {
+	ftype := metaIncus
+	if add.Unified {
+		ftype = unifiedIncus
+	}
+	meta := add.Meta.object(ftype)
+	var items object
+	for _, r := range add.Roots {
+		meta = meta.set(combinedFields[fieldsFor(r.Ftype)[0]], quote(r.Combined))
+		items = items.insert(r.Ftype, r.object(r.Ftype).join())
+	}
+	return items.insert(ftype, meta.join())
+}
+
+func (f File) object(ftype string) object {
+	return object{}.set("ftype", quote(ftype)).
+		set("path", quote(f.Path)).
+		set("sha256", quote(f.SHA256)).
+		set("size", strconv.AppendInt(nil, f.Size, 10))
+}
+
+// version is the image as a version of its own.
+func (add Add) version() *version {
+	var v version
+	newDecoder(object{}.set("items", add.items().join()).join(), ignore).version(add.Version, &v)
+	return &v
+}
+
+func (add Add) fingerprints() []string {
+	if add.Unified {
+		return []string{add.Meta.SHA256}
+	}
+	out := make([]string, len(add.Roots))
+	for i, r := range add.Roots {
+		out[i] = r.Combined
+	}
+	return out
+}
+
+// ErrBadAdd is an Add that names no image a client could read.
+var ErrBadAdd = errors.New("not an image that can be added")
+
+// check refuses what Read would find fault with.
+func (add Add) check() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %s", ErrBadAdd, fmt.Sprintf(format, args...))
+	}
+	if _, ok := Architecture(add.Arch); !ok {
+		return bad("clients know no architecture %q", add.Arch)
+	}
+	if _, ok := versionTime(add.Version); !ok {
+		return bad("the version %q does not start with a date, YYYYMMDD", add.Version)
+	}
+	switch {
+	case add.Product == "":
+		return bad("it has no product")
+	case add.Unified && len(add.Roots) > 0:
+		return bad("a unified image has no root file")
+	case !add.Unified && len(add.Roots) == 0:
+		return bad("a split image needs a root file")
+	}
+	for _, alias := range add.Aliases {
+		if alias == "" || strings.TrimSpace(alias) != alias || strings.Contains(alias, ",") {
+			return bad("the alias %q is empty, or has a comma or white space at an end", alias)
+		}
+	}
+	files, ftypes := []File{add.Meta}, map[string]bool{}
+	for _, r := range add.Roots {
+		if !isRoot(r.Ftype) || ftypes[r.Ftype] {
+			return bad("the root's type %q is none that clients know, or is there twice", r.Ftype)
+		}
+		if !isHex(r.Combined, sha256.Size) {
+			return bad("the combined hash %q is not a sha256", r.Combined)
+		}
+		ftypes[r.Ftype] = true
+		files = append(files, r.File)
+	}
+	for _, f := range files {
+		if follow(f.Path) != f.Path || f.Path == "" {
+			return bad("the path %q does not lie in the tree", f.Path)
+		}
+		if !isHex(f.SHA256, sha256.Size) || f.Size < 0 {
+			return bad("%s: the sha256 %q or the size %d is none", f.Path, f.SHA256, f.Size)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,222 @@
+package simplestreams
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+)
+
+// What ReadMetadata refuses, however long the tarball is.
+const (
+	// maxMetadata bounds metadata.yaml, in bytes. Real ones have a few KB.
+	maxMetadata = 1 << 20
+	// freeScan is how much is unpacked in search of metadata.yaml before the
+	// ratio counts. Metadata tarballs have some KB; a unified image may have
+	// its whole rootfs first.
+	freeScan = 256 << 20
+	// maxRatio bounds what is unpacked by what was read, so that the work is in
+	// proportion to the file. A rootfs packs to about a fifth.
+	maxRatio = 100
+	// maxWindow bounds the memory that a packed stream may ask for: twice the
+	// dictionary of xz -9.
+	maxWindow = 128 << 20
+)
+
+// ErrNotTarball is a file that is no tarball, or packed in a way that clients
+// do not unpack.
+var ErrNotTarball = errors.New("not a tarball")
+
+// ErrDamaged is a tarball that is cut or corrupt.
+var ErrDamaged = errors.New("the tarball is cut or damaged")
+
+// ErrTooLarge is a tarball that unpacks to more than its size can explain, or
+// whose metadata.yaml is too large.
+var ErrTooLarge = errors.New("the tarball unpacks to too much")
+
+// ErrNoMetadata is a tarball without a metadata.yaml at its top.
+var ErrNoMetadata = errors.New("no metadata.yaml in the tarball")
+
+// magics are the first bytes of files, as lxc/incus shared/archive tells them.
+var magics = []struct{ magic, kind string }{
+	{"\x1f\x8b", "gzip"},
+	{"\xfd7zXZ\x00", "xz"},
+	{"\x28\xb5\x2f\xfd", "zstd"},
+	{"BZh", "bzip2"},
+	{"hsqs", "squashfs"},
+	{"QFI\xfb", "qcow2"},
+	{"\x5d\x00\x00", "lzma"},
+	{"\x04\x22\x4d\x18", "lz4"},
+	{"KDMV", "vmdk"},
+}
+
+// kindOf is the kind of file that starts with head, "" for one of no kind.
+func kindOf(head []byte) string {
+	for _, m := range magics {
+		if bytes.HasPrefix(head, []byte(m.magic)) {
+			return m.kind
+		}
+	}
+	if len(head) >= 262 && string(head[257:262]) == "ustar" {
+		return "tar"
+	}
+	return ""
+}
+
+// RootType tells the ftype of a root file from its first bytes (6 are enough;
+// 262 for a better error): squashfs, disk-kvm.img for qcow2, root.tar.xz for
+// xz. name is only for the error, which wraps [ErrNotRoot].
+func RootType(head []byte, name string) (ftype string, err error) {
+	switch kind := kindOf(head); kind {
+	case "squashfs":
+		return rootSquashfs, nil
+	case "qcow2":
+		return rootDiskKVM, nil
+	case "xz":
+		return rootTarXz, nil
+	case "":
+		return "", fmt.Errorf("%s: %w", name, ErrNotRoot)
+	default:
+		return "", fmt.Errorf("%s: is %s: %w", name, kind, ErrNotRoot)
+	}
+}
+
+// ErrNotRoot is a file that clients cannot take for a root.
+var ErrNotRoot = errors.New("not a root file: clients take squashfs, qcow2 and .tar.xz")
+
+// counter counts what is read from the file below the decompression.
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// meter stops what unpacks to too much.
+type meter struct {
+	r      io.Reader
+	packed *counter
+	n      int64
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	if m.n > freeScan && m.n/maxRatio > m.packed.n {
+		return 0, ErrTooLarge
+	}
+	n, err := m.r.Read(p)
+	m.n += int64(n)
+	return n, err
+}
+
+// findMetadata returns the bytes of metadata.yaml. It reads no further than
+// that file.
+func findMetadata(r io.Reader) ([]byte, error) {
+	packed := &counter{r: r}
+	in := bufio.NewReaderSize(packed, 64<<10)
+	head, err := in.Peek(512)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	plain, done, err := unpack(in, kindOf(head), head)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	tr := tar.NewReader(&meter{r: plain, packed: packed})
+	for first := true; ; first = false {
+		hdr, err := tr.Next()
+		switch {
+		case err == io.EOF:
+			return nil, ErrNoMetadata
+		case err != nil && first && errors.Is(err, tar.ErrHeader):
+			return nil, fmt.Errorf("%w: there is no tar archive in it", ErrNotTarball)
+		case err != nil:
+			return nil, damaged(err)
+		case strings.HasPrefix(hdr.Name, "/") || path.Clean(hdr.Name) != "metadata.yaml":
+			continue
+		case hdr.Typeflag != tar.TypeReg:
+			return nil, fmt.Errorf("%w: it is there, but as no regular file", ErrNoMetadata)
+		case hdr.Size > maxMetadata:
+			return nil, fmt.Errorf("%w: metadata.yaml has %d bytes; %d are allowed", ErrTooLarge, hdr.Size, maxMetadata)
+		}
+		body, err := io.ReadAll(tr)
+		if err != nil {
+			return nil, damaged(err)
+		}
+		return body, nil
+	}
+}
+
+// damaged is what an error means in the middle of a tarball.
+func damaged(err error) error {
+	if errors.Is(err, ErrTooLarge) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
+}
+
+// unpack returns the archive in a packed one. head is what in starts with. done
+// frees what the decompression holds.
+func unpack(in io.Reader, kind string, head []byte) (plain io.Reader, done func(), err error) {
+	done = func() {}
+	switch kind {
+	case "gzip":
+		plain, err = gzip.NewReader(in)
+	case "xz":
+		if dictionary(head) > maxWindow {
+			return nil, nil, fmt.Errorf("%w: its xz dictionary has more than %d bytes", ErrTooLarge, maxWindow)
+		}
+		plain, err = xz.NewReader(in)
+	case "zstd":
+		var z *zstd.Decoder
+		z, err = zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+		if err == nil {
+			plain, done = z, z.Close
+		}
+	case "bzip2":
+		plain = bzip2.NewReader(in)
+	case "tar", "":
+		plain = in // archive/tar also knows archives without a magic
+	default:
+		return nil, nil, fmt.Errorf("%w: it is %s", ErrNotTarball, kind)
+	}
+	if err != nil {
+		return nil, nil, damaged(err)
+	}
+	return plain, done, nil
+}
+
+// dictionary is the size of the dictionary that the first block of an xz file
+// asks for, in bytes; 0 when it tells none. The file format's section 5.3.1:
+// the stream's header has 12 bytes; the block's starts with its size, its flags
+// (bit 6: packed size, bit 7: unpacked size, each a variable-length number),
+// and the filters, LZMA2 last: 0x21, 1, and the size as mantissa and exponent.
+func dictionary(head []byte) int64 {
+	if len(head) < 24 || head[12] == 0 {
+		return 0
+	}
+	end := min(12+(int(head[12])+1)*4, len(head))
+	for i := 14; i+2 < end; i++ {
+		if head[i] == 0x21 && head[i+1] == 1 {
+			bits := head[i+2] & 0x3f
+			if bits >= 40 {
+				return 1<<32 - 1
+			}
+			return int64(2|bits&1) << (bits/2 + 11)
+		}
+	}
+	return 0
+}

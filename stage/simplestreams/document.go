@@ -1,0 +1,207 @@
+package simplestreams
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"example.com/publish/stage/catalog"
+)
+
+// maxDocument bounds a document's size, in bytes. The largest public server's
+// catalog has about 10 MB.
+const maxDocument = 512 << 20
+
+// DocumentError is a document that a client could not read, so that it is
+// neither rewritten nor merged. Code and Fact are those of the finding that
+// Read makes of it.
+type DocumentError struct {
+	Path string // relative to the tree
+	Code string // bad-json, bad-type, missing, through-link, ...
+	Fact string // lower case, without the path
+}
+
+func (e *DocumentError) Error() string { return e.Path + ": " + e.Fact }
+
+// open reads one document. The path comes from an index: a link anywhere on it,
+// and anything that is no regular file, is refused before it is opened. What
+// is wrong with the document is a *DocumentError; any other error means that
+// it could not be read.
+func open(fsys fs.FS, name string) ([]byte, error) {
+	info, err := lstat(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxDocument {
+		return nil, &DocumentError{name, "too-large", fmt.Sprintf("has %d bytes; a document may have %d", info.Size(), maxDocument)}
+	}
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var buf bytes.Buffer
+	buf.Grow(int(info.Size()) + bytes.MinRead) // else the last read doubles it
+	if _, err := buf.ReadFrom(io.LimitReader(f, maxDocument+1)); err != nil {
+		return nil, err
+	}
+	if buf.Len() > maxDocument {
+		return nil, &DocumentError{name, "too-large", fmt.Sprintf("has more than %d bytes", maxDocument)}
+	}
+	if fact := checkSyntax(buf.Bytes()); fact != "" {
+		return nil, &DocumentError{name, "bad-json", fact + ": clients cannot read it"}
+	}
+	return buf.Bytes(), nil
+}
+
+// lstat walks down to a document and follows no link.
+func lstat(fsys fs.FS, name string) (fs.FileInfo, error) {
+	parts := strings.Split(name, "/")
+	for i := range parts {
+		at := strings.Join(parts[:i+1], "/")
+		info, err := fs.Lstat(fsys, at)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, &DocumentError{name, "missing", "does not exist"}
+		case err != nil:
+			return nil, err
+		case info.Mode()&fs.ModeSymlink != 0:
+			return nil, &DocumentError{name, "through-link", fmt.Sprintf("is reached through the link %s, which is not followed", show(at))}
+		case i < len(parts)-1 && !info.IsDir():
+			return nil, &DocumentError{name, "missing", fmt.Sprintf("does not exist: %s is no directory", show(at))}
+		case i == len(parts)-1 && !info.Mode().IsRegular():
+			return nil, &DocumentError{name, "not-a-file", "is not a regular file"}
+		case i == len(parts)-1:
+			return info, nil
+		}
+	}
+	return nil, &DocumentError{name, "missing", "does not exist"}
+}
+
+// index is a decoded index document.
+type index struct {
+	raw     []byte
+	streams []stream // as they stand there
+}
+
+// stream is one entry of the index.
+type stream struct {
+	key      string
+	datatype string
+	path     string
+	products []string
+}
+
+// images reports whether a client looks for images in the stream.
+func (s stream) images() bool { return s.datatype == "image-downloads" }
+
+// document is the cleaned path of the stream's catalog.
+func (s stream) document() (string, *DocumentError) {
+	clean, problem, ok := catalog.Clean(s.path)
+	switch {
+	case !ok:
+	case catalog.Reserved(clean):
+		problem, ok = "belongs to publish", false
+	case clean == IndexPath:
+		problem, ok = "is the index itself", false
+	}
+	if !ok {
+		return "", &DocumentError{IndexPath, "unsafe-path", fmt.Sprintf("the stream %s: path %q %s", show(s.key), s.path, problem)}
+	}
+	return clean, nil
+}
+
+// product is what stands beside the versions of a product.
+type product struct {
+	key, aliases, arch   string
+	os, release, variant string
+	releaseTitle         string
+	requirements         map[string]string
+	raw                  []byte // with its versions; valid as long as the document
+}
+
+// version is one version of a product, with its items in the order of their keys.
+type version struct {
+	key   string
+	label string
+	name  string // pubname
+	items []item
+}
+
+// item is one file of a version. raw is only valid as long as the document.
+type item struct {
+	key, ftype, path, sha256, md5, deltaBase string
+
+	file string // path cleaned; "" when nobody may follow it
+
+	size     int64 // bytes; -1 when it is not told, or negative
+	negative bool
+	combined [len(combinedFields)]string
+	raw      []byte
+}
+
+// combinedFields are the fields of a metadata item that tell fingerprints, in
+// the order of item.combined.
+var combinedFields = [...]string{
+	"combined_disk1-img_sha256",
+	"combined_disk-kvm-img_sha256",
+	"combined_uefi1-img_sha256",
+	"combined_rootxz_sha256",
+	"combined_sha256",
+	"combined_squashfs_sha256",
+}
+
+// fieldsFor are the fields that tell the fingerprint for a root, as places in
+// combinedFields: the first that is not empty counts.
+func fieldsFor(rootFtype string) []int {
+	switch rootFtype {
+	case rootDisk1:
+		return []int{0}
+	case rootDiskKVM:
+		return []int{1}
+	case rootUEFI1:
+		return []int{2}
+	case rootTarXz:
+		return []int{3, 4}
+	case rootSquashfs:
+		return []int{5}
+	}
+	return nil
+}
+
+// with returns the fingerprint of the metadata item together with a root, and
+// the place of the field that tells it; "" when there is none.
+func (m *item) with(root *item) (fingerprint string, field int) {
+	for _, i := range fieldsFor(root.ftype) {
+		if m.combined[i] != "" {
+			return m.combined[i], i
+		}
+	}
+	return "", -1
+}
+
+// follow returns the cleaned form of an item's path, "" for one that nobody may
+// follow, or that belongs to the indexes or to publish.
+func follow(path string) string {
+	c, _, ok := catalog.Clean(path)
+	if !ok || catalog.Reserved(c) || isIndex(c) {
+		return ""
+	}
+	return c
+}
+
+// identity tells the content of an item: its hash, or else its name.
+func (m *item) identity() string {
+	if m.sha256 != "" {
+		return strings.ToLower(m.sha256)
+	}
+	return "path:" + m.path
+}
+
+// same reports whether two items are the same file by what the index says.
+func (m *item) same(o *item) bool {
+	return m.ftype == o.ftype && m.identity() == o.identity()
+}

@@ -1,0 +1,236 @@
+package simplestreams
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"example.com/publish/stage/catalog"
+)
+
+// Merged is the answer to a Merge.
+type Merged struct {
+	Docs     []catalog.Document // the catalogs first, the index last
+	Items    []catalog.Item     // what src names, by path: these files have to be in dst
+	Replaced []string           // paths that dst named before and that no item names now; sorted
+	Findings []catalog.Finding  // what is wrong with the united tree, and was not with dst
+}
+
+// Merge returns the documents with which dst names all that src names. Streams
+// are the same when the index has them under one key, or names one catalog;
+// a product that dst has in another stream stays there. Versions are united.
+// Where both have the same product, version or file, src's fields count, and
+// those that only dst has stay; where a version has the same kind of image with
+// other content, src's replaces it, as AddImage does. A catalog that dst does
+// not have is taken as it is.
+//
+// Of a document that no client could read, in dst or in src, it is a
+// *[DocumentError]; its Code is no-index when src has no index.
+func Merge(dst, src fs.FS) (*Merged, error) {
+	from, err := load(src)
+	if err != nil {
+		return nil, err
+	}
+	if from.index == nil {
+		return nil, &DocumentError{IndexPath, "no-index", "does not exist: this is no simplestreams tree"}
+	}
+	to, err := load(dst)
+	if err != nil {
+		return nil, err
+	}
+	before := to.paths()
+	for _, s := range from.streams {
+		if s.doc == nil {
+			if len(s.listed) > 0 {
+				return nil, &DocumentError{s.path, "missing", "does not exist, and the index names it"}
+			}
+			continue
+		}
+		if err := to.receive(s, from); err != nil {
+			return nil, err
+		}
+	}
+	to.takeIndex(from)
+	return to.merged(before, src, dst)
+}
+
+// paths are all paths that items name.
+func (t *tree) paths() map[string]bool {
+	paths := map[string]bool{}
+	t.versions(func(_ *product, v *version) {
+		for i := range v.items {
+			if path := v.items[i].file; path != "" {
+				paths[path] = true
+			}
+		}
+	})
+	return paths
+}
+
+// receive unites a stream of another tree with its own.
+func (t *tree) receive(s *shop, from *tree) error {
+	own, err := t.streamFor(s)
+	if err != nil {
+		return err
+	}
+	own.open()
+	if own.doc == nil && !slices.ContainsFunc(s.names(), func(name string) bool { return t.selling(name) != nil }) {
+		own.opened = false
+		if err := own.use(s.doc); err != nil {
+			return err
+		}
+		own.open()
+		return nil
+	}
+	s.open()
+	own.adopt(s.top)
+	for _, p := range s.products {
+		shop := own
+		if other := t.selling(p.name); other != nil && own.product(p.name) == nil {
+			shop = other
+		}
+		raw := shop.product(p.name)
+		if raw == nil {
+			shop.put(p.name, p.raw)
+			continue
+		}
+		if united, changed := uniteProduct(raw, p.raw); changed {
+			shop.put(p.name, united)
+		}
+	}
+	return nil
+}
+
+// adopt takes the fields beside the products that the document does not have.
+func (s *shop) adopt(top object) {
+	for _, m := range top {
+		i := s.top.key(m.name)
+		if f := match(catalogFields, m.quoted); f >= 0 {
+			i = s.top.field(catalogFields[f])
+			if catalogFields[f] == "products" {
+				continue
+			}
+		}
+		if i < 0 {
+			s.top, s.changed = append(s.top, m), true
+		}
+	}
+}
+
+// streamFor is the stream that another tree's stream goes into: by its key, by
+// its catalog's path, or a new one.
+func (t *tree) streamFor(s *shop) (*shop, error) {
+	for _, key := range s.keys {
+		if own := t.named(key); own != nil {
+			return own, nil
+		}
+	}
+	key := s.keys[0]
+	if t.entries.key(key) >= 0 {
+		return nil, &DocumentError{IndexPath, "name-collision", fmt.Sprintf("the stream %s is no stream of images here, and one there", show(key))}
+	}
+	if own := t.at(s.path); own != nil {
+		return own, nil
+	}
+	own, err := t.add(key, s.path, s.listed)
+	if err == nil {
+		own.keys = slices.Clone(s.keys)
+	}
+	return own, err
+}
+
+// uniteProduct returns the bytes of a product with all that another says.
+func uniteProduct(raw, over []byte) (united []byte, changed bool) {
+	p, theirs := split(raw), split(over)
+	p, changed = overlay(p, theirs, productFields, "versions")
+	versions := split(p.get("versions"))
+	places := make(map[string]int, len(versions))
+	for i, m := range versions {
+		places[m.name] = i
+	}
+	var more object
+	for _, m := range split(theirs.get("versions")) {
+		i, ok := places[m.name]
+		if !ok {
+			more = append(more, m)
+			continue
+		}
+		if equal(versions[i].raw, m.raw) {
+			continue
+		}
+		if v, c := unite(m.name, versions[i].raw, m.raw); c {
+			versions[i].raw, changed = v, true
+		}
+	}
+	for _, m := range more {
+		versions, changed = versions.insert(m.name, m.raw), true
+	}
+	if !changed {
+		return raw, false
+	}
+	return p.set("versions", versions.join()).join(), true
+}
+
+// unite returns the bytes of a version with all that another says.
+func unite(name string, raw, over []byte) (united []byte, changed bool) {
+	v, beside := overlay(split(raw), split(over), versionFields, "items")
+	raw = v.join()
+	var to, from version
+	newDecoder(raw, ignore).version(name, &to)
+	newDecoder(over, ignore).version(name, &from)
+	united, _, changed = uniteVersion(raw, &from, &to, false)
+	return united, beside || changed
+}
+
+// takeIndex takes over what the other index says of a stream that is new here,
+// and, when there was no index, what it says beside the streams.
+func (t *tree) takeIndex(from *tree) {
+	first := t.index == nil
+	if first {
+		t.index = from.index
+	}
+	for _, m := range from.entries {
+		switch own := t.named(m.name); {
+		case own == nil || own.bytes() == nil: // no images, or they went elsewhere
+			t.relisted = t.relisted || first
+		case t.entries.key(m.name) < 0:
+			t.entries = t.entries.insert(m.name, m.raw)
+			t.relisted = t.relisted || !first
+		}
+	}
+}
+
+// merged is the answer, once all streams are received.
+func (t *tree) merged(before map[string]bool, src, dst fs.FS) (*Merged, error) {
+	docs, err := t.documents()
+	if err != nil {
+		return nil, err
+	}
+	m := &Merged{Docs: docs, Replaced: t.unnamed(before)}
+	theirs, err := Format{}.Read(src)
+	if err != nil {
+		return nil, err
+	}
+	m.Items = theirs.Items
+	ours, err := Format{}.Read(dst)
+	if err != nil {
+		return nil, err
+	}
+	united, err := read(func(name string) ([]byte, error) {
+		for _, d := range docs {
+			if d.Path == name {
+				return d.Data, nil
+			}
+		}
+		return open(dst, name)
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range united.Findings {
+		if !slices.Contains(ours.Findings, f) {
+			m.Findings = append(m.Findings, f)
+		}
+	}
+	return m, nil
+}

@@ -1,0 +1,267 @@
+package simplestreams
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// Metadata is what the metadata.yaml of an image says (lxc/incus shared/api,
+// ImageMetadata).
+type Metadata struct {
+	Architecture string    // as it stands there: x86_64, or an alias such as amd64
+	Created      time.Time // UTC, whole seconds
+	Expires      time.Time // UTC; zero when it never does
+	OS           string    // property os, and so on
+	Release      string
+	Variant      string
+	Description  string
+	Properties   map[string]string // all of them, never nil
+}
+
+// ErrBadMetadata is a metadata.yaml that tells no image.
+var ErrBadMetadata = errors.New("metadata.yaml is not that of an image")
+
+// maxDepth bounds how deep metadata.yaml is nested. Templates need four levels.
+const maxDepth = 32
+
+// ReadMetadata reads the metadata.yaml of a metadata tarball or of a unified
+// image: a tar archive, plain or packed with gzip, xz, zstd or bzip2, told by
+// its first bytes. It stops reading at that file. What it unpacks is bounded:
+// 256 MiB, or a hundred times what it has read when that is more.
+//
+// Its errors wrap [ErrNotTarball], [ErrDamaged], [ErrTooLarge], [ErrNoMetadata]
+// or [ErrBadMetadata], or are r's.
+func ReadMetadata(r io.Reader) (*Metadata, error) {
+	body, err := findMetadata(r)
+	if err != nil {
+		return nil, err
+	}
+	return parseMetadata(body)
+}
+
+func badMetadata(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrBadMetadata, fmt.Sprintf(format, args...))
+}
+
+// parseMetadata reads what incus-simplestreams reads, and demands what a client
+// needs: an architecture it knows and a date. Values are taken as they are
+// written, so that a release 22.10 stays that.
+func parseMetadata(body []byte) (*Metadata, error) {
+	fields, err := parseYAML(body)
+	if err != nil {
+		return nil, err
+	}
+	m := &Metadata{Properties: map[string]string{}}
+	if m.Architecture, err = scalar(fields["architecture"]); err != nil {
+		return nil, badMetadata("architecture %v", err)
+	}
+	if m.Architecture == "" {
+		return nil, badMetadata("it has no architecture")
+	}
+	if _, ok := Architecture(m.Architecture); !ok {
+		return nil, badMetadata("clients know no architecture %q", m.Architecture)
+	}
+	if m.Created, err = date(fields["creation_date"]); err != nil {
+		return nil, badMetadata("creation_date %v", err)
+	}
+	if m.Created.IsZero() {
+		return nil, badMetadata("it has no creation_date")
+	}
+	if m.Expires, err = date(fields["expiry_date"]); err != nil {
+		return nil, badMetadata("expiry_date %v", err)
+	}
+	properties, err := mapping(fields["properties"])
+	if err != nil {
+		return nil, badMetadata("properties %v", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		if m.Properties[name], err = scalar(properties[name]); err != nil {
+			return nil, badMetadata("the property %s %v", show(name), err)
+		}
+	}
+	m.OS, m.Release = m.Properties["os"], m.Properties["release"]
+	m.Variant, m.Description = m.Properties["variant"], m.Properties["description"]
+	return m, nil
+}
+
+// parseYAML returns the fields of the document. The parser below is recursive
+// and knows aliases: what nests too deep or refers to itself does not get there.
+func parseYAML(body []byte) (map[string]ast.Node, error) {
+	if strings.ContainsRune(string(body), 0) {
+		return nil, badMetadata("it is not text")
+	}
+	tokens := lexer.Tokenize(string(body))
+	if err := checkTokens(tokens); err != nil {
+		return nil, err
+	}
+	file, err := parser.Parse(tokens, 0)
+	if err != nil {
+		return nil, badMetadata("it is not YAML: %s", firstLine(err))
+	}
+	for _, doc := range file.Docs {
+		if doc.Body != nil {
+			fields, err := mapping(doc.Body)
+			if err != nil {
+				return nil, badMetadata("it %v", err)
+			}
+			return fields, nil
+		}
+	}
+	return nil, badMetadata("it is empty")
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// checkTokens refuses what is no danger in a metadata.yaml that a tool wrote.
+func checkTokens(tokens token.Tokens) error {
+	flow, line, openers := 0, 0, 0
+	for _, t := range tokens {
+		if t.Position != nil && t.Position.Line != line {
+			line, openers = t.Position.Line, 0
+		}
+		if t.Position != nil && t.Position.IndentNum > 2*maxDepth {
+			return badMetadata("line %d is indented too far", line)
+		}
+		switch t.Type {
+		case token.AnchorType, token.AliasType, token.MergeKeyType:
+			return badMetadata("line %d: it has anchors or aliases", line)
+		case token.MappingStartType, token.SequenceStartType:
+			flow++
+		case token.MappingEndType, token.SequenceEndType:
+			flow--
+		case token.SequenceEntryType, token.MappingKeyType, token.TagType:
+			openers++
+		}
+		if flow > maxDepth || openers > maxDepth {
+			return badMetadata("line %d: it is nested too deep", line)
+		}
+	}
+	return nil
+}
+
+// mapping returns the fields of a mapping; none for nothing.
+func mapping(n ast.Node) (map[string]ast.Node, error) {
+	fields := map[string]ast.Node{}
+	switch n := n.(type) {
+	case nil, *ast.NullNode:
+		return fields, nil
+	case *ast.MappingNode:
+		for _, v := range n.Values {
+			fields[keyOf(v.Key)] = v.Value
+		}
+		return fields, nil
+	case *ast.MappingValueNode:
+		fields[keyOf(n.Key)] = n.Value
+		return fields, nil
+	}
+	return nil, errors.New("is not a mapping")
+}
+
+func keyOf(n ast.MapKeyNode) string {
+	s, _ := scalar(n)
+	return s
+}
+
+// scalar is the text of a value, as it is written; "" for nothing.
+func scalar(n ast.Node) (string, error) {
+	switch n := n.(type) {
+	case nil, *ast.NullNode:
+		return "", nil
+	case *ast.StringNode:
+		return n.Value, nil
+	case *ast.LiteralNode:
+		return n.Value.Value, nil
+	case *ast.TagNode:
+		return scalar(n.Value)
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		return n.GetToken().Value, nil
+	}
+	return "", errors.New("is not a text")
+}
+
+// date reads seconds since 1970; zero for nothing and for 0.
+func date(n ast.Node) (time.Time, error) {
+	text, err := scalar(n)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if text == "" {
+		return time.Time{}, nil
+	}
+	seconds, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+	switch {
+	case err != nil:
+		return time.Time{}, fmt.Errorf("%s is not a number of seconds", show(text[:min(len(text), 40)]))
+	case seconds < 0:
+		return time.Time{}, fmt.Errorf("%d lies before 1970", seconds)
+	case seconds >= 253402300800:
+		return time.Time{}, fmt.Errorf("%d lies after the year 9999", seconds)
+	case seconds == 0:
+		return time.Time{}, nil
+	}
+	return time.Unix(seconds, 0).UTC(), nil
+}
+
+// VersionName is the name of a version that was made at t: YYYYMMDD_HH:MM, in
+// UTC wherever it runs.
+func VersionName(t time.Time) string { return t.UTC().Format("20060102_15:04") }
+
+// Arch is the architecture of the image's product: the property architecture,
+// as incus-simplestreams takes it, or when clients do not know that one, the
+// field of this name.
+func (m *Metadata) Arch() string {
+	if arch := m.Properties["architecture"]; arch != "" {
+		if _, ok := Architecture(arch); ok {
+			return arch
+		}
+	}
+	return m.Architecture
+}
+
+// Add is what the metadata says of an image: product os:release:variant:arch,
+// the alias os/release/variant, the version by the creation date, and the
+// properties requirements.*. An image without a variant is the default one.
+// The caller sets the files. Without os or release it is an error that wraps
+// [ErrBadMetadata].
+func (m *Metadata) Add() (Add, error) {
+	for _, p := range [][2]string{{"os", m.OS}, {"release", m.Release}, {"variant", m.Variant}} {
+		if strings.ContainsAny(p[1], ":,") || strings.TrimSpace(p[1]) != p[1] {
+			return Add{}, badMetadata("the property %s %q cannot be in a product's name or an alias", p[0], p[1])
+		}
+	}
+	if m.OS == "" || m.Release == "" {
+		return Add{}, badMetadata("it needs the properties os and release")
+	}
+	a := Add{
+		OS: m.OS, Release: m.Release, ReleaseTitle: m.Release, Variant: m.Variant, Arch: m.Arch(),
+		Version: VersionName(m.Created),
+	}
+	if a.Variant == "" {
+		a.Variant = "default"
+	}
+	a.Product = strings.Join([]string{a.OS, a.Release, a.Variant, a.Arch}, ":")
+	a.Aliases = []string{strings.Join([]string{a.OS, a.Release, a.Variant}, "/")}
+	for key, value := range m.Properties {
+		if name, ok := strings.CutPrefix(key, "requirements."); ok && name != "" {
+			if a.Requirements == nil {
+				a.Requirements = map[string]string{}
+			}
+			a.Requirements[name] = value
+		}
+	}
+	return a, nil
+}

@@ -1,0 +1,334 @@
+package simplestreams
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"example.com/publish/stage/catalog"
+)
+
+// tree is the documents of a tree on their way to be rewritten. All of them can
+// be read by a client: nothing is rewritten on top of what is broken.
+type tree struct {
+	fsys     fs.FS
+	disk     []byte  // what the index's file holds; nil when it does not exist
+	index    []byte  // what changes are made to; nil for nothing
+	entries  object  // of the index's own index
+	relisted bool    // entries have changed
+	streams  []*shop // those that clients read, by the least of their keys
+}
+
+// A shop is one catalog document with the streams that name it.
+type shop struct {
+	keys   []string // of the index, sorted
+	path   string   // cleaned
+	disk   []byte   // what the file holds; nil when it does not exist
+	doc    []byte   // what changes are made to; nil for nothing
+	listed []string // products that the index names
+	places map[string]int
+
+	opened   bool   // the document is taken apart into:
+	top      object // its members
+	products object // and those of its products
+	changed  bool
+}
+
+// load reads every document of a tree. No index is a tree without streams; a
+// catalog that does not exist is one without products.
+func load(fsys fs.FS) (*tree, error) {
+	t := &tree{fsys: fsys}
+	doc, err := open(fsys, IndexPath)
+	if bad := (*DocumentError)(nil); errors.As(err, &bad) && bad.Code == "missing" {
+		return t, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.disk, t.index = doc, doc
+	faults := faults{path: IndexPath}
+	idx := newDecoder(doc, faults.add).index()
+	if err := faults.err(); err != nil {
+		return nil, err
+	}
+	t.entries = split(split(doc).get("index"))
+	slices.SortFunc(idx.streams, func(a, b stream) int { return strings.Compare(a.key, b.key) })
+	for _, s := range idx.streams {
+		if !s.images() {
+			continue
+		}
+		name, fault := s.document()
+		if fault != nil {
+			return nil, fault
+		}
+		if _, err := t.add(s.key, name, s.products); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// add adds a stream, and reads its catalog, which may not exist.
+func (t *tree) add(key, name string, listed []string) (*shop, error) {
+	if s := t.at(name); s != nil {
+		s.keys = append(s.keys, key)
+		return s, nil
+	}
+	s := &shop{keys: []string{key}, path: name, listed: listed}
+	doc, err := open(t.fsys, name)
+	if bad := (*DocumentError)(nil); errors.As(err, &bad) && bad.Code == "missing" {
+		err = nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.streams = append(t.streams, s)
+	s.disk = doc
+	return s, s.use(doc)
+}
+
+// use makes doc the shop's document. nil is a document without products.
+func (s *shop) use(doc []byte) error {
+	s.doc, s.places = doc, map[string]int{}
+	if doc == nil {
+		return nil
+	}
+	faults := faults{path: s.path}
+	newDecoder(doc, faults.add).catalog(func(p *product) { s.places[p.key] = len(s.places) }, nil)
+	return faults.err()
+}
+
+// at is the stream whose catalog is the document of this path, nil without one.
+func (t *tree) at(name string) *shop {
+	for _, s := range t.streams {
+		if s.path == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// named is the stream with a key, nil without one.
+func (t *tree) named(key string) *shop {
+	for _, s := range t.streams {
+		if slices.Contains(s.keys, key) {
+			return s
+		}
+	}
+	return nil
+}
+
+// selling is the first stream that has a product, nil without one.
+func (t *tree) selling(product string) *shop {
+	for _, s := range t.streams {
+		if _, ok := s.places[product]; ok {
+			return s
+		}
+	}
+	return nil
+}
+
+// open takes the document apart, once.
+func (s *shop) open() {
+	if s.opened {
+		return
+	}
+	s.opened = true
+	s.top = split(s.doc)
+	if s.doc == nil {
+		s.top = object{}.set("content_id", quote(s.keys[0])).
+			set("datatype", quote("image-downloads")).
+			set("format", quote("products:1.0"))
+	}
+	s.products = split(s.top.get("products"))
+}
+
+// product is the bytes of a product, nil without it.
+func (s *shop) product(name string) []byte {
+	s.open()
+	if i, ok := s.places[name]; ok {
+		return s.products[i].raw
+	}
+	return nil
+}
+
+// put writes a product in the place that it has, or that its name gives it.
+func (s *shop) put(name string, raw []byte) {
+	s.open()
+	s.changed = true
+	if i, ok := s.places[name]; ok {
+		s.products[i].raw = raw
+		return
+	}
+	s.products = s.products.insert(name, raw)
+	s.find()
+}
+
+// drop removes products.
+func (s *shop) drop(names map[string]bool) {
+	s.open()
+	s.changed = true
+	s.products = slices.DeleteFunc(s.products, func(m member) bool { return names[m.name] })
+	s.find()
+}
+
+func (s *shop) find() {
+	s.places = make(map[string]int, len(s.products))
+	for i, m := range s.products {
+		s.places[m.name] = i
+	}
+}
+
+// names are the products of the catalog, sorted, never nil.
+func (s *shop) names() []string {
+	names := make([]string, 0, len(s.places))
+	for name := range s.places {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// bytes is the document as it is to be; nil when there is nothing to write.
+func (s *shop) bytes() []byte {
+	if !s.changed {
+		return s.doc
+	}
+	return compact(s.top.set("products", s.products.join()).join())
+}
+
+// stale reports whether the index has to be told what the catalog has. The
+// order of its list means nothing.
+func (s *shop) stale() bool {
+	listed := slices.Clone(s.listed)
+	slices.Sort(listed)
+	return !slices.Equal(slices.Compact(listed), s.names())
+}
+
+// indexBytes is the index as it is to be. The lists of the streams that were
+// taken apart are written anew where they are stale; that of no other.
+func (t *tree) indexBytes() []byte {
+	top := split(t.index)
+	if t.index == nil {
+		top = object{}.set("index", nil).set("format", quote("index:1.0"))
+	}
+	changed := t.relisted
+	for _, s := range t.streams {
+		if !s.opened || s.doc == nil && !s.changed || !s.stale() {
+			continue
+		}
+		changed = true
+		for _, key := range s.keys {
+			i := t.entries.key(key)
+			if i < 0 {
+				t.entries = t.entries.insert(key, s.entry())
+				i = t.entries.key(key)
+			}
+			t.entries[i].raw = split(t.entries[i].raw).set("products", list(s.names())).join()
+		}
+	}
+	if !changed {
+		return t.index
+	}
+	return compact(top.set("index", t.entries.join()).join())
+}
+
+// entry is what the index says of a new stream, as incus-simplestreams has it.
+func (s *shop) entry() []byte {
+	return object{}.set("datatype", quote("image-downloads")).
+		set("path", quote(s.path)).
+		set("products", list(nil)).
+		set("format", quote("products:1.0")).join()
+}
+
+// list encodes names as a JSON array.
+func list(names []string) []byte {
+	out := []byte{'['}
+	for i, n := range names {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, quote(n)...)
+	}
+	return append(out, ']')
+}
+
+// documents are what has changed: every catalog, then the index. A document
+// that has a .gz copy beside it, as simplestream-maintainer writes them, gets a
+// new copy just before it: web servers hand out the copy for the document.
+func (t *tree) documents() ([]catalog.Document, error) {
+	var docs []catalog.Document
+	write := func(name string, before, after []byte) error {
+		if bytes.Equal(before, after) {
+			return nil
+		}
+		if _, err := lstat(t.fsys, name+".gz"); err == nil {
+			packed, err := pack(after)
+			if err != nil {
+				return err
+			}
+			docs = append(docs, catalog.Document{Path: name + ".gz", Data: packed})
+		} else if !errors.As(err, new(*DocumentError)) {
+			return err
+		}
+		docs = append(docs, catalog.Document{Path: name, Data: after})
+		return nil
+	}
+	for _, s := range t.streams {
+		if err := write(s.path, s.disk, s.bytes()); err != nil {
+			return nil, err
+		}
+	}
+	return docs, write(IndexPath, t.disk, t.indexBytes())
+}
+
+// pack compresses a document, with no time and no name in it.
+func pack(doc []byte) ([]byte, error) {
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	if _, err := z.Write(doc); err != nil {
+		return nil, err
+	}
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// versions hands out every version of every catalog as it is to be.
+func (t *tree) versions(visit func(*product, *version)) {
+	for _, s := range t.streams {
+		if doc := s.bytes(); doc != nil {
+			newDecoder(doc, func(string, string) {}).catalog(nil, visit)
+		}
+	}
+}
+
+// faults collects what is wrong with one document.
+type faults struct {
+	path        string
+	code, first string
+	count       int
+}
+
+func (f *faults) add(code, message string) {
+	if f.count == 0 {
+		f.code, f.first = code, message
+	}
+	f.count++
+}
+
+func (f *faults) err() error {
+	switch f.count {
+	case 0:
+		return nil
+	case 1:
+		return &DocumentError{f.path, f.code, f.first}
+	default:
+		return &DocumentError{f.path, f.code, fmt.Sprintf("%s (and %d more)", f.first, f.count-1)}
+	}
+}

@@ -1,0 +1,179 @@
+package simplestreams
+
+import (
+	"io/fs"
+
+	"example.com/publish/stage/catalog"
+)
+
+// Without names no image for which drop is true. A version that is left with
+// no image goes with all that it has, a product that is left with no version
+// goes from the catalog and the index; the stream stays, for a tree without
+// images is one, too. In a version that keeps an image, the files that only
+// dropped images need are not named any more, nor are deltas to them, and the
+// combined hashes of dropped images go. Images that Read does not list (the
+// architecture or the version's name is none) are never asked for: see
+// [Format.WithoutVersions].
+//
+// Of a document that no client could read it is a *[DocumentError].
+func (Format) Without(fsys fs.FS, drop func(catalog.Image) bool) ([]catalog.Document, error) {
+	return rewrite(fsys, func(p *product, v *version) *change { return dropImages(p, v, drop) })
+}
+
+// WithoutVersions names no version for which drop is true, whether or not a
+// client sees an image in it. It is as Without in everything else.
+func (Format) WithoutVersions(fsys fs.FS, drop func(product, version string) bool) ([]catalog.Document, error) {
+	return rewrite(fsys, func(p *product, v *version) *change {
+		if !drop(p.key, v.key) {
+			return nil
+		}
+		return &change{version: v.key, whole: true}
+	})
+}
+
+// change is what goes from one version.
+type change struct {
+	version string
+	whole   bool             // the version itself
+	items   []string         // keys
+	fields  map[string][]int // combined hashes, by the item's key
+}
+
+// dropImages is what has to go so that no dropped image is named; nil for
+// nothing.
+func dropImages(p *product, v *version, drop func(catalog.Image) bool) *change {
+	created, ok := versionTime(v.key)
+	if _, known := Architecture(p.arch); !ok || !known {
+		return nil
+	}
+	var kept, dropped []candidate
+	aliases := aliasList(p)
+	for _, c := range v.candidates() {
+		if drop(c.image(p, v, created, aliases)) {
+			dropped = append(dropped, c)
+		} else {
+			kept = append(kept, c)
+		}
+	}
+	switch {
+	case len(dropped) == 0:
+		return nil
+	case len(kept) == 0:
+		return &change{version: v.key, whole: true}
+	}
+	needed, hashes, roots := map[*item]bool{}, map[*item]map[int]bool{}, map[string]bool{}
+	for _, c := range kept {
+		needed[c.meta] = true
+		if c.root != nil {
+			needed[c.root] = true
+			roots[c.root.ftype] = true
+			if hashes[c.meta] == nil {
+				hashes[c.meta] = map[int]bool{}
+			}
+			hashes[c.meta][c.field] = true
+		}
+	}
+	ch := &change{version: v.key, fields: map[string][]int{}}
+	gone := map[*item]bool{}
+	lose := func(it *item) {
+		if it != nil && !needed[it] && !gone[it] {
+			gone[it] = true
+			ch.items = append(ch.items, it.key)
+		}
+	}
+	for _, c := range dropped {
+		lose(c.meta)
+		lose(c.root)
+		if c.root == nil {
+			continue
+		}
+		for i := range v.items {
+			if it := &v.items[i]; it.ftype == c.root.ftype+".vcdiff" && !roots[c.root.ftype] {
+				lose(it)
+			}
+		}
+		for _, f := range fieldsFor(c.root.ftype) {
+			if needed[c.meta] && c.meta.combined[f] != "" && !hashes[c.meta][f] {
+				ch.fields[c.meta.key] = append(ch.fields[c.meta.key], f)
+			}
+		}
+	}
+	return ch
+}
+
+// rewrite applies a change to every version that has one.
+func rewrite(fsys fs.FS, plan func(*product, *version) *change) ([]catalog.Document, error) {
+	t, err := load(fsys)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range t.streams {
+		if s.doc == nil {
+			continue
+		}
+		var order []string
+		changes := map[string][]*change{}
+		newDecoder(s.doc, func(string, string) {}).catalog(nil, func(p *product, v *version) {
+			if ch := plan(p, v); ch != nil {
+				if changes[p.key] == nil {
+					order = append(order, p.key)
+				}
+				changes[p.key] = append(changes[p.key], ch)
+			}
+		})
+		emptied := map[string]bool{}
+		for _, name := range order {
+			p := split(s.product(name))
+			versions := applied(split(p.get("versions")), changes[name])
+			if len(versions) == 0 {
+				emptied[name] = true
+				continue
+			}
+			s.put(name, p.set("versions", versions.join()).join())
+		}
+		if len(emptied) > 0 {
+			s.drop(emptied)
+		}
+	}
+	return t.documents()
+}
+
+// applied returns a product's versions after the changes.
+func applied(versions object, changes []*change) object {
+	todo := make(map[string]*change, len(changes))
+	for _, ch := range changes {
+		todo[ch.version] = ch
+	}
+	out := make(object, 0, len(versions))
+	for _, m := range versions {
+		ch := todo[m.name]
+		if ch != nil && ch.whole {
+			continue
+		}
+		if ch != nil {
+			m.raw = ch.apply(m.raw)
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// apply returns the bytes of a version after the change.
+func (ch *change) apply(raw []byte) []byte {
+	v := split(raw)
+	items := split(v.get("items"))
+	for key, fields := range ch.fields {
+		i := items.key(key)
+		o := split(items[i].raw)
+		for _, f := range fields {
+			o = o.remove(combinedFields[f])
+		}
+		items[i].raw = o.join()
+	}
+	for _, key := range ch.items {
+		if i := items.key(key); i >= 0 {
+			items = append(items[:i:i], items[i+1:]...)
+		}
+	}
+	return v.set("items", items.join()).join()
+}
