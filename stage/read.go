@@ -44,9 +44,13 @@ func readAll(ctx context.Context, root *os.Root, needs []need, progress func(int
 	var early, late []need
 	planned := map[string]bool{}
 	for _, n := range needs {
-		if planned[n.path] = true; len(n.after) == 0 {
-			early = append(early, n)
-		} else {
+		if len(n.after) == 0 || firsts[n.path] {
+			// A file that comes second and, in another pair, first is
+			// read twice: no real tree has one, and no tree gets by with it.
+			planned[n.path] = true
+			early = append(early, need{path: n.path, stat: n.stat, md5: n.md5})
+		}
+		if len(n.after) > 0 {
 			late = append(late, n)
 		}
 	}

@@ -2,7 +2,9 @@ package stage
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 
 	"example.com/publish/stage/catalog"
@@ -12,8 +14,8 @@ import (
 
 // Reset makes staging equal to the rows of a generation: content shared with
 // it where that is allowed, indexes and other mutable files as copies that may
-// be written to. Files that the rows do not have, or with other bytes, are
-// moved to the directory trash. It returns how many files came and went.
+// be written to. Files that the rows do not have, or with other bytes, go to
+// the directory trash. It returns how many files came and went.
 func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, trash string) (added, dropped int, err error) {
 	unlock, err := s.Exclusive(ctx, "stage reset")
 	if err != nil {
@@ -29,21 +31,37 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 	for _, r := range rows {
 		want[r.Path] = r
 	}
-	have := map[string]bool{}
-	var stale []string
-	for _, e := range entries {
-		r, ok := want[e.Path]
-		if ok && e.Kind == tree.File && r.Role != catalog.Link {
-			if sum, _, known := cache.Lookup(e.Path, e.Stat); known && sum == r.SHA256 {
-				have[e.Path] = true
-				continue
-			}
+	have, err := s.alike(ctx, entries, want, cache)
+	if err != nil {
+		return 0, 0, err
+	}
+	dirs := map[string]bool{}
+	for _, r := range rows {
+		for d := path.Dir(r.Path); d != "."; d = path.Dir(d) {
+			dirs[d] = true
 		}
-		if ok && e.Kind == tree.Symlink && linkRow(e) == r {
-			have[e.Path] = true
+	}
+	// stale is what staging has and the rows have not; replaced has its path
+	// there, with other bytes; inTheWay stands where a folder has to be, or in
+	// one where a file has to be.
+	var stale, replaced, inTheWay []string
+	for _, e := range entries {
+		if have[e.Path] {
 			continue
 		}
-		stale = append(stale, e.Path)
+		_, ok := want[e.Path]
+		below := false
+		for d := path.Dir(e.Path); d != "." && !below; d = path.Dir(d) {
+			_, below = want[d]
+		}
+		switch {
+		case below, dirs[e.Path], e.Kind == tree.Unreadable:
+			inTheWay = append(inTheWay, e.Path)
+		case ok:
+			replaced = append(replaced, e.Path)
+		default:
+			stale = append(stale, e.Path)
+		}
 	}
 
 	// All that comes is made whole beside staging before anything goes.
@@ -84,15 +102,23 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 	if err != nil {
 		return 0, 0, err
 	}
-	for _, r := range results {
-		if r.Err != nil {
+	for i, r := range results {
+		switch {
+		case r.Err != nil:
 			return 0, 0, r.Err
+		case r.SHA256 != ops[i].SHA256:
+			return 0, 0, fmt.Errorf("%s: has sha256 %s, its manifest says %s", join(from.Dir, ops[i].Path), r.SHA256, ops[i].SHA256)
 		}
 	}
 	if err := batch.Flush(); err != nil {
 		return 0, 0, err
 	}
-	if err := s.discard(stale, trash); err != nil {
+	// Interrupted between any two of these, staging is a valid tree as long as
+	// it was: content comes before the indexes that name it and goes after.
+	if err := s.discard(inTheWay, trash); err != nil {
+		return 0, 0, err
+	}
+	if err := s.keep(replaced, trash); err != nil {
 		return 0, 0, err
 	}
 	if err := s.place(tmp, others, cache); err != nil {
@@ -101,7 +127,65 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 	if err := s.place(tmp, indexes, cache); err != nil {
 		return 0, 0, err
 	}
-	return len(ops), len(stale), cache.Save()
+	if err := s.discard(stale, trash); err != nil {
+		return 0, 0, err
+	}
+	return len(ops), len(inTheWay) + len(replaced) + len(stale), cache.Save()
+}
+
+// alike finds what staging has as the rows have it. Files of the right size of
+// which the cache knows nothing are read: that is cheaper than to bring them
+// again, and fills no trash.
+func (s *Stage) alike(ctx context.Context, entries []tree.Entry, want map[string]tree.Row, cache *tree.Cache) (map[string]bool, error) {
+	have := map[string]bool{}
+	stats := map[string]tree.Stat{}
+	now := s.Now()
+	var needs []need
+	var bytes int64
+	for _, e := range entries {
+		r, ok := want[e.Path]
+		switch {
+		case !ok:
+		case e.Kind == tree.Symlink:
+			have[e.Path] = linkRow(e) == r
+		case e.Kind == tree.File && r.Role != catalog.Link && e.Stat.Size == r.Size:
+			if sum, _, known := cache.Lookup(e.Path, e.Stat); known {
+				have[e.Path] = sum == r.SHA256
+				continue
+			}
+			needs = append(needs, need{path: e.Path, stat: e.Stat})
+			stats[e.Path] = e.Stat
+			bytes += e.Stat.Size
+		}
+	}
+	root, err := os.OpenRoot(s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	got, _, err := readAll(ctx, root, needs, s.progress("compare", bytes))
+	for p, g := range got {
+		if g.err == nil {
+			cache.Put(p, stats[p], g.sha256, now)
+			have[p] = g.sha256 == want[p].SHA256
+		}
+	}
+	return have, err
+}
+
+// keep puts what is about to be replaced into the directory trash too.
+func (s *Stage) keep(paths []string, trash string) error {
+	for _, p := range paths {
+		// Not every file system links, and none a file of another user that
+		// this one may not write to.
+		if s.toTrash(os.Link, p, trash) == nil {
+			continue
+		}
+		if err := s.toTrash(os.Rename, p, trash); err != nil {
+			return err
+		}
+	}
+	return s.syncDiscarded(paths, trash)
 }
 
 // place moves whole files from an upload to their paths in staging, in order,
@@ -118,7 +202,7 @@ func (s *Stage) place(tmp string, rows []tree.Row, cache *tree.Cache) error {
 			}
 		}
 		to := join(s.Dir, r.Path)
-		if err := os.Rename(join(tmp, r.Path), to); err != nil {
+		if err := replace(join(tmp, r.Path), to); err != nil {
 			return err
 		}
 		if r.Role != catalog.Content {

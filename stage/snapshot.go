@@ -129,7 +129,7 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 		return nil, err
 	}
 	out := &Snapshot{Dir: dst, stage: s, cache: cache, files: map[string]tree.Row{}, report: &Report{}}
-	copier := &copier{s: s, src: src, dst: dst, base: base, cache: cache, now: now, batch: batch, out: out}
+	copier := &copier{s: s, src: src, dst: dst, base: base, cache: cache, now: now, batch: batch, out: out, seen: map[string]string{}}
 
 	// The indexes first: what they say in the snapshot, and not what they
 	// may say in staging a moment later, decides which files belong to it.
@@ -168,6 +168,7 @@ type copier struct {
 	now   time.Time
 	batch *durable.Batch
 	out   *Snapshot
+	seen  map[string]string // hashes of files that recognize has read
 }
 
 func (c *copier) run(ctx context.Context, entries []tree.Entry, named map[string]bool) error {
@@ -239,6 +240,7 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) error {
 	for p, g := range got {
 		if g.err == nil {
 			c.cache.Put(p, stats[p], g.sha256, c.now)
+			c.seen[p] = g.sha256
 		}
 	}
 	return err
@@ -255,11 +257,17 @@ func (c *copier) plan(e tree.Entry) tree.Op {
 	if known {
 		op.SHA256 = sum
 	}
+	seen := c.seen[e.Path]
 	switch {
 	case c.s.Format.Class(e.Path) == catalog.Index:
 		// Always a file of its own, with a hash of its own.
 		op.SHA256 = ""
-	case known && c.base.Has(e.Path, sum):
+	case known && c.base.Has(e.Path, sum), c.base.Has(e.Path, seen):
+		// A file too young for the cache to believe it tomorrow was read a
+		// moment ago all the same: the base's bytes are those that it had.
+		if !known {
+			op.SHA256 = seen
+		}
 		op.From, op.How, op.Stat = c.base.Source, tree.Share, tree.Stat{Size: e.Stat.Size}
 	case known && sealed && c.s.Share && !c.changes(e.Path):
 		op.How = tree.Share
@@ -273,6 +281,9 @@ func (c *copier) changes(path string) bool {
 	_, ok := c.base.Rows[path]
 	return ok
 }
+
+// Rows returns what the snapshot holds, valid or not, sorted.
+func (sn *Snapshot) Rows() []tree.Row { return sorted(sn.files) }
 
 // Validate checks the snapshot. The Valid is nil when the report has errors.
 func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, error) {
@@ -288,14 +299,10 @@ func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, er
 	if err := sn.cache.Save(); err != nil {
 		return nil, nil, err
 	}
-	check(sn.cat, sn.stage.Format, sn.files, got, c, sn.report)
+	check(sn.cat, sn.files, got, sn.report)
 	if len(sn.report.Errors()) > 0 {
 		return nil, sn.report, nil
 	}
-	rows := make([]tree.Row, 0, len(sn.files))
-	for _, r := range sn.files {
-		rows = append(rows, r)
-	}
-	tree.SortRows(rows)
+	rows := sn.Rows()
 	return &Valid{Dir: sn.Dir, Rows: rows, Catalog: sn.cat, TreeID: tree.ID(rows), Report: sn.report}, sn.report, nil
 }

@@ -17,12 +17,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"example.com/publish/stage/catalog"
@@ -30,10 +30,6 @@ import (
 	"example.com/publish/stage/lock"
 	"example.com/publish/stage/tree"
 )
-
-// ErrNotFound is returned for a product, version, fingerprint or file that
-// staging does not have.
-var ErrNotFound = errors.New("not in staging")
 
 // Incoming is the directory below staging in which uploads of this program
 // wait until they are whole. The formats pass it over.
@@ -57,112 +53,19 @@ type Stage struct {
 	Progress func(step string, bytes int64) func(done int64)
 }
 
-// Exclusive takes the staging lock for verb and sweeps what killed writers
-// left behind.
+// Exclusive takes the staging lock for verb, sweeps what killed writers left
+// behind, and ends the rewriting of indexes that one was killed in.
 func (s *Stage) Exclusive(ctx context.Context, verb string) (unlock func(), err error) {
 	unlock, err = lock.Acquire(ctx, s.Lock, lock.Options{Verb: verb, Now: s.Now(), Wait: s.Wait, Waiting: s.Waiting})
 	if err != nil {
 		return nil, err
 	}
 	s.sweep()
+	if err := s.rollForward(); err != nil {
+		unlock()
+		return nil, err
+	}
 	return unlock, nil
-}
-
-// Upload makes a private directory below staging, on its file system, for
-// files that are still being written. Its name says which process it belongs
-// to, so that a later command can remove it if that process died.
-func (s *Stage) Upload() (dir string, done func(), err error) {
-	parent := filepath.Join(s.Dir, Incoming)
-	if err := durable.MkdirAll(parent, s.dirMode()); err != nil {
-		return "", nil, err
-	}
-	host, _ := os.Hostname()
-	dir, err = os.MkdirTemp(parent, fmt.Sprintf("%s.%d.", strings.ReplaceAll(host, ".", "-"), os.Getpid()))
-	if err != nil {
-		return "", nil, err
-	}
-	return dir, func() { _ = durable.RemoveAll(dir) }, nil
-}
-
-// sweep removes uploads of processes of this host that are gone. What cannot
-// be removed, because another user owns it, is in nobody's way.
-func (s *Stage) sweep() {
-	host, _ := os.Hostname()
-	prefix := strings.ReplaceAll(host, ".", "-") + "."
-	list, err := os.ReadDir(filepath.Join(s.Dir, Incoming))
-	if err != nil {
-		return
-	}
-	for _, d := range list {
-		rest, ok := strings.CutPrefix(d.Name(), prefix)
-		if !ok {
-			continue
-		}
-		pid, _, _ := strings.Cut(rest, ".")
-		n, err := strconv.Atoi(pid)
-		if err != nil || n <= 0 {
-			continue
-		}
-		if n != os.Getpid() && errors.Is(syscall.Kill(n, 0), syscall.ESRCH) {
-			_ = durable.RemoveAll(filepath.Join(s.Dir, Incoming, d.Name()))
-		}
-	}
-}
-
-// dirMode is the mode of directories made below staging: staging's own, so
-// that a group that may write to staging may write to what is below it.
-func (s *Stage) dirMode() fs.FileMode {
-	fi, err := os.Stat(s.Dir)
-	if err != nil {
-		return 0o755
-	}
-	return fi.Mode().Perm() | fi.Mode()&(fs.ModeSetgid|fs.ModeSticky)
-}
-
-// Apply writes documents in their order, each atomically and durably. A
-// document without data is removed. The caller holds the staging lock.
-func (s *Stage) Apply(docs []catalog.Document) error {
-	if len(docs) == 0 {
-		return nil
-	}
-	tmp, done, err := s.Upload()
-	if err != nil {
-		return err
-	}
-	defer done()
-	for _, d := range docs {
-		path := filepath.Join(s.Dir, d.Path)
-		if d.Data == nil {
-			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-			if err := durable.SyncDir(filepath.Dir(path)); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := s.mkdirs(filepath.Dir(path)); err != nil {
-			return err
-		}
-		if err := durable.WriteFileVia(tmp, path, d.Data, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// mkdirs makes a directory below staging and makes its name durable.
-func (s *Stage) mkdirs(dir string) error {
-	if _, err := os.Lstat(dir); err == nil {
-		return nil
-	}
-	if err := s.mkdirs(filepath.Dir(dir)); err != nil {
-		return err
-	}
-	if err := durable.MkdirAll(dir, s.dirMode()); err != nil {
-		return err
-	}
-	return durable.SyncDir(filepath.Dir(dir))
 }
 
 // Catalog reads what staging's indexes say.
@@ -190,8 +93,9 @@ func (s *Stage) List(ctx context.Context) ([]catalog.Image, error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		if s.Format.Class(e.Path) == catalog.Whole && e.Kind == tree.File {
-			images = append(images, catalog.Image{Product: e.Path, Type: "file", Aliases: []string{}, Bytes: e.Stat.Size, Created: time.Unix(0, e.Stat.Mtime).UTC(), Paths: []string{e.Path}})
+		kind := map[tree.Kind]string{tree.File: "file", tree.Symlink: "link"}[e.Kind]
+		if s.Format.Class(e.Path) == catalog.Whole && kind != "" {
+			images = append(images, catalog.Image{Product: e.Path, Type: kind, Aliases: []string{}, Bytes: e.Stat.Size, Created: time.Unix(0, e.Stat.Mtime).UTC(), Paths: []string{e.Path}})
 		}
 	}
 	return images, nil
@@ -266,24 +170,50 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 }
 
 // discard moves files of staging to the directory trash, which is made when
-// the first file comes.
+// the first file comes. Their names there are durable before those in staging
+// go for good.
 func (s *Stage) discard(paths []string, trash string) error {
+	for _, keep := range paths {
+		if err := s.toTrash(os.Rename, keep, trash); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return s.syncDiscarded(paths, trash)
+}
+
+// toTrash renames, or links, one path of staging to the directory trash.
+func (s *Stage) toTrash(move func(from, to string) error, p, trash string) error {
+	to := join(trash, p)
+	if err := durable.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	return move(join(s.Dir, p), to)
+}
+
+func (s *Stage) syncDiscarded(paths []string, trash string) error {
 	if len(paths) == 0 {
 		return nil
 	}
 	dirs := map[string]bool{}
 	for _, p := range paths {
-		from, to := filepath.Join(s.Dir, p), filepath.Join(trash, p)
-		if err := durable.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-			return err
+		for d := path.Dir(p); ; d = path.Dir(d) {
+			dirs[d] = true
+			if d == "." {
+				break
+			}
 		}
-		if err := os.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		dirs[filepath.Dir(p)] = true
 	}
-	for d := range dirs {
-		if err := durable.SyncDir(filepath.Join(s.Dir, d)); err != nil {
+	sorted := slices.Sorted(maps.Keys(dirs))
+	for _, d := range sorted {
+		if err := durable.SyncDir(join(trash, d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := durable.SyncDir(filepath.Dir(trash)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, d := range slices.Backward(sorted) { // what is below comes first
+		if err := durable.SyncDir(join(s.Dir, d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		s.removeEmpty(d)

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
 )
@@ -45,45 +43,43 @@ func (r *Report) fail(code, path, format string, args ...any) {
 	r.add(catalog.Error, code, path, format, args...)
 }
 
-// Served is a path that production serves.
-type Served struct {
-	tree.Row
-	Until time.Time // of a carried path: when it is free again; zero for own paths
+// Checks says how thoroughly to validate.
+type Checks struct {
+	Full bool // read everything anew; md5 sums too
+	Now  time.Time
 }
 
-// Checks says against what, and how thoroughly, to validate.
-type Checks struct {
-	Full   bool              // read everything anew; md5 sums too
-	Served map[string]Served // by path; nil checks nothing against production
-	Grace  time.Duration     // for how long a path is taken after it has left
-	Now    time.Time
+// Checked is what was learned of a tree, errors or not. Only a Valid can be
+// promoted.
+type Checked struct {
+	Rows    []tree.Row // of what can be published, sorted
+	Catalog *catalog.Catalog
+	Report  *Report
 }
 
 // Validate checks staging as it is now, and remembers in the hash cache what
 // it verified. It takes no lock: a writer at work may show up as a finding.
-func (s *Stage) Validate(ctx context.Context, c Checks) (*Report, error) {
+func (s *Stage) Validate(ctx context.Context, c Checks) (*Checked, error) {
 	cache := tree.OpenCache(s.Hashes)
-	r, err := validateTree(ctx, s.Dir, s.Format, cache, c, nil, s.progress)
+	out, err := validateTree(ctx, s.Dir, s.Format, cache, c, nil, s.progress)
 	if err != nil {
 		return nil, err
 	}
-	return r, cache.Save()
+	return out, cache.Save()
 }
 
 // Peek is Validate without reading content: it believes the hash cache and,
 // where that says nothing, the index. It writes nothing. The rows are those
 // that a promote would publish if the index is right.
-func (s *Stage) Peek(ctx context.Context, c Checks) ([]tree.Row, *catalog.Catalog, *Report, error) {
-	return peek(ctx, s.Dir, s.Format, tree.OpenCache(s.Hashes), c)
+func (s *Stage) Peek(ctx context.Context) (*Checked, error) {
+	return peek(ctx, s.Dir, s.Format, tree.OpenCache(s.Hashes))
 }
 
 // ValidateTree checks any tree, such as a generation. known tells hashes that
 // are believed unless c.Full; nil knows none.
-func ValidateTree(ctx context.Context, dir string, f catalog.Format, c Checks, known map[string]tree.Row, progress func(string, int64) func(int64)) (*Report, error) {
-	if progress == nil {
-		progress = func(string, int64) func(int64) { return func(int64) {} }
-	}
-	return validateTree(ctx, dir, f, tree.OpenCache(""), c, known, progress)
+func ValidateTree(ctx context.Context, dir string, f catalog.Format, c Checks, known map[string]tree.Row, progress func(string, int64) func(int64)) (*Checked, error) {
+	s := Stage{Progress: progress}
+	return validateTree(ctx, dir, f, tree.OpenCache(""), c, known, s.progress)
 }
 
 // survey is a walked tree with its catalog.
@@ -215,7 +211,7 @@ func role(named map[string]bool, path string) catalog.Role {
 }
 
 func validateTree(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache, c Checks,
-	known map[string]tree.Row, progress func(string, int64) func(int64)) (*Report, error) {
+	known map[string]tree.Row, progress func(string, int64) func(int64)) (*Checked, error) {
 	sv, err := examine(ctx, dir, f)
 	if err != nil {
 		return nil, err
@@ -254,8 +250,17 @@ func validateTree(ctx context.Context, dir string, f catalog.Format, cache *tree
 	for p, g := range got.sums {
 		cache.Put(p, stats[p], g.sha256, c.Now)
 	}
-	check(sv.cat, f, files, got, c, sv.report)
-	return sv.report, nil
+	check(sv.cat, files, got, sv.report)
+	return &Checked{Rows: sorted(files), Catalog: sv.cat, Report: sv.report}, nil
+}
+
+func sorted(files map[string]tree.Row) []tree.Row {
+	rows := make([]tree.Row, 0, len(files))
+	for _, r := range files {
+		rows = append(rows, r)
+	}
+	tree.SortRows(rows)
+	return rows
 }
 
 // gathered is what readNeeds learned beside the rows' own hashes.
@@ -327,10 +332,10 @@ func readNeeds(ctx context.Context, root *os.Root, cat *catalog.Catalog, files m
 
 // check compares what the indexes say with the files that are there. The
 // findings so far already name files that could not be read.
-func check(cat *catalog.Catalog, f catalog.Format, files map[string]tree.Row, got gathered, c Checks, r *Report) {
+func check(cat *catalog.Catalog, files map[string]tree.Row, got gathered, r *Report) {
 	told := map[string]bool{}
 	for _, x := range r.Findings {
-		told[x.Path] = true
+		told[x.Path] = told[x.Path] || x.Severity == catalog.Error
 	}
 	md5told := map[string]bool{}
 	for _, i := range cat.Items {
@@ -355,12 +360,9 @@ func check(cat *catalog.Catalog, f catalog.Format, files map[string]tree.Row, go
 				p.Where, p.SHA256, p.First, p.Second, both)
 		}
 	}
-	for p, row := range files {
+	for _, row := range files {
 		r.Files++
 		r.Bytes += row.Size
-		if old, ok := c.Served[p]; ok {
-			replaced(f, old, row, c, r)
-		}
 	}
 	if len(files) == 0 && len(r.Findings) == 0 {
 		r.fail("empty-tree", "", "there is nothing to publish")
@@ -368,27 +370,10 @@ func check(cat *catalog.Catalog, f catalog.Format, files map[string]tree.Row, go
 	catalog.Sort(r.Findings)
 }
 
-// replaced finds content whose bytes change under a name that production
-// serves: a client that holds the old index would get them and fail.
-func replaced(f catalog.Format, old Served, row tree.Row, c Checks, r *Report) {
-	if row.SHA256 == "" || row.SHA256 == old.SHA256 {
-		return
-	}
-	switch {
-	case old.Role == catalog.Content && !old.Until.IsZero():
-		r.fail("content-replaced", row.Path, "clients may still fetch the former content of this path; it is free from %s (in %s)",
-			old.Until.UTC().Format(time.RFC3339), strings.TrimSpace(humanize.RelTime(c.Now, old.Until, "", "")))
-	case old.Role == catalog.Content:
-		r.fail("content-replaced", row.Path, "production serves this path with other content; it is free %s after a promote that no longer has it", c.Grace)
-	case f.Class(row.Path) == catalog.Whole:
-		r.add(catalog.Warning, "content-replaced", row.Path, "replaces the file that production serves")
-	}
-}
-
-func peek(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache, c Checks) ([]tree.Row, *catalog.Catalog, *Report, error) {
+func peek(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache) (*Checked, error) {
 	sv, err := examine(ctx, dir, f)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	defer sv.root.Close()
 	claimed := map[string]string{}
@@ -413,7 +398,7 @@ func peek(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache, 
 	}
 	got, hashed, err := readAll(ctx, sv.root, needs, func(int64) {})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	sv.report.HashedBytes = hashed
 	for p, g := range got {
@@ -426,13 +411,8 @@ func peek(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache, 
 		row.SHA256 = g.sha256
 		files[p] = row
 	}
-	check(sv.cat, f, files, gathered{}, c, sv.report)
-	rows := make([]tree.Row, 0, len(files))
-	for _, row := range files {
-		rows = append(rows, row)
-	}
-	tree.SortRows(rows)
-	return rows, sv.cat, sv.report, nil
+	check(sv.cat, files, gathered{}, sv.report)
+	return &Checked{Rows: sorted(files), Catalog: sv.cat, Report: sv.report}, nil
 }
 
 // join is filepath.Join for a slash-separated path below dir.

@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/renameio/v2"
 )
@@ -108,15 +109,17 @@ func Symlink(text, path string) error { return renameio.Symlink(text, path) }
 // SweepSymlink removes what a killed Symlink(…, path) left beside path. Call
 // it under the lock that all callers of Symlink for this path hold.
 func SweepSymlink(path string) error {
-	dir, base := filepath.Split(path)
-	left, err := filepath.Glob(filepath.Join(globQuote(dir), "."+globQuote(base)+"[0-9]*"))
+	parent := filepath.Dir(path)
+	names, err := os.ReadDir(parent)
 	if err != nil {
 		return err
 	}
-	for _, d := range left {
-		if !allDigits(d[len(dir)+1+len(base):]) {
+	for _, n := range names {
+		random, ok := strings.CutPrefix(n.Name(), "."+filepath.Base(path))
+		if !ok || !allDigits(random) || !n.IsDir() {
 			continue
 		}
+		d := filepath.Join(parent, n.Name())
 		inside, err := os.ReadDir(d)
 		if err != nil || len(inside) > 1 {
 			continue // not ours: renameio makes a directory with one link in it
@@ -141,18 +144,6 @@ func allDigits(s string) bool {
 		}
 	}
 	return s != ""
-}
-
-func globQuote(s string) string {
-	var out []byte
-	for i := range len(s) {
-		switch s[i] {
-		case '*', '?', '[', '\\':
-			out = append(out, '\\')
-		}
-		out = append(out, s[i])
-	}
-	return string(out)
 }
 
 // MkdirAll makes the directories of path that are missing, each with exactly

@@ -14,8 +14,18 @@ import (
 func Exchange(a, b string) error { return rename2(a, b, unix.RENAME_EXCHANGE) }
 
 // RenameNew renames a to b and fails with fs.ErrExist if b exists, whatever it
-// is. Not durable before both parents are synced.
-func RenameNew(a, b string) error { return rename2(a, b, unix.RENAME_NOREPLACE) }
+// is. Not durable before both parents are synced. Where the file system cannot
+// do both in one step (NFS), it looks first: callers hold a lock.
+func RenameNew(a, b string) error {
+	err := rename2(a, b, unix.RENAME_NOREPLACE)
+	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
+		return err
+	}
+	if _, err := os.Lstat(b); err == nil {
+		return &os.LinkError{Op: "rename", Old: a, New: b, Err: unix.EEXIST}
+	}
+	return os.Rename(a, b)
+}
 
 func rename2(a, b string, flags uint) error {
 	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, flags)
@@ -57,4 +67,9 @@ func Free(path string) (int64, error) {
 		return 0, &os.PathError{Op: "statfs", Path: path, Err: err}
 	}
 	return int64(s.Bavail) * s.Bsize, nil
+}
+
+// startWriteback is a hint: where it fails, fsync does all of the work.
+func startWriteback(f *os.File, off, n int64) {
+	_ = unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
 }

@@ -68,7 +68,7 @@ func Acquire(ctx context.Context, path string, opt Options) (unlock func(), err 
 	ok, err := l.TryLock()
 	if err == nil && !ok && opt.Wait != 0 {
 		if opt.Waiting != nil {
-			opt.Waiting(read(path))
+			opt.Waiting(holder(path))
 		}
 		wctx := ctx
 		if opt.Wait > 0 {
@@ -85,7 +85,7 @@ func Acquire(ctx context.Context, path string, opt Options) (unlock func(), err 
 	case err != nil:
 		return nil, err
 	case !ok:
-		return nil, &HeldError{Path: path, Holder: read(path)}
+		return nil, &HeldError{Path: path, Holder: holder(path)}
 	}
 	// A hint for people: a failure to write it must not fail the command,
 	// which may be the revert that frees a full disk.
@@ -101,13 +101,19 @@ func Acquire(ctx context.Context, path string, opt Options) (unlock func(), err 
 // far as the process that it names is alive.
 func Look(path string) (Holder, bool) {
 	h := read(path)
-	if h.PID == 0 {
+	if h.PID <= 0 {
 		return Holder{}, false
 	}
 	if err := syscall.Kill(h.PID, 0); errors.Is(err, syscall.ESRCH) {
 		return Holder{}, false
 	}
 	return h, true
+}
+
+// holder is what Look tells, for people: a zero Holder where it tells nothing.
+func holder(path string) Holder {
+	h, _ := Look(path)
+	return h
 }
 
 func read(path string) Holder {

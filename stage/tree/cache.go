@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"example.com/publish/stage/durable"
@@ -61,15 +63,33 @@ func OpenCache(path string) *Cache {
 		return c
 	}
 	defer f.Close()
-	sc := bufio.NewScanner(f)
-	sc.Buffer(make([]byte, 0, 64<<10), 64<<10)
-	for sc.Scan() {
+	c.read(bufio.NewReaderSize(f, 64<<10))
+	return c
+}
+
+// AppendTo is a cache that knows nothing of what stands at path and only adds
+// to it: for a writer that has something to tell and nothing to ask.
+func AppendTo(path string) *Cache {
+	return &Cache{path: path, files: map[string]cached{}, pairs: map[pair]digest{}}
+}
+
+// read takes all lines that are whole. Damage costs the lines that it hits,
+// however long a piece without a newline is, and never those behind it.
+func (c *Cache) read(r *bufio.Reader) {
+	for {
+		line, err := r.ReadSlice('\n')
+		whole := err == nil
+		for err == bufio.ErrBufferFull {
+			_, err = r.ReadSlice('\n')
+		}
+		if err != nil {
+			return // the end; a torn line is not counted in
+		}
 		c.lines++
-		if text, ok := durable.Unline(sc.Bytes()); ok {
+		if text, ok := durable.Unline(bytes.TrimSuffix(line, []byte{'\n'})); whole && ok {
 			c.parse(text)
 		}
 	}
-	return c
 }
 
 // parse takes one line:
@@ -86,8 +106,8 @@ func (c *Cache) parse(text []byte) {
 	case "F":
 		var e cached
 		sum, sealed := field(), field()
-		n, err := hex.Decode(e.sum[:], sum)
-		if err != nil || n != len(e.sum) {
+		var ok bool
+		if e.sum, ok = parseDigest(string(sum)); !ok {
 			return
 		}
 		e.sealed = string(sealed) == "1"
@@ -112,8 +132,11 @@ func (c *Cache) parse(text []byte) {
 }
 
 func parseDigest(s string) (d digest, ok bool) {
-	n, err := hex.Decode(d[:], []byte(s))
-	return d, err == nil && n == len(d) && len(s) == 2*len(d)
+	if len(s) != 2*len(d) { // hex.Decode does not look how much room it has
+		return d, false
+	}
+	_, err := hex.Decode(d[:], []byte(s))
+	return d, err == nil
 }
 
 // Lookup returns the verified sha256 of the file at path, if it is still in
@@ -147,7 +170,7 @@ func (c *Cache) PutSealed(path string, s Stat, sha256 string) { c.put(path, s, s
 func (c *Cache) put(path string, s Stat, sha256 string, sealed bool) {
 	e := cached{size: s.Size, mtime: s.Mtime, ctime: s.Ctime, ino: s.Ino, sealed: sealed}
 	var ok bool
-	if e.sum, ok = parseDigest(sha256); !ok {
+	if e.sum, ok = parseDigest(sha256); !ok || path == "" || strings.ContainsRune(path, '\n') {
 		return
 	}
 	c.mu.Lock()
@@ -209,24 +232,39 @@ func (c *Cache) Forget(path string) {
 }
 
 // Save appends what is new. A cache that cannot be written, as for a reader
-// without permission, is only slower next time: that is no error.
+// without permission or on a full disk, is only slower next time: that is no
+// error.
 func (c *Cache) Save() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fresh.Len() == 0 || c.path == "" {
 		return nil
 	}
-	f, err := os.OpenFile(c.path, os.O_WRONLY|os.O_APPEND, 0)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-		return nil
-	}
+	f, err := os.OpenFile(c.path, os.O_RDWR|os.O_APPEND, 0)
 	if err != nil {
-		return err
+		return unlessUnwritable(err)
 	}
-	c.lines += bytes.Count(c.fresh.Bytes(), []byte{'\n'})
-	_, err = f.Write(c.fresh.Bytes())
+	lines := c.fresh.Bytes()
+	// The line that a killed writer tore must not take the next one with it.
+	if fi, err := f.Stat(); err == nil && fi.Size() > 0 {
+		last := []byte{0}
+		if _, err := f.ReadAt(last, fi.Size()-1); err == nil && last[0] != '\n' {
+			lines = append([]byte{'\n'}, lines...)
+		}
+	}
+	c.lines += bytes.Count(lines, []byte{'\n'})
+	_, err = f.Write(lines)
 	c.fresh.Reset()
-	return errors.Join(err, f.Close())
+	return unlessUnwritable(errors.Join(err, f.Close()))
+}
+
+func unlessUnwritable(err error) error {
+	for _, harmless := range []error{fs.ErrNotExist, fs.ErrPermission, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT} {
+		if errors.Is(err, harmless) {
+			return nil
+		}
+	}
+	return err
 }
 
 // Compact writes the file anew when most of its lines are of no use: only the
@@ -257,7 +295,7 @@ func (c *Cache) Compact(keep func(path string) bool) error {
 		return nil
 	}
 	if err := durable.WriteFile(c.path, out.Bytes(), fi.Mode().Perm()); err != nil {
-		return err
+		return unlessUnwritable(err)
 	}
 	c.lines = n
 	return nil

@@ -189,8 +189,9 @@ func (c *Cloner) share(dst string, op Op) (bool, error) {
 	err := os.Link(filepath.Join(op.From.Dir, op.Name), dst)
 	switch {
 	case err == nil:
-	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EMLINK), errors.Is(err, syscall.EXDEV), errors.Is(err, fs.ErrNotExist):
-		return false, nil
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EMLINK), errors.Is(err, syscall.EXDEV), errors.Is(err, fs.ErrNotExist),
+		errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.EACCES):
+		return false, nil // of the source or not: the copy will tell
 	default:
 		return false, err
 	}

@@ -183,14 +183,23 @@ var ErrChanged = errors.New("changed while it was read")
 var ErrNotRegular = errors.New("is not a regular file")
 
 // Open opens a regular file below root without following a link in its last
-// component and without leaving root, and never blocks on a pipe.
+// component and without leaving root, and never blocks on a pipe. An os.Root
+// follows links that stay inside, O_NOFOLLOW or not, so this looks first, and
+// afterwards whether that is what it got.
 func Open(root *os.Root, path string) (*os.File, Stat, error) {
-	f, err := root.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	before, err := root.Lstat(path)
+	if err == nil && !before.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular}
+	}
+	if err != nil {
+		return nil, Stat{}, err
+	}
+	f, err := root.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, Stat{}, err
 	}
 	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() {
+	if err == nil && !os.SameFile(fi, before) {
 		err = &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular}
 	}
 	if err != nil {

@@ -1,0 +1,285 @@
+package stage
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// applying is the name below Incoming of documents that are being put into
+// their places. See Apply.
+const applying = "apply"
+
+// intent is one document of an Apply: the file of that number in the directory
+// applying, beside the file "intents" that lists them.
+type intent struct {
+	Path   string    `json:"path"`
+	Remove bool      `json:"remove"`
+	Before tree.Stat `json:"before"` // of what stood there; zero for nothing
+}
+
+const intents = "intents"
+
+// Apply writes documents in their order, each atomically and durably. A
+// document without data is removed. The caller holds the staging lock.
+//
+// A reader of one document never sees half of it. That those who read more
+// than one do not find an index and a catalog that disagree for good, when
+// the writer is killed or the power cut between two of them, needs an intent:
+//
+//  1. all documents are written to a private directory and flushed;
+//  2. the directory gets the name "apply": the commit point, then durable;
+//  3. each document is renamed into its place, in order, and their
+//     directories are synced;
+//  4. "apply" is removed.
+//
+// Killed before 2, nothing has happened; after it, the next holder of the
+// staging lock goes on with 3 (see rollForward), unless another program has
+// changed one of the documents meanwhile.
+func (s *Stage) Apply(docs []catalog.Document) error {
+	if len(docs) == 0 {
+		return nil
+	}
+	for _, d := range docs {
+		if err := s.mkdirs(filepath.Dir(join(s.Dir, d.Path))); err != nil {
+			return err
+		}
+	}
+	tmp, done, err := s.Upload()
+	if err != nil {
+		return err
+	}
+	defer done()
+	if len(docs) == 1 {
+		return s.applyOne(tmp, docs[0])
+	}
+	if err := s.writeIntents(tmp, docs); err != nil {
+		return err
+	}
+	apply := filepath.Join(s.Dir, Incoming, applying)
+	if err := durable.RenameNew(tmp, apply); err != nil {
+		return err
+	}
+	if err := durable.SyncDir(filepath.Dir(apply)); err != nil {
+		return err
+	}
+	return s.rollForward()
+}
+
+func (s *Stage) applyOne(tmp string, d catalog.Document) error {
+	to := join(s.Dir, d.Path)
+	if d.Data != nil {
+		return durable.WriteFileVia(tmp, to, d.Data, 0o644)
+	}
+	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(to))
+}
+
+func (s *Stage) writeIntents(tmp string, docs []catalog.Document) error {
+	batch, err := durable.NewBatch(tmp)
+	if err != nil {
+		return err
+	}
+	defer batch.Close()
+	write := func(name string, data []byte) error {
+		p := filepath.Join(tmp, name)
+		batch.Add(p)
+		if err := os.WriteFile(p, data, 0o600); err != nil {
+			return err
+		}
+		return os.Chmod(p, 0o644)
+	}
+	list := make([]intent, len(docs))
+	for i, d := range docs {
+		list[i] = intent{Path: d.Path, Remove: d.Data == nil}
+		if list[i].Before, err = s.statOf(d.Path); err != nil {
+			return err
+		}
+		if d.Data == nil {
+			continue
+		}
+		if err := write(strconv.Itoa(i), d.Data); err != nil {
+			return err
+		}
+	}
+	data, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	if err := write(intents, data); err != nil {
+		return err
+	}
+	// Whoever of the group holds the lock next has to be able to go on.
+	if err := os.Chmod(tmp, s.dirMode()); err != nil {
+		return err
+	}
+	batch.Add(tmp)
+	return batch.Flush()
+}
+
+// statOf is the state of a document; the zero Stat of one that is not there.
+func (s *Stage) statOf(p string) (tree.Stat, error) {
+	fi, err := os.Lstat(join(s.Dir, p))
+	if errors.Is(err, fs.ErrNotExist) {
+		return tree.Stat{}, nil
+	}
+	if err != nil {
+		return tree.Stat{}, err
+	}
+	return tree.StatOf(fi), nil
+}
+
+// rollForward ends an Apply from its third step on: its own caller's or that
+// of a writer that died. The caller holds the staging lock.
+func (s *Stage) rollForward() error {
+	apply := filepath.Join(s.Dir, Incoming, applying)
+	if err := realDir(apply); err != nil {
+		return unlessMissing(err)
+	}
+	list, waiting, err := s.readIntents(apply)
+	if err != nil {
+		return err
+	}
+	if waiting != nil {
+		begun := len(waiting) < len(list)
+		for _, i := range waiting {
+			if err := s.putInPlace(apply, i, list[i]); err != nil {
+				if !begun {
+					// Nothing has happened yet: the failure that the
+					// caller tells must not become a success later on.
+					_ = s.endApply(apply)
+				}
+				return err
+			}
+			begun = true
+		}
+		// Of all documents, for those too that a killed writer renamed.
+		dirs := map[string]bool{}
+		for _, d := range list {
+			dirs[filepath.Dir(join(s.Dir, d.Path))] = true
+		}
+		for d := range dirs {
+			if err := durable.SyncDir(d); err != nil {
+				return err
+			}
+		}
+	}
+	return s.endApply(apply)
+}
+
+// endApply takes away the name first: what is left of a removal that was cut
+// short must not be taken for an intent.
+func (s *Stage) endApply(apply string) error {
+	pid := os.Getpid()
+	gone := filepath.Join(filepath.Dir(apply), fmt.Sprintf("%s%d.%s.applied", here(), pid, started(pid)))
+	if err := os.Rename(apply, gone); err != nil {
+		return err
+	}
+	_ = durable.RemoveAll(gone) // else the next sweep does
+	return nil
+}
+
+// readIntents reads the documents, and the numbers of those that are not in
+// their places yet. waiting is nil when another program has changed one of
+// these since: what stands there is newer than the intent.
+func (s *Stage) readIntents(apply string) (list []intent, waiting []int, err error) {
+	data, err := os.ReadFile(filepath.Join(apply, intents))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && json.Unmarshal(data, &list) != nil {
+		return nil, nil, nil // not one of this program's
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	waiting = []int{}
+	for i, d := range list {
+		if clean, _, ok := catalog.Clean(d.Path); !ok || clean != d.Path {
+			return nil, nil, nil
+		}
+		now, err := s.statOf(d.Path)
+		if err != nil {
+			return nil, nil, err
+		}
+		if d.Remove {
+			if now.Ino == 0 {
+				continue
+			}
+		} else if _, err := os.Lstat(filepath.Join(apply, strconv.Itoa(i))); errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return nil, nil, err
+		}
+		if !now.Same(d.Before, false) {
+			return nil, nil, nil
+		}
+		waiting = append(waiting, i)
+	}
+	return list, waiting, nil
+}
+
+func (s *Stage) putInPlace(apply string, i int, d intent) error {
+	to := join(s.Dir, d.Path)
+	if d.Remove {
+		return os.Remove(to)
+	}
+	if err := s.mkdirs(filepath.Dir(to)); err != nil {
+		return err
+	}
+	return os.Rename(filepath.Join(apply, strconv.Itoa(i)), to)
+}
+
+func unlessMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// realDir returns nil for a directory that is no link.
+func realDir(dir string) error {
+	fi, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if !fi.IsDir() {
+		return &fs.PathError{Op: "open", Path: dir, Err: errors.New("is not a directory, and a link is not followed")}
+	}
+	return nil
+}
+
+// mkdirs makes a directory below staging and makes its name durable. It
+// follows no link: content would land where the link leads.
+func (s *Stage) mkdirs(dir string) error {
+	if len(dir) <= len(s.Dir) {
+		return nil
+	}
+	if err := s.mkdirs(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := realDir(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := durable.MkdirAll(dir, s.dirMode()); err != nil {
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(dir))
+}
+
+// dirMode is the mode of directories made below staging: staging's own, so
+// that a group that may write to staging may write to what is below it.
+func (s *Stage) dirMode() fs.FileMode {
+	fi, err := os.Stat(s.Dir)
+	if err != nil {
+		return 0o755
+	}
+	return fi.Mode().Perm() | fi.Mode()&(fs.ModeSetgid|fs.ModeSticky)
+}

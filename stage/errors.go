@@ -1,0 +1,46 @@
+package stage
+
+import (
+	"errors"
+	"fmt"
+
+	"example.com/publish/stage/catalog"
+)
+
+// ErrNotFound is returned for a product, version, fingerprint or file that
+// staging does not have.
+var ErrNotFound = errors.New("not in staging")
+
+// UsageError is a request that cannot be carried out as it stands: nothing was
+// tried, and nothing has changed.
+type UsageError struct {
+	Fact string // the path first, where there is one
+	Hint string // the remedy; may be empty
+}
+
+func (e *UsageError) Error() string { return e.Fact }
+
+func usage(hint, format string, args ...any) error {
+	return &UsageError{Fact: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// FindingsError is returned when what was to come into staging is not valid.
+// Staging has not changed.
+type FindingsError struct{ Report *Report }
+
+func (e *FindingsError) Error() string {
+	n := len(e.Report.Errors())
+	if n == 1 {
+		return "1 error was found"
+	}
+	return fmt.Sprintf("%d errors were found", n)
+}
+
+// failed returns a FindingsError when the report has errors.
+func (r *Report) failed() error {
+	catalog.Sort(r.Findings)
+	if len(r.Errors()) == 0 {
+		return nil
+	}
+	return &FindingsError{Report: r}
+}

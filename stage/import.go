@@ -1,0 +1,436 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/simplestreams"
+	"example.com/publish/stage/tree"
+)
+
+// Imported is what an Import did.
+type Imported struct {
+	Images    int      // that the tree names
+	Files     int      // that came into staging, indexes apart
+	Bytes     int64    // of these
+	Replaced  []string // paths that no index names any more, and files with other bytes before; sorted
+	Unchanged bool     // staging had it all
+	Report    *Report  // warnings
+}
+
+// Import merges a tree that others made into staging: what both have counts as
+// the tree has it, and what only staging has stays. The tree is only read.
+//
+// First, without a lock: the tree's indexes are copied to a private directory
+// and read there; every file that they name, and every other one that a promote
+// would publish, is copied there too, unless staging is known to have the same
+// bytes under its path, and checked against the indexes. An error of severity
+// error is told in a *FindingsError, and nothing has changed. Then, under the
+// staging lock, as for Add: content, directories, catalogs, index.
+func (s *Stage) Import(ctx context.Context, dir string) (*Imported, error) {
+	if err := s.foreign(dir); err != nil {
+		return nil, err
+	}
+	tmp, done, err := s.Upload()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	im := &importer{s: s, out: &Imported{}, report: &Report{}, tmp: tmp, indexes: filepath.Join(tmp, "indexes"), files: filepath.Join(tmp, "files")}
+	for _, d := range []string{im.indexes, im.files} {
+		if err := durable.MkdirAll(d, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	if im.src, err = tree.OpenSource(dir); err != nil {
+		return nil, err
+	}
+	defer im.src.Close()
+	if im.dst, err = os.OpenRoot(s.Dir); err != nil {
+		return nil, err
+	}
+	defer im.dst.Close()
+	im.cache = tree.OpenCache(s.Hashes)
+	if err := im.fetch(ctx); err != nil {
+		return nil, err
+	}
+	if err := im.merge(ctx); err != nil {
+		return nil, err
+	}
+	im.out.Report = im.report
+	return im.out, nil
+}
+
+// foreign refuses staging itself, what lies in it, and what it lies in.
+func (s *Stage) foreign(dir string) error {
+	theirs, err := filepath.EvalSymlinks(dir)
+	if err == nil {
+		theirs, err = filepath.Abs(theirs)
+	}
+	if err != nil {
+		return err
+	}
+	if fi, err := os.Stat(theirs); err != nil {
+		return err
+	} else if !fi.IsDir() {
+		return usage("", "%s: is not a directory", dir)
+	}
+	ours, err := filepath.EvalSymlinks(s.Dir)
+	if err != nil {
+		return err
+	}
+	// By identity and not by name: a bind mount has two names.
+	for _, pair := range [][2]string{{theirs, ours}, {ours, theirs}} {
+		top, err := os.Stat(pair[1])
+		if err != nil {
+			return err
+		}
+		for d := pair[0]; ; d = filepath.Dir(d) {
+			if fi, err := os.Stat(d); err == nil && os.SameFile(fi, top) {
+				return usage("give a tree that lies elsewhere", "%s: is staging, or lies in it, or it in that", dir)
+			}
+			if d == filepath.Dir(d) {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// importer is one Import at work.
+type importer struct {
+	s       *Stage
+	out     *Imported
+	report  *Report
+	src     *tree.Source
+	dst     *os.Root
+	cache   *tree.Cache
+	tmp     string
+	indexes string // copies of the tree's indexes
+	files   string // copies of its other files
+
+	cat   *catalog.Catalog
+	named map[string]bool
+	docs  []tree.Row           // in indexes
+	came  []tree.Row           // in files
+	same  map[string]tree.Stat // files of staging with the same bytes, in this state
+}
+
+// fetch copies and checks. It changes nothing but the private directory.
+func (im *importer) fetch(ctx context.Context) error {
+	entries, err := tree.Walk(ctx, im.src.Dir)
+	if err != nil {
+		return err
+	}
+	batch, err := durable.NewBatch(im.tmp)
+	if err != nil {
+		return err
+	}
+	defer batch.Close()
+	var rest []tree.Entry
+	var ops []tree.Op
+	for _, e := range entries {
+		switch {
+		case im.packed(e.Path):
+		case im.s.Format.Class(e.Path) != catalog.Index:
+			rest = append(rest, e)
+		case admit(im.s.Format, e, nil, im.src.Root(), im.report):
+			ops = append(ops, tree.Op{Path: e.Path, From: im.src, How: tree.Copy, Stat: e.Stat, Mode: 0o644})
+		}
+	}
+	if im.docs, err = im.clone(ctx, im.indexes, ops, batch); err != nil {
+		return err
+	}
+	if im.cat, err = ReadCatalog(im.indexes, im.s.Format); err != nil {
+		return err
+	}
+	im.report.Findings = append(im.report.Findings, im.cat.Findings...)
+	im.named = map[string]bool{}
+	claims := map[string]string{}
+	for _, i := range im.cat.Items {
+		im.named[i.Path] = true
+		claims[i.Path] = i.SHA256
+	}
+	rest = slices.DeleteFunc(rest, func(e tree.Entry) bool {
+		return !admit(im.s.Format, e, im.named, im.src.Root(), im.report)
+	})
+	rows, err := im.recognize(ctx, rest, claims)
+	if err != nil {
+		return err
+	}
+	ops = ops[:0]
+	for _, e := range rest {
+		if _, ok := rows[e.Path]; ok {
+			continue
+		}
+		op := tree.Op{Path: e.Path, From: im.src, How: tree.Copy, Stat: e.Stat, Mode: 0o644 | e.Stat.Mode.Perm()&0o111}
+		if im.named[e.Path] {
+			op.Mode = 0o444
+		}
+		if e.Kind == tree.Symlink {
+			op.How = tree.Relink
+		}
+		ops = append(ops, op)
+	}
+	if im.came, err = im.clone(ctx, im.files, ops, batch); err != nil {
+		return err
+	}
+	for i := range im.came {
+		r := &im.came[i]
+		if r.Role != catalog.Link {
+			r.Role = role(im.named, r.Path)
+		}
+		rows[r.Path] = *r
+	}
+	if err := im.check(ctx, rows); err != nil {
+		return err
+	}
+	return batch.Flush()
+}
+
+// packed reports whether a path is that of a compressed copy of an index: it
+// would be stale beside the united one. Those that staging has are made anew
+// with it.
+func (im *importer) packed(p string) bool {
+	for _, ending := range []string{".gz", ".br", ".zst", ".xz"} {
+		if plain, ok := strings.CutSuffix(p, ending); ok && im.s.Format.Class(plain) == catalog.Index {
+			return true
+		}
+	}
+	return false
+}
+
+// clone copies files of the tree to dir; those that cannot be read become findings.
+func (im *importer) clone(ctx context.Context, dir string, ops []tree.Op, batch *durable.Batch) ([]tree.Row, error) {
+	var bytes int64
+	for _, op := range ops {
+		bytes += op.Stat.Size
+	}
+	cloner := tree.Cloner{Dst: dir, DirMode: 0o700, Batch: batch, Progress: im.s.progress("import", bytes)}
+	done, err := cloner.Run(ctx, ops)
+	if err != nil {
+		return nil, err
+	}
+	var rows []tree.Row
+	for i, d := range done {
+		op := ops[i]
+		if d.Err != nil {
+			code := "unreadable"
+			if errors.Is(d.Err, tree.ErrChanged) {
+				code = "changed"
+			}
+			im.report.fail(code, op.Path, "%s", cause(d.Err))
+			continue
+		}
+		row := tree.Row{Path: op.Path, Size: d.Size, SHA256: d.SHA256, Role: catalog.Mutable}
+		if op.How == tree.Relink {
+			row.Role = catalog.Link
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// recognize finds the files that staging has with the same bytes, and returns
+// their rows: what the index says of a file is compared with what the cache
+// knows of staging's, and what nobody knows is read, which is cheaper than a
+// copy.
+func (im *importer) recognize(ctx context.Context, entries []tree.Entry, claims map[string]string) (map[string]tree.Row, error) {
+	im.same = map[string]tree.Stat{}
+	rows := map[string]tree.Row{}
+	now := im.s.Now()
+	var here, there []need
+	ours, theirs := map[string]string{}, map[string]string{}
+	stats := map[string]tree.Stat{}
+	for _, e := range entries {
+		fi, err := im.dst.Lstat(e.Path)
+		if err != nil {
+			continue
+		}
+		st := tree.StatOf(fi)
+		if e.Kind == tree.Symlink {
+			if text, err := im.dst.Readlink(e.Path); err == nil && text == e.Target {
+				im.same[e.Path], rows[e.Path] = st, linkRow(e)
+			}
+			continue
+		}
+		if !fi.Mode().IsRegular() || st.Size != e.Stat.Size || realDirs(im.dst, e.Path) != nil {
+			continue
+		}
+		stats[e.Path] = st
+		if theirs[e.Path] = claims[e.Path]; theirs[e.Path] == "" {
+			there = append(there, need{path: e.Path, stat: e.Stat})
+		}
+		if sum, _, ok := im.cache.Lookup(e.Path, st); ok {
+			ours[e.Path] = sum
+		} else {
+			here = append(here, need{path: e.Path, stat: st})
+		}
+	}
+	for _, side := range []struct {
+		root  *os.Root
+		needs []need
+		into  map[string]string
+	}{{im.dst, here, ours}, {im.src.Root(), there, theirs}} {
+		var bytes int64
+		for _, n := range side.needs {
+			bytes += n.stat.Size
+		}
+		got, _, err := readAll(ctx, side.root, side.needs, im.s.progress("compare", bytes))
+		if err != nil {
+			return nil, err
+		}
+		for p, g := range got {
+			if g.err == nil {
+				side.into[p] = g.sha256
+			}
+			if g.err == nil && side.root == im.dst {
+				im.cache.Put(p, stats[p], g.sha256, now)
+			}
+		}
+	}
+	for p, st := range stats {
+		if ours[p] != "" && ours[p] == theirs[p] {
+			im.same[p] = st
+			rows[p] = tree.Row{Path: p, Size: st.Size, SHA256: ours[p], Role: role(im.named, p)}
+		}
+	}
+	return rows, nil
+}
+
+// check compares what came, and what is there already, with what the tree's
+// indexes say. Combined hashes are checked of images that came whole; of others
+// when staging is validated.
+func (im *importer) check(ctx context.Context, rows map[string]tree.Row) error {
+	root, err := os.OpenRoot(im.files)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	fresh := map[string]tree.Row{}
+	for _, r := range im.came {
+		fresh[r.Path] = r
+	}
+	got, err := readNeeds(ctx, root, im.cat, fresh, map[string]*need{}, im.cache, false, im.report, im.s.progress)
+	if err != nil {
+		return err
+	}
+	check(im.cat, rows, got, im.report)
+	return im.report.failed()
+}
+
+// merge brings what fetch has copied into staging.
+func (im *importer) merge(ctx context.Context) error {
+	s := im.s
+	unlock, err := s.Exclusive(ctx, "stage import")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for p, st := range im.same {
+		if fi, err := im.dst.Lstat(p); err != nil || !tree.StatOf(fi).Same(st, true) {
+			return fmt.Errorf("%s: %w; nothing was imported: try again", join(s.Dir, p), tree.ErrChanged)
+		}
+	}
+	docs, err := im.united()
+	if err != nil {
+		return err
+	}
+	other := im.others(docs)
+	for _, r := range slices.Concat(im.came, other) {
+		fi, err := im.dst.Lstat(r.Path)
+		switch {
+		case err == nil && fi.IsDir():
+			im.report.fail("path-conflict", r.Path, "is a file, and staging has a folder there")
+		case err == nil:
+			im.out.Replaced = append(im.out.Replaced, r.Path)
+		}
+		if err := realDirs(im.dst, r.Path); unlessMissing(err) != nil {
+			im.report.fail("path-conflict", r.Path, "staging has no folder to put it in, but a file or a link: %s", err)
+		}
+	}
+	if err := im.report.failed(); err != nil {
+		return err
+	}
+	if err := s.place(im.files, im.came, im.cache); err != nil {
+		return err
+	}
+	if err := s.place(im.indexes, other, im.cache); err != nil {
+		return err
+	}
+	im.came = append(im.came, other...)
+	if err := s.Apply(docs); err != nil {
+		return err
+	}
+	im.out.Images = len(im.cat.Images)
+	for _, r := range im.came {
+		im.out.Files++
+		im.out.Bytes += r.Size
+	}
+	slices.Sort(im.out.Replaced)
+	im.out.Replaced = slices.Compact(im.out.Replaced)
+	im.out.Unchanged = len(im.came) == 0 && len(docs) == 0
+	return im.cache.Save()
+}
+
+// united returns the documents to write. Of a tree without indexes there are none.
+func (im *importer) united() ([]catalog.Document, error) {
+	if im.s.Format.Name() != (simplestreams.Format{}).Name() {
+		return nil, nil
+	}
+	theirs, err := os.OpenRoot(im.indexes)
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	m, err := simplestreams.Merge(im.dst.FS(), theirs.FS())
+	if err != nil {
+		return nil, below(im.s.Dir, err) // theirs were read before
+	}
+	im.report.Findings = append(im.report.Findings, m.Findings...)
+	im.out.Replaced = m.Replaced
+	return m.Docs, im.report.failed()
+}
+
+// others are the documents that nobody makes anew and staging does not have:
+// those of streams that hold no images.
+func (im *importer) others(docs []catalog.Document) (other []tree.Row) {
+	taken := map[string]bool{simplestreams.IndexPath: true}
+	for _, d := range docs {
+		taken[d.Path] = true
+	}
+	for _, i := range im.cat.Items {
+		taken[i.Index] = true
+	}
+	for _, r := range im.docs {
+		if _, err := im.dst.Lstat(r.Path); !taken[r.Path] && errors.Is(err, fs.ErrNotExist) {
+			other = append(other, r)
+		}
+	}
+	return other
+}
+
+// realDirs returns an error when a folder on the way to a path is a link.
+func realDirs(root *os.Root, p string) error {
+	for i := range len(p) {
+		if p[i] != '/' {
+			continue
+		}
+		fi, err := root.Lstat(p[:i])
+		if err != nil {
+			return err
+		}
+		if !fi.IsDir() {
+			return &fs.PathError{Op: "open", Path: p[:i], Err: errors.New("is a link")}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,219 @@
+package stage
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// source is a file from outside that is to come into staging.
+type source struct {
+	path string
+	stat tree.Stat
+	uid  uint32
+	link bool // path is a symbolic link to it
+}
+
+// openSource opens a file that somebody named: a link to it is followed, and
+// anything but a regular file is refused, without blocking on a pipe.
+func openSource(path string) (*os.File, source, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, source{}, err
+	}
+	src := source{path: path}
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w", path, tree.ErrNotRegular)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, source{}, err
+	}
+	src.stat = tree.StatOf(fi)
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		src.uid = st.Uid
+	}
+	if fi, err := os.Lstat(path); err == nil {
+		src.link = fi.Mode()&fs.ModeSymlink != 0
+	}
+	return f, src, nil
+}
+
+// taken is a file in an upload directory: whole, sealed and flushed.
+type taken struct {
+	source
+	file   string // its path there
+	sha256 string
+	both   string      // sha256 over the bytes that came before and these
+	state  hash.Cloner // of its own hash, after its last byte
+	moved  bool        // it is the source itself
+	mode   fs.FileMode // of the source, before it was sealed
+}
+
+// intake brings files from outside into an upload directory.
+type intake struct {
+	dir      string
+	move     bool
+	progress func(int64)
+}
+
+// take brings one file in under a name, and reads it once: each block goes to
+// its own hash, to the one that goes on from before (nil: none), and to the
+// copy, unless the file system shares the data or the file itself moves in.
+//
+// Calls for a copy: create, FICLONE or writes, fchmod 0444, fsync. For a move:
+// link, fchmod 0444, then the reading, fsync: who opens the file for writing
+// from there on is refused, and the source keeps its name until the caller's
+// index is durable (see release).
+func (in intake) take(ctx context.Context, path, name string, before hash.Cloner) (*taken, error) {
+	src, s, err := openSource(path)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	t := &taken{source: s, file: filepath.Join(in.dir, name), mode: s.stat.Mode.Perm()}
+	own := tree.NewSHA256()
+	sums := []tree.Sum{own}
+	if before != nil {
+		c, err := before.Clone()
+		if err != nil {
+			return nil, err
+		}
+		sums = append(sums, c)
+	}
+	f, err := in.bring(ctx, src, t, sums)
+	if err != nil {
+		in.unseal(t)
+		return nil, err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		in.unseal(t)
+		return nil, err
+	}
+	fi, err := src.Stat()
+	if err == nil && !tree.StatOf(fi).Same(s.stat, true) {
+		err = fmt.Errorf("%s: %w", path, tree.ErrChanged)
+	}
+	if err != nil {
+		in.unseal(t)
+		return nil, err
+	}
+	t.sha256 = hex.EncodeToString(own.Sum(nil))
+	if len(sums) > 1 {
+		t.both = hex.EncodeToString(sums[1].Sum(nil))
+	}
+	t.state = own.(hash.Cloner)
+	return t, nil
+}
+
+// bring makes t.file of src and feeds the sums.
+func (in intake) bring(ctx context.Context, src *os.File, t *taken, sums []tree.Sum) (*os.File, error) {
+	if in.move && t.movable() {
+		moved, err := in.adopt(src, t)
+		if err != nil {
+			return nil, err
+		}
+		if moved {
+			return src, in.digest(ctx, src, t, sums)
+		}
+	}
+	f, err := os.OpenFile(t.file, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	switch err = durable.Clone(f, src); {
+	case err == nil:
+		err = in.digest(ctx, f, t, sums)
+	case errors.Is(err, durable.ErrUnsupported):
+		err = in.digest(ctx, io.TeeReader(src, &durable.Stream{File: f}), t, sums)
+	}
+	if err == nil {
+		err = f.Chmod(0o444)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (in intake) digest(ctx context.Context, r io.Reader, t *taken, sums []tree.Sum) error {
+	n, err := tree.Digest(ctx, progressReader{r, in.progress}, sums...)
+	if err == nil && n != t.stat.Size {
+		err = fmt.Errorf("%s: %w", t.path, tree.ErrChanged)
+	}
+	return err
+}
+
+// movable reports whether the file itself may become content: nobody else's,
+// since its owner could write to it again, and under no other name, since who
+// writes there knows nothing of this.
+func (s source) movable() bool {
+	return !s.link && s.stat.Links == 1 && int(s.uid) == os.Geteuid()
+}
+
+// adopt links the source into the upload directory and seals it. It answers
+// false where only a copy will do.
+func (in intake) adopt(src *os.File, t *taken) (bool, error) {
+	if err := os.Link(t.path, t.file); err != nil {
+		return false, nil // another file system, or one without links
+	}
+	fi, err := os.Lstat(t.file)
+	if err != nil {
+		return false, err
+	}
+	if st := tree.StatOf(fi); !st.Same(t.stat, true) || !fi.Mode().IsRegular() {
+		return false, fmt.Errorf("%s: %w", t.path, tree.ErrChanged)
+	}
+	t.moved = true
+	return true, src.Chmod(0o444)
+}
+
+// unseal gives a source that does not move after all its mode back.
+func (in intake) unseal(t *taken) {
+	if t.moved {
+		_ = os.Chmod(t.file, t.mode)
+	}
+}
+
+// release removes the source's name after its content has become durable in
+// staging. It answers why it did not.
+func (t *taken) release() error {
+	fi, err := os.Lstat(t.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if t.link || !tree.StatOf(fi).Same(t.stat, true) {
+		return fmt.Errorf("%s: is not the file any more that was staged", t.path)
+	}
+	if err := os.Remove(t.path); err != nil {
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(t.path))
+}
+
+type progressReader struct {
+	r    io.Reader
+	done func(int64)
+}
+
+func (p progressReader) Read(b []byte) (int, error) {
+	n, err := p.r.Read(b)
+	p.done(int64(n))
+	return n, err
+}

@@ -1,0 +1,232 @@
+package tree
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/publish/stage/durable"
+)
+
+func newCache(t testing.TB) string {
+	p := filepath.Join(t.TempDir(), "hashes")
+	must(t, os.WriteFile(p, nil, 0o640))
+	return p
+}
+
+var (
+	one   = sum([]byte("one"))
+	two   = sum([]byte("two"))
+	three = sum([]byte("three"))
+)
+
+// at is a state of a file, changed long before now.
+func at(now time.Time, age time.Duration) Stat {
+	n := now.Add(-age).UnixNano()
+	return Stat{Size: 3, Ino: 7, Mtime: n, Ctime: n, Mode: 0o644}
+}
+
+func TestCache(t *testing.T) {
+	p := newCache(t)
+	now := time.Unix(1000, 500)
+	st := at(now, time.Minute)
+	sealed := st
+	sealed.Mode = 0o444
+	c := OpenCache(p)
+	c.Put("a b", st, one, now)
+	c.PutSealed("s", sealed, two)
+	c.PutPair(one, two, three)
+	for range 2 {
+		if got, isSealed, ok := c.Lookup("a b", st); got != one || isSealed || !ok {
+			t.Errorf("%s %v %v", got, isSealed, ok)
+		}
+		if got, isSealed, ok := c.Lookup("s", sealed); got != two || !isSealed || !ok {
+			t.Errorf("%s %v %v", got, isSealed, ok)
+		}
+		if got, ok := c.Pair(one, two); got != three || !ok {
+			t.Errorf("%s %v", got, ok)
+		}
+		if _, ok := c.Pair(two, one); ok {
+			t.Error("a pair the other way round")
+		}
+		must(t, c.Save())
+		c = OpenCache(p)
+	}
+	for name, change := range map[string]func(s *Stat){
+		"size": func(s *Stat) { s.Size++ }, "mtime": func(s *Stat) { s.Mtime++ }, "inode": func(s *Stat) { s.Ino++ }, "ctime": func(s *Stat) { s.Ctime++ },
+	} {
+		other, otherSealed := st, sealed
+		change(&other)
+		change(&otherSealed)
+		if _, _, ok := c.Lookup("a b", other); ok {
+			t.Errorf("another %s is believed", name)
+		}
+		if _, _, ok := c.Lookup("s", otherSealed); ok != (name == "ctime") { // links change it
+			t.Errorf("another %s of a sealed file: %v", name, ok)
+		}
+	}
+	unsealed := sealed
+	unsealed.Mode, unsealed.Ctime = 0o644, sealed.Ctime+1
+	if _, _, ok := c.Lookup("s", unsealed); ok {
+		t.Error("a file that can be written to again is believed")
+	}
+	c.Forget("a b")
+	if _, _, ok := c.Lookup("a b", st); ok {
+		t.Error("it has not forgotten")
+	}
+	must(t, c.Save())
+	if _, _, ok := OpenCache(p).Lookup("a b", st); ok {
+		t.Error("it remembers again")
+	}
+}
+
+func TestCacheOfAYoungFile(t *testing.T) {
+	now := time.Unix(1000, 500_000_000)
+	for _, c := range []struct {
+		name string
+		stat Stat
+		kept bool
+	}{
+		{"a minute old", at(now, time.Minute), true},
+		{"just changed", at(now, time.Millisecond), false},
+		{"the tick of a coarse clock", at(now, 1500*time.Millisecond), false}, // a whole second
+		{"finer", at(now, 1501*time.Millisecond), true},
+		{"from the future", Stat{Size: 3, Ino: 7, Ctime: now.UnixNano() - 1e9, Mtime: now.Add(time.Hour).UnixNano()}, false},
+	} {
+		cache := OpenCache("")
+		cache.Put("f", c.stat, one, now)
+		if _, _, ok := cache.Lookup("f", c.stat); ok != c.kept {
+			t.Errorf("%s: kept %v", c.name, ok)
+		}
+	}
+}
+
+// Damage costs the lines that it hits, and none behind them.
+func TestCacheDamaged(t *testing.T) {
+	now := time.Unix(1000, 500)
+	st := at(now, time.Minute)
+	for name, damage := range map[string]string{
+		"nothing":       "",
+		"text":          "what is this\n",
+		"a torn line":   "0123",
+		"a long hole":   strings.Repeat("\x00", 200_000) + "\n",
+		"a bad sum":     "00000000 F x\n",
+		"empty lines":   "\n\n\n",
+		"a sealed lie":  string(durable.Line([]byte("F zz 1 1 1 1 1 f"))),
+		"a short hash":  string(durable.Line([]byte("F abcd 0 3 1 1 1 f"))),
+		"no path":       string(durable.Line([]byte("F " + one + " 0 3 1 1 1 "))),
+		"a strange one": string(durable.Line([]byte("Z 1 2 3"))),
+	} {
+		p := newCache(t)
+		must(t, os.WriteFile(p, []byte(damage), 0o644))
+		c := OpenCache(p)
+		c.Put("f", st, one, now)
+		must(t, c.Save())
+		if got, _, ok := OpenCache(p).Lookup("f", st); !ok || got != one {
+			t.Errorf("%s: what was written after it is lost", name)
+		}
+	}
+	if _, _, ok := OpenCache(filepath.Join(t.TempDir(), "gone")).Lookup("f", st); ok {
+		t.Error("a cache that is not there knows something")
+	}
+}
+
+func TestCacheUnwritable(t *testing.T) {
+	now := time.Unix(1000, 500)
+	c := OpenCache(filepath.Join(t.TempDir(), "gone"))
+	c.Put("f", at(now, time.Minute), one, now)
+	must(t, c.Save())
+	if _, err := os.Stat("/dev/full"); err == nil {
+		c = AppendTo("/dev/full")
+		c.Put("f", at(now, time.Minute), one, now)
+		must(t, c.Save())
+	}
+}
+
+func TestCacheTakesNoLineBreak(t *testing.T) {
+	p := newCache(t)
+	now := time.Unix(1000, 500)
+	c := OpenCache(p)
+	c.Put("a\nb", at(now, time.Minute), one, now)
+	c.Put("", at(now, time.Minute), one, now)
+	c.Put("x", at(now, time.Minute), "no hash", now)
+	must(t, c.Save())
+	data, err := os.ReadFile(p)
+	must(t, err)
+	if len(data) > 0 {
+		t.Errorf("written: %q", data)
+	}
+}
+
+func TestCacheCompact(t *testing.T) {
+	p := newCache(t)
+	now := time.Unix(1000, 500)
+	c := OpenCache(p)
+	st := at(now, time.Minute)
+	for i := range 2000 {
+		st.Mtime--
+		c.Put(fmt.Sprint("f", i%10), st, sum(fmt.Append(nil, i)), now)
+	}
+	c.Put("gone", st, one, now)
+	c.PutPair(sum([]byte("1999")), sum([]byte("1998")), one)
+	c.PutPair(one, two, three)
+	must(t, c.Save())
+	before, err := os.Stat(p)
+	must(t, err)
+	must(t, c.Compact(func(p string) bool { return p != "gone" }))
+	after, err := os.Stat(p)
+	must(t, err)
+	if after.Size() > before.Size()/100 || after.Mode() != 0o640 {
+		t.Errorf("%d bytes of %d, mode %v", after.Size(), before.Size(), after.Mode())
+	}
+	c = OpenCache(p)
+	if got, _, ok := c.Lookup("f9", st); !ok || got != sum([]byte("1999")) {
+		t.Errorf("the newest is %s", got)
+	}
+	if _, ok := c.Pair(sum([]byte("1999")), sum([]byte("1998"))); !ok {
+		t.Error("a live pair is gone")
+	}
+	if _, ok := c.Pair(one, two); ok {
+		t.Error("a pair of what is gone is there")
+	}
+	if _, _, ok := c.Lookup("gone", st); ok {
+		t.Error("what was not kept is there")
+	}
+	// Too few lines to be worth it: nothing is written.
+	must(t, c.Compact(func(string) bool { return false }))
+	if fi, err := os.Stat(p); err != nil || fi.Size() != after.Size() {
+		t.Error("it was written anew for nothing")
+	}
+}
+
+// Whatever the file holds, it is read without a crash, and what it gives is
+// what was put in.
+func FuzzCache(f *testing.F) {
+	now := time.Unix(1000, 500)
+	c := OpenCache("")
+	c.Put("a b", at(now, time.Minute), one, now)
+	c.PutSealed("s", at(now, time.Minute), two)
+	c.PutPair(one, two, three)
+	c.Forget("a b")
+	f.Add(c.fresh.Bytes())
+	f.Add([]byte("F " + one + " 1 3 1 1 1 f"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		OpenCache("").read(bufio.NewReader(bytes.NewReader(data)))
+		c := OpenCache("")
+		for line := range bytes.Lines(data) { // without the checksum, which no fuzzer finds
+			c.parse(bytes.TrimSuffix(line, []byte("\n")))
+		}
+		for path, e := range c.files {
+			again := OpenCache("")
+			again.parse(e.line(path))
+			if again.files[path] != e {
+				t.Errorf("%q: %+v becomes %+v", path, e, again.files[path])
+			}
+		}
+	})
+}

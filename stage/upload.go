@@ -1,0 +1,118 @@
+package stage
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"example.com/publish/stage/durable"
+)
+
+// abandoned is the age at which an upload is removed whose process cannot be
+// looked at from here, because it ran on another host or in a container. No
+// upload takes a week.
+const abandoned = 7 * 24 * time.Hour
+
+// Upload makes a private directory below staging, on its file system, for
+// files that are still being written. Its name says which process it belongs
+// to, so that a later command can remove it if that process died.
+func (s *Stage) Upload() (dir string, done func(), err error) {
+	parent, err := s.incoming()
+	if err != nil {
+		return "", nil, err
+	}
+	pid := os.Getpid()
+	dir, err = os.MkdirTemp(parent, fmt.Sprintf("%s%d.%s.", here(), pid, started(pid)))
+	if err != nil {
+		return "", nil, err
+	}
+	return dir, func() { _ = durable.RemoveAll(dir) }, nil
+}
+
+// incoming makes the directory of uploads. A builder could have put a link
+// there that leads out of staging.
+func (s *Stage) incoming() (string, error) {
+	dir := filepath.Join(s.Dir, Incoming)
+	if err := realDir(dir); !errors.Is(err, fs.ErrNotExist) {
+		return dir, err
+	}
+	return dir, durable.MkdirAll(dir, s.dirMode())
+}
+
+// sweep removes uploads of processes that are gone. What cannot be removed,
+// because another user owns it, is in nobody's way.
+func (s *Stage) sweep() {
+	parent := filepath.Join(s.Dir, Incoming)
+	if realDir(parent) != nil {
+		return
+	}
+	list, err := os.ReadDir(parent)
+	if err != nil {
+		return
+	}
+	for _, d := range list {
+		if d.Name() == applying {
+			continue
+		}
+		if rest, ok := strings.CutPrefix(d.Name(), here()); ok {
+			pid, rest, _ := strings.Cut(rest, ".")
+			start, _, _ := strings.Cut(rest, ".")
+			if n, err := strconv.Atoi(pid); err != nil || n <= 0 || runs(n, start) {
+				continue
+			}
+		} else if fi, err := d.Info(); err != nil || s.Now().Sub(fi.ModTime()) < abandoned {
+			continue
+		}
+		_ = durable.RemoveAll(filepath.Join(parent, d.Name()))
+	}
+}
+
+// here begins the names of uploads whose processes can be looked at: those of
+// this host and this PID namespace.
+func here() string {
+	host, _ := os.Hostname()
+	ns, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		ns = "0"
+	}
+	ns = strings.Map(func(r rune) rune {
+		if r < '0' || r > '9' {
+			return -1
+		}
+		return r
+	}, ns)
+	return strings.NewReplacer(".", "-", "/", "-").Replace(host) + "." + ns + "."
+}
+
+// runs reports whether the process still runs that had this pid and start. A
+// pid is used again, in a container often by the next run of the same program.
+func runs(pid int, start string) bool {
+	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		return false
+	}
+	now := started(pid)
+	return start == "0" || now == "0" || start == now
+}
+
+// started tells when a process began, in ticks since the machine did; "0"
+// where nothing tells that.
+func started(pid int) string {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "0"
+	}
+	// proc(5): the second field is a name that may hold anything; the start
+	// is the twenty-second.
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 {
+		return "0"
+	}
+	return string(fields[19])
+}
