@@ -142,7 +142,7 @@ func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.O
 		}
 		report := &stage.Report{Findings: findings}
 		if len(report.Errors()) > 0 {
-			return nil, nil, nil, &FindingsError{report}
+			return nil, nil, nil, &FindingsError{Report: report}
 		}
 		res.Warnings = findings
 	}

@@ -64,15 +64,7 @@ func notFound(hint, format string, args ...any) error {
 }
 
 // FindingsError is returned when a tree is not valid.
-type FindingsError struct{ Report *stage.Report }
-
-func (e *FindingsError) Error() string {
-	n := len(e.Report.Errors())
-	if n == 1 {
-		return "1 error was found"
-	}
-	return fmt.Sprintf("%d errors were found", n)
-}
+type FindingsError = stage.FindingsError
 
 // afterSwitch wraps an error of a step after the commit point.
 func afterSwitch(n int, hint string, err error) error {

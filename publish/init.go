@@ -259,7 +259,7 @@ func (r *Repo) adoptTree(ctx context.Context, from, dir string) (*candidate, []C
 		return nil, nil, err
 	}
 	if valid == nil {
-		return nil, nil, &FindingsError{report}
+		return nil, nil, &FindingsError{Report: report}
 	}
 	rows, err := src.Unnamed(ctx, dir, snap, batch)
 	if err != nil {

@@ -130,7 +130,7 @@ func (r *Repo) prepare(ctx context.Context, s *state, dir string) (*stage.Valid,
 	if valid == nil {
 		report.Findings = append(report.Findings, r.replacedBy(s, snap.Rows())...)
 		catalog.Sort(report.Findings)
-		return nil, &FindingsError{report}
+		return nil, &FindingsError{Report: report}
 	}
 	if s.current != nil && s.current.TreeID == valid.TreeID {
 		return valid, nil // nothing to make durable

@@ -47,6 +47,15 @@ func (r *Repo) Recover(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	defer unlock()
+	// Out of order, so without waiting: whoever holds the staging lock has
+	// done, or will do, for staging what is done here.
+	staging := *r.Stage
+	staging.Wait = 0
+	if unlock, err := staging.Exclusive(ctx, "recover"); err == nil {
+		unlock()
+	} else if held := new(lock.HeldError); !errors.As(err, &held) {
+		r.opt.Warn(fmt.Sprintf("staging was not recovered: %v", err))
+	}
 	mended, err := r.mend(ctx)
 	if err != nil {
 		return mended, err
