@@ -83,6 +83,9 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 		return nil, interrupted(err)
 	}
 	if err := r.hook(ctx, "before_switch", r.Config.Hooks.BeforeSwitch, m.Head); err != nil {
+		if ctx.Err() != nil {
+			return nil, interrupted(err)
+		}
 		return nil, fmt.Errorf("production is unchanged: %w", err)
 	}
 	if err := ctx.Err(); err != nil {
@@ -132,8 +135,7 @@ func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.O
 		units = r.units(cat, cur.Own)
 		before = cur.rows(s.windows, s.now)
 		m.From = cur.Generation
-		until := s.now.Add(r.grace()).UTC().Truncate(time.Second)
-		res.From, res.RevertUntil = cur.Generation, &until
+		res.From, res.RevertUntil = cur.Generation, r.revertUntilAfter(s, c.origin)
 		var findings []catalog.Finding
 		if m.Carried, ops, findings = r.carry(s, c.rows, n); c.force {
 			for i := range findings {

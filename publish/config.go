@@ -4,14 +4,16 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 
 	"example.com/publish/stage/tree"
 )
@@ -87,11 +89,61 @@ func LoadConfig(dir string) (*Config, error) {
 
 func parseConfig(data []byte) (*Config, error) {
 	c := DefaultConfig()
-	err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(c)
-	if err != nil && !errors.Is(err, io.EOF) {
+	file, err := parser.ParseBytes(bytes.TrimPrefix(data, []byte("\ufeff")), 0)
+	if err != nil {
 		return nil, errors.New(yaml.FormatError(err, false, true))
 	}
+	docs := slices.DeleteFunc(file.Docs, func(d *ast.DocumentNode) bool { return nothing(d.Body) })
+	switch len(docs) {
+	case 0:
+		return c, nil
+	case 1:
+	default:
+		return nil, fmt.Errorf("holds %d documents; one is enough", len(docs))
+	}
+	// Twice: the first time for unknown keys without a value.
+	for _, into := range []*Config{DefaultConfig(), c} {
+		if err := yaml.NodeToValue(docs[0].Body, into, yaml.Strict()); err != nil {
+			return nil, errors.New(yaml.FormatError(err, false, true))
+		}
+		dropNulls(docs[0].Body)
+	}
 	return c, c.check()
+}
+
+// UnmarshalYAML tells the key and the line of a duration that is none.
+func (d *Duration) UnmarshalYAML(n ast.Node) error {
+	if nothing(n) {
+		return nil
+	}
+	v, err := ParseDuration(n.GetToken().Value)
+	if err != nil {
+		return fmt.Errorf("[%d:%d] %s: %w", n.GetToken().Position.Line, n.GetToken().Position.Column, strings.TrimPrefix(n.GetPath(), "$."), err)
+	}
+	*d = v
+	return nil
+}
+
+// dropNulls takes keys without a value out of a document: they mean their
+// default, and the decoder would make zeros of them.
+func dropNulls(n ast.Node) {
+	m, ok := n.(*ast.MappingNode)
+	if !ok {
+		return
+	}
+	m.Values = slices.DeleteFunc(m.Values, func(v *ast.MappingValueNode) bool { return nothing(v.Value) })
+	for _, v := range m.Values {
+		dropNulls(v.Value)
+	}
+}
+
+// nothing reports whether a node has comments at most.
+func nothing(n ast.Node) bool {
+	switch n.(type) {
+	case nil, *ast.NullNode, *ast.CommentGroupNode:
+		return true
+	}
+	return false
 }
 
 func (c *Config) check() error {

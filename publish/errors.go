@@ -3,6 +3,7 @@ package publish
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"example.com/publish/stage"
 )
@@ -40,17 +41,16 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	s := e.Fact
-	if e.Path != "" {
-		s = e.Path + ": " + s
+	var parts []string
+	for _, part := range []string{e.Path, e.Fact} {
+		if part != "" {
+			parts = append(parts, part)
+		}
 	}
 	if e.Err != nil {
-		if s != "" {
-			s += ": "
-		}
-		s += e.Err.Error()
+		parts = append(parts, e.Err.Error())
 	}
-	return s
+	return strings.Join(parts, ": ")
 }
 
 func (e *Error) Unwrap() error { return e.Err }

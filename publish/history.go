@@ -165,6 +165,27 @@ func (h *History) made(n int) (Event, bool) {
 	return Event{}, false
 }
 
+// insert puts a switch where it was made: before the first to a later
+// generation. Times do not tell, the clock may have been set.
+func (h *History) insert(e Event) {
+	i := slices.IndexFunc(h.Events, func(o Event) bool { return o.Kind.Switch() && o.Kind != KindRelink && o.Generation > e.Generation })
+	if i < 0 {
+		i = len(h.Events)
+	}
+	h.Events = slices.Insert(h.Events, i, e)
+}
+
+// before returns the origin of the content that was live just before the
+// content of an origin first was.
+func (h *History) before(origin int) (int, bool) {
+	made, ok := h.made(origin)
+	if !ok || made.From == 0 {
+		return 0, false
+	}
+	from, ok := h.made(made.From)
+	return from.Origin, ok
+}
+
 // left returns the newest switch away from generation n.
 func (h *History) left(n int) (Event, bool) {
 	for _, e := range slices.Backward(h.Events) {

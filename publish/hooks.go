@@ -47,6 +47,8 @@ func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.
 		return nil
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("%s: %s did not end within %s", event, argv[0], limit)
+	case ctx.Err() != nil:
+		return ctx.Err()
 	}
 	return fmt.Errorf("%s: %s: %w", event, argv[0], err)
 }

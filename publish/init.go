@@ -9,7 +9,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/goccy/go-yaml"
 
@@ -41,7 +40,7 @@ func Init(dir string, opt InitOptions) error {
 	if err != nil {
 		return err
 	}
-	for _, d := range []string{dir, filepath.Join(dir, "staging"), filepath.Join(dir, "generations"), filepath.Join(dir, ".publish"), filepath.Join(dir, ".publish", "manifests")} {
+	for _, d := range []string{dir, filepath.Join(dir, "staging"), filepath.Join(dir, "generations"), filepath.Join(dir, ".publish"), filepath.Join(dir, ".publish", "manifests"), filepath.Join(dir, ".publish", "trash")} {
 		if err := durable.MkdirAll(d, 0o755); err != nil {
 			return err
 		}
@@ -126,7 +125,7 @@ func configText(opt InitOptions) ([]byte, error) {
 }
 
 // shareWith lets a group of builders write to staging: the tree, with the
-// group inherited, its lock and the hash cache. Nothing else.
+// group inherited, its trash, its lock and the hash cache. Nothing else.
 func shareWith(dir, group string) error {
 	g, err := user.LookupGroup(group)
 	if err != nil {
@@ -138,6 +137,7 @@ func shareWith(dir, group string) error {
 	}
 	for path, mode := range map[string]fs.FileMode{
 		filepath.Join(dir, "staging"):                  0o775 | fs.ModeSetgid,
+		filepath.Join(dir, ".publish", "trash"):        0o775 | fs.ModeSetgid,
 		filepath.Join(dir, ".publish", "staging.lock"): 0o664,
 		filepath.Join(dir, ".publish", "hashes"):       0o664,
 	} {
@@ -154,6 +154,36 @@ func shareWith(dir, group string) error {
 // AsideSuffix is put behind the name of a directory that Adopt replaced.
 const AsideSuffix = ".before-publish"
 
+// CheckAdopt tells whether the tree, which exists, can be adopted by a
+// repository at dir, which need not: not when the tree holds it.
+func CheckAdopt(dir, tree string) error {
+	own, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	top, err := os.Stat(tree)
+	if err != nil {
+		return &Error{Kind: Usage, Err: err}
+	}
+	for d := own; ; d = filepath.Dir(d) {
+		real, err := filepath.EvalSymlinks(d)
+		if err == nil {
+			// By identity and not by name: a bind mount has two names.
+			for ; ; real = filepath.Dir(real) {
+				if fi, err := os.Stat(real); err == nil && os.SameFile(fi, top) {
+					return &Error{Kind: Usage, Path: tree, Fact: "is, or holds, the repository itself", Hint: "make the repository beside it: publish init --adopt " + tree + " DIR"}
+				}
+				if real == filepath.Dir(real) {
+					return nil
+				}
+			}
+		}
+		if d == filepath.Dir(d) {
+			return nil
+		}
+	}
+}
+
 // Adopt takes the live tree at dir over as generation 1 and fills staging with
 // it. When dir is where production will be, the generation takes its place in
 // one atomic step, so that readers never miss it, and the former directory is
@@ -165,10 +195,8 @@ func (r *Repo) Adopt(ctx context.Context, dir, message string) (*Result, string,
 	if err != nil {
 		return nil, "", &Error{Kind: Usage, Err: err}
 	}
-	if own, err := filepath.EvalSymlinks(r.Dir); err != nil {
+	if err := CheckAdopt(r.Dir, dir); err != nil {
 		return nil, "", err
-	} else if from == own || strings.HasPrefix(own+"/", from+"/") && from != own {
-		return nil, "", &Error{Kind: Usage, Path: dir, Fact: "holds the repository itself", Hint: "make the repository beside it: publish init --adopt " + dir + " DIR"}
 	}
 	res, aside, err := r.adopt(ctx, from, dir, message)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
@@ -65,6 +66,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 	res, err := r.publishValid(ctx, s, valid, opt)
 	if res != nil {
 		res.Warnings = append(noNil(res.Warnings), valid.Report.Findings...)
+		catalog.Sort(res.Warnings)
 		res.DurationMS = r.now().Sub(start).Milliseconds()
 	}
 	return res, err
@@ -88,7 +90,7 @@ func (r *Repo) base(ctx context.Context) (*state, error) {
 
 func held(h *History) error {
 	if e, ok := h.hold(); ok {
-		return refuse("publish unhold ends it", "production is held by %s since %s: %s", e.Who, e.Time.Format("2006-01-02 15:04:05Z"), e.Message)
+		return refuse("publish unhold ends it", "production is held by %s since %s: %s", e.Who, e.Time.Format(time.RFC3339), e.Message)
 	}
 	return nil
 }

@@ -211,7 +211,7 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 			err = drop(name, "the snapshot of a promote that did not end")
 		case strings.HasPrefix(name, revertPrefix):
 			err = drop(name, "the snapshot of a revert that did not end")
-		case strings.HasPrefix(name, trashPrefix), strings.HasPrefix(name, ".publish-probe-"):
+		case strings.HasPrefix(name, trashPrefix):
 			err = drop(name, "")
 		case isTree && waiting:
 			err = drop(name, fmt.Sprintf("generation %d, which production never reached", n))
@@ -359,10 +359,9 @@ func (r *Repo) rebuildHistory(h *History) error {
 		if err != nil {
 			continue
 		}
-		h.Events = append(h.Events, Event{Time: m.Time, Kind: m.Kind, Generation: n, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Who: m.Who,
+		h.insert(Event{Time: m.Time, Kind: m.Kind, Generation: n, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Who: m.Who,
 			Message: m.Message, Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Recovered: true})
 	}
-	slices.SortStableFunc(h.Events, func(a, b Event) int { return a.Time.Compare(b.Time) })
 	var out []byte
 	for _, e := range h.Events {
 		text, err := marshalEvent(e)

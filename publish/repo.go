@@ -78,21 +78,35 @@ func Open(dir string, c *Config, f catalog.Format, opt Options) (*Repo, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := CheckLayout(dir); err != nil {
+		return nil, err
+	}
+	return assemble(dir, c, f, opt), nil
+}
+
+// CheckLayout tells whether dir is a repository whose layout this version
+// knows. It is worth asking before publish.yaml is read: a newer layout may
+// bring keys of its own.
+func CheckLayout(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
 	layout := filepath.Join(dir, ".publish", "layout")
 	data, err := os.ReadFile(layout)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &Error{Kind: Usage, Path: dir, Fact: "is not a repository", Hint: "run publish init " + dir}
+		return &Error{Kind: Usage, Path: dir, Fact: "is not a repository", Hint: "run publish init " + dir}
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	switch v, err := strconv.Atoi(strings.TrimSpace(string(data))); {
 	case err != nil || v < 1:
-		return nil, &Error{Path: layout, Fact: "does not hold a layout version", Hint: "this version of publish writes 1 there"}
+		return &Error{Path: layout, Fact: "does not hold a layout version", Hint: "this version of publish writes 1 there"}
 	case v > layoutVersion:
-		return nil, &Error{Path: dir, Fact: fmt.Sprintf("has layout version %d, this publish knows %d", v, layoutVersion), Hint: "use a newer publish; nothing was changed"}
+		return &Error{Path: dir, Fact: fmt.Sprintf("has layout version %d, this publish knows %d", v, layoutVersion), Hint: "use a newer publish; nothing was changed"}
 	}
-	return assemble(dir, c, f, opt), nil
+	return nil
 }
 
 func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
@@ -190,7 +204,7 @@ func (r *Repo) lockError(err error) error {
 	case errors.As(err, &held):
 		return &Error{Kind: Locked, Err: err, Hint: "wait for it to end, or give --wait DURATION"}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return &Error{Kind: Interrupted, Fact: "interrupted while waiting for a lock; production is unchanged", Err: err}
+		return &Error{Kind: Interrupted, Fact: "interrupted; production is unchanged", Err: err}
 	}
 	return err
 }
@@ -309,6 +323,16 @@ func (r *Repo) kept(current int) ([]int, error) {
 	}
 	slices.Sort(out)
 	return out, nil
+}
+
+// Generations returns the numbers of the generations whose trees are kept,
+// sorted, production's included. It takes no lock.
+func (r *Repo) Generations() ([]int, error) {
+	current, _, err := r.sw.current()
+	if err != nil {
+		return nil, err
+	}
+	return r.kept(current)
 }
 
 // next returns a generation number that was never used: above all that

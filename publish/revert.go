@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -88,12 +89,7 @@ func (r *Repo) target(s *state, to int) (*generation, error) {
 // before returns the origin of the content that was live just before the
 // current origin: so a second revert goes back a second step.
 func (r *Repo) before(s *state) (origin int, ok bool) {
-	made, ok := s.history.made(s.current.Origin)
-	if !ok || made.From == 0 {
-		return 0, false
-	}
-	from, ok := s.history.made(made.From)
-	return from.Origin, ok
+	return s.history.before(s.current.Origin)
 }
 
 // keptHint lists what can be reverted to.
@@ -128,14 +124,41 @@ func (r *Repo) revertUntil(s *state) *time.Time {
 	if !ok {
 		return nil
 	}
-	kept, err := r.kept(s.current.Generation)
+	retired := maps.Clone(s.windows.retired)
+	delete(retired, s.current.Generation)
+	return r.keptUntil(s.history, origin, retired)
+}
+
+// revertUntilAfter is what revertUntil will be once production is switched to
+// the content of an origin; 0 is new content.
+func (r *Repo) revertUntilAfter(s *state, origin int) *time.Time {
+	was, ok := s.current.Origin, true
+	if origin != 0 {
+		was, ok = s.history.before(origin)
+	}
+	if !ok {
+		return nil
+	}
+	retired := maps.Clone(s.windows.retired)
+	retired[s.current.Generation] = s.now.Add(r.grace())
+	return r.keptUntil(s.history, was, retired)
+}
+
+// keptUntil is until when a tree with the content of an origin is kept, given
+// when the windows of retired ones end; nil when there is none.
+func (r *Repo) keptUntil(h *History, origin int, retired map[int]time.Time) *time.Time {
+	current, _, err := r.sw.current()
+	if err != nil {
+		return nil
+	}
+	kept, err := r.kept(current)
 	if err != nil {
 		return nil
 	}
 	var until *time.Time
 	for _, n := range kept {
-		made, ok := s.history.made(n)
-		if end, retired := s.windows.retired[n]; ok && made.Origin == origin && retired && n != s.current.Generation {
+		end, gone := retired[n]
+		if made, ok := h.made(n); ok && made.Origin == origin && gone {
 			if end = end.UTC().Truncate(time.Second); until == nil || end.After(*until) {
 				until = &end
 			}

@@ -183,13 +183,16 @@ func (s exchangeSwitch) dir(n int) string {
 }
 
 func (s exchangeSwitch) probe() error {
-	err := durable.ProbeExchange(s.store, filepath.Dir(s.prod))
+	err := durable.ProbeExchange(s.store, filepath.Dir(s.prod), s.probePrefix())
 	if errors.Is(err, durable.ErrUnsupported) {
 		return &Error{Kind: Usage, Path: s.prod, Fact: "directories cannot be exchanged between it and the repository", Err: err,
 			Hint: "put both on one mount, or use switch: symlink"}
 	}
 	return err
 }
+
+// probePrefix names the production, for several may lie side by side.
+func (s exchangeSwitch) probePrefix() string { return ".publish-probe-" + filepath.Base(s.prod) + "-" }
 
 func (s exchangeSwitch) ready(int) error { return durable.SyncDir(s.store) }
 
@@ -211,6 +214,11 @@ func (s exchangeSwitch) sync() error {
 // tidy gives a tree that an exchange brought back its own number: it is the
 // one whose identity is not the number that it waits under.
 func (s exchangeSwitch) tidy() error {
+	for _, dir := range []string{s.store, filepath.Dir(s.prod)} {
+		if err := durable.SweepProbes(dir, s.probePrefix()); err != nil {
+			return err
+		}
+	}
 	list, err := os.ReadDir(s.store)
 	if err != nil {
 		return err

@@ -124,7 +124,15 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 	if err := s.place(tmp, others, cache); err != nil {
 		return 0, 0, err
 	}
-	if err := s.place(tmp, indexes, cache); err != nil {
+	docs := make([]catalog.Document, len(indexes))
+	for i, r := range indexes {
+		data, err := os.ReadFile(join(tmp, r.Path))
+		if err != nil {
+			return 0, 0, err
+		}
+		docs[i] = catalog.Document{Path: r.Path, Data: data}
+	}
+	if err := s.Apply(docs); err != nil {
 		return 0, 0, err
 	}
 	if err := s.discard(stale, trash); err != nil {

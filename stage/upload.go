@@ -43,7 +43,11 @@ func (s *Stage) incoming() (string, error) {
 	if err := realDir(dir); !errors.Is(err, fs.ErrNotExist) {
 		return dir, err
 	}
-	return dir, durable.MkdirAll(dir, s.dirMode())
+	if err := durable.MkdirAll(dir, s.dirMode()); err != nil {
+		return "", err
+	}
+	// Apply's intents must not vanish in a power cut that the documents survive.
+	return dir, durable.SyncDir(s.Dir)
 }
 
 // sweep removes uploads of processes that are gone. What cannot be removed,

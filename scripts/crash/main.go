@@ -30,6 +30,7 @@ const usage = `usage: crash trace COMMAND...
        crash kill N COMMAND...
        crash fail N ERRNO COMMAND...
        crash matrix [flags]        (crash matrix -h)
+       crash powercut [flags]      (crash powercut -h)
 `
 
 func main() {
@@ -48,6 +49,8 @@ func run(ctx context.Context, args []string) (int, error) {
 	switch {
 	case len(args) > 0 && args[0] == "matrix":
 		return matrix(ctx, args[1:])
+	case len(args) > 0 && args[0] == "powercut":
+		return powercut(ctx, args[1:])
 	case len(args) > 1 && args[0] == "trace":
 		args = args[1:]
 	case len(args) > 2 && args[0] == "kill":

@@ -15,6 +15,9 @@ type scenario struct {
 
 	// dropsCarried: the command may delete what no index names any more.
 	dropsCarried bool
+
+	// removes: run again, the command finds nothing to remove: exit 5.
+	removes bool
 }
 
 // history makes three generations: image 0, then 1 as well, then 0 away, so
@@ -57,6 +60,6 @@ var scenarios = []scenario{
 	{name: "recover-after-switch", setup: history + change, wreck: []string{"promote"}, after: true, verb: []string{"recover"}},
 	{name: "recover-revert", setup: history, wreck: []string{"revert"}, after: true, verb: []string{"recover"}},
 	{name: "stage-add", setup: history, verb: []string{"stage", "add", "$IMAGES/3/metadata.tar.gz", "$IMAGES/3/rootfs.squashfs", "$IMAGES/3/disk.qcow2"}},
-	{name: "stage-remove", setup: history, verb: []string{"stage", "remove", "os1:1:default:amd64"}},
+	{name: "stage-remove", setup: history, verb: []string{"stage", "remove", "os1:1:default:amd64"}, removes: true},
 	{name: "stage-reset", setup: history + change, verb: []string{"stage", "reset"}},
 }

@@ -125,7 +125,7 @@ func SweepSymlink(path string) error {
 			continue // not ours: renameio makes a directory with one link in it
 		}
 		for _, e := range inside {
-			if e.Type() == fs.ModeSymlink && e.Name() == "tmp" {
+			if e.Type() == fs.ModeSymlink && e.Name() == "tmp.symlink" {
 				if err := os.Remove(filepath.Join(d, e.Name())); err != nil {
 					return err
 				}
@@ -186,20 +186,21 @@ func RemoveAll(path string) error {
 
 // ProbeExchange finds out by doing it whether two directories can be
 // exchanged between a and b, which are directories on the same or on two
-// mounts. What it makes for that it removes. It returns an error that is
-// ErrUnsupported, or the plain failure of making the probe.
-func ProbeExchange(a, b string) error {
-	x, err := os.MkdirTemp(a, ".publish-probe-")
+// mounts. What it makes there for that, under names that begin with prefix, it
+// removes; see SweepProbes. It returns an error that is ErrUnsupported, or the
+// plain failure of making the probe.
+func ProbeExchange(a, b, prefix string) error {
+	x, err := os.MkdirTemp(a, prefix)
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(x)
-	y, err := os.MkdirTemp(b, ".publish-probe-")
+	y, err := os.MkdirTemp(b, prefix)
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(y)
-	if err := os.WriteFile(filepath.Join(x, "x"), nil, 0o600); err != nil {
+	if err := os.Mkdir(filepath.Join(x, "x"), 0o700); err != nil {
 		return err
 	}
 	if err := Exchange(x, y); err != nil {
@@ -208,6 +209,23 @@ func ProbeExchange(a, b string) error {
 	// Old network file systems ignored the flag in silence: look.
 	if _, err := os.Lstat(filepath.Join(y, "x")); err != nil {
 		return fmt.Errorf("%s: %w: exchanging two directories there changes nothing", b, ErrUnsupported)
+	}
+	return nil
+}
+
+// SweepProbes removes what a killed ProbeExchange left in dir.
+func SweepProbes(dir, prefix string) error {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		if strings.HasPrefix(d.Name(), prefix) && d.IsDir() {
+			_ = os.Remove(filepath.Join(dir, d.Name(), "x"))
+			if err := os.Remove(filepath.Join(dir, d.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
 	}
 	return nil
 }

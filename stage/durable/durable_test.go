@@ -125,9 +125,9 @@ func TestSweepSymlink(t *testing.T) {
 		for _, d := range append(keep, ".production11", ".production22") {
 			must(t, os.Mkdir(in(d), 0o755))
 		}
-		must(t, os.Symlink("generations/2", in(".production11/tmp"))) // killed before the rename; 22 after it
-		must(t, os.WriteFile(in(".production33/tmp"), nil, 0o644))
-		must(t, os.Symlink("x", in(".production44/tmp")))
+		must(t, os.Symlink("generations/2", in(".production11/tmp.symlink"))) // killed before the rename; 22 after it
+		must(t, os.WriteFile(in(".production33/tmp.symlink"), nil, 0o644))
+		must(t, os.Symlink("x", in(".production44/tmp.symlink")))
 		must(t, os.WriteFile(in(".production44/more"), nil, 0o644))
 		must(t, os.Symlink("x", in(".production55/other")))
 		must(t, os.WriteFile(in(".production77"), nil, 0o644))
@@ -193,7 +193,7 @@ func TestExchange(t *testing.T) {
 	if err := Exchange(a, filepath.Join(dir, "gone")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("err %v", err)
 	}
-	must(t, ProbeExchange(dir, b))
+	must(t, ProbeExchange(dir, b, ".publish-probe-"))
 	if diff := cmp.Diff([]string{"a", "b"}, names(t, dir)); diff != "" || len(names(t, b)) != 1 {
 		t.Errorf("the probe left %s", diff)
 	}
@@ -202,7 +202,7 @@ func TestExchange(t *testing.T) {
 		return
 	}
 	defer os.RemoveAll(other)
-	if err := ProbeExchange(dir, other); !errors.Is(err, ErrUnsupported) {
+	if err := ProbeExchange(dir, other, ".publish-probe-"); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("between two file systems: %v", err)
 	}
 	if len(names(t, dir)) != 2 || len(names(t, other)) != 0 {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -33,9 +34,19 @@ func Connect(server, dir string) (*Incus, error) {
 	conn, err := incus.ConnectSimpleStreams(server, &incus.ConnectionArgs{
 		CachePath:   dir,
 		CacheExpiry: time.Hour,
-		Proxy:       func(*http.Request) (*url.URL, error) { return nil, nil },
+		Proxy:       addressesOnly,
 	})
 	return &Incus{conn, dir}, err
+}
+
+// addressesOnly fails requests to hosts that have a name. The client first
+// tries each file at http://http://SERVER/..., a host called http: where no
+// name server answers, asking for it takes many seconds.
+func addressesOnly(r *http.Request) (*url.URL, error) {
+	if net.ParseIP(r.URL.Hostname()) == nil {
+		return nil, fmt.Errorf("%s is not an address", r.URL.Host)
+	}
+	return nil, nil
 }
 
 // Images lists what the server offers, by fingerprint.

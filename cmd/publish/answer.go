@@ -1,0 +1,136 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/dustin/go-humanize"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+)
+
+// answer writes v as JSON, or what people writes for people.
+func (p *program) answer(v any, people func()) error {
+	p.progress.end()
+	if p.json {
+		return p.object(v)
+	}
+	people()
+	return nil // the flush tells whether it could be written
+}
+
+// object writes one line of JSON.
+func (p *program) object(v any) error {
+	enc := json.NewEncoder(p.out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// say writes a line of the answer.
+func (p *program) say(format string, args ...any) {
+	fmt.Fprintln(p.out, printable(fmt.Sprintf(format, args...)))
+}
+
+// table writes rows in columns. The last column may be as long as it likes.
+func (p *program) table(rows [][]string) {
+	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		for i := range row {
+			row[i] = printable(row[i])
+		}
+		fmt.Fprintln(w, strings.TrimRight(strings.Join(row, "\t"), "\t"))
+	}
+	_ = w.Flush()
+}
+
+// printable makes names from outside harmless to a terminal: what does not
+// print is written as Go writes it in a string. Lines stay lines.
+func printable(s string) string {
+	if !strings.ContainsFunc(s, unprintable) && strings.ToValidUTF8(s, "") == s {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == unicode.ReplacementChar && !strings.HasPrefix(s[i:], string(unicode.ReplacementChar)):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case unprintable(r):
+			q := fmt.Sprintf("%+q", r)
+			b.WriteString(q[1 : len(q)-1])
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func unprintable(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
+
+// oneLine is printable for a name that has to stay on its line.
+func oneLine(s string) string { return strings.ReplaceAll(printable(s), "\n", `\n`) }
+
+func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+
+func moment(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// count is a number with its noun: 1 file, 2 files.
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
+// changes sums up what a switch or a diff changes.
+func changes(added, removed, changed int) string {
+	var parts []string
+	for _, c := range []struct {
+		n    int
+		what string
+	}{{added, "added"}, {removed, "removed"}, {changed, "changed"}} {
+		if c.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", c.n, c.what))
+		}
+	}
+	if len(parts) == 0 {
+		return "no version changed"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// findingLine is a finding as people read it.
+func findingLine(f catalog.Finding) string {
+	at := ""
+	if f.Path != "" {
+		at = oneLine(f.Path) + ": "
+	}
+	return fmt.Sprintf("%s: %s%s [%s]", f.Severity, at, oneLine(f.Message), f.Code)
+}
+
+// checked is the report of a validation or verification.
+type checked struct {
+	Findings []catalog.Finding `json:"findings"`
+	Checked  checkedSums       `json:"checked"`
+}
+
+type checkedSums struct {
+	Files       int   `json:"files"`
+	Bytes       int64 `json:"bytes"`
+	HashedBytes int64 `json:"hashed_bytes"`
+}
+
+func checkedOf(r *stage.Report) checked {
+	return checked{append([]catalog.Finding{}, r.Findings...), checkedSums{r.Files, r.Bytes, r.HashedBytes}}
+}
+
+// verdict counts what was found.
+func verdict(r *stage.Report) string {
+	errs := len(r.Errors())
+	return fmt.Sprintf("%s, %s in %s (%s, %s read)", count(errs, "error"), count(len(r.Findings)-errs, "warning"),
+		count(r.Files, "file"), size(r.Bytes), size(r.HashedBytes))
+}

@@ -1,0 +1,245 @@
+package main
+
+import (
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish"
+)
+
+// The scripts ask the program itself, which knows its commands and the
+// repository; see complete.
+var (
+	//go:embed shell/publish.bash
+	bashCompletion string
+	//go:embed shell/publish.zsh
+	zshCompletion string
+	//go:embed shell/publish.fish
+	fishCompletion string
+)
+
+func (p *program) completionCommand() *cli.Command {
+	scripts := map[string]string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
+	return verb(&cli.Command{
+		Name: "completion", Category: "help", ArgsUsage: "bash|zsh|fish",
+		Usage: "print the script that completes commands in a shell",
+		Description: "  bash: source <(publish completion bash)\n" +
+			"  zsh:  source <(publish completion zsh)\n" +
+			"  fish: publish completion fish | source",
+	}, 1, 1, func(c *cli.Context) error {
+		script, ok := scripts[c.Args().First()]
+		if !ok {
+			return usage("publish completion bash, zsh or fish", "%q: is not a shell that publish knows", c.Args().First())
+		}
+		_, err := p.out.WriteString(script)
+		return err
+	})
+}
+
+// completeCommand answers the completion scripts: a candidate a line, with a
+// tab and a description behind it, or :files or :dirs where the shell knows
+// better. Its arguments are the words behind the program's name, the last one
+// as far as it is typed.
+func (p *program) completeCommand() *cli.Command {
+	return &cli.Command{Name: "__complete", Hidden: true, Action: func(c *cli.Context) error {
+		words := c.Args().Slice()
+		if len(words) == 0 {
+			words = []string{""}
+		}
+		last := words[len(words)-1]
+		told := map[string]bool{}
+		for _, candidate := range p.complete(words) {
+			value, description, _ := strings.Cut(candidate, "\t")
+			if told[value] {
+				continue
+			}
+			told[value] = true
+			if strings.HasPrefix(value, ":") || strings.HasPrefix(value, last) {
+				fmt.Fprintln(p.out, strings.TrimSuffix(oneLine(value)+"\t"+oneLine(description), "\t"))
+			}
+		}
+		return nil
+	}}
+}
+
+// typed is what the words before the last one come to.
+type typed struct {
+	path     []string
+	flags    []cli.Flag
+	commands []*cli.Command
+	args     int
+	pending  string // the flag whose value comes next
+	onlyArgs bool   // behind --
+}
+
+func (p *program) complete(words []string) []string {
+	app := p.app()
+	t := typed{commands: app.Commands}
+	for _, w := range words[:len(words)-1] {
+		t.take(app, w, func(repo string) { p.repo = repo })
+	}
+	last := words[len(words)-1]
+	switch {
+	case t.pending != "":
+		return valuesOf(t.pending)
+	case !t.onlyArgs && strings.HasPrefix(last, "-"):
+		if name, _, ok := strings.Cut(strings.TrimLeft(last, "-"), "="); ok {
+			var out []string
+			for _, v := range valuesOf(name) {
+				if !strings.HasPrefix(v, ":") {
+					v = last[:strings.Index(last, "=")+1] + v
+				}
+				out = append(out, v)
+			}
+			return out
+		}
+		return flagCandidates(slices.Concat(t.flags, app.Flags))
+	case len(t.commands) > 0:
+		return commandCandidates(t.commands)
+	}
+	return p.argumentCandidates(app, strings.Join(t.path, " "), t.args)
+}
+
+func (t *typed) take(app *cli.App, word string, repo func(string)) {
+	switch {
+	case t.pending != "":
+		if t.pending == "repo" {
+			repo(word)
+		}
+		t.pending = ""
+	case t.onlyArgs:
+		t.args++
+	case word == "--":
+		t.onlyArgs = true
+	case len(word) > 1 && word[0] == '-':
+		name, value, whole := strings.Cut(strings.TrimLeft(word, "-"), "=")
+		f := flagNamed(t.flags, name)
+		if f == nil {
+			f = flagNamed(app.Flags, name)
+		}
+		switch {
+		case f == nil || !takesValue(f):
+		case !whole:
+			t.pending = f.Names()[0]
+		case f.Names()[0] == "repo":
+			repo(value)
+		}
+	case len(t.commands) > 0:
+		if c := commandNamed(t.commands, word); c != nil {
+			t.path = append(t.path, c.Name)
+			t.flags, t.commands = c.Flags, c.Subcommands
+		} else {
+			t.commands = nil
+		}
+	default:
+		t.args++
+	}
+}
+
+func valuesOf(flag string) []string {
+	switch flag {
+	case "format":
+		return []string{"simplestreams", "plain"}
+	case "switch":
+		return []string{"symlink", "rename"}
+	case "repo", "production", "adopt":
+		return []string{":dirs"}
+	}
+	return nil
+}
+
+func flagCandidates(flags []cli.Flag) []string {
+	var out []string
+	for _, f := range flags {
+		s := specOf(f)
+		out = append(out, "--"+f.Names()[0]+"\t"+s.usage)
+	}
+	return append(out, "--help\thelp for the command")
+}
+
+func commandCandidates(commands []*cli.Command) []string {
+	var out []string
+	for _, c := range commands {
+		if !c.Hidden {
+			out = append(out, c.Name+"\t"+c.Usage)
+		}
+	}
+	return out
+}
+
+// argumentCandidates are those for the argument n of a command.
+func (p *program) argumentCandidates(app *cli.App, path string, n int) []string {
+	switch path {
+	case "stage add":
+		return []string{":files"}
+	case "init", "stage import":
+		return []string{":dirs"}
+	case "completion":
+		return []string{"bash", "zsh", "fish"}
+	case "help":
+		return append(commandCandidates(app.Commands), "config\tpublish.yaml with all its keys")
+	case "stage remove":
+		return p.staged()
+	case "validate", "diff":
+		if path == "validate" && n > 0 || n > 1 {
+			return nil
+		}
+		return append([]string{"staging", "production"}, p.generations()...)
+	case "revert", "verify":
+		if n == 0 {
+			return p.generations()
+		}
+	}
+	return nil
+}
+
+// generations are the kept ones, newest first; none where there is no
+// repository: a completion never fails.
+func (p *program) generations() []string {
+	r, err := p.open()
+	if err != nil {
+		return nil
+	}
+	kept, err := r.Generations()
+	if err != nil {
+		return nil
+	}
+	made := map[int]publish.Event{}
+	if events, err := r.History(publish.HistoryFilter{}); err == nil {
+		for _, e := range slices.Backward(events) {
+			if e.Kind.Switch() {
+				made[e.Generation] = e
+			}
+		}
+	}
+	var out []string
+	for _, n := range slices.Backward(kept) {
+		text := fmt.Sprint(n)
+		if e, ok := made[n]; ok {
+			text += "\t" + string(e.Kind) + " of " + moment(e.Time) + said(e.Message)
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+func (p *program) staged() []string {
+	r, err := p.open()
+	if err != nil {
+		return nil
+	}
+	catalog, err := r.Stage.Catalog()
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, i := range catalog.Images {
+		out = append(out, i.Product+"/"+i.Version, i.Product+"\tall its versions")
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish"
+	"example.com/publish/stage/catalog"
+)
+
+func (p *program) diffCommand() *cli.Command {
+	return verb(&cli.Command{
+		Name: "diff", Category: "staging", ArgsUsage: "[FROM] [TO]",
+		Usage: "compare two trees",
+		Description: "Compares staging, production, or generations by number; default: production with staging. Lists what was added " +
+			"(+), removed (-) and changed (~): versions and, where no index names them, files.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "exit-code", Usage: "exit with status 3 when they differ"},
+		},
+	}, 0, 2, p.diff)
+}
+
+func (p *program) diff(c *cli.Context) error {
+	from, to := "production", "staging"
+	if c.NArg() > 0 {
+		from = c.Args().Get(0)
+	}
+	if c.NArg() > 1 {
+		to = c.Args().Get(1)
+	}
+	r, err := p.open()
+	if err != nil {
+		return err
+	}
+	d, err := r.Diff(c.Context, from, to)
+	if err != nil {
+		return err
+	}
+	err = p.answer(d, func() { p.showDiff(d, formats[r.Config.Format]) })
+	if err == nil && c.Bool("exit-code") && !d.Equal() {
+		err = exitFindings
+	}
+	return err
+}
+
+func (p *program) showDiff(d *publish.Diff, format catalog.Format) {
+	if d.Equal() {
+		p.note("%s and %s are equal", tree(d.From), tree(d.To))
+		return
+	}
+	for _, side := range []struct {
+		sign  string
+		names []string
+	}{{"+", d.Added}, {"-", d.Removed}, {"~", d.Changed}} {
+		for _, name := range side.names {
+			p.say("%s %s", side.sign, oneLine(name))
+		}
+	}
+	var came, went int64
+	units := len(d.Added)+len(d.Removed)+len(d.Changed) > 0
+	for _, f := range d.Files {
+		sign, ok := map[string]string{"added": "+", "removed": "-", "changed": "~"}[f.Change]
+		if f.Change == "removed" {
+			went += f.Bytes
+		} else {
+			came += f.Bytes
+		}
+		// What versions bring along is told with them.
+		if ok && (!units || format.Class(f.Path) == catalog.Other) {
+			p.say("%s %s", sign, oneLine(f.Path))
+		}
+	}
+	p.note("%s to %s: %s; %s differ, %s come, %s go", tree(d.From), tree(d.To),
+		changes(len(d.Added), len(d.Removed), len(d.Changed)), count(len(d.Files), "file"), size(came), size(went))
+}

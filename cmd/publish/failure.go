@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"example.com/publish/publish"
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/lock"
+)
+
+// exitCode is the program's exit status; scripts depend on the numbers.
+type exitCode int
+
+const (
+	exitOK          exitCode = 0
+	exitFailed      exitCode = 1
+	exitUsage       exitCode = 2
+	exitFindings    exitCode = 3
+	exitLocked      exitCode = 4
+	exitNotFound    exitCode = 5
+	exitRefused     exitCode = 6
+	exitSwitched    exitCode = 7
+	exitInterrupted exitCode = 130
+)
+
+// exitStatus is the table that the manual shows.
+var exitStatus = []struct {
+	code    exitCode
+	meaning string
+}{
+	{exitOK, "done, and it survives a power cut; or there was nothing to do"},
+	{exitFailed, "failed; production is unchanged"},
+	{exitUsage, "wrong usage, or a bad configuration"},
+	{exitFindings, "findings: what was to be promoted or verified is not valid; diff --exit-code: they differ"},
+	{exitLocked, "locked by another process"},
+	{exitNotFound, "no such generation, product, version or file"},
+	{exitRefused, "refused: production is held, or an operator reverted what staging brings back"},
+	{exitSwitched, "production was switched, and a later step failed: the message tells its state"},
+	{exitInterrupted, "interrupted before the switch"},
+}
+
+// Error makes an exit status an error of which nothing is told.
+func (c exitCode) Error() string { return fmt.Sprintf("exit status %d", int(c)) }
+
+// codeOf is the one place where errors become exit statuses.
+func codeOf(err error) exitCode {
+	var (
+		code     exitCode
+		e        *publish.Error
+		invalid  *publish.FindingsError
+		invalid2 *stage.FindingsError
+		bad      *stage.UsageError
+		held     *lock.HeldError
+	)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &code):
+		return code
+	case errors.As(err, &e) && e.Kind != publish.Failed:
+		switch e.Kind {
+		case publish.Usage:
+			return exitUsage
+		case publish.Invalid:
+			return exitFindings
+		case publish.Locked:
+			return exitLocked
+		case publish.NotFound:
+			return exitNotFound
+		case publish.Refused:
+			return exitRefused
+		case publish.Switched:
+			return exitSwitched
+		case publish.Interrupted:
+			return exitInterrupted
+		}
+		return exitFailed
+	case errors.As(err, &invalid), errors.As(err, &invalid2):
+		return exitFindings
+	case errors.As(err, &held):
+		return exitLocked
+	case errors.As(err, &bad):
+		return exitUsage
+	case errors.Is(err, stage.ErrNotFound):
+		return exitNotFound
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
+	}
+	return exitFailed
+}
+
+// failure is what is told of an error.
+type failure struct {
+	Code     exitCode          `json:"code"`
+	Message  string            `json:"message"`
+	Hint     string            `json:"hint"`
+	Findings []catalog.Finding `json:"findings"`
+	Warnings []string          `json:"warnings"`
+}
+
+// hinted is an error with a remedy that only the command knows.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h *hinted) Unwrap() error { return h.error }
+
+// untouched is an error of a command that changes production, and did not.
+type untouched struct{ error }
+
+func (u *untouched) Unwrap() error { return u.error }
+
+// switching marks an error of a verb that switches, so that people are told
+// whether production changed.
+func switching(err error) error {
+	if err == nil || codeOf(err) == exitSwitched {
+		return err
+	}
+	return &untouched{err}
+}
+
+func explain(err error) failure {
+	f := failure{Code: codeOf(err), Message: message(err), Findings: []catalog.Finding{}, Warnings: []string{}}
+	var (
+		e        *publish.Error
+		bad      *stage.UsageError
+		h        *hinted
+		u        *untouched
+		invalid  *publish.FindingsError
+		invalid2 *stage.FindingsError
+	)
+	if errors.As(err, &invalid) {
+		f.Findings = append(f.Findings, invalid.Report.Findings...)
+	} else if errors.As(err, &invalid2) {
+		f.Findings = append(f.Findings, invalid2.Report.Findings...)
+	}
+	if errors.As(err, &e) {
+		f.Hint = e.Hint
+	}
+	if f.Hint == "" && errors.As(err, &bad) {
+		f.Hint = bad.Hint
+	}
+	if f.Hint == "" && errors.As(err, &h) {
+		f.Hint = h.hint
+	}
+	if errors.As(err, &u) && !strings.Contains(f.Message, "production is unchanged") {
+		f.Message += "; production is unchanged"
+	}
+	return f
+}
+
+// message puts the path first in errors of the operating system too.
+func message(err error) string {
+	var pe *fs.PathError
+	var le *os.LinkError
+	text := err.Error()
+	switch {
+	case errors.As(err, &pe) && text == pe.Error():
+		return fmt.Sprintf("%s: %s: %s", pe.Path, pe.Op, pe.Err)
+	case errors.As(err, &le) && text == le.Error():
+		return fmt.Sprintf("%s: %s to %s: %s", le.Old, le.Op, le.New, le.Err)
+	case text == context.Canceled.Error():
+		return "interrupted"
+	}
+	return strings.TrimSuffix(text, ": "+context.Canceled.Error())
+}
+
+// tell writes the error, if there is one, and returns the exit status.
+func (p *program) tell(err error) int {
+	code := codeOf(err)
+	if silent := exitCode(0); err == nil || errors.As(err, &silent) {
+		if p.json {
+			for _, w := range p.warnings {
+				p.tellJSON(map[string]string{"warning": w})
+			}
+		}
+		return int(code)
+	}
+	f := explain(err)
+	if p.json {
+		f.Warnings = append(f.Warnings, p.warnings...)
+		p.tellJSON(f)
+		return int(code)
+	}
+	for _, x := range f.Findings {
+		fmt.Fprintln(p.stderr, findingLine(x))
+	}
+	fmt.Fprintln(p.stderr, "publish: "+printable(f.Message))
+	if f.Hint != "" {
+		fmt.Fprintln(p.stderr, "hint: "+printable(f.Hint))
+	}
+	return int(code)
+}
+
+func (p *program) tellJSON(v any) {
+	enc := json.NewEncoder(p.stderr)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v) // there is nobody left to tell
+}

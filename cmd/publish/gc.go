@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish"
+)
+
+func (p *program) gcCommand() *cli.Command {
+	return verb(&cli.Command{
+		Name: "gc", Category: "upkeep",
+		Usage: "delete retired generations and carried files whose window has ended",
+		Description: "promote and revert do it too. Nothing is deleted while the clock stands before the newest line of the " +
+			"history.",
+		Flags: []cli.Flag{dryRunFlag()},
+	}, 0, 0, p.gc)
+}
+
+func (p *program) gc(c *cli.Context) error {
+	r, err := p.open()
+	if err != nil {
+		return err
+	}
+	res, err := r.GC(c.Context, c.Bool("dry-run"))
+	if res == nil {
+		return err
+	}
+	if res.ClockBehind {
+		p.warn("the clock stands before the newest line of the history: nothing is deleted")
+	}
+	werr := p.answer(res, func() { p.say("%s", gcLine(res)) })
+	if err == nil {
+		err = werr
+	}
+	return err
+}
+
+func gcLine(res *publish.GCResult) string {
+	if len(res.Generations)+res.Files == 0 {
+		return "nothing to delete"
+	}
+	word := "deleted"
+	if res.DryRun {
+		word = "dry run: would delete"
+	}
+	which := ""
+	if len(res.Generations) > 0 {
+		which = " (" + strings.Trim(strings.ReplaceAll(fmt.Sprint(res.Generations), " ", ", "), "[]") + ")"
+	}
+	return fmt.Sprintf("%s %s%s and %s, %s", word, count(len(res.Generations), "generation"), which, count(res.Files, "carried file"), size(res.Bytes))
+}

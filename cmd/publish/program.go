@@ -1,0 +1,263 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/lock"
+	"example.com/publish/stage/plain"
+	"example.com/publish/stage/simplestreams"
+)
+
+// formats are the values of the key format that this version can serve.
+var formats = map[string]catalog.Format{
+	"simplestreams": simplestreams.Format{},
+	"plain":         plain.Format{},
+}
+
+// program is one run of the command line.
+type program struct {
+	stdout, stderr io.Writer
+	now            func() time.Time // nil: the clock
+	who            string           // "": the user
+
+	// Flags that may stand anywhere.
+	repo  string
+	json  bool
+	quiet bool
+	wait  *time.Duration
+
+	out      *bufio.Writer // of stdout
+	warnings []string      // with --json they wait for the end
+	progress progress
+}
+
+// run does what args ask for and returns the exit status.
+func (p *program) run(ctx context.Context, args []string) int {
+	p.out = bufio.NewWriter(p.stdout)
+	p.progress.to = p.stderr
+	app := p.app()
+	line, err := arrange(app, args)
+	var want *wantsHelp
+	switch {
+	case errors.As(err, &want):
+		p.help(app, want.path)
+		err = nil
+	case err != nil:
+		p.json = slices.Contains(args, "--json")
+	default:
+		err = app.RunContext(ctx, append([]string{app.Name}, line...))
+	}
+	p.progress.end()
+	if werr := p.flush(); err == nil {
+		err = werr
+	}
+	return p.tell(err)
+}
+
+// flush writes the answer out. A reader that went away has seen enough.
+func (p *program) flush() error {
+	if err := p.out.Flush(); err != nil && !errors.Is(err, syscall.EPIPE) {
+		return fmt.Errorf("standard output: %w", err)
+	}
+	return nil
+}
+
+// app is the tree of commands.
+func (p *program) app() *cli.App {
+	app := &cli.App{
+		Name:  "publish",
+		Usage: "two stages for a tree of images, and an atomic step between them",
+		Description: "Builds write to staging. promote validates what is staged and makes it production in one " +
+			"atomic step; the tree before is kept for a grace window, and revert goes back to it.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "repo", Usage: "the repository is `DIR`; else PUBLISH_REPO, else the one that holds the working directory"},
+			&cli.BoolFlag{Name: "json", Usage: "answer, and fail, in JSON"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress, notes or warnings"},
+			&cli.StringFlag{Name: "wait", Usage: "wait up to `DURATION`, such as 30s or 10m, for a lock that another command holds"},
+			&cli.BoolFlag{Name: "version", Usage: "print the version"},
+		},
+		Commands: []*cli.Command{
+			p.initCommand(),
+			p.stageCommand(),
+			p.validateCommand(), p.diffCommand(),
+			p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(),
+			p.statusCommand(), p.historyCommand(), p.verifyCommand(),
+			p.gcCommand(), p.recoverCommand(),
+			p.completionCommand(), p.completeCommand(), p.manCommand(), p.helpCommand(), p.versionCommand(),
+		},
+		Before:                    p.globals,
+		Action:                    p.bare,
+		OnUsageError:              badUsage,
+		HideHelp:                  true, // arrange finds -h and --help
+		HideVersion:               true,
+		DisableSliceFlagSeparator: true, // a comma belongs to the value
+		ExitErrHandler:            func(*cli.Context, error) {},
+		Writer:                    p.out,
+		ErrWriter:                 p.stderr,
+	}
+	for _, c := range app.Commands {
+		settle(c)
+	}
+	return app
+}
+
+func settle(c *cli.Command) {
+	c.HideHelp, c.OnUsageError = true, badUsage
+	for _, sub := range c.Subcommands {
+		settle(sub)
+	}
+}
+
+func badUsage(_ *cli.Context, err error, _ bool) error { return usage("", "%s", err) }
+
+// globals takes the flags that every command has.
+func (p *program) globals(c *cli.Context) error {
+	p.json, p.quiet = c.Bool("json"), c.Bool("quiet")
+	if c.IsSet("repo") {
+		if p.repo = c.String("repo"); p.repo == "" {
+			return usage("", "--repo: is empty")
+		}
+	}
+	if c.IsSet("wait") {
+		d, err := publish.ParseDuration(c.String("wait"))
+		if err != nil {
+			return usage("", "--wait: %s", err)
+		}
+		p.wait = (*time.Duration)(&d)
+	}
+	return nil
+}
+
+// bare is publish without a command.
+func (p *program) bare(c *cli.Context) error {
+	if c.Bool("version") {
+		return p.printVersion()
+	}
+	return usage("publish help lists the commands", "no command was given")
+}
+
+// verb makes a command that takes from min to max arguments (-1: any number).
+func verb(c *cli.Command, min, max int, do func(*cli.Context) error) *cli.Command {
+	c.Action = func(ctx *cli.Context) error {
+		switch n := ctx.NArg(); {
+		case n < min:
+			return usage("usage: "+synopsis("publish", c), "publish %s: too few arguments", c.Name)
+		case max >= 0 && n > max:
+			return usage("usage: "+synopsis("publish", c), "publish %s: %q is one argument too many", c.Name, ctx.Args().Get(max))
+		}
+		return do(ctx)
+	}
+	return c
+}
+
+func usage(hint, format string, args ...any) error {
+	return &publish.Error{Kind: publish.Usage, Fact: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// find returns the directory of the repository that is meant.
+func (p *program) find() (string, error) {
+	if p.repo != "" {
+		return p.repo, nil
+	}
+	if dir := os.Getenv("PUBLISH_REPO"); dir != "" {
+		return dir, nil
+	}
+	return publish.Find(".")
+}
+
+// open opens the repository that is meant.
+func (p *program) open() (*publish.Repo, error) {
+	dir, err := p.find()
+	if err != nil {
+		return nil, err
+	}
+	return p.openAt(dir)
+}
+
+func (p *program) openAt(dir string) (*publish.Repo, error) {
+	// Before the configuration: a newer layout may bring keys that this
+	// version does not know.
+	if err := publish.CheckLayout(dir); err != nil {
+		return nil, err
+	}
+	c, err := publish.LoadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	f, err := format(c.Format)
+	if err != nil {
+		return nil, err
+	}
+	return publish.Open(dir, c, f, p.options())
+}
+
+func format(name string) (catalog.Format, error) {
+	f, ok := formats[name]
+	if !ok {
+		return nil, usage("this version knows simplestreams and plain", "format: %q is not in this version of publish", name)
+	}
+	return f, nil
+}
+
+func (p *program) options() publish.Options {
+	opt := publish.Options{Now: p.now, Who: p.who, Wait: p.wait, Warn: p.warn, Waiting: p.waiting, HookOutput: hookOutput{p}}
+	if !p.json && !p.quiet && p.progress.possible() {
+		opt.Progress = p.progress.step
+	}
+	return opt
+}
+
+// warn tells what does not stop the command.
+func (p *program) warn(text string) {
+	if p.json {
+		p.warnings = append(p.warnings, text)
+	} else {
+		p.note("warning: %s", text)
+	}
+}
+
+// warnConfig tells what is unwise in publish.yaml.
+func (p *program) warnConfig(r *publish.Repo) {
+	for _, w := range r.Config.Warnings() {
+		p.warn(publish.ConfigName + ": " + w)
+	}
+}
+
+// note tells people something beside the answer.
+func (p *program) note(format string, args ...any) {
+	if p.json || p.quiet {
+		return
+	}
+	p.progress.end()
+	_ = p.out.Flush() // in order, where both are one terminal
+	fmt.Fprintln(p.stderr, printable(fmt.Sprintf(format, args...)))
+}
+
+func (p *program) waiting(h lock.Holder) { p.note("waiting for %s", h) }
+
+// hookOutput shows people what hooks and health checks print.
+type hookOutput struct{ p *program }
+
+func (h hookOutput) Write(b []byte) (int, error) {
+	if h.p.json {
+		for line := range strings.Lines(string(b)) {
+			h.p.warn(strings.TrimRight(line, "\n"))
+		}
+		return len(b), nil
+	}
+	h.p.progress.end()
+	return h.p.stderr.Write(b)
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish"
+	"example.com/publish/stage/catalog"
+)
+
+func (p *program) promoteCommand() *cli.Command {
+	return verb(&cli.Command{
+		Name: "promote", Category: "production",
+		Usage: "make what is staged production",
+		Description: "Takes a snapshot of staging, validates it, and makes it production in one atomic step. The tree before, and " +
+			"each file that only it had, is kept for the grace window. Where staging equals production, nothing changes.",
+		Flags: []cli.Flag{
+			dryRunFlag(), messageFlag(),
+			&cli.BoolFlag{Name: "no-prune", Usage: "do not prune staging first (this version never does)"},
+			&cli.BoolFlag{Name: "force", Usage: "although an operator reverted what staging brings back; findings and a hold stop it all the same"},
+		},
+	}, 0, 0, p.promote)
+}
+
+func dryRunFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"}
+}
+
+func (p *program) promote(c *cli.Context) error {
+	r, err := p.open()
+	if err != nil {
+		return switching(err)
+	}
+	p.warnConfig(r)
+	res, err := r.Promote(c.Context, publish.PromoteOptions{DryRun: c.Bool("dry-run"), Message: c.String("message"), Force: c.Bool("force")})
+	if codeOf(err) == exitFindings {
+		err = &hinted{err, "mend staging, then promote again; publish validate shows the findings too"}
+	}
+	return p.switched(res, err, "staging equals production")
+}
+
+// switched answers for promote and revert.
+func (p *program) switched(res *publish.Result, err error, equal string) error {
+	if res == nil {
+		return switching(err)
+	}
+	p.tellWarnings(res.Warnings)
+	werr := p.answer(res, func() { p.say("%s", switchLine(res, equal)) })
+	if werr == nil {
+		werr = p.flush()
+	}
+	if err == nil && werr != nil && !res.DryRun && !res.Unchanged {
+		return &publish.Error{Kind: publish.Switched, Fact: fmt.Sprintf("production is generation %d now, but that could not be told", res.Generation), Err: werr,
+			Hint: "nothing is missing but the answer; publish history has it"}
+	}
+	return switching(errors.Join(err, werr))
+}
+
+// switchLine tells in one line what a promote or revert did.
+func switchLine(res *publish.Result, equal string) string {
+	if res.Unchanged {
+		return fmt.Sprintf("generation %d: unchanged, %s%s", res.Generation, equal, until(res.RevertUntil))
+	}
+	var b strings.Builder
+	if res.DryRun {
+		b.WriteString("dry run: ")
+	}
+	fmt.Fprintf(&b, "generation %d", res.Generation)
+	if res.Origin != res.Generation {
+		fmt.Fprintf(&b, " with the content of %d", res.Origin)
+	}
+	if res.From == 0 {
+		b.WriteString(", the first")
+	} else {
+		fmt.Fprintf(&b, " after %d", res.From)
+	}
+	fmt.Fprintf(&b, ": %s; %s carried, %s new", changes(len(res.Added), len(res.Removed), len(res.Changed)), count(res.Carried, "file"), size(res.NewBytes))
+	if !res.DryRun {
+		fmt.Fprintf(&b, "; %s", time.Duration(res.DurationMS)*time.Millisecond)
+	}
+	b.WriteString(until(res.RevertUntil))
+	return b.String()
+}
+
+func until(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return "; can be reverted until " + moment(*t)
+}
+
+// manyWarnings is how many warnings people read.
+const manyWarnings = 20
+
+// tellWarnings tells the warnings of a tree that became, or will be, something.
+func (p *program) tellWarnings(list []catalog.Finding) {
+	if p.json {
+		return // they stand in the answer
+	}
+	for i, f := range list {
+		if i == manyWarnings {
+			p.note("and %d more; publish validate lists them", len(list)-i)
+			return
+		}
+		p.note("%s", findingLine(f))
+	}
+}

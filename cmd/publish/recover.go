@@ -1,0 +1,32 @@
+package main
+
+import "github.com/urfave/cli/v2"
+
+func (p *program) recoverCommand() *cli.Command {
+	return verb(&cli.Command{
+		Name: "recover", Category: "upkeep",
+		Usage: "finish or undo what a killed command left; mend a damaged history",
+		Description: "Every command that changes production does the first part by itself. What production resolves to is the truth; " +
+			"it is put back from the history where it is missing.",
+	}, 0, 0, p.recover)
+}
+
+func (p *program) recover(c *cli.Context) error {
+	r, err := p.open()
+	if err != nil {
+		return err
+	}
+	done, err := r.Recover(c.Context)
+	werr := p.answer(map[string][]string{"done": append([]string{}, done...)}, func() {
+		for _, line := range done {
+			p.say("%s", line)
+		}
+		if len(done) == 0 && err == nil {
+			p.say("nothing to recover")
+		}
+	})
+	if err == nil {
+		err = werr
+	}
+	return err
+}

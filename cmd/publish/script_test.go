@@ -1,0 +1,128 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain makes the test binary the program, too: what testscript runs as
+// publish is this binary, with the clock and the user of the test.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"publish": func() {
+			p := &program{stdout: os.Stdout, stderr: os.Stderr, who: os.Getenv("PUBLISH_TEST_WHO")}
+			if at := os.Getenv("PUBLISH_TEST_NOW"); at != "" {
+				t, err := time.Parse(time.RFC3339, at)
+				if err != nil {
+					panic(err)
+				}
+				p.now = func() time.Time { return t }
+			}
+			os.Exit(execute(p, os.Args[1:]))
+		},
+	})
+}
+
+// TestScript runs the transcripts: what people see, the exit status, and the
+// tree that is left. UPDATE=1 writes what cmp finds into them.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                "../../testdata/script",
+		RequireUniqueNames: true,
+		UpdateScripts:      os.Getenv("UPDATE") != "",
+		Condition: func(cond string) (bool, error) {
+			if cond == "root" {
+				return os.Getuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("PUBLISH_TEST_NOW", "2026-01-10T12:00:00Z")
+			e.Setenv("PUBLISH_TEST_WHO", "tester")
+			return os.Chmod(e.WorkDir, 0o755) // other users look in
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "image": makeImage, "damage": damage},
+	})
+}
+
+// exits N COMMAND... runs a command that has to exit with status N.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits STATUS COMMAND...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("%s exits with %d, not %d", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+// image DIR OS CREATED makes an image as distrobuilder leaves it: a container
+// and a virtual machine of release 1, with bytes that tell the OS and the time.
+func makeImage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: image DIR OS CREATED")
+	}
+	dir, name := ts.MkAbs(args[0]), args[1]
+	created, err := time.Parse(time.RFC3339, args[2])
+	ts.Check(err)
+	yaml := fmt.Sprintf("architecture: x86_64\ncreation_date: %d\nproperties:\n  architecture: amd64\n  description: %s\n  os: %s\n  release: \"1\"\n  variant: default\n",
+		created.Unix(), name, name)
+	var buf bytes.Buffer
+	zip := gzip.NewWriter(&buf)
+	arch := tar.NewWriter(zip)
+	ts.Check(arch.WriteHeader(&tar.Header{Name: "metadata.yaml", Mode: 0o644, Size: int64(len(yaml))}))
+	_, err = arch.Write([]byte(yaml))
+	ts.Check(errors.Join(err, arch.Close(), zip.Close()))
+	body := strings.Repeat(name+" "+args[2]+"\n", 100)
+	ts.Check(os.MkdirAll(dir, 0o755))
+	for file, data := range map[string]string{"incus.tar.gz": buf.String(), "rootfs.squashfs": "hsqs" + body, "disk.qcow2": "QFI\xfb" + body} {
+		ts.Check(os.WriteFile(filepath.Join(dir, file), []byte(data), 0o644))
+	}
+}
+
+// damage PATTERN [DIR] writes other bytes, of the same number, into the one file
+// that matches, and of which DIR has none of the same name.
+func damage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: damage PATTERN [DIR]")
+	}
+	found, err := filepath.Glob(ts.MkAbs(args[0]))
+	ts.Check(err)
+	found = slices.DeleteFunc(found, func(path string) bool {
+		if len(args) < 2 {
+			return false
+		}
+		_, err := os.Lstat(filepath.Join(ts.MkAbs(args[1]), filepath.Base(path)))
+		return err == nil
+	})
+	if len(found) != 1 {
+		ts.Fatalf("%s matches %d files", args[0], len(found))
+	}
+	data, err := os.ReadFile(found[0])
+	ts.Check(err)
+	data[len(data)/2] ^= 1
+	ts.Check(os.Chmod(found[0], 0o644))
+	ts.Check(os.WriteFile(found[0], data, 0o644))
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish"
+	"example.com/publish/stage"
+)
+
+func (p *program) stageAddCommand() *cli.Command {
+	return verb(&cli.Command{
+		Name: "add", ArgsUsage: "METADATA [ROOTFS...] | DIR",
+		Usage: "stage an image",
+		Description: "Stages the image that METADATA (a tarball with metadata.yaml, compressed or not) and the root files make: " +
+			"a squashfs or tarball for containers, a qcow2 disk for virtual machines, one or both; METADATA alone is a " +
+			"unified image. DIR is a directory as distrobuilder leaves it. Prints a fingerprint a line.\n\n" +
+			"The same image again changes nothing. Another one under the same version's name replaces it.",
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "alias", Usage: "give it a further `ALIAS`; may be given again"},
+			&cli.BoolFlag{Name: "no-default-alias", Usage: "without the alias OS/RELEASE/VARIANT"},
+			&cli.StringFlag{Name: "product", Usage: "call the product `NAME` instead of OS:RELEASE:VARIANT:ARCH"},
+			&cli.StringSliceFlag{Name: "requirement", Usage: "the product requires `KEY=VALUE`; may be given again"},
+			&cli.BoolFlag{Name: "move", Usage: "take the files themselves, where they are on the same file system, instead of copies"},
+		},
+	}, 1, -1, p.stageAdd)
+}
+
+// added is the answer of stage add.
+type added struct {
+	Images    []addedImage `json:"images"`
+	Replaced  []string     `json:"replaced"` // paths that no index names any more
+	Unchanged bool         `json:"unchanged"`
+}
+
+type addedImage struct {
+	Fingerprint string `json:"fingerprint"`
+	Product     string `json:"product"`
+	Version     string `json:"version"`
+	Type        string `json:"type"`
+}
+
+func (p *program) stageAdd(c *cli.Context) error {
+	req := stage.AddRequest{Files: c.Args().Slice(), Aliases: c.StringSlice("alias"), NoDefaultAlias: c.Bool("no-default-alias"),
+		Product: c.String("product"), Move: c.Bool("move"), Requirements: map[string]string{}}
+	if c.IsSet("product") && req.Product == "" {
+		return usage("", "--product: is empty")
+	}
+	for _, kv := range c.StringSlice("requirement") {
+		key, value, ok := strings.Cut(kv, "=")
+		if !ok || key == "" {
+			return usage("", "--requirement: %q is not KEY=VALUE", kv)
+		}
+		if old, twice := req.Requirements[key]; twice && old != value {
+			return usage("", "--requirement: %s is given twice, as %q and %q", key, old, value)
+		}
+		req.Requirements[key] = value
+	}
+	r, err := p.open()
+	if err != nil {
+		return err
+	}
+	for _, path := range req.Files {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return &publish.Error{Kind: publish.NotFound, Path: path, Fact: "no such file", Hint: "nothing was staged"}
+		}
+	}
+	did, err := r.Add(c.Context, req)
+	if err != nil {
+		return err
+	}
+	for _, kept := range did.Kept {
+		p.warn("not moved, but copied: " + message(kept))
+	}
+	a := added{Replaced: append([]string{}, did.Replaced...), Unchanged: did.Unchanged}
+	for _, i := range did.Images {
+		a.Images = append(a.Images, addedImage(i))
+	}
+	return p.answer(a, func() {
+		word := "staged"
+		if did.Unchanged {
+			word = "already staged"
+		}
+		for _, i := range a.Images {
+			p.note("%s: %s/%s, %s", word, i.Product, i.Version, i.Type)
+			p.say("%s", i.Fingerprint)
+		}
+		for _, path := range a.Replaced {
+			p.note("replaced: %s; no index names it any more", path)
+		}
+	})
+}

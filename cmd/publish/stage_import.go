@@ -1,0 +1,56 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/stage/catalog"
+)
+
+func (p *program) stageImportCommand() *cli.Command {
+	return verb(&cli.Command{
+		Name: "import", ArgsUsage: "TREE",
+		Usage: "merge a tree that other tools made into staging",
+		Description: "Checks TREE, copies what staging lacks, and merges its indexes into staging's: what both have counts as TREE " +
+			"has it, what only staging has stays. TREE is only read. Fields that publish does not know survive.",
+	}, 1, 1, p.stageImport)
+}
+
+// imported is the answer of stage import.
+type imported struct {
+	Images    int               `json:"images"` // that the tree names
+	Files     int               `json:"files"`  // that came, indexes apart
+	Bytes     int64             `json:"bytes"`  // of these
+	Replaced  []string          `json:"replaced"`
+	Unchanged bool              `json:"unchanged"`
+	Findings  []catalog.Finding `json:"findings"` // warnings
+}
+
+func (p *program) stageImport(c *cli.Context) error {
+	tree := c.Args().First()
+	r, err := p.open()
+	if err != nil {
+		return err
+	}
+	if err := isTree(tree); err != nil {
+		return err
+	}
+	did, err := r.Import(c.Context, tree)
+	if err != nil {
+		return &hinted{err, "nothing was imported"}
+	}
+	a := imported{did.Images, did.Files, did.Bytes, append([]string{}, did.Replaced...), did.Unchanged, []catalog.Finding{}}
+	if did.Report != nil {
+		a.Findings = append(a.Findings, did.Report.Findings...)
+	}
+	p.tellWarnings(a.Findings)
+	return p.answer(a, func() {
+		if a.Unchanged {
+			p.say("%s: nothing new, staging has it all (%s)", tree, count(a.Images, "image"))
+			return
+		}
+		p.say("%s: imported %s; %s came (%s)", tree, count(a.Images, "image"), count(a.Files, "file"), size(a.Bytes))
+		for _, path := range a.Replaced {
+			p.note("replaced: %s", path)
+		}
+	})
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+)
+
+func (p *program) stageRemoveCommand() *cli.Command {
+	return verb(&cli.Command{
+		Name: "remove", Aliases: []string{"rm"}, ArgsUsage: "WHAT...",
+		Usage: "take images out of staging",
+		Description: "WHAT is a fingerprint (twelve digits or more of it), a product, product/version, or a path. The indexes are " +
+			"written without it; its files stay until nothing needs them. The files of a plain tree go to trash for one " +
+			"grace window. Where one of WHAT is not there, nothing is removed.",
+	}, 1, -1, p.stageRemove)
+}
+
+// removedImage is one image, or file, that stage remove took out.
+type removedImage struct {
+	Product     string `json:"product"`
+	Version     string `json:"version"`
+	Type        string `json:"type"`
+	Fingerprint string `json:"fingerprint"`
+}
+
+func (p *program) stageRemove(c *cli.Context) error {
+	r, err := p.open()
+	if err != nil {
+		return err
+	}
+	images, err := r.Remove(c.Context, c.Args().Slice()...)
+	if err != nil {
+		return err
+	}
+	out := []removedImage{}
+	for _, i := range images {
+		out = append(out, removedImage{i.Product, i.Version, i.Type, i.Fingerprint})
+	}
+	return p.answer(map[string][]removedImage{"removed": out}, func() {
+		for _, i := range out {
+			switch {
+			case i.Version == "":
+				p.say("removed %s", oneLine(i.Product))
+			default:
+				p.say("removed %s/%s, %s, %s", oneLine(i.Product), oneLine(i.Version), i.Type, i.Fingerprint[:min(12, len(i.Fingerprint))])
+			}
+		}
+	})
+}

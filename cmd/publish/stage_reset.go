@@ -1,0 +1,29 @@
+package main
+
+import "github.com/urfave/cli/v2"
+
+func (p *program) stageResetCommand() *cli.Command {
+	return verb(&cli.Command{
+		Name:        "reset",
+		Usage:       "make staging what production is",
+		Description: "What staging has and production lacks waits in .publish/trash for one grace window.",
+	}, 0, 0, p.stageReset)
+}
+
+func (p *program) stageReset(c *cli.Context) error {
+	r, err := p.open()
+	if err != nil {
+		return err
+	}
+	added, dropped, err := r.Reset(c.Context)
+	if err != nil {
+		return err
+	}
+	return p.answer(map[string]int{"added": added, "dropped": dropped}, func() {
+		if added+dropped == 0 {
+			p.say("staging equals production already")
+			return
+		}
+		p.say("staging equals production: %s came, %s went to trash", count(added, "file"), count(dropped, "file"))
+	})
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish"
+)
+
+func (p *program) statusCommand() *cli.Command {
+	return verb(&cli.Command{
+		Name: "status", Category: "look",
+		Usage: "tell what is live, what is staged, and what can be reverted to",
+		Description: "Takes no lock and reads no image: findings in what is staged are those that can be told without. " +
+			"publish validate tells all.",
+	}, 0, 0, p.status)
+}
+
+func (p *program) status(c *cli.Context) error {
+	r, err := p.open()
+	if err != nil {
+		return err
+	}
+	p.warnConfig(r)
+	s, err := r.Status(c.Context)
+	if err != nil {
+		return err
+	}
+	return p.answer(s, func() { p.table(statusRows(s)) })
+}
+
+func statusRows(s *publish.Status) [][]string {
+	rows := [][]string{{"repository", fmt.Sprintf("%s, format %s, switch %s", s.Repository, s.Format, s.Switch)}}
+	row := func(name, format string, args ...any) {
+		rows = append(rows, []string{name, oneLine(fmt.Sprintf(format, args...))})
+	}
+	if live := s.Production; live == nil {
+		row("production", "not there yet: publish promote makes it")
+	} else {
+		row("production", "generation %d, %s by %s since %s%s", live.Generation, live.Kind, live.Who, moment(live.Since), said(live.Message))
+		content := fmt.Sprintf("%s, %s", count(live.Files, "file"), size(live.Bytes))
+		if live.Origin != live.Generation {
+			content += fmt.Sprintf(", the content of generation %d", live.Origin)
+		}
+		if live.Health != "" {
+			content += ", health check " + live.Health
+		}
+		row("", "%s", content)
+		row("", "%s", live.Path)
+	}
+	st := s.Staging
+	what := changes(st.Added, st.Removed, st.Changed)
+	switch {
+	case st.Equal && s.Production == nil:
+		what = "empty"
+	case st.Equal:
+		what = "equals production"
+	}
+	if !st.Equal || st.Warnings > 0 || st.Errors > 0 && s.Production != nil {
+		what += fmt.Sprintf("; %s, %s", count(st.Errors, "error"), count(st.Warnings, "warning"))
+	}
+	row("staging", "%s", what)
+	if s.Carried.Files > 0 {
+		next := ""
+		if s.Carried.NextExpiry != nil {
+			next = ", the first until " + moment(*s.Carried.NextExpiry)
+		}
+		row("carried", "%s, %s%s", count(s.Carried.Files, "file"), size(s.Carried.Bytes), next)
+	}
+	for i, g := range s.Generations {
+		name := ""
+		if i == 0 {
+			name = "kept"
+		}
+		text := fmt.Sprintf("generation %d", g.Generation)
+		if g.Origin != g.Generation {
+			text += fmt.Sprintf(" (content of %d)", g.Origin)
+		}
+		if g.Until != nil {
+			text += " until " + moment(*g.Until)
+		}
+		row(name, "%s, %s%s", text, size(g.Bytes), said(g.Message))
+	}
+	if s.RevertUntil != nil {
+		row("revert", "the previous content is kept until %s", moment(*s.RevertUntil))
+	}
+	if h := s.Hold; h != nil {
+		row("hold", "by %s since %s: %s; publish unhold ends it", h.Who, moment(h.Since), h.Why)
+	}
+	for _, l := range s.Locks {
+		row("lock", "%s: %s", l.Name, l.Holder)
+	}
+	if s.RecoveryPending {
+		row("recovery", "pending: a command did not end; publish recover, or the next one, finishes it")
+	}
+	if s.ClockBehind {
+		row("clock", "stands before the newest line of the history: nothing is deleted")
+	}
+	return rows
+}
+
+// said is a message in passing.
+func said(message string) string {
+	if message == "" {
+		return ""
+	}
+	return ": " + strings.TrimSpace(message)
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish"
+)
+
+func (p *program) validateCommand() *cli.Command {
+	return verb(&cli.Command{
+		Name: "validate", Category: "staging", ArgsUsage: "[staging|production|GENERATION]",
+		Usage: "check a tree as a client would meet it",
+		Description: "Checks that the indexes are sound and that every file they name is there with its size and hashes; prints each " +
+			"finding. Errors stop a promote. Default: staging, which is also compared with what production serves.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "full", Usage: "read every file, whatever is remembered of it; check md5 sums too"},
+		},
+	}, 0, 1, p.validate)
+}
+
+func (p *program) validate(c *cli.Context) error {
+	name := c.Args().First()
+	if name == "" {
+		name = "staging"
+	}
+	r, err := p.open()
+	if err != nil {
+		return err
+	}
+	p.warnConfig(r)
+	report, err := r.Validate(c.Context, name, c.Bool("full"))
+	if err != nil {
+		return err
+	}
+	err = p.answer(checkedOf(report), func() {
+		for _, f := range report.Findings {
+			p.say("%s", findingLine(f))
+		}
+		p.say("%s: %s", tree(name), verdict(report))
+	})
+	if n := len(report.Errors()); err == nil && n > 0 {
+		err = &publish.Error{Kind: publish.Invalid, Path: tree(name), Fact: count(n, "error") + " found"}
+	}
+	return err
+}
+
+// tree is how people call what validate, verify and diff take.
+func tree(name string) string {
+	if name == "staging" || name == "production" {
+		return name
+	}
+	return "generation " + name
+}

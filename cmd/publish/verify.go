@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish"
+)
+
+func (p *program) verifyCommand() *cli.Command {
+	return verb(&cli.Command{
+		Name: "verify", Category: "look", ArgsUsage: "[GENERATION]",
+		Usage: "read every byte of a generation and compare it with its manifest",
+		Description: "Default: production. Tells what was changed, removed or put there since the generation was made. Takes no " +
+			"lock.",
+	}, 0, 1, p.verify)
+}
+
+// verified is the answer of verify.
+type verified struct {
+	Generation int `json:"generation"`
+	checked
+}
+
+func (p *program) verify(c *cli.Context) error {
+	name := c.Args().First()
+	if name != "production" {
+		n, err := generation(name)
+		if err != nil {
+			return err
+		}
+		if name = "production"; n != 0 {
+			name = strconv.Itoa(n)
+		}
+	}
+	r, err := p.open()
+	if err != nil {
+		return err
+	}
+	report, n, err := r.Verify(c.Context, name)
+	if err != nil {
+		return err
+	}
+	err = p.answer(verified{n, checkedOf(report)}, func() {
+		for _, f := range report.Findings {
+			p.say("%s", findingLine(f))
+		}
+		if n == 0 {
+			p.say("production does not exist yet: there is nothing to verify")
+		} else {
+			p.say("generation %d: %s", n, verdict(report))
+		}
+	})
+	if bad := len(report.Errors()); err == nil && bad > 0 {
+		err = &publish.Error{Kind: publish.Invalid, Path: fmt.Sprintf("generation %d", n), Fact: "is not what its manifest says: " + count(bad, "error") + " found"}
+	}
+	return err
+}

@@ -1,0 +1,278 @@
+package retention
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"time"
+)
+
+// Apply decides on every version of items at the time now. It writes to none
+// of its arguments. A policy that Check refuses keeps everything, with the
+// reason "invalid policy".
+func Apply(items []Item, p Policy, now time.Time) Result {
+	res := Result{Keep: []Decision{}, Remove: []Decision{}, Unmatched: []Unmatched{}, Emptied: []string{}}
+	valid := p.Check() == nil
+	rules := newRules(p)
+	for rest := merge(items); len(rest) > 0; {
+		product := rest[0].Product
+		n := slices.IndexFunc(rest, func(v *Item) bool { return v.Product != product })
+		if n < 0 {
+			n = len(rest)
+		}
+		versions := rest[:n]
+		rest = rest[n:]
+
+		i := -1
+		if valid {
+			i = rules.find(product)
+		}
+		var reasons [][]string
+		switch {
+		case !valid:
+			reasons = same(versions, reasonInvalid)
+		case i < 0:
+			reasons = same(versions, reasonNoRule)
+		default:
+			reasons = p.Rules[i].keep(versions, now)
+		}
+		res.add(versions, reasons, p, i, now)
+	}
+	if valid {
+		res.Unmatched = rules.unmatched()
+	}
+	return res
+}
+
+// add files each version under Keep, or under Remove where reasons has none.
+func (res *Result) add(versions []*Item, reasons [][]string, p Policy, rule int, now time.Time) {
+	kept := len(res.Keep)
+	notKept := ""
+	if rule >= 0 {
+		notKept = fmt.Sprintf(reasonNotKept, ruleName(rule+1, p.Rules[rule].Match))
+	}
+	for j, v := range versions {
+		d := Decision{Product: v.Product, Version: v.Version, Reasons: reasons[j], Bytes: v.Bytes, Rule: rule + 1}
+		if d.Reasons != nil {
+			res.Keep = append(res.Keep, d)
+			continue
+		}
+		if p.Rules[rule].RemoveExpired {
+			d.Reasons = v.expired(now)
+		}
+		d.Reasons = append(d.Reasons, notKept)
+		res.Remove = append(res.Remove, d)
+	}
+	if len(res.Keep) == kept {
+		res.Emptied = append(res.Emptied, versions[0].Product)
+	}
+}
+
+// keep returns the reasons to keep each of one product's versions, which are
+// sorted newest first; nil for those to remove.
+func (r Rule) keep(versions []*Item, now time.Time) [][]string {
+	reasons := make([][]string, len(versions))
+	because := func(i int, format string, args ...any) {
+		reasons[i] = append(reasons[i], fmt.Sprintf(format, args...))
+	}
+	periods := [...]*period{
+		{left: r.KeepDaily, reason: reasonDaily, name: dayName},
+		{left: r.KeepWeekly, reason: reasonWeekly, name: weekName},
+		{left: r.KeepMonthly, reason: reasonMonthly, name: monthName},
+	}
+	var expired []int
+	live := make([]int, 0, len(versions))
+	for i, v := range versions {
+		gone := r.RemoveExpired && v.expired(now) != nil
+		if r.KeepAll && !gone {
+			because(i, reasonAll)
+		}
+		if !v.Complete {
+			because(i, reasonIncomplete)
+		}
+		if v.Time.IsZero() {
+			because(i, reasonUndated)
+		}
+		if !v.counts() {
+			continue
+		}
+		if gone {
+			expired = append(expired, i)
+			continue
+		}
+		live = append(live, i)
+		if len(live) <= r.KeepLast {
+			because(i, reasonLast, r.KeepLast)
+		}
+		if r.KeepWithin > 0 && !v.Time.Before(now.Add(-r.KeepWithin)) {
+			because(i, reasonWithin, formatDays(r.KeepWithin))
+		}
+		for _, p := range periods {
+			if name, first := p.take(v.Time); first {
+				because(i, p.reason, name)
+			}
+		}
+	}
+	floor := append(live, expired...)
+	for _, i := range floor[:min(r.minVersions(), len(floor))] {
+		if reasons[i] != nil {
+			continue
+		}
+		why := fmt.Sprintf(reasonMin, r.minVersions())
+		if r.RemoveExpired {
+			for _, e := range versions[i].expired(now) {
+				why = fmt.Sprintf(reasonAlthough, why, e)
+			}
+		}
+		because(i, "%s", why)
+	}
+	return reasons
+}
+
+// A period hands out the first version of each of a number of days, weeks or
+// months.
+type period struct {
+	left   int // how many more
+	reason string
+	name   func(time.Time) string
+	seen   map[string]bool
+}
+
+// take tells whether t is the first of its period, of the periods that are
+// still to be had, and the period's name.
+func (p *period) take(t time.Time) (name string, first bool) {
+	if p.left == 0 {
+		return "", false
+	}
+	name = p.name(t.UTC())
+	if p.seen[name] {
+		return name, false
+	}
+	if p.seen == nil {
+		p.seen = map[string]bool{}
+	}
+	p.seen[name] = true
+	p.left--
+	return name, true
+}
+
+func dayName(t time.Time) string   { return t.Format(time.DateOnly) }
+func monthName(t time.Time) string { return t.Format("2006-01") }
+func weekName(t time.Time) string {
+	year, week := t.ISOWeek()
+	return fmt.Sprintf("%04d-W%02d", year, week)
+}
+
+// counts tells whether a version may take a place in a count.
+func (v *Item) counts() bool { return v.Complete && !v.Time.IsZero() }
+
+// expired returns why a version has expired, nil when it has not. An expiry is
+// an instant; the end of support is a day, and the product is supported until
+// that day ends in UTC.
+func (v *Item) expired(now time.Time) (reasons []string) {
+	if !v.Expires.IsZero() && !now.Before(v.Expires) {
+		reasons = append(reasons, fmt.Sprintf(reasonExpired, dayName(v.Expires.UTC())))
+	}
+	if !v.SupportEOL.IsZero() {
+		year, month, day := v.SupportEOL.UTC().Date()
+		if !now.Before(time.Date(year, month, day+1, 0, 0, 0, 0, time.UTC)) {
+			reasons = append(reasons, fmt.Sprintf(reasonUnsupport, dayName(v.SupportEOL.UTC())))
+		}
+	}
+	return reasons
+}
+
+// merge returns the versions that items describe, by product, then newest
+// first, each once.
+func merge(items []Item) []*Item {
+	sorted := make([]*Item, len(items))
+	for i := range items {
+		sorted[i] = &items[i]
+	}
+	slices.SortFunc(sorted, func(a, b *Item) int {
+		return cmp.Or(cmp.Compare(a.Product, b.Product), cmp.Compare(b.Version, a.Version))
+	})
+	versions := sorted[:0]
+	for _, v := range sorted {
+		last := len(versions) - 1
+		if last < 0 || versions[last].Product != v.Product || versions[last].Version != v.Version {
+			versions = append(versions, v)
+			continue
+		}
+		both := *versions[last]
+		both.Time = laterOrZero(both.Time, v.Time)
+		both.Complete = both.Complete && v.Complete
+		both.Expires = laterOrZero(both.Expires, v.Expires)
+		both.SupportEOL = laterOrZero(both.SupportEOL, v.SupportEOL)
+		both.Bytes += v.Bytes
+		versions[last] = &both
+	}
+	return versions
+}
+
+// laterOrZero is the later time, or zero, which keeps for longer than any.
+func laterOrZero(a, b time.Time) time.Time {
+	switch {
+	case a.IsZero() || b.IsZero():
+		return time.Time{}
+	case a.Before(b):
+		return b
+	}
+	return a
+}
+
+func same(versions []*Item, reason string) [][]string {
+	reasons := make([][]string, len(versions))
+	for i := range reasons {
+		reasons[i] = []string{reason}
+	}
+	return reasons
+}
+
+// rules finds the rule for a product, and remembers which were of use.
+type rules struct {
+	policy   Policy
+	globs    []string
+	used     []bool
+	shadowed []bool
+}
+
+func newRules(p Policy) *rules {
+	rs := &rules{policy: p, used: make([]bool, len(p.Rules)), shadowed: make([]bool, len(p.Rules))}
+	for _, r := range p.Rules {
+		rs.globs = append(rs.globs, noSlash(r.Match))
+	}
+	return rs
+}
+
+// find returns the index of the first rule that matches, -1 for none.
+func (rs *rules) find(product string) int {
+	product = noSlash(product)
+	found := -1
+	for i, glob := range rs.globs {
+		if found >= 0 && (rs.used[i] || rs.shadowed[i]) {
+			continue // nothing more to learn of it
+		}
+		if ok, _ := path.Match(glob, product); !ok {
+			continue
+		}
+		if found < 0 {
+			found = i
+			rs.used[i] = true
+		} else {
+			rs.shadowed[i] = true
+		}
+	}
+	return found
+}
+
+func (rs *rules) unmatched() []Unmatched {
+	out := []Unmatched{}
+	for i, used := range rs.used {
+		if !used {
+			out = append(out, Unmatched{Rule: i + 1, Match: rs.policy.Rules[i].Match, Shadowed: rs.shadowed[i]})
+		}
+	}
+	return out
+}
