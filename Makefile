@@ -12,7 +12,7 @@ export GOFLAGS := -buildvcs=false $(GOFLAGS)
 PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace xz-utils zstd
 
 .DEFAULT_GOAL := build
-.PHONY: help build install demo test check vet walls tools deps crash clean
+.PHONY: help build install demo test check vet walls tools deps crash powercut clean
 
 ## build: the static binary, bin/publish
 build:
@@ -70,6 +70,11 @@ tools:
 crash: build
 	@mkdir -p bin && $(GO) build -o bin/crash ./scripts/crash
 	bin/crash matrix -publish $(BIN) -faults kill,ENOSPC,EIO,EROFS
+
+## powercut: cut the power under every verb on ext4, XFS and btrfs (as root; minutes)
+powercut: build
+	@mkdir -p bin && $(GO) build -o bin/crash ./scripts/crash
+	bin/crash powercut -publish $(BIN)
 
 ## deps: install the Debian packages that the tests use, where they are missing (as root)
 deps:

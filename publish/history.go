@@ -186,16 +186,6 @@ func (h *History) before(origin int) (int, bool) {
 	return from.Origin, ok
 }
 
-// left returns the newest switch away from generation n.
-func (h *History) left(n int) (Event, bool) {
-	for _, e := range slices.Backward(h.Events) {
-		if e.Kind.Switch() && e.From == n && e.Generation != n {
-			return e, true
-		}
-	}
-	return Event{}, false
-}
-
 // health returns what the health check of generation n said; "" when none was
 // recorded.
 func (h *History) health(n int) string {

@@ -264,9 +264,6 @@ func (o object) remove(name string) object {
 	return o
 }
 
-// isText reports whether raw is a string that is not empty.
-func isText(raw []byte) bool { return len(raw) > 2 && raw[0] == '"' }
-
 // compact drops the white space between values. Documents that were indented, or
 // written with a space after every colon, are told by that; one that is compact
 // already is not gone through again.
