@@ -9,7 +9,7 @@ BIN     := bin/publish
 # The repository's owner may be another user than the one who builds.
 export GOFLAGS := -buildvcs=false $(GOFLAGS)
 
-PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace xz-utils zstd
+PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace xz-utils zstd btrfs-progs xfsprogs
 
 .DEFAULT_GOAL := build
 .PHONY: help build install demo test check vet walls tools deps crash powercut clean

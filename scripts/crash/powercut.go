@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -38,9 +39,14 @@ func powercut(ctx context.Context, args []string) (int, error) {
 	publish := flags.String("publish", "publish", "the program")
 	systems := flags.String("fs", "ext4,xfs,btrfs", "file systems")
 	modes := flags.String("switch", "symlink,rename", "switch modes")
+	only := flags.String("run", "", "only scenarios that this regular expression matches")
 	rounds := flags.Int("rounds", 3, "cuts at random moments for each verb")
 	if err := flags.Parse(args); err != nil {
 		return 2, nil
+	}
+	match, err := regexp.Compile(*only)
+	if err != nil {
+		return 2, err
 	}
 	if os.Getuid() != 0 {
 		return 1, errors.New("powercut mounts file systems: run it as root")
@@ -69,7 +75,7 @@ func powercut(ctx context.Context, args []string) (int, error) {
 		}
 		for _, mode := range strings.Split(*modes, ",") {
 			for _, s := range scenarios {
-				if s.wreck != nil {
+				if s.wreck != nil || !match.MatchString(s.name) {
 					continue
 				}
 				c := &cutter{publish: bin, images: images, dir: dir, kind: kind, mode: mode, scenario: s}

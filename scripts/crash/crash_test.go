@@ -1,0 +1,53 @@
+//go:build linux && (amd64 || arm64)
+
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// Short forms of make crash and make powercut, for every day.
+
+func program(t *testing.T) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "publish")
+	cmd := exec.Command("go", "build", "-o", bin, "./cmd/publish")
+	cmd.Dir, cmd.Env = filepath.Join("..", ".."), append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return bin
+}
+
+func TestCrashShort(t *testing.T) {
+	code, err := matrix(context.Background(), []string{"-publish", program(t), "-run", "^(promote-with-gc|revert|stage-add)/", "-faults", "kill,EIO", "-step", "11"})
+	if code != 0 || err != nil {
+		t.Fatalf("exit %d, %v", code, err)
+	}
+}
+
+// Only btrfs shows a directory that was not synced.
+func TestPowerCutShort(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting a file system needs root")
+	}
+	for _, tool := range []string{"mkfs.btrfs", "losetup"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			if os.Getenv("CI") != "" {
+				t.Fatal(err)
+			}
+			t.Skip(err)
+		}
+	}
+	if out, err := exec.Command("losetup", "--find").CombinedOutput(); err != nil {
+		t.Skipf("this machine has no loop devices: %s", out)
+	}
+	code, err := powercut(context.Background(), []string{"-publish", program(t), "-fs", "btrfs", "-run", "^(promote|revert|stage-add)$", "-rounds", "1"})
+	if code != 0 || err != nil {
+		t.Fatalf("exit %d, %v", code, err)
+	}
+}
