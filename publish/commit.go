@@ -79,32 +79,43 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 	if err := r.sw.probe(); err != nil {
 		return nil, err
 	}
-	if err := r.seal(ctx, s, c, m, ops); err != nil {
+	abandon := func(err error) (*Result, error) {
+		// Recovery would do it too; but nothing is wrong that needs one.
+		_, _ = r.sweep(s, false, c.dir)
 		return nil, interrupted(err)
+	}
+	if err := r.seal(ctx, s, c, m, ops); err != nil {
+		return abandon(err)
 	}
 	if err := r.hook(ctx, "before_switch", r.Config.Hooks.BeforeSwitch, m.Head); err != nil {
 		if ctx.Err() != nil {
-			return nil, interrupted(err)
+			return abandon(ctx.Err())
 		}
-		return nil, fmt.Errorf("production is unchanged: %w", err)
+		return abandon(fmt.Errorf("production is unchanged: %w", err))
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, interrupted(err)
-	}
-	if err := r.at("before-swap"); err != nil {
-		return nil, err
+	if err := errors.Join(ctx.Err(), r.at("before-swap")); err != nil {
+		return abandon(err)
 	}
 
 	// The commit point. A failure that was reported may have been applied all
 	// the same (on a network, or by a signal in between): look.
 	err = errors.Join(r.sw.swap(n, s.current == nil), r.at("after-swap"))
 	if err != nil {
-		if now, _, lookErr := r.sw.current(); lookErr != nil || now != n {
-			return nil, err
+		switch now, _, lookErr := r.sw.current(); {
+		case lookErr != nil:
+			return nil, &Error{Kind: Switched, Fact: "whether production was switched cannot be told", Err: errors.Join(err, lookErr), Hint: "run publish recover"}
+		case now != n:
+			return abandon(err)
 		}
 	}
 	ctx = context.WithoutCancel(ctx)
-	return res, r.finish(ctx, s, m)
+	if err := r.finish(ctx, s, m); err != nil {
+		if s.current != nil && s.current.Generation > n {
+			return nil, err // it went back: the error tells to what
+		}
+		return res, err
+	}
+	return res, nil
 }
 
 // interrupted gives a cancellation its kind.
@@ -239,7 +250,11 @@ func (r *Repo) finish(ctx context.Context, s *state, m *Manifest) error {
 	if err := r.checkHealth(ctx, s); err != nil {
 		return err
 	}
-	if _, err := r.collect(s, false); err != nil {
+	freed, err := r.collect(s, false)
+	if err == nil {
+		err = r.afterGC(ctx, s, freed)
+	}
+	if err != nil {
 		r.opt.Warn(fmt.Sprintf("gc failed, and will be tried again: %v", err))
 	}
 	if err := r.hook(ctx, "after_switch", r.Config.Hooks.AfterSwitch, m.Head); err != nil {

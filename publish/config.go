@@ -160,6 +160,9 @@ func (c *Config) check() error {
 		oneOf("switch", c.Switch, "symlink", "rename"),
 		oneOf("share", c.Share, "auto", "copy"),
 	)
+	if c.HealthCheck.Timeout == 0 || c.Hooks.Timeout == 0 {
+		err = errors.Join(err, errors.New("timeout: 0 would end every command at once"))
+	}
 	if c.Generations.Keep < 0 {
 		err = errors.Join(err, fmt.Errorf("generations.keep: %d is negative", c.Generations.Keep))
 	}

@@ -14,11 +14,18 @@
 //  5. sync the directory in which production's name stands
 //  6. append to the history, run the health check, delete what is due
 //
-// No reader ever sees a half tree, because nothing is ever written into a
-// directory that production resolves to: it is complete, and flushed, before
-// the one system call that makes it production, and that call is atomic. What
-// gc removes from production's tree are carried files of which no client that
-// keeps its index for the grace window can still know.
+// No reader ever sees a half tree, for three reasons, each kept by one place:
+//
+//   - A tree is complete, and flushed, before it has a name that a switch uses:
+//     prepare and rebuild make it, seal completes it.
+//   - One atomic system call makes it production: switcher.swap. A path
+//     resolves to the old tree or to the new one. (Each path on its own: two
+//     requests of one client may see two generations.)
+//   - Nothing is written into it afterwards. Only uncarry removes files from
+//     production, and only carried ones whose window has ended, so that no
+//     client that keeps its index for the grace window can still know them. In
+//     rename mode the tree that an exchange brings back is renamed, by tidy,
+//     and otherwise left alone.
 //
 // # What survives a crash
 //
@@ -36,5 +43,9 @@
 // # Locks
 //
 // prepare (one promote at a time), staging (one writer or one snapshot),
-// production (steps 1 to 6), always in this order. Readers take none.
+// production (steps 1 to 6), always in this order. Readers take none. Where the
+// holder of the production lock wants one of the others, to sweep or to roll
+// forward what a dead process left, it only tries, and goes without. In rename
+// mode the directory of the current generation is production's path: it means
+// that generation only under the production lock.
 package publish

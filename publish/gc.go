@@ -31,13 +31,18 @@ func (r *Repo) GC(ctx context.Context, dryRun bool) (*GCResult, error) {
 	}
 	defer unlock()
 	res, err := r.collect(s, dryRun)
-	if err != nil || dryRun || res.ClockBehind || len(r.Config.Hooks.AfterGC) == 0 || s.current == nil {
+	if err != nil || dryRun {
 		return res, err
 	}
-	if res.Files+len(res.Generations) > 0 {
-		err = r.hook(ctx, "after_gc", r.Config.Hooks.AfterGC, s.current.Head)
+	return res, r.afterGC(ctx, s, res)
+}
+
+// afterGC runs the hook when something was deleted.
+func (r *Repo) afterGC(ctx context.Context, s *state, res *GCResult) error {
+	if res.Files+len(res.Generations) == 0 {
+		return nil
 	}
-	return res, err
+	return r.hook(ctx, "after_gc", r.Config.Hooks.AfterGC, s.current.Head)
 }
 
 // collect is gc under the production lock, after recovery. Everything that it
@@ -77,7 +82,11 @@ func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
 	if err := r.uncarry(s.current.dir, files); err != nil {
 		return res, err
 	}
-	return res, r.emptyTrash(s.now)
+	// Trash may hold what belongs to a builder: no reason to fail.
+	if err := r.emptyTrash(s.now); err != nil {
+		r.opt.Warn(fmt.Sprintf("the trash was not emptied: %v", err))
+	}
+	return res, nil
 }
 
 // due returns the kept generations whose window has ended, beside those that
@@ -242,9 +251,4 @@ func (r *Repo) note(s *state, kind EventKind, message string) Event {
 		e.Generation, e.From, e.Origin = s.current.Generation, s.current.From, s.current.Origin
 	}
 	return e
-}
-
-// String says what was freed, for people.
-func (g *GCResult) String() string {
-	return fmt.Sprintf("%d generations and %d carried files, %d bytes", len(g.Generations), g.Files, g.Bytes)
 }

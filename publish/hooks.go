@@ -43,7 +43,7 @@ func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.
 	cmd.WaitDelay = time.Second
 	err = cmd.Run()
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, exec.ErrWaitDelay): // it ended well; a child of its own still has the output open
 		return nil
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("%s: %s did not end within %s", event, argv[0], limit)
@@ -66,8 +66,7 @@ func (r *Repo) hook(ctx context.Context, event string, argv []string, h Head) er
 // back to the content before. After a revert it does not: that content was
 // left for a reason, and a check that fails on both is more likely at fault.
 func (r *Repo) checkHealth(ctx context.Context, s *state) error {
-	last, ok := s.history.last()
-	if !ok || last.Health != "pending" || len(r.Config.HealthCheck.Command) == 0 {
+	if !r.unchecked(s.history) {
 		return nil
 	}
 	m := s.current.Manifest
@@ -76,16 +75,17 @@ func (r *Repo) checkHealth(ctx context.Context, s *state) error {
 	if e.Health = "ok"; failure != nil {
 		e.Health, e.Message = "failed", failure.Error()
 	}
-	if err := r.log(s.history, e); err != nil {
-		return afterSwitch(m.Generation, "the result of the health check could not be recorded", err)
+	if failure != nil {
+		// Back first: killed in between, the check has no result and runs
+		// again; the other way round nobody would go back any more.
+		failure = r.fallBack(ctx, s, failure)
+		e.Time = s.now
 	}
-	if err := r.at("after-health"); err != nil {
-		return afterSwitch(m.Generation, "run publish recover", err)
+	err := errors.Join(r.log(s.history, e), r.at("after-health"))
+	if err != nil {
+		err = afterSwitch(s.current.Generation, "the result of the health check could not be recorded; run publish recover", err)
 	}
-	if failure == nil {
-		return nil
-	}
-	return r.fallBack(ctx, s, failure)
+	return errors.Join(failure, err)
 }
 
 // fallBack goes back to the content before a promote that failed its health

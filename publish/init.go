@@ -258,7 +258,7 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 	for i := range carried {
 		carried[i].Dropped = n
 	}
-	m.Carried, res.Carried, res.Warnings = carried, len(carried), c.warnings
+	m.Carried, res.Carried, res.Warnings = carried, len(carried), noNil(c.warnings)
 	if err := r.seal(ctx, s, c, m, nil); err != nil {
 		return nil, "", interrupted(err)
 	}
@@ -318,8 +318,9 @@ func (r *Repo) takePlace(n int, dir string) (aside string, err error) {
 		return "", &Error{Kind: Usage, Path: prod, Fact: "exists and is not the tree to adopt", Hint: "move it away, or adopt it"}
 	}
 	aside = prod + AsideSuffix
-	if id, err := identity(aside); err == nil && id != 0 {
-		// The new tree of an adoption that was killed just before its switch.
+	if id, err := identity(aside); err == nil && id != 0 || r.leadsToStore(aside) {
+		// The new tree of an adoption that was killed just before its switch,
+		// or the link to one, which the sweep has removed.
 		if err := durable.RemoveAll(aside); err != nil {
 			return "", err
 		}
@@ -340,4 +341,19 @@ func sameFile(a, b string) (bool, error) {
 		return false, err
 	}
 	return os.SameFile(fa, fb), nil
+}
+
+// leadsToStore reports whether path is a link to where generations are.
+func (r *Repo) leadsToStore(path string) bool {
+	text, err := os.Readlink(path)
+	if err != nil {
+		return false
+	}
+	if !filepath.IsAbs(text) {
+		text = filepath.Join(filepath.Dir(path), text)
+	}
+	_, ok := parseNumber(filepath.Base(text))
+	store, err := os.Stat(r.path("generations"))
+	dir, err2 := os.Stat(filepath.Dir(text))
+	return ok && err == nil && err2 == nil && os.SameFile(store, dir)
 }

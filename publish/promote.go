@@ -2,7 +2,9 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -149,7 +151,14 @@ func (r *Repo) stageBase(s *state) (*stage.Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stage.Base{Source: src, Rows: s.current.rows(s.windows, s.now)}, nil
+	rows := s.current.rows(s.windows, s.now)
+	for _, c := range s.current.Carried {
+		// gc may have been there before the grace was raised.
+		if _, err := src.Root().Lstat(c.Path); errors.Is(err, fs.ErrNotExist) {
+			delete(rows, c.Path)
+		}
+	}
+	return &stage.Base{Source: src, Rows: rows}, nil
 }
 
 // moved refuses to go on when an operator reverted while the snapshot was
@@ -196,13 +205,14 @@ func barredBy(cur *generation, v *stage.Valid) error {
 			return refuse(hint, "staging is the very tree that was reverted by %s (%s)", cur.Who, cur.Message)
 		}
 	}
-	barred := map[string]string{}
+	type bytes struct{ path, sha256 string }
+	barred := map[bytes]bool{}
 	for _, row := range cur.Barred {
-		barred[row.Path] = row.SHA256
+		barred[bytes{row.Path, row.SHA256}] = true
 	}
 	var back []string
 	for _, row := range v.Rows {
-		if sum, ok := barred[row.Path]; ok && sum == row.SHA256 {
+		if barred[bytes{row.Path, row.SHA256}] {
 			back = append(back, row.Path)
 		}
 	}

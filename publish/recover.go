@@ -11,10 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/lock"
-	"example.com/publish/stage/tree"
 )
 
 const (
@@ -66,6 +64,16 @@ func (r *Repo) Recover(ctx context.Context) ([]string, error) {
 
 // recover brings the repository into a state that no crash explains. What
 // production resolves to is the truth. The caller holds the production lock.
+//
+//	killed while             is on disk                        is finished by
+//	making a private tree    .snapshot-… or .revert-…          sweep removes it
+//	sealing                  .next-n, a manifest               sweep; the number stays taken
+//	before the link's rename generations/n, .production…/      sweep, tidy
+//	after an exchange        the old tree under .next-n        tidy gives it its own number
+//	before the history line  a production history lacks        adoptTruth
+//	in the health check      a line that says pending          checkHealth
+//	in gc                    .trash-n, carried files           sweep, the next gc
+//	putting production back  .next-n that says it is n         restore
 func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state, []string, error) {
 	var done []string
 	did := func(format string, args ...any) { done = append(done, fmt.Sprintf(format, args...)) }
@@ -111,13 +119,19 @@ func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state
 	if err != nil {
 		return nil, done, err
 	}
-	if last, ok := h.last(); ok && last.Health == "pending" && h.health(last.Generation) == "" && s.current != nil {
+	if s.current != nil && r.unchecked(h) {
 		did("ran the health check of generation %d", s.current.Generation)
-		if err := r.checkHealth(ctx, s); err != nil {
+		if err := r.checkHealth(context.WithoutCancel(ctx), s); err != nil {
 			return s, done, err
 		}
 	}
 	return s, done, nil
+}
+
+// unchecked reports whether the newest switch still waits for its health check.
+func (r *Repo) unchecked(h *History) bool {
+	last, ok := h.last()
+	return ok && last.Health == "pending" && h.health(last.Generation) == "" && len(r.Config.HealthCheck.Command) > 0
 }
 
 // adoptTruth appends what history lacks: the switch to the generation that
@@ -143,13 +157,17 @@ func (r *Repo) restore(h *History) (int, string, error) {
 			continue
 		}
 		dir := r.path("generations", number(e.Generation))
-		if id, err := identity(dir); err != nil || id != e.Generation {
+		next := r.path("generations", nextPrefix+number(e.Generation))
+		id, err := identity(dir)
+		waits, _ := identity(next) // a restore that was cut short has it there
+		if (err != nil || id != e.Generation) && waits != e.Generation {
 			continue
 		}
 		if r.Config.Switch == "rename" {
-			next := r.path("generations", nextPrefix+number(e.Generation))
-			if err := durable.RenameNew(dir, next); err != nil {
-				return 0, "", err
+			if waits != e.Generation {
+				if err := durable.RenameNew(dir, next); err != nil {
+					return 0, "", err
+				}
 			}
 			if err := r.sw.swap(e.Generation, true); err != nil {
 				return 0, "", err
@@ -170,7 +188,9 @@ func (r *Repo) restore(h *History) (int, string, error) {
 }
 
 // sweep removes the trees that production never reached and what was on its
-// way out. A snapshot goes only when its owner is gone: when nobody, or the
+// way out. A tree that history does not know is garbage only above every
+// number that production ever reached: below, it is history that has lost
+// something, and the tree stays. A snapshot goes only when its owner is gone: when nobody, or the
 // caller, holds the prepare lock.
 func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 	store := r.path("generations")
@@ -194,6 +214,7 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 	if s.current != nil {
 		current = s.current.Generation
 	}
+	last, _ := s.history.last()
 	var done []string
 	drop := func(name, why string) error {
 		if why != "" {
@@ -215,7 +236,7 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 			err = drop(name, "")
 		case isTree && waiting:
 			err = drop(name, fmt.Sprintf("generation %d, which production never reached", n))
-		case isTree && n != current:
+		case isTree && n > max(current, last.Generation):
 			if _, known := s.history.made(n); !known {
 				// The name first: half a tree must not look like a generation.
 				gone := trashPrefix + name
@@ -268,6 +289,9 @@ func (r *Repo) sweepManifests(s *state) error {
 
 // pending tells, without changing anything, what recover would have to do.
 func (r *Repo) pending(s *state) bool {
+	if _, busy := lock.Look(r.path(".publish", "lock")); busy {
+		return false // somebody is at it
+	}
 	last, switched := s.history.last()
 	current := 0
 	if s.current != nil {
@@ -276,7 +300,7 @@ func (r *Repo) pending(s *state) bool {
 	if s.history.torn || switched && last.Generation != current || !switched && current != 0 {
 		return true
 	}
-	if switched && last.Health == "pending" && s.history.health(last.Generation) == "" {
+	if r.unchecked(s.history) {
 		return true
 	}
 	list, err := os.ReadDir(r.path("generations"))
@@ -297,104 +321,4 @@ func (r *Repo) pending(s *state) bool {
 		}
 	}
 	return false
-}
-
-// mend repairs what no crash of this program explains: damaged lines of the
-// history, which it sets aside, and a damaged manifest of production, which it
-// makes anew from the tree.
-func (r *Repo) mend(ctx context.Context) ([]string, error) {
-	var done []string
-	data, err := os.ReadFile(r.historyPath())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	missing := err != nil
-	h, bad := parseHistory(data)
-	if missing || len(bad) > 0 {
-		aside := ""
-		if !missing {
-			aside = r.historyPath() + ".damaged-" + r.now().UTC().Format("20060102T150405Z")
-			if err := durable.WriteFile(aside, data, 0o644); err != nil {
-				return nil, err
-			}
-		}
-		if err := r.rebuildHistory(h); err != nil {
-			return nil, err
-		}
-		if missing {
-			done = append(done, "started a new history from the manifests")
-		} else {
-			done = append(done, fmt.Sprintf("set %d damaged lines of the history aside in %s", len(bad), filepath.Base(aside)))
-		}
-	}
-	n, dir, err := r.sw.current()
-	if err != nil || n == 0 {
-		return done, nil // recover tells
-	}
-	_, err = r.manifest(n)
-	var e *Error
-	if err == nil || !errors.As(err, &e) {
-		return done, err
-	}
-	if err := r.remakeManifest(ctx, h, n, dir); err != nil {
-		return done, err
-	}
-	return append(done, fmt.Sprintf("made the manifest of generation %d anew from what production serves", n)), nil
-}
-
-// rebuildHistory writes the history anew: its sound lines and, for switches
-// that they lack, what the manifests tell.
-func (r *Repo) rebuildHistory(h *History) error {
-	list, err := os.ReadDir(r.path(".publish", "manifests"))
-	if err != nil {
-		return err
-	}
-	current, _, _ := r.sw.current()
-	for _, d := range list {
-		n, ok := parseNumber(d.Name())
-		if _, known := h.made(n); !ok || known || n > current {
-			continue
-		}
-		m, err := r.manifest(n)
-		if err != nil {
-			continue
-		}
-		h.insert(Event{Time: m.Time, Kind: m.Kind, Generation: n, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Who: m.Who,
-			Message: m.Message, Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Recovered: true})
-	}
-	var out []byte
-	for _, e := range h.Events {
-		text, err := marshalEvent(e)
-		if err != nil {
-			return err
-		}
-		out = append(out, durable.Line(text)...)
-	}
-	return durable.WriteFile(r.historyPath(), out, 0o644)
-}
-
-// remakeManifest writes a manifest for the tree that production is. Which
-// files were carried, and since when, is lost: all that no index names counts
-// as dropped by this generation.
-func (r *Repo) remakeManifest(ctx context.Context, h *History, n int, dir string) error {
-	e, _ := h.made(n)
-	rows, named, err := r.scan(ctx, dir)
-	if err != nil {
-		return err
-	}
-	m := &Manifest{Head: Head{Generation: n, From: e.From, Origin: max(e.Origin, 0), Kind: e.Kind, Who: e.Who, Message: e.Message, Time: r.now().UTC(),
-		Grace: e.Grace, Format: r.format.Name(), Added: e.Added, Removed: e.Removed, Changed: e.Changed}}
-	if m.Origin == 0 {
-		m.Origin, m.Kind = n, KindPromote
-	}
-	for _, row := range rows {
-		if !named[row.Path] && r.format.Class(row.Path) == catalog.ItemLike {
-			row.Role = catalog.Content
-			m.Carried = append(m.Carried, Carried{row, n})
-		} else {
-			m.Own = append(m.Own, row)
-		}
-	}
-	m.TreeID = tree.ID(m.Own)
-	return r.writeManifest(m)
 }

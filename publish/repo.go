@@ -178,7 +178,8 @@ func (r *Repo) at(name string) error {
 
 // notInHook refuses a verb that takes a lock inside a hook or health check.
 func (r *Repo) notInHook(verb string) error {
-	if in := os.Getenv(hookMark); in == "" || in != r.Dir {
+	in := os.Getenv(hookMark)
+	if same, err := sameFile(in, r.Dir); in == "" || err != nil || !same {
 		return nil
 	}
 	return refuse("a hook may call status, history, verify and diff", "publish %s was called from a hook or health check of this repository", verb)
@@ -245,8 +246,9 @@ func (s *state) clockBehind() bool { return s.behind > 0 }
 
 // windows tells when the windows end that began with each switch.
 type windows struct {
-	dropped map[int]time.Time // of what generation n no longer had
-	retired map[int]time.Time // of generation n itself
+	dropped  map[int]time.Time // of what generation n no longer had
+	recorded map[int]time.Time // the same, by the grace recorded at the switch alone
+	retired  map[int]time.Time // of generation n itself
 }
 
 // open reports whether a path that generation n dropped must still be there.
@@ -256,10 +258,17 @@ func (w windows) open(n int, now time.Time) bool {
 	return !ok || now.Before(end)
 }
 
+// was reports whether a gc, before the configured grace was raised, may have
+// deleted what generation n dropped.
+func (w windows) was(n int, now time.Time) bool {
+	end, ok := w.recorded[n]
+	return ok && !now.Before(end)
+}
+
 // window computes the end of each: the longer of the grace recorded at the
 // switch and the grace configured now.
 func (r *Repo) window(h *History) windows {
-	w := windows{map[int]time.Time{}, map[int]time.Time{}}
+	w := windows{dropped: map[int]time.Time{}, recorded: map[int]time.Time{}, retired: map[int]time.Time{}}
 	for _, e := range h.Events {
 		if !e.Kind.Switch() {
 			continue
@@ -267,6 +276,7 @@ func (r *Repo) window(h *History) windows {
 		end := e.Time.Add(max(time.Duration(e.Grace)*time.Second, r.grace()))
 		if _, ok := w.dropped[e.Generation]; !ok {
 			w.dropped[e.Generation] = end
+			w.recorded[e.Generation] = e.Time.Add(time.Duration(e.Grace) * time.Second)
 		}
 		if e.From != e.Generation {
 			w.retired[e.From] = end
@@ -298,6 +308,9 @@ func (r *Repo) stateOf(h *History, n int, dir string) (*state, error) {
 		return s, nil
 	}
 	m, err := r.manifest(n)
+	if e := new(Error); errors.As(err, &e) && e.Kind == NotFound {
+		return nil, &Error{Path: r.manifestPath(n), Fact: "the manifest of production is missing", Hint: "run publish recover: it is made anew from what production serves"}
+	}
 	if err != nil {
 		return nil, err
 	}

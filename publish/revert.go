@@ -199,11 +199,11 @@ func (r *Repo) bar(from, target *generation, kind EventKind) ([]tree.Row, []stri
 		lacking = append(lacking, from.Own...)
 	}
 	var rows []tree.Row
-	seen := map[string]bool{}
+	seen := map[tree.Row]bool{}
 	for _, row := range lacking {
 		item := row.Role == catalog.Content || r.format.Class(row.Path) == catalog.Whole
-		if item && !have[row] && !seen[row.Path] {
-			seen[row.Path] = true
+		if item && !have[row] && !seen[row] {
+			seen[row] = true
 			rows = append(rows, row)
 		}
 	}

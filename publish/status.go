@@ -111,7 +111,9 @@ func (r *Repo) describe(s *state, out *Status) {
 	p := &Production{Generation: cur.Generation, Origin: cur.Origin, Since: cur.Time, Who: cur.Who, Message: cur.Message, Kind: cur.Kind,
 		Path: r.Production(), Health: s.history.health(cur.Generation), Files: len(cur.Own)}
 	if e, ok := s.history.made(cur.Generation); ok {
-		p.Since = e.Time
+		if p.Since = e.Time; p.Health == "" {
+			p.Health = e.Health // pending, or none
+		}
 	}
 	for _, row := range cur.Own {
 		p.Bytes += row.Size

@@ -228,11 +228,11 @@ func (s *Stage) readIntents(apply string) (list []intent, waiting []int, err err
 
 func (s *Stage) putInPlace(apply string, i int, d intent) error {
 	to := join(s.Dir, d.Path)
+	if err := s.mkdirs(filepath.Dir(to)); err != nil { // follows no link
+		return err
+	}
 	if d.Remove {
 		return os.Remove(to)
-	}
-	if err := s.mkdirs(filepath.Dir(to)); err != nil {
-		return err
 	}
 	return os.Rename(filepath.Join(apply, strconv.Itoa(i)), to)
 }

@@ -61,6 +61,9 @@ func (b *Base) Settle(dir string, copied []tree.Row, now time.Time) error {
 		}
 		if old.SHA256 == row.SHA256 {
 			fi, err := os.Lstat(join(b.Source.Dir, row.Path))
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // gone meanwhile
+			}
 			if err != nil {
 				return err
 			}
@@ -193,6 +196,22 @@ func (c *copier) run(ctx context.Context, entries []tree.Entry, named map[string
 	done, err := cloner.Run(ctx, ops)
 	if err != nil {
 		return err
+	}
+	// What a gc or a switch has taken from the base since is in staging still.
+	var again []tree.Op
+	var which []int
+	for i, d := range done {
+		if ops[i].From == c.base.Source && errors.Is(d.Err, fs.ErrNotExist) {
+			ops[i].From, ops[i].How, ops[i].SHA256, ops[i].Stat = c.src, tree.Copy, "", admitted[i].Stat
+			again, which = append(again, ops[i]), append(which, i)
+		}
+	}
+	redone, err := cloner.Run(ctx, again)
+	if err != nil {
+		return err
+	}
+	for j, i := range which {
+		done[i] = redone[j]
 	}
 	var copied []tree.Row
 	for i, d := range done {

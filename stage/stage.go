@@ -184,7 +184,7 @@ func (s *Stage) discard(paths []string, trash string) error {
 // toTrash renames, or links, one path of staging to the directory trash.
 func (s *Stage) toTrash(move func(from, to string) error, p, trash string) error {
 	to := join(trash, p)
-	if err := durable.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+	if err := durable.MkdirAll(filepath.Dir(to), s.dirMode()); err != nil {
 		return err
 	}
 	return move(join(s.Dir, p), to)

@@ -297,6 +297,10 @@ func (c *Cache) Compact(keep func(path string) bool) error {
 	if err := durable.WriteFile(c.path, out.Bytes(), fi.Mode().Perm()); err != nil {
 		return unlessUnwritable(err)
 	}
+	// The new file goes on belonging to the group that may write to it.
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		_ = os.Chown(c.path, -1, int(st.Gid))
+	}
 	c.lines = n
 	return nil
 }
