@@ -16,6 +16,7 @@ import (
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/lock"
+	"example.com/publish/stage/tree"
 )
 
 // InitOptions say what repository to make.
@@ -215,26 +216,7 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 		return nil, "", err
 	}
 	defer unlockPrepare()
-	unlock, err := r.lock(ctx, "lock", "init")
-	if err != nil {
-		return nil, "", err
-	}
-	defer unlock()
-	if n, _, err := r.sw.current(); err == nil && n != 0 {
-		if _, _, err := r.recover(ctx, true, ""); err != nil {
-			return nil, "", err
-		}
-	}
-	h, err := r.readHistory()
-	if err != nil {
-		return nil, "", err
-	}
-	if _, ok := h.last(); ok {
-		return nil, "", &Error{Kind: Usage, Path: r.Dir, Fact: "has generations already",
-			Hint: "publish stage reset fills staging with production; publish stage import " + dir + " merges the tree into staging"}
-	}
-	s := &state{history: h, windows: r.window(h), now: r.now()}
-	if _, err := r.sweep(s, true, ""); err != nil {
+	if _, err := r.unused(ctx, dir); err != nil {
 		return nil, "", err
 	}
 	snapshot, err := r.private(snapshotPrefix)
@@ -247,7 +229,20 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 		return nil, "", interrupted(err)
 	}
 	c.message = message
-	n, err := r.next(h)
+
+	unlock, err := r.lock(ctx, "lock", "init")
+	if err != nil {
+		return nil, "", err
+	}
+	defer unlock()
+	s, err := r.unused(ctx, dir)
+	if err != nil {
+		return nil, "", err
+	}
+	if _, err := r.sweep(s, true, snapshot); err != nil {
+		return nil, "", err
+	}
+	n, err := r.next(s.history)
 	if err != nil {
 		return nil, "", err
 	}
@@ -267,6 +262,28 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 		return nil, "", err
 	}
 	return res, aside, r.finish(context.WithoutCancel(ctx), s, m)
+}
+
+// unused returns the state of a repository that has no generation and nothing
+// staged, and refuses any other: an adoption of dir would push it away.
+func (r *Repo) unused(ctx context.Context, dir string) (*state, error) {
+	h, err := r.readHistory()
+	if err != nil {
+		return nil, err
+	}
+	_, switched := h.last()
+	if n, _, err := r.sw.current(); switched || err == nil && n != 0 {
+		return nil, &Error{Kind: Usage, Path: r.Dir, Fact: "has generations already",
+			Hint: "publish stage reset fills staging with production; publish stage import " + dir + " merges the tree into staging"}
+	}
+	staged, err := tree.Walk(ctx, r.Stage.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(staged) > 0 {
+		return nil, &Error{Kind: Usage, Path: r.Stage.Dir, Fact: fmt.Sprintf("holds %d files already", len(staged)), Hint: "adopt into a repository in which nothing is staged"}
+	}
+	return &state{history: h, windows: r.window(h), now: r.now()}, nil
 }
 
 // adoptTree clones the tree at from into dir, everything that can be published
