@@ -3,7 +3,6 @@ package publish
 import (
 	"context"
 	"os"
-	"slices"
 	"time"
 
 	"example.com/publish/stage/catalog"
@@ -175,33 +174,4 @@ func (r *Repo) compareStaging(ctx context.Context, s *state, out *Status) error 
 		}
 	}
 	return nil
-}
-
-// HistoryFilter says which events to return.
-type HistoryFilter struct {
-	Limit int // the newest so many; 0: all
-}
-
-// History returns the events, newest first, each switch with what its health
-// check said. It takes no lock.
-func (r *Repo) History(f HistoryFilter) ([]Event, error) {
-	h, err := r.readHistory()
-	if err != nil {
-		return nil, err
-	}
-	out := []Event{}
-	for _, e := range slices.Backward(h.Events) {
-		if e.Kind == KindHealth {
-			continue
-		}
-		if e.Kind.Switch() && e.Health == "pending" {
-			if said := h.health(e.Generation); said != "" {
-				e.Health = said
-			}
-		}
-		if out = append(out, e); f.Limit > 0 && len(out) == f.Limit {
-			break
-		}
-	}
-	return out, nil
 }
