@@ -31,13 +31,10 @@ func (r *Repo) GC(ctx context.Context, dryRun bool) (*GCResult, error) {
 	}
 	defer unlock()
 	res, err := r.collect(s, dryRun)
-	if err != nil || dryRun || res.ClockBehind || len(r.Config.Hooks.AfterGC) == 0 || s.current == nil {
+	if err != nil || dryRun {
 		return res, err
 	}
-	if res.Files+len(res.Generations) > 0 {
-		err = r.hook(ctx, "after_gc", r.Config.Hooks.AfterGC, s.current.Head)
-	}
-	return res, err
+	return res, r.hookGC(ctx, s, res)
 }
 
 // collect is gc under the production lock, after recovery. Everything that it
