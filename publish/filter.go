@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +22,7 @@ type HistoryFilter struct {
 // kinds are those that a history can hold. Those without a constant are
 // written by verbs that not every version has.
 var kinds = []EventKind{KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRelink, KindHealth, KindHold, KindUnhold, KindGC,
-	"prune", "revoke", "pin", "unpin"}
+	"prune", "pin", "unpin", "revoke", "redact"}
 
 // Kinds returns every kind that a history can hold.
 func Kinds() []EventKind { return slices.Clone(kinds) }
@@ -38,7 +39,7 @@ func (r *Repo) History(f HistoryFilter) ([]Event, error) {
 	for _, k := range f.Kinds {
 		known := slices.Contains(kinds, k) || slices.ContainsFunc(h.Events, func(e Event) bool { return e.Kind == k })
 		if !known {
-			return nil, &Error{Kind: Usage, Path: string(k), Fact: "is not a kind of event", Hint: "publish writes " + join(kinds)}
+			return nil, &Error{Kind: Usage, Path: string(k), Fact: "is not a kind of event", Hint: fmt.Sprintf("the kinds are %s", kinds)}
 		}
 	}
 	if f.Product != "" {
@@ -61,14 +62,6 @@ func (r *Repo) History(f HistoryFilter) ([]Event, error) {
 		}
 	}
 	return out, nil
-}
-
-func join[T ~string](list []T) string {
-	var out []string
-	for _, s := range list {
-		out = append(out, string(s))
-	}
-	return strings.Join(out, ", ")
 }
 
 func (f HistoryFilter) passes(e Event) bool {

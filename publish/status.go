@@ -5,6 +5,7 @@ import (
 	"os"
 	"time"
 
+	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/lock"
 )
@@ -88,6 +89,12 @@ func (r *Repo) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	out, _, err := r.statusOf(ctx, s)
+	return out, err
+}
+
+// statusOf is the status in a known state, and what is staged.
+func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked, error) {
 	out := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.Config.Switch, Generations: []Kept{}, Locks: []LockHeld{},
 		RevertUntil: r.revertUntil(s), RecoveryPending: r.pending(s), ClockBehind: s.clockBehind()}
 	if e, ok := s.history.hold(); ok {
@@ -102,7 +109,8 @@ func (r *Repo) Status(ctx context.Context) (*Status, error) {
 	if s.current != nil {
 		r.describe(s, out)
 	}
-	return out, r.compareStaging(ctx, s, out)
+	staged, err := r.compareStaging(ctx, s, out)
+	return out, staged, err
 }
 
 func (r *Repo) describe(s *state, out *Status) {
@@ -150,16 +158,16 @@ func (r *Repo) describe(s *state, out *Status) {
 	}
 }
 
-func (r *Repo) compareStaging(ctx context.Context, s *state, out *Status) error {
+func (r *Repo) compareStaging(ctx context.Context, s *state, out *Status) (*stage.Checked, error) {
 	staged, err := r.Stage.Peek(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var own, units = staged.Rows[:0:0], []catalog.Unit(nil)
 	if s.current != nil {
 		own, units, err = r.side(ctx, s, "production")
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
 	added, removed, changed := diffUnits(units, r.units(staged.Catalog, staged.Rows))
@@ -173,5 +181,5 @@ func (r *Repo) compareStaging(ctx context.Context, s *state, out *Status) error 
 			st.Warnings++
 		}
 	}
-	return nil
+	return staged, nil
 }

@@ -52,7 +52,7 @@ func byDay(events []publish.Event) []changelogDay {
 	days := []changelogDay{}
 	for _, e := range events {
 		switch e.Kind {
-		case publish.KindGC, publish.KindHealth, "pin", "unpin":
+		case publish.KindGC, publish.KindHealth, "pin", "unpin", "redact":
 			continue
 		}
 		day := e.Time.UTC().Format(time.DateOnly)
