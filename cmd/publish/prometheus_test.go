@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -139,5 +140,26 @@ func TestPromtoolTakesTheMetrics(t *testing.T) {
 	cmd.Stdin = bytes.NewReader(metricsOf(hostileMeasures()))
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// The sample alerts ask for nothing that is not written.
+func TestAlertsNameRealMetrics(t *testing.T) {
+	rules, err := os.ReadFile("../../scripts/prometheus/publish.rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := parseMetrics(string(metricsOf(hostileMeasures())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`publish_[a-z_]+`).FindAllString(string(rules), -1)
+	if len(names) < 10 {
+		t.Fatalf("the rules name %v", names)
+	}
+	for _, name := range names {
+		if got[name] == nil {
+			t.Errorf("%s is in the rules and is not written", name)
+		}
 	}
 }
