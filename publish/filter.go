@@ -72,12 +72,11 @@ func (f HistoryFilter) passes(e Event) bool {
 		!f.Until.IsZero() && e.Time.After(f.Until):
 		return false
 	}
-	if f.Product == "" {
-		return true
-	}
-	about := func(name string) bool { return ofProduct(f.Product, name) }
-	return slices.ContainsFunc(e.Added, about) || slices.ContainsFunc(e.Removed, about) || slices.ContainsFunc(e.Changed, about)
+	return f.Product == "" || slices.ContainsFunc(e.entries(), func(name string) bool { return ofProduct(f.Product, name) })
 }
+
+// entries are all that an event names: what came, went or changed.
+func (e Event) entries() []string { return slices.Concat(e.Added, e.Removed, e.Changed) }
 
 // ofProduct reports whether an entry of a history belongs to the products that
 // a pattern means. An entry is product/version, a product, or a file's path; a
