@@ -9,7 +9,7 @@ BIN     := bin/publish
 # The repository's owner may be another user than the one who builds.
 export GOFLAGS := -buildvcs=false $(GOFLAGS)
 
-PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace xz-utils zstd btrfs-progs xfsprogs
+PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace systemd xz-utils zstd btrfs-progs xfsprogs
 
 .DEFAULT_GOAL := build
 .PHONY: help build install demo test check vet walls tools deps crash powercut clean
@@ -18,12 +18,13 @@ PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace xz-utils zs
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/publish
 
-## install: binary, man page and completions below DESTDIR and PREFIX (default /usr/local)
+## install: binary, man page, completions and systemd units below DESTDIR and PREFIX (default /usr/local)
 install: build
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/man/man1' \
 	    '$(DESTDIR)$(PREFIX)/share/bash-completion/completions' \
 	    '$(DESTDIR)$(PREFIX)/share/zsh/site-functions' \
-	    '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d'
+	    '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d' \
+	    '$(DESTDIR)$(PREFIX)/lib/systemd/system'
 	install -m 0755 $(BIN) '$(DESTDIR)$(PREFIX)/bin/publish'
 	$(BIN) man > bin/publish.1
 	$(BIN) completion bash > bin/publish.bash
@@ -33,6 +34,10 @@ install: build
 	install -m 0644 bin/publish.bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/publish'
 	install -m 0644 bin/_publish '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_publish'
 	install -m 0644 bin/publish.fish '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/publish.fish'
+	for unit in scripts/systemd/*@.*; do \
+	    sed 's|/usr/local/bin/|$(PREFIX)/bin/|' "$$unit" > bin/unit && \
+	    install -m 0644 bin/unit '$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$${unit##*/}" || exit 1; \
+	done; rm -f bin/unit
 
 ## demo: make a sample image, stage it, promote it, revert it
 demo: build

@@ -250,12 +250,10 @@ func (r *Repo) finish(ctx context.Context, s *state, m *Manifest) error {
 	if err := r.checkHealth(ctx, s); err != nil {
 		return err
 	}
-	freed, err := r.collect(s, false)
-	if err == nil {
-		err = r.afterGC(ctx, s, freed)
-	}
-	if err != nil {
+	if res, err := r.collect(s, false); err != nil {
 		r.opt.Warn(fmt.Sprintf("gc failed, and will be tried again: %v", err))
+	} else if err := r.hookGC(ctx, s, res); err != nil {
+		r.opt.Warn(fmt.Sprintf("the hook of gc failed: %v", err))
 	}
 	if err := r.hook(ctx, "after_switch", r.Config.Hooks.AfterSwitch, m.Head); err != nil {
 		return afterSwitch(n, "it serves, and can be reverted; repair the hook", err)

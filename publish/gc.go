@@ -34,15 +34,7 @@ func (r *Repo) GC(ctx context.Context, dryRun bool) (*GCResult, error) {
 	if err != nil || dryRun {
 		return res, err
 	}
-	return res, r.afterGC(ctx, s, res)
-}
-
-// afterGC runs the hook when something was deleted.
-func (r *Repo) afterGC(ctx context.Context, s *state, res *GCResult) error {
-	if res.Files+len(res.Generations) == 0 {
-		return nil
-	}
-	return r.hook(ctx, "after_gc", r.Config.Hooks.AfterGC, s.current.Head)
+	return res, r.hookGC(ctx, s, res)
 }
 
 // collect is gc under the production lock, after recovery. Everything that it

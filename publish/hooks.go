@@ -13,11 +13,16 @@ import (
 	"time"
 )
 
+// detail is what only some events tell, beside the head.
+type detail struct {
+	Freed *Freed `json:"freed,omitempty"` // of after_gc
+}
+
 // run executes one configured command: a hook or the health check. Its
 // environment tells what happened, its standard input is the same as JSON, its
 // output goes to Options.HookOutput. After the time limit it is killed with all its
 // children.
-func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.Duration, h Head) error {
+func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.Duration, h Head, d detail) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	stdin, err := json.Marshal(struct {
@@ -25,7 +30,8 @@ func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.
 		Repository string `json:"repository"`
 		Production string `json:"production"`
 		Head
-	}{event, r.Dir, r.Production(), h})
+		detail
+	}{event, r.Dir, r.Production(), h, d})
 	if err != nil {
 		return err
 	}
@@ -58,7 +64,17 @@ func (r *Repo) hook(ctx context.Context, event string, argv []string, h Head) er
 	if len(argv) == 0 {
 		return nil
 	}
-	return r.run(ctx, event, argv, time.Duration(r.Config.Hooks.Timeout), h)
+	return r.run(ctx, event, argv, time.Duration(r.Config.Hooks.Timeout), h, detail{})
+}
+
+// hookGC tells the hook of gc what was deleted, if anything was.
+func (r *Repo) hookGC(ctx context.Context, s *state, res *GCResult) error {
+	argv := r.Config.Hooks.AfterGC
+	if len(argv) == 0 || s.current == nil || len(res.Generations)+res.Files == 0 {
+		return nil
+	}
+	return r.run(ctx, "after_gc", argv, time.Duration(r.Config.Hooks.Timeout), s.current.Head,
+		detail{Freed: &Freed{Generations: res.Generations, Files: res.Files, Bytes: res.Bytes}})
 }
 
 // checkHealth runs the health check of production if its switch asked for one,
@@ -70,7 +86,7 @@ func (r *Repo) checkHealth(ctx context.Context, s *state) error {
 		return nil
 	}
 	m := s.current.Manifest
-	failure := r.run(ctx, "health_check", r.Config.HealthCheck.Command, time.Duration(r.Config.HealthCheck.Timeout), m.Head)
+	failure := r.run(ctx, "health_check", r.Config.HealthCheck.Command, time.Duration(r.Config.HealthCheck.Timeout), m.Head, detail{})
 	e := r.note(s, KindHealth, "")
 	if e.Health = "ok"; failure != nil {
 		e.Health, e.Message = "failed", failure.Error()

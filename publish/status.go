@@ -3,9 +3,9 @@ package publish
 import (
 	"context"
 	"os"
-	"slices"
 	"time"
 
+	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/lock"
 )
@@ -89,6 +89,12 @@ func (r *Repo) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	out, _, err := r.statusOf(ctx, s)
+	return out, err
+}
+
+// statusOf is the status in a known state, and what is staged.
+func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked, error) {
 	out := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.Config.Switch, Generations: []Kept{}, Locks: []LockHeld{},
 		RevertUntil: r.revertUntil(s), RecoveryPending: r.pending(s), ClockBehind: s.clockBehind()}
 	if e, ok := s.history.hold(); ok {
@@ -103,7 +109,8 @@ func (r *Repo) Status(ctx context.Context) (*Status, error) {
 	if s.current != nil {
 		r.describe(s, out)
 	}
-	return out, r.compareStaging(ctx, s, out)
+	staged, err := r.compareStaging(ctx, s, out)
+	return out, staged, err
 }
 
 func (r *Repo) describe(s *state, out *Status) {
@@ -153,16 +160,16 @@ func (r *Repo) describe(s *state, out *Status) {
 	}
 }
 
-func (r *Repo) compareStaging(ctx context.Context, s *state, out *Status) error {
+func (r *Repo) compareStaging(ctx context.Context, s *state, out *Status) (*stage.Checked, error) {
 	staged, err := r.Stage.Peek(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var own, units = staged.Rows[:0:0], []catalog.Unit(nil)
 	if s.current != nil {
 		own, units, err = r.side(ctx, s, "production")
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
 	added, removed, changed := diffUnits(units, r.units(staged.Catalog, staged.Rows))
@@ -176,34 +183,5 @@ func (r *Repo) compareStaging(ctx context.Context, s *state, out *Status) error 
 			st.Warnings++
 		}
 	}
-	return nil
-}
-
-// HistoryFilter says which events to return.
-type HistoryFilter struct {
-	Limit int // the newest so many; 0: all
-}
-
-// History returns the events, newest first, each switch with what its health
-// check said. It takes no lock.
-func (r *Repo) History(f HistoryFilter) ([]Event, error) {
-	h, err := r.readHistory()
-	if err != nil {
-		return nil, err
-	}
-	out := []Event{}
-	for _, e := range slices.Backward(h.Events) {
-		if e.Kind == KindHealth {
-			continue
-		}
-		if e.Kind.Switch() && e.Health == "pending" {
-			if said := h.health(e.Generation); said != "" {
-				e.Health = said
-			}
-		}
-		if out = append(out, e); f.Limit > 0 && len(out) == f.Limit {
-			break
-		}
-	}
-	return out, nil
+	return staged, nil
 }

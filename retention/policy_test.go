@@ -104,6 +104,9 @@ func TestMatch(t *testing.T) {
 		if got := rules.find(test.product) == 0; got != test.want {
 			t.Errorf("%q matches %q: %t, want %t", test.pattern, test.product, got, test.want)
 		}
+		if got, err := Matches(test.pattern, test.product); got != test.want || err != nil {
+			t.Errorf("Matches(%q, %q) is %t, %v, want %t", test.pattern, test.product, got, err, test.want)
+		}
 	}
 }
 

@@ -148,6 +148,14 @@ func valuesOf(flag string) []string {
 		return []string{"symlink", "rename"}
 	case "repo", "production", "adopt":
 		return []string{":dirs"}
+	case "prometheus":
+		return []string{":files"}
+	case "kind":
+		var out []string
+		for _, k := range publish.Kinds() {
+			out = append(out, string(k))
+		}
+		return out
 	}
 	return nil
 }

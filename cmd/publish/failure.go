@@ -38,7 +38,7 @@ var exitStatus = []struct {
 	{exitOK, "done, and it survives a power cut; or there was nothing to do"},
 	{exitFailed, "failed; production is unchanged"},
 	{exitUsage, "wrong usage, or a bad configuration"},
-	{exitFindings, "findings: what was to be promoted or verified is not valid; diff --exit-code: they differ"},
+	{exitFindings, "findings: what was to be promoted or verified is not valid; diff --exit-code: they differ; status --check: something is wrong"},
 	{exitLocked, "locked by another process"},
 	{exitNotFound, "no such generation, product, version or file"},
 	{exitRefused, "refused: production is held, or an operator reverted what staging brings back"},

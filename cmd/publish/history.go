@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,9 +13,14 @@ import (
 func (p *program) historyCommand() *cli.Command {
 	return verb(&cli.Command{
 		Name: "history", Category: "look",
-		Usage:       "tell who changed production, when, and how",
-		Description: "Newest first.",
-		Flags:       []cli.Flag{&cli.IntFlag{Name: "limit", Usage: "only the newest `N` events"}},
+		Usage: "tell who changed production, when, and how",
+		Description: "Newest first. An event is shown when it passes every filter. A pattern for products is one as in retention.match (* is any run of characters) and is " +
+			"compared with what an event added, removed or changed: the product, product/version, or a file's path.",
+		Flags: append([]cli.Flag{
+			&cli.IntFlag{Name: "limit", Usage: "only the newest `N` events"},
+			&cli.StringSliceFlag{Name: "kind", Usage: "only events of `KIND`, such as promote, revert, hold or gc; a list has commas"},
+			&cli.StringFlag{Name: "product", Usage: "only events that concern products like `PATTERN`"},
+		}, spanFlags()...),
 	}, 0, 0, p.history)
 }
 
@@ -23,11 +29,22 @@ func (p *program) history(c *cli.Context) error {
 	if c.IsSet("limit") && limit < 1 {
 		return usage("", "--limit: %d is not a number of events", limit)
 	}
+	kinds, err := kindsOf(c.StringSlice("kind"))
+	if err != nil {
+		return err
+	}
+	f := publish.HistoryFilter{Limit: limit, Kinds: kinds, Product: c.String("product")}
+	if c.IsSet("product") && f.Product == "" {
+		return usage("", "--product: is empty")
+	}
+	if err := p.span(c, &f); err != nil {
+		return err
+	}
 	r, err := p.open()
 	if err != nil {
 		return err
 	}
-	events, err := r.History(publish.HistoryFilter{Limit: limit})
+	events, err := r.History(f)
 	if err != nil {
 		return err
 	}
@@ -43,12 +60,19 @@ func (p *program) history(c *cli.Context) error {
 	}
 	switch {
 	case p.json:
+	case len(events) == 0 && filtered(c):
+		p.note("no event passes the filter")
 	case len(events) == 0:
 		p.note("the history is empty")
 	default:
 		p.table(rows)
 	}
 	return nil
+}
+
+// filtered reports whether some events may have been left out.
+func filtered(c *cli.Context) bool {
+	return slices.ContainsFunc([]string{"kind", "product", "since", "until"}, c.IsSet)
 }
 
 func historyRow(e publish.Event) []string {

@@ -94,7 +94,7 @@ func (p *program) app() *cli.App {
 			p.stageCommand(),
 			p.validateCommand(), p.diffCommand(),
 			p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(),
-			p.statusCommand(), p.historyCommand(), p.verifyCommand(),
+			p.statusCommand(), p.historyCommand(), p.changelogCommand(), p.verifyCommand(),
 			p.gcCommand(), p.recoverCommand(),
 			p.completionCommand(), p.completeCommand(), p.manCommand(), p.helpCommand(), p.versionCommand(),
 		},

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish"
+)
+
+func (p *program) changelogCommand() *cli.Command {
+	return verb(&cli.Command{
+		Name: "changelog", Category: "look",
+		Usage: "write the history as Markdown that a team can publish",
+		Description: "By day (UTC), newest first: what came, went and changed with each switch, reverts with their reason, and holds. What " +
+			"names and messages hold is written so that Markdown takes it literally.",
+		Flags: spanFlags(),
+	}, 0, 0, p.changelog)
+}
+
+// changelogDay is what happened on one day.
+type changelogDay struct {
+	Day    string          `json:"day"` // such as 2026-01-31, UTC
+	Events []publish.Event `json:"events"`
+}
+
+func (p *program) changelog(c *cli.Context) error {
+	var f publish.HistoryFilter
+	if err := p.span(c, &f); err != nil {
+		return err
+	}
+	r, err := p.open()
+	if err != nil {
+		return err
+	}
+	events, err := r.History(f)
+	if err != nil {
+		return err
+	}
+	days := byDay(events)
+	return p.answer(struct {
+		Days []changelogDay `json:"days"`
+	}{days}, func() { writeChangelog(p.out, days) })
+}
+
+// byDay groups events, newest first. What only concerns upkeep is left out:
+// nobody who reads a changelog misses a gc.
+func byDay(events []publish.Event) []changelogDay {
+	days := []changelogDay{}
+	for _, e := range events {
+		switch e.Kind {
+		case publish.KindGC, publish.KindHealth, "pin", "unpin", "redact":
+			continue
+		}
+		day := e.Time.UTC().Format(time.DateOnly)
+		if len(days) == 0 || days[len(days)-1].Day != day {
+			days = append(days, changelogDay{Day: day})
+		}
+		last := &days[len(days)-1]
+		last.Events = append(last.Events, e)
+	}
+	return days
+}
+
+func writeChangelog(w io.Writer, days []changelogDay) {
+	fmt.Fprintln(w, "# Changelog")
+	if len(days) == 0 {
+		fmt.Fprintf(w, "\nNothing changed.\n")
+	}
+	for _, d := range days {
+		fmt.Fprintf(w, "\n## %s\n", d.Day)
+		for _, e := range d.Events {
+			fmt.Fprintf(w, "\n### %s %s\n\n", e.Time.UTC().Format("15:04"), changelogTitle(e))
+			fmt.Fprintf(w, "By %s%s.\n", mdText(e.Who), changelogReason(e))
+			writeEntries(w, "Added", e.Added)
+			writeEntries(w, "Removed", e.Removed)
+			writeEntries(w, "Changed", e.Changed)
+		}
+	}
+}
+
+// changelogTitle says what happened.
+func changelogTitle(e publish.Event) string {
+	content := ""
+	if e.Origin != e.Generation && e.Origin != 0 {
+		content = fmt.Sprintf(" to the content of generation %d", e.Origin)
+	}
+	switch e.Kind {
+	case publish.KindAdopt:
+		return fmt.Sprintf("Adopted as generation %d", e.Generation)
+	case publish.KindPromote:
+		failed := ""
+		if e.Health == "failed" {
+			failed = ", which failed its health check"
+		}
+		return fmt.Sprintf("Promoted generation %d%s", e.Generation, failed)
+	case publish.KindRevert:
+		return fmt.Sprintf("Reverted%s (generation %d)", content, e.Generation)
+	case publish.KindAutoRevert:
+		return fmt.Sprintf("Reverted by the health check%s (generation %d)", content, e.Generation)
+	case publish.KindRelink:
+		return fmt.Sprintf("Switched by another program to generation %d", e.Generation)
+	case publish.KindHold:
+		return "Promotes held"
+	case publish.KindUnhold:
+		return "Hold ended"
+	}
+	title := strings.ToUpper(string(e.Kind[:min(1, len(e.Kind))])) + string(e.Kind[min(1, len(e.Kind)):])
+	if e.Kind.Switch() {
+		title += fmt.Sprintf(" (generation %d%s)", e.Generation, content)
+	}
+	return mdText(title)
+}
+
+// changelogReason is why; a promote's message is a remark, not a reason.
+func changelogReason(e publish.Event) string {
+	switch {
+	case e.Message != "":
+		return ": " + strings.TrimRight(mdText(e.Message), ".")
+	case e.Kind == publish.KindRevert:
+		return "; no reason was given"
+	}
+	return ""
+}
+
+// manyEntries is how many lines of one switch a reader bears.
+const manyEntries = 200
+
+func writeEntries(w io.Writer, what string, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n%s:\n\n", what)
+	for i, name := range names {
+		if i == manyEntries {
+			fmt.Fprintf(w, "- and %d more\n", len(names)-i)
+			return
+		}
+		fmt.Fprintf(w, "- %s\n", mdCode(name))
+	}
+}
+
+// mdCode is a name as a code span, in which Markdown takes all but backquotes
+// literally; the fence is longer than any run of them inside (CommonMark 6.1).
+func mdCode(name string) string {
+	name = oneLine(name)
+	longest, run := 0, 0
+	for _, r := range name {
+		if run++; r != '`' {
+			run = 0
+		}
+		longest = max(longest, run)
+	}
+	pad := ""
+	// One space on either side is taken off again.
+	if longest > 0 || strings.HasPrefix(name, " ") && strings.HasSuffix(name, " ") && strings.Trim(name, " ") != "" {
+		pad = " "
+	}
+	if name == "" {
+		return "(no name)"
+	}
+	fence := strings.Repeat("`", longest+1)
+	return fence + pad + name + pad + fence
+}
+
+// mdText is text that stands within a line: backslashes take their meaning
+// from the characters that begin emphasis, code, links, HTML, entities, math
+// and tables, a bare address does not become a link, and an @ notifies nobody.
+func mdText(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	var b strings.Builder
+	for _, r := range printable(text) {
+		if strings.ContainsRune("\\`*_[]<>&~|$:", r) {
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+		if r == '@' {
+			b.WriteString("&#8203;") // a space of no width ends the name before it begins
+		}
+	}
+	return strings.ReplaceAll(b.String(), "www.", "www\\.")
+}

@@ -1,0 +1,89 @@
+package publish
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
+)
+
+// Thresholds are what a check holds the measures against. A nil one is not
+// checked.
+type Thresholds struct {
+	MaxAge    *time.Duration // of production: since the switch that made it
+	MinFree   *int64         // bytes
+	MaxErrors *int64         // findings in staging that would stop a promote
+}
+
+// Check is one thing that a monitor asks. Value and Limit are seconds, bytes
+// or counts; of a yes or no 1 or 0.
+type Check struct {
+	Name    string `json:"name"`
+	OK      bool   `json:"ok"`
+	Value   *int64 `json:"value"` // null: not known
+	Limit   int64  `json:"limit"`
+	Message string `json:"message"` // the fact, for people
+}
+
+// Check holds the measures against the thresholds. An unfinished command and
+// a clock that stands before the history are looked for without being asked:
+// no repository is well with them.
+func (m *Measures) Check(t Thresholds) []Check {
+	out := []Check{
+		yesOrNo("recovery", m.Unfinished, "nothing to recover", "a command did not end: publish recover, or the next command, finishes it"),
+		yesOrNo("clock", m.ClockBehind, "the clock is sound", "the clock stands before the newest line of the history: nothing is deleted"),
+	}
+	if t.MaxAge != nil {
+		c := Check{Name: "age", Limit: int64(*t.MaxAge / time.Second), Message: "production does not exist yet"}
+		if m.Production != nil {
+			age := max(0, m.Time.Sub(m.Production.Since))
+			n := int64(age / time.Second)
+			c.Value, c.OK = &n, age <= *t.MaxAge
+			c.Message = fmt.Sprintf("production is %s old%s", rough(age), beyond(c.OK, "more than "+rough(*t.MaxAge)))
+		}
+		out = append(out, c)
+	}
+	if t.MinFree != nil {
+		c := Check{Name: "free", Limit: *t.MinFree, Message: "the system does not tell how much space is free"}
+		if m.FreeBytes >= 0 {
+			c.Value, c.OK = &m.FreeBytes, m.FreeBytes >= *t.MinFree
+			c.Message = fmt.Sprintf("%s are free%s", humanize.IBytes(uint64(m.FreeBytes)), beyond(c.OK, "less than "+humanize.IBytes(uint64(*t.MinFree))))
+		}
+		out = append(out, c)
+	}
+	if t.MaxErrors != nil {
+		n := int64(m.Staging.Errors)
+		ok := n <= *t.MaxErrors
+		out = append(out, Check{Name: "errors", OK: ok, Value: &n, Limit: *t.MaxErrors,
+			Message: fmt.Sprintf("staging has %s%s", english.Plural(int(n), "error", ""), beyond(ok, fmt.Sprintf("more than %d: publish validate tells them", *t.MaxErrors)))})
+	}
+	return out
+}
+
+func yesOrNo(name string, bad bool, good, ill string) Check {
+	c := Check{Name: name, OK: !bad, Value: new(int64), Message: good}
+	if bad {
+		*c.Value, c.Message = 1, ill
+	}
+	return c
+}
+
+func beyond(ok bool, text string) string {
+	if ok {
+		return ""
+	}
+	return ", " + text
+}
+
+// rough is a duration as people say it: in days and hours where it is long.
+func rough(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d >= 2*day && d%day < time.Hour:
+		return fmt.Sprintf("%dd", d/day)
+	case d >= 2*day:
+		return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+	}
+	return Duration(d.Truncate(time.Second)).String()
+}

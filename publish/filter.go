@@ -1,0 +1,92 @@
+package publish
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/publish/retention"
+)
+
+// HistoryFilter says which events to return: those that pass every field that
+// is set.
+type HistoryFilter struct {
+	Limit   int         // the newest so many; 0: all
+	Kinds   []EventKind // any of these; empty: all but the health checks, which their switches tell
+	Product string      // a name or a glob, of what came, went or changed
+	Since   time.Time   // not before; zero: from the start
+	Until   time.Time   // not after; zero: to the end
+}
+
+// kinds are those that a history can hold. Those without a constant are
+// written by verbs that not every version has.
+var kinds = []EventKind{KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRelink, KindHealth, KindHold, KindUnhold, KindGC,
+	"prune", "pin", "unpin", "revoke", "redact"}
+
+// Kinds returns every kind that a history can hold.
+func Kinds() []EventKind { return slices.Clone(kinds) }
+
+// History returns the events, newest first, each switch with what its health
+// check said. It takes no lock. A kind that is neither known nor in the
+// history is an error of kind Usage: a filter that is mistyped must not look
+// like a history that is empty.
+func (r *Repo) History(f HistoryFilter) ([]Event, error) {
+	h, err := r.readHistory()
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range f.Kinds {
+		known := slices.Contains(kinds, k) || slices.ContainsFunc(h.Events, func(e Event) bool { return e.Kind == k })
+		if !known {
+			return nil, &Error{Kind: Usage, Path: string(k), Fact: "is not a kind of event", Hint: fmt.Sprintf("the kinds are %s", kinds)}
+		}
+	}
+	if f.Product != "" {
+		if _, err := retention.Matches(f.Product, ""); err != nil {
+			return nil, &Error{Kind: Usage, Err: err}
+		}
+	}
+	out := []Event{}
+	for _, e := range slices.Backward(h.Events) {
+		if !f.passes(e) {
+			continue
+		}
+		if e.Kind.Switch() && e.Health == "pending" {
+			if said := h.health(e.Generation); said != "" {
+				e.Health = said
+			}
+		}
+		if out = append(out, e); f.Limit > 0 && len(out) == f.Limit {
+			break
+		}
+	}
+	return out, nil
+}
+
+func (f HistoryFilter) passes(e Event) bool {
+	switch {
+	case len(f.Kinds) == 0 && e.Kind == KindHealth,
+		len(f.Kinds) > 0 && !slices.Contains(f.Kinds, e.Kind),
+		!f.Since.IsZero() && e.Time.Before(f.Since),
+		!f.Until.IsZero() && e.Time.After(f.Until):
+		return false
+	}
+	return f.Product == "" || slices.ContainsFunc(e.entries(), func(name string) bool { return ofProduct(f.Product, name) })
+}
+
+// entries are all that an event names: what came, went or changed.
+func (e Event) entries() []string { return slices.Concat(e.Added, e.Removed, e.Changed) }
+
+// ofProduct reports whether an entry of a history belongs to the products that
+// a pattern means. An entry is product/version, a product, or a file's path; a
+// pattern may be any of them, too.
+func ofProduct(pattern, entry string) bool {
+	whole, _ := retention.Matches(pattern, entry)
+	i := strings.LastIndexByte(entry, '/')
+	if whole || i < 0 {
+		return whole
+	}
+	product, _ := retention.Matches(pattern, entry[:i])
+	return product
+}

@@ -1,0 +1,151 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+)
+
+// Measures are what a monitor watches of a repository. Times are UTC, sizes
+// bytes. Sizes of trees are those of their files: trees share content, so that
+// their sum is more than what the disk holds.
+type Measures struct {
+	*Status
+	Time        time.Time  // when it was measured
+	LastPromote *time.Time // the newest switch by promote or adopt that no health check undid; nil before the first
+	OldestLock  *time.Time // since when the lock that was held the longest is; nil when none is
+	// Unfinished is RecoveryPending while nobody is at work: a promote that
+	// runs its health check looks, to a reader, like one that was killed.
+	Unfinished   bool
+	StagingBytes int64 // all files there, orphans and uploads too
+	KeptBytes    int64
+	FreeBytes    int64 // -1: the system does not tell
+	GC           *GCResult
+	NextExpiry   *time.Time // when the next window ends after this moment; nil when none is open
+	// Versions counts, by product, what a client sees.
+	StagedVersions     map[string]int
+	ProductionVersions map[string]int
+}
+
+// Measure takes the measures. It takes no lock and writes nothing.
+func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
+	s, err := r.load()
+	if err != nil {
+		return nil, err
+	}
+	st, staged, err := r.statusOf(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	m := &Measures{Status: st, Time: r.now().UTC(), StagedVersions: versionsOf(staged.Catalog), ProductionVersions: map[string]int{}, FreeBytes: -1}
+	if m.StagingBytes, err = bytesBelow(ctx, r.path("staging")); err != nil {
+		return nil, err
+	}
+	if free, err := durable.Free(r.Dir); err == nil {
+		m.FreeBytes = free
+	} else if !errors.Is(err, durable.ErrUnsupported) {
+		return nil, err
+	}
+	// The plan that gc would carry out: it is told, not guessed.
+	if m.GC, err = r.collect(s, true); err != nil {
+		return nil, err
+	}
+	if s.current != nil {
+		cat, err := stage.ReadCatalog(s.current.dir, r.format)
+		if err != nil {
+			return nil, err
+		}
+		m.ProductionVersions = versionsOf(cat)
+	}
+	m.LastPromote = s.history.lastPromote()
+	for _, k := range st.Generations {
+		m.KeptBytes += k.Bytes
+	}
+	m.expiry(s)
+	m.locks()
+	return m, nil
+}
+
+// lastPromote is when content last came from staging, and stayed.
+func (h *History) lastPromote() *time.Time {
+	for _, e := range slices.Backward(h.Events) {
+		if (e.Kind == KindPromote || e.Kind == KindAdopt) && h.health(e.Generation) != "failed" {
+			at := e.Time.UTC()
+			return &at
+		}
+	}
+	return nil
+}
+
+// expiry finds the next window that ends: of a kept generation, or of what
+// production carries. Of a pinned one there is none.
+func (m *Measures) expiry(s *state) {
+	consider := func(end time.Time) {
+		if end.After(s.now) && (m.NextExpiry == nil || end.Before(*m.NextExpiry)) {
+			end = end.UTC()
+			m.NextExpiry = &end
+		}
+	}
+	for _, k := range m.Generations {
+		if k.Until != nil && !k.Pinned {
+			consider(*k.Until)
+		}
+	}
+	if s.current == nil {
+		return
+	}
+	for _, c := range s.current.Carried {
+		if end, ok := s.windows.dropped[c.Dropped]; ok {
+			consider(end)
+		}
+	}
+}
+
+func (m *Measures) locks() {
+	m.Unfinished = m.RecoveryPending
+	for _, l := range m.Locks {
+		if m.OldestLock == nil || l.Since.Before(*m.OldestLock) {
+			since := l.Since.UTC()
+			m.OldestLock = &since
+		}
+		if l.Name == "production" {
+			m.Unfinished = false
+		}
+	}
+}
+
+// versionsOf counts the versions of each product. A tree without an index has
+// files, not products.
+func versionsOf(cat *catalog.Catalog) map[string]int {
+	out := map[string]int{}
+	seen := map[[2]string]bool{}
+	for _, i := range cat.Images {
+		if key := [2]string{i.Product, i.Version}; !seen[key] {
+			seen[key] = true
+			out[i.Product]++
+		}
+	}
+	return out
+}
+
+// bytesBelow adds up the files below dir. What goes away meanwhile, and what
+// may not be read, does not count.
+func bytesBelow(ctx context.Context, dir string) (int64, error) {
+	var total int64
+	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			if fi, err := d.Info(); err == nil {
+				total += fi.Size()
+			}
+		}
+		return ctx.Err()
+	})
+	return total, err
+}

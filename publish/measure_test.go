@@ -1,0 +1,109 @@
+package publish
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"example.com/publish/stage/lock"
+)
+
+func (w *world) measure() *Measures {
+	w.t.Helper()
+	m, err := w.repo().Measure(ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return m
+}
+
+// What is told of gc is what gc then does, and the next window ends when more
+// becomes due.
+func TestMeasureForetellsGC(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		w.put(map[string]string{"a/1": "one"})
+		w.promote()
+		w.now = w.now.Add(10 * time.Minute)
+		w.put(map[string]string{"a/2": "two"})
+		w.promote()
+		m := w.measure()
+		if m.GC.Files+len(m.GC.Generations) != 0 || m.NextExpiry == nil || !m.NextExpiry.Equal(w.now.Add(2*time.Hour)) {
+			t.Fatalf("%+v, next %v", m.GC, m.NextExpiry)
+		}
+		w.now = *m.NextExpiry
+		m = w.measure()
+		if m.NextExpiry != nil || len(m.GC.Generations) != 1 || m.GC.Files != 1 || m.GC.Bytes == 0 {
+			t.Fatalf("%+v, next %v", m.GC, m.NextExpiry)
+		}
+		want := *m.GC
+		got := w.gc()
+		if want.DryRun = false; !cmp.Equal(&want, got) {
+			t.Fatalf("foretold and done:\n%s", cmp.Diff(&want, got))
+		}
+		if m = w.measure(); m.GC.Files+len(m.GC.Generations) != 0 || len(m.Generations) != 0 {
+			t.Fatalf("after it: %+v", m.GC)
+		}
+	})
+}
+
+// A promote that a health check undid is none, and a revert is none.
+func TestMeasureLastPromote(t *testing.T) {
+	w := newWorld(t, "symlink")
+	if m := w.measure(); m.LastPromote != nil || m.Production != nil || m.FreeBytes <= 0 {
+		t.Fatalf("%+v", m)
+	}
+	w.put(map[string]string{"a/1": "one"})
+	w.promote()
+	w.now = w.now.Add(time.Hour)
+	w.cfg = func(c *Config) { c.HealthCheck.Command = []string{"false"} }
+	w.put(map[string]string{"a/2": "two"})
+	_, err := w.repo().Promote(ctx, PromoteOptions{})
+	wantKind(t, err, Switched)
+	m := w.measure()
+	if m.LastPromote == nil || !m.LastPromote.Equal(epoch) || m.Production.Generation != 3 || !m.Production.Since.Equal(w.now) {
+		t.Fatalf("last promote %v, production %+v", m.LastPromote, m.Production)
+	}
+	// An upload in progress counts: it takes the space.
+	before := m.StagingBytes
+	if err := os.WriteFile(filepath.Join(w.dir, "staging", "x.part"), make([]byte, 1000), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if m = w.measure(); m.StagingBytes != before+1000 {
+		t.Fatalf("staging has %d bytes, before it had %d", m.StagingBytes, before)
+	}
+}
+
+// While a promote is at work its half-done state is no alarm; once it was
+// killed, it is.
+func TestMeasureUnfinished(t *testing.T) {
+	w := newWorld(t, "symlink")
+	w.put(map[string]string{"a/1": "one"})
+	w.promote()
+	if err := os.Mkdir(filepath.Join(w.dir, "generations", ".next-000009"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m := w.measure()
+	if !m.RecoveryPending || !m.Unfinished || m.Check(Thresholds{})[0].OK {
+		t.Fatalf("%+v", m)
+	}
+	m.Unfinished = false
+	since := epoch.Add(time.Minute)
+	m.Locks = []LockHeld{{"prepare", lock.Holder{Since: since.Add(time.Hour)}}, {"production", lock.Holder{Since: since}}}
+	if m.locks(); m.Unfinished || !m.OldestLock.Equal(since) || !m.Check(Thresholds{})[0].OK {
+		t.Fatalf("%+v", m)
+	}
+}
+
+func TestRough(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 90 * time.Second: "1m30s", 26*time.Hour + time.Millisecond: "26h", 48 * time.Hour: "2d", 75*time.Hour + time.Minute: "3d3h",
+	} {
+		if got := rough(d); got != want {
+			t.Errorf("%v: %s, want %s", d, got, want)
+		}
+	}
+}
