@@ -15,9 +15,9 @@ import (
 
 // run executes one configured command: a hook or the health check. Its
 // environment tells what happened, its standard input is the same as JSON, its
-// output goes to Options.HookOutput. After the time limit it is killed with all its
+// output goes to Options.HookOutput. A prune's hook gets the plan, too. After the time limit it is killed with all its
 // children.
-func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.Duration, h Head) error {
+func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.Duration, h Head, plan *Plan) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	stdin, err := json.Marshal(struct {
@@ -25,7 +25,8 @@ func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.
 		Repository string `json:"repository"`
 		Production string `json:"production"`
 		Head
-	}{event, r.Dir, r.Production(), h})
+		Plan *Plan `json:"plan,omitempty"`
+	}{event, r.Dir, r.Production(), h, plan})
 	if err != nil {
 		return err
 	}
@@ -58,7 +59,7 @@ func (r *Repo) hook(ctx context.Context, event string, argv []string, h Head) er
 	if len(argv) == 0 {
 		return nil
 	}
-	return r.run(ctx, event, argv, time.Duration(r.Config.Hooks.Timeout), h)
+	return r.run(ctx, event, argv, time.Duration(r.Config.Hooks.Timeout), h, nil)
 }
 
 // checkHealth runs the health check of production if its switch asked for one,
@@ -71,7 +72,7 @@ func (r *Repo) checkHealth(ctx context.Context, s *state) error {
 		return nil
 	}
 	m := s.current.Manifest
-	failure := r.run(ctx, "health_check", r.Config.HealthCheck.Command, time.Duration(r.Config.HealthCheck.Timeout), m.Head)
+	failure := r.run(ctx, "health_check", r.Config.HealthCheck.Command, time.Duration(r.Config.HealthCheck.Timeout), m.Head, nil)
 	e := r.note(s, KindHealth, "")
 	if e.Health = "ok"; failure != nil {
 		e.Health, e.Message = "failed", failure.Error()
