@@ -192,8 +192,12 @@ func (p *Plan) hash() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Write writes the plan to a file, for somebody to read and for Apply.
+// Write writes the plan to a file, for somebody to read and for Apply. The
+// file is replaced in one step, so it must not be a device or a link.
 func (p *Plan) Write(path string) error {
+	if fi, err := os.Lstat(path); err == nil && !fi.Mode().IsRegular() {
+		return &Error{Kind: Usage, Path: path, Fact: "is not a regular file: no plan is written there"}
+	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)

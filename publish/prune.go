@@ -83,8 +83,9 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, preparing bool) (*Pr
 		return nil, err
 	}
 	res := &PruneResult{Plan: *plan}
-	if err := r.carryOut(ctx, s, sv, plan); err != nil {
-		return res, err
+	// From here signals wait: the record is made.
+	if err := r.carryOut(context.WithoutCancel(ctx), s, sv, plan); err != nil {
+		return nil, &Error{Fact: "the prune did not end; staging is valid, and production is unchanged", Hint: "run publish prune again: it goes on", Err: err}
 	}
 	release()
 	if len(r.Config.Hooks.AfterPrune) == 0 {
