@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/publish/retention"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -56,6 +57,9 @@ type Result struct {
 	DurationMS  int64      `json:"duration_ms"`
 
 	Warnings []catalog.Finding `json:"warnings"`
+
+	// Pruned is what was taken out of staging first; absent when nothing was.
+	Pruned []retention.Decision `json:"pruned,omitempty"`
 }
 
 // commit makes the candidate production. The caller holds the production lock

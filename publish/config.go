@@ -33,7 +33,7 @@ type Config struct {
 	Promote struct {
 		Prune bool `yaml:"prune"`
 	} `yaml:"promote"`
-	Retention     []map[string]any `yaml:"retention"`
+	Retention     []RetentionRule  `yaml:"retention"` // the first that matches a product decides; none: keep all
 	Tags          []map[string]any `yaml:"tags"`
 	ImmutableTags []string         `yaml:"immutable_tags"`
 	InUse         []string         `yaml:"in_use"`
@@ -108,7 +108,7 @@ func parseConfig(data []byte) (*Config, error) {
 		}
 		dropNulls(docs[0].Body)
 	}
-	return c, c.check()
+	return c, errors.Join(c.check(), checkRetention(c.Retention, docs[0].Body))
 }
 
 // UnmarshalYAML tells the key and the line of a duration that is none.
@@ -186,11 +186,8 @@ func (c *Config) Warnings() []string {
 			out = append(out, key+": has no effect in this version")
 		}
 	}
-	unused("promote.prune", c.Promote.Prune)
-	unused("retention", len(c.Retention) > 0)
 	unused("tags", len(c.Tags) > 0)
 	unused("immutable_tags", len(c.ImmutableTags) > 0)
 	unused("in_use", len(c.InUse) > 0)
-	unused("hooks.after_prune", len(c.Hooks.AfterPrune) > 0)
 	return out
 }

@@ -32,6 +32,11 @@ var crashVerbs = map[string]func(r *Repo) error{
 	"revert":  func(r *Repo) error { _, err := r.Revert(ctx, RevertOptions{}); return err },
 	"gc":      func(r *Repo) error { _, err := r.GC(ctx, false); return err },
 	"recover": func(r *Repo) error { _, err := r.Recover(ctx); return err },
+	"prune": func(r *Repo) error { // on what pruneWorld makes
+		r.Config.Retention = []RetentionRule{{Match: "*", KeepLast: 1}}
+		_, err := r.Prune(ctx, PruneOptions{})
+		return err
+	},
 }
 
 var (

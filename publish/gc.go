@@ -82,13 +82,17 @@ func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
 }
 
 // due returns the kept generations whose window has ended, beside those that
-// the configuration keeps all the same.
+// are pinned and those that the configuration keeps all the same.
 func (r *Repo) due(s *state) ([]int, error) {
 	kept, err := r.kept(s.current.Generation)
 	if err != nil {
 		return nil, err
 	}
-	kept = slices.DeleteFunc(kept, func(n int) bool { return n == s.current.Generation })
+	pinned := s.history.pins()
+	kept = slices.DeleteFunc(kept, func(n int) bool {
+		_, ok := pinned[n]
+		return ok || n == s.current.Generation
+	})
 	kept = kept[:max(0, len(kept)-r.Config.Generations.Keep)]
 	return slices.DeleteFunc(kept, func(n int) bool {
 		end, retired := s.windows.retired[n]

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"example.com/publish/retention"
 	"example.com/publish/stage/durable"
 )
 
@@ -27,6 +28,9 @@ const (
 	KindHold       EventKind = "hold"
 	KindUnhold     EventKind = "unhold"
 	KindGC         EventKind = "gc"
+	KindPrune      EventKind = "prune"
+	KindPin        EventKind = "pin" // this and unpin name the generation that they are about
+	KindUnpin      EventKind = "unpin"
 )
 
 // Switch reports whether production changed.
@@ -55,6 +59,13 @@ type Event struct {
 	Health     string    `json:"health"` // "", ok or failed
 	Recovered  bool      `json:"recovered,omitempty"`
 	Freed      *Freed    `json:"freed,omitempty"` // of gc
+
+	// Of prune: what went from staging, and the plan's hash and sums.
+	Pruned          []retention.Decision `json:"pruned,omitempty"`
+	Orphans         []Orphan             `json:"orphans,omitempty"`
+	PlanHash        string               `json:"plan_hash,omitempty"`
+	BytesNow        int64                `json:"bytes_now,omitempty"`
+	BytesAfterGrace int64                `json:"bytes_after_grace,omitempty"`
 }
 
 // Freed is what a gc deleted.

@@ -16,6 +16,7 @@ import (
 // detail is what only some events tell, beside the head.
 type detail struct {
 	Freed *Freed `json:"freed,omitempty"` // of after_gc
+	Plan  *Plan  `json:"plan,omitempty"`  // of after_prune
 }
 
 // run executes one configured command: a hook or the health check. Its

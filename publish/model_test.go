@@ -69,6 +69,13 @@ func TestModel(t *testing.T) {
 				"gc": func(rt *rapid.T) {
 					m.run(rt, w, nil, func(r *Repo) error { _, err := r.GC(ctx, false); return err }, crashPoint(rt))
 				},
+				"prune": func(rt *rapid.T) {
+					m.run(rt, w, nil, func(r *Repo) error {
+						r.Config.Retention = []RetentionRule{{Match: "*", KeepLast: 1}}
+						_, err := r.Prune(ctx, PruneOptions{})
+						return err
+					}, crashPoint(rt))
+				},
 				"recover": func(rt *rapid.T) {
 					m.run(rt, w, nil, func(r *Repo) error { _, err := r.Recover(ctx); return err }, 0)
 				},

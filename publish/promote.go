@@ -20,6 +20,7 @@ type PromoteOptions struct {
 	DryRun  bool
 	Message string
 	Force   bool // although an operator has reverted; never over findings or a hold
+	NoPrune bool // although publish.yaml wants staging pruned first
 }
 
 // Promote makes what staging holds production. The result is not nil, too,
@@ -31,12 +32,24 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		return nil, err
 	}
 	defer unlockPrepare()
-	s, err := r.base(ctx)
+	s, err := r.recovered(ctx, "promote", true)
 	if err != nil {
 		return nil, err
 	}
 	if err := held(s.history); err != nil {
 		return nil, err
+	}
+	var pruned *PruneResult
+	var docs []catalog.Document // that a dry run has to imagine
+	if r.Config.Promote.Prune && !opt.NoPrune {
+		if pruned, err = r.prune(ctx, PruneOptions{DryRun: opt.DryRun}, true); err != nil {
+			return nil, err
+		}
+		if opt.DryRun {
+			if docs, err = r.without(&pruned.Plan); err != nil {
+				return nil, err
+			}
+		}
 	}
 
 	dir, err := r.private(snapshotPrefix)
@@ -44,7 +57,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		return nil, err
 	}
 	defer durable.RemoveAll(dir) // after a switch there is nothing left at this name
-	valid, err := r.prepare(ctx, s, dir)
+	valid, err := r.prepare(ctx, s, dir, docs)
 	if err != nil {
 		return nil, interrupted(r.lockError(err))
 	}
@@ -70,19 +83,23 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		res.Warnings = append(noNil(res.Warnings), valid.Report.Findings...)
 		catalog.Sort(res.Warnings)
 		res.DurationMS = r.now().Sub(start).Milliseconds()
+		if pruned != nil {
+			res.Pruned = pruned.Remove
+		}
 	}
 	return res, err
 }
 
-// base reads the state from which a promote starts. If a killed command left
+// recovered reads the state from which a verb starts. If a killed command left
 // something to finish, it is finished first: an unrecovered production has no
-// manifest that could be trusted to be linked from.
-func (r *Repo) base(ctx context.Context) (*state, error) {
+// manifest that could be trusted to be linked from. preparing tells that the
+// caller holds the prepare lock.
+func (r *Repo) recovered(ctx context.Context, verb string, preparing bool) (*state, error) {
 	s, err := r.load()
 	if err == nil && !r.pending(s) {
 		return s, nil
 	}
-	s, _, unlock, err := r.exclusive(ctx, "promote", true, "")
+	s, _, unlock, err := r.exclusive(ctx, verb, preparing, "")
 	if err != nil {
 		return nil, err
 	}
@@ -106,8 +123,9 @@ func (r *Repo) private(prefix string) (string, error) {
 	return dir, os.Chmod(dir, 0o755) // what a web server reads, whatever the umask
 }
 
-// prepare makes, validates and flushes the snapshot in dir.
-func (r *Repo) prepare(ctx context.Context, s *state, dir string) (*stage.Valid, error) {
+// prepare makes, validates and flushes the snapshot in dir, with docs in place
+// of those that staging has.
+func (r *Repo) prepare(ctx context.Context, s *state, dir string, docs []catalog.Document) (*stage.Valid, error) {
 	batch, err := durable.NewBatch(dir)
 	if err != nil {
 		return nil, err
@@ -120,7 +138,7 @@ func (r *Repo) prepare(ctx context.Context, s *state, dir string) (*stage.Valid,
 	if base.Source != nil {
 		defer base.Source.Close()
 	}
-	snap, err := r.Stage.Snapshot(ctx, dir, base, batch)
+	snap, err := r.Stage.Snapshot(ctx, dir, base, batch, docs...)
 	if err != nil {
 		return nil, err
 	}

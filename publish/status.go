@@ -62,7 +62,7 @@ type CarriedState struct {
 type Kept struct {
 	Generation int        `json:"generation"`
 	Origin     int        `json:"origin"`
-	Until      *time.Time `json:"until"` // when gc may delete it; null: unknown
+	Until      *time.Time `json:"until"` // when gc may delete it; null: unknown, or never
 	Pinned     bool       `json:"pinned"`
 	Bytes      int64      `json:"bytes"` // of its own rows
 	Since      time.Time  `json:"since"`
@@ -141,13 +141,16 @@ func (r *Repo) describe(s *state, out *Status) {
 	if err != nil {
 		return
 	}
+	pinned := s.history.pins()
 	for _, n := range kept {
 		e, known := s.history.made(n)
 		if n == cur.Generation || !known {
 			continue
 		}
 		k := Kept{Generation: n, Origin: e.Origin, Since: e.Time, Message: e.Message}
-		if end, ok := s.windows.retired[n]; ok {
+		if _, k.Pinned = pinned[n]; k.Pinned {
+			// gc never deletes it.
+		} else if end, ok := s.windows.retired[n]; ok {
 			end = end.UTC().Truncate(time.Second)
 			k.Until = &end
 		}

@@ -55,12 +55,31 @@ func (listed) Read(fsys fs.FS) (*catalog.Catalog, error) {
 	}
 	for _, i := range items {
 		c.Items = append(c.Items, catalog.Item{Path: i.Path, Size: i.Size, SHA256: i.SHA256, Product: i.Product, Version: i.Version, Name: "item", Index: "index.json"})
+		c.Versions = append(c.Versions, catalog.Version{Product: i.Product, Name: i.Version, Image: true})
 		c.Units = append(c.Units, catalog.Unit{Key: i.Product + "/" + i.Version, Digest: i.SHA256})
 	}
 	return c, nil
 }
 
 func (listed) Without(fs.FS, func(catalog.Image) bool) ([]catalog.Document, error) { return nil, nil }
+
+func (listed) WithoutVersions(fsys fs.FS, drop func(product, version string) bool) ([]catalog.Document, error) {
+	data, err := fs.ReadFile(fsys, "index.json")
+	if err != nil {
+		return nil, err
+	}
+	var items []listedItem
+	if err := json.Unmarshal(data, &items); err != nil {
+		return nil, err
+	}
+	n := len(items)
+	items = slices.DeleteFunc(items, func(i listedItem) bool { return drop(i.Product, i.Version) })
+	if len(items) == n {
+		return nil, nil
+	}
+	data, err = json.Marshal(items)
+	return []catalog.Document{{Path: "index.json", Data: data}}, err
+}
 
 // world is a repository with a clock that the test sets.
 type world struct {

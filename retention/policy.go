@@ -49,6 +49,13 @@ const (
 	maxWithin = 100 * 366 * 24 * time.Hour
 )
 
+// RuleFor returns a function that tells which rule decides on a product, counted
+// from 1; 0: none. It is not to be called by two goroutines at once.
+func (p Policy) RuleFor() func(product string) int {
+	rs := newRules(p)
+	return func(product string) int { return rs.find(product) + 1 }
+}
+
 // RuleError is what is wrong with one key of one rule.
 type RuleError struct {
 	Rule    int    // counted from 1

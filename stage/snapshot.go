@@ -2,7 +2,9 @@ package stage
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"time"
@@ -102,8 +104,10 @@ type Valid struct {
 // same bytes is linked from there; what this program sealed is linked from
 // staging; everything else, and every index, becomes a copy that no other
 // process can write to. Files that no index names, and uploads in progress,
-// are left out. The batch is told what has to be flushed.
-func (s *Stage) Snapshot(ctx context.Context, dst string, base *Base, batch *durable.Batch) (*Snapshot, error) {
+// are left out. The batch is told what has to be flushed. instead are documents
+// that the snapshot has in place of staging's: a dry run of what rewrites them
+// first.
+func (s *Stage) Snapshot(ctx context.Context, dst string, base *Base, batch *durable.Batch, instead ...catalog.Document) (*Snapshot, error) {
 	unlock, err := s.Exclusive(ctx, "promote")
 	if err != nil {
 		return nil, err
@@ -111,7 +115,7 @@ func (s *Stage) Snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	defer unlock()
 	now := s.Now()
 	cache := tree.OpenCache(s.Hashes)
-	snap, err := s.snapshot(ctx, dst, base, batch, cache, now)
+	snap, err := s.snapshot(ctx, dst, base, batch, cache, now, instead)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +125,7 @@ func (s *Stage) Snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	return snap, cache.Compact(func(path string) bool { _, ok := snap.files[path]; return ok })
 }
 
-func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *durable.Batch, cache *tree.Cache, now time.Time) (*Snapshot, error) {
+func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *durable.Batch, cache *tree.Cache, now time.Time, instead []catalog.Document) (*Snapshot, error) {
 	src, err := tree.OpenSource(s.Dir)
 	if err != nil {
 		return nil, err
@@ -147,6 +151,9 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if err := copier.run(ctx, indexes, nil); err != nil {
 		return nil, err
 	}
+	if err := out.replace(instead); err != nil {
+		return nil, err
+	}
 	if out.cat, err = ReadCatalog(dst, s.Format); err != nil {
 		return nil, err
 	}
@@ -159,6 +166,25 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	}
 	out.report.Findings = append(out.report.Findings, out.cat.Findings...)
 	return out, nil
+}
+
+// replace puts documents into the place of those that were copied.
+func (sn *Snapshot) replace(docs []catalog.Document) error {
+	for _, d := range docs {
+		p := join(sn.Dir, d.Path)
+		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		delete(sn.files, d.Path)
+		if d.Data == nil {
+			continue
+		}
+		if err := os.WriteFile(p, d.Data, 0o444); err != nil {
+			return err
+		}
+		sn.files[d.Path] = tree.Row{Path: d.Path, Size: int64(len(d.Data)), SHA256: fmt.Sprintf("%x", sha256.Sum256(d.Data)), Role: catalog.Mutable}
+	}
+	return nil
 }
 
 // copier brings entries of staging into a snapshot.

@@ -22,6 +22,9 @@ type Report struct {
 	Files       int
 	Bytes       int64 // of those files
 	HashedBytes int64 // read for it; the rest was known
+	// BadPairs are those whose combined hash is wrong: their findings name
+	// only the document.
+	BadPairs []catalog.Pair
 }
 
 // Errors returns the findings that stop a promote.
@@ -66,6 +69,11 @@ func (s *Stage) Validate(ctx context.Context, c Checks) (*Checked, error) {
 		return nil, err
 	}
 	return out, cache.Save()
+}
+
+// Look is Validate that leaves no trace: what it verified is forgotten.
+func (s *Stage) Look(ctx context.Context) (*Checked, error) {
+	return validateTree(ctx, s.Dir, s.Format, tree.OpenCache(s.Hashes), Checks{Now: s.Now()}, nil, s.progress)
 }
 
 // Peek is Validate without reading content: it believes the hash cache and,
@@ -356,6 +364,7 @@ func check(cat *catalog.Catalog, files map[string]tree.Row, got gathered, r *Rep
 	}
 	for _, p := range cat.Pairs {
 		if both, ok := got.pairs[[2]string{p.First, p.Second}]; ok && both != p.SHA256 {
+			r.BadPairs = append(r.BadPairs, p)
 			r.fail("combined-mismatch", p.Index, "%s says %s, and %s followed by %s has %s: no client could take this image",
 				p.Where, p.SHA256, p.First, p.Second, both)
 		}

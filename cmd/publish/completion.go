@@ -197,7 +197,7 @@ func (p *program) argumentCandidates(app *cli.App, path string, n int) []string 
 			return nil
 		}
 		return append([]string{"staging", "production"}, p.generations()...)
-	case "revert", "verify":
+	case "revert", "verify", "pin", "unpin":
 		if n == 0 {
 			return p.generations()
 		}

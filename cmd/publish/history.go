@@ -89,6 +89,12 @@ func historyRow(e publish.Event) []string {
 			what = "+" + strconv.Itoa(len(e.Added)) + " -" + strconv.Itoa(len(e.Removed)) + " ~" + strconv.Itoa(len(e.Changed))
 		}
 	}
+	switch e.Kind {
+	case publish.KindPin, publish.KindUnpin:
+		num = strconv.Itoa(e.Generation)
+	case publish.KindPrune:
+		what = "staging -" + strconv.Itoa(len(e.Pruned)) + ", " + count(len(e.Orphans), "file")
+	}
 	if f := e.Freed; f != nil {
 		what = count(len(f.Generations), "generation") + ", " + count(f.Files, "file")
 	}

@@ -92,8 +92,9 @@ func (p *program) app() *cli.App {
 		Commands: []*cli.Command{
 			p.initCommand(),
 			p.stageCommand(),
-			p.validateCommand(), p.diffCommand(),
+			p.validateCommand(), p.diffCommand(), p.pruneCommand(),
 			p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(),
+			p.pinCommand(), p.unpinCommand(),
 			p.statusCommand(), p.historyCommand(), p.changelogCommand(), p.verifyCommand(),
 			p.gcCommand(), p.recoverCommand(),
 			p.completionCommand(), p.completeCommand(), p.manCommand(), p.helpCommand(), p.versionCommand(),

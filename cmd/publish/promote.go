@@ -20,7 +20,7 @@ func (p *program) promoteCommand() *cli.Command {
 			"each file that only it had, is kept for the grace window. Where staging equals production, nothing changes.",
 		Flags: []cli.Flag{
 			dryRunFlag(), messageFlag(),
-			&cli.BoolFlag{Name: "no-prune", Usage: "do not prune staging first (this version never does)"},
+			&cli.BoolFlag{Name: "no-prune", Usage: "do not prune staging first, although publish.yaml says so"},
 			&cli.BoolFlag{Name: "force", Usage: "although an operator reverted what staging brings back; findings and a hold stop it all the same"},
 		},
 	}, 0, 0, p.promote)
@@ -36,7 +36,8 @@ func (p *program) promote(c *cli.Context) error {
 		return switching(err)
 	}
 	p.warnConfig(r)
-	res, err := r.Promote(c.Context, publish.PromoteOptions{DryRun: c.Bool("dry-run"), Message: c.String("message"), Force: c.Bool("force")})
+	res, err := r.Promote(c.Context, publish.PromoteOptions{DryRun: c.Bool("dry-run"), Message: c.String("message"),
+		Force: c.Bool("force"), NoPrune: c.Bool("no-prune")})
 	if codeOf(err) == exitFindings {
 		err = &hinted{err, "mend staging, then promote again; publish validate shows the findings too"}
 	}
@@ -77,6 +78,9 @@ func switchLine(res *publish.Result, equal string) string {
 		b.WriteString(", the first")
 	} else {
 		fmt.Fprintf(&b, " after %d", res.From)
+	}
+	if n := len(res.Pruned); n > 0 {
+		fmt.Fprintf(&b, ", %s pruned", count(n, "version"))
 	}
 	fmt.Fprintf(&b, ": %s; %s carried, %s new", changes(len(res.Added), len(res.Removed), len(res.Changed)), count(res.Carried, "file"), size(res.NewBytes))
 	if !res.DryRun {

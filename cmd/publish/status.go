@@ -93,6 +93,9 @@ func statusRows(s *publish.Status) [][]string {
 		if g.Until != nil {
 			text += " until " + moment(*g.Until)
 		}
+		if g.Pinned {
+			text += ", pinned"
+		}
 		row(name, "%s, %s%s", text, size(g.Bytes), said(g.Message))
 	}
 	if s.RevertUntil != nil {

@@ -61,5 +61,9 @@ var scenarios = []scenario{
 	{name: "recover-revert", setup: history, wreck: []string{"revert"}, after: true, verb: []string{"recover"}},
 	{name: "stage-add", setup: history, verb: []string{"stage", "add", "$IMAGES/3/metadata.tar.gz", "$IMAGES/3/rootfs.squashfs", "$IMAGES/3/disk.qcow2"}},
 	{name: "stage-remove", setup: history, verb: []string{"stage", "remove", "os1:1:default:amd64"}, removes: true},
+	{name: "prune", setup: history + `
+# without a window the files of image 0, which was removed, go at once
+printf 'switch: %s\ngrace: 0s\nretention: [{match: "os1:*", keep_within: 1d, min_versions: 0}]\n' "$MODE" > publish.yaml
+`, verb: []string{"prune"}},
 	{name: "stage-reset", setup: history + change, verb: []string{"stage", "reset"}},
 }

@@ -77,6 +77,14 @@ type Unit struct {
 	Group  bool   // reported only when it changed, never as added or removed
 }
 
+// Version is one version of a product, whether or not a client sees it.
+type Version struct {
+	Product    string
+	Name       string
+	Image      bool      // its items make at least one image
+	SupportEOL time.Time // some time of the last day, UTC, on which the product is supported; zero when it tells none
+}
+
 // Severity tells findings that stop a promote from those that do not.
 type Severity string
 
@@ -102,6 +110,7 @@ type Catalog struct {
 	Pairs    []Pair    // by Where
 	Images   []Image   // by Product, Version, Fingerprint
 	Units    []Unit    // by Key
+	Versions []Version // by Product, Name
 	Findings []Finding // by Path, Code, Message
 }
 
@@ -146,6 +155,16 @@ type Format interface {
 	// that the format does not know survive. Documents that do not change
 	// are left out.
 	Without(fsys fs.FS, drop func(Image) bool) ([]Document, error)
+	// WithoutVersions is Without for whole versions, those that no client
+	// sees among them.
+	WithoutVersions(fsys fs.FS, drop func(product, version string) bool) ([]Document, error)
+}
+
+// An Expirer is a Format whose images may tell when they expire.
+type Expirer interface {
+	// Expires reads that of an image below fsys; the zero time when it
+	// never does.
+	Expires(fsys fs.FS, i Image) (time.Time, error)
 }
 
 // Clean returns the cleaned form of a path from an index or a directory

@@ -93,3 +93,8 @@ func (Format) Read(fs.FS) (*catalog.Catalog, error) { return &catalog.Catalog{},
 
 // Without has no document to write.
 func (Format) Without(fs.FS, func(catalog.Image) bool) ([]catalog.Document, error) { return nil, nil }
+
+// WithoutVersions has no document to write, either.
+func (Format) WithoutVersions(fs.FS, func(product, version string) bool) ([]catalog.Document, error) {
+	return nil, nil
+}

@@ -296,6 +296,8 @@ func (d *decoder) product(key string, v *version, onProduct func(*product), onVe
 			d.str(&p.releaseTitle, name)
 		case "variant":
 			d.str(&p.variant, name)
+		case "support_eol":
+			d.str(&p.supportEOL, name)
 		case "supported":
 			d.bool(name)
 		case "requirements":

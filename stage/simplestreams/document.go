@@ -119,6 +119,7 @@ type product struct {
 	key, aliases, arch   string
 	os, release, variant string
 	releaseTitle         string
+	supportEOL           string // a day, YYYY-MM-DD
 	requirements         map[string]string
 	raw                  []byte // with its versions; valid as long as the document
 }

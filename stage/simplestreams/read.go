@@ -13,6 +13,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"example.com/publish/stage/catalog"
 )
@@ -78,6 +79,7 @@ type builder struct {
 type current struct {
 	product
 	canonical string // architecture; "" when no client knows it
+	supported time.Time
 	aliases   []string
 	types     []string // of its images
 	styles    []string // of the names of its versions
@@ -171,6 +173,7 @@ func (b *builder) room(doc []byte) {
 	b.cat.Items = slices.Grow(b.cat.Items, items)
 	b.cat.Images = slices.Grow(b.cat.Images, images)
 	b.cat.Pairs = slices.Grow(b.cat.Pairs, images)
+	b.cat.Versions = slices.Grow(b.cat.Versions, bytes.Count(doc, []byte(`"items"`)))
 	b.cat.Units = slices.Grow(b.cat.Units, bytes.Count(doc, []byte(`"items"`))+bytes.Count(doc, []byte(`"versions"`)))
 }
 
@@ -202,6 +205,7 @@ func (b *builder) onProduct(p *product) {
 	b.names = append(b.names, p.key)
 	c := &current{product: *p, aliases: aliasList(p)}
 	b.current = c
+	c.supported, _ = time.Parse(time.DateOnly, p.supportEOL) // any other text tells no day
 	ok := false
 	if c.canonical, ok = Architecture(p.arch); !ok {
 		b.warn("unknown-architecture", fmt.Sprintf("%s: clients know no architecture %s and skip the product", show(p.key), show(p.arch)))
@@ -226,6 +230,7 @@ func (b *builder) onVersion(p *product, v *version) {
 	b.items(p, v, candidates)
 	b.pairs(p, v, candidates)
 	b.cat.Units = append(b.cat.Units, catalog.Unit{Key: p.key + "/" + v.key, Digest: b.digest(v)})
+	b.cat.Versions = append(b.cat.Versions, catalog.Version{Product: p.key, Name: v.key, Image: len(candidates) > 0, SupportEOL: b.current.supported})
 	if !ok || b.current.canonical == "" {
 		return
 	}
@@ -364,6 +369,9 @@ func (b *builder) finish() *catalog.Catalog {
 		return cmp.Or(strings.Compare(x.Key, y.Key), strings.Compare(x.Digest, y.Digest))
 	})
 	cat.Units = merged(cat.Units)
+	slices.SortStableFunc(cat.Versions, func(x, y catalog.Version) int {
+		return cmp.Or(strings.Compare(x.Product, y.Product), strings.Compare(x.Name, y.Name))
+	})
 	b.conflicts()
 	b.sharedFingerprints()
 	catalog.Sort(cat.Findings)

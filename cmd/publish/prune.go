@@ -1,0 +1,123 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish"
+	"example.com/publish/retention"
+)
+
+func (p *program) pruneCommand() *cli.Command {
+	return verb(&cli.Command{
+		Name: "prune", Category: "staging",
+		Usage: "take out of staging what the rules of retention do not keep",
+		Description: "Versions go from the indexes by the rules in publish.yaml (publish help config). Files that no index has named " +
+			"for orphan_grace are deleted, those of pruned versions among them. Production stays as it is: a promote takes the " +
+			"change over. --plan writes what would be done to a file, for somebody to read; --apply does that and nothing else, " +
+			"or refuses when staging, production, the rules or the file have changed.",
+		Flags: []cli.Flag{
+			dryRunFlag(),
+			&cli.StringFlag{Name: "plan", Usage: "prune nothing, and write the plan to `FILE`"},
+			&cli.StringFlag{Name: "apply", Usage: "do what the plan in `FILE` says"},
+		},
+	}, 0, 0, p.prune)
+}
+
+func (p *program) prune(c *cli.Context) error {
+	for _, name := range []string{"plan", "apply"} {
+		if c.IsSet(name) && c.String(name) == "" {
+			return usage("", "--%s: is empty", name)
+		}
+	}
+	write, read := c.String("plan"), c.String("apply")
+	if write != "" && read != "" {
+		return usage("write a plan, read it, and then apply it", "publish prune: --plan and --apply exclude each other")
+	}
+	r, err := p.open()
+	if err != nil {
+		return err
+	}
+	p.warnConfig(r)
+	opt := publish.PruneOptions{DryRun: c.Bool("dry-run"), Plan: write != ""}
+	if read != "" {
+		if opt.Apply, err = publish.ReadPlan(read); err != nil {
+			return err
+		}
+	}
+	res, err := r.Prune(c.Context, opt)
+	if codeOf(err) == exitFindings {
+		err = &hinted{err, "what the indexes mean cannot be told, so nothing was pruned; mend them, publish validate shows all findings"}
+	}
+	if res == nil {
+		return err
+	}
+	if write != "" {
+		if err := res.Write(write); err != nil {
+			return err
+		}
+	}
+	werr := p.answer(res, func() { p.pruned(res, write) })
+	if err == nil {
+		err = werr
+	}
+	return err
+}
+
+// pruned is the report of a prune: per product what stays and why and what goes
+// and why, then files, then sums.
+func (p *program) pruned(res *publish.PruneResult, written string) {
+	keep, remove := res.Keep, res.Remove
+	for len(keep)+len(remove) > 0 {
+		product := ""
+		if len(keep) > 0 {
+			product = keep[0].Product
+		}
+		if len(keep) == 0 || len(remove) > 0 && remove[0].Product < product {
+			product = remove[0].Product
+		}
+		p.say("%s", oneLine(product))
+		var rows [][]string
+		take := func(list []retention.Decision, word string) []retention.Decision {
+			for ; len(list) > 0 && list[0].Product == product; list = list[1:] {
+				rows = append(rows, []string{"  " + word, oneLine(list[0].Version), size(list[0].Bytes), oneLine(strings.Join(list[0].Reasons, "; "))})
+			}
+			return list
+		}
+		keep = take(keep, "keep")
+		remove = take(remove, "remove")
+		p.table(rows)
+	}
+	p.orphans("files that no index names, and that go", res.Orphans)
+	p.orphans("files that no index names yet, or any more", res.Waiting)
+	p.say("%s", pruneLine(res))
+	if written != "" {
+		p.say("%s: the plan; publish prune --apply %s does it", written, written)
+	}
+}
+
+func (p *program) orphans(title string, list []publish.Orphan) {
+	if len(list) == 0 {
+		return
+	}
+	p.say("%s", title)
+	var rows [][]string
+	for _, o := range list {
+		rows = append(rows, []string{"  " + oneLine(o.Path), size(o.Bytes), "since " + moment(o.Since)})
+	}
+	p.table(rows)
+}
+
+func pruneLine(res *publish.PruneResult) string {
+	if len(res.Remove)+len(res.Orphans) == 0 {
+		return fmt.Sprintf("nothing to prune; %s kept", count(len(res.Keep), "version"))
+	}
+	word := "pruned"
+	if res.DryRun {
+		word = "dry run: would prune"
+	}
+	return fmt.Sprintf("%s %s of %d and %s; %s freed now, %s after the grace window", word, count(len(res.Remove), "version"),
+		len(res.Keep)+len(res.Remove), count(len(res.Orphans), "file"), size(res.BytesNow), size(res.BytesAfterGrace))
+}

@@ -1,0 +1,104 @@
+package publish
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// firstSeen is since when each orphan has been one, and the state that it was
+// seen in. It is stored because no time of the file tells that: tools that
+// upload preserve modification times.
+type firstSeen map[string]sighting
+
+type sighting struct {
+	since time.Time // whole seconds, UTC
+	stat  tree.Stat
+}
+
+// since is when the file was first seen as it is now; now for one that was not.
+func (f firstSeen) since(e tree.Entry, now time.Time) time.Time {
+	if s, ok := f[e.Path]; ok && unchanged(s.stat, e.Stat) {
+		return s.since
+	}
+	return now.UTC().Truncate(time.Second)
+}
+
+// unchanged reports whether nobody has written to a file. Its ctime tells that
+// where its mtime was set back, unless hard links were made or removed, as
+// generations do: they change it too.
+func unchanged(was, is tree.Stat) bool {
+	return was.Same(is, true) && (was.Ctime == is.Ctime || was.Links != is.Links)
+}
+
+// next is what is to be remembered of the files that are orphans now: all
+// others are forgotten, so that a file that is named again, changed or gone
+// starts anew.
+func (f firstSeen) next(strays []tree.Entry, now time.Time) firstSeen {
+	out := make(firstSeen, len(strays))
+	for _, e := range strays {
+		out[e.Path] = sighting{f.since(e, now), e.Stat}
+	}
+	return out
+}
+
+func (f firstSeen) equal(g firstSeen) bool {
+	if len(f) != len(g) {
+		return false
+	}
+	for p, s := range f {
+		t, ok := g[p]
+		if !ok || !s.since.Equal(t.since) || !s.stat.Same(t.stat, false) || s.stat.Links != t.stat.Links {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *Repo) orphansPath() string { return r.path(".publish", "orphans") }
+
+// readOrphans reads what is known of orphans, a sealed line for each:
+//
+//	SINCE SIZE MTIME CTIME LINKS INODE PATH
+//
+// What cannot be read is forgotten: its file waits for one more window.
+func (r *Repo) readOrphans() firstSeen {
+	out := firstSeen{}
+	data, err := os.ReadFile(r.orphansPath())
+	if err != nil {
+		return out
+	}
+	for line := range bytes.Lines(data) {
+		text, ok := durable.Unline(bytes.TrimSuffix(line, []byte{'\n'}))
+		f := bytes.SplitN(text, []byte{' '}, 7)
+		if !ok || len(f) != 7 {
+			continue
+		}
+		var n [6]int64
+		for i := range n {
+			if n[i], err = strconv.ParseInt(string(f[i]), 10, 64); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			out[string(f[6])] = sighting{time.Unix(n[0], 0).UTC(),
+				tree.Stat{Size: n[1], Mtime: n[2], Ctime: n[3], Links: uint64(n[4]), Ino: uint64(n[5])}}
+		}
+	}
+	return out
+}
+
+// writeOrphans replaces what is known. The caller holds the staging lock.
+func (r *Repo) writeOrphans(f firstSeen) error {
+	var b bytes.Buffer
+	for p, s := range f {
+		b.Write(durable.Line(fmt.Appendf(nil, "%d %d %d %d %d %d %s", s.since.Unix(), s.stat.Size, s.stat.Mtime, s.stat.Ctime,
+			s.stat.Links, int64(s.stat.Ino), p)))
+	}
+	return durable.WriteFile(r.orphansPath(), b.Bytes(), 0o644)
+}

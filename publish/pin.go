@@ -1,0 +1,71 @@
+package publish
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// pins returns the pins in force by generation.
+func (h *History) pins() map[int]Event {
+	out := map[int]Event{}
+	for _, e := range h.Events {
+		switch e.Kind {
+		case KindPin:
+			out[e.Generation] = e
+		case KindUnpin:
+			delete(out, e.Generation)
+		}
+	}
+	return out
+}
+
+// Pin keeps generation n beyond its window, until Unpin. It can be reverted to
+// for as long.
+func (r *Repo) Pin(ctx context.Context, n int, why string) error {
+	return r.pin(ctx, "pin", n, func(s *state) error {
+		if e, ok := s.history.pins()[n]; ok {
+			return refuse("publish unpin ends it", "generation %d is already pinned by %s since %s: %s", n, e.Who, e.Time.Format(time.RFC3339), e.Message)
+		}
+		return r.notePin(s, KindPin, n, why)
+	})
+}
+
+// Unpin ends a pin: gc deletes the generation when its window is over. One
+// that is not pinned stays so.
+func (r *Repo) Unpin(ctx context.Context, n int) error {
+	return r.pin(ctx, "unpin", n, func(s *state) error {
+		if _, ok := s.history.pins()[n]; !ok {
+			return nil
+		}
+		return r.notePin(s, KindUnpin, n, "")
+	})
+}
+
+func (r *Repo) pin(ctx context.Context, verb string, n int, do func(*state) error) error {
+	s, _, unlock, err := r.exclusive(ctx, verb, false, "")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	current := 0
+	if s.current != nil {
+		current = s.current.Generation
+	}
+	kept, err := r.kept(current)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(kept, n) {
+		return notFound(r.keptHint(), "generation %d is not kept", n)
+	}
+	return do(s)
+}
+
+func (r *Repo) notePin(s *state, kind EventKind, n int, why string) error {
+	e := Event{Time: s.now, Kind: kind, Generation: n, Who: r.who(), Message: why}
+	if made, ok := s.history.made(n); ok {
+		e.From, e.Origin, e.TreeID = made.From, made.Origin, made.TreeID
+	}
+	return r.log(s.history, e)
+}

@@ -1,0 +1,101 @@
+package publish
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+
+	"example.com/publish/retention"
+)
+
+// RetentionRule is a retention.Rule as publish.yaml has it.
+type RetentionRule struct {
+	Match       string   `yaml:"match" json:"match"`
+	KeepLast    Count    `yaml:"keep_last" json:"keep_last"`
+	KeepWithin  Duration `yaml:"keep_within" json:"keep_within"`
+	KeepDaily   Count    `yaml:"keep_daily" json:"keep_daily"`
+	KeepWeekly  Count    `yaml:"keep_weekly" json:"keep_weekly"`
+	KeepMonthly Count    `yaml:"keep_monthly" json:"keep_monthly"`
+	MinVersions *Count   `yaml:"min_versions" json:"min_versions"` // nil: retention.DefaultMinVersions
+	Keep        string   `yaml:"keep" json:"keep"`                 // "" or all
+	Expired     string   `yaml:"expired" json:"expired"`           // "" or remove
+}
+
+// Count is a whole number: 0.5 is an error, where the decoder would take it for
+// a written 0.
+type Count int
+
+// UnmarshalYAML tells the key and the line of a number that is not whole.
+func (c *Count) UnmarshalYAML(n ast.Node) error {
+	if nothing(n) {
+		return nil
+	}
+	at := n.GetToken()
+	i, err := strconv.Atoi(at.Value)
+	if _, whole := n.(*ast.IntegerNode); err != nil || !whole {
+		return fmt.Errorf("[%d:%d] %s: %s is not a whole number", at.Position.Line, at.Position.Column, strings.TrimPrefix(n.GetPath(), "$."), at.Value)
+	}
+	*c = Count(i)
+	return nil
+}
+
+// Policy is what the rules under retention say.
+func (c *Config) Policy() retention.Policy { return policy(c.Retention) }
+
+func policy(rules []RetentionRule) retention.Policy {
+	var p retention.Policy
+	for _, r := range rules {
+		p.Rules = append(p.Rules, retention.Rule{Match: r.Match, KeepLast: int(r.KeepLast), KeepWithin: time.Duration(r.KeepWithin), KeepDaily: int(r.KeepDaily),
+			KeepWeekly: int(r.KeepWeekly), KeepMonthly: int(r.KeepMonthly), KeepAll: r.Keep == "all", RemoveExpired: r.Expired == "remove", MinVersions: (*int)(r.MinVersions)})
+	}
+	return p
+}
+
+// checkRetention tells all that is wrong with the rules, each with its line in
+// the document.
+func checkRetention(rules []RetentionRule, doc ast.Node) error {
+	var errs []error
+	bad := func(i int, key string, err error) {
+		errs = append(errs, fmt.Errorf("%sretention: %w", ruleLine(doc, i, key), err))
+	}
+	for i, r := range rules {
+		for _, word := range []struct{ key, value, only string }{{"keep", r.Keep, "all"}, {"expired", r.Expired, "remove"}} {
+			if word.value != "" && word.value != word.only {
+				bad(i, word.key, fmt.Errorf("rule %d (%s): %s: %q is not %s", i+1, r.Match, word.key, word.value, word.only))
+			}
+		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	if all, ok := policy(rules).Check().(interface{ Unwrap() []error }); ok {
+		for _, err := range all.Unwrap() {
+			var rule *retention.RuleError
+			if errors.As(err, &rule) {
+				bad(rule.Rule-1, rule.Key, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ruleLine is where a key of a rule stands, or the rule when it has no such
+// key, as goccy/go-yaml writes it; "" where that cannot be told.
+func ruleLine(doc ast.Node, i int, key string) string {
+	for _, at := range []string{fmt.Sprintf("$.retention[%d].%s", i, key), fmt.Sprintf("$.retention[%d]", i)} {
+		path, err := yaml.PathString(at)
+		if err != nil {
+			continue
+		}
+		if n, err := path.FilterNode(doc); err == nil && n != nil && n.GetToken() != nil {
+			p := n.GetToken().Position
+			return fmt.Sprintf("[%d:%d] ", p.Line, p.Column)
+		}
+	}
+	return ""
+}

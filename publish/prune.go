@@ -1,0 +1,358 @@
+package publish
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// PruneOptions say how to prune.
+type PruneOptions struct {
+	DryRun bool  // only plan, and write nothing
+	Plan   bool  // only plan, but note which orphans were seen
+	Apply  *Plan // do this, or refuse; nil: plan anew
+}
+
+// PruneResult is a plan and whether it was carried out.
+type PruneResult struct {
+	Plan
+	DryRun bool `json:"dry_run"`
+}
+
+// Prune drops from staging the versions that the rules of retention do not
+// keep, and the files that no index has named for the orphans' grace. It never
+// touches production. The order is such that a crash between any two steps
+// leaves a valid staging tree and a record that claims too much rather than too
+// little:
+//
+//  1. the plan, under the staging lock, from files that were verified
+//  2. the history's line, flushed, as gc's: before anything goes
+//  3. the indexes, by Stage.Apply; what they no longer name is now orphaned
+//  4. the orphans that are due, deleted: no index has named them for the whole
+//     grace, and generations have links or copies of their own
+//  5. the orphans' ages, those of step 3 among them
+//
+// Killed before 5, the files of step 3 are seen as orphans later, and stay
+// longer.
+func (r *Repo) Prune(ctx context.Context, opt PruneOptions) (*PruneResult, error) {
+	return r.prune(ctx, opt, false)
+}
+
+// prune is Prune for a caller that may hold the prepare lock.
+func (r *Repo) prune(ctx context.Context, opt PruneOptions, preparing bool) (*PruneResult, error) {
+	if err := r.notInHook("prune"); err != nil {
+		return nil, err
+	}
+	if opt.DryRun {
+		return r.dryPrune(ctx, opt)
+	}
+	// Hashing comes first and without the lock: builders need not wait for it.
+	if _, err := r.Stage.Validate(ctx, stage.Checks{Now: r.now()}); err != nil {
+		return nil, interrupted(err)
+	}
+	unlock, err := r.Stage.Exclusive(ctx, "prune")
+	if err != nil {
+		return nil, r.lockError(err)
+	}
+	release := func() { unlock(); unlock = func() {} }
+	defer func() { release() }()
+	s, err := r.recovered(ctx, "prune", preparing)
+	if err != nil {
+		return nil, err
+	}
+	sv, plan, err := r.planPrune(ctx, s, opt.Apply)
+	if err != nil {
+		return nil, interrupted(err)
+	}
+	if opt.Plan || len(plan.Remove)+len(plan.Orphans) == 0 {
+		return &PruneResult{Plan: *plan, DryRun: opt.Plan}, r.remember(s, sv, sv.strays)
+	}
+	if err := r.notePrune(ctx, plan, opt.Apply != nil, preparing); err != nil {
+		return nil, err
+	}
+	res := &PruneResult{Plan: *plan}
+	// From here signals wait: the record is made.
+	if err := r.carryOut(context.WithoutCancel(ctx), s, sv, plan); err != nil {
+		return nil, &Error{Fact: "the prune did not end; staging is valid, and production is unchanged", Hint: "run publish prune again: it goes on", Err: err}
+	}
+	release()
+	if len(r.Config.Hooks.AfterPrune) == 0 {
+		return res, nil
+	}
+	h := Head{Kind: KindPrune}
+	if s.current != nil {
+		h = s.current.Head
+	}
+	if err := r.run(ctx, "after_prune", r.Config.Hooks.AfterPrune, time.Duration(r.Config.Hooks.Timeout), h, detail{Plan: plan}); err != nil {
+		return res, fmt.Errorf("staging was pruned, and production is unchanged: %w", err)
+	}
+	return res, nil
+}
+
+// dryPrune plans without a lock and without a trace.
+func (r *Repo) dryPrune(ctx context.Context, opt PruneOptions) (*PruneResult, error) {
+	s, err := r.load()
+	if err != nil {
+		return nil, err
+	}
+	_, plan, err := r.planPrune(ctx, s, opt.Apply)
+	if err != nil {
+		return nil, interrupted(err)
+	}
+	return &PruneResult{Plan: *plan, DryRun: true}, nil
+}
+
+// planPrune reads staging and makes the plan. With a plan to apply it returns
+// that, or why it cannot be.
+func (r *Repo) planPrune(ctx context.Context, s *state, apply *Plan) (*survey, *Plan, error) {
+	sv, err := r.survey(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	plan, unmatched := sv.plan()
+	for _, u := range unmatched {
+		why := "matches no product"
+		if u.Shadowed {
+			why = "decides on nothing: earlier rules match all its products"
+		}
+		r.opt.Warn(fmt.Sprintf("retention: rule %d (%s) %s", u.Rule, u.Match, why))
+	}
+	if len(sv.strays) > 0 && s.clockBehind() {
+		r.opt.Warn("the clock stands before the newest line of the history: no file is deleted")
+	} else if len(sv.strays) > 0 && !sv.sure {
+		r.opt.Warn("staging holds links, or folders that cannot be listed: no file is deleted, since an index may name it by another path")
+	}
+	if apply == nil {
+		return sv, plan, nil
+	}
+	if apply.Time.After(sv.now) {
+		return nil, nil, refuse(planHint, "the plan is of %s, which has not come", apply.Time.Format(time.RFC3339))
+	}
+	// Versions by the ages that they had then, orphans by what is due now:
+	// those that the plan names have not become younger.
+	then := *sv
+	then.now = apply.Time
+	was, _ := then.plan()
+	was.Orphans = plan.Orphans
+	return sv, apply, apply.fits(was)
+}
+
+// survey reads what a plan is made from. Documents that are not valid are an
+// error: what they do not name might only be unreadable.
+func (r *Repo) survey(ctx context.Context, s *state) (*survey, error) {
+	checked, err := r.Stage.Look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sv := &survey{checked: checked, rules: r.Config.Retention, now: s.now, seen: r.readOrphans(), grace: r.orphanGrace()}
+	if sv.strays, sv.sure, err = r.Stage.Orphans(ctx, checked.Catalog); err != nil {
+		return nil, err
+	}
+	if err := r.readable(checked, sv.strays); err != nil {
+		return nil, err
+	}
+	sv.sure = sv.sure && !s.clockBehind()
+	if s.current != nil {
+		sv.generation = s.current.Generation
+	}
+	if sv.repository, err = r.id(); err != nil {
+		return nil, err
+	}
+	sv.expires, err = r.expiries(ctx, checked.Catalog)
+	return sv, err
+}
+
+// readable refuses a staging tree whose documents have errors, unless there is
+// nothing in it.
+func (r *Repo) readable(c *stage.Checked, strays []tree.Entry) error {
+	bad := &stage.Report{}
+	for _, f := range c.Report.Findings {
+		if f.Severity == catalog.Error && r.format.Class(f.Path) == catalog.Index && f.Code != "combined-mismatch" {
+			bad.Findings = append(bad.Findings, f)
+		}
+	}
+	if len(bad.Findings) == 0 || len(c.Rows)+len(strays) == 0 {
+		return nil
+	}
+	return &FindingsError{Report: bad}
+}
+
+// orphanGrace is for how long files that no index names stay.
+func (r *Repo) orphanGrace() time.Duration {
+	if r.Config.OrphanGrace > 0 {
+		return time.Duration(r.Config.OrphanGrace)
+	}
+	return r.grace()
+}
+
+// id tells this repository from others, wherever it stands: by the first line
+// of its history, which is never changed. Before there is one, all
+// repositories are alike, and a plan is told by what it names.
+func (r *Repo) id() (string, error) {
+	f, err := os.Open(r.historyPath())
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	line, err := bufio.NewReader(f).ReadBytes('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	sum := sha256.Sum256(line)
+	return hex.EncodeToString(sum[:16]), nil
+}
+
+// expiries reads when versions expire, of products whose rule asks: it is told
+// by each image's own metadata. A version expires with its last image; one
+// that never does, or does not tell, keeps it.
+func (r *Repo) expiries(ctx context.Context, c *catalog.Catalog) (map[[2]string]time.Time, error) {
+	format, ok := r.format.(catalog.Expirer)
+	asks := false
+	for _, r := range r.Config.Retention {
+		asks = asks || r.Expired != ""
+	}
+	if !ok || !asks {
+		return nil, nil
+	}
+	root, err := os.OpenRoot(r.Stage.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	rule := r.Config.Policy().RuleFor()
+	times := make([]time.Time, len(c.Images))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for i, img := range c.Images {
+		if n := rule(img.Product); n == 0 || r.Config.Retention[n-1].Expired == "" {
+			continue
+		}
+		g.Go(func() error {
+			// What cannot be read does not expire; validate tells why.
+			times[i], _ = format.Expires(root.FS(), img)
+			return ctx.Err()
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	out := map[[2]string]time.Time{}
+	for i, img := range c.Images {
+		k := [2]string{img.Product, img.Version}
+		was, known := out[k]
+		switch {
+		case !known:
+			out[k] = times[i]
+		case was.IsZero() || times[i].IsZero():
+			out[k] = time.Time{}
+		case times[i].After(was):
+			out[k] = times[i]
+		}
+	}
+	return out, nil
+}
+
+// notePrune writes the history's line. A plan that was reviewed holds for the
+// production that it was made for.
+func (r *Repo) notePrune(ctx context.Context, p *Plan, reviewed, preparing bool) error {
+	s, _, unlock, err := r.exclusive(ctx, "prune", preparing, "")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	now := 0
+	if s.current != nil {
+		now = s.current.Generation
+	}
+	if now != p.Generation && reviewed {
+		return refuse(planHint, "production went from generation %d to %d since the plan was made", p.Generation, now)
+	}
+	if now != p.Generation { // which nothing in the plan depends on
+		p.Generation = now
+		p.PlanHash = p.hash()
+	}
+	e := r.note(s, KindPrune, "")
+	e.Pruned, e.Orphans, e.PlanHash = p.Remove, p.Orphans, p.PlanHash
+	e.BytesNow, e.BytesAfterGrace = p.BytesNow, p.BytesAfterGrace
+	return r.log(s.history, e)
+}
+
+// carryOut does what the plan says. The caller holds the staging lock.
+func (r *Repo) carryOut(ctx context.Context, s *state, sv *survey, p *Plan) error {
+	if err := r.at("after-prune-history"); err != nil {
+		return err
+	}
+	docs, err := r.without(p)
+	if err != nil {
+		return err
+	}
+	if err := r.Stage.Apply(docs); err != nil {
+		return err
+	}
+	if err := r.at("after-prune-indexes"); err != nil {
+		return err
+	}
+	due := make(map[string]bool, len(p.Orphans))
+	for _, o := range p.Orphans {
+		due[o.Path] = true
+	}
+	var going []tree.Entry
+	for _, e := range sv.strays {
+		if due[e.Path] {
+			going = append(going, e)
+		}
+	}
+	if _, err := r.Stage.Delete(going); err != nil {
+		return err
+	}
+	if err := r.at("after-prune-orphans"); err != nil {
+		return err
+	}
+	cat, err := r.Stage.Catalog()
+	if err != nil {
+		return err
+	}
+	strays, _, err := r.Stage.Orphans(ctx, cat)
+	if err != nil {
+		return err
+	}
+	return r.remember(s, sv, strays)
+}
+
+// without is the documents that no longer name what the plan removes.
+func (r *Repo) without(p *Plan) ([]catalog.Document, error) {
+	if len(p.Remove) == 0 {
+		return nil, nil
+	}
+	root, err := os.OpenRoot(r.Stage.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return r.format.WithoutVersions(root.FS(), p.removes())
+}
+
+// remember stores since when files have been orphans. With the clock behind
+// the history no age that it told would be right.
+func (r *Repo) remember(s *state, sv *survey, strays []tree.Entry) error {
+	if s.clockBehind() {
+		return nil
+	}
+	next := sv.seen.next(strays, s.now)
+	if next.equal(sv.seen) {
+		return nil
+	}
+	return r.writeOrphans(next)
+}

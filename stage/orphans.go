@@ -1,0 +1,78 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/url"
+	"os"
+	"path"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// Orphans returns the item-like files of staging that cat does not name, by
+// path. Uploads in progress are none. sure is false when something in the tree
+// makes it impossible to tell: a link under which named files may stand by
+// another name, or a directory that cannot be listed.
+func (s *Stage) Orphans(ctx context.Context, cat *catalog.Catalog) (list []tree.Entry, sure bool, err error) {
+	entries, err := tree.Walk(ctx, s.Dir)
+	if err != nil {
+		return nil, false, err
+	}
+	named := make(map[string]bool, len(cat.Items))
+	for _, i := range cat.Items {
+		named[i.Path] = true
+		// Clients decode percent signs: either name may be the one meant.
+		if p, err := url.PathUnescape(i.Path); err == nil {
+			named[path.Clean(p)] = true
+		}
+	}
+	sure = true
+	for _, e := range entries {
+		if e.Kind != tree.File {
+			sure = false
+		} else if _, _, ok := catalog.Clean(e.Path); ok && !named[e.Path] && s.Format.Class(e.Path) == catalog.ItemLike {
+			list = append(list, e)
+		}
+	}
+	return list, sure, nil
+}
+
+// Delete deletes files of staging for good, each only if it is still in the
+// state in which it was walked, and tells which it did delete. The caller holds
+// the staging lock. An error leaves the files behind it where they are.
+func (s *Stage) Delete(entries []tree.Entry) (gone []tree.Entry, err error) {
+	root, err := os.OpenRoot(s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	dirs := map[string]bool{}
+	for _, e := range entries {
+		fi, lerr := root.Lstat(e.Path)
+		if errors.Is(lerr, fs.ErrNotExist) {
+			continue
+		}
+		if lerr == nil && !tree.StatOf(fi).Same(e.Stat, true) {
+			continue // somebody is writing to it
+		}
+		if err = lerr; err == nil {
+			err = root.Remove(e.Path)
+		}
+		if err != nil {
+			break
+		}
+		gone = append(gone, e)
+		dirs[path.Dir(e.Path)] = true
+	}
+	for d := range dirs {
+		if serr := durable.SyncDir(join(s.Dir, d)); serr != nil && !errors.Is(serr, fs.ErrNotExist) {
+			err = errors.Join(err, serr)
+		}
+		s.removeEmpty(d)
+	}
+	return gone, err
+}
