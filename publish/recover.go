@@ -111,6 +111,13 @@ func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state
 	if err != nil {
 		return nil, done, err
 	}
+	if did, finished, err := r.erase(ctx, s, false); err != nil {
+		// No reason to refuse a revert at night: it is tried again, and
+		// status says that it is due.
+		r.opt.Warn(fmt.Sprintf("revoked content is not deleted everywhere yet: %v", err))
+	} else if did != nil && finished {
+		done = append(done, fmt.Sprintf("deleted revoked content: %d files", did.Files))
+	}
 	if last, ok := h.last(); ok && last.Health == "pending" && h.health(last.Generation) == "" && s.current != nil {
 		did("ran the health check of generation %d", s.current.Generation)
 		if err := r.checkHealth(ctx, s); err != nil {
@@ -279,6 +286,11 @@ func (r *Repo) pending(s *state) bool {
 	if switched && last.Health == "pending" && s.history.health(last.Generation) == "" {
 		return true
 	}
+	if g, err := r.graveyard(); err == nil {
+		if _, pending := g.split(); len(pending) > 0 {
+			return true
+		}
+	}
 	list, err := os.ReadDir(r.path("generations"))
 	if err != nil {
 		return false
@@ -327,6 +339,10 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 			done = append(done, fmt.Sprintf("set %d damaged lines of the history aside in %s", len(bad), filepath.Base(aside)))
 		}
 	}
+	mended, err := r.mendTombstones(h)
+	if done = append(done, mended...); err != nil {
+		return done, err
+	}
 	n, dir, err := r.sw.current()
 	if err != nil || n == 0 {
 		return done, nil // recover tells
@@ -360,7 +376,7 @@ func (r *Repo) rebuildHistory(h *History) error {
 			continue
 		}
 		h.insert(Event{Time: m.Time, Kind: m.Kind, Generation: n, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Who: m.Who,
-			Message: m.Message, Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Recovered: true})
+			Message: m.Message, Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Recovered: true, Revoked: m.Revoked})
 	}
 	var out []byte
 	for _, e := range h.Events {

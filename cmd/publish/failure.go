@@ -41,7 +41,7 @@ var exitStatus = []struct {
 	{exitFindings, "findings: what was to be promoted or verified is not valid; diff --exit-code: they differ"},
 	{exitLocked, "locked by another process"},
 	{exitNotFound, "no such generation, product, version or file"},
-	{exitRefused, "refused: production is held, or an operator reverted what staging brings back"},
+	{exitRefused, "refused: production is held, or what is asked for brings back what was reverted or revoked"},
 	{exitSwitched, "production was switched, and a later step failed: the message tells its state"},
 	{exitInterrupted, "interrupted before the switch"},
 }

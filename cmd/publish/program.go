@@ -93,7 +93,7 @@ func (p *program) app() *cli.App {
 			p.initCommand(),
 			p.stageCommand(),
 			p.validateCommand(), p.diffCommand(),
-			p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(),
+			p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(), p.revokeCommand(),
 			p.statusCommand(), p.historyCommand(), p.verifyCommand(),
 			p.gcCommand(), p.recoverCommand(),
 			p.completionCommand(), p.completeCommand(), p.manCommand(), p.helpCommand(), p.versionCommand(),
