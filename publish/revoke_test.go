@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/publish/stage/lock"
 )
 
 func (w *world) revoke(what ...string) *RevokeResult {
@@ -321,5 +323,32 @@ func TestRevokeCrash(t *testing.T) {
 				}
 			})
 		}
+	})
+}
+
+// Production is safe before staging's lock is had; the rest waits for it.
+func TestRevokeWhileStagingIsHeld(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := revokeWorld(t, mode)
+		unlock, err := w.repo().Stage.Exclusive(ctx, "stage import")
+		if err != nil {
+			t.Fatal(err)
+		}
+		waited := false
+		r := w.repo()
+		r.Stage.Waiting = func(lock.Holder) {
+			waited = true
+			wantItems(t, w, map[string]string{"a/4": "four"})
+			if st, err := w.repo().Status(ctx); err != nil || !st.RecoveryPending {
+				t.Errorf("status: %+v, %v", st, err)
+			}
+			unlock()
+		}
+		res, err := r.Revoke(ctx, RevokeOptions{What: []string{"a/2"}, Why: "leaked"})
+		if err != nil || !waited || fmt.Sprint(res.Generations) != "[1 2 3]" {
+			t.Fatalf("waited %v: %+v, %v", waited, res, err)
+		}
+		nowhere(t, w, "poison")
+		checkRecovered(t, w)
 	})
 }

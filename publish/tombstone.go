@@ -167,12 +167,18 @@ func refused(err error) error {
 	return &Error{Kind: Refused, Err: err, Hint: "nothing was staged; --force stages it all the same, and promote asks for --force again"}
 }
 
-// revokedIn refuses a tree that would bring revoked content back. What
-// production has already came by force: no tree is refused for it.
-func (r *Repo) revokedIn(s *state, v *stage.Valid) error {
+// revokedRows are rows with revoked content, and the tombstones of each.
+type revokedRows struct {
+	*graveyard
+	rows []tree.Row
+}
+
+// revokedAmong finds the rows that would bring revoked content back. What
+// production has already came by force, and is not asked for again.
+func (r *Repo) revokedAmong(s *state, rows []tree.Row) (revokedRows, error) {
 	g, err := r.graveyard()
-	if err != nil {
-		return err
+	if err != nil || len(g.by) == 0 {
+		return revokedRows{graveyard: g}, err
 	}
 	have := map[string]bool{}
 	if s.current != nil {
@@ -180,20 +186,32 @@ func (r *Repo) revokedIn(s *state, v *stage.Valid) error {
 			have[row.SHA256] = true
 		}
 	}
-	for _, row := range v.Rows {
-		t, ok := g.by[row.SHA256]
-		if !ok || have[row.SHA256] || row.Role == catalog.Link {
-			continue
+	out := revokedRows{graveyard: g}
+	for _, row := range rows {
+		if g.by[row.SHA256] != nil && !have[row.SHA256] && row.Role != catalog.Link {
+			out.rows = append(out.rows, row)
 		}
-		owner := row.Path
-		for _, i := range v.Catalog.Items {
-			if i.Path == row.Path {
-				owner = fmt.Sprintf("%s/%s (%s)", i.Product, i.Version, filepath.Base(row.Path))
-			}
-		}
-		return refuse("take it out of staging, or give --force", "staging names %s, which was revoked %s", owner, t.reason())
 	}
-	return nil
+	return out, nil
+}
+
+// revokedIn refuses a tree that would bring revoked content back.
+func (r *Repo) revokedIn(s *state, v *stage.Valid) error {
+	revoked, err := r.revokedAmong(s, v.Rows)
+	if err != nil || len(revoked.rows) == 0 {
+		return err
+	}
+	row, more := revoked.rows[0], ""
+	if n := len(revoked.rows) - 1; n > 0 {
+		more = fmt.Sprintf(" and %d more files", n)
+	}
+	owner := row.Path
+	for _, i := range v.Catalog.Items {
+		if i.Path == row.Path {
+			owner = fmt.Sprintf("%s/%s (%s%s)", i.Product, i.Version, filepath.Base(row.Path), more)
+		}
+	}
+	return refuse("take it out of staging, or give --force", "staging names %s, which was revoked %s", owner, revoked.by[row.SHA256].reason())
 }
 
 // mendTombstones sets a damaged file aside and makes it anew: from its sound

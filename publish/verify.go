@@ -185,6 +185,14 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 		r.opt.Warn(fmt.Sprintf("not compared with production: %v", err))
 	} else {
 		checked.Report.Findings = append(checked.Report.Findings, r.replacedBy(s, checked.Rows)...)
+		revoked, err := r.revokedAmong(s, checked.Rows)
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range revoked.rows {
+			checked.Report.Findings = append(checked.Report.Findings, catalog.Finding{Severity: catalog.Warning, Code: "revoked", Path: row.Path,
+				Message: "was revoked " + revoked.by[row.SHA256].reason() + ": promote refuses it without --force"})
+		}
 		catalog.Sort(checked.Report.Findings)
 	}
 	return checked.Report, nil
