@@ -32,6 +32,7 @@ type candidate struct {
 	barred      []tree.Row
 	barredTrees []string
 	force       bool // replace served content all the same
+	revoked     []Revoked
 	warnings    []catalog.Finding
 }
 
@@ -134,7 +135,7 @@ func interrupted(err error) error {
 // carried, and the links that bring the carried files into its tree.
 func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.Op, error) {
 	m := &Manifest{Own: c.rows, Barred: c.barred, Head: Head{Generation: n, Origin: c.origin, TreeID: c.treeID, Kind: c.kind,
-		Who: r.who(), Message: c.message, Time: s.now.UTC(), Grace: int64(r.grace() / time.Second), Format: r.format.Name(), BarredTrees: c.barredTrees}}
+		Who: r.who(), Message: c.message, Time: s.now.UTC(), Grace: int64(r.grace() / time.Second), Format: r.format.Name(), BarredTrees: c.barredTrees, Revoked: c.revoked}}
 	if m.Origin == 0 {
 		m.Origin = n
 	}
@@ -156,6 +157,9 @@ func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.O
 			for i := range findings {
 				findings[i].Severity = catalog.Warning
 			}
+		}
+		if c.kind == KindRevoke {
+			m.Carried, ops = leave(m.Carried, ops, n, c.revoked)
 		}
 		report := &stage.Report{Findings: findings}
 		if len(report.Errors()) > 0 {
@@ -273,8 +277,16 @@ func (r *Repo) record(s *state, m *Manifest, recovered bool) error {
 	if s.now.After(now) {
 		now = s.now
 	}
+	// The switch is durable: from here on the content is revoked, and what it
+	// takes to delete it everywhere is promised before the history tells.
+	if len(m.Revoked) > 0 {
+		t := tombstones{Time: now, Who: m.Who, Why: m.Message, Before: m.Generation, Revoked: m.Revoked}
+		if err := errors.Join(r.bury(t), r.at("after-tombstones")); err != nil {
+			return err
+		}
+	}
 	e := Event{Time: now, Kind: m.Kind, Generation: m.Generation, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Who: m.Who, Message: m.Message,
-		Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Recovered: recovered}
+		Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Recovered: recovered, Revoked: m.Revoked}
 	if len(r.Config.HealthCheck.Command) > 0 && m.Kind != KindAutoRevert {
 		e.Health = "pending"
 	}

@@ -28,15 +28,24 @@ func TestMain(m *testing.M) {
 // crashVerbs are the commands that are stopped, on the repository that
 // crashWorld makes.
 var crashVerbs = map[string]func(r *Repo) error{
-	"promote": func(r *Repo) error { _, err := r.Promote(ctx, PromoteOptions{}); return err },
-	"revert":  func(r *Repo) error { _, err := r.Revert(ctx, RevertOptions{}); return err },
-	"gc":      func(r *Repo) error { _, err := r.GC(ctx, false); return err },
-	"recover": func(r *Repo) error { _, err := r.Recover(ctx); return err },
+	"promote":    func(r *Repo) error { _, err := r.Promote(ctx, PromoteOptions{}); return err },
+	"revert":     func(r *Repo) error { _, err := r.Revert(ctx, RevertOptions{}); return err },
+	"gc":         func(r *Repo) error { _, err := r.GC(ctx, false); return err },
+	"recover":    func(r *Repo) error { _, err := r.Recover(ctx); return err },
+	"revoke a/2": revokeVerb("a/2"),
+	"revoke a/5": revokeVerb("a/5"),
 	"prune": func(r *Repo) error { // on what pruneWorld makes
 		r.Config.Retention = []RetentionRule{{Match: "*", KeepLast: 1}}
 		_, err := r.Prune(ctx, PruneOptions{})
 		return err
 	},
+}
+
+func revokeVerb(what string) func(*Repo) error {
+	return func(r *Repo) error {
+		_, err := r.Revoke(ctx, RevokeOptions{What: []string{what}, Why: "leaked"})
+		return err
+	}
 }
 
 var (

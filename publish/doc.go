@@ -40,6 +40,15 @@
 // A revert is a promote whose source is a kept generation. It needs no lock but
 // production's, so it never waits for a promote that is still hashing.
 //
+// # Revoke
+//
+// What is revoked leaves production by a switch like any other, whose manifest
+// names the contents; then come the tombstones, then the deletion, which reads
+// nothing but tombstones and belongs to recovery: see Revoke and erase. It is the
+// one exception to what is said above of kept trees: they are redacted. A sealed
+// manifest stays as it is; what must be there is its rows without those that
+// tombstones of a later number name.
+//
 // # Locks
 //
 // prepare (one promote at a time), staging (one writer or one snapshot),

@@ -22,7 +22,7 @@ const (
 	Locked
 	// NotFound: no such generation, product, version or file.
 	NotFound
-	// Refused: held, reverted by an operator, or called from a hook.
+	// Refused: held, reverted by an operator, revoked, or called from a hook.
 	Refused
 	// Switched: production was switched, and a later step failed.
 	Switched

@@ -19,10 +19,9 @@ type HistoryFilter struct {
 	Until   time.Time   // not after; zero: to the end
 }
 
-// kinds are those that a history can hold. Those without a constant are
-// written by verbs that not every version has.
+// kinds are those that a history can hold.
 var kinds = []EventKind{KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRelink, KindHealth, KindHold, KindUnhold, KindGC,
-	"prune", "pin", "unpin", "revoke", "redact"}
+	KindPrune, KindPin, KindUnpin, KindRevoke, KindRedact}
 
 // Kinds returns every kind that a history can hold.
 func Kinds() []EventKind { return slices.Clone(kinds) }
@@ -75,8 +74,26 @@ func (f HistoryFilter) passes(e Event) bool {
 	return f.Product == "" || slices.ContainsFunc(e.entries(), func(name string) bool { return ofProduct(f.Product, name) })
 }
 
-// entries are all that an event names: what came, went or changed.
-func (e Event) entries() []string { return slices.Concat(e.Added, e.Removed, e.Changed) }
+// entries are all that an event names: what came, went or changed, and what a
+// prune or a revoke took away.
+func (e Event) entries() []string {
+	out := slices.Concat(e.Added, e.Removed, e.Changed)
+	for _, d := range e.Pruned {
+		out = append(out, d.Product+"/"+d.Version)
+	}
+	for _, v := range e.Revoked {
+		out = append(out, v.Name())
+	}
+	return out
+}
+
+// Name is the product's version that a revoked file was of, or its path.
+func (v Revoked) Name() string {
+	if v.Product == "" {
+		return v.Path
+	}
+	return v.Product + "/" + v.Version
+}
 
 // ofProduct reports whether an entry of a history belongs to the products that
 // a pattern means. An entry is product/version, a product, or a file's path; a

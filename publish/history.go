@@ -24,6 +24,8 @@ const (
 	KindRevert     EventKind = "revert"
 	KindAutoRevert EventKind = "auto-revert" // a health check failed
 	KindRelink     EventKind = "relink"      // somebody else pointed production at another kept generation
+	KindRevoke     EventKind = "revoke"      // content was taken away at once
+	KindRedact     EventKind = "redact"      // revoked content was deleted everywhere
 	KindHealth     EventKind = "health"
 	KindHold       EventKind = "hold"
 	KindUnhold     EventKind = "unhold"
@@ -36,7 +38,7 @@ const (
 // Switch reports whether production changed.
 func (k EventKind) Switch() bool {
 	switch k {
-	case KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRelink:
+	case KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRelink, KindRevoke:
 		return true
 	}
 	return false
@@ -66,6 +68,9 @@ type Event struct {
 	PlanHash        string               `json:"plan_hash,omitempty"`
 	BytesNow        int64                `json:"bytes_now,omitempty"`
 	BytesAfterGrace int64                `json:"bytes_after_grace,omitempty"`
+	Revoked         []Revoked            `json:"revoked,omitempty"`    // of revoke and redact
+	Redacted        *Redaction           `json:"redacted,omitempty"`   // of redact
+	Graves          int                  `json:"tombstones,omitempty"` // of redact: lines of tombstones that it is about
 }
 
 // Freed is what a gc deleted.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"strconv"
 	"strings"
@@ -22,7 +23,8 @@ import (
 // Manifest is the sealed list of what a generation holds. It is written before
 // the switch and is the intent: recovery completes history from it, and there
 // is no other journal. It is never changed; carried files whose window has
-// ended are gone from the tree though their rows stay.
+// ended, and files that were revoked since, are gone from the tree though their
+// rows stay.
 type Manifest struct {
 	Head
 	Own     []tree.Row // sorted by path
@@ -36,7 +38,7 @@ type Head struct {
 	From        int       `json:"from"`   // the generation before; 0 for none
 	Origin      int       `json:"origin"` // whose content this is: its own number, or what it was reverted to
 	TreeID      string    `json:"tree_id"`
-	Kind        EventKind `json:"kind"` // adopt, promote, revert or auto-revert
+	Kind        EventKind `json:"kind"` // adopt, promote, revert, auto-revert or revoke
 	Who         string    `json:"who"`
 	Message     string    `json:"message"`
 	Time        time.Time `json:"time"` // when it was sealed, UTC
@@ -45,7 +47,24 @@ type Head struct {
 	Added       []string  `json:"added"` // product/version
 	Removed     []string  `json:"removed"`
 	Changed     []string  `json:"changed"`
-	BarredTrees []string  `json:"barred_trees"` // tree ids that promote refuses
+	BarredTrees []string  `json:"barred_trees"`      // tree ids that promote refuses
+	Revoked     []Revoked `json:"revoked,omitempty"` // by this switch: it is their tombstones' intent
+}
+
+// all yields every row, own and carried.
+func (m *Manifest) all() iter.Seq[tree.Row] {
+	return func(yield func(tree.Row) bool) {
+		for _, row := range m.Own {
+			if !yield(row) {
+				return
+			}
+		}
+		for _, c := range m.Carried {
+			if !yield(c.Row) {
+				return
+			}
+		}
+	}
 }
 
 // Carried is a path that the tree no longer has, kept for clients that

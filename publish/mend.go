@@ -41,6 +41,10 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 			done = append(done, fmt.Sprintf("set %d damaged lines of the history aside in %s", len(bad), filepath.Base(aside)))
 		}
 	}
+	mended, err := r.mendTombstones(h)
+	if done = append(done, mended...); err != nil {
+		return done, err
+	}
 	n, dir, err := r.sw.current()
 	if err != nil || n == 0 {
 		return done, nil // recover tells
@@ -74,7 +78,7 @@ func (r *Repo) rebuildHistory(h *History) error {
 			continue
 		}
 		h.insert(Event{Time: m.Time, Kind: m.Kind, Generation: n, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Who: m.Who,
-			Message: m.Message, Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Recovered: true})
+			Message: m.Message, Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Recovered: true, Revoked: m.Revoked})
 	}
 	var out []byte
 	for _, e := range h.Events {

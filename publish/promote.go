@@ -19,7 +19,7 @@ import (
 type PromoteOptions struct {
 	DryRun  bool
 	Message string
-	Force   bool // although an operator has reverted; never over findings or a hold
+	Force   bool // although an operator has reverted or revoked; never over findings or a hold
 	NoPrune bool // although publish.yaml wants staging pruned first
 }
 
@@ -206,6 +206,11 @@ func (r *Repo) publishValid(ctx context.Context, s *state, v *stage.Valid, opt P
 	}
 	if cur != nil && !opt.Force {
 		if err := barredBy(cur, v); err != nil {
+			return nil, err
+		}
+	}
+	if !opt.Force {
+		if err := r.revokedIn(s, v); err != nil {
 			return nil, err
 		}
 	}

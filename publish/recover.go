@@ -119,6 +119,13 @@ func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state
 	if err != nil {
 		return nil, done, err
 	}
+	if did, finished, err := r.erase(ctx, s, false); err != nil {
+		// No reason to refuse a revert at night: it is tried again, and
+		// status says that it is due.
+		r.opt.Warn(fmt.Sprintf("revoked content is not deleted everywhere yet: %v", err))
+	} else if did != nil && finished {
+		done = append(done, fmt.Sprintf("deleted revoked content: %d files", did.Files))
+	}
 	if s.current != nil && r.unchecked(h) {
 		did("ran the health check of generation %d", s.current.Generation)
 		if err := r.checkHealth(context.WithoutCancel(ctx), s); err != nil {
@@ -302,6 +309,11 @@ func (r *Repo) pending(s *state) bool {
 	}
 	if r.unchecked(s.history) {
 		return true
+	}
+	if g, err := r.graveyard(); err == nil {
+		if _, pending := g.split(); len(pending) > 0 {
+			return true
+		}
 	}
 	list, err := os.ReadDir(r.path("generations"))
 	if err != nil {

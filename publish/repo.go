@@ -123,6 +123,7 @@ func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
 	}
 	r.Stage = &stage.Stage{Dir: r.path("staging"), Lock: r.path(".publish", "staging.lock"), Hashes: r.path(".publish", "hashes"),
 		Format: f, Share: c.Share == "auto", Now: r.now, Wait: wait, Waiting: opt.Waiting, Progress: opt.Progress}
+	r.Stage.Revoked = r.revoked
 	store := r.path("generations")
 	if c.Switch == "rename" {
 		r.sw = exchangeSwitch{prod: r.Production(), store: store}

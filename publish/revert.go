@@ -37,9 +37,7 @@ func (r *Repo) Revert(ctx context.Context, opt RevertOptions) (*Result, error) {
 		return nil, err
 	}
 	if target.TreeID == s.current.TreeID {
-		cur := s.current
-		return &Result{Generation: cur.Generation, From: cur.From, Origin: cur.Origin, TreeID: cur.TreeID, Unchanged: true, DryRun: opt.DryRun,
-			Added: []string{}, Removed: []string{}, Changed: []string{}, Carried: len(cur.Carried), RevertUntil: r.revertUntil(s), Warnings: []catalog.Finding{}}, nil
+		return r.unchanged(s, opt), nil
 	}
 	res, err := r.revertTo(ctx, s, target, KindRevert, opt)
 	if res != nil {
@@ -47,6 +45,13 @@ func (r *Repo) Revert(ctx context.Context, opt RevertOptions) (*Result, error) {
 		res.DurationMS = r.now().Sub(start).Milliseconds()
 	}
 	return res, err
+}
+
+// unchanged is the result of a revert to what production has already.
+func (r *Repo) unchanged(s *state, opt RevertOptions) *Result {
+	cur := s.current
+	return &Result{Generation: cur.Generation, From: cur.From, Origin: cur.Origin, TreeID: cur.TreeID, Unchanged: true, DryRun: opt.DryRun,
+		Added: []string{}, Removed: []string{}, Changed: []string{}, Carried: len(cur.Carried), RevertUntil: r.revertUntil(s), Warnings: []catalog.Finding{}}
 }
 
 // target finds the generation to revert to.
@@ -167,15 +172,23 @@ func (r *Repo) keptUntil(h *History, origin int, retired map[int]time.Time) *tim
 	return until
 }
 
-// revertTo builds a tree with the target's own rows and commits it.
+// revertTo builds a tree with the target's own rows, without what was revoked
+// of them since, and commits it.
 func (r *Repo) revertTo(ctx context.Context, s *state, target *generation, kind EventKind, opt RevertOptions) (*Result, error) {
 	dir, err := r.private(revertPrefix)
 	if err != nil {
 		return nil, err
 	}
 	defer durable.RemoveAll(dir)
-	if err := r.rebuild(ctx, s, target, dir); err != nil {
+	target, valid, err := r.sound(ctx, s, target, dir)
+	if err == nil && valid == nil {
+		err = r.rebuild(ctx, s, target, dir)
+	}
+	if err != nil {
 		return nil, interrupted(err)
+	}
+	if valid != nil && target.TreeID == s.current.TreeID {
+		return r.unchanged(s, opt), nil
 	}
 	cat, err := stage.ReadCatalog(dir, r.format)
 	if err != nil {

@@ -85,10 +85,18 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 	if err != nil {
 		return nil, 0, err
 	}
+	graves, err := r.graveyard()
+	if err != nil {
+		return nil, 0, err
+	}
 	compare := func(row tree.Row, kind string, gone bool) {
 		have, ok := got[row.Path]
 		delete(got, row.Path)
 		switch {
+		case graves.redacted(g.Generation, row):
+			if ok {
+				fail(catalog.Error, "revoked", row.Path, "was revoked %s, and is still here: run publish recover", graves.by[row.SHA256].reason())
+			}
 		case !ok && !gone:
 			fail(catalog.Error, "missing", row.Path, "the manifest has this %s file, and it is not there", kind)
 		case !ok:
@@ -191,6 +199,14 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 		r.opt.Warn(fmt.Sprintf("not compared with production: %v", err))
 	} else {
 		checked.Report.Findings = append(checked.Report.Findings, r.replacedBy(s, checked.Rows)...)
+		revoked, err := r.revokedAmong(s, checked.Rows)
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range revoked.rows {
+			checked.Report.Findings = append(checked.Report.Findings, catalog.Finding{Severity: catalog.Warning, Code: "revoked", Path: row.Path,
+				Message: "was revoked " + revoked.by[row.SHA256].reason() + ": promote refuses it without --force"})
+		}
 		catalog.Sort(checked.Report.Findings)
 	}
 	return checked.Report, nil
@@ -320,16 +336,21 @@ func (r *Repo) Add(ctx context.Context, req stage.AddRequest) (*stage.Added, err
 		return nil, err
 	}
 	out, err := r.Stage.Add(ctx, req)
-	return out, r.lockError(err)
+	return out, refused(r.lockError(err))
 }
 
-// Import merges a tree that others made into staging.
-func (r *Repo) Import(ctx context.Context, dir string) (*stage.Imported, error) {
+// Import merges a tree that others made into staging; with force, revoked
+// content too.
+func (r *Repo) Import(ctx context.Context, dir string, force bool) (*stage.Imported, error) {
 	if err := r.notInHook("stage import"); err != nil {
 		return nil, err
 	}
-	out, err := r.Stage.Import(ctx, dir)
-	return out, r.lockError(err)
+	s := *r.Stage
+	if force {
+		s.Revoked = nil
+	}
+	out, err := s.Import(ctx, dir)
+	return out, refused(r.lockError(err))
 }
 
 // gone reports whether a file is not there.

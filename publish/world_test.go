@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -56,12 +57,36 @@ func (listed) Read(fsys fs.FS) (*catalog.Catalog, error) {
 	for _, i := range items {
 		c.Items = append(c.Items, catalog.Item{Path: i.Path, Size: i.Size, SHA256: i.SHA256, Product: i.Product, Version: i.Version, Name: "item", Index: "index.json"})
 		c.Versions = append(c.Versions, catalog.Version{Product: i.Product, Name: i.Version, Image: true})
+		c.Images = append(c.Images, catalog.Image{Product: i.Product, Version: i.Version, Fingerprint: i.SHA256, Paths: []string{i.Path}, Aliases: []string{}})
 		c.Units = append(c.Units, catalog.Unit{Key: i.Product + "/" + i.Version, Digest: i.SHA256})
 	}
 	return c, nil
 }
 
-func (listed) Without(fs.FS, func(catalog.Image) bool) ([]catalog.Document, error) { return nil, nil }
+func (listed) Without(fsys fs.FS, drop func(catalog.Image) bool) ([]catalog.Document, error) {
+	data, err := fs.ReadFile(fsys, "index.json")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var items []listedItem
+	if err := json.Unmarshal(data, &items); err != nil {
+		return nil, err
+	}
+	n := len(items)
+	items = slices.DeleteFunc(items, func(i listedItem) bool {
+		return drop(catalog.Image{Product: i.Product, Version: i.Version, Fingerprint: i.SHA256, Paths: []string{i.Path}})
+	})
+	if len(items) == n {
+		return nil, nil
+	}
+	if data, err = json.Marshal(items); err != nil {
+		return nil, err
+	}
+	return []catalog.Document{{Path: "index.json", Data: data}}, nil
+}
 
 func (listed) WithoutVersions(fsys fs.FS, drop func(product, version string) bool) ([]catalog.Document, error) {
 	data, err := fs.ReadFile(fsys, "index.json")

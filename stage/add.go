@@ -30,6 +30,7 @@ type AddRequest struct {
 	Product        string            // instead of os:release:variant:arch; may be empty
 	Requirements   map[string]string // of the product
 	Move           bool              // take the files themselves where that can be done
+	Force          bool              // although the content was revoked
 }
 
 // AddedImage is an image that staging names now.
@@ -84,7 +85,7 @@ func (s *Stage) Add(ctx context.Context, req AddRequest) (*Added, error) {
 	if err != nil {
 		return nil, err
 	}
-	added, err := s.stage(ctx, img)
+	added, err := s.stage(ctx, img, req.Force)
 	if err != nil {
 		for _, t := range img.files {
 			intake{}.unseal(t)
@@ -171,12 +172,17 @@ func (s *Stage) take(ctx context.Context, in inputs, req AddRequest, dir string)
 }
 
 // stage puts an image that is whole into staging.
-func (s *Stage) stage(ctx context.Context, img *image) (*Added, error) {
+func (s *Stage) stage(ctx context.Context, img *image, force bool) (*Added, error) {
 	unlock, err := s.Exclusive(ctx, "stage add")
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
+	for _, t := range img.files {
+		if err := s.refuseRevoked(tree.Row{Path: t.path, SHA256: t.sha256}); err != nil && !force {
+			return nil, err
+		}
+	}
 	root, err := os.OpenRoot(s.Dir)
 	if err != nil {
 		return nil, err

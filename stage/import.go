@@ -340,6 +340,9 @@ func (im *importer) merge(ctx context.Context) error {
 			return fmt.Errorf("%s: %w; nothing was imported: try again", join(s.Dir, p), tree.ErrChanged)
 		}
 	}
+	if err := s.refuseRevoked(im.came...); err != nil {
+		return err
+	}
 	docs, err := im.united()
 	if err != nil {
 		return err

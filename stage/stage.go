@@ -51,6 +51,9 @@ type Stage struct {
 	// number of bytes it will read, and returns what to call as bytes are
 	// done; may be nil, and so may what it returns.
 	Progress func(step string, bytes int64) func(done int64)
+	// Revoked reads which contents must not come into staging again, and
+	// returns who revoked one and why; nil: none.
+	Revoked func() (func(sha256 string) (why string, ok bool), error)
 }
 
 // Exclusive takes the staging lock for verb, sweeps what killed writers left

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,7 +53,7 @@ func byDay(events []publish.Event) []changelogDay {
 	days := []changelogDay{}
 	for _, e := range events {
 		switch e.Kind {
-		case publish.KindGC, publish.KindHealth, "pin", "unpin", "redact":
+		case publish.KindGC, publish.KindHealth, publish.KindPin, publish.KindUnpin, publish.KindRedact:
 			continue
 		}
 		day := e.Time.UTC().Format(time.DateOnly)
@@ -78,8 +79,30 @@ func writeChangelog(w io.Writer, days []changelogDay) {
 			writeEntries(w, "Added", e.Added)
 			writeEntries(w, "Removed", e.Removed)
 			writeEntries(w, "Changed", e.Changed)
+			writeEntries(w, "Pruned from staging", prunedNames(e))
+			writeEntries(w, "Revoked", revokedNames(e))
 		}
 	}
+}
+
+// prunedNames are the versions that a prune dropped, each with its reasons.
+func prunedNames(e publish.Event) []string {
+	var out []string
+	for _, d := range e.Pruned {
+		out = append(out, d.Product+"/"+d.Version+": "+strings.Join(d.Reasons, ", "))
+	}
+	return out
+}
+
+// revokedNames are the versions, or paths, that a revoke took away, each once.
+func revokedNames(e publish.Event) []string {
+	var out []string
+	for _, v := range e.Revoked {
+		if !slices.Contains(out, v.Name()) {
+			out = append(out, v.Name())
+		}
+	}
+	return out
 }
 
 // changelogTitle says what happened.

@@ -190,7 +190,7 @@ func (p *program) argumentCandidates(app *cli.App, path string, n int) []string 
 		return []string{"bash", "zsh", "fish"}
 	case "help":
 		return append(commandCandidates(app.Commands), "config\tpublish.yaml with all its keys")
-	case "stage remove":
+	case "stage remove", "revoke":
 		return p.staged()
 	case "validate", "diff":
 		if path == "validate" && n > 0 || n > 1 {

@@ -41,7 +41,7 @@ var exitStatus = []struct {
 	{exitFindings, "findings: what was to be promoted or verified is not valid; diff --exit-code: they differ; status --check: something is wrong"},
 	{exitLocked, "locked by another process"},
 	{exitNotFound, "no such generation, product, version or file"},
-	{exitRefused, "refused: production is held, an operator reverted what staging brings back, or a plan no longer fits or was edited"},
+	{exitRefused, "refused: production is held, what is asked for brings back what was reverted or revoked, or a plan no longer fits or was edited"},
 	{exitSwitched, "production was switched, and a later step failed: the message tells its state"},
 	{exitInterrupted, "interrupted before the switch"},
 }

@@ -98,6 +98,9 @@ func historyRow(e publish.Event) []string {
 	if f := e.Freed; f != nil {
 		what = count(len(f.Generations), "generation") + ", " + count(f.Files, "file")
 	}
+	if d := e.Redacted; d != nil {
+		what = count(len(d.Generations), "generation") + ", " + count(d.Files, "file")
+	}
 	text := []string{}
 	if e.Message != "" {
 		text = append(text, e.Message)

@@ -93,7 +93,7 @@ func (p *program) app() *cli.App {
 			p.initCommand(),
 			p.stageCommand(),
 			p.validateCommand(), p.diffCommand(), p.pruneCommand(),
-			p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(),
+			p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(), p.revokeCommand(),
 			p.pinCommand(), p.unpinCommand(),
 			p.statusCommand(), p.historyCommand(), p.changelogCommand(), p.verifyCommand(),
 			p.gcCommand(), p.recoverCommand(),

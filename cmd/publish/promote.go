@@ -21,7 +21,7 @@ func (p *program) promoteCommand() *cli.Command {
 		Flags: []cli.Flag{
 			dryRunFlag(), messageFlag(),
 			&cli.BoolFlag{Name: "no-prune", Usage: "do not prune staging first, although publish.yaml says so"},
-			&cli.BoolFlag{Name: "force", Usage: "although an operator reverted what staging brings back; findings and a hold stop it all the same"},
+			&cli.BoolFlag{Name: "force", Usage: "although what staging brings back was reverted by an operator, or revoked; findings and a hold stop it all the same"},
 		},
 	}, 0, 0, p.promote)
 }

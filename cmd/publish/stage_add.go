@@ -26,6 +26,7 @@ func (p *program) stageAddCommand() *cli.Command {
 			&cli.StringFlag{Name: "product", Usage: "call the product `NAME` instead of OS:RELEASE:VARIANT:ARCH"},
 			&cli.StringSliceFlag{Name: "requirement", Usage: "the product requires `KEY=VALUE`; may be given again"},
 			&cli.BoolFlag{Name: "move", Usage: "take the files themselves, where they are on the same file system, instead of copies"},
+			&cli.BoolFlag{Name: "force", Usage: "although this content was revoked; promote asks for --force again"},
 		},
 	}, 1, -1, p.stageAdd)
 }
@@ -46,7 +47,7 @@ type addedImage struct {
 
 func (p *program) stageAdd(c *cli.Context) error {
 	req := stage.AddRequest{Files: c.Args().Slice(), Aliases: c.StringSlice("alias"), NoDefaultAlias: c.Bool("no-default-alias"),
-		Product: c.String("product"), Move: c.Bool("move"), Requirements: map[string]string{}}
+		Product: c.String("product"), Move: c.Bool("move"), Force: c.Bool("force"), Requirements: map[string]string{}}
 	if c.IsSet("product") && req.Product == "" {
 		return usage("", "--product: is empty")
 	}

@@ -12,6 +12,9 @@ func (p *program) stageImportCommand() *cli.Command {
 		Usage: "merge a tree that other tools made into staging",
 		Description: "Checks TREE, copies what staging lacks, and merges its indexes into staging's: what both have counts as TREE " +
 			"has it, what only staging has stays. TREE is only read. Fields that publish does not know survive.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "force", Usage: "although content of it was revoked; promote asks for --force again"},
+		},
 	}, 1, 1, p.stageImport)
 }
 
@@ -34,7 +37,7 @@ func (p *program) stageImport(c *cli.Context) error {
 	if err := isTree(tree); err != nil {
 		return err
 	}
-	did, err := r.Import(c.Context, tree)
+	did, err := r.Import(c.Context, tree, c.Bool("force"))
 	if err != nil {
 		return &hinted{err, "nothing was imported"}
 	}

@@ -85,6 +85,10 @@ func Truncate(path string, size int64) error {
 // renamed or removed name may be undone by a power cut (btrfs does).
 func SyncDir(dir string) error { return sync(dir) }
 
+// SyncFile makes the data of a file durable, through whatever descriptor it
+// was written.
+func SyncFile(path string) error { return sync(path) }
+
 func sync(path string) error {
 	f, err := os.Open(path)
 	if err != nil {

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish"
+)
+
+func (p *program) revokeCommand() *cli.Command {
+	return verb(&cli.Command{
+		Name: "revoke", Category: "production", ArgsUsage: "WHAT...",
+		Usage: "take a leaked secret or a poisoned image away at once, everywhere",
+		Description: "WHAT is a fingerprint (twelve digits or more of it), a product, product/version, a path, or the sha256 of a file. " +
+			"First production is switched to a new generation without it, of which nothing is carried; then it is deleted " +
+			"from staging, trash and every kept generation, past grace windows. The same content cannot be staged or " +
+			"promoted again without --force. A path stands for its content, and for every image that needs it; a product or " +
+			"version for whatever bears that name in any tree. A file that another image needs stays, and that is said.\n\n" +
+			"A kept generation that had it can be reverted to without it; of a tree without indexes it cannot. Nothing undoes a revoke.",
+		Flags: []cli.Flag{
+			dryRunFlag(),
+			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "record `WHY`; required"},
+		},
+	}, 1, -1, p.revoke)
+}
+
+func (p *program) revoke(c *cli.Context) error {
+	why := strings.TrimSpace(c.String("message"))
+	if why == "" {
+		return usage("publish revoke WHAT... -m WHY", "publish revoke: a reason is required")
+	}
+	r, err := p.open()
+	if err != nil {
+		return switching(err)
+	}
+	p.warnConfig(r)
+	res, err := r.Revoke(c.Context, publish.RevokeOptions{What: c.Args().Slice(), Why: why, DryRun: c.Bool("dry-run")})
+	if codeOf(err) == exitFindings {
+		err = &hinted{err, "production is damaged: publish verify tells where; publish revert to a sound generation, then revoke"}
+	}
+	if res == nil {
+		return switching(err)
+	}
+	for _, k := range res.Kept {
+		p.warn(fmt.Sprintf("%s stays: %s/%s needs it, too; to take it from every image, revoke its path", k.Path, k.Product, k.Version))
+	}
+	if werr := p.answer(res, func() { p.tellRevoke(res) }); err == nil {
+		err = werr
+	}
+	return err
+}
+
+func (p *program) tellRevoke(res *publish.RevokeResult) {
+	if len(res.Revoked) == 0 {
+		p.say("nothing to do: it was revoked before")
+		return
+	}
+	dry := ""
+	if res.DryRun {
+		dry = "dry run: "
+	}
+	for _, c := range res.Revoked {
+		p.say("%srevoked %s, sha256 %s", dry, oneLine(c.String()), c.SHA256[:12])
+	}
+	var b strings.Builder
+	switch {
+	case res.Switched:
+		fmt.Fprintf(&b, "generation %d after %d", res.Generation, res.From)
+	case res.Generation != 0:
+		fmt.Fprintf(&b, "generation %d did not have it", res.Generation)
+	default:
+		b.WriteString("production does not exist yet")
+	}
+	fmt.Fprintf(&b, ": %s deleted, %s", count(res.Files, "file"), size(res.Bytes))
+	if len(res.Generations) > 0 {
+		fmt.Fprintf(&b, "; redacted: %s", strings.Trim(strings.ReplaceAll(fmt.Sprint(res.Generations), " ", ", "), "[]"))
+	}
+	if !res.DryRun {
+		fmt.Fprintf(&b, "; %s", time.Duration(res.DurationMS)*time.Millisecond)
+	}
+	p.say("%s%s", dry, b.String())
+}

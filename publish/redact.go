@@ -1,0 +1,290 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/lock"
+	"example.com/publish/stage/tree"
+)
+
+// redact makes in dir the tree of a generation without the rows that are gone:
+// its indexes are made anew, and what is left is validated and flushed.
+func (r *Repo) redact(ctx context.Context, s *state, g *generation, gone func(tree.Row) bool, dir string) (*stage.Valid, error) {
+	left := *g.Manifest
+	left.Own = slices.DeleteFunc(slices.Clone(g.Own), gone)
+	if err := r.rebuild(ctx, s, &generation{&left, g.dir}, dir); err != nil {
+		return nil, err
+	}
+	valid, report, changed, err := stage.Strip(ctx, dir, r.format, g.Own, gone, r.now())
+	if err != nil {
+		return nil, err
+	}
+	if valid == nil {
+		return nil, &FindingsError{Report: report}
+	}
+	base, err := r.stageBase(s)
+	if err != nil {
+		return nil, err
+	}
+	defer base.Source.Close()
+	rewritten := slices.DeleteFunc(slices.Clone(valid.Rows), func(row tree.Row) bool { return !slices.Contains(changed, row.Path) })
+	if err := base.Settle(dir, rewritten, s.now); err != nil {
+		return nil, err
+	}
+	for _, row := range rewritten {
+		if err := durable.SyncFile(filepath.Join(dir, filepath.FromSlash(row.Path))); err != nil {
+			return nil, err
+		}
+	}
+	return valid, nil
+}
+
+// sound returns a generation as it can be reverted to: itself, or, when it is
+// redacted, what redact makes of it in dir.
+func (r *Repo) sound(ctx context.Context, s *state, g *generation, dir string) (*generation, *stage.Valid, error) {
+	graves, err := r.graveyard()
+	if err != nil {
+		return nil, nil, err
+	}
+	gone := func(row tree.Row) bool { return graves.redacted(g.Generation, row) }
+	i := slices.IndexFunc(g.Own, gone)
+	if i < 0 {
+		return g, nil, nil
+	}
+	if row := g.Own[i]; r.format.Class(row.Path) == catalog.Whole {
+		return nil, nil, refuse(r.keptHint(), "generation %d had %s, which was revoked %s; a tree without indexes cannot be reverted to in part",
+			g.Generation, row.Path, graves.by[row.SHA256].reason())
+	}
+	valid, err := r.redact(ctx, s, g, gone, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	m := *g.Manifest
+	m.Own, m.TreeID = valid.Rows, valid.TreeID
+	return &generation{&m, g.dir}, valid, nil
+}
+
+// Redaction is what the deletion of revoked content came to.
+type Redaction struct {
+	Generations []int            `json:"generations"` // kept trees that had it
+	Paths       map[int][]string `json:"paths"`       // in each
+	Files       int              `json:"files"`       // deleted, in staging and trash too
+	Bytes       int64            `json:"bytes"`       // of these, each file once whatever its number of names
+
+	inodes map[uint64]bool
+}
+
+func (d *Redaction) count(st tree.Stat) {
+	d.Files++
+	if !d.inodes[st.Ino] {
+		d.inodes[st.Ino] = true
+		d.Bytes += st.Size
+	}
+}
+
+func contentsOf(list []tombstones) stage.Contents {
+	want := stage.Contents{Sums: map[string]bool{}, Sizes: map[int64]bool{}}
+	for _, t := range list {
+		for _, c := range t.Revoked {
+			want.Sums[c.SHA256], want.Sizes[c.Bytes] = true, true
+		}
+	}
+	return want
+}
+
+// erase deletes revoked content from every kept generation, from trash and
+// from staging, and says so in the history. The caller holds the production
+// lock, and has made the switch away from it durable. It is driven by the
+// tombstones alone and may be killed anywhere: whoever recovers next goes on.
+//
+// Staging belongs to another lock, which comes before production's. Where the
+// caller does not hold it, it is tried without waiting; if somebody else has
+// it, finished is false, and the next recovery tries again.
+func (r *Repo) erase(ctx context.Context, s *state, staging bool) (did *Redaction, finished bool, err error) {
+	graves, err := r.graveyard()
+	if err != nil {
+		return nil, false, err
+	}
+	done, pending := graves.split()
+	if len(pending) == 0 {
+		return nil, true, nil
+	}
+	if err := r.at("before-erase"); err != nil {
+		return nil, false, err
+	}
+	want := contentsOf(pending)
+	did, err = r.eraseKept(ctx, s, want, done, false)
+	if err != nil {
+		return did, false, err
+	}
+	if !staging {
+		try := *r.Stage
+		try.Wait = 0
+		unlock, err := try.Exclusive(ctx, "revoke")
+		if held := new(lock.HeldError); errors.As(err, &held) {
+			return did, false, nil
+		}
+		if err != nil {
+			return did, false, err
+		}
+		defer unlock()
+	}
+	if err := r.at("before-purge"); err != nil {
+		return did, false, err
+	}
+	found, err := r.Stage.Purge(ctx, want)
+	for _, e := range found {
+		did.count(e.Stat)
+	}
+	if err != nil {
+		return did, false, fmt.Errorf("staging: %w", err)
+	}
+	if err := r.at("after-purge"); err != nil {
+		return did, false, err
+	}
+	if err := r.logRedaction(s, graves, pending, did); err != nil {
+		return did, false, err
+	}
+	if err := r.at("after-redact-history"); err != nil {
+		return did, false, err
+	}
+	if err := r.bury(tombstones{Time: s.now, Who: r.who(), Done: true}); err != nil {
+		return did, false, err
+	}
+	return did, true, r.at("after-done")
+}
+
+// logRedaction appends the event, unless the one who was killed before the
+// tombstones were marked as done had come as far.
+func (r *Repo) logRedaction(s *state, graves *graveyard, pending []tombstones, did *Redaction) error {
+	for _, e := range slices.Backward(s.history.Events) {
+		if e.Kind == KindRedact {
+			if e.Graves == len(graves.lines) {
+				return nil
+			}
+			break
+		}
+	}
+	last := pending[len(pending)-1]
+	e := r.note(s, KindRedact, last.Why)
+	e.Who, e.Redacted, e.Graves = last.Who, did, len(graves.lines)
+	for _, t := range pending {
+		e.Revoked = append(e.Revoked, t.Revoked...)
+	}
+	return r.log(s.history, e)
+}
+
+// eraseKept deletes contents from the kept generations, production's tree
+// excepted, and from trash. With look it only counts, production's tree
+// included: it is kept after the switch.
+func (r *Repo) eraseKept(ctx context.Context, s *state, want stage.Contents, done *graveyard, look bool) (*Redaction, error) {
+	out := &Redaction{Generations: []int{}, Paths: map[int][]string{}, inodes: map[uint64]bool{}}
+	current := 0
+	if s.current != nil {
+		current = s.current.Generation
+	}
+	kept, err := r.kept(current)
+	if err != nil {
+		return out, err
+	}
+	for _, n := range kept {
+		if n == current && !look {
+			continue
+		}
+		paths, err := r.holding(ctx, n, want, done)
+		if err != nil {
+			return out, err
+		}
+		if len(paths) == 0 {
+			continue
+		}
+		out.Generations, out.Paths[n] = append(out.Generations, n), paths
+		if err := r.unlink(r.sw.dir(n), paths, out, look); err != nil {
+			return out, err
+		}
+		if !look {
+			if err := r.at("after-redact"); err != nil {
+				return out, err
+			}
+		}
+	}
+	trash := r.path(".publish", "trash")
+	found, err := stage.Find(ctx, trash, everyFile{r.format}, tree.OpenCache(""), want)
+	if err != nil {
+		return out, err
+	}
+	var paths []string
+	for _, e := range found {
+		paths = append(paths, e.Path)
+	}
+	return out, r.unlink(trash, paths, out, look)
+}
+
+// everyFile is a format to which no path in trash, where each lies below the
+// time of its removal, is an index or an upload.
+type everyFile struct{ catalog.Format }
+
+func (everyFile) Class(string) catalog.Class { return catalog.Whole }
+
+// holding returns the paths at which generation n had contents before they were
+// revoked: those too that a killed deletion has removed, but not those that
+// were done with before.
+func (r *Repo) holding(ctx context.Context, n int, want stage.Contents, done *graveyard) ([]string, error) {
+	var paths []string
+	m, err := r.manifest(n)
+	if err != nil {
+		// Damaged: the tree itself tells.
+		found, err := stage.Find(ctx, r.sw.dir(n), r.format, tree.OpenCache(""), want)
+		for _, e := range found {
+			paths = append(paths, e.Path)
+		}
+		return paths, err
+	}
+	for row := range m.all() {
+		if want.Sums[row.SHA256] && row.Role != catalog.Link && !done.redacted(n, row) {
+			paths = append(paths, row.Path)
+		}
+	}
+	slices.Sort(paths)
+	return paths, nil
+}
+
+// unlink removes paths below dir and makes that durable; those that are gone
+// already count for nothing. With look it only counts.
+func (r *Repo) unlink(dir string, paths []string, out *Redaction, look bool) error {
+	dirs := map[string]bool{}
+	for _, p := range paths {
+		full := filepath.Join(dir, filepath.FromSlash(p))
+		fi, err := os.Lstat(full)
+		if errors.Is(err, fs.ErrNotExist) {
+			dirs[filepath.Dir(full)] = true // a removal that was not synced
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		out.count(tree.StatOf(fi))
+		if look {
+			continue
+		}
+		if err := os.Remove(full); err != nil {
+			return err
+		}
+		dirs[filepath.Dir(full)] = true
+	}
+	for d := range dirs {
+		if err := durable.SyncDir(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}

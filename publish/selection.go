@@ -1,0 +1,319 @@
+package publish
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// Shared is a file of a revoked image that stays, because an image that is not
+// revoked names it, too.
+type Shared struct {
+	Path    string `json:"path"`
+	SHA256  string `json:"sha256"`
+	Product string `json:"product"` // of the image that keeps it
+	Version string `json:"version"`
+}
+
+// holder is a tree that may have what is to be revoked: production, staging
+// or a kept generation.
+type holder struct {
+	name    string
+	rows    map[string]tree.Row // own ones, by path, without what is redacted
+	carried map[string]tree.Row
+	cat     *catalog.Catalog
+	drop    map[int]bool // of cat.Images
+}
+
+// selection is what a revoke is about. A fingerprint, a product and a version
+// mean images, in whatever tree bears them; a path means the one content that
+// it has, and with it every image that needs that content.
+type selection struct {
+	r        *Repo
+	holders  []*holder
+	contents map[string]bool // named by path or by their own sha256
+	sums     map[string]bool // what is to go
+	revoked  []Revoked
+	kept     []Shared
+}
+
+// selectContent works out what to revoke. It is empty when all of it was
+// revoked before.
+func (r *Repo) selectContent(ctx context.Context, s *state, what []string) (*selection, error) {
+	sel := &selection{r: r, contents: map[string]bool{}, sums: map[string]bool{}}
+	graves, err := r.graveyard()
+	if err != nil {
+		return nil, err
+	}
+	if err := sel.look(ctx, s, graves); err != nil {
+		return nil, err
+	}
+	for _, w := range what {
+		found, err := sel.match(ctx, w)
+		if err != nil {
+			return nil, err
+		}
+		if !found && !graves.has(w) {
+			return nil, notFound("publish stage list, publish diff N production, and the paths that production serves tell what there is; nothing was revoked",
+				"%s: is neither in production, nor in staging, nor in a kept generation", w)
+		}
+	}
+	for _, h := range sel.holders {
+		for n, i := range h.cat.Images {
+			if slices.ContainsFunc(i.Paths, func(p string) bool { return sel.contents[h.rows[p].SHA256] }) {
+				h.drop[n] = true
+			}
+		}
+	}
+	return sel, sel.settle()
+}
+
+// has reports whether a revoke before was about what.
+func (g *graveyard) has(what string) bool {
+	for _, t := range g.lines {
+		for _, c := range t.Revoked {
+			if what == c.Path || what == c.Product || what == c.Product+"/"+c.Version || digits(what) && strings.HasPrefix(c.SHA256, strings.ToLower(what)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// digits reports whether what can be a fingerprint or a sha256, or enough of
+// its first digits.
+func digits(what string) bool {
+	return len(what) >= 12 && strings.Trim(strings.ToLower(what), "0123456789abcdef") == ""
+}
+
+// look reads the trees: production, staging, and the kept ones, newest first.
+func (sel *selection) look(ctx context.Context, s *state, graves *graveyard) error {
+	r := sel.r
+	generation := func(name string, m *Manifest, dir string) error {
+		cat, err := stage.ReadCatalog(dir, r.format)
+		if err != nil {
+			return err
+		}
+		h := &holder{name: name, rows: map[string]tree.Row{}, carried: map[string]tree.Row{}, cat: cat}
+		for _, row := range m.Own {
+			if !graves.redacted(m.Generation, row) {
+				h.rows[row.Path] = row
+			}
+		}
+		for _, c := range m.Carried {
+			if !graves.redacted(m.Generation, c.Row) {
+				h.carried[c.Path] = c.Row
+			}
+		}
+		sel.holders = append(sel.holders, h)
+		return nil
+	}
+	current := 0
+	if s.current != nil {
+		current = s.current.Generation
+		if err := generation("production", s.current.Manifest, s.current.dir); err != nil {
+			return err
+		}
+	}
+	staged, err := r.Stage.Peek(ctx)
+	if err != nil {
+		return err
+	}
+	h := &holder{name: "staging", rows: map[string]tree.Row{}, carried: map[string]tree.Row{}, cat: staged.Catalog}
+	for _, row := range staged.Rows {
+		h.rows[row.Path] = row
+	}
+	sel.holders = append(sel.holders, h)
+	kept, err := r.kept(current)
+	if err != nil {
+		return err
+	}
+	for _, n := range slices.Backward(kept) {
+		if n == current {
+			continue
+		}
+		m, err := r.manifest(n)
+		if err != nil {
+			// No reason to leave production as it is: what goes is looked
+			// for there by its bytes.
+			r.opt.Warn(fmt.Sprintf("generation %d was not searched for names: %v", n, err))
+			continue
+		}
+		if err := generation(fmt.Sprintf("generation %d", n), m, r.sw.dir(n)); err != nil {
+			return err
+		}
+	}
+	for _, h := range sel.holders {
+		h.drop = map[int]bool{}
+		// Of a redacted tree the indexes still name what it had.
+		here := *h.cat
+		here.Images = slices.DeleteFunc(slices.Clone(h.cat.Images), func(i catalog.Image) bool {
+			return slices.ContainsFunc(i.Paths, func(p string) bool { _, ok := h.rows[p]; return !ok })
+		})
+		here.Items = slices.DeleteFunc(slices.Clone(h.cat.Items), func(i catalog.Item) bool { _, ok := h.rows[i.Path]; return !ok })
+		h.cat = &here
+	}
+	return nil
+}
+
+// match marks what one word means, and reports whether there is any.
+func (sel *selection) match(ctx context.Context, what string) (bool, error) {
+	found := false
+	for _, h := range sel.holders {
+		for n, i := range h.cat.Images {
+			if what == i.Product || what == i.Product+"/"+i.Version || digits(what) && strings.HasPrefix(i.Fingerprint, strings.ToLower(what)) {
+				h.drop[n], found = true, true
+			}
+		}
+	}
+	if found {
+		return true, nil
+	}
+	where := map[string][]string{} // trees, by content
+	for _, h := range sel.holders {
+		for _, rows := range []map[string]tree.Row{h.rows, h.carried} {
+			for p, row := range rows {
+				if p != what && !(digits(what) && strings.HasPrefix(row.SHA256, strings.ToLower(what))) {
+					continue
+				}
+				switch {
+				case sel.r.format.Class(p) == catalog.Index:
+					return false, refuse("name the images that it lists", "%s: is an index, not content", p)
+				case row.Role == catalog.Link:
+					return false, refuse("revoke the file that it leads to", "%s: is a link", p)
+				case row.Size == 0:
+					return false, refuse("take it out of staging, and promote", "%s: is empty: there is nothing in it to revoke", p)
+				}
+				where[row.SHA256] = append(where[row.SHA256], h.name)
+			}
+		}
+	}
+	if len(where) == 0 {
+		return sel.orphan(ctx, what)
+	}
+	if len(where) > 1 {
+		var list []string
+		for _, sum := range slices.Sorted(maps.Keys(where)) {
+			list = append(list, fmt.Sprintf("%s (%s)", sum[:16], strings.Join(slices.Compact(where[sum]), ", ")))
+		}
+		return false, refuse("give the digits instead of the path", "%s: has more than one content: %s", what, strings.Join(list, "; "))
+	}
+	for sum := range where {
+		sel.contents[sum] = true
+	}
+	return true, nil
+}
+
+// orphan finds a file of staging that no promote would publish.
+func (sel *selection) orphan(ctx context.Context, what string) (bool, error) {
+	p, _, ok := catalog.Clean(what)
+	if !ok || p != what {
+		return false, nil
+	}
+	row, ok, err := sel.r.Stage.Row(ctx, p)
+	if !ok || err != nil {
+		return false, err
+	}
+	for _, h := range sel.holders {
+		if h.name == "staging" {
+			h.carried[p] = row
+		}
+	}
+	sel.contents[row.SHA256] = true
+	return true, nil
+}
+
+// owner is an image's name.
+type owner struct{ product, version string }
+
+// settle tells what goes from what has to stay: content that an image outside
+// the selection needs is kept for it, wherever that image is.
+func (sel *selection) settle() error {
+	goes, stays := map[string]Revoked{}, map[string]owner{}
+	for _, h := range sel.holders {
+		touched, keeps := map[owner]bool{}, map[owner]bool{}
+		for n, i := range h.cat.Images {
+			o := owner{i.Product, i.Version}
+			if !h.drop[n] {
+				keeps[o] = true
+			} else {
+				touched[o] = true
+			}
+		}
+		for n, i := range h.cat.Images {
+			o := owner{i.Product, i.Version}
+			for _, p := range i.Paths {
+				if h.drop[n] {
+					sel.goes(goes, h.rows[p], o)
+				} else {
+					stays[h.rows[p].SHA256] = o
+				}
+			}
+		}
+		for _, i := range h.cat.Items {
+			o, row := owner{i.Product, i.Version}, h.rows[i.Path]
+			switch {
+			case touched[o] && !keeps[o]: // the version goes whole
+				sel.goes(goes, row, o)
+			case !touched[o] && !keeps[o] && sel.contents[row.SHA256]: // of a version that no client lists
+				sel.goes(goes, row, o)
+			case !touched[o]:
+				stays[row.SHA256] = o
+			}
+		}
+		for _, rows := range []map[string]tree.Row{h.rows, h.carried} {
+			for _, p := range slices.Sorted(maps.Keys(rows)) {
+				if sel.contents[rows[p].SHA256] {
+					sel.goes(goes, rows[p], owner{})
+				}
+			}
+		}
+	}
+	for sum, c := range goes {
+		if o, ok := stays[sum]; ok {
+			if sel.contents[sum] {
+				return refuse("take that version out, or revoke it", "%s: %s/%s names it as something that is no image of its own", c.Path, o.product, o.version)
+			}
+			sel.kept = append(sel.kept, Shared{c.Path, sum, o.product, o.version})
+			continue
+		}
+		sel.sums[sum] = true
+		sel.revoked = append(sel.revoked, c)
+	}
+	slices.SortFunc(sel.kept, func(a, b Shared) int { return cmp.Compare(a.Path, b.Path) })
+	slices.SortFunc(sel.revoked, func(a, b Revoked) int { return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.SHA256, b.SHA256)) })
+	return sel.complete(stays)
+}
+
+func (sel *selection) goes(goes map[string]Revoked, row tree.Row, o owner) {
+	if was, ok := goes[row.SHA256]; row.Size > 0 && (!ok || was.Product == "" && o.product != "") {
+		goes[row.SHA256] = Revoked{row.Path, row.SHA256, row.Size, o.product, o.version}
+	}
+}
+
+// complete refuses a selection that would leave an image where it is: one of
+// which every file belongs to another image, too.
+func (sel *selection) complete(stays map[string]owner) error {
+	for _, h := range sel.holders {
+		for n, i := range h.cat.Images {
+			if !h.drop[n] || slices.ContainsFunc(i.Paths, func(p string) bool { return sel.sums[h.rows[p].SHA256] }) {
+				continue
+			}
+			for _, p := range i.Paths {
+				if o, ok := stays[h.rows[p].SHA256]; ok {
+					return refuse("revoke that, too, or name the file: its path stands for every image that needs it",
+						"%s/%s: has no file of its own; %s belongs to %s/%s as well", i.Product, i.Version, path.Base(p), o.product, o.version)
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,256 @@
+package publish
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// Revoked is one content that was revoked, with a path under which it was
+// found and the image that it belonged to.
+type Revoked struct {
+	Path    string `json:"path"`
+	SHA256  string `json:"sha256"`
+	Bytes   int64  `json:"bytes"`
+	Product string `json:"product"` // "" for a file that no index named
+	Version string `json:"version"`
+}
+
+// tombstones are the contents of one revoke. Their line is the promise that
+// they will be deleted everywhere: until a later line says that this is done,
+// every recovery goes on with it. They are never taken back: what --force lets
+// in passes them each time.
+type tombstones struct {
+	Time    time.Time `json:"time"`
+	Who     string    `json:"who"`
+	Why     string    `json:"why"`
+	Before  int       `json:"before"` // generations of lower numbers are redacted
+	Revoked []Revoked `json:"revoked"`
+	Done    bool      `json:"done,omitempty"` // all above was deleted everywhere
+}
+
+func (t *tombstones) reason() string {
+	return fmt.Sprintf("by %s at %s: %s", t.Who, t.Time.UTC().Format(time.RFC3339), t.Why)
+}
+
+// graveyard is what .publish/tombstones says: append-only, each line sealed,
+// as the history.
+type graveyard struct {
+	lines []tombstones
+	whole int64 // bytes before a torn last line
+	torn  bool
+	by    map[string]*tombstones // by sha256, the newest
+}
+
+func (r *Repo) tombstonePath() string { return r.path(".publish", "tombstones") }
+
+// graveyard reads the tombstones. A torn last line was never promised to
+// anybody; any other damage is an error, else revoked content could come back.
+func (r *Repo) graveyard() (*graveyard, error) {
+	data, err := os.ReadFile(r.tombstonePath())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	g, bad := parseTombstones(data)
+	if len(bad) > 0 {
+		return nil, &Error{Path: fmt.Sprintf("%s:%d", r.tombstonePath(), bad[0]), Fact: "the line is damaged",
+			Hint: "run publish recover: it sets the file aside and makes damaged lines anew from the history"}
+	}
+	return g, nil
+}
+
+func parseTombstones(data []byte) (g *graveyard, bad []int) {
+	whole, torn := durable.SplitTorn(data)
+	g = &graveyard{torn: len(torn) > 0, whole: int64(len(whole)), by: map[string]*tombstones{}}
+	for i, line := range bytes.Split(bytes.TrimSuffix(whole, []byte{'\n'}), []byte{'\n'}) {
+		if len(whole) == 0 {
+			break
+		}
+		var t tombstones
+		text, ok := durable.Unline(line)
+		if !ok || json.Unmarshal(text, &t) != nil {
+			bad = append(bad, i+1)
+			continue
+		}
+		g.add(t)
+	}
+	return g, bad
+}
+
+func (g *graveyard) add(t tombstones) {
+	g.lines = append(g.lines, t)
+	for _, c := range t.Revoked {
+		g.by[c.SHA256] = &t
+	}
+}
+
+// split returns the tombstones whose deletion has ended, and the others.
+func (g *graveyard) split() (done *graveyard, pending []tombstones) {
+	n := 0
+	for i, t := range g.lines {
+		if t.Done {
+			n = i + 1
+		}
+	}
+	done = &graveyard{by: map[string]*tombstones{}}
+	for _, t := range g.lines[:n] {
+		done.add(t)
+	}
+	return done, g.lines[n:]
+}
+
+// redacted reports whether a row of generation n is not to be there any more.
+// A generation that was made by force after the revoke keeps it.
+func (g *graveyard) redacted(n int, row tree.Row) bool {
+	t, ok := g.by[row.SHA256]
+	return ok && n < t.Before && row.Role != catalog.Link
+}
+
+// bury appends tombstones, in one sealed line: all of them or none.
+func (r *Repo) bury(t tombstones) error {
+	g, err := r.graveyard()
+	if err != nil {
+		return err
+	}
+	path := r.tombstonePath()
+	if gone(path) {
+		// Readable by all who may stage.
+		if err := durable.WriteFile(path, nil, 0o644); err != nil {
+			return err
+		}
+	}
+	if g.torn {
+		if err := durable.Truncate(path, g.whole); err != nil {
+			return err
+		}
+	}
+	t.Time, t.Revoked = t.Time.UTC(), noNil(t.Revoked)
+	text, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	return durable.AppendLine(path, durable.Line(text))
+}
+
+// revoked is what staging asks before content comes in.
+func (r *Repo) revoked() (func(string) (string, bool), error) {
+	g, err := r.graveyard()
+	if err != nil {
+		return nil, err
+	}
+	return func(sum string) (string, bool) {
+		t, ok := g.by[sum]
+		if !ok {
+			return "", false
+		}
+		return t.reason(), true
+	}, nil
+}
+
+// refused gives staging's refusal its kind.
+func refused(err error) error {
+	var e *stage.RevokedError
+	if !errors.As(err, &e) {
+		return err
+	}
+	return &Error{Kind: Refused, Err: err, Hint: "nothing was staged; --force stages it all the same, and promote asks for --force again"}
+}
+
+// revokedRows are rows with revoked content, and the tombstones of each.
+type revokedRows struct {
+	*graveyard
+	rows []tree.Row
+}
+
+// revokedAmong finds the rows that would bring revoked content back. What
+// production has already came by force, and is not asked for again.
+func (r *Repo) revokedAmong(s *state, rows []tree.Row) (revokedRows, error) {
+	g, err := r.graveyard()
+	if err != nil || len(g.by) == 0 {
+		return revokedRows{graveyard: g}, err
+	}
+	have := map[string]bool{}
+	if s.current != nil {
+		for _, row := range s.current.Own {
+			have[row.SHA256] = true
+		}
+	}
+	out := revokedRows{graveyard: g}
+	for _, row := range rows {
+		if g.by[row.SHA256] != nil && !have[row.SHA256] && row.Role != catalog.Link {
+			out.rows = append(out.rows, row)
+		}
+	}
+	return out, nil
+}
+
+// revokedIn refuses a tree that would bring revoked content back.
+func (r *Repo) revokedIn(s *state, v *stage.Valid) error {
+	revoked, err := r.revokedAmong(s, v.Rows)
+	if err != nil || len(revoked.rows) == 0 {
+		return err
+	}
+	row, more := revoked.rows[0], ""
+	if n := len(revoked.rows) - 1; n > 0 {
+		more = fmt.Sprintf(" and %d more files", n)
+	}
+	owner := row.Path
+	for _, i := range v.Catalog.Items {
+		if i.Path == row.Path {
+			owner = fmt.Sprintf("%s/%s (%s%s)", i.Product, i.Version, filepath.Base(row.Path), more)
+		}
+	}
+	return refuse("take it out of staging, or give --force", "staging names %s, which was revoked %s", owner, revoked.by[row.SHA256].reason())
+}
+
+// mendTombstones sets a damaged file aside and makes it anew: from its sound
+// lines, and from the history what they lack.
+func (r *Repo) mendTombstones(h *History) (done []string, err error) {
+	data, err := os.ReadFile(r.tombstonePath())
+	if errors.Is(err, fs.ErrNotExist) {
+		data, err = nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	g, bad := parseTombstones(data)
+	var lost []tombstones
+	for _, e := range h.Events {
+		t := tombstones{Time: e.Time, Who: e.Who, Why: e.Message, Before: e.Generation + 1, Revoked: e.Revoked}
+		if e.Kind == KindRevoke {
+			t.Before = e.Generation
+		}
+		if slices.ContainsFunc(e.Revoked, func(c Revoked) bool { return g.by[c.SHA256] == nil }) {
+			lost = append(lost, t)
+		}
+	}
+	if len(bad) == 0 && len(lost) == 0 {
+		return nil, nil
+	}
+	if data != nil {
+		aside := r.tombstonePath() + ".damaged-" + r.now().UTC().Format("20060102T150405Z")
+		if err := durable.WriteFile(aside, data, 0o644); err != nil {
+			return nil, err
+		}
+	}
+	var out []byte
+	for _, t := range slices.Concat(lost, g.lines) {
+		text, err := json.Marshal(t)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, durable.Line(text)...)
+	}
+	return []string{"made lost tombstones anew from the history"}, durable.WriteFile(r.tombstonePath(), out, 0o644)
+}

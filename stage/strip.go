@@ -1,0 +1,271 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// RevokedError is returned for content that was revoked and is not wanted
+// again. Staging has not changed.
+type RevokedError struct {
+	Path string // where the content was to go
+	Why  string // who revoked it, when, and why
+}
+
+func (e *RevokedError) Error() string {
+	return fmt.Sprintf("%s: this content was revoked: %s", e.Path, e.Why)
+}
+
+// refuseRevoked returns a RevokedError for the first row whose content was
+// revoked. The caller holds the staging lock: whoever revokes deletes from
+// staging under it, after the tombstones are written.
+func (s *Stage) refuseRevoked(rows ...tree.Row) error {
+	if s.Revoked == nil {
+		return nil
+	}
+	revoked, err := s.Revoked()
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if why, ok := revoked(r.SHA256); ok && r.Role != catalog.Link {
+			return &RevokedError{Path: r.Path, Why: why}
+		}
+	}
+	return nil
+}
+
+// Strip makes the indexes of a private tree anew so that they name nothing
+// that is gone, and validates what is left. The tree at dir has the rows of a
+// sealed generation, but for those that are gone, and shares no index with it;
+// what was sealed is believed, combined hashes too, so that nothing is read but
+// what is written here. Files that no index names afterwards are removed from
+// dir. It returns the paths whose bytes are new. The Valid is nil when the
+// report has errors; a tree that is left empty is none.
+func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, gone func(tree.Row) bool, now time.Time) (*Valid, *Report, []string, error) {
+	known, lost := map[string]tree.Row{}, map[string]bool{}
+	for _, r := range rows {
+		if gone(r) {
+			lost[r.Path] = true
+		} else {
+			known[r.Path] = r
+		}
+	}
+	sealed, err := ReadCatalog(dir, f)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	cache := tree.OpenCache("")
+	for _, p := range sealed.Pairs {
+		cache.PutPair(known[p.First].SHA256, known[p.Second].SHA256, p.SHA256)
+	}
+	var changed []string
+	err = strip(dir, f, func(p string) bool { return lost[p] }, func(docs []catalog.Document) error {
+		for _, d := range docs {
+			delete(known, d.Path)
+			if d.Data == nil {
+				if err := os.Remove(join(dir, d.Path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+				continue
+			}
+			changed = append(changed, d.Path)
+			if err := durable.WriteFile(join(dir, d.Path), d.Data, 0o444); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	s := Stage{}
+	out, err := validateTree(ctx, dir, f, cache, Checks{Now: now}, known, s.progress)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	out.Report.Findings = slices.DeleteFunc(out.Report.Findings, func(x catalog.Finding) bool { return x.Code == "empty-tree" })
+	if len(out.Report.Errors()) > 0 {
+		return nil, out.Report, nil, nil
+	}
+	for _, r := range out.Rows {
+		delete(known, r.Path)
+	}
+	for p := range known {
+		if err := errors.Join(os.Remove(join(dir, p)), durable.SyncDir(filepath.Dir(join(dir, p)))); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	slices.Sort(changed)
+	return &Valid{Dir: dir, Rows: out.Rows, Catalog: out.Catalog, TreeID: tree.ID(out.Rows), Report: out.Report}, out.Report, slices.Compact(changed), nil
+}
+
+// strip has the indexes of the tree at dir written without what needs a lost
+// path: images, and then versions of which no client lists an image.
+func strip(dir string, f catalog.Format, lost func(string) bool, write func([]catalog.Document) error) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	docs, err := f.Without(root.FS(), func(i catalog.Image) bool { return slices.ContainsFunc(i.Paths, lost) })
+	if err == nil {
+		err = write(docs)
+	}
+	if err != nil {
+		return err
+	}
+	whole, ok := f.(interface {
+		WithoutVersions(fs.FS, func(product, version string) bool) ([]catalog.Document, error)
+	})
+	cat, err := f.Read(root.FS())
+	if err != nil || !ok {
+		return err
+	}
+	unlisted := map[[2]string]bool{}
+	for _, i := range cat.Items {
+		if lost(i.Path) {
+			unlisted[[2]string{i.Product, i.Version}] = true
+		}
+	}
+	for _, i := range cat.Images {
+		delete(unlisted, [2]string{i.Product, i.Version})
+	}
+	if len(unlisted) == 0 {
+		return nil
+	}
+	docs, err = whole.WithoutVersions(root.FS(), func(product, version string) bool { return unlisted[[2]string{product, version}] })
+	if err != nil {
+		return err
+	}
+	return write(docs)
+}
+
+// Contents are bytes to look for, under whatever name.
+type Contents struct {
+	Sums  map[string]bool // sha256, lower-case hex
+	Sizes map[int64]bool  // of those: a file of another size is not read
+}
+
+// Find returns the files below dir that have one of the contents. What the
+// cache does not know is read. Documents that are indexes, and uploads in
+// progress, are passed over.
+func Find(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache, want Contents) ([]tree.Entry, error) {
+	entries, err := tree.Walk(ctx, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	var needs []need
+	sum := map[string]string{}
+	for _, e := range entries {
+		if class := f.Class(e.Path); e.Kind != tree.File || !want.Sizes[e.Stat.Size] || class == catalog.Index || class == catalog.InProgress {
+			continue
+		}
+		if known, _, ok := cache.Lookup(e.Path, e.Stat); ok {
+			sum[e.Path] = known
+		} else {
+			needs = append(needs, need{path: e.Path})
+		}
+	}
+	got, _, err := readAll(ctx, root, needs, func(int64) {})
+	if err != nil {
+		return nil, err
+	}
+	for p, g := range got {
+		if g.err != nil && !errors.Is(g.err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s: %w", join(dir, p), g.err)
+		}
+		sum[p] = g.sha256
+	}
+	return slices.DeleteFunc(entries, func(e tree.Entry) bool { return !want.Sums[sum[e.Path]] }), nil
+}
+
+// Purge deletes contents from staging: first no index names them, then the
+// files go, under whatever name, and past any trash. Where the indexes cannot
+// be rewritten the files go all the same. The caller holds the staging lock.
+func (s *Stage) Purge(ctx context.Context, want Contents) ([]tree.Entry, error) {
+	cache := tree.OpenCache(s.Hashes)
+	found, err := Find(ctx, s.Dir, s.Format, cache, want)
+	if err != nil {
+		return nil, err
+	}
+	lost := map[string]bool{}
+	for _, e := range found {
+		lost[e.Path] = true
+	}
+	cat, err := s.Catalog()
+	if err == nil {
+		for _, i := range cat.Items {
+			if want.Sums[i.SHA256] {
+				lost[i.Path] = true // named, and perhaps not there
+			}
+		}
+		err = strip(s.Dir, s.Format, func(p string) bool { return lost[p] }, s.Apply)
+	}
+	if rmErr := s.unlink(found, cache); rmErr != nil {
+		return found, errors.Join(rmErr, err)
+	}
+	return found, err
+}
+
+func (s *Stage) unlink(found []tree.Entry, cache *tree.Cache) error {
+	root, err := os.OpenRoot(s.Dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	dirs := map[string]bool{}
+	for _, e := range found {
+		if err := root.Remove(e.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		cache.Forget(e.Path)
+		dirs[path.Dir(e.Path)] = true
+	}
+	for d := range dirs {
+		if err := durable.SyncDir(join(s.Dir, d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		s.removeEmpty(d)
+	}
+	return cache.Save()
+}
+
+// Row hashes one file of staging, whether or not an index names it. ok is false
+// for what is no file, or is still being uploaded.
+func (s *Stage) Row(ctx context.Context, p string) (row tree.Row, ok bool, err error) {
+	root, err := os.OpenRoot(s.Dir)
+	if err != nil {
+		return row, false, err
+	}
+	defer root.Close()
+	if fi, err := root.Lstat(p); err != nil || !fi.Mode().IsRegular() || s.Format.Class(p) == catalog.InProgress || catalog.Reserved(p) {
+		return row, false, nil
+	}
+	f, st, err := tree.Open(root, p)
+	if err != nil {
+		return row, false, err
+	}
+	defer f.Close()
+	sum, err := tree.HashFile(ctx, f, st)
+	return tree.Row{Path: p, Size: st.Size, SHA256: sum, Role: catalog.Content}, err == nil, err
+}
