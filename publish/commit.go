@@ -93,10 +93,14 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 		return abandon(err)
 	}
 	if err := r.hook(ctx, "before_switch", r.Config.Hooks.BeforeSwitch, m.Head); err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return abandon(ctx.Err())
+		case m.Kind == KindPromote:
+			return abandon(fmt.Errorf("production is unchanged: %w", err))
 		}
-		return abandon(fmt.Errorf("production is unchanged: %w", err))
+		// Nobody's veto keeps bad content live.
+		r.opt.Warn(fmt.Sprintf("%v; only a promote is stopped by it", err))
 	}
 	if err := errors.Join(ctx.Err(), r.at("before-swap")); err != nil {
 		return abandon(err)

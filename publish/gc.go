@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"example.com/publish/stage/durable"
@@ -59,10 +60,16 @@ func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
 	if err != nil || dryRun {
 		return res, err
 	}
+	var again []Event
 	if len(due)+len(files) > 0 {
 		e := r.note(s, KindGC, "")
 		e.Freed = &Freed{Generations: res.Generations, Files: res.Files, Bytes: res.Bytes}
-		if err := errors.Join(r.log(s.history, e), r.at("after-gc-history")); err != nil {
+		err := errors.Join(r.log(s.history, e), r.at("after-gc-history"))
+		if errors.Is(err, syscall.ENOSPC) {
+			// The deletion makes the room that the line needs. A torn line is
+			// cut off first, as recovery does.
+			again = append(again, e)
+		} else if err != nil {
 			return res, err
 		}
 	}
@@ -73,6 +80,14 @@ func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
 	}
 	if err := r.uncarry(s.current.dir, files); err != nil {
 		return res, err
+	}
+	for _, e := range again {
+		if err := durable.Truncate(r.historyPath(), s.history.whole); err != nil {
+			return res, err
+		}
+		if err := r.log(s.history, e); err != nil {
+			return res, err
+		}
 	}
 	// Trash may hold what belongs to a builder: no reason to fail.
 	if err := r.emptyTrash(s.now); err != nil {

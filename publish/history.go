@@ -141,9 +141,11 @@ func (r *Repo) log(h *History, e Event) error {
 	if err != nil {
 		return err
 	}
-	if err := durable.AppendLine(r.historyPath(), durable.Line(text)); err != nil {
+	line := durable.Line(text)
+	if err := durable.AppendLine(r.historyPath(), line); err != nil {
 		return err
 	}
+	h.whole += int64(len(line))
 	h.Events = append(h.Events, e)
 	return nil
 }

@@ -49,15 +49,30 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 	if err != nil || n == 0 {
 		return done, nil // recover tells
 	}
-	_, err = r.manifest(n)
-	var e *Error
-	if err == nil || !errors.As(err, &e) {
+	kept, err := r.kept(n)
+	if err != nil {
 		return done, err
 	}
-	if err := r.remakeManifest(ctx, h, n, dir); err != nil {
-		return done, err
+	for _, k := range kept {
+		var e *Error
+		if _, err := r.manifest(k); err == nil || !errors.As(err, &e) {
+			continue
+		}
+		if k != n {
+			dir = r.path("generations", number(k))
+		} else {
+			_, dir, _ = r.sw.current()
+		}
+		same, err := r.remakeManifest(ctx, h, k, dir)
+		if err != nil {
+			return done, err
+		}
+		done = append(done, fmt.Sprintf("made the manifest of generation %d anew from its tree", k))
+		if !same {
+			done = append(done, fmt.Sprintf("generation %d is not what history recorded, or some of its files were carried: run publish validate --full %d", k, k))
+		}
 	}
-	return append(done, fmt.Sprintf("made the manifest of generation %d anew from what production serves", n)), nil
+	return done, nil
 }
 
 // rebuildHistory writes the history anew: its sound lines and, for switches
@@ -93,12 +108,14 @@ func (r *Repo) rebuildHistory(h *History) error {
 
 // remakeManifest writes a manifest for the tree that production is. Which
 // files were carried, and since when, is lost: all that no index names counts
-// as dropped by this generation.
-func (r *Repo) remakeManifest(ctx context.Context, h *History, n int, dir string) error {
+// as dropped by this generation. What a revert refused is derived again from
+// the tree that it left, if that is kept. It reports whether the tree is the
+// one that history recorded.
+func (r *Repo) remakeManifest(ctx context.Context, h *History, n int, dir string) (same bool, err error) {
 	e, _ := h.made(n)
 	rows, named, err := r.scan(ctx, dir)
 	if err != nil {
-		return err
+		return false, err
 	}
 	m := &Manifest{Head: Head{Generation: n, From: e.From, Origin: max(e.Origin, 0), Kind: e.Kind, Who: e.Who, Message: e.Message, Time: r.now().UTC(),
 		Grace: e.Grace, Format: r.format.Name(), Added: e.Added, Removed: e.Removed, Changed: e.Changed}}
@@ -114,5 +131,10 @@ func (r *Repo) remakeManifest(ctx context.Context, h *History, n int, dir string
 		}
 	}
 	m.TreeID = tree.ID(m.Own)
-	return r.writeManifest(m)
+	if m.Kind == KindRevert || m.Kind == KindAutoRevert {
+		if left, err := r.manifest(m.From); err == nil {
+			m.Barred, m.BarredTrees = r.bar(&generation{left, ""}, &generation{m, dir}, m.Kind)
+		}
+	}
+	return m.TreeID == e.TreeID, r.writeManifest(m)
 }

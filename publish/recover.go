@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -156,13 +157,17 @@ func (r *Repo) adoptTruth(s *state, last Event) error {
 	return err
 }
 
-// restore puts a production that is missing or dangling back to the newest
-// generation that history names and whose tree is there.
+// restore puts a production that is missing or dangling back: to the newest
+// generation whose tree is there and shows the content that was live, else to
+// the newest at all.
 func (r *Repo) restore(h *History) (int, string, error) {
-	for _, e := range slices.Backward(h.Events) {
-		if !e.Kind.Switch() {
-			continue
-		}
+	last, _ := h.last()
+	newest := slices.DeleteFunc(slices.Clone(h.Events), func(e Event) bool { return !e.Kind.Switch() })
+	slices.Reverse(newest)
+	slices.SortStableFunc(newest, func(a, b Event) int {
+		return cmp.Compare(btoi(b.Origin == last.Origin), btoi(a.Origin == last.Origin))
+	})
+	for _, e := range newest {
 		dir := r.path("generations", number(e.Generation))
 		next := r.path("generations", nextPrefix+number(e.Generation))
 		id, err := identity(dir)
@@ -192,6 +197,13 @@ func (r *Repo) restore(h *History) (int, string, error) {
 	}
 	return 0, "", &Error{Path: r.Production(), Err: errDangling, Fact: "no generation that history names is left to put there",
 		Hint: "restore generations/ from a backup, or start anew with publish init"}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // sweep removes the trees that production never reached and what was on its
@@ -323,7 +335,7 @@ func (r *Repo) pending(s *state) bool {
 		n, isTree := parseNumber(strings.TrimPrefix(d.Name(), nextPrefix))
 		_, known := s.history.made(n)
 		switch {
-		case isTree && strings.HasPrefix(d.Name(), nextPrefix), isTree && !known,
+		case isTree && strings.HasPrefix(d.Name(), nextPrefix), isTree && !known && n > max(current, last.Generation),
 			strings.HasPrefix(d.Name(), trashPrefix), strings.HasPrefix(d.Name(), revertPrefix):
 			return true
 		case strings.HasPrefix(d.Name(), snapshotPrefix):

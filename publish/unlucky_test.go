@@ -282,3 +282,43 @@ func TestSecondRevertBarsBothContents(t *testing.T) {
 		t.Errorf("v2 came back: %v", err)
 	}
 }
+
+// What a revert refused is derived again when its manifest is lost.
+func TestRemadeManifestStillBars(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		for _, items := range []map[string]string{{"a/1": "one"}, {"a/1": "one", "a/2": "bad"}} {
+			w.put(items)
+			w.promote()
+		}
+		w.revert(0)
+		if err := os.Truncate(w.repo().manifestPath(3), 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.repo().Recover(ctx); err != nil {
+			t.Fatal(err)
+		}
+		w.put(map[string]string{"a/1": "one", "a/2": "bad", "b/1": "unrelated"})
+		_, err := w.repo().Promote(ctx, PromoteOptions{})
+		wantKind(t, err, Refused)
+	})
+}
+
+// A hook that stops promotes keeps nobody from going back.
+func TestVetoDoesNotStopAWayBack(t *testing.T) {
+	w := newWorld(t, "symlink")
+	w.put(map[string]string{"a/1": "one"})
+	w.promote()
+	w.cfg = func(c *Config) {
+		c.Hooks.BeforeSwitch = []string{"sh", "-c", `test "$PUBLISH_KIND" = promote`}
+		c.HealthCheck.Command = []string{"sh", "-c", `test "$PUBLISH_GENERATION" != 2`}
+	}
+	w.put(map[string]string{"a/2": "two"})
+	_, err := w.repo().Promote(ctx, PromoteOptions{})
+	wantKind(t, err, Switched)
+	wantItems(t, w, map[string]string{"a/1": "one"})
+	w.put(map[string]string{"a/3": "three"})
+	w.promote()
+	w.revert(0)
+	wantItems(t, w, map[string]string{"a/1": "one"})
+}

@@ -64,6 +64,9 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 	if err != nil {
 		return nil, 0, err
 	}
+	if _, switched := s.history.last(); s.current == nil && switched {
+		return nil, 0, &Error{Path: r.Production(), Err: errDangling, Hint: "run publish recover"}
+	}
 	if s.current == nil && (name == "" || name == "production") {
 		return &stage.Report{Findings: []catalog.Finding{}}, 0, nil
 	}

@@ -192,6 +192,7 @@ func (s *Stage) stage(ctx context.Context, img *image, force bool) (*Added, erro
 	if err != nil {
 		return nil, below(s.Dir, err)
 	}
+	img.add.Version = did.Version
 	out := &Added{Replaced: did.Replaced, Unchanged: did.Unchanged}
 	places, err := s.places(img, did.Docs)
 	if err != nil {

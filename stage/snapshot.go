@@ -314,7 +314,8 @@ func (c *copier) plan(e tree.Entry) tree.Op {
 			op.SHA256 = seen
 		}
 		op.From, op.How, op.Stat = c.base.Source, tree.Share, tree.Stat{Size: e.Stat.Size}
-	case known && sealed && c.s.Share && !c.changes(e.Path):
+	case known && sealed && c.s.Share && e.Stat.UID == uint32(os.Geteuid()) && !c.changes(e.Path):
+		// Another owner, a builder of the group, could make it writable again.
 		op.How = tree.Share
 	}
 	return op

@@ -25,17 +25,13 @@ func (p *program) gc(c *cli.Context) error {
 		return err
 	}
 	res, err := r.GC(c.Context, c.Bool("dry-run"))
-	if res == nil {
+	if err != nil {
 		return err
 	}
 	if res.ClockBehind {
 		p.warn("the clock stands before the newest line of the history: nothing is deleted")
 	}
-	werr := p.answer(res, func() { p.say("%s", gcLine(res)) })
-	if err == nil {
-		err = werr
-	}
-	return err
+	return p.answer(res, func() { p.say("%s", gcLine(res)) })
 }
 
 func gcLine(res *publish.GCResult) string {

@@ -49,7 +49,11 @@ func statusRows(s *publish.Status) [][]string {
 		rows = append(rows, []string{name, oneLine(fmt.Sprintf(format, args...))})
 	}
 	if live := s.Production; live == nil {
-		row("production", "not there yet: publish promote makes it")
+		if s.RecoveryPending {
+			row("production", "missing: publish recover puts it back")
+		} else {
+			row("production", "not there yet: publish promote makes it")
+		}
 	} else {
 		row("production", "generation %d, %s by %s since %s%s", live.Generation, live.Kind, live.Who, moment(live.Since), said(live.Message))
 		content := fmt.Sprintf("%s, %s", count(live.Files, "file"), size(live.Bytes))

@@ -46,6 +46,7 @@ type Root struct {
 type Added struct {
 	Docs         []catalog.Document // the catalog first, the index last
 	Fingerprints []string           // in the order of Roots
+	Version      string             // its name, which may be written as the product's others are
 	Unchanged    bool               // the tree names all this already; Docs is empty
 	Replaced     []string           // paths that the version named before and that no item names now; sorted
 }
@@ -71,8 +72,10 @@ func AddImage(fsys fs.FS, add Add) (*Added, error) {
 	if err != nil {
 		return nil, err
 	}
-	added := &Added{Fingerprints: add.fingerprints()}
-	raw, removed, changed := add.into(shop.product(add.Product))
+	product := shop.product(add.Product)
+	add.Version = inStyle(product, add.Version)
+	added := &Added{Fingerprints: add.fingerprints(), Version: add.Version}
+	raw, removed, changed := add.into(product)
 	if changed {
 		shop.put(add.Product, raw)
 	}
@@ -82,6 +85,25 @@ func AddImage(fsys fs.FS, add Add) (*Added, error) {
 	added.Unchanged = len(added.Docs) == 0
 	added.Replaced = t.unnamed(removed)
 	return added, nil
+}
+
+// inStyle is the version's name as the product's other versions are written:
+// those of incus-simplestreams, YYYYMMDDHHMM, stay so. Clients take the greatest
+// name for the newest, and mixed styles do not compare; and the same image is
+// the same version, whoever added it first.
+func inStyle(product []byte, name string) string {
+	plain := strings.NewReplacer("_", "", ":", "").Replace(name)
+	found := false
+	for _, v := range split(split(product).get("versions")) {
+		if key := v.name; len(key) != len(plain) || strings.Trim(key, "0123456789") != "" {
+			return name
+		}
+		found = true
+	}
+	if found {
+		return plain
+	}
+	return name
 }
 
 // shopFor is the stream that a product belongs into.

@@ -121,8 +121,9 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// findMetadata returns the bytes of metadata.yaml. It reads no further than
-// that file.
+// findMetadata returns the bytes of metadata.yaml. It reads on to the end of
+// the archive and of its compression: a tarball that was cut, or has something
+// behind it, would be staged in peace, and no client could unpack it.
 func findMetadata(r io.Reader) ([]byte, error) {
 	packed := &counter{r: r}
 	in := bufio.NewReaderSize(packed, 64<<10)
@@ -135,7 +136,8 @@ func findMetadata(r io.Reader) ([]byte, error) {
 		return nil, err
 	}
 	defer done()
-	tr := tar.NewReader(&meter{r: plain, packed: packed})
+	metered := &meter{r: plain, packed: packed}
+	tr := tar.NewReader(metered)
 	for first := true; ; first = false {
 		hdr, err := tr.Next()
 		switch {
@@ -153,6 +155,15 @@ func findMetadata(r io.Reader) ([]byte, error) {
 			return nil, fmt.Errorf("%w: metadata.yaml has %d bytes; %d are allowed", ErrTooLarge, hdr.Size, maxMetadata)
 		}
 		body, err := io.ReadAll(tr)
+		if err != nil {
+			return nil, damaged(err)
+		}
+		for err == nil {
+			_, err = tr.Next()
+		}
+		if err == io.EOF {
+			_, err = io.Copy(io.Discard, metered)
+		}
 		if err != nil {
 			return nil, damaged(err)
 		}

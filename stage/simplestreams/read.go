@@ -113,6 +113,9 @@ func (b *builder) read() error {
 	idx := newDecoder(doc, b.error).index()
 	slices.SortStableFunc(idx.streams, func(x, y stream) int { return strings.Compare(x.key, y.key) })
 
+	if !slices.ContainsFunc(idx.streams, stream.images) && len(b.cat.Findings) == 0 {
+		b.error("index-mismatch", "names no stream of images: clients see none")
+	}
 	bases := map[string]string{path.Base(IndexPath): "the index"}
 	read := map[string]bool{}
 	for _, s := range idx.streams {

@@ -80,6 +80,7 @@ type Stat struct {
 	Mtime, Ctime int64 // ns since 1970
 	Mode         fs.FileMode
 	Links        uint64
+	UID          uint32 // owner
 }
 
 // Same reports whether two states are of one unchanged file. A hard link made
@@ -169,6 +170,7 @@ func StatOf(fi fs.FileInfo) Stat {
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
 		s.Ino = st.Ino
 		s.Links = uint64(st.Nlink)
+		s.UID = st.Uid
 		s.Ctime = ctime(st)
 	}
 	return s
