@@ -45,7 +45,7 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 	if done = append(done, mended...); err != nil {
 		return done, err
 	}
-	n, dir, err := r.sw.current()
+	n, live, err := r.sw.current()
 	if err != nil || n == 0 {
 		return done, nil // recover tells
 	}
@@ -58,10 +58,9 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 		if _, err := r.manifest(k); err == nil || !errors.As(err, &e) {
 			continue
 		}
+		dir := live
 		if k != n {
 			dir = r.path("generations", number(k))
-		} else {
-			_, dir, _ = r.sw.current()
 		}
 		same, err := r.remakeManifest(ctx, h, k, dir)
 		if err != nil {
