@@ -72,7 +72,7 @@ type intake struct {
 // its own hash, to the one that goes on from before (nil: none), and to the
 // copy, unless the file system shares the data or the file itself moves in.
 //
-// Calls for a copy: create, FICLONE or writes, fchmod 0444, fsync. For a move:
+// Calls for a copy: create, FICLONE or copy_file_range, fchmod 0444, fsync. For a move:
 // link, fchmod 0444, then the reading, fsync: who opens the file for writing
 // from there on is refused, and the source keeps its name until the caller's
 // index is durable (see release).
@@ -137,7 +137,7 @@ func (in intake) bring(ctx context.Context, src *os.File, t *taken, sums []tree.
 	case err == nil:
 		err = in.digest(ctx, f, t, sums)
 	case errors.Is(err, durable.ErrUnsupported):
-		err = in.digest(ctx, io.TeeReader(src, &durable.Stream{File: f}), t, sums)
+		err = in.digest(ctx, &durable.Through{Dst: f, Src: src}, t, sums)
 	}
 	if err == nil {
 		err = f.Chmod(0o444)

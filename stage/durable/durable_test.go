@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -246,23 +247,26 @@ func TestCloneOrSayNo(t *testing.T) {
 	}
 }
 
-func TestStream(t *testing.T) {
-	f, err := os.Create(filepath.Join(t.TempDir(), "f"))
-	must(t, err)
-	defer f.Close()
-	s := Stream{File: f}
-	block := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
-	for range 35 {
-		n, err := s.Write(block)
+// A file that is read through its copy: several pieces, an odd end, and nothing.
+func TestThrough(t *testing.T) {
+	for _, size := range []int{0, 1, streamStep, 2*streamStep + 12345} {
+		want := bytes.Repeat([]byte("0123456789abcdef!"), size/17+1)[:size]
+		dir := t.TempDir()
+		from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+		must(t, os.WriteFile(from, want, 0o644))
+		src, err := os.Open(from)
 		must(t, err)
-		if n != len(block) {
-			t.Fatalf("%d of %d bytes", n, len(block))
+		defer src.Close()
+		dst, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		must(t, err)
+		defer dst.Close()
+		got, err := io.ReadAll(&Through{Dst: dst, Src: src})
+		must(t, err)
+		copied, err := os.ReadFile(to)
+		must(t, err)
+		if !bytes.Equal(got, want) || !bytes.Equal(copied, want) {
+			t.Errorf("%d bytes: read %d, copied %d", size, len(got), len(copied))
 		}
-	}
-	fi, err := f.Stat()
-	must(t, err)
-	if fi.Size() != 35<<20 {
-		t.Errorf("%d bytes", fi.Size())
 	}
 }
 

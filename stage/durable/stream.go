@@ -1,25 +1,43 @@
 package durable
 
-import "os"
+import (
+	"io"
+	"os"
+)
 
-// streamStep is how much is written before the kernel is asked to begin
-// writing it to the disk: enough to make large requests of.
+// streamStep is how much is copied before the kernel is asked to begin writing
+// it to the disk: enough to make large requests of.
 const streamStep = 16 << 20
 
-// Stream is a writer to a new file, from its beginning, that has the kernel
-// begin early with what the fsync at the end would otherwise wait for: the disk
-// works while the next bytes are read and hashed. It makes nothing durable.
-type Stream struct {
-	File         *os.File
-	written, due int64
+// Through reads a file by way of a copy of it: each piece is copied by the
+// kernel (copy_file_range, where the file systems can; package os falls back
+// to reads and writes), and then read from the copy, whose pages are at hand.
+// So what is read is what was copied, whatever a writer does to Src meanwhile.
+// The kernel begins early with what the fsync at the end would otherwise wait
+// for. It makes nothing durable.
+type Through struct {
+	Dst *os.File // new and empty, open for reading and writing
+	Src *os.File // at its beginning
+
+	copied, read int64
+	ended        bool
 }
 
-func (s *Stream) Write(p []byte) (int, error) {
-	n, err := s.File.Write(p)
-	s.written += int64(n)
-	if s.written-s.due >= streamStep {
-		startWriteback(s.File, s.due, s.written-s.due)
-		s.due = s.written
+func (t *Through) Read(p []byte) (int, error) {
+	if t.read == t.copied && !t.ended {
+		n, err := io.CopyN(t.Dst, t.Src, streamStep)
+		if n > 0 {
+			startWriteback(t.Dst, t.copied, n)
+			t.copied += n
+		}
+		if t.ended = err == io.EOF; err != nil && !t.ended {
+			return 0, err
+		}
 	}
+	if t.read == t.copied {
+		return 0, io.EOF
+	}
+	n, err := t.Dst.ReadAt(p[:min(int64(len(p)), t.copied-t.read)], t.read)
+	t.read += int64(n)
 	return n, err
 }
