@@ -24,7 +24,10 @@ import (
 var version = "dev"
 
 func main() {
-	os.Exit(execute(&program{stdout: os.Stdout, stderr: os.Stderr}, os.Args[1:]))
+	stop := startProfile()
+	code := execute(&program{stdout: os.Stdout, stderr: os.Stderr}, os.Args[1:])
+	stop()
+	os.Exit(code)
 }
 
 // execute runs the program with signals as it wants them: those that ask it to
