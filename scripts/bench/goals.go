@@ -1,0 +1,154 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"slices"
+)
+
+// number is what a goal compares, of one run.
+type number struct {
+	unit string // s or MiB
+	of   func(sample) float64
+}
+
+var (
+	wall      = number{"s", func(s sample) float64 { return float64(s.WallUS) / 1e6 }}
+	switching = number{"s", func(s sample) float64 { return float64(s.SwitchUS) / 1e6 }}
+	processor = number{"s", func(s sample) float64 { return float64(s.CPUUS) / 1e6 }}
+	peak      = number{"MiB", func(s sample) float64 { return float64(s.PeakBytes) / (1 << 20) }}
+	// bound is how much memory a command may take: so much, and four times
+	// the index.
+	bound = number{"MiB", func(s sample) float64 { return 128 + 4*float64(s.CatalogBytes)/(1<<20) }}
+)
+
+// pick are the runs of a contender in an experiment, and their number.
+type pick struct {
+	experiment string
+	size       int
+	contender  string
+	number     number
+}
+
+// goal is what the ratio of two medians is not to exceed.
+type goal struct {
+	title  string // %s is the number of items
+	mine   pick
+	beside pick
+	title2 string // of beside; "": the contender's name
+	// linear: what is compared is the cost of one item.
+	linear bool
+	reach  float64
+	aim    float64 // 0: none
+}
+
+// goals are what is to be reached on two cores.
+func goals() []goal {
+	at := func(experiment string, size int, contender string) pick {
+		return pick{experiment, size, contender, wall}
+	}
+	list := []goal{
+		{title: "stage add of a 2 GiB image, durable", mine: at("add", 2048, ours), beside: at("add", 2048, incus), title2: incus + " add (not durable)", reach: 0.45},
+		{title: "stage add --move of it", mine: at("add-move", 2048, ours), beside: at("add-move", 2048, openssl), reach: 1.1},
+		{title: "validate, nothing cached, 4 GiB in %s files", mine: at("validate", 2000, ours), beside: at("validate", 2000, incus), title2: incus + " verify", reach: 0.55},
+		{title: "validate, unchanged, the same tree", mine: at("validate-again", 2000, ours), beside: at("validate-again", 2000, incus), title2: incus + " verify", reach: 0.02},
+		{title: "promote one new image, %s files", mine: at("promote", 20_000, ours), beside: at("promote", 20_000, cpalSync), reach: 2, aim: 1},
+		{title: "the same", mine: at("promote", 20_000, ours), beside: at("promote", 20_000, ostreeBoth), reach: 0.2},
+		{title: "promote, nothing changed, %s files", mine: at("promote-same", 20_000, ours), beside: at("promote-same", 20_000, cpal), reach: 0.7},
+		{title: "the same", mine: at("promote-same", 20_000, ours), beside: at("promote-same", 20_000, ostree), title2: "ostree commit, unchanged", reach: 0.1},
+	}
+	for _, size := range []int{1_000, 100_000} {
+		list = append(list, goal{title: "switch until durable, %s files", mine: pick{"promote", size, ours, switching},
+			beside: pick{"promote", 10, ours, switching}, title2: "itself at 10", reach: 1.5})
+	}
+	list = append(list, goal{title: "revert, %s files", mine: at("revert", 20_000, ours), beside: at("revert", 20_000, cpalSync), reach: 2, aim: 1})
+	for _, size := range []int{10_000, 30_000, 100_000} {
+		list = append(list, goal{title: "prune plan of %s versions", mine: at("prune", size, ours), beside: at("prune", size, incus), title2: incus + " prune --dry-run", reach: 0.5})
+	}
+	for _, size := range []int{30_000, 100_000} {
+		list = append(list, goal{title: "linear: a version of %s", mine: at("prune", size, ours), beside: at("prune", 10_000, ours),
+			title2: "one of 10,000", linear: true, reach: 1.25})
+	}
+	list = append(list, goal{title: "1,000 stage adds to %s versions", mine: at("add-many", 5_000, ours), beside: at("add-many", 5_000, incus), title2: incus + " add in a loop", reach: 0.5})
+	for _, c := range []struct{ title, experiment string }{{"promote", "promote"}, {"validate", "validate"}, {"prune plan", "prune"}} {
+		for _, size := range []int{10_000, 100_000} {
+			list = append(list, goal{title: "peak memory of " + c.title + ", %s files", mine: pick{c.experiment, size, ours, peak},
+				beside: pick{c.experiment, size, ours, bound}, title2: "128 MiB and 4 times the index", reach: 1})
+		}
+		list = append(list, goal{title: "linear: a file of %s", mine: pick{c.experiment, 100_000, ours, peak}, beside: pick{c.experiment, 10_000, ours, peak},
+			title2: "one of 10,000", linear: true, reach: 1.25})
+	}
+	return list
+}
+
+// spread are numbers of equal runs.
+type spread struct {
+	median, min, max float64
+	n                int
+}
+
+func spreadOf(list []float64) spread {
+	if len(list) == 0 {
+		return spread{}
+	}
+	list = slices.Sorted(slices.Values(list))
+	mid := len(list) / 2
+	median := list[mid]
+	if len(list)%2 == 0 {
+		median = (list[mid-1] + list[mid]) / 2
+	}
+	return spread{median, list[0], list[len(list)-1], len(list)}
+}
+
+// find gathers the samples of a pick; items is what they worked on.
+func (b *bench) find(p pick) (s spread, items int) {
+	var list []float64
+	for _, have := range b.samples {
+		if have.Experiment == p.experiment && have.Size == p.size && have.Contender == p.contender {
+			list, items = append(list, p.number.of(have)), have.Items
+		}
+	}
+	return spreadOf(list), items
+}
+
+// why says why a pick has no samples.
+func (b *bench) why(p pick) string {
+	for _, s := range b.skipped {
+		if s.Experiment == p.experiment && s.Size == p.size && s.Contender == p.contender {
+			return s.Why
+		}
+	}
+	return "not run"
+}
+
+// verdict is a goal and what became of it.
+type verdict struct {
+	goal
+	name     string
+	mine     spread
+	beside   spread
+	ratio    float64
+	reached  bool
+	complete bool // both were run
+}
+
+func (b *bench) verdict(g goal) verdict {
+	v := verdict{goal: g}
+	var items, others int
+	v.mine, items = b.find(g.mine)
+	v.beside, others = b.find(g.beside)
+	v.name = g.title
+	if slices.Contains([]byte(g.title), '%') {
+		v.name = fmt.Sprintf(g.title, thousands(items))
+	}
+	if v.mine.n == 0 || v.beside.n == 0 || v.beside.median == 0 {
+		return v
+	}
+	v.complete = true
+	if v.ratio = v.mine.median / v.beside.median; g.linear {
+		v.ratio *= float64(others) / float64(items)
+	}
+	v.reached = v.ratio <= g.reach
+	return v
+}

@@ -1,0 +1,295 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// fact is something about the machine or a program that a reader has to know.
+type fact struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// facts finds out what the numbers depend on.
+func (b *bench) facts() ([]fact, error) {
+	version, err := b.do(command{argv: []string{b.bin, "--version"}})
+	if err != nil {
+		return nil, err
+	}
+	facts := []fact{
+		{"publish", firstLine(version)},
+		{"date", time.Now().UTC().Format(time.DateOnly)},
+		{"CPU", fmt.Sprintf("%s, %d cores", cpuModel(), runtime.NumCPU())},
+		{"memory", fmt.Sprintf("%d MiB", memory()>>20)},
+		{"kernel", kernel()},
+		{"file system", b.fileSystem()},
+		{"scale", fmt.Sprint(b.scale)},
+	}
+	var s sample
+	if err := b.settle(); err != nil {
+		return nil, err
+	}
+	if _, err := s.run(b.ctx, command{argv: []string{"true"}}, nil); err != nil {
+		return nil, err
+	}
+	facts = append(facts, fact{"peak memory of true(1) here", fmt.Sprintf("%.1f MiB", float64(s.PeakBytes)/(1<<20))})
+	for _, p := range []struct{ name, flag string }{{"ostree", "--version"}, {"aptly", "version"}, {"rsync", "--version"}, {"cp", "--version"}, {"openssl", "version"}} {
+		value := b.missing(p.name)
+		if value == "" {
+			out, err := exec.Command(p.name, p.flag).CombinedOutput()
+			if value = versionIn(out); err != nil {
+				value = err.Error()
+			}
+		}
+		facts = append(facts, fact{p.name, value})
+	}
+	value := b.missing(b.incus)
+	if value == "" {
+		value = moduleVersion(b.incus)
+	}
+	return append(facts, fact{incus, value}), nil
+}
+
+func firstLine(out []byte) string {
+	line, _, _ := bytes.Cut(bytes.TrimSpace(out), []byte("\n"))
+	return string(line)
+}
+
+// versionIn finds what looks like a version in what a program says of itself.
+func versionIn(out []byte) string {
+	for _, word := range strings.Fields(string(out)) {
+		if word = strings.Trim(word, "'(),"); word != "" && '0' <= word[0] && word[0] <= '9' && strings.Contains(word, ".") {
+			return word
+		}
+	}
+	return firstLine(out)
+}
+
+// moduleVersion is the version of the Go module that a binary was built from.
+func moduleVersion(bin string) string {
+	out, err := exec.Command("go", "version", "-m", bin).Output()
+	if err != nil {
+		return "of unknown version"
+	}
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) > 2 && (f[0] == "dep" || f[0] == "mod") && strings.HasPrefix(f[1], "github.com/lxc/incus") {
+			return f[2]
+		}
+	}
+	return "of unknown version"
+}
+
+func cpuModel() string {
+	data, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(data)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
+
+func memory() uint64 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return 0
+	}
+	return uint64(info.Totalram) * uint64(info.Unit)
+}
+
+func kernel() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:])
+}
+
+// fileSystem is the type of that with the data, and whether it reflinks.
+func (b *bench) fileSystem() string {
+	kind, at := "unknown", ""
+	data, _ := os.ReadFile("/proc/self/mounts")
+	for line := range strings.Lines(string(data)) {
+		f := strings.Fields(line)
+		if len(f) > 2 && len(f[1]) >= len(at) && (f[1] == "/" || b.dir == f[1] || strings.HasPrefix(b.dir, f[1]+"/")) {
+			at, kind = f[1], f[2]
+		}
+	}
+	if b.reflinks() {
+		return kind + ", reflinks"
+	}
+	return kind + ", does not reflink"
+}
+
+func (b *bench) reflinks() bool {
+	from, err := os.CreateTemp(b.dir, "from-")
+	if err != nil {
+		return false
+	}
+	defer from.Close()
+	to, err := os.CreateTemp(b.dir, "to-")
+	if err != nil {
+		return false
+	}
+	defer to.Close()
+	if _, err := from.WriteString("reflink"); err != nil {
+		return false
+	}
+	return unix.IoctlFileClone(int(to.Fd()), int(from.Fd())) == nil
+}
+
+// markdown is all that was measured.
+func (b *bench) markdown(facts []fact) string {
+	var t strings.Builder
+	t.WriteString(b.summary(facts))
+	t.WriteString("\nEvery contender: the median, (the least to the most), processor time, and peak memory. Sizes are files, or versions for prune and add-many, or MiB for add.\n\n")
+	t.WriteString("| experiment | of | contender | runs | time | processor | peak | switch |\n| --- | --: | --- | --: | --: | --: | --: | --: |\n")
+	type who struct {
+		experiment string
+		size       int
+		contender  string
+	}
+	seen := map[who]bool{}
+	for _, s := range b.samples {
+		w := who{s.Experiment, s.Size, s.Contender}
+		if seen[w] {
+			continue
+		}
+		seen[w] = true
+		of := func(n number) spread {
+			out, _ := b.find(pick{s.Experiment, s.Size, s.Contender, n})
+			return out
+		}
+		fmt.Fprintf(&t, "| %s | %s | %s | %d | %s | %s | %s | %s |\n", s.Experiment, thousands(s.Items), s.Contender, of(wall).n,
+			show(of(wall), "s"), scalar(of(processor).median, "s"), scalar(of(peak).median, "MiB"), blankZero(show(of(switching), "s"), of(switching)))
+	}
+	for _, s := range b.skipped {
+		fmt.Fprintf(&t, "| %s | %s | %s | 0 | %s | | | |\n", s.Experiment, thousands(b.n(s.Size)), s.Contender, cell(s.Why))
+	}
+	return t.String()
+}
+
+// summary is what was to be reached, and what was.
+func (b *bench) summary(facts []fact) string {
+	var t strings.Builder
+	for i, f := range facts {
+		if i > 0 {
+			t.WriteString("; ")
+		}
+		t.WriteString(f.Name + " " + f.Value)
+	}
+	t.WriteString(".\n\n| case | publish | beside | | ratio | at most | |\n| --- | --: | --- | --: | --: | --: | --- |\n")
+	for _, g := range goals() {
+		v := b.verdict(g)
+		name := g.title2
+		if name == "" {
+			name = g.beside.contender
+		}
+		limit := fmt.Sprint(g.reach)
+		if g.aim > 0 {
+			limit += fmt.Sprintf(", aim %v", g.aim)
+		}
+		if !v.complete {
+			if v.mine.n == 0 && v.beside.n == 0 {
+				continue // it was not asked for
+			}
+			mine, beside := show(v.mine, g.mine.number.unit), show(v.beside, g.beside.number.unit)
+			if v.beside.n == 0 {
+				beside = b.why(g.beside)
+			}
+			fmt.Fprintf(&t, "| %s | %s | %s | %s | | %s | |\n", v.name, mine, name, cell(beside), limit)
+			continue
+		}
+		word := "**not reached**"
+		if v.reached {
+			word = "reached"
+		}
+		fmt.Fprintf(&t, "| %s | %s | %s | %s | %s | %s | %s |\n", v.name, show(v.mine, g.mine.number.unit), name, show(v.beside, g.beside.number.unit),
+			significant(v.ratio), limit, word)
+	}
+	return t.String()
+}
+
+// blankZero leaves a cell empty that has nothing to tell.
+func blankZero(text string, s spread) string {
+	if s.max == 0 {
+		return ""
+	}
+	return text
+}
+
+// cell is text that stays in its cell.
+func cell(s string) string {
+	s = strings.ReplaceAll(strings.Join(strings.Fields(s), " "), "|", "\\|")
+	if len(s) > 120 {
+		s = s[:120] + "…"
+	}
+	return s
+}
+
+// show is a median with its spread.
+func show(s spread, unit string) string {
+	switch {
+	case s.n == 0:
+		return "not run"
+	case s.min == s.max:
+		return scalar(s.median, unit)
+	}
+	return fmt.Sprintf("%s (%s to %s)", scalar(s.median, unit), scalar(s.min, unit), scalar(s.max, unit))
+}
+
+// scalar is a number with its unit: seconds as ms below one.
+func scalar(x float64, unit string) string {
+	if unit == "s" && x < 1 {
+		return significant(x*1000) + " ms"
+	}
+	return significant(x) + " " + unit
+}
+
+// significant has three digits that matter.
+func significant(x float64) string {
+	switch {
+	case x >= 100:
+		return fmt.Sprintf("%.0f", x)
+	case x >= 10:
+		return fmt.Sprintf("%.1f", x)
+	case x >= 1:
+		return fmt.Sprintf("%.2f", x)
+	}
+	return fmt.Sprintf("%.3f", x)
+}
+
+// thousands has a comma every three digits.
+func thousands(n int) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+const markBegin, markEnd = "<!-- bench -->\n", "<!-- /bench -->"
+
+// intoReadme puts the results between the marks.
+func intoReadme(name, text string) error {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	before, rest, ok := strings.Cut(string(data), markBegin)
+	_, after, closed := strings.Cut(rest, markEnd)
+	if !ok || !closed {
+		return fmt.Errorf("%s: has no %s and %s", name, strings.TrimSpace(markBegin), markEnd)
+	}
+	return os.WriteFile(name, []byte(before+markBegin+text+markEnd+after), 0o644)
+}
