@@ -33,51 +33,53 @@ type pick struct {
 
 // goal is what the ratio of two medians is not to exceed.
 type goal struct {
-	title  string // %s is the number of items
+	title  string
 	mine   pick
 	beside pick
-	title2 string // of beside; "": the contender's name
-	// linear: what is compared is the cost of one item.
-	linear bool
-	reach  float64
+	peer   string  // what to call beside; "": by the contender's name
+	linear bool    // what is compared is the cost of one item
+	reach  float64 // 0: nothing is to be reached, but it is good to know
 	aim    float64 // 0: none
 }
 
 // goals are what is to be reached on two cores.
-func goals() []goal {
+func (b *bench) goals() []goal {
 	at := func(experiment string, size int, contender string) pick {
 		return pick{experiment, size, contender, wall}
 	}
+	n := func(format string, size int) string { return fmt.Sprintf(format, thousands(b.n(size))) }
 	list := []goal{
-		{title: "stage add of a 2 GiB image, durable", mine: at("add", 2048, ours), beside: at("add", 2048, incus), title2: incus + " add (not durable)", reach: 0.45},
+		{title: n("stage add of an image of %s MiB, durable", 2048), mine: at("add", 2048, ours), beside: at("add", 2048, incus), peer: incus + " add (not durable)", reach: 0.45},
 		{title: "stage add --move of it", mine: at("add-move", 2048, ours), beside: at("add-move", 2048, openssl), reach: 1.1},
-		{title: "validate, nothing cached, 4 GiB in %s files", mine: at("validate", 2000, ours), beside: at("validate", 2000, incus), title2: incus + " verify", reach: 0.55},
-		{title: "validate, unchanged, the same tree", mine: at("validate-again", 2000, ours), beside: at("validate-again", 2000, incus), title2: incus + " verify", reach: 0.02},
-		{title: "promote one new image, %s files", mine: at("promote", 20_000, ours), beside: at("promote", 20_000, cpalSync), reach: 2, aim: 1},
+		{title: n("validate, nothing cached, %s files, half of them of 4 MiB", 2000), mine: at("validate", 2000, ours), beside: at("validate", 2000, incus), peer: incus + " verify", reach: 0.55},
+		{title: "validate, unchanged, the same tree", mine: at("validate-again", 2000, ours), beside: at("validate-again", 2000, incus), peer: incus + " verify", reach: 0.02},
+		{title: n("promote, one new image, %s files", 20_000), mine: at("promote", 20_000, ours), beside: at("promote", 20_000, cpalSync), reach: 2, aim: 1},
 		{title: "the same", mine: at("promote", 20_000, ours), beside: at("promote", 20_000, ostreeBoth), reach: 0.2},
-		{title: "promote, nothing changed, %s files", mine: at("promote-same", 20_000, ours), beside: at("promote-same", 20_000, cpal), reach: 0.7},
-		{title: "the same", mine: at("promote-same", 20_000, ours), beside: at("promote-same", 20_000, ostree), title2: "ostree commit, unchanged", reach: 0.1},
+		{title: n("promote, nothing changed, %s files", 20_000), mine: at("promote-same", 20_000, ours), beside: at("promote-same", 20_000, cpal), reach: 0.7},
+		{title: "the same", mine: at("promote-same", 20_000, ours), beside: at("promote-same", 20_000, ostree), peer: "ostree commit, unchanged", reach: 0.1},
 	}
+	ten := pick{"promote", 10, ours, switching}
 	for _, size := range []int{1_000, 100_000} {
-		list = append(list, goal{title: "switch until durable, %s files", mine: pick{"promote", size, ours, switching},
-			beside: pick{"promote", 10, ours, switching}, title2: "itself at 10", reach: 1.5})
+		list = append(list, goal{title: n("switch until durable, %s files", size), mine: pick{"promote", size, ours, switching}, beside: ten, peer: "itself at 10", reach: 1.5})
 	}
-	list = append(list, goal{title: "revert, %s files", mine: at("revert", 20_000, ours), beside: at("revert", 20_000, cpalSync), reach: 2, aim: 1})
+	list = append(list,
+		goal{title: n("the same, %s files, while another process writes", 1_000), mine: pick{"promote-busy", 1_000, ours, switching}, beside: ten, peer: "itself at 10, alone"},
+		goal{title: n("revert, %s files", 20_000), mine: at("revert", 20_000, ours), beside: at("revert", 20_000, cpalSync), reach: 2, aim: 1})
 	for _, size := range []int{10_000, 30_000, 100_000} {
-		list = append(list, goal{title: "prune plan of %s versions", mine: at("prune", size, ours), beside: at("prune", size, incus), title2: incus + " prune --dry-run", reach: 0.5})
+		list = append(list, goal{title: n("prune plan, %s versions", size), mine: at("prune", size, ours), beside: at("prune", size, incus), peer: incus + " prune --dry-run", reach: 0.5})
 	}
 	for _, size := range []int{30_000, 100_000} {
-		list = append(list, goal{title: "linear: a version of %s", mine: at("prune", size, ours), beside: at("prune", 10_000, ours),
-			title2: "one of 10,000", linear: true, reach: 1.25})
+		list = append(list, goal{title: n("the same for each of %s versions", size), mine: at("prune", size, ours), beside: at("prune", 10_000, ours),
+			peer: n("for each of %s", 10_000), linear: true, reach: 1.25})
 	}
-	list = append(list, goal{title: "1,000 stage adds to %s versions", mine: at("add-many", 5_000, ours), beside: at("add-many", 5_000, incus), title2: incus + " add in a loop", reach: 0.5})
+	list = append(list, goal{title: n("%s stage adds", 1_000) + n(" to %s versions", 5_000), mine: at("add-many", 5_000, ours), beside: at("add-many", 5_000, incus), peer: incus + " add in a loop", reach: 0.5})
 	for _, c := range []struct{ title, experiment string }{{"promote", "promote"}, {"validate", "validate"}, {"prune plan", "prune"}} {
 		for _, size := range []int{10_000, 100_000} {
-			list = append(list, goal{title: "peak memory of " + c.title + ", %s files", mine: pick{c.experiment, size, ours, peak},
-				beside: pick{c.experiment, size, ours, bound}, title2: "128 MiB and 4 times the index", reach: 1})
+			list = append(list, goal{title: "peak memory of " + c.title + n(", %s files", size), mine: pick{c.experiment, size, ours, peak},
+				beside: pick{c.experiment, size, ours, bound}, peer: "128 MiB and 4 times the index", reach: 1})
 		}
-		list = append(list, goal{title: "linear: a file of %s", mine: pick{c.experiment, 100_000, ours, peak}, beside: pick{c.experiment, 10_000, ours, peak},
-			title2: "one of 10,000", linear: true, reach: 1.25})
+		list = append(list, goal{title: n("the same for each of %s files", 100_000), mine: pick{c.experiment, 100_000, ours, peak}, beside: pick{c.experiment, 10_000, ours, peak},
+			peer: n("for each of %s", 10_000), linear: true, reach: 1.25})
 	}
 	return list
 }
@@ -122,33 +124,22 @@ func (b *bench) why(p pick) string {
 	return "not run"
 }
 
-// verdict is a goal and what became of it.
+// verdict is what became of a goal.
 type verdict struct {
-	goal
-	name     string
-	mine     spread
-	beside   spread
-	ratio    float64
-	reached  bool
-	complete bool // both were run
+	mine, beside spread
+	ratio        float64 // 0: one of them was not run
 }
 
 func (b *bench) verdict(g goal) verdict {
-	v := verdict{goal: g}
+	var v verdict
 	var items, others int
 	v.mine, items = b.find(g.mine)
 	v.beside, others = b.find(g.beside)
-	v.name = g.title
-	if slices.Contains([]byte(g.title), '%') {
-		v.name = fmt.Sprintf(g.title, thousands(items))
-	}
 	if v.mine.n == 0 || v.beside.n == 0 || v.beside.median == 0 {
 		return v
 	}
-	v.complete = true
 	if v.ratio = v.mine.median / v.beside.median; g.linear {
 		v.ratio *= float64(others) / float64(items)
 	}
-	v.reached = v.ratio <= g.reach
 	return v
 }

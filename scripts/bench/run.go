@@ -149,6 +149,11 @@ func (b *bench) once(ctx context.Context, e experiment, c contender, round int) 
 			return s, err
 		}
 	}
+	if b.profile != "" {
+		if found, err := filepath.Glob(filepath.Join(b.profile, fmt.Sprintf("%s-%d.*.cpu", e.name, e.size))); err != nil || len(found) == 0 {
+			return s, errors.New("it left no profile: build it with -tags profile")
+		}
+	}
 	if c.switched != nil {
 		if s.SwitchUS, err = c.switched(out); err != nil {
 			return s, err

@@ -152,8 +152,8 @@ func (b *bench) reflinks() bool {
 func (b *bench) markdown(facts []fact) string {
 	var t strings.Builder
 	t.WriteString(b.summary(facts))
-	t.WriteString("\nEvery contender: the median, (the least to the most), processor time, and peak memory. Sizes are files, or versions for prune and add-many, or MiB for add.\n\n")
-	t.WriteString("| experiment | of | contender | runs | time | processor | peak | switch |\n| --- | --: | --- | --: | --: | --: | --: | --: |\n")
+	t.WriteString("\nEvery contender: the median time (the least to the most), processor time, and peak memory. The size is in files; of prune and add-many in versions, of add in MiB.\n\n")
+	t.WriteString("| experiment | size | contender | runs | time | processor | peak | switch |\n| --- | --: | --- | --: | --: | --: | --: | --: |\n")
 	type who struct {
 		experiment string
 		size       int
@@ -188,34 +188,41 @@ func (b *bench) summary(facts []fact) string {
 		}
 		t.WriteString(f.Name + " " + f.Value)
 	}
-	t.WriteString(".\n\n| case | publish | beside | | ratio | at most | |\n| --- | --: | --- | --: | --: | --: | --- |\n")
-	for _, g := range goals() {
+	t.WriteString(".\n\n")
+	if b.scale != 1 {
+		t.WriteString("The sizes are scaled down; what is to be reached is meant for the full ones.\n\n")
+	}
+	t.WriteString("| case | publish | beside | | ratio | at most | |\n| --- | --: | --- | --: | --: | --: | --- |\n")
+	for _, g := range b.goals() {
 		v := b.verdict(g)
-		name := g.title2
+		if v.mine.n == 0 && v.beside.n == 0 {
+			continue // it was not asked for
+		}
+		name, limit, word, beside := g.peer, "", "", show(v.beside, g.beside.number.unit)
 		if name == "" {
 			name = g.beside.contender
 		}
-		limit := fmt.Sprint(g.reach)
+		if v.beside.n == 0 {
+			beside = cell(b.why(g.beside))
+		}
+		if g.reach > 0 {
+			limit = fmt.Sprint(g.reach)
+		}
 		if g.aim > 0 {
 			limit += fmt.Sprintf(", aim %v", g.aim)
 		}
-		if !v.complete {
-			if v.mine.n == 0 && v.beside.n == 0 {
-				continue // it was not asked for
-			}
-			mine, beside := show(v.mine, g.mine.number.unit), show(v.beside, g.beside.number.unit)
-			if v.beside.n == 0 {
-				beside = b.why(g.beside)
-			}
-			fmt.Fprintf(&t, "| %s | %s | %s | %s | | %s | |\n", v.name, mine, name, cell(beside), limit)
-			continue
+		ratio := ""
+		if v.ratio > 0 {
+			ratio = significant(v.ratio)
 		}
-		word := "**not reached**"
-		if v.reached {
+		switch {
+		case v.ratio == 0 || g.reach == 0:
+		case v.ratio <= g.reach:
 			word = "reached"
+		default:
+			word = "**not reached**"
 		}
-		fmt.Fprintf(&t, "| %s | %s | %s | %s | %s | %s | %s |\n", v.name, show(v.mine, g.mine.number.unit), name, show(v.beside, g.beside.number.unit),
-			significant(v.ratio), limit, word)
+		fmt.Fprintf(&t, "| %s | %s | %s | %s | %s | %s | %s |\n", g.title, show(v.mine, g.mine.number.unit), name, beside, ratio, limit, word)
 	}
 	return t.String()
 }
