@@ -32,6 +32,7 @@ const (
 var all = []func(*bench, context.Context) error{
 	(*bench).adds, (*bench).addsMany, (*bench).validates,
 	trees(10), trees(100), trees(1_000), trees(10_000), trees(20_000), trees(100_000),
+	(*bench).switches,
 	prunes(10_000), prunes(30_000), prunes(100_000),
 }
 
@@ -251,19 +252,8 @@ func trees(size int) func(*bench, context.Context) error {
 			return err
 		}
 		defer w.remove()
-		rounds := 0
-		if size > 50_000 {
-			rounds = 3
-		}
-		s := shape{versions: b.n(size) / 2, root: 1 << 10}
-		t := site{workshop: w, size: size, rounds: rounds, shape: s, tree: w.path("tree"), repo: w.path("repo")}
-		if err := makeTree(t.tree, s); err != nil {
-			return err
-		}
-		if err := w.newRepo(t.repo, t.tree); err != nil {
-			return err
-		}
-		if _, err := b.do(b.publish(t.repo, "promote", "-q")...); err != nil {
+		t, err := w.site(size)
+		if err != nil {
 			return err
 		}
 		for _, f := range []func(context.Context) error{t.promotes, t.promotesBusy, t.promotesSame, t.reverts} {
@@ -272,7 +262,9 @@ func trees(size int) func(*bench, context.Context) error {
 			}
 		}
 		if size == 10_000 || size == 100_000 {
-			return w.validate(ctx, t.repo, size, s, 1)
+			if err := w.validate(ctx, t.repo, size, t.shape, 1); err != nil {
+				return err
+			}
 		}
 		return nil
 	}
@@ -288,13 +280,62 @@ type site struct {
 	grown        int // products that came to tree
 }
 
+// site makes one, with a first generation.
+func (w *workshop) site(size int) (*site, error) {
+	t := &site{workshop: w, size: size, shape: shape{versions: w.bench.n(size) / 2, root: 1 << 10},
+		tree: w.path(fmt.Sprint("tree", size)), repo: w.path(fmt.Sprint("repo", size))}
+	if size > 50_000 {
+		t.rounds = 3
+	}
+	if err := makeTree(t.tree, t.shape); err != nil {
+		return nil, err
+	}
+	if err := w.newRepo(t.repo, t.tree); err != nil {
+		return nil, err
+	}
+	_, err := w.bench.do(w.bench.publish(t.repo, "promote", "-q")...)
+	return t, err
+}
+
+// switches promotes trees of all sizes in turns: what takes its time from the
+// switch until it is durable must not depend on the size.
+func (b *bench) switches(ctx context.Context) error {
+	const most = 100_000
+	if !b.wants("switch", most) {
+		return nil
+	}
+	w, err := b.workshop()
+	if err != nil {
+		return err
+	}
+	defer w.remove()
+	var contenders []contender
+	for _, size := range []int{10, 1_000, most} {
+		t, err := w.site(size)
+		if err != nil {
+			return err
+		}
+		contenders = append(contenders, t.promote(files(size)))
+	}
+	return b.measure(ctx, experiment{name: "switch", size: most, items: b.n(most), contenders: contenders})
+}
+
+// files names a contender by the size of its tree.
+func files(size int) string { return fmt.Sprintf("publish, %d files", size) }
+
+// promote is a promote of one new image.
+func (t *site) promote(name string) contender {
+	return contender{name: name, prepare: t.stageOne, check: t.promoted, switched: switchUS,
+		run: func(int) []command { return t.bench.publish(t.repo, "promote", "--json") }}
+}
+
 func (t *site) catalog() string { return t.repo + "/staging/" + catalogName }
 
 // stageOne adds an image to staging.
 func (t *site) stageOne(int) error {
 	t.images++
 	name := fmt.Sprint("added", t.images)
-	img, err := makeImage(t.path(name), name, 4<<10)
+	img, err := makeImage(fmt.Sprint(t.repo, "-", name), name, 4<<10)
 	if err != nil {
 		return err
 	}
@@ -358,7 +399,7 @@ func (t *site) promotes(ctx context.Context) error {
 	b := t.bench
 	clone, checkout := t.path("clone"), t.path("checkout")
 	cs := []contender{
-		{name: ours, prepare: t.stageOne, run: func(int) []command { return b.publish(t.repo, "promote", "--json") }, check: t.promoted, switched: switchUS},
+		t.promote(ours),
 		t.cloner(cpalSync, clone, []string{"cp", "-al", t.tree, clone}, []string{"sync", "-f", clone}),
 	}
 	if t.size >= 100 && b.wants("promote", t.size) {
@@ -477,10 +518,9 @@ func (t *site) promotesBusy(ctx context.Context) error {
 	if t.size != 1_000 {
 		return nil
 	}
-	return t.bench.measure(ctx, experiment{name: "promote-busy", size: t.size, items: t.shape.files(), rounds: t.rounds, contenders: []contender{
-		{name: ours, prepare: t.stageOne, check: t.promoted, switched: switchUS, beside: t.write,
-			run: func(int) []command { return t.bench.publish(t.repo, "promote", "--json") }},
-	}})
+	c := t.promote(ours)
+	c.beside = t.write
+	return t.bench.measure(ctx, experiment{name: "promote-busy", size: t.size, items: t.shape.files(), rounds: t.rounds, contenders: []contender{c}})
 }
 
 // write writes a large file over and over until the context ends.

@@ -58,9 +58,9 @@ func (b *bench) goals() []goal {
 		{title: n("promote, nothing changed, %s files", 20_000), mine: at("promote-same", 20_000, ours), beside: at("promote-same", 20_000, cpal), reach: 0.7},
 		{title: "the same", mine: at("promote-same", 20_000, ours), beside: at("promote-same", 20_000, ostree), peer: "ostree commit, unchanged", reach: 0.1},
 	}
-	ten := pick{"promote", 10, ours, switching}
+	ten := pick{"switch", 100_000, files(10), switching}
 	for _, size := range []int{1_000, 100_000} {
-		list = append(list, goal{title: n("switch until durable, %s files", size), mine: pick{"promote", size, ours, switching}, beside: ten, peer: "itself at 10", reach: 1.5})
+		list = append(list, goal{title: n("switch until durable, %s files", size), mine: pick{"switch", 100_000, files(size), switching}, beside: ten, peer: "itself at 10", reach: 1.5})
 	}
 	list = append(list,
 		goal{title: n("the same, %s files, while another process writes", 1_000), mine: pick{"promote-busy", 1_000, ours, switching}, beside: ten, peer: "itself at 10, alone"},
