@@ -10,9 +10,9 @@
 // number), results.json (every run) and cost.svg (cost against size) to -out.
 // A peer that is not installed is passed over, and the table says so.
 //
-// The files by subject: data.go makes trees, images and packages; cases.go
-// says what is run; run.go runs and measures it; goals.go says what is to be
-// reached; table.go and plot.go show it.
+// The files by subject: data.go makes trees, images and packages; cases.go,
+// trees.go and peers.go say what is run; run.go runs and measures it; goals.go
+// says what is to be reached; machine.go, table.go and plot.go show it.
 package main
 
 import (
@@ -116,7 +116,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	for _, group := range all {
-		if err := group(b, ctx); err != nil {
+		if err := errors.Join(group(b, ctx), ctx.Err()); err != nil {
 			return err
 		}
 	}
