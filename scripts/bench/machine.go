@@ -27,7 +27,7 @@ func (b *bench) facts() ([]fact, error) {
 		return nil, err
 	}
 	facts := []fact{
-		{"publish", firstLine(version)},
+		{"publish", strings.TrimPrefix(firstLine(version), "publish ")},
 		{"date", time.Now().UTC().Format(time.DateOnly)},
 		{"CPU", fmt.Sprintf("%s, %d cores", cpuModel(), runtime.NumCPU())},
 		{"memory", fmt.Sprintf("%d MiB", memory()>>20)},
