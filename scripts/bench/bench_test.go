@@ -94,6 +94,32 @@ func TestEveryCase(t *testing.T) {
 	}
 }
 
+// A run that is stopped, here by a command that fails, keeps what it has, and
+// leaves the README alone.
+func TestStopped(t *testing.T) {
+	dir := t.TempDir()
+	bin, out, readme := filepath.Join(dir, "publish"), filepath.Join(dir, "out"), filepath.Join(dir, "README.md")
+	if err := os.WriteFile(bin, []byte("#!/bin/sh\n[ $# = 1 ]\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(readme, []byte("<!-- bench -->\nold\n<!-- /bench -->\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	err := run(t.Context(), []string{"-publish", bin, "-scale", "0.0001", "-dir", dir, "-out", out, "-readme", readme, "-run", "^validate/2000"}, io.Discard, io.Discard)
+	if err == nil {
+		t.Error("it found no fault")
+	}
+	if data, err := os.ReadFile(filepath.Join(out, "results.md")); err != nil || len(data) == 0 {
+		t.Errorf("results: %q, %v", data, err)
+	}
+	if data, err := os.ReadFile(readme); err != nil || !strings.Contains(string(data), "old") {
+		t.Errorf("README: %q, %v", data, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "publish-bench-*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
 func TestVerdict(t *testing.T) {
 	var b bench
 	add := func(contender string, size int, us ...int64) {

@@ -115,15 +115,23 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	err = b.groups(ctx)
+	if b.profile != "" {
+		return err
+	}
+	if err != nil { // what was measured was measured, but is not all
+		*readme = ""
+	}
+	return errors.Join(err, b.tell(facts, *out, *readme, stdout))
+}
+
+func (b *bench) groups(ctx context.Context) error {
 	for _, group := range all {
 		if err := errors.Join(group(b, ctx), ctx.Err()); err != nil {
 			return err
 		}
 	}
-	if b.profile != "" {
-		return nil
-	}
-	return b.tell(facts, *out, *readme, stdout)
+	return nil
 }
 
 // tell writes the results.
