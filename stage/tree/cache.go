@@ -278,10 +278,24 @@ func (c *Cache) Compact(keep func(path string) bool) error {
 		return nil
 	}
 	live := map[digest]bool{}
-	var out bytes.Buffer
+	n := 0
 	for p, e := range c.files {
 		if keep(p) {
 			live[e.sum] = true
+			n++
+		}
+	}
+	for p := range c.pairs {
+		if live[p.first] && live[p.second] {
+			n++
+		}
+	}
+	if c.lines < 2*n+1000 {
+		return nil
+	}
+	var out bytes.Buffer
+	for p, e := range c.files {
+		if keep(p) {
 			out.Write(durable.Line(e.line(p)))
 		}
 	}
@@ -289,10 +303,6 @@ func (c *Cache) Compact(keep func(path string) bool) error {
 		if live[p.first] && live[p.second] {
 			out.Write(durable.Line(fmt.Appendf(nil, "C %x %x %x", both, p.first, p.second)))
 		}
-	}
-	n := bytes.Count(out.Bytes(), []byte{'\n'})
-	if c.lines < 2*n+1000 {
-		return nil
 	}
 	if err := durable.WriteFile(c.path, out.Bytes(), fi.Mode().Perm()); err != nil {
 		return unlessUnwritable(err)

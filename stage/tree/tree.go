@@ -18,10 +18,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"example.com/publish/stage/catalog"
 )
@@ -103,65 +107,88 @@ type Entry struct {
 // root that cannot be listed is an error. Names that catalog.Reserved claims
 // are passed over.
 func Walk(ctx context.Context, root string) ([]Entry, error) {
-	var out []Entry
-	var walk func(dir, rel string) error
-	walk = func(dir, rel string) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		list, err := os.ReadDir(dir)
-		if err != nil {
-			if rel == "" {
-				return err
-			}
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil // removed meanwhile
-			}
-			out = append(out, Entry{Path: rel, Kind: Unreadable, Err: err})
-			return nil
-		}
-		for _, d := range list {
-			p := d.Name()
-			if rel != "" {
-				p = rel + "/" + p
-			} else if catalog.Reserved(p) {
-				continue
-			}
-			full := dir + "/" + d.Name()
-			if d.IsDir() {
-				if err := walk(full, p); err != nil {
-					return err
-				}
-				continue
-			}
-			fi, err := os.Lstat(full)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				out = append(out, Entry{Path: p, Kind: Unreadable, Err: err})
-				continue
-			}
-			e := Entry{Path: p, Stat: StatOf(fi)}
-			switch {
-			case fi.Mode().IsRegular():
-			case fi.Mode()&fs.ModeSymlink != 0:
-				e.Kind = Symlink
-				if e.Target, err = os.Readlink(full); err != nil {
-					e.Kind, e.Err = Unreadable, err
-				}
-			default:
-				e.Kind = Special
-			}
-			out = append(out, e)
-		}
-		return nil
-	}
-	if err := walk(filepath.Clean(root), ""); err != nil {
+	w := &walker{}
+	w.group, w.ctx = errgroup.WithContext(ctx)
+	w.group.SetLimit(runtime.GOMAXPROCS(0))
+	root = filepath.Clean(root)
+	w.group.Go(func() error { return w.dir(root, "") })
+	if err := w.group.Wait(); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
-	return out, nil
+	slices.SortFunc(w.out, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
+	return w.out, nil
+}
+
+// walker lists directories side by side, as many as there are cores.
+type walker struct {
+	group *errgroup.Group
+	ctx   context.Context
+
+	mu  sync.Mutex
+	out []Entry
+}
+
+func (w *walker) dir(dir, rel string) error {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	var out []Entry
+	defer func() {
+		w.mu.Lock()
+		w.out = append(w.out, out...)
+		w.mu.Unlock()
+	}()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		if rel == "" {
+			return err
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // removed meanwhile
+		}
+		out = append(out, Entry{Path: rel, Kind: Unreadable, Err: err})
+		return nil
+	}
+	for _, d := range list {
+		p := d.Name()
+		if rel != "" {
+			p = rel + "/" + p
+		} else if catalog.Reserved(p) {
+			continue
+		}
+		full := dir + "/" + d.Name()
+		if d.IsDir() {
+			below := func() error { return w.dir(full, p) }
+			if w.group.TryGo(below) {
+				continue
+			}
+			if err := below(); err != nil {
+				return err
+			}
+			continue
+		}
+		fi, err := os.Lstat(full)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			out = append(out, Entry{Path: p, Kind: Unreadable, Err: err})
+			continue
+		}
+		e := Entry{Path: p, Stat: StatOf(fi)}
+		switch {
+		case fi.Mode().IsRegular():
+		case fi.Mode()&fs.ModeSymlink != 0:
+			e.Kind = Symlink
+			if e.Target, err = os.Readlink(full); err != nil {
+				e.Kind, e.Err = Unreadable, err
+			}
+		default:
+			e.Kind = Special
+		}
+		out = append(out, e)
+	}
+	return nil
 }
 
 // StatOf converts what package os tells.
