@@ -167,7 +167,9 @@ func appendTo(t *testing.T, path, text string) {
 // A tree that is the base's costs no clone, and nothing else passes for it.
 func TestSnapshotSame(t *testing.T) {
 	page := func(text string) func(*testing.T, *Stage) {
-		return func(t *testing.T, s *Stage) { must(t, os.WriteFile(filepath.Join(s.Dir, "page.html"), []byte(text), 0o644)) }
+		return func(t *testing.T, s *Stage) {
+			must(t, os.WriteFile(filepath.Join(s.Dir, "page.html"), []byte(text), 0o644))
+		}
 	}
 	for name, c := range map[string]struct {
 		change func(*testing.T, *Stage)

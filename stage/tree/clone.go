@@ -11,7 +11,6 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -124,31 +123,23 @@ func (c *Cloner) Run(ctx context.Context, ops []Op) ([]Cloned, error) {
 }
 
 // makeDirs makes every directory that the ops need and returns all whose
-// names change. Those of one depth are made side by side.
+// names change. One after the other: on ext4 two workers at it spend twice the
+// time of two cores.
 func (c *Cloner) makeDirs(ops []Op) ([]string, error) {
 	mode := c.DirMode
 	if mode == 0 {
 		mode = 0o755
 	}
-	seen := map[string]bool{".": true}
+	made := map[string]bool{".": true}
 	dirs := []string{c.Dst}
-	var levels [][]string
 	for _, op := range ops {
-		for d := path.Dir(op.Path); !seen[d]; d = path.Dir(d) {
-			seen[d] = true
+		for d := path.Dir(op.Path); !made[d]; d = path.Dir(d) {
+			made[d] = true
 			full := filepath.Join(c.Dst, d)
-			dirs = append(dirs, full)
-			depth := strings.Count(d, "/")
-			for len(levels) <= depth {
-				levels = append(levels, nil)
+			if err := durable.MkdirAll(full, mode); err != nil {
+				return nil, err
 			}
-			levels[depth] = append(levels[depth], full)
-		}
-	}
-	for _, level := range levels {
-		err := each(len(level), runtime.GOMAXPROCS(0), func(i int) error { return durable.MkdirAll(level[i], mode) })
-		if err != nil {
-			return nil, err
+			dirs = append(dirs, full)
 		}
 	}
 	return dirs, nil
