@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,14 +48,19 @@ type fault struct {
 // matrix breaks every scenario at every writing call. Each point starts from
 // a fresh copy of the scenario's repository, and holds when:
 //
+//   - at once, production is one complete generation, as before the command
+//     or as after it, and whatever it served still reads with the same bytes;
 //   - after a call that failed: exit 0 means that the command did its work,
 //     another code but 7 that production is as it was;
 //   - after recover, which must succeed: verify finds nothing, production
-//     and staging are as before the command or as after it, whatever
-//     production served still reads with the same bytes, nothing is left over,
-//     and history's newest generation is production's;
-//   - the same command, run again, succeeds, and leaves what it leaves when
-//     nothing breaks (or, for a revert, what two of them leave).
+//     and staging are as before the command or as after it, nothing is left
+//     over, and history's newest generation is production's;
+//   - the same command, run again, succeeds, or, where its work is done, finds
+//     nothing to do; it leaves what it leaves when nothing breaks (or, for a
+//     revert, what two of them leave), and the scenario's probe succeeds.
+//
+// What is revoked need not be served. After recover every copy of it is where
+// it was, or none is left in the whole repository; after the command none is.
 func matrix(ctx context.Context, args []string) (int, error) {
 	flags := flag.NewFlagSet("crash matrix", flag.ContinueOnError)
 	publish := flags.String("publish", "publish", "the program")
@@ -159,8 +165,10 @@ type bench struct {
 	root     string // template/ and copies
 	template string
 
-	before state
-	after  []state // of the command run once, then twice
+	before  state
+	after   []state             // of the command run once, then twice
+	secrets map[check.File]bool // what is revoked
+	found   []string            // where that lies before
 }
 
 // prepare makes the template and learns what the unbroken command does.
@@ -179,6 +187,10 @@ func (b *bench) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	var err error
+	if b.secrets, err = b.revoked(filepath.Join(b.dir, "images")); err != nil {
+		return err
+	}
 	repo, err := b.copy("unbroken")
 	if err != nil {
 		return err
@@ -186,8 +198,14 @@ func (b *bench) prepare(ctx context.Context) error {
 	if b.before, err = look(repo); err != nil {
 		return fmt.Errorf("before the command: %w", err)
 	}
+	if b.found, err = check.Find(repo, b.secrets); err != nil {
+		return err
+	}
+	if len(b.found) < len(b.secrets) {
+		return fmt.Errorf("before the command: what is to be revoked lies only in %q", b.found)
+	}
 	for i := range 2 {
-		if out, err := b.publishRun(ctx, repo, b.args()...); err != nil && (i == 0 || !b.gone(err)) {
+		if out, err := b.publishRun(ctx, repo, b.command()...); err != nil && (i == 0 || !b.done(err)) {
 			return fmt.Errorf("unbroken: %w\n%s", err, out)
 		}
 		s, err := look(repo)
@@ -196,13 +214,40 @@ func (b *bench) prepare(ctx context.Context) error {
 		}
 		b.after = append(b.after, s)
 	}
+	if err := b.through(ctx, repo); err != nil {
+		return fmt.Errorf("unbroken: %w", err)
+	}
 	return os.RemoveAll(filepath.Dir(repo))
 }
 
-// gone reports whether a removal that runs again found nothing to remove.
-func (b *bench) gone(err error) bool {
+// done reports whether a command that ran again says that its work is done.
+func (s *scenario) done(err error) bool {
 	var exit *exec.ExitError
-	return b.scenario.removes && errors.As(err, &exit) && exit.ExitCode() == 5
+	return s.again != 0 && errors.As(err, &exit) && exit.ExitCode() == s.again
+}
+
+// through checks a repository in which the command has come to its end.
+func (b *bench) through(ctx context.Context, repo string) error {
+	if err := b.allGone(repo); err != nil || b.probe == "" {
+		return err
+	}
+	probe := exec.CommandContext(ctx, "sh", "-ec", b.probe)
+	probe.Dir, probe.Env = repo, b.env()
+	if out, err := probe.CombinedOutput(); err != nil {
+		return fmt.Errorf("probe: %w\n%s", err, out)
+	}
+	if _, err := b.holds(ctx, repo); err != nil {
+		return fmt.Errorf("after the probe: %w", err)
+	}
+	return b.allGone(repo)
+}
+
+// allGone checks that no copy is left of what is revoked.
+func (b *bench) allGone(repo string) error {
+	if left, err := check.Find(repo, b.secrets); err != nil || len(left) > 0 {
+		return errors.Join(err, fmt.Errorf("revoked content is left: %q", left))
+	}
+	return nil
 }
 
 // makeWreck replaces the template by one in which a command was killed at its
@@ -294,7 +339,7 @@ func (b *bench) point(ctx context.Context, f fault, n int) (hit bool, what strin
 	mode := trace.Mode{N: n, Errno: f.errno, Sticky: f.sticky}
 	limited, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	result, err := trace.Run(limited, mode, append([]string{b.publish}, b.args()...), b.env(), repo)
+	result, err := trace.Run(limited, mode, append([]string{b.publish}, b.command()...), b.env(), repo)
 	if err != nil {
 		return false, "", fmt.Errorf("call %d: %w", n, err)
 	}
@@ -320,7 +365,10 @@ func (b *bench) judge(ctx context.Context, repo string, f fault, result *trace.R
 	if err != nil {
 		return fmt.Errorf("at once: %w", err)
 	}
-	if err := check.StillServed(b.before.production, now, !b.dropsCarried); err != nil {
+	if err := b.served(now); err != nil {
+		return fmt.Errorf("at once: %w", err)
+	}
+	if err := oldOrNew("production", now, b.before.production, b.after[0].production); err != nil {
 		return fmt.Errorf("at once: %w", err)
 	}
 	if f.errno != 0 {
@@ -341,13 +389,21 @@ func (b *bench) judge(ctx context.Context, repo string, f fault, result *trace.R
 	if err != nil {
 		return fmt.Errorf("after recover: %w", err)
 	}
-	if d1, d2 := check.SameContent(recovered.production, b.before.production), check.SameContent(recovered.production, b.after[0].production); d1 != "" && d2 != "" {
-		return fmt.Errorf("after recover: production is neither as before (%s) nor as after the command (%s)", d1, d2)
+	if err := oldOrNew("production", recovered.production, b.before.production, b.after[0].production); err != nil {
+		return fmt.Errorf("after recover: %w", err)
 	}
-	if d1, d2 := check.SameContent(recovered.staging, b.before.staging), check.SameContent(recovered.staging, b.after[0].staging); d1 != "" && d2 != "" {
-		return fmt.Errorf("after recover: staging is neither as before (%s) nor as after the command (%s)", d1, d2)
+	if err := oldOrNew("staging", recovered.staging, b.before.staging, b.after[0].staging); err != nil {
+		return fmt.Errorf("after recover: %w", err)
 	}
-	if out, err := b.publishRun(ctx, repo, b.args()...); err != nil && !b.gone(err) {
+	found, err := check.Find(repo, b.secrets)
+	if err != nil {
+		return err
+	}
+	if len(found) > 0 && (!slices.Equal(found, b.found) || b.wreck != nil) {
+		return fmt.Errorf("after recover: revoked content is left, but not everywhere: %q", found)
+	}
+	worked := differ(recovered, b.after[0]) == ""
+	if out, err := b.publishRun(ctx, repo, b.command()...); err != nil && !(worked && b.done(err)) {
 		return fmt.Errorf("the command, again: %w\n%s", err, out)
 	}
 	again, err := b.holds(ctx, repo)
@@ -356,13 +412,40 @@ func (b *bench) judge(ctx context.Context, repo string, f fault, result *trace.R
 	}
 	var differences []string
 	for _, want := range b.after {
-		diff := check.SameContent(again.production, want.production) + check.SameContent(again.staging, want.staging)
+		diff := differ(again, want)
 		if diff == "" {
-			return nil
+			return b.through(ctx, repo)
 		}
 		differences = append(differences, diff)
 	}
 	return fmt.Errorf("the command, again, leaves something else: %s", strings.Join(differences, "; "))
+}
+
+// oldOrNew checks that a tree's indexes name what they did before, or what the
+// unbroken command leaves.
+func oldOrNew(which string, now, before, after *check.View) error {
+	if d1, d2 := check.SameContent(now, before), check.SameContent(now, after); d1 != "" && d2 != "" {
+		return fmt.Errorf("%s is neither as before (%s) nor as after the command (%s)", which, d1, d2)
+	}
+	return nil
+}
+
+func differ(a, b state) string {
+	return check.SameContent(a.production, b.production) + check.SameContent(a.staging, b.staging)
+}
+
+// served checks that production still has what it had before. A generation
+// that came after it has nothing of what is revoked.
+func (b *bench) served(now *check.View) error {
+	before := b.before.production
+	if before != nil && now != nil && now.Generation != before.Generation {
+		for name, f := range now.Files {
+			if b.secrets[f] {
+				return fmt.Errorf("generation %d has revoked content: %s", now.Generation, name)
+			}
+		}
+	}
+	return check.StillServed(before, now, !b.dropsCarried, b.secrets)
 }
 
 // judgeExit holds the exit code of a command that met an error against what
@@ -374,8 +457,11 @@ func (b *bench) judgeExit(production *check.View, repo string, result *trace.Res
 		if err != nil {
 			return fmt.Errorf("exit 0: %w", err)
 		}
-		if diff := check.SameContent(now.production, b.after[0].production) + check.SameContent(now.staging, b.after[0].staging); diff != "" {
+		if diff := differ(now, b.after[0]); diff != "" {
 			return fmt.Errorf("exit 0, and the work is not done: %s", diff)
+		}
+		if err := b.allGone(repo); err != nil {
+			return fmt.Errorf("exit 0: %w", err)
 		}
 	case 1, 2, 3, 4, 5, 6, 130:
 		if diff := check.SameContent(production, b.before.production); diff != "" {
@@ -397,7 +483,7 @@ func (b *bench) holds(ctx context.Context, repo string) (state, error) {
 	if err != nil {
 		return s, err
 	}
-	if err := check.StillServed(b.before.production, s.production, !b.dropsCarried); err != nil {
+	if err := b.served(s.production); err != nil {
 		return s, err
 	}
 	if err := leftOver(repo); err != nil {
@@ -420,7 +506,7 @@ func (b *bench) holds(ctx context.Context, repo string) (state, error) {
 
 // leftOver finds what only a command at work may have beside the trees.
 func leftOver(repo string) error {
-	known := regexp.MustCompile(`^(publish\.yaml|staging|production|generations|\.publish)$`)
+	known := regexp.MustCompile(`^(publish\.yaml|staging|production|generations|\.publish|\.?plan\.json.*)$`)
 	for dir, allowed := range map[string]*regexp.Regexp{
 		repo:                               known,
 		filepath.Join(repo, "generations"): regexp.MustCompile(`^[0-9]{6,}$`),
@@ -457,7 +543,7 @@ func newestGeneration(out []byte) (int, error) {
 			return 0, fmt.Errorf("history: %w\n%s", err, out)
 		}
 		switch line.Kind {
-		case "promote", "revert", "adopt":
+		case "promote", "revert", "adopt", "revoke":
 			if seen[line.Generation] {
 				return 0, fmt.Errorf("history names generation %d twice", line.Generation)
 			}
@@ -470,13 +556,7 @@ func newestGeneration(out []byte) (int, error) {
 	}
 }
 
-func (b *bench) args() []string {
-	args := make([]string, len(b.verb))
-	for i, arg := range b.verb {
-		args[i] = strings.ReplaceAll(arg, "$IMAGES", filepath.Join(b.dir, "images"))
-	}
-	return args
-}
+func (b *bench) command() []string { return b.args(filepath.Join(b.dir, "images")) }
 
 func (b *bench) env() []string {
 	env := []string{"PUBLISH=" + b.publish, "MODE=" + b.mode, "IMAGES=" + filepath.Join(b.dir, "images")}
@@ -507,6 +587,13 @@ func (b *bench) copy(name string) (string, error) {
 	}
 	if out, err := exec.Command("cp", "-a", b.template, repo).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cp: %w\n%s", err, out)
+	}
+	if b.fresh != "" {
+		fresh := exec.Command("sh", "-ec", b.fresh)
+		fresh.Dir, fresh.Env = repo, b.env()
+		if out, err := fresh.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("fresh: %w\n%s", err, out)
+		}
 	}
 	return repo, nil
 }
