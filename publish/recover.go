@@ -60,7 +60,24 @@ func (r *Repo) Recover(ctx context.Context) ([]string, error) {
 		return mended, err
 	}
 	_, done, err := r.recover(ctx, false, "")
+	if err == nil {
+		err = r.erased()
+	}
 	return append(mended, done...), err
+}
+
+// erased is an error while revoked content is still to be deleted: whoever
+// asks for recovery asks for that, too.
+func (r *Repo) erased() error {
+	graves, err := r.graveyard()
+	if err != nil {
+		return err
+	}
+	if _, pending := graves.split(); len(pending) > 0 {
+		return &Error{Fact: "revoked content is not deleted everywhere yet",
+			Hint: "mend what the warning names, or wait for whoever holds staging; then publish recover again"}
+	}
+	return nil
 }
 
 // recover brings the repository into a state that no crash explains. What

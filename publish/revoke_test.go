@@ -2,6 +2,7 @@ package publish
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -347,6 +348,37 @@ func TestRevokeWhileStagingIsHeld(t *testing.T) {
 		res, err := r.Revoke(ctx, RevokeOptions{What: []string{"a/2"}, Why: "leaked"})
 		if err != nil || !waited || fmt.Sprint(res.Generations) != "[1 2 3]" {
 			t.Fatalf("waited %v: %+v, %v", waited, res, err)
+		}
+		nowhere(t, w, "poison")
+		checkRecovered(t, w)
+	})
+}
+
+// Whoever asks for recovery is told when it has not come to its end.
+func TestRecoverSaysThatARevokeIsNotDone(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := revokeWorld(t, mode)
+		w.step = func(name string) error {
+			if name == "before-erase" {
+				return errors.New("the disk is gone")
+			}
+			return nil
+		}
+		_, err := w.repo().Revoke(ctx, RevokeOptions{What: []string{"a/2"}, Why: "leaked"})
+		wantKind(t, err, Switched)
+		w.step = nil
+		unlock, err := w.repo().Stage.Exclusive(ctx, "stage import")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.repo().Recover(ctx)
+		wantKind(t, err, Failed)
+		if err != nil && !strings.Contains(err.Error(), "not deleted everywhere") {
+			t.Error(err)
+		}
+		unlock()
+		if _, err := w.repo().Recover(ctx); err != nil {
+			t.Fatal(err)
 		}
 		nowhere(t, w, "poison")
 		checkRecovered(t, w)
