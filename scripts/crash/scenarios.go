@@ -149,7 +149,7 @@ const buried = add + `
 printf 'switch: %s\ngrace: 1s\n' "$MODE" > publish.yaml
 add 0; add 1; "$PUBLISH" promote; "$PUBLISH" pin 1 -m 'for the audit'
 add 2; "$PUBLISH" stage remove os0:1:default:amd64; "$PUBLISH" promote
-sleep 2; "$PUBLISH" gc
+sleep 1.1; "$PUBLISH" gc
 add 0; "$PUBLISH" stage reset
 `
 
