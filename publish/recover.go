@@ -253,9 +253,7 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 	last, _ := s.history.last()
 	var done []string
 	drop := func(name, why string) error {
-		if why != "" {
-			done = append(done, "removed "+why)
-		}
+		done = append(done, "removed "+why)
 		return durable.RemoveAll(filepath.Join(store, name))
 	}
 	for _, d := range list {
@@ -268,8 +266,6 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 			err = drop(name, "the snapshot of a promote that did not end")
 		case strings.HasPrefix(name, revertPrefix):
 			err = drop(name, "the snapshot of a revert that did not end")
-		case strings.HasPrefix(name, trashPrefix):
-			err = drop(name, "")
 		case isTree && waiting:
 			err = drop(name, fmt.Sprintf("generation %d, which production never reached", n))
 		case isTree && n > max(current, last.Generation):
@@ -285,7 +281,29 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 			return done, err
 		}
 	}
+	if err := r.sweepRetired(); err != nil {
+		return done, err
+	}
 	return done, r.sweepManifests(s)
+}
+
+// sweepRetired removes the retired generations that a gc did not get to the
+// end of.
+func (r *Repo) sweepRetired() error {
+	store := r.path("generations")
+	list, err := os.ReadDir(store)
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		if !strings.HasPrefix(d.Name(), trashPrefix) {
+			continue
+		}
+		if err := durable.RemoveAll(filepath.Join(store, d.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sweepManifests removes the manifests of trees that are gone, and temporary

@@ -384,3 +384,26 @@ func TestRecoverSaysThatARevokeIsNotDone(t *testing.T) {
 		checkRecovered(t, w)
 	})
 }
+
+// The gc behind the switch may leave a retired tree with what is revoked.
+func TestRevokeAfterAGCThatFailed(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := revokeWorld(t, mode)
+		w.now = w.now.Add(24 * time.Hour)
+		failed := false
+		w.step = func(name string) error {
+			if name != "after-trash" {
+				return nil
+			}
+			failed = true
+			return errors.New("the disk is gone")
+		}
+		w.revoke("a/2")
+		if !failed {
+			t.Fatal("no gc")
+		}
+		nowhere(t, w, "poison")
+		w.step = nil
+		checkRecovered(t, w)
+	})
+}

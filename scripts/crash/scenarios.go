@@ -194,6 +194,8 @@ test "$(echo generations/*)" = "$(if [ "$MODE" = rename ]; then echo generations
 	// The metadata stay: the virtual machine needs them.
 	{name: "revoke-fingerprint", setup: history, verb: []string{"revoke", "$CONTAINER1", "-m", "leaked"},
 		revokes: []string{"1/rootfs.squashfs"}, probe: `"$PUBLISH" revert 2`},
+	{name: "revoke-with-gc", setup: expired + `add 3; "$PUBLISH" promote; sleep 2`, verb: []string{"revoke", "os2:1:default:amd64", "-m", "leaked"},
+		revokes: []string{"2/*"}, dropsCarried: true},
 	{name: "revoke-kept", setup: buried, verb: []string{"revoke", "os0:1:default:amd64", "-m", "leaked"},
 		revokes: []string{"0/*"}, probe: `"$PUBLISH" revert 1`},
 	{name: "revoke-staged", setup: history + "add 3\n", verb: []string{"revoke", "os3:1:default:amd64", "-m", "leaked"},
