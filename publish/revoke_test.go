@@ -2,6 +2,7 @@ package publish
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -349,6 +350,60 @@ func TestRevokeWhileStagingIsHeld(t *testing.T) {
 			t.Fatalf("waited %v: %+v, %v", waited, res, err)
 		}
 		nowhere(t, w, "poison")
+		checkRecovered(t, w)
+	})
+}
+
+// Whoever asks for recovery is told when it has not come to its end.
+func TestRecoverSaysThatARevokeIsNotDone(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := revokeWorld(t, mode)
+		w.step = func(name string) error {
+			if name == "before-erase" {
+				return errors.New("the disk is gone")
+			}
+			return nil
+		}
+		_, err := w.repo().Revoke(ctx, RevokeOptions{What: []string{"a/2"}, Why: "leaked"})
+		wantKind(t, err, Switched)
+		w.step = nil
+		unlock, err := w.repo().Stage.Exclusive(ctx, "stage import")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.repo().Recover(ctx)
+		wantKind(t, err, Failed)
+		if err != nil && !strings.Contains(err.Error(), "not deleted everywhere") {
+			t.Error(err)
+		}
+		unlock()
+		if _, err := w.repo().Recover(ctx); err != nil {
+			t.Fatal(err)
+		}
+		nowhere(t, w, "poison")
+		checkRecovered(t, w)
+	})
+}
+
+// The gc behind the switch may leave a retired tree with what is revoked.
+func TestRevokeAfterAGCThatFailed(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := revokeWorld(t, mode)
+		w.now = w.now.Add(24 * time.Hour)
+		failed := false
+		w.step = func(name string) error {
+			if name != "after-trash" {
+				return nil
+			}
+			failed = true
+			return errors.New("the disk is gone")
+		}
+		w.revoke("a/2")
+		if !failed {
+			t.Fatal("no gc")
+		}
+		nowhere(t, w, "poison")
+		w.step = nil
 		checkRecovered(t, w)
 	})
 }
