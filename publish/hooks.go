@@ -75,7 +75,7 @@ func (r *Repo) hookGC(ctx context.Context, s *state, res *GCResult) error {
 		return nil
 	}
 	return r.run(ctx, "after_gc", argv, time.Duration(r.Config.Hooks.Timeout), s.current.Head,
-		detail{Freed: &Freed{Generations: res.Generations, Files: res.Files, Bytes: res.Bytes}})
+		detail{Freed: &res.Freed})
 }
 
 // checkHealth runs the health check of production if its switch asked for one,

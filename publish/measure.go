@@ -26,9 +26,10 @@ type Measures struct {
 	Unfinished   bool
 	StagingBytes int64 // all files there, orphans and uploads too
 	KeptBytes    int64
-	FreeBytes    int64 // -1: the system does not tell
-	GC           *GCResult
-	NextExpiry   *time.Time // when the next window ends after this moment; nil when none is open
+	FreeBytes    int64      // -1: the system does not tell
+	GC           *GCResult  // what gc would delete now
+	NextExpiry   *time.Time // when the next window ends after this moment, and gc has more to delete; nil when none is open
+	GCNext       *GCResult  // what gc would delete then, with what it would delete now; nil when NextExpiry is
 	// Versions counts, by product, what a client sees.
 	StagedVersions     map[string]int
 	ProductionVersions map[string]int
@@ -68,7 +69,9 @@ func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
 	for _, k := range st.Generations {
 		m.KeptBytes += k.Bytes
 	}
-	m.expiry(s)
+	if err := r.foretell(s, m); err != nil {
+		return nil, err
+	}
 	m.locks()
 	return m, nil
 }
@@ -84,28 +87,40 @@ func (h *History) lastPromote() *time.Time {
 	return nil
 }
 
-// expiry finds the next window that ends: of a kept generation, or of what
-// production carries. Of a pinned one there is none.
-func (m *Measures) expiry(s *state) {
-	consider := func(end time.Time) {
-		if end.After(s.now) && (m.NextExpiry == nil || end.Before(*m.NextExpiry)) {
-			end = end.UTC()
-			m.NextExpiry = &end
-		}
-	}
-	for _, k := range m.Generations {
-		if k.Until != nil && !k.Pinned {
-			consider(*k.Until)
-		}
-	}
+// foretell finds the next window that ends, of a kept generation or of what
+// production carries, and what gc would delete then.
+func (r *Repo) foretell(s *state, m *Measures) error {
 	if s.current == nil {
-		return
+		return nil
+	}
+	var next time.Time
+	consider := func(end time.Time) {
+		if end.After(s.now) && (next.IsZero() || end.Before(next)) {
+			next = end.UTC()
+		}
+	}
+	kept, err := r.beside(s)
+	if err != nil {
+		return err
+	}
+	for _, t := range r.tenures(s.history, kept, s.windows.retired) {
+		if t.by == KeptByWindow {
+			consider(t.until)
+		}
 	}
 	for _, c := range s.current.Carried {
 		if end, ok := s.windows.dropped[c.Dropped]; ok {
 			consider(end)
 		}
 	}
+	if next.IsZero() {
+		return nil
+	}
+	then := *s
+	then.now, then.behind = next, 0
+	m.NextExpiry = &next
+	m.GCNext, err = r.collect(&then, true)
+	return err
 }
 
 func (m *Measures) locks() {

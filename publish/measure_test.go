@@ -3,6 +3,7 @@ package publish
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,19 +26,28 @@ func (w *world) measure() *Measures {
 func TestMeasureForetellsGC(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
-		w.put(map[string]string{"a/1": "one"})
+		// Carried by generation 2, it is the same file as in generation 1.
+		one := strings.Repeat("one", 1<<20)
+		w.put(map[string]string{"a/1": one})
 		w.promote()
 		w.now = w.now.Add(10 * time.Minute)
 		w.put(map[string]string{"a/2": "two"})
+		if err := os.Remove(filepath.Join(w.dir, "staging", "images", sumOf(one)[:16]+".bin")); err != nil {
+			t.Fatal(err)
+		}
 		w.promote()
 		m := w.measure()
+		next := m.GCNext
 		if m.GC.Files+len(m.GC.Generations) != 0 || m.NextExpiry == nil || !m.NextExpiry.Equal(w.now.Add(2*time.Hour)) {
 			t.Fatalf("%+v, next %v", m.GC, m.NextExpiry)
 		}
 		w.now = *m.NextExpiry
 		m = w.measure()
-		if m.NextExpiry != nil || len(m.GC.Generations) != 1 || m.GC.Files != 1 || m.GC.Bytes == 0 {
+		if m.NextExpiry != nil || len(m.GC.Generations) != 1 || m.GC.Files != 1 || m.GC.Bytes < int64(len(one)) {
 			t.Fatalf("%+v, next %v", m.GC, m.NextExpiry)
+		}
+		if !cmp.Equal(next, m.GC) {
+			t.Fatalf("foretold and due:\n%s", cmp.Diff(next, m.GC))
 		}
 		want := *m.GC
 		got := w.gc()

@@ -201,8 +201,7 @@ func (r *Repo) moved(base *generation, s *state) error {
 func (r *Repo) publishValid(ctx context.Context, s *state, v *stage.Valid, opt PromoteOptions) (*Result, error) {
 	cur := s.current
 	if cur != nil && cur.TreeID == v.TreeID {
-		return &Result{Generation: cur.Generation, From: cur.From, Origin: cur.Origin, TreeID: cur.TreeID, Unchanged: true, DryRun: opt.DryRun,
-			Added: []string{}, Removed: []string{}, Changed: []string{}, Carried: len(cur.Carried), RevertUntil: r.revertUntil(s)}, nil
+		return r.unchanged(s, opt.DryRun), nil
 	}
 	if cur != nil && !opt.Force {
 		if err := barredBy(cur, v); err != nil {

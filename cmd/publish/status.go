@@ -96,14 +96,15 @@ func statusRows(s *publish.Status) [][]string {
 		}
 		if g.Until != nil {
 			text += " until " + moment(*g.Until)
-		}
-		if g.Pinned {
-			text += ", pinned"
+		} else if g.KeptBy != "" {
+			text += ", " + keptBy(g.KeptBy)
 		}
 		row(name, "%s, %s%s", text, size(g.Bytes), said(g.Message))
 	}
 	if s.RevertUntil != nil {
 		row("revert", "the previous content is kept until %s", moment(*s.RevertUntil))
+	} else if s.RevertKept != "" {
+		row("revert", "the previous content is %s", keptBy(s.RevertKept))
 	}
 	if h := s.Hold; h != nil {
 		row("hold", "by %s since %s: %s; publish unhold ends it", h.Who, moment(h.Since), h.Why)
