@@ -109,6 +109,7 @@ func metricsOf(m *publish.Measures) []byte {
 	x.sample("publish_staging_changes", float64(st.Added), label{"change", "added"})
 	x.sample("publish_staging_changes", float64(st.Changed), label{"change", "changed"})
 	x.sample("publish_staging_changes", float64(st.Removed), label{"change", "removed"})
+	x.since("publish_staged_changes", "staging or production changed last, while they differ", m.Waiting, m.Time)
 	x.family("publish_staging_findings", "Findings in staging that can be told without reading content; an error stops a promote.")
 	x.sample("publish_staging_findings", float64(st.Errors), label{"severity", "error"})
 	x.sample("publish_staging_findings", float64(st.Warnings), label{"severity", "warning"})
