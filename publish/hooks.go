@@ -26,6 +26,7 @@ type detail struct {
 func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.Duration, h Head, d detail) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	h.Added, h.Removed, h.Changed, h.BarredTrees = noNil(h.Added), noNil(h.Removed), noNil(h.Changed), noNil(h.BarredTrees)
 	stdin, err := json.Marshal(struct {
 		Event      string `json:"event"`
 		Repository string `json:"repository"`

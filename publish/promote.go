@@ -224,7 +224,11 @@ func barredBy(cur *generation, v *stage.Valid) error {
 			if cur.Kind == KindAutoRevert {
 				return refuse("change staging, or give --force", "staging is the very tree that failed its health check; production went back to generation %d's content", cur.Origin)
 			}
-			return refuse(hint, "staging is the very tree that was reverted by %s (%s)", cur.Who, cur.Message)
+			why := ""
+			if cur.Message != "" {
+				why = " (" + cur.Message + ")"
+			}
+			return refuse(hint, "staging is the very tree that was reverted by %s%s", cur.Who, why)
 		}
 	}
 	type bytes struct{ path, sha256 string }
