@@ -28,12 +28,14 @@ func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.
 	defer cancel()
 	h.Added, h.Removed, h.Changed, h.BarredTrees = noNil(h.Added), noNil(h.Removed), noNil(h.Changed), noNil(h.BarredTrees)
 	stdin, err := json.Marshal(struct {
-		Event      string `json:"event"`
-		Repository string `json:"repository"`
-		Production string `json:"production"`
+		Event      string    `json:"event"`
+		Repository string    `json:"repository"`
+		Production string    `json:"production"`
+		Actor      string    `json:"actor"` // who runs this verb; the head's who and time are of the generation
+		At         time.Time `json:"at"`
 		Head
 		detail
-	}{event, r.Dir, r.Production(), h, d})
+	}{event, r.Dir, r.Production(), r.who(), r.now().UTC(), h, d})
 	if err != nil {
 		return err
 	}
