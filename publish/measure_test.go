@@ -138,6 +138,11 @@ func TestMeasureWaiting(t *testing.T) {
 		if _, err := w.repo().Promote(ctx, PromoteOptions{}); err == nil {
 			t.Fatal("the veto stopped nothing")
 		}
+		// Nor does the link that it makes to a file which publish has sealed.
+		link := filepath.Join(w.dir, "generations", "link")
+		if err := errors.Join(os.Link(sealed, link), os.Remove(link)); err != nil {
+			t.Fatal(err)
+		}
 		if again := w.measure(); !again.Waiting.Equal(*m.Waiting) {
 			t.Errorf("a promote that failed moved it from %v to %v", m.Waiting, again.Waiting)
 		}
