@@ -91,7 +91,7 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, preparing bool) (*Pr
 	if len(r.Config.Hooks.AfterPrune) == 0 {
 		return res, nil
 	}
-	h := Head{Kind: KindPrune}
+	h := Head{Kind: KindPrune, Who: r.who(), Time: s.now.UTC()}
 	if s.current != nil {
 		h = s.current.Head
 	}

@@ -83,6 +83,25 @@ func checkVerify(t *testing.T, w *world) {
 	}
 }
 
+// checkRedacted: what was revoked of generations 1 to 3 is not missed by
+// validate, is named, and takes no space.
+func checkRedacted(t *testing.T, w *world) {
+	t.Helper()
+	m := w.measure()
+	for _, k := range m.Generations {
+		report, err := w.repo().Validate(ctx, fmt.Sprint(k.Generation), false)
+		if err != nil || len(report.Findings) != 0 || len(report.Redacted) != 1 || report.Redacted[0] != "images/"+sumOf("poison")[:16]+".bin" {
+			t.Fatalf("validate %d: %+v, %v", k.Generation, report, err)
+		}
+		if k.Bytes != report.Bytes {
+			t.Errorf("generation %d has %d bytes, status says %d", k.Generation, report.Bytes, k.Bytes)
+		}
+	}
+	if len(m.Generations) != 3 {
+		t.Fatalf("%+v", m.Generations)
+	}
+}
+
 func TestRevokeDeletesEverywhere(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := revokeWorld(t, mode)
@@ -101,6 +120,7 @@ func TestRevokeDeletesEverywhere(t *testing.T) {
 		nowhere(t, w, "poison")
 		wantItems(t, w, map[string]string{"a/4": "four"})
 		checkVerify(t, w)
+		checkRedacted(t, w)
 		// What it carried of others is still there, and staging is sound.
 		if now := w.served(); len(now) != 4 {
 			t.Fatalf("serves %v", now)

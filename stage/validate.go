@@ -25,6 +25,9 @@ type Report struct {
 	// BadPairs are those whose combined hash is wrong: their findings name
 	// only the document.
 	BadPairs []catalog.Pair
+	// Redacted are the paths of a kept generation that are gone because they
+	// were revoked: no findings. Sorted.
+	Redacted []string
 }
 
 // Errors returns the findings that stop a promote.
