@@ -28,7 +28,7 @@ import (
 // the same. That is how a plan that was edited is told from one that was not.
 type Plan struct {
 	PlanHash      string               `json:"plan_hash"`       // over all the rest
-	Repository    string               `json:"repository"`      // an id that survives a move
+	Repository    string               `json:"repository"`      // its id: see idPath
 	Time          time.Time            `json:"time"`            // at which ages were judged, UTC
 	Generation    int                  `json:"generation"`      // production; 0: none yet
 	StagingTreeID string               `json:"staging_tree_id"` // of what a promote would publish before the prune
@@ -249,7 +249,7 @@ func ReadPlan(path string) (*Plan, error) {
 func (p *Plan) fits(now *Plan) error {
 	moved := func(format string, args ...any) error { return refuse(planHint, format, args...) }
 	switch {
-	case p.Repository != now.Repository:
+	case p.Repository == "" || p.Repository != now.Repository:
 		return moved("the plan is of another repository")
 	case p.Generation != now.Generation:
 		return moved("the plan was made when production was generation %d; it is generation %d now", p.Generation, now.Generation)

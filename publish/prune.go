@@ -1,13 +1,8 @@
 package publish
 
 import (
-	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -70,6 +65,9 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, preparing bool) (*Pr
 	defer func() { release() }()
 	s, err := r.recovered(ctx, "prune", preparing)
 	if err != nil {
+		return nil, err
+	}
+	if err := giveID(r.Dir); err != nil {
 		return nil, err
 	}
 	sv, plan, err := r.planPrune(ctx, s, opt.Apply)
@@ -195,23 +193,6 @@ func (r *Repo) orphanGrace() time.Duration {
 		return time.Duration(r.Config.OrphanGrace)
 	}
 	return r.grace()
-}
-
-// id tells this repository from others, wherever it stands: by the first line
-// of its history, which is never changed. Before there is one, all
-// repositories are alike, and a plan is told by what it names.
-func (r *Repo) id() (string, error) {
-	f, err := os.Open(r.historyPath())
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	line, err := bufio.NewReader(f).ReadBytes('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
-	}
-	sum := sha256.Sum256(line)
-	return hex.EncodeToString(sum[:16]), nil
 }
 
 // expiries reads when versions expire, of products whose rule asks: it is told
