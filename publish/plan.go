@@ -118,7 +118,7 @@ func (sv *survey) items() []retention.Item {
 	for _, i := range c.Catalog.Items {
 		k := key{i.Product, i.Version}
 		if i.Path != counted || k != last {
-			row, ok := sv.row(i.Path)
+			row, ok := sv.checked.Row(i.Path)
 			bytes[k] += row.Size
 			bad[k] = bad[k] || !ok || broken[i.Path]
 		}
@@ -144,16 +144,6 @@ func (sv *survey) items() []retention.Item {
 	return out
 }
 
-// row is what is known of one path.
-func (sv *survey) row(p string) (tree.Row, bool) {
-	rows := sv.checked.Rows
-	i, ok := slices.BinarySearchFunc(rows, p, func(r tree.Row, p string) int { return cmp.Compare(r.Path, p) })
-	if !ok {
-		return tree.Row{}, false
-	}
-	return rows[i], true
-}
-
 // only adds up the files that nothing but dropped versions name.
 func (sv *survey) only(drop func(product, version string) bool) (total int64) {
 	items := sv.checked.Catalog.Items
@@ -163,7 +153,7 @@ func (sv *survey) only(drop func(product, version string) bool) (total int64) {
 			n++
 		}
 		if !slices.ContainsFunc(items[:n], func(i catalog.Item) bool { return !drop(i.Product, i.Version) }) {
-			row, _ := sv.row(items[0].Path)
+			row, _ := sv.checked.Row(items[0].Path)
 			total += row.Size
 		}
 		items = items[n:]

@@ -60,6 +60,15 @@ type Checked struct {
 	Report  *Report
 }
 
+// Row is what is known of one path; false for one that cannot be published.
+func (c *Checked) Row(path string) (tree.Row, bool) {
+	i, ok := slices.BinarySearchFunc(c.Rows, path, func(r tree.Row, p string) int { return strings.Compare(r.Path, p) })
+	if !ok {
+		return tree.Row{}, false
+	}
+	return c.Rows[i], true
+}
+
 // Validate checks staging as it is now, and remembers in the hash cache what
 // it verified. It takes no lock: a writer at work may show up as a finding.
 func (s *Stage) Validate(ctx context.Context, c Checks) (*Checked, error) {

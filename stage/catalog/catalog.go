@@ -12,6 +12,7 @@ package catalog
 
 import (
 	"cmp"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -160,11 +161,11 @@ type Format interface {
 	WithoutVersions(fsys fs.FS, drop func(product, version string) bool) ([]Document, error)
 }
 
-// An Expirer is a Format whose images may tell when they expire.
+// An Expirer is a Format whose images may tell when they expire, each in the
+// first of its files.
 type Expirer interface {
-	// Expires reads that of an image below fsys; the zero time when it
-	// never does.
-	Expires(fsys fs.FS, i Image) (time.Time, error)
+	// Expires reads that file; the zero time when the image never does.
+	Expires(metadata io.Reader) (time.Time, error)
 }
 
 // Clean returns the cleaned form of a path from an index or a directory

@@ -38,8 +38,9 @@ type Cache struct {
 	mu    sync.Mutex
 	files map[string]cached
 	pairs map[pair]digest
-	fresh bytes.Buffer // lines not yet written
-	lines int          // in the file
+	ends  map[digest]int64 // when an image expires, by its metadata: see Expiry
+	fresh bytes.Buffer     // lines not yet written
+	lines int              // in the file
 }
 
 type digest [32]byte
@@ -57,7 +58,7 @@ type cached struct {
 // OpenCache reads the cache at path. A missing or damaged one is an empty one.
 // An empty path is a cache that is never stored.
 func OpenCache(path string) *Cache {
-	c := &Cache{path: path, files: map[string]cached{}, pairs: map[pair]digest{}}
+	c := &Cache{path: path, files: map[string]cached{}, pairs: map[pair]digest{}, ends: map[digest]int64{}}
 	f, err := os.Open(path)
 	if err != nil {
 		return c
@@ -70,7 +71,7 @@ func OpenCache(path string) *Cache {
 // AppendTo is a cache that knows nothing of what stands at path and only adds
 // to it: for a writer that has something to tell and nothing to ask.
 func AppendTo(path string) *Cache {
-	return &Cache{path: path, files: map[string]cached{}, pairs: map[pair]digest{}}
+	return &Cache{path: path, files: map[string]cached{}, pairs: map[pair]digest{}, ends: map[digest]int64{}}
 }
 
 // read takes all lines that are whole. Damage costs the lines that it hits,
@@ -96,6 +97,7 @@ func (c *Cache) read(r *bufio.Reader) {
 //
 //	F sha256 sealed(0|1) size mtime ctime inode path
 //	C sha256-of-both sha256-of-first sha256-of-second
+//	E sha256-of-metadata seconds-since-1970
 //	D path
 func (c *Cache) parse(text []byte) {
 	field := func() (f []byte) {
@@ -125,6 +127,11 @@ func (c *Cache) parse(text []byte) {
 		second, ok2 := parseDigest(string(field()))
 		if ok && ok1 && ok2 {
 			c.pairs[pair{first, second}] = both
+		}
+	case "E":
+		sum, ok := parseDigest(string(field()))
+		if end, err := strconv.ParseInt(string(text), 10, 64); ok && err == nil {
+			c.ends[sum] = end
 		}
 	case "D":
 		delete(c.files, string(text))
@@ -221,6 +228,43 @@ func (c *Cache) PutPair(first, second, both string) {
 	c.fresh.Write(durable.Line(fmt.Appendf(nil, "C %x %x %x", d, a, b)))
 }
 
+// Expiry returns when an image expires that has this metadata file, if that was
+// read before; the zero time for never. It depends on the content alone.
+func (c *Cache) Expiry(sha256 string) (time.Time, bool) {
+	d, ok := parseDigest(sha256)
+	c.mu.Lock()
+	end, known := c.ends[d]
+	c.mu.Unlock()
+	switch {
+	case !ok || !known:
+		return time.Time{}, false
+	case end == 0:
+		return time.Time{}, true
+	}
+	return time.Unix(end, 0).UTC(), true
+}
+
+// PutExpiry notes when an image expires that has this metadata file.
+func (c *Cache) PutExpiry(sha256 string, end time.Time) {
+	d, ok := parseDigest(sha256)
+	if !ok {
+		return
+	}
+	var seconds int64
+	if !end.IsZero() {
+		seconds = end.Unix()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if was, known := c.ends[d]; known && was == seconds {
+		return
+	}
+	c.ends[d] = seconds
+	c.fresh.Write(durable.Line(expiryLine(d, seconds)))
+}
+
+func expiryLine(d digest, seconds int64) []byte { return fmt.Appendf(nil, "E %x %d", d, seconds) }
+
 // Forget drops what is known of a path.
 func (c *Cache) Forget(path string) {
 	c.mu.Lock()
@@ -268,7 +312,7 @@ func unlessUnwritable(err error) error {
 }
 
 // Compact writes the file anew when most of its lines are of no use: only the
-// files for which keep is true, and the pairs of which both contents are
+// files for which keep is true, and the pairs and expiries whose contents are
 // still there. Call it under the staging lock, with everything saved.
 func (c *Cache) Compact(keep func(path string) bool) error {
 	c.mu.Lock()
@@ -288,6 +332,11 @@ func (c *Cache) Compact(keep func(path string) bool) error {
 	for p, both := range c.pairs {
 		if live[p.first] && live[p.second] {
 			out.Write(durable.Line(fmt.Appendf(nil, "C %x %x %x", both, p.first, p.second)))
+		}
+	}
+	for d, seconds := range c.ends {
+		if live[d] {
+			out.Write(durable.Line(expiryLine(d, seconds)))
 		}
 	}
 	n := bytes.Count(out.Bytes(), []byte{'\n'})
