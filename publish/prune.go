@@ -154,14 +154,11 @@ func (r *Repo) survey(ctx context.Context, s *state, remember bool) (*survey, er
 	if err != nil {
 		return nil, err
 	}
-	sv := &survey{checked: checked, rules: r.Config.Retention, now: s.now, seen: r.readOrphans(), grace: r.orphanGrace()}
-	if sv.strays, sv.sure, err = r.Stage.Orphans(ctx, checked.Catalog); err != nil {
-		return nil, err
-	}
+	sv := &survey{checked: checked, rules: r.Config.Retention, strays: checked.Strays, now: s.now, seen: r.readOrphans(), grace: r.orphanGrace()}
 	if err := r.readable(checked, sv.strays); err != nil {
 		return nil, err
 	}
-	sv.sure = sv.sure && !s.clockBehind()
+	sv.sure = checked.Sure && !s.clockBehind()
 	if s.current != nil {
 		sv.generation = s.current.Generation
 	}

@@ -324,11 +324,11 @@ func metadata(file, name string) (*simplestreams.Metadata, error) {
 	}
 	defer f.Close()
 	m, err := simplestreams.ReadMetadata(f)
-	return m, named(name, err)
+	return m, located(name, err)
 }
 
-// named puts the path before an error that does not tell it.
-func named(path string, err error) error {
+// located puts the path before an error that does not tell it.
+func located(path string, err error) error {
 	if err == nil || errors.As(err, new(*os.PathError)) {
 		return err
 	}
@@ -340,7 +340,7 @@ func below(dir string, err error) error {
 	if errors.As(err, new(*simplestreams.DocumentError)) {
 		return fmt.Errorf("%s/%w", dir, err)
 	}
-	return named(dir, err)
+	return located(dir, err)
 }
 
 func rootType(path string) (string, error) {

@@ -39,7 +39,11 @@ func (s *Stage) Expiries(ctx context.Context, c *Checked, asked func(product str
 		return nil, err
 	}
 	defer root.Close()
-	cache := tree.OpenCache(s.Hashes)
+	open := tree.ReadCache
+	if remember {
+		open = tree.OpenCache
+	}
+	cache := open(s.Hashes)
 	ends := map[string]time.Time{}
 	unread := map[string]error{}
 	var mu sync.Mutex
@@ -91,10 +95,7 @@ func (s *Stage) Expiries(ctx context.Context, c *Checked, asked func(product str
 	for _, path := range slices.Sorted(maps.Keys(unread)) {
 		out.Unread = append(out.Unread, fmt.Errorf("%s: %s", path, cause(unread[path])))
 	}
-	if remember {
-		return out, cache.Save()
-	}
-	return out, nil
+	return out, cache.Save()
 }
 
 // join notes that an image of a version expires at end.
