@@ -35,7 +35,7 @@ import (
 type Cache struct {
 	path   string
 	unread string // what to read when first asked
-	save   bool   // whether to store what is new
+	look   bool   // what is new is forgotten
 
 	mu    sync.Mutex
 	files map[string]cached
@@ -61,17 +61,17 @@ type cached struct {
 // OpenCache is the cache at path, which is read when it is first asked: a walk
 // before that has the memory to itself. A missing or damaged one is an empty
 // one. An empty path is a cache that is never stored.
-func OpenCache(path string) *Cache { return makeCache(path, path, path != "") }
+func OpenCache(path string) *Cache { return makeCache(path, path, false) }
 
-// ReadCache is OpenCache for who leaves no trace: what is new is not stored.
-func ReadCache(path string) *Cache { return makeCache(path, path, false) }
+// ReadCache is OpenCache for who leaves no trace: what is new is forgotten.
+func ReadCache(path string) *Cache { return makeCache(path, path, true) }
 
 // AppendTo is a cache that knows nothing of what stands at path and only adds
 // to it: for a writer that has something to tell and nothing to ask.
-func AppendTo(path string) *Cache { return makeCache(path, "", true) }
+func AppendTo(path string) *Cache { return makeCache(path, "", false) }
 
-func makeCache(path, unread string, save bool) *Cache {
-	return &Cache{path: path, unread: unread, save: save, files: map[string]cached{}, pairs: map[pair]digest{}, ends: map[digest]int64{}}
+func makeCache(path, unread string, look bool) *Cache {
+	return &Cache{path: path, unread: unread, look: look, files: map[string]cached{}, pairs: map[pair]digest{}, ends: map[digest]int64{}}
 }
 
 // lock takes mu, with the file read.
@@ -196,7 +196,7 @@ func (c *Cache) PutSealed(path string, s Stat, sha256 string) { c.put(path, s, s
 func (c *Cache) put(path string, s Stat, sha256 string, sealed bool) {
 	e := cached{size: s.Size, mtime: s.Mtime, ctime: s.Ctime, ino: s.Ino, sealed: sealed}
 	var ok bool
-	if e.sum, ok = parseDigest(sha256); !ok || path == "" || strings.ContainsRune(path, '\n') {
+	if e.sum, ok = parseDigest(sha256); !ok || c.look || path == "" || strings.ContainsRune(path, '\n') {
 		return
 	}
 	c.lock()
@@ -235,7 +235,7 @@ func (c *Cache) PutPair(first, second, both string) {
 	a, ok1 := parseDigest(first)
 	b, ok2 := parseDigest(second)
 	d, ok3 := parseDigest(both)
-	if !ok1 || !ok2 || !ok3 {
+	if !ok1 || !ok2 || !ok3 || c.look {
 		return
 	}
 	c.lock()
@@ -266,7 +266,7 @@ func (c *Cache) Expiry(sha256 string) (time.Time, bool) {
 // PutExpiry notes when an image expires that has this metadata file.
 func (c *Cache) PutExpiry(sha256 string, end time.Time) {
 	d, ok := parseDigest(sha256)
-	if !ok {
+	if !ok || c.look {
 		return
 	}
 	var seconds int64
@@ -288,7 +288,7 @@ func expiryLine(d digest, seconds int64) []byte { return fmt.Appendf(nil, "E %x 
 func (c *Cache) Forget(path string) {
 	c.lock()
 	defer c.mu.Unlock()
-	if _, ok := c.files[path]; ok {
+	if _, ok := c.files[path]; ok && !c.look {
 		delete(c.files, path)
 		c.add([]byte("D " + path))
 	}
@@ -299,7 +299,7 @@ const maxFresh = 1 << 20
 
 // add takes a line that is to be stored. The caller holds mu.
 func (c *Cache) add(text []byte) {
-	if !c.save {
+	if c.path == "" {
 		return
 	}
 	c.fresh.Write(durable.Line(text))
