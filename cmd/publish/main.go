@@ -25,7 +25,7 @@ var version = "dev"
 
 // What large trees need stays until the end, so waiting for as much garbage as
 // there is content, as the runtime does, would only double the memory.
-const collectAt = 50 // percent
+const collectAt = 25 // percent
 
 func main() {
 	debug.SetGCPercent(collectAt)

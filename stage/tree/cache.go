@@ -360,11 +360,30 @@ func (c *Cache) Compact(keep func(path string) bool) error {
 	if err != nil {
 		return nil
 	}
-	live := map[digest]bool{}
-	var out bytes.Buffer
+	live := make(map[digest]bool, len(c.files))
+	n := 0
 	for p, e := range c.files {
 		if keep(p) {
 			live[e.sum] = true
+			n++
+		}
+	}
+	for p := range c.pairs {
+		if live[p.first] && live[p.second] {
+			n++
+		}
+	}
+	for d := range c.ends {
+		if live[d] {
+			n++
+		}
+	}
+	if c.lines < 2*n+1000 {
+		return nil
+	}
+	var out bytes.Buffer
+	for p, e := range c.files {
+		if keep(p) {
 			out.Write(durable.Line(e.line(p)))
 		}
 	}
@@ -377,10 +396,6 @@ func (c *Cache) Compact(keep func(path string) bool) error {
 		if live[d] {
 			out.Write(durable.Line(expiryLine(d, seconds)))
 		}
-	}
-	n := bytes.Count(out.Bytes(), []byte{'\n'})
-	if c.lines < 2*n+1000 {
-		return nil
 	}
 	if err := durable.WriteFile(c.path, out.Bytes(), fi.Mode().Perm()); err != nil {
 		return unlessUnwritable(err)
