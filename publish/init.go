@@ -71,6 +71,9 @@ func Init(dir string, opt InitOptions) error {
 			return err
 		}
 	}
+	if err := giveID(dir); err != nil {
+		return err
+	}
 	if err := durable.WriteFile(filepath.Join(state, "layout"), fmt.Appendf(nil, "%d\n", layoutVersion), 0o644); err != nil {
 		return err
 	}

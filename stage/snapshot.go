@@ -157,11 +157,8 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if out.cat, err = ReadCatalog(dst, s.Format); err != nil {
 		return nil, err
 	}
-	named := map[string]bool{}
-	for _, i := range out.cat.Items {
-		named[i.Path] = true
-	}
-	if err := copier.run(ctx, rest, named); err != nil {
+	intern(rest, out.cat)
+	if err := copier.run(ctx, rest, named(out.cat)); err != nil {
 		return nil, err
 	}
 	out.report.Findings = append(out.report.Findings, out.cat.Findings...)
@@ -267,7 +264,7 @@ func (c *copier) run(ctx context.Context, entries []tree.Entry, named map[string
 // recognize hashes files that may well be what the base has already, but of
 // which the cache knows nothing: reading one is cheaper than copying it.
 func (c *copier) recognize(ctx context.Context, entries []tree.Entry) error {
-	var needs []need
+	var needs []*need
 	stats := map[string]tree.Stat{}
 	var bytes int64
 	for _, e := range entries {
@@ -276,7 +273,7 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) error {
 			continue
 		}
 		if _, _, ok := c.cache.Lookup(e.Path, e.Stat); !ok {
-			needs = append(needs, need{path: e.Path, stat: e.Stat})
+			needs = append(needs, &need{path: e.Path, stat: e.Stat})
 			stats[e.Path] = e.Stat
 			bytes += e.Stat.Size
 		}

@@ -17,6 +17,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -106,54 +107,46 @@ func Walk(ctx context.Context, root string) ([]Entry, error) {
 	var out []Entry
 	var walk func(dir, rel string) error
 	walk = func(dir, rel string) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		list, err := os.ReadDir(dir)
-		if err != nil {
-			if rel == "" {
+		f, err := os.Open(dir)
+		var below []string
+		for err == nil {
+			if err = ctx.Err(); err != nil {
+				_ = f.Close()
 				return err
 			}
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil // removed meanwhile
+			// Some at a time: what the listing of a large directory takes
+			// would be a good part of the whole walk's memory.
+			var list []fs.DirEntry
+			list, err = f.ReadDir(batch)
+			for _, d := range list {
+				p := d.Name()
+				if rel != "" {
+					p = rel + "/" + p
+				} else if catalog.Reserved(p) {
+					continue
+				}
+				if d.IsDir() {
+					below = append(below, p)
+				} else if e, there := entryAt(dir+"/"+d.Name(), p); there {
+					out = append(out, e)
+				}
 			}
-			out = append(out, Entry{Path: rel, Kind: Unreadable, Err: err})
-			return nil
 		}
-		for _, d := range list {
-			p := d.Name()
-			if rel != "" {
-				p = rel + "/" + p
-			} else if catalog.Reserved(p) {
-				continue
+		if f != nil {
+			_ = f.Close()
+		}
+		switch {
+		case err == io.EOF:
+		case rel == "":
+			return err
+		case errors.Is(err, fs.ErrNotExist): // removed meanwhile
+		default:
+			out = append(out, Entry{Path: rel, Kind: Unreadable, Err: err})
+		}
+		for _, p := range below {
+			if err := walk(dir+"/"+path.Base(p), p); err != nil {
+				return err
 			}
-			full := dir + "/" + d.Name()
-			if d.IsDir() {
-				if err := walk(full, p); err != nil {
-					return err
-				}
-				continue
-			}
-			fi, err := os.Lstat(full)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				out = append(out, Entry{Path: p, Kind: Unreadable, Err: err})
-				continue
-			}
-			e := Entry{Path: p, Stat: StatOf(fi)}
-			switch {
-			case fi.Mode().IsRegular():
-			case fi.Mode()&fs.ModeSymlink != 0:
-				e.Kind = Symlink
-				if e.Target, err = os.Readlink(full); err != nil {
-					e.Kind, e.Err = Unreadable, err
-				}
-			default:
-				e.Kind = Special
-			}
-			out = append(out, e)
 		}
 		return nil
 	}
@@ -162,6 +155,32 @@ func Walk(ctx context.Context, root string) ([]Entry, error) {
 	}
 	slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
 	return out, nil
+}
+
+// batch is how many names of a directory are read at a time.
+const batch = 1024
+
+// entryAt looks at one name; false for one that was removed meanwhile.
+func entryAt(full, rel string) (Entry, bool) {
+	fi, err := os.Lstat(full)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Entry{}, false
+	}
+	if err != nil {
+		return Entry{Path: rel, Kind: Unreadable, Err: err}, true
+	}
+	e := Entry{Path: rel, Stat: StatOf(fi)}
+	switch {
+	case fi.Mode().IsRegular():
+	case fi.Mode()&fs.ModeSymlink != 0:
+		e.Kind = Symlink
+		if e.Target, err = os.Readlink(full); err != nil {
+			e.Kind, e.Err = Unreadable, err
+		}
+	default:
+		e.Kind = Special
+	}
+	return e, true
 }
 
 // StatOf converts what package os tells.
