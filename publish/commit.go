@@ -83,14 +83,21 @@ type Result struct {
 	Changed     []string   `json:"changed"`
 	Carried     int        `json:"carried"`
 	NewBytes    int64      `json:"new_bytes"`
-	RevertUntil *time.Time `json:"revert_until"` // until when the previous content is kept; null when there is none
+	RevertUntil *time.Time `json:"revert_until"` // until when the previous content is kept; null: see RevertKept
 	DurationMS  int64      `json:"duration_ms"`
 
 	Warnings []catalog.Finding `json:"warnings"`
 
+	// RevertKept is what keeps the previous content: a window that ends at
+	// RevertUntil, or a pin or the configuration, without an end; "" when there
+	// is nothing to revert to.
+	RevertKept KeptBy `json:"revert_kept_by"`
+
 	// Pruned is what was taken out of staging first; absent when nothing was.
 	Pruned []retention.Decision `json:"pruned,omitempty"`
 }
+
+func (res *Result) revertible(t tenure) { res.RevertUntil, res.RevertKept = t.end(), t.by }
 
 // commit makes the candidate production. The caller holds the production lock
 // and has recovered: s is the state now. It returns a result, too, with an
@@ -184,7 +191,8 @@ func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.O
 		units = r.units(cat, cur.Own)
 		before = cur.rows(s.windows, s.now)
 		m.From = cur.Generation
-		res.From, res.RevertUntil = cur.Generation, r.revertUntilAfter(s, c.origin)
+		res.From = cur.Generation
+		res.revertible(r.revertTenureAfter(s, c.origin))
 		var findings []catalog.Finding
 		if m.Carried, ops, findings = r.carry(s, c.rows, n); c.force {
 			for i := range findings {

@@ -213,8 +213,7 @@ func (r *Repo) moved(base *generation, s *state) error {
 func (r *Repo) publishValid(ctx context.Context, s *state, v *stage.Valid, p *prior, opt PromoteOptions) (*Result, error) {
 	cur := s.current
 	if cur != nil && cur.TreeID == v.TreeID {
-		return &Result{Generation: cur.Generation, From: cur.From, Origin: cur.Origin, TreeID: cur.TreeID, Unchanged: true, DryRun: opt.DryRun,
-			Added: []string{}, Removed: []string{}, Changed: []string{}, Carried: len(cur.Carried), RevertUntil: r.revertUntil(s)}, nil
+		return r.unchanged(s, opt.DryRun), nil
 	}
 	if cur != nil && !opt.Force {
 		if err := barredBy(cur, v); err != nil {
@@ -239,7 +238,11 @@ func barredBy(cur *generation, v *stage.Valid) error {
 			if cur.Kind == KindAutoRevert {
 				return refuse("change staging, or give --force", "staging is the very tree that failed its health check; production went back to generation %d's content", cur.Origin)
 			}
-			return refuse(hint, "staging is the very tree that was reverted by %s (%s)", cur.Who, cur.Message)
+			why := ""
+			if cur.Message != "" {
+				why = " (" + cur.Message + ")"
+			}
+			return refuse(hint, "staging is the very tree that was reverted by %s%s", cur.Who, why)
 		}
 	}
 	type bytes struct{ path, sha256 string }

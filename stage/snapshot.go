@@ -164,16 +164,14 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if out.cat, err = ReadCatalog(dst, s.Format); err != nil {
 		return nil, err
 	}
-	named := map[string]bool{}
-	for _, i := range out.cat.Items {
-		named[i.Path] = true
-	}
-	admitted, ops, err := copier.plan(ctx, rest, named)
+	intern(rest, out.cat)
+	names := named(out.cat)
+	admitted, ops, err := copier.plan(ctx, rest, names)
 	if err != nil {
 		return nil, err
 	}
-	if out.Same = copier.same(admitted, ops, named); !out.Same {
-		if err := copier.clone(ctx, admitted, ops, named); err != nil {
+	if out.Same = copier.same(admitted, ops, names); !out.Same {
+		if err := copier.clone(ctx, admitted, ops, names); err != nil {
 			return nil, err
 		}
 	}
@@ -324,7 +322,7 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 // recognize hashes files that may well be what the base has already, but of
 // which the cache knows nothing: reading one is cheaper than copying it.
 func (c *copier) recognize(ctx context.Context, entries []tree.Entry) error {
-	var needs []need
+	var needs []*need
 	stats := map[string]tree.Stat{}
 	var bytes int64
 	for _, e := range entries {
@@ -333,7 +331,7 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) error {
 			continue
 		}
 		if _, _, ok := c.cache.Lookup(e.Path, e.Stat); !ok {
-			needs = append(needs, need{path: e.Path, stat: e.Stat})
+			needs = append(needs, &need{path: e.Path, stat: e.Stat})
 			stats[e.Path] = e.Stat
 			bytes += e.Stat.Size
 		}

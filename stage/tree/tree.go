@@ -17,6 +17,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -110,8 +111,7 @@ func Walk(ctx context.Context, root string) ([]Entry, error) {
 	w := &walker{}
 	w.group, w.ctx = errgroup.WithContext(ctx)
 	w.group.SetLimit(runtime.GOMAXPROCS(0))
-	root = filepath.Clean(root)
-	w.group.Go(func() error { return w.dir(root, "") })
+	w.group.Go(func() error { return w.dir(filepath.Clean(root), "") })
 	if err := w.group.Wait(); err != nil {
 		return nil, err
 	}
@@ -128,67 +128,97 @@ type walker struct {
 	out []Entry
 }
 
+func (w *walker) add(entries ...Entry) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.out = append(w.out, entries...)
+}
+
+// dir lists dir, which is rel in the tree, and what is below it.
 func (w *walker) dir(dir, rel string) error {
-	if err := w.ctx.Err(); err != nil {
+	below, err := w.list(dir, rel)
+	switch {
+	case w.ctx.Err() != nil:
+		return w.ctx.Err()
+	case err == io.EOF:
+	case rel == "":
 		return err
+	case errors.Is(err, fs.ErrNotExist): // removed meanwhile
+	default:
+		w.add(Entry{Path: rel, Kind: Unreadable, Err: err})
 	}
-	var out []Entry
-	defer func() {
-		w.mu.Lock()
-		w.out = append(w.out, out...)
-		w.mu.Unlock()
-	}()
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		if rel == "" {
+	for _, p := range below {
+		next := func() error { return w.dir(dir+"/"+path.Base(p), p) }
+		if w.group.TryGo(next) {
+			continue
+		}
+		if err := next(); err != nil {
 			return err
 		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // removed meanwhile
-		}
-		out = append(out, Entry{Path: rel, Kind: Unreadable, Err: err})
-		return nil
-	}
-	for _, d := range list {
-		p := d.Name()
-		if rel != "" {
-			p = rel + "/" + p
-		} else if catalog.Reserved(p) {
-			continue
-		}
-		full := dir + "/" + d.Name()
-		if d.IsDir() {
-			below := func() error { return w.dir(full, p) }
-			if w.group.TryGo(below) {
-				continue
-			}
-			if err := below(); err != nil {
-				return err
-			}
-			continue
-		}
-		fi, err := os.Lstat(full)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			out = append(out, Entry{Path: p, Kind: Unreadable, Err: err})
-			continue
-		}
-		e := Entry{Path: p, Stat: StatOf(fi)}
-		switch {
-		case fi.Mode().IsRegular():
-		case fi.Mode()&fs.ModeSymlink != 0:
-			e.Kind = Symlink
-			if e.Target, err = os.Readlink(full); err != nil {
-				e.Kind, e.Err = Unreadable, err
-			}
-		default:
-			e.Kind = Special
-		}
-		out = append(out, e)
 	}
 	return nil
+}
+
+// list adds the names in one directory and returns the directories among them.
+// It always returns an error: io.EOF at the end.
+func (w *walker) list(dir, rel string) (below []string, err error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	for {
+		if err := w.ctx.Err(); err != nil {
+			return nil, err
+		}
+		// Some at a time: what the listing of a large directory takes would be
+		// a good part of the whole walk's memory.
+		list, err := f.ReadDir(batch)
+		var found []Entry
+		for _, d := range list {
+			p := d.Name()
+			if rel != "" {
+				p = rel + "/" + p
+			} else if catalog.Reserved(p) {
+				continue
+			}
+			if d.IsDir() {
+				below = append(below, p)
+			} else if e, there := entryAt(dir+"/"+d.Name(), p); there {
+				found = append(found, e)
+			}
+		}
+		w.add(found...)
+		if err != nil {
+			return below, err
+		}
+	}
+}
+
+// batch is how many names of a directory are read at a time.
+const batch = 1024
+
+// entryAt looks at one name; false for one that was removed meanwhile.
+func entryAt(full, rel string) (Entry, bool) {
+	fi, err := os.Lstat(full)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Entry{}, false
+	}
+	if err != nil {
+		return Entry{Path: rel, Kind: Unreadable, Err: err}, true
+	}
+	e := Entry{Path: rel, Stat: StatOf(fi)}
+	switch {
+	case fi.Mode().IsRegular():
+	case fi.Mode()&fs.ModeSymlink != 0:
+		e.Kind = Symlink
+		if e.Target, err = os.Readlink(full); err != nil {
+			e.Kind, e.Err = Unreadable, err
+		}
+	default:
+		e.Kind = Special
+	}
+	return e, true
 }
 
 // StatOf converts what package os tells.
