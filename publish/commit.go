@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/publish/retention"
@@ -34,6 +35,34 @@ type candidate struct {
 	force       bool // replace served content all the same
 	revoked     []Revoked
 	warnings    []catalog.Finding
+	prior       *prior // may be nil
+}
+
+// prior is the catalog of what is production, read while the tree that comes
+// after it is made.
+type prior struct {
+	generation int
+	catalog    func() (*catalog.Catalog, error)
+}
+
+// readPrior begins to read production's catalog.
+func (r *Repo) readPrior(s *state) *prior {
+	if s.current == nil {
+		return nil
+	}
+	cur := s.current
+	read := sync.OnceValues(func() (*catalog.Catalog, error) { return stage.ReadCatalog(cur.dir, r.format) })
+	go func() { _, _ = read() }()
+	return &prior{cur.Generation, read}
+}
+
+// catalogOf returns the catalog of production, which is cur. What was read
+// early counts if production did not move since: numbers only rise.
+func (c *candidate) catalogOf(cur *generation, f catalog.Format) (*catalog.Catalog, error) {
+	if c.prior != nil && c.prior.generation == cur.Generation {
+		return c.prior.catalog()
+	}
+	return stage.ReadCatalog(cur.dir, f)
 }
 
 // candidateOf is how a promoted tree comes to be: only from a stage.Valid.
@@ -155,7 +184,7 @@ func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.O
 	var units []catalog.Unit
 	var ops []tree.Op
 	if cur := s.current; cur != nil {
-		cat, err := stage.ReadCatalog(cur.dir, r.format)
+		cat, err := c.catalogOf(cur, r.format)
 		if err != nil {
 			return nil, nil, nil, err
 		}

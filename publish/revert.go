@@ -128,6 +128,7 @@ func (r *Repo) revertTo(ctx context.Context, s *state, target *generation, kind 
 		return nil, err
 	}
 	defer durable.RemoveAll(dir)
+	prior := r.readPrior(s)
 	target, valid, err := r.sound(ctx, s, target, dir)
 	if err == nil && valid == nil {
 		err = r.rebuild(ctx, s, target, dir)
@@ -142,7 +143,7 @@ func (r *Repo) revertTo(ctx context.Context, s *state, target *generation, kind 
 	if err != nil {
 		return nil, err
 	}
-	c := &candidate{dir: dir, rows: target.Own, treeID: target.TreeID, units: cat.Units, kind: kind, origin: target.Origin, message: opt.Message, force: opt.Force}
+	c := &candidate{dir: dir, rows: target.Own, treeID: target.TreeID, units: cat.Units, kind: kind, origin: target.Origin, message: opt.Message, force: opt.Force, prior: prior}
 	c.barred, c.barredTrees = r.bar(s.current, target, kind)
 	return r.commit(ctx, s, c, opt.DryRun)
 }

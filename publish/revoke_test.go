@@ -261,6 +261,33 @@ func TestRevokeDuringPromote(t *testing.T) {
 	})
 }
 
+// A promote that found nothing to do made no tree. If a revoke moves production
+// before it has the lock, it has to look again, and never to publish what it
+// did not make.
+func TestRevokeDuringUnchangedPromote(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := revokeWorld(t, mode)
+		w.promote()
+		w.now = w.now.Add(time.Minute)
+		r := w.repo()
+		once := false
+		r.step = func(name string) error {
+			if name == "prepared" && !once {
+				once = true
+				w.revoke("a/2")
+				w.put(map[string]string{"a/4": "four", "a/5": "five", "a/6": "six"})
+			}
+			return nil
+		}
+		res, err := r.Promote(ctx, PromoteOptions{})
+		if err != nil || res.Unchanged {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		wantItems(t, w, map[string]string{"a/4": "four", "a/5": "five", "a/6": "six"})
+		nowhere(t, w, "poison")
+	})
+}
+
 func TestRevokeDamagedTombstones(t *testing.T) {
 	w := revokeWorld(t, "symlink")
 	w.revoke("a/2")
