@@ -11,7 +11,8 @@ import (
 // Thresholds are what a check holds the measures against. A nil one is not
 // checked.
 type Thresholds struct {
-	MaxAge    *time.Duration // of production: since the switch that made it
+	MaxAge    *time.Duration // since the last promote that stayed
+	MaxWait   *time.Duration // since staging or production changed, while they differ
 	MinFree   *int64         // bytes
 	MaxErrors *int64         // findings in staging that would stop a promote
 }
@@ -26,21 +27,31 @@ type Check struct {
 	Message string `json:"message"` // the fact, for people
 }
 
-// Check holds the measures against the thresholds. An unfinished command and
-// a clock that stands before the history are looked for without being asked:
-// no repository is well with them.
+// Check holds the measures against the thresholds. An unfinished command, a
+// clock that stands before the history and a production that failed its health
+// check are looked for without being asked: no repository is well with them.
 func (m *Measures) Check(t Thresholds) []Check {
 	out := []Check{
 		yesOrNo("recovery", m.Unfinished, "nothing to recover", "a command did not end: publish recover, or the next command, finishes it"),
 		yesOrNo("clock", m.ClockBehind, "the clock is sound", "the clock stands before the newest line of the history: nothing is deleted"),
+		yesOrNo("health", m.Production != nil && m.Production.Health == "failed", "production is healthy", "production failed its health check, and nobody has switched since"),
 	}
 	if t.MaxAge != nil {
-		c := Check{Name: "age", Limit: int64(*t.MaxAge / time.Second), Message: "production does not exist yet"}
-		if m.Production != nil {
-			age := max(0, m.Time.Sub(m.Production.Since))
-			n := int64(age / time.Second)
-			c.Value, c.OK = &n, age <= *t.MaxAge
-			c.Message = fmt.Sprintf("production is %s old%s", rough(age), beyond(c.OK, "more than "+rough(*t.MaxAge)))
+		// Neither a revert nor a promote that was undone makes old content new.
+		c := Check{Name: "age", Limit: int64(*t.MaxAge / time.Second), Message: "nothing was promoted yet"}
+		if m.LastPromote != nil {
+			c.hold(m.Time.Sub(*m.LastPromote), *t.MaxAge, "the last promote was %s ago")
+		}
+		out = append(out, c)
+	}
+	if t.MaxWait != nil {
+		c := Check{Name: "staged", OK: true, Value: new(int64), Limit: int64(*t.MaxWait / time.Second), Message: "nothing staged waits"}
+		switch {
+		case m.Waiting == nil:
+		case m.Hold != nil:
+			c.Message = "promotes are held"
+		default:
+			c.hold(m.Time.Sub(*m.Waiting), *t.MaxWait, "staging differs from production, and nothing has changed for %s")
 		}
 		out = append(out, c)
 	}
@@ -59,6 +70,14 @@ func (m *Measures) Check(t Thresholds) []Check {
 			Message: fmt.Sprintf("staging has %s%s", english.Plural(int(n), "error", ""), beyond(ok, fmt.Sprintf("more than %d: publish validate tells them", *t.MaxErrors)))})
 	}
 	return out
+}
+
+// hold holds an age against its limit; text has a place for the age.
+func (c *Check) hold(age, limit time.Duration, text string) {
+	age = max(0, age)
+	n := int64(age / time.Second)
+	c.Value, c.OK = &n, age <= limit
+	c.Message = fmt.Sprintf(text, rough(age)) + beyond(c.OK, "more than "+rough(limit))
 }
 
 func yesOrNo(name string, bad bool, good, ill string) Check {

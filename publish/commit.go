@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/publish/retention"
@@ -34,6 +35,34 @@ type candidate struct {
 	force       bool // replace served content all the same
 	revoked     []Revoked
 	warnings    []catalog.Finding
+	prior       *prior // may be nil
+}
+
+// prior is the catalog of what is production, read while the tree that comes
+// after it is made.
+type prior struct {
+	generation int
+	catalog    func() (*catalog.Catalog, error)
+}
+
+// readPrior begins to read production's catalog.
+func (r *Repo) readPrior(s *state) *prior {
+	if s.current == nil {
+		return nil
+	}
+	cur := s.current
+	read := sync.OnceValues(func() (*catalog.Catalog, error) { return stage.ReadCatalog(cur.dir, r.format) })
+	go func() { _, _ = read() }()
+	return &prior{cur.Generation, read}
+}
+
+// catalogOf returns the catalog of production, which is cur. What was read
+// early counts if production did not move since: numbers only rise.
+func (c *candidate) catalogOf(cur *generation, f catalog.Format) (*catalog.Catalog, error) {
+	if c.prior != nil && c.prior.generation == cur.Generation {
+		return c.prior.catalog()
+	}
+	return stage.ReadCatalog(cur.dir, f)
 }
 
 // candidateOf is how a promoted tree comes to be: only from a stage.Valid.
@@ -54,15 +83,22 @@ type Result struct {
 	Changed     []string   `json:"changed"`
 	Carried     int        `json:"carried"`
 	NewBytes    int64      `json:"new_bytes"`
-	RevertUntil *time.Time `json:"revert_until"` // until when the previous content is kept; null when there is none
+	RevertUntil *time.Time `json:"revert_until"` // until when the previous content is kept; null: see RevertKept
 	DurationMS  int64      `json:"duration_ms"`
 	SwitchUS    int64      `json:"switch_us"` // from the commit point until the history has it, durably; 0 when nothing was switched
 
 	Warnings []catalog.Finding `json:"warnings"`
 
+	// RevertKept is what keeps the previous content: a window that ends at
+	// RevertUntil, or a pin or the configuration, without an end; "" when there
+	// is nothing to revert to.
+	RevertKept KeptBy `json:"revert_kept_by"`
+
 	// Pruned is what was taken out of staging first; absent when nothing was.
 	Pruned []retention.Decision `json:"pruned,omitempty"`
 }
+
+func (res *Result) revertible(t tenure) { res.RevertUntil, res.RevertKept = t.end(), t.by }
 
 // commit makes the candidate production. The caller holds the production lock
 // and has recovered: s is the state now. It returns a result, too, with an
@@ -155,14 +191,15 @@ func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.O
 	var units []catalog.Unit
 	var ops []tree.Op
 	if cur := s.current; cur != nil {
-		cat, err := stage.ReadCatalog(cur.dir, r.format)
+		cat, err := c.catalogOf(cur, r.format)
 		if err != nil {
 			return nil, nil, nil, err
 		}
 		units = r.units(cat, cur.Own)
 		before = cur.rows(s.windows, s.now)
 		m.From = cur.Generation
-		res.From, res.RevertUntil = cur.Generation, r.revertUntilAfter(s, c.origin)
+		res.From = cur.Generation
+		res.revertible(r.revertTenureAfter(s, c.origin))
 		var findings []catalog.Finding
 		if m.Carried, ops, findings = r.carry(s, c.rows, n); c.force {
 			for i := range findings {

@@ -75,7 +75,7 @@ func (f HistoryFilter) passes(e Event) bool {
 }
 
 // entries are all that an event names: what came, went or changed, and what a
-// prune or a revoke took away.
+// prune, a gc or a revoke took away.
 func (e Event) entries() []string {
 	out := slices.Concat(e.Added, e.Removed, e.Changed)
 	for _, d := range e.Pruned {
@@ -83,6 +83,13 @@ func (e Event) entries() []string {
 	}
 	for _, v := range e.Revoked {
 		out = append(out, v.Name())
+	}
+	if e.Freed != nil {
+		for _, i := range e.Freed.Items {
+			if i.Path != "" {
+				out = append(out, i.Path)
+			}
+		}
 	}
 	return out
 }

@@ -17,11 +17,24 @@ import (
 
 // GCResult is what a gc deleted, or would delete.
 type GCResult struct {
-	Generations []int `json:"generations"` // trees whose window has ended
-	Files       int   `json:"files"`       // carried files of production whose window has ended
-	Bytes       int64 `json:"bytes"`       // freed, counting only what nothing else links to
-	DryRun      bool  `json:"dry_run"`
-	ClockBehind bool  `json:"clock_behind"` // the clock stands before the history: nothing is deleted
+	Freed
+	DryRun      bool `json:"dry_run"`
+	ClockBehind bool `json:"clock_behind"` // the clock stands before the history: nothing is deleted
+}
+
+// Freed is what a gc deleted, because its window had ended.
+type Freed struct {
+	Generations []int       `json:"generations"`
+	Files       int         `json:"files"` // carried files of production
+	Bytes       int64       `json:"bytes"` // of files that no other tree or stage has
+	Items       []FreedItem `json:"items"` // each of them, generations first
+}
+
+// FreedItem is one tree or one file that a gc deleted.
+type FreedItem struct {
+	Generation int    `json:"generation"` // the tree; 0 for a file
+	Path       string `json:"path"`       // the file's, in production; "" for a tree
+	Reason     string `json:"reason"`
 }
 
 // GC deletes retired generations and carried files whose window has ended.
@@ -44,7 +57,7 @@ func (r *Repo) GC(ctx context.Context, dryRun bool) (*GCResult, error) {
 // it begins: should the clock be set back afterwards, the line tells that
 // windows had ended which look open again.
 func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
-	res := &GCResult{Generations: []int{}, DryRun: dryRun, ClockBehind: s.clockBehind()}
+	res := &GCResult{Freed: Freed{Generations: []int{}, Items: []FreedItem{}}, DryRun: dryRun, ClockBehind: s.clockBehind()}
 	if s.current == nil || res.ClockBehind {
 		return res, nil
 	}
@@ -52,18 +65,21 @@ func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	freed := tally{names: map[uint64]uint64{}}
 	for _, n := range due {
 		res.Generations = append(res.Generations, n)
-		res.Bytes += unshared(r.path("generations", number(n)))
+		res.Items = append(res.Items, FreedItem{Generation: n, Reason: "its window ended " + s.windows.retired[n].UTC().Format(time.RFC3339)})
+		freed.below(r.path("generations", number(n)))
 	}
-	files, err := r.expired(s, res)
+	files, err := r.expired(s, res, &freed)
+	res.Files, res.Bytes = len(files), freed.bytes
 	if err != nil || dryRun {
 		return res, err
 	}
 	var again []Event
 	if len(due)+len(files) > 0 {
 		e := r.note(s, KindGC, "")
-		e.Freed = &Freed{Generations: res.Generations, Files: res.Files, Bytes: res.Bytes}
+		e.Freed = &res.Freed
 		err := errors.Join(r.log(s.history, e), r.at("after-gc-history"))
 		if errors.Is(err, syscall.ENOSPC) {
 			// The deletion makes the room that the line needs. A torn line is
@@ -99,19 +115,13 @@ func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
 // due returns the kept generations whose window has ended, beside those that
 // are pinned and those that the configuration keeps all the same.
 func (r *Repo) due(s *state) ([]int, error) {
-	kept, err := r.kept(s.current.Generation)
+	kept, err := r.beside(s)
 	if err != nil {
 		return nil, err
 	}
-	pinned := s.history.pins()
-	kept = slices.DeleteFunc(kept, func(n int) bool {
-		_, ok := pinned[n]
-		return ok || n == s.current.Generation
-	})
-	kept = kept[:max(0, len(kept)-r.Config.Generations.Keep)]
+	all := r.tenures(s.history, kept, s.windows.retired)
 	return slices.DeleteFunc(kept, func(n int) bool {
-		end, retired := s.windows.retired[n]
-		return !retired || s.now.Before(end)
+		return all[n].by != KeptByWindow || s.now.Before(all[n].until)
 	}), nil
 }
 
@@ -140,26 +150,36 @@ func (r *Repo) retire(n int) error {
 	return nil
 }
 
-// unshared adds up the bytes below dir that no other name holds.
-func unshared(dir string) int64 {
-	var total int64
+// tally adds up what a deletion frees, in bytes: a file counts when the last of
+// its names goes. What only one tree had is carried by the next, and both let
+// go of it at once.
+type tally struct {
+	names map[uint64]uint64 // that go, by inode
+	bytes int64
+}
+
+func (t *tally) add(st tree.Stat) {
+	if t.names[st.Ino]++; t.names[st.Ino] == st.Links {
+		t.bytes += st.Size
+	}
+}
+
+// below adds all files below dir.
+func (t *tally) below(dir string) {
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return nil
 		}
 		if fi, err := d.Info(); err == nil {
-			if st := tree.StatOf(fi); st.Links <= 1 {
-				total += st.Size
-			}
+			t.add(tree.StatOf(fi))
 		}
 		return nil
 	})
-	return total
 }
 
 // expired returns the carried files of production whose window has ended and
-// that are still there, and adds them to the result.
-func (r *Repo) expired(s *state, res *GCResult) ([]string, error) {
+// that are still there, and adds them to the result and to what is freed.
+func (r *Repo) expired(s *state, res *GCResult, freed *tally) ([]string, error) {
 	var files []string
 	for _, c := range s.current.Carried {
 		if s.windows.open(c.Dropped, s.now) {
@@ -174,10 +194,9 @@ func (r *Repo) expired(s *state, res *GCResult) ([]string, error) {
 			return nil, err
 		}
 		files = append(files, path)
-		res.Files++
-		if tree.StatOf(fi).Links <= 1 {
-			res.Bytes += fi.Size()
-		}
+		freed.add(tree.StatOf(fi))
+		res.Items = append(res.Items, FreedItem{Path: c.Path,
+			Reason: fmt.Sprintf("generation %d dropped it, and its window ended %s", c.Dropped, s.windows.dropped[c.Dropped].UTC().Format(time.RFC3339))})
 	}
 	return files, nil
 }

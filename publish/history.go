@@ -73,13 +73,6 @@ type Event struct {
 	Graves          int                  `json:"tombstones,omitempty"` // of redact: lines of tombstones that it is about
 }
 
-// Freed is what a gc deleted.
-type Freed struct {
-	Generations []int `json:"generations"`
-	Files       int   `json:"files"` // carried files
-	Bytes       int64 `json:"bytes"`
-}
-
 // History is the append-only record of a repository. Each line is sealed with
 // a checksum; a torn last line, left by a crash, is passed over by readers and
 // cut off by recovery, which derives it again from the manifest.

@@ -26,13 +26,16 @@ type detail struct {
 func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.Duration, h Head, d detail) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	h.Added, h.Removed, h.Changed, h.BarredTrees = noNil(h.Added), noNil(h.Removed), noNil(h.Changed), noNil(h.BarredTrees)
 	stdin, err := json.Marshal(struct {
-		Event      string `json:"event"`
-		Repository string `json:"repository"`
-		Production string `json:"production"`
+		Event      string    `json:"event"`
+		Repository string    `json:"repository"`
+		Production string    `json:"production"`
+		Actor      string    `json:"actor"` // who runs this verb; the head's who and time are of the generation
+		At         time.Time `json:"at"`
 		Head
 		detail
-	}{event, r.Dir, r.Production(), h, d})
+	}{event, r.Dir, r.Production(), r.who(), r.now().UTC(), h, d})
 	if err != nil {
 		return err
 	}
@@ -75,7 +78,7 @@ func (r *Repo) hookGC(ctx context.Context, s *state, res *GCResult) error {
 		return nil
 	}
 	return r.run(ctx, "after_gc", argv, time.Duration(r.Config.Hooks.Timeout), s.current.Head,
-		detail{Freed: &Freed{Generations: res.Generations, Files: res.Files, Bytes: res.Bytes}})
+		detail{Freed: &res.Freed})
 }
 
 // checkHealth runs the health check of production if its switch asked for one,

@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"syscall"
 
 	"github.com/goccy/go-yaml"
 
@@ -34,6 +36,10 @@ func Init(dir string, opt InitOptions) error {
 	if err != nil {
 		return err
 	}
+	made, err := missing(dir)
+	if err != nil {
+		return err
+	}
 	if !gone(filepath.Join(dir, ".publish", "layout")) {
 		return &Error{Kind: Usage, Path: dir, Fact: "is a repository already", Hint: "publish status --repo " + dir + " tells about it"}
 	}
@@ -41,26 +47,21 @@ func Init(dir string, opt InitOptions) error {
 	if err != nil {
 		return err
 	}
-	for _, d := range []string{dir, filepath.Join(dir, "staging"), filepath.Join(dir, "generations"), filepath.Join(dir, ".publish"), filepath.Join(dir, ".publish", "manifests"), filepath.Join(dir, ".publish", "trash")} {
-		if err := durable.MkdirAll(d, 0o755); err != nil {
-			return err
-		}
+	made, err = layOut(dir, made)
+	if err == nil && opt.Group != "" {
+		err = shareWith(dir, opt.Group)
 	}
-	state := filepath.Join(dir, ".publish")
-	for _, name := range []string{"lock", "prepare.lock", "staging.lock", "history", "hashes"} {
-		if err := lock.Create(filepath.Join(state, name), 0o644); err != nil {
-			return err
-		}
+	if err == nil {
+		err = assemble(dir, c, nil, Options{}).sw.probe()
 	}
-	if opt.Group != "" {
-		if err := shareWith(dir, opt.Group); err != nil {
-			return err
+	if err != nil {
+		// What cannot be a repository here is not left half made.
+		for _, p := range slices.Backward(made) {
+			_ = os.Remove(p)
 		}
-	}
-	r := assemble(dir, c, nil, Options{})
-	if err := r.sw.probe(); err != nil {
 		return err
 	}
+	state := filepath.Join(dir, ".publish")
 	if gone(filepath.Join(dir, ConfigName)) {
 		text, err := configText(opt)
 		if err != nil {
@@ -69,6 +70,9 @@ func Init(dir string, opt InitOptions) error {
 		if err := durable.WriteFile(filepath.Join(dir, ConfigName), text, 0o644); err != nil {
 			return err
 		}
+	}
+	if err := giveID(dir); err != nil {
+		return err
 	}
 	if err := durable.WriteFile(filepath.Join(state, "layout"), fmt.Appendf(nil, "%d\n", layoutVersion), 0o644); err != nil {
 		return err
@@ -79,6 +83,47 @@ func Init(dir string, opt InitOptions) error {
 		}
 	}
 	return nil
+}
+
+// missing returns dir and those above it that are not there yet, from the top.
+func missing(dir string) (list []string, err error) {
+	for ; ; dir = filepath.Dir(dir) {
+		fi, err := os.Stat(dir)
+		switch {
+		case err == nil && fi.IsDir():
+			slices.Reverse(list)
+			return list, nil
+		case err == nil:
+			return nil, &Error{Kind: Usage, Path: dir, Fact: "is not a directory"}
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
+			return nil, err
+		}
+		list = append(list, dir)
+	}
+}
+
+// layOut makes the folders and the lock files of a repository, and adds to made
+// those that were not there.
+func layOut(dir string, made []string) ([]string, error) {
+	state := filepath.Join(dir, ".publish")
+	for _, d := range []string{dir, filepath.Join(dir, "staging"), filepath.Join(dir, "generations"), state, filepath.Join(state, "manifests"), filepath.Join(state, "trash")} {
+		if d != dir && gone(d) {
+			made = append(made, d)
+		}
+		if err := durable.MkdirAll(d, 0o755); err != nil {
+			return made, err
+		}
+	}
+	for _, name := range []string{"lock", "prepare.lock", "staging.lock", "history", "hashes"} {
+		path := filepath.Join(state, name)
+		if gone(path) {
+			made = append(made, path)
+		}
+		if err := lock.Create(path, 0o644); err != nil {
+			return made, err
+		}
+	}
+	return made, nil
 }
 
 // initConfig is the configuration that the new repository will have: what is

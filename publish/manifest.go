@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -133,6 +134,7 @@ func decodeManifest(data []byte) (*Manifest, error) {
 	if err := json.Unmarshal(head, &m.Head); err != nil {
 		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	}
+	m.Own = slices.Grow(m.Own, bytes.Count(rest, []byte("\nown "))+1)
 	sc := bufio.NewScanner(bytes.NewReader(rest))
 	sc.Buffer(nil, 1<<20)
 	for sc.Scan() {

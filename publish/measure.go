@@ -11,6 +11,7 @@ import (
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
 )
 
 // Measures are what a monitor watches of a repository. Times are UTC, sizes
@@ -25,10 +26,16 @@ type Measures struct {
 	// runs its health check looks, to a reader, like one that was killed.
 	Unfinished   bool
 	StagingBytes int64 // all files there, orphans and uploads too
-	KeptBytes    int64
-	FreeBytes    int64 // -1: the system does not tell
-	GC           *GCResult
-	NextExpiry   *time.Time // when the next window ends after this moment; nil when none is open
+	// Waiting is since when, at the latest, staging has differed from production:
+	// the newest change to either. What was staged earlier, and joined by more
+	// since, waits for longer than that; nothing records how long. Nil while they
+	// are equal.
+	Waiting    *time.Time
+	KeptBytes  int64
+	FreeBytes  int64      // -1: the system does not tell
+	GC         *GCResult  // what gc would delete now
+	NextExpiry *time.Time // when the next window ends after this moment, and gc has more to delete; nil when none is open
+	GCNext     *GCResult  // what gc would delete then, with what it would delete now; nil when NextExpiry is
 	// Versions counts, by product, what a client sees.
 	StagedVersions     map[string]int
 	ProductionVersions map[string]int
@@ -45,8 +52,15 @@ func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
 		return nil, err
 	}
 	m := &Measures{Status: st, Time: r.now().UTC(), StagedVersions: versionsOf(staged.Catalog), ProductionVersions: map[string]int{}, FreeBytes: -1}
-	if m.StagingBytes, err = bytesBelow(ctx, r.path("staging")); err != nil {
+	var touched time.Time
+	if m.StagingBytes, touched, err = extent(ctx, r.path("staging")); err != nil {
 		return nil, err
+	}
+	if !st.Staging.Equal {
+		if st.Production != nil && st.Production.Since.After(touched) {
+			touched = st.Production.Since
+		}
+		m.Waiting = &touched
 	}
 	if free, err := durable.Free(r.Dir); err == nil {
 		m.FreeBytes = free
@@ -68,7 +82,9 @@ func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
 	for _, k := range st.Generations {
 		m.KeptBytes += k.Bytes
 	}
-	m.expiry(s)
+	if err := r.foretell(s, m); err != nil {
+		return nil, err
+	}
 	m.locks()
 	return m, nil
 }
@@ -84,28 +100,40 @@ func (h *History) lastPromote() *time.Time {
 	return nil
 }
 
-// expiry finds the next window that ends: of a kept generation, or of what
-// production carries. Of a pinned one there is none.
-func (m *Measures) expiry(s *state) {
-	consider := func(end time.Time) {
-		if end.After(s.now) && (m.NextExpiry == nil || end.Before(*m.NextExpiry)) {
-			end = end.UTC()
-			m.NextExpiry = &end
-		}
-	}
-	for _, k := range m.Generations {
-		if k.Until != nil && !k.Pinned {
-			consider(*k.Until)
-		}
-	}
+// foretell finds the next window that ends, of a kept generation or of what
+// production carries, and what gc would delete then.
+func (r *Repo) foretell(s *state, m *Measures) error {
 	if s.current == nil {
-		return
+		return nil
+	}
+	var next time.Time
+	consider := func(end time.Time) {
+		if end.After(s.now) && (next.IsZero() || end.Before(next)) {
+			next = end.UTC()
+		}
+	}
+	kept, err := r.beside(s)
+	if err != nil {
+		return err
+	}
+	for _, t := range r.tenures(s.history, kept, s.windows.retired) {
+		if t.by == KeptByWindow {
+			consider(t.until)
+		}
 	}
 	for _, c := range s.current.Carried {
 		if end, ok := s.windows.dropped[c.Dropped]; ok {
 			consider(end)
 		}
 	}
+	if next.IsZero() {
+		return nil
+	}
+	then := *s
+	then.now, then.behind = next, 0
+	m.NextExpiry = &next
+	m.GCNext, err = r.collect(&then, true)
+	return err
 }
 
 func (m *Measures) locks() {
@@ -135,17 +163,34 @@ func versionsOf(cat *catalog.Catalog) map[string]int {
 	return out
 }
 
-// bytesBelow adds up the files below dir. What goes away meanwhile, and what
-// may not be read, does not count.
-func bytesBelow(ctx context.Context, dir string) (int64, error) {
-	var total int64
-	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() {
-			if fi, err := d.Info(); err == nil {
-				total += fi.Size()
+// extent adds up the files below dir, and tells when something there changed
+// last. What goes away meanwhile, and what may not be read, does not count.
+//
+// A change is told by the time that nobody can set, of the inode: copies keep
+// the others. Of a file that is sealed it moves with each link that a promote
+// makes and drops; its content does not change any more, and that it came, its
+// directory tells.
+func extent(ctx context.Context, dir string) (bytes int64, touched time.Time, err error) {
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return ctx.Err()
+		}
+		fi, err := d.Info()
+		if err != nil {
+			return ctx.Err()
+		}
+		st := tree.StatOf(fi)
+		at := st.Ctime
+		if d.Type().IsRegular() {
+			bytes += st.Size
+			if st.Mode.Perm()&0o222 == 0 {
+				at = min(at, st.Mtime)
 			}
+		}
+		if t := time.Unix(0, at).UTC(); t.After(touched) {
+			touched = t
 		}
 		return ctx.Err()
 	})
-	return total, err
+	return bytes, touched, err
 }

@@ -1,8 +1,10 @@
 package publish
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,19 +27,28 @@ func (w *world) measure() *Measures {
 func TestMeasureForetellsGC(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
-		w.put(map[string]string{"a/1": "one"})
+		// Carried by generation 2, it is the same file as in generation 1.
+		one := strings.Repeat("one", 1<<20)
+		w.put(map[string]string{"a/1": one})
 		w.promote()
 		w.now = w.now.Add(10 * time.Minute)
 		w.put(map[string]string{"a/2": "two"})
+		if err := os.Remove(filepath.Join(w.dir, "staging", "images", sumOf(one)[:16]+".bin")); err != nil {
+			t.Fatal(err)
+		}
 		w.promote()
 		m := w.measure()
+		next := m.GCNext
 		if m.GC.Files+len(m.GC.Generations) != 0 || m.NextExpiry == nil || !m.NextExpiry.Equal(w.now.Add(2*time.Hour)) {
 			t.Fatalf("%+v, next %v", m.GC, m.NextExpiry)
 		}
 		w.now = *m.NextExpiry
 		m = w.measure()
-		if m.NextExpiry != nil || len(m.GC.Generations) != 1 || m.GC.Files != 1 || m.GC.Bytes == 0 {
+		if m.NextExpiry != nil || len(m.GC.Generations) != 1 || m.GC.Files != 1 || m.GC.Bytes < int64(len(one)) {
 			t.Fatalf("%+v, next %v", m.GC, m.NextExpiry)
+		}
+		if !cmp.Equal(next, m.GC) {
+			t.Fatalf("foretold and due:\n%s", cmp.Diff(next, m.GC))
 		}
 		want := *m.GC
 		got := w.gc()
@@ -96,6 +107,62 @@ func TestMeasureUnfinished(t *testing.T) {
 	if m.locks(); m.Unfinished || !m.OldestLock.Equal(since) || !m.Check(Thresholds{})[0].OK {
 		t.Fatalf("%+v", m)
 	}
+}
+
+// Staged changes wait since staging, or production under it, changed last: by
+// times that nobody can set, and that a promote which fails does not move.
+func TestMeasureWaiting(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		if m := w.measure(); m.Waiting != nil {
+			t.Fatalf("nothing is staged, and waits since %v", m.Waiting)
+		}
+		w.now = time.Now().Add(-time.Hour)
+		w.put(map[string]string{"a/1": "one"})
+		w.promote()
+		if m := w.measure(); m.Waiting != nil {
+			t.Fatalf("all is promoted, and waits since %v", m.Waiting)
+		}
+		start := time.Now().Add(-time.Second)
+		w.put(map[string]string{"a/1": "one", "a/2": "two"})
+		sealed := filepath.Join(w.dir, "staging", "images", sumOf("two")[:16]+".bin")
+		old := start.Add(-240 * time.Hour)
+		if err := errors.Join(os.Chtimes(sealed, old, old), os.Chmod(sealed, 0o444)); err != nil {
+			t.Fatal(err)
+		}
+		m := w.measure()
+		if m.Waiting == nil || m.Waiting.Before(start) || m.Waiting.After(time.Now()) {
+			t.Fatalf("waits since %v", m.Waiting)
+		}
+		w.cfg = func(c *Config) { c.Hooks.BeforeSwitch = []string{"false"} }
+		if _, err := w.repo().Promote(ctx, PromoteOptions{}); err == nil {
+			t.Fatal("the veto stopped nothing")
+		}
+		// Nor does the link that it makes to a file which publish has sealed.
+		link := filepath.Join(w.dir, "generations", "link")
+		if err := errors.Join(os.Link(sealed, link), os.Remove(link)); err != nil {
+			t.Fatal(err)
+		}
+		if again := w.measure(); !again.Waiting.Equal(*m.Waiting) {
+			t.Errorf("a promote that failed moved it from %v to %v", m.Waiting, again.Waiting)
+		}
+		hour, long := time.Hour, 3*time.Hour
+		m.Time = m.Waiting.Add(2 * time.Hour)
+		if c := m.Check(Thresholds{MaxWait: &hour}); c[len(c)-1].OK || *c[len(c)-1].Value != 7200 {
+			t.Errorf("%+v", c)
+		}
+		if c := m.Check(Thresholds{MaxWait: &long}); !c[len(c)-1].OK {
+			t.Errorf("%+v", c)
+		}
+		// After a revert they wait since then.
+		w.cfg = nil
+		w.promote()
+		w.now = time.Now().Add(time.Minute)
+		w.revert(0)
+		if m := w.measure(); m.Waiting == nil || !m.Waiting.Equal(m.Production.Since) {
+			t.Errorf("after a revert: %v", m.Waiting)
+		}
+	})
 }
 
 func TestRough(t *testing.T) {

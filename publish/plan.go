@@ -28,7 +28,7 @@ import (
 // the same. That is how a plan that was edited is told from one that was not.
 type Plan struct {
 	PlanHash      string               `json:"plan_hash"`       // over all the rest
-	Repository    string               `json:"repository"`      // an id that survives a move
+	Repository    string               `json:"repository"`      // its id: see idPath
 	Time          time.Time            `json:"time"`            // at which ages were judged, UTC
 	Generation    int                  `json:"generation"`      // production; 0: none yet
 	StagingTreeID string               `json:"staging_tree_id"` // of what a promote would publish before the prune
@@ -118,7 +118,7 @@ func (sv *survey) items() []retention.Item {
 	for _, i := range c.Catalog.Items {
 		k := key{i.Product, i.Version}
 		if i.Path != counted || k != last {
-			row, ok := sv.row(i.Path)
+			row, ok := sv.checked.Row(i.Path)
 			bytes[k] += row.Size
 			bad[k] = bad[k] || !ok || broken[i.Path]
 		}
@@ -144,16 +144,6 @@ func (sv *survey) items() []retention.Item {
 	return out
 }
 
-// row is what is known of one path.
-func (sv *survey) row(p string) (tree.Row, bool) {
-	rows := sv.checked.Rows
-	i, ok := slices.BinarySearchFunc(rows, p, func(r tree.Row, p string) int { return cmp.Compare(r.Path, p) })
-	if !ok {
-		return tree.Row{}, false
-	}
-	return rows[i], true
-}
-
 // only adds up the files that nothing but dropped versions name.
 func (sv *survey) only(drop func(product, version string) bool) (total int64) {
 	items := sv.checked.Catalog.Items
@@ -163,7 +153,7 @@ func (sv *survey) only(drop func(product, version string) bool) (total int64) {
 			n++
 		}
 		if !slices.ContainsFunc(items[:n], func(i catalog.Item) bool { return !drop(i.Product, i.Version) }) {
-			row, _ := sv.row(items[0].Path)
+			row, _ := sv.checked.Row(items[0].Path)
 			total += row.Size
 		}
 		items = items[n:]
@@ -249,7 +239,7 @@ func ReadPlan(path string) (*Plan, error) {
 func (p *Plan) fits(now *Plan) error {
 	moved := func(format string, args ...any) error { return refuse(planHint, format, args...) }
 	switch {
-	case p.Repository != now.Repository:
+	case p.Repository == "" || p.Repository != now.Repository:
 		return moved("the plan is of another repository")
 	case p.Generation != now.Generation:
 		return moved("the plan was made when production was generation %d; it is generation %d now", p.Generation, now.Generation)

@@ -52,33 +52,45 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		}
 	}
 
-	dir, err := r.private(snapshotPrefix)
-	if err != nil {
-		return nil, err
-	}
-	defer durable.RemoveAll(dir) // after a switch there is nothing left at this name
-	valid, err := r.prepare(ctx, s, dir, docs)
-	if err != nil {
-		return nil, interrupted(r.lockError(err))
-	}
-	if err := r.at("prepared"); err != nil {
-		return nil, err
-	}
-	base := s.current
+	var valid *stage.Valid
+	var prior *prior
+	for {
+		prior = r.readPrior(s)
+		dir, err := r.private(snapshotPrefix)
+		if err != nil {
+			return nil, err
+		}
+		defer durable.RemoveAll(dir) // after a switch there is nothing left at this name
+		if valid, err = r.prepare(ctx, s, dir, docs); err != nil {
+			return nil, interrupted(r.lockError(err))
+		}
+		if err := r.at("prepared"); err != nil {
+			return nil, err
+		}
+		base := s.current
 
-	// From here on the disk and the hashing are behind us.
-	s, _, unlock, err := r.exclusive(ctx, "promote", true, dir)
-	if err != nil {
-		return nil, err
+		// From here on the disk and the hashing are behind us.
+		var unlock func()
+		if s, _, unlock, err = r.exclusive(ctx, "promote", true, dir); err != nil {
+			return nil, err
+		}
+		err = held(s.history)
+		if err == nil {
+			err = r.moved(base, s)
+		}
+		if err != nil {
+			unlock()
+			return nil, err
+		}
+		if !valid.Same || s.current.TreeID == valid.TreeID {
+			defer unlock()
+			break
+		}
+		// Staging was what production was, so no tree was made; and then a
+		// revoke moved production.
+		unlock()
 	}
-	defer unlock()
-	if err := held(s.history); err != nil {
-		return nil, err
-	}
-	if err := r.moved(base, s); err != nil {
-		return nil, err
-	}
-	res, err := r.publishValid(ctx, s, valid, opt)
+	res, err := r.publishValid(ctx, s, valid, prior, opt)
 	if res != nil {
 		res.Warnings = append(noNil(res.Warnings), valid.Report.Findings...)
 		catalog.Sort(res.Warnings)
@@ -176,7 +188,7 @@ func (r *Repo) stageBase(s *state) (*stage.Base, error) {
 			delete(rows, c.Path)
 		}
 	}
-	return &stage.Base{Source: src, Rows: rows}, nil
+	return &stage.Base{Source: src, Rows: rows, TreeID: s.current.TreeID}, nil
 }
 
 // moved refuses to go on when an operator reverted while the snapshot was
@@ -198,11 +210,10 @@ func (r *Repo) moved(base *generation, s *state) error {
 }
 
 // publishValid is the part under the production lock.
-func (r *Repo) publishValid(ctx context.Context, s *state, v *stage.Valid, opt PromoteOptions) (*Result, error) {
+func (r *Repo) publishValid(ctx context.Context, s *state, v *stage.Valid, p *prior, opt PromoteOptions) (*Result, error) {
 	cur := s.current
 	if cur != nil && cur.TreeID == v.TreeID {
-		return &Result{Generation: cur.Generation, From: cur.From, Origin: cur.Origin, TreeID: cur.TreeID, Unchanged: true, DryRun: opt.DryRun,
-			Added: []string{}, Removed: []string{}, Changed: []string{}, Carried: len(cur.Carried), RevertUntil: r.revertUntil(s)}, nil
+		return r.unchanged(s, opt.DryRun), nil
 	}
 	if cur != nil && !opt.Force {
 		if err := barredBy(cur, v); err != nil {
@@ -214,7 +225,9 @@ func (r *Repo) publishValid(ctx context.Context, s *state, v *stage.Valid, opt P
 			return nil, err
 		}
 	}
-	return r.commit(ctx, s, candidateOf(v, opt.Message), opt.DryRun)
+	c := candidateOf(v, opt.Message)
+	c.prior = p
+	return r.commit(ctx, s, c, opt.DryRun)
 }
 
 // barredBy refuses a tree that would bring back what a revert took away.
@@ -225,7 +238,11 @@ func barredBy(cur *generation, v *stage.Valid) error {
 			if cur.Kind == KindAutoRevert {
 				return refuse("change staging, or give --force", "staging is the very tree that failed its health check; production went back to generation %d's content", cur.Origin)
 			}
-			return refuse(hint, "staging is the very tree that was reverted by %s (%s)", cur.Who, cur.Message)
+			why := ""
+			if cur.Message != "" {
+				why = " (" + cur.Message + ")"
+			}
+			return refuse(hint, "staging is the very tree that was reverted by %s%s", cur.Who, why)
 		}
 	}
 	type bytes struct{ path, sha256 string }

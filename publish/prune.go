@@ -1,17 +1,11 @@
 package publish
 
 import (
-	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"os"
+	"slices"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
@@ -72,7 +66,10 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, preparing bool) (*Pr
 	if err != nil {
 		return nil, err
 	}
-	sv, plan, err := r.planPrune(ctx, s, opt.Apply)
+	if err := giveID(r.Dir); err != nil {
+		return nil, err
+	}
+	sv, plan, err := r.planPrune(ctx, s, opt.Apply, true)
 	if err != nil {
 		return nil, interrupted(err)
 	}
@@ -91,7 +88,7 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, preparing bool) (*Pr
 	if len(r.Config.Hooks.AfterPrune) == 0 {
 		return res, nil
 	}
-	h := Head{Kind: KindPrune}
+	h := Head{Kind: KindPrune, Who: r.who(), Time: s.now.UTC()}
 	if s.current != nil {
 		h = s.current.Head
 	}
@@ -107,7 +104,7 @@ func (r *Repo) dryPrune(ctx context.Context, opt PruneOptions) (*PruneResult, er
 	if err != nil {
 		return nil, err
 	}
-	_, plan, err := r.planPrune(ctx, s, opt.Apply)
+	_, plan, err := r.planPrune(ctx, s, opt.Apply, false)
 	if err != nil {
 		return nil, interrupted(err)
 	}
@@ -116,8 +113,8 @@ func (r *Repo) dryPrune(ctx context.Context, opt PruneOptions) (*PruneResult, er
 
 // planPrune reads staging and makes the plan. With a plan to apply it returns
 // that, or why it cannot be.
-func (r *Repo) planPrune(ctx context.Context, s *state, apply *Plan) (*survey, *Plan, error) {
-	sv, err := r.survey(ctx, s)
+func (r *Repo) planPrune(ctx context.Context, s *state, apply *Plan, remember bool) (*survey, *Plan, error) {
+	sv, err := r.survey(ctx, s, remember)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -151,26 +148,24 @@ func (r *Repo) planPrune(ctx context.Context, s *state, apply *Plan) (*survey, *
 
 // survey reads what a plan is made from. Documents that are not valid are an
 // error: what they do not name might only be unreadable.
-func (r *Repo) survey(ctx context.Context, s *state) (*survey, error) {
+// remember allows it to note in the hash cache what it read.
+func (r *Repo) survey(ctx context.Context, s *state, remember bool) (*survey, error) {
 	checked, err := r.Stage.Look(ctx)
 	if err != nil {
 		return nil, err
 	}
-	sv := &survey{checked: checked, rules: r.Config.Retention, now: s.now, seen: r.readOrphans(), grace: r.orphanGrace()}
-	if sv.strays, sv.sure, err = r.Stage.Orphans(ctx, checked.Catalog); err != nil {
-		return nil, err
-	}
+	sv := &survey{checked: checked, rules: r.Config.Retention, strays: checked.Strays, now: s.now, seen: r.readOrphans(), grace: r.orphanGrace()}
 	if err := r.readable(checked, sv.strays); err != nil {
 		return nil, err
 	}
-	sv.sure = sv.sure && !s.clockBehind()
+	sv.sure = checked.Sure && !s.clockBehind()
 	if s.current != nil {
 		sv.generation = s.current.Generation
 	}
 	if sv.repository, err = r.id(); err != nil {
 		return nil, err
 	}
-	sv.expires, err = r.expiries(ctx, checked.Catalog)
+	sv.expires, err = r.expiries(ctx, checked, remember)
 	return sv, err
 }
 
@@ -197,72 +192,32 @@ func (r *Repo) orphanGrace() time.Duration {
 	return r.grace()
 }
 
-// id tells this repository from others, wherever it stands: by the first line
-// of its history, which is never changed. Before there is one, all
-// repositories are alike, and a plan is told by what it names.
-func (r *Repo) id() (string, error) {
-	f, err := os.Open(r.historyPath())
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	line, err := bufio.NewReader(f).ReadBytes('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
-	}
-	sum := sha256.Sum256(line)
-	return hex.EncodeToString(sum[:16]), nil
-}
-
-// expiries reads when versions expire, of products whose rule asks: it is told
-// by each image's own metadata. A version expires with its last image; one
-// that never does, or does not tell, keeps it.
-func (r *Repo) expiries(ctx context.Context, c *catalog.Catalog) (map[[2]string]time.Time, error) {
-	format, ok := r.format.(catalog.Expirer)
-	asks := false
-	for _, r := range r.Config.Retention {
-		asks = asks || r.Expired != ""
-	}
-	if !ok || !asks {
+// expiries reads when versions expire, of products whose rule asks. What does
+// not tell, because it cannot be read, never expires, which is worth a warning.
+func (r *Repo) expiries(ctx context.Context, c *stage.Checked, remember bool) (map[[2]string]time.Time, error) {
+	if !slices.ContainsFunc(r.Config.Retention, func(r RetentionRule) bool { return r.Expired != "" }) {
 		return nil, nil
 	}
-	root, err := os.OpenRoot(r.Stage.Dir)
+	rule := r.Config.Policy().RuleFor()
+	e, err := r.Stage.Expiries(ctx, c, func(product string) bool {
+		n := rule(product)
+		return n > 0 && r.Config.Retention[n-1].Expired != ""
+	}, remember)
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
-	rule := r.Config.Policy().RuleFor()
-	times := make([]time.Time, len(c.Images))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(4)
-	for i, img := range c.Images {
-		if n := rule(img.Product); n == 0 || r.Config.Retention[n-1].Expired == "" {
-			continue
+	for n, err := range e.Unread {
+		if n == maxUnread {
+			r.opt.Warn(fmt.Sprintf("%d more images tell no expiry, for such reasons", len(e.Unread)-n))
+			break
 		}
-		g.Go(func() error {
-			// What cannot be read does not expire; validate tells why.
-			times[i], _ = format.Expires(root.FS(), img)
-			return ctx.Err()
-		})
+		r.opt.Warn(fmt.Sprintf("staging/%v: so the image tells no expiry, and does not expire", err))
 	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	out := map[[2]string]time.Time{}
-	for i, img := range c.Images {
-		k := [2]string{img.Product, img.Version}
-		was, known := out[k]
-		switch {
-		case !known:
-			out[k] = times[i]
-		case was.IsZero() || times[i].IsZero():
-			out[k] = time.Time{}
-		case times[i].After(was):
-			out[k] = times[i]
-		}
-	}
-	return out, nil
+	return e.At, nil
 }
+
+// maxUnread bounds the warnings of one kind.
+const maxUnread = 20
 
 // notePrune writes the history's line. A plan that was reviewed holds for the
 // production that it was made for.

@@ -121,6 +121,10 @@ func (r *Repo) erase(ctx context.Context, s *state, staging bool) (did *Redactio
 	if err := r.at("before-erase"); err != nil {
 		return nil, false, err
 	}
+	// The gc behind the switch may have failed, which is no failure of its own.
+	if err := r.sweepRetired(); err != nil {
+		return nil, false, err
+	}
 	want := contentsOf(pending)
 	did, err = r.eraseKept(ctx, s, want, done, false)
 	if err != nil {
@@ -150,6 +154,13 @@ func (r *Repo) erase(ctx context.Context, s *state, staging bool) (did *Redactio
 	}
 	if err := r.at("after-purge"); err != nil {
 		return did, false, err
+	}
+	// gc and the sweeps do not sync what they remove: to them it is all the
+	// same when a power cut brings it back.
+	for _, dir := range []string{r.path("generations"), r.path(".publish", "trash"), filepath.Join(r.Stage.Dir, stage.Incoming)} {
+		if err := durable.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return did, false, err
+		}
 	}
 	if err := r.logRedaction(s, graves, pending, did); err != nil {
 		return did, false, err

@@ -3,10 +3,8 @@ package publish
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
@@ -37,7 +35,7 @@ func (r *Repo) Revert(ctx context.Context, opt RevertOptions) (*Result, error) {
 		return nil, err
 	}
 	if target.TreeID == s.current.TreeID {
-		return r.unchanged(s, opt), nil
+		return r.unchanged(s, opt.DryRun), nil
 	}
 	res, err := r.revertTo(ctx, s, target, KindRevert, opt)
 	if res != nil {
@@ -47,11 +45,14 @@ func (r *Repo) Revert(ctx context.Context, opt RevertOptions) (*Result, error) {
 	return res, err
 }
 
-// unchanged is the result of a revert to what production has already.
-func (r *Repo) unchanged(s *state, opt RevertOptions) *Result {
+// unchanged is the result of a promote of, or a revert to, what production has
+// already.
+func (r *Repo) unchanged(s *state, dryRun bool) *Result {
 	cur := s.current
-	return &Result{Generation: cur.Generation, From: cur.From, Origin: cur.Origin, TreeID: cur.TreeID, Unchanged: true, DryRun: opt.DryRun,
-		Added: []string{}, Removed: []string{}, Changed: []string{}, Carried: len(cur.Carried), RevertUntil: r.revertUntil(s), Warnings: []catalog.Finding{}}
+	res := &Result{Generation: cur.Generation, From: cur.From, Origin: cur.Origin, TreeID: cur.TreeID, Unchanged: true, DryRun: dryRun,
+		Added: []string{}, Removed: []string{}, Changed: []string{}, Carried: len(cur.Carried), Warnings: []catalog.Finding{}}
+	res.revertible(r.revertTenure(s))
+	return res
 }
 
 // target finds the generation to revert to.
@@ -119,59 +120,6 @@ func (r *Repo) keptHint() string {
 	return "these can be reverted to: " + strings.Join(out, ", ")
 }
 
-// revertUntil is until when the content before the current one is kept; nil
-// when there is none.
-func (r *Repo) revertUntil(s *state) *time.Time {
-	if s.current == nil {
-		return nil
-	}
-	origin, ok := r.before(s)
-	if !ok {
-		return nil
-	}
-	retired := maps.Clone(s.windows.retired)
-	delete(retired, s.current.Generation)
-	return r.keptUntil(s.history, origin, retired)
-}
-
-// revertUntilAfter is what revertUntil will be once production is switched to
-// the content of an origin; 0 is new content.
-func (r *Repo) revertUntilAfter(s *state, origin int) *time.Time {
-	was, ok := s.current.Origin, true
-	if origin != 0 {
-		was, ok = s.history.before(origin)
-	}
-	if !ok {
-		return nil
-	}
-	retired := maps.Clone(s.windows.retired)
-	retired[s.current.Generation] = s.now.Add(r.grace())
-	return r.keptUntil(s.history, was, retired)
-}
-
-// keptUntil is until when a tree with the content of an origin is kept, given
-// when the windows of retired ones end; nil when there is none.
-func (r *Repo) keptUntil(h *History, origin int, retired map[int]time.Time) *time.Time {
-	current, _, err := r.sw.current()
-	if err != nil {
-		return nil
-	}
-	kept, err := r.kept(current)
-	if err != nil {
-		return nil
-	}
-	var until *time.Time
-	for _, n := range kept {
-		end, gone := retired[n]
-		if made, ok := h.made(n); ok && made.Origin == origin && gone {
-			if end = end.UTC().Truncate(time.Second); until == nil || end.After(*until) {
-				until = &end
-			}
-		}
-	}
-	return until
-}
-
 // revertTo builds a tree with the target's own rows, without what was revoked
 // of them since, and commits it.
 func (r *Repo) revertTo(ctx context.Context, s *state, target *generation, kind EventKind, opt RevertOptions) (*Result, error) {
@@ -180,6 +128,7 @@ func (r *Repo) revertTo(ctx context.Context, s *state, target *generation, kind 
 		return nil, err
 	}
 	defer durable.RemoveAll(dir)
+	prior := r.readPrior(s)
 	target, valid, err := r.sound(ctx, s, target, dir)
 	if err == nil && valid == nil {
 		err = r.rebuild(ctx, s, target, dir)
@@ -188,13 +137,13 @@ func (r *Repo) revertTo(ctx context.Context, s *state, target *generation, kind 
 		return nil, interrupted(err)
 	}
 	if valid != nil && target.TreeID == s.current.TreeID {
-		return r.unchanged(s, opt), nil
+		return r.unchanged(s, opt.DryRun), nil
 	}
 	cat, err := stage.ReadCatalog(dir, r.format)
 	if err != nil {
 		return nil, err
 	}
-	c := &candidate{dir: dir, rows: target.Own, treeID: target.TreeID, units: cat.Units, kind: kind, origin: target.Origin, message: opt.Message, force: opt.Force}
+	c := &candidate{dir: dir, rows: target.Own, treeID: target.TreeID, units: cat.Units, kind: kind, origin: target.Origin, message: opt.Message, force: opt.Force, prior: prior}
 	c.barred, c.barredTrees = r.bar(s.current, target, kind)
 	return r.commit(ctx, s, c, opt.DryRun)
 }

@@ -2,6 +2,7 @@ package publish
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -82,6 +83,25 @@ func checkVerify(t *testing.T, w *world) {
 	}
 }
 
+// checkRedacted: what was revoked of generations 1 to 3 is not missed by
+// validate, is named, and takes no space.
+func checkRedacted(t *testing.T, w *world) {
+	t.Helper()
+	m := w.measure()
+	for _, k := range m.Generations {
+		report, err := w.repo().Validate(ctx, fmt.Sprint(k.Generation), false)
+		if err != nil || len(report.Findings) != 0 || len(report.Redacted) != 1 || report.Redacted[0] != "images/"+sumOf("poison")[:16]+".bin" {
+			t.Fatalf("validate %d: %+v, %v", k.Generation, report, err)
+		}
+		if k.Bytes != report.Bytes {
+			t.Errorf("generation %d has %d bytes, status says %d", k.Generation, report.Bytes, k.Bytes)
+		}
+	}
+	if len(m.Generations) != 3 {
+		t.Fatalf("%+v", m.Generations)
+	}
+}
+
 func TestRevokeDeletesEverywhere(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := revokeWorld(t, mode)
@@ -100,6 +120,7 @@ func TestRevokeDeletesEverywhere(t *testing.T) {
 		nowhere(t, w, "poison")
 		wantItems(t, w, map[string]string{"a/4": "four"})
 		checkVerify(t, w)
+		checkRedacted(t, w)
 		// What it carried of others is still there, and staging is sound.
 		if now := w.served(); len(now) != 4 {
 			t.Fatalf("serves %v", now)
@@ -240,6 +261,33 @@ func TestRevokeDuringPromote(t *testing.T) {
 	})
 }
 
+// A promote that found nothing to do made no tree. If a revoke moves production
+// before it has the lock, it has to look again, and never to publish what it
+// did not make.
+func TestRevokeDuringUnchangedPromote(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := revokeWorld(t, mode)
+		w.promote()
+		w.now = w.now.Add(time.Minute)
+		r := w.repo()
+		once := false
+		r.step = func(name string) error {
+			if name == "prepared" && !once {
+				once = true
+				w.revoke("a/2")
+				w.put(map[string]string{"a/4": "four", "a/5": "five", "a/6": "six"})
+			}
+			return nil
+		}
+		res, err := r.Promote(ctx, PromoteOptions{})
+		if err != nil || res.Unchanged {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		wantItems(t, w, map[string]string{"a/4": "four", "a/5": "five", "a/6": "six"})
+		nowhere(t, w, "poison")
+	})
+}
+
 func TestRevokeDamagedTombstones(t *testing.T) {
 	w := revokeWorld(t, "symlink")
 	w.revoke("a/2")
@@ -349,6 +397,60 @@ func TestRevokeWhileStagingIsHeld(t *testing.T) {
 			t.Fatalf("waited %v: %+v, %v", waited, res, err)
 		}
 		nowhere(t, w, "poison")
+		checkRecovered(t, w)
+	})
+}
+
+// Whoever asks for recovery is told when it has not come to its end.
+func TestRecoverSaysThatARevokeIsNotDone(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := revokeWorld(t, mode)
+		w.step = func(name string) error {
+			if name == "before-erase" {
+				return errors.New("the disk is gone")
+			}
+			return nil
+		}
+		_, err := w.repo().Revoke(ctx, RevokeOptions{What: []string{"a/2"}, Why: "leaked"})
+		wantKind(t, err, Switched)
+		w.step = nil
+		unlock, err := w.repo().Stage.Exclusive(ctx, "stage import")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.repo().Recover(ctx)
+		wantKind(t, err, Failed)
+		if err != nil && !strings.Contains(err.Error(), "not deleted everywhere") {
+			t.Error(err)
+		}
+		unlock()
+		if _, err := w.repo().Recover(ctx); err != nil {
+			t.Fatal(err)
+		}
+		nowhere(t, w, "poison")
+		checkRecovered(t, w)
+	})
+}
+
+// The gc behind the switch may leave a retired tree with what is revoked.
+func TestRevokeAfterAGCThatFailed(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := revokeWorld(t, mode)
+		w.now = w.now.Add(24 * time.Hour)
+		failed := false
+		w.step = func(name string) error {
+			if name != "after-trash" {
+				return nil
+			}
+			failed = true
+			return errors.New("the disk is gone")
+		}
+		w.revoke("a/2")
+		if !failed {
+			t.Fatal("no gc")
+		}
+		nowhere(t, w, "poison")
+		w.step = nil
 		checkRecovered(t, w)
 	})
 }

@@ -80,7 +80,10 @@ func (r *Repo) selectContent(ctx context.Context, s *state, what []string) (*sel
 func (g *graveyard) has(what string) bool {
 	for _, t := range g.lines {
 		for _, c := range t.Revoked {
-			if what == c.Path || what == c.Product || what == c.Product+"/"+c.Version || digits(what) && strings.HasPrefix(c.SHA256, strings.ToLower(what)) {
+			if what == c.Path || what == c.Product || what == c.Product+"/"+c.Version {
+				return true
+			}
+			if sum := strings.ToLower(what); digits(what) && (strings.HasPrefix(c.SHA256, sum) || strings.HasPrefix(c.Fingerprint, sum)) {
 				return true
 			}
 		}
@@ -252,7 +255,7 @@ func (sel *selection) settle() error {
 			o := owner{i.Product, i.Version}
 			for _, p := range i.Paths {
 				if h.drop[n] {
-					sel.goes(goes, h.rows[p], o)
+					sel.goes(goes, h.rows[p], o, i.Fingerprint)
 				} else {
 					stays[h.rows[p].SHA256] = o
 				}
@@ -262,9 +265,9 @@ func (sel *selection) settle() error {
 			o, row := owner{i.Product, i.Version}, h.rows[i.Path]
 			switch {
 			case touched[o] && !keeps[o]: // the version goes whole
-				sel.goes(goes, row, o)
+				sel.goes(goes, row, o, "")
 			case !touched[o] && !keeps[o] && sel.contents[row.SHA256]: // of a version that no client lists
-				sel.goes(goes, row, o)
+				sel.goes(goes, row, o, "")
 			case !touched[o]:
 				stays[row.SHA256] = o
 			}
@@ -272,7 +275,7 @@ func (sel *selection) settle() error {
 		for _, rows := range []map[string]tree.Row{h.rows, h.carried} {
 			for _, p := range slices.Sorted(maps.Keys(rows)) {
 				if sel.contents[rows[p].SHA256] {
-					sel.goes(goes, rows[p], owner{})
+					sel.goes(goes, rows[p], owner{}, "")
 				}
 			}
 		}
@@ -293,9 +296,9 @@ func (sel *selection) settle() error {
 	return sel.complete(stays)
 }
 
-func (sel *selection) goes(goes map[string]Revoked, row tree.Row, o owner) {
+func (sel *selection) goes(goes map[string]Revoked, row tree.Row, o owner, fingerprint string) {
 	if was, ok := goes[row.SHA256]; row.Size > 0 && (!ok || was.Product == "" && o.product != "") {
-		goes[row.SHA256] = Revoked{row.Path, row.SHA256, row.Size, o.product, o.version}
+		goes[row.SHA256] = Revoked{row.Path, row.SHA256, row.Size, o.product, o.version, fingerprint}
 	}
 }
 

@@ -22,9 +22,11 @@ type Status struct {
 	Generations     []Kept     `json:"generations"`
 	Hold            *HoldState `json:"hold"` // null when there is none
 	Locks           []LockHeld `json:"lock"`
-	RevertUntil     *time.Time `json:"revert_until"`
+	RevertUntil     *time.Time `json:"revert_until"` // until when the previous content is kept; null: see RevertKept
 	RecoveryPending bool       `json:"recovery_pending"`
 	ClockBehind     bool       `json:"clock_behind"` // the clock stands before the history: nothing is deleted
+	// RevertKept is what keeps the previous content, as in Result.
+	RevertKept KeptBy `json:"revert_kept_by"`
 }
 
 // Production is what is live.
@@ -62,11 +64,14 @@ type CarriedState struct {
 type Kept struct {
 	Generation int        `json:"generation"`
 	Origin     int        `json:"origin"`
-	Until      *time.Time `json:"until"` // when gc may delete it; null: unknown, or never
+	Until      *time.Time `json:"until"` // when gc may delete it; null: see KeptBy
 	Pinned     bool       `json:"pinned"`
-	Bytes      int64      `json:"bytes"` // of its own rows
+	Bytes      int64      `json:"bytes"` // of its own rows, without those that were revoked
 	Since      time.Time  `json:"since"`
 	Message    string     `json:"message"`
+	// KeptBy is what keeps it: a window that ends at Until, or a pin or the
+	// configuration, without an end; "" when history does not tell.
+	KeptBy KeptBy `json:"kept_by"`
 }
 
 // HoldState is a hold in force.
@@ -96,7 +101,9 @@ func (r *Repo) Status(ctx context.Context) (*Status, error) {
 // statusOf is the status in a known state, and what is staged.
 func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked, error) {
 	out := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.Config.Switch, Generations: []Kept{}, Locks: []LockHeld{},
-		RevertUntil: r.revertUntil(s), RecoveryPending: r.pending(s), ClockBehind: s.clockBehind()}
+		RecoveryPending: r.pending(s), ClockBehind: s.clockBehind()}
+	back := r.revertTenure(s)
+	out.RevertUntil, out.RevertKept = back.end(), back.by
 	if e, ok := s.history.hold(); ok {
 		out.Hold = &HoldState{e.Who, e.Time, e.Message}
 	}
@@ -137,26 +144,27 @@ func (r *Repo) describe(s *state, out *Status) {
 			out.Carried.NextExpiry = &end
 		}
 	}
-	kept, err := r.kept(cur.Generation)
+	kept, err := r.beside(s)
 	if err != nil {
 		return
 	}
-	pinned := s.history.pins()
+	graves, err := r.graveyard()
+	if err != nil {
+		graves = &graveyard{} // damaged: promote and recover say so
+	}
+	tenures := r.tenures(s.history, kept, s.windows.retired)
 	for _, n := range kept {
 		e, known := s.history.made(n)
-		if n == cur.Generation || !known {
+		if !known {
 			continue
 		}
-		k := Kept{Generation: n, Origin: e.Origin, Since: e.Time, Message: e.Message}
-		if _, k.Pinned = pinned[n]; k.Pinned {
-			// gc never deletes it.
-		} else if end, ok := s.windows.retired[n]; ok {
-			end = end.UTC().Truncate(time.Second)
-			k.Until = &end
-		}
+		t := tenures[n]
+		k := Kept{Generation: n, Origin: e.Origin, Since: e.Time, Message: e.Message, Until: t.end(), Pinned: t.by == KeptByPin, KeptBy: t.by}
 		if m, err := r.manifest(n); err == nil {
 			for _, row := range m.Own {
-				k.Bytes += row.Size
+				if !graves.redacted(n, row) {
+					k.Bytes += row.Size
+				}
 			}
 		}
 		out.Generations = append(out.Generations, k)

@@ -25,6 +25,8 @@ type Revoked struct {
 	Bytes   int64  `json:"bytes"`
 	Product string `json:"product"` // "" for a file that no index named
 	Version string `json:"version"`
+	// Fingerprint is the image's; "" for a file that belongs to none.
+	Fingerprint string `json:"fingerprint"`
 }
 
 // tombstones are the contents of one revoke. Their line is the promise that

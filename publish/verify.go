@@ -97,7 +97,7 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 		delete(got, row.Path)
 		switch {
 		case graves.redacted(g.Generation, row):
-			if ok {
+			if report.Redacted = append(report.Redacted, row.Path); ok {
 				fail(catalog.Error, "revoked", row.Path, "was revoked %s, and is still here: run publish recover", graves.by[row.SHA256].reason())
 			}
 		case !ok && !gone:
@@ -129,6 +129,7 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 		fail(catalog.Error, "tree-id", "", "the manifest's rows have tree id %s, it says %s", got, g.TreeID)
 	}
 	catalog.Sort(report.Findings)
+	slices.Sort(report.Redacted)
 	return report, g.Generation, nil
 }
 
@@ -191,7 +192,7 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 		if err != nil {
 			return nil, err
 		}
-		return checked.Report, nil
+		return checked.Report, r.forgive(g, checked.Report)
 	}
 	checked, err := r.Stage.Validate(ctx, c)
 	if err != nil {
@@ -213,6 +214,26 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 		catalog.Sort(checked.Report.Findings)
 	}
 	return checked.Report, nil
+}
+
+// forgive takes from the report on a kept generation that what was revoked of it
+// is missing: a revert brings back what is left, with indexes made anew.
+func (r *Repo) forgive(g *generation, report *stage.Report) error {
+	graves, err := r.graveyard()
+	if err != nil {
+		return err
+	}
+	redacted := map[string]bool{}
+	for _, row := range g.Own {
+		if graves.redacted(g.Generation, row) {
+			redacted[row.Path] = true
+		}
+	}
+	report.Redacted = slices.Sorted(maps.Keys(redacted))
+	report.Findings = slices.DeleteFunc(report.Findings, func(f catalog.Finding) bool {
+		return f.Code == "missing" && redacted[f.Path] || f.Code == "empty-tree" && len(redacted) > 0
+	})
+	return nil
 }
 
 // Diff is what differs between two trees.

@@ -1,7 +1,6 @@
 package stage
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/simplestreams"
 	"example.com/publish/stage/tree"
@@ -194,9 +192,9 @@ func (s *Stage) stage(ctx context.Context, img *image, force bool) (*Added, erro
 	}
 	img.add.Version = did.Version
 	out := &Added{Replaced: did.Replaced, Unchanged: did.Unchanged}
-	places, err := s.places(img, did.Docs)
-	if err != nil {
-		return nil, err
+	places := make(map[string]*taken, len(img.files))
+	for i, p := range did.Paths {
+		places[p] = img.files[i]
 	}
 	cache := tree.AppendTo(s.Hashes)
 	placed, err := s.placeContent(places, cache)
@@ -229,44 +227,6 @@ func (img *image) images(fingerprints []string) []AddedImage {
 		}
 	}
 	return out
-}
-
-// places tells where each file has to be: where the documents name it. An
-// image that staging names already keeps its paths, which may be other ones.
-func (s *Stage) places(img *image, docs []catalog.Document) (map[string]*taken, error) {
-	files := []simplestreams.File{img.add.Meta}
-	for _, r := range img.add.Roots {
-		files = append(files, r.File)
-	}
-	out := map[string]*taken{}
-	var elsewhere []int
-	for i, f := range files {
-		if slices.ContainsFunc(docs, func(d catalog.Document) bool { return bytes.Contains(d.Data, []byte(`"`+f.Path+`"`)) }) {
-			out[f.Path] = img.files[i]
-		} else {
-			elsewhere = append(elsewhere, i)
-		}
-	}
-	if len(elsewhere) == 0 {
-		return out, nil
-	}
-	cat, err := s.Catalog()
-	if err != nil {
-		return nil, err
-	}
-	for _, item := range cat.Items {
-		if item.Product != img.add.Product || item.Version != img.add.Version {
-			continue
-		}
-		elsewhere = slices.DeleteFunc(elsewhere, func(i int) bool {
-			found := item.SHA256 == files[i].SHA256
-			if found {
-				out[item.Path] = img.files[i]
-			}
-			return found
-		})
-	}
-	return out, nil
 }
 
 // placeContent moves sealed files to their places, unless the same content is
@@ -324,11 +284,11 @@ func metadata(file, name string) (*simplestreams.Metadata, error) {
 	}
 	defer f.Close()
 	m, err := simplestreams.ReadMetadata(f)
-	return m, named(name, err)
+	return m, located(name, err)
 }
 
-// named puts the path before an error that does not tell it.
-func named(path string, err error) error {
+// located puts the path before an error that does not tell it.
+func located(path string, err error) error {
 	if err == nil || errors.As(err, new(*os.PathError)) {
 		return err
 	}
@@ -340,7 +300,7 @@ func below(dir string, err error) error {
 	if errors.As(err, new(*simplestreams.DocumentError)) {
 		return fmt.Errorf("%s/%w", dir, err)
 	}
-	return named(dir, err)
+	return located(dir, err)
 }
 
 func rootType(path string) (string, error) {

@@ -24,12 +24,12 @@ func HashTree(ctx context.Context, dir string, progress func(string, int64) func
 		return nil, err
 	}
 	out := &Checked{Catalog: &catalog.Catalog{}, Report: &Report{}}
-	var needs []need
+	var needs []*need
 	var bytes int64
 	for _, e := range entries {
 		switch e.Kind {
 		case tree.File:
-			needs = append(needs, need{path: e.Path})
+			needs = append(needs, &need{path: e.Path})
 			bytes += e.Stat.Size
 		case tree.Symlink:
 			out.Rows = append(out.Rows, linkRow(e))

@@ -247,7 +247,7 @@ func (im *importer) recognize(ctx context.Context, entries []tree.Entry, claims 
 	im.same = map[string]tree.Stat{}
 	rows := map[string]tree.Row{}
 	now := im.s.Now()
-	var here, there []need
+	var here, there []*need
 	ours, theirs := map[string]string{}, map[string]string{}
 	stats := map[string]tree.Stat{}
 	for _, e := range entries {
@@ -267,17 +267,17 @@ func (im *importer) recognize(ctx context.Context, entries []tree.Entry, claims 
 		}
 		stats[e.Path] = st
 		if theirs[e.Path] = claims[e.Path]; theirs[e.Path] == "" {
-			there = append(there, need{path: e.Path, stat: e.Stat})
+			there = append(there, &need{path: e.Path, stat: e.Stat})
 		}
 		if sum, _, ok := im.cache.Lookup(e.Path, st); ok {
 			ours[e.Path] = sum
 		} else {
-			here = append(here, need{path: e.Path, stat: st})
+			here = append(here, &need{path: e.Path, stat: st})
 		}
 	}
 	for _, side := range []struct {
 		root  *os.Root
-		needs []need
+		needs []*need
 		into  map[string]string
 	}{{im.dst, here, ours}, {im.src.Root(), there, theirs}} {
 		var bytes int64

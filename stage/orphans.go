@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"strings"
 
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -22,23 +23,30 @@ func (s *Stage) Orphans(ctx context.Context, cat *catalog.Catalog) (list []tree.
 	if err != nil {
 		return nil, false, err
 	}
-	named := make(map[string]bool, len(cat.Items))
+	list, sure = orphans(entries, cat, named(cat), s.Format)
+	return list, sure, nil
+}
+
+// orphans is Orphans of a tree that was walked.
+func orphans(entries []tree.Entry, cat *catalog.Catalog, named map[string]bool, f catalog.Format) (list []tree.Entry, sure bool) {
+	decoded := map[string]bool{} // clients decode percent signs: either name may be the one meant
 	for _, i := range cat.Items {
-		named[i.Path] = true
-		// Clients decode percent signs: either name may be the one meant.
+		if strings.IndexByte(i.Path, '%') < 0 {
+			continue
+		}
 		if p, err := url.PathUnescape(i.Path); err == nil {
-			named[path.Clean(p)] = true
+			decoded[path.Clean(p)] = true
 		}
 	}
 	sure = true
 	for _, e := range entries {
 		if e.Kind != tree.File {
 			sure = false
-		} else if _, _, ok := catalog.Clean(e.Path); ok && !named[e.Path] && s.Format.Class(e.Path) == catalog.ItemLike {
+		} else if _, _, ok := catalog.Clean(e.Path); ok && !named[e.Path] && !decoded[e.Path] && f.Class(e.Path) == catalog.ItemLike {
 			list = append(list, e)
 		}
 	}
-	return list, sure, nil
+	return list, sure
 }
 
 // Delete deletes files of staging for good, each only if it is still in the

@@ -26,29 +26,32 @@ type need struct {
 // sums is what reading one file told.
 type sums struct {
 	sha256, md5 string
-	pairs       map[string]string // path of the first file to the sha256 over both
+	pairs       []pairSum
 	err         error
 }
+
+// pairSum is the sha256 over a file and the one before it.
+type pairSum struct{ first, both string }
 
 // readAll reads every needed file once, on all cores. The files that come
 // first in a pair are read before the others, and the state of their hash is
 // kept: the second file's bytes then feed its own hash and the pair's at once.
 // An error of one file is told in its sums; the second result counts bytes.
-func readAll(ctx context.Context, root *os.Root, needs []need, progress func(int64)) (map[string]sums, int64, error) {
+func readAll(ctx context.Context, root *os.Root, needs []*need, progress func(int64)) (map[string]sums, int64, error) {
 	firsts := map[string]bool{}
 	for _, n := range needs {
 		for _, f := range n.after {
 			firsts[f] = true
 		}
 	}
-	var early, late []need
+	var early, late []*need
 	planned := map[string]bool{}
 	for _, n := range needs {
 		if len(n.after) == 0 || firsts[n.path] {
 			// A file that comes second and, in another pair, first is
 			// read twice: no real tree has one, and no tree gets by with it.
 			planned[n.path] = true
-			early = append(early, need{path: n.path, stat: n.stat, md5: n.md5})
+			early = append(early, &need{path: n.path, stat: n.stat, md5: n.md5})
 		}
 		if len(n.after) > 0 {
 			late = append(late, n)
@@ -56,7 +59,7 @@ func readAll(ctx context.Context, root *os.Root, needs []need, progress func(int
 	}
 	for f := range firsts {
 		if !planned[f] {
-			early = append(early, need{path: f})
+			early = append(early, &need{path: f})
 		}
 	}
 	r := &reader{root: root, progress: progress, out: map[string]sums{}, states: map[string]hash.Cloner{}, firsts: firsts}
@@ -78,7 +81,7 @@ type reader struct {
 	bytes  int64
 }
 
-func (r *reader) run(ctx context.Context, needs []need) error {
+func (r *reader) run(ctx context.Context, needs []*need) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, n := range needs {
@@ -100,7 +103,7 @@ func (r *reader) run(ctx context.Context, needs []need) error {
 	return g.Wait()
 }
 
-func (r *reader) one(ctx context.Context, n need) (sums, hash.Cloner, int64) {
+func (r *reader) one(ctx context.Context, n *need) (sums, hash.Cloner, int64) {
 	f, st, err := tree.Open(r.root, n.path)
 	if err != nil {
 		return sums{err: err}, nil, 0
@@ -116,7 +119,8 @@ func (r *reader) one(ctx context.Context, n need) (sums, hash.Cloner, int64) {
 		m = md5.New()
 		all = append(all, m)
 	}
-	pairs := map[string]tree.Sum{}
+	var pairs []tree.Sum
+	var firsts []string
 	for _, first := range n.after {
 		r.mu.Lock()
 		state := r.states[first]
@@ -128,7 +132,7 @@ func (r *reader) one(ctx context.Context, n need) (sums, hash.Cloner, int64) {
 		if err != nil {
 			return sums{err: err}, nil, 0
 		}
-		pairs[first] = c
+		pairs, firsts = append(pairs, c), append(firsts, first)
 		all = append(all, c)
 	}
 	size, err := tree.Digest(ctx, countingReader{f, r.progress}, all...)
@@ -139,12 +143,12 @@ func (r *reader) one(ctx context.Context, n need) (sums, hash.Cloner, int64) {
 	if err == nil && (size != st.Size || !tree.StatOf(fi).Same(st, true)) {
 		err = &os.PathError{Op: "read", Path: n.path, Err: tree.ErrChanged}
 	}
-	s := sums{err: err, sha256: hex.EncodeToString(own.Sum(nil)), pairs: map[string]string{}}
+	s := sums{err: err, sha256: hex.EncodeToString(own.Sum(nil))}
 	if m != nil {
 		s.md5 = hex.EncodeToString(m.Sum(nil))
 	}
-	for first, p := range pairs {
-		s.pairs[first] = hex.EncodeToString(p.Sum(nil))
+	for i, p := range pairs {
+		s.pairs = append(s.pairs, pairSum{firsts[i], hex.EncodeToString(p.Sum(nil))})
 	}
 	if !r.firsts[n.path] {
 		return s, nil, size

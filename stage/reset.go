@@ -148,7 +148,7 @@ func (s *Stage) alike(ctx context.Context, entries []tree.Entry, want map[string
 	have := map[string]bool{}
 	stats := map[string]tree.Stat{}
 	now := s.Now()
-	var needs []need
+	var needs []*need
 	var bytes int64
 	for _, e := range entries {
 		r, ok := want[e.Path]
@@ -161,7 +161,7 @@ func (s *Stage) alike(ctx context.Context, entries []tree.Entry, want map[string
 				have[e.Path] = sum == r.SHA256
 				continue
 			}
-			needs = append(needs, need{path: e.Path, stat: e.Stat})
+			needs = append(needs, &need{path: e.Path, stat: e.Stat})
 			stats[e.Path] = e.Stat
 			bytes += e.Stat.Size
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 type Base struct {
 	Source *tree.Source        // nil when there is none yet
 	Rows   map[string]tree.Row // every path that is there, by path
+	TreeID string              // over its own rows
 }
 
 // Has reports whether the base has this path with these bytes.
@@ -82,6 +84,10 @@ func (b *Base) Settle(dir string, copied []tree.Row, now time.Time) error {
 type Snapshot struct {
 	Dir string
 
+	// Same tells that this would be the very tree of the base: then only the
+	// indexes were copied, and Dir is not a tree.
+	Same bool
+
 	stage  *Stage
 	cache  *tree.Cache
 	cat    *catalog.Catalog
@@ -93,6 +99,7 @@ type Snapshot struct {
 // Snapshot makes one.
 type Valid struct {
 	Dir     string
+	Same    bool       // see Snapshot: Dir is not a tree
 	Rows    []tree.Row // own rows, sorted
 	Catalog *catalog.Catalog
 	TreeID  string
@@ -157,12 +164,16 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if out.cat, err = ReadCatalog(dst, s.Format); err != nil {
 		return nil, err
 	}
-	named := map[string]bool{}
-	for _, i := range out.cat.Items {
-		named[i.Path] = true
-	}
-	if err := copier.run(ctx, rest, named); err != nil {
+	intern(rest, out.cat)
+	names := named(out.cat)
+	admitted, ops, err := copier.plan(ctx, rest, names)
+	if err != nil {
 		return nil, err
+	}
+	if out.Same = copier.same(admitted, ops, names); !out.Same {
+		if err := copier.clone(ctx, admitted, ops, names); err != nil {
+			return nil, err
+		}
 	}
 	out.report.Findings = append(out.report.Findings, out.cat.Findings...)
 	return out, nil
@@ -200,7 +211,19 @@ type copier struct {
 	seen  map[string]string // hashes of files that recognize has read
 }
 
+// run brings entries into the snapshot; named are the paths that its indexes
+// name.
 func (c *copier) run(ctx context.Context, entries []tree.Entry, named map[string]bool) error {
+	admitted, ops, err := c.plan(ctx, entries, named)
+	if err != nil {
+		return err
+	}
+	return c.clone(ctx, admitted, ops, named)
+}
+
+// plan sorts out what is published, and decides how each file comes into the
+// snapshot.
+func (c *copier) plan(ctx context.Context, entries []tree.Entry, named map[string]bool) ([]tree.Entry, []tree.Op, error) {
 	var admitted []tree.Entry
 	for _, e := range entries {
 		if admit(c.s.Format, e, named, c.src.Root(), c.out.report) {
@@ -208,14 +231,46 @@ func (c *copier) run(ctx context.Context, entries []tree.Entry, named map[string
 		}
 	}
 	if err := c.recognize(ctx, admitted); err != nil {
-		return err
+		return nil, nil, err
 	}
 	ops := make([]tree.Op, len(admitted))
-	var bytes int64
 	for i, e := range admitted {
-		ops[i] = c.plan(e)
-		if ops[i].How == tree.Copy {
-			bytes += e.Stat.Size
+		ops[i] = c.op(e)
+	}
+	return admitted, ops, nil
+}
+
+// same reports whether the indexes in the snapshot and what was planned beside
+// them make the very tree of the base. If so it completes the rows: nothing
+// has to be cloned to know that there is nothing to promote.
+func (c *copier) same(entries []tree.Entry, ops []tree.Op, named map[string]bool) bool {
+	if c.base.TreeID == "" {
+		return false
+	}
+	files := maps.Clone(c.out.files)
+	for i, e := range entries {
+		row := tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: ops[i].SHA256, Role: role(named, e.Path)}
+		if e.Kind == tree.Symlink {
+			row = linkRow(e)
+		}
+		if !c.base.Has(row.Path, row.SHA256) {
+			return false
+		}
+		files[e.Path] = row
+	}
+	if tree.ID(sorted(files)) != c.base.TreeID {
+		return false
+	}
+	c.out.files = files
+	return true
+}
+
+// clone carries out what was planned.
+func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op, named map[string]bool) error {
+	var bytes int64
+	for _, op := range ops {
+		if op.How == tree.Copy {
+			bytes += op.Stat.Size
 		}
 	}
 	cloner := tree.Cloner{Dst: c.dst, Batch: c.batch, Progress: c.s.progress("copy", bytes)}
@@ -267,7 +322,7 @@ func (c *copier) run(ctx context.Context, entries []tree.Entry, named map[string
 // recognize hashes files that may well be what the base has already, but of
 // which the cache knows nothing: reading one is cheaper than copying it.
 func (c *copier) recognize(ctx context.Context, entries []tree.Entry) error {
-	var needs []need
+	var needs []*need
 	stats := map[string]tree.Stat{}
 	var bytes int64
 	for _, e := range entries {
@@ -276,7 +331,7 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) error {
 			continue
 		}
 		if _, _, ok := c.cache.Lookup(e.Path, e.Stat); !ok {
-			needs = append(needs, need{path: e.Path, stat: e.Stat})
+			needs = append(needs, &need{path: e.Path, stat: e.Stat})
 			stats[e.Path] = e.Stat
 			bytes += e.Stat.Size
 		}
@@ -291,8 +346,8 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) error {
 	return err
 }
 
-// plan decides how one entry comes into the snapshot.
-func (c *copier) plan(e tree.Entry) tree.Op {
+// op decides how one entry comes into the snapshot.
+func (c *copier) op(e tree.Entry) tree.Op {
 	op := tree.Op{Path: e.Path, From: c.src, How: tree.Copy, Stat: e.Stat, Mode: 0o444 | e.Stat.Mode.Perm()&0o111}
 	if e.Kind == tree.Symlink {
 		op.How = tree.Relink
@@ -333,6 +388,10 @@ func (sn *Snapshot) Rows() []tree.Row { return sorted(sn.files) }
 
 // Validate checks the snapshot. The Valid is nil when the report has errors.
 func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, error) {
+	if sn.Same { // what was promoted was valid, and its bytes are the same
+		check(sn.cat, sn.files, gathered{}, sn.report)
+		return sn.valid(), sn.report, nil
+	}
 	root, err := os.OpenRoot(sn.Dir)
 	if err != nil {
 		return nil, nil, err
@@ -346,9 +405,14 @@ func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, er
 		return nil, nil, err
 	}
 	check(sn.cat, sn.files, got, sn.report)
+	return sn.valid(), sn.report, nil
+}
+
+// valid is nil when the report has errors.
+func (sn *Snapshot) valid() *Valid {
 	if len(sn.report.Errors()) > 0 {
-		return nil, sn.report, nil
+		return nil
 	}
 	rows := sn.Rows()
-	return &Valid{Dir: sn.Dir, Rows: rows, Catalog: sn.cat, TreeID: tree.ID(rows), Report: sn.report}, sn.report, nil
+	return &Valid{Dir: sn.Dir, Same: sn.Same, Rows: rows, Catalog: sn.cat, TreeID: tree.ID(rows), Report: sn.report}
 }

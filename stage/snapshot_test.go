@@ -157,6 +157,56 @@ func TestSnapshotFindsWhatChanged(t *testing.T) {
 	}
 }
 
+func appendTo(t *testing.T, path, text string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	must(t, err)
+	must(t, os.WriteFile(path, append(data, text...), 0o644))
+}
+
+// A tree that is the base's costs no clone, and nothing else passes for it.
+func TestSnapshotSame(t *testing.T) {
+	page := func(text string) func(*testing.T, *Stage) {
+		return func(t *testing.T, s *Stage) {
+			must(t, os.WriteFile(filepath.Join(s.Dir, "page.html"), []byte(text), 0o644))
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(*testing.T, *Stage)
+		same   bool
+	}{
+		"nothing":         {func(*testing.T, *Stage) {}, true},
+		"written again":   {page("page"), true},
+		"other bytes":     {page("else"), false},
+		"a file less":     {func(t *testing.T, s *Stage) { must(t, os.Remove(filepath.Join(s.Dir, "page.html"))) }, false},
+		"a file more":     {func(t *testing.T, s *Stage) { must(t, os.WriteFile(filepath.Join(s.Dir, "new.html"), nil, 0o644)) }, false},
+		"an image more":   {func(t *testing.T, s *Stage) { add(t, s, built(t, "beta", "")) }, false},
+		"other index":     {func(t *testing.T, s *Stage) { appendTo(t, filepath.Join(s.Dir, "streams/v1/index.json"), "\n") }, false},
+		"no index at all": {func(t *testing.T, s *Stage) { must(t, os.RemoveAll(filepath.Join(s.Dir, "streams"))) }, false},
+	} {
+		s := newStage(t)
+		add(t, s, built(t, "alpha", ""))
+		page("page")(t, s)
+		first, base := promoted(t, s, &Base{})
+		base.TreeID = first.TreeID
+		c.change(t, s)
+		snap := snapshot(t, s, base)
+		if snap.Same != c.same {
+			t.Errorf("%s: same is %v", name, snap.Same)
+			continue
+		}
+		if !c.same {
+			continue
+		}
+		if v, r := validate(t, snap); v == nil || v.TreeID != first.TreeID || !cmp.Equal(v.Rows, first.Rows) {
+			t.Errorf("%s: %+v, %+v", name, v, r)
+		}
+		if _, err := os.Lstat(filepath.Join(snap.Dir, "images")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: it was cloned: %v", name, err)
+		}
+	}
+}
+
 func TestEmptyTree(t *testing.T) {
 	v, r := validate(t, snapshot(t, newPlain(t), &Base{}))
 	if diff := cmp.Diff([]string{"error empty-tree "}, codes(r)); v != nil || diff != "" {

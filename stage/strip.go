@@ -174,7 +174,7 @@ func Find(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache, 
 		return nil, err
 	}
 	defer root.Close()
-	var needs []need
+	var needs []*need
 	sum := map[string]string{}
 	for _, e := range entries {
 		if class := f.Class(e.Path); e.Kind != tree.File || !want.Sizes[e.Stat.Size] || class == catalog.Index || class == catalog.InProgress {
@@ -183,7 +183,7 @@ func Find(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache, 
 		if known, _, ok := cache.Lookup(e.Path, e.Stat); ok {
 			sum[e.Path] = known
 		} else {
-			needs = append(needs, need{path: e.Path})
+			needs = append(needs, &need{path: e.Path})
 		}
 	}
 	got, _, err := readAll(ctx, root, needs, func(int64) {})

@@ -25,6 +25,9 @@ type Report struct {
 	// BadPairs are those whose combined hash is wrong: their findings name
 	// only the document.
 	BadPairs []catalog.Pair
+	// Redacted are the paths of a kept generation that are gone because they
+	// were revoked: no findings. Sorted.
+	Redacted []string
 }
 
 // Errors returns the findings that stop a promote.
@@ -58,6 +61,17 @@ type Checked struct {
 	Rows    []tree.Row // of what can be published, sorted
 	Catalog *catalog.Catalog
 	Report  *Report
+	Strays  []tree.Entry // what is item-like and no index names; see Orphans
+	Sure    bool         // whether a stray can be nothing else; see Orphans
+}
+
+// Row is what is known of one path; false for one that cannot be published.
+func (c *Checked) Row(path string) (tree.Row, bool) {
+	i, ok := slices.BinarySearchFunc(c.Rows, path, func(r tree.Row, p string) int { return strings.Compare(r.Path, p) })
+	if !ok {
+		return tree.Row{}, false
+	}
+	return c.Rows[i], true
 }
 
 // Validate checks staging as it is now, and remembers in the hash cache what
@@ -73,14 +87,14 @@ func (s *Stage) Validate(ctx context.Context, c Checks) (*Checked, error) {
 
 // Look is Validate that leaves no trace: what it verified is forgotten.
 func (s *Stage) Look(ctx context.Context) (*Checked, error) {
-	return validateTree(ctx, s.Dir, s.Format, tree.OpenCache(s.Hashes), Checks{Now: s.Now()}, nil, s.progress)
+	return validateTree(ctx, s.Dir, s.Format, tree.ReadCache(s.Hashes), Checks{Now: s.Now()}, nil, s.progress)
 }
 
 // Peek is Validate without reading content: it believes the hash cache and,
 // where that says nothing, the index. It writes nothing. The rows are those
 // that a promote would publish if the index is right.
 func (s *Stage) Peek(ctx context.Context) (*Checked, error) {
-	return peek(ctx, s.Dir, s.Format, tree.OpenCache(s.Hashes))
+	return peek(ctx, s.Dir, s.Format, tree.ReadCache(s.Hashes))
 }
 
 // ValidateTree checks any tree, such as a generation. known tells hashes that
@@ -94,6 +108,8 @@ func ValidateTree(ctx context.Context, dir string, f catalog.Format, c Checks, k
 type survey struct {
 	root    *os.Root
 	entries []tree.Entry
+	strays  []tree.Entry // of those left out: what no index names
+	sure    bool
 	cat     *catalog.Catalog
 	named   map[string]bool // paths that the indexes name
 	report  *Report
@@ -107,25 +123,45 @@ func examine(ctx context.Context, dir string, f catalog.Format) (*survey, error)
 	if err != nil {
 		return nil, err
 	}
-	sv := &survey{root: root, named: map[string]bool{}, report: &Report{}}
-	all, err := tree.Walk(ctx, dir)
+	sv := &survey{root: root, report: &Report{}}
+	var all []tree.Entry
+	sv.cat, err = f.Read(root.FS()) // the document's bytes are free again before the walk
 	if err == nil {
-		sv.cat, err = f.Read(root.FS())
+		all, err = tree.Walk(ctx, dir)
 	}
 	if err != nil {
 		_ = root.Close()
 		return nil, err
 	}
 	sv.report.Findings = slices.Clone(sv.cat.Findings)
-	for _, i := range sv.cat.Items {
-		sv.named[i.Path] = true
+	sv.named = named(sv.cat)
+	sv.strays, sv.sure = orphans(all, sv.cat, sv.named, f)
+	sv.entries = slices.DeleteFunc(all, func(e tree.Entry) bool { return !sv.publishable(f, e) })
+	intern(sv.entries, sv.cat)
+	return sv, nil
+}
+
+// named is the set of paths that the indexes name.
+func named(cat *catalog.Catalog) map[string]bool {
+	out := make(map[string]bool, len(cat.Items))
+	for _, i := range cat.Items {
+		out[i.Path] = true
 	}
-	for _, e := range all {
-		if sv.publishable(f, e) {
-			sv.entries = append(sv.entries, e)
+	return out
+}
+
+// intern lets entries have the catalog's strings for the paths that it names:
+// of a large tree every copy counts. Both are sorted by path.
+func intern(entries []tree.Entry, cat *catalog.Catalog) {
+	items := cat.Items
+	for n := range entries {
+		for len(items) > 0 && items[0].Path < entries[n].Path {
+			items = items[1:]
+		}
+		if len(items) > 0 && items[0].Path == entries[n].Path {
+			entries[n].Path = items[0].Path
 		}
 	}
-	return sv, nil
 }
 
 // publishable reports whether an entry belongs to what is published, and
@@ -225,16 +261,15 @@ func validateTree(ctx context.Context, dir string, f catalog.Format, cache *tree
 		return nil, err
 	}
 	defer sv.root.Close()
-	files := map[string]tree.Row{}
+	files := make(map[string]tree.Row, len(sv.entries))
 	needs := map[string]*need{}
-	stats := map[string]tree.Stat{}
+	items := sv.cat.Items // sorted by path, as the entries are
 	for _, e := range sv.entries {
 		if e.Kind == tree.Symlink {
 			files[e.Path] = linkRow(e)
 			continue
 		}
 		row := tree.Row{Path: e.Path, Size: e.Stat.Size, Role: role(sv.named, e.Path)}
-		stats[e.Path] = e.Stat
 		if k, ok := known[e.Path]; ok && k.Size == row.Size && !c.Full {
 			row.SHA256 = k.SHA256
 		} else if sum, _, ok := cache.Lookup(e.Path, e.Stat); ok && !c.Full {
@@ -242,8 +277,15 @@ func validateTree(ctx context.Context, dir string, f catalog.Format, cache *tree
 		} else {
 			needs[e.Path] = &need{path: e.Path, stat: e.Stat}
 		}
+		for len(items) > 0 && items[0].Path < e.Path {
+			items = items[1:]
+		}
+		if len(items) > 0 && items[0].SHA256 == row.SHA256 {
+			row.SHA256 = items[0].SHA256 // one copy of the string is enough
+		}
 		files[e.Path] = row
 	}
+	sv.entries = nil
 	if c.Full {
 		for _, i := range sv.cat.Items {
 			if n := needs[i.Path]; n != nil && i.MD5 != "" {
@@ -256,10 +298,12 @@ func validateTree(ctx context.Context, dir string, f catalog.Format, cache *tree
 		return nil, err
 	}
 	for p, g := range got.sums {
-		cache.Put(p, stats[p], g.sha256, c.Now)
+		if n := needs[p]; n != nil && n.stat.Ino != 0 {
+			cache.Put(p, n.stat, g.sha256, c.Now)
+		}
 	}
 	check(sv.cat, files, got, sv.report)
-	return &Checked{Rows: sorted(files), Catalog: sv.cat, Report: sv.report}, nil
+	return &Checked{Rows: sorted(files), Catalog: sv.cat, Report: sv.report, Strays: sv.strays, Sure: sv.sure}, nil
 }
 
 func sorted(files map[string]tree.Row) []tree.Row {
@@ -302,13 +346,13 @@ func readNeeds(ctx context.Context, root *os.Root, cat *catalog.Catalog, files m
 			n.after = append(n.after, p.First)
 		}
 	}
-	list := make([]need, 0, len(needs))
+	list := make([]*need, 0, len(needs))
 	var bytes int64
 	for _, n := range needs {
-		list = append(list, *n)
+		list = append(list, n)
 		bytes += files[n.path].Size
 	}
-	slices.SortFunc(list, func(a, b need) int { return strings.Compare(a.path, b.path) })
+	slices.SortFunc(list, func(a, b *need) int { return strings.Compare(a.path, b.path) })
 	var err error
 	out.sums, r.HashedBytes, err = readAll(ctx, root, list, progress("validate", bytes))
 	if err != nil {
@@ -330,9 +374,9 @@ func readNeeds(ctx context.Context, root *os.Root, cat *catalog.Catalog, files m
 		files[p] = row
 	}
 	for p, g := range out.sums {
-		for first, both := range g.pairs {
-			out.pairs[[2]string{first, p}] = both
-			cache.PutPair(files[first].SHA256, files[p].SHA256, both)
+		for _, pair := range g.pairs {
+			out.pairs[[2]string{pair.first, p}] = pair.both
+			cache.PutPair(files[pair.first].SHA256, files[p].SHA256, pair.both)
 		}
 	}
 	return out, nil
@@ -390,7 +434,7 @@ func peek(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache) 
 		claimed[i.Path] = i.SHA256
 	}
 	files := map[string]tree.Row{}
-	var needs []need
+	var needs []*need
 	for _, e := range sv.entries {
 		if e.Kind == tree.Symlink {
 			files[e.Path] = linkRow(e)
@@ -401,7 +445,7 @@ func peek(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache) 
 			row.SHA256 = sum
 		}
 		if row.SHA256 == "" {
-			needs = append(needs, need{path: e.Path})
+			needs = append(needs, &need{path: e.Path})
 		}
 		files[e.Path] = row
 	}

@@ -116,6 +116,7 @@ func findingLine(f catalog.Finding) string {
 type checked struct {
 	Findings []catalog.Finding `json:"findings"`
 	Checked  checkedSums       `json:"checked"`
+	Redacted []string          `json:"redacted"` // paths that were revoked
 }
 
 type checkedSums struct {
@@ -125,7 +126,14 @@ type checkedSums struct {
 }
 
 func checkedOf(r *stage.Report) checked {
-	return checked{append([]catalog.Finding{}, r.Findings...), checkedSums{r.Files, r.Bytes, r.HashedBytes}}
+	return checked{append([]catalog.Finding{}, r.Findings...), checkedSums{r.Files, r.Bytes, r.HashedBytes}, append([]string{}, r.Redacted...)}
+}
+
+// tellRedacted notes what is no finding.
+func (p *program) tellRedacted(r *stage.Report) {
+	if n := len(r.Redacted); n > 0 {
+		p.note("note: redacted, without %s; publish history --kind revoke says why", count(n, "file"))
+	}
 }
 
 // verdict counts what was found.

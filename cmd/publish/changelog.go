@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
+	"example.com/publish/retention"
 )
 
 func (p *program) changelogCommand() *cli.Command {
@@ -79,19 +80,13 @@ func writeChangelog(w io.Writer, days []changelogDay) {
 			writeEntries(w, "Added", e.Added)
 			writeEntries(w, "Removed", e.Removed)
 			writeEntries(w, "Changed", e.Changed)
-			writeEntries(w, "Pruned from staging", prunedNames(e))
+			writeReasons(w, "Pruned from staging", e.Pruned)
+			if n := len(e.Orphans); n > 0 {
+				fmt.Fprintf(w, "\nDeleted from staging: %s that no index named.\n", count(n, "file"))
+			}
 			writeEntries(w, "Revoked", revokedNames(e))
 		}
 	}
-}
-
-// prunedNames are the versions that a prune dropped, each with its reasons.
-func prunedNames(e publish.Event) []string {
-	var out []string
-	for _, d := range e.Pruned {
-		out = append(out, d.Product+"/"+d.Version+": "+strings.Join(d.Reasons, ", "))
-	}
-	return out
 }
 
 // revokedNames are the versions, or paths, that a revoke took away, each once.
@@ -126,6 +121,10 @@ func changelogTitle(e publish.Event) string {
 		return fmt.Sprintf("Reverted by the health check%s (generation %d)", content, e.Generation)
 	case publish.KindRelink:
 		return fmt.Sprintf("Switched by another program to generation %d", e.Generation)
+	case publish.KindPrune:
+		return "Pruned staging"
+	case publish.KindRevoke:
+		return fmt.Sprintf("Revoked (generation %d)", e.Generation)
 	case publish.KindHold:
 		return "Promotes held"
 	case publish.KindUnhold:
@@ -153,16 +152,34 @@ func changelogReason(e publish.Event) string {
 const manyEntries = 200
 
 func writeEntries(w io.Writer, what string, names []string) {
-	if len(names) == 0 {
+	lines := make([]string, len(names))
+	for i, name := range names {
+		lines[i] = mdCode(name)
+	}
+	writeList(w, what, lines)
+}
+
+// writeReasons lists the versions that a prune dropped, each with its reasons.
+func writeReasons(w io.Writer, what string, pruned []retention.Decision) {
+	var lines []string
+	for _, d := range pruned {
+		lines = append(lines, mdCode(d.Product+"/"+d.Version)+": "+mdText(strings.Join(d.Reasons, ", ")))
+	}
+	writeList(w, what, lines)
+}
+
+// writeList writes lines of Markdown as a list under a heading.
+func writeList(w io.Writer, what string, lines []string) {
+	if len(lines) == 0 {
 		return
 	}
 	fmt.Fprintf(w, "\n%s:\n\n", what)
-	for i, name := range names {
+	for i, line := range lines {
 		if i == manyEntries {
-			fmt.Fprintf(w, "- and %d more\n", len(names)-i)
+			fmt.Fprintf(w, "- and %d more\n", len(lines)-i)
 			return
 		}
-		fmt.Fprintf(w, "- %s\n", mdCode(name))
+		fmt.Fprintf(w, "- %s\n", line)
 	}
 }
 

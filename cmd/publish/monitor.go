@@ -20,7 +20,7 @@ type checkAnswer struct {
 
 // thresholdSet reports whether a flag was given that only --check uses.
 func thresholdSet(c *cli.Context) bool {
-	return slices.ContainsFunc([]string{"max-age", "min-free", "max-errors"}, c.IsSet)
+	return slices.ContainsFunc([]string{"max-age", "max-wait", "min-free", "max-errors"}, c.IsSet)
 }
 
 // monitor is status for machines: --prometheus, --check, or both at once.
@@ -28,7 +28,7 @@ func (p *program) monitor(c *cli.Context) error {
 	file, check := c.String("prometheus"), c.Bool("check")
 	switch {
 	case thresholdSet(c) && !check:
-		return usage("add --check", "--max-age, --min-free and --max-errors: mean nothing without --check")
+		return usage("add --check", "--max-age, --max-wait, --min-free and --max-errors: mean nothing without --check")
 	case c.IsSet("prometheus") && file == "":
 		return usage("- is standard output", "--prometheus: is empty")
 	case file == "-" && (check || p.json):
@@ -89,12 +89,17 @@ func (p *program) tellChecks(checks []publish.Check) error {
 
 // thresholds reads what a check is to hold the repository against.
 func thresholds(c *cli.Context) (t publish.Thresholds, err error) {
-	if c.IsSet("max-age") {
-		d, err := publish.ParseDuration(c.String("max-age"))
-		if err != nil {
-			return t, usage("", "--max-age: %s", err)
+	for _, l := range []struct {
+		name string
+		to   **time.Duration
+	}{{"max-age", &t.MaxAge}, {"max-wait", &t.MaxWait}} {
+		if c.IsSet(l.name) {
+			d, err := publish.ParseDuration(c.String(l.name))
+			if err != nil {
+				return t, usage("", "--%s: %s", l.name, err)
+			}
+			*l.to = (*time.Duration)(&d)
 		}
-		t.MaxAge = (*time.Duration)(&d)
 	}
 	if c.IsSet("min-free") {
 		n, err := humanize.ParseBytes(c.String("min-free"))

@@ -153,11 +153,13 @@ func (p *program) bare(c *cli.Context) error {
 // verb makes a command that takes from min to max arguments (-1: any number).
 func verb(c *cli.Command, min, max int, do func(*cli.Context) error) *cli.Command {
 	c.Action = func(ctx *cli.Context) error {
+		name := ctx.Command.HelpName // with that of its parent
+		hint := "usage: " + synopsis(strings.TrimSuffix(name, " "+c.Name), c)
 		switch n := ctx.NArg(); {
 		case n < min:
-			return usage("usage: "+synopsis("publish", c), "publish %s: too few arguments", c.Name)
+			return usage(hint, "%s: too few arguments", name)
 		case max >= 0 && n > max:
-			return usage("usage: "+synopsis("publish", c), "publish %s: %q is one argument too many", c.Name, ctx.Args().Get(max))
+			return usage(hint, "%s: %q is one argument too many", name, ctx.Args().Get(max))
 		}
 		return do(ctx)
 	}

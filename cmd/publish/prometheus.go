@@ -109,6 +109,7 @@ func metricsOf(m *publish.Measures) []byte {
 	x.sample("publish_staging_changes", float64(st.Added), label{"change", "added"})
 	x.sample("publish_staging_changes", float64(st.Changed), label{"change", "changed"})
 	x.sample("publish_staging_changes", float64(st.Removed), label{"change", "removed"})
+	x.since("publish_staged_changes", "staging or production changed last, while they differ", m.Waiting, m.Time)
 	x.family("publish_staging_findings", "Findings in staging that can be told without reading content; an error stops a promote.")
 	x.sample("publish_staging_findings", float64(st.Errors), label{"severity", "error"})
 	x.sample("publish_staging_findings", float64(st.Warnings), label{"severity", "warning"})
@@ -125,12 +126,15 @@ func metricsOf(m *publish.Measures) []byte {
 	}
 	x.gauge("publish_gc_due_generations", "Generations that gc would delete now.", float64(len(m.GC.Generations)))
 	x.gauge("publish_gc_due_files", "Carried files that gc would delete now.", float64(m.GC.Files))
-	x.gauge("publish_gc_due_bytes", "What gc would free now, counting only what nothing else links to.", float64(m.GC.Bytes))
+	x.gauge("publish_gc_due_bytes", "What gc would free now, of files that no other tree or stage has.", float64(m.GC.Bytes))
 	if m.NextExpiry != nil {
 		x.gauge("publish_gc_next_timestamp_seconds", "When the next grace window ends and gc has more to delete, in Unix time.", unix(*m.NextExpiry))
+		x.gauge("publish_gc_next_generations", "Generations that gc would delete then, those that are due now included.", float64(len(m.GCNext.Generations)))
+		x.gauge("publish_gc_next_files", "Carried files that gc would delete then, those that are due now included.", float64(m.GCNext.Files))
+		x.gauge("publish_gc_next_bytes", "What gc would free then, what is due now included.", float64(m.GCNext.Bytes))
 	}
 	if m.RevertUntil != nil {
-		x.gauge("publish_revert_until_timestamp_seconds", "Until when the previous content is kept, in Unix time.", unix(*m.RevertUntil))
+		x.gauge("publish_revert_until_timestamp_seconds", "Until when the previous content is kept, in Unix time; not there when it is pinned or kept without an end.", unix(*m.RevertUntil))
 	}
 	x.versions(m)
 	return x.Bytes()

@@ -26,7 +26,7 @@ func hostileMeasures() *publish.Measures {
 			Hold:        &publish.HoldState{Since: at.Add(-2 * time.Hour)},
 			Locks:       []publish.LockHeld{{Name: "prepare", Holder: lock.Holder{PID: 1}}},
 			RevertUntil: &at},
-		Time: at, LastPromote: &at, OldestLock: &at, NextExpiry: &at, FreeBytes: 5, GC: &publish.GCResult{},
+		Time: at, LastPromote: &at, OldestLock: &at, Waiting: &at, NextExpiry: &at, FreeBytes: 5, GC: &publish.GCResult{}, GCNext: &publish.GCResult{},
 		StagedVersions: map[string]int{hostile: 2, "b": 1}, ProductionVersions: map[string]int{"c": 3},
 	}
 }

@@ -64,7 +64,7 @@ func (p *program) switched(res *publish.Result, err error, equal string) error {
 // switchLine tells in one line what a promote or revert did.
 func switchLine(res *publish.Result, equal string) string {
 	if res.Unchanged {
-		return fmt.Sprintf("generation %d: unchanged, %s%s", res.Generation, equal, until(res.RevertUntil))
+		return fmt.Sprintf("generation %d: unchanged, %s%s", res.Generation, equal, revertible(res))
 	}
 	var b strings.Builder
 	if res.DryRun {
@@ -86,15 +86,26 @@ func switchLine(res *publish.Result, equal string) string {
 	if !res.DryRun {
 		fmt.Fprintf(&b, "; %s", time.Duration(res.DurationMS)*time.Millisecond)
 	}
-	b.WriteString(until(res.RevertUntil))
+	b.WriteString(revertible(res))
 	return b.String()
 }
 
-func until(t *time.Time) string {
-	if t == nil {
+func revertible(res *publish.Result) string {
+	switch {
+	case res.RevertKept == "":
 		return ""
+	case res.RevertUntil != nil:
+		return "; can be reverted until " + moment(*res.RevertUntil)
 	}
-	return "; can be reverted until " + moment(*t)
+	return "; can be reverted, the content before is " + keptBy(res.RevertKept)
+}
+
+// keptBy names what keeps a generation without an end.
+func keptBy(k publish.KeptBy) string {
+	if k == publish.KeptByPin {
+		return "pinned"
+	}
+	return "kept"
 }
 
 // manyWarnings is how many warnings people read.

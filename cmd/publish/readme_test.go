@@ -88,6 +88,9 @@ func varying(s string) string {
 		{`[0-9a-f]{64}`, "HASH"},
 		{`[0-9a-f]{12}\b`, "HASH"},
 		{`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`, "TIME"},
+		{`HASH\.(incus|root)\.tar\.xz`, "HASH.FILE"}, // sorted by hashes, which vary
+		{`(?m)^### \d\d:\d\d`, "### CLOCK"},
+		{`(?m)^By \w+`, "By WHO"},
 		{`[\d.]+ (B|KiB|MiB)`, "SIZE"},
 		{`\b[\d.]+(ms|s)\b`, "TOOK"},
 		{`by \w+ since`, "by WHO since"},

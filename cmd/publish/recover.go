@@ -7,7 +7,7 @@ func (p *program) recoverCommand() *cli.Command {
 		Name: "recover", Category: "upkeep",
 		Usage: "finish or undo what a killed command left; mend a damaged history",
 		Description: "Every command that changes production does the first part by itself. What production resolves to is the truth; " +
-			"it is put back from the history where it is missing.",
+			"it is put back from the history where it is missing. It fails while something that was revoked cannot be deleted.",
 	}, 0, 0, p.recover)
 }
 

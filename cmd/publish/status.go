@@ -15,11 +15,12 @@ func (p *program) statusCommand() *cli.Command {
 		Usage: "tell what is live, what is staged, and what can be reverted to",
 		Description: "Takes no lock and reads no image: findings in what is staged are those that can be told without. " +
 			"publish validate tells all. With --check it exits with 3 when a command did not end, when the clock stands before the " +
-			"history, or when a threshold is passed, and prints a line for each. With --prometheus it writes a file for the " +
+			"history, when production failed its health check, or when a threshold is passed, and prints a line for each. With --prometheus it writes a file for the " +
 			"textfile collector of node_exporter and prints nothing.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "check", Usage: "for a monitor: say what is wrong, and exit with status 3 then"},
-			&cli.StringFlag{Name: "max-age", Usage: "with --check: production was switched at most `DURATION` ago"},
+			&cli.StringFlag{Name: "max-age", Usage: "with --check: the last promote that stayed was at most `DURATION` ago"},
+			&cli.StringFlag{Name: "max-wait", Usage: "with --check: staging equals production, or one of them changed at most `DURATION` ago"},
 			&cli.StringFlag{Name: "min-free", Usage: "with --check: at least `SIZE`, such as 20GiB, is free"},
 			&cli.IntFlag{Name: "max-errors", Usage: "with --check: staging has at most `N` findings that stop a promote"},
 			&cli.StringFlag{Name: "prometheus", Usage: "write metrics to `FILE`, atomically; - is standard output"},
@@ -96,14 +97,15 @@ func statusRows(s *publish.Status) [][]string {
 		}
 		if g.Until != nil {
 			text += " until " + moment(*g.Until)
-		}
-		if g.Pinned {
-			text += ", pinned"
+		} else if g.KeptBy != "" {
+			text += ", " + keptBy(g.KeptBy)
 		}
 		row(name, "%s, %s%s", text, size(g.Bytes), said(g.Message))
 	}
 	if s.RevertUntil != nil {
 		row("revert", "the previous content is kept until %s", moment(*s.RevertUntil))
+	} else if s.RevertKept != "" {
+		row("revert", "the previous content is %s", keptBy(s.RevertKept))
 	}
 	if h := s.Hold; h != nil {
 		row("hold", "by %s since %s: %s; publish unhold ends it", h.Who, moment(h.Since), h.Why)

@@ -32,6 +32,7 @@ func (p *program) validate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	p.tellRedacted(report)
 	err = p.answer(checkedOf(report), func() {
 		for _, f := range report.Findings {
 			p.say("%s", findingLine(f))

@@ -43,6 +43,7 @@ func (p *program) verify(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	p.tellRedacted(report)
 	err = p.answer(verified{n, checkedOf(report)}, func() {
 		for _, f := range report.Findings {
 			p.say("%s", findingLine(f))

@@ -24,9 +24,12 @@ func program(t *testing.T) string {
 }
 
 func TestCrashShort(t *testing.T) {
-	code, err := matrix(context.Background(), []string{"-publish", program(t), "-run", "^(promote-with-gc|revert|stage-add)/", "-faults", "kill,EIO", "-step", "11"})
-	if code != 0 || err != nil {
-		t.Fatalf("exit %d, %v", code, err)
+	publish := program(t)
+	for only, step := range map[string]string{"^(promote-with-gc|revert|stage-add|prune)/": "11", "^revoke/": "29"} {
+		code, err := matrix(context.Background(), []string{"-publish", publish, "-run", only, "-faults", "kill,EIO", "-step", step})
+		if code != 0 || err != nil {
+			t.Fatalf("%s: exit %d, %v", only, code, err)
+		}
 	}
 }
 
@@ -46,7 +49,7 @@ func TestPowerCutShort(t *testing.T) {
 	if out, err := exec.Command("losetup", "--find").CombinedOutput(); err != nil {
 		t.Skipf("this machine has no loop devices: %s", out)
 	}
-	code, err := powercut(context.Background(), []string{"-publish", program(t), "-fs", "btrfs", "-run", "^(promote|revert|stage-add)$", "-rounds", "1"})
+	code, err := powercut(context.Background(), []string{"-publish", program(t), "-fs", "btrfs", "-run", "^(promote|revert|stage-add|prune|revoke-kept)$", "-rounds", "1"})
 	if code != 0 || err != nil {
 		t.Fatalf("exit %d, %v", code, err)
 	}

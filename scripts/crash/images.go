@@ -6,6 +6,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,6 +39,16 @@ func makeImages(dir string, n int) error {
 		}
 	}
 	return nil
+}
+
+// fingerprint is that of an image's container: over metadata and root.
+func fingerprint(images, image string) string {
+	h := sha256.New()
+	for _, name := range []string{"metadata.tar.gz", "rootfs.squashfs"} {
+		data, _ := os.ReadFile(filepath.Join(images, image, name)) // what is missing has no fingerprint that a command finds
+		h.Write(data)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // metadata is a gzipped tarball with a metadata.yaml.

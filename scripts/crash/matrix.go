@@ -5,11 +5,9 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,14 +45,19 @@ type fault struct {
 // matrix breaks every scenario at every writing call. Each point starts from
 // a fresh copy of the scenario's repository, and holds when:
 //
+//   - at once, production is one complete generation, as before the command
+//     or as after it, and whatever it served still reads with the same bytes;
 //   - after a call that failed: exit 0 means that the command did its work,
 //     another code but 7 that production is as it was;
 //   - after recover, which must succeed: verify finds nothing, production
-//     and staging are as before the command or as after it, whatever
-//     production served still reads with the same bytes, nothing is left over,
-//     and history's newest generation is production's;
-//   - the same command, run again, succeeds, and leaves what it leaves when
-//     nothing breaks (or, for a revert, what two of them leave).
+//     and staging are as before the command or as after it, nothing is left
+//     over, and history's newest generation is production's;
+//   - the same command, run again, succeeds, or, where its work is done, finds
+//     nothing to do; it leaves what it leaves when nothing breaks (or, for a
+//     revert, what two of them leave), and the scenario's probe succeeds.
+//
+// What is revoked need not be served. After recover every copy of it is where
+// it was, or none is left in the whole repository; after the command none is.
 func matrix(ctx context.Context, args []string) (int, error) {
 	flags := flag.NewFlagSet("crash matrix", flag.ContinueOnError)
 	publish := flags.String("publish", "publish", "the program")
@@ -159,8 +162,10 @@ type bench struct {
 	root     string // template/ and copies
 	template string
 
-	before state
-	after  []state // of the command run once, then twice
+	before  state
+	after   []state             // of the command run once, then twice
+	secrets map[check.File]bool // what is revoked
+	found   []string            // where that lies before
 }
 
 // prepare makes the template and learns what the unbroken command does.
@@ -179,6 +184,10 @@ func (b *bench) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	var err error
+	if b.secrets, err = b.revoked(filepath.Join(b.dir, "images")); err != nil {
+		return err
+	}
 	repo, err := b.copy("unbroken")
 	if err != nil {
 		return err
@@ -186,8 +195,14 @@ func (b *bench) prepare(ctx context.Context) error {
 	if b.before, err = look(repo); err != nil {
 		return fmt.Errorf("before the command: %w", err)
 	}
+	if b.found, err = check.Find(repo, b.secrets); err != nil {
+		return err
+	}
+	if len(b.found) < len(b.secrets) {
+		return fmt.Errorf("before the command: what is to be revoked lies only in %q", b.found)
+	}
 	for i := range 2 {
-		if out, err := b.publishRun(ctx, repo, b.args()...); err != nil && (i == 0 || !b.gone(err)) {
+		if out, err := b.publishRun(ctx, repo, b.command()...); err != nil && (i == 0 || !b.done(err)) {
 			return fmt.Errorf("unbroken: %w\n%s", err, out)
 		}
 		s, err := look(repo)
@@ -196,13 +211,10 @@ func (b *bench) prepare(ctx context.Context) error {
 		}
 		b.after = append(b.after, s)
 	}
+	if err := b.through(ctx, repo); err != nil {
+		return fmt.Errorf("unbroken: %w", err)
+	}
 	return os.RemoveAll(filepath.Dir(repo))
-}
-
-// gone reports whether a removal that runs again found nothing to remove.
-func (b *bench) gone(err error) bool {
-	var exit *exec.ExitError
-	return b.scenario.removes && errors.As(err, &exit) && exit.ExitCode() == 5
 }
 
 // makeWreck replaces the template by one in which a command was killed at its
@@ -294,7 +306,7 @@ func (b *bench) point(ctx context.Context, f fault, n int) (hit bool, what strin
 	mode := trace.Mode{N: n, Errno: f.errno, Sticky: f.sticky}
 	limited, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	result, err := trace.Run(limited, mode, append([]string{b.publish}, b.args()...), b.env(), repo)
+	result, err := trace.Run(limited, mode, append([]string{b.publish}, b.command()...), b.env(), repo)
 	if err != nil {
 		return false, "", fmt.Errorf("call %d: %w", n, err)
 	}
@@ -314,169 +326,7 @@ func (b *bench) point(ctx context.Context, f fault, n int) (hit bool, what strin
 	return result.Hit, what, problem
 }
 
-func (b *bench) judge(ctx context.Context, repo string, f fault, result *trace.Result) error {
-	// What a client sees at once, before anything is mended.
-	now, err := check.Production(repo)
-	if err != nil {
-		return fmt.Errorf("at once: %w", err)
-	}
-	if err := check.StillServed(b.before.production, now, !b.dropsCarried); err != nil {
-		return fmt.Errorf("at once: %w", err)
-	}
-	if f.errno != 0 {
-		if err := b.judgeExit(now, repo, result); err != nil {
-			return fmt.Errorf("%w\n%s%s", err, result.Stdout, result.Stderr)
-		}
-	}
-	// Twice: recovery that was needed must not be needed again.
-	for range 2 {
-		if out, err := b.publishRun(ctx, repo, "recover"); err != nil {
-			return fmt.Errorf("recover: %w\n%s", err, out)
-		}
-		if out, err := b.publishRun(ctx, repo, "verify"); err != nil {
-			return fmt.Errorf("verify: %w\n%s", err, out)
-		}
-	}
-	recovered, err := b.holds(ctx, repo)
-	if err != nil {
-		return fmt.Errorf("after recover: %w", err)
-	}
-	if d1, d2 := check.SameContent(recovered.production, b.before.production), check.SameContent(recovered.production, b.after[0].production); d1 != "" && d2 != "" {
-		return fmt.Errorf("after recover: production is neither as before (%s) nor as after the command (%s)", d1, d2)
-	}
-	if d1, d2 := check.SameContent(recovered.staging, b.before.staging), check.SameContent(recovered.staging, b.after[0].staging); d1 != "" && d2 != "" {
-		return fmt.Errorf("after recover: staging is neither as before (%s) nor as after the command (%s)", d1, d2)
-	}
-	if out, err := b.publishRun(ctx, repo, b.args()...); err != nil && !b.gone(err) {
-		return fmt.Errorf("the command, again: %w\n%s", err, out)
-	}
-	again, err := b.holds(ctx, repo)
-	if err != nil {
-		return fmt.Errorf("after the command, again: %w", err)
-	}
-	var differences []string
-	for _, want := range b.after {
-		diff := check.SameContent(again.production, want.production) + check.SameContent(again.staging, want.staging)
-		if diff == "" {
-			return nil
-		}
-		differences = append(differences, diff)
-	}
-	return fmt.Errorf("the command, again, leaves something else: %s", strings.Join(differences, "; "))
-}
-
-// judgeExit holds the exit code of a command that met an error against what
-// it did.
-func (b *bench) judgeExit(production *check.View, repo string, result *trace.Result) error {
-	switch result.ExitCode {
-	case 0:
-		now, err := look(repo)
-		if err != nil {
-			return fmt.Errorf("exit 0: %w", err)
-		}
-		if diff := check.SameContent(now.production, b.after[0].production) + check.SameContent(now.staging, b.after[0].staging); diff != "" {
-			return fmt.Errorf("exit 0, and the work is not done: %s", diff)
-		}
-	case 1, 2, 3, 4, 5, 6, 130:
-		if diff := check.SameContent(production, b.before.production); diff != "" {
-			return fmt.Errorf("exit %d, and production changed: %s", result.ExitCode, diff)
-		}
-		if len(bytes.TrimSpace(result.Stderr)) == 0 {
-			return fmt.Errorf("exit %d without a word", result.ExitCode)
-		}
-	case 7:
-	default:
-		return fmt.Errorf("exit %d", result.ExitCode)
-	}
-	return nil
-}
-
-// holds checks what must be true of a repository that is in order.
-func (b *bench) holds(ctx context.Context, repo string) (state, error) {
-	s, err := look(repo)
-	if err != nil {
-		return s, err
-	}
-	if err := check.StillServed(b.before.production, s.production, !b.dropsCarried); err != nil {
-		return s, err
-	}
-	if err := leftOver(repo); err != nil {
-		return s, err
-	}
-	out, err := b.publishRun(ctx, repo, "history", "--json")
-	if err != nil {
-		return s, fmt.Errorf("history: %w\n%s", err, out)
-	}
-	newest, err := newestGeneration(out)
-	switch {
-	case err != nil:
-		return s, err
-	case s.production == nil && newest == 0:
-	case s.production == nil || newest != s.production.Generation:
-		return s, fmt.Errorf("history ends with generation %d, and production is another", newest)
-	}
-	return s, nil
-}
-
-// leftOver finds what only a command at work may have beside the trees.
-func leftOver(repo string) error {
-	known := regexp.MustCompile(`^(publish\.yaml|staging|production|generations|\.publish)$`)
-	for dir, allowed := range map[string]*regexp.Regexp{
-		repo:                               known,
-		filepath.Join(repo, "generations"): regexp.MustCompile(`^[0-9]{6,}$`),
-	} {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			return err
-		}
-		for _, entry := range entries {
-			if !allowed.MatchString(entry.Name()) {
-				return fmt.Errorf("%s is left over", filepath.Join(dir, entry.Name()))
-			}
-		}
-	}
-	return nil
-}
-
-// newestGeneration reads history's lines: their generations differ, and the
-// largest is the newest.
-func newestGeneration(out []byte) (int, error) {
-	newest := 0
-	seen := map[int]bool{}
-	dec := json.NewDecoder(bytes.NewReader(out))
-	for {
-		var line struct {
-			Kind       string
-			Generation int
-			Time       time.Time
-		}
-		switch err := dec.Decode(&line); {
-		case err == io.EOF:
-			return newest, nil
-		case err != nil:
-			return 0, fmt.Errorf("history: %w\n%s", err, out)
-		}
-		switch line.Kind {
-		case "promote", "revert", "adopt":
-			if seen[line.Generation] {
-				return 0, fmt.Errorf("history names generation %d twice", line.Generation)
-			}
-			seen[line.Generation] = true
-			newest = max(newest, line.Generation)
-		}
-		if line.Time.IsZero() || line.Kind == "" {
-			return 0, errors.New("history: a line without time or kind: " + string(out))
-		}
-	}
-}
-
-func (b *bench) args() []string {
-	args := make([]string, len(b.verb))
-	for i, arg := range b.verb {
-		args[i] = strings.ReplaceAll(arg, "$IMAGES", filepath.Join(b.dir, "images"))
-	}
-	return args
-}
+func (b *bench) command() []string { return b.args(filepath.Join(b.dir, "images")) }
 
 func (b *bench) env() []string {
 	env := []string{"PUBLISH=" + b.publish, "MODE=" + b.mode, "IMAGES=" + filepath.Join(b.dir, "images")}
@@ -507,6 +357,13 @@ func (b *bench) copy(name string) (string, error) {
 	}
 	if out, err := exec.Command("cp", "-a", b.template, repo).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cp: %w\n%s", err, out)
+	}
+	if b.fresh != "" {
+		fresh := exec.Command("sh", "-ec", b.fresh)
+		fresh.Dir, fresh.Env = repo, b.env()
+		if out, err := fresh.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("fresh: %w\n%s", err, out)
+		}
 	}
 	return repo, nil
 }

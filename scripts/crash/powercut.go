@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -29,7 +30,9 @@ import (
 //     what the command left;
 //   - after a cut before, they are what they were or what the command leaves;
 //   - recover succeeds, verify finds nothing, and whatever production served
-//     before still reads.
+//     before still reads;
+//   - of what a command revoked that ended with exit 0, no copy is there, not
+//     even before recover; after another cut none is, or every one.
 //
 // The cut on ext4 and XFS is FS_IOC_SHUTDOWN without a flush of the log: what
 // was not on disk is lost. btrfs has none, so there the image file is copied
@@ -106,6 +109,9 @@ type cutter struct {
 	kind, mode           string
 	scenario             scenario
 	took                 time.Duration // the command, uncut
+
+	secrets map[check.File]bool // what is revoked
+	found   []string            // where that lies before
 }
 
 func (c *cutter) round(afterExit bool) (err error) {
@@ -123,15 +129,21 @@ func (c *cutter) round(afterExit bool) (err error) {
 	if err := os.Mkdir(repo, 0o755); err != nil {
 		return err
 	}
-	if out, err := c.command(repo, "sh", "-ec", c.scenario.setup).CombinedOutput(); err != nil {
+	if out, err := c.command(repo, "sh", "-ec", c.scenario.setup+"\n"+c.scenario.fresh).CombinedOutput(); err != nil {
 		return fmt.Errorf("set up: %w\n%s", err, out)
 	}
 	unix.Sync()
+	if c.secrets, err = c.scenario.revoked(c.images); err != nil {
+		return err
+	}
 	before, err := look(repo)
+	if err == nil {
+		c.found, err = check.Find(repo, c.secrets)
+	}
 	if err != nil {
 		return fmt.Errorf("before: %w", err)
 	}
-	cmd := c.command(repo, c.publish, c.scenario.verb...)
+	cmd := c.command(repo, c.publish, c.scenario.args(c.images)...)
 	var after state
 	if afterExit {
 		start := time.Now()
@@ -170,6 +182,9 @@ func (c *cutter) judge(repo string, before, after state, afterExit bool) error {
 		if d := differs(now, after); d != "" {
 			return fmt.Errorf("exit 0 did not survive the cut: %s", d)
 		}
+		if left, err := check.Find(repo, c.secrets); err != nil || len(left) > 0 {
+			return errors.Join(err, fmt.Errorf("what was revoked came back with the cut: %q", left))
+		}
 	}
 	for _, verb := range []string{"recover", "verify"} {
 		if verb == "verify" && now.production == nil {
@@ -183,15 +198,28 @@ func (c *cutter) judge(repo string, before, after state, afterExit bool) error {
 		return fmt.Errorf("after recover: %w", err)
 	}
 	if before.production != nil {
-		if err := check.StillServed(before.production, now.production, !c.scenario.dropsCarried); err != nil {
+		if err := check.StillServed(before.production, now.production, !c.scenario.dropsCarried, c.secrets); err != nil {
 			return err
 		}
 	}
-	const notThere = 5 // a removal that survived
-	out, err := c.command(repo, c.publish, c.scenario.verb...).CombinedOutput()
-	var exit *exec.ExitError
-	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != notThere || !c.scenario.removes) {
+	found, err := check.Find(repo, c.secrets)
+	if err != nil {
+		return err
+	}
+	if len(found) > 0 && !slices.Equal(found, c.found) {
+		return fmt.Errorf("after recover: revoked content is left, but not everywhere: %q", found)
+	}
+	if out, err := c.command(repo, c.publish, c.scenario.args(c.images)...).CombinedOutput(); err != nil && !c.scenario.done(err) {
 		return fmt.Errorf("%v again: %w\n%s", c.scenario.verb, err, out)
+	}
+	if found, err = check.Find(repo, c.secrets); err != nil || len(found) > 0 {
+		return errors.Join(err, fmt.Errorf("%v again: revoked content is left: %q", c.scenario.verb, found))
+	}
+	if c.scenario.probe == "" {
+		return nil
+	}
+	if out, err := c.command(repo, "sh", "-ec", c.scenario.probe).CombinedOutput(); err != nil {
+		return fmt.Errorf("probe: %w\n%s", err, out)
 	}
 	return nil
 }
@@ -223,11 +251,6 @@ func differs(a, b state) string {
 
 func (c *cutter) command(repo, name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
-	if name != "sh" { // which does it itself
-		for i, a := range cmd.Args {
-			cmd.Args[i] = strings.ReplaceAll(a, "$IMAGES", c.images)
-		}
-	}
 	cmd.Dir = repo
 	cmd.Env = append(os.Environ(), "PUBLISH="+c.publish, "IMAGES="+c.images, "MODE="+c.mode)
 	return cmd

@@ -2,11 +2,20 @@
 
 package main
 
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"example.com/publish/scripts/crash/check"
+)
+
 // scenario is a state of a repository and a command to break in it.
 type scenario struct {
 	name  string
 	setup string   // shell, run in the empty directory of the repository
-	verb  []string // arguments of publish; "$IMAGES" in them is replaced
+	fresh string   // shell, run in each copy: for what does not survive cp -a, such as ages by ctime
+	verb  []string // arguments of publish; see args
 
 	// wreck, when it is set, is a command that is killed just before
 	// (after: just after) its switch, on top of setup.
@@ -16,15 +25,68 @@ type scenario struct {
 	// dropsCarried: the command may delete what no index names any more.
 	dropsCarried bool
 
-	// removes: run again, the command finds nothing to remove: exit 5.
-	removes bool
+	// revokes are patterns below $IMAGES: of these files no copy is left
+	// when the command is through, and each is there before.
+	revokes []string
+
+	// again is the exit code of a second run that finds the work done; 0
+	// where it succeeds.
+	again int
+
+	// probe is shell that succeeds once the command is through.
+	probe string
 }
+
+// args are the verb's, with $IMAGES and $CONTAINER1, the fingerprint of the
+// container of image 1, put in.
+func (s *scenario) args(images string) []string { return expand(s.verb, images) }
+
+func expand(args []string, images string) []string {
+	out := make([]string, len(args))
+	for i, arg := range args {
+		out[i] = os.Expand(arg, func(name string) string {
+			switch name {
+			case "IMAGES":
+				return images
+			case "CONTAINER1":
+				return fingerprint(images, "1")
+			}
+			return ""
+		})
+	}
+	return out
+}
+
+// revoked are the contents of the files that the scenario revokes.
+func (s *scenario) revoked(images string) (map[check.File]bool, error) {
+	out := map[check.File]bool{}
+	for _, pattern := range s.revokes {
+		names, err := filepath.Glob(filepath.Join(images, pattern))
+		if err == nil && len(names) == 0 {
+			err = fmt.Errorf("%s: matches no image", pattern)
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			f, err := check.Content(name)
+			if err != nil {
+				return nil, err
+			}
+			out[f] = true
+		}
+	}
+	return out, nil
+}
+
+const add = `
+add() { "$PUBLISH" stage add "$IMAGES/$1/metadata.tar.gz" "$IMAGES/$1/rootfs.squashfs" "$IMAGES/$1/disk.qcow2"; }
+`
 
 // history makes three generations: image 0, then 1 as well, then 0 away, so
 // that it is carried.
-const history = `
+const history = add + `
 "$PUBLISH" init --switch "$MODE" .
-add() { "$PUBLISH" stage add "$IMAGES/$1/metadata.tar.gz" "$IMAGES/$1/rootfs.squashfs" "$IMAGES/$1/disk.qcow2"; }
 add 0; "$PUBLISH" promote -m one
 add 1; "$PUBLISH" promote -m two
 "$PUBLISH" stage remove os0:1:default:amd64; add 2; "$PUBLISH" promote -m three
@@ -35,35 +97,110 @@ add 3; "$PUBLISH" stage remove os1:1:default:amd64
 `
 
 // expired is history with a window that is over.
-const expired = `
+const expired = add + `
 "$PUBLISH" init --switch "$MODE" .
 printf 'switch: %s\ngrace: 1s\n' "$MODE" > publish.yaml
-add() { "$PUBLISH" stage add "$IMAGES/$1/metadata.tar.gz" "$IMAGES/$1/rootfs.squashfs" "$IMAGES/$1/disk.qcow2"; }
 add 0; "$PUBLISH" promote
 add 1; "$PUBLISH" stage remove os0:1:default:amd64; "$PUBLISH" promote
 add 2; "$PUBLISH" stage remove os1:1:default:amd64; "$PUBLISH" promote
 sleep 2
 `
 
-var scenarios = []scenario{
-	{name: "first-promote", verb: []string{"promote", "-m", "first"}, setup: `
+// stale is a staging tree of which a prune takes image 1, and the orphans: the
+// files of image 0, which was removed, and one that no index ever named.
+// Their grace ends at once; that of what production serves does not.
+const stale = history + `
+printf 'switch: %s\norphan_grace: 1ns\nretention: [{match: "os1:*", keep_within: 1d, min_versions: 0}]\n' "$MODE" > publish.yaml
+cp "$IMAGES/3/rootfs.squashfs" staging/images/orphan.squashfs
+`
+
+const pruned = `
+! grep -q os1: staging/streams/v1/images.json
+test ! -e staging/images/orphan.squashfs
+`
+
+// kept has the generations 1 to 5, with windows that are over, of which gc
+// keeps the last before production and the one that is pinned.
+const kept = add + `
 "$PUBLISH" init --switch "$MODE" .
-"$PUBLISH" stage add "$IMAGES/0/metadata.tar.gz" "$IMAGES/0/rootfs.squashfs" "$IMAGES/0/disk.qcow2"
+configure() { printf 'switch: %s\ngrace: 1s\ngenerations: {keep: %s}\n' "$MODE" "$1" > publish.yaml; }
+configure 9
+add 0; "$PUBLISH" promote; "$PUBLISH" pin 1 -m 'for the audit'
+add 1; "$PUBLISH" stage remove os0:1:default:amd64; "$PUBLISH" promote
+add 2; "$PUBLISH" promote
+add 3; "$PUBLISH" promote
+"$PUBLISH" stage remove os2:1:default:amd64; "$PUBLISH" promote
+sleep 2
+configure 1
+`
+
+// leaked has image 0 in the generations 1 and 2, of which one is pinned,
+// carried in 3, in trash, and in staging, there by another name, too.
+const leaked = history + `
+"$PUBLISH" pin 1 -m 'for the audit'
+add 0; "$PUBLISH" stage reset
+add 0; cp "$IMAGES/0/rootfs.squashfs" staging/images/other.squashfs
+`
+
+// buried has image 0 in trash and in generation 1, which is pinned, and
+// neither in production nor in staging.
+const buried = add + `
+"$PUBLISH" init --switch "$MODE" .
+printf 'switch: %s\ngrace: 1s\n' "$MODE" > publish.yaml
+add 0; add 1; "$PUBLISH" promote; "$PUBLISH" pin 1 -m 'for the audit'
+add 2; "$PUBLISH" stage remove os0:1:default:amd64; "$PUBLISH" promote
+sleep 1.1; "$PUBLISH" gc
+add 0; "$PUBLISH" stage reset
+`
+
+var scenarios = []scenario{
+	{name: "first-promote", verb: []string{"promote", "-m", "first"}, setup: add + `
+"$PUBLISH" init --switch "$MODE" .
+add 0
 `},
 	{name: "promote", setup: history + change, verb: []string{"promote", "-m", "four"}},
 	{name: "promote-unchanged", setup: history, verb: []string{"promote"}},
 	{name: "promote-with-gc", setup: expired + "add 3\n", verb: []string{"promote"}, dropsCarried: true},
+	{name: "promote-with-prune", setup: stale + "add 3; echo 'promote: {prune: true}' >> publish.yaml\n", verb: []string{"promote"}, probe: pruned},
 	{name: "revert", setup: history, verb: []string{"revert", "-m", "back"}},
 	{name: "revert-to-first", setup: history, verb: []string{"revert", "1"}},
 	{name: "gc", setup: expired, verb: []string{"gc"}, dropsCarried: true},
+	{name: "gc-kept", setup: kept, verb: []string{"gc"}, dropsCarried: true, probe: `
+test "$(echo generations/*)" = "$(if [ "$MODE" = rename ]; then echo generations/000001 generations/000004; else
+    echo generations/000001 generations/000004 generations/000005; fi)"
+"$PUBLISH" revert 1
+`},
+	{name: "pin", setup: expired, verb: []string{"pin", "2", "-m", "for the audit"}, dropsCarried: true, again: 6,
+		probe: `"$PUBLISH" gc; "$PUBLISH" revert 2`},
+	{name: "unpin", setup: expired + `"$PUBLISH" pin 2 -m 'for the audit'`, verb: []string{"unpin", "2"}, dropsCarried: true,
+		probe: `"$PUBLISH" gc; test ! -e generations/000002`},
+	{name: "hold", setup: history + change, verb: []string{"hold", "-m", "not now"}, again: 6, probe: `! "$PUBLISH" promote`},
+	{name: "unhold", setup: history + change + `"$PUBLISH" hold -m 'not now'`, verb: []string{"unhold"}, probe: `"$PUBLISH" promote`},
 	{name: "recover-before-switch", setup: history + change, wreck: []string{"promote"}, verb: []string{"recover"}},
 	{name: "recover-after-switch", setup: history + change, wreck: []string{"promote"}, after: true, verb: []string{"recover"}},
 	{name: "recover-revert", setup: history, wreck: []string{"revert"}, after: true, verb: []string{"recover"}},
 	{name: "stage-add", setup: history, verb: []string{"stage", "add", "$IMAGES/3/metadata.tar.gz", "$IMAGES/3/rootfs.squashfs", "$IMAGES/3/disk.qcow2"}},
-	{name: "stage-remove", setup: history, verb: []string{"stage", "remove", "os1:1:default:amd64"}, removes: true},
-	{name: "prune", setup: history + `
-# without a window the files of image 0, which was removed, go at once
-printf 'switch: %s\ngrace: 0s\nretention: [{match: "os1:*", keep_within: 1d, min_versions: 0}]\n' "$MODE" > publish.yaml
-`, verb: []string{"prune"}},
+	{name: "stage-remove", setup: history, verb: []string{"stage", "remove", "os1:1:default:amd64"}, again: 5},
 	{name: "stage-reset", setup: history + change, verb: []string{"stage", "reset"}},
+	{name: "prune", setup: stale, verb: []string{"prune"}, probe: pruned},
+	{name: "prune-plan", setup: stale, verb: []string{"prune", "--plan", "plan.json"}, probe: `"$PUBLISH" prune --apply plan.json` + pruned},
+	// What a plan that was cut short leaves of the orphans, the next prune takes.
+	{name: "prune-apply", setup: stale, fresh: `"$PUBLISH" prune --plan plan.json`, verb: []string{"prune", "--apply", "plan.json"}, again: 6,
+		probe: `"$PUBLISH" prune` + pruned},
+	{name: "revoke", setup: leaked, verb: []string{"revoke", "os1:1:default:amd64/20260102_00:00", "-m", "leaked"},
+		revokes: []string{"1/*"}, probe: `"$PUBLISH" revert 2`},
+	{name: "revoke-everywhere", setup: leaked, verb: []string{"revoke", "os0:1:default:amd64", "-m", "leaked"},
+		revokes: []string{"0/*"}, probe: `"$PUBLISH" revert 2`},
+	// The metadata stay: the virtual machine needs them.
+	{name: "revoke-fingerprint", setup: history, verb: []string{"revoke", "$CONTAINER1", "-m", "leaked"},
+		revokes: []string{"1/rootfs.squashfs"}, probe: `"$PUBLISH" revert 2`},
+	{name: "revoke-with-gc", setup: expired + `add 3; "$PUBLISH" promote; sleep 2`, verb: []string{"revoke", "os2:1:default:amd64", "-m", "leaked"},
+		revokes: []string{"2/*"}, dropsCarried: true},
+	{name: "revoke-kept", setup: buried, verb: []string{"revoke", "os0:1:default:amd64", "-m", "leaked"},
+		revokes: []string{"0/*"}, probe: `"$PUBLISH" revert 1`},
+	{name: "revoke-staged", setup: history + "add 3\n", verb: []string{"revoke", "os3:1:default:amd64", "-m", "leaked"},
+		revokes: []string{"3/*"}, probe: `! grep -q os3: staging/streams/v1/images.json; "$PUBLISH" promote`},
+	{name: "recover-before-revoke", setup: leaked, wreck: []string{"revoke", "os0:1:default:amd64", "-m", "leaked"}, verb: []string{"recover"}},
+	{name: "recover-revoke", setup: leaked, wreck: []string{"revoke", "os0:1:default:amd64", "-m", "leaked"}, after: true, verb: []string{"recover"},
+		revokes: []string{"0/*"}, probe: `"$PUBLISH" revert 2`},
 }

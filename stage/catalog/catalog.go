@@ -12,6 +12,7 @@ package catalog
 
 import (
 	"cmp"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -160,11 +161,11 @@ type Format interface {
 	WithoutVersions(fsys fs.FS, drop func(product, version string) bool) ([]Document, error)
 }
 
-// An Expirer is a Format whose images may tell when they expire.
+// An Expirer is a Format whose images may tell when they expire, each in the
+// first of its files.
 type Expirer interface {
-	// Expires reads that of an image below fsys; the zero time when it
-	// never does.
-	Expires(fsys fs.FS, i Image) (time.Time, error)
+	// Expires reads that file; the zero time when the image never does.
+	Expires(metadata io.Reader) (time.Time, error)
 }
 
 // Clean returns the cleaned form of a path from an index or a directory
@@ -172,6 +173,9 @@ type Expirer interface {
 // path that must never be followed: absolute, climbing out, empty, or with
 // bytes that a report, a URL or a manifest could not carry.
 func Clean(p string) (clean, problem string, ok bool) {
+	if plain(p) { // as nearly all of a hundred thousand are
+		return p, "", true
+	}
 	switch {
 	case p == "":
 		return "", "is empty", false
@@ -187,6 +191,24 @@ func Clean(p string) (clean, problem string, ok bool) {
 		return "", "leads out of the tree", false
 	}
 	return c, "", true
+}
+
+// plain reports whether a path is clean as it stands, and nothing but printable
+// ASCII.
+func plain(p string) bool {
+	start := 0
+	for i := 0; i <= len(p); i++ {
+		switch {
+		case i == len(p) || p[i] == '/':
+			if part := p[start:i]; part == "" || part == "." || part == ".." {
+				return false
+			}
+			start = i + 1
+		case p[i] < 0x20 || p[i] >= 0x7f:
+			return false
+		}
+	}
+	return true
 }
 
 // Reserved reports whether a path belongs to this program: every top-level

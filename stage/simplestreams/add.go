@@ -46,6 +46,7 @@ type Root struct {
 type Added struct {
 	Docs         []catalog.Document // the catalog first, the index last
 	Fingerprints []string           // in the order of Roots
+	Paths        []string           // of Meta, then of Roots: where the version names these contents
 	Version      string             // its name, which may be written as the product's others are
 	Unchanged    bool               // the tree names all this already; Docs is empty
 	Replaced     []string           // paths that the version named before and that no item names now; sorted
@@ -76,6 +77,7 @@ func AddImage(fsys fs.FS, add Add) (*Added, error) {
 	add.Version = inStyle(product, add.Version)
 	added := &Added{Fingerprints: add.fingerprints(), Version: add.Version}
 	raw, removed, changed := add.into(product)
+	added.Paths = add.paths(raw)
 	if changed {
 		shop.put(add.Product, raw)
 	}
@@ -85,6 +87,32 @@ func AddImage(fsys fs.FS, add Add) (*Added, error) {
 	added.Unchanged = len(added.Docs) == 0
 	added.Replaced = t.unnamed(removed)
 	return added, nil
+}
+
+// paths is where a product that has the image names its files. An image that was
+// there before keeps its paths, which may be other ones.
+func (add Add) paths(product []byte) []string {
+	var v version
+	versions := split(split(product).get("versions"))
+	newDecoder(versions[versions.key(add.Version)].raw, ignore).version(add.Version, &v)
+	files := []File{add.Meta}
+	for _, r := range add.Roots {
+		files = append(files, r.File)
+	}
+	out := make([]string, len(files))
+	for i, f := range files {
+		out[i] = f.Path
+		named := func(p string) bool {
+			return slices.ContainsFunc(v.items, func(it item) bool { return it.file == p })
+		}
+		for n := 0; n < len(v.items) && !named(f.Path); n++ {
+			if it := v.items[n]; strings.EqualFold(it.sha256, f.SHA256) && it.file != "" {
+				out[i] = it.file
+				break
+			}
+		}
+	}
+	return out
 }
 
 // inStyle is the version's name as the product's other versions are written:

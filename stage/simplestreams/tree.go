@@ -98,7 +98,9 @@ func (s *shop) use(doc []byte) error {
 		return nil
 	}
 	faults := faults{path: s.path}
-	newDecoder(doc, faults.add).catalog(func(p *product) { s.places[p.key] = len(s.places) }, nil)
+	d := newDecoder(doc, faults.add)
+	d.check = true
+	d.catalog(func(p *product) { s.places[p.key] = len(s.places) }, nil)
 	return faults.err()
 }
 

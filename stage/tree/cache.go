@@ -33,13 +33,17 @@ import (
 // every write happen under the staging lock. A line that a crash tore is
 // passed over.
 type Cache struct {
-	path string
+	path   string
+	unread string // what to read when first asked
+	look   bool   // what is new is forgotten
 
 	mu    sync.Mutex
 	files map[string]cached
 	pairs map[pair]digest
-	fresh bytes.Buffer // lines not yet written
-	lines int          // in the file
+	ends  map[digest]int64 // when an image expires, by its metadata: see Expiry
+	fresh bytes.Buffer     // lines not yet written
+	lines int              // in the file
+	lost  error            // why some were not written
 }
 
 type digest [32]byte
@@ -54,23 +58,39 @@ type cached struct {
 	sealed       bool
 }
 
-// OpenCache reads the cache at path. A missing or damaged one is an empty one.
-// An empty path is a cache that is never stored.
-func OpenCache(path string) *Cache {
-	c := &Cache{path: path, files: map[string]cached{}, pairs: map[pair]digest{}}
-	f, err := os.Open(path)
-	if err != nil {
-		return c
-	}
-	defer f.Close()
-	c.read(bufio.NewReaderSize(f, 64<<10))
-	return c
-}
+// OpenCache is the cache at path, which is read when it is first asked: a walk
+// before that has the memory to itself. A missing or damaged one is an empty
+// one. An empty path is a cache that is never stored.
+func OpenCache(path string) *Cache { return makeCache(path, path, false) }
+
+// ReadCache is OpenCache for who leaves no trace: what is new is forgotten.
+func ReadCache(path string) *Cache { return makeCache(path, path, true) }
 
 // AppendTo is a cache that knows nothing of what stands at path and only adds
 // to it: for a writer that has something to tell and nothing to ask.
-func AppendTo(path string) *Cache {
-	return &Cache{path: path, files: map[string]cached{}, pairs: map[pair]digest{}}
+func AppendTo(path string) *Cache { return makeCache(path, "", false) }
+
+func makeCache(path, unread string, look bool) *Cache {
+	return &Cache{path: path, unread: unread, look: look, files: map[string]cached{}, pairs: map[pair]digest{}, ends: map[digest]int64{}}
+}
+
+// lock takes mu, with the file read.
+func (c *Cache) lock() {
+	c.mu.Lock()
+	if c.unread != "" {
+		c.load()
+		c.unread = ""
+	}
+}
+
+// load reads what is at unread.
+func (c *Cache) load() {
+	f, err := os.Open(c.unread)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	c.read(bufio.NewReaderSize(f, 64<<10))
 }
 
 // read takes all lines that are whole. Damage costs the lines that it hits,
@@ -96,6 +116,7 @@ func (c *Cache) read(r *bufio.Reader) {
 //
 //	F sha256 sealed(0|1) size mtime ctime inode path
 //	C sha256-of-both sha256-of-first sha256-of-second
+//	E sha256-of-metadata seconds-since-1970
 //	D path
 func (c *Cache) parse(text []byte) {
 	field := func() (f []byte) {
@@ -126,6 +147,11 @@ func (c *Cache) parse(text []byte) {
 		if ok && ok1 && ok2 {
 			c.pairs[pair{first, second}] = both
 		}
+	case "E":
+		sum, ok := parseDigest(string(field()))
+		if end, err := strconv.ParseInt(string(text), 10, 64); ok && err == nil {
+			c.ends[sum] = end
+		}
 	case "D":
 		delete(c.files, string(text))
 	}
@@ -142,7 +168,7 @@ func parseDigest(s string) (d digest, ok bool) {
 // Lookup returns the verified sha256 of the file at path, if it is still in
 // the state s, and whether this program sealed it.
 func (c *Cache) Lookup(path string, s Stat) (sha256 string, sealed, ok bool) {
-	c.mu.Lock()
+	c.lock()
 	e, ok := c.files[path]
 	c.mu.Unlock()
 	if !ok || e.size != s.Size || e.mtime != s.Mtime || e.ino != s.Ino {
@@ -170,16 +196,16 @@ func (c *Cache) PutSealed(path string, s Stat, sha256 string) { c.put(path, s, s
 func (c *Cache) put(path string, s Stat, sha256 string, sealed bool) {
 	e := cached{size: s.Size, mtime: s.Mtime, ctime: s.Ctime, ino: s.Ino, sealed: sealed}
 	var ok bool
-	if e.sum, ok = parseDigest(sha256); !ok || path == "" || strings.ContainsRune(path, '\n') {
+	if e.sum, ok = parseDigest(sha256); !ok || c.look || path == "" || strings.ContainsRune(path, '\n') {
 		return
 	}
-	c.mu.Lock()
+	c.lock()
 	defer c.mu.Unlock()
 	if c.files[path] == e {
 		return
 	}
 	c.files[path] = e
-	c.fresh.Write(durable.Line(e.line(path)))
+	c.add(e.line(path))
 }
 
 func (e cached) line(path string) []byte {
@@ -195,7 +221,7 @@ func (e cached) line(path string) []byte {
 func (c *Cache) Pair(first, second string) (string, bool) {
 	a, ok1 := parseDigest(first)
 	b, ok2 := parseDigest(second)
-	c.mu.Lock()
+	c.lock()
 	both, ok := c.pairs[pair{a, b}]
 	c.mu.Unlock()
 	if !ok || !ok1 || !ok2 {
@@ -209,25 +235,76 @@ func (c *Cache) PutPair(first, second, both string) {
 	a, ok1 := parseDigest(first)
 	b, ok2 := parseDigest(second)
 	d, ok3 := parseDigest(both)
-	if !ok1 || !ok2 || !ok3 {
+	if !ok1 || !ok2 || !ok3 || c.look {
 		return
 	}
-	c.mu.Lock()
+	c.lock()
 	defer c.mu.Unlock()
 	if c.pairs[pair{a, b}] == d {
 		return
 	}
 	c.pairs[pair{a, b}] = d
-	c.fresh.Write(durable.Line(fmt.Appendf(nil, "C %x %x %x", d, a, b)))
+	c.add(fmt.Appendf(nil, "C %x %x %x", d, a, b))
 }
+
+// Expiry returns when an image expires that has this metadata file, if that was
+// read before; the zero time for never. It depends on the content alone.
+func (c *Cache) Expiry(sha256 string) (time.Time, bool) {
+	d, ok := parseDigest(sha256)
+	c.lock()
+	end, known := c.ends[d]
+	c.mu.Unlock()
+	switch {
+	case !ok || !known:
+		return time.Time{}, false
+	case end == 0:
+		return time.Time{}, true
+	}
+	return time.Unix(end, 0).UTC(), true
+}
+
+// PutExpiry notes when an image expires that has this metadata file.
+func (c *Cache) PutExpiry(sha256 string, end time.Time) {
+	d, ok := parseDigest(sha256)
+	if !ok || c.look {
+		return
+	}
+	var seconds int64
+	if !end.IsZero() {
+		seconds = end.Unix()
+	}
+	c.lock()
+	defer c.mu.Unlock()
+	if was, known := c.ends[d]; known && was == seconds {
+		return
+	}
+	c.ends[d] = seconds
+	c.add(expiryLine(d, seconds))
+}
+
+func expiryLine(d digest, seconds int64) []byte { return fmt.Appendf(nil, "E %x %d", d, seconds) }
 
 // Forget drops what is known of a path.
 func (c *Cache) Forget(path string) {
-	c.mu.Lock()
+	c.lock()
 	defer c.mu.Unlock()
-	if _, ok := c.files[path]; ok {
+	if _, ok := c.files[path]; ok && !c.look {
 		delete(c.files, path)
-		c.fresh.Write(durable.Line([]byte("D " + path)))
+		c.add([]byte("D " + path))
+	}
+}
+
+// maxFresh bounds the lines that wait to be written, in bytes.
+const maxFresh = 1 << 20
+
+// add takes a line that is to be stored. The caller holds mu.
+func (c *Cache) add(text []byte) {
+	if c.path == "" {
+		return
+	}
+	c.fresh.Write(durable.Line(text))
+	if c.fresh.Len() >= maxFresh {
+		c.lost = errors.Join(c.lost, c.flush())
 	}
 }
 
@@ -237,9 +314,16 @@ func (c *Cache) Forget(path string) {
 func (c *Cache) Save() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.fresh.Len() == 0 || c.path == "" {
+	err := errors.Join(c.lost, c.flush())
+	c.lost = nil
+	return err
+}
+
+func (c *Cache) flush() error {
+	if c.fresh.Len() == 0 {
 		return nil
 	}
+	defer c.fresh.Reset()
 	f, err := os.OpenFile(c.path, os.O_RDWR|os.O_APPEND, 0)
 	if err != nil {
 		return unlessUnwritable(err)
@@ -254,7 +338,6 @@ func (c *Cache) Save() error {
 	}
 	c.lines += bytes.Count(lines, []byte{'\n'})
 	_, err = f.Write(lines)
-	c.fresh.Reset()
 	return unlessUnwritable(errors.Join(err, f.Close()))
 }
 
@@ -268,20 +351,39 @@ func unlessUnwritable(err error) error {
 }
 
 // Compact writes the file anew when most of its lines are of no use: only the
-// files for which keep is true, and the pairs of which both contents are
+// files for which keep is true, and the pairs and expiries whose contents are
 // still there. Call it under the staging lock, with everything saved.
 func (c *Cache) Compact(keep func(path string) bool) error {
-	c.mu.Lock()
+	c.lock()
 	defer c.mu.Unlock()
 	fi, err := os.Stat(c.path)
 	if err != nil {
 		return nil
 	}
-	live := map[digest]bool{}
-	var out bytes.Buffer
+	live := make(map[digest]bool, len(c.files))
+	n := 0
 	for p, e := range c.files {
 		if keep(p) {
 			live[e.sum] = true
+			n++
+		}
+	}
+	for p := range c.pairs {
+		if live[p.first] && live[p.second] {
+			n++
+		}
+	}
+	for d := range c.ends {
+		if live[d] {
+			n++
+		}
+	}
+	if c.lines < 2*n+1000 {
+		return nil
+	}
+	var out bytes.Buffer
+	for p, e := range c.files {
+		if keep(p) {
 			out.Write(durable.Line(e.line(p)))
 		}
 	}
@@ -290,9 +392,10 @@ func (c *Cache) Compact(keep func(path string) bool) error {
 			out.Write(durable.Line(fmt.Appendf(nil, "C %x %x %x", both, p.first, p.second)))
 		}
 	}
-	n := bytes.Count(out.Bytes(), []byte{'\n'})
-	if c.lines < 2*n+1000 {
-		return nil
+	for d, seconds := range c.ends {
+		if live[d] {
+			out.Write(durable.Line(expiryLine(d, seconds)))
+		}
 	}
 	if err := durable.WriteFile(c.path, out.Bytes(), fi.Mode().Perm()); err != nil {
 		return unlessUnwritable(err)

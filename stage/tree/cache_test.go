@@ -230,3 +230,33 @@ func FuzzCache(f *testing.F) {
 		}
 	})
 }
+
+// Who looks leaves no trace, however much is new; who notes much does not hold
+// it all back.
+func TestCacheIsWrittenAsItGrows(t *testing.T) {
+	p := newCache(t)
+	st := Stat{Size: 1, Ino: 1}
+	note := func(c *Cache) {
+		t.Helper()
+		for n := range 20_000 {
+			c.Put(fmt.Sprint("f", n), st, one, time.Now())
+		}
+		if c.fresh.Len() >= maxFresh {
+			t.Errorf("%d bytes wait to be written", c.fresh.Len())
+		}
+		if err := c.Save(); err != nil {
+			t.Error(err)
+		}
+	}
+	note(ReadCache(p))
+	if data, err := os.ReadFile(p); err != nil || len(data) > 0 {
+		t.Errorf("%d bytes, %v", len(data), err)
+	}
+	note(OpenCache(p))
+	again := OpenCache(p)
+	for n := range 20_000 {
+		if _, _, ok := again.Lookup(fmt.Sprint("f", n), st); !ok {
+			t.Fatalf("f%d is forgotten", n)
+		}
+	}
+}

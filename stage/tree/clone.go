@@ -104,28 +104,15 @@ func (c *Cloner) Run(ctx context.Context, ops []Op) ([]Cloned, error) {
 		return nil, err
 	}
 	out := make([]Cloned, len(ops))
-	g, ctx := errgroup.WithContext(ctx)
-	var next atomic.Int64
 	// Links in one directory wait for each other in the kernel, copies wait
 	// for the disk: a few more workers than cores.
-	for range 2 * runtime.GOMAXPROCS(0) {
-		g.Go(func() error {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(ops) {
-					return nil
-				}
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				var err error
-				if out[i], err = c.one(ctx, ops[i]); err != nil {
-					return err
-				}
-			}
-		})
-	}
-	err = g.Wait()
+	err = each(len(ops), 2*runtime.GOMAXPROCS(0), func(i int) (err error) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		out[i], err = c.one(ctx, ops[i])
+		return err
+	})
 	for i := range ops {
 		if !out[i].Shared && out[i].Err == nil && ops[i].How != Relink {
 			c.Batch.Add(filepath.Join(c.Dst, ops[i].Path))
@@ -136,7 +123,8 @@ func (c *Cloner) Run(ctx context.Context, ops []Op) ([]Cloned, error) {
 }
 
 // makeDirs makes every directory that the ops need and returns all whose
-// names change.
+// names change. One after the other: on ext4 two workers at it spend twice the
+// time of two cores.
 func (c *Cloner) makeDirs(ops []Op) ([]string, error) {
 	mode := c.DirMode
 	if mode == 0 {
@@ -155,6 +143,25 @@ func (c *Cloner) makeDirs(ops []Op) ([]string, error) {
 		}
 	}
 	return dirs, nil
+}
+
+// each calls f with 0 to n-1 from several workers, until one fails.
+func each(n, workers int, f func(i int) error) error {
+	var g errgroup.Group
+	var next atomic.Int64
+	var failed atomic.Bool
+	for range min(workers, n) {
+		g.Go(func() error {
+			for i := int(next.Add(1)) - 1; i < n && !failed.Load(); i = int(next.Add(1)) - 1 {
+				if err := f(i); err != nil {
+					failed.Store(true)
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 func (c *Cloner) one(ctx context.Context, op Op) (Cloned, error) {

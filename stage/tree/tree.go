@@ -17,11 +17,16 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"example.com/publish/stage/catalog"
 )
@@ -103,23 +108,73 @@ type Entry struct {
 // root that cannot be listed is an error. Names that catalog.Reserved claims
 // are passed over.
 func Walk(ctx context.Context, root string) ([]Entry, error) {
-	var out []Entry
-	var walk func(dir, rel string) error
-	walk = func(dir, rel string) error {
-		if err := ctx.Err(); err != nil {
+	w := &walker{}
+	w.group, w.ctx = errgroup.WithContext(ctx)
+	w.group.SetLimit(runtime.GOMAXPROCS(0))
+	w.group.Go(func() error { return w.dir(filepath.Clean(root), "") })
+	if err := w.group.Wait(); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(w.out, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
+	return w.out, nil
+}
+
+// walker lists directories side by side, as many as there are cores.
+type walker struct {
+	group *errgroup.Group
+	ctx   context.Context
+
+	mu  sync.Mutex
+	out []Entry
+}
+
+func (w *walker) add(entries ...Entry) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.out = append(w.out, entries...)
+}
+
+// dir lists dir, which is rel in the tree, and what is below it.
+func (w *walker) dir(dir, rel string) error {
+	below, err := w.list(dir, rel)
+	switch {
+	case w.ctx.Err() != nil:
+		return w.ctx.Err()
+	case err == io.EOF:
+	case rel == "":
+		return err
+	case errors.Is(err, fs.ErrNotExist): // removed meanwhile
+	default:
+		w.add(Entry{Path: rel, Kind: Unreadable, Err: err})
+	}
+	for _, p := range below {
+		next := func() error { return w.dir(dir+"/"+path.Base(p), p) }
+		if w.group.TryGo(next) {
+			continue
+		}
+		if err := next(); err != nil {
 			return err
 		}
-		list, err := os.ReadDir(dir)
-		if err != nil {
-			if rel == "" {
-				return err
-			}
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil // removed meanwhile
-			}
-			out = append(out, Entry{Path: rel, Kind: Unreadable, Err: err})
-			return nil
+	}
+	return nil
+}
+
+// list adds the names in one directory and returns the directories among them.
+// It always returns an error: io.EOF at the end.
+func (w *walker) list(dir, rel string) (below []string, err error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	for {
+		if err := w.ctx.Err(); err != nil {
+			return nil, err
 		}
+		// Some at a time: what the listing of a large directory takes would be
+		// a good part of the whole walk's memory.
+		list, err := f.ReadDir(batch)
+		var found []Entry
 		for _, d := range list {
 			p := d.Name()
 			if rel != "" {
@@ -127,41 +182,43 @@ func Walk(ctx context.Context, root string) ([]Entry, error) {
 			} else if catalog.Reserved(p) {
 				continue
 			}
-			full := dir + "/" + d.Name()
 			if d.IsDir() {
-				if err := walk(full, p); err != nil {
-					return err
-				}
-				continue
+				below = append(below, p)
+			} else if e, there := entryAt(dir+"/"+d.Name(), p); there {
+				found = append(found, e)
 			}
-			fi, err := os.Lstat(full)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				out = append(out, Entry{Path: p, Kind: Unreadable, Err: err})
-				continue
-			}
-			e := Entry{Path: p, Stat: StatOf(fi)}
-			switch {
-			case fi.Mode().IsRegular():
-			case fi.Mode()&fs.ModeSymlink != 0:
-				e.Kind = Symlink
-				if e.Target, err = os.Readlink(full); err != nil {
-					e.Kind, e.Err = Unreadable, err
-				}
-			default:
-				e.Kind = Special
-			}
-			out = append(out, e)
 		}
-		return nil
+		w.add(found...)
+		if err != nil {
+			return below, err
+		}
 	}
-	if err := walk(filepath.Clean(root), ""); err != nil {
-		return nil, err
+}
+
+// batch is how many names of a directory are read at a time.
+const batch = 1024
+
+// entryAt looks at one name; false for one that was removed meanwhile.
+func entryAt(full, rel string) (Entry, bool) {
+	fi, err := os.Lstat(full)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Entry{}, false
 	}
-	slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
-	return out, nil
+	if err != nil {
+		return Entry{Path: rel, Kind: Unreadable, Err: err}, true
+	}
+	e := Entry{Path: rel, Stat: StatOf(fi)}
+	switch {
+	case fi.Mode().IsRegular():
+	case fi.Mode()&fs.ModeSymlink != 0:
+		e.Kind = Symlink
+		if e.Target, err = os.Readlink(full); err != nil {
+			e.Kind, e.Err = Unreadable, err
+		}
+	default:
+		e.Kind = Special
+	}
+	return e, true
 }
 
 // StatOf converts what package os tells.

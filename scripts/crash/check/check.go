@@ -13,10 +13,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -257,8 +259,9 @@ func (v *View) parse(name string, into any) error {
 
 // StillServed checks that every content file that before served reads in
 // after with the same bytes, and every other path at all. Content is what its
-// index names or, when carried is true, any file outside streams/.
-func StillServed(before, after *View, carried bool) error {
+// index names or, when carried is true, any file outside streams/. What is
+// revoked may go.
+func StillServed(before, after *View, carried bool, revoked map[File]bool) error {
 	if before == nil {
 		return nil
 	}
@@ -267,7 +270,7 @@ func StillServed(before, after *View, carried bool) error {
 	}
 	for name, want := range before.Files {
 		_, named := before.Named[name]
-		if !named && !carried {
+		if !named && !carried || revoked[want] {
 			continue
 		}
 		got, ok := after.Files[name]
@@ -279,6 +282,46 @@ func StillServed(before, after *View, carried bool) error {
 		}
 	}
 	return nil
+}
+
+// Find returns the paths, relative to the repository, of all regular files that
+// have one of the contents: in whatever tree, record or corner they lie, and in
+// what production resolves to if that is elsewhere.
+func Find(repo string, contents map[File]bool) ([]string, error) {
+	if len(contents) == 0 {
+		return nil, nil
+	}
+	sizes := map[int64]bool{}
+	for f := range contents {
+		sizes[f.Size] = true
+	}
+	found := map[string]bool{}
+	roots := []string{repo}
+	if dir, err := filepath.EvalSymlinks(filepath.Join(repo, "production")); err == nil {
+		roots = append(roots, dir)
+	}
+	for _, root := range roots {
+		err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			info, err := d.Info()
+			if err != nil || !sizes[info.Size()] {
+				return err
+			}
+			f, err := hash(name)
+			if err != nil || !contents[f] {
+				return err
+			}
+			rel, err := filepath.Rel(repo, name)
+			found[rel] = true
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return slices.Sorted(maps.Keys(found)), nil
 }
 
 // SameContent tells how what two trees' indexes name differs; "" when it does
@@ -299,6 +342,9 @@ func SameContent(a, b *View) string {
 	}
 	return ""
 }
+
+// Content reads one file.
+func Content(name string) (File, error) { return hash(name) }
 
 func hash(names ...string) (File, error) {
 	h := sha256.New()

@@ -109,36 +109,71 @@ func TestStillServed(t *testing.T) {
 	}
 	repo, tree := repository(t)
 	before := look(t, repo)
-	if err := StillServed(before, look(t, repo), true); err != nil {
+	if err := StillServed(before, look(t, repo), true, nil); err != nil {
 		t.Error(err)
 	}
-	if err := StillServed(nil, before, true); err != nil {
+	if err := StillServed(nil, before, true, nil); err != nil {
 		t.Error(err)
 	}
-	if err := StillServed(before, nil, false); err == nil {
+	if err := StillServed(before, nil, false, nil); err == nil {
 		t.Error("a production that went is no error")
 	}
 	write(t, tree, "images/carried", "new")
-	if err := StillServed(before, look(t, repo), true); err == nil {
+	if err := StillServed(before, look(t, repo), true, nil); err == nil {
 		t.Error("a carried file with other bytes is no error")
 	}
-	if err := StillServed(before, look(t, repo), false); err != nil {
+	if err := StillServed(before, look(t, repo), false, nil); err != nil {
 		t.Error(err)
 	}
 	os.Remove(filepath.Join(tree, "images/carried"))
-	if err := StillServed(before, look(t, repo), true); err == nil {
+	if err := StillServed(before, look(t, repo), true, nil); err == nil {
 		t.Error("a carried file that went is no error")
+	}
+	if err := StillServed(before, look(t, repo), true, map[File]bool{before.Files["images/carried"]: true}); err != nil {
+		t.Error("revoked: ", err)
 	}
 	// An index may change; what it named may not go.
 	write(t, tree, "streams/v1/images.json", `{"products":{"p":{"versions":{}}}}`)
 	if diff := SameContent(before, look(t, repo)); diff == "" {
 		t.Error("no difference")
 	}
-	if err := StillServed(before, look(t, repo), false); err != nil {
+	if err := StillServed(before, look(t, repo), false, nil); err != nil {
 		t.Error(err)
 	}
 	os.Remove(filepath.Join(tree, "images/m"))
-	if err := StillServed(before, look(t, repo), false); err == nil {
+	if err := StillServed(before, look(t, repo), false, nil); err == nil {
 		t.Error("a named file that went is no error")
+	}
+}
+
+func TestFind(t *testing.T) {
+	repo, tree := repository(t)
+	secret := File{Size: 4, SHA256: sum("leak")}
+	find := func() string {
+		t.Helper()
+		found, err := Find(repo, map[File]bool{secret: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(found, " ")
+	}
+	if got := find(); got != "" {
+		t.Error(got)
+	}
+	write(t, repo, ".publish/trash/1/x", "leak")
+	write(t, repo, "staging/streams/v1/index.json", "leak")
+	write(t, repo, "staging/other", "kale") // of the same size
+	write(t, tree, ".hidden", "leak")
+	if got, want := find(), ".publish/trash/1/x generations/000003/.hidden staging/streams/v1/index.json"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	elsewhere := t.TempDir()
+	write(t, elsewhere, "x", "leak")
+	os.Remove(filepath.Join(repo, "production"))
+	if err := os.Symlink(elsewhere, filepath.Join(repo, "production")); err != nil {
+		t.Fatal(err)
+	}
+	if got := find(); strings.Count(got, " ") != 3 {
+		t.Error(got)
 	}
 }

@@ -1,0 +1,129 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// Expiries is when versions of staging expire, by product and version. A
+// version expires with its last image; one that never does, or does not tell,
+// keeps it.
+type Expiries struct {
+	At     map[[2]string]time.Time // absent or zero: never
+	Unread []error                 // why an image does not tell, by path; each names it
+}
+
+// Expiries reads when the versions of products expire for which asked is true.
+// What the metadata of a verified file says is noted in the hash cache, by its
+// content, so that it is read once; remember stores that. Of a format whose
+// images tell no expiry there are none.
+func (s *Stage) Expiries(ctx context.Context, c *Checked, asked func(product string) bool, remember bool) (*Expiries, error) {
+	out := &Expiries{At: map[[2]string]time.Time{}}
+	format, ok := s.Format.(catalog.Expirer)
+	if !ok {
+		return out, nil
+	}
+	root, err := os.OpenRoot(s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	open := tree.ReadCache
+	if remember {
+		open = tree.OpenCache
+	}
+	cache := open(s.Hashes)
+	ends := map[string]time.Time{}
+	unread := map[string]error{}
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for _, i := range c.Catalog.Images {
+		if len(i.Paths) == 0 || !asked(i.Product) {
+			continue
+		}
+		path := i.Paths[0]
+		mu.Lock()
+		_, met := ends[path]
+		ends[path] = time.Time{}
+		mu.Unlock()
+		if met {
+			continue
+		}
+		if row, ok := c.Row(path); ok {
+			if end, known := cache.Expiry(row.SHA256); known {
+				mu.Lock()
+				ends[path] = end
+				mu.Unlock()
+				continue
+			}
+		}
+		g.Go(func() error {
+			end, err := expiry(root, path, format, cache)
+			mu.Lock()
+			defer mu.Unlock()
+			if ends[path] = end; err != nil {
+				unread[path] = err
+			}
+			return ctx.Err()
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for _, i := range c.Catalog.Images {
+		if !asked(i.Product) {
+			continue
+		}
+		var end time.Time
+		if len(i.Paths) > 0 {
+			end = ends[i.Paths[0]]
+		}
+		out.join([2]string{i.Product, i.Version}, end)
+	}
+	for _, path := range slices.Sorted(maps.Keys(unread)) {
+		out.Unread = append(out.Unread, fmt.Errorf("%s: %s", path, cause(unread[path])))
+	}
+	return out, cache.Save()
+}
+
+// join notes that an image of a version expires at end.
+func (e *Expiries) join(version [2]string, end time.Time) {
+	was, known := e.At[version]
+	switch {
+	case !known || end.IsZero():
+		e.At[version] = end
+	case !was.IsZero() && end.After(was):
+		e.At[version] = end
+	}
+}
+
+// expiry reads one metadata file. What it says is noted only for bytes of which
+// the hash is known: those of the state that was hashed, before and after.
+func expiry(root *os.Root, path string, format catalog.Expirer, cache *tree.Cache) (time.Time, error) {
+	f, before, err := tree.Open(root, path)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer f.Close()
+	end, err := format.Expires(f)
+	if err != nil {
+		return time.Time{}, err
+	}
+	after, err := f.Stat()
+	if sum, _, ok := cache.Lookup(path, before); ok && err == nil && tree.StatOf(after).Same(before, true) {
+		cache.PutExpiry(sum, end)
+	}
+	return end, nil
+}
