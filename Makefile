@@ -12,7 +12,7 @@ export GOFLAGS := -buildvcs=false $(GOFLAGS)
 PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace systemd xz-utils zstd btrfs-progs xfsprogs
 
 .DEFAULT_GOAL := build
-.PHONY: help build install demo test check vet walls tools deps crash powercut clean
+.PHONY: help build install demo test check vet walls tools deps crash powercut load clean
 
 ## build: the static binary, bin/publish
 build:
@@ -80,6 +80,11 @@ crash: build
 powercut: build
 	@mkdir -p bin && $(GO) build -o bin/crash ./scripts/crash
 	bin/crash powercut -publish $(BIN)
+
+## load: nginx and the Incus client library read while promotes, reverts, prunes and gcs run (minutes)
+load: build
+	@mkdir -p bin && cd scripts/interop && $(GO) build -o ../../bin/load ./load
+	bin/load -publish $(BIN)
 
 ## deps: install the Debian packages that the tests use, where they are missing (as root)
 deps:

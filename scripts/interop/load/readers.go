@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -146,7 +147,7 @@ func identity(client *http.Client, server string) (string, error) {
 		return "", oracle.StatusError{URL: "/.publish-generation", Code: resp.StatusCode}
 	}
 	data, err := io.ReadAll(resp.Body)
-	return string(data), err
+	return strings.TrimSpace(string(data)), err
 }
 
 // moments are when a reader asks while it holds an index: in order, the last

@@ -121,8 +121,9 @@ func (t *tally) verb(name string, status int) {
 	}
 }
 
-// shows reports whether the run has seen enough to mean something.
-func (t *tally) shows() bool {
+// shows reports whether the run has seen enough to mean something. Readers that
+// believe in a longer window than there is have to fail.
+func (t *tally) shows(deceived bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, v := range verbs {
@@ -130,7 +131,7 @@ func (t *tally) shows() bool {
 			return false
 		}
 	}
-	return t.gone > 0 && t.unchanged > 0 && t.whole > 0
+	return t.gone > 0 && t.unchanged > 0 && t.whole > 0 && (t.failures > 0 || !deceived)
 }
 
 func (t *tally) requests() int64 { return t.http.Load() + t.files.Load() + t.incus }

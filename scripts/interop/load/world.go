@@ -76,7 +76,7 @@ func (w *world) run(ctx context.Context) error {
 	for i := range w.readers {
 		launch(w.reader(i))
 	}
-	for (time.Since(start) < w.duration || !w.t.shows()) && sleep(work, 50*time.Millisecond) {
+	for (time.Since(start) < w.duration || !w.t.shows(w.believe > w.grace)) && sleep(work, 50*time.Millisecond) {
 	}
 	stop(errEnded)
 	group.Wait()
