@@ -16,15 +16,15 @@ import (
 
 // tally is what a run saw.
 type tally struct {
-	took     time.Duration
-	http     atomic.Int64 // requests of readers through nginx
-	files    atomic.Int64 // and of those on the file system
-	incus    int64        // of the Incus library: what else nginx has logged
-	freed    int          // carried files and trees that gc deleted
-	failures int
-	mixtures int
+	took  time.Duration
+	http  atomic.Int64 // requests of readers through nginx
+	files atomic.Int64 // and of those on the file system
+	incus int64        // of the Incus library: what else nginx has logged
+	freed int          // carried files and trees that gc deleted
 
 	mu        sync.Mutex
+	failures  int
+	mixtures  int
 	indexes   int // held
 	whole     int // of them, read within one generation
 	unchanged int // documents that were answered with 304
@@ -32,11 +32,11 @@ type tally struct {
 	gone      int
 	absent    int            // of late and gone: what nginx answered with 404
 	verbs     map[string]int // how often each succeeded
-	turned    map[string]int // and was turned away, by exit status
+	idle      map[string]int // and how often one did nothing, by the reason
 	details   []string       // of the first failures and mixtures
 }
 
-func newTally() *tally { return &tally{verbs: map[string]int{}, turned: map[string]int{}} }
+func newTally() *tally { return &tally{verbs: map[string]int{}, idle: map[string]int{}} }
 
 // held is what a reader counts on until the window of its documents ends.
 type held struct {
@@ -62,7 +62,7 @@ func (t *tally) judge(h held, err error, probing bool) bool {
 		return false
 	case now.Before(h.until) || !errors.As(err, &status) || status.Code != http.StatusNotFound:
 		t.failures++
-		t.detail("failure", h.reader, fmt.Errorf("%w (%v before its window ends)", err, h.until.Sub(now).Round(time.Millisecond)))
+		t.detail("failure", h.reader, fmt.Errorf("%w (%v left of the window)", err, h.until.Sub(now).Round(time.Millisecond)))
 		return false
 	case probing:
 		t.gone++
@@ -104,20 +104,22 @@ func (t *tally) holds(whole bool, unchanged int) {
 	}
 }
 
-// verb counts a command that did its work, or was turned away with a status
-// that says so.
-func (t *tally) verb(name string, status int) {
+// verb counts a command that did its work, had none, or was turned away with
+// a status that says why.
+func (t *tally) verb(name string, status int, unchanged bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	switch status {
-	case 0:
+	switch {
+	case status == 0 && unchanged:
+		t.idle["unchanged"]++
+	case status == 0:
 		t.verbs[name]++
-	case 4:
-		t.turned["locked"]++
-	case 5:
-		t.turned["not kept"]++
-	case 6:
-		t.turned["refused"]++
+	case status == 4:
+		t.idle["locked"]++
+	case status == 5:
+		t.idle["not there"]++
+	case status == 6:
+		t.idle["refused"]++
 	}
 }
 
@@ -153,7 +155,7 @@ func (t *tally) String() string {
 		return strings.Join(out, ", ")
 	}
 	return fmt.Sprintf("%v, %d requests (nginx %d, Incus %d, files %d) on %d indexes (%d within one generation, %d documents by 304), %d failures, %d mixtures; "+
-		"%d late, %d gone after their window; %s; gc freed %d; turned away: %s",
+		"%d late, %d gone after their window; %s; gc freed %d; nothing done: %s",
 		t.took.Round(time.Second), t.requests(), t.http.Load(), t.incus, t.files.Load(), t.indexes, t.whole, t.unchanged, t.failures, t.mixtures,
-		t.late, t.gone, list(t.verbs), t.freed, list(t.turned))
+		t.late, t.gone, list(t.verbs), t.freed, list(t.idle))
 }
