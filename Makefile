@@ -16,7 +16,7 @@ BENCH ?=
 PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace systemd xz-utils zstd btrfs-progs xfsprogs
 
 .DEFAULT_GOAL := build
-.PHONY: help build install demo test check vet walls tools deps crash powercut bench profile peers clean
+.PHONY: help build install demo test check vet walls tools deps crash powercut load bench profile peers clean
 
 ## build: the static binary, bin/publish
 build:
@@ -85,6 +85,11 @@ crash: build
 powercut: build
 	@mkdir -p bin && $(GO) build -o bin/crash ./scripts/crash
 	bin/crash powercut -publish $(BIN)
+
+## load: nginx and the Incus client library read while promotes, reverts, prunes and gcs run (minutes)
+load: build
+	@mkdir -p bin && cd scripts/interop && $(GO) build -o ../../bin/load ./load
+	bin/load -publish $(BIN)
 
 ## bench: measure publish beside its peers, in bin/bench (as root it installs them; half an hour, 16 GiB; BENCH='-scale 0.1' for less)
 bench: build peers
