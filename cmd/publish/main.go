@@ -23,12 +23,8 @@ import (
 // version is set by the linker: -ldflags "-X main.version=1.2.3".
 var version = "dev"
 
-// What large trees need stays until the end, so waiting for as much garbage as
-// there is content, as the runtime does, would only double the memory.
-const collectAt = 25 // percent
-
 func main() {
-	debug.SetGCPercent(collectAt)
+	economize()
 	stop := startProfile()
 	code := execute(&program{stdout: os.Stdout, stderr: os.Stderr}, os.Args[1:])
 	stop()
