@@ -9,10 +9,14 @@ BIN     := bin/publish
 # The repository's owner may be another user than the one who builds.
 export GOFLAGS := -buildvcs=false $(GOFLAGS)
 
+# What bench runs beside publish.
+PEERS := ostree aptly rsync openssl
+BENCH ?=
+
 PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace systemd xz-utils zstd btrfs-progs xfsprogs
 
 .DEFAULT_GOAL := build
-.PHONY: help build install demo test check vet walls tools deps crash powercut clean
+.PHONY: help build install demo test check vet walls tools deps crash powercut load bench profile peers clean
 
 ## build: the static binary, bin/publish
 build:
@@ -57,6 +61,7 @@ check: vet walls
 vet: tools
 	@bad=$$(gofmt -l .); if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) vet -tags profile ./cmd/publish
 	GOOS=freebsd $(GO) build -o /dev/null ./...
 	cd scripts/tools && $(GO) vet ./...
 	cd scripts/interop && $(GO) vet ./...
@@ -80,6 +85,31 @@ crash: build
 powercut: build
 	@mkdir -p bin && $(GO) build -o bin/crash ./scripts/crash
 	bin/crash powercut -publish $(BIN)
+
+## load: nginx and the Incus client library read while promotes, reverts, prunes and gcs run (minutes)
+load: build
+	@mkdir -p bin && cd scripts/interop && $(GO) build -o ../../bin/load ./load
+	bin/load -publish $(BIN)
+
+## bench: measure publish beside its peers, in bin/bench (as root it installs them; half an hour, 16 GiB; BENCH='-scale 0.1' for less)
+bench: build peers
+	@$(GO) build -o bin/bench/bench ./scripts/bench
+	bin/bench/bench -publish $(BIN) -out bin/bench $(BENCH)
+
+## profile: CPU and allocation profiles of the same cases, in bin/profile
+profile:
+	@rm -rf bin/profile && $(GO) build -o bin/bench/bench ./scripts/bench
+	CGO_ENABLED=0 $(GO) build -trimpath -tags profile -ldflags '-X main.version=$(VERSION)' -o bin/publish-profile ./cmd/publish
+	bin/bench/bench -publish bin/publish-profile -profile bin/profile $(BENCH)
+	@for f in $$(ls bin/profile | sed -n 's/[.][0-9]*[.]cpu$$//p' | sort -u); do \
+	    echo; echo "$$f: processor"; $(GO) tool pprof -top -nodecount 12 bin/profile/$$f.*.cpu 2>/dev/null | sed 1,3d; \
+	    echo; echo "$$f: allocated"; $(GO) tool pprof -top -nodecount 8 -sample_index alloc_space bin/profile/$$f.*.alloc 2>/dev/null | sed 1,3d; \
+	done
+
+# A peer that cannot be had is missing in the table, no more.
+peers:
+	-@$(MAKE) --no-print-directory deps PACKAGES='$(PEERS)'
+	-@mkdir -p bin && cd scripts/interop && $(GO) build -o ../../bin/incus-simplestreams github.com/lxc/incus/v6/cmd/incus-simplestreams
 
 ## deps: install the Debian packages that the tests use, where they are missing (as root)
 deps:

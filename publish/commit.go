@@ -85,6 +85,7 @@ type Result struct {
 	NewBytes    int64      `json:"new_bytes"`
 	RevertUntil *time.Time `json:"revert_until"` // until when the previous content is kept; null: see RevertKept
 	DurationMS  int64      `json:"duration_ms"`
+	SwitchUS    int64      `json:"switch_us"` // from the commit point until the history has it, durably; 0 when nothing was switched
 
 	Warnings []catalog.Finding `json:"warnings"`
 
@@ -144,6 +145,7 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 
 	// The commit point. A failure that was reported may have been applied all
 	// the same (on a network, or by a signal in between): look.
+	begin := r.now()
 	err = errors.Join(r.sw.swap(n, s.current == nil), r.at("after-swap"))
 	if err != nil {
 		switch now, _, lookErr := r.sw.current(); {
@@ -154,7 +156,12 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 		}
 	}
 	ctx = context.WithoutCancel(ctx)
-	if err := r.finish(ctx, s, m); err != nil {
+	err = r.settle(s, m)
+	res.SwitchUS = r.now().Sub(begin).Microseconds()
+	if err == nil {
+		err = r.follow(ctx, s, m)
+	}
+	if err != nil {
 		if s.current != nil && s.current.Generation > n {
 			return nil, err // it went back: the error tells to what
 		}
@@ -279,9 +286,9 @@ func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *Manifest, op
 	return errors.Join(r.sw.ready(m.Generation), r.at("after-ready"))
 }
 
-// finish makes a switch durable and does all that comes after it. Its errors
-// are of kind Switched. Recovery calls it for a switch that was interrupted.
-func (r *Repo) finish(ctx context.Context, s *state, m *Manifest) error {
+// settle makes a switch durable and appends it to the history. Its errors are
+// of kind Switched, as those of follow.
+func (r *Repo) settle(s *state, m *Manifest) error {
 	n := m.Generation
 	const hint = "run publish recover"
 	if err := errors.Join(r.at("before-sync"), r.sw.sync(), r.at("after-sync")); err != nil {
@@ -293,8 +300,14 @@ func (r *Repo) finish(ctx context.Context, s *state, m *Manifest) error {
 	if err := r.record(s, m, false); err != nil {
 		return afterSwitch(n, "the history does not name the switch yet; "+hint, err)
 	}
+	return nil
+}
+
+// follow does what comes after a switch that the history names.
+func (r *Repo) follow(ctx context.Context, s *state, m *Manifest) error {
+	n := m.Generation
 	if err := r.at("after-history"); err != nil {
-		return afterSwitch(n, hint, err)
+		return afterSwitch(n, "run publish recover", err)
 	}
 	if err := r.checkHealth(ctx, s); err != nil {
 		return err

@@ -302,11 +302,17 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 	if err := r.seal(ctx, s, c, m, nil); err != nil {
 		return nil, "", interrupted(err)
 	}
+	begin := r.now()
 	aside, err := r.takePlace(n, dir)
 	if err != nil {
 		return nil, "", err
 	}
-	return res, aside, r.finish(context.WithoutCancel(ctx), s, m)
+	err = r.settle(s, m)
+	res.SwitchUS = r.now().Sub(begin).Microseconds()
+	if err != nil {
+		return res, aside, err
+	}
+	return res, aside, r.follow(context.WithoutCancel(ctx), s, m)
 }
 
 // unused returns the state of a repository that has no generation and nothing

@@ -90,6 +90,32 @@ func TestUnchangedPromoteChangesNothing(t *testing.T) {
 	})
 }
 
+// The switch is timed from the commit point until the history has it; what is
+// prepared before and follows after does not count.
+func TestSwitchIsTimed(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		took := map[string]time.Duration{"before-swap": time.Second, "after-swap": time.Millisecond, "after-sync": 2 * time.Millisecond,
+			"after-tidy": 4 * time.Millisecond, "after-history": time.Second}
+		w.step = func(step string) error {
+			w.now = w.now.Add(took[step])
+			return nil
+		}
+		w.put(map[string]string{"a/1": "one"})
+		if res := w.promote(); res.SwitchUS != 7000 {
+			t.Errorf("promote: %d µs", res.SwitchUS)
+		}
+		if res := w.promote(); res.SwitchUS != 0 {
+			t.Errorf("an unchanged promote: %d µs", res.SwitchUS)
+		}
+		w.put(map[string]string{"a/2": "two"})
+		w.promote()
+		if res := w.revert(0); res.SwitchUS != 7000 {
+			t.Errorf("revert: %d µs", res.SwitchUS)
+		}
+	})
+}
+
 // A client that read any index within the last grace window gets every file
 // that it names, with its bytes, through promotes and reverts in between.
 func TestCarriedForOneWindow(t *testing.T) {

@@ -23,13 +23,12 @@ import (
 // version is set by the linker: -ldflags "-X main.version=1.2.3".
 var version = "dev"
 
-// What large trees need stays until the end, so waiting for as much garbage as
-// there is content, as the runtime does, would only double the memory.
-const collectAt = 25 // percent
-
 func main() {
-	debug.SetGCPercent(collectAt)
-	os.Exit(execute(&program{stdout: os.Stdout, stderr: os.Stderr}, os.Args[1:]))
+	economize()
+	stop := startProfile()
+	code := execute(&program{stdout: os.Stdout, stderr: os.Stderr}, os.Args[1:])
+	stop()
+	os.Exit(code)
 }
 
 // execute runs the program with signals as it wants them: those that ask it to

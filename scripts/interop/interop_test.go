@@ -299,17 +299,41 @@ func TestOracleOnPeersTree(t *testing.T) {
 			if err := os.WriteFile(lost, []byte("other"), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if err := snapshot.Fetch(t.Context(), http.DefaultClient); err == nil || oracle.Lost(err) {
+			var wrong oracle.BytesError
+			if err := snapshot.Fetch(t.Context(), http.DefaultClient); !errors.As(err, &wrong) || oracle.Lost(err) {
 				t.Errorf("a replaced file: %v", err)
 			}
 			if err := os.Rename(lost+".away", lost); err != nil {
 				t.Fatal(err)
+			}
+			if err := snapshot.Items[0].Resume(t.Context(), http.DefaultClient, server, func() {}); err != nil {
+				t.Errorf("a file in two parts: %v", err)
 			}
 			cached := oracle.Cached{URL: server + "/streams/v1/images.json"}
 			for _, want := range []int{200, 304} {
 				if status, err := cached.Refresh(t.Context(), http.DefaultClient); err != nil || status != want || len(cached.Body) == 0 {
 					t.Errorf("status %d, want %d: %v", status, want, err)
 				}
+			}
+
+			proxy := &oracle.Proxy{To: http.DefaultTransport, ByTag: name == "nginx"} // Go has no tags
+			for _, want := range []int{0, 2} {
+				s, err := oracle.Take(t.Context(), &http.Client{Transport: proxy}, server)
+				if err != nil || proxy.Unchanged != want || s.Torn != "" || len(s.Items) != 10 {
+					t.Errorf("a proxy: %d documents by 304, want %d: %v %s", proxy.Unchanged, want, err, s.Torn)
+				}
+			}
+			index := filepath.Join(tree, "streams/v1/index.json")
+			whole, err := os.ReadFile(index)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer os.WriteFile(index, whole, 0o644)
+			if err := os.WriteFile(index, bytes.Replace(whole, []byte("os004"), []byte("os005"), 1), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if s := take(t, server); s.Torn == "" {
+				t.Error("an index that names another product than the catalog is taken for whole")
 			}
 		})
 	}

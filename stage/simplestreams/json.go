@@ -18,7 +18,7 @@ func checkSyntax(doc []byte) string {
 	if len(doc) == 0 {
 		return "is empty"
 	}
-	if json.Valid(doc) {
+	if valid(doc) {
 		return ""
 	}
 	// Decoding into nothing repeats the check and tells where it failed.

@@ -19,6 +19,7 @@ import (
 
 	incus "github.com/lxc/incus/v6/client"
 	"github.com/lxc/incus/v6/shared/api"
+	"github.com/lxc/incus/v6/shared/util"
 )
 
 // Incus is one client of an image server. It caches the server's documents on
@@ -90,7 +91,7 @@ func (c *Incus) Aliases() (map[string][]string, error) {
 }
 
 // Download fetches one image; the client checks every file's sha256 and the
-// fingerprint.
+// fingerprint. The error is a StatusError or a BytesError where it can be.
 func (c *Incus) Download(fingerprint string) error {
 	meta, err := os.CreateTemp(c.dir, "meta-")
 	if err != nil {
@@ -105,7 +106,13 @@ func (c *Incus) Download(fingerprint string) error {
 	defer os.Remove(root.Name())
 	defer root.Close()
 	got, err := c.server.GetImageFile(fingerprint, incus.ImageFileRequest{MetaFile: meta, RootfsFile: root})
-	if err != nil {
+	switch {
+	case err == nil:
+	case errors.Is(err, util.ErrNotFound):
+		return StatusError{err.Error(), http.StatusNotFound}
+	case strings.Contains(err.Error(), "Hash mismatch"), strings.Contains(err.Error(), "doesn't match"):
+		return BytesError{fingerprint, err.Error()}
+	default:
 		return fmt.Errorf("download %s: %w", fingerprint, err)
 	}
 	if got.MetaSize <= 0 {
@@ -114,8 +121,8 @@ func (c *Incus) Download(fingerprint string) error {
 	return nil
 }
 
-// DownloadAll lists images and aliases and fetches every image.
-func (c *Incus) DownloadAll() (map[string]api.Image, error) {
+// List lists the images, and resolves every alias to one of them.
+func (c *Incus) List() (map[string]api.Image, error) {
 	images, err := c.Images()
 	if err != nil {
 		return nil, err
@@ -127,9 +134,18 @@ func (c *Incus) DownloadAll() (map[string]api.Image, error) {
 	for name, fingerprints := range aliases {
 		for _, fingerprint := range fingerprints {
 			if _, ok := images[fingerprint]; !ok {
-				return nil, fmt.Errorf("alias %s leads to %s, which is not listed", name, fingerprint)
+				return nil, BytesError{"alias " + name, fmt.Sprintf("it leads to %s, which is not listed", fingerprint)}
 			}
 		}
+	}
+	return images, nil
+}
+
+// DownloadAll lists images and aliases and fetches every image.
+func (c *Incus) DownloadAll() (map[string]api.Image, error) {
+	images, err := c.List()
+	if err != nil {
+		return nil, err
 	}
 	for fingerprint := range images {
 		if err := c.Download(fingerprint); err != nil {

@@ -8,20 +8,23 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
 
 // Nginx is a real web server with a configuration of its own.
 type Nginx struct {
-	URL string
-	cmd *exec.Cmd
-	log bytes.Buffer
+	URL    string
+	cmd    *exec.Cmd
+	log    bytes.Buffer
+	access string
 }
 
 // StartNginx serves root, a path that may be a link, on a free port. dir holds
 // its configuration and temporary files. Started by root, its workers run as
-// nobody: what they serve must be readable by others.
+// nobody: what they serve must be readable by others. It opens every file anew
+// for each request.
 func StartNginx(dir, root string) (*Nginx, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -38,9 +41,11 @@ func StartNginx(dir, root string) (*Nginx, error) {
 worker_processes 2;
 pid %[2]s/nginx.pid;
 error_log stderr warn;
-events { worker_connections 256; }
+events { worker_connections 1000; }
 http {
-	access_log off;
+	log_format answer '$status $request_method $uri';
+	access_log %[2]s/access.log answer;
+	keepalive_timeout 10s; # the Incus library leaves a connection behind for each download
 	log_not_found off;
 	client_body_temp_path %[2]s/body;
 	proxy_temp_path %[2]s/proxy;
@@ -65,7 +70,8 @@ http {
 			return nil, err
 		}
 	}
-	n := &Nginx{URL: "http://" + address, cmd: exec.Command(program, "-e", "stderr", "-p", dir, "-c", file)}
+	n := &Nginx{URL: "http://" + address, access: filepath.Join(dir, "access.log")}
+	n.cmd = exec.Command(program, "-e", "stderr", "-p", dir, "-c", file)
 	n.cmd.Stdout, n.cmd.Stderr = &n.log, &n.log
 	if err := n.cmd.Start(); err != nil {
 		return nil, err
@@ -91,4 +97,17 @@ func (n *Nginx) Stop() error {
 		err = errors.Join(err, errors.New(n.log.String()))
 	}
 	return err
+}
+
+// Answers counts what it has answered, and returns the lines of its log about
+// answers that a client cannot use: status, method and path. It logs an answer
+// after it was given; so after Stop the numbers are right.
+func (n *Nginx) Answers() (total int, bad []string, err error) {
+	data, err := os.ReadFile(n.access)
+	for line := range strings.Lines(string(data)) {
+		if total++; line >= "4" {
+			bad = append(bad, strings.TrimSpace(line))
+		}
+	}
+	return total, bad, err
 }

@@ -1,17 +1,18 @@
 package oracle
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"path"
+	"slices"
 	"sort"
-	"strings"
 )
 
 // Item is a file that an index named.
@@ -25,23 +26,28 @@ type Item struct {
 // ask for until its window ends. It uses none of the code under test and none
 // of Incus's.
 type Snapshot struct {
-	Server string
-	Items  []Item // by path
+	Server    string
+	Items     []Item            // by path
+	Documents map[string][]byte // by path
+	Torn      string            // what index and catalogs disagree about: so they are of two generations
 }
 
 // Take reads the index and the catalogs that it names.
 func Take(ctx context.Context, client *http.Client, server string) (*Snapshot, error) {
 	var index struct {
-		Index map[string]struct{ Path string }
+		Index map[string]struct {
+			Path     string
+			Products []string
+		}
 	}
-	if err := getJSON(ctx, client, server+"/streams/v1/index.json", &index); err != nil {
+	s := &Snapshot{Server: server, Documents: map[string][]byte{}}
+	if err := s.read(ctx, client, "streams/v1/index.json", &index); err != nil {
 		return nil, err
 	}
 	if len(index.Index) == 0 {
-		return nil, errors.New("the index names no stream")
+		return nil, BytesError{"streams/v1/index.json", "it names no stream"}
 	}
-	s := &Snapshot{Server: server}
-	for _, stream := range index.Index {
+	for name, stream := range index.Index {
 		var catalog struct {
 			Products map[string]struct {
 				Versions map[string]struct {
@@ -53,8 +59,11 @@ func Take(ctx context.Context, client *http.Client, server string) (*Snapshot, e
 				}
 			}
 		}
-		if err := getJSON(ctx, client, server+"/"+stream.Path, &catalog); err != nil {
+		if err := s.read(ctx, client, stream.Path, &catalog); err != nil {
 			return nil, err
+		}
+		if has := slices.Sorted(maps.Keys(catalog.Products)); !slices.Equal(slices.Sorted(slices.Values(stream.Products)), has) {
+			s.Torn = fmt.Sprintf("%s: the index says %v, the catalog has %v", name, stream.Products, has)
 		}
 		for _, product := range catalog.Products {
 			for _, version := range product.Versions {
@@ -66,6 +75,24 @@ func Take(ctx context.Context, client *http.Client, server string) (*Snapshot, e
 	}
 	sort.Slice(s.Items, func(i, j int) bool { return s.Items[i].Path < s.Items[j].Path })
 	return s, nil
+}
+
+// read gets a document and keeps it.
+func (s *Snapshot) read(ctx context.Context, client *http.Client, name string, into any) error {
+	body, err := get(ctx, client, s.Server+"/"+name, "")
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	data, err := io.ReadAll(body)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return BytesError{name, fmt.Sprintf("%v: %s", err, data[:min(len(data), 200)])}
+	}
+	s.Documents[name] = data
+	return nil
 }
 
 // Fetch gets every item and checks its bytes; the error tells of all that
@@ -82,20 +109,46 @@ func (s *Snapshot) Fetch(ctx context.Context, client *http.Client) error {
 
 // Fetch gets one item and checks its bytes.
 func (item Item) Fetch(ctx context.Context, client *http.Client, server string) error {
-	body, err := get(ctx, client, server+"/"+item.Path)
+	var data bytes.Buffer
+	if err := item.part(ctx, client, server, "", &data); err != nil {
+		return err
+	}
+	return item.check(data.Bytes())
+}
+
+// Resume is Fetch by a client that loses its connection halfway, pauses, and
+// asks for the rest.
+func (item Item) Resume(ctx context.Context, client *http.Client, server string, pause func()) error {
+	var data bytes.Buffer
+	half := item.Size / 2
+	if err := item.part(ctx, client, server, fmt.Sprintf("bytes=0-%d", half-1), &data); err != nil {
+		return err
+	}
+	pause()
+	if err := item.part(ctx, client, server, fmt.Sprintf("bytes=%d-", half), &data); err != nil {
+		return err
+	}
+	return item.check(data.Bytes())
+}
+
+func (item Item) part(ctx context.Context, client *http.Client, server, span string, to *bytes.Buffer) error {
+	body, err := get(ctx, client, server+"/"+item.Path, span)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	h := sha256.New()
-	n, err := io.Copy(h, body)
-	switch sum := hex.EncodeToString(h.Sum(nil)); {
-	case err != nil:
+	if _, err := to.ReadFrom(body); err != nil {
 		return fmt.Errorf("%s: %w", item.Path, err)
-	case n != item.Size:
-		return fmt.Errorf("%s: %d bytes, not %d", item.Path, n, item.Size)
-	case sum != item.SHA256:
-		return fmt.Errorf("%s: sha256 %s, not %s", item.Path, sum, item.SHA256)
+	}
+	return nil
+}
+
+func (item Item) check(data []byte) error {
+	if n := int64(len(data)); n != item.Size {
+		return BytesError{item.Path, fmt.Sprintf("%d bytes, not %d", n, item.Size)}
+	}
+	if sum := fmt.Sprintf("%x", sha256.Sum256(data)); sum != item.SHA256 {
+		return BytesError{item.Path, fmt.Sprintf("sha256 %s, not %s", sum, item.SHA256)}
 	}
 	return nil
 }
@@ -114,7 +167,7 @@ func Lost(err error) bool {
 	return errors.As(err, &status) && status.Code == http.StatusNotFound
 }
 
-// StatusError is an answer other than 200.
+// StatusError is an answer other than the one asked for.
 type StatusError struct {
 	URL  string
 	Code int
@@ -122,73 +175,30 @@ type StatusError struct {
 
 func (e StatusError) Error() string { return fmt.Sprintf("%s: status %d", e.URL, e.Code) }
 
-func get(ctx context.Context, client *http.Client, address string) (io.ReadCloser, error) {
+// BytesError is an answer with bytes that no index promised, or with half a
+// document.
+type BytesError struct{ Path, Fact string }
+
+func (e BytesError) Error() string { return e.Path + ": " + e.Fact }
+
+// get asks for a file, or for a span of it as the header Range has it.
+func get(ctx context.Context, client *http.Client, address, span string) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
 	}
+	want := http.StatusOK
+	if span != "" {
+		req.Header.Set("Range", span)
+		want = http.StatusPartialContent
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode != want {
 		_ = discard(resp.Body)
 		return nil, StatusError{address, resp.StatusCode}
 	}
 	return resp.Body, nil
-}
-
-func getJSON(ctx context.Context, client *http.Client, address string, into any) error {
-	body, err := get(ctx, client, address)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	data, err := io.ReadAll(body)
-	if err != nil {
-		return fmt.Errorf("%s: %w", address, err)
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("%s: %w: %s", address, err, strings.TrimSpace(string(data[:min(len(data), 200)])))
-	}
-	return nil
-}
-
-// Cached is a client that keeps one document and asks again only whether it
-// has changed, by the validators that the server gave it: as a proxy does.
-type Cached struct {
-	URL  string
-	Body []byte
-
-	etag, modified string
-}
-
-// Refresh asks. Whatever the answer, Body is what the client now believes.
-func (c *Cached) Refresh(ctx context.Context, client *http.Client) (status int, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL, nil)
-	if err != nil {
-		return 0, err
-	}
-	// Either validator alone, as clients differ: the date is the coarser one.
-	if c.modified != "" {
-		req.Header.Set("If-Modified-Since", c.modified)
-	} else if c.etag != "" {
-		req.Header.Set("If-None-Match", c.etag)
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusNotModified:
-	case http.StatusOK:
-		if c.Body, err = io.ReadAll(resp.Body); err != nil {
-			return 0, err
-		}
-		c.etag, c.modified = resp.Header.Get("ETag"), resp.Header.Get("Last-Modified")
-	default:
-		return resp.StatusCode, StatusError{c.URL, resp.StatusCode}
-	}
-	return resp.StatusCode, nil
 }

@@ -1,0 +1,45 @@
+package interop_test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+)
+
+// Readers that hold an index for the window meet no failure and no mixture;
+// those that count on a longer window do, so the program can tell.
+func TestLoad(t *testing.T) {
+	need(t, "nginx")
+	publish, err := shared.publish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	load := filepath.Join(t.TempDir(), "load")
+	if out, err := exec.Command("go", "build", "-o", load, "./load").CombinedOutput(); err != nil {
+		t.Fatalf("build load: %v\n%s", err, out)
+	}
+	run := func(t *testing.T, args ...string) (string, int) {
+		t.Helper()
+		cmd := exec.Command(load, append([]string{"-publish", publish, "-dir", openDir(t), "-duration", "4s", "-readers", "12"}, args...)...)
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState == nil {
+			t.Fatal(err)
+		}
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			out, code := run(t, "-switch", mode, "-grace", "2s")
+			t.Log(out)
+			if code != 0 || !regexp.MustCompile(`(?m)^[1-9]\d* requests, 0 failures, 0 mixtures$`).MatchString(out) {
+				t.Errorf("exit %d", code)
+			}
+			out, code = run(t, "-switch", mode, "-grace", "1s", "-believe", "3s")
+			if code != 1 || !regexp.MustCompile(`(?m)^[1-9]\d* requests, [1-9]\d* failures, 0 mixtures$`).MatchString(out) {
+				t.Errorf("a window that readers take for longer: exit %d\n%s", code, out)
+			}
+		})
+	}
+}
