@@ -116,8 +116,8 @@ func (r *Repo) replacedBy(s *state, own []tree.Row) []catalog.Finding {
 
 // units returns what a diff counts of a tree: what its catalog says, and the
 // files that stand for themselves.
-func (r *Repo) units(cat *catalog.Catalog, own []tree.Row) []catalog.Unit {
-	units := slices.Clone(cat.Units)
+func (r *Repo) units(of []catalog.Unit, own []tree.Row) []catalog.Unit {
+	units := slices.Clip(of)
 	for _, row := range own {
 		if r.format.Class(row.Path) == catalog.Whole {
 			units = append(units, catalog.Unit{Key: row.Path, Digest: row.SHA256})

@@ -38,11 +38,11 @@ type candidate struct {
 	prior       *prior // may be nil
 }
 
-// prior is the catalog of what is production, read while the tree that comes
-// after it is made.
+// prior is what a diff counts of what is production, read while the tree that
+// comes after it is being made.
 type prior struct {
 	generation int
-	catalog    func() (*catalog.Catalog, error)
+	units      func() ([]catalog.Unit, error)
 }
 
 // readPrior begins to read production's catalog.
@@ -51,18 +51,27 @@ func (r *Repo) readPrior(s *state) *prior {
 		return nil
 	}
 	cur := s.current
-	read := sync.OnceValues(func() (*catalog.Catalog, error) { return stage.ReadCatalog(cur.dir, r.format) })
+	read := sync.OnceValues(func() ([]catalog.Unit, error) { return r.unitsOf(cur) })
 	go func() { _, _ = read() }()
 	return &prior{cur.Generation, read}
 }
 
-// catalogOf returns the catalog of production, which is cur. What was read
-// early counts if production did not move since: numbers only rise.
-func (c *candidate) catalogOf(cur *generation, f catalog.Format) (*catalog.Catalog, error) {
-	if c.prior != nil && c.prior.generation == cur.Generation {
-		return c.prior.catalog()
+// unitsOf reads what a diff counts of a generation.
+func (r *Repo) unitsOf(g *generation) ([]catalog.Unit, error) {
+	cat, err := stage.ReadCatalog(g.dir, r.format)
+	if err != nil {
+		return nil, err
 	}
-	return stage.ReadCatalog(cur.dir, f)
+	return r.units(cat.Units, g.Own), nil
+}
+
+// unitsBefore returns what a diff counts of production, which is cur. What was
+// read early counts if production did not move since: numbers only rise.
+func (r *Repo) unitsBefore(c *candidate, cur *generation) ([]catalog.Unit, error) {
+	if c.prior != nil && c.prior.generation == cur.Generation {
+		return c.prior.units()
+	}
+	return r.unitsOf(cur)
 }
 
 // candidateOf is how a promoted tree comes to be: only from a stage.Valid.
@@ -191,11 +200,10 @@ func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.O
 	var units []catalog.Unit
 	var ops []tree.Op
 	if cur := s.current; cur != nil {
-		cat, err := c.catalogOf(cur, r.format)
-		if err != nil {
+		var err error
+		if units, err = r.unitsBefore(c, cur); err != nil {
 			return nil, nil, nil, err
 		}
-		units = r.units(cat, cur.Own)
 		before = cur.rows(s.windows, s.now)
 		m.From = cur.Generation
 		res.From = cur.Generation
@@ -215,7 +223,7 @@ func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.O
 		}
 		res.Warnings = findings
 	}
-	m.Added, m.Removed, m.Changed = diffUnits(units, r.units(&catalog.Catalog{Units: c.units}, c.rows))
+	m.Added, m.Removed, m.Changed = diffUnits(units, r.units(c.units, c.rows))
 	for _, row := range c.rows {
 		if before[row.Path].SHA256 != row.SHA256 {
 			res.NewBytes += row.Size

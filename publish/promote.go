@@ -55,13 +55,12 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 	var valid *stage.Valid
 	var prior *prior
 	for {
-		prior = r.readPrior(s)
 		dir, err := r.private(snapshotPrefix)
 		if err != nil {
 			return nil, err
 		}
 		defer durable.RemoveAll(dir) // after a switch there is nothing left at this name
-		if valid, err = r.prepare(ctx, s, dir, docs); err != nil {
+		if valid, prior, err = r.prepare(ctx, s, dir, docs); err != nil {
 			return nil, interrupted(r.lockError(err))
 		}
 		if err := r.at("prepared"); err != nil {
@@ -136,40 +135,42 @@ func (r *Repo) private(prefix string) (string, error) {
 }
 
 // prepare makes, validates and flushes the snapshot in dir, with docs in place
-// of those that staging has.
-func (r *Repo) prepare(ctx context.Context, s *state, dir string, docs []catalog.Document) (*stage.Valid, error) {
+// of those that staging has. While the disk is at work, production's catalog
+// is being read.
+func (r *Repo) prepare(ctx context.Context, s *state, dir string, docs []catalog.Document) (*stage.Valid, *prior, error) {
 	batch, err := durable.NewBatch(dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer batch.Close()
 	base, err := r.stageBase(s)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if base.Source != nil {
 		defer base.Source.Close()
 	}
 	snap, err := r.Stage.Snapshot(ctx, dir, base, batch, docs...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := r.at("snapshot"); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	valid, report, err := snap.Validate(ctx, stage.Checks{Now: r.now()})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if valid == nil {
 		report.Findings = append(report.Findings, r.replacedBy(s, snap.Rows())...)
 		catalog.Sort(report.Findings)
-		return nil, &FindingsError{Report: report}
+		return nil, nil, &FindingsError{Report: report}
 	}
 	if s.current != nil && s.current.TreeID == valid.TreeID {
-		return valid, nil // nothing to make durable
+		return valid, nil, nil // nothing to make durable
 	}
-	return valid, batch.Flush()
+	prior := r.readPrior(s)
+	return valid, prior, batch.Flush()
 }
 
 // stageBase is production as a snapshot sees it.

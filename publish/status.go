@@ -183,7 +183,7 @@ func (r *Repo) compareStaging(ctx context.Context, s *state, out *Status) (*stag
 			return nil, err
 		}
 	}
-	added, removed, changed := diffUnits(units, r.units(staged.Catalog, staged.Rows))
+	added, removed, changed := diffUnits(units, r.units(staged.Catalog.Units, staged.Rows))
 	st := &out.Staging
 	st.Added, st.Removed, st.Changed = len(added), len(removed), len(changed)
 	st.Equal = len(diffRows(own, staged.Rows)) == 0

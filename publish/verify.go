@@ -284,7 +284,7 @@ func (r *Repo) side(ctx context.Context, s *state, name string) ([]tree.Row, []c
 		if err != nil {
 			return nil, nil, err
 		}
-		return c.Rows, r.units(c.Catalog, c.Rows), nil
+		return c.Rows, r.units(c.Catalog.Units, c.Rows), nil
 	}
 	if name == "production" && s.current == nil {
 		return nil, nil, nil // before the first promote everything is new
@@ -293,11 +293,8 @@ func (r *Repo) side(ctx context.Context, s *state, name string) ([]tree.Row, []c
 	if err != nil {
 		return nil, nil, err
 	}
-	cat, err := stage.ReadCatalog(g.dir, r.format)
-	if err != nil {
-		return nil, nil, err
-	}
-	return g.Own, r.units(cat, g.Own), nil
+	units, err := r.unitsOf(g)
+	return g.Own, units, err
 }
 
 func diffRows(a, b []tree.Row) []FileDiff {
