@@ -78,7 +78,7 @@ func pruneWorld(t *testing.T, mode string) *world {
 	return w
 }
 
-func must(t testing.TB, err error) {
+func must(t failer, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ func (w *world) revoke(what ...string) *RevokeResult {
 }
 
 // nowhere fails when any file of the repository has these bytes.
-func nowhere(t testing.TB, w *world, data string) {
+func nowhere(t failer, w *world, data string) {
 	t.Helper()
 	err := filepath.WalkDir(w.dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {

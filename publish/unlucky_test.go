@@ -135,7 +135,7 @@ func TestKilledInAFailingHealthCheck(t *testing.T) {
 		w.cfg = func(c *Config) { c.HealthCheck.Command = []string{"false"} }
 		w.step = func(n string) error {
 			if n == "after-health" {
-				panic(crashed{})
+				panic(errInjected)
 			}
 			return nil
 		}
@@ -174,7 +174,7 @@ func TestHealthCheckRemovedFromConfig(t *testing.T) {
 	w.cfg = func(c *Config) { c.HealthCheck.Command = []string{"true"} }
 	w.step = func(n string) error {
 		if n == "after-history" {
-			panic(crashed{})
+			panic(errInjected)
 		}
 		return nil
 	}
@@ -221,7 +221,7 @@ func TestAdoptAgainAfterAKill(t *testing.T) {
 		w := &world{t: t, dir: dir, now: epoch}
 		w.step = func(n string) error {
 			if n == "after-ready" {
-				panic(crashed{})
+				panic(errInjected)
 			}
 			return nil
 		}
