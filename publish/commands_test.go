@@ -23,17 +23,16 @@ func contentOf(key string) string { return "content of " + key }
 func (m *model) commands(rt *rapid.T) map[string]func(*rapid.T) {
 	all := map[string]func(*rapid.T){
 		"stage": m.stage, "stage remove": m.stageRemove, "stage reset": m.stageReset,
-		"promote": m.promoteStaged, "promote, prune": m.promotePruned, "revert": m.revertTo,
-		"gc": m.collect, "prune": m.pruneStaged, "prune --plan": m.writePlan, "prune --apply": m.applyPlan,
-		"pin": m.pin, "unpin": m.unpin, "hold": m.hold, "unhold": m.unhold,
-		"revoke": m.revokeOne, "recover": m.recoverAll, "dry runs": m.dryRuns,
+		"promote": m.promoteStaged, "build": func(rt *rapid.T) { m.stage(rt); m.promoteStaged(rt) },
+		"build, prune": m.promotePruned, "revert": m.revertTo,
+		"gc": m.collect, "prune": m.pruneStaged, "plan": m.writePlan, "plan, apply": m.applyPlan,
+		"pin": m.pin, "stop": m.hold,
+		"revoke": m.revokeOne, "recover": m.recoverAll, "try": m.dryRun,
 	}
 	for name, f := range all {
 		all[name] = func(rt *rapid.T) { m.tally.commands[name]++; f(rt) }
 	}
-	all["clock"] = func(rt *rapid.T) {
-		m.now = m.now.Add(time.Duration(rapid.IntRange(-30, 100).Draw(rt, "minutes")) * time.Minute)
-	}
+	all["clock"] = m.clock
 	all["health"] = func(rt *rapid.T) { // of those sequences that check it
 		sick := filepath.Join(m.dir, "sick")
 		if os.Remove(sick) != nil {
@@ -49,6 +48,17 @@ func (m *model) commands(rt *rapid.T) map[string]func(*rapid.T) {
 	}
 	all[""] = m.check
 	return all
+}
+
+// clock steps, back too, or to the end of a window or a second before it.
+func (m *model) clock(rt *rapid.T) {
+	to := []time.Time{m.now.Add(time.Duration(rapid.IntRange(-30, 100).Draw(rt, "minutes")) * time.Minute)}
+	for _, n := range slices.Sorted(maps.Keys(m.retired)) {
+		if end := m.retired[n].Add(2 * time.Hour); end.After(m.now) {
+			to = append(to, end, end.Add(-time.Second))
+		}
+	}
+	m.now = rapid.SampledFrom(to).Draw(rt, "to")
 }
 
 // stage is another program that writes to staging.
@@ -76,12 +86,13 @@ func (m *model) stageReset(rt *rapid.T) {
 func (m *model) promoteStaged(rt *rapid.T) { m.promoteAs(rt, m.staged, func(*Config) {}) }
 
 func (m *model) promotePruned(rt *rapid.T) {
+	m.stage(rt)
 	m.promoteAs(rt, pruned(m.staged), func(c *Config) { c.Promote.Prune = true })
 }
 
 // promoteAs promotes; to is what staging and production have then.
 func (m *model) promoteAs(rt *rapid.T, to map[string]string, set func(*Config)) {
-	opt := PromoteOptions{Force: rapid.Bool().Draw(rt, "force")}
+	opt := PromoteOptions{Force: rapid.IntRange(0, 2).Draw(rt, "force") > 0}
 	leaked := func(items map[string]string) bool {
 		return slices.ContainsFunc(slices.Collect(maps.Values(items)), func(data string) bool { return m.revoked[data] })
 	}
@@ -124,7 +135,7 @@ func pruned(items map[string]string) map[string]string {
 }
 
 func (m *model) revertTo(rt *rapid.T) {
-	kept := slices.Sorted(maps.Keys(m.trees()))
+	kept := slices.Sorted(maps.Keys(m.before))
 	to := rapid.SampledFrom(append([]int{0, m.number + 1}, kept...)).Draw(rt, "to")
 	from := m.number
 	m.do(rt, command{
@@ -147,7 +158,7 @@ func (m *model) collect(rt *rapid.T) {
 	if err != nil || crashes != m.tally.crashes || failures != m.tally.failures || m.now.Before(m.newest) || m.number == 0 {
 		return
 	}
-	trees := m.trees()
+	trees := m.before
 	others := slices.DeleteFunc(slices.Sorted(maps.Keys(trees)), func(n int) bool { return m.pins[n] || n == m.number })
 	for _, n := range others[:max(0, len(others)-m.repo().Config.Generations.Keep)] {
 		if end := m.retired[n].Add(2 * time.Hour); !m.now.Before(end) {
@@ -196,33 +207,34 @@ func (m *model) applyPlan(rt *rapid.T) {
 	}
 }
 
+// pin pins a generation, or ends that.
 func (m *model) pin(rt *rapid.T) {
-	kept := slices.Sorted(maps.Keys(m.trees()))
+	kept := slices.Sorted(maps.Keys(m.before))
 	n := rapid.SampledFrom(append([]int{m.number + 1}, kept...)).Draw(rt, "generation")
-	if err := m.do(rt, command{refused: m.pins[n] || !slices.Contains(kept, n),
-		run: func(r *Repo) error { return r.Pin(ctx, n, "good") }}); err == nil && !m.pins[n] {
-		rt.Fatalf("the history does not say that %d is pinned", n)
+	want := rapid.Bool().Draw(rt, "pin")
+	err := m.do(rt, command{refused: !slices.Contains(kept, n) || want && m.pins[n],
+		run: func(r *Repo) error {
+			if want {
+				return r.Pin(ctx, n, "good")
+			}
+			return r.Unpin(ctx, n)
+		}})
+	if err == nil && m.pins[n] != want {
+		rt.Fatalf("generation %d is pinned: %v", n, m.pins[n])
 	}
 }
 
-func (m *model) unpin(rt *rapid.T) {
-	kept := slices.Sorted(maps.Keys(m.trees()))
-	n := rapid.SampledFrom(append([]int{m.number + 1}, kept...)).Draw(rt, "generation")
-	if err := m.do(rt, command{refused: !slices.Contains(kept, n),
-		run: func(r *Repo) error { return r.Unpin(ctx, n) }}); err == nil && m.pins[n] {
-		rt.Fatalf("the history does not say that %d is no longer pinned", n)
-	}
-}
-
+// hold holds production, or ends that.
 func (m *model) hold(rt *rapid.T) {
-	if err := m.do(rt, command{refused: m.held, run: func(r *Repo) error { return r.Hold(ctx, "test") }}); err == nil && !m.held {
-		rt.Fatal("the history does not say that production is held")
-	}
-}
-
-func (m *model) unhold(rt *rapid.T) {
-	if err := m.do(rt, command{run: func(r *Repo) error { return r.Unhold(ctx) }}); err == nil && m.held {
-		rt.Fatal("the history does not say that production is no longer held")
+	want := rapid.IntRange(0, 3).Draw(rt, "hold") == 0
+	err := m.do(rt, command{refused: want && m.held, run: func(r *Repo) error {
+		if want {
+			return r.Hold(ctx, "test")
+		}
+		return r.Unhold(ctx)
+	}})
+	if err == nil && m.held != want {
+		rt.Fatalf("production is held: %v", m.held)
 	}
 }
 
@@ -298,32 +310,33 @@ func (m *model) recoverAll(rt *rapid.T) {
 	}
 }
 
-// dryRuns change nothing, and say what the command would do.
-func (m *model) dryRuns(rt *rapid.T) {
+// dryRun changes nothing, and tells what the command would do.
+func (m *model) dryRun(rt *rapid.T) {
 	if err := m.faulty(rt, command{run: func(r *Repo) error { _, err := r.Recover(ctx); return err }}, "", 0); err != nil {
 		return
 	}
 	before := m.listing()
 	key := rapid.SampledFrom(versions).Draw(rt, "version")
-	dry, err := m.repo().Promote(ctx, PromoteOptions{DryRun: true})
-	for _, f := range []func(*Repo) error{
-		func(*Repo) error { return err },
-		func(r *Repo) error { _, err := r.Revert(ctx, RevertOptions{DryRun: true}); return err },
-		func(r *Repo) error { _, err := r.GC(ctx, true); return err },
-		func(r *Repo) error { _, err := r.Prune(ctx, PruneOptions{DryRun: true}); return err },
-		func(r *Repo) error {
+	var dry *Result
+	verbs := map[string]func(*Repo) error{
+		"promote": func(r *Repo) (err error) { dry, err = r.Promote(ctx, PromoteOptions{DryRun: true}); return err },
+		"revert":  func(r *Repo) error { _, err := r.Revert(ctx, RevertOptions{DryRun: true}); return err },
+		"gc":      func(r *Repo) error { _, err := r.GC(ctx, true); return err },
+		"prune":   func(r *Repo) error { _, err := r.Prune(ctx, PruneOptions{DryRun: true}); return err },
+		"revoke": func(r *Repo) error {
 			_, err := r.Revoke(ctx, RevokeOptions{What: []string{key}, Why: "leaked", DryRun: true})
 			return err
 		},
-	} {
-		if err := f(m.repo()); err != nil && kindOf(err) != Refused && kindOf(err) != NotFound {
-			rt.Fatalf("a dry run: %v", err)
-		}
+	}
+	verb := rapid.SampledFrom(slices.Sorted(maps.Keys(verbs))).Draw(rt, "verb")
+	err := verbs[verb](m.repo())
+	if err != nil && kindOf(err) != Refused && kindOf(err) != NotFound {
+		rt.Fatalf("a dry %s: %v", verb, err)
 	}
 	if diff := cmp.Diff(before, m.listing()); diff != "" {
-		rt.Fatalf("dry runs changed something:\n%s", diff)
+		rt.Fatalf("a dry %s changed something:\n%s", verb, diff)
 	}
-	if err != nil {
+	if err != nil || dry == nil {
 		return
 	}
 	to := m.staged
