@@ -96,11 +96,17 @@ func (m *model) promoteAs(rt *rapid.T, to map[string]string, set func(*Config)) 
 	leaked := func(items map[string]string) bool {
 		return slices.ContainsFunc(slices.Collect(maps.Values(items)), func(data string) bool { return m.revoked[data] })
 	}
-	// What an operator's revert barred is no longer said here; that it bars
-	// only after one is.
-	last := len(m.switches) - 1
-	barred := last >= 0 && (m.switches[last].Kind != KindPromote || m.switches[last].Generation != m.number)
-	number, was := m.number, m.live
+	last := Event{}
+	if n := len(m.switches); n > 0 {
+		last = m.switches[n-1]
+	}
+	// After any other switch than a promote something may be barred; for sure
+	// is what the last revert went away from.
+	barred := last.Kind != KindPromote && m.number > 0 || last.Generation != m.number
+	number, was, away := m.number, m.live, map[string]string{}
+	if last.Kind == KindRevert && last.Generation == number {
+		away = minus(m.was, m.live)
+	}
 	err := m.do(rt, command{
 		refused: m.held || !opt.Force && (barred || leaked(to)),
 		staged:  func() map[string]string { return to }, live: func() map[string]string { return to },
@@ -109,8 +115,7 @@ func (m *model) promoteAs(rt *rapid.T, to map[string]string, set func(*Config)) 
 	if m.number == number {
 		return
 	}
-	new := maps.Clone(m.live)
-	maps.DeleteFunc(new, func(key, _ string) bool { return was[key] != "" })
+	new := minus(m.live, was)
 	switch {
 	case err == nil && number > 0 && maps.Equal(was, to):
 		rt.Fatal("a promote of what production has was a switch")
@@ -118,7 +123,16 @@ func (m *model) promoteAs(rt *rapid.T, to map[string]string, set func(*Config)) 
 		rt.Fatal("promoted although production is held")
 	case !opt.Force && leaked(new):
 		rt.Fatalf("promoted revoked content: %v", new)
+	case !opt.Force && len(minus(new, away)) < len(new):
+		rt.Fatalf("promoted what an operator went away from: %v", new)
 	}
+}
+
+// minus is what a has and b has not.
+func minus(a, b map[string]string) map[string]string {
+	out := maps.Clone(a)
+	maps.DeleteFunc(out, func(key, _ string) bool { return b[key] != "" })
+	return out
 }
 
 func pruned(items map[string]string) map[string]string {
