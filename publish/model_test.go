@@ -63,13 +63,20 @@ func (c *tally) String() string {
 	for _, k := range c.commands {
 		n += k
 	}
-	return fmt.Sprintf("%d sequences, %d commands (%d were killed, %d had a step fail), %d switches: %v", c.sequences, n, c.crashes, c.failures, c.switches, c.commands)
+	return fmt.Sprintf("%d sequences, %d commands %v, %d killed, %d with a step that failed, %d switches", c.sequences, n, c.commands, c.crashes, c.failures, c.switches)
 }
 
 func TestModel(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		base := fastDir(t)
 		c := &tally{commands: map[string]int{}}
+		defer func() {
+			broken := 0
+			if t.Failed() {
+				broken = 1 // where it stops
+			}
+			fmt.Printf("%s: %s, %d broken promises\n", mode, c, broken)
+		}()
 		for start := time.Now(); ; {
 			rapid.Check(t, func(rt *rapid.T) {
 				c.sequences++
@@ -81,7 +88,6 @@ func TestModel(t *testing.T) {
 				break
 			}
 		}
-		fmt.Println(mode+":", c)
 	})
 }
 

@@ -36,9 +36,6 @@ func (r *Repo) Revert(ctx context.Context, opt RevertOptions) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if target.TreeID == s.current.TreeID {
-		return r.unchanged(s, opt), nil
-	}
 	res, err := r.revertTo(ctx, s, target, KindRevert, opt)
 	if res != nil {
 		res.Warnings = noNil(res.Warnings)
@@ -181,14 +178,14 @@ func (r *Repo) revertTo(ctx context.Context, s *state, target *generation, kind 
 	}
 	defer durable.RemoveAll(dir)
 	target, valid, err := r.sound(ctx, s, target, dir)
+	if err == nil && target.TreeID == s.current.TreeID {
+		return r.unchanged(s, opt), nil // asked only now: a redacted generation is not what its manifest says
+	}
 	if err == nil && valid == nil {
 		err = r.rebuild(ctx, s, target, dir)
 	}
 	if err != nil {
 		return nil, interrupted(err)
-	}
-	if valid != nil && target.TreeID == s.current.TreeID {
-		return r.unchanged(s, opt), nil
 	}
 	cat, err := stage.ReadCatalog(dir, r.format)
 	if err != nil {
