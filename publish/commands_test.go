@@ -112,10 +112,10 @@ func (m *model) promoteAs(rt *rapid.T, to map[string]string, set func(*Config)) 
 		staged:  func() map[string]string { return to }, live: func() map[string]string { return to },
 		run: func(r *Repo) error { set(r.Config); _, err := r.Promote(ctx, opt); return err },
 	})
-	if m.number == number {
-		return
+	if m.number == number || !maps.Equal(m.live, to) {
+		return // or a health check went back
 	}
-	new := minus(m.live, was)
+	new := minus(to, was)
 	switch {
 	case err == nil && number > 0 && maps.Equal(was, to):
 		rt.Fatal("a promote of what production has was a switch")

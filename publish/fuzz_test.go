@@ -215,7 +215,7 @@ func FuzzReadPlan(f *testing.F) {
 	f.Add(data[:20], uint(0))
 	f.Add([]byte(`{"time":"0000-01-01T00:00:00+24:00"}`), uint(0))
 	f.Fuzz(func(t *testing.T, data []byte, at uint) {
-		path := filepath.Join(t.TempDir(), "plan")
+		path := filepath.Join(fastDir(t), "plan")
 		read := func(data []byte) (*Plan, bool) {
 			must(t, os.WriteFile(path, data, 0o644))
 			p, err := ReadPlan(path)
@@ -260,7 +260,7 @@ func FuzzReadPlan(f *testing.F) {
 func FuzzOrphans(f *testing.F) {
 	f.Add("1893553445 3 1 2 1 9 images/a b.bin\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		r := &Repo{Dir: t.TempDir()}
+		r := &Repo{Dir: fastDir(t)}
 		must(t, os.Mkdir(r.path(".publish"), 0o755))
 		must(t, os.WriteFile(r.orphansPath(), sealLines(text), 0o644))
 		seen := r.readOrphans()

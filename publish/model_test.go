@@ -111,10 +111,10 @@ func newModel(rt *rapid.T, dir, mode string, c *tally) *model {
 	return m
 }
 
-// fastDir is a directory in memory where there is one: the model runs
-// thousands of commands, each with its flushes.
+// fastDir is a directory in memory where there is one: for thousands of
+// commands, each with its flushes.
 func fastDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("/dev/shm", "publish-model-")
+	dir, err := os.MkdirTemp("/dev/shm", "publish-test-")
 	if err != nil {
 		return t.TempDir()
 	}
