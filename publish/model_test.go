@@ -167,6 +167,9 @@ func (m *model) faulty(rt *rapid.T, c command, fault string, at int) error {
 	m.readLines()
 	after := m.trees()
 	m.comparedStaging(rt, c, err)
+	if n, _ := identity(m.production()); err != nil && fault != "crash" && kindOf(err) != Switched && n != m.number {
+		rt.Fatalf("production went from generation %d to %d, and the command said only that it failed: %v", m.number, n, err)
+	}
 	m.comparedProduction(rt, c, err, after)
 	m.comparedTrees(rt, c, before, after, behind)
 	m.before, m.ran = after, true
@@ -316,7 +319,7 @@ func (m *model) comparedTrees(rt *rapid.T, c command, before, after map[int]show
 			_, there := is.files[p]
 			left, gone := m.left[p]
 			switch {
-			case there, data == c.revokes, m.revoked[data]:
+			case there, data == c.revokes:
 			case n == m.number && gone && ended(left):
 			default:
 				rt.Fatalf("generation %d lost %s (%q), which left production at %s; now it is %s, clock behind: %v", n, p, data, left, m.now, behind)
