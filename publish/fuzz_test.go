@@ -269,8 +269,8 @@ func FuzzOrphans(f *testing.F) {
 			t.Errorf("%v became %v", seen, back)
 		}
 		// A file that is not what was seen is young.
-		for p := range seen {
-			if got := seen.since(tree.Entry{Path: p, Stat: tree.Stat{Size: -1}}, epoch); !got.Equal(epoch.Truncate(time.Second)) {
+		for p, s := range seen {
+			if got := seen.since(tree.Entry{Path: p, Stat: tree.Stat{Size: s.stat.Size + 1}}, epoch); !got.Equal(epoch.Truncate(time.Second)) {
 				t.Errorf("%s: since %s", p, got)
 			}
 		}
