@@ -5,6 +5,8 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 BIN     := bin/publish
+MODEL   ?= 10m
+FUZZTIME ?= 10m
 
 # The repository's owner may be another user than the one who builds.
 export GOFLAGS := -buildvcs=false $(GOFLAGS)
@@ -16,7 +18,7 @@ BENCH ?=
 PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace systemd xz-utils zstd btrfs-progs xfsprogs
 
 .DEFAULT_GOAL := build
-.PHONY: help build install demo test check vet walls tools deps crash powercut load bench profile peers clean
+.PHONY: help build install demo test check vet walls tools deps crash powercut load model fuzz bench profile peers clean
 
 ## build: the static binary, bin/publish
 build:
@@ -54,6 +56,7 @@ test:
 ## check: all that CI checks: format, vet, linter, import walls, every test with the race detector
 check: vet walls
 	$(GO) test -race -count=1 ./... # some tests build the program: no result of another one
+	$(GO) test -v -count=1 -run '^TestModel$$' ./publish -rapid.checks=1000 -rapid.steps=15
 	cd scripts/tools && $(GO) test ./...
 	cd scripts/interop && $(GO) test -race -count=1 ./...
 
@@ -85,6 +88,14 @@ crash: build
 powercut: build
 	@mkdir -p bin && $(GO) build -o bin/crash ./scripts/crash
 	bin/crash powercut -publish $(BIN)
+
+## model: random sequences of commands, crashes and clock steps against a model, for MODEL (10m) in each switch mode
+model:
+	$(GO) test -v -count=1 -timeout 0 -run '^TestModel$$' ./publish -model $(MODEL)
+
+## fuzz: fuzz every parser for FUZZTIME (10m), one after the other
+fuzz:
+	scripts/fuzz $(FUZZTIME)
 
 ## load: nginx and the Incus client library read while promotes, reverts, prunes and gcs run (minutes)
 load: build

@@ -334,11 +334,9 @@ func (r *Repo) follow(ctx context.Context, s *state, m *Manifest) error {
 // record appends the switch to m's generation to the history, and makes it
 // the state's current one.
 func (r *Repo) record(s *state, m *Manifest, recovered bool) error {
-	// Windows are counted from here: never before the switch was made.
-	now := r.now()
-	if s.now.After(now) {
-		now = s.now
-	}
+	// Windows are counted from here: never before the switch was made, also
+	// where the clock was set back before recovery came to record it.
+	now := slices.MaxFunc([]time.Time{r.now(), s.now, m.Time}, time.Time.Compare)
 	// The switch is durable: from here on the content is revoked, and what it
 	// takes to delete it everywhere is promised before the history tells.
 	if len(m.Revoked) > 0 {

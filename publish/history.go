@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -78,8 +77,7 @@ type Event struct {
 // cut off by recovery, which derives it again from the manifest.
 type History struct {
 	Events []Event
-	torn   bool  // the file ends in a torn line
-	whole  int64 // bytes before it
+	sealed
 }
 
 func (r *Repo) historyPath() string { return r.path(".publish", "history") }
@@ -94,38 +92,25 @@ func (r *Repo) readHistory() (*History, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, bad := parseHistory(data)
-	if len(bad) > 0 {
-		return nil, &Error{Path: fmt.Sprintf("%s:%d", r.historyPath(), bad[0]), Fact: "the line is damaged",
+	h := parseHistory(data)
+	if len(h.bad) > 0 {
+		return nil, &Error{Path: fmt.Sprintf("%s:%d", r.historyPath(), h.bad[0]), Fact: "the line is damaged",
 			Hint: "run publish recover: it sets damaged lines aside in .publish/history.damaged and makes them anew from the manifests"}
 	}
 	return h, nil
 }
 
-// parseHistory returns the events and the numbers of damaged lines.
-func parseHistory(data []byte) (h *History, bad []int) {
-	whole, torn := durable.SplitTorn(data)
-	h = &History{torn: len(torn) > 0, whole: int64(len(whole))}
-	for i, line := range bytes.Split(bytes.TrimSuffix(whole, []byte{'\n'}), []byte{'\n'}) {
-		if len(whole) == 0 {
-			break
-		}
+func parseHistory(data []byte) *History {
+	h := &History{}
+	h.sealed = readSealed(data, func(text []byte) bool {
 		var e Event
-		text, ok := durable.Unline(line)
-		if !ok || json.Unmarshal(text, &e) != nil {
-			bad = append(bad, i+1)
-			continue
+		ok := json.Unmarshal(text, &e) == nil
+		if ok {
+			h.Events = append(h.Events, e)
 		}
-		h.Events = append(h.Events, e)
-	}
-	// A crash can also leave a last line of zeros with its length right.
-	if n := len(bad); n == 1 && bad[0] == bytes.Count(whole, []byte{'\n'}) {
-		last := bytes.LastIndexByte(bytes.TrimSuffix(whole, []byte{'\n'}), '\n') + 1
-		if bytes.IndexByte(whole[last:], 0) >= 0 {
-			h.torn, h.whole, bad = true, int64(last), nil
-		}
-	}
-	return h, bad
+		return ok
+	})
+	return h
 }
 
 // log appends one event and flushes it.

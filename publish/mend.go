@@ -23,8 +23,8 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	missing := err != nil
-	h, bad := parseHistory(data)
-	if missing || len(bad) > 0 {
+	h := parseHistory(data)
+	if missing || len(h.bad) > 0 {
 		aside := ""
 		if !missing {
 			aside = r.historyPath() + ".damaged-" + r.now().UTC().Format("20060102T150405Z")
@@ -38,7 +38,7 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 		if missing {
 			done = append(done, "started a new history from the manifests")
 		} else {
-			done = append(done, fmt.Sprintf("set %d damaged lines of the history aside in %s", len(bad), filepath.Base(aside)))
+			done = append(done, fmt.Sprintf("set %d damaged lines of the history aside in %s", len(h.bad), filepath.Base(aside)))
 		}
 	}
 	mended, err := r.mendTombstones(h)

@@ -1,134 +1,120 @@
 package publish
 
 import (
+	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"example.com/publish/stage/lock"
 )
 
-// The model test runs random sequences of commands, crashes and clock steps
-// and holds production against a model of a few lines: what it shows, and what
-// any client may still ask for.
+// The model test runs random sequences of commands, crashes, failures and clock
+// steps, and holds the repository, looked at from outside, against a model of a
+// few lines: what production shows, what any client may still ask for, and what
+// the history said so far. The commands are in commands_test.go.
 
-// model is what must be true of production.
+var modelTime = flag.Duration("model", 0, "run the model test for this long, not -rapid.checks sequences once")
+
+// model is what must be true of the repository.
 type model struct {
-	items  map[string]string    // what production's index names
-	paths  map[string]string    // path to bytes of all content that was ever served
-	left   map[string]time.Time // when a path left the own rows; absent while it is there
-	number int                  // production's generation
-	top    time.Time            // the latest that the clock ever was: a gc may have run then
+	*world
+	runs *runs
+
+	before   map[int]shownTree         // what the last command left
+	ran      bool                      // a command ran since the last check
+	number   int                       // production's generation
+	live     map[string]string         // what its index names, by product/version
+	was      map[string]string         // what was live before
+	staged   map[string]string         // what staging's index names
+	shown    map[int]map[string]string // what each generation ever showed, but for what was revoked since
+	paths    map[string]string         // path to bytes of all content that was ever served
+	left     map[string]time.Time      // when a path left the own rows; absent while it is there
+	top      time.Time                 // the latest that the clock was when a command ran: a gc may have run then
+	lines    string                    // the history so far
+	switches []Event
+	retired  map[int]time.Time // when production went away from a generation
+	newest   time.Time         // of the history's lines
+	pins     map[int]bool
+	held     bool
+	revoked  map[string]bool // contents
+
+	plan    *Plan // that somebody has written down
+	planned string
 }
 
-// crashed is what an injected crash panics with.
-type crashed struct{}
+// runs counts what was run.
+type runs struct {
+	sequences, switches, crashes, failures int
+	commands                               map[string]int
+}
+
+func (c *runs) String() string {
+	n := 0
+	for _, k := range c.commands {
+		n += k
+	}
+	return fmt.Sprintf("%d sequences, %d commands %v, %d killed, %d with a step that failed, %d switches", c.sequences, n, c.commands, c.crashes, c.failures, c.switches)
+}
 
 func TestModel(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		base := fastDir(t)
-		runs := 0
-		rapid.Check(t, func(rt *rapid.T) {
-			runs++
-			w := &world{t: t, dir: filepath.Join(base, fmt.Sprint(runs)), now: epoch}
-			defer os.RemoveAll(w.dir)
-			if err := Init(w.dir, InitOptions{Switch: mode}); err != nil {
-				rt.Fatal(err)
+		c := &runs{commands: map[string]int{}}
+		defer func() {
+			broken := 0
+			if t.Failed() {
+				broken = 1 // where it stops
 			}
-			m := &model{items: map[string]string{}, paths: map[string]string{}, left: map[string]time.Time{}}
-			staged := map[string]string{}
-			rt.Repeat(map[string]func(*rapid.T){
-				"stage": func(rt *rapid.T) {
-					staged = map[string]string{}
-					for _, v := range rapid.SliceOfNDistinct(rapid.IntRange(1, 6), 1, 4, rapid.ID).Draw(rt, "versions") {
-						staged[fmt.Sprintf("a/%d", v)] = fmt.Sprintf("content %d", v)
-					}
-					w.put(staged)
-				},
-				"clock": func(rt *rapid.T) {
-					w.now = w.now.Add(time.Duration(rapid.IntRange(-30, 100).Draw(rt, "minutes")) * time.Minute)
-				},
-				"promote": func(rt *rapid.T) {
-					force := rapid.Bool().Draw(rt, "force")
-					m.run(rt, w, maps.Clone(staged), func(r *Repo) error {
-						_, err := r.Promote(ctx, PromoteOptions{Force: force})
-						return err
-					}, crashPoint(rt))
-				},
-				"revert": func(rt *rapid.T) {
-					to := rapid.IntRange(0, 8).Draw(rt, "to")
-					m.run(rt, w, nil, func(r *Repo) error {
-						_, err := r.Revert(ctx, RevertOptions{To: to})
-						return err
-					}, crashPoint(rt))
-				},
-				"gc": func(rt *rapid.T) {
-					m.run(rt, w, nil, func(r *Repo) error { _, err := r.GC(ctx, false); return err }, crashPoint(rt))
-				},
-				"prune": func(rt *rapid.T) {
-					m.run(rt, w, nil, func(r *Repo) error {
-						r.Config.Retention = []RetentionRule{{Match: "*", KeepLast: 1}}
-						_, err := r.Prune(ctx, PruneOptions{})
-						return err
-					}, crashPoint(rt))
-				},
-				"revoke": func(rt *rapid.T) {
-					v := rapid.IntRange(1, 6).Draw(rt, "version")
-					key, data := fmt.Sprintf("a/%d", v), fmt.Sprintf("content %d", v)
-					was, err := w.repo().graveyard()
-					if err != nil {
-						rt.Fatal(err)
-					}
-					number := m.number
-					m.run(rt, w, nil, func(r *Repo) error {
-						_, err := r.Revoke(ctx, RevokeOptions{What: []string{key}, Why: "leaked"})
-						return err
-					}, crashPoint(rt))
-					now, err := w.repo().graveyard()
-					if err != nil {
-						rt.Fatal(err)
-					}
-					if m.number > number || len(now.lines) > len(was.lines) {
-						// The promise is taken back. Staging loses what it has until
-						// the recovery, so that comes before the builder does.
-						if _, err := w.repo().Recover(ctx); err != nil {
-							rt.Fatal(err)
-						}
-						nowhere(t, w, data)
-						delete(staged, key)
-						for p, have := range m.paths {
-							if have == data {
-								delete(m.paths, p)
-								delete(m.left, p)
-							}
-						}
-					}
-				},
-				"recover": func(rt *rapid.T) {
-					m.run(rt, w, nil, func(r *Repo) error { _, err := r.Recover(ctx); return err }, 0)
-				},
-				"hold": func(rt *rapid.T) {
-					m.run(rt, w, nil, func(r *Repo) error {
-						if err := r.Hold(ctx, "test"); err != nil {
-							return r.Unhold(ctx)
-						}
-						return nil
-					}, 0)
-				},
-				"": func(rt *rapid.T) { m.check(rt, w) },
+			fmt.Printf("%s: %s, %d broken promises\n", mode, c, broken)
+		}()
+		for start := time.Now(); ; {
+			rapid.Check(t, func(rt *rapid.T) {
+				c.sequences++
+				m := newModel(rt, filepath.Join(base, fmt.Sprint(c.sequences)), mode, c)
+				defer os.RemoveAll(m.dir)
+				rt.Repeat(m.commands(rt))
 			})
-		})
+			if time.Since(start) >= *modelTime {
+				break
+			}
+		}
 	})
 }
 
-// fastDir is a directory in memory where there is one: the model runs
-// thousands of commands, each with its flushes.
+func newModel(rt *rapid.T, dir, mode string, c *runs) *model {
+	if err := Init(dir, InitOptions{Switch: mode}); err != nil {
+		rt.Fatal(err)
+	}
+	keep := rapid.SampledFrom([]int{0, 0, 2}).Draw(rt, "keep")
+	checked := rapid.IntRange(0, 3).Draw(rt, "health check") == 0
+	config := DefaultConfig()
+	config.Switch, config.Generations.Keep = mode, keep
+	config.Retention = []RetentionRule{{Match: "*", KeepLast: 1}}
+	if checked {
+		config.HealthCheck.Command = []string{"test", "!", "-e", "sick"} // in the repository's directory
+	}
+	w := &world{t: rt, dir: dir, now: epoch, config: config}
+	m := &model{world: w, runs: c, live: map[string]string{}, was: map[string]string{}, staged: map[string]string{}, shown: map[int]map[string]string{},
+		paths: map[string]string{}, left: map[string]time.Time{}, retired: map[int]time.Time{}, pins: map[int]bool{}, revoked: map[string]bool{}}
+	m.put(m.staged)
+	m.readLines()
+	return m
+}
+
+// fastDir is a directory in memory where there is one: for thousands of
+// commands, each with its flushes.
 func fastDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("/dev/shm", "publish-model-")
+	dir, err := os.MkdirTemp("/dev/shm", "publish-test-")
 	if err != nil {
 		return t.TempDir()
 	}
@@ -136,107 +122,369 @@ func fastDir(t *testing.T) string {
 	return dir
 }
 
-// crashPoint draws the step at which to crash; 0 for none.
-func crashPoint(rt *rapid.T) int {
-	if rapid.IntRange(0, 2).Draw(rt, "crash") > 0 {
-		return 0
-	}
-	return rapid.IntRange(1, 15).Draw(rt, "point")
+// command is what may come of a command, beside that nothing changes. The
+// functions are asked when it has run.
+type command struct {
+	run     func(*Repo) error
+	live    func() map[string]string // what production shows then; nil: what it did
+	staged  func() map[string]string // what staging names then; nil: what it did
+	refused bool                     // it may be refused, or find nothing
+	revokes string                   // a content that goes from everywhere
 }
 
-// run runs a command, perhaps into a crash, and brings the model up to date
-// with what production resolves to, which is the truth.
-func (m *model) run(rt *rapid.T, w *world, staged map[string]string, f func(*Repo) error, point int) {
-	before := maps.Clone(m.items)
-	n := 0
-	w.step = func(string) error {
-		if n++; n == point {
-			panic(crashed{})
-		}
-		return nil
+// steps are those at which a command is stopped: a promote has 15 at least, and
+// most commands have fewer.
+var steps = []int{1, 1, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20}
+
+var errInjected = errors.New("injected")
+
+// do runs a command, perhaps into a crash or a failing step, and compares what
+// is there then with what was there before. It returns the command's error.
+func (m *model) do(rt *rapid.T, c command) error {
+	fault := rapid.SampledFrom([]string{"", "crash", "fail", "crash", "fail"}).Draw(rt, "fault")
+	at := 0
+	if fault != "" {
+		at = rapid.SampledFrom(steps).Draw(rt, "step")
 	}
-	err := func() (err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				if _, ok := p.(crashed); !ok {
-					panic(p)
-				}
-				err = errors.New("crashed")
-			}
-		}()
-		return f(w.repo())
-	}()
-	w.step = nil
-	if err != nil && err.Error() != "crashed" {
-		switch kindOf(err) {
-		case NotFound, Refused, Invalid:
+	return m.faulty(rt, c, fault, at)
+}
+
+func (m *model) faulty(rt *rapid.T, c command, fault string, at int) error {
+	before := m.before
+	if m.now.After(m.top) {
+		m.top = m.now
+	}
+	behind := m.now.Before(m.newest)
+	hit, err := m.run(c.run, fault, at)
+	if err != nil && !hit {
+		switch kind := kindOf(err); {
+		case c.refused && (kind == Refused || kind == NotFound):
+		case kind == Switched && len(m.repo().Config.HealthCheck.Command) > 0:
 		default:
 			rt.Fatalf("unexpected: %v", err)
 		}
 	}
-	number := 0
-	if id, err := identity(w.production()); err == nil {
-		number = id
+	m.readLines()
+	after := m.trees()
+	m.comparedStaging(rt, c, err)
+	if n, _ := identity(m.production()); err != nil && fault != "crash" && kindOf(err) != Switched && n != m.number {
+		rt.Fatalf("production went from generation %d to %d, and the command said only that it failed: %v", m.number, n, err)
 	}
+	m.comparedProduction(rt, c, err, after)
+	m.comparedTrees(rt, c, before, after, behind)
+	m.before, m.ran = after, true
+	return err
+}
+
+// run runs a command. A crash takes the repository away from it: what its
+// deferred calls do then, they do to nothing, as if it had been killed.
+func (m *model) run(f func(*Repo) error, fault string, at int) (hit bool, err error) {
+	n, away := 0, m.dir+"-crashed"
+	m.step = func(string) error {
+		if n++; n != at || fault == "" {
+			return nil
+		}
+		hit = true
+		if fault == "fail" {
+			m.runs.failures++
+			return errInjected
+		}
+		m.runs.crashes++
+		if err := os.Rename(m.dir, away); err != nil {
+			m.t.Fatal(err)
+		}
+		panic(errInjected)
+	}
+	defer func() {
+		m.step = nil
+		if fault != "crash" || !hit {
+			return
+		}
+		if p := recover(); p != errInjected {
+			panic(p)
+		}
+		err = errInjected
+		if err := os.Rename(away, m.dir); err != nil {
+			m.t.Fatal(err)
+		}
+		// This process lives on, and with it the locks of which it did not
+		// get to let go.
+		for _, name := range []string{"lock", "prepare.lock", "staging.lock"} {
+			path := filepath.Join(m.dir, ".publish", name)
+			must(m.t, os.Remove(path))
+			must(m.t, lock.Create(path, 0o644))
+		}
+	}()
+	err = f(m.repo())
+	return hit, err
+}
+
+// comparedStaging: staging is whole, and names what it did or what the command
+// wanted.
+func (m *model) comparedStaging(rt *rapid.T, c command, err error) {
+	was, is := m.staged, m.itemsIn(m.staging())
+	if m.staged = is; c.staged == nil {
+		c.staged = func() map[string]string { return was }
+	}
+	want := c.staged()
+	if !maps.Equal(is, want) && (err == nil || !maps.Equal(is, was)) {
+		rt.Fatalf("staging has %v; it had %v, and was to have %v; error %v", is, was, want, err)
+	}
+}
+
+// comparedProduction: production shows what it did, or what the command
+// wanted, under a number that was never used.
+func (m *model) comparedProduction(rt *rapid.T, c command, err error, after map[int]shownTree) {
+	number, _ := identity(m.production())
 	if number < m.number {
 		rt.Fatalf("generation %d after %d", number, m.number)
 	}
-	if number == m.number {
+	if m.number == 0 && number == 0 {
 		return
 	}
-	m.number = number
-	m.items = w.items()
-	if err == nil && staged != nil && fmt.Sprint(m.items) != fmt.Sprint(staged) {
-		rt.Fatalf("promoted %v, production has %v", staged, m.items)
+	if number == 0 {
+		rt.Fatal("production is missing")
 	}
-	own := map[string]bool{}
-	for _, data := range m.items {
-		own[data] = true
+	is := m.items()
+	if c.live == nil {
+		c.live = func() map[string]string { return m.live }
 	}
-	for p, data := range w.served() {
+	want := c.live()
+	if err == nil && !maps.Equal(is, want) {
+		rt.Fatalf("production shows %v, not %v", is, want)
+	}
+	// A health check that failed goes back, if need be in a later command.
+	health := len(m.repo().Config.HealthCheck.Command) > 0
+	if !maps.Equal(is, want) && !maps.Equal(is, m.live) && !(health && maps.Equal(is, m.was)) {
+		rt.Fatalf("production shows %v; it showed %v, was to show %v, and before %v", is, m.live, want, m.was)
+	}
+	if number == m.number {
+		if !maps.Equal(is, m.live) {
+			rt.Fatalf("generation %d changed: it shows %v, and showed %v", number, is, m.live)
+		}
+		return
+	}
+	for n := m.number + 1; n <= number; n++ {
+		if tree, ok := after[n]; ok {
+			m.shown[n] = tree.items
+		}
+	}
+	before := m.live
+	m.number, m.was, m.live = number, m.live, is
+	for p, data := range after[number].files {
 		if p != "index.json" {
 			m.paths[p] = data
 		}
 	}
-	was := map[string]bool{}
-	for _, data := range before {
-		was[data] = true
+	own, had := slices.Collect(maps.Values(is)), slices.Collect(maps.Values(before))
+	for _, tree := range after {
+		if tree.number > m.number-2 {
+			had = slices.AppendSeq(had, maps.Values(tree.items)) // one that failed its health check was live, too
+		}
 	}
 	for p, data := range m.paths {
 		switch {
-		case own[data]:
+		case slices.Contains(own, data):
 			delete(m.left, p)
-		case was[data]:
-			m.left[p] = w.now // history's clock may be later, which only keeps it longer
+		case slices.Contains(had, data):
+			m.left[p] = m.now // history's clock may be later, which only keeps it longer
 		}
 	}
 }
 
-func (m *model) check(rt *rapid.T, w *world) {
-	if w.now.After(m.top) {
-		m.top = w.now
+// comparedTrees: what production was stays as it was until its window has
+// ended. What is revoked goes at once.
+func (m *model) comparedTrees(rt *rapid.T, c command, before, after map[int]shownTree, behind bool) {
+	ended := func(at time.Time) bool { return !behind && !m.now.Before(at.Add(2*time.Hour)) }
+	for n, was := range before {
+		is, kept := after[n]
+		if !kept {
+			end, known := m.retired[n]
+			switch {
+			case m.pins[n]:
+				rt.Fatalf("generation %d is pinned, and gone", n)
+			case !known:
+				rt.Fatalf("generation %d is gone, and no line of the history tells that production went away from it", n)
+			case !ended(end):
+				rt.Fatalf("generation %d is gone at %s: it was retired at %s; clock behind: %v", n, m.now, end, behind)
+			}
+			continue
+		}
+		for p, data := range is.files {
+			if had, ok := was.files[p]; !ok || had != data {
+				rt.Fatalf("generation %d: %s was %q, is %q", n, p, had, data)
+			}
+		}
+		for p, data := range was.files {
+			_, there := is.files[p]
+			left, gone := m.left[p]
+			switch {
+			case there, data == c.revokes:
+			case n == m.number && gone && ended(left):
+			default:
+				rt.Fatalf("generation %d lost %s (%q), which left production at %s; now it is %s, clock behind: %v", n, p, data, left, m.now, behind)
+			}
+		}
 	}
+	keep := m.repo().Config.Generations.Keep
+	if beside := len(after) - 1; beside < keep && beside < len(before)-1 {
+		rt.Fatalf("%d generations beside production are kept, of %d to keep", beside, keep)
+	}
+}
+
+// readLines holds the history against what it said before: only whole lines
+// are added, in the order of time, and each switch starts where the one before
+// had ended.
+func (m *model) readLines() {
+	data, err := os.ReadFile(filepath.Join(m.dir, ".publish", "history"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	text := string(data[:strings.LastIndexByte(string(data), '\n')+1])
+	added, ok := strings.CutPrefix(text, m.lines)
+	if !ok {
+		m.t.Fatalf("the history was\n%sand is\n%s", m.lines, text)
+	}
+	m.lines = text
+	for line := range strings.Lines(added) {
+		var e Event
+		if err := json.Unmarshal([]byte(line[9:]), &e); err != nil {
+			m.t.Fatal(err)
+		}
+		if e.Time.Before(m.newest) {
+			m.t.Fatalf("after %s: %s", m.newest, line)
+		}
+		m.newest = e.Time
+		switch e.Kind {
+		case KindPin, KindUnpin:
+			m.pins[e.Generation] = e.Kind == KindPin
+		case KindHold, KindUnhold:
+			m.held = e.Kind == KindHold
+		}
+		if e.Kind.Switch() {
+			m.readSwitch(e, line)
+		}
+	}
+}
+
+func (m *model) readSwitch(e Event, line string) {
+	last := Event{}
+	if n := len(m.switches); n > 0 {
+		last = m.switches[n-1]
+	}
+	origin := e.Generation
+	switch e.Kind {
+	case KindRevoke:
+		origin = last.Origin
+	case KindRevert, KindAutoRevert:
+		if origin = e.Origin; m.origin(origin) != origin || origin == last.Origin {
+			m.t.Fatalf("its origin is none: %s", line)
+		}
+	}
+	if e.From != last.Generation || e.Generation <= last.Generation || e.Origin != origin || e.Who != "tester" {
+		m.t.Fatalf("the switch after generation %d, with origin %d: %s", last.Generation, last.Origin, line)
+	}
+	m.switches = append(m.switches, e)
+	m.runs.switches++
+	m.retired[e.From] = e.Time
+}
+
+// origin is the generation whose content generation n shows.
+func (m *model) origin(n int) int {
+	for _, e := range m.switches {
+		if e.Generation == n {
+			return e.Origin
+		}
+	}
+	return 0
+}
+
+// previous is the origin of what was live before the content that generation n
+// shows.
+func (m *model) previous(n int) int {
+	for _, e := range m.switches {
+		if e.Generation == m.origin(n) {
+			return m.origin(e.From)
+		}
+	}
+	return 0
+}
+
+// check is what holds at every time, whatever a crash has left.
+func (m *model) check(rt *rapid.T) {
 	if m.number == 0 {
 		return
 	}
-	if got := w.items(); fmt.Sprint(got) != fmt.Sprint(m.items) {
-		rt.Fatalf("production changed without a switch: %v, was %v", got, m.items)
-	}
-	served := w.served()
+	served := m.before[m.number].files
 	for p, data := range m.paths {
 		left, gone := m.left[p]
 		if gone && !m.top.Before(left.Add(2*time.Hour)) {
 			continue
 		}
 		if served[p] != data {
-			rt.Fatalf("%s (left %s, now %s): %q, want %q", p, left, w.now, served[p], data)
+			rt.Fatalf("%s (left %s, now %s): %q, want %q", p, left, m.now, served[p], data)
 		}
 	}
-	// Whatever state a crash left, readers' commands answer.
-	if _, err := w.repo().Status(ctx); err != nil {
+	for _, e := range m.switches {
+		// What was revoked is not in the origin any more; --force may have
+		// brought it back since.
+		a, b := m.shown[e.Generation], m.shown[e.Origin]
+		if a != nil && b != nil && !maps.Equal(a, b) {
+			rt.Fatalf("generation %d shows %v, and its origin %d %v", e.Generation, a, e.Origin, b)
+		}
+	}
+	if !m.ran {
+		return
+	}
+	m.ran = false
+	st, err := m.repo().Status(ctx)
+	if err != nil {
 		rt.Fatal(err)
 	}
-	if report, _, err := w.repo().Verify(ctx, ""); err != nil || len(report.Errors()) != 0 {
-		rt.Fatalf("verify: %+v, %v", report, err)
+	if last := len(m.switches) - 1; !st.RecoveryPending && (last < 0 || m.switches[last].Generation != m.number) {
+		rt.Fatalf("the history does not name the switch to %d", m.number)
 	}
+	if behind := m.now.Before(m.newest); st.ClockBehind != behind {
+		rt.Fatalf("status says that the clock is behind: %v", st.ClockBehind)
+	}
+	m.verify(rt, "")
+}
+
+func (m *model) verify(rt *rapid.T, name string) {
+	if report, _, err := m.repo().Verify(ctx, name); err != nil || len(report.Errors()) != 0 {
+		rt.Fatalf("verify %s: %+v, %v", name, report, err)
+	}
+}
+
+// shownTree is the tree of a generation, from outside.
+type shownTree struct {
+	number int
+	items  map[string]string // what its index names and is there: it may be redacted
+	files  map[string]string // all, by path
+}
+
+// trees reads production and the trees that it was, wherever a crash has left
+// them.
+func (m *model) trees() map[int]shownTree {
+	out := map[int]shownTree{}
+	number, _ := identity(m.production())
+	dirs := []string{m.production()}
+	list, err := os.ReadDir(filepath.Join(m.dir, "generations"))
+	must(m.t, err)
+	for _, d := range list {
+		// An exchange brings the old tree back under the new one's name.
+		if _, ok := parseNumber(strings.TrimPrefix(d.Name(), nextPrefix)); ok {
+			dirs = append(dirs, filepath.Join(m.dir, "generations", d.Name()))
+		}
+	}
+	for _, dir := range dirs {
+		n, err := identity(dir)
+		if _, have := out[n]; err != nil || n == 0 || n > number || have {
+			continue // never production, or production itself
+		}
+		tree := shownTree{number: n, files: m.filesIn(dir)}
+		tree.items, _ = m.index(dir)
+		out[n] = tree
+	}
+	return out
 }

@@ -98,7 +98,7 @@ func (r *Repo) writeOrphans(f firstSeen) error {
 	var b bytes.Buffer
 	for p, s := range f {
 		b.Write(durable.Line(fmt.Appendf(nil, "%d %d %d %d %d %d %s", s.since.Unix(), s.stat.Size, s.stat.Mtime, s.stat.Ctime,
-			s.stat.Links, int64(s.stat.Ino), p)))
+			int64(s.stat.Links), int64(s.stat.Ino), p)))
 	}
 	return durable.WriteFile(r.orphansPath(), b.Bytes(), 0o644)
 }

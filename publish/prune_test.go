@@ -78,7 +78,7 @@ func pruneWorld(t *testing.T, mode string) *world {
 	return w
 }
 
-func must(t testing.TB, err error) {
+func must(t failer, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -278,29 +278,6 @@ func TestForgedPlan(t *testing.T) {
 			}
 		})
 	}
-}
-
-// FuzzReadPlan: whatever a plan file holds, it is refused or is what was
-// written.
-func FuzzReadPlan(f *testing.F) {
-	p := Plan{Time: epoch, Keep: []retention.Decision{}, Remove: []retention.Decision{}, Orphans: []Orphan{}, Waiting: []Orphan{}, Rules: []RetentionRule{}}
-	p.PlanHash = p.hash()
-	data, err := json.Marshal(p)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(data)
-	f.Add(data[:20])
-	f.Add([]byte(`{"time":"0000-01-01T00:00:00+24:00"}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		path := filepath.Join(t.TempDir(), "plan")
-		must(t, os.WriteFile(path, data, 0o644))
-		if p, err := ReadPlan(path); err == nil && p.PlanHash != p.hash() {
-			t.Error("a plan with a wrong hash")
-		} else if err != nil && kindOf(err) != Refused {
-			t.Error(err)
-		}
-	})
 }
 
 func TestPruneCrash(t *testing.T) {

@@ -34,9 +34,6 @@ func (r *Repo) Revert(ctx context.Context, opt RevertOptions) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if target.TreeID == s.current.TreeID {
-		return r.unchanged(s, opt.DryRun), nil
-	}
 	res, err := r.revertTo(ctx, s, target, KindRevert, opt)
 	if res != nil {
 		res.Warnings = noNil(res.Warnings)
@@ -130,14 +127,14 @@ func (r *Repo) revertTo(ctx context.Context, s *state, target *generation, kind 
 	defer durable.RemoveAll(dir)
 	prior := r.readPrior(s)
 	target, valid, err := r.sound(ctx, s, target, dir)
+	if err == nil && target.TreeID == s.current.TreeID {
+		return r.unchanged(s, opt.DryRun), nil // asked only now: a redacted generation is not what its manifest says
+	}
 	if err == nil && valid == nil {
 		err = r.rebuild(ctx, s, target, dir)
 	}
 	if err != nil {
 		return nil, interrupted(err)
-	}
-	if valid != nil && target.TreeID == s.current.TreeID {
-		return r.unchanged(s, opt.DryRun), nil
 	}
 	cat, err := stage.ReadCatalog(dir, r.format)
 	if err != nil {

@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,9 +49,8 @@ func (t *tombstones) reason() string {
 // as the history.
 type graveyard struct {
 	lines []tombstones
-	whole int64 // bytes before a torn last line
-	torn  bool
 	by    map[string]*tombstones // by sha256, the newest
+	sealed
 }
 
 func (r *Repo) tombstonePath() string { return r.path(".publish", "tombstones") }
@@ -64,30 +62,25 @@ func (r *Repo) graveyard() (*graveyard, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	g, bad := parseTombstones(data)
-	if len(bad) > 0 {
-		return nil, &Error{Path: fmt.Sprintf("%s:%d", r.tombstonePath(), bad[0]), Fact: "the line is damaged",
+	g := parseTombstones(data)
+	if len(g.bad) > 0 {
+		return nil, &Error{Path: fmt.Sprintf("%s:%d", r.tombstonePath(), g.bad[0]), Fact: "the line is damaged",
 			Hint: "run publish recover: it sets the file aside and makes damaged lines anew from the history"}
 	}
 	return g, nil
 }
 
-func parseTombstones(data []byte) (g *graveyard, bad []int) {
-	whole, torn := durable.SplitTorn(data)
-	g = &graveyard{torn: len(torn) > 0, whole: int64(len(whole)), by: map[string]*tombstones{}}
-	for i, line := range bytes.Split(bytes.TrimSuffix(whole, []byte{'\n'}), []byte{'\n'}) {
-		if len(whole) == 0 {
-			break
-		}
+func parseTombstones(data []byte) *graveyard {
+	g := &graveyard{by: map[string]*tombstones{}}
+	g.sealed = readSealed(data, func(text []byte) bool {
 		var t tombstones
-		text, ok := durable.Unline(line)
-		if !ok || json.Unmarshal(text, &t) != nil {
-			bad = append(bad, i+1)
-			continue
+		ok := json.Unmarshal(text, &t) == nil
+		if ok {
+			g.add(t)
 		}
-		g.add(t)
-	}
-	return g, bad
+		return ok
+	})
+	return g
 }
 
 func (g *graveyard) add(t tombstones) {
@@ -226,7 +219,7 @@ func (r *Repo) mendTombstones(h *History) (done []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	g, bad := parseTombstones(data)
+	g := parseTombstones(data)
 	var lost []tombstones
 	for _, e := range h.Events {
 		t := tombstones{Time: e.Time, Who: e.Who, Why: e.Message, Before: e.Generation + 1, Revoked: e.Revoked}
@@ -237,7 +230,7 @@ func (r *Repo) mendTombstones(h *History) (done []string, err error) {
 			lost = append(lost, t)
 		}
 	}
-	if len(bad) == 0 && len(lost) == 0 {
+	if len(g.bad) == 0 && len(lost) == 0 {
 		return nil, nil
 	}
 	if data != nil {

@@ -135,7 +135,7 @@ func TestKilledInAFailingHealthCheck(t *testing.T) {
 		w.cfg = func(c *Config) { c.HealthCheck.Command = []string{"false"} }
 		w.step = func(n string) error {
 			if n == "after-health" {
-				panic(crashed{})
+				panic(errInjected)
 			}
 			return nil
 		}
@@ -174,7 +174,7 @@ func TestHealthCheckRemovedFromConfig(t *testing.T) {
 	w.cfg = func(c *Config) { c.HealthCheck.Command = []string{"true"} }
 	w.step = func(n string) error {
 		if n == "after-history" {
-			panic(crashed{})
+			panic(errInjected)
 		}
 		return nil
 	}
@@ -221,7 +221,7 @@ func TestAdoptAgainAfterAKill(t *testing.T) {
 		w := &world{t: t, dir: dir, now: epoch}
 		w.step = func(n string) error {
 			if n == "after-ready" {
-				panic(crashed{})
+				panic(errInjected)
 			}
 			return nil
 		}
@@ -321,4 +321,41 @@ func TestVetoDoesNotStopAWayBack(t *testing.T) {
 	w.promote()
 	w.revert(0)
 	wantItems(t, w, map[string]string{"a/1": "one"})
+}
+
+// A switch that recovery records is not dated before it was made: the windows
+// of what it dropped would end too early.
+func TestClockSetBackBeforeRecovery(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		w.put(map[string]string{"a/1": "one"})
+		w.promote()
+		w.now = w.now.Add(2 * time.Hour)
+		w.put(map[string]string{"a/2": "two"})
+		w.step = func(n string) error {
+			if n == "after-tidy" {
+				return errInjected
+			}
+			return nil
+		}
+		if _, err := w.repo().Promote(ctx, PromoteOptions{}); !errors.Is(err, errInjected) {
+			t.Fatal(err)
+		}
+		w.step = nil
+		made := w.now
+		w.now = made.Add(-5 * time.Minute)
+		if _, err := w.repo().Recover(ctx); err != nil {
+			t.Fatal(err)
+		}
+		w.now = made.Add(2*time.Hour - time.Second)
+		w.gc()
+		if n := len(w.served()); n != 3 {
+			t.Errorf("%d files are served a second before the window ends: %v", n, w.served())
+		}
+		w.now = w.now.Add(time.Second)
+		w.gc()
+		if n := len(w.served()); n != 2 {
+			t.Errorf("%d files are served when the window has ended: %v", n, w.served())
+		}
+	})
 }

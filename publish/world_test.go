@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -106,13 +105,24 @@ func (listed) WithoutVersions(fsys fs.FS, drop func(product, version string) boo
 	return []catalog.Document{{Path: "index.json", Data: data}}, err
 }
 
+// failer is what a world needs of a test: a rapid.T is no testing.TB.
+type failer interface {
+	Helper()
+	Log(args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // world is a repository with a clock that the test sets.
 type world struct {
-	t    testing.TB
+	t    failer
 	dir  string
 	now  time.Time
 	step func(string) error
 	cfg  func(*Config)
+
+	config *Config // nil: read it from the repository each time
 }
 
 var epoch = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -129,8 +139,10 @@ func newWorld(t testing.TB, mode string) *world {
 
 func (w *world) repo() *Repo {
 	w.t.Helper()
-	c, err := LoadConfig(w.dir)
-	if err != nil {
+	c, err := new(Config), error(nil)
+	if w.config != nil {
+		*c = *w.config
+	} else if c, err = LoadConfig(w.dir); err != nil {
 		w.t.Fatal(err)
 	}
 	if w.cfg != nil {
@@ -215,8 +227,14 @@ func (w *world) production() string { return filepath.Join(w.dir, "production") 
 // identity file.
 func (w *world) served() map[string]string {
 	w.t.Helper()
+	return w.filesIn(w.production())
+}
+
+// filesIn reads all files of a tree, by path, but for the identity file.
+func (w *world) filesIn(dir string) map[string]string {
+	w.t.Helper()
 	out := map[string]string{}
-	root := w.production() + "/"
+	root := dir + "/"
 	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -237,26 +255,48 @@ func (w *world) served() map[string]string {
 // there with the right bytes.
 func (w *world) items() map[string]string {
 	w.t.Helper()
-	data, err := os.ReadFile(filepath.Join(w.production(), "index.json"))
+	return w.itemsIn(w.production())
+}
+
+// itemsIn is items for any tree.
+func (w *world) itemsIn(dir string) map[string]string {
+	w.t.Helper()
+	items, missing := w.index(dir)
+	if len(missing) > 0 {
+		w.t.Fatalf("%s: the index names what is not there: %v", dir, missing)
+	}
+	return items
+}
+
+// index reads what a tree's index names, by "product/version", and which of it
+// is not there. What is there has the right bytes.
+func (w *world) index(dir string) (items map[string]string, missing []string) {
+	w.t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "index.json"))
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	var list []listedItem
-	if err := json.NewDecoder(bytes.NewReader(data)).Decode(&list); err != nil {
+	if err := json.Unmarshal(data, &list); err != nil {
 		w.t.Fatalf("half an index: %v", err)
 	}
-	out := map[string]string{}
+	items = map[string]string{}
 	for _, i := range list {
-		data, err := os.ReadFile(filepath.Join(w.production(), i.Path))
-		if err != nil {
-			w.t.Fatalf("the index names it: %v", err)
+		key := i.Product + "/" + i.Version
+		data, err := os.ReadFile(filepath.Join(dir, i.Path))
+		if errors.Is(err, fs.ErrNotExist) {
+			missing = append(missing, key)
+			continue
 		}
-		if sum := fmt.Sprintf("%x", sha256.Sum256(data)); sum != i.SHA256 {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if sumOf(string(data)) != i.SHA256 {
 			w.t.Fatalf("%s: has other bytes than the index says", i.Path)
 		}
-		out[i.Product+"/"+i.Version] = string(data)
+		items[key] = string(data)
 	}
-	return out
+	return items, missing
 }
 
 func both(t *testing.T, f func(t *testing.T, mode string)) {

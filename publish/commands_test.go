@@ -1,0 +1,399 @@
+package publish
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// versions are what the model stages: each has a content of its own.
+var versions = []string{"a/20290101", "a/20290102", "a/20290103", "b/20290101", "b/20290102", "b/20290103"}
+
+func contentOf(key string) string { return "content of " + key }
+
+// commands are what the model runs, by name; "" is run after each.
+func (m *model) commands(rt *rapid.T) map[string]func(*rapid.T) {
+	all := map[string]func(*rapid.T){
+		"stage": m.stage, "stage remove": m.stageRemove, "stage reset": m.stageReset,
+		"promote": m.promoteStaged, "build": func(rt *rapid.T) { m.stage(rt); m.promoteStaged(rt) },
+		"build, prune": m.promotePruned, "revert": m.revertTo,
+		"gc": m.collect, "prune": m.pruneStaged, "plan": m.writePlan, "plan, apply": m.applyPlan,
+		"pin": m.pin, "stop": m.hold,
+		"revoke": m.revokeOne, "recover": m.recoverAll, "try": m.dryRun,
+	}
+	for name, f := range all {
+		all[name] = func(rt *rapid.T) { m.runs.commands[name]++; f(rt) }
+	}
+	all["clock"] = m.clock
+	all["health"] = func(rt *rapid.T) { // of those sequences that check it
+		sick := filepath.Join(m.dir, "sick")
+		if os.Remove(sick) != nil {
+			must(m.t, os.WriteFile(sick, nil, 0o644))
+		}
+	}
+	all["torn line"] = func(rt *rapid.T) { // what a power cut leaves of an append
+		f, err := os.OpenFile(filepath.Join(m.dir, ".publish", "history"), os.O_WRONLY|os.O_APPEND, 0)
+		must(m.t, err)
+		_, err = f.WriteString(`0123abcd {"time":"2030`)
+		must(m.t, err)
+		must(m.t, f.Close())
+	}
+	all[""] = m.check
+	return all
+}
+
+// clock steps, back too, or to the end of a window or a second before it.
+func (m *model) clock(rt *rapid.T) {
+	to := []time.Time{m.now.Add(time.Duration(rapid.IntRange(-30, 100).Draw(rt, "minutes")) * time.Minute)}
+	for _, n := range slices.Sorted(maps.Keys(m.retired)) {
+		if end := m.retired[n].Add(2 * time.Hour); end.After(m.now) {
+			to = append(to, end, end.Add(-time.Second))
+		}
+	}
+	m.now = rapid.SampledFrom(to).Draw(rt, "to")
+}
+
+// stage is another program that writes to staging.
+func (m *model) stage(rt *rapid.T) {
+	m.staged = map[string]string{}
+	for _, key := range rapid.SliceOfNDistinct(rapid.SampledFrom(versions), 1, 4, rapid.ID).Draw(rt, "versions") {
+		m.staged[key] = contentOf(key)
+	}
+	m.put(m.staged)
+}
+
+func (m *model) stageRemove(rt *rapid.T) {
+	key := rapid.SampledFrom(versions).Draw(rt, "version")
+	left := maps.Clone(m.staged)
+	delete(left, key)
+	m.do(rt, command{refused: len(left) == len(m.staged), staged: func() map[string]string { return left },
+		run: func(r *Repo) error { _, err := r.Remove(ctx, key); return err }})
+}
+
+func (m *model) stageReset(rt *rapid.T) {
+	m.do(rt, command{refused: m.number == 0, staged: func() map[string]string { return m.live },
+		run: func(r *Repo) error { _, _, err := r.Reset(ctx); return err }})
+}
+
+func (m *model) promoteStaged(rt *rapid.T) { m.promoteAs(rt, m.staged, func(*Config) {}) }
+
+func (m *model) promotePruned(rt *rapid.T) {
+	m.stage(rt)
+	m.promoteAs(rt, pruned(m.staged), func(c *Config) { c.Promote.Prune = true })
+}
+
+// promoteAs promotes; to is what staging and production have then.
+func (m *model) promoteAs(rt *rapid.T, to map[string]string, set func(*Config)) {
+	opt := PromoteOptions{Force: rapid.IntRange(0, 2).Draw(rt, "force") > 0}
+	leaked := func(items map[string]string) bool {
+		return slices.ContainsFunc(slices.Collect(maps.Values(items)), func(data string) bool { return m.revoked[data] })
+	}
+	last := Event{}
+	if n := len(m.switches); n > 0 {
+		last = m.switches[n-1]
+	}
+	// After any other switch than a promote something may be barred; for sure
+	// is what the last revert went away from.
+	barred := last.Kind != KindPromote && m.number > 0 || last.Generation != m.number
+	number, was, away := m.number, m.live, map[string]string{}
+	if last.Kind == KindRevert && last.Generation == number {
+		away = minus(m.was, m.live)
+	}
+	err := m.do(rt, command{
+		refused: m.held || !opt.Force && (barred || leaked(to)),
+		staged:  func() map[string]string { return to }, live: func() map[string]string { return to },
+		run: func(r *Repo) error { set(r.Config); _, err := r.Promote(ctx, opt); return err },
+	})
+	if m.number == number || !maps.Equal(m.live, to) {
+		return // or a health check went back
+	}
+	new := minus(to, was)
+	switch {
+	case err == nil && number > 0 && maps.Equal(was, to):
+		rt.Fatal("a promote of what production has was a switch")
+	case m.held:
+		rt.Fatal("promoted although production is held")
+	case !opt.Force && leaked(new):
+		rt.Fatalf("promoted revoked content: %v", new)
+	case !opt.Force && len(minus(new, away)) < len(new):
+		rt.Fatalf("promoted what an operator went away from: %v", new)
+	}
+}
+
+// minus is what a has and b has not.
+func minus(a, b map[string]string) map[string]string {
+	out := maps.Clone(a)
+	maps.DeleteFunc(out, func(key, _ string) bool { return b[key] != "" })
+	return out
+}
+
+func pruned(items map[string]string) map[string]string {
+	last := map[string]string{}
+	for _, key := range slices.Sorted(maps.Keys(items)) {
+		product, _, _ := strings.Cut(key, "/")
+		last[product] = key
+	}
+	out := map[string]string{}
+	for _, key := range last {
+		out[key] = items[key]
+	}
+	return out
+}
+
+func (m *model) revertTo(rt *rapid.T) {
+	kept := slices.Sorted(maps.Keys(m.before))
+	to := rapid.SampledFrom(append([]int{0, m.number + 1}, kept...)).Draw(rt, "to")
+	from := m.number
+	m.do(rt, command{
+		// With a number of a kept generation it is never refused.
+		refused: !slices.Contains(kept, to),
+		live: func() map[string]string {
+			if to == 0 {
+				return m.shown[m.previous(from)]
+			}
+			return m.shown[to]
+		},
+		run: func(r *Repo) error { _, err := r.Revert(ctx, RevertOptions{To: to}); return err },
+	})
+}
+
+// collect runs gc. When nothing hinders it, all that is due is gone.
+func (m *model) collect(rt *rapid.T) {
+	crashes, failures := m.runs.crashes, m.runs.failures
+	err := m.do(rt, command{run: func(r *Repo) error { _, err := r.GC(ctx, false); return err }})
+	if err != nil || crashes != m.runs.crashes || failures != m.runs.failures || m.now.Before(m.newest) || m.number == 0 {
+		return
+	}
+	trees := m.before
+	others := slices.DeleteFunc(slices.Sorted(maps.Keys(trees)), func(n int) bool { return m.pins[n] || n == m.number })
+	for _, n := range others[:max(0, len(others)-m.repo().Config.Generations.Keep)] {
+		if end := m.retired[n].Add(2 * time.Hour); !m.now.Before(end) {
+			rt.Fatalf("generation %d was due at %s, and is there at %s", n, end, m.now)
+		}
+	}
+	if last := m.switches[len(m.switches)-1]; m.now.Before(last.Time.Add(2 * time.Hour)) {
+		return
+	}
+	own := slices.Collect(maps.Values(m.live))
+	for p, data := range trees[m.number].files {
+		if p != "index.json" && !slices.Contains(own, data) {
+			rt.Fatalf("%s is carried, and no switch was within the window", p)
+		}
+	}
+}
+
+func (m *model) pruneStaged(rt *rapid.T) {
+	to := pruned(m.staged)
+	m.do(rt, command{staged: func() map[string]string { return to },
+		run: func(r *Repo) error { _, err := r.Prune(ctx, PruneOptions{}); return err }})
+}
+
+func (m *model) writePlan(rt *rapid.T) {
+	m.do(rt, command{run: func(r *Repo) error {
+		res, err := r.Prune(ctx, PruneOptions{Plan: true})
+		if err == nil {
+			m.plan, m.planned = &res.Plan, fmt.Sprint(m.number, m.staged)
+		}
+		return err
+	}})
+}
+
+// applyPlan applies a plan that somebody made some time ago: it is refused, or
+// still right.
+func (m *model) applyPlan(rt *rapid.T) {
+	if m.plan == nil {
+		return
+	}
+	now := fmt.Sprint(m.number, m.staged)
+	to := pruned(m.staged)
+	err := m.do(rt, command{refused: true, staged: func() map[string]string { return to },
+		run: func(r *Repo) error { _, err := r.Prune(ctx, PruneOptions{Apply: m.plan}); return err }})
+	if err == nil && m.planned != now {
+		rt.Fatalf("a plan for %s was applied to %s", m.planned, now)
+	}
+}
+
+// pin pins a generation, or ends that.
+func (m *model) pin(rt *rapid.T) {
+	kept := slices.Sorted(maps.Keys(m.before))
+	n := rapid.SampledFrom(append([]int{m.number + 1}, kept...)).Draw(rt, "generation")
+	want := rapid.Bool().Draw(rt, "pin")
+	err := m.do(rt, command{refused: !slices.Contains(kept, n) || want && m.pins[n],
+		run: func(r *Repo) error {
+			if want {
+				return r.Pin(ctx, n, "good")
+			}
+			return r.Unpin(ctx, n)
+		}})
+	if err == nil && m.pins[n] != want {
+		rt.Fatalf("generation %d is pinned: %v", n, m.pins[n])
+	}
+}
+
+// hold holds production, or ends that.
+func (m *model) hold(rt *rapid.T) {
+	want := rapid.IntRange(0, 3).Draw(rt, "hold") == 0
+	err := m.do(rt, command{refused: want && m.held, run: func(r *Repo) error {
+		if want {
+			return r.Hold(ctx, "test")
+		}
+		return r.Unhold(ctx)
+	}})
+	if err == nil && m.held != want {
+		rt.Fatalf("production is held: %v", m.held)
+	}
+}
+
+// revokeOne revokes. A revoke that was stopped is finished by recovery, or
+// never was.
+func (m *model) revokeOne(rt *rapid.T) {
+	key := rapid.SampledFrom(versions).Draw(rt, "version")
+	data := contentOf(key)
+	graves := m.graves(data)
+	without := func(items map[string]string) func() map[string]string {
+		left := maps.Clone(items)
+		delete(left, key)
+		return func() map[string]string { return left }
+	}
+	m.do(rt, command{refused: true, revokes: data, live: without(m.live), staged: without(m.staged),
+		run: func(r *Repo) error {
+			_, err := r.Revoke(ctx, RevokeOptions{What: []string{key}, Why: "leaked"})
+			return err
+		}})
+	staged := m.staged
+	m.faulty(rt, command{revokes: data, run: func(r *Repo) error { _, err := r.Recover(ctx); return err },
+		staged: func() map[string]string {
+			if m.graves(data) > graves {
+				return without(staged)()
+			}
+			return staged
+		}}, "", 0)
+	if m.graves(data) == graves {
+		return
+	}
+	m.revoked[data] = true
+	for _, items := range m.shown {
+		delete(items, key)
+	}
+	for p, have := range m.paths {
+		if have == data {
+			delete(m.paths, p)
+			delete(m.left, p)
+		}
+	}
+	nowhere(m.t, m.world, data)
+}
+
+// graves is how often a content was revoked.
+func (m *model) graves(data string) (n int) {
+	g, err := m.repo().graveyard()
+	must(m.t, err)
+	for _, line := range g.lines {
+		if slices.ContainsFunc(line.Revoked, func(c Revoked) bool { return c.SHA256 == sumOf(data) }) {
+			n++
+		}
+	}
+	return n
+}
+
+// recoverAll recovers. What is there then, no crash explains.
+func (m *model) recoverAll(rt *rapid.T) {
+	crashes, failures := m.runs.crashes, m.runs.failures
+	err := m.do(rt, command{run: func(r *Repo) error { _, err := r.Recover(ctx); return err }})
+	if err != nil || crashes != m.runs.crashes || failures != m.runs.failures {
+		return
+	}
+	list, err := os.ReadDir(filepath.Join(m.dir, "generations"))
+	must(m.t, err)
+	for _, d := range list {
+		if strings.HasPrefix(d.Name(), ".") {
+			rt.Fatalf("generations/%s was left behind", d.Name())
+		}
+		m.verify(rt, strings.TrimLeft(d.Name(), "0"))
+	}
+	if st, err := m.repo().Status(ctx); err != nil || st.RecoveryPending {
+		rt.Fatalf("%+v, %v", st, err)
+	}
+}
+
+// dryRun changes nothing, and tells what the command would do.
+func (m *model) dryRun(rt *rapid.T) {
+	if err := m.faulty(rt, command{run: func(r *Repo) error { _, err := r.Recover(ctx); return err }}, "", 0); err != nil {
+		return
+	}
+	before := m.listing()
+	key := rapid.SampledFrom(versions).Draw(rt, "version")
+	var dry *Result
+	verbs := map[string]func(*Repo) error{
+		"promote": func(r *Repo) (err error) { dry, err = r.Promote(ctx, PromoteOptions{DryRun: true}); return err },
+		"revert":  func(r *Repo) error { _, err := r.Revert(ctx, RevertOptions{DryRun: true}); return err },
+		"gc":      func(r *Repo) error { _, err := r.GC(ctx, true); return err },
+		"prune":   func(r *Repo) error { _, err := r.Prune(ctx, PruneOptions{DryRun: true}); return err },
+		"revoke": func(r *Repo) error {
+			_, err := r.Revoke(ctx, RevokeOptions{What: []string{key}, Why: "leaked", DryRun: true})
+			return err
+		},
+	}
+	verb := rapid.SampledFrom(slices.Sorted(maps.Keys(verbs))).Draw(rt, "verb")
+	err := verbs[verb](m.repo())
+	if err != nil && kindOf(err) != Refused && kindOf(err) != NotFound {
+		rt.Fatalf("a dry %s: %v", verb, err)
+	}
+	if diff := cmp.Diff(before, m.listing()); diff != "" {
+		rt.Fatalf("a dry %s changed something:\n%s", verb, diff)
+	}
+	if err != nil || dry == nil {
+		return
+	}
+	to := m.staged
+	m.faulty(rt, command{live: func() map[string]string { return to }, run: func(r *Repo) error {
+		res, err := r.Promote(ctx, PromoteOptions{})
+		if err == nil {
+			dry.DryRun, dry.DurationMS = res.DryRun, res.DurationMS
+			if diff := cmp.Diff(dry, res); diff != "" {
+				rt.Fatalf("the dry run said something else:\n%s", diff)
+			}
+		}
+		return err
+	}}, "", 0)
+}
+
+// listing is the whole repository but for what only makes it faster, and for
+// what is written in locks.
+func (m *model) listing() map[string]string {
+	out := map[string]string{}
+	err := filepath.WalkDir(m.dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(m.dir, p)
+		if strings.HasSuffix(rel, "lock") || rel == filepath.Join(".publish", "hashes") {
+			return nil
+		}
+		switch {
+		case d.Type().IsRegular():
+			data, err := os.ReadFile(p)
+			out[rel] = fmt.Sprint(info.Mode(), info.ModTime(), string(data))
+			return err
+		case d.Type()&fs.ModeSymlink != 0:
+			out[rel], err = os.Readlink(p)
+			return err
+		}
+		out[rel] = info.Mode().String()
+		return nil
+	})
+	must(m.t, err)
+	return out
+}

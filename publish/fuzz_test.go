@@ -1,0 +1,278 @@
+package publish
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"example.com/publish/retention"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// What a file of a repository holds is read without a crash; what is accepted
+// is safe and survives being written again; sealed text of which one bit is
+// wrong is refused. No fuzzer finds a checksum, so the targets seal what they
+// are given.
+
+// flipped is data with one bit of it wrong: none that would only turn a digit
+// of a checksum into the other case.
+func flipped(data []byte, at uint) []byte {
+	out := bytes.Clone(data)
+	out[at%uint(len(out))] ^= 1
+	return out
+}
+
+// FuzzManifest is given all between the first line and the seal.
+func FuzzManifest(f *testing.F) {
+	f.Add([]byte(`{"generation":1}`+"\nown content 3 "+sumOf("x")+" images/a b\ncarried 2 link 0 "+sumOf("")+" l\nbarred mutable 1 "+sumOf("y")+" .x\n"), uint(30))
+	f.Fuzz(func(t *testing.T, body []byte, at uint) {
+		if m, err := decodeManifest(body); err == nil {
+			t.Fatalf("what nobody sealed is %+v", m)
+		}
+		data := slices.Concat([]byte(manifestMagic), body)
+		data = fmt.Appendf(data, "end %x\n", sha256.Sum256(data))
+		if m, err := decodeManifest(flipped(data, at)); err == nil {
+			t.Fatalf("one bit is wrong: %+v", m)
+		}
+		m, err := decodeManifest(data)
+		if err != nil {
+			return
+		}
+		rows := slices.Concat(slices.Collect(m.all()), m.Barred)
+		for _, row := range rows {
+			if p, _, ok := catalog.Clean(row.Path); !ok || p != row.Path || row.Size < 0 || len(row.SHA256) != 64 {
+				t.Errorf("%+v", row)
+			}
+		}
+		again, err := m.encode()
+		if err != nil {
+			return // a time that JSON can carry in one direction only
+		}
+		back, err := decodeManifest(again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(m, back); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// FuzzHistory is given the texts of the lines.
+func FuzzHistory(f *testing.F) {
+	var text []byte
+	for _, e := range []Event{
+		{Time: epoch, Kind: KindPromote, Generation: 1, Origin: 1, Who: "x", Message: "é \u2028"},
+		{Time: epoch, Kind: KindGC, Generation: 1, Freed: &Freed{Generations: []int{1}}},
+		{Time: epoch, Kind: KindPin, Generation: 1},
+		{Time: epoch, Kind: KindRevert, Generation: 3, From: 2, Origin: 1, Grace: 1 << 62},
+	} {
+		line, err := marshalEvent(e)
+		must(f, err)
+		text = append(append(text, line...), '\n')
+	}
+	f.Add(string(text), uint(3))
+	f.Add("{}\nnull\n[]\n", uint(0))
+	f.Fuzz(func(t *testing.T, text string, at uint) {
+		parseHistory([]byte(text))
+		data := sealLines(text)
+		h := parseHistory(data)
+		if n := strings.Count(string(data), "\n"); len(h.Events)+len(h.bad) != n && !h.torn {
+			t.Fatalf("%d lines, %d events, damaged %v", n, len(h.Events), h.bad)
+		}
+		h.last()
+		h.before(1)
+		h.hold()
+		h.pins()
+		now := h.newest()
+		if w := (&Repo{Config: DefaultConfig()}).window(h); len(h.Events) > 0 && h.Events[0].Kind.Switch() && !now.IsZero() {
+			if e := h.Events[0]; !w.open(e.Generation, e.Time) {
+				t.Errorf("the window of %+v has ended as it began", e)
+			}
+		}
+		if again, ok := h.text(); ok {
+			if twice, _ := parseHistory(sealLines(again)).text(); twice != again {
+				t.Errorf("%s\nbecame\n%s", again, twice)
+			}
+		}
+		if len(h.bad) > 0 || h.torn || len(data) == 0 {
+			return
+		}
+		// Cut anywhere, a history is a beginning of itself; with a bit wrong it
+		// is damaged, or torn where that bit made the last line so.
+		cut := parseHistory(data[:at%uint(len(data))])
+		if len(cut.bad) > 0 || !cmp.Equal(cut.Events, h.Events[:len(cut.Events)], cmpopts.EquateEmpty()) {
+			t.Errorf("cut: %+v", cut)
+		}
+		if wrong := parseHistory(flipped(data, at)); len(wrong.bad) == 0 && !wrong.torn {
+			t.Errorf("one bit is wrong: %q", flipped(data, at))
+		}
+	})
+}
+
+// text is the history's lines without their seals; false for a time that JSON
+// can carry in one direction only.
+func (h *History) text() (string, bool) {
+	var b strings.Builder
+	for _, e := range h.Events {
+		line, err := marshalEvent(e)
+		if err != nil {
+			return "", false
+		}
+		b.Write(append(line, '\n'))
+	}
+	return b.String(), true
+}
+
+// FuzzTombstones is given the texts of the lines.
+func FuzzTombstones(f *testing.F) {
+	f.Add(`{"time":"2030-01-02T03:04:05Z","before":3,"revoked":[{"path":"a","sha256":"`+sumOf("x")+`"}]}`+"\n"+`{"done":true}`+"\n", uint(9))
+	f.Fuzz(func(t *testing.T, text string, at uint) {
+		parseTombstones([]byte(text))
+		data := sealLines(text)
+		g := parseTombstones(data)
+		done, pending := g.split()
+		if len(done.lines)+len(pending) != len(g.lines) {
+			t.Errorf("%d and %d are not %d", len(done.lines), len(pending), len(g.lines))
+		}
+		// What is revoked stays so, whatever lines follow.
+		for _, line := range g.lines {
+			for _, c := range line.Revoked {
+				if g.by[c.SHA256] == nil {
+					t.Errorf("%+v is not revoked", c)
+				}
+			}
+		}
+		var again strings.Builder
+		for _, line := range g.lines {
+			text, err := json.Marshal(line)
+			if err != nil {
+				return
+			}
+			again.Write(append(text, '\n'))
+		}
+		if back := parseTombstones(sealLines(again.String())); !cmp.Equal(back.lines, g.lines, cmpopts.EquateEmpty()) {
+			t.Error(cmp.Diff(back.lines, g.lines, cmpopts.EquateEmpty()))
+		}
+		if len(g.bad) > 0 || g.torn || len(data) == 0 {
+			return
+		}
+		if wrong := parseTombstones(flipped(data, at)); len(wrong.bad) == 0 && !wrong.torn {
+			t.Errorf("one bit is wrong: %q", flipped(data, at))
+		}
+	})
+}
+
+// FuzzConfig: what publish.yaml holds is refused in words, or can be obeyed.
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte("format: plain\nswitch: rename\nproduction: /srv/www\ngrace: 2d\ngenerations: {keep: 3}\nhooks: {timeout: 1m, after_gc: [a, b]}\n"))
+	f.Add([]byte("retention:\n - {match: \"a:*\", keep_last: 3, keep_within: 30d, expired: remove}\n - {match: '*', keep: all, min_versions: 0}\n"))
+	f.Add([]byte("a: &a [1]\ntags: [{x: *a}]\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := parseConfig(data)
+		if err != nil {
+			if strings.TrimSpace(err.Error()) == "" {
+				t.Error("refused without a word")
+			}
+			return
+		}
+		if p := filepath.Clean(c.Production); slices.Contains([]string{".", "/", "staging", "generations", ".publish", ConfigName}, p) ||
+			strings.HasPrefix(p, "staging/") || strings.HasPrefix(p, "generations/") || strings.HasPrefix(p, ".publish/") {
+			t.Errorf("production is %q", c.Production)
+		}
+		if c.Grace < 0 || c.OrphanGrace < 0 || c.Hooks.Timeout <= 0 || c.HealthCheck.Timeout <= 0 || c.Generations.Keep < 0 {
+			t.Errorf("%+v", c)
+		}
+		c.Warnings()
+		// Whatever the rules, each version is kept or goes, and one that has
+		// no age stays.
+		items := []retention.Item{{Product: "a:b", Version: "20290101", Time: epoch.AddDate(-1, 0, 0), Complete: true}, {Product: "a:b", Version: "x"}}
+		res := retention.Apply(items, c.Policy(), epoch)
+		if len(res.Keep)+len(res.Remove) != len(items) || slices.ContainsFunc(res.Remove, func(d retention.Decision) bool { return d.Version == "x" }) {
+			t.Errorf("%+v", res)
+		}
+	})
+}
+
+// FuzzReadPlan: whatever a plan file holds, it is refused or is what was
+// written, and it deletes nothing that is not due.
+func FuzzReadPlan(f *testing.F) {
+	p := Plan{Time: epoch, Keep: []retention.Decision{}, Remove: []retention.Decision{}, Orphans: []Orphan{{Path: "../../etc/passwd"}}, Waiting: []Orphan{}, Rules: []RetentionRule{}}
+	data, err := json.Marshal(p)
+	must(f, err)
+	f.Add(data, uint(1))
+	f.Add(data[:20], uint(0))
+	f.Add([]byte(`{"time":"0000-01-01T00:00:00+24:00"}`), uint(0))
+	f.Fuzz(func(t *testing.T, data []byte, at uint) {
+		path := filepath.Join(fastDir(t), "plan")
+		read := func(data []byte) (*Plan, bool) {
+			must(t, os.WriteFile(path, data, 0o644))
+			p, err := ReadPlan(path)
+			if err != nil && kindOf(err) != Refused {
+				t.Error(err)
+			}
+			return p, err == nil
+		}
+		if p, ok := read(data); ok && p.PlanHash != p.hash() {
+			t.Error("a plan with a wrong hash")
+		}
+		var p Plan
+		if json.Unmarshal(data, &p) != nil {
+			return
+		}
+		if p.PlanHash = p.hash(); p.PlanHash == "" {
+			return
+		}
+		if p.Write(path) != nil {
+			return
+		}
+		written, err := os.ReadFile(path)
+		must(t, err)
+		back, ok := read(written)
+		if !ok {
+			t.Fatalf("what was written is refused: %s", written)
+		}
+		if back.hash() != p.hash() {
+			t.Errorf("%+v became %+v", p, back)
+		}
+		if edited, ok := read(flipped(written, at)); ok && edited.hash() != p.hash() {
+			t.Errorf("an edited plan: %s", flipped(written, at))
+		}
+		now := p
+		if now.Orphans = nil; len(p.Orphans) > 0 && p.fits(&now) == nil {
+			t.Error("deletes what is not due")
+		}
+	})
+}
+
+// FuzzOrphans is given the texts of the lines.
+func FuzzOrphans(f *testing.F) {
+	f.Add("1893553445 3 1 2 1 9 images/a b.bin\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		r := &Repo{Dir: fastDir(t)}
+		must(t, os.Mkdir(r.path(".publish"), 0o755))
+		must(t, os.WriteFile(r.orphansPath(), sealLines(text), 0o644))
+		seen := r.readOrphans()
+		must(t, r.writeOrphans(seen))
+		if back := r.readOrphans(); !seen.equal(back) {
+			t.Errorf("%v became %v", seen, back)
+		}
+		// A file that is not what was seen is young.
+		for p, s := range seen {
+			if got := seen.since(tree.Entry{Path: p, Stat: tree.Stat{Size: s.stat.Size + 1}}, epoch); !got.Equal(epoch.Truncate(time.Second)) {
+				t.Errorf("%s: since %s", p, got)
+			}
+		}
+	})
+}
