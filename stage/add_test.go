@@ -431,3 +431,22 @@ func TestAddKilled(t *testing.T) {
 		t.Errorf("%d images; %d adds were killed", len(valid(t, s)), killed)
 	}
 }
+
+// A large file goes past the page cache, its tail through it.
+func TestAddLarge(t *testing.T) {
+	s := newStage(t)
+	root := squashfs(strings.Repeat("0123456789abcdef", directAbove/16) + "tail")
+	meta := metadataFor(t, "alpha", "")
+	out := add(t, s, files(t, map[string][]byte{"incus.tar.xz": meta, "rootfs.squashfs": root}))
+	if want := sum(meta, root); out.Images[0].Fingerprint != want {
+		t.Errorf("fingerprint %s, want %s", out.Images[0].Fingerprint, want)
+	}
+	staged, err := os.ReadFile(filepath.Join(s.Dir, "images", sum(root)+".squashfs"))
+	must(t, err)
+	if sum(staged) != sum(root) {
+		t.Errorf("%d other bytes were staged", len(staged))
+	}
+	if v, r := validate(t, snapshot(t, s, &Base{})); v == nil {
+		t.Errorf("%+v", r.Findings)
+	}
+}

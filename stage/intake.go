@@ -72,7 +72,8 @@ type intake struct {
 // its own hash, to the one that goes on from before (nil: none), and to the
 // copy, unless the file system shares the data or the file itself moves in.
 //
-// Calls for a copy: create, FICLONE or copy_file_range, fchmod 0444, fsync. For a move:
+// Calls for a copy: create, FICLONE, or else O_DIRECT writes of a large file and
+// copy_file_range of a small one, fchmod 0444, fsync. For a move:
 // link, fchmod 0444, then the reading, fsync: who opens the file for writing
 // from there on is refused, and the source keeps its name until the caller's
 // index is durable (see release).
@@ -137,7 +138,7 @@ func (in intake) bring(ctx context.Context, src *os.File, t *taken, sums []tree.
 	case err == nil:
 		err = in.digest(ctx, f, t, sums)
 	case errors.Is(err, durable.ErrUnsupported):
-		err = in.digest(ctx, &durable.Through{Dst: f, Src: src}, t, sums)
+		err = in.copy(ctx, f, src, t, sums)
 	}
 	if err == nil {
 		err = f.Chmod(0o444)
@@ -149,8 +150,26 @@ func (in intake) bring(ctx context.Context, src *os.File, t *taken, sums []tree.
 	return f, nil
 }
 
-func (in intake) digest(ctx context.Context, r io.Reader, t *taken, sums []tree.Sum) error {
-	n, err := tree.Digest(ctx, progressReader{r, in.progress}, sums...)
+// directAbove is the size, in bytes, from which a copy goes past the page
+// cache: 2 GiB took 1.3 s that way, and up to 7 s through it.
+const directAbove = 8 << 20
+
+// copy feeds a new file and the sums with the same bytes.
+func (in intake) copy(ctx context.Context, f, src *os.File, t *taken, sums []tree.Sum) error {
+	if t.stat.Size >= directAbove {
+		if d, err := durable.NewDirect(f); err == nil {
+			return errors.Join(in.digest(ctx, src, t, sums, d), d.End())
+		}
+	}
+	return in.digest(ctx, &durable.Through{Dst: f, Src: src}, t, sums)
+}
+
+// digest reads r to its end, for the sums and for the writers beside them.
+func (in intake) digest(ctx context.Context, r io.Reader, t *taken, sums []tree.Sum, beside ...io.Writer) error {
+	for _, s := range sums {
+		beside = append(beside, s)
+	}
+	n, err := tree.Spread(ctx, progressReader{r, in.progress}, beside...)
 	if err == nil && n != t.stat.Size {
 		err = fmt.Errorf("%s: %w", t.path, tree.ErrChanged)
 	}

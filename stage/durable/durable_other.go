@@ -28,3 +28,14 @@ func syncfs(f *os.File) error { return ErrUnsupported }
 func Free(path string) (int64, error) { return 0, ErrUnsupported }
 
 func startWriteback(f *os.File, off, n int64) {}
+
+// Direct is not to be had here.
+type Direct struct{}
+
+// NewDirect is not to be had here.
+func NewDirect(f *os.File) (*Direct, error) { return nil, ErrUnsupported }
+
+func (*Direct) Write(p []byte) (int, error) { return 0, ErrUnsupported }
+
+// End does nothing.
+func (*Direct) End() error { return nil }

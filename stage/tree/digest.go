@@ -7,6 +7,8 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+
+	"example.com/publish/stage/durable"
 )
 
 // Sum is a running hash.
@@ -15,55 +17,74 @@ type Sum = hash.Hash
 // NewSHA256 starts a sha256.
 func NewSHA256() Sum { return sha256.New() }
 
-// blockSize is what is read at once: large enough that a system call and the
-// hand-over between goroutines do not show beside hashing, small enough for
-// the second-level cache.
-const blockSize = 256 << 10
+// blockSize is what is read at once, in bytes: large enough that a system call,
+// the hand-over between goroutines and a disk's answer to one direct write do
+// not show beside hashing.
+const blockSize = 1 << 20
 
-var blocks = sync.Pool{New: func() any { b := make([]byte, blockSize); return &b }}
+var blocks = sync.Pool{New: func() any { b := durable.Block(blockSize); return &b }}
 
 // Digest reads r once to its end and feeds every sum, each on a core of its
 // own when there is more than one. It returns the number of bytes.
 func Digest(ctx context.Context, r io.Reader, sums ...Sum) (int64, error) {
-	if len(sums) <= 1 {
-		return digestOne(ctx, r, sums)
+	to := make([]io.Writer, len(sums))
+	for i, s := range sums {
+		to[i] = s
+	}
+	return Spread(ctx, r, to...)
+}
+
+// Spread reads r once to its end and writes every block to each of the
+// writers, which work side by side. All but the last are of one size, and
+// aligned as durable.Direct wants them. It returns the number of bytes.
+func Spread(ctx context.Context, r io.Reader, to ...io.Writer) (int64, error) {
+	if len(to) <= 1 {
+		return spreadOne(ctx, r, to)
 	}
 	type block struct {
 		buf  *[]byte
 		n    int
-		left *atomic.Int32 // sums that have not read it yet
+		left *atomic.Int32 // writers that have not had it yet
 	}
-	feeds := make([]chan block, len(sums))
+	feeds := make([]chan block, len(to))
+	var failed atomic.Pointer[error]
 	var done sync.WaitGroup
-	for i, s := range sums {
+	for i, w := range to {
 		feeds[i] = make(chan block, 4)
 		done.Go(func() {
 			for b := range feeds[i] {
-				s.Write((*b.buf)[:b.n])
+				if failed.Load() == nil {
+					if _, err := w.Write((*b.buf)[:b.n]); err != nil {
+						failed.CompareAndSwap(nil, &err)
+					}
+				}
 				if b.left.Add(-1) == 0 {
 					blocks.Put(b.buf)
 				}
 			}
 		})
 	}
-	finish := func() {
+	finish := func(err error) error {
 		for _, f := range feeds {
 			close(f)
 		}
 		done.Wait()
+		if f := failed.Load(); f != nil {
+			return *f
+		}
+		return err
 	}
 	var total int64
 	for {
-		if err := ctx.Err(); err != nil {
-			finish()
-			return total, err
+		if err := ctx.Err(); err != nil || failed.Load() != nil {
+			return total, finish(err)
 		}
 		buf := blocks.Get().(*[]byte)
 		n, err := io.ReadFull(r, *buf)
 		if n > 0 {
 			total += int64(n)
 			left := new(atomic.Int32)
-			left.Store(int32(len(sums)))
+			left.Store(int32(len(to)))
 			for _, f := range feeds {
 				f <- block{buf, n, left}
 			}
@@ -73,16 +94,14 @@ func Digest(ctx context.Context, r io.Reader, sums ...Sum) (int64, error) {
 		switch err {
 		case nil:
 		case io.EOF, io.ErrUnexpectedEOF:
-			finish()
-			return total, nil
+			return total, finish(nil)
 		default:
-			finish()
-			return total, err
+			return total, finish(err)
 		}
 	}
 }
 
-func digestOne(ctx context.Context, r io.Reader, sums []Sum) (int64, error) {
+func spreadOne(ctx context.Context, r io.Reader, to []io.Writer) (int64, error) {
 	buf := blocks.Get().(*[]byte)
 	defer blocks.Put(buf)
 	var total int64
@@ -92,8 +111,10 @@ func digestOne(ctx context.Context, r io.Reader, sums []Sum) (int64, error) {
 		}
 		n, err := r.Read(*buf)
 		total += int64(n)
-		for _, s := range sums {
-			s.Write((*buf)[:n])
+		for _, w := range to {
+			if _, err := w.Write((*buf)[:n]); err != nil {
+				return total, err
+			}
 		}
 		if err == io.EOF {
 			return total, nil

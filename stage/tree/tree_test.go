@@ -154,6 +154,13 @@ func TestDigest(t *testing.T) {
 			t.Errorf("%d sums: err %v", n, err)
 		}
 	}
+	// A writer that fails ends it, however many there are beside it.
+	for n := range 3 {
+		to := append([]io.Writer{failing{broken}}, []io.Writer{NewSHA256(), md5.New()}[:n]...)
+		if _, err := Spread(context.Background(), bytes.NewReader(make([]byte, 20*blockSize)), to...); !errors.Is(err, broken) {
+			t.Errorf("%d writers beside: %v", n, err)
+		}
+	}
 }
 
 func TestHashFile(t *testing.T) {
@@ -212,3 +219,7 @@ func TestReadBounded(t *testing.T) {
 		t.Error("five bytes of four")
 	}
 }
+
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
