@@ -180,10 +180,19 @@ func parseRow(line string) (tree.Row, bool) {
 
 func (r *Repo) manifestPath(n int) string { return r.path(".publish", "manifests", number(n)) }
 
-// manifest reads the manifest of generation n.
+// manifest reads the manifest of generation n. The one that was read last is
+// remembered: a verb reads production's before it has the lock, and again with
+// it. Nobody changes what this returns.
 func (r *Repo) manifest(n int) (*Manifest, error) {
 	path := r.manifestPath(n)
-	data, err := os.ReadFile(path)
+	fi, err := os.Stat(path)
+	if err == nil && r.read.m != nil && r.read.m.Generation == n && r.read.state == tree.StatOf(fi) {
+		return r.read.m, nil
+	}
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(path)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, notFound(r.keptHint(), "there is no generation %d any more", n)
 	}
@@ -197,6 +206,7 @@ func (r *Repo) manifest(n int) (*Manifest, error) {
 	if err != nil {
 		return nil, &Error{Path: path, Err: err, Hint: "run publish recover; if it is production's, it is made anew from what production serves"}
 	}
+	r.read.m, r.read.state = m, tree.StatOf(fi)
 	return m, nil
 }
 

@@ -135,8 +135,8 @@ func (r *Repo) private(prefix string) (string, error) {
 }
 
 // prepare makes, validates and flushes the snapshot in dir, with docs in place
-// of those that staging has. While the disk is at work, production's catalog
-// is being read.
+// of those that staging has. While it is made, production's catalog is being
+// read.
 func (r *Repo) prepare(ctx context.Context, s *state, dir string, docs []catalog.Document) (*stage.Valid, *prior, error) {
 	batch, err := durable.NewBatch(dir)
 	if err != nil {
@@ -150,6 +150,8 @@ func (r *Repo) prepare(ctx context.Context, s *state, dir string, docs []catalog
 	if base.Source != nil {
 		defer base.Source.Close()
 	}
+	var prior *prior
+	base.Changed = func() { prior = r.readPrior(s) }
 	snap, err := r.Stage.Snapshot(ctx, dir, base, batch, docs...)
 	if err != nil {
 		return nil, nil, err
@@ -169,7 +171,6 @@ func (r *Repo) prepare(ctx context.Context, s *state, dir string, docs []catalog
 	if s.current != nil && s.current.TreeID == valid.TreeID {
 		return valid, nil, nil // nothing to make durable
 	}
-	prior := r.readPrior(s)
 	return valid, prior, batch.Flush()
 }
 

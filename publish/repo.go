@@ -51,7 +51,11 @@ type Repo struct {
 	sw     switcher
 	opt    Options
 	now    func() time.Time
-	step   func(name string) error // tests stop a command at a protocol point; nil otherwise
+	read   struct { // the manifest that was read last
+		m     *Manifest
+		state tree.Stat // of its file
+	}
+	step func(name string) error // tests stop a command at a protocol point; nil otherwise
 }
 
 // Find returns the repository that holds dir: dir itself or the nearest parent

@@ -59,7 +59,7 @@ func TestExpiriesAreReadOnce(t *testing.T) {
 		cache.PutExpiry(sum([]byte(time.Now().String())), time.Time{})
 	}
 	must(t, cache.Save())
-	must(t, tree.OpenCache(s.Hashes).Compact(func(string) bool { return true }))
+	must(t, tree.OpenCache(s.Hashes).Compact(0, func(string) bool { return true }))
 	if data := read(t, s.Hashes); strings.Count(string(data), " E ") > 2 {
 		t.Errorf("%d lines are left", strings.Count(string(data), " E "))
 	}

@@ -8,6 +8,9 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
+	"slices"
+	"sync"
 	"time"
 
 	"example.com/publish/stage/catalog"
@@ -21,6 +24,9 @@ type Base struct {
 	Source *tree.Source        // nil when there is none yet
 	Rows   map[string]tree.Row // every path that is there, by path
 	TreeID string              // over its own rows
+	// Changed is called once it is known that the new tree is another one,
+	// before it is made; may be nil.
+	Changed func()
 }
 
 // Has reports whether the base has this path with these bytes.
@@ -92,6 +98,7 @@ type Snapshot struct {
 	cache  *tree.Cache
 	cat    *catalog.Catalog
 	files  map[string]tree.Row
+	rows   []tree.Row // the same, sorted; nil when they are not known yet
 	report *Report
 }
 
@@ -122,6 +129,7 @@ func (s *Stage) Snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	defer unlock()
 	now := s.Now()
 	cache := tree.OpenCache(s.Hashes)
+	cache.Prefetch()
 	snap, err := s.snapshot(ctx, dst, base, batch, cache, now, instead)
 	if err != nil {
 		return nil, err
@@ -129,7 +137,7 @@ func (s *Stage) Snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if err := cache.Save(); err != nil {
 		return nil, err
 	}
-	return snap, cache.Compact(func(path string) bool { _, ok := snap.files[path]; return ok })
+	return snap, cache.Compact(len(snap.files), func(path string) bool { _, ok := snap.files[path]; return ok })
 }
 
 func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *durable.Batch, cache *tree.Cache, now time.Time, instead []catalog.Document) (*Snapshot, error) {
@@ -161,6 +169,8 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if err := out.replace(instead); err != nil {
 		return nil, err
 	}
+	ahead := copier.ahead(ctx, slices.Clone(rest))
+	defer ahead() // it must not go on when this has returned
 	if out.cat, err = ReadCatalog(dst, s.Format); err != nil {
 		return nil, err
 	}
@@ -171,6 +181,8 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 		return nil, err
 	}
 	if out.Same = copier.same(admitted, ops, names); !out.Same {
+		copier.changed()
+		copier.linked = ahead()
 		if err := copier.clone(ctx, admitted, ops, names); err != nil {
 			return nil, err
 		}
@@ -209,6 +221,77 @@ type copier struct {
 	batch *durable.Batch
 	out   *Snapshot
 	seen  map[string]string // hashes of files that recognize has read
+
+	linked map[string]bool // what ahead has linked, until clone has taken it over
+	told   bool            // base.Changed was called
+}
+
+// changed tells the owner of the base, once, that the tree will be another one.
+func (c *copier) changed() {
+	if c.base.Changed != nil && !c.told {
+		c.base.Changed()
+	}
+	c.told = true
+}
+
+// ahead begins to link what the base has with the same bytes, while the catalog
+// is read that decides what belongs into the snapshot: most of what was there
+// will be. It does nothing unless an index has other bytes than the base's, so
+// that it is clear that there is something to promote. The answer, for which
+// it waits, are the paths that are linked; a link that failed is not among
+// them, and clone tries it again.
+func (c *copier) ahead(ctx context.Context, entries []tree.Entry) func() map[string]bool {
+	differs := false
+	for _, row := range c.out.files {
+		differs = differs || !c.base.Has(row.Path, row.SHA256)
+	}
+	if !differs || c.base.Source == nil {
+		return func() map[string]bool { return nil }
+	}
+	c.changed()
+	result := make(chan map[string]bool, 1)
+	go func() {
+		linked := map[string]bool{}
+		defer func() { result <- linked }()
+		var ops []tree.Op
+		for _, e := range entries {
+			if e.Kind != tree.File || c.base.Rows[e.Path].Role != catalog.Content {
+				continue
+			}
+			if sum, _, ok := c.cache.Lookup(e.Path, e.Stat); ok && c.base.Has(e.Path, sum) {
+				ops = append(ops, tree.Op{Path: e.Path, From: c.base.Source, How: tree.Share, SHA256: sum, Stat: tree.Stat{Size: e.Stat.Size}})
+			}
+		}
+		cloner := tree.Cloner{Dst: c.dst, Batch: c.batch}
+		done, _ := cloner.Run(ctx, ops)
+		for i, d := range done {
+			if d.Shared && d.Err == nil {
+				linked[ops[i].Path] = true
+			}
+		}
+	}()
+	return sync.OnceValue(func() map[string]bool { return <-result })
+}
+
+// takeOver sorts out what ahead has linked: the ops that are still to be done,
+// as places in ops, and off the disk what does not belong here after all.
+func (c *copier) takeOver(ops []tree.Op) (todo []int, err error) {
+	for i, op := range ops {
+		if c.linked[op.Path] && op.How == tree.Share && op.From == c.base.Source {
+			delete(c.linked, op.Path)
+		} else {
+			todo = append(todo, i)
+		}
+	}
+	for p := range c.linked {
+		if err := os.Remove(join(c.dst, p)); err != nil {
+			return nil, err
+		}
+		for dir := path.Dir(p); dir != "." && os.Remove(join(c.dst, dir)) == nil; dir = path.Dir(dir) {
+		}
+	}
+	c.linked = nil
+	return todo, nil
 }
 
 // run brings entries into the snapshot; named are the paths that its indexes
@@ -247,7 +330,12 @@ func (c *copier) same(entries []tree.Entry, ops []tree.Op, named map[string]bool
 	if c.base.TreeID == "" {
 		return false
 	}
-	files := maps.Clone(c.out.files)
+	rows := slices.Collect(maps.Values(c.out.files)) // the indexes
+	for _, row := range rows {
+		if !c.base.Has(row.Path, row.SHA256) {
+			return false
+		}
+	}
 	for i, e := range entries {
 		row := tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: ops[i].SHA256, Role: role(named, e.Path)}
 		if e.Kind == tree.Symlink {
@@ -256,12 +344,16 @@ func (c *copier) same(entries []tree.Entry, ops []tree.Op, named map[string]bool
 		if !c.base.Has(row.Path, row.SHA256) {
 			return false
 		}
-		files[e.Path] = row
+		rows = append(rows, row)
 	}
-	if tree.ID(sorted(files)) != c.base.TreeID {
+	tree.SortRows(rows)
+	if tree.ID(rows) != c.base.TreeID {
 		return false
 	}
-	c.out.files = files
+	for _, row := range rows {
+		c.out.files[row.Path] = row
+	}
+	c.out.rows = rows
 	return true
 }
 
@@ -273,10 +365,25 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 			bytes += op.Stat.Size
 		}
 	}
-	cloner := tree.Cloner{Dst: c.dst, Batch: c.batch, Progress: c.s.progress("copy", bytes)}
-	done, err := cloner.Run(ctx, ops)
+	todo, err := c.takeOver(ops)
 	if err != nil {
 		return err
+	}
+	rest := make([]tree.Op, len(todo))
+	for n, i := range todo {
+		rest[n] = ops[i]
+	}
+	cloner := tree.Cloner{Dst: c.dst, Batch: c.batch, Progress: c.s.progress("copy", bytes)}
+	did, err := cloner.Run(ctx, rest)
+	if err != nil {
+		return err
+	}
+	done := make([]tree.Cloned, len(ops))
+	for i, op := range ops { // what was linked ahead, and below what was done now
+		done[i] = tree.Cloned{SHA256: op.SHA256, Size: op.Stat.Size, Shared: true}
+	}
+	for n, i := range todo {
+		done[i] = did[n]
 	}
 	// What a gc or a switch has taken from the base since is in staging still.
 	var again []tree.Op
@@ -384,7 +491,12 @@ func (c *copier) changes(path string) bool {
 }
 
 // Rows returns what the snapshot holds, valid or not, sorted.
-func (sn *Snapshot) Rows() []tree.Row { return sorted(sn.files) }
+func (sn *Snapshot) Rows() []tree.Row {
+	if sn.rows == nil {
+		sn.rows = sorted(sn.files)
+	}
+	return sn.rows
+}
 
 // Validate checks the snapshot. The Valid is nil when the report has errors.
 func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, error) {

@@ -176,8 +176,9 @@ func (b *builder) room(doc []byte) {
 	b.cat.Items = slices.Grow(b.cat.Items, items)
 	b.cat.Images = slices.Grow(b.cat.Images, images)
 	b.cat.Pairs = slices.Grow(b.cat.Pairs, images)
-	b.cat.Versions = slices.Grow(b.cat.Versions, bytes.Count(doc, []byte(`"items"`)))
-	b.cat.Units = slices.Grow(b.cat.Units, bytes.Count(doc, []byte(`"items"`))+bytes.Count(doc, []byte(`"versions"`)))
+	versions := bytes.Count(doc, []byte(`"items"`))
+	b.cat.Versions = slices.Grow(b.cat.Versions, versions)
+	b.cat.Units = slices.Grow(b.cat.Units, versions+versions/8)
 }
 
 // compare checks the index's products against the catalog's.

@@ -123,6 +123,9 @@ func uploading(dir, base string) bool {
 			return true
 		}
 	}
+	if !strings.HasPrefix(base, ".") {
+		return false
+	}
 	for _, temp := range []*regexp.Regexp{rsyncTemp, pendingTemp} {
 		if m := temp.FindStringSubmatch(base); m != nil && finished(dir, m[1]) != catalog.Other {
 			return true

@@ -83,6 +83,15 @@ func (c *Cache) lock() {
 	}
 }
 
+// Prefetch begins to read the file, for somebody who is about to ask and has
+// something else to do first.
+func (c *Cache) Prefetch() {
+	go func() {
+		c.lock()
+		c.mu.Unlock()
+	}()
+}
+
 // load reads what is at unread.
 func (c *Cache) load() {
 	f, err := os.Open(c.unread)
@@ -352,13 +361,17 @@ func unlessUnwritable(err error) error {
 
 // Compact writes the file anew when most of its lines are of no use: only the
 // files for which keep is true, and the pairs and expiries whose contents are
-// still there. Call it under the staging lock, with everything saved.
-func (c *Cache) Compact(keep func(path string) bool) error {
+// still there. expect is how many files that will be. Call it under the staging
+// lock, with everything saved.
+func (c *Cache) Compact(expect int, keep func(path string) bool) error {
 	c.lock()
 	defer c.mu.Unlock()
 	fi, err := os.Stat(c.path)
 	if err != nil {
 		return nil
+	}
+	if c.lines < len(c.files)+len(c.pairs)+len(c.ends)+1000 && len(c.files) < 2*expect {
+		return nil // few lines are superseded, and few files gone
 	}
 	live := make(map[digest]bool, len(c.files))
 	n := 0

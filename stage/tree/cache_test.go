@@ -178,7 +178,7 @@ func TestCacheCompact(t *testing.T) {
 	must(t, c.Save())
 	before, err := os.Stat(p)
 	must(t, err)
-	must(t, c.Compact(func(p string) bool { return p != "gone" }))
+	must(t, c.Compact(0, func(p string) bool { return p != "gone" }))
 	after, err := os.Stat(p)
 	must(t, err)
 	if after.Size() > before.Size()/100 || after.Mode() != 0o640 {
@@ -198,7 +198,7 @@ func TestCacheCompact(t *testing.T) {
 		t.Error("what was not kept is there")
 	}
 	// Too few lines to be worth it: nothing is written.
-	must(t, c.Compact(func(string) bool { return false }))
+	must(t, c.Compact(0, func(string) bool { return false }))
 	if fi, err := os.Stat(p); err != nil || fi.Size() != after.Size() {
 		t.Error("it was written anew for nothing")
 	}

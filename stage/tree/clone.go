@@ -104,15 +104,30 @@ func (c *Cloner) Run(ctx context.Context, ops []Op) ([]Cloned, error) {
 		return nil, err
 	}
 	out := make([]Cloned, len(ops))
-	// Links in one directory wait for each other in the kernel, copies wait
-	// for the disk: a few more workers than cores.
-	err = each(len(ops), 2*runtime.GOMAXPROCS(0), func(i int) (err error) {
+	do := func(i int) (err error) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		out[i], err = c.one(ctx, ops[i])
 		return err
+	}
+	// Links in one directory wait for each other in the kernel, so each
+	// directory's are one worker's; copies wait for the disk, so they get a
+	// few more workers than there are cores.
+	runs, copies := runs(ops)
+	err = each(len(runs), runtime.GOMAXPROCS(0), func(n int) error {
+		for i := runs[n].from; i < runs[n].to; i++ {
+			if ops[i].How == Share {
+				if err := do(i); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
 	})
+	if err == nil {
+		err = each(len(copies), 2*runtime.GOMAXPROCS(0), func(n int) error { return do(copies[n]) })
+	}
 	for i := range ops {
 		if !out[i].Shared && out[i].Err == nil && ops[i].How != Relink {
 			c.Batch.Add(filepath.Join(c.Dst, ops[i].Path))
@@ -120,6 +135,24 @@ func (c *Cloner) Run(ctx context.Context, ops []Op) ([]Cloned, error) {
 	}
 	c.Batch.Add(dirs...)
 	return out, err
+}
+
+// run is some ops in a row whose files lie in one directory.
+type run struct{ from, to int }
+
+// runs cuts the ops into runs, and tells which of them are no links.
+func runs(ops []Op) (runs []run, others []int) {
+	for i, op := range ops {
+		if op.How != Share {
+			others = append(others, i)
+		}
+		if i > 0 && path.Dir(op.Path) == path.Dir(ops[i-1].Path) {
+			runs[len(runs)-1].to++
+			continue
+		}
+		runs = append(runs, run{i, i + 1})
+	}
+	return runs, others
 }
 
 // makeDirs makes every directory that the ops need and returns all whose
@@ -145,21 +178,25 @@ func (c *Cloner) makeDirs(ops []Op) ([]string, error) {
 	return dirs, nil
 }
 
-// each calls f with 0 to n-1 from several workers, until one fails.
+// each calls f with 0 to n-1 from several workers, until one of them fails.
 func each(n, workers int, f func(i int) error) error {
-	var g errgroup.Group
 	var next atomic.Int64
 	var failed atomic.Bool
-	for range min(workers, n) {
-		g.Go(func() error {
-			for i := int(next.Add(1)) - 1; i < n && !failed.Load(); i = int(next.Add(1)) - 1 {
-				if err := f(i); err != nil {
-					failed.Store(true)
-					return err
-				}
+	work := func() error {
+		for i := int(next.Add(1)) - 1; i < n && !failed.Load(); i = int(next.Add(1)) - 1 {
+			if err := f(i); err != nil {
+				failed.Store(true)
+				return err
 			}
-			return nil
-		})
+		}
+		return nil
+	}
+	if min(workers, n) <= 1 {
+		return work()
+	}
+	var g errgroup.Group
+	for range min(workers, n) {
+		g.Go(work)
 	}
 	return g.Wait()
 }

@@ -174,7 +174,7 @@ func (w *walker) list(dir, rel string) (below []string, err error) {
 		// Some at a time: what the listing of a large directory takes would be
 		// a good part of the whole walk's memory.
 		list, err := f.ReadDir(batch)
-		var found []Entry
+		var names, paths []string
 		for _, d := range list {
 			p := d.Name()
 			if rel != "" {
@@ -184,10 +184,16 @@ func (w *walker) list(dir, rel string) (below []string, err error) {
 			}
 			if d.IsDir() {
 				below = append(below, p)
-			} else if e, there := entryAt(dir+"/"+d.Name(), p); there {
-				found = append(found, e)
+			} else {
+				names, paths = append(names, dir+"/"+d.Name()), append(paths, p)
 			}
 		}
+		found := make([]Entry, len(names))
+		_ = each(len(names), (len(names)+255)/256, func(i int) error {
+			found[i] = entryAt(names[i], paths[i])
+			return nil
+		})
+		found = slices.DeleteFunc(found, func(e Entry) bool { return e.Path == "" })
 		w.add(found...)
 		if err != nil {
 			return below, err
@@ -198,14 +204,14 @@ func (w *walker) list(dir, rel string) (below []string, err error) {
 // batch is how many names of a directory are read at a time.
 const batch = 1024
 
-// entryAt looks at one name; false for one that was removed meanwhile.
-func entryAt(full, rel string) (Entry, bool) {
+// entryAt looks at one name; the zero Entry is one that was removed meanwhile.
+func entryAt(full, rel string) Entry {
 	fi, err := os.Lstat(full)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Entry{}, false
+		return Entry{}
 	}
 	if err != nil {
-		return Entry{Path: rel, Kind: Unreadable, Err: err}, true
+		return Entry{Path: rel, Kind: Unreadable, Err: err}
 	}
 	e := Entry{Path: rel, Stat: StatOf(fi)}
 	switch {
@@ -218,7 +224,7 @@ func entryAt(full, rel string) (Entry, bool) {
 	default:
 		e.Kind = Special
 	}
-	return e, true
+	return e
 }
 
 // StatOf converts what package os tells.
