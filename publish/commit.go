@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"example.com/publish/retention"
@@ -35,43 +34,15 @@ type candidate struct {
 	force       bool // replace served content all the same
 	revoked     []Revoked
 	warnings    []catalog.Finding
-	prior       *prior // may be nil
 }
 
-// prior is what a diff counts of what is production, read while the tree that
-// comes after it is being made.
-type prior struct {
-	generation int
-	units      func() ([]catalog.Unit, error)
-}
-
-// readPrior begins to read production's catalog.
-func (r *Repo) readPrior(s *state) *prior {
-	if s.current == nil {
-		return nil
-	}
-	cur := s.current
-	read := sync.OnceValues(func() ([]catalog.Unit, error) { return r.unitsOf(cur) })
-	go func() { _, _ = read() }()
-	return &prior{cur.Generation, read}
-}
-
-// unitsOf reads what a diff counts of a generation.
+// unitsOf returns what a diff counts of a generation.
 func (r *Repo) unitsOf(g *generation) ([]catalog.Unit, error) {
 	cat, err := stage.ReadCatalog(g.dir, r.format)
 	if err != nil {
 		return nil, err
 	}
 	return r.units(cat.Units, g.Own), nil
-}
-
-// unitsBefore returns what a diff counts of production, which is cur. What was
-// read early counts if production did not move since: numbers only rise.
-func (r *Repo) unitsBefore(c *candidate, cur *generation) ([]catalog.Unit, error) {
-	if c.prior != nil && c.prior.generation == cur.Generation {
-		return c.prior.units()
-	}
-	return r.unitsOf(cur)
 }
 
 // candidateOf is how a promoted tree comes to be: only from a stage.Valid.
@@ -190,8 +161,8 @@ func interrupted(err error) error {
 // plan works out what generation n would be: its manifest, with what is
 // carried, and the links that bring the carried files into its tree.
 func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.Op, error) {
-	m := &Manifest{Own: c.rows, Barred: c.barred, Head: Head{Generation: n, Origin: c.origin, TreeID: c.treeID, Kind: c.kind,
-		Who: r.who(), Message: c.message, Time: s.now.UTC(), Grace: int64(r.grace() / time.Second), Format: r.format.Name(), BarredTrees: c.barredTrees, Revoked: c.revoked}}
+	m := &Manifest{Own: c.rows, Barred: c.barred, Units: c.units, Head: Head{Generation: n, Origin: c.origin, TreeID: c.treeID, Kind: c.kind,
+		Who: r.who(), Message: c.message, Time: s.now.UTC(), Grace: int64(r.grace() / time.Second), Format: r.format.Name(), BarredTrees: c.barredTrees, Revoked: c.revoked, Units: unitScheme}}
 	if m.Origin == 0 {
 		m.Origin = n
 	}
@@ -200,9 +171,11 @@ func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.O
 	var units []catalog.Unit
 	var ops []tree.Op
 	if cur := s.current; cur != nil {
-		var err error
-		if units, err = r.unitsBefore(c, cur); err != nil {
-			return nil, nil, nil, err
+		if units = r.units(cur.Units, cur.Own); !cur.counts() {
+			var err error
+			if units, err = r.unitsOf(cur); err != nil {
+				return nil, nil, nil, err
+			}
 		}
 		before = cur.rows(s.windows, s.now)
 		m.From = cur.Generation

@@ -31,7 +31,22 @@ type Manifest struct {
 	Own     []tree.Row // sorted by path
 	Carried []Carried  // sorted by path
 	Barred  []tree.Row // content that an operator's revert took away: promote refuses it
+	// Units are what a diff counts, as the catalog told it, so that the next
+	// switch need not read this catalog again; see counts.
+	Units []catalog.Unit
 }
+
+// unitScheme is the way in which a catalog's units are made, for Head.Units.
+// Raise it when a format digests them in another way.
+const unitScheme = 1
+
+// longestKey bounds what a manifest says of a unit, in bytes. A catalog with a
+// longer name is read again instead.
+const longestKey = 4096
+
+// counts reports whether Units can be believed: not those of another version of
+// this program, and not those of a manifest that has none.
+func (m *Manifest) counts() bool { return m.Head.Units == unitScheme }
 
 // Head is a manifest's first part.
 type Head struct {
@@ -50,6 +65,7 @@ type Head struct {
 	Changed     []string  `json:"changed"`
 	BarredTrees []string  `json:"barred_trees"`      // tree ids that promote refuses
 	Revoked     []Revoked `json:"revoked,omitempty"` // by this switch: it is their tombstones' intent
+	Units       int       `json:"units,omitempty"`   // the unitScheme of the manifest's; 0 when it has none
 }
 
 // all yields every row, own and carried.
@@ -83,8 +99,13 @@ const manifestMagic = "publish-manifest 1\n"
 //	own ROLE SIZE SHA256 PATH
 //	carried DROPPED ROLE SIZE SHA256 PATH
 //	barred ROLE SIZE SHA256 PATH
+//	unit DIGEST KEY
+//	group DIGEST KEY
 //	end SHA256
 func (m *Manifest) encode() ([]byte, error) {
+	if slices.ContainsFunc(m.Units, func(u catalog.Unit) bool { return len(u.Key) > longestKey }) {
+		m.Head.Units, m.Units = 0, nil
+	}
 	head, err := json.Marshal(m.Head)
 	if err != nil {
 		return nil, err
@@ -110,6 +131,14 @@ func (m *Manifest) encode() ([]byte, error) {
 	for _, r := range m.Barred {
 		b = append(b, "barred "...)
 		row(r)
+	}
+	for _, u := range m.Units {
+		kind := "unit "
+		if u.Group {
+			kind = "group "
+		}
+		b = append(append(append(b, kind...), u.Digest...), ' ')
+		b = append(strconv.AppendQuote(b, u.Key), '\n') // a name may hold anything
 	}
 	return fmt.Appendf(b, "end %x\n", sha256.Sum256(b)), nil
 }
@@ -139,6 +168,14 @@ func decodeManifest(data []byte) (*Manifest, error) {
 	sc.Buffer(nil, 1<<20)
 	for sc.Scan() {
 		kind, line, _ := strings.Cut(sc.Text(), " ")
+		if kind == "unit" || kind == "group" {
+			u, ok := parseUnit(line)
+			if u.Group = kind == "group"; !ok {
+				return nil, errDamaged
+			}
+			m.Units = append(m.Units, u)
+			continue
+		}
 		var dropped int
 		if kind == "carried" {
 			var d string
@@ -164,6 +201,12 @@ func decodeManifest(data []byte) (*Manifest, error) {
 		}
 	}
 	return m, sc.Err()
+}
+
+func parseUnit(line string) (catalog.Unit, bool) {
+	digest, quoted, _ := strings.Cut(line, " ")
+	key, err := strconv.Unquote(quoted)
+	return catalog.Unit{Key: key, Digest: digest}, err == nil && digest != ""
 }
 
 func parseRow(line string) (tree.Row, bool) {

@@ -53,14 +53,13 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 	}
 
 	var valid *stage.Valid
-	var prior *prior
 	for {
 		dir, err := r.private(snapshotPrefix)
 		if err != nil {
 			return nil, err
 		}
 		defer durable.RemoveAll(dir) // after a switch there is nothing left at this name
-		if valid, prior, err = r.prepare(ctx, s, dir, docs); err != nil {
+		if valid, err = r.prepare(ctx, s, dir, docs); err != nil {
 			return nil, interrupted(r.lockError(err))
 		}
 		if err := r.at("prepared"); err != nil {
@@ -89,7 +88,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		// revoke moved production.
 		unlock()
 	}
-	res, err := r.publishValid(ctx, s, valid, prior, opt)
+	res, err := r.publishValid(ctx, s, valid, opt)
 	if res != nil {
 		res.Warnings = append(noNil(res.Warnings), valid.Report.Findings...)
 		catalog.Sort(res.Warnings)
@@ -135,43 +134,40 @@ func (r *Repo) private(prefix string) (string, error) {
 }
 
 // prepare makes, validates and flushes the snapshot in dir, with docs in place
-// of those that staging has. While it is made, production's catalog is being
-// read.
-func (r *Repo) prepare(ctx context.Context, s *state, dir string, docs []catalog.Document) (*stage.Valid, *prior, error) {
+// of those that staging has.
+func (r *Repo) prepare(ctx context.Context, s *state, dir string, docs []catalog.Document) (*stage.Valid, error) {
 	batch, err := durable.NewBatch(dir)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer batch.Close()
 	base, err := r.stageBase(s)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if base.Source != nil {
 		defer base.Source.Close()
 	}
-	var prior *prior
-	base.Changed = func() { prior = r.readPrior(s) }
 	snap, err := r.Stage.Snapshot(ctx, dir, base, batch, docs...)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := r.at("snapshot"); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	valid, report, err := snap.Validate(ctx, stage.Checks{Now: r.now()})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if valid == nil {
 		report.Findings = append(report.Findings, r.replacedBy(s, snap.Rows())...)
 		catalog.Sort(report.Findings)
-		return nil, nil, &FindingsError{Report: report}
+		return nil, &FindingsError{Report: report}
 	}
 	if s.current != nil && s.current.TreeID == valid.TreeID {
-		return valid, nil, nil // nothing to make durable
+		return valid, nil // nothing to make durable
 	}
-	return valid, prior, batch.Flush()
+	return valid, batch.Flush()
 }
 
 // stageBase is production as a snapshot sees it.
@@ -212,7 +208,7 @@ func (r *Repo) moved(base *generation, s *state) error {
 }
 
 // publishValid is the part under the production lock.
-func (r *Repo) publishValid(ctx context.Context, s *state, v *stage.Valid, p *prior, opt PromoteOptions) (*Result, error) {
+func (r *Repo) publishValid(ctx context.Context, s *state, v *stage.Valid, opt PromoteOptions) (*Result, error) {
 	cur := s.current
 	if cur != nil && cur.TreeID == v.TreeID {
 		return r.unchanged(s, opt.DryRun), nil
@@ -227,9 +223,7 @@ func (r *Repo) publishValid(ctx context.Context, s *state, v *stage.Valid, p *pr
 			return nil, err
 		}
 	}
-	c := candidateOf(v, opt.Message)
-	c.prior = p
-	return r.commit(ctx, s, c, opt.DryRun)
+	return r.commit(ctx, s, candidateOf(v, opt.Message), opt.DryRun)
 }
 
 // barredBy refuses a tree that would bring back what a revert took away.

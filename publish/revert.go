@@ -125,7 +125,6 @@ func (r *Repo) revertTo(ctx context.Context, s *state, target *generation, kind 
 		return nil, err
 	}
 	defer durable.RemoveAll(dir)
-	prior := r.readPrior(s)
 	target, valid, err := r.sound(ctx, s, target, dir)
 	if err == nil && target.TreeID == s.current.TreeID {
 		return r.unchanged(s, opt.DryRun), nil // asked only now: a redacted generation is not what its manifest says
@@ -136,11 +135,15 @@ func (r *Repo) revertTo(ctx context.Context, s *state, target *generation, kind 
 	if err != nil {
 		return nil, interrupted(err)
 	}
-	cat, err := stage.ReadCatalog(dir, r.format)
-	if err != nil {
-		return nil, err
+	units := target.Units
+	if valid != nil || !target.counts() {
+		cat, err := stage.ReadCatalog(dir, r.format)
+		if err != nil {
+			return nil, err
+		}
+		units = cat.Units
 	}
-	c := &candidate{dir: dir, rows: target.Own, treeID: target.TreeID, units: cat.Units, kind: kind, origin: target.Origin, message: opt.Message, force: opt.Force, prior: prior}
+	c := &candidate{dir: dir, rows: target.Own, treeID: target.TreeID, units: units, kind: kind, origin: target.Origin, message: opt.Message, force: opt.Force}
 	c.barred, c.barredTrees = r.bar(s.current, target, kind)
 	return r.commit(ctx, s, c, opt.DryRun)
 }

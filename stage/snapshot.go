@@ -24,9 +24,6 @@ type Base struct {
 	Source *tree.Source        // nil when there is none yet
 	Rows   map[string]tree.Row // every path that is there, by path
 	TreeID string              // over its own rows
-	// Changed is called once it is known that the new tree is another one,
-	// before it is made; may be nil.
-	Changed func()
 }
 
 // Has reports whether the base has this path with these bytes.
@@ -181,7 +178,6 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 		return nil, err
 	}
 	if out.Same = copier.same(admitted, ops, names); !out.Same {
-		copier.changed()
 		copier.linked = ahead()
 		if err := copier.clone(ctx, admitted, ops, names); err != nil {
 			return nil, err
@@ -223,15 +219,6 @@ type copier struct {
 	seen  map[string]string // hashes of files that recognize has read
 
 	linked map[string]bool // what ahead has linked, until clone has taken it over
-	told   bool            // base.Changed was called
-}
-
-// changed tells the owner of the base, once, that the tree will be another one.
-func (c *copier) changed() {
-	if c.base.Changed != nil && !c.told {
-		c.base.Changed()
-	}
-	c.told = true
 }
 
 // ahead begins to link what the base has with the same bytes, while the catalog
@@ -248,7 +235,6 @@ func (c *copier) ahead(ctx context.Context, entries []tree.Entry) func() map[str
 	if !differs || c.base.Source == nil {
 		return func() map[string]bool { return nil }
 	}
-	c.changed()
 	result := make(chan map[string]bool, 1)
 	go func() {
 		linked := map[string]bool{}
@@ -262,7 +248,8 @@ func (c *copier) ahead(ctx context.Context, entries []tree.Entry) func() map[str
 				ops = append(ops, tree.Op{Path: e.Path, From: c.base.Source, How: tree.Share, SHA256: sum, Stat: tree.Stat{Size: e.Stat.Size}})
 			}
 		}
-		cloner := tree.Cloner{Dst: c.dst, Batch: c.batch}
+		// What is to be flushed is known when what is taken over is.
+		cloner := tree.Cloner{Dst: c.dst, Batch: &durable.Batch{}}
 		done, _ := cloner.Run(ctx, ops)
 		for i, d := range done {
 			if d.Shared && d.Err == nil {
@@ -276,11 +263,16 @@ func (c *copier) ahead(ctx context.Context, entries []tree.Entry) func() map[str
 // takeOver sorts out what ahead has linked: the ops that are still to be done,
 // as places in ops, and off the disk what does not belong here after all.
 func (c *copier) takeOver(ops []tree.Op) (todo []int, err error) {
+	flushed := map[string]bool{}
 	for i, op := range ops {
-		if c.linked[op.Path] && op.How == tree.Share && op.From == c.base.Source {
-			delete(c.linked, op.Path)
-		} else {
+		if !c.linked[op.Path] || op.How != tree.Share || op.From != c.base.Source {
 			todo = append(todo, i)
+			continue
+		}
+		delete(c.linked, op.Path)
+		for dir := path.Dir(op.Path); !flushed[dir]; dir = path.Dir(dir) {
+			flushed[dir] = true
+			c.batch.Add(join(c.dst, dir))
 		}
 	}
 	for p := range c.linked {
