@@ -186,7 +186,13 @@ func (r *Repo) stageBase(s *state) (*stage.Base, error) {
 			delete(rows, c.Path)
 		}
 	}
-	return &stage.Base{Source: src, Rows: rows, TreeID: s.current.TreeID}, nil
+	named := make(map[string]bool, len(s.current.Own))
+	for _, row := range s.current.Own {
+		if row.Role == catalog.Content {
+			named[row.Path] = true
+		}
+	}
+	return &stage.Base{Source: src, Rows: rows, TreeID: s.current.TreeID, Named: named}, nil
 }
 
 // moved refuses to go on when an operator reverted while the snapshot was

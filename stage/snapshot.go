@@ -24,6 +24,7 @@ type Base struct {
 	Source *tree.Source        // nil when there is none yet
 	Rows   map[string]tree.Row // every path that is there, by path
 	TreeID string              // over its own rows
+	Named  map[string]bool     // the paths that its own indexes name
 }
 
 // Has reports whether the base has this path with these bytes.
@@ -166,6 +167,18 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if err := out.replace(instead); err != nil {
 		return nil, err
 	}
+	if copier.sameIndexes() {
+		// What the catalog says was read when the base was made.
+		admitted, ops, err := copier.plan(ctx, rest, base.Named)
+		if err != nil {
+			return nil, err
+		}
+		if out.Same = copier.same(admitted, ops, base.Named); out.Same {
+			out.cat = &catalog.Catalog{}
+			return out, nil
+		}
+		out.report = &Report{} // all of it is looked at again
+	}
 	ahead := copier.ahead(ctx, slices.Clone(rest))
 	defer ahead() // it must not go on when this has returned
 	if out.cat, err = ReadCatalog(dst, s.Format); err != nil {
@@ -177,11 +190,9 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if err != nil {
 		return nil, err
 	}
-	if out.Same = copier.same(admitted, ops, names); !out.Same {
-		copier.linked = ahead()
-		if err := copier.clone(ctx, admitted, ops, names); err != nil {
-			return nil, err
-		}
+	copier.linked = ahead()
+	if err := copier.clone(ctx, admitted, ops, names); err != nil {
+		return nil, err
 	}
 	out.report.Findings = append(out.report.Findings, out.cat.Findings...)
 	return out, nil
@@ -223,16 +234,12 @@ type copier struct {
 
 // ahead begins to link what the base has with the same bytes, while the catalog
 // is read that decides what belongs into the snapshot: most of what was there
-// will be. It does nothing unless an index has other bytes than the base's, so
-// that it is clear that there is something to promote. The answer, for which
+// will be. It does nothing unless an index has other bytes than the base's:
+// without indexes there is nothing to wait for. The answer, for which
 // it waits, are the paths that are linked; a link that failed is not among
 // them, and clone tries it again.
 func (c *copier) ahead(ctx context.Context, entries []tree.Entry) func() map[string]bool {
-	differs := false
-	for _, row := range c.out.files {
-		differs = differs || !c.base.Has(row.Path, row.SHA256)
-	}
-	if !differs || c.base.Source == nil {
+	if c.base.Source == nil || c.sameIndexes() {
 		return func() map[string]bool { return nil }
 	}
 	result := make(chan map[string]bool, 1)
@@ -305,29 +312,33 @@ func (c *copier) plan(ctx context.Context, entries []tree.Entry, named map[strin
 			admitted = append(admitted, e)
 		}
 	}
-	if err := c.recognize(ctx, admitted); err != nil {
+	facts, err := c.recognize(ctx, admitted)
+	if err != nil {
 		return nil, nil, err
 	}
 	ops := make([]tree.Op, len(admitted))
 	for i, e := range admitted {
-		ops[i] = c.op(e)
+		ops[i] = c.op(e, facts[i])
 	}
 	return admitted, ops, nil
+}
+
+// sameIndexes reports whether every index in the snapshot is the base's.
+func (c *copier) sameIndexes() bool {
+	for _, row := range c.out.files {
+		if !c.base.Has(row.Path, row.SHA256) {
+			return false
+		}
+	}
+	return c.base.TreeID != ""
 }
 
 // same reports whether the indexes in the snapshot and what was planned beside
 // them make the very tree of the base. If so it completes the rows: nothing
 // has to be cloned to know that there is nothing to promote.
 func (c *copier) same(entries []tree.Entry, ops []tree.Op, named map[string]bool) bool {
-	if c.base.TreeID == "" {
-		return false
-	}
-	rows := slices.Collect(maps.Values(c.out.files)) // the indexes
-	for _, row := range rows {
-		if !c.base.Has(row.Path, row.SHA256) {
-			return false
-		}
-	}
+	indexes := slices.Collect(maps.Values(c.out.files))
+	rows := make([]tree.Row, 0, len(entries)+len(indexes))
 	for i, e := range entries {
 		row := tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: ops[i].SHA256, Role: role(named, e.Path)}
 		if e.Kind == tree.Symlink {
@@ -338,6 +349,7 @@ func (c *copier) same(entries []tree.Entry, ops []tree.Op, named map[string]bool
 		}
 		rows = append(rows, row)
 	}
+	rows = append(rows, indexes...)
 	tree.SortRows(rows)
 	if tree.ID(rows) != c.base.TreeID {
 		return false
@@ -418,57 +430,75 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 	return c.base.Settle(c.dst, copied, c.now)
 }
 
-// recognize hashes files that may well be what the base has already, but of
-// which the cache knows nothing: reading one is cheaper than copying it.
-func (c *copier) recognize(ctx context.Context, entries []tree.Entry) error {
+// fact is what the cache, or a look at the file, tells of an entry.
+type fact struct {
+	sum    string // "" when nothing is known
+	sealed bool
+	known  bool // by the cache, and not only since a moment ago
+}
+
+// recognize tells what is known of entries. It hashes files that may well be
+// what the base has already, but of which the cache knows nothing: reading one
+// is cheaper than copying it.
+func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, error) {
+	facts := make([]fact, len(entries))
 	var needs []*need
-	stats := map[string]tree.Stat{}
+	unknown := map[string]int{}
 	var bytes int64
-	for _, e := range entries {
-		old, ok := c.base.Rows[e.Path]
-		if !ok || e.Kind != tree.File || old.Size != e.Stat.Size || c.s.Format.Class(e.Path) == catalog.Index {
+	for i, e := range entries {
+		if e.Kind != tree.File {
 			continue
 		}
-		if _, _, ok := c.cache.Lookup(e.Path, e.Stat); !ok {
-			needs = append(needs, &need{path: e.Path, stat: e.Stat})
-			stats[e.Path] = e.Stat
-			bytes += e.Stat.Size
+		f := &facts[i]
+		if f.sum, f.sealed, f.known = c.cache.Lookup(e.Path, e.Stat); f.known {
+			continue
 		}
+		old, ok := c.base.Rows[e.Path]
+		if !ok || old.Size != e.Stat.Size || c.s.Format.Class(e.Path) == catalog.Index {
+			continue
+		}
+		if sum, ok := c.seen[e.Path]; ok {
+			f.sum = sum
+			continue
+		}
+		needs = append(needs, &need{path: e.Path, stat: e.Stat})
+		unknown[e.Path] = i
+		bytes += e.Stat.Size
 	}
 	got, _, err := readAll(ctx, c.src.Root(), needs, c.s.progress("compare", bytes))
 	for p, g := range got {
 		if g.err == nil {
-			c.cache.Put(p, stats[p], g.sha256, c.now)
+			i := unknown[p]
+			c.cache.Put(p, entries[i].Stat, g.sha256, c.now)
 			c.seen[p] = g.sha256
+			// A file too young for the cache to believe it tomorrow was read a
+			// moment ago all the same: the base's bytes are those that it had.
+			facts[i].sum, facts[i].sealed, facts[i].known = c.cache.Lookup(p, entries[i].Stat)
+			if !facts[i].known {
+				facts[i].sum = g.sha256
+			}
 		}
 	}
-	return err
+	return facts, err
 }
 
 // op decides how one entry comes into the snapshot.
-func (c *copier) op(e tree.Entry) tree.Op {
+func (c *copier) op(e tree.Entry, f fact) tree.Op {
 	op := tree.Op{Path: e.Path, From: c.src, How: tree.Copy, Stat: e.Stat, Mode: 0o444 | e.Stat.Mode.Perm()&0o111}
 	if e.Kind == tree.Symlink {
 		op.How = tree.Relink
 		return op
 	}
-	sum, sealed, known := c.cache.Lookup(e.Path, e.Stat)
-	if known {
-		op.SHA256 = sum
+	if f.known {
+		op.SHA256 = f.sum
 	}
-	seen := c.seen[e.Path]
 	switch {
+	case c.base.Has(e.Path, f.sum) && c.s.Format.Class(e.Path) != catalog.Index:
+		op.From, op.How, op.SHA256, op.Stat = c.base.Source, tree.Share, f.sum, tree.Stat{Size: e.Stat.Size}
 	case c.s.Format.Class(e.Path) == catalog.Index:
 		// Always a file of its own, with a hash of its own.
 		op.SHA256 = ""
-	case known && c.base.Has(e.Path, sum), c.base.Has(e.Path, seen):
-		// A file too young for the cache to believe it tomorrow was read a
-		// moment ago all the same: the base's bytes are those that it had.
-		if !known {
-			op.SHA256 = seen
-		}
-		op.From, op.How, op.Stat = c.base.Source, tree.Share, tree.Stat{Size: e.Stat.Size}
-	case known && sealed && c.s.Share && e.Stat.UID == uint32(os.Geteuid()) && !c.changes(e.Path):
+	case f.known && f.sealed && c.s.Share && e.Stat.UID == uint32(os.Geteuid()) && !c.changes(e.Path):
 		// Another owner, a builder of the group, could make it writable again.
 		op.How = tree.Share
 	}

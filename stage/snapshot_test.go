@@ -188,7 +188,7 @@ func TestSnapshotSame(t *testing.T) {
 		add(t, s, built(t, "alpha", ""))
 		page("page")(t, s)
 		first, base := promoted(t, s, &Base{})
-		base.TreeID = first.TreeID
+		base.TreeID, base.Named = first.TreeID, named(first.Catalog)
 		c.change(t, s)
 		snap := snapshot(t, s, base)
 		if snap.Same != c.same {
