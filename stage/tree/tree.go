@@ -185,12 +185,12 @@ func (w *walker) list(dir, rel string) (below []string, err error) {
 			if d.IsDir() {
 				below = append(below, p)
 			} else {
-				names, paths = append(names, dir+"/"+d.Name()), append(paths, p)
+				names, paths = append(names, d.Name()), append(paths, p)
 			}
 		}
 		found := make([]Entry, len(names))
 		_ = each(len(names), (len(names)+255)/256, func(i int) error {
-			found[i] = entryAt(names[i], paths[i])
+			found[i] = entryAt(f, names[i], paths[i])
 			return nil
 		})
 		found = slices.DeleteFunc(found, func(e Entry) bool { return e.Path == "" })
@@ -204,19 +204,21 @@ func (w *walker) list(dir, rel string) (below []string, err error) {
 // batch is how many names of a directory are read at a time.
 const batch = 1024
 
-// entryAt looks at one name; the zero Entry is one that was removed meanwhile.
-func entryAt(full, rel string) Entry {
-	fi, err := os.Lstat(full)
+// entryAt looks at one name in a directory; the zero Entry is one that was
+// removed meanwhile.
+func entryAt(dir *os.File, name, rel string) Entry {
+	full := dir.Name() + "/" + name
+	st, err := statAt(dir, name, full)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Entry{}
 	}
 	if err != nil {
 		return Entry{Path: rel, Kind: Unreadable, Err: err}
 	}
-	e := Entry{Path: rel, Stat: StatOf(fi)}
+	e := Entry{Path: rel, Stat: st}
 	switch {
-	case fi.Mode().IsRegular():
-	case fi.Mode()&fs.ModeSymlink != 0:
+	case st.Mode.IsRegular():
+	case st.Mode&fs.ModeSymlink != 0:
 		e.Kind = Symlink
 		if e.Target, err = os.Readlink(full); err != nil {
 			e.Kind, e.Err = Unreadable, err

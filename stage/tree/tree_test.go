@@ -223,3 +223,28 @@ func TestReadBounded(t *testing.T) {
 type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+// Both ways to look at a file tell the same.
+func TestStatAt(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "file"), "text")
+	must(t, os.Chmod(filepath.Join(dir, "file"), 0o750|fs.ModeSetgid))
+	must(t, os.Symlink("file", filepath.Join(dir, "link")))
+	must(t, os.Mkdir(filepath.Join(dir, "folder"), 0o1777))
+	must(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
+	for _, path := range []string{dir, "/dev"} {
+		d, err := os.Open(path)
+		must(t, err)
+		defer d.Close()
+		for _, name := range []string{"file", "link", "folder", "pipe", "null"} {
+			want, err := os.Lstat(filepath.Join(path, name))
+			if err != nil {
+				continue
+			}
+			got, err := statAt(d, name, filepath.Join(path, name))
+			if err != nil || got != StatOf(want) {
+				t.Errorf("%s: %+v, %v, want %+v", name, got, err, StatOf(want))
+			}
+		}
+	}
+}
