@@ -35,11 +35,14 @@ func (d *Direct) Write(p []byte) (int, error) {
 		}
 	}
 	n, err := d.f.Write(p)
-	if n == 0 && d.direct && errors.Is(err, unix.EINVAL) { // stricter than it said
+	if d.direct && errors.Is(err, unix.EINVAL) {
+		// The file system is stricter than it said; or the disk is full, and
+		// what is left of the piece is not aligned any more.
 		if err := d.End(); err != nil {
-			return 0, err
+			return n, err
 		}
-		return d.f.Write(p)
+		m, err := d.f.Write(p[n:])
+		return n + m, err
 	}
 	return n, err
 }
