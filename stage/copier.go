@@ -1,0 +1,312 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"sync"
+	"time"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// copier brings entries of staging into a snapshot.
+type copier struct {
+	s     *Stage
+	src   *tree.Source
+	dst   string
+	base  *Base
+	cache *tree.Cache
+	now   time.Time
+	batch *durable.Batch
+	out   *Snapshot
+	seen  map[string]string // hashes of files that recognize has read
+
+	linked map[string]bool // what ahead has linked, until clone has taken it over
+}
+
+// ahead begins to link what the base has with the same bytes, while the catalog
+// is read that decides what belongs into the snapshot: most of what was there
+// will be. It does nothing unless an index has other bytes than the base's:
+// without indexes there is nothing to wait for. The answer, for which
+// it waits, are the paths that are linked; a link that failed is not among
+// them, and clone tries it again.
+func (c *copier) ahead(ctx context.Context, entries []tree.Entry) func() map[string]bool {
+	if c.base.Source == nil || c.sameIndexes() {
+		return func() map[string]bool { return nil }
+	}
+	result := make(chan map[string]bool, 1)
+	go func() {
+		linked := map[string]bool{}
+		defer func() { result <- linked }()
+		var ops []tree.Op
+		for _, e := range entries {
+			if e.Kind != tree.File || c.base.Rows[e.Path].Role != catalog.Content {
+				continue
+			}
+			if sum, _, ok := c.cache.Lookup(e.Path, e.Stat); ok && c.base.Has(e.Path, sum) {
+				ops = append(ops, tree.Op{Path: e.Path, From: c.base.Source, How: tree.Share, SHA256: sum, Stat: tree.Stat{Size: e.Stat.Size}})
+			}
+		}
+		// What is to be flushed is known when what is taken over is.
+		cloner := tree.Cloner{Dst: c.dst, Batch: &durable.Batch{}}
+		done, _ := cloner.Run(ctx, ops)
+		for i, d := range done {
+			if d.Shared && d.Err == nil {
+				linked[ops[i].Path] = true
+			}
+		}
+	}()
+	return sync.OnceValue(func() map[string]bool { return <-result })
+}
+
+// takeOver sorts out what ahead has linked: the ops that are still to be done,
+// as places in ops, and off the disk what does not belong here after all.
+func (c *copier) takeOver(ops []tree.Op) (todo []int, err error) {
+	flushed := map[string]bool{}
+	for i, op := range ops {
+		if !c.linked[op.Path] || op.How != tree.Share || op.From != c.base.Source {
+			todo = append(todo, i)
+			continue
+		}
+		delete(c.linked, op.Path)
+		for dir := path.Dir(op.Path); !flushed[dir]; dir = path.Dir(dir) {
+			flushed[dir] = true
+			c.batch.Add(join(c.dst, dir))
+		}
+	}
+	for p := range c.linked {
+		if err := os.Remove(join(c.dst, p)); err != nil {
+			return nil, err
+		}
+		for dir := path.Dir(p); dir != "." && os.Remove(join(c.dst, dir)) == nil; dir = path.Dir(dir) {
+		}
+	}
+	c.linked = nil
+	return todo, nil
+}
+
+// run brings entries into the snapshot; named are the paths that its indexes
+// name.
+func (c *copier) run(ctx context.Context, entries []tree.Entry, named map[string]bool) error {
+	admitted, ops, err := c.plan(ctx, entries, named)
+	if err != nil {
+		return err
+	}
+	return c.clone(ctx, admitted, ops, named)
+}
+
+// plan sorts out what is published, and decides how each file comes into the
+// snapshot.
+func (c *copier) plan(ctx context.Context, entries []tree.Entry, named map[string]bool) ([]tree.Entry, []tree.Op, error) {
+	var admitted []tree.Entry
+	for _, e := range entries {
+		if admit(c.s.Format, e, named, c.src.Root(), c.out.report) {
+			admitted = append(admitted, e)
+		}
+	}
+	facts, err := c.recognize(ctx, admitted)
+	if err != nil {
+		return nil, nil, err
+	}
+	ops := make([]tree.Op, len(admitted))
+	for i, e := range admitted {
+		ops[i] = c.op(e, facts[i])
+	}
+	return admitted, ops, nil
+}
+
+// sameIndexes reports whether every index in the snapshot is the base's.
+func (c *copier) sameIndexes() bool {
+	for _, row := range c.out.files {
+		if !c.base.Has(row.Path, row.SHA256) {
+			return false
+		}
+	}
+	return c.base.TreeID != ""
+}
+
+// same reports whether the indexes in the snapshot and what was planned beside
+// them make the very tree of the base. If so it completes the rows: nothing
+// has to be cloned to know that there is nothing to promote.
+func (c *copier) same(entries []tree.Entry, ops []tree.Op, named map[string]bool) bool {
+	indexes := slices.Collect(maps.Values(c.out.files))
+	rows := make([]tree.Row, 0, len(entries)+len(indexes))
+	for i, e := range entries {
+		row := tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: ops[i].SHA256, Role: role(named, e.Path)}
+		if e.Kind == tree.Symlink {
+			row = linkRow(e)
+		}
+		if !c.base.Has(row.Path, row.SHA256) {
+			return false
+		}
+		rows = append(rows, row)
+	}
+	rows = append(rows, indexes...)
+	tree.SortRows(rows)
+	if tree.ID(rows) != c.base.TreeID {
+		return false
+	}
+	for _, row := range rows {
+		c.out.files[row.Path] = row
+	}
+	c.out.rows = rows
+	return true
+}
+
+// clone carries out what was planned.
+func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op, named map[string]bool) error {
+	var bytes int64
+	for _, op := range ops {
+		if op.How == tree.Copy {
+			bytes += op.Stat.Size
+		}
+	}
+	todo, err := c.takeOver(ops)
+	if err != nil {
+		return err
+	}
+	rest := make([]tree.Op, len(todo))
+	for n, i := range todo {
+		rest[n] = ops[i]
+	}
+	cloner := tree.Cloner{Dst: c.dst, Batch: c.batch, Progress: c.s.progress("copy", bytes)}
+	did, err := cloner.Run(ctx, rest)
+	if err != nil {
+		return err
+	}
+	done := make([]tree.Cloned, len(ops))
+	for i, op := range ops { // what was linked ahead, and below what was done now
+		done[i] = tree.Cloned{SHA256: op.SHA256, Size: op.Stat.Size, Shared: true}
+	}
+	for n, i := range todo {
+		done[i] = did[n]
+	}
+	// What a gc or a switch has taken from the base since is in staging still.
+	var again []tree.Op
+	var which []int
+	for i, d := range done {
+		if ops[i].From == c.base.Source && errors.Is(d.Err, fs.ErrNotExist) {
+			ops[i].From, ops[i].How, ops[i].SHA256, ops[i].Stat = c.src, tree.Copy, "", admitted[i].Stat
+			again, which = append(again, ops[i]), append(which, i)
+		}
+	}
+	redone, err := cloner.Run(ctx, again)
+	if err != nil {
+		return err
+	}
+	for j, i := range which {
+		done[i] = redone[j]
+	}
+	var copied []tree.Row
+	for i, d := range done {
+		e := admitted[i]
+		if d.Err != nil {
+			code := "unreadable"
+			if errors.Is(d.Err, tree.ErrChanged) {
+				code = "changed"
+			}
+			c.out.report.fail(code, e.Path, "%s", cause(d.Err))
+			continue
+		}
+		row := tree.Row{Path: e.Path, Size: d.Size, SHA256: d.SHA256, Role: role(named, e.Path)}
+		if e.Kind == tree.Symlink {
+			row.Role = catalog.Link
+		} else if ops[i].How == tree.Copy {
+			if ops[i].SHA256 == "" {
+				c.cache.Put(e.Path, e.Stat, d.SHA256, c.now)
+			}
+			copied = append(copied, row)
+		}
+		c.out.files[e.Path] = row
+	}
+	return c.base.Settle(c.dst, copied, c.now)
+}
+
+// fact is what the cache, or a look at the file, tells of an entry.
+type fact struct {
+	sum    string // "" when nothing is known
+	sealed bool
+	known  bool // by the cache, and not only since a moment ago
+}
+
+// recognize tells what is known of entries. It hashes files that may well be
+// what the base has already, but of which the cache knows nothing: reading one
+// is cheaper than copying it.
+func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, error) {
+	facts := make([]fact, len(entries))
+	var needs []*need
+	unknown := map[string]int{}
+	var bytes int64
+	for i, e := range entries {
+		if e.Kind != tree.File {
+			continue
+		}
+		f := &facts[i]
+		if f.sum, f.sealed, f.known = c.cache.Lookup(e.Path, e.Stat); f.known {
+			continue
+		}
+		old, ok := c.base.Rows[e.Path]
+		if !ok || old.Size != e.Stat.Size || c.s.Format.Class(e.Path) == catalog.Index {
+			continue
+		}
+		if sum, ok := c.seen[e.Path]; ok {
+			f.sum = sum
+			continue
+		}
+		needs = append(needs, &need{path: e.Path, stat: e.Stat})
+		unknown[e.Path] = i
+		bytes += e.Stat.Size
+	}
+	got, _, err := readAll(ctx, c.src.Root(), needs, c.s.progress("compare", bytes))
+	for p, g := range got {
+		if g.err == nil {
+			i := unknown[p]
+			c.cache.Put(p, entries[i].Stat, g.sha256, c.now)
+			c.seen[p] = g.sha256
+			// A file too young for the cache to believe it tomorrow was read a
+			// moment ago all the same: the base's bytes are those that it had.
+			facts[i].sum, facts[i].sealed, facts[i].known = c.cache.Lookup(p, entries[i].Stat)
+			if !facts[i].known {
+				facts[i].sum = g.sha256
+			}
+		}
+	}
+	return facts, err
+}
+
+// op decides how one entry comes into the snapshot.
+func (c *copier) op(e tree.Entry, f fact) tree.Op {
+	op := tree.Op{Path: e.Path, From: c.src, How: tree.Copy, Stat: e.Stat, Mode: 0o444 | e.Stat.Mode.Perm()&0o111}
+	if e.Kind == tree.Symlink {
+		op.How = tree.Relink
+		return op
+	}
+	if f.known {
+		op.SHA256 = f.sum
+	}
+	switch {
+	case c.base.Has(e.Path, f.sum) && c.s.Format.Class(e.Path) != catalog.Index:
+		op.From, op.How, op.SHA256, op.Stat = c.base.Source, tree.Share, f.sum, tree.Stat{Size: e.Stat.Size}
+	case c.s.Format.Class(e.Path) == catalog.Index:
+		// Always a file of its own, with a hash of its own.
+		op.SHA256 = ""
+	case f.known && f.sealed && c.s.Share && e.Stat.UID == uint32(os.Geteuid()) && !c.changes(e.Path):
+		// Another owner, a builder of the group, could make it writable again.
+		op.How = tree.Share
+	}
+	return op
+}
+
+// changes reports whether the base has the path with, as far as is known here,
+// other bytes: such a file needs a time of its own, so it cannot be shared.
+func (c *copier) changes(path string) bool {
+	_, ok := c.base.Rows[path]
+	return ok
+}
