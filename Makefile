@@ -93,9 +93,9 @@ powercut: build
 model:
 	$(GO) test -v -count=1 -timeout 0 -run '^TestModel$$' ./publish -model $(MODEL)
 
-## fuzz: fuzz every parser for FUZZTIME (10m), one after the other
+## fuzz: fuzz every parser for FUZZTIME (10m) with one worker each, JOBS (2) side by side
 fuzz:
-	scripts/fuzz $(FUZZTIME)
+	JOBS=$(or $(JOBS),2) scripts/fuzz $(FUZZTIME)
 
 ## load: nginx and the Incus client library read while promotes, reverts, prunes and gcs run (minutes)
 load: build
