@@ -87,8 +87,14 @@ func LoadConfig(dir string) (*Config, error) {
 	return c, nil
 }
 
-func parseConfig(data []byte) (*Config, error) {
-	c := DefaultConfig()
+func parseConfig(data []byte) (c *Config, err error) {
+	// The library is known to panic over a few documents that make no sense.
+	defer func() {
+		if p := recover(); p != nil {
+			c, err = nil, fmt.Errorf("cannot be read as YAML: %v", p)
+		}
+	}()
+	c = DefaultConfig()
 	file, err := parser.ParseBytes(bytes.TrimPrefix(data, []byte("\ufeff")), 0)
 	if err != nil {
 		return nil, errors.New(yaml.FormatError(err, false, true))
@@ -101,6 +107,9 @@ func parseConfig(data []byte) (*Config, error) {
 	default:
 		return nil, fmt.Errorf("holds %d documents; one is enough", len(docs))
 	}
+	if err := untagged(docs[0].Body); err != nil {
+		return nil, err
+	}
 	// Twice: the first time for unknown keys without a value.
 	for _, into := range []*Config{DefaultConfig(), c} {
 		if err := yaml.NodeToValue(docs[0].Body, into, yaml.Strict()); err != nil {
@@ -109,6 +118,16 @@ func parseConfig(data []byte) (*Config, error) {
 		dropNulls(docs[0].Body)
 	}
 	return c, errors.Join(c.check(), checkRetention(c.Retention, docs[0].Body))
+}
+
+// untagged refuses types that the file itself names: no key needs one, and a
+// list that only claims to be one would not be refused by the library.
+func untagged(n ast.Node) error {
+	for _, tag := range ast.Filter(ast.TagType, n) {
+		at := tag.GetToken().Position
+		return fmt.Errorf("[%d:%d] %s: a tag has no meaning here; leave it out", at.Line, at.Column, tag.GetToken().Value)
+	}
+	return nil
 }
 
 // UnmarshalYAML tells the key and the line of a duration that is none.
