@@ -103,6 +103,7 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 	}
 	abandon := func(err error) (*Result, error) {
 		// Recovery would do it too; but nothing is wrong that needs one.
+		_ = r.sw.tidy()
 		_, _ = r.sweep(s, false, c.dir)
 		return nil, interrupted(err)
 	}

@@ -305,6 +305,7 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 	begin := r.now()
 	aside, err := r.takePlace(n, dir)
 	if err != nil {
+		_ = r.sw.tidy()
 		return nil, "", err
 	}
 	err = r.settle(s, m)

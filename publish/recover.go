@@ -86,7 +86,7 @@ func (r *Repo) erased() error {
 //	killed while             is on disk                        is finished by
 //	making a private tree    .snapshot-… or .revert-…          sweep removes it
 //	sealing                  .next-n, a manifest               sweep; the number stays taken
-//	before the link's rename generations/n, .production…/      sweep, tidy
+//	before the link's rename generations/n, .production.next   sweep, tidy
 //	after an exchange        the old tree under .next-n        tidy gives it its own number
 //	before the history line  a production history lacks        adoptTruth
 //	in the health check      a line that says pending          checkHealth
@@ -192,20 +192,13 @@ func (r *Repo) restore(h *History) (int, string, error) {
 		if (err != nil || id != e.Generation) && waits != e.Generation {
 			continue
 		}
-		if r.Config.Switch == "rename" {
-			if waits != e.Generation {
-				if err := durable.RenameNew(dir, next); err != nil {
-					return 0, "", err
-				}
-			}
-			if err := r.sw.swap(e.Generation, true); err != nil {
-				return 0, "", err
-			}
-		} else {
-			_, err := os.Lstat(r.Production())
-			if err := r.sw.swap(e.Generation, errors.Is(err, fs.ErrNotExist)); err != nil {
-				return 0, "", err
-			}
+		_, err = os.Lstat(r.Production())
+		first := errors.Is(err, fs.ErrNotExist)
+		if err := r.sw.again(e.Generation); err != nil {
+			return 0, "", err
+		}
+		if err := r.sw.swap(e.Generation, first); err != nil {
+			return 0, "", err
 		}
 		if err := r.sw.sync(); err != nil {
 			return 0, "", err

@@ -26,14 +26,17 @@ type switcher interface {
 	// probe finds out whether a switch can work here.
 	probe() error
 	// ready prepares the tree at generations/.next-n, flushed but for its
-	// name, for the switch.
+	// name, for the switch: swap, or adopt.
 	ready(n int) error
+	// again prepares a tree that was production before. It is idempotent.
+	again(n int) error
 	// swap is the commit point: before it readers see the old tree, after it
 	// the new one.
 	swap(n int, first bool) error
 	// sync makes the switch durable.
 	sync() error
-	// tidy finishes what comes after an exchange: it is idempotent.
+	// tidy finishes what comes after an exchange, and takes back what was made
+	// ready and never switched. It is idempotent.
 	tidy() error
 	// adopt puts the ready tree n in the place of what stands at production,
 	// which it moves, in the same atomic step, to the name aside.
@@ -100,11 +103,32 @@ func (s symlinkSwitch) dir(n int) string { return filepath.Join(s.store, number(
 
 func (s symlinkSwitch) probe() error { return nil }
 
+// waiting is the link that becomes production: made before the switch, for a
+// new name in a directory can take longer than all the rest of it.
+func (s symlinkSwitch) waiting() string {
+	return filepath.Join(filepath.Dir(s.link), "."+filepath.Base(s.link)+".next")
+}
+
 func (s symlinkSwitch) ready(n int) error {
 	if err := durable.RenameNew(filepath.Join(s.store, nextPrefix+number(n)), s.dir(n)); err != nil {
 		return err
 	}
-	return durable.SyncDir(s.store)
+	if err := durable.SyncDir(s.store); err != nil {
+		return err
+	}
+	return s.again(n)
+}
+
+func (s symlinkSwitch) again(n int) error {
+	text, err := s.text(n)
+	if err != nil {
+		return err
+	}
+	// What a killed command left may lead elsewhere.
+	if err := s.tidy(); err != nil {
+		return err
+	}
+	return os.Symlink(text, s.waiting())
 }
 
 func (s symlinkSwitch) text(n int) (string, error) {
@@ -124,27 +148,31 @@ func (s symlinkSwitch) text(n int) (string, error) {
 	return filepath.Rel(from, filepath.Join(store, number(n)))
 }
 
-func (s symlinkSwitch) swap(n int, first bool) error {
-	text, err := s.text(n)
-	if err != nil {
-		return err
-	}
+func (s symlinkSwitch) swap(_ int, first bool) error {
 	if first {
-		return os.Symlink(text, s.link) // fails if something stands there
+		return durable.RenameNew(s.waiting(), s.link) // fails if something stands there
 	}
-	return durable.Symlink(text, s.link)
+	return os.Rename(s.waiting(), s.link)
 }
 
 func (s symlinkSwitch) sync() error { return durable.SyncDir(filepath.Dir(s.link)) }
 
-func (s symlinkSwitch) tidy() error { return durable.SweepSymlink(s.link) }
-
-func (s symlinkSwitch) adopt(n int, aside string) error {
-	text, err := s.text(n)
+func (s symlinkSwitch) tidy() error {
+	fi, err := os.Lstat(s.waiting())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && fi.Mode()&fs.ModeSymlink == 0 {
+		err = &Error{Path: s.waiting(), Fact: "is in the way: the next production waits under this name", Hint: "move it away"}
+	}
 	if err != nil {
 		return err
 	}
-	if err := os.Symlink(text, aside); err != nil {
+	return os.Remove(s.waiting())
+}
+
+func (s symlinkSwitch) adopt(_ int, aside string) error {
+	if err := os.Rename(s.waiting(), aside); err != nil {
 		return err
 	}
 	return swapAside(aside, s.link)
@@ -195,6 +223,14 @@ func (s exchangeSwitch) probe() error {
 func (s exchangeSwitch) probePrefix() string { return ".publish-probe-" + filepath.Base(s.prod) + "-" }
 
 func (s exchangeSwitch) ready(int) error { return durable.SyncDir(s.store) }
+
+func (s exchangeSwitch) again(n int) error {
+	next := filepath.Join(s.store, nextPrefix+number(n))
+	if waits, err := identity(next); err == nil && waits == n {
+		return nil // it was cut short
+	}
+	return durable.RenameNew(filepath.Join(s.store, number(n)), next)
+}
 
 func (s exchangeSwitch) swap(n int, first bool) error {
 	next := filepath.Join(s.store, nextPrefix+number(n))

@@ -2,6 +2,7 @@ package publish
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,6 +104,43 @@ func TestHistoryAndProductionMissing(t *testing.T) {
 	if len(after) != 3 {
 		t.Errorf("after %v: %v %v", after, done, err)
 	}
+}
+
+// TestWaitingLink: a link that waits for its switch is the program's own; what
+// else stands at its name is not, and is left alone.
+func TestWaitingLink(t *testing.T) {
+	w := newWorld(t, "symlink")
+	w.put(map[string]string{"a/1": "one"})
+	w.promote()
+	waiting := filepath.Join(w.dir, ".production.next")
+	must(t, os.Symlink("generations/000009", waiting)) // killed before its switch
+	w.put(map[string]string{"a/2": "two"})
+	w.promote()
+	if _, err := os.Lstat(waiting); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	w.cfg = func(c *Config) { c.Hooks.BeforeSwitch = []string{"false"} }
+	w.put(map[string]string{"a/3": "three"})
+	if _, err := w.repo().Promote(ctx, PromoteOptions{}); err == nil {
+		t.Error("against its hook's will")
+	}
+	if _, err := os.Lstat(waiting); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after a hook's veto: %v", err)
+	}
+	w.cfg = nil
+	must(t, os.WriteFile(waiting, []byte("precious"), 0o644))
+	_, err := w.repo().Promote(ctx, PromoteOptions{})
+	if err == nil || !strings.Contains(err.Error(), waiting+": is in the way") {
+		t.Error(err)
+	}
+	if data, err := os.ReadFile(waiting); string(data) != "precious" {
+		t.Errorf("%q %v", data, err)
+	}
+	if st, err := w.repo().Status(ctx); err != nil || st.Production.Generation != 2 {
+		t.Errorf("%+v %v", st, err)
+	}
+	must(t, os.Remove(waiting))
+	w.promote()
 }
 
 // TestRestoreThatWasCutShort: rename mode: crash in restore.

@@ -97,55 +97,6 @@ func sync(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// Symlink makes path a symbolic link with this text, atomically replacing a
-// link that stands there. A reader sees the old link or the new one. It is
-// not durable before SyncDir of the parent. A directory at path is an error;
-// a regular file would be replaced, so look first at what stands there.
-//
-// BUG: a process killed between its calls leaves a directory
-// ".<name><digits>" beside path; see SweepSymlink.
-func Symlink(text, path string) error { return renameio.Symlink(text, path) }
-
-// SweepSymlink removes what a killed Symlink(…, path) left beside path. Call
-// it under the lock that all callers of Symlink for this path hold.
-func SweepSymlink(path string) error {
-	parent := filepath.Dir(path)
-	names, err := os.ReadDir(parent)
-	if err != nil {
-		return err
-	}
-	for _, n := range names {
-		random, ok := strings.CutPrefix(n.Name(), "."+filepath.Base(path))
-		if !ok || !allDigits(random) || !n.IsDir() {
-			continue
-		}
-		d := filepath.Join(parent, n.Name())
-		inside, err := os.ReadDir(d)
-		if err != nil || len(inside) > 1 {
-			continue // not ours: renameio makes a directory with one link in it
-		}
-		for _, e := range inside {
-			if e.Type() == fs.ModeSymlink && e.Name() == "tmp.symlink" {
-				if err := os.Remove(filepath.Join(d, e.Name())); err != nil {
-					return err
-				}
-			}
-		}
-		// Fails on purpose when something else is inside.
-		_ = os.Remove(d)
-	}
-	return nil
-}
-
-func allDigits(s string) bool {
-	for _, r := range s {
-		if r < '0' || r > '9' {
-			return false
-		}
-	}
-	return s != ""
-}
-
 // MkdirAll makes the directories of path that are missing, each with exactly
 // this mode whatever the umask, and leaves those that exist as they are. It is
 // not durable before the parents are synced.

@@ -97,57 +97,6 @@ func TestAppendAndTruncate(t *testing.T) {
 	}
 }
 
-func TestSymlink(t *testing.T) {
-	dir := t.TempDir()
-	p := filepath.Join(dir, "production")
-	for _, text := range []string{"generations/1", "generations/2"} {
-		must(t, Symlink(text, p))
-		if got, err := os.Readlink(p); err != nil || got != text {
-			t.Errorf("%q %v", got, err)
-		}
-	}
-	must(t, os.Mkdir(filepath.Join(dir, "folder"), 0o755))
-	if Symlink("x", filepath.Join(dir, "folder")) == nil {
-		t.Error("a folder was replaced")
-	}
-	must(t, SweepSymlink(filepath.Join(dir, "folder")))
-	if diff := cmp.Diff([]string{"folder", "production"}, names(t, dir)); diff != "" {
-		t.Error(diff)
-	}
-}
-
-// Only what a killed Symlink leaves is swept, whatever the directory is called.
-func TestSweepSymlink(t *testing.T) {
-	for _, base := range []string{"plain", "with [meta] *?\\"} {
-		dir := filepath.Join(t.TempDir(), base)
-		must(t, os.Mkdir(dir, 0o755))
-		in := func(parts ...string) string { return filepath.Join(append([]string{dir}, parts...)...) }
-		keep := []string{".production", ".production12x", ".production33", ".production44", ".production55", ".productions66"}
-		for _, d := range append(keep, ".production11", ".production22") {
-			must(t, os.Mkdir(in(d), 0o755))
-		}
-		must(t, os.Symlink("generations/2", in(".production11/tmp.symlink"))) // killed before the rename; 22 after it
-		must(t, os.WriteFile(in(".production33/tmp.symlink"), nil, 0o644))
-		must(t, os.Symlink("x", in(".production44/tmp.symlink")))
-		must(t, os.WriteFile(in(".production44/more"), nil, 0o644))
-		must(t, os.Symlink("x", in(".production55/other")))
-		must(t, os.WriteFile(in(".production77"), nil, 0o644))
-		must(t, SweepSymlink(dir+"//./production"))
-		if diff := cmp.Diff(append(keep, ".production77"), names(t, dir), cmp.Transformer("set", func(n []string) map[string]bool {
-			set := map[string]bool{}
-			for _, x := range n {
-				set[x] = true
-			}
-			return set
-		})); diff != "" {
-			t.Errorf("%s: %s", base, diff)
-		}
-		if got := names(t, in(".production44")); len(got) != 2 {
-			t.Errorf("what is not ours was emptied: %v", got)
-		}
-	}
-}
-
 func TestMkdirAll(t *testing.T) {
 	masked(t, 0o077)
 	dir := t.TempDir()
