@@ -351,6 +351,7 @@ func (r *Repo) adoptTree(ctx context.Context, from, dir string) (*candidate, []C
 	if err != nil {
 		return nil, nil, err
 	}
+	defer snap.Close()
 	valid, report, err := snap.Validate(ctx, stage.Checks{Now: r.now()})
 	if err != nil {
 		return nil, nil, err

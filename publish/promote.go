@@ -152,6 +152,7 @@ func (r *Repo) prepare(ctx context.Context, s *state, dir string, docs []catalog
 	if err != nil {
 		return nil, err
 	}
+	defer snap.Close()
 	if err := r.at("snapshot"); err != nil {
 		return nil, err
 	}

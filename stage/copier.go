@@ -6,9 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path"
 	"slices"
-	"sync"
 	"time"
 
 	"example.com/publish/stage/catalog"
@@ -27,69 +25,6 @@ type copier struct {
 	batch *durable.Batch
 	out   *Snapshot
 	seen  map[string]string // hashes of files that recognize has read
-
-	linked map[string]bool // what ahead has linked, until clone has taken it over
-}
-
-// ahead begins to link what the base has with the same bytes, while the catalog
-// is read that decides what belongs into the snapshot: most of what was there
-// will be. It does nothing unless an index has other bytes than the base's:
-// without indexes there is nothing to wait for. The answer, for which
-// it waits, are the paths that are linked; a link that failed is not among
-// them, and clone tries it again.
-func (c *copier) ahead(ctx context.Context, entries []tree.Entry) func() map[string]bool {
-	if c.base.Source == nil || c.sameIndexes() {
-		return func() map[string]bool { return nil }
-	}
-	result := make(chan map[string]bool, 1)
-	go func() {
-		linked := map[string]bool{}
-		defer func() { result <- linked }()
-		var ops []tree.Op
-		for _, e := range entries {
-			if e.Kind != tree.File || c.base.Rows[e.Path].Role != catalog.Content {
-				continue
-			}
-			if sum, _, ok := c.cache.Lookup(e.Path, e.Stat); ok && c.base.Has(e.Path, sum) {
-				ops = append(ops, tree.Op{Path: e.Path, From: c.base.Source, How: tree.Share, SHA256: sum, Stat: tree.Stat{Size: e.Stat.Size}})
-			}
-		}
-		// What is to be flushed is known when what is taken over is.
-		cloner := tree.Cloner{Dst: c.dst, Batch: &durable.Batch{}}
-		done, _ := cloner.Run(ctx, ops)
-		for i, d := range done {
-			if d.Shared && d.Err == nil {
-				linked[ops[i].Path] = true
-			}
-		}
-	}()
-	return sync.OnceValue(func() map[string]bool { return <-result })
-}
-
-// takeOver sorts out what ahead has linked: the ops that are still to be done,
-// as places in ops, and off the disk what does not belong here after all.
-func (c *copier) takeOver(ops []tree.Op) (todo []int, err error) {
-	flushed := map[string]bool{}
-	for i, op := range ops {
-		if !c.linked[op.Path] || op.How != tree.Share || op.From != c.base.Source {
-			todo = append(todo, i)
-			continue
-		}
-		delete(c.linked, op.Path)
-		for dir := path.Dir(op.Path); !flushed[dir]; dir = path.Dir(dir) {
-			flushed[dir] = true
-			c.batch.Add(join(c.dst, dir))
-		}
-	}
-	for p := range c.linked {
-		if err := os.Remove(join(c.dst, p)); err != nil {
-			return nil, err
-		}
-		for dir := path.Dir(p); dir != "." && os.Remove(join(c.dst, dir)) == nil; dir = path.Dir(dir) {
-		}
-	}
-	c.linked = nil
-	return todo, nil
 }
 
 // run brings entries into the snapshot; named are the paths that its indexes
@@ -168,25 +103,10 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 			bytes += op.Stat.Size
 		}
 	}
-	todo, err := c.takeOver(ops)
-	if err != nil {
-		return err
-	}
-	rest := make([]tree.Op, len(todo))
-	for n, i := range todo {
-		rest[n] = ops[i]
-	}
 	cloner := tree.Cloner{Dst: c.dst, Batch: c.batch, Progress: c.s.progress("copy", bytes)}
-	did, err := cloner.Run(ctx, rest)
+	done, err := cloner.Run(ctx, ops)
 	if err != nil {
 		return err
-	}
-	done := make([]tree.Cloned, len(ops))
-	for i, op := range ops { // what was linked ahead, and below what was done now
-		done[i] = tree.Cloned{SHA256: op.SHA256, Size: op.Stat.Size, Shared: true}
-	}
-	for n, i := range todo {
-		done[i] = did[n]
 	}
 	// What a gc or a switch has taken from the base since is in staging still.
 	var again []tree.Op

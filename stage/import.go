@@ -319,8 +319,9 @@ func (im *importer) check(ctx context.Context, rows map[string]tree.Row) error {
 	for _, r := range im.came {
 		fresh[r.Path] = r
 	}
-	got, err := readNeeds(ctx, root, im.cat, fresh, map[string]*need{}, im.cache, false, im.report, im.s.progress)
-	if err != nil {
+	needs := map[string]*need{}
+	got := pairNeeds(im.cat, fresh, needs, im.cache, false)
+	if err := readNeeds(ctx, root, fresh, needs, &got, im.cache, im.report, im.s.progress); err != nil {
 		return err
 	}
 	check(im.cat, rows, got, im.report)

@@ -90,11 +90,13 @@ type Snapshot struct {
 	Same bool
 
 	stage  *Stage
+	src    *tree.Source
 	cache  *tree.Cache
 	cat    *catalog.Catalog
 	files  map[string]tree.Row
 	rows   []tree.Row // the same, sorted; nil when they are not known yet
-	report *Report
+	report *Report    // of making it
+	links  *linking   // that may still be under way; nil when there are none
 }
 
 // Valid is a tree without errors, ready to be promoted. Only Validate of a
@@ -115,7 +117,8 @@ type Valid struct {
 // process can write to. Files that no index names, and uploads in progress,
 // are left out. The batch is told what has to be flushed. instead are documents
 // that the snapshot has in place of staging's: a dry run of what rewrites them
-// first.
+// first. What dst holds is not complete before Validate has returned. Close the
+// snapshot before the base's source.
 func (s *Stage) Snapshot(ctx context.Context, dst string, base *Base, batch *durable.Batch, instead ...catalog.Document) (*Snapshot, error) {
 	unlock, err := s.Exclusive(ctx, "promote")
 	if err != nil {
@@ -135,17 +138,21 @@ func (s *Stage) Snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	return snap, cache.Compact(len(snap.files), func(path string) bool { _, ok := snap.files[path]; return ok })
 }
 
-func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *durable.Batch, cache *tree.Cache, now time.Time, instead []catalog.Document) (*Snapshot, error) {
+func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *durable.Batch, cache *tree.Cache, now time.Time, instead []catalog.Document) (out *Snapshot, err error) {
 	src, err := tree.OpenSource(s.Dir)
 	if err != nil {
 		return nil, err
 	}
-	defer src.Close()
+	out = &Snapshot{Dir: dst, stage: s, src: src, cache: cache, files: map[string]tree.Row{}, report: &Report{}}
+	defer func() {
+		if err != nil {
+			out.Close()
+		}
+	}()
 	all, err := tree.Walk(ctx, s.Dir)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	out := &Snapshot{Dir: dst, stage: s, cache: cache, files: map[string]tree.Row{}, report: &Report{}}
 	copier := &copier{s: s, src: src, dst: dst, base: base, cache: cache, now: now, batch: batch, out: out, seen: map[string]string{}}
 
 	// The indexes first: what they say in the snapshot, and not what they
@@ -159,16 +166,16 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 		}
 	}
 	if err := copier.run(ctx, indexes, nil); err != nil {
-		return nil, err
+		return out, err
 	}
 	if err := out.replace(instead); err != nil {
-		return nil, err
+		return out, err
 	}
 	if copier.sameIndexes() {
 		// What the catalog says was read when the base was made.
 		admitted, ops, err := copier.plan(ctx, rest, base.Named)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		if out.Same = copier.same(admitted, ops, base.Named); out.Same {
 			out.cat = &catalog.Catalog{}
@@ -176,23 +183,28 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 		}
 		out.report = &Report{} // all of it is looked at again
 	}
-	ahead := copier.ahead(ctx, slices.Clone(rest))
-	defer ahead() // it must not go on when this has returned
+	out.links = copier.link(ctx, slices.Clone(rest))
 	if out.cat, err = ReadCatalog(dst, s.Format); err != nil {
-		return nil, err
+		return out, err
 	}
 	intern(rest, out.cat)
 	names := named(out.cat)
 	admitted, ops, err := copier.plan(ctx, rest, names)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	copier.linked = ahead()
+	admitted, ops = out.links.want(admitted, ops, names)
 	if err := copier.clone(ctx, admitted, ops, names); err != nil {
-		return nil, err
+		return out, err
 	}
 	out.report.Findings = append(out.report.Findings, out.cat.Findings...)
 	return out, nil
+}
+
+// Close ends what is still under way.
+func (sn *Snapshot) Close() error {
+	sn.links.stop()
+	return sn.src.Close()
 }
 
 // replace puts documents into the place of those that were copied.
@@ -222,33 +234,53 @@ func (sn *Snapshot) Rows() []tree.Row {
 	return sn.rows
 }
 
-// Validate checks the snapshot. The Valid is nil when the report has errors.
+// Validate checks the snapshot, and completes what is on the disk. The Valid is
+// nil when the report has errors.
 func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, error) {
 	if sn.Same { // what was promoted was valid, and its bytes are the same
 		check(sn.cat, sn.files, gathered{}, sn.report)
-		return sn.valid(), sn.report, nil
+		return sn.valid(sn.report), sn.report, nil
 	}
 	root, err := os.OpenRoot(sn.Dir)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer root.Close()
-	got, err := readNeeds(ctx, root, sn.cat, sn.files, map[string]*need{}, sn.cache, c.Full, sn.report, sn.stage.progress)
-	if err != nil {
-		return nil, nil, err
+	for {
+		report := &Report{Findings: slices.Clone(sn.report.Findings)}
+		changed := false
+		settle := func() error {
+			did, err := sn.links.settle(ctx)
+			changed = changed || did
+			return err
+		}
+		needs := map[string]*need{}
+		got := pairNeeds(sn.cat, sn.files, needs, sn.cache, c.Full)
+		if len(needs) > 0 {
+			if err := settle(); err != nil {
+				return nil, nil, err
+			}
+			if err := readNeeds(ctx, root, sn.files, needs, &got, sn.cache, report, sn.stage.progress); err != nil {
+				return nil, nil, err
+			}
+		}
+		check(sn.cat, sn.files, got, report)
+		valid := sn.valid(report)
+		if err := settle(); err != nil {
+			return nil, nil, err
+		}
+		if changed { // seldom, and once: all is looked at again
+			continue
+		}
+		return valid, report, sn.cache.Save()
 	}
-	if err := sn.cache.Save(); err != nil {
-		return nil, nil, err
-	}
-	check(sn.cat, sn.files, got, sn.report)
-	return sn.valid(), sn.report, nil
 }
 
 // valid is nil when the report has errors.
-func (sn *Snapshot) valid() *Valid {
-	if len(sn.report.Errors()) > 0 {
+func (sn *Snapshot) valid(report *Report) *Valid {
+	if len(report.Errors()) > 0 {
 		return nil
 	}
 	rows := sn.Rows()
-	return &Valid{Dir: sn.Dir, Same: sn.Same, Rows: rows, Catalog: sn.cat, TreeID: tree.ID(rows), Report: sn.report}
+	return &Valid{Dir: sn.Dir, Same: sn.Same, Rows: rows, Catalog: sn.cat, TreeID: tree.ID(rows), Report: report}
 }

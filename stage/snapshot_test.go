@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ func snapshot(t *testing.T, s *Stage, base *Base) *Snapshot {
 	defer batch.Close()
 	snap, err := s.Snapshot(context.Background(), dst, base, batch)
 	must(t, err)
+	t.Cleanup(func() { must(t, snap.Close()) })
 	must(t, batch.Flush())
 	return snap
 }
@@ -103,6 +105,71 @@ func TestSnapshotLeavesOut(t *testing.T) {
 	v, _ := promoted(t, s, &Base{})
 	if diff := cmp.Diff(want, contents(t, v.Dir)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Links are made before anybody knows whether they are wanted, or can be made:
+// neither may show.
+func TestSnapshotLinksAhead(t *testing.T) {
+	path := func(name string) string { return "images/" + sum(squashfs(name)) + ".squashfs" }
+	for name, c := range map[string]struct {
+		change func(t *testing.T, s *Stage, base *Base)
+		left   int // files of staging that are left out
+	}{
+		"nothing": {func(*testing.T, *Stage, *Base) {}, 0},
+		"no index names some of it any more": {func(t *testing.T, s *Stage, _ *Base) {
+			_, err := s.Remove(context.Background(), "", path("beta"))
+			must(t, err)
+		}, 2},
+		"the base has lost some of it": {func(t *testing.T, s *Stage, base *Base) {
+			must(t, os.Remove(filepath.Join(base.Source.Dir, path("beta"))))
+		}, 0},
+		"the base is where links do not lead": {func(t *testing.T, s *Stage, base *Base) {
+			if stat(t, "/dev/shm").Sys().(*syscall.Stat_t).Dev == stat(t, s.Dir).Sys().(*syscall.Stat_t).Dev {
+				t.Skip("one file system")
+			}
+			dir, err := os.MkdirTemp("/dev/shm", "publish-test-")
+			must(t, err)
+			t.Cleanup(func() { os.RemoveAll(dir) })
+			must(t, os.CopyFS(dir, os.DirFS(base.Source.Dir)))
+			base.Source, err = tree.OpenSource(dir)
+			must(t, err)
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			for _, name := range []string{"alpha", "beta", "gamma", "delta"} {
+				add(t, s, built(t, name, ""))
+			}
+			_, base := promoted(t, s, &Base{})
+			c.change(t, s, base)
+			add(t, s, built(t, "epsilon", ""))
+			want := contents(t, s.Dir)
+			cat, err := ReadCatalog(s.Dir, s.Format)
+			must(t, err)
+			orphans, _, err := s.Orphans(context.Background(), cat)
+			must(t, err)
+			if len(orphans) != c.left {
+				t.Fatalf("orphans %v", orphans)
+			}
+			for _, o := range orphans {
+				delete(want, o.Path)
+			}
+			v, _ := promoted(t, s, base)
+			if diff := cmp.Diff(want, contents(t, v.Dir)); diff != "" {
+				t.Error(diff)
+			}
+			rows := map[string]tree.Row{}
+			for _, row := range v.Rows {
+				rows[row.Path] = row
+				if data := read(t, filepath.Join(v.Dir, row.Path)); row.Size != int64(len(data)) || row.SHA256 != sum(data) {
+					t.Errorf("%+v", row)
+				}
+			}
+			if len(rows) != len(want) {
+				t.Errorf("%d rows, %d files", len(rows), len(want))
+			}
+		})
 	}
 }
 

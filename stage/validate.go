@@ -293,8 +293,8 @@ func validateTree(ctx context.Context, dir string, f catalog.Format, cache *tree
 			}
 		}
 	}
-	got, err := readNeeds(ctx, sv.root, sv.cat, files, needs, cache, c.Full, sv.report, progress)
-	if err != nil {
+	got := pairNeeds(sv.cat, files, needs, cache, c.Full)
+	if err := readNeeds(ctx, sv.root, files, needs, &got, cache, sv.report, progress); err != nil {
 		return nil, err
 	}
 	for p, g := range got.sums {
@@ -321,11 +321,9 @@ type gathered struct {
 	pairs map[[2]string]string // paths of both files to the sha256 over both
 }
 
-// readNeeds reads the needed files and those of pairs that nobody knows yet,
-// each once, and completes the rows. Files that cannot be read become findings
-// and lose their row.
-func readNeeds(ctx context.Context, root *os.Root, cat *catalog.Catalog, files map[string]tree.Row, needs map[string]*need,
-	cache *tree.Cache, full bool, r *Report, progress func(string, int64) func(int64)) (gathered, error) {
+// pairNeeds returns the sums of pairs that the cache knows, and adds the files
+// of the others to needs.
+func pairNeeds(cat *catalog.Catalog, files map[string]tree.Row, needs map[string]*need, cache *tree.Cache, full bool) gathered {
 	out := gathered{pairs: map[[2]string]string{}}
 	for _, p := range cat.Pairs {
 		first, ok1 := files[p.First]
@@ -346,6 +344,13 @@ func readNeeds(ctx context.Context, root *os.Root, cat *catalog.Catalog, files m
 			n.after = append(n.after, p.First)
 		}
 	}
+	return out
+}
+
+// readNeeds reads the needed files, each once, and completes what is gathered
+// and the rows. Files that cannot be read become findings and lose their row.
+func readNeeds(ctx context.Context, root *os.Root, files map[string]tree.Row, needs map[string]*need, out *gathered,
+	cache *tree.Cache, r *Report, progress func(string, int64) func(int64)) error {
 	list := make([]*need, 0, len(needs))
 	var bytes int64
 	for _, n := range needs {
@@ -356,7 +361,7 @@ func readNeeds(ctx context.Context, root *os.Root, cat *catalog.Catalog, files m
 	var err error
 	out.sums, r.HashedBytes, err = readAll(ctx, root, list, progress("validate", bytes))
 	if err != nil {
-		return out, err
+		return err
 	}
 	for p, g := range out.sums {
 		if g.err != nil {
@@ -379,7 +384,7 @@ func readNeeds(ctx context.Context, root *os.Root, cat *catalog.Catalog, files m
 			cache.PutPair(files[pair.first].SHA256, files[p].SHA256, pair.both)
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // check compares what the indexes say with the files that are there. The

@@ -160,41 +160,51 @@ func (w *walker) dir(dir, rel string) error {
 }
 
 // list adds the names in one directory and returns the directories among them.
-// It always returns an error: io.EOF at the end.
+// It always returns an error: io.EOF at the end. The names of a large directory
+// are looked at by a worker a core while the next of them are read; a batch at
+// a time, for all at once would be a good part of the whole walk's memory.
 func (w *walker) list(dir, rel string) (below []string, err error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	batches := make(chan []string, runtime.GOMAXPROCS(0))
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	defer close(batches)
+	started := 0
 	for {
 		if err := w.ctx.Err(); err != nil {
 			return nil, err
 		}
-		// Some at a time: what the listing of a large directory takes would be
-		// a good part of the whole walk's memory.
 		list, err := f.ReadDir(batch)
-		var names, paths []string
+		names := make([]string, 0, len(list))
 		for _, d := range list {
-			p := d.Name()
-			if rel != "" {
-				p = rel + "/" + p
-			} else if catalog.Reserved(p) {
-				continue
-			}
-			if d.IsDir() {
+			p := join(rel, d.Name())
+			switch {
+			case rel == "" && catalog.Reserved(p):
+			case d.IsDir():
 				below = append(below, p)
-			} else {
-				names, paths = append(names, d.Name()), append(paths, p)
+			default:
+				names = append(names, d.Name())
 			}
 		}
-		found := make([]Entry, len(names))
-		_ = each(len(names), (len(names)+255)/256, func(i int) error {
-			found[i] = entryAt(f, names[i], paths[i])
-			return nil
-		})
-		found = slices.DeleteFunc(found, func(e Entry) bool { return e.Path == "" })
-		w.add(found...)
+		if started == 0 && len(list) < batch { // the only one
+			w.look(f, names, rel)
+			names = nil
+		}
+		if len(names) > 0 {
+			if started < cap(batches) {
+				started++
+				workers.Go(func() {
+					for names := range batches {
+						w.look(f, names, rel)
+					}
+				})
+			}
+			batches <- names
+		}
 		if err != nil {
 			return below, err
 		}
@@ -202,7 +212,25 @@ func (w *walker) list(dir, rel string) (below []string, err error) {
 }
 
 // batch is how many names of a directory are read at a time.
-const batch = 1024
+const batch = 256
+
+func join(rel, name string) string {
+	if rel == "" {
+		return name
+	}
+	return rel + "/" + name
+}
+
+// look adds the names in dir, which is rel in the tree.
+func (w *walker) look(dir *os.File, names []string, rel string) {
+	found := make([]Entry, 0, len(names))
+	for _, name := range names {
+		if e := entryAt(dir, name, join(rel, name)); e.Path != "" {
+			found = append(found, e)
+		}
+	}
+	w.add(found...)
+}
 
 // entryAt looks at one name in a directory; the zero Entry is one that was
 // removed meanwhile.
