@@ -40,7 +40,7 @@ func (c *copier) run(ctx context.Context, entries []tree.Entry, named map[string
 // plan sorts out what is published, and decides how each file comes into the
 // snapshot.
 func (c *copier) plan(ctx context.Context, entries []tree.Entry, named map[string]bool) ([]tree.Entry, []tree.Op, error) {
-	var admitted []tree.Entry
+	admitted := make([]tree.Entry, 0, len(entries))
 	for _, e := range entries {
 		if admit(c.s.Format, e, named, c.src.Root(), c.out.report) {
 			admitted = append(admitted, e)
@@ -78,9 +78,6 @@ func (c *copier) same(entries []tree.Entry, ops []tree.Op, named map[string]bool
 		if e.Kind == tree.Symlink {
 			row = linkRow(e)
 		}
-		if !c.base.Has(row.Path, row.SHA256) {
-			return false
-		}
 		rows = append(rows, row)
 	}
 	rows = append(rows, indexes...)
@@ -91,7 +88,7 @@ func (c *copier) same(entries []tree.Entry, ops []tree.Op, named map[string]bool
 	for _, row := range rows {
 		c.out.files[row.Path] = row
 	}
-	c.out.rows = rows
+	c.out.rows, c.out.treeID = rows, c.base.TreeID
 	return true
 }
 

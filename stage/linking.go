@@ -123,7 +123,7 @@ func (l *linking) settle(ctx context.Context) (changed bool, err error) {
 	if len(ops) == 0 {
 		return false, nil
 	}
-	c.out.rows = nil
+	c.out.rows, c.out.treeID = nil, ""
 	return true, c.clone(ctx, entries, ops, l.named)
 }
 

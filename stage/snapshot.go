@@ -95,6 +95,7 @@ type Snapshot struct {
 	cat    *catalog.Catalog
 	files  map[string]tree.Row
 	rows   []tree.Row // the same, sorted; nil when they are not known yet
+	treeID string     // of rows; "" when it is not known yet
 	report *Report    // of making it
 	links  *linking   // that may still be under way; nil when there are none
 }
@@ -157,7 +158,8 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 
 	// The indexes first: what they say in the snapshot, and not what they
 	// may say in staging a moment later, decides which files belong to it.
-	var indexes, rest []tree.Entry
+	var indexes []tree.Entry
+	rest := make([]tree.Entry, 0, len(all))
 	for _, e := range all {
 		if s.Format.Class(e.Path) == catalog.Index {
 			indexes = append(indexes, e)
@@ -282,5 +284,8 @@ func (sn *Snapshot) valid(report *Report) *Valid {
 		return nil
 	}
 	rows := sn.Rows()
-	return &Valid{Dir: sn.Dir, Same: sn.Same, Rows: rows, Catalog: sn.cat, TreeID: tree.ID(rows), Report: report}
+	if sn.treeID == "" {
+		sn.treeID = tree.ID(rows)
+	}
+	return &Valid{Dir: sn.Dir, Same: sn.Same, Rows: rows, Catalog: sn.cat, TreeID: sn.treeID, Report: report}
 }

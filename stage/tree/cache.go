@@ -99,6 +99,11 @@ func (c *Cache) load() {
 		return
 	}
 	defer f.Close()
+	if fi, err := f.Stat(); err == nil && len(c.files)+len(c.pairs) == 0 {
+		// A file has a line of some 200 bytes, and every other a pair with one.
+		room := int(min(fi.Size(), 64<<20) / 400)
+		c.files, c.pairs = make(map[string]cached, room), make(map[pair]digest, room/2)
+	}
 	c.read(bufio.NewReaderSize(f, 64<<10))
 }
 
