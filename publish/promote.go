@@ -153,11 +153,11 @@ func (r *Repo) prepare(ctx context.Context, s *state, dir string, docs []catalog
 		return nil, err
 	}
 	defer snap.Close()
-	if err := r.at("snapshot"); err != nil {
-		return nil, err
-	}
 	valid, report, err := snap.Validate(ctx, stage.Checks{Now: r.now()})
 	if err != nil {
+		return nil, err
+	}
+	if err := r.at("validated"); err != nil {
 		return nil, err
 	}
 	if valid == nil {
