@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"os"
@@ -102,15 +103,27 @@ const manifestMagic = "publish-manifest 1\n"
 //	unit DIGEST KEY
 //	group DIGEST KEY
 //	end SHA256
-func (m *Manifest) encode() ([]byte, error) {
+//
+// It is written as it is made: the text of a large tree would be a good part of
+// all the memory.
+func (m *Manifest) encode(w io.Writer) error {
 	if slices.ContainsFunc(m.Units, func(u catalog.Unit) bool { return len(u.Key) > longestKey }) {
 		m.Head.Units, m.Units = 0, nil
 	}
 	head, err := json.Marshal(m.Head)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	b := make([]byte, 0, len(head)+200*(len(m.Own)+len(m.Carried)))
+	sum := sha256.New()
+	b := make([]byte, 0, 64<<10)
+	var failed error
+	flush := func() {
+		if failed == nil {
+			sum.Write(b)
+			_, failed = w.Write(b)
+		}
+		b = b[:0]
+	}
 	b = append(b, manifestMagic...)
 	b = append(append(b, head...), '\n')
 	row := func(r tree.Row) {
@@ -118,6 +131,9 @@ func (m *Manifest) encode() ([]byte, error) {
 		b = append(strconv.AppendInt(b, r.Size, 10), ' ')
 		b = append(append(b, r.SHA256...), ' ')
 		b = append(append(b, r.Path...), '\n')
+		if len(b) > 60<<10 {
+			flush()
+		}
 	}
 	for _, r := range m.Own {
 		b = append(b, "own "...)
@@ -139,8 +155,15 @@ func (m *Manifest) encode() ([]byte, error) {
 		}
 		b = append(append(append(b, kind...), u.Digest...), ' ')
 		b = append(strconv.AppendQuote(b, u.Key), '\n') // a name may hold anything
+		if len(b) > 60<<10 {
+			flush()
+		}
 	}
-	return fmt.Appendf(b, "end %x\n", sha256.Sum256(b)), nil
+	flush()
+	if failed == nil {
+		_, failed = fmt.Fprintf(w, "end %x\n", sum.Sum(nil))
+	}
+	return failed
 }
 
 var errDamaged = errors.New("the manifest is damaged")
@@ -254,9 +277,5 @@ func (r *Repo) manifest(n int) (*Manifest, error) {
 }
 
 func (r *Repo) writeManifest(m *Manifest) error {
-	data, err := m.encode()
-	if err != nil {
-		return err
-	}
-	return durable.WriteFile(r.manifestPath(m.Generation), data, 0o644)
+	return durable.WriteWith(r.manifestPath(m.Generation), 0o644, m.encode)
 }

@@ -30,31 +30,27 @@ type copier struct {
 // run brings entries into the snapshot; named are the paths that its indexes
 // name.
 func (c *copier) run(ctx context.Context, entries []tree.Entry, named map[string]bool) error {
-	admitted, ops, err := c.plan(ctx, entries, named)
+	admitted, facts, err := c.plan(ctx, entries, named)
 	if err != nil {
 		return err
 	}
-	return c.clone(ctx, admitted, ops, named)
+	return c.clone(ctx, admitted, facts, named)
 }
 
-// plan sorts out what is published, and decides how each file comes into the
-// snapshot.
-func (c *copier) plan(ctx context.Context, entries []tree.Entry, named map[string]bool) ([]tree.Entry, []tree.Op, error) {
-	admitted := make([]tree.Entry, 0, len(entries))
-	for _, e := range entries {
-		if admit(c.s.Format, e, named, c.src.Root(), c.out.report) {
+// plan sorts out what is published, and tells what is known of it.
+func (c *copier) plan(ctx context.Context, entries []tree.Entry, named map[string]bool) ([]tree.Entry, []fact, error) {
+	admitted, all := entries, true // most often: no copy of a long list then
+	for i, e := range entries {
+		ok := admit(c.s.Format, e, named, c.src.Root(), c.out.report)
+		switch {
+		case !ok && all:
+			admitted, all = slices.Clone(entries[:i]), false
+		case ok && !all:
 			admitted = append(admitted, e)
 		}
 	}
 	facts, err := c.recognize(ctx, admitted)
-	if err != nil {
-		return nil, nil, err
-	}
-	ops := make([]tree.Op, len(admitted))
-	for i, e := range admitted {
-		ops[i] = c.op(e, facts[i])
-	}
-	return admitted, ops, nil
+	return admitted, facts, err
 }
 
 // sameIndexes reports whether every index in the snapshot is the base's.
@@ -70,11 +66,11 @@ func (c *copier) sameIndexes() bool {
 // same reports whether the indexes in the snapshot and what was planned beside
 // them make the very tree of the base. If so it completes the rows: nothing
 // has to be cloned to know that there is nothing to promote.
-func (c *copier) same(entries []tree.Entry, ops []tree.Op, named map[string]bool) bool {
+func (c *copier) same(entries []tree.Entry, facts []fact, named map[string]bool) bool {
 	indexes := slices.Collect(maps.Values(c.out.files))
 	rows := make([]tree.Row, 0, len(entries)+len(indexes))
 	for i, e := range entries {
-		row := tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: ops[i].SHA256, Role: role(named, e.Path)}
+		row := tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: c.op(e, facts[i]).SHA256, Role: role(named, e.Path)}
 		if e.Kind == tree.Symlink {
 			row = linkRow(e)
 		}
@@ -92,12 +88,13 @@ func (c *copier) same(entries []tree.Entry, ops []tree.Op, named map[string]bool
 	return true
 }
 
-// clone carries out what was planned.
-func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op, named map[string]bool) error {
+// clone brings what was planned into the snapshot.
+func (c *copier) clone(ctx context.Context, admitted []tree.Entry, facts []fact, named map[string]bool) error {
 	var bytes int64
-	for _, op := range ops {
-		if op.How == tree.Copy {
-			bytes += op.Stat.Size
+	ops := make([]tree.Op, len(admitted))
+	for i, e := range admitted {
+		if ops[i] = c.op(e, facts[i]); ops[i].How == tree.Copy {
+			bytes += ops[i].Stat.Size
 		}
 	}
 	cloner := tree.Cloner{Dst: c.dst, Batch: c.batch, Progress: c.s.progress("copy", bytes)}

@@ -24,10 +24,9 @@ type linking struct {
 	linked []bool
 
 	// What the snapshot wants of it, once the catalog is known.
-	entries []tree.Entry
-	ops     []tree.Op
-	named   map[string]bool
-	wanted  []bool // of paths
+	admitted []tree.Entry
+	named    map[string]bool
+	wanted   []int32 // of paths: the place in admitted, or -1
 }
 
 // link begins. It is nil when there is nothing to wait for: there is no base,
@@ -54,34 +53,47 @@ func (c *copier) link(ctx context.Context, entries []tree.Entry) *linking {
 	return l
 }
 
+// choose waits until it is known what is linked: from then on the entries are
+// not used any more.
+func (l *linking) choose() {
+	if l != nil {
+		<-l.chosen
+	}
+}
+
 // want tells what the snapshot is to consist of. The answer is what has to be
 // cloned besides; the rest is promised, and has its rows.
-func (l *linking) want(admitted []tree.Entry, ops []tree.Op, named map[string]bool) (entries []tree.Entry, todo []tree.Op) {
+func (l *linking) want(admitted []tree.Entry, facts []fact, named map[string]bool) ([]tree.Entry, []fact) {
 	if l == nil {
-		return admitted, ops
+		return admitted, facts
 	}
-	<-l.chosen
+	var rest []tree.Entry
+	var of []fact
+	l.choose()
 	c := l.copier
-	l.named, l.wanted = named, make([]bool, len(l.paths))
+	l.admitted, l.named, l.wanted = admitted, named, make([]int32, len(l.paths))
+	for i := range l.wanted {
+		l.wanted[i] = -1
+	}
 	flushed := map[string]bool{}
 	next := 0
-	for i, op := range ops { // sorted as paths are
+	for i, e := range admitted { // sorted as paths are
+		op := c.op(e, facts[i])
 		for next < len(l.paths) && l.paths[next] < op.Path {
 			next++
 		}
 		if next == len(l.paths) || l.paths[next] != op.Path || op.How != tree.Share || op.From != c.base.Source {
-			entries, todo = append(entries, admitted[i]), append(todo, op)
+			rest, of = append(rest, e), append(of, facts[i])
 			continue
 		}
-		l.wanted[next] = true
-		l.entries, l.ops = append(l.entries, admitted[i]), append(l.ops, op)
+		l.wanted[next] = int32(i)
 		c.out.files[op.Path] = tree.Row{Path: op.Path, Size: op.Stat.Size, SHA256: op.SHA256, Role: role(named, op.Path)}
 		for dir := path.Dir(op.Path); !flushed[dir]; dir = path.Dir(dir) {
 			flushed[dir] = true
 			c.batch.Add(join(c.dst, dir))
 		}
 	}
-	return entries, todo
+	return rest, of
 }
 
 // settle waits for the links and makes the disk what was promised: it removes
@@ -99,18 +111,14 @@ func (l *linking) settle(ctx context.Context) (changed bool, err error) {
 	}
 	c := l.copier
 	var entries []tree.Entry
-	var ops []tree.Op
-	next := 0 // in l.ops
 	for i, p := range l.paths {
-		if l.wanted[i] {
-			if !l.linked[i] {
-				entries, ops = append(entries, l.entries[next]), append(ops, l.ops[next])
-				delete(c.out.files, p)
-			}
-			next++
+		at := l.wanted[i]
+		switch {
+		case at >= 0 && !l.linked[i]:
+			entries = append(entries, l.admitted[at])
+			delete(c.out.files, p)
 			continue
-		}
-		if !l.linked[i] {
+		case at >= 0 || !l.linked[i]:
 			continue
 		}
 		if err := os.Remove(join(c.dst, p)); err != nil {
@@ -119,12 +127,16 @@ func (l *linking) settle(ctx context.Context) (changed bool, err error) {
 		for dir := path.Dir(p); dir != "." && os.Remove(join(c.dst, dir)) == nil; dir = path.Dir(dir) {
 		}
 	}
-	l.paths = nil
-	if len(ops) == 0 {
+	l.paths, l.admitted = nil, nil
+	if len(entries) == 0 {
 		return false, nil
 	}
 	c.out.rows, c.out.treeID = nil, ""
-	return true, c.clone(ctx, entries, ops, l.named)
+	facts, err := c.recognize(ctx, entries)
+	if err != nil {
+		return true, err
+	}
+	return true, c.clone(ctx, entries, facts, l.named)
 }
 
 // stop ends it, wherever it is.

@@ -175,28 +175,29 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	}
 	if copier.sameIndexes() {
 		// What the catalog says was read when the base was made.
-		admitted, ops, err := copier.plan(ctx, rest, base.Named)
+		admitted, facts, err := copier.plan(ctx, rest, base.Named)
 		if err != nil {
 			return out, err
 		}
-		if out.Same = copier.same(admitted, ops, base.Named); out.Same {
+		if out.Same = copier.same(admitted, facts, base.Named); out.Same {
 			out.cat = &catalog.Catalog{}
 			return out, nil
 		}
 		out.report = &Report{} // all of it is looked at again
 	}
-	out.links = copier.link(ctx, slices.Clone(rest))
+	out.links = copier.link(ctx, rest)
 	if out.cat, err = ReadCatalog(dst, s.Format); err != nil {
 		return out, err
 	}
+	out.links.choose()
 	intern(rest, out.cat)
 	names := named(out.cat)
-	admitted, ops, err := copier.plan(ctx, rest, names)
+	admitted, facts, err := copier.plan(ctx, rest, names)
 	if err != nil {
 		return out, err
 	}
-	admitted, ops = out.links.want(admitted, ops, names)
-	if err := copier.clone(ctx, admitted, ops, names); err != nil {
+	admitted, facts = out.links.want(admitted, facts, names)
+	if err := copier.clone(ctx, admitted, facts, names); err != nil {
 		return out, err
 	}
 	out.report.Findings = append(out.report.Findings, out.cat.Findings...)

@@ -6,13 +6,14 @@ import (
 	"runtime/metrics"
 )
 
-// The heap may grow by this much, or by a quarter, whichever is more, before
-// the garbage in it is collected. What large trees need stays until the end,
-// so waiting for as much garbage as there is content, as the runtime does,
-// would only double the memory; and a small one needs no collection at all.
+// The heap may grow by slack before the garbage in it is collected, and a large
+// one by a fifth. What large trees need stays until the end, so waiting for as
+// much garbage as there is content, as the runtime does, would only double the
+// memory; and a small one needs hardly any collection at all.
 const (
-	slack    = 48 << 20 // bytes
-	collects = 25       // percent
+	slack    = 48 << 20  // bytes
+	large    = 128 << 20 // bytes
+	collects = 20        // percent
 )
 
 // economize sets how soon the heap is collected, after each collection anew.
@@ -20,8 +21,12 @@ func economize() {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
 	// Of a heap that was never collected the runtime takes 4 MiB as a start.
-	percent := 100 * slack / max(4<<20, int(live[0].Value.Uint64()))
-	debug.SetGCPercent(max(percent, collects))
+	heap := max(4<<20, int(live[0].Value.Uint64()))
+	percent := collects
+	if heap < large {
+		percent = max(percent, 100*slack/heap)
+	}
+	debug.SetGCPercent(percent)
 	// What nothing refers to is gone after the next collection.
 	runtime.SetFinalizer(new(*byte), func(**byte) { economize() })
 }

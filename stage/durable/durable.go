@@ -15,6 +15,7 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -39,12 +40,25 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 // WriteFileVia is WriteFile with the temporary file in the directory tmp, on
 // the same file system, for directories whose listing others read.
 func WriteFileVia(tmp, path string, data []byte, mode fs.FileMode) error {
+	return write(tmp, path, mode, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// WriteWith is WriteFile with what f writes, in pieces, as the data. When f
+// fails, path is as it was.
+func WriteWith(path string, mode fs.FileMode, f func(io.Writer) error) error {
+	return write(filepath.Dir(path), path, mode, f)
+}
+
+func write(tmp, path string, mode fs.FileMode, data func(io.Writer) error) error {
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(tmp), renameio.WithStaticPermissions(mode))
 	if err != nil {
 		return err
 	}
 	defer f.Cleanup()
-	if _, err := f.Write(data); err != nil {
+	if err := data(f); err != nil {
 		return err
 	}
 	if err := f.CloseAtomicallyReplace(); err != nil {
