@@ -168,7 +168,7 @@ func Links(ctx context.Context, dst string, from *Source, paths []string) []bool
 	_ = each(len(runs), runtime.GOMAXPROCS(0), func(n int) error {
 		r := runs[n]
 		dir := path.Dir(paths[r.from])
-		// The way from the root to every file is a good part of a link.
+		// Of two open directories: nothing can lead elsewhere meanwhile.
 		src, err := from.root.Open(dir)
 		if err != nil {
 			return err
