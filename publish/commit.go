@@ -211,6 +211,9 @@ func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.O
 // seal completes the candidate's tree and makes it durable under its number,
 // with its manifest: after it only the switch is missing.
 func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *Manifest, ops []tree.Op) error {
+	if err := r.upgrade(); err != nil {
+		return err
+	}
 	batch, err := durable.NewBatch(c.dir)
 	if err != nil {
 		return err

@@ -119,6 +119,9 @@ func (r *Repo) log(h *History, e Event) error {
 	if err != nil {
 		return err
 	}
+	if err := r.upgrade(); err != nil {
+		return err
+	}
 	line := durable.Line(text)
 	if err := durable.AppendLine(r.historyPath(), line); err != nil {
 		return err

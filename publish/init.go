@@ -40,7 +40,7 @@ func Init(dir string, opt InitOptions) error {
 	if err != nil {
 		return err
 	}
-	if !gone(filepath.Join(dir, ".publish", "layout")) {
+	if !gone(layoutPath(dir)) {
 		return &Error{Kind: Usage, Path: dir, Fact: "is a repository already", Hint: "publish status --repo " + dir + " tells about it"}
 	}
 	c, err := initConfig(dir, opt)
@@ -74,7 +74,7 @@ func Init(dir string, opt InitOptions) error {
 	if err := giveID(dir); err != nil {
 		return err
 	}
-	if err := durable.WriteFile(filepath.Join(state, "layout"), fmt.Appendf(nil, "%d\n", layoutVersion), 0o644); err != nil {
+	if err := writeLayout(dir); err != nil {
 		return err
 	}
 	for _, d := range []string{state, dir, filepath.Dir(dir)} {

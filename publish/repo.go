@@ -21,9 +21,14 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// layoutVersion is what .publish/layout says. A repository with a higher one
-// is left alone.
-const layoutVersion = 1
+// layoutVersion is what .publish/layout says: the version of all records that
+// a repository holds. A repository with a higher one is left alone. One with a
+// lower one works as it is, and gets this one from the first command that
+// writes a record: see upgrade.
+//
+//	1  the first
+//	2  a history that corrects its clock and tells of its gaps
+const layoutVersion = 2
 
 // hookMark is set in the environment of hooks and health checks. A verb that
 // takes a lock refuses to run there: it would wait for its own parent.
@@ -92,25 +97,53 @@ func Open(dir string, c *Config, f catalog.Format, opt Options) (*Repo, error) {
 // knows. It is worth asking before publish.yaml is read: a newer layout may
 // bring keys of its own.
 func CheckLayout(dir string) error {
+	_, err := readLayout(dir)
+	return err
+}
+
+func layoutPath(dir string) string { return filepath.Join(dir, ".publish", "layout") }
+
+// readLayout returns the layout version of the repository at dir, from 1 to
+// layoutVersion.
+func readLayout(dir string) (int, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	layout := filepath.Join(dir, ".publish", "layout")
-	data, err := os.ReadFile(layout)
+	path := layoutPath(dir)
+	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &Error{Kind: Usage, Path: dir, Fact: "is not a repository", Hint: "run publish init " + dir}
+		return 0, &Error{Kind: Usage, Path: dir, Fact: "is not a repository", Hint: "run publish init " + dir}
 	}
 	if err != nil {
+		return 0, err
+	}
+	v, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	switch {
+	case err != nil || v < 1:
+		return 0, &Error{Path: path, Fact: "does not hold a layout version", Hint: fmt.Sprintf("this version of publish writes %d there", layoutVersion)}
+	case v > layoutVersion:
+		return 0, &Error{Path: dir, Fact: fmt.Sprintf("has layout version %d, this publish knows %d", v, layoutVersion), Hint: "use a newer publish; nothing was changed"}
+	}
+	return v, nil
+}
+
+func writeLayout(dir string) error {
+	return durable.WriteFile(layoutPath(dir), fmt.Appendf(nil, "%d\n", layoutVersion), 0o644)
+}
+
+// upgrade gives the repository this version's layout. Whoever writes a record
+// (a manifest, a line of the history, tombstones, an identity) calls it first:
+// an older program that does not know the record must refuse the repository
+// before the record is there. It is durable when it returns, and changes
+// nothing in a repository that is up to date. The caller holds the production
+// lock.
+func (r *Repo) upgrade() error {
+	v, err := readLayout(r.Dir)
+	if err != nil || v == layoutVersion {
 		return err
 	}
-	switch v, err := strconv.Atoi(strings.TrimSpace(string(data))); {
-	case err != nil || v < 1:
-		return &Error{Path: layout, Fact: "does not hold a layout version", Hint: "this version of publish writes 1 there"}
-	case v > layoutVersion:
-		return &Error{Path: dir, Fact: fmt.Sprintf("has layout version %d, this publish knows %d", v, layoutVersion), Hint: "use a newer publish; nothing was changed"}
-	}
-	return nil
+	return errors.Join(writeLayout(r.Dir), r.at("after-upgrade"))
 }
 
 func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
@@ -201,7 +234,15 @@ func (r *Repo) lock(ctx context.Context, name, verb string) (func(), error) {
 	}
 	path := r.path(".publish", name)
 	unlock, err := lock.Acquire(ctx, path, lock.Options{Verb: verb, Now: r.now(), Wait: wait, Waiting: r.opt.Waiting})
-	return unlock, r.lockError(err)
+	if err != nil {
+		return nil, r.lockError(err)
+	}
+	// A newer program may have upgraded the repository since it was opened.
+	if err := CheckLayout(r.Dir); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
 }
 
 func (r *Repo) lockError(err error) error {

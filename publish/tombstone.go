@@ -118,6 +118,9 @@ func (r *Repo) bury(t tombstones) error {
 	if err != nil {
 		return err
 	}
+	if err := r.upgrade(); err != nil {
+		return err
+	}
 	path := r.tombstonePath()
 	if gone(path) {
 		// Readable by all who may stage.

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,7 +56,7 @@ func TestScript(t *testing.T) {
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // else each run ends with a second of sleep
 			return os.Chmod(e.WorkDir, 0o755)       // other users look in
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "image": makeImage, "damage": damage},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "image": makeImage, "damage": damage, "unpack": unpack},
 	})
 }
 
@@ -126,4 +127,40 @@ func damage(ts *testscript.TestScript, neg bool, args []string) {
 	data[len(data)/2] ^= 1
 	ts.Check(os.Chmod(found[0], 0o644))
 	ts.Check(os.WriteFile(found[0], data, 0o644))
+}
+
+// unpack ARCHIVE unpacks a tar.gz of testdata, with its hard links, links and
+// modes, where the script is.
+func unpack(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: unpack ARCHIVE")
+	}
+	f, err := os.Open(filepath.Join("..", "..", "testdata", args[0]))
+	ts.Check(err)
+	defer f.Close()
+	zip, err := gzip.NewReader(f)
+	ts.Check(err)
+	for arch := tar.NewReader(zip); ; {
+		h, err := arch.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		ts.Check(err)
+		path := ts.MkAbs(h.Name)
+		switch h.Typeflag {
+		case tar.TypeDir:
+			ts.Check(os.MkdirAll(path, 0o755))
+			ts.Check(os.Chmod(path, h.FileInfo().Mode()))
+		case tar.TypeSymlink:
+			ts.Check(os.Symlink(h.Linkname, path))
+		case tar.TypeLink:
+			ts.Check(os.Link(ts.MkAbs(h.Linkname), path))
+		default:
+			data, err := io.ReadAll(arch)
+			ts.Check(err)
+			ts.Check(os.WriteFile(path, data, 0o600))
+			ts.Check(os.Chmod(path, h.FileInfo().Mode()))
+			ts.Check(os.Chtimes(path, h.ModTime, h.ModTime))
+		}
+	}
 }
