@@ -1,19 +1,13 @@
 package publish
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
-
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 
 	"example.com/publish/stage/tree"
 )
@@ -54,7 +48,9 @@ type Config struct {
 // ConfigName is the configuration's file name in a repository.
 const ConfigName = "publish.yaml"
 
-const maxConfig = 1 << 20
+// maxConfig bounds publish.yaml, in bytes. The YAML library takes some hundred
+// bytes of memory for each.
+const maxConfig = 256 << 10
 
 // DefaultConfig is what an empty publish.yaml means.
 func DefaultConfig() *Config {
@@ -87,82 +83,13 @@ func LoadConfig(dir string) (*Config, error) {
 	return c, nil
 }
 
-func parseConfig(data []byte) (c *Config, err error) {
-	// The library is known to panic over a few documents that make no sense.
-	defer func() {
-		if p := recover(); p != nil {
-			c, err = nil, fmt.Errorf("cannot be read as YAML: %v", p)
-		}
-	}()
-	c = DefaultConfig()
-	file, err := parser.ParseBytes(bytes.TrimPrefix(data, []byte("\ufeff")), 0)
+func parseConfig(data []byte) (*Config, error) {
+	c := DefaultConfig()
+	doc, err := decodeYAML(data, c)
 	if err != nil {
-		return nil, errors.New(yaml.FormatError(err, false, true))
-	}
-	docs := slices.DeleteFunc(file.Docs, func(d *ast.DocumentNode) bool { return nothing(d.Body) })
-	switch len(docs) {
-	case 0:
-		return c, nil
-	case 1:
-	default:
-		return nil, fmt.Errorf("holds %d documents; one is enough", len(docs))
-	}
-	if err := untagged(docs[0].Body); err != nil {
 		return nil, err
 	}
-	// Twice: the first time for unknown keys without a value.
-	for _, into := range []*Config{DefaultConfig(), c} {
-		if err := yaml.NodeToValue(docs[0].Body, into, yaml.Strict()); err != nil {
-			return nil, errors.New(yaml.FormatError(err, false, true))
-		}
-		dropNulls(docs[0].Body)
-	}
-	return c, errors.Join(c.check(), checkRetention(c.Retention, docs[0].Body))
-}
-
-// untagged refuses types that the file itself names: no key needs one, and a
-// list that only claims to be one would not be refused by the library.
-func untagged(n ast.Node) error {
-	for _, tag := range ast.Filter(ast.TagType, n) {
-		at := tag.GetToken().Position
-		return fmt.Errorf("[%d:%d] %s: a tag has no meaning here; leave it out", at.Line, at.Column, tag.GetToken().Value)
-	}
-	return nil
-}
-
-// UnmarshalYAML tells the key and the line of a duration that is none.
-func (d *Duration) UnmarshalYAML(n ast.Node) error {
-	if nothing(n) {
-		return nil
-	}
-	v, err := ParseDuration(n.GetToken().Value)
-	if err != nil {
-		return fmt.Errorf("[%d:%d] %s: %w", n.GetToken().Position.Line, n.GetToken().Position.Column, strings.TrimPrefix(n.GetPath(), "$."), err)
-	}
-	*d = v
-	return nil
-}
-
-// dropNulls takes keys without a value out of a document: they mean their
-// default, and the decoder would make zeros of them.
-func dropNulls(n ast.Node) {
-	m, ok := n.(*ast.MappingNode)
-	if !ok {
-		return
-	}
-	m.Values = slices.DeleteFunc(m.Values, func(v *ast.MappingValueNode) bool { return nothing(v.Value) })
-	for _, v := range m.Values {
-		dropNulls(v.Value)
-	}
-}
-
-// nothing reports whether a node has comments at most.
-func nothing(n ast.Node) bool {
-	switch n.(type) {
-	case nil, *ast.NullNode, *ast.CommentGroupNode:
-		return true
-	}
-	return false
+	return c, errors.Join(c.check(), checkRetention(c.Retention, doc))
 }
 
 func (c *Config) check() error {

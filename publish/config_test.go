@@ -1,7 +1,9 @@
 package publish
 
 import (
+	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -20,22 +22,58 @@ func TestParseConfig(t *testing.T) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	for text, want := range map[string]string{
-		"grce: 1h\n":               `[1:1] unknown field "grce"`,
-		"grce:\n":                  `[1:1] unknown field "grce"`,
-		"hooks:\n  after: [x]\n":   `[2:3] unknown field "after"`,
-		"grace: 1h\ngrace: 2h\n":   `[2:1] mapping key "grace" already defined`,
-		"# x\ngrace: -1h\n":        `[2:8] grace: "-1h" is not a duration`,
-		"grace: 3\n":               `[1:8] grace: "3" is not a duration`,
-		"grace: [\n":               "[1:8]",
-		"- x\n":                    "[1:1]",
-		"grace: 1h\n---\na: b\n":   "2 documents",
-		"format: iso\n":            `format: "iso" is not one of`,
-		"production: staging/x\n":  "place of the repository's own",
-		"generations: {keep: -1}":  "-1 is negative",
-		"switch: cp\nshare: all\n": `share: "all" is not one of`,
+		"grce: 1h\n":                `line 1: unknown key "grce"`,
+		"grce:\n":                   `line 1: unknown key "grce"`,
+		"hooks:\n  after: [x]\n":    `line 2: unknown key "after"`,
+		"grace: 1h\ngrace: 2h\n":    `line 2: mapping key "grace" already defined at line 1`,
+		"# x\ngrace: -1h\n":         `line 2, column 8: "-1h" is not a duration`,
+		"grace: 3\n":                `line 1, column 8: "3" is not a duration`,
+		"grace: [\n":                "line 1: did not find",
+		"- x\n":                     "line 1: does not hold keys and values",
+		"grace: 1h\n---\na: b\n":    "line 3: a second document begins",
+		"format: iso\n":             `format: "iso" is not one of`,
+		"production: staging/x\n":   "place of the repository's own",
+		"generations: {keep: -1}":   "-1 is negative",
+		"grace: [1h]\n":             "line 1, column 8: a list or mapping is not a duration",
+		"format: [oci]\n":           "line 1: a list, where text is expected",
+		"hooks: {before_switch: x}": `line 1: "x", where a list is expected`,
+		"promote: {prune: 3}":       `line 1: "3", where true or false is expected`,
+		"hooks: on":                 `line 1: "on", where a mapping is expected`,
+		"grace: !!str 1h":           "line 1: !!str: a tag has no meaning here",
+		"grce: 1\nshre: 2\n":        "line 2: unknown key \"shre\"",
+		"switch: cp\nshare: all\n":  `share: "all" is not one of`,
 	} {
 		if _, err := parseConfig([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v; want %q", text, err, want)
+		}
+	}
+}
+
+// What a document costs is bounded, whatever it says.
+func TestParseConfigHostile(t *testing.T) {
+	bomb := "in_use: &a0 [x, x, x, x, x, x, x, x, x]\n"
+	for i := range 9 {
+		bomb += fmt.Sprintf("x%d: &a%d [%s]\n", i, i+1, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d, ", i), 9), ", "))
+	}
+	for name, text := range map[string]string{
+		"flow":      "retention: " + strings.Repeat("[", 40_000),
+		"flow maps": "retention: " + strings.Repeat("{a: ", 40_000),
+		"closed":    "in_use: " + strings.Repeat("[", 5_000) + strings.Repeat("]", 5_000),
+		"block":     "in_use:\n" + strings.Repeat("- ", 40_000) + "x",
+		"deep":      "in_use: " + strings.Repeat("[", 40) + strings.Repeat("]", 40),
+		"bomb":      bomb,
+		"itself":    "in_use: &a [*a]\n",
+		"many":      "grace: 1h\n" + strings.Repeat("---\n", 10_000) + "grace: 1h",
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := parseConfig([]byte(text))
+		runtime.ReadMemStats(&after)
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		if used := after.TotalAlloc - before.TotalAlloc; used > 64<<20 {
+			t.Errorf("%s: %d MiB were allocated: %v", name, used>>20, err)
 		}
 	}
 }

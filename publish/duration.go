@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Duration is a time.Duration that is written with Go's units and, for whole
@@ -57,4 +59,14 @@ func (d Duration) String() string {
 		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
+}
+
+// UnmarshalYAML reads a Duration. Its error names the line.
+func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
+	v, err := ParseDuration(n.Value)
+	if err != nil || n.Kind != yaml.ScalarNode {
+		return badValue(n, "is not a duration such as 90m, 2h30m, 14d or 1w")
+	}
+	*d = v
+	return nil
 }

@@ -4,11 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
+	"go.yaml.in/yaml/v3"
 
 	"example.com/publish/retention"
 )
@@ -30,15 +28,11 @@ type RetentionRule struct {
 // a written 0.
 type Count int
 
-// UnmarshalYAML tells the key and the line of a number that is not whole.
-func (c *Count) UnmarshalYAML(n ast.Node) error {
-	if nothing(n) {
-		return nil
-	}
-	at := n.GetToken()
-	i, err := strconv.Atoi(at.Value)
-	if _, whole := n.(*ast.IntegerNode); err != nil || !whole {
-		return fmt.Errorf("[%d:%d] %s: %s is not a whole number", at.Position.Line, at.Position.Column, strings.TrimPrefix(n.GetPath(), "$."), at.Value)
+// UnmarshalYAML reads a Count. Its error names the line.
+func (c *Count) UnmarshalYAML(n *yaml.Node) error {
+	i, err := strconv.Atoi(n.Value)
+	if err != nil || n.Kind != yaml.ScalarNode {
+		return badValue(n, "is not a whole number")
 	}
 	*c = Count(i)
 	return nil
@@ -58,7 +52,7 @@ func policy(rules []RetentionRule) retention.Policy {
 
 // checkRetention tells all that is wrong with the rules, each with its line in
 // the document.
-func checkRetention(rules []RetentionRule, doc ast.Node) error {
+func checkRetention(rules []RetentionRule, doc *yaml.Node) error {
 	var errs []error
 	bad := func(i int, key string, err error) {
 		errs = append(errs, fmt.Errorf("%sretention: %w", ruleLine(doc, i, key), err))
@@ -84,18 +78,16 @@ func checkRetention(rules []RetentionRule, doc ast.Node) error {
 	return errors.Join(errs...)
 }
 
-// ruleLine is where a key of a rule stands, or the rule when it has no such
-// key, as goccy/go-yaml writes it; "" where that cannot be told.
-func ruleLine(doc ast.Node, i int, key string) string {
-	for _, at := range []string{fmt.Sprintf("$.retention[%d].%s", i, key), fmt.Sprintf("$.retention[%d]", i)} {
-		path, err := yaml.PathString(at)
-		if err != nil {
-			continue
-		}
-		if n, err := path.FilterNode(doc); err == nil && n != nil && n.GetToken() != nil {
-			p := n.GetToken().Position
-			return fmt.Sprintf("[%d:%d] ", p.Line, p.Column)
-		}
+// ruleLine says where a key of a rule stands, or the rule when it has no such
+// key; "" where that cannot be told.
+func ruleLine(doc *yaml.Node, i int, key string) string {
+	rules := valueOf(doc, "retention")
+	if rules == nil || i >= len(rules.Content) {
+		return ""
 	}
-	return ""
+	at := rules.Content[i]
+	if v := valueOf(at, key); v != nil {
+		at = v
+	}
+	return fmt.Sprintf("line %d: ", at.Line)
 }

@@ -1,6 +1,7 @@
 package simplestreams
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,10 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/lexer"
-	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
+	"go.yaml.in/yaml/v3"
 )
 
 // Metadata is what the metadata.yaml of an image says (lxc/incus shared/api,
@@ -95,30 +93,34 @@ func parseMetadata(body []byte) (*Metadata, error) {
 	return m, nil
 }
 
-// parseYAML returns the fields of the document. The parser below is recursive
-// and knows aliases: what nests too deep or refers to itself does not get there.
-func parseYAML(body []byte) (map[string]ast.Node, error) {
-	if strings.ContainsRune(string(body), 0) {
+// parseYAML returns the fields of the first document that holds something.
+func parseYAML(body []byte) (map[string]*yaml.Node, error) {
+	if bytes.IndexByte(body, 0) >= 0 {
 		return nil, badMetadata("it is not text")
 	}
-	tokens := lexer.Tokenize(string(body))
-	if err := checkTokens(tokens); err != nil {
-		return nil, err
-	}
-	file, err := parser.Parse(tokens, 0)
-	if err != nil {
-		return nil, badMetadata("it is not YAML: %s", firstLine(err))
-	}
-	for _, doc := range file.Docs {
-		if doc.Body != nil {
-			fields, err := mapping(doc.Body)
-			if err != nil {
-				return nil, badMetadata("it %v", err)
-			}
-			return fields, nil
+	for dec := yaml.NewDecoder(bytes.NewReader(body)); ; {
+		var doc yaml.Node
+		if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+			return nil, badMetadata("it is empty")
+		} else if err != nil {
+			return nil, badMetadata("it is not YAML: %s", strings.TrimPrefix(firstLine(err), "yaml: "))
 		}
+		n := &doc
+		if n.Kind == yaml.DocumentNode {
+			n = n.Content[0]
+		}
+		if err := checkNode(n, 0); err != nil {
+			return nil, err
+		}
+		if null(n) {
+			continue
+		}
+		fields, err := mapping(n)
+		if err != nil {
+			return nil, badMetadata("it %v", err)
+		}
+		return fields, nil
 	}
-	return nil, badMetadata("it is empty")
 }
 
 func firstLine(err error) string {
@@ -126,75 +128,53 @@ func firstLine(err error) string {
 	return line
 }
 
-// checkTokens refuses what is no danger in a metadata.yaml that a tool wrote.
-func checkTokens(tokens token.Tokens) error {
-	flow, line, openers := 0, 0, 0
-	for _, t := range tokens {
-		if t.Position != nil && t.Position.Line != line {
-			line, openers = t.Position.Line, 0
-		}
-		if t.Position != nil && t.Position.IndentNum > 2*maxDepth {
-			return badMetadata("line %d is indented too far", line)
-		}
-		switch t.Type {
-		case token.AnchorType, token.AliasType, token.MergeKeyType:
-			return badMetadata("line %d: it has anchors or aliases", line)
-		case token.MappingStartType, token.SequenceStartType:
-			flow++
-		case token.MappingEndType, token.SequenceEndType:
-			flow--
-		case token.SequenceEntryType, token.MappingKeyType, token.TagType:
-			openers++
-		}
-		if flow > maxDepth || openers > maxDepth {
-			return badMetadata("line %d: it is nested too deep", line)
+// checkNode refuses what no tool writes into a metadata.yaml, and what makes a
+// small document a large one.
+func checkNode(n *yaml.Node, depth int) error {
+	switch {
+	case n.Kind == yaml.AliasNode, n.Anchor != "", n.ShortTag() == "!!merge":
+		return badMetadata("line %d: it has anchors or aliases", n.Line)
+	case depth > maxDepth:
+		return badMetadata("line %d: it is nested too deep", n.Line)
+	}
+	for _, c := range n.Content {
+		if err := checkNode(c, depth+1); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+func null(n *yaml.Node) bool { return n == nil || n.ShortTag() == "!!null" }
+
 // mapping returns the fields of a mapping; none for nothing.
-func mapping(n ast.Node) (map[string]ast.Node, error) {
-	fields := map[string]ast.Node{}
-	switch n := n.(type) {
-	case nil, *ast.NullNode:
-		return fields, nil
-	case *ast.MappingNode:
-		for _, v := range n.Values {
-			fields[keyOf(v.Key)] = v.Value
-		}
-		return fields, nil
-	case *ast.MappingValueNode:
-		fields[keyOf(n.Key)] = n.Value
+func mapping(n *yaml.Node) (map[string]*yaml.Node, error) {
+	fields := map[string]*yaml.Node{}
+	if null(n) {
 		return fields, nil
 	}
-	return nil, errors.New("is not a mapping")
-}
-
-func keyOf(n ast.MapKeyNode) string {
-	s, _ := scalar(n)
-	return s
+	if n.Kind != yaml.MappingNode {
+		return nil, errors.New("is not a mapping")
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		fields[n.Content[i].Value] = n.Content[i+1]
+	}
+	return fields, nil
 }
 
 // scalar is the text of a value, as it is written; "" for nothing.
-func scalar(n ast.Node) (string, error) {
-	switch n := n.(type) {
-	case nil, *ast.NullNode:
+func scalar(n *yaml.Node) (string, error) {
+	switch {
+	case null(n):
 		return "", nil
-	case *ast.StringNode:
-		return n.Value, nil
-	case *ast.LiteralNode:
-		return n.Value.Value, nil
-	case *ast.TagNode:
-		return scalar(n.Value)
-	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-		return n.GetToken().Value, nil
+	case n.Kind != yaml.ScalarNode:
+		return "", errors.New("is not a text")
 	}
-	return "", errors.New("is not a text")
+	return n.Value, nil
 }
 
 // date reads seconds since 1970; zero for nothing and for 0.
-func date(n ast.Node) (time.Time, error) {
+func date(n *yaml.Node) (time.Time, error) {
 	text, err := scalar(n)
 	if err != nil {
 		return time.Time{}, err
