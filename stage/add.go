@@ -144,7 +144,7 @@ func (s *Stage) take(ctx context.Context, in inputs, req AddRequest, dir string)
 	meta := img.files[0]
 	ftype := "incus.tar.xz"
 	if len(in.roots) == 0 {
-		img.add.Unified, ftype = true, "incus_combined.tar.gz"
+		img.add.Unified, img.add.VM, ftype = true, m.VM, "incus_combined.tar.gz"
 	}
 	img.add.Meta = simplestreams.File{Path: simplestreams.ContentPath(ftype, meta.sha256), SHA256: meta.sha256, Size: meta.stat.Size}
 
@@ -222,7 +222,7 @@ func (img *image) images(fingerprints []string) []AddedImage {
 	out := make([]AddedImage, len(fingerprints))
 	for i, f := range fingerprints {
 		out[i] = AddedImage{Fingerprint: f, Product: img.add.Product, Version: img.add.Version, Type: "container"}
-		if !img.add.Unified && strings.HasSuffix(img.add.Roots[i].Ftype, ".img") {
+		if img.add.VM || !img.add.Unified && strings.HasSuffix(img.add.Roots[i].Ftype, ".img") {
 			out[i].Type = "virtual-machine"
 		}
 	}

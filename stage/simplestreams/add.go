@@ -24,6 +24,7 @@ type Add struct {
 	Requirements map[string]string // put over those that the product has
 	Version      string            // YYYYMMDD_HH:MM, UTC: see VersionName
 	Unified      bool              // Meta is the whole image; Roots is empty
+	VM           bool              // a unified image is a virtual machine
 	Meta         File
 	Roots        []Root // at most one of an ftype
 }
@@ -54,7 +55,7 @@ type Added struct {
 
 // AddImage returns the documents that name an image beside all that the tree
 // names. What the same version had as the same kind of image (the ftype of the
-// root, or unified) is replaced; everything else of the version stays, and gets
+// root, or unified and of the same type) is replaced; everything else of the version stays, and gets
 // a metadata item of its own when its metadata file is another. The product
 // goes into the stream that has it, else into "images", else into the first
 // stream. An image that is named already keeps its paths.
@@ -279,6 +280,9 @@ func (add Add) items() object {
 		ftype = unifiedIncus
 	}
 	meta := add.Meta.object(ftype)
+	if add.VM {
+		meta = meta.set("combined_type", quote(virtualMachine))
+	}
 	var items object
 	for _, r := range add.Roots {
 		meta = meta.set(combinedFields[fieldsFor(r.Ftype)[0]], quote(r.Combined))
@@ -331,6 +335,8 @@ func (add Add) check() error {
 		return bad("it has no product")
 	case add.Unified && len(add.Roots) > 0:
 		return bad("a unified image has no root file")
+	case !add.Unified && add.VM:
+		return bad("only a unified image is told to be a virtual machine; the root file of a split image tells it")
 	case !add.Unified && len(add.Roots) == 0:
 		return bad("a split image needs a root file")
 	}

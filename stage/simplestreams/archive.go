@@ -121,53 +121,56 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// findMetadata returns the bytes of metadata.yaml. It reads on to the end of
-// the archive and of its compression: a tarball that was cut, or has something
-// behind it, would be staged in peace, and no client could unpack it.
-func findMetadata(r io.Reader) ([]byte, error) {
+// findMetadata returns the bytes of metadata.yaml, and whether the archive has
+// a rootfs.img at its top. It reads on to the end of the archive and of its
+// compression: a tarball that was cut, or has something behind it, would be
+// staged in peace, and no client could unpack it.
+func findMetadata(r io.Reader) (body []byte, vm bool, err error) {
 	packed := &counter{r: r}
 	in := bufio.NewReaderSize(packed, 64<<10)
 	head, err := in.Peek(512)
 	if err != nil && err != io.EOF {
-		return nil, err
+		return nil, false, err
 	}
 	plain, done, err := unpack(in, kindOf(head), head)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer done()
 	metered := &meter{r: plain, packed: packed}
 	tr := tar.NewReader(metered)
+	found := false
 	for first := true; ; first = false {
 		hdr, err := tr.Next()
 		switch {
+		case err == io.EOF && !found:
+			return nil, false, ErrNoMetadata
 		case err == io.EOF:
-			return nil, ErrNoMetadata
+			if _, err := io.Copy(io.Discard, metered); err != nil {
+				return nil, false, damaged(err)
+			}
+			return body, vm, nil
 		case err != nil && first && errors.Is(err, tar.ErrHeader):
-			return nil, fmt.Errorf("%w: there is no tar archive in it", ErrNotTarball)
+			return nil, false, fmt.Errorf("%w: there is no tar archive in it", ErrNotTarball)
 		case err != nil:
-			return nil, damaged(err)
-		case strings.HasPrefix(hdr.Name, "/") || path.Clean(hdr.Name) != "metadata.yaml":
-			continue
+			return nil, false, damaged(err)
+		}
+		name := path.Clean(hdr.Name)
+		switch {
+		case strings.HasPrefix(hdr.Name, "/"):
+		case name == "rootfs.img":
+			vm = vm || hdr.Typeflag == tar.TypeReg || hdr.Typeflag == tar.TypeGNUSparse
+		case name != "metadata.yaml" || found:
 		case hdr.Typeflag != tar.TypeReg:
-			return nil, fmt.Errorf("%w: it is there, but as no regular file", ErrNoMetadata)
+			return nil, false, fmt.Errorf("%w: it is there, but as no regular file", ErrNoMetadata)
 		case hdr.Size > maxMetadata:
-			return nil, fmt.Errorf("%w: metadata.yaml has %d bytes; %d are allowed", ErrTooLarge, hdr.Size, maxMetadata)
+			return nil, false, fmt.Errorf("%w: metadata.yaml has %d bytes; %d are allowed", ErrTooLarge, hdr.Size, maxMetadata)
+		default:
+			if body, err = io.ReadAll(tr); err != nil {
+				return nil, false, damaged(err)
+			}
+			found = true
 		}
-		body, err := io.ReadAll(tr)
-		if err != nil {
-			return nil, damaged(err)
-		}
-		for err == nil {
-			_, err = tr.Next()
-		}
-		if err == io.EOF {
-			_, err = io.Copy(io.Discard, metered)
-		}
-		if err != nil {
-			return nil, damaged(err)
-		}
-		return body, nil
 	}
 }
 

@@ -21,6 +21,10 @@ func (b *builder) checkVersion(p *product, v *version, candidates []candidate) {
 		b.checkPath(it, where)
 		b.checkHashes(it, where)
 		inImage := used(it)
+		if isUnified(it.ftype) && it.combinedType != "" && it.combinedType != container && it.combinedType != virtualMachine {
+			b.warn("combined-type", fmt.Sprintf("%scombined_type %s is neither %s nor %s: clients take the image for a container, or refuse it",
+				where(), show(it.combinedType), container, virtualMachine))
+		}
 		if it.sha256 == "" && it.path != "" && !isUnified(it.ftype) {
 			if inImage {
 				b.error("no-hash", where()+"has no sha256: clients refuse the file")

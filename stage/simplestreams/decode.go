@@ -226,7 +226,7 @@ var (
 	productFields = []string{"aliases", "arch", "os", "requirements", "release", "release_codename", "release_title",
 		"supported", "support_eol", "version", "versions", "variant"}
 	versionFields = []string{"items", "label", "pubname"}
-	itemFields    = append([]string{"ftype", "md5", "path", "sha256", "size", "delta_base"}, combinedFields[:]...)
+	itemFields    = append([]string{"ftype", "md5", "path", "sha256", "size", "delta_base", "combined_type"}, combinedFields[:]...)
 )
 
 // index reads an index document.
@@ -382,6 +382,12 @@ func (d *decoder) item(it *item) {
 			}
 		case "delta_base":
 			d.str(&it.deltaBase, name)
+		case "combined_type":
+			if d.kind() == '"' {
+				it.combinedType = d.word(d.reader.str())
+				return
+			}
+			d.str(&it.combinedType, name)
 		default:
 			d.str(&it.combined[i-(len(itemFields)-len(combinedFields))], name)
 		}

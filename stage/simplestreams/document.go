@@ -136,6 +136,8 @@ type version struct {
 type item struct {
 	key, ftype, path, sha256, md5, deltaBase string
 
+	combinedType string // what a unified item holds: see item.imageType
+
 	file string // path cleaned; "" when nobody may follow it
 
 	size     int64 // bytes; -1 when it is not told, or negative

@@ -48,10 +48,13 @@ func FuzzCatalog(f *testing.F) {
 		cat := fuzzRead(t, tree)
 		var products client.Products
 		err := json.Unmarshal(images, &products)
-		if (err != nil) != refused(cat, defaultCatalog) {
+		// The client of this version does not read combined_type.
+		typed := slices.ContainsFunc(cat.Findings, func(f catalog.Finding) bool { return strings.Contains(f.Message, "combined_type is ") }) ||
+			slices.ContainsFunc(cat.Images, func(i catalog.Image) bool { return i.Type == virtualMachine && len(i.Paths) < 2 })
+		if (err != nil) != refused(cat, defaultCatalog) && !typed {
 			t.Errorf("client says %v, we say %v", err, cat.Findings)
 		}
-		if err == nil && !has(cat, "duplicate-key") && !strings.Contains(string(images), "lxd") {
+		if err == nil && !typed && !has(cat, "duplicate-key") && !strings.Contains(string(images), "lxd") {
 			var want, got []string
 			theirs, _ := products.ToAPI()
 			for _, img := range theirs {

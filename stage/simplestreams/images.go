@@ -101,7 +101,7 @@ func (c candidate) image(p *product, v *version, created time.Time, aliases []st
 	img := catalog.Image{
 		Product:     p.key,
 		Version:     v.key,
-		Type:        "container",
+		Type:        c.meta.imageType(),
 		Fingerprint: c.fingerprint,
 		Aliases:     aliases,
 		Created:     created,

@@ -25,6 +25,7 @@ type Metadata struct {
 	Variant      string
 	Description  string
 	Properties   map[string]string // all of them, never nil
+	VM           bool              // the tarball has a rootfs.img: a unified virtual machine (lxc/incus#3386)
 }
 
 // ErrBadMetadata is a metadata.yaml that tells no image.
@@ -35,17 +36,21 @@ const maxDepth = 32
 
 // ReadMetadata reads the metadata.yaml of a metadata tarball or of a unified
 // image: a tar archive, plain or packed with gzip, xz, zstd or bzip2, told by
-// its first bytes. It stops reading at that file. What it unpacks is bounded:
+// its first bytes. It reads the tarball to its end. What it unpacks is bounded:
 // 256 MiB, or a hundred times what it has read when that is more.
 //
 // Its errors wrap [ErrNotTarball], [ErrDamaged], [ErrTooLarge], [ErrNoMetadata]
 // or [ErrBadMetadata], or are r's.
 func ReadMetadata(r io.Reader) (*Metadata, error) {
-	body, err := findMetadata(r)
+	body, vm, err := findMetadata(r)
 	if err != nil {
 		return nil, err
 	}
-	return parseMetadata(body)
+	m, err := parseMetadata(body)
+	if err == nil {
+		m.VM = vm
+	}
+	return m, err
 }
 
 func badMetadata(format string, args ...any) error {

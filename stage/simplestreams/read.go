@@ -50,6 +50,7 @@ import (
 //	name-collision       clients keep two documents under one name
 //	encoded-path         a percent sign, which clients decode
 //	delta                clients cannot apply deltas to virtual machines
+//	combined-type        clients know no such type of a unified image
 func (Format) Read(fsys fs.FS) (*catalog.Catalog, error) {
 	return read(func(name string) ([]byte, error) { return open(fsys, name) })
 }
@@ -328,6 +329,9 @@ func (b *builder) digest(v *version) string {
 		it := &v.items[i]
 		put(it.key, it.ftype, it.path, it.sha256, it.md5, it.deltaBase)
 		put(it.combined[:]...)
+		if it.combinedType != "" { // else the digest is that of before the field was read
+			put(it.combinedType)
+		}
 		scratch = binary.AppendVarint(scratch, it.size)
 	}
 	b.scratch = scratch

@@ -159,14 +159,30 @@ func isRoot(ftype string) bool {
 	return false
 }
 
-// imageType is what a client makes of a root's ftype; a unified image is
-// always a container to it.
+// The types of images.
+const (
+	container      = "container"
+	virtualMachine = "virtual-machine"
+)
+
+// imageType is what a client makes of a root's ftype.
 func imageType(rootFtype string) string {
 	switch rootFtype {
 	case rootDiskKVM, rootDisk1, rootUEFI1:
-		return "virtual-machine"
+		return virtualMachine
 	}
-	return "container"
+	return container
+}
+
+// imageType is what a client makes of a unified item: what its combined_type
+// says, and a container when it says nothing (lxc/incus#3386). Clients up to
+// Incus 6.23 do not read the field, and take every unified image for a
+// container.
+func (m *item) imageType() string {
+	if m.combinedType == virtualMachine {
+		return virtualMachine
+	}
+	return container
 }
 
 // ContentPath is the path below which content of an ftype is kept by its own

@@ -60,7 +60,8 @@ type told struct{ meta, ftype, root, fingerprint string }
 // uniteItems returns the items of a version that has all images of source, and
 // those of target that source does not replace; changed is whether that is
 // anything but target's own. An image is replaced by one of the same kind: the
-// same ftype of root under the same names (Incus's or LXD's), or unified.
+// same ftype of root under the same names (Incus's or LXD's), or unified and of
+// the same type.
 //
 // Items that are the same file, by ftype and hash, become one, and keep
 // target's key; keepPaths also keeps target's path where it is safe. Two
@@ -109,7 +110,7 @@ type union struct {
 	from, to *version
 	pairs    map[told]bool      // what both versions told
 	kinds    map[[2]string]bool // metadata and root ftypes of from's images
-	brought  map[string]bool    // ftypes of from's roots and unified items
+	brought  map[string]bool    // kinds of from's roots and unified items
 	entries  []entry
 	changed  bool
 }
@@ -127,8 +128,8 @@ func (u *union) learn() {
 		}
 	}
 	for i := range u.from.items {
-		if f := u.from.items[i].ftype; isRoot(f) || isUnified(f) {
-			u.brought[f] = true
+		if it := &u.from.items[i]; isRoot(it.ftype) || isUnified(it.ftype) {
+			u.brought[it.kind()] = true
 		}
 	}
 }
@@ -137,7 +138,7 @@ func (u *union) learn() {
 func (u *union) replaces(d *item) bool {
 	base, delta := strings.CutSuffix(d.ftype, ".vcdiff")
 	switch {
-	case u.brought[d.ftype]:
+	case u.brought[d.kind()]:
 		return true
 	case delta && u.brought[base]: // a delta leads to one root only
 		return !slices.ContainsFunc(u.to.items, func(root item) bool {
@@ -147,7 +148,15 @@ func (u *union) replaces(d *item) bool {
 		return false
 	}
 	s := u.from.item(d.key)
-	return s != nil && s.ftype == d.ftype
+	return s != nil && s.kind() == d.kind()
+}
+
+// kind is the ftype of an item; of unified ones each type is a kind of its own.
+func (m *item) kind() string {
+	if isUnified(m.ftype) {
+		return m.ftype + " " + m.imageType()
+	}
+	return m.ftype
 }
 
 // yield takes from target's metadata item the combined hashes of the images
