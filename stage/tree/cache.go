@@ -196,10 +196,16 @@ func (c *Cache) Lookup(path string, s Stat) (sha256 string, sealed, ok bool) {
 }
 
 // Put notes that the file at path, in the state s, was hashed from the moment
-// at on. A state too young to be trusted is not kept.
+// at on. A state too young to be trusted is not kept. A sealed file with the
+// bytes that it was sealed with stays sealed; one with other bytes does not.
 func (c *Cache) Put(path string, s Stat, sha256 string, at time.Time) {
-	if s.settled(at) {
+	known, sealed, ok := c.Lookup(path, s)
+	switch {
+	case ok && sealed && known == sha256:
+	case s.settled(at):
 		c.put(path, s, sha256, false)
+	case ok && known != sha256:
+		c.Forget(path)
 	}
 }
 

@@ -106,6 +106,28 @@ func TestCacheOfAYoungFile(t *testing.T) {
 	}
 }
 
+// A sealed file that is read again stays sealed, however long ago it changed;
+// one in which other bytes are found does not.
+func TestCacheReadsASealedFile(t *testing.T) {
+	now := time.Unix(1000, 500)
+	for _, age := range []time.Duration{time.Millisecond, time.Minute} {
+		st := at(now, age)
+		st.Mode = 0o444
+		c := OpenCache("")
+		c.PutSealed("same", st, one)
+		c.PutSealed("other", st, one)
+		st.Ctime++ // a link was made
+		c.Put("same", st, one, now)
+		c.Put("other", st, two, now)
+		if got, sealed, ok := c.Lookup("same", st); got != one || !sealed || !ok {
+			t.Errorf("changed %v ago, the same bytes: %.4s, sealed %v, known %v", age, got, sealed, ok)
+		}
+		if got, sealed, ok := c.Lookup("other", st); got == one || sealed || ok != (age == time.Minute) {
+			t.Errorf("changed %v ago, other bytes: %.4s, sealed %v, known %v", age, got, sealed, ok)
+		}
+	}
+}
+
 // Damage costs the lines that it hits, and none behind them.
 func TestCacheDamaged(t *testing.T) {
 	now := time.Unix(1000, 500)
