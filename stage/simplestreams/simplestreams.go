@@ -68,8 +68,6 @@ var (
 		".tar.xz", ".tar.gz", ".tar.zst", ".tar.bz2", ".tar",
 		".squashfs", ".qcow2", ".img", ".vcdiff",
 	}
-	// uploadEndings are what upload tools append while they write.
-	uploadEndings = []string{".part", ".partial", ".filepart", ".tmp", ".upload", ".uploading", "~"}
 	// rsyncTemp is rsync's temporary name: a dot, the name, six characters.
 	rsyncTemp = regexp.MustCompile(`^\.(.+)\.[A-Za-z0-9]{6}$`)
 	// pendingTemp is that of renameio: a dot, the name, a random number.
@@ -110,18 +108,11 @@ func isIndex(p string) bool {
 }
 
 // uploading reports whether a name is one that a file has only while it is
-// written. A dot file is one only when the name inside it is an index's or an
-// item's, so that .htaccess and its like are published.
+// written: those of every format, an editor's copy, and dot files whose random
+// ending could be a word's, if the name inside it is an index's or an item's.
 func uploading(dir, base string) bool {
-	for _, ending := range uploadEndings {
-		if len(base) > len(ending) && strings.HasSuffix(base, ending) {
-			return true
-		}
-	}
-	for part := range strings.SplitSeq(dir, "/") {
-		if part == ".rsync-partial" || part == ".~tmp~" {
-			return true
-		}
+	if len(base) > 1 && strings.HasSuffix(base, "~") || catalog.Uploading(dir+base) {
+		return true
 	}
 	if !strings.HasPrefix(base, ".") {
 		return false

@@ -1,0 +1,143 @@
+package catalog
+
+import (
+	"regexp"
+	"strings"
+)
+
+// The names that files have only while something writes them, for all formats.
+// To leave out a finished file is worse than to publish an unfinished one under
+// a name that nobody asks for, so only names that tools give stand here.
+
+// uploadEndings are what tools append to a name while they write the file, in
+// lower case, from the last dot on.
+var uploadEndings = map[string]bool{
+	".part": true, ".partial": true, // Firefox, KIO, Nextcloud, Python simplestreams; rclone, wget2
+	".filepart": true, // WinSCP
+	// Chromium, Opera, Safari, Free Download Manager, DownThemAll.
+	".crdownload": true, ".opdownload": true, ".download": true, ".fdmdownload": true, ".dtapart": true,
+	".!qb": true, ".!ut": true, ".bc!": true, // clients of BitTorrent
+	".aria2": true, ".lftp-pget-status": true, // control files: see Unfinished
+	".gstmp": true,                    // gsutil, gcloud storage
+	".swp":   true, ".kate-swp": true, // Vim, Kate
+	// Syncthing, Unison and scripts.
+	".tmp": true, ".temp": true, ".upload": true, ".uploading": true, ".downloading": true, ".incomplete": true,
+	".work-in-progress": true, ".in-progress": true, ".inprogress": true,
+}
+
+// uploadPrefixes are what tools put before a name, or how the names begin that
+// they make up.
+var uploadPrefixes = []string{
+	".in.",              // ProFTPD's HiddenStores (.in.NAME.) and lftp (.in.NAME)
+	".pureftpd-upload.", // Pure-FTPd
+	".syncthing.", "~syncthing~",
+	".unison.",
+	".azDownload-", // AzCopy
+	".ocTransferId",
+	".davfs.tmp",                                     // Apache's mod_dav_fs
+	".goutputstream-",                                // the programs of GNOME
+	".com.google.Chrome.", ".org.chromium.Chromium.", // before the user has named the file
+	".#", ".~lock.", // locks of Emacs and LibreOffice, temporary files of systemd
+	".fuse_hidden", ".__afs", // what was removed while it was open
+}
+
+// uploadDirs are directories in which files lie only until they are whole.
+var uploadDirs = map[string]bool{
+	".rsync-partial": true, ".~tmp~": true, // rsync's --partial-dir and --delay-updates
+	".work-in-progress": true,
+	".repodata":         true, // createrepo
+}
+
+// uploadNames are whole names. A match counts when accept says so of its group,
+// or is nil.
+var uploadNames = []struct {
+	name   *regexp.Regexp
+	accept func(random string) bool
+}{
+	// rsync: a dot, the name, and six random letters and digits.
+	{regexp.MustCompile(`^\..+\.([A-Za-z0-9]{6})$`), mixed},
+	// mktemp.
+	{regexp.MustCompile(`^tmp\.([A-Za-z0-9]{10})$`), mixed},
+	// The AWS command line: the name and eight random hex digits of both cases.
+	{regexp.MustCompile(`^.+\.([0-9a-fA-F]{8})$`), func(random string) bool {
+		return strings.ToUpper(random) != random && strings.ToLower(random) != random
+	}},
+	// renameio, and so this program: a dot, the name, a random 64-bit number.
+	{regexp.MustCompile(`^\..*?[^0-9]([0-9]{15,20})$`), nil},
+	// An NFS client's name for a file that was removed while it was open.
+	{regexp.MustCompile(`^\.nfs([0-9a-f]{24})$`), nil},
+	// Vim, where the name that ends in .swp is taken.
+	{regexp.MustCompile(`^\..+\.sw([a-o])$`), nil},
+	// The desktop clients of Nextcloud and ownCloud.
+	{regexp.MustCompile(`^\..+\.~([0-9a-f]{3,16})$`), nil},
+	// Emacs.
+	{regexp.MustCompile(`^#(.+)#$`), nil},
+}
+
+// mixed tells random characters from a word or a number: of six that rsync
+// chooses, 96 of a hundred have upper case beside something else, and
+// ".htaccess.backup", ".env.README" or ".log.202601" do not.
+func mixed(random string) bool {
+	upper := 0
+	for _, r := range random {
+		if r >= 'A' && r <= 'Z' {
+			upper++
+		}
+	}
+	return upper > 0 && upper < len(random)
+}
+
+// Uploading reports whether a path is one that a file has only while something
+// writes it, by its own name or by that of a directory on the way to it.
+func Uploading(p string) bool {
+	base := p
+	for {
+		dir, rest, below := strings.Cut(base, "/")
+		if !below {
+			break
+		}
+		if uploadDirs[dir] || affixed(dir) {
+			return true
+		}
+		base = rest
+	}
+	if base == ".work-in-progress" || affixed(base) {
+		return true
+	}
+	n := len(base)
+	if n == 0 || base[0] != '.' && base[0] != '#' && (n < 10 || base[n-9] != '.') && (n != 14 || !strings.HasPrefix(base, "tmp.")) {
+		return false // as nearly all: no expression would match
+	}
+	for _, u := range uploadNames {
+		if m := u.name.FindStringSubmatch(base); m != nil && (u.accept == nil || u.accept(m[1])) {
+			return true
+		}
+	}
+	return false
+}
+
+// affixed reports whether a name has an upload's prefix or ending, and something
+// beside it.
+func affixed(name string) bool {
+	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "~") {
+		for _, prefix := range uploadPrefixes {
+			if len(name) > len(prefix) && strings.HasPrefix(name, prefix) {
+				return true
+			}
+		}
+	}
+	dot := strings.LastIndexByte(name, '.')
+	return dot > 0 && uploadEndings[strings.ToLower(name[dot:])]
+}
+
+// Unfinished returns the path of the file that a download is writing, if p is
+// the download's control file: while that lies beside it, the file is not whole
+// although it has its own name.
+func Unfinished(p string) (of string, ok bool) {
+	for _, ending := range []string{".aria2", ".lftp-pget-status"} {
+		if of, ok := strings.CutSuffix(p, ending); ok && of != "" && !strings.HasSuffix(of, "/") {
+			return of, true
+		}
+	}
+	return "", false
+}
