@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
 
 	"github.com/dustin/go-humanize"
+	"github.com/mattn/go-runewidth"
 
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
@@ -36,17 +36,38 @@ func (p *program) say(format string, args ...any) {
 	fmt.Fprintln(p.out, printable(fmt.Sprintf(format, args...)))
 }
 
-// table writes rows in columns. The last column may be as long as it likes.
+// table writes rows in columns, two spaces apart, as wide as what they hold on
+// a terminal. The last column may be as long as it likes.
 func (p *program) table(rows [][]string) {
-	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	var widths []int
 	for _, row := range rows {
 		for i := range row {
-			row[i] = printable(row[i])
+			row[i] = oneLine(row[i])
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], terminal.StringWidth(row[i]))
 		}
-		fmt.Fprintln(w, strings.TrimRight(strings.Join(row, "\t"), "\t"))
 	}
-	_ = w.Flush()
+	for _, row := range rows {
+		var b strings.Builder
+		gap := 0 // before the next cell that is not empty
+		for i, cell := range row {
+			if cell != "" {
+				b.WriteString(strings.Repeat(" ", gap))
+				b.WriteString(cell)
+				gap = 0
+			}
+			gap += widths[i] - terminal.StringWidth(cell) + 2
+		}
+		fmt.Fprintln(p.out, b.String())
+	}
 }
+
+// terminal measures text in columns: a wide character takes two, a combining
+// one none. What a terminal shows in one or in two takes one, whatever the
+// locale: a script that reads columns gets the same everywhere.
+var terminal = &runewidth.Condition{StrictEmojiNeutral: true}
 
 // printable makes names from outside harmless to a terminal: what does not
 // print is written as Go writes it in a string. Lines stay lines.
