@@ -2,6 +2,7 @@ package publish
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -31,8 +32,12 @@ type Check struct {
 // clock that stands before the history and a production that failed its health
 // check are looked for without being asked: no repository is well with them.
 func (m *Measures) Check(t Thresholds) []Check {
+	unfinished := "a command did not end: publish recover, or the next command, finishes it"
+	if slices.Contains(m.LocksUnknown, "production") {
+		unfinished = "a command is at work or did not end: only the owner of the repository can tell which"
+	}
 	out := []Check{
-		yesOrNo("recovery", m.Unfinished, "nothing to recover", "a command did not end: publish recover, or the next command, finishes it"),
+		yesOrNo("recovery", m.Unfinished, "nothing to recover", unfinished),
 		yesOrNo("clock", m.ClockBehind, "the clock is sound", "the clock stands before the newest line of the history: nothing is deleted"),
 		yesOrNo("health", m.Production != nil && m.Production.Health == "failed", "production is healthy", "production failed its health check, and nobody has switched since"),
 	}

@@ -114,12 +114,22 @@ func layOut(dir string, made []string) ([]string, error) {
 			return made, err
 		}
 	}
-	for _, name := range []string{"lock", "prepare.lock", "staging.lock", "history", "hashes"} {
+	for _, name := range []string{"history", "hashes"} {
 		path := filepath.Join(state, name)
+		if !gone(path) {
+			continue
+		}
+		made = append(made, path)
+		if err := durable.WriteFile(path, nil, 0o644); err != nil {
+			return made, err
+		}
+	}
+	for _, l := range lockNames {
+		path := filepath.Join(state, l.file)
 		if gone(path) {
 			made = append(made, path)
 		}
-		if err := lock.Create(path, 0o644); err != nil {
+		if err := lock.Create(path, lock.Private()); err != nil {
 			return made, err
 		}
 	}
@@ -171,7 +181,7 @@ func configText(opt InitOptions) ([]byte, error) {
 }
 
 // shareWith lets a group of builders write to staging: the tree, with the
-// group inherited, its trash, its lock and the hash cache. Nothing else.
+// group inherited, its trash and its lock. Nothing else.
 func shareWith(dir, group string) error {
 	g, err := user.LookupGroup(group)
 	if err != nil {
@@ -182,10 +192,8 @@ func shareWith(dir, group string) error {
 		return err
 	}
 	for path, mode := range map[string]fs.FileMode{
-		filepath.Join(dir, "staging"):                  0o775 | fs.ModeSetgid,
-		filepath.Join(dir, ".publish", "trash"):        0o775 | fs.ModeSetgid,
-		filepath.Join(dir, ".publish", "staging.lock"): 0o664,
-		filepath.Join(dir, ".publish", "hashes"):       0o664,
+		filepath.Join(dir, "staging"):           0o775 | fs.ModeSetgid,
+		filepath.Join(dir, ".publish", "trash"): 0o775 | fs.ModeSetgid,
 	} {
 		if err := os.Chown(path, -1, gid); err != nil {
 			return err
@@ -194,7 +202,7 @@ func shareWith(dir, group string) error {
 			return err
 		}
 	}
-	return nil
+	return lock.Mend(filepath.Join(dir, ".publish", stagingLock), lock.Shared(filepath.Join(dir, "staging")))
 }
 
 // AsideSuffix is put behind the name of a directory that Adopt replaced.
@@ -256,7 +264,7 @@ func (r *Repo) Adopt(ctx context.Context, dir, message string) (*Result, string,
 }
 
 func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, string, error) {
-	unlockPrepare, err := r.lock(ctx, "prepare.lock", "init")
+	unlockPrepare, err := r.lock(ctx, prepareLock, "init")
 	if err != nil {
 		return nil, "", err
 	}
@@ -275,7 +283,7 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 	}
 	c.message = message
 
-	unlock, err := r.lock(ctx, "lock", "init")
+	unlock, err := r.lock(ctx, productionLock, "init")
 	if err != nil {
 		return nil, "", err
 	}
@@ -346,7 +354,7 @@ func (r *Repo) adoptTree(ctx context.Context, from, dir string) (*candidate, []C
 		return nil, nil, err
 	}
 	defer batch.Close()
-	src := &stage.Stage{Dir: from, Lock: r.path(".publish", "staging.lock"), Format: r.format, Now: r.now, Wait: r.Stage.Wait, Progress: r.opt.Progress}
+	src := &stage.Stage{Dir: from, Lock: r.path(".publish", stagingLock), Format: r.format, Now: r.now, Wait: r.Stage.Wait, Progress: r.opt.Progress}
 	snap, err := src.Snapshot(ctx, dir, &stage.Base{}, batch)
 	if err != nil {
 		return nil, nil, err

@@ -212,7 +212,7 @@ func (m *model) run(f func(*Repo) error, fault string, at int) (hit bool, err er
 		for _, name := range []string{"lock", "prepare.lock", "staging.lock"} {
 			path := filepath.Join(m.dir, ".publish", name)
 			must(m.t, os.Remove(path))
-			must(m.t, lock.Create(path, 0o644))
+			must(m.t, lock.Create(path, lock.Private()))
 		}
 	}()
 	err = f(m.repo())

@@ -27,7 +27,7 @@ type PromoteOptions struct {
 // when the error is of kind Switched.
 func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error) {
 	start := r.now()
-	unlockPrepare, err := r.lock(ctx, "prepare.lock", "promote")
+	unlockPrepare, err := r.lock(ctx, prepareLock, "promote")
 	if err != nil {
 		return nil, err
 	}

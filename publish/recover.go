@@ -25,7 +25,7 @@ const (
 // exclusive takes the production lock for a verb and recovers. preparing tells
 // that the caller holds the prepare lock, too, and mine is its own snapshot.
 func (r *Repo) exclusive(ctx context.Context, verb string, preparing bool, mine string) (s *state, done []string, unlock func(), err error) {
-	unlock, err = r.lock(ctx, "lock", verb)
+	unlock, err = r.lock(ctx, productionLock, verb)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -41,7 +41,7 @@ func (r *Repo) exclusive(ctx context.Context, verb string, preparing bool, mine 
 // what it did. Every other verb that takes the production lock does the same
 // first; this one repairs a damaged history and manifest, too.
 func (r *Repo) Recover(ctx context.Context) ([]string, error) {
-	unlock, err := r.lock(ctx, "lock", "recover")
+	unlock, err := r.lock(ctx, productionLock, "recover")
 	if err != nil {
 		return nil, err
 	}
@@ -230,12 +230,9 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 	owned := preparing
 	for _, d := range list {
 		if strings.HasPrefix(d.Name(), snapshotPrefix) && !owned {
-			// Asked only now, so that a promote is not disturbed for nothing.
-			unlock, err := lock.Acquire(context.Background(), r.path(".publish", "prepare.lock"), lock.Options{Verb: "recover", Now: r.now()})
-			if err == nil {
-				defer unlock()
-				owned = true
-			}
+			// Asked after the snapshots were listed: a promote that begins
+			// now makes another one.
+			owned = r.lockState(prepareLock) == lock.Free
 			break
 		}
 	}
@@ -334,9 +331,11 @@ func (r *Repo) sweepManifests(s *state) error {
 	return nil
 }
 
-// pending tells, without changing anything, what recover would have to do.
+// pending reports, without changing anything, whether recover would have to do
+// something. A user who may not ask for the production lock is told so too
+// while a command is at work: see Status.LocksUnknown.
 func (r *Repo) pending(s *state) bool {
-	if _, busy := lock.Look(r.path(".publish", "lock")); busy {
+	if r.lockState(productionLock) == lock.Held {
 		return false // somebody is at it
 	}
 	last, switched := s.history.last()
@@ -367,7 +366,7 @@ func (r *Repo) pending(s *state) bool {
 			strings.HasPrefix(d.Name(), trashPrefix), strings.HasPrefix(d.Name(), revertPrefix):
 			return true
 		case strings.HasPrefix(d.Name(), snapshotPrefix):
-			if _, busy := lock.Look(r.path(".publish", "prepare.lock")); !busy {
+			if r.lockState(prepareLock) == lock.Free {
 				return true
 			}
 		}

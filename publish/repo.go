@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -158,9 +157,9 @@ func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
 	if opt.Wait != nil {
 		wait = *opt.Wait
 	}
-	r.Stage = &stage.Stage{Dir: r.path("staging"), Lock: r.path(".publish", "staging.lock"), Hashes: r.path(".publish", "hashes"),
+	r.Stage = &stage.Stage{Dir: r.path("staging"), Lock: r.path(".publish", stagingLock), Hashes: r.path(".publish", "hashes"),
 		Format: f, Share: c.Share == "auto", Now: r.now, Wait: wait, Waiting: opt.Waiting, Progress: opt.Progress}
-	r.Stage.Revoked = r.revoked
+	r.Stage.Revoked, r.Stage.BeforeLock = r.revoked, r.mendLocks
 	store := r.path("generations")
 	if c.Switch == "rename" {
 		r.sw = exchangeSwitch{prod: r.Production(), store: store}
@@ -221,39 +220,6 @@ func (r *Repo) notInHook(verb string) error {
 		return nil
 	}
 	return refuse("a hook may call status, history, verify and diff", "publish %s was called from a hook or health check of this repository", verb)
-}
-
-// lock takes one of the repository's locks.
-func (r *Repo) lock(ctx context.Context, name, verb string) (func(), error) {
-	if err := r.notInHook(verb); err != nil {
-		return nil, err
-	}
-	var wait time.Duration
-	if r.opt.Wait != nil {
-		wait = *r.opt.Wait
-	}
-	path := r.path(".publish", name)
-	unlock, err := lock.Acquire(ctx, path, lock.Options{Verb: verb, Now: r.now(), Wait: wait, Waiting: r.opt.Waiting})
-	if err != nil {
-		return nil, r.lockError(err)
-	}
-	// A newer program may have upgraded the repository since it was opened.
-	if err := CheckLayout(r.Dir); err != nil {
-		unlock()
-		return nil, err
-	}
-	return unlock, nil
-}
-
-func (r *Repo) lockError(err error) error {
-	var held *lock.HeldError
-	switch {
-	case errors.As(err, &held):
-		return &Error{Kind: Locked, Err: err, Hint: "wait for it to end, or give --wait DURATION"}
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return &Error{Kind: Interrupted, Fact: "interrupted; production is unchanged", Err: err}
-	}
-	return err
 }
 
 // generation is a complete tree with its manifest.

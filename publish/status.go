@@ -2,7 +2,6 @@ package publish
 
 import (
 	"context"
-	"os"
 	"time"
 
 	"example.com/publish/stage"
@@ -27,6 +26,9 @@ type Status struct {
 	ClockBehind     bool       `json:"clock_behind"` // the clock stands before the history: nothing is deleted
 	// RevertKept is what keeps the previous content, as in Result.
 	RevertKept KeptBy `json:"revert_kept_by"`
+	// LocksUnknown names the locks of which this user cannot tell whether
+	// somebody holds them: prepare, staging, production.
+	LocksUnknown []string `json:"locks_unknown"`
 }
 
 // Production is what is live.
@@ -100,19 +102,14 @@ func (r *Repo) Status(ctx context.Context) (*Status, error) {
 
 // statusOf is the status in a known state, and what is staged.
 func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked, error) {
-	out := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.Config.Switch, Generations: []Kept{}, Locks: []LockHeld{},
+	out := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.Config.Switch, Generations: []Kept{},
 		RecoveryPending: r.pending(s), ClockBehind: s.clockBehind()}
 	back := r.revertTenure(s)
 	out.RevertUntil, out.RevertKept = back.end(), back.by
 	if e, ok := s.history.hold(); ok {
 		out.Hold = &HoldState{e.Who, e.Time, e.Message}
 	}
-	for _, name := range []string{"prepare.lock", "staging.lock", "lock"} {
-		if h, ok := lock.Look(r.path(".publish", name)); ok && h.PID != os.Getpid() {
-			label := map[string]string{"prepare.lock": "prepare", "staging.lock": "staging", "lock": "production"}[name]
-			out.Locks = append(out.Locks, LockHeld{label, h})
-		}
-	}
+	out.Locks, out.LocksUnknown = r.locksHeld()
 	if s.current != nil {
 		r.describe(s, out)
 	}

@@ -47,6 +47,8 @@ type Stage struct {
 	Wait time.Duration
 	// Waiting is called once when the lock is not had at once; may be nil.
 	Waiting func(lock.Holder)
+	// BeforeLock is called before the staging lock is taken; may be nil.
+	BeforeLock func()
 	// Progress is called when a long step begins, with its name and the
 	// number of bytes it will read, and returns what to call as bytes are
 	// done; may be nil, and so may what it returns.
@@ -59,6 +61,9 @@ type Stage struct {
 // Exclusive takes the staging lock for verb, sweeps what killed writers left
 // behind, and ends the rewriting of indexes that one was killed in.
 func (s *Stage) Exclusive(ctx context.Context, verb string) (unlock func(), err error) {
+	if s.BeforeLock != nil {
+		s.BeforeLock()
+	}
 	unlock, err = lock.Acquire(ctx, s.Lock, lock.Options{Verb: verb, Now: s.Now(), Wait: s.Wait, Waiting: s.Waiting})
 	if err != nil {
 		return nil, err

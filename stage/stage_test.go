@@ -35,7 +35,7 @@ func newStage(t testing.TB) *Stage {
 	for _, d := range []string{"staging", ".publish"} {
 		must(t, os.Mkdir(filepath.Join(repo, d), 0o755))
 	}
-	must(t, lock.Create(filepath.Join(repo, ".publish/staging.lock"), 0o644))
+	must(t, lock.Create(filepath.Join(repo, ".publish/staging.lock"), lock.Private()))
 	must(t, os.WriteFile(filepath.Join(repo, ".publish/hashes"), nil, 0o644))
 	return openStage(repo)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -113,7 +114,13 @@ func statusRows(s *publish.Status) [][]string {
 	for _, l := range s.Locks {
 		row("lock", "%s: %s", l.Name, l.Holder)
 	}
-	if s.RecoveryPending {
+	if len(s.LocksUnknown) > 0 {
+		row("locks", "unknown: this user may not ask whether somebody holds %s", strings.Join(s.LocksUnknown, ", "))
+	}
+	switch {
+	case s.RecoveryPending && slices.Contains(s.LocksUnknown, "production"):
+		row("recovery", "pending, or a command is at work: only the owner of the repository can tell which")
+	case s.RecoveryPending:
 		row("recovery", "pending: a command did not end; publish recover, or the next one, finishes it")
 	}
 	if s.ClockBehind {

@@ -14,8 +14,10 @@ import (
 	"io/fs"
 	"os"
 	"os/user"
+	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/gofrs/flock"
 )
@@ -24,9 +26,14 @@ import (
 // milliseconds by all but a promote, so waiting longer would idle a queue.
 const poll = 5 * time.Millisecond
 
+// patience is how often a lock is tried before it counts as held: 250 ms of
+// polls. A reader that asks who holds it (see Look) has it for an instant, and
+// the kernel takes a moment to drop the locks of a process that was killed.
+const patience = 50
+
 // Holder says who holds a lock.
 type Holder struct {
-	PID   int       `json:"pid"`
+	PID   int       `json:"pid"` // in the holder's own PID namespace; 0: not known
 	Verb  string    `json:"verb"`
 	User  string    `json:"user"`
 	Since time.Time `json:"since"` // UTC
@@ -51,8 +58,8 @@ func (e *HeldError) Error() string { return fmt.Sprintf("%s: locked by %s", e.Pa
 type Options struct {
 	Verb    string
 	Now     time.Time
-	Wait    time.Duration // 0: fail at once; negative: as long as it takes
-	Waiting func(Holder)  // called once, if the lock is not had at once
+	Wait    time.Duration // at least; 0: 250 ms; negative: as long as it takes
+	Waiting func(Holder)  // called once, if the lock is not had within 250 ms and Wait is not 0
 }
 
 // Acquire locks the file at path, which exists, and returns the function that
@@ -64,87 +71,141 @@ type Options struct {
 func Acquire(ctx context.Context, path string, opt Options) (unlock func(), err error) {
 	// O_RDWR: NFS refuses an exclusive lock on a descriptor that only reads.
 	// No O_CREATE: a missing lock file means that this is no repository.
-	l := flock.New(path, flock.SetFlag(os.O_RDWR))
-	ok, err := l.TryLock()
-	if err == nil && !ok && opt.Wait != 0 {
-		if opt.Waiting != nil {
-			opt.Waiting(holder(path))
-		}
-		wctx := ctx
-		if opt.Wait > 0 {
-			var cancel context.CancelFunc
-			wctx, cancel = context.WithTimeout(ctx, opt.Wait)
-			defer cancel()
-		}
-		ok, err = l.TryLockContext(wctx, poll)
-		if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-			err = nil
-		}
-	}
-	switch {
-	case err != nil:
+	f, err := open(path, os.O_RDWR, 0)
+	if err != nil {
 		return nil, err
-	case !ok:
-		return nil, &HeldError{Path: path, Holder: holder(path)}
+	}
+	l := flock.New(path, flock.SetFlag(os.O_RDWR|safe))
+	if err := try(ctx, l, path, opt); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	// A hint for people: a failure to write it must not fail the command,
 	// which may be the revert that frees a full disk.
-	write(path, Holder{PID: os.Getpid(), Verb: opt.Verb, User: username(), Since: opt.Now.UTC().Truncate(time.Second)})
+	write(f, Holder{PID: os.Getpid(), Verb: opt.Verb, User: username(), Since: opt.Now.UTC().Truncate(time.Second)})
 	return func() {
-		_ = os.Truncate(path, 0)
+		_ = f.Truncate(0)
+		_ = f.Close() // it is not the descriptor that holds the lock
 		_ = l.Close()
 	}, nil
 }
 
-// Look tells who holds the lock, without touching it: a reader that took it
-// for a moment could make a writer fail. It trusts the text in the file as
-// far as the process that it names is alive.
-func Look(path string) (Holder, bool) {
-	h := read(path)
-	if h.PID <= 0 {
-		return Holder{}, false
+// try returns nil when it has the lock. How long it tries is counted in tries
+// first, so that a slow machine tries as often as a fast one.
+func try(ctx context.Context, l *flock.Flock, path string, opt Options) error {
+	var deadline <-chan time.Time
+	if opt.Wait > 0 {
+		t := time.NewTimer(opt.Wait)
+		defer t.Stop()
+		deadline = t.C
 	}
-	if err := syscall.Kill(h.PID, 0); errors.Is(err, syscall.ESRCH) {
-		return Holder{}, false
+	late := opt.Wait == 0
+	for n := 1; ; n++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if ok, err := l.TryLock(); ok || err != nil {
+			return err
+		}
+		if n == patience && opt.Wait != 0 && opt.Waiting != nil {
+			opt.Waiting(holder(path))
+		}
+		if late && n >= patience {
+			return &HeldError{Path: path, Holder: holder(path)}
+		}
+		pause := time.NewTimer(poll)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		case <-deadline:
+			late = true
+		}
+		pause.Stop()
 	}
-	return h, true
 }
 
-// holder is what Look tells, for people: a zero Holder where it tells nothing.
+// State is what Look learns of a lock.
+type State int
+
+const (
+	// Free: nobody holds it, or the file is missing.
+	Free State = iota
+	// Held: somebody holds it.
+	Held
+	// Unknown: this user may not open the file, so the kernel does not tell.
+	Unknown
+)
+
+// Look reports whether somebody holds the lock, and what the holder wrote of
+// itself. It asks the kernel, by taking the lock shared for an instant: what
+// the file says of a process is never proof that it lives, for a PID means
+// nothing in another container, and another process may have it now.
+// A writer that comes in that instant tries again; see Acquire.
+func Look(path string) (Holder, State) {
+	f, err := open(path, os.O_RDONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Holder{}, Free
+	}
+	if err != nil {
+		return Holder{}, Unknown
+	}
+	_ = f.Close()
+	l := flock.New(path, flock.SetFlag(os.O_RDONLY|safe))
+	ok, err := l.TryRLock()
+	switch {
+	case err != nil:
+		return Holder{}, Unknown
+	case ok:
+		_ = l.Close()
+		return Holder{}, Free
+	}
+	return holder(path), Held
+}
+
+// What a file may say of a holder: whoever may take the lock may write there.
+const (
+	maxText = 4096 // bytes
+	maxName = 64   // characters of a verb or a user
+	maxPID  = 1 << 22
+)
+
+// holder is what the file says of who holds the lock; a zero Holder where it
+// says nothing that can be believed.
 func holder(path string) Holder {
-	h, _ := Look(path)
-	return h
-}
-
-func read(path string) Holder {
-	f, err := os.Open(path)
+	f, err := open(path, os.O_RDONLY, 0)
 	if err != nil {
 		return Holder{}
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, 4096))
+	data, err := io.ReadAll(io.LimitReader(f, maxText))
 	var h Holder
-	if err != nil || json.Unmarshal(data, &h) != nil {
+	if err != nil || json.Unmarshal(data, &h) != nil || h.PID <= 0 || h.PID > maxPID {
 		return Holder{}
 	}
+	h.Verb, h.User, h.Since = plain(h.Verb), plain(h.User), h.Since.UTC()
 	return h
 }
 
-func write(path string, h Holder) {
+// plain is a name without what a terminal would take for a command, and not
+// longer than a name is.
+func plain(name string) string {
+	n := 0
+	return strings.Map(func(r rune) rune {
+		if n++; n > maxName || !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, name)
+}
+
+func write(f *os.File, h Holder) {
 	data, err := json.Marshal(h)
 	if err != nil {
 		return
 	}
-	// Closing this descriptor does not give up the lock, which belongs to
-	// the other one. Written over the old text in one call, then cut.
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	data = append(data, '\n')
-	if n, err := f.WriteAt(data, 0); err == nil {
-		_ = f.Truncate(int64(n))
+	// Cut first: where the disk is full the text of a former holder must not
+	// stand for this one.
+	if f.Truncate(0) == nil {
+		_, _ = f.WriteAt(append(data, '\n'), 0)
 	}
 }
 
@@ -155,15 +216,22 @@ func username() string {
 	return fmt.Sprint(os.Getuid())
 }
 
-// Create makes the lock file with this mode if it is missing.
-func Create(path string, mode fs.FileMode) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, mode)
+// safe are the flags with which a lock file is opened: nobody's link is
+// followed, and nobody's pipe blocks.
+const safe = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+
+// open opens a regular file.
+func open(path string, flag int, mode fs.FileMode) (*os.File, error) {
+	f, err := os.OpenFile(path, flag|safe, mode)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := f.Chmod(mode); err != nil && !errors.Is(err, fs.ErrPermission) {
-		_ = f.Close()
-		return err
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("is not a regular file")}
 	}
-	return f.Close()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }

@@ -1,0 +1,128 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"strconv"
+	"time"
+
+	"example.com/publish/stage/lock"
+	"example.com/publish/stage/tree"
+)
+
+// The lock files, below .publish. The order is that in which they are taken.
+const (
+	prepareLock    = "prepare.lock"
+	stagingLock    = "staging.lock"
+	productionLock = "lock"
+)
+
+// lockNames are the lock files with what status calls them.
+var lockNames = []struct{ file, label string }{{prepareLock, "prepare"}, {stagingLock, "staging"}, {productionLock, "production"}}
+
+// lockAccess says who may take a lock: whoever may can stop a revert for ever.
+// Staging's is also of the builders, the group that may write to staging; where
+// staging is gone, trash remembers them.
+func (r *Repo) lockAccess(name string) lock.Access {
+	if name != stagingLock {
+		return lock.Private()
+	}
+	if dir := r.path("staging"); !gone(dir) {
+		return lock.Shared(dir)
+	}
+	return lock.Shared(r.path(".publish", "trash"))
+}
+
+// mendLocks gives the lock files the access that they should have: versions
+// before this one made them readable, and so lockable, by everybody.
+func (r *Repo) mendLocks() {
+	for _, l := range lockNames {
+		if err := lock.Mend(r.path(".publish", l.file), r.lockAccess(l.file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			r.opt.Warn(fmt.Sprintf("who may take a lock could not be mended: %v", err))
+		}
+	}
+}
+
+// makeLocks makes the lock files that are missing, with their access.
+func (r *Repo) makeLocks() error {
+	for _, l := range lockNames {
+		if err := lock.Create(r.path(".publish", l.file), r.lockAccess(l.file)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lock takes one of the repository's locks.
+func (r *Repo) lock(ctx context.Context, name, verb string) (func(), error) {
+	if err := r.notInHook(verb); err != nil {
+		return nil, err
+	}
+	r.mendLocks()
+	var wait time.Duration
+	if r.opt.Wait != nil {
+		wait = *r.opt.Wait
+	}
+	path := r.path(".publish", name)
+	unlock, err := lock.Acquire(ctx, path, lock.Options{Verb: verb, Now: r.now(), Wait: wait, Waiting: r.opt.Waiting})
+	if err != nil {
+		return nil, r.lockError(err)
+	}
+	// A newer program may have upgraded the repository since it was opened.
+	if err := CheckLayout(r.Dir); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
+}
+
+func (r *Repo) lockError(err error) error {
+	var held *lock.HeldError
+	switch {
+	case errors.As(err, &held):
+		return &Error{Kind: Locked, Err: err, Hint: "wait for it to end, or give --wait DURATION"}
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return &Error{Kind: Interrupted, Fact: "interrupted; production is unchanged", Err: err}
+	case errors.Is(err, fs.ErrPermission):
+		return &Error{Err: err, Hint: "run it as the owner of the repository, " + ownerOf(r.path(".publish"))}
+	}
+	return err
+}
+
+// lockState asks the kernel whether somebody holds a lock.
+func (r *Repo) lockState(name string) lock.State {
+	_, state := lock.Look(r.path(".publish", name))
+	return state
+}
+
+// locksHeld returns the locks that other processes hold, and the names of those
+// that this user may not ask for.
+func (r *Repo) locksHeld() (held []LockHeld, unknown []string) {
+	held, unknown = []LockHeld{}, []string{}
+	for _, l := range lockNames {
+		switch h, state := lock.Look(r.path(".publish", l.file)); {
+		case state == lock.Unknown:
+			unknown = append(unknown, l.label)
+		case state == lock.Held:
+			held = append(held, LockHeld{l.label, h})
+		}
+	}
+	return held, unknown
+}
+
+// ownerOf is the name of who owns a file, or his number.
+func ownerOf(path string) string {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return "unknown"
+	}
+	id := strconv.FormatUint(uint64(tree.StatOf(fi).UID), 10)
+	if u, err := user.LookupId(id); err == nil {
+		return u.Username
+	}
+	return "user " + id
+}

@@ -1,0 +1,115 @@
+package lock
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Access says who may take a lock, beside root: whoever may open its file can
+// keep everybody else waiting for as long as he likes.
+type Access struct {
+	mode fs.FileMode
+	gid  int // -1: as it is
+}
+
+// Private is the access of the owner alone: mode 0600.
+func Private() Access { return Access{0o600, -1} }
+
+// Shared is the access of the owner and of the group that may write to the
+// directory dir: mode 0660. It is Private where dir's group may not write, or
+// dir is not there.
+func Shared(dir string) Access {
+	fi, err := os.Stat(dir)
+	if err != nil || fi.Mode().Perm()&0o020 == 0 {
+		return Private()
+	}
+	_, gid, ok := ids(fi)
+	if !ok {
+		return Private()
+	}
+	return Access{0o660, gid}
+}
+
+// Create makes the lock file at path if it is missing, and mends it: see Mend.
+func Create(path string, a Access) error {
+	f, err := open(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(a.mend(f, path), f.Close())
+}
+
+// Mend gives the lock file at path its access and, where root is at work, the
+// owner of the directory that it lies in. What another user owns, or a missing
+// file, is left alone: that is no error.
+func Mend(path string, a Access) error {
+	f, err := open(path, os.O_RDONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(a.mend(f, path), f.Close())
+}
+
+// mend works on the descriptor: a name could be another file's by now.
+func (a Access) mend(f *os.File, path string) error {
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	dir, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	uid, gid, ok := ids(fi)
+	owner, _, ok2 := ids(dir)
+	if !ok || !ok2 {
+		return nil
+	}
+	me := os.Geteuid()
+	if me != 0 && me != uid {
+		return nil
+	}
+	if me != 0 {
+		owner = uid
+	}
+	group := gid
+	if a.gid >= 0 {
+		group = a.gid
+	}
+	if uid != owner && fi.Sys().(*syscall.Stat_t).Nlink > 1 {
+		// The owner of the directory could have linked root's file there.
+		return &fs.PathError{Op: "chown", Path: path, Err: errors.New("has another name besides this one")}
+	}
+	if uid != owner || gid != group {
+		// Never both at once: a new owner of the file must not find the rights
+		// of the old group.
+		if err := f.Chmod(0o600); err != nil {
+			return err
+		}
+		if err := f.Chown(owner, group); err != nil {
+			return err
+		}
+		fi, err = f.Stat()
+		if err != nil {
+			return err
+		}
+	}
+	if fi.Mode().Perm() == a.mode {
+		return nil
+	}
+	return f.Chmod(a.mode)
+}
+
+func ids(fi fs.FileInfo) (uid, gid int, ok bool) {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, 0, false
+	}
+	return int(st.Uid), int(st.Gid), true
+}
