@@ -77,6 +77,9 @@ func LoadConfig(dir string) (*Config, error) {
 		return nil, &Error{Kind: Usage, Path: path, Err: err}
 	}
 	c, err := parseConfig(data)
+	if err == nil {
+		err = c.checkProduction(dir)
+	}
 	if err != nil {
 		return nil, &Error{Kind: Usage, Path: path, Fact: strings.TrimSpace(err.Error())}
 	}
@@ -90,6 +93,14 @@ func parseConfig(data []byte) (*Config, error) {
 		return nil, err
 	}
 	return c, errors.Join(c.check(), checkRetention(c.Retention, doc))
+}
+
+// production is the absolute path of the production of the repository at dir.
+func (c *Config) production(dir string) string {
+	if filepath.IsAbs(c.Production) {
+		return filepath.Clean(c.Production)
+	}
+	return filepath.Join(dir, c.Production)
 }
 
 func (c *Config) check() error {
@@ -114,9 +125,6 @@ func (c *Config) check() error {
 	}
 	if p := filepath.Clean(c.Production); c.Production == "" || p == "." || p == "/" || strings.ContainsRune(c.Production, 0) {
 		err = errors.Join(err, fmt.Errorf("production: %q cannot be switched", c.Production))
-	} else if p == "staging" || p == "generations" || p == ".publish" || strings.HasPrefix(p, "staging/") ||
-		strings.HasPrefix(p, "generations/") || strings.HasPrefix(p, ".publish/") || p == ConfigName {
-		err = errors.Join(err, fmt.Errorf("production: %q is a place of the repository's own", c.Production))
 	}
 	return err
 }

@@ -181,6 +181,9 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte("a: &a [1]\ntags: [{x: *a}]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := parseConfig(data)
+		if err == nil {
+			err = c.checkProduction("/no-such-directory/repository")
+		}
 		if err != nil {
 			if strings.TrimSpace(err.Error()) == "" {
 				t.Error("refused without a word")

@@ -27,6 +27,34 @@ type InitOptions struct {
 	Switch     string // "": symlink
 	Production string // "": production
 	Group      string // "": staging belongs to its owner alone
+	Adopt      string // the tree that Adopt takes over next; "": none
+}
+
+// checkProduction refuses what no promote could replace: anything that stands
+// where production will be, unless it is adopted.
+func (opt InitOptions) checkProduction(dir string, c *Config) error {
+	prod := c.production(dir)
+	fi, err := os.Lstat(prod)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if opt.Adopt != "" {
+		if same, err := sameFile(opt.Adopt, prod); err == nil && same {
+			return nil
+		}
+	}
+	e := &Error{Kind: Usage, Path: prod, Fact: "exists already, and no promote could replace it",
+		Hint: fmt.Sprintf("publish init --adopt %s takes it over as generation 1; or move it away", prod)}
+	switch id, err := identity(prod); {
+	case err == nil && id != 0:
+		e.Fact, e.Hint = fmt.Sprintf("is production of another repository already, generation %d", id), "give another path with --production"
+	case fi.Mode()&fs.ModeSymlink != 0 && err != nil, !fi.IsDir() && fi.Mode()&fs.ModeSymlink == 0:
+		e.Hint = "move it away"
+	}
+	return e
 }
 
 // Init makes a repository at dir, which is empty, missing, or an init that was
@@ -34,6 +62,9 @@ type InitOptions struct {
 func Init(dir string, opt InitOptions) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
+		return err
+	}
+	if err := checkDir(dir); err != nil {
 		return err
 	}
 	made, err := missing(dir)
@@ -45,6 +76,9 @@ func Init(dir string, opt InitOptions) error {
 	}
 	c, err := initConfig(dir, opt)
 	if err != nil {
+		return err
+	}
+	if err := opt.checkProduction(dir, c); err != nil {
 		return err
 	}
 	made, err = layOut(dir, made)
@@ -157,7 +191,11 @@ func initConfig(dir string, opt InitOptions) (*Config, error) {
 	if err := errors.Join(set("format", &c.Format, opt.Format), set("switch", &c.Switch, opt.Switch), set("production", &c.Production, opt.Production)); err != nil {
 		return nil, err
 	}
-	if err := c.check(); err != nil {
+	err = c.check()
+	if err == nil {
+		err = c.checkProduction(dir)
+	}
+	if err != nil {
 		return nil, &Error{Kind: Usage, Err: err}
 	}
 	return c, nil

@@ -172,12 +172,7 @@ func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
 func (r *Repo) path(elem ...string) string { return filepath.Join(append([]string{r.Dir}, elem...)...) }
 
 // Production is the absolute path that the web server serves.
-func (r *Repo) Production() string {
-	if filepath.IsAbs(r.Config.Production) {
-		return filepath.Clean(r.Config.Production)
-	}
-	return r.path(r.Config.Production)
-}
+func (r *Repo) Production() string { return r.Config.production(r.Dir) }
 
 // number is how a generation is called in the file system.
 func number(n int) string { return fmt.Sprintf("%06d", n) }

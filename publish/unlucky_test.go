@@ -253,7 +253,7 @@ func TestAdoptAgainAfterAKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		dir := filepath.Join(base, "repo")
-		if err := Init(dir, InitOptions{Switch: mode, Production: live}); err != nil {
+		if err := Init(dir, InitOptions{Switch: mode, Production: live, Adopt: live}); err != nil {
 			t.Fatal(err)
 		}
 		w := &world{t: t, dir: dir, now: epoch}

@@ -85,6 +85,7 @@ func (p *program) init(c *cli.Context) error {
 	if opt.Production == "" {
 		opt.Production = inside(dir, live)
 	}
+	opt.Adopt = live
 	return p.adopt(c.Context, dir, live, opt, c.String("message"))
 }
 
