@@ -58,6 +58,7 @@ func write(tmp, path string, mode fs.FileMode, data func(io.Writer) error) error
 		return err
 	}
 	defer f.Cleanup()
+	Give(f.Name())
 	if err := data(f); err != nil {
 		return err
 	}
@@ -117,6 +118,7 @@ func sync(path string) error {
 func MkdirAll(path string, mode fs.FileMode) error {
 	switch err := os.Mkdir(path, mode.Perm()); {
 	case err == nil:
+		Give(path)
 		return os.Chmod(path, mode)
 	case errors.Is(err, fs.ErrExist):
 		fi, err := os.Stat(path)
@@ -134,33 +136,18 @@ func MkdirAll(path string, mode fs.FileMode) error {
 	}
 }
 
-// RemoveAll removes a tree, directories without write permission included.
-func RemoveAll(path string) error {
-	err := os.RemoveAll(path)
-	if err == nil || !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	_ = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
-		if d != nil && d.IsDir() {
-			_ = os.Chmod(p, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(path)
-}
-
 // ProbeExchange finds out by doing it whether two directories can be
 // exchanged between a and b, which are directories on the same or on two
 // mounts. What it makes there for that, under names that begin with prefix, it
 // removes; see SweepProbes. It returns an error that is ErrUnsupported, or the
 // plain failure of making the probe.
 func ProbeExchange(a, b, prefix string) error {
-	x, err := os.MkdirTemp(a, prefix)
+	x, err := MkdirTemp(a, prefix)
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(x)
-	y, err := os.MkdirTemp(b, prefix)
+	y, err := MkdirTemp(b, prefix)
 	if err != nil {
 		return err
 	}

@@ -73,3 +73,37 @@ func Free(path string) (int64, error) {
 func startWriteback(f *os.File, off, n int64) {
 	_ = unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
 }
+
+// mountRoot reports whether something is mounted on a directory. Where the
+// kernel does not say so (before Linux 5.8), another file system than that of
+// the parent does.
+func mountRoot(dirFD int, name string) bool {
+	var st unix.Statx_t
+	err := unix.Statx(dirFD, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
+	if err != nil || st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT == 0 {
+		return across(dirFD, name)
+	}
+	return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
+// Immutable reports whether what is at path has the attribute immutable or
+// append-only, with which not even root removes it, or anything in it.
+func Immutable(path string) bool {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
+	return err == nil && st.Attributes&(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND) != 0
+}
+
+// give makes uid and gid the owners of what is at path: see Give.
+func give(path string, uid, gid int) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || st.Uid != 0 || st.Nlink != 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return
+	}
+	_ = unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH)
+}
