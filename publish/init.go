@@ -140,8 +140,17 @@ func missing(dir string) (list []string, err error) {
 // those that were not there.
 func layOut(dir string, made []string) ([]string, error) {
 	state := filepath.Join(dir, ".publish")
-	for _, d := range []string{dir, filepath.Join(dir, "staging"), filepath.Join(dir, "generations"), state, filepath.Join(state, "manifests"), filepath.Join(state, "trash")} {
-		if d != dir && gone(d) {
+	for _, d := range made { // the repository belongs to who makes it, wherever that is
+		err := os.Mkdir(d, 0o700)
+		if err == nil {
+			err = os.Chmod(d, 0o755)
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return made, err
+		}
+	}
+	for _, d := range []string{filepath.Join(dir, "staging"), filepath.Join(dir, "generations"), state, filepath.Join(state, "manifests"), filepath.Join(state, "trash")} {
+		if gone(d) {
 			made = append(made, d)
 		}
 		if err := durable.MkdirAll(d, 0o755); err != nil {
@@ -166,6 +175,7 @@ func layOut(dir string, made []string) ([]string, error) {
 		if err := lock.Create(path, lock.Private()); err != nil {
 			return made, err
 		}
+		durable.Give(path)
 	}
 	return made, nil
 }

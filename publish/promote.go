@@ -126,7 +126,7 @@ func held(h *History) error {
 
 // private makes an empty directory among the generations, on their file system.
 func (r *Repo) private(prefix string) (string, error) {
-	dir, err := os.MkdirTemp(r.path("generations"), prefix)
+	dir, err := durable.MkdirTemp(r.path("generations"), prefix)
 	if err != nil {
 		return "", err
 	}

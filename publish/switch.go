@@ -128,7 +128,7 @@ func (s symlinkSwitch) again(n int) error {
 	if err := s.tidy(); err != nil {
 		return err
 	}
-	return os.Symlink(text, s.waiting())
+	return durable.Symlink(text, s.waiting())
 }
 
 func (s symlinkSwitch) text(n int) (string, error) {

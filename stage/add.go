@@ -238,6 +238,7 @@ func (s *Stage) placeContent(places map[string]*taken, cache *tree.Cache) (place
 	dirs := map[string]bool{}
 	for p, t := range places {
 		to := join(s.Dir, p)
+		t.place = to
 		if fi, err := os.Lstat(to); err == nil && fi.Mode().IsRegular() {
 			if known == nil {
 				known = tree.OpenCache(s.Hashes)

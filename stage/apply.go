@@ -97,6 +97,7 @@ func (s *Stage) writeIntents(tmp string, docs []catalog.Document) error {
 		if err := os.WriteFile(p, data, 0o600); err != nil {
 			return err
 		}
+		durable.Give(p)
 		return os.Chmod(p, 0o644)
 	}
 	list := make([]intent, len(docs))

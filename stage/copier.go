@@ -25,6 +25,7 @@ type copier struct {
 	batch *durable.Batch
 	out   *Snapshot
 	seen  map[string]string // hashes of files that recognize has read
+	owner uint32            // of staging
 }
 
 // run brings entries into the snapshot; named are the paths that its indexes
@@ -211,11 +212,18 @@ func (c *copier) op(e tree.Entry, f fact) tree.Op {
 	case c.s.Format.Class(e.Path) == catalog.Index:
 		// Always a file of its own, with a hash of its own.
 		op.SHA256 = ""
-	case f.known && f.sealed && c.s.Share && e.Stat.UID == uint32(os.Geteuid()) && !c.changes(e.Path):
+	case f.known && f.sealed && c.s.Share && c.trusts(e.Stat.UID) && !c.changes(e.Path):
 		// Another owner, a builder of the group, could make it writable again.
 		op.How = tree.Share
 	}
 	return op
+}
+
+// trusts reports whether a user's sealed files may be linked: the caller's own,
+// and to root, which works for the owner of staging then, the owner's.
+func (c *copier) trusts(uid uint32) bool {
+	me := os.Geteuid()
+	return uid == uint32(me) || me == 0 && uid == c.owner
 }
 
 // changes reports whether the base has the path with, as far as is known here,

@@ -59,6 +59,7 @@ type taken struct {
 	state  hash.Cloner // of its own hash, after its last byte
 	moved  bool        // it is the source itself
 	mode   fs.FileMode // of the source, before it was sealed
+	place  string      // its path in staging, once it is there
 }
 
 // intake brings files from outside into an upload directory.
@@ -134,6 +135,7 @@ func (in intake) bring(ctx context.Context, src *os.File, t *taken, sums []tree.
 	if err != nil {
 		return nil, err
 	}
+	durable.Give(t.file)
 	switch err = durable.Clone(f, src); {
 	case err == nil:
 		err = in.digest(ctx, f, t, sums)
@@ -222,6 +224,9 @@ func (t *taken) release() error {
 	}
 	if err := os.Remove(t.path); err != nil {
 		return err
+	}
+	if t.moved {
+		durable.Give(t.place) // it has only this name now
 	}
 	return durable.SyncDir(filepath.Dir(t.path))
 }

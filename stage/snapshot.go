@@ -155,6 +155,9 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 		return out, err
 	}
 	copier := &copier{s: s, src: src, dst: dst, base: base, cache: cache, now: now, batch: batch, out: out, seen: map[string]string{}}
+	if fi, err := os.Stat(s.Dir); err == nil {
+		copier.owner = tree.StatOf(fi).UID
+	}
 
 	// The indexes first: what they say in the snapshot, and not what they
 	// may say in staging a moment later, decides which files belong to it.
@@ -224,6 +227,7 @@ func (sn *Snapshot) replace(docs []catalog.Document) error {
 		if err := os.WriteFile(p, d.Data, 0o444); err != nil {
 			return err
 		}
+		durable.Give(p)
 		sn.files[d.Path] = tree.Row{Path: d.Path, Size: int64(len(d.Data)), SHA256: fmt.Sprintf("%x", sha256.Sum256(d.Data)), Role: catalog.Mutable}
 	}
 	return nil

@@ -29,7 +29,7 @@ func (s *Stage) Upload() (dir string, done func(), err error) {
 		return "", nil, err
 	}
 	pid := os.Getpid()
-	dir, err = os.MkdirTemp(parent, fmt.Sprintf("%s%d.%s.", here(), pid, started(pid)))
+	dir, err = durable.MkdirTemp(parent, fmt.Sprintf("%s%d.%s.", here(), pid, started(pid)))
 	if err != nil {
 		return "", nil, err
 	}

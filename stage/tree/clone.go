@@ -279,7 +279,7 @@ func (c *Cloner) one(ctx context.Context, op Op) (Cloned, error) {
 		}
 		h := NewSHA256()
 		io.WriteString(h, text)
-		return Cloned{Size: int64(len(text)), SHA256: hex.EncodeToString(h.Sum(nil))}, os.Symlink(text, dst)
+		return Cloned{Size: int64(len(text)), SHA256: hex.EncodeToString(h.Sum(nil))}, durable.Symlink(text, dst)
 	case op.How == Share:
 		done, err := c.share(dst, op)
 		if done || err != nil {
@@ -421,7 +421,11 @@ func (s *sourceReader) Read(p []byte) (int, error) {
 }
 
 func create(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		durable.Give(path)
+	}
+	return f, err
 }
 
 // seal gives a new file the mode and the time that it keeps for good.
