@@ -41,8 +41,9 @@ func (c *copier) run(ctx context.Context, entries []tree.Entry, named map[string
 // plan sorts out what is published, and tells what is known of it.
 func (c *copier) plan(ctx context.Context, entries []tree.Entry, named map[string]bool) ([]tree.Entry, []fact, error) {
 	admitted, all := entries, true // most often: no copy of a long list then
+	g := newGate(c.s.Format, entries, named, c.src.Root(), c.out.report)
 	for i, e := range entries {
-		ok := admit(c.s.Format, e, named, c.src.Root(), c.out.report)
+		ok := g.admit(e)
 		switch {
 		case !ok && all:
 			admitted, all = slices.Clone(entries[:i]), false
@@ -104,34 +105,44 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, facts []fact,
 		return err
 	}
 	// What a gc or a switch has taken from the base since is in staging still.
-	var again []tree.Op
-	var which []int
-	for i, d := range done {
-		if ops[i].From == c.base.Source && errors.Is(d.Err, fs.ErrNotExist) {
+	err = c.again(ctx, &cloner, ops, done, func(i int) bool {
+		lost := ops[i].From == c.base.Source && errors.Is(done[i].Err, fs.ErrNotExist)
+		if lost {
 			ops[i].From, ops[i].How, ops[i].SHA256, ops[i].Stat = c.src, tree.Copy, "", admitted[i].Stat
-			again, which = append(again, ops[i]), append(which, i)
 		}
-	}
-	redone, err := cloner.Run(ctx, again)
+		return lost
+	})
 	if err != nil {
 		return err
 	}
-	for j, i := range which {
-		done[i] = redone[j]
+	needed := func(p string) bool { return named[p] || c.s.Format.Class(p) == catalog.Index }
+	// Of a page that somebody is writing to, production keeps what it has: it
+	// would be gone after the window, if no promote came before its end.
+	err = c.again(ctx, &cloner, ops, done, func(i int) bool {
+		e, d := admitted[i], done[i]
+		old, ok := c.base.Rows[e.Path]
+		kept := ok && d.Err != nil && !needed(e.Path) && !errors.Is(d.Err, fs.ErrNotExist) && restless(c.src.Root(), e.Path, e.Stat, d.Err)
+		if kept {
+			c.out.report.add(catalog.Warning, "changed", e.Path, "changed while it was copied: what production has of it stays until a later promote")
+			ops[i] = tree.Op{Path: e.Path, From: c.base.Source, How: tree.Share, SHA256: old.SHA256, Stat: tree.Stat{Size: old.Size}}
+			if old.Role == catalog.Link {
+				ops[i].How = tree.Relink
+			}
+		}
+		return kept
+	})
+	if err != nil {
+		return err
 	}
 	var copied []tree.Row
 	for i, d := range done {
 		e := admitted[i]
 		if d.Err != nil {
-			code := "unreadable"
-			if errors.Is(d.Err, tree.ErrChanged) {
-				code = "changed"
-			}
-			c.out.report.fail(code, e.Path, "%s", cause(d.Err))
+			c.out.report.unread(c.src.Root(), e.Path, e.Stat, needed(e.Path), d.Err)
 			continue
 		}
 		row := tree.Row{Path: e.Path, Size: d.Size, SHA256: d.SHA256, Role: role(named, e.Path)}
-		if e.Kind == tree.Symlink {
+		if ops[i].How == tree.Relink {
 			row.Role = catalog.Link
 		} else if ops[i].How == tree.Copy {
 			if ops[i].SHA256 == "" {
@@ -142,6 +153,25 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, facts []fact,
 		c.out.files[e.Path] = row
 	}
 	return c.base.Settle(c.dst, copied, c.now)
+}
+
+// again makes those of the ops anew for which change is true, after it has
+// changed them.
+func (c *copier) again(ctx context.Context, cloner *tree.Cloner, ops []tree.Op, done []tree.Cloned, change func(i int) bool) error {
+	var list []tree.Op
+	var which []int
+	for i := range ops {
+		if change(i) {
+			list, which = append(list, ops[i]), append(which, i)
+		}
+	}
+	redone, err := cloner.Run(ctx, list)
+	for j, i := range which {
+		if j < len(redone) {
+			done[i] = redone[j]
+		}
+	}
+	return err
 }
 
 // fact is what the cache, or a look at the file, tells of an entry.

@@ -77,10 +77,11 @@ func (s *Stage) Unnamed(ctx context.Context, dst string, snap *Snapshot, batch *
 	if err != nil {
 		return nil, err
 	}
+	g := newGate(s.Format, entries, nil, nil, nil)
 	var ops []tree.Op
 	for _, e := range entries {
 		_, taken := snap.files[e.Path]
-		if _, _, ok := catalog.Clean(e.Path); !ok || taken || e.Kind != tree.File || s.Format.Class(e.Path) != catalog.ItemLike {
+		if _, _, ok := catalog.Clean(e.Path); !ok || taken || e.Kind != tree.File || g.class(e.Path) != catalog.ItemLike {
 			continue
 		}
 		if _, err := os.Lstat(filepath.Join(dst, e.Path)); err != nil {

@@ -137,12 +137,13 @@ func (im *importer) fetch(ctx context.Context) error {
 	defer batch.Close()
 	var rest []tree.Entry
 	var ops []tree.Op
+	g := newGate(im.s.Format, entries, nil, im.src.Root(), im.report)
 	for _, e := range entries {
 		switch {
 		case im.packed(e.Path):
 		case im.s.Format.Class(e.Path) != catalog.Index:
 			rest = append(rest, e)
-		case admit(im.s.Format, e, nil, im.src.Root(), im.report):
+		case g.admit(e):
 			ops = append(ops, tree.Op{Path: e.Path, From: im.src, How: tree.Copy, Stat: e.Stat, Mode: 0o644})
 		}
 	}
@@ -159,9 +160,8 @@ func (im *importer) fetch(ctx context.Context) error {
 		im.named[i.Path] = true
 		claims[i.Path] = i.SHA256
 	}
-	rest = slices.DeleteFunc(rest, func(e tree.Entry) bool {
-		return !admit(im.s.Format, e, im.named, im.src.Root(), im.report)
-	})
+	g.named = im.named
+	rest = slices.DeleteFunc(rest, func(e tree.Entry) bool { return !g.admit(e) })
 	rows, err := im.recognize(ctx, rest, claims)
 	if err != nil {
 		return err
@@ -223,11 +223,7 @@ func (im *importer) clone(ctx context.Context, dir string, ops []tree.Op, batch 
 	for i, d := range done {
 		op := ops[i]
 		if d.Err != nil {
-			code := "unreadable"
-			if errors.Is(d.Err, tree.ErrChanged) {
-				code = "changed"
-			}
-			im.report.fail(code, op.Path, "%s", cause(d.Err))
+			im.report.unread(im.src.Root(), op.Path, op.Stat, dir == im.indexes || im.named[op.Path], d.Err)
 			continue
 		}
 		row := tree.Row{Path: op.Path, Size: d.Size, SHA256: d.SHA256, Role: catalog.Mutable}
@@ -321,7 +317,8 @@ func (im *importer) check(ctx context.Context, rows map[string]tree.Row) error {
 	}
 	needs := map[string]*need{}
 	got := pairNeeds(im.cat, fresh, needs, im.cache, false)
-	if err := readNeeds(ctx, root, fresh, needs, &got, im.cache, im.report, im.s.progress); err != nil {
+	needed := func(string) bool { return true } // what was copied is ours
+	if err := readNeeds(ctx, root, fresh, needs, needed, &got, im.cache, im.report, im.s.progress); err != nil {
 		return err
 	}
 	check(im.cat, rows, got, im.report)

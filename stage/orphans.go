@@ -23,12 +23,13 @@ func (s *Stage) Orphans(ctx context.Context, cat *catalog.Catalog) (list []tree.
 	if err != nil {
 		return nil, false, err
 	}
-	list, sure = orphans(entries, cat, named(cat), s.Format)
+	g := newGate(s.Format, entries, named(cat), nil, nil)
+	list, sure = g.orphans(entries, cat)
 	return list, sure, nil
 }
 
 // orphans is Orphans of a tree that was walked.
-func orphans(entries []tree.Entry, cat *catalog.Catalog, named map[string]bool, f catalog.Format) (list []tree.Entry, sure bool) {
+func (g *gate) orphans(entries []tree.Entry, cat *catalog.Catalog) (list []tree.Entry, sure bool) {
 	decoded := map[string]bool{} // clients decode percent signs: either name may be the one meant
 	for _, i := range cat.Items {
 		if strings.IndexByte(i.Path, '%') < 0 {
@@ -42,7 +43,7 @@ func orphans(entries []tree.Entry, cat *catalog.Catalog, named map[string]bool, 
 	for _, e := range entries {
 		if e.Kind != tree.File {
 			sure = false
-		} else if _, _, ok := catalog.Clean(e.Path); ok && !named[e.Path] && !decoded[e.Path] && f.Class(e.Path) == catalog.ItemLike {
+		} else if _, _, ok := catalog.Clean(e.Path); ok && !g.named[e.Path] && !decoded[e.Path] && g.class(e.Path) == catalog.ItemLike {
 			list = append(list, e)
 		}
 	}

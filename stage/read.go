@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"hash"
+	"io"
 	"os"
 	"runtime"
 	"sync"
@@ -135,7 +136,7 @@ func (r *reader) one(ctx context.Context, n *need) (sums, hash.Cloner, int64) {
 		pairs, firsts = append(pairs, c), append(firsts, first)
 		all = append(all, c)
 	}
-	size, err := tree.Digest(ctx, countingReader{f, r.progress}, all...)
+	size, err := tree.Digest(ctx, io.LimitReader(countingReader{f, r.progress}, st.Size+1), all...) // one that grows has no end
 	if err != nil {
 		return sums{err: err}, nil, size
 	}

@@ -2,11 +2,8 @@ package stage
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -135,8 +132,9 @@ func examine(ctx context.Context, dir string, f catalog.Format) (*survey, error)
 	}
 	sv.report.Findings = slices.Clone(sv.cat.Findings)
 	sv.named = named(sv.cat)
-	sv.strays, sv.sure = orphans(all, sv.cat, sv.named, f)
-	sv.entries = slices.DeleteFunc(all, func(e tree.Entry) bool { return !sv.publishable(f, e) })
+	g := newGate(f, all, sv.named, root, sv.report)
+	sv.strays, sv.sure = g.orphans(all, sv.cat)
+	sv.entries = slices.DeleteFunc(all, func(e tree.Entry) bool { return !g.admit(e) })
 	intern(sv.entries, sv.cat)
 	return sv, nil
 }
@@ -162,82 +160,6 @@ func intern(entries []tree.Entry, cat *catalog.Catalog) {
 			entries[n].Path = items[0].Path
 		}
 	}
-}
-
-// publishable reports whether an entry belongs to what is published, and
-// finds fault with those that can't be.
-func (sv *survey) publishable(f catalog.Format, e tree.Entry) bool {
-	return admit(f, e, sv.named, sv.root, sv.report)
-}
-
-func admit(f catalog.Format, e tree.Entry, named map[string]bool, root *os.Root, r *Report) bool {
-	if _, problem, ok := catalog.Clean(e.Path); !ok {
-		r.fail("bad-name", e.Path, "the name %s: %q", problem, e.Path)
-		return false
-	}
-	class := f.Class(e.Path)
-	switch e.Kind {
-	case tree.Unreadable:
-		r.fail("unreadable", e.Path, "%s", cause(e.Err))
-		return false
-	case tree.Special:
-		r.fail("special-file", e.Path, "is a %s; only files and folders can be published", kindName(e.Stat.Mode))
-		return false
-	case tree.Symlink:
-		if named[e.Path] {
-			return false // told once, as through-link, where the index names it
-		}
-		if class != catalog.Whole {
-			r.fail("link", e.Path, "is a symbolic link to %q; a tree with indexes holds none", e.Target)
-			return false
-		}
-		return soundLink(e, root, r)
-	}
-	if named[e.Path] {
-		return true
-	}
-	return class != catalog.ItemLike && class != catalog.InProgress
-}
-
-func soundLink(e tree.Entry, root *os.Root, r *Report) bool {
-	switch {
-	case path.IsAbs(e.Target):
-		r.fail("link-outside", e.Path, "is a link to the absolute path %q; links have to be relative", e.Target)
-		return false
-	case strings.HasPrefix(path.Join(path.Dir(e.Path), e.Target)+"/", "../"):
-		r.fail("link-outside", e.Path, "is a link that leads out of the tree, to %q", e.Target)
-		return false
-	}
-	switch _, err := root.Stat(e.Path); {
-	case err == nil:
-	case errors.Is(err, fs.ErrNotExist):
-		r.add(catalog.Warning, "link-dangling", e.Path, "is a link to %q, which is not there", e.Target)
-	default:
-		r.fail("link-outside", e.Path, "is a link that cannot be followed inside the tree, to %q: %s", e.Target, cause(err))
-		return false
-	}
-	return true
-}
-
-func kindName(m fs.FileMode) string {
-	switch {
-	case m&fs.ModeSocket != 0:
-		return "socket"
-	case m&fs.ModeNamedPipe != 0:
-		return "named pipe"
-	case m&fs.ModeDevice != 0:
-		return "device"
-	}
-	return "special file"
-}
-
-// cause is an error without the path, which the finding tells already.
-func cause(err error) string {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		return pe.Err.Error()
-	}
-	return err.Error()
 }
 
 // linkRow is the row of a symbolic link.
@@ -294,7 +216,8 @@ func validateTree(ctx context.Context, dir string, f catalog.Format, cache *tree
 		}
 	}
 	got := pairNeeds(sv.cat, files, needs, cache, c.Full)
-	if err := readNeeds(ctx, sv.root, files, needs, &got, cache, sv.report, progress); err != nil {
+	needed := func(p string) bool { return sv.named[p] || f.Class(p) == catalog.Index }
+	if err := readNeeds(ctx, sv.root, files, needs, needed, &got, cache, sv.report, progress); err != nil {
 		return nil, err
 	}
 	for p, g := range got.sums {
@@ -348,9 +271,10 @@ func pairNeeds(cat *catalog.Catalog, files map[string]tree.Row, needs map[string
 }
 
 // readNeeds reads the needed files, each once, and completes what is gathered
-// and the rows. Files that cannot be read become findings and lose their row.
-func readNeeds(ctx context.Context, root *os.Root, files map[string]tree.Row, needs map[string]*need, out *gathered,
-	cache *tree.Cache, r *Report, progress func(string, int64) func(int64)) error {
+// and the rows. Files that cannot be read become findings and lose their row;
+// needed tells which of them clients need.
+func readNeeds(ctx context.Context, root *os.Root, files map[string]tree.Row, needs map[string]*need, needed func(path string) bool,
+	out *gathered, cache *tree.Cache, r *Report, progress func(string, int64) func(int64)) error {
 	list := make([]*need, 0, len(needs))
 	var bytes int64
 	for _, n := range needs {
@@ -365,11 +289,11 @@ func readNeeds(ctx context.Context, root *os.Root, files map[string]tree.Row, ne
 	}
 	for p, g := range out.sums {
 		if g.err != nil {
-			code := "unreadable"
-			if errors.Is(g.err, tree.ErrChanged) {
-				code = "changed"
+			var st tree.Stat
+			if n := needs[p]; n != nil {
+				st = n.stat
 			}
-			r.fail(code, p, "%s", cause(g.err))
+			r.unread(root, p, st, needed(p), g.err)
 			delete(files, p)
 			delete(out.sums, p)
 			continue
@@ -422,7 +346,7 @@ func check(cat *catalog.Catalog, files map[string]tree.Row, got gathered, r *Rep
 		r.Files++
 		r.Bytes += row.Size
 	}
-	if len(files) == 0 && len(r.Findings) == 0 {
+	if len(files) == 0 && len(r.Errors()) == 0 {
 		r.fail("empty-tree", "", "there is nothing to publish")
 	}
 	catalog.Sort(r.Findings)
@@ -461,7 +385,7 @@ func peek(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache) 
 	sv.report.HashedBytes = hashed
 	for p, g := range got {
 		if g.err != nil {
-			sv.report.fail("unreadable", p, "%s", cause(g.err))
+			sv.report.unread(sv.root, p, tree.Stat{}, sv.named[p] || f.Class(p) == catalog.Index, g.err)
 			delete(files, p)
 			continue
 		}

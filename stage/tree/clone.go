@@ -362,7 +362,7 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 		}
 	case errors.Is(err, durable.ErrUnsupported):
 		own := NewSHA256()
-		r := &sourceReader{r: src}
+		r := &sourceReader{r: io.LimitReader(src, st.Size+1)} // one that grows has no end
 		n, err := Digest(ctx, io.TeeReader(c.counted(r), f), own)
 		if r.err != nil {
 			return fail(r.err)

@@ -1,0 +1,181 @@
+package stage
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// gate decides which entries of a walked tree are published: regular files with
+// sound names, and relative links that stay inside where the format allows
+// links. What an index names is published whatever it is called; of the rest,
+// files that look like an index's and uploads in progress are left out.
+type gate struct {
+	format catalog.Format
+	named  map[string]bool // paths that the indexes name
+	root   *os.Root
+	report *Report
+
+	busy map[string]bool // files that a download is writing under their own names
+	vcs  map[string]bool // directories of version control that were reported
+}
+
+// newGate is the gate of a tree that was walked.
+func newGate(f catalog.Format, entries []tree.Entry, named map[string]bool, root *os.Root, r *Report) *gate {
+	g := &gate{format: f, named: named, root: root, report: r, vcs: map[string]bool{}}
+	for _, e := range entries {
+		if of, ok := catalog.Unfinished(e.Path); ok && e.Kind == tree.File {
+			if g.busy == nil {
+				g.busy = map[string]bool{}
+			}
+			g.busy[of] = true
+		}
+	}
+	return g
+}
+
+// class is the format's, or that of an upload which its control file tells.
+func (g *gate) class(p string) catalog.Class {
+	if g.busy[p] {
+		return catalog.InProgress
+	}
+	return g.format.Class(p)
+}
+
+// admit reports whether an entry belongs to what is published, and finds fault
+// with those that cannot be.
+func (g *gate) admit(e tree.Entry) bool {
+	r := g.report
+	if _, problem, ok := catalog.Clean(e.Path); !ok {
+		r.fail("bad-name", e.Path, "the name %s: %q", problem, e.Path)
+		return false
+	}
+	class := g.class(e.Path)
+	if e.Kind == tree.Unreadable && catalog.Uploading(e.Path+"/-") {
+		class = catalog.InProgress // a directory, which an upload keeps to itself
+	}
+	if class == catalog.InProgress && !g.named[e.Path] {
+		return false
+	}
+	switch e.Kind {
+	case tree.Unreadable:
+		r.fail("unreadable", e.Path, "%s", cause(e.Err))
+		return false
+	case tree.Special:
+		r.fail("special-file", e.Path, "is a %s; only files and folders can be published", kindName(e.Stat.Mode))
+		return false
+	}
+	if g.named[e.Path] {
+		return e.Kind != tree.Symlink // a link is reported once, as through-link, where the index names it
+	}
+	switch {
+	case e.Kind == tree.Symlink && class != catalog.Whole:
+		r.fail("link", e.Path, "is a symbolic link to %q; a tree with indexes holds none", e.Target)
+		return false
+	case e.Kind == tree.Symlink && !soundLink(e, g.root, r), class == catalog.ItemLike:
+		return false
+	}
+	g.watch(e.Path)
+	return true
+}
+
+// watch warns of the data of version control, once a directory: it holds the
+// whole history, and often passwords.
+func (g *gate) watch(p string) {
+	at, ok := versionControl(p)
+	if ok && !g.vcs[at] {
+		g.vcs[at] = true
+		g.report.add(catalog.Warning, "vcs", at, "is the data of a version control system, and is published with its whole history: keep it outside the tree")
+	}
+}
+
+// versionControl returns the topmost part of a path that holds the data of a
+// version control system.
+func versionControl(p string) (at string, ok bool) {
+	for start := 0; start < len(p); {
+		end := len(p)
+		if i := strings.IndexByte(p[start:], '/'); i >= 0 {
+			end = start + i
+		}
+		switch p[start:end] {
+		case ".git", ".svn", ".hg", ".bzr", ".jj", ".pijul", "_darcs", "_MTN", ".fslckout", "_FOSSIL_":
+			return p[:end], true
+		case "CVS": // a common word
+			if rest := p[end:]; rest == "/Root" || rest == "/Entries" || rest == "/Repository" {
+				return p[:end], true
+			}
+		}
+		start = end + 1
+	}
+	return "", false
+}
+
+// restless reports whether a file that could not be read was written to,
+// replaced or removed since it was walked in the state st.
+func restless(root *os.Root, p string, st tree.Stat, err error) bool {
+	if errors.Is(err, tree.ErrChanged) || errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	fi, err := root.Lstat(p)
+	return err != nil && !errors.Is(err, fs.ErrPermission) || err == nil && st.Ino != 0 && !tree.StatOf(fi).Same(st, true)
+}
+
+// unread reports a file that could not be read. One that a client needs is an
+// error. Any other that is being written to, that was replaced or removed, is
+// left out with a warning: it comes with the next promote.
+func (r *Report) unread(root *os.Root, p string, st tree.Stat, needed bool, err error) {
+	switch {
+	case !needed && restless(root, p, st, err):
+		r.add(catalog.Warning, "changed", p, "changed while it was read, and is left out: it comes with a later promote")
+	case errors.Is(err, tree.ErrChanged):
+		r.fail("changed", p, "%s", cause(err))
+	default:
+		r.fail("unreadable", p, "%s", cause(err))
+	}
+}
+
+func soundLink(e tree.Entry, root *os.Root, r *Report) bool {
+	switch {
+	case path.IsAbs(e.Target):
+		r.fail("link-outside", e.Path, "is a link to the absolute path %q; links have to be relative", e.Target)
+		return false
+	case strings.HasPrefix(path.Join(path.Dir(e.Path), e.Target)+"/", "../"):
+		r.fail("link-outside", e.Path, "is a link that leads out of the tree, to %q", e.Target)
+		return false
+	}
+	switch _, err := root.Stat(e.Path); {
+	case err == nil:
+	case errors.Is(err, fs.ErrNotExist):
+		r.add(catalog.Warning, "link-dangling", e.Path, "is a link to %q, which is not there", e.Target)
+	default:
+		r.fail("link-outside", e.Path, "is a link that cannot be followed inside the tree, to %q: %s", e.Target, cause(err))
+		return false
+	}
+	return true
+}
+
+func kindName(m fs.FileMode) string {
+	switch {
+	case m&fs.ModeSocket != 0:
+		return "socket"
+	case m&fs.ModeNamedPipe != 0:
+		return "named pipe"
+	case m&fs.ModeDevice != 0:
+		return "device"
+	}
+	return "special file"
+}
+
+// cause is an error without the path, which the finding tells already.
+func cause(err error) string {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err.Error()
+	}
+	return err.Error()
+}
