@@ -151,8 +151,11 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 	return res, nil
 }
 
-// interrupted gives a cancellation its kind.
+// interrupted gives a cancellation its kind, once.
 func interrupted(err error) error {
+	if e := new(Error); errors.As(err, &e) && e.Kind == Interrupted {
+		return err
+	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return &Error{Kind: Interrupted, Fact: "interrupted; production is unchanged", Err: err}
 	}

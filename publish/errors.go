@@ -47,7 +47,7 @@ func (e *Error) Error() string {
 			parts = append(parts, part)
 		}
 	}
-	if e.Err != nil {
+	if e.Err != nil && e.Kind != Interrupted { // where it was interrupted is an internal place
 		parts = append(parts, e.Err.Error())
 	}
 	return strings.Join(parts, ": ")

@@ -21,7 +21,7 @@ type detail struct {
 
 // run executes one configured command: a hook or the health check. Its
 // environment tells what happened, its standard input is the same as JSON, its
-// output goes to Options.HookOutput. After the time limit it is killed with all its
+// output goes to a writer of Options.HookOutput. After the time limit it is killed with all its
 // children.
 func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.Duration, h Head, d detail) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -42,7 +42,11 @@ func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = r.Dir
 	cmd.Stdin = strings.NewReader(string(stdin) + "\n")
-	cmd.Stdout, cmd.Stderr = r.opt.HookOutput, r.opt.HookOutput
+	if r.opt.HookOutput != nil {
+		out := r.opt.HookOutput()
+		defer out.Close()
+		cmd.Stdout, cmd.Stderr = out, out
+	}
 	cmd.Env = append(os.Environ(), hookMark+"="+r.Dir, "PUBLISH_REPO="+r.Dir, "PUBLISH_EVENT="+event,
 		"PUBLISH_PRODUCTION="+r.Production(), "PUBLISH_GENERATION="+strconv.Itoa(h.Generation), "PUBLISH_FROM="+strconv.Itoa(h.From),
 		"PUBLISH_ORIGIN="+strconv.Itoa(h.Origin), "PUBLISH_KIND="+string(h.Kind))

@@ -41,8 +41,9 @@ type Options struct {
 	Waiting  func(lock.Holder)
 	Warn     func(string) // told what does not stop the command; nil: nobody
 	Progress func(step string, bytes int64) func(done int64)
-	// HookOutput gets what hooks and the health check print; nil: nobody.
-	HookOutput io.Writer
+	// HookOutput returns what gets the output of one hook or health check, and
+	// is closed after it; nil: nobody wants it.
+	HookOutput func() io.WriteCloser
 }
 
 // Repo is an open repository.

@@ -198,7 +198,7 @@ func TestHealthCheckThatLeavesAChild(t *testing.T) {
 	w.put(map[string]string{"a/2": "two"})
 	c, _ := LoadConfig(w.dir)
 	c.HealthCheck.Command = []string{"sh", "-c", "sleep 5 & exit 0"}
-	r, _ := Open(w.dir, c, listed{}, Options{Now: func() time.Time { return w.now }, HookOutput: &strings.Builder{}})
+	r, _ := Open(w.dir, c, listed{}, Options{Now: func() time.Time { return w.now }, HookOutput: onStderr})
 	_, err := r.Promote(ctx, PromoteOptions{})
 	if err != nil {
 		t.Errorf("%v", err)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -148,7 +149,7 @@ func (w *world) repo() *Repo {
 	if w.cfg != nil {
 		w.cfg(c)
 	}
-	r, err := Open(w.dir, c, listed{}, Options{Now: func() time.Time { return w.now }, Who: "tester", HookOutput: os.Stderr,
+	r, err := Open(w.dir, c, listed{}, Options{Now: func() time.Time { return w.now }, Who: "tester", HookOutput: onStderr,
 		Warn: func(s string) { w.t.Log("warning:", s) }})
 	if err != nil {
 		w.t.Fatal(err)
@@ -303,4 +304,12 @@ func both(t *testing.T, f func(t *testing.T, mode string)) {
 	for _, mode := range []string{"symlink", "rename"} {
 		t.Run(mode, func(t *testing.T) { f(t, mode) })
 	}
+}
+
+// onStderr shows what hooks print beside the test's own output.
+func onStderr() io.WriteCloser {
+	return struct {
+		io.Writer
+		io.Closer
+	}{os.Stderr, io.NopCloser(nil)}
 }

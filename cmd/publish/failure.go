@@ -159,18 +159,23 @@ func explain(err error) failure {
 
 // message puts the path first in errors of the operating system too.
 func message(err error) string {
+	var e *publish.Error
 	var pe *fs.PathError
 	var le *os.LinkError
 	text := err.Error()
 	switch {
+	case codeOf(err) == exitInterrupted:
+		// Once, and without the place: that may be an internal one.
+		if errors.As(err, &e) && e.Kind == publish.Interrupted {
+			return e.Error()
+		}
+		return "interrupted"
 	case errors.As(err, &pe) && text == pe.Error():
 		return fmt.Sprintf("%s: %s: %s", pe.Path, pe.Op, pe.Err)
 	case errors.As(err, &le) && text == le.Error():
 		return fmt.Sprintf("%s: %s to %s: %s", le.Old, le.Op, le.New, le.Err)
-	case text == context.Canceled.Error():
-		return "interrupted"
 	}
-	return strings.TrimSuffix(text, ": "+context.Canceled.Error())
+	return text
 }
 
 // tell writes the error, if there is one, and returns the exit status.

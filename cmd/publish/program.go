@@ -216,7 +216,7 @@ func format(name string) (catalog.Format, error) {
 }
 
 func (p *program) options() publish.Options {
-	opt := publish.Options{Now: p.now, Who: p.who, Wait: p.wait, Warn: p.warn, Waiting: p.waiting, HookOutput: hookOutput{p}}
+	opt := publish.Options{Now: p.now, Who: p.who, Wait: p.wait, Warn: p.warn, Waiting: p.waiting, HookOutput: p.hookOutput}
 	if !p.json && !p.quiet && p.progress.possible() {
 		opt.Progress = p.progress.step
 	}
@@ -250,17 +250,3 @@ func (p *program) note(format string, args ...any) {
 }
 
 func (p *program) waiting(h lock.Holder) { p.note("waiting for %s", h) }
-
-// hookOutput shows people what hooks and health checks print.
-type hookOutput struct{ p *program }
-
-func (h hookOutput) Write(b []byte) (int, error) {
-	if h.p.json {
-		for line := range strings.Lines(string(b)) {
-			h.p.warn(strings.TrimRight(line, "\n"))
-		}
-		return len(b), nil
-	}
-	h.p.progress.end()
-	return h.p.stderr.Write(b)
-}
