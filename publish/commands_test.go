@@ -27,7 +27,7 @@ func (m *model) commands(rt *rapid.T) map[string]func(*rapid.T) {
 		"build, prune": m.promotePruned, "revert": m.revertTo,
 		"gc": m.collect, "prune": m.pruneStaged, "plan": m.writePlan, "plan, apply": m.applyPlan,
 		"pin": m.pin, "stop": m.hold,
-		"revoke": m.revokeOne, "recover": m.recoverAll, "try": m.dryRun,
+		"revoke": m.revokeOne, "revoke in promote": m.revokeInPromote, "recover": m.recoverAll, "try": m.dryRun,
 	}
 	for name, f := range all {
 		all[name] = func(rt *rapid.T) { m.runs.commands[name]++; f(rt) }
@@ -268,11 +268,70 @@ func (m *model) revokeOne(rt *rapid.T) {
 			_, err := r.Revoke(ctx, RevokeOptions{What: []string{key}, Why: "leaked"})
 			return err
 		}})
+	m.buried(rt, key, graves)
+}
+
+// revokeInPromote revokes while a promote, perhaps one that is stopped, has
+// prepared its tree: what is promoted then has the content, or it has not.
+func (m *model) revokeInPromote(rt *rapid.T) {
+	key := rapid.SampledFrom(versions).Draw(rt, "version")
+	data := contentOf(key)
+	graves := m.graves(data)
+	_, staged := m.staged[key]
+	force := rapid.Bool().Draw(rt, "force") && !staged // else the promote brings it back, as it was told to
+	minutes := rapid.IntRange(0, 10).Draw(rt, "minutes")
+	to, live, started := maps.Clone(m.staged), maps.Clone(m.live), false
+	without := func(items map[string]string) map[string]string {
+		left := maps.Clone(items)
+		delete(left, key)
+		return left
+	}
+	m.do(rt, command{refused: true, beside: true, revokes: data,
+		staged: func() map[string]string {
+			if is := m.itemsIn(m.staging()); m.graves(data) > graves && maps.Equal(is, without(to)) {
+				return is
+			}
+			return to
+		},
+		live: func() map[string]string {
+			for _, items := range []map[string]string{to, without(live)} {
+				if is := m.items(); started && maps.Equal(is, items) {
+					return is
+				}
+			}
+			return live
+		},
+		run: func(r *Repo) error {
+			at := r.step
+			r.step = func(name string) error {
+				if name == "prepared" && !started {
+					started = true
+					m.now = m.now.Add(time.Duration(minutes) * time.Minute)
+					other := m.repo()
+					other.step = nil
+					_, err := other.Revoke(ctx, RevokeOptions{What: []string{key}, Why: "leaked"})
+					if kind := kindOf(err); err != nil && kind != NotFound && kind != Refused && (kind != Switched || len(r.Config.HealthCheck.Command) == 0) {
+						rt.Fatalf("a revoke while a promote is prepared: %v", err)
+					}
+				}
+				return at(name)
+			}
+			_, err := r.Promote(ctx, PromoteOptions{Force: force})
+			return err
+		}})
+	m.buried(rt, key, graves)
+}
+
+// buried lets recovery end a revoke that was stopped, and holds it to its
+// promise. graves is how often the content had been revoked before.
+func (m *model) buried(rt *rapid.T, key string, graves int) {
+	data := contentOf(key)
 	staged := m.staged
 	m.faulty(rt, command{revokes: data, run: func(r *Repo) error { _, err := r.Recover(ctx); return err },
 		staged: func() map[string]string {
 			if m.graves(data) > graves {
-				return without(staged)()
+				staged = maps.Clone(staged)
+				delete(staged, key)
 			}
 			return staged
 		}}, "", 0)

@@ -33,6 +33,7 @@ type candidate struct {
 	barredTrees []string
 	force       bool // replace served content all the same
 	revoked     []Revoked
+	base        *generation // what its times were measured against; nil: what is live
 	warnings    []catalog.Finding
 }
 
@@ -253,6 +254,12 @@ func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *Manifest, op
 			}
 		}
 	}
+	if s.current != nil {
+		t := &timer{ctx: ctx, live: s.current, was: c.base, dir: c.dir, tmp: c.dir, now: latest(r.now(), s.now), batch: batch}
+		if err := t.settle(c.rows); err != nil {
+			return err
+		}
+	}
 	if err := writeIdentity(c.dir, m.Generation); err != nil {
 		return err
 	}
@@ -316,7 +323,7 @@ func (r *Repo) follow(ctx context.Context, s *state, m *Manifest) error {
 func (r *Repo) record(s *state, m *Manifest, recovered bool) error {
 	// Windows are counted from here: never before the switch was made, also
 	// where the clock was set back before recovery came to record it.
-	now := slices.MaxFunc([]time.Time{r.now(), s.now, m.Time}, time.Time.Compare)
+	now := latest(r.now(), s.now, m.Time)
 	// The switch is durable: from here on the content is revoked, and what it
 	// takes to delete it everywhere is promised before the history tells.
 	if len(m.Revoked) > 0 {

@@ -325,7 +325,7 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 		return nil, "", err
 	}
 	defer durable.RemoveAll(snapshot)
-	c, carried, err := r.adoptTree(ctx, from, snapshot)
+	c, carried, before, err := r.adoptTree(ctx, from, snapshot)
 	if err != nil {
 		return nil, "", interrupted(err)
 	}
@@ -355,6 +355,9 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 		carried[i].Dropped = n
 	}
 	m.Carried, res.Carried, res.Warnings = carried, len(carried), noNil(c.warnings)
+	if err := r.adoptTimes(ctx, from, snapshot, served(m), before); err != nil {
+		return nil, "", err
+	}
 	if err := r.seal(ctx, s, c, m, nil); err != nil {
 		return nil, "", interrupted(err)
 	}
@@ -395,29 +398,38 @@ func (r *Repo) unused(ctx context.Context, dir string) (*state, error) {
 }
 
 // adoptTree clones the tree at from into dir, everything that can be published
-// and the files that no index names, validates it, and flushes it.
-func (r *Repo) adoptTree(ctx context.Context, from, dir string) (*candidate, []Carried, error) {
+// and the files that no index names, validates it, and flushes it. before is the
+// state in which the files were found.
+func (r *Repo) adoptTree(ctx context.Context, from, dir string) (_ *candidate, _ []Carried, before map[string]tree.Stat, err error) {
 	batch, err := durable.NewBatch(dir)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	defer batch.Close()
+	entries, err := tree.Walk(ctx, from)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	before = make(map[string]tree.Stat, len(entries))
+	for _, e := range entries {
+		before[e.Path] = e.Stat
+	}
 	src := &stage.Stage{Dir: from, Lock: r.path(".publish", stagingLock), Format: r.format, Now: r.now, Wait: r.Stage.Wait, Progress: r.opt.Progress}
 	snap, err := src.Snapshot(ctx, dir, &stage.Base{}, batch)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	defer snap.Close()
 	valid, report, err := snap.Validate(ctx, stage.Checks{Now: r.now()})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if valid == nil {
-		return nil, nil, &FindingsError{Report: report}
+		return nil, nil, nil, &FindingsError{Report: report}
 	}
 	rows, err := src.Unnamed(ctx, dir, snap, batch)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	c := candidateOf(valid, "")
 	c.kind, c.warnings = KindAdopt, report.Findings
@@ -426,7 +438,39 @@ func (r *Repo) adoptTree(ctx context.Context, from, dir string) (*candidate, []C
 		row.Role = catalog.Content
 		carried[i] = Carried{Row: row}
 	}
-	return c, carried, batch.Flush()
+	return c, carried, before, batch.Flush()
+}
+
+// adoptTimes gives the files of a clone of the tree at from the times that they
+// have there, for production may be served from there until the switch. A file
+// that somebody has written to since becomes newer than that.
+func (r *Repo) adoptTimes(ctx context.Context, from, dir string, rows []tree.Row, before map[string]tree.Stat) error {
+	batch, err := durable.NewBatch(dir)
+	if err != nil {
+		return err
+	}
+	defer batch.Close()
+	t := &timer{ctx: ctx, live: &generation{dir: from}, dir: dir, tmp: dir, now: r.now(), batch: batch}
+	for _, row := range rows {
+		old, err := os.Lstat(join(from, row.Path))
+		switch {
+		case errors.Is(err, fs.ErrNotExist), row.Role == catalog.Link:
+			continue
+		case err != nil:
+			return err
+		case !tree.StatOf(old).Same(before[row.Path], true):
+			err = t.rise(row.Path, row.Path)
+		default:
+			var fi fs.FileInfo
+			if fi, err = os.Lstat(join(dir, row.Path)); err == nil {
+				err = t.set(row.Path, fi, old.ModTime())
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return batch.Flush()
 }
 
 // takePlace switches to generation n. What stands at production is moved aside

@@ -130,6 +130,7 @@ type command struct {
 	staged  func() map[string]string // what staging names then; nil: what it did
 	refused bool                     // it may be refused, or find nothing
 	revokes string                   // a content that goes from everywhere
+	beside  bool                     // another command runs meanwhile, and may switch
 }
 
 // steps are those at which a command is stopped: a promote has 15 at least, and
@@ -167,9 +168,10 @@ func (m *model) faulty(rt *rapid.T, c command, fault string, at int) error {
 	m.readLines()
 	after := m.trees()
 	m.comparedStaging(rt, c, err)
-	if n, _ := identity(m.production()); err != nil && fault != "crash" && kindOf(err) != Switched && n != m.number {
+	if n, _ := identity(m.production()); err != nil && fault != "crash" && kindOf(err) != Switched && n != m.number && !c.beside {
 		rt.Fatalf("production went from generation %d to %d, and the command said only that it failed: %v", m.number, n, err)
 	}
+	m.comparedTimes(rt, before[m.number], after)
 	m.comparedProduction(rt, c, err, after)
 	m.comparedTrees(rt, c, before, after, behind)
 	m.before, m.ran = after, true
@@ -288,6 +290,26 @@ func (m *model) comparedProduction(rt *rapid.T, c command, err error, after map[
 			delete(m.left, p)
 		case slices.Contains(had, data):
 			m.left[p] = m.now // history's clock may be later, which only keeps it longer
+		}
+	}
+}
+
+// comparedTimes: a path that production has with other bytes than before has a
+// later time, in whole seconds, as web servers compare them.
+func (m *model) comparedTimes(rt *rapid.T, was shownTree, after map[int]shownTree) {
+	number, _ := identity(m.production())
+	if number == was.number {
+		return
+	}
+	is := after[number]
+	for p, data := range is.files {
+		before, ok := was.files[p]
+		switch at, since := is.times[p], was.times[p]; {
+		case !ok:
+		case data != before && at.Unix() <= since.Unix():
+			rt.Fatalf("generation %d: %s has other bytes than in %d, and its time is %s after %s", number, p, was.number, at, since)
+		case data == before && number == was.number+1 && !at.Equal(since):
+			rt.Fatalf("generation %d: %s has the bytes that it had in %d, and its time is %s after %s", number, p, was.number, at, since)
 		}
 	}
 }
@@ -461,6 +483,7 @@ type shownTree struct {
 	number int
 	items  map[string]string // what its index names and is there: it may be redacted
 	files  map[string]string // all, by path
+	times  map[string]time.Time
 }
 
 // trees reads production and the trees that it was, wherever a crash has left
@@ -482,7 +505,12 @@ func (m *model) trees() map[int]shownTree {
 		if _, have := out[n]; err != nil || n == 0 || n > number || have {
 			continue // never production, or production itself
 		}
-		tree := shownTree{number: n, files: m.filesIn(dir)}
+		tree := shownTree{number: n, files: m.filesIn(dir), times: map[string]time.Time{}}
+		for p := range tree.files {
+			fi, err := os.Stat(filepath.Join(dir, p))
+			must(m.t, err)
+			tree.times[p] = fi.ModTime()
+		}
 		tree.items, _ = m.index(dir)
 		out[n] = tree
 	}

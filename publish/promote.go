@@ -53,6 +53,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 	}
 
 	var valid *stage.Valid
+	var base *generation
 	for {
 		dir, err := r.private(snapshotPrefix)
 		if err != nil {
@@ -65,7 +66,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		if err := r.at("prepared"); err != nil {
 			return nil, err
 		}
-		base := s.current
+		base = s.current
 
 		// From here on the disk and the hashing are behind us.
 		var unlock func()
@@ -88,7 +89,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		// revoke moved production.
 		unlock()
 	}
-	res, err := r.publishValid(ctx, s, valid, opt)
+	res, err := r.publishValid(ctx, s, base, valid, opt)
 	if res != nil {
 		res.Warnings = append(noNil(res.Warnings), valid.Report.Findings...)
 		catalog.Sort(res.Warnings)
@@ -215,7 +216,7 @@ func (r *Repo) moved(base *generation, s *state) error {
 }
 
 // publishValid is the part under the production lock.
-func (r *Repo) publishValid(ctx context.Context, s *state, v *stage.Valid, opt PromoteOptions) (*Result, error) {
+func (r *Repo) publishValid(ctx context.Context, s *state, base *generation, v *stage.Valid, opt PromoteOptions) (*Result, error) {
 	cur := s.current
 	if cur != nil && cur.TreeID == v.TreeID {
 		return r.unchanged(s, opt.DryRun), nil
@@ -230,7 +231,11 @@ func (r *Repo) publishValid(ctx context.Context, s *state, v *stage.Valid, opt P
 			return nil, err
 		}
 	}
-	return r.commit(ctx, s, candidateOf(v, opt.Message), opt.DryRun)
+	c := candidateOf(v, opt.Message)
+	if base != nil && base.Generation != cur.Generation {
+		c.base = base
+	}
+	return r.commit(ctx, s, c, opt.DryRun)
 }
 
 // barredBy refuses a tree that would bring back what a revert took away.

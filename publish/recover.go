@@ -112,7 +112,7 @@ func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state
 	n, dir, err := r.sw.current()
 	last, switched := h.last()
 	if errors.Is(err, errDangling) || err == nil && n == 0 && switched {
-		if n, dir, err = r.restore(h); err == nil {
+		if n, dir, err = r.restore(ctx, h); err == nil {
 			did("put production back to generation %d", n)
 		}
 	}
@@ -127,7 +127,7 @@ func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state
 		if err := r.sw.sync(); err != nil {
 			return nil, done, err
 		}
-		if err := r.adoptTruth(s, last); err != nil {
+		if err := r.adoptTruth(ctx, s, last); err != nil {
 			return nil, done, err
 		}
 		did("completed the history: production is generation %d", n)
@@ -162,10 +162,14 @@ func (r *Repo) unchecked(h *History) bool {
 // adoptTruth appends what history lacks: the switch to the generation that
 // production resolves to. If history knows that generation from before,
 // somebody else has moved production back to it.
-func (r *Repo) adoptTruth(s *state, last Event) error {
+func (r *Repo) adoptTruth(ctx context.Context, s *state, last Event) error {
 	m := s.current.Manifest
 	if _, known := s.history.made(m.Generation); !known {
 		return r.record(s, m, true)
+	}
+	// Late, but not too late for a client that asks from now on.
+	if err := r.freshen(ctx, s.history, m.Generation, s.current.dir); err != nil {
+		r.opt.Warn(fmt.Sprintf("%s: a client may be told that a file of it has not changed: %v", r.Production(), err))
 	}
 	e := Event{Time: s.now, Kind: KindRelink, Generation: m.Generation, From: last.Generation, Origin: m.Origin, TreeID: m.TreeID,
 		Who: "unknown", Message: "production was changed by another program", Grace: int64(r.grace() / time.Second), Recovered: true}
@@ -177,7 +181,7 @@ func (r *Repo) adoptTruth(s *state, last Event) error {
 // restore puts a production that is missing or dangling back: to the newest
 // generation whose tree is there and shows the content that was live, else to
 // the newest at all.
-func (r *Repo) restore(h *History) (int, string, error) {
+func (r *Repo) restore(ctx context.Context, h *History) (int, string, error) {
 	last, _ := h.last()
 	newest := slices.DeleteFunc(slices.Clone(h.Events), func(e Event) bool { return !e.Kind.Switch() })
 	slices.Reverse(newest)
@@ -191,6 +195,14 @@ func (r *Repo) restore(h *History) (int, string, error) {
 		waits, _ := identity(next) // a restore that was cut short has it there
 		if (err != nil || id != e.Generation) && waits != e.Generation {
 			continue
+		}
+		if err == nil && id == e.Generation {
+			err = r.freshen(ctx, h, e.Generation, dir)
+		} else {
+			err = r.freshen(ctx, h, e.Generation, next)
+		}
+		if err != nil {
+			return 0, "", err
 		}
 		_, err = os.Lstat(r.Production())
 		first := errors.Is(err, fs.ErrNotExist)

@@ -53,7 +53,7 @@ type Op struct {
 	// is read only when it is unknown.
 	SHA256 string
 	// ModTime is given to a copy; zero means the time of copying. A Share
-	// keeps its inode's.
+	// keeps the source's, also where it has to copy.
 	ModTime time.Time
 	// Mode is given to a copy; 0 means 0444.
 	Mode fs.FileMode
@@ -338,6 +338,9 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 	defer src.Close()
 	if op.Stat.Ino != 0 && !st.Same(op.Stat, op.SHA256 != "" && op.How == Share) {
 		return Cloned{Err: &fs.PathError{Op: "copy", Path: op.Name, Err: ErrChanged}}, nil
+	}
+	if op.How == Share {
+		op.ModTime = time.Unix(0, st.Mtime)
 	}
 	f, err := create(dst)
 	if err != nil {

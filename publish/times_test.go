@@ -1,0 +1,158 @@
+package publish
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// timed is a file as a web server sees it.
+type timed struct {
+	data string
+	time time.Time
+}
+
+func (w *world) timed() map[string]timed {
+	w.t.Helper()
+	out := map[string]timed{}
+	for p, data := range w.served() {
+		fi, err := os.Stat(filepath.Join(w.production(), p))
+		must(w.t, err)
+		out[p] = timed{data, fi.ModTime()}
+	}
+	return out
+}
+
+// risen holds what is served against what was: a path with other bytes has a
+// later time, in whole seconds, and a path with the same bytes has the same.
+func (w *world) risen(was map[string]timed) map[string]timed {
+	w.t.Helper()
+	is := w.timed()
+	for p, now := range is {
+		before, ok := was[p]
+		switch {
+		case !ok:
+		case now.data == before.data && !now.time.Equal(before.time):
+			w.t.Errorf("%s: the same bytes, and its time was %s, is %s", p, before.time, now.time)
+		case now.data != before.data && now.time.Unix() <= before.time.Unix():
+			w.t.Errorf("%s: other bytes, and its time was %s, is %s", p, before.time, now.time)
+		}
+	}
+	return is
+}
+
+// A revoke that switches while a promote is being prepared: the promote's files
+// are newer than those that the revoke made.
+func TestTimesAfterRevokeInPromote(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		w.put(map[string]string{"a/1": "one", "b/1": "two"})
+		w.promote()
+		was := w.timed()
+		for _, same := range []bool{false, true} {
+			next := map[string]string{"a/1": "one", "c/1": "three"}
+			if same { // what the revoke makes of the index, byte for byte
+				next = map[string]string{"a/1": "one"}
+				w.put(map[string]string{"a/1": "one", "b/1": "two"})
+				_, err := w.repo().Promote(ctx, PromoteOptions{Force: true})
+				must(t, err)
+				was = w.risen(was)
+			}
+			w.put(next)
+			must(t, os.WriteFile(filepath.Join(w.dir, "staging/new.txt"), []byte("new"), 0o644))
+			r := w.repo()
+			r.step = func(name string) error {
+				if name != "prepared" {
+					return nil
+				}
+				r.step = nil
+				w.now = w.now.Add(10 * time.Second)
+				_, err := w.repo().Revoke(ctx, RevokeOptions{What: []string{"b/1"}, Why: "leaked"})
+				was = w.risen(was)
+				return err
+			}
+			_, err := r.Promote(ctx, PromoteOptions{Force: true})
+			must(t, err)
+			was = w.risen(was)
+		}
+	})
+}
+
+// A path whose window has ended is served until a gc, and so are its times.
+func TestTimesOfCarriedPath(t *testing.T) {
+	w := newWorld(t, "symlink")
+	w.put(map[string]string{"a/1": "one"})
+	page := filepath.Join(w.dir, "staging/page.txt")
+	must(t, os.WriteFile(page, []byte("old"), 0o644))
+	w.promote()
+	must(t, os.Chtimes(filepath.Join(w.production(), "page.txt"), time.Time{}, epoch.Add(90*time.Minute)))
+	was := w.timed()
+	for i := range 2 { // within the window, and after it
+		must(t, os.Remove(page))
+		w.now = w.now.Add(time.Minute)
+		w.promote()
+		was = w.risen(was)
+		w.now = w.now.Add(time.Duration(i) * 3 * time.Hour)
+		must(t, os.WriteFile(page, []byte{'n', byte('0' + i)}, 0o644))
+		w.promote()
+		was = w.risen(was)
+	}
+}
+
+// A production that is put back, or that somebody pointed at an older tree, is
+// older content: clients have to be told.
+func TestTimesOfWhatIsPutBack(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		w.put(map[string]string{"a/1": "one"})
+		must(t, os.WriteFile(filepath.Join(w.dir, "staging/page.txt"), []byte("page"), 0o644))
+		w.promote()
+		w.now = w.now.Add(time.Minute)
+		w.put(map[string]string{"a/2": "two"})
+		w.promote()
+		was := w.timed()
+		must(t, os.RemoveAll(w.production()))
+		if mode == "symlink" {
+			must(t, os.Symlink("generations/000001", w.production()))
+		}
+		w.now = w.now.Add(time.Minute)
+		_, err := w.repo().Recover(ctx)
+		must(t, err)
+		w.risen(was)
+	})
+}
+
+// A file that has other names is not touched: their times are somebody else's.
+func TestTimesOfSharedFile(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{"live", "new", "staging"} {
+		must(t, os.Mkdir(filepath.Join(dir, d), 0o755))
+	}
+	for p, text := range map[string]string{"live/x": "old", "staging/x": "new"} {
+		must(t, os.WriteFile(filepath.Join(dir, p), []byte(text), 0o444))
+		must(t, os.Chtimes(filepath.Join(dir, p), time.Time{}, epoch))
+	}
+	must(t, os.Link(filepath.Join(dir, "staging/x"), filepath.Join(dir, "new/x")))
+	row := func(text string) []tree.Row {
+		return []tree.Row{{Path: "x", Size: int64(len(text)), SHA256: sumOf(text), Role: catalog.Content}}
+	}
+	batch, err := durable.NewBatch(dir)
+	must(t, err)
+	defer batch.Close()
+	next := filepath.Join(dir, "new")
+	timer := &timer{ctx: ctx, live: &generation{&Manifest{Own: row("old")}, filepath.Join(dir, "live")}, dir: next, tmp: next, now: epoch, batch: batch}
+	must(t, timer.settle(row("new")))
+	must(t, batch.Flush())
+	for p, want := range map[string]time.Time{"new/x": epoch.Add(time.Second), "staging/x": epoch} {
+		fi, err := os.Stat(filepath.Join(dir, p))
+		must(t, err)
+		if data, err := os.ReadFile(filepath.Join(dir, p)); err != nil || string(data) != "new" || !fi.ModTime().Equal(want) || fi.Mode() != 0o444 {
+			t.Errorf("%s: %q, %s, %v, %v", p, data, fi.ModTime(), fi.Mode(), err)
+		}
+	}
+}
