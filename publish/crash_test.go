@@ -56,7 +56,7 @@ var (
 // crashWorld has three generations, of which the first is due, carried files,
 // of which some are due, and a staging tree that differs.
 func crashWorld(t *testing.T, mode string) *world {
-	w := newWorld(t, mode)
+	w := newWorldIn(t, fastDir(t), mode)
 	w.put(map[string]string{"a/1": "one"})
 	w.promote()
 	w.now = w.now.Add(time.Minute)

@@ -77,6 +77,7 @@ func TestModel(t *testing.T) {
 			}
 			fmt.Printf("%s: %s, %d broken promises\n", mode, c, broken)
 		}()
+		sequences(t)
 		for start := time.Now(); ; {
 			rapid.Check(t, func(rt *rapid.T) {
 				c.sequences++
@@ -109,6 +110,16 @@ func newModel(rt *rapid.T, dir, mode string, c *runs) *model {
 	m.put(m.staged)
 	m.readLines()
 	return m
+}
+
+// sequences sets how many sequences rapid.Check runs, unless -rapid.checks does:
+// rapid's own hundred for make check, which sets PUBLISH_TEST_LONG, a few else.
+func sequences(t *testing.T) {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
+	if os.Getenv("PUBLISH_TEST_LONG") == "" && !given {
+		must(t, flag.Lookup("rapid.checks").Value.Set("15"))
+	}
 }
 
 // fastDir is a directory in memory where there is one: for thousands of

@@ -44,7 +44,7 @@ func nowhere(t failer, w *world, data string) {
 // generations, in staging under two names, one of which nothing names, and in
 // trash.
 func revokeWorld(t *testing.T, mode string) *world {
-	w := newWorld(t, mode)
+	w := newWorldIn(t, fastDir(t), mode)
 	w.put(map[string]string{"a/1": "one", "a/2": "poison"})
 	w.promote()
 	w.now = w.now.Add(time.Minute)

@@ -131,7 +131,13 @@ var epoch = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 // newWorld makes a repository; mode is symlink or rename.
 func newWorld(t testing.TB, mode string) *world {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "repo")
+	return newWorldIn(t, t.TempDir(), mode)
+}
+
+// newWorldIn makes a repository below base.
+func newWorldIn(t testing.TB, base, mode string) *world {
+	t.Helper()
+	dir := filepath.Join(base, "repo")
 	if err := Init(dir, InitOptions{Switch: mode}); err != nil {
 		t.Fatal(err)
 	}
