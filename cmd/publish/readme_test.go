@@ -92,7 +92,7 @@ func varying(s string) string {
 		{`(?m)^### \d\d:\d\d`, "### CLOCK"},
 		{`(?m)^By \w+`, "By WHO"},
 		{`[\d.]+ (B|KiB|MiB)`, "SIZE"},
-		{`\b[\d.]+(ms|s)\b`, "TOOK"},
+		{`\b([\d.]+(h|m|ms|s))+\b`, "TOOK"},
 		{`by \w+ since`, "by WHO since"},
 		{`(?m)^(TIME +[a-z]+ +\S+ +\S+ +)\S+`, "${1}WHO"},
 		{` +`, " "},

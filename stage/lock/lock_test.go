@@ -295,7 +295,7 @@ func TestWait(t *testing.T) {
 	got := make(chan error)
 	waiting := make(chan struct{})
 	go func() {
-		unlock, err := Acquire(context.Background(), p, Options{Verb: "third", Now: time.Now(), Wait: time.Minute, Waiting: func(Holder) { close(waiting) }})
+		unlock, err := Acquire(context.Background(), p, Options{Verb: "third", Now: time.Now(), Wait: -1, Waiting: func(Holder) { close(waiting) }})
 		if err == nil {
 			unlock()
 		}
