@@ -86,9 +86,12 @@ func (w *world) readsDirectory(ctx context.Context) error {
 	return nil
 }
 
-// there judges whether a document came, which has no window: one always does.
+// there judges whether a document came. By its path one always does, however
+// late it is asked for; in a directory that was opened once, while that is kept.
 func (w *world) there(ctx context.Context, h held, err error) bool {
-	h.until = time.Now().Add(time.Hour)
+	if h.reader != "directory" {
+		h.until = time.Now().Add(time.Hour)
+	}
 	if w.t.judge(h, err, false) {
 		return true
 	}

@@ -76,7 +76,7 @@ http {
 	if err := n.cmd.Start(); err != nil {
 		return nil, err
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(5 * time.Minute) // for one that hangs, not for a slow machine
 	for {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
