@@ -18,7 +18,7 @@ BENCH ?=
 PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace systemd xz-utils zstd btrfs-progs xfsprogs
 
 .DEFAULT_GOAL := build
-.PHONY: help build install demo test check vet walls tools deps crash powercut load model fuzz bench profile peers clean
+.PHONY: help build install demo test test-busy check gotest vet walls tools deps crash powercut load model fuzz bench profile peers clean
 
 ## build: the static binary, bin/publish
 build:
@@ -49,16 +49,39 @@ install: build
 demo: build
 	@scripts/demo $(BIN)
 
-## test: the program's own tests; what a missing tool keeps from running says so
-test:
-	$(GO) test ./...
+## test: the program's own tests, about a minute; a test whose tool is missing is skipped and named at the end
+test: gotest
+	@echo 'building the tests, then a line for each package as it ends'
+	@bin/gotest -timeout 60m $(TESTFLAGS) ./...
 
-## check: all that CI checks: format, vet, linter, import walls, every test with the race detector
-check: vet walls
-	$(GO) test -race -count=1 ./... # some tests build the program: no result of another one
-	$(GO) test -v -count=1 -run '^TestModel$$' ./publish -rapid.checks=1000 -rapid.steps=15
-	cd scripts/tools && $(GO) test ./...
-	cd scripts/interop && $(GO) test -race -count=1 ./...
+## test-busy: the same beside eight processes that burn the processor and eight that write and flush (minutes)
+test-busy: gotest
+	@scripts/busy 8 $(MAKE) --no-print-directory test TESTFLAGS=-count=1
+
+# The race detector takes up to ten times as long. Some tests build the program:
+# the results of another one do not count.
+RACE := -race -count=1 -timeout 3h
+
+## check: all that CI checks, with the tests that take long and the race detector (minutes; each part says what it is)
+check: export PUBLISH_TEST_LONG := 1
+check: gotest
+	@echo 'check 1 of 6: format, vet, staticcheck, other Unixes'
+	@$(MAKE) --no-print-directory vet
+	@echo 'check 2 of 6: the import walls'
+	@$(MAKE) --no-print-directory walls
+	@echo 'check 3 of 6: the tests of the program, with the race detector'
+	@bin/gotest $(RACE) ./cmd/... ./publish/... ./retention/... ./stage/...
+	@echo 'check 4 of 6: the model, a thousand sequences of commands in each switch mode'
+	@bin/gotest -v -count=1 -timeout 3h -run '^TestModel$$' ./publish -rapid.checks=1000 -rapid.steps=15
+	@echo 'check 5 of 6: the scripts: kills at system calls, power cuts and the cases of the benchmark in short'
+	@bin/gotest $(RACE) -v ./scripts/...
+	@echo 'check 6 of 6: the tools; the Incus client library, incus-simplestreams and nginx'
+	@cd scripts/tools && ../../bin/gotest -count=1 ./...
+	@cd scripts/interop && ../../bin/gotest $(RACE) ./...
+	@echo 'check: all 6 parts passed'
+
+gotest:
+	@mkdir -p bin && $(GO) build -o bin/gotest ./scripts/gotest
 
 ## vet: format, vet and staticcheck, and that it compiles for other Unixes
 vet: tools

@@ -113,11 +113,11 @@ func newModel(rt *rapid.T, dir, mode string, c *runs) *model {
 }
 
 // sequences sets how many sequences rapid.Check runs, unless -rapid.checks does:
-// rapid's own hundred for make check, which sets PUBLISH_TEST_LONG, a few else.
+// rapid's own hundred for make check, a few else.
 func sequences(t *testing.T) {
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
-	if os.Getenv("PUBLISH_TEST_LONG") == "" && !given {
+	if !long && !given {
 		must(t, flag.Lookup("rapid.checks").Value.Set("15"))
 	}
 }

@@ -10,7 +10,15 @@ import (
 	"testing"
 )
 
-// Short forms of make crash and make powercut, for every day.
+// Short forms of make crash and make powercut. They take minutes on a busy
+// machine, so only make check, which sets PUBLISH_TEST_LONG, runs them.
+
+func long(t *testing.T) {
+	t.Helper()
+	if os.Getenv("PUBLISH_TEST_LONG") == "" {
+		t.Skip("takes long: make check runs it")
+	}
+}
 
 func program(t *testing.T) string {
 	t.Helper()
@@ -24,6 +32,7 @@ func program(t *testing.T) string {
 }
 
 func TestCrashShort(t *testing.T) {
+	long(t)
 	publish := program(t)
 	for only, step := range map[string]string{"^(promote-with-gc|revert|stage-add|prune)/": "11", "^revoke/": "29"} {
 		code, err := matrix(context.Background(), []string{"-publish", publish, "-run", only, "-faults", "kill,EIO", "-step", step})
@@ -35,6 +44,7 @@ func TestCrashShort(t *testing.T) {
 
 // Only btrfs shows a directory that was not synced.
 func TestPowerCutShort(t *testing.T) {
+	long(t)
 	if os.Getuid() != 0 {
 		t.Skip("mounting a file system needs root")
 	}

@@ -304,7 +304,8 @@ func (b *bench) point(ctx context.Context, f fault, n int) (hit bool, what strin
 		return false, "", err
 	}
 	mode := trace.Mode{N: n, Errno: f.errno, Sticky: f.sticky}
-	limited, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	// For a command that hangs, and not for one on a slow machine.
+	limited, cancel := context.WithTimeout(ctx, 20*time.Minute)
 	defer cancel()
 	result, err := trace.Run(limited, mode, append([]string{b.publish}, b.command()...), b.env(), repo)
 	if err != nil {

@@ -115,7 +115,7 @@ func Run(ctx context.Context, mode Mode, argv, env []string, dir string) (*Resul
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.ExtraFiles = []*os.File{theirs} // descriptor 3 there
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.WaitDelay = 5 * time.Second
+	cmd.WaitDelay = 10 * time.Minute // for what keeps standard output open, and not for a slow machine
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("trace: %w", err)
 	}
