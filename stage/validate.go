@@ -130,6 +130,7 @@ func examine(ctx context.Context, dir string, f catalog.Format) (*survey, error)
 		_ = root.Close()
 		return nil, err
 	}
+	f = catalog.Within(f, sv.cat.Documents)
 	sv.report.Findings = slices.Clone(sv.cat.Findings)
 	sv.named = named(sv.cat)
 	g := newGate(f, all, sv.named, root, sv.report)
