@@ -158,7 +158,7 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, facts []fact,
 	if err != nil {
 		return err
 	}
-	needed := func(p string) bool { return named[p] || c.s.Format.Class(p) == catalog.Index }
+	needed := func(p string) bool { return named[p] || c.format.Class(p) == catalog.Index }
 	// Of a page that somebody is writing to, production keeps what it has: it
 	// would be gone after the window, if no promote came before its end.
 	err = c.again(ctx, &cloner, ops, done, func(i int) bool {
