@@ -3,6 +3,7 @@ package publish
 import (
 	"cmp"
 	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -19,8 +20,9 @@ import (
 // whatever its role, that the new tree lacks and whose window is open. The ops
 // link those files into the new tree; their source is production's tree.
 //
-// The findings tell which paths could not be kept as clients know them.
-func (r *Repo) carry(s *state, own []tree.Row, n int) ([]Carried, []tree.Op, []catalog.Finding) {
+// The findings tell which paths could not be kept as clients know them. dir is
+// where the new tree lies.
+func (r *Repo) carry(s *state, own []tree.Row, dir string, n int) ([]Carried, []tree.Op, []catalog.Finding) {
 	cur := s.current
 	have := make(map[string]tree.Row, len(own))
 	for _, row := range own {
@@ -38,25 +40,41 @@ func (r *Repo) carry(s *state, own []tree.Row, n int) ([]Carried, []tree.Op, []c
 		}
 		return dirs[p]
 	}
-	underFile := func(p string) bool {
+	// above is the file, or link, of the new tree on the way to p; "" without one.
+	above := func(p string) string {
 		for d := path.Dir(p); d != "."; d = path.Dir(d) {
 			if _, ok := have[d]; ok {
-				return true
+				return d
 			}
 		}
-		return false
+		return ""
 	}
 	var carried []Carried
 	var findings []catalog.Finding
 	one := func(row tree.Row, dropped int, until time.Time) {
 		mine, ok := have[row.Path]
-		if ok || isDir(row.Path) || underFile(row.Path) {
-			if f, bad := r.replaced(row, mine, until, s.now); bad {
-				findings = append(findings, f)
-			}
+		at := above(row.Path)
+		// Through links a path may read in the new tree although no row has it.
+		linked := row.Role == catalog.Link || mine.Role == catalog.Link || have[at].Role == catalog.Link
+		f, bad := catalog.Finding{}, true
+		switch {
+		case !ok && at == "" && !isDir(row.Path):
+			carried = append(carried, Carried{row, dropped})
 			return
+		case linked && !sameKind(cur.dir, dir, row.Path):
+			f = r.conflict(row, "leads elsewhere than to a file or folder as production serves it", until, s.now)
+		case linked && at != "":
+			return
+		case linked || ok:
+			f, bad = r.replaced(row, mine, until, s.now)
+		case at != "":
+			f = r.conflict(row, fmt.Sprintf("lies below %s, which is a file, and production serves it", at), until, s.now)
+		default:
+			f = r.conflict(row, "is a folder, and production serves a file", until, s.now)
 		}
-		carried = append(carried, Carried{row, dropped})
+		if bad {
+			findings = append(findings, f)
+		}
 	}
 	for _, row := range cur.Own {
 		if mine, ok := have[row.Path]; ok && mine.SHA256 == row.SHA256 {
@@ -83,17 +101,53 @@ func (r *Repo) carry(s *state, own []tree.Row, n int) ([]Carried, []tree.Op, []c
 	return carried, ops, findings
 }
 
-// replaced judges that a path which production serves gets other bytes, or
-// becomes a directory. until is when a carried path is free; zero for one of
-// production's own.
+// conflict is the finding that a path which production serves cannot be read in
+// the new tree; what tells why. It is an error whatever the path's role: unlike
+// a page that gets other bytes, it would be gone inside its window.
+func (r *Repo) conflict(old tree.Row, what string, until, now time.Time) catalog.Finding {
+	when := fmt.Sprintf("the name is free %s after a promote that has neither", Duration(r.grace()))
+	if !until.IsZero() {
+		when = "the name is free " + freeFrom(until, now)
+	}
+	return catalog.Finding{Severity: catalog.Error, Code: "path-conflict", Path: old.Path, Message: what + ": clients may still ask for it; " + when}
+}
+
+// sameKind reports whether a path, through links that stay inside, is a file in
+// both trees, or a folder in both, or nothing in the first.
+func sameKind(was, is, p string) bool {
+	old := kindAt(was, p)
+	return old == 0 || old == kindAt(is, p)
+}
+
+// kindAt is 0 where there is neither a file nor a folder.
+func kindAt(dir, p string) int {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return 0
+	}
+	defer root.Close()
+	switch fi, err := root.Stat(p); {
+	case err == nil && fi.Mode().IsRegular():
+		return 1
+	case err == nil && fi.IsDir():
+		return 2
+	}
+	return 0
+}
+
+func freeFrom(until, now time.Time) string {
+	return fmt.Sprintf("from %s (%s)", until.UTC().Format(time.RFC3339), strings.TrimSpace(humanize.RelTime(until, now, "ago", "from now")))
+}
+
+// replaced judges that a path which production serves gets other bytes. until
+// is when a carried path is free; zero for one of production's own.
 func (r *Repo) replaced(old, mine tree.Row, until, now time.Time) (catalog.Finding, bool) {
 	f := catalog.Finding{Severity: catalog.Error, Code: "content-replaced", Path: old.Path}
 	switch {
 	case mine.SHA256 == old.SHA256:
 		return f, false
 	case old.Role == catalog.Content && !until.IsZero():
-		f.Message = fmt.Sprintf("clients may still fetch the former content of this path; it is free from %s (%s)",
-			until.UTC().Format(time.RFC3339), strings.TrimSpace(humanize.RelTime(now, until, "in the past", "from now")))
+		f.Message = "clients may still fetch the former content of this path; it is free " + freeFrom(until, now)
 	case old.Role == catalog.Content:
 		f.Message = fmt.Sprintf("production serves other content under this path; it is free %s after a promote that no longer has it", Duration(r.grace()))
 	case r.format.Class(old.Path) == catalog.Whole:
@@ -104,13 +158,13 @@ func (r *Repo) replaced(old, mine tree.Row, until, now time.Time) (catalog.Findi
 	return f, true
 }
 
-// replacedBy returns the findings against production that a tree with these
-// own rows would have.
-func (r *Repo) replacedBy(s *state, own []tree.Row) []catalog.Finding {
+// replacedBy returns the findings against production that a tree at dir with
+// these own rows would have.
+func (r *Repo) replacedBy(s *state, own []tree.Row, dir string) []catalog.Finding {
 	if s.current == nil {
 		return nil
 	}
-	_, _, findings := r.carry(s, own, 0)
+	_, _, findings := r.carry(s, own, dir, 0)
 	return findings
 }
 

@@ -187,7 +187,7 @@ func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.O
 		res.From = cur.Generation
 		res.revertible(r.revertTenureAfter(s, c.origin))
 		var findings []catalog.Finding
-		if m.Carried, ops, findings = r.carry(s, c.rows, n); c.force {
+		if m.Carried, ops, findings = r.carry(s, c.rows, c.dir, n); c.force {
 			for i := range findings {
 				findings[i].Severity = catalog.Warning
 			}

@@ -162,7 +162,7 @@ func (r *Repo) prepare(ctx context.Context, s *state, dir string, docs []catalog
 		return nil, err
 	}
 	if valid == nil {
-		report.Findings = append(report.Findings, r.replacedBy(s, snap.Rows())...)
+		report.Findings = append(report.Findings, r.replacedBy(s, snap.Rows(), snap.Dir)...)
 		catalog.Sort(report.Findings)
 		return nil, &FindingsError{Report: report}
 	}

@@ -184,7 +184,7 @@ func (r *Repo) compareStaging(ctx context.Context, s *state, out *Status) (*stag
 	st := &out.Staging
 	st.Added, st.Removed, st.Changed = len(added), len(removed), len(changed)
 	st.Equal = len(diffRows(own, staged.Rows)) == 0
-	for _, f := range append(staged.Report.Findings, r.replacedBy(s, staged.Rows)...) {
+	for _, f := range append(staged.Report.Findings, r.replacedBy(s, staged.Rows, r.Stage.Dir)...) {
 		if f.Severity == catalog.Error {
 			st.Errors++
 		} else {

@@ -205,7 +205,7 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 	if s, err := r.load(); err != nil {
 		r.opt.Warn(fmt.Sprintf("not compared with production: %v", err))
 	} else {
-		checked.Report.Findings = append(checked.Report.Findings, r.replacedBy(s, checked.Rows)...)
+		checked.Report.Findings = append(checked.Report.Findings, r.replacedBy(s, checked.Rows, r.Stage.Dir)...)
 		revoked, err := r.revokedAmong(s, checked.Rows)
 		if err != nil {
 			return nil, err
