@@ -36,6 +36,14 @@ func (p *program) say(format string, args ...any) {
 	fmt.Fprintln(p.out, printable(fmt.Sprintf(format, args...)))
 }
 
+// idle writes the answer of a command that found nothing to do: no line of it
+// is worth a mail from cron, which --quiet is for.
+func (p *program) idle(format string, args ...any) {
+	if !p.quiet {
+		p.say(format, args...)
+	}
+}
+
 // table writes rows in columns, two spaces apart, as wide as what they hold on
 // a terminal. The last column may be as long as it likes.
 func (p *program) table(rows [][]string) {

@@ -31,13 +31,16 @@ func (p *program) gc(c *cli.Context) error {
 	if res.ClockBehind {
 		p.warn("the clock stands before the newest line of the history: nothing is deleted")
 	}
-	return p.answer(res, func() { p.say("%s", gcLine(res)) })
+	return p.answer(res, func() {
+		if len(res.Generations)+res.Files == 0 {
+			p.idle("nothing to delete")
+			return
+		}
+		p.say("%s", gcLine(res))
+	})
 }
 
 func gcLine(res *publish.GCResult) string {
-	if len(res.Generations)+res.Files == 0 {
-		return "nothing to delete"
-	}
 	word := "deleted"
 	if res.DryRun {
 		word = "dry run: would delete"

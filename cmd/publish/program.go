@@ -85,7 +85,7 @@ func (p *program) app() *cli.App {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "repo", Usage: "the repository is `DIR`; else PUBLISH_REPO, else the one that holds the working directory"},
 			&cli.BoolFlag{Name: "json", Usage: "answer, and fail, in JSON"},
-			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress, notes or warnings"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress, notes or warnings, and no answer where nothing was to do or to find"},
 			&cli.StringFlag{Name: "wait", Usage: "wait up to `DURATION`, such as 30s or 10m, for a lock that another command holds"},
 			&cli.BoolFlag{Name: "version", Usage: "print the version"},
 		},

@@ -50,7 +50,13 @@ func (p *program) switched(res *publish.Result, err error, equal string) error {
 		return switching(err)
 	}
 	p.tellWarnings(res.Warnings)
-	werr := p.answer(res, func() { p.say("%s", switchLine(res, equal)) })
+	werr := p.answer(res, func() {
+		if res.Unchanged && len(res.Pruned) == 0 {
+			p.idle("%s", switchLine(res, equal))
+			return
+		}
+		p.say("%s", switchLine(res, equal))
+	})
 	if werr == nil {
 		werr = p.flush()
 	}

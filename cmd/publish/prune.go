@@ -69,6 +69,9 @@ func (p *program) prune(c *cli.Context) error {
 // pruned is the report of a prune: per product what stays and why and what goes
 // and why, then files, then sums.
 func (p *program) pruned(res *publish.PruneResult, written string) {
+	if p.quiet && written == "" && len(res.Remove)+len(res.Orphans) == 0 {
+		return
+	}
 	keep, remove := res.Keep, res.Remove
 	for len(keep)+len(remove) > 0 {
 		product := ""

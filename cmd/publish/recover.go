@@ -22,7 +22,7 @@ func (p *program) recover(c *cli.Context) error {
 			p.say("%s", line)
 		}
 		if len(done) == 0 && err == nil {
-			p.say("nothing to recover")
+			p.idle("nothing to recover")
 		}
 	})
 	if err == nil {

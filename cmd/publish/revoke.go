@@ -55,7 +55,7 @@ func (p *program) revoke(c *cli.Context) error {
 
 func (p *program) tellRevoke(res *publish.RevokeResult) {
 	if len(res.Revoked) == 0 {
-		p.say("nothing to do: it was revoked before")
+		p.idle("nothing to do: it was revoked before")
 		return
 	}
 	dry := ""

@@ -48,7 +48,7 @@ func (p *program) stageImport(c *cli.Context) error {
 	p.tellWarnings(a.Findings)
 	return p.answer(a, func() {
 		if a.Unchanged {
-			p.say("%s: nothing new, staging has it all (%s)", tree, count(a.Images, "image"))
+			p.idle("%s: nothing new, staging has it all (%s)", tree, count(a.Images, "image"))
 			return
 		}
 		p.say("%s: imported %s; %s came (%s)", tree, count(a.Images, "image"), count(a.Files, "file"), size(a.Bytes))

@@ -21,7 +21,7 @@ func (p *program) stageReset(c *cli.Context) error {
 	}
 	return p.answer(map[string]int{"added": added, "dropped": dropped}, func() {
 		if added+dropped == 0 {
-			p.say("staging equals production already")
+			p.idle("staging equals production already")
 			return
 		}
 		p.say("staging equals production: %s came, %s went to trash", count(added, "file"), count(dropped, "file"))

@@ -37,6 +37,10 @@ func (p *program) validate(c *cli.Context) error {
 		for _, f := range report.Findings {
 			p.say("%s", findingLine(f))
 		}
+		if len(report.Findings) == 0 {
+			p.idle("%s: %s", tree(name), verdict(report))
+			return
+		}
 		p.say("%s: %s", tree(name), verdict(report))
 	})
 	if n := len(report.Errors()); err == nil && n > 0 {

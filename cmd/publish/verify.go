@@ -48,9 +48,12 @@ func (p *program) verify(c *cli.Context) error {
 		for _, f := range report.Findings {
 			p.say("%s", findingLine(f))
 		}
-		if n == 0 {
-			p.say("production does not exist yet: there is nothing to verify")
-		} else {
+		switch {
+		case n == 0:
+			p.idle("production does not exist yet: there is nothing to verify")
+		case len(report.Findings) == 0:
+			p.idle("generation %d: %s", n, verdict(report))
+		default:
 			p.say("generation %d: %s", n, verdict(report))
 		}
 	})
