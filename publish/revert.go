@@ -194,10 +194,6 @@ func (r *Repo) rebuild(ctx context.Context, s *state, target *generation, dir st
 		return err
 	}
 	defer src.Close()
-	format, err := stage.Within(target.dir, r.format)
-	if err != nil {
-		return err
-	}
 	batch, err := durable.NewBatch(dir)
 	if err != nil {
 		return err
@@ -211,7 +207,7 @@ func (r *Repo) rebuild(ctx context.Context, s *state, target *generation, dir st
 		switch {
 		case row.Role == catalog.Link:
 			op.How = tree.Relink
-		case format.Class(row.Path) == catalog.Index, there && !base.Has(row.Path, row.SHA256):
+		case r.format.Class(row.Path) == catalog.Index, there && !base.Has(row.Path, row.SHA256):
 			op.How, op.SHA256 = tree.Copy, ""
 			copied = append(copied, row)
 		case there:

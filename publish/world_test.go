@@ -42,10 +42,8 @@ func (listed) Class(p string) catalog.Class {
 	return catalog.Other
 }
 
-func (listed) Documents(fs.FS) ([]string, error) { return []string{"index.json"}, nil }
-
 func (listed) Read(fsys fs.FS) (*catalog.Catalog, error) {
-	c := &catalog.Catalog{Documents: []string{"index.json"}}
+	c := &catalog.Catalog{}
 	data, err := fs.ReadFile(fsys, "index.json")
 	if err != nil {
 		c.Findings = append(c.Findings, catalog.Finding{Severity: catalog.Error, Code: "no-index", Path: "index.json", Message: "is missing"})

@@ -92,13 +92,7 @@ func (s *Stage) writeIntents(tmp string, docs []catalog.Document) error {
 	}
 	defer batch.Close()
 	write := func(name string, data []byte) error {
-		p := filepath.Join(tmp, name)
-		batch.Add(p)
-		if err := os.WriteFile(p, data, 0o600); err != nil {
-			return err
-		}
-		durable.Give(p)
-		return os.Chmod(p, 0o644)
+		return batch.WriteFile(filepath.Join(tmp, name), data, 0o644)
 	}
 	list := make([]intent, len(docs))
 	for i, d := range docs {

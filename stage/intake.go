@@ -99,8 +99,11 @@ func (in intake) take(ctx context.Context, path, name string, before hash.Cloner
 		in.unseal(t)
 		return nil, err
 	}
-	defer f.Close()
-	if err := f.Sync(); err != nil {
+	err = f.Sync()
+	if f != src {
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
 		in.unseal(t)
 		return nil, err
 	}
@@ -128,7 +131,7 @@ func (in intake) bring(ctx context.Context, src *os.File, t *taken, sums []tree.
 			return nil, err
 		}
 		if moved {
-			return src, in.digest(ctx, src, t, sums)
+			return src, in.digest(ctx, tree.Content(src, t.stat), t, sums)
 		}
 	}
 	f, err := os.OpenFile(t.file, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -138,7 +141,7 @@ func (in intake) bring(ctx context.Context, src *os.File, t *taken, sums []tree.
 	durable.Give(t.file)
 	switch err = durable.Clone(f, src); {
 	case err == nil:
-		err = in.digest(ctx, f, t, sums)
+		err = in.digest(ctx, tree.Content(f, t.stat), t, sums)
 	case errors.Is(err, durable.ErrUnsupported):
 		err = in.copy(ctx, f, src, t, sums)
 	}
@@ -158,6 +161,10 @@ const directAbove = 8 << 20
 
 // copy feeds a new file and the sums with the same bytes.
 func (in intake) copy(ctx context.Context, f, src *os.File, t *taken, sums []tree.Sum) error {
+	if t.stat.Sparse {
+		w, end := tree.Filler(f, t.stat)
+		return errors.Join(in.digest(ctx, tree.Content(src, t.stat), t, sums, w), end())
+	}
 	if t.stat.Size >= directAbove {
 		if d, err := durable.NewDirect(f); err == nil {
 			return errors.Join(in.digest(ctx, src, t, sums, d), d.End())

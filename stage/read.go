@@ -136,7 +136,7 @@ func (r *reader) one(ctx context.Context, n *need) (sums, hash.Cloner, int64) {
 		pairs, firsts = append(pairs, c), append(firsts, first)
 		all = append(all, c)
 	}
-	size, err := tree.Digest(ctx, io.LimitReader(countingReader{f, r.progress}, st.Size+1), all...) // one that grows has no end
+	size, err := tree.Digest(ctx, io.LimitReader(countingReader{tree.Content(f, st), r.progress}, st.Size+1), all...) // one that grows has no end
 	if err != nil {
 		return sums{err: err}, nil, size
 	}
@@ -158,12 +158,12 @@ func (r *reader) one(ctx context.Context, n *need) (sums, hash.Cloner, int64) {
 }
 
 type countingReader struct {
-	f    *os.File
+	r    io.Reader
 	done func(int64)
 }
 
 func (c countingReader) Read(p []byte) (int, error) {
-	n, err := c.f.Read(p)
+	n, err := c.r.Read(p)
 	c.done(int64(n))
 	return n, err
 }

@@ -27,10 +27,6 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 	if err != nil {
 		return 0, 0, err
 	}
-	format, err := Within(from.Dir, s.Format)
-	if err != nil {
-		return 0, 0, err
-	}
 	want := make(map[string]tree.Row, len(rows))
 	for _, r := range rows {
 		want[r.Path] = r
@@ -95,7 +91,7 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 			op.Mode = 0o444
 		}
 		ops = append(ops, op)
-		if format.Class(r.Path) == catalog.Index {
+		if s.Format.Class(r.Path) == catalog.Index {
 			indexes = append(indexes, r)
 		} else {
 			others = append(others, r)

@@ -98,13 +98,13 @@ func Truncate(path string, size int64) error {
 
 // SyncDir makes the names in a directory durable. Without it a created,
 // renamed or removed name may be undone by a power cut (btrfs does).
-func SyncDir(dir string) error { return sync(dir) }
+func SyncDir(dir string) error { return syncPath(dir) }
 
 // SyncFile makes the data of a file durable, through whatever descriptor it
 // was written.
-func SyncFile(path string) error { return sync(path) }
+func SyncFile(path string) error { return syncPath(path) }
 
-func sync(path string) error {
+func syncPath(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err

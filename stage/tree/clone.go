@@ -130,6 +130,7 @@ func (c *Cloner) Run(ctx context.Context, ops []Op) ([]Cloned, error) {
 			copies = append(copies, i)
 		}
 	}
+	c.Batch.Expect(len(copies))
 	runs := runs(len(ops), func(i int) string { return ops[i].Path })
 	err = each(len(runs), runtime.GOMAXPROCS(0), func(n int) error {
 		for i := runs[n].from; i < runs[n].to; i++ {
@@ -143,11 +144,6 @@ func (c *Cloner) Run(ctx context.Context, ops []Op) ([]Cloned, error) {
 	})
 	if err == nil {
 		err = each(len(copies), 2*runtime.GOMAXPROCS(0), func(n int) error { return do(copies[n]) })
-	}
-	for i := range ops {
-		if !out[i].Shared && out[i].Err == nil && ops[i].How != Relink {
-			c.Batch.Add(filepath.Join(c.Dst, ops[i].Path))
-		}
 	}
 	c.Batch.Add(dirs...)
 	return out, err
@@ -296,8 +292,7 @@ func (c *Cloner) share(dst string, op Op) (bool, error) {
 	err := os.Link(filepath.Join(op.From.Dir, op.Name), dst)
 	switch {
 	case err == nil:
-	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EMLINK), errors.Is(err, syscall.EXDEV), errors.Is(err, fs.ErrNotExist),
-		errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.EACCES):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), unlinkable(err):
 		return false, nil // of the source or not: the copy will tell
 	default:
 		return false, err
@@ -316,18 +311,30 @@ func (c *Cloner) share(dst string, op Op) (bool, error) {
 	return false, os.Remove(dst)
 }
 
+// unlinkable reports whether a hard link failed because it cannot be had here,
+// or not of this file: a copy will do. Network file systems and FUSE (sshfs,
+// CIFS, rclone) know no links, and say so in several ways.
+func unlinkable(err error) bool {
+	for _, no := range []error{syscall.EPERM, syscall.EACCES, syscall.EMLINK, syscall.EXDEV, syscall.ENOSYS, syscall.EOPNOTSUPP, syscall.ENOTSUP, syscall.EINVAL} {
+		if errors.Is(err, no) {
+			return true
+		}
+	}
+	return false
+}
+
 func (c *Cloner) write(dst string, op Op) (Cloned, error) {
 	f, err := create(dst)
 	if err != nil {
 		return Cloned{}, err
 	}
-	defer f.Close()
+	defer f.Close() // for the errors; finish closes it
 	if _, err := f.Write(op.Bytes); err != nil {
 		return Cloned{}, err
 	}
 	h := NewSHA256()
 	h.Write(op.Bytes)
-	return Cloned{Size: int64(len(op.Bytes)), SHA256: hex.EncodeToString(h.Sum(nil))}, seal(f, op)
+	return Cloned{Size: int64(len(op.Bytes)), SHA256: hex.EncodeToString(h.Sum(nil))}, c.finish(f, op)
 }
 
 func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
@@ -346,7 +353,7 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 	if err != nil {
 		return Cloned{}, err
 	}
-	defer f.Close()
+	defer f.Close() // for the errors; finish closes it
 	out := Cloned{SHA256: op.SHA256, Size: st.Size}
 	fail := func(err error) (Cloned, error) {
 		_ = os.Remove(dst)
@@ -358,17 +365,21 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 		out.Reflink = true
 		if out.SHA256 == "" {
 			own := NewSHA256()
-			if _, err := Digest(ctx, c.counted(f), own); err != nil {
+			if _, err := Digest(ctx, c.counted(Content(f, st)), own); err != nil {
 				return Cloned{}, err
 			}
 			out.SHA256 = hex.EncodeToString(own.Sum(nil))
 		}
 	case errors.Is(err, durable.ErrUnsupported):
 		own := NewSHA256()
-		r := &sourceReader{r: io.LimitReader(src, st.Size+1)} // one that grows has no end
-		n, err := Digest(ctx, io.TeeReader(c.counted(r), f), own)
+		r := &sourceReader{r: io.LimitReader(Content(src, st), st.Size+1)} // one that grows has no end
+		w, end := Filler(f, st)
+		n, err := Digest(ctx, io.TeeReader(c.counted(r), w), own)
 		if r.err != nil {
 			return fail(r.err)
+		}
+		if err == nil {
+			err = end()
 		}
 		if err != nil {
 			return Cloned{}, fmt.Errorf("%s: %w", dst, err)
@@ -390,7 +401,7 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 	if !StatOf(fi).Same(st, true) {
 		return fail(&fs.PathError{Op: "copy", Path: op.Name, Err: ErrChanged})
 	}
-	return out, seal(f, op)
+	return out, c.finish(f, op)
 }
 
 // counted reports the bytes that pass to Progress.
@@ -431,8 +442,9 @@ func create(path string) (*os.File, error) {
 	return f, err
 }
 
-// seal gives a new file the mode and the time that it keeps for good.
-func seal(f *os.File, op Op) error {
+// finish gives a new file the mode and the time that it keeps for good, and
+// closes it.
+func (c *Cloner) finish(f *os.File, op Op) error {
 	mode := op.Mode
 	if mode == 0 {
 		mode = 0o444
@@ -440,8 +452,10 @@ func seal(f *os.File, op Op) error {
 	if err := f.Chmod(mode); err != nil {
 		return err
 	}
-	if op.ModTime.IsZero() {
-		return nil
+	if !op.ModTime.IsZero() {
+		if err := os.Chtimes(f.Name(), time.Time{}, op.ModTime); err != nil {
+			return err
+		}
 	}
-	return os.Chtimes(f.Name(), time.Time{}, op.ModTime)
+	return c.Batch.CloseFile(f)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -182,5 +183,19 @@ func BenchmarkDigest(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// Whatever a file system without hard links says, a copy will do; what is wrong
+// with the destination stays an error.
+func TestUnlinkable(t *testing.T) {
+	for errno, want := range map[syscall.Errno]bool{
+		syscall.EPERM: true, syscall.EACCES: true, syscall.EMLINK: true, syscall.EXDEV: true,
+		syscall.ENOSYS: true, syscall.EOPNOTSUPP: true, syscall.EINVAL: true,
+		syscall.ENOSPC: false, syscall.EIO: false, syscall.EROFS: false, syscall.EEXIST: false, syscall.EDQUOT: false,
+	} {
+		if got := unlinkable(&os.LinkError{Op: "link", Err: errno}); got != want {
+			t.Errorf("%v: %v", errno, got)
+		}
 	}
 }

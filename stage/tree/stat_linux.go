@@ -21,7 +21,7 @@ func statAt(dir *os.File, name, full string) (Stat, error) {
 	if err != nil {
 		return Stat{}, &fs.PathError{Op: "lstat", Path: full, Err: err}
 	}
-	return Stat{Size: st.Size, Ino: st.Ino, Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano(), Mode: modeOf(st.Mode), Links: uint64(st.Nlink), UID: st.Uid}, nil
+	return Stat{Size: st.Size, Ino: st.Ino, Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano(), Mode: modeOf(st.Mode), Links: uint64(st.Nlink), UID: st.Uid, Sparse: sparse(st.Blocks, st.Size)}, nil
 }
 
 // modeOf is what package os makes of a mode.

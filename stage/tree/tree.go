@@ -29,6 +29,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
 )
 
 // Row is one file of a tree, as a manifest lists it.
@@ -86,6 +87,7 @@ type Stat struct {
 	Mode         fs.FileMode
 	Links        uint64
 	UID          uint32 // owner
+	Sparse       bool   // fewer blocks are there than its size takes
 }
 
 // Same reports whether two states are of one unchanged file. A hard link made
@@ -264,9 +266,32 @@ func StatOf(fi fs.FileInfo) Stat {
 		s.Ino = st.Ino
 		s.Links = uint64(st.Nlink)
 		s.UID = st.Uid
+		s.Sparse = sparse(int64(st.Blocks), s.Size)
 		s.Ctime = ctime(st)
 	}
 	return s
+}
+
+// sparse is told from what stat counts in units of 512 bytes.
+func sparse(blocks, size int64) bool { return blocks < size/512 }
+
+// Content reads a file from its beginning; its holes come from no disk.
+func Content(f *os.File, st Stat) io.Reader {
+	if st.Sparse {
+		return durable.NewSparse(f)
+	}
+	return f
+}
+
+// Filler is what the bytes of a file in the state st are written to for a copy
+// of it in f, which is new and empty: holes stay holes. Call end after the last
+// byte.
+func Filler(f *os.File, st Stat) (w io.Writer, end func() error) {
+	if !st.Sparse {
+		return f, func() error { return nil }
+	}
+	h := durable.NewHoleWriter(f)
+	return h, h.End
 }
 
 // ErrChanged is returned for a file that another process changed while it was
@@ -309,7 +334,7 @@ func Open(root *os.Root, path string) (*os.File, Stat, error) {
 // meanwhile.
 func HashFile(ctx context.Context, f *os.File, before Stat, sums ...Sum) (string, error) {
 	own := NewSHA256()
-	n, err := Digest(ctx, io.LimitReader(f, before.Size+1), append(sums, own)...) // one that grows has no end
+	n, err := Digest(ctx, io.LimitReader(Content(f, before), before.Size+1), append(sums, own)...) // one that grows has no end
 	if err != nil {
 		return "", err
 	}

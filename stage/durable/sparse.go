@@ -1,0 +1,122 @@
+package durable
+
+import (
+	"bytes"
+	"io"
+	"os"
+)
+
+// Sparse reads a file from its beginning without reading its holes: they are
+// zeros, and come from no disk. A disk image of a few GiB often has a few KiB
+// of data. Where the file system does not tell holes from data, all is read.
+type Sparse struct {
+	f      *os.File
+	off    int64
+	end    int64 // of the piece that off is in
+	hole   bool  // the piece is a hole
+	plain  bool  // nothing is told of holes
+	ending error // io.EOF, or why reading ended
+}
+
+// NewSparse reads f, whose own offset counts for nothing and may change.
+func NewSparse(f *os.File) *Sparse { return &Sparse{f: f} }
+
+func (s *Sparse) Read(p []byte) (int, error) {
+	if s.ending != nil {
+		return 0, s.ending
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if !s.plain && s.off == s.end {
+		if s.ending = s.look(); s.ending != nil {
+			return 0, s.ending
+		}
+	}
+	if s.plain {
+		return s.readAt(p)
+	}
+	p = p[:min(int64(len(p)), s.end-s.off)]
+	if s.hole {
+		clear(p)
+		s.off += int64(len(p))
+		return len(p), nil
+	}
+	n, err := s.readAt(p)
+	if err == io.EOF { // it became shorter
+		s.ending = err
+	}
+	return n, err
+}
+
+func (s *Sparse) readAt(p []byte) (int, error) {
+	n, err := s.f.ReadAt(p, s.off)
+	s.off += int64(n)
+	if n > 0 && err == io.EOF {
+		err = nil
+	}
+	return n, err
+}
+
+// look finds the piece that begins at off.
+func (s *Sparse) look() error {
+	data, hole, err := nextPiece(s.f, s.off)
+	switch {
+	case err != nil:
+		s.plain = true
+		return nil
+	case data > s.off:
+		s.hole, s.end = true, data
+	case hole > s.off:
+		s.hole, s.end = false, hole
+	default:
+		return io.EOF
+	}
+	return nil
+}
+
+// HoleWriter writes to a new file and leaves out what is zero, so that holes
+// stay holes. It makes nothing durable.
+type HoleWriter struct {
+	f   *os.File // new and empty
+	off int64
+}
+
+// NewHoleWriter writes to f, which is new and empty.
+func NewHoleWriter(f *os.File) *HoleWriter { return &HoleWriter{f: f} }
+
+// holeSize is the least that is left out, in bytes: a block of most file systems.
+const holeSize = 4096
+
+var zeros [holeSize]byte
+
+func (w *HoleWriter) Write(p []byte) (int, error) {
+	done := 0
+	for done < len(p) {
+		// A run of blocks with data is one write.
+		n := 0
+		for done+n < len(p) {
+			block := p[done+n : min(len(p), done+n+holeSize)]
+			if bytes.Equal(block, zeros[:len(block)]) {
+				break
+			}
+			n += len(block)
+		}
+		if n > 0 {
+			m, err := w.f.WriteAt(p[done:done+n], w.off)
+			w.off += int64(m)
+			if err != nil {
+				return done + m, err
+			}
+			done += n
+			continue
+		}
+		n = min(len(p)-done, holeSize)
+		w.off += int64(n)
+		done += n
+	}
+	return done, nil
+}
+
+// End gives the file its size, with a hole at its end if there is one.
+func (w *HoleWriter) End() error { return w.f.Truncate(w.off) }
