@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -42,10 +43,13 @@ func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = r.Dir
 	cmd.Stdin = strings.NewReader(string(stdin) + "\n")
+	finish := func() {}
 	if r.opt.HookOutput != nil {
 		out := r.opt.HookOutput()
 		defer out.Close()
-		cmd.Stdout, cmd.Stderr = out, out
+		if finish, err = capture(cmd, out); err != nil {
+			return err
+		}
 	}
 	cmd.Env = append(os.Environ(), hookMark+"="+r.Dir, "PUBLISH_REPO="+r.Dir, "PUBLISH_EVENT="+event,
 		"PUBLISH_PRODUCTION="+r.Production(), "PUBLISH_GENERATION="+strconv.Itoa(h.Generation), "PUBLISH_FROM="+strconv.Itoa(h.From),
@@ -56,8 +60,9 @@ func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	err = cmd.Run()
+	finish()
 	switch {
-	case err == nil, errors.Is(err, exec.ErrWaitDelay): // it ended well; a child of its own still has the output open
+	case err == nil, errors.Is(err, exec.ErrWaitDelay): // it ended well; a child of its own still has the input open
 		return nil
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("%s: %s did not end within %s", event, argv[0], limit)
@@ -65,6 +70,60 @@ func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.
 		return ctx.Err()
 	}
 	return fmt.Errorf("%s: %s: %w", event, argv[0], err)
+}
+
+// maxPipe is the most that a pipe holds, in bytes, unless the system's
+// administrator allows more.
+const maxPipe = 1 << 20
+
+// capture lets out have the output of a command that is about to run. Call
+// finish when it has run: out then has all that the command itself printed,
+// however slow this machine is, and nothing waits for a child that it left
+// behind with the output open.
+func capture(cmd *exec.Cmd, out io.Writer) (finish func(), err error) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdout, cmd.Stderr = write, write
+	copied := make(chan error)
+	go func() {
+		_, err := io.Copy(out, read)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			_, err = io.Copy(io.Discard, read) // out takes no more; the command must not block
+		}
+		copied <- err
+	}()
+	return func() {
+		defer read.Close()
+		_ = write.Close()
+		_ = read.SetReadDeadline(time.Unix(1, 0))
+		if err := <-copied; !errors.Is(err, os.ErrDeadlineExceeded) {
+			return // all of it, to the end
+		}
+		// What was printed before the command ended is in the pipe.
+		_ = read.SetReadDeadline(time.Time{})
+		conn, err := read.SyscallConn()
+		if err != nil {
+			return
+		}
+		left := make([]byte, maxPipe)
+		_ = conn.Read(func(fd uintptr) bool {
+			for n := 0; n < len(left); {
+				got, err := syscall.Read(int(fd), left[n:])
+				if errors.Is(err, syscall.EINTR) {
+					continue
+				}
+				if err != nil || got == 0 { // EAGAIN: empty
+					left = left[:n]
+					break
+				}
+				n += got
+			}
+			return true
+		})
+		_, _ = out.Write(left)
+	}, nil
 }
 
 // hook runs a hook if one is configured.
