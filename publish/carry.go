@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -85,8 +86,12 @@ func (r *Repo) carry(s *state, own []tree.Row, dir string, n int) ([]Carried, []
 		}
 	}
 	for _, row := range cur.Carried {
+		if s.windows.was(row.Dropped, s.now) && gone(filepath.Join(cur.dir, filepath.FromSlash(row.Path))) {
+			continue // by gc, when the window was shorter or the clock was ahead
+		}
 		if s.windows.open(row.Dropped, s.now) {
-			one(row.Row, row.Dropped, s.windows.dropped[row.Dropped])
+			until, _ := s.windows.end(row.Dropped)
+			one(row.Row, row.Dropped, until)
 		}
 	}
 	slices.SortFunc(carried, func(a, b Carried) int { return cmp.Compare(a.Path, b.Path) })

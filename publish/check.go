@@ -33,12 +33,15 @@ type Check struct {
 // check are looked for without being asked: no repository is well with them.
 func (m *Measures) Check(t Thresholds) []Check {
 	unfinished := "a command did not end: publish recover, or the next command, finishes it"
-	if slices.Contains(m.LocksUnknown, "production") {
+	switch {
+	case m.HistoryFlaw != "":
+		unfinished = "in the history, " + m.HistoryFlaw + ": publish recover mends it"
+	case slices.Contains(m.LocksUnknown, "production"):
 		unfinished = "a command is at work or did not end: only the owner of the repository can tell which"
 	}
 	out := []Check{
 		yesOrNo("recovery", m.Unfinished, "nothing to recover", unfinished),
-		yesOrNo("clock", m.ClockBehind, "the clock is sound", "the clock stands before the newest line of the history: nothing is deleted"),
+		yesOrNo("clock", m.ClockBehind, "the clock is sound", "the clock stands before the newest line of the history: nothing is deleted; "+ClockRemedy),
 		yesOrNo("health", m.Production != nil && m.Production.Health == "failed", "production is healthy", "production failed its health check, and nobody has switched since"),
 	}
 	if t.MaxAge != nil {

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,7 +22,7 @@ type HistoryFilter struct {
 
 // kinds are those that a history can hold.
 var kinds = []EventKind{KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRelink, KindHealth, KindHold, KindUnhold, KindGC,
-	KindPrune, KindPin, KindUnpin, KindRevoke, KindRedact}
+	KindPrune, KindPin, KindUnpin, KindRevoke, KindRedact, KindClock, KindGap}
 
 // Kinds returns every kind that a history can hold.
 func Kinds() []EventKind { return slices.Clone(kinds) }
@@ -31,9 +32,19 @@ func Kinds() []EventKind { return slices.Clone(kinds) }
 // history is an error of kind Usage: a filter that is mistyped must not look
 // like a history that is empty.
 func (r *Repo) History(f HistoryFilter) ([]Event, error) {
-	h, err := r.readHistory()
+	h, err := r.writtenHistory()
 	if err != nil {
 		return nil, err
+	}
+	switch err := r.legible(h); {
+	case errors.Is(err, errNewer): // who only looks may see what can be read
+		r.opt.Warn(err.Error() + "; what this version cannot read is left out")
+	case err != nil:
+		return nil, err
+	default:
+		if broken := r.flaws(h, nil); len(broken) > 0 {
+			r.opt.Warn(fmt.Sprintf("%s: %v; publish recover mends it", r.historyPath(), broken[0]))
+		}
 	}
 	for _, k := range f.Kinds {
 		known := slices.Contains(kinds, k) || slices.ContainsFunc(h.Events, func(e Event) bool { return e.Kind == k })

@@ -194,9 +194,10 @@ func (r *Repo) expired(s *state, res *GCResult, freed *tally) ([]string, error) 
 			return nil, err
 		}
 		files = append(files, path)
+		end, _ := s.windows.end(c.Dropped)
 		freed.add(tree.StatOf(fi))
 		res.Items = append(res.Items, FreedItem{Path: c.Path,
-			Reason: fmt.Sprintf("generation %d dropped it, and its window ended %s", c.Dropped, s.windows.dropped[c.Dropped].UTC().Format(time.RFC3339))})
+			Reason: fmt.Sprintf("generation %d dropped it, and its window ended %s", c.Dropped, end.UTC().Format(time.RFC3339))})
 	}
 	return files, nil
 }
@@ -223,7 +224,7 @@ func (r *Repo) uncarry(root string, files []string) error {
 
 // trash is where what a reset drops from staging waits for one grace window.
 func (r *Repo) trash() string {
-	return r.path(".publish", "trash", r.now().UTC().Format("20060102T150405.000000000Z"))
+	return r.path(".publish", "trash", r.now().UTC().Format(trashTime))
 }
 
 // emptyTrash deletes what has waited long enough.
@@ -236,7 +237,7 @@ func (r *Repo) emptyTrash(now time.Time) error {
 		return err
 	}
 	for _, d := range list {
-		at, err := time.Parse("20060102T150405.000000000Z", d.Name())
+		at, err := time.Parse(trashTime, d.Name())
 		if err != nil || now.Before(at.Add(r.grace())) {
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -32,6 +33,8 @@ const (
 	KindPrune      EventKind = "prune"
 	KindPin        EventKind = "pin" // this and unpin name the generation that they are about
 	KindUnpin      EventKind = "unpin"
+	KindClock      EventKind = "clock" // the clock is right from here on, though it was ahead: see correctTimes
+	KindGap        EventKind = "gap"   // what came between the switch before this line and generation, from included, is not known
 )
 
 // Switch reports whether production changed.
@@ -77,14 +80,41 @@ type Event struct {
 // cut off by recovery, which derives it again from the manifest.
 type History struct {
 	Events []Event
+	ended  map[int]time.Time // see correctTimes
 	sealed
 }
 
 func (r *Repo) historyPath() string { return r.path(".publish", "history") }
 
-// readHistory reads the history. A damaged line that is not the last is an
+// readHistory reads the history, with times corrected. A damaged line that is not the last is an
 // error: it is evidence, and windows are counted from it.
 func (r *Repo) readHistory() (*History, error) {
+	h, err := r.writtenHistory()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.legible(h); err != nil {
+		return nil, err
+	}
+	h.ended = correctTimes(h.Events)
+	return h, nil
+}
+
+// legible refuses a history with damaged lines, or with such as this version
+// does not know.
+func (r *Repo) legible(h *History) error {
+	if len(h.bad) > 0 {
+		return &Error{Path: fmt.Sprintf("%s:%d", r.historyPath(), h.bad[0]), Fact: "the line is damaged",
+			Hint: "run publish recover: it keeps the file as " + r.short(asideName(r.historyPath())) + " and makes damaged lines anew from the manifests"}
+	}
+	if h.newer > 0 {
+		return newer(fmt.Sprintf("%s:%d", r.historyPath(), h.newer))
+	}
+	return nil
+}
+
+// writtenHistory reads the lines of the history as they were written.
+func (r *Repo) writtenHistory() (*History, error) {
 	data, err := os.ReadFile(r.historyPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &Error{Path: r.historyPath(), Fact: "the history is missing", Hint: "run publish recover: it starts a new one from the manifests"}
@@ -92,23 +122,27 @@ func (r *Repo) readHistory() (*History, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := parseHistory(data)
-	if len(h.bad) > 0 {
-		return nil, &Error{Path: fmt.Sprintf("%s:%d", r.historyPath(), h.bad[0]), Fact: "the line is damaged",
-			Hint: "run publish recover: it sets damaged lines aside in .publish/history.damaged and makes them anew from the manifests"}
+	return parseHistory(data), nil
+}
+
+// short is a path below the repository, for a sentence that has named the
+// repository already.
+func (r *Repo) short(path string) string {
+	if rel, err := filepath.Rel(r.Dir, path); err == nil {
+		return rel
 	}
-	return h, nil
+	return path
 }
 
 func parseHistory(data []byte) *History {
 	h := &History{}
 	h.sealed = readSealed(data, func(text []byte) bool {
 		var e Event
-		ok := json.Unmarshal(text, &e) == nil
-		if ok {
-			h.Events = append(h.Events, e)
+		if json.Unmarshal(text, &e) != nil {
+			return false
 		}
-		return ok
+		h.Events = append(h.Events, e)
+		return slices.Contains(kinds, e.Kind)
 	})
 	return h
 }
@@ -128,6 +162,9 @@ func (r *Repo) log(h *History, e Event) error {
 	}
 	h.whole += int64(len(line))
 	h.Events = append(h.Events, e)
+	if e.Kind == KindClock {
+		h.ended = correctTimes(h.Events)
+	}
 	return nil
 }
 
@@ -162,16 +199,6 @@ func (h *History) made(n int) (Event, bool) {
 		}
 	}
 	return Event{}, false
-}
-
-// insert puts a switch where it was made: before the first to a later
-// generation. Times do not tell, the clock may have been set.
-func (h *History) insert(e Event) {
-	i := slices.IndexFunc(h.Events, func(o Event) bool { return o.Kind.Switch() && o.Kind != KindRelink && o.Generation > e.Generation })
-	if i < 0 {
-		i = len(h.Events)
-	}
-	h.Events = slices.Insert(h.Events, i, e)
 }
 
 // before returns the origin of the content that was live just before the

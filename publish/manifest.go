@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -168,8 +169,17 @@ func (m *Manifest) encode(w io.Writer) error {
 
 var errDamaged = errors.New("the manifest is damaged")
 
+// magicLine is how a manifest of any version begins.
+var magicLine = regexp.MustCompile(`^publish-manifest [1-9][0-9]*\n`)
+
+// decodeManifest reads a manifest. The error is errDamaged, or errNewer for one
+// that another version wrote: its magic line says so; or the seal is right, so
+// that what cannot be read is no damage.
 func decodeManifest(data []byte) (*Manifest, error) {
 	const sealLen = len("end \n") + 2*sha256.Size
+	if !bytes.HasPrefix(data, []byte(manifestMagic)) && magicLine.Match(data) {
+		return nil, errNewer // its seal may be of another kind
+	}
 	if len(data) < len(manifestMagic)+sealLen {
 		return nil, errDamaged
 	}
@@ -179,12 +189,15 @@ func decodeManifest(data []byte) (*Manifest, error) {
 	}
 	rest, ok := bytes.CutPrefix(body, []byte(manifestMagic))
 	if !ok {
-		return nil, errors.New("the manifest was written by a newer version of publish")
+		return nil, errDamaged
 	}
 	head, rest, _ := bytes.Cut(rest, []byte{'\n'})
 	m := &Manifest{}
 	if err := json.Unmarshal(head, &m.Head); err != nil {
-		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+		return nil, fmt.Errorf("%w: %w", errNewer, err)
+	}
+	if !m.Kind.Switch() {
+		return nil, fmt.Errorf("%w: it is of kind %q", errNewer, m.Kind)
 	}
 	m.Own = slices.Grow(m.Own, bytes.Count(rest, []byte("\nown "))+1)
 	sc := bufio.NewScanner(bytes.NewReader(rest))
@@ -194,7 +207,7 @@ func decodeManifest(data []byte) (*Manifest, error) {
 		if kind == "unit" || kind == "group" {
 			u, ok := parseUnit(line)
 			if u.Group = kind == "group"; !ok {
-				return nil, errDamaged
+				return nil, errNewer
 			}
 			m.Units = append(m.Units, u)
 			continue
@@ -205,12 +218,12 @@ func decodeManifest(data []byte) (*Manifest, error) {
 			var err error
 			d, line, _ = strings.Cut(line, " ")
 			if dropped, err = strconv.Atoi(d); err != nil {
-				return nil, errDamaged
+				return nil, errNewer
 			}
 		}
 		row, ok := parseRow(line)
 		if !ok {
-			return nil, errDamaged
+			return nil, errNewer
 		}
 		switch kind {
 		case "own":
@@ -220,7 +233,7 @@ func decodeManifest(data []byte) (*Manifest, error) {
 		case "barred":
 			m.Barred = append(m.Barred, row)
 		default:
-			return nil, errDamaged
+			return nil, errNewer
 		}
 	}
 	return m, sc.Err()
@@ -268,6 +281,9 @@ func (r *Repo) manifest(n int) (*Manifest, error) {
 	m, err := decodeManifest(data)
 	if err == nil && m.Generation != n {
 		err = fmt.Errorf("it is of generation %d", m.Generation)
+	}
+	if errors.Is(err, errNewer) {
+		return nil, &Error{Path: path, Err: err, Hint: "use a newer publish; nothing was changed. If none was used here, move the file away and run publish recover"}
 	}
 	if err != nil {
 		return nil, &Error{Path: path, Err: err, Hint: "run publish recover; if it is production's, it is made anew from what production serves"}

@@ -122,7 +122,7 @@ func (r *Repo) foretell(s *state, m *Measures) error {
 		}
 	}
 	for _, c := range s.current.Carried {
-		if end, ok := s.windows.dropped[c.Dropped]; ok {
+		if end, ok := s.windows.end(c.Dropped); ok {
 			consider(end)
 		}
 	}

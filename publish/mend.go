@@ -2,44 +2,35 @@ package publish
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
 
-// mend repairs what no crash of this program explains: damaged lines of the
-// history, which it sets aside, and a damaged manifest of production, which it
-// makes anew from the tree.
+// mend repairs what no crash of this program explains: damaged, lost, repeated
+// and displaced lines of the history, lost tombstones, and damaged manifests,
+// which it makes anew from the trees. What a newer version wrote is not damaged:
+// then nothing is changed at all.
 func (r *Repo) mend(ctx context.Context) ([]string, error) {
-	var done []string
-	data, err := os.ReadFile(r.historyPath())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	heads, err := r.heads()
+	if err != nil {
 		return nil, err
 	}
-	missing := err != nil
-	h := parseHistory(data)
-	if missing || len(h.bad) > 0 {
-		aside := ""
-		if !missing {
-			aside = r.historyPath() + ".damaged-" + r.now().UTC().Format("20060102T150405Z")
-			if err := durable.WriteFile(aside, data, 0o644); err != nil {
-				return nil, err
-			}
-		}
-		if err := r.rebuildHistory(h); err != nil {
-			return nil, err
-		}
-		if missing {
-			done = append(done, "started a new history from the manifests")
-		} else {
-			done = append(done, fmt.Sprintf("set %d damaged lines of the history aside in %s", len(h.bad), filepath.Base(aside)))
-		}
+	if _, err := r.graveyard(); errors.Is(err, errNewer) {
+		return nil, err
+	}
+	done, h, err := r.mendHistory(heads, true)
+	if err != nil {
+		return done, err
 	}
 	mended, err := r.mendTombstones(h)
 	if done = append(done, mended...); err != nil {
@@ -53,6 +44,7 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return done, err
 	}
+	lost := false
 	for _, k := range kept {
 		var e *Error
 		if _, err := r.manifest(k); err == nil || !errors.As(err, &e) {
@@ -70,39 +62,207 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 		if !same {
 			done = append(done, fmt.Sprintf("generation %d is not what history recorded, or some of its files were carried: run publish validate --full %d", k, k))
 		}
+		if _, known := h.made(k); !known {
+			lost = true
+		}
 	}
-	return done, nil
+	if lost {
+		// The lines that were missing because the manifests were.
+		if heads, err = r.heads(); err != nil {
+			return done, err
+		}
+		mended, _, err = r.mendHistory(heads, false)
+		done = append(done, mended...)
+	}
+	return done, err
 }
 
-// rebuildHistory writes the history anew: its sound lines and, for switches
-// that they lack, what the manifests tell.
-func (r *Repo) rebuildHistory(h *History) error {
+// heads returns the heads of all manifests that can be read. It fails if a
+// newer version wrote one.
+func (r *Repo) heads() (map[int]Head, error) {
 	list, err := os.ReadDir(r.path(".publish", "manifests"))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	current, _, _ := r.sw.current()
+	out := map[int]Head{}
 	for _, d := range list {
 		n, ok := parseNumber(d.Name())
-		if _, known := h.made(n); !ok || known || current != 0 && n > current {
+		if !ok {
 			continue
 		}
 		m, err := r.manifest(n)
-		if err != nil {
-			continue
+		if errors.Is(err, errNewer) {
+			return nil, err
 		}
-		h.insert(Event{Time: m.Time, Kind: m.Kind, Generation: n, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Who: m.Who,
-			Message: m.Message, Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Recovered: true, Revoked: m.Revoked})
+		if err == nil {
+			out[n] = m.Head
+		}
 	}
+	return out, nil
+}
+
+// mendHistory writes the history anew, if it is missing, damaged or has flaws:
+// its sound lines, and what the manifests tell of switches that they lack. With
+// keep, the file as it was stays under another name. It returns the history as
+// it is then.
+//
+// Killed at any point it leaves the old history or the new one.
+func (r *Repo) mendHistory(heads map[int]Head, keep bool) ([]string, *History, error) {
+	path := r.historyPath()
+	data, err := os.ReadFile(path)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		return nil, nil, err
+	}
+	h := parseHistory(data)
+	if h.newer > 0 {
+		return nil, nil, newer(fmt.Sprintf("%s:%d", path, h.newer))
+	}
+	current, _, _ := r.sw.current()
+	var tip *Head
+	if m, ok := heads[current]; ok {
+		tip = &m
+	}
+	if !missing && len(h.bad) == 0 && len(r.flaws(h, tip)) == 0 {
+		return nil, h, nil
+	}
+
+	entries, moved, dropped := straighten(readEntries(data))
+	entries, made := fill(entries, heads, r.switched(entries, heads, current))
+	entries, relinked, twice := settleRelinks(entries)
+	entries, back, gaps := bridge(entries, tip, Event{Time: r.now(), Who: r.who(), Grace: int64(r.grace() / time.Second)})
+	if slices.Contains(made, current) {
+		// History names a switch only after it was made durable.
+		if err := r.sw.sync(); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := r.upgrade(); err != nil {
+		return nil, nil, err
+	}
+	var done []string
+	if missing {
+		done = append(done, "started a new history from the manifests")
+	} else if keep {
+		aside := asideName(path)
+		if err := durable.WriteFile(aside, data, 0o644); err != nil {
+			return nil, nil, err
+		}
+		if err := r.at("after-aside"); err != nil {
+			return nil, nil, err
+		}
+		if n := len(h.bad); n > 0 {
+			done = append(done, fmt.Sprintf("set %d damaged %s of the history aside in %s", n, plural(n, "line"), r.short(aside)))
+		} else {
+			done = append(done, "kept the history as it was in "+r.short(aside))
+		}
+	}
+	say := func(list []int, format string) {
+		if len(list) > 0 {
+			done = append(done, fmt.Sprintf(format, plural(len(list), "generation")+" "+strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ", "), "[]")))
+		}
+	}
+	if !missing {
+		say(made, "made the history of %s anew from the manifests")
+	}
+	if moved+relinked > 0 {
+		done = append(done, fmt.Sprintf("put %d %s of the history back in place", moved+relinked, plural(moved+relinked, "line")))
+	}
+	if dropped += twice; dropped > 0 {
+		done = append(done, fmt.Sprintf("left out %d repeated %s of the history", dropped, plural(dropped, "line")))
+	}
+	say(back, "noted in the history that production went back to %s")
+	say(gaps, "noted in the history that it does not tell what came before %s")
+
 	var out []byte
-	for _, e := range h.Events {
-		text, err := marshalEvent(e)
-		if err != nil {
-			return err
+	for _, e := range entries {
+		text := e.text
+		if text == nil {
+			if text, err = marshalEvent(e.Event); err != nil {
+				return done, nil, err
+			}
 		}
 		out = append(out, durable.Line(text)...)
 	}
-	return durable.WriteFile(r.historyPath(), out, 0o644)
+	if err := durable.WriteFile(path, out, 0o644); err != nil {
+		return done, nil, err
+	}
+	return done, parseHistory(out), r.at("after-mend")
+}
+
+// readEntries reads the sound lines of a history, of which this version knows
+// all.
+func readEntries(data []byte) []entry {
+	var out []entry
+	readSealed(data, func(text []byte) bool {
+		var e Event
+		if json.Unmarshal(text, &e) != nil {
+			return false
+		}
+		out = append(out, entry{e, text})
+		return true
+	})
+	return out
+}
+
+// switched returns the generations that were production. A sealed manifest
+// alone proves nothing: a promote that a hook stopped has one, too. What proves
+// it: production itself; that some switch, or the manifest of one that was
+// abandoned, says that the generation was production before it; that a
+// generation shows its content; and a tree, below those numbers, since what was
+// never switched to is removed before a higher number is given. In rename mode
+// a tree has its own name only after an exchange brought it back.
+func (r *Repo) switched(entries []entry, heads map[int]Head, current int) map[int]bool {
+	out := map[int]bool{}
+	prove := func(n int) {
+		if n > 0 {
+			out[n] = true
+		}
+	}
+	prove(current)
+	for n, m := range heads {
+		prove(m.From)
+		if m.Origin != n {
+			prove(m.Origin)
+		}
+	}
+	top := 0
+	for _, e := range entries {
+		if e.Kind.Switch() {
+			prove(e.Generation)
+			prove(e.From)
+		}
+	}
+	for n := range out {
+		top = max(top, n)
+	}
+	trees, err := r.kept(current)
+	if err != nil {
+		return out
+	}
+	for _, n := range trees {
+		// Of a production that is missing too, the newest tree has to do.
+		if id, err := identity(r.path("generations", number(n))); err == nil && id == n && (n < top || current == 0 || r.Config.Switch == "rename") {
+			prove(n)
+		}
+	}
+	return out
+}
+
+// asideName is the first free name for a damaged file beside its own.
+func asideName(path string) string {
+	name := path + ".damaged"
+	for n := 2; !gone(name); n++ {
+		name = fmt.Sprintf("%s.damaged-%d", path, n)
+	}
+	return name
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
 }
 
 // remakeManifest writes a manifest for the tree that production is. Which
@@ -119,7 +279,13 @@ func (r *Repo) remakeManifest(ctx context.Context, h *History, n int, dir string
 	m := &Manifest{Head: Head{Generation: n, From: e.From, Origin: max(e.Origin, 0), Kind: e.Kind, Who: e.Who, Message: e.Message, Time: r.now().UTC(),
 		Grace: e.Grace, Format: r.format.Name(), Added: e.Added, Removed: e.Removed, Changed: e.Changed}}
 	if m.Origin == 0 {
+		// Nothing tells what was before: most likely the one before it.
 		m.Origin, m.Kind = n, KindPromote
+		for _, o := range h.Events {
+			if o.Kind.Switch() && o.Generation < n {
+				m.From = max(m.From, o.Generation)
+			}
+		}
 	}
 	for _, row := range rows {
 		if !named[row.Path] && r.format.Class(row.Path) == catalog.ItemLike {

@@ -66,31 +66,38 @@ func (r *Repo) orphansPath() string { return r.path(".publish", "orphans") }
 //
 //	SINCE SIZE MTIME CTIME LINKS INODE PATH
 //
-// What cannot be read is forgotten: its file waits for one more window.
-func (r *Repo) readOrphans() firstSeen {
+// What is damaged is forgotten: its file waits for one more window. What a newer
+// version wrote is an error.
+func (r *Repo) readOrphans() (firstSeen, error) {
 	out := firstSeen{}
 	data, err := os.ReadFile(r.orphansPath())
 	if err != nil {
-		return out
+		return out, nil
 	}
+	n := 0
 	for line := range bytes.Lines(data) {
+		n++
 		text, ok := durable.Unline(bytes.TrimSuffix(line, []byte{'\n'}))
 		f := bytes.SplitN(text, []byte{' '}, 7)
-		if !ok || len(f) != 7 {
+		if !ok {
 			continue
 		}
-		var n [6]int64
-		for i := range n {
-			if n[i], err = strconv.ParseInt(string(f[i]), 10, 64); err != nil {
+		if len(f) != 7 {
+			return nil, newer(fmt.Sprintf("%s:%d", r.orphansPath(), n))
+		}
+		var v [6]int64
+		for i := range v {
+			if v[i], err = strconv.ParseInt(string(f[i]), 10, 64); err != nil {
 				break
 			}
 		}
-		if err == nil {
-			out[string(f[6])] = sighting{time.Unix(n[0], 0).UTC(),
-				tree.Stat{Size: n[1], Mtime: n[2], Ctime: n[3], Links: uint64(n[4]), Ino: uint64(n[5])}}
+		if err != nil {
+			return nil, newer(fmt.Sprintf("%s:%d", r.orphansPath(), n))
 		}
+		out[string(f[6])] = sighting{time.Unix(v[0], 0).UTC(),
+			tree.Stat{Size: v[1], Mtime: v[2], Ctime: v[3], Links: uint64(v[4]), Ino: uint64(v[5])}}
 	}
-	return out
+	return out, nil
 }
 
 // writeOrphans replaces what is known. The caller holds the staging lock.

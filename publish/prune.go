@@ -127,7 +127,7 @@ func (r *Repo) planPrune(ctx context.Context, s *state, apply *Plan, remember bo
 		r.opt.Warn(fmt.Sprintf("retention: rule %d (%s) %s", u.Rule, u.Match, why))
 	}
 	if len(sv.strays) > 0 && s.clockBehind() {
-		r.opt.Warn("the clock stands before the newest line of the history: no file is deleted")
+		r.opt.Warn("the clock stands before the newest line of the history: no file is deleted; " + ClockRemedy)
 	} else if len(sv.strays) > 0 && !sv.sure {
 		r.opt.Warn("staging holds links, or folders that cannot be listed: no file is deleted, since an index may name it by another path")
 	}
@@ -154,7 +154,10 @@ func (r *Repo) survey(ctx context.Context, s *state, remember bool) (*survey, er
 	if err != nil {
 		return nil, err
 	}
-	sv := &survey{checked: checked, rules: r.Config.Retention, strays: checked.Strays, now: s.now, seen: r.readOrphans(), grace: r.orphanGrace()}
+	sv := &survey{checked: checked, rules: r.Config.Retention, strays: checked.Strays, now: s.now, grace: r.orphanGrace()}
+	if sv.seen, err = r.readOrphans(); err != nil {
+		return nil, err
+	}
 	if err := r.readable(checked, sv.strays); err != nil {
 		return nil, err
 	}

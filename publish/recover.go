@@ -123,6 +123,9 @@ func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state
 	if err != nil {
 		return nil, done, err
 	}
+	if err := r.whole(s); err != nil {
+		return nil, done, err
+	}
 	if n != 0 && (!switched || last.Generation != n) {
 		if err := r.sw.sync(); err != nil {
 			return nil, done, err
@@ -165,6 +168,16 @@ func (r *Repo) unchecked(h *History) bool {
 func (r *Repo) adoptTruth(ctx context.Context, s *state, last Event) error {
 	m := s.current.Manifest
 	if _, known := s.history.made(m.Generation); !known {
+		for _, f := range r.flaws(s.history, &m.Head) {
+			if f.generation != m.Generation || f.kind != flawLost {
+				continue
+			}
+			// Nothing is left of what came before, and the line that follows
+			// would hide that.
+			if err := r.log(s.history, gapBefore(f, Event{Time: s.now, Who: r.who()})); err != nil {
+				return err
+			}
+		}
 		return r.record(s, m, true)
 	}
 	// Late, but not too late for a client that asks from now on.
@@ -358,7 +371,7 @@ func (r *Repo) pending(s *state) bool {
 	if s.history.torn || switched && last.Generation != current || !switched && current != 0 {
 		return true
 	}
-	if r.unchecked(s.history) {
+	if r.unchecked(s.history) || len(r.flaws(s.history, s.tip())) > 0 {
 		return true
 	}
 	if g, err := r.graveyard(); err == nil {

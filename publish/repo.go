@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -254,14 +255,26 @@ func (s *state) clockBehind() bool { return s.behind > 0 }
 
 // windows tells when the windows end that began with each switch.
 type windows struct {
-	dropped  map[int]time.Time // of what generation n no longer had
+	dropped  map[int]time.Time // of what generation n no longer had; see end
 	recorded map[int]time.Time // the same, by the grace recorded at the switch alone
 	retired  map[int]time.Time // of generation n itself
+	known    []int             // the keys of dropped, sorted
+}
+
+// end is when the window ends of what generation n dropped. If the history lost
+// the line of n, the next that it knows came after it: a window that began with
+// that one is too long rather than too short.
+func (w windows) end(n int) (time.Time, bool) {
+	i, _ := slices.BinarySearch(w.known, n)
+	if i == len(w.known) {
+		return time.Time{}, false
+	}
+	return w.dropped[w.known[i]], true
 }
 
 // open reports whether a path that generation n dropped must still be there.
 func (w windows) open(n int, now time.Time) bool {
-	end, ok := w.dropped[n]
+	end, ok := w.end(n)
 	// Of a switch that history does not name nothing is known: keep.
 	return !ok || now.Before(end)
 }
@@ -277,6 +290,7 @@ func (w windows) was(n int, now time.Time) bool {
 // switch and the grace configured now.
 func (r *Repo) window(h *History) windows {
 	w := windows{dropped: map[int]time.Time{}, recorded: map[int]time.Time{}, retired: map[int]time.Time{}}
+	live := 0
 	for _, e := range h.Events {
 		if !e.Kind.Switch() {
 			continue
@@ -285,11 +299,20 @@ func (r *Repo) window(h *History) windows {
 		if _, ok := w.dropped[e.Generation]; !ok {
 			w.dropped[e.Generation] = end
 			w.recorded[e.Generation] = e.Time.Add(time.Duration(e.Grace) * time.Second)
+			if at, ok := h.ended[e.Generation]; ok && at.Before(w.recorded[e.Generation]) {
+				w.recorded[e.Generation] = at
+			}
 		}
-		if e.From != e.Generation {
-			w.retired[e.From] = end
+		// If the line is lost with which production left a generation, it
+		// had left it by now.
+		for _, n := range []int{e.From, live} {
+			if n != e.Generation {
+				w.retired[n] = end
+			}
 		}
+		live = e.Generation
 	}
+	w.known = slices.Sorted(maps.Keys(w.dropped))
 	return w
 }
 

@@ -29,6 +29,12 @@ type Status struct {
 	// LocksUnknown names the locks of which this user cannot tell whether
 	// somebody holds them: prepare, staging, production.
 	LocksUnknown []string `json:"locks_unknown"`
+	// ClockBehindUntil is the time of the newest line of the history, when the
+	// clock stands before it.
+	ClockBehindUntil *time.Time `json:"clock_behind_until,omitempty"`
+	// HistoryFlaw is what the history lost or has out of place; "" when it is
+	// whole. publish recover mends it.
+	HistoryFlaw string `json:"history_flaw,omitempty"`
 }
 
 // Production is what is live.
@@ -104,6 +110,14 @@ func (r *Repo) Status(ctx context.Context) (*Status, error) {
 func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked, error) {
 	out := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.Config.Switch, Generations: []Kept{},
 		RecoveryPending: r.pending(s), ClockBehind: s.clockBehind()}
+	if s.clockBehind() {
+		until := s.now.UTC()
+		out.ClockBehindUntil = &until
+	}
+	// Asked while another command is at work, the lines may just be coming.
+	if broken := r.flaws(s.history, s.tip()); out.RecoveryPending && len(broken) > 0 {
+		out.HistoryFlaw = broken[0].String()
+	}
 	back := r.revertTenure(s)
 	out.RevertUntil, out.RevertKept = back.end(), back.by
 	if e, ok := s.history.hold(); ok {
@@ -136,7 +150,7 @@ func (r *Repo) describe(s *state, out *Status) {
 		}
 		out.Carried.Files++
 		out.Carried.Bytes += c.Size
-		if end, ok := s.windows.dropped[c.Dropped]; ok && (out.Carried.NextExpiry == nil || end.Before(*out.Carried.NextExpiry)) {
+		if end, ok := s.windows.end(c.Dropped); ok && (out.Carried.NextExpiry == nil || end.Before(*out.Carried.NextExpiry)) {
 			end = end.UTC().Truncate(time.Second)
 			out.Carried.NextExpiry = &end
 		}

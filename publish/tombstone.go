@@ -65,7 +65,10 @@ func (r *Repo) graveyard() (*graveyard, error) {
 	g := parseTombstones(data)
 	if len(g.bad) > 0 {
 		return nil, &Error{Path: fmt.Sprintf("%s:%d", r.tombstonePath(), g.bad[0]), Fact: "the line is damaged",
-			Hint: "run publish recover: it sets the file aside and makes damaged lines anew from the history"}
+			Hint: "run publish recover: it keeps the file as " + r.short(asideName(r.tombstonePath())) + " and makes damaged lines anew from the history"}
+	}
+	if g.newer > 0 {
+		return nil, newer(fmt.Sprintf("%s:%d", r.tombstonePath(), g.newer))
 	}
 	return g, nil
 }
@@ -237,8 +240,7 @@ func (r *Repo) mendTombstones(h *History) (done []string, err error) {
 		return nil, nil
 	}
 	if data != nil {
-		aside := r.tombstonePath() + ".damaged-" + r.now().UTC().Format("20060102T150405Z")
-		if err := durable.WriteFile(aside, data, 0o644); err != nil {
+		if err := durable.WriteFile(asideName(r.tombstonePath()), data, 0o644); err != nil {
 			return nil, err
 		}
 	}

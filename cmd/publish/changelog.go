@@ -54,7 +54,7 @@ func byDay(events []publish.Event) []changelogDay {
 	days := []changelogDay{}
 	for _, e := range events {
 		switch e.Kind {
-		case publish.KindGC, publish.KindHealth, publish.KindPin, publish.KindUnpin, publish.KindRedact:
+		case publish.KindGC, publish.KindHealth, publish.KindPin, publish.KindUnpin, publish.KindRedact, publish.KindClock:
 			continue
 		}
 		day := e.Time.UTC().Format(time.DateOnly)
@@ -125,6 +125,8 @@ func changelogTitle(e publish.Event) string {
 		return "Pruned staging"
 	case publish.KindRevoke:
 		return fmt.Sprintf("Revoked (generation %d)", e.Generation)
+	case publish.KindGap:
+		return fmt.Sprintf("Gap in the record, before generation %d", e.Generation)
 	case publish.KindHold:
 		return "Promotes held"
 	case publish.KindUnhold:

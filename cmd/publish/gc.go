@@ -29,7 +29,7 @@ func (p *program) gc(c *cli.Context) error {
 		return err
 	}
 	if res.ClockBehind {
-		p.warn("the clock stands before the newest line of the history: nothing is deleted")
+		p.warn("the clock stands before the newest line of the history: nothing is deleted; " + publish.ClockRemedy)
 	}
 	return p.answer(res, func() {
 		if len(res.Generations)+res.Files == 0 {

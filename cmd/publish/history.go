@@ -92,6 +92,11 @@ func historyRow(e publish.Event) []string {
 	switch e.Kind {
 	case publish.KindPin, publish.KindUnpin:
 		num = strconv.Itoa(e.Generation)
+	case publish.KindGap:
+		num = strconv.Itoa(e.Generation)
+		if e.From != 0 {
+			from = strconv.Itoa(e.From)
+		}
 	case publish.KindPrune:
 		what = "staging -" + strconv.Itoa(len(e.Pruned)) + ", " + count(len(e.Orphans), "file")
 	}

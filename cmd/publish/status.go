@@ -118,13 +118,16 @@ func statusRows(s *publish.Status) [][]string {
 		row("locks", "unknown: this user may not ask whether somebody holds %s", strings.Join(s.LocksUnknown, ", "))
 	}
 	switch {
+	case s.HistoryFlaw != "":
+		row("history", "%s: publish recover mends it", s.HistoryFlaw)
 	case s.RecoveryPending && slices.Contains(s.LocksUnknown, "production"):
 		row("recovery", "pending, or a command is at work: only the owner of the repository can tell which")
 	case s.RecoveryPending:
 		row("recovery", "pending: a command did not end; publish recover, or the next one, finishes it")
 	}
 	if s.ClockBehind {
-		row("clock", "stands before the newest line of the history: nothing is deleted")
+		row("clock", "stands before the newest line of the history, of %s: nothing is deleted until then", moment(*s.ClockBehindUntil))
+		row("", "%s", publish.ClockRemedy)
 	}
 	return rows
 }

@@ -1,0 +1,170 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"example.com/publish/stage/durable"
+)
+
+// ClockRemedy is what to do when the clock stands before the newest line of
+// the history. Which of the two is wrong, only people know.
+const ClockRemedy = "set the clock; or, if it is right and was ahead before, run publish recover --clock-is-right"
+
+// ClockIsRight is for a machine whose clock was ahead for a while: lines of the
+// history have times that have not come, and until they come nothing is
+// deleted. It appends a line that says that the clock is right now. All that
+// began later, by what is recorded, begins now: windows (see correctTimes), the
+// wait of trash and of orphans. No window ends before its length has passed. It
+// tells in words what it did: nothing when nothing lies ahead.
+//
+// The order: what waits in trash, the orphans' ages, the history's line. Killed
+// before the line, the clock is still behind, and all is done again. Numbers of
+// generations and times of files keep rising.
+func (r *Repo) ClockIsRight(ctx context.Context) ([]string, error) {
+	if err := r.notInHook("recover"); err != nil {
+		return nil, err
+	}
+	unlockStaging, err := r.Stage.Exclusive(ctx, "recover") // for the orphans; it comes before the other lock
+	if err != nil {
+		return nil, r.lockError(err)
+	}
+	defer unlockStaging()
+	s, done, unlock, err := r.exclusive(ctx, "recover", false, "")
+	if err != nil {
+		return done, err
+	}
+	defer unlock()
+	now := r.now().UTC()
+	trash, err := r.correctTrash(now)
+	if err != nil {
+		return done, err
+	}
+	if err := r.at("after-clock-trash"); err != nil {
+		return done, err
+	}
+	orphans, err := r.correctOrphans(now)
+	if err != nil {
+		return done, err
+	}
+	if err := r.at("before-clock"); err != nil {
+		return done, err
+	}
+	if !s.clockBehind() && trash+orphans == 0 {
+		return done, nil
+	}
+	text := "the clock was ahead; it is right now"
+	if s.clockBehind() {
+		text = fmt.Sprintf("the clock was ahead, up to %s; it is right now", s.now.UTC().Format(time.RFC3339))
+	}
+	e := r.note(s, KindClock, text)
+	e.Time = now
+	if err := r.log(s.history, e); err != nil {
+		return done, err
+	}
+	return append(done, "noted in the history that the clock is right: windows that began later begin now"), r.at("after-clock")
+}
+
+// correctTimes gives each line that says a later time than a later line of kind
+// clock the time of that one: when it was really written, nothing tells; not
+// after the clock was set right, that is sure.
+//
+// It returns the generations of whose switches a gc, by the wrong clock, may
+// have deleted what they dropped, and when.
+func correctTimes(events []Event) map[int]time.Time {
+	clocks := 0
+	for _, e := range events {
+		if e.Kind == KindClock {
+			clocks++
+		}
+	}
+	if clocks == 0 {
+		return nil
+	}
+	written := make([]time.Time, len(events))
+	var limit time.Time
+	for i := len(events) - 1; i >= 0; i-- {
+		e := &events[i]
+		if written[i] = e.Time; !limit.IsZero() && e.Time.After(limit) {
+			e.Time = limit
+		}
+		if e.Kind == KindClock {
+			limit = e.Time
+		}
+	}
+	type window struct {
+		generation int
+		end        time.Time
+	}
+	ended := map[int]time.Time{}
+	var open []window
+	for i, e := range events {
+		switch {
+		case e.Kind.Switch():
+			open = append(open, window{e.Generation, written[i].Add(time.Duration(e.Grace) * time.Second)})
+		case e.Kind == KindGC:
+			still := open[:0]
+			for _, w := range open {
+				if written[i].Before(w.end) {
+					still = append(still, w)
+				} else if _, ok := ended[w.generation]; !ok {
+					ended[w.generation] = e.Time
+				}
+			}
+			open = still
+		}
+	}
+	return ended
+}
+
+const trashTime = "20060102T150405.000000000Z"
+
+// correctTrash gives what waits in trash since a time that has not come the
+// time now.
+func (r *Repo) correctTrash(now time.Time) (n int, err error) {
+	dir := r.path(".publish", "trash")
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range list {
+		at, err := time.Parse(trashTime, d.Name())
+		if err != nil || !at.After(now) {
+			continue
+		}
+		// A free name: others may be there since the same moment.
+		to := now.Add(-time.Duration(n))
+		for ; !gone(filepath.Join(dir, to.Format(trashTime))); to = to.Add(-1) {
+		}
+		if err := os.Rename(filepath.Join(dir, d.Name()), filepath.Join(dir, to.Format(trashTime))); err != nil {
+			return n, err
+		}
+		n++
+	}
+	if n > 0 {
+		err = durable.SyncDir(dir)
+	}
+	return n, err
+}
+
+// correctOrphans gives the orphans that were first seen at a time that has not
+// come the time now. The caller holds the staging lock.
+func (r *Repo) correctOrphans(now time.Time) (n int, err error) {
+	seen, err := r.readOrphans()
+	if err != nil {
+		return 0, err
+	}
+	for p, s := range seen {
+		if s.since.After(now) {
+			n++
+			seen[p] = sighting{now.Truncate(time.Second), s.stat}
+		}
+	}
+	if n > 0 {
+		err = r.writeOrphans(seen)
+	}
+	return n, err
+}

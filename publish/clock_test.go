@@ -1,0 +1,161 @@
+package publish
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+)
+
+// aheadWorld was used for a while with a clock that was ten years ahead.
+// Staging has an orphan that was seen then, and trash from then.
+func aheadWorld(t *testing.T, mode string) *world {
+	w := newWorld(t, mode)
+	w.put(map[string]string{"a/1": "one"})
+	w.promote()
+	w.now = epoch.AddDate(10, 0, 0)
+	w.put(map[string]string{"a/2": "two"})
+	w.promote()
+	w.put(map[string]string{"a/2": "two", "a/9": "dropped"})
+	if _, _, err := w.repo().Reset(ctx); err != nil {
+		t.Fatal(err)
+	}
+	stray := filepath.Join(w.dir, "staging/images/stray.bin")
+	if err := errors.Join(os.WriteFile(stray, []byte("stray"), 0o644), os.Chtimes(stray, epoch, epoch)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.repo().Prune(ctx, PruneOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.now = epoch.Add(time.Hour)
+	return w
+}
+
+// trashed are the names in trash.
+func (w *world) trashed() []string {
+	list, _ := os.ReadDir(filepath.Join(w.dir, ".publish/trash"))
+	var out []string
+	for _, d := range list {
+		out = append(out, d.Name())
+	}
+	return out
+}
+
+// Wherever it is stopped, the clock can be said to be right again, and all
+// windows end a window after that, not before.
+func TestClockIsRight(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		for _, at := range []string{"", "after-clock-trash", "before-clock", "after-clock"} {
+			t.Run(at, func(t *testing.T) {
+				w := aheadWorld(t, mode)
+				if n := len(w.trashed()); n == 0 {
+					t.Fatal("nothing is in trash")
+				}
+				w.step = func(name string) error {
+					if name == at {
+						return errInjected
+					}
+					return nil
+				}
+				if _, err := w.repo().ClockIsRight(ctx); (at != "") != errors.Is(err, errInjected) {
+					t.Fatal(err)
+				}
+				w.step = nil
+				if _, err := w.repo().ClockIsRight(ctx); err != nil {
+					t.Fatal(err)
+				}
+				st, err := w.repo().Status(ctx)
+				if err != nil || st.ClockBehind || !st.Production.Since.Equal(w.now) {
+					t.Fatalf("%+v %v", st, err)
+				}
+				if done, err := w.repo().ClockIsRight(ctx); err != nil || len(done) > 0 {
+					t.Errorf("again: %v %v", done, err)
+				}
+				clocks, _ := w.repo().History(HistoryFilter{Kinds: []EventKind{KindClock}})
+				if len(clocks) != 1 || !clocks[0].Time.Equal(w.now) {
+					t.Errorf("the history has %v", clocks)
+				}
+				stray := filepath.Join(w.dir, "staging/images/stray.bin")
+				upkeep := func() {
+					w.gc()
+					if _, err := w.repo().Prune(ctx, PruneOptions{}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				w.now = w.now.Add(2*time.Hour - time.Second)
+				upkeep()
+				if gens, _ := w.repo().Generations(); len(gens) != 2 || len(w.served()) != 3 || len(w.trashed()) == 0 || gone(stray) {
+					t.Errorf("before the windows end there are generations %v, %v, trash %v, the orphan: %v", gens, w.served(), w.trashed(), !gone(stray))
+				}
+				w.now = w.now.Add(2 * time.Second)
+				upkeep()
+				if gens, _ := w.repo().Generations(); len(gens) != 1 || len(w.served()) != 2 || len(w.trashed()) != 0 || !gone(stray) {
+					t.Errorf("after the windows ended there are generations %v, %v, trash %v, the orphan: %v", gens, w.served(), w.trashed(), !gone(stray))
+				}
+				w.put(map[string]string{"a/3": "three"})
+				if res := w.promote(); res.Generation != 3 {
+					t.Errorf("the next is generation %d", res.Generation)
+				}
+			})
+		}
+	})
+}
+
+// What a gc deleted by the wrong clock is not missed when the clock is right.
+func TestGCByTheWrongClock(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		w.put(map[string]string{"a/1": "one"})
+		w.promote()
+		w.put(map[string]string{"a/2": "two"})
+		w.promote()
+		w.now = epoch.AddDate(10, 0, 0)
+		w.gc()
+		if n := len(w.served()); n != 2 {
+			t.Fatalf("gc has left %v", w.served())
+		}
+		w.now = epoch.Add(time.Minute)
+		if _, err := w.repo().ClockIsRight(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if report, _, err := w.repo().Verify(ctx, ""); err != nil || len(report.Findings) > 0 {
+			t.Errorf("%v %v", report, err)
+		}
+		w.put(map[string]string{"a/3": "three"})
+		w.promote()
+		if report, _, err := w.repo().Verify(ctx, ""); err != nil || len(report.Findings) > 0 {
+			t.Errorf("after the next promote: %v %v", report, err)
+		}
+	})
+}
+
+// What a later line of kind clock says bounds all that is above it.
+func TestCorrectTimes(t *testing.T) {
+	at := func(hours int) time.Time { return epoch.Add(time.Duration(hours) * time.Hour) }
+	line := func(kind EventKind, hours int) Event { return Event{Kind: kind, Time: at(hours)} }
+	for name, c := range map[string]struct {
+		events []Event
+		want   []int
+	}{
+		"none":        {[]Event{line(KindPromote, 9), line(KindPromote, 2)}, []int{9, 2}},
+		"one":         {[]Event{line(KindPromote, 1), line(KindHold, 90), line(KindClock, 3), line(KindPromote, 4)}, []int{1, 3, 3, 4}},
+		"ahead twice": {[]Event{line(KindPromote, 90), line(KindClock, 3), line(KindPromote, 80), line(KindClock, 5)}, []int{3, 3, 5, 5}},
+		"wrong again": {[]Event{line(KindPromote, 90), line(KindClock, 50), line(KindPromote, 51), line(KindClock, 5)}, []int{5, 5, 5, 5}},
+		"behind":      {[]Event{line(KindPromote, 90), line(KindClock, 5), line(KindPromote, 91), line(KindClock, 92)}, []int{5, 5, 91, 92}},
+	} {
+		correctTimes(c.events)
+		var got []int
+		for _, e := range c.events {
+			got = append(got, int(e.Time.Sub(epoch)/time.Hour))
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, not %v", name, got, c.want)
+		}
+	}
+	if fmt.Sprint(correctTimes(nil)) != "map[]" {
+		t.Error("nothing is something")
+	}
+}
