@@ -2,7 +2,9 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -127,7 +129,7 @@ const trashTime = "20060102T150405.000000000Z"
 func (r *Repo) correctTrash(now time.Time) (n int, err error) {
 	dir := r.path(".publish", "trash")
 	list, err := os.ReadDir(dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
 	for _, d := range list {

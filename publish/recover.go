@@ -39,11 +39,19 @@ func (r *Repo) exclusive(ctx context.Context, verb string, preparing bool, mine 
 
 // Recover finishes or undoes what killed commands left, and tells in words
 // what it did. Every other verb that takes the production lock does the same
-// first; this one repairs a damaged history and manifest, too.
+// first; this one also makes missing folders and lock files anew, and repairs
+// a damaged history and manifest.
 func (r *Repo) Recover(ctx context.Context) ([]string, error) {
-	unlock, err := r.lock(ctx, productionLock, "recover")
+	if err := r.notInHook("recover"); err != nil {
+		return nil, err
+	}
+	made, err := r.makeParts()
 	if err != nil {
 		return nil, err
+	}
+	unlock, err := r.lock(ctx, productionLock, "recover")
+	if err != nil {
+		return made, err
 	}
 	defer unlock()
 	// Out of order, so without waiting: whoever holds the staging lock has
@@ -56,6 +64,7 @@ func (r *Repo) Recover(ctx context.Context) ([]string, error) {
 		r.opt.Warn(fmt.Sprintf("staging was not recovered: %v", err))
 	}
 	mended, err := r.mend(ctx)
+	mended = append(made, mended...)
 	if err != nil {
 		return mended, err
 	}
@@ -368,7 +377,7 @@ func (r *Repo) pending(s *state) bool {
 	if s.current != nil {
 		current = s.current.Generation
 	}
-	if s.history.torn || switched && last.Generation != current || !switched && current != 0 {
+	if len(r.lostParts()) > 0 || s.history.torn || switched && last.Generation != current || !switched && current != 0 {
 		return true
 	}
 	if r.unchecked(s.history) || len(r.flaws(s.history, s.tip())) > 0 {

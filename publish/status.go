@@ -2,6 +2,8 @@ package publish
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"time"
 
 	"example.com/publish/stage"
@@ -184,6 +186,9 @@ func (r *Repo) describe(s *state, out *Status) {
 
 func (r *Repo) compareStaging(ctx context.Context, s *state, out *Status) (*stage.Checked, error) {
 	staged, err := r.Stage.Peek(ctx)
+	if errors.Is(err, fs.ErrNotExist) && gone(r.Stage.Dir) {
+		staged, err = &stage.Checked{Catalog: &catalog.Catalog{}, Report: &stage.Report{}}, nil // recovery is pending
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -61,6 +61,12 @@ func TestLostHistoryDeletesNothing(t *testing.T) {
 		if err := os.Truncate(filepath.Join(w.dir, ".publish/history"), 0); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := w.repo().GC(ctx, false); err == nil {
+			t.Error("gc does not miss the history")
+		}
+		if _, err := w.repo().Recover(ctx); err != nil {
+			t.Fatal(err)
+		}
 		g := w.gc()
 		after, _ := w.repo().Generations()
 		if len(after) != len(before) {

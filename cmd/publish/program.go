@@ -42,6 +42,8 @@ type program struct {
 	out      *bufio.Writer // of stdout
 	warnings []string      // with --json they wait for the end
 	progress progress
+
+	opened *publish.Repo // the repository that the command is about; nil before it is open
 }
 
 // run does what args ask for and returns the exit status.
@@ -59,6 +61,9 @@ func (p *program) run(ctx context.Context, args []string) int {
 		p.json = slices.Contains(args, "--json")
 	default:
 		err = app.RunContext(ctx, append([]string{app.Name}, line...))
+	}
+	if p.opened != nil {
+		err = p.opened.Explain(err)
 	}
 	p.progress.end()
 	if werr := p.flush(); err == nil {
@@ -204,7 +209,8 @@ func (p *program) openAt(dir string) (*publish.Repo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return publish.Open(dir, c, f, p.options())
+	p.opened, err = publish.Open(dir, c, f, p.options())
+	return p.opened, err
 }
 
 func format(name string) (catalog.Format, error) {

@@ -1,0 +1,115 @@
+package publish
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"example.com/publish/stage/durable"
+)
+
+// folders are what a repository has beside production, from its root. A copy may
+// lack what is empty: a backup or git may leave it out.
+var folders = []string{"staging", "generations", ".publish/manifests", ".publish/trash"}
+
+// lostParts returns which folders, lock files and hash cache of the repository
+// are not there, as paths from its root.
+func (r *Repo) lostParts() []string {
+	var out []string
+	look := func(part string) {
+		if gone(r.path(part)) {
+			out = append(out, part)
+		}
+	}
+	for _, part := range folders {
+		look(part)
+	}
+	for _, l := range lockNames {
+		look(".publish/" + l.file)
+	}
+	look(".publish/hashes")
+	return out
+}
+
+// makeParts makes what lostParts returns, empty. It takes no
+// lock, for a lock may be what is missing; two at once do no harm. It returns
+// what it made. A staging that is made anew is empty.
+func (r *Repo) makeParts() ([]string, error) {
+	lost := r.lostParts()
+	if len(lost) == 0 {
+		return nil, nil
+	}
+	mode, gid := r.buildersMode()
+	for _, part := range folders {
+		path := r.path(part)
+		if !gone(path) {
+			continue
+		}
+		if err := durable.MkdirAll(path, 0o755); err != nil {
+			return nil, err
+		}
+		if gid >= 0 && (part == "staging" || part == ".publish/trash") {
+			if err := os.Chown(path, -1, gid); err != nil {
+				return nil, err
+			}
+			if err := os.Chmod(path, mode); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := r.makeLocks(); err != nil {
+		return nil, err
+	}
+	// Whoever writes to the cache does not make it.
+	if hashes := r.path(".publish", "hashes"); gone(hashes) {
+		if err := durable.WriteFile(hashes, nil, 0o644); err != nil {
+			return nil, err
+		}
+	}
+	for _, dir := range []string{r.path(".publish"), r.Dir} {
+		if err := durable.SyncDir(dir); err != nil {
+			return nil, err
+		}
+	}
+	done := []string{"made anew what was missing: " + strings.Join(lost, ", ")}
+	if lost[0] == "staging" {
+		done = append(done, "staging is empty: publish stage reset fills it with what production has")
+	}
+	return done, nil
+}
+
+// buildersMode returns the group that may write to staging, and the mode that
+// its folders have: whatever is left of staging, trash and the lock tells. The
+// group is -1 when staging is the owner's alone.
+func (r *Repo) buildersMode() (fs.FileMode, int) {
+	for _, path := range []string{r.path("staging"), r.path(".publish", "trash"), r.path(".publish", stagingLock)} {
+		fi, err := os.Stat(path)
+		if err != nil || fi.Mode().Perm()&0o020 == 0 {
+			continue
+		}
+		if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+			return 0o775 | fs.ModeSetgid, int(st.Gid)
+		}
+	}
+	return 0o755, -1
+}
+
+// Explain gives the error of a verb its remedy, if a part of the repository that
+// recover makes anew is missing.
+func (r *Repo) Explain(err error) error {
+	var e *Error
+	if err == nil || !errors.Is(err, fs.ErrNotExist) || errors.As(err, &e) && (e.Hint != "" || e.Kind != Failed) {
+		return err
+	}
+	var pe *fs.PathError
+	for _, part := range r.lostParts() {
+		if !errors.As(err, &pe) || !strings.HasPrefix(filepath.Clean(pe.Path)+"/", r.path(part)+"/") {
+			continue
+		}
+		return &Error{Err: err, Hint: "run publish recover: it makes " + part + " anew"}
+	}
+	return err
+}
