@@ -175,9 +175,9 @@ func (r *Repo) survey(ctx context.Context, s *state, remember bool) (*survey, er
 // readable refuses a staging tree whose documents have errors, unless there is
 // nothing in it.
 func (r *Repo) readable(c *stage.Checked, strays []tree.Entry) error {
-	bad := &stage.Report{}
+	bad, format := &stage.Report{}, catalog.Within(r.format, c.Catalog.Documents)
 	for _, f := range c.Report.Findings {
-		if f.Severity == catalog.Error && r.format.Class(f.Path) == catalog.Index && f.Code != "combined-mismatch" {
+		if f.Severity == catalog.Error && format.Class(f.Path) == catalog.Index && f.Code != "combined-mismatch" {
 			bad.Findings = append(bad.Findings, f)
 		}
 	}

@@ -194,6 +194,10 @@ func (r *Repo) rebuild(ctx context.Context, s *state, target *generation, dir st
 		return err
 	}
 	defer src.Close()
+	format, err := stage.Within(target.dir, r.format)
+	if err != nil {
+		return err
+	}
 	batch, err := durable.NewBatch(dir)
 	if err != nil {
 		return err
@@ -207,7 +211,7 @@ func (r *Repo) rebuild(ctx context.Context, s *state, target *generation, dir st
 		switch {
 		case row.Role == catalog.Link:
 			op.How = tree.Relink
-		case r.format.Class(row.Path) == catalog.Index, there && !base.Has(row.Path, row.SHA256):
+		case format.Class(row.Path) == catalog.Index, there && !base.Has(row.Path, row.SHA256):
 			op.How, op.SHA256 = tree.Copy, ""
 			copied = append(copied, row)
 		case there:

@@ -182,13 +182,14 @@ func (sel *selection) match(ctx context.Context, what string) (bool, error) {
 	}
 	where := map[string][]string{} // trees, by content
 	for _, h := range sel.holders {
+		format := catalog.Within(sel.r.format, h.cat.Documents)
 		for _, rows := range []map[string]tree.Row{h.rows, h.carried} {
 			for p, row := range rows {
 				if p != what && !(digits(what) && strings.HasPrefix(row.SHA256, strings.ToLower(what))) {
 					continue
 				}
 				switch {
-				case sel.r.format.Class(p) == catalog.Index:
+				case format.Class(p) == catalog.Index:
 					return false, refuse("name the images that it lists", "%s: is an index, not content", p)
 				case row.Role == catalog.Link:
 					return false, refuse("revoke the file that it leads to", "%s: is a link", p)

@@ -149,7 +149,7 @@ func (r *Repo) hashed(ctx context.Context, dir string, report *stage.Report) (ma
 }
 
 // scan hashes the tree at dir and gives each row its role; named tells the
-// paths that the indexes name.
+// paths that the indexes name, items and documents.
 func (r *Repo) scan(ctx context.Context, dir string) (rows []tree.Row, named map[string]bool, err error) {
 	checked, err := stage.HashTree(ctx, dir, r.opt.Progress)
 	if err != nil {
@@ -167,6 +167,9 @@ func (r *Repo) scan(ctx context.Context, dir string) (rows []tree.Row, named map
 		if named[row.Path] && row.Role == catalog.Mutable {
 			checked.Rows[i].Role = catalog.Content
 		}
+	}
+	for _, d := range cat.Documents {
+		named[d] = true
 	}
 	return checked.Rows, named, nil
 }

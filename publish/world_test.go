@@ -42,8 +42,10 @@ func (listed) Class(p string) catalog.Class {
 	return catalog.Other
 }
 
+func (listed) Documents(fs.FS) ([]string, error) { return []string{"index.json"}, nil }
+
 func (listed) Read(fsys fs.FS) (*catalog.Catalog, error) {
-	c := &catalog.Catalog{}
+	c := &catalog.Catalog{Documents: []string{"index.json"}}
 	data, err := fs.ReadFile(fsys, "index.json")
 	if err != nil {
 		c.Findings = append(c.Findings, catalog.Finding{Severity: catalog.Error, Code: "no-index", Path: "index.json", Message: "is missing"})

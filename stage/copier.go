@@ -16,16 +16,59 @@ import (
 
 // copier brings entries of staging into a snapshot.
 type copier struct {
-	s     *Stage
-	src   *tree.Source
-	dst   string
-	base  *Base
-	cache *tree.Cache
-	now   time.Time
-	batch *durable.Batch
-	out   *Snapshot
-	seen  map[string]string // hashes of files that recognize has read
-	owner uint32            // of staging
+	s      *Stage
+	format catalog.Format // as it is in this tree, once its indexes are there
+	src    *tree.Source
+	dst    string
+	base   *Base
+	cache  *tree.Cache
+	now    time.Time
+	batch  *durable.Batch
+	out    *Snapshot
+	seen   map[string]string // hashes of files that recognize has read
+	owner  uint32            // of staging
+}
+
+// indexes brings the documents into the snapshot and returns the other entries.
+// They come first: what they say in the snapshot, and not what they may say in
+// staging a moment later, decides which files belong to it. First come those
+// that tell their class by their name, then those that these name, wherever
+// they lie. instead are documents that the snapshot has in place of staging's.
+func (c *copier) indexes(ctx context.Context, all []tree.Entry, instead []catalog.Document) ([]tree.Entry, error) {
+	replaced := map[string]bool{}
+	for _, d := range instead {
+		replaced[d.Path] = true
+	}
+	var documents []tree.Entry
+	rest := make([]tree.Entry, 0, len(all))
+	for _, e := range all {
+		switch {
+		case replaced[e.Path]:
+		case c.format.Class(e.Path) == catalog.Index:
+			documents = append(documents, e)
+		default:
+			rest = append(rest, e)
+		}
+	}
+	if err := c.run(ctx, documents, nil); err != nil {
+		return nil, err
+	}
+	if err := c.out.replace(instead); err != nil {
+		return nil, err
+	}
+	var err error
+	if c.format, err = Within(c.dst, c.format); err != nil {
+		return nil, err
+	}
+	documents = nil
+	rest = slices.DeleteFunc(rest, func(e tree.Entry) bool {
+		is := c.format.Class(e.Path) == catalog.Index
+		if is {
+			documents = append(documents, e)
+		}
+		return is
+	})
+	return rest, c.run(ctx, documents, nil)
 }
 
 // run brings entries into the snapshot; named are the paths that its indexes
@@ -41,7 +84,7 @@ func (c *copier) run(ctx context.Context, entries []tree.Entry, named map[string
 // plan sorts out what is published, and tells what is known of it.
 func (c *copier) plan(ctx context.Context, entries []tree.Entry, named map[string]bool) ([]tree.Entry, []fact, error) {
 	admitted, all := entries, true // most often: no copy of a long list then
-	g := newGate(c.s.Format, entries, named, c.src.Root(), c.out.report)
+	g := newGate(c.format, entries, named, c.src.Root(), c.out.report)
 	for i, e := range entries {
 		ok := g.admit(e)
 		switch {
@@ -115,7 +158,7 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, facts []fact,
 	if err != nil {
 		return err
 	}
-	needed := func(p string) bool { return named[p] || c.s.Format.Class(p) == catalog.Index }
+	needed := func(p string) bool { return named[p] || c.format.Class(p) == catalog.Index }
 	// Of a page that somebody is writing to, production keeps what it has: it
 	// would be gone after the window, if no promote came before its end.
 	err = c.again(ctx, &cloner, ops, done, func(i int) bool {
@@ -198,7 +241,7 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 			continue
 		}
 		old, ok := c.base.Rows[e.Path]
-		if !ok || old.Size != e.Stat.Size || c.s.Format.Class(e.Path) == catalog.Index {
+		if !ok || old.Size != e.Stat.Size || c.format.Class(e.Path) == catalog.Index {
 			continue
 		}
 		if sum, ok := c.seen[e.Path]; ok {
@@ -237,9 +280,9 @@ func (c *copier) op(e tree.Entry, f fact) tree.Op {
 		op.SHA256 = f.sum
 	}
 	switch {
-	case c.base.Has(e.Path, f.sum) && c.s.Format.Class(e.Path) != catalog.Index:
+	case c.base.Has(e.Path, f.sum) && c.format.Class(e.Path) != catalog.Index:
 		op.From, op.How, op.SHA256, op.Stat = c.base.Source, tree.Share, f.sum, tree.Stat{Size: e.Stat.Size}
-	case c.s.Format.Class(e.Path) == catalog.Index:
+	case c.format.Class(e.Path) == catalog.Index:
 		// Always a file of its own, with a hash of its own.
 		op.SHA256 = ""
 	case f.known && f.sealed && c.s.Share && c.trusts(e.Stat.UID) && !c.changes(e.Path):

@@ -114,8 +114,9 @@ type importer struct {
 	dst     *os.Root
 	cache   *tree.Cache
 	tmp     string
-	indexes string // copies of the tree's indexes
-	files   string // copies of its other files
+	indexes string         // copies of the tree's indexes
+	files   string         // copies of its other files
+	format  catalog.Format // as it is in that tree
 
 	cat   *catalog.Catalog
 	named map[string]bool
@@ -144,12 +145,29 @@ func (im *importer) fetch(ctx context.Context) error {
 		case im.s.Format.Class(e.Path) != catalog.Index:
 			rest = append(rest, e)
 		case g.admit(e):
-			ops = append(ops, tree.Op{Path: e.Path, From: im.src, How: tree.Copy, Stat: e.Stat, Mode: 0o644})
+			ops = append(ops, im.document(e))
 		}
 	}
 	if im.docs, err = im.clone(ctx, im.indexes, ops, batch); err != nil {
 		return err
 	}
+	// Those that the index names, wherever they lie.
+	if im.format, err = Within(im.indexes, im.s.Format); err != nil {
+		return err
+	}
+	g.format, ops = im.format, ops[:0]
+	rest = slices.DeleteFunc(rest, func(e tree.Entry) bool {
+		is := im.format.Class(e.Path) == catalog.Index
+		if is && g.admit(e) {
+			ops = append(ops, im.document(e))
+		}
+		return is
+	})
+	more, err := im.clone(ctx, im.indexes, ops, batch)
+	if err != nil {
+		return err
+	}
+	im.docs = append(im.docs, more...)
 	if im.cat, err = ReadCatalog(im.indexes, im.s.Format); err != nil {
 		return err
 	}
@@ -194,6 +212,11 @@ func (im *importer) fetch(ctx context.Context) error {
 		return err
 	}
 	return batch.Flush()
+}
+
+// document copies one document to the private directory.
+func (im *importer) document(e tree.Entry) tree.Op {
+	return tree.Op{Path: e.Path, From: im.src, How: tree.Copy, Stat: e.Stat, Mode: 0o644}
 }
 
 // packed reports whether a path is that of a compressed copy of an index: it

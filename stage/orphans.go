@@ -23,7 +23,7 @@ func (s *Stage) Orphans(ctx context.Context, cat *catalog.Catalog) (list []tree.
 	if err != nil {
 		return nil, false, err
 	}
-	g := newGate(s.Format, entries, named(cat), nil, nil)
+	g := newGate(catalog.Within(s.Format, cat.Documents), entries, named(cat), nil, nil)
 	list, sure = g.orphans(entries, cat)
 	return list, sure, nil
 }

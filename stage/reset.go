@@ -27,6 +27,10 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 	if err != nil {
 		return 0, 0, err
 	}
+	format, err := Within(from.Dir, s.Format)
+	if err != nil {
+		return 0, 0, err
+	}
 	want := make(map[string]tree.Row, len(rows))
 	for _, r := range rows {
 		want[r.Path] = r
@@ -91,7 +95,7 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 			op.Mode = 0o444
 		}
 		ops = append(ops, op)
-		if s.Format.Class(r.Path) == catalog.Index {
+		if format.Class(r.Path) == catalog.Index {
 			indexes = append(indexes, r)
 		} else {
 			others = append(others, r)

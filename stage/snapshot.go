@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -154,26 +155,12 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if err != nil {
 		return out, err
 	}
-	copier := &copier{s: s, src: src, dst: dst, base: base, cache: cache, now: now, batch: batch, out: out, seen: map[string]string{}}
+	copier := &copier{s: s, format: s.Format, src: src, dst: dst, base: base, cache: cache, now: now, batch: batch, out: out, seen: map[string]string{}}
 	if fi, err := os.Stat(s.Dir); err == nil {
 		copier.owner = tree.StatOf(fi).UID
 	}
-
-	// The indexes first: what they say in the snapshot, and not what they
-	// may say in staging a moment later, decides which files belong to it.
-	var indexes []tree.Entry
-	rest := make([]tree.Entry, 0, len(all))
-	for _, e := range all {
-		if s.Format.Class(e.Path) == catalog.Index {
-			indexes = append(indexes, e)
-		} else {
-			rest = append(rest, e)
-		}
-	}
-	if err := copier.run(ctx, indexes, nil); err != nil {
-		return out, err
-	}
-	if err := out.replace(instead); err != nil {
+	rest, err := copier.indexes(ctx, all, instead)
+	if err != nil {
 		return out, err
 	}
 	if copier.sameIndexes() {
@@ -213,16 +200,15 @@ func (sn *Snapshot) Close() error {
 	return sn.src.Close()
 }
 
-// replace puts documents into the place of those that were copied.
+// replace writes documents in place of those of staging, which were not copied.
 func (sn *Snapshot) replace(docs []catalog.Document) error {
 	for _, d := range docs {
 		p := join(sn.Dir, d.Path)
-		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		delete(sn.files, d.Path)
 		if d.Data == nil {
 			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			return err
 		}
 		if err := os.WriteFile(p, d.Data, 0o444); err != nil {
 			return err

@@ -89,6 +89,18 @@ func ReadCatalog(dir string, f catalog.Format) (*catalog.Catalog, error) {
 	return f.Read(root.FS())
 }
 
+// Within is f as it is in the tree at dir: a document that the index there
+// names is an Index, wherever it lies.
+func Within(dir string, f catalog.Format) (catalog.Format, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	documents, err := f.Documents(root.FS())
+	return catalog.Within(f, documents), err
+}
+
 // List returns the images in staging; of a tree without indexes its files.
 func (s *Stage) List(ctx context.Context) ([]catalog.Image, error) {
 	c, err := s.Catalog()

@@ -104,6 +104,7 @@ func ValidateTree(ctx context.Context, dir string, f catalog.Format, c Checks, k
 // survey is a walked tree with its catalog.
 type survey struct {
 	root    *os.Root
+	format  catalog.Format // as it is in this tree
 	entries []tree.Entry
 	strays  []tree.Entry // of those left out: what no index names
 	sure    bool
@@ -130,6 +131,8 @@ func examine(ctx context.Context, dir string, f catalog.Format) (*survey, error)
 		_ = root.Close()
 		return nil, err
 	}
+	f = catalog.Within(f, sv.cat.Documents)
+	sv.format = f
 	sv.report.Findings = slices.Clone(sv.cat.Findings)
 	sv.named = named(sv.cat)
 	g := newGate(f, all, sv.named, root, sv.report)
@@ -216,7 +219,7 @@ func validateTree(ctx context.Context, dir string, f catalog.Format, cache *tree
 		}
 	}
 	got := pairNeeds(sv.cat, files, needs, cache, c.Full)
-	needed := func(p string) bool { return sv.named[p] || f.Class(p) == catalog.Index }
+	needed := func(p string) bool { return sv.named[p] || sv.format.Class(p) == catalog.Index }
 	if err := readNeeds(ctx, sv.root, files, needs, needed, &got, cache, sv.report, progress); err != nil {
 		return nil, err
 	}
@@ -385,7 +388,7 @@ func peek(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache) 
 	sv.report.HashedBytes = hashed
 	for p, g := range got {
 		if g.err != nil {
-			sv.report.unread(sv.root, p, tree.Stat{}, sv.named[p] || f.Class(p) == catalog.Index, g.err)
+			sv.report.unread(sv.root, p, tree.Stat{}, sv.named[p] || sv.format.Class(p) == catalog.Index, g.err)
 			delete(files, p)
 			continue
 		}

@@ -113,9 +113,13 @@ type Catalog struct {
 	Units    []Unit    // by Key
 	Versions []Version // by Product, Name
 	Findings []Finding // by Path, Code, Message
+
+	// Documents are the index and all that it names as documents, sorted,
+	// whether they are there or not: see Within.
+	Documents []string
 }
 
-// Class is what a path's name alone tells.
+// Class is what a path's name alone tells: see Within for what the indexes say.
 type Class int
 
 const (
@@ -143,8 +147,11 @@ type Document struct {
 type Format interface {
 	// Name is what publish.yaml calls it.
 	Name() string
-	// Class tells what a cleaned path is by its name alone.
+	// Class tells what a cleaned path is by its name alone. The documents
+	// that an index names may lie anywhere: see Within.
 	Class(path string) Class
+	// Documents is Catalog.Documents, from no more than the index itself.
+	Documents(fsys fs.FS) ([]string, error)
 	// Read reads the indexes below fsys. What is wrong with them is told in
 	// the catalog's findings; an error means that a document could not be
 	// read at all (I/O, permission), never that its content is bad. fsys does
@@ -159,6 +166,28 @@ type Format interface {
 	// WithoutVersions is Without for whole versions, those that no client
 	// sees among them.
 	WithoutVersions(fsys fs.FS, drop func(product, version string) bool) ([]Document, error)
+}
+
+// Within returns f as it is in a tree whose indexes name these documents: each
+// of them is an Index, whatever it is called.
+func Within(f Format, documents []string) Format {
+	w := within{f, make(map[string]bool, len(documents))}
+	for _, d := range documents {
+		w.documents[d] = true
+	}
+	return w
+}
+
+type within struct {
+	Format
+	documents map[string]bool
+}
+
+func (w within) Class(path string) Class {
+	if w.documents[path] {
+		return Index
+	}
+	return w.Format.Class(path)
 }
 
 // An Expirer is a Format whose images may tell when they expire, each in the

@@ -37,6 +37,9 @@ func (Format) Class(p string) catalog.Class {
 // Read finds no index, so nothing in it.
 func (Format) Read(fs.FS) (*catalog.Catalog, error) { return &catalog.Catalog{}, nil }
 
+// Documents are none.
+func (Format) Documents(fs.FS) ([]string, error) { return nil, nil }
+
 // Without has no document to write.
 func (Format) Without(fs.FS, func(catalog.Image) bool) ([]catalog.Document, error) { return nil, nil }
 

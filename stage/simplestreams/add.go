@@ -357,7 +357,7 @@ func (add Add) check() error {
 		files = append(files, r.File)
 	}
 	for _, f := range files {
-		if follow(f.Path) != f.Path || f.Path == "" {
+		if follow(f.Path, nil) != f.Path || f.Path == "" {
 			return bad("the path %q does not lie in the tree", f.Path)
 		}
 		if !isHex(f.SHA256, sha256.Size) || f.Size < 0 {

@@ -66,7 +66,7 @@ func (b *builder) checkPath(it *item, where func() string) {
 		b.error("unsafe-path", fmt.Sprintf("%spath %q %s", where(), it.path, problem))
 	case catalog.Reserved(clean):
 		b.error("unsafe-path", fmt.Sprintf("%spath %q belongs to publish", where(), it.path))
-	case isIndex(clean):
+	case isIndex(clean), b.indexes[clean]:
 		b.error("unsafe-path", fmt.Sprintf("%spath %q is an index document's", where(), it.path))
 	default:
 		b.warn("encoded-path", fmt.Sprintf("%spath %q has a percent sign, which clients decode: they ask for another file", where(), it.path))

@@ -17,6 +17,8 @@ type decoder struct {
 	report func(code, message string)
 	at     []string // where it stands: product, version, item
 	words  map[string]string
+	// documents are what no item may name, beside what isIndex tells.
+	documents map[string]bool
 	// check tells that only what is wrong is wanted, and the names of
 	// products: no text is decoded.
 	check bool
@@ -394,6 +396,6 @@ func (d *decoder) item(it *item) {
 	})
 	it.raw = d.b[start:d.i]
 	if !d.check {
-		it.file = follow(it.path)
+		it.file = follow(it.path, d.documents)
 	}
 }

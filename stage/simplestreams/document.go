@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 
 	"example.com/publish/stage/catalog"
@@ -187,13 +189,39 @@ func (m *item) with(root *item) (fingerprint string, field int) {
 }
 
 // follow returns the cleaned form of an item's path, "" for one that nobody may
-// follow, or that belongs to the indexes or to publish.
-func follow(path string) string {
+// follow, or that belongs to the indexes or to publish. documents are those
+// that the index names.
+func follow(path string, documents map[string]bool) string {
 	c, _, ok := catalog.Clean(path)
-	if !ok || catalog.Reserved(c) || isIndex(c) {
+	if !ok || catalog.Reserved(c) || isIndex(c) || documents[c] {
 		return ""
 	}
 	return c
+}
+
+// documents are the paths of the index and of every document that it names, in
+// a stream of images or another, wherever they lie.
+func (i index) documents() map[string]bool {
+	out := map[string]bool{IndexPath: true}
+	for _, s := range i.streams {
+		if name, fault := s.document(); fault == nil {
+			out[name] = true
+		}
+	}
+	return out
+}
+
+// Documents are the index and the documents that it names, sorted. An index
+// that nobody can read names none.
+func (Format) Documents(fsys fs.FS) ([]string, error) {
+	doc, err := open(fsys, IndexPath)
+	if errors.As(err, new(*DocumentError)) {
+		return []string{IndexPath}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(newDecoder(doc, ignore).index().documents())), nil
 }
 
 // identity tells the content of an item: its hash, or else its name.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -70,6 +71,7 @@ type builder struct {
 	cat     *catalog.Catalog
 	doc     string           // the document being read
 	claims  map[claim]string // the first product that claims an alias
+	indexes map[string]bool  // the index and all that it names as documents
 	scratch []byte           // for digest
 
 	names   []string // of the products of this document
@@ -105,6 +107,7 @@ func (b *builder) read() error {
 			bad = &DocumentError{IndexPath, "no-index", "does not exist: clients find no image; `publish stage add` makes it"}
 		}
 		b.report(catalog.Error, bad.Code, bad.Path, bad.Fact)
+		b.cat.Documents = []string{IndexPath}
 		return nil
 	}
 	if err != nil {
@@ -112,6 +115,8 @@ func (b *builder) read() error {
 	}
 	b.doc = IndexPath
 	idx := newDecoder(doc, b.error).index()
+	b.indexes = idx.documents()
+	b.cat.Documents = slices.Sorted(maps.Keys(b.indexes))
 	slices.SortStableFunc(idx.streams, func(x, y stream) int { return strings.Compare(x.key, y.key) })
 
 	if !slices.ContainsFunc(idx.streams, stream.images) && len(b.cat.Findings) == 0 {
@@ -128,6 +133,9 @@ func (b *builder) read() error {
 		if fault != nil {
 			b.error(fault.Code, fault.Fact)
 			continue
+		}
+		if strings.Contains(name, "%") {
+			b.warn("encoded-path", fmt.Sprintf("the stream %s: path %q has a percent sign, which clients decode: they ask for another document", show(s.key), s.path))
 		}
 		if other, taken := bases[path.Base(name)]; taken {
 			b.warn("name-collision", fmt.Sprintf("the streams %s and %s name documents called %s: clients keep the one they read last for both",
@@ -163,7 +171,9 @@ func (b *builder) readCatalog(name string, s stream) error {
 	}
 	b.doc, b.names = name, nil
 	b.room(doc)
-	newDecoder(doc, b.error).catalog(b.onProduct, b.onVersion)
+	d := newDecoder(doc, b.error)
+	d.documents = b.indexes
+	d.catalog(b.onProduct, b.onVersion)
 	b.endProduct()
 	b.compare(s)
 	return nil
