@@ -4,12 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"example.com/publish/stage/tree"
+	"example.com/publish/stage/durable"
 )
 
 // Config is publish.yaml. Every key is optional.
@@ -64,7 +63,7 @@ func DefaultConfig() *Config {
 // empty one. The error is of kind Usage and names the line.
 func LoadConfig(dir string) (*Config, error) {
 	path := filepath.Join(dir, ConfigName)
-	f, err := os.Open(path)
+	f, err := durable.OpenNamed(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return DefaultConfig(), nil
 	}
@@ -72,7 +71,7 @@ func LoadConfig(dir string) (*Config, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := tree.ReadBounded(f, maxConfig)
+	data, err := durable.ReadBounded(f, maxConfig)
 	if err != nil {
 		return nil, &Error{Kind: Usage, Path: path, Err: err}
 	}

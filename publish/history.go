@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -115,7 +114,7 @@ func (r *Repo) legible(h *History) error {
 
 // writtenHistory reads the lines of the history as they were written.
 func (r *Repo) writtenHistory() (*History, error) {
-	data, err := os.ReadFile(r.historyPath())
+	data, err := durable.ReadFile(r.historyPath(), maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &Error{Path: r.historyPath(), Fact: "the history is missing", Hint: "run publish recover: it starts a new one from the manifests"}
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -19,7 +18,7 @@ func idPath(dir string) string { return filepath.Join(dir, ".publish", "id") }
 // id reads it; "" in a repository of before there were ids, until the first
 // prune that is no dry run makes one. Such a plan fits no repository.
 func (r *Repo) id() (string, error) {
-	data, err := os.ReadFile(idPath(r.Dir))
+	data, err := durable.ReadFile(idPath(r.Dir), 4096)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}

@@ -270,7 +270,7 @@ func (r *Repo) manifest(n int) (*Manifest, error) {
 	}
 	var data []byte
 	if err == nil {
-		data, err = os.ReadFile(path)
+		data, err = durable.ReadFile(path, maxRecord)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, notFound(r.keptHint(), "there is no generation %d any more", n)

@@ -109,7 +109,7 @@ func (r *Repo) heads() (map[int]Head, error) {
 // Killed at any point it leaves the old history or the new one.
 func (r *Repo) mendHistory(heads map[int]Head, keep bool) ([]string, *History, error) {
 	path := r.historyPath()
-	data, err := os.ReadFile(path)
+	data, err := durable.ReadFile(path, maxRecord)
 	missing := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !missing {
 		return nil, nil, err

@@ -3,7 +3,6 @@ package publish
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"strconv"
 	"time"
 
@@ -70,7 +69,7 @@ func (r *Repo) orphansPath() string { return r.path(".publish", "orphans") }
 // version wrote is an error.
 func (r *Repo) readOrphans() (firstSeen, error) {
 	out := firstSeen{}
-	data, err := os.ReadFile(r.orphansPath())
+	data, err := durable.ReadFile(r.orphansPath(), maxRecord)
 	if err != nil {
 		return out, nil
 	}

@@ -203,7 +203,7 @@ const planHint = "publish prune --plan FILE writes a new one; nothing was pruned
 // ReadPlan reads a plan that Write wrote. One that was cut or edited is
 // refused.
 func ReadPlan(path string) (*Plan, error) {
-	f, err := os.Open(path)
+	f, err := durable.OpenInput(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &Error{Kind: NotFound, Path: path, Fact: "there is no such plan", Hint: planHint}
 	}
@@ -214,7 +214,7 @@ func ReadPlan(path string) (*Plan, error) {
 	bad := func(format string, args ...any) error {
 		return &Error{Kind: Refused, Path: path, Fact: fmt.Sprintf(format, args...), Hint: planHint}
 	}
-	data, err := tree.ReadBounded(f, maxPlan)
+	data, err := durable.ReadBounded(f, maxPlan)
 	if err != nil {
 		return nil, bad("cannot be read as a plan: %v", err)
 	}

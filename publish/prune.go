@@ -299,7 +299,7 @@ func (r *Repo) without(p *Plan) ([]catalog.Document, error) {
 		return nil, err
 	}
 	defer root.Close()
-	return r.format.WithoutVersions(root.FS(), p.removes())
+	return r.format.WithoutVersions(tree.FS(root), p.removes())
 }
 
 // remember stores since when files have been orphans. With the clock behind

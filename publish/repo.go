@@ -112,7 +112,7 @@ func readLayout(dir string) (int, error) {
 		return 0, err
 	}
 	path := layoutPath(dir)
-	data, err := os.ReadFile(path)
+	data, err := durable.ReadFile(path, 4096)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, &Error{Kind: Usage, Path: dir, Fact: "is not a repository", Hint: "run publish init " + dir}
 	}
@@ -175,6 +175,10 @@ func (r *Repo) path(elem ...string) string { return filepath.Join(append([]strin
 
 // Production is the absolute path that the web server serves.
 func (r *Repo) Production() string { return r.Config.production(r.Dir) }
+
+// maxRecord bounds a manifest, the history and their like, in bytes: a manifest
+// of five million files, a history of as many switches.
+const maxRecord = 2 << 30
 
 // number is how a generation is called in the file system.
 func number(n int) string { return fmt.Sprintf("%06d", n) }
@@ -405,7 +409,7 @@ const identityName = ".publish-generation"
 
 // identity reads whose tree dir is; 0 when it is none of publish's.
 func identity(dir string) (int, error) {
-	f, err := os.Open(filepath.Join(dir, identityName))
+	f, err := durable.Open(filepath.Join(dir, identityName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -413,7 +417,7 @@ func identity(dir string) (int, error) {
 		return 0, err
 	}
 	defer f.Close()
-	data, err := tree.ReadBounded(f, 32)
+	data, err := durable.ReadBounded(f, 32)
 	if err != nil {
 		return 0, &fs.PathError{Op: "read", Path: f.Name(), Err: err}
 	}

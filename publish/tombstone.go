@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -58,7 +57,7 @@ func (r *Repo) tombstonePath() string { return r.path(".publish", "tombstones") 
 // graveyard reads the tombstones. A torn last line was never promised to
 // anybody; any other damage is an error, else revoked content could come back.
 func (r *Repo) graveyard() (*graveyard, error) {
-	data, err := os.ReadFile(r.tombstonePath())
+	data, err := durable.ReadFile(r.tombstonePath(), maxRecord)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -218,7 +217,7 @@ func (r *Repo) revokedIn(s *state, v *stage.Valid) error {
 // mendTombstones sets a damaged file aside and makes it anew: from its sound
 // lines, and from the history what they lack.
 func (r *Repo) mendTombstones(h *History) (done []string, err error) {
-	data, err := os.ReadFile(r.tombstonePath())
+	data, err := durable.ReadFile(r.tombstonePath(), maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		data, err = nil, nil
 	}

@@ -186,7 +186,7 @@ func (s *Stage) stage(ctx context.Context, img *image, force bool) (*Added, erro
 		return nil, err
 	}
 	defer root.Close()
-	did, err := simplestreams.AddImage(root.FS(), img.add)
+	did, err := simplestreams.AddImage(tree.FS(root), img.add)
 	if err != nil {
 		return nil, below(s.Dir, err)
 	}

@@ -28,6 +28,9 @@ type intent struct {
 
 const intents = "intents"
 
+// maxIntents bounds the file intents, in bytes: some 50,000 documents.
+const maxIntents = 16 << 20
+
 // Apply writes documents in their order, each atomically and durably. A
 // document without data is removed. The caller holds the staging lock.
 //
@@ -188,8 +191,9 @@ func (s *Stage) endApply(apply string) error {
 // their places yet. waiting is nil when another program has changed one of
 // these since: what stands there is newer than the intent.
 func (s *Stage) readIntents(apply string) (list []intent, waiting []int, err error) {
-	data, err := os.ReadFile(filepath.Join(apply, intents))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && json.Unmarshal(data, &list) != nil {
+	data, err := durable.ReadFile(filepath.Join(apply, intents), maxIntents)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, durable.ErrNotRegular) || errors.Is(err, durable.ErrTooLong) ||
+		err == nil && json.Unmarshal(data, &list) != nil {
 		return nil, nil, nil // not one of this program's
 	}
 	if err != nil {
@@ -208,10 +212,12 @@ func (s *Stage) readIntents(apply string) (list []intent, waiting []int, err err
 			if now.Ino == 0 {
 				continue
 			}
-		} else if _, err := os.Lstat(filepath.Join(apply, strconv.Itoa(i))); errors.Is(err, fs.ErrNotExist) {
+		} else if fi, err := os.Lstat(filepath.Join(apply, strconv.Itoa(i))); errors.Is(err, fs.ErrNotExist) {
 			continue
 		} else if err != nil {
 			return nil, nil, err
+		} else if !fi.Mode().IsRegular() {
+			return nil, nil, nil
 		}
 		if !now.Same(d.Before, false) {
 			return nil, nil, nil

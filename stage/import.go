@@ -415,7 +415,7 @@ func (im *importer) united() ([]catalog.Document, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	m, err := simplestreams.Merge(im.dst.FS(), theirs.FS())
+	m, err := simplestreams.Merge(tree.FS(im.dst), tree.FS(theirs))
 	if err != nil {
 		return nil, below(im.s.Dir, err) // theirs were read before
 	}

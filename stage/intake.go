@@ -27,15 +27,12 @@ type source struct {
 // openSource opens a file that somebody named: a link to it is followed, and
 // anything but a regular file is refused, without blocking on a pipe.
 func openSource(path string) (*os.File, source, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := durable.OpenNamed(path)
 	if err != nil {
 		return nil, source{}, err
 	}
 	src := source{path: path}
 	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() {
-		err = fmt.Errorf("%s: %w", path, tree.ErrNotRegular)
-	}
 	if err != nil {
 		_ = f.Close()
 		return nil, source{}, err
@@ -134,11 +131,10 @@ func (in intake) bring(ctx context.Context, src *os.File, t *taken, sums []tree.
 			return src, in.digest(ctx, tree.Content(src, t.stat), t, sums)
 		}
 	}
-	f, err := os.OpenFile(t.file, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := durable.Create(t.file)
 	if err != nil {
 		return nil, err
 	}
-	durable.Give(t.file)
 	switch err = durable.Clone(f, src); {
 	case err == nil:
 		err = in.digest(ctx, tree.Content(f, t.stat), t, sums)
@@ -178,7 +174,7 @@ func (in intake) digest(ctx context.Context, r io.Reader, t *taken, sums []tree.
 	for _, s := range sums {
 		beside = append(beside, s)
 	}
-	n, err := tree.Spread(ctx, progressReader{r, in.progress}, beside...)
+	n, err := tree.Spread(ctx, io.LimitReader(progressReader{r, in.progress}, t.stat.Size+1), beside...)
 	if err == nil && n != t.stat.Size {
 		err = fmt.Errorf("%s: %w", t.path, tree.ErrChanged)
 	}

@@ -130,7 +130,7 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 	}
 	docs := make([]catalog.Document, len(indexes))
 	for i, r := range indexes {
-		data, err := os.ReadFile(join(tmp, r.Path))
+		data, err := durable.ReadFile(join(tmp, r.Path), r.Size)
 		if err != nil {
 			return 0, 0, err
 		}

@@ -163,6 +163,7 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if err != nil {
 		return out, err
 	}
+	ofIndexes := slices.Clone(out.report.Findings)
 	if copier.sameIndexes() {
 		// What the catalog says was read when the base was made.
 		admitted, facts, err := copier.plan(ctx, rest, base.Named)
@@ -173,7 +174,7 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 			out.cat = &catalog.Catalog{}
 			return out, nil
 		}
-		out.report = &Report{} // all of it is looked at again
+		out.report = &Report{Findings: ofIndexes} // all the rest is looked at again
 	}
 	out.links = copier.link(ctx, rest)
 	if out.cat, err = ReadCatalog(dst, s.Format); err != nil {

@@ -86,7 +86,7 @@ func ReadCatalog(dir string, f catalog.Format) (*catalog.Catalog, error) {
 		return nil, err
 	}
 	defer root.Close()
-	return f.Read(root.FS())
+	return f.Read(tree.FS(root))
 }
 
 // Within is f as it is in the tree at dir: a document that the index there
@@ -169,7 +169,7 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 		return nil, err
 	}
 	defer root.Close()
-	docs, err := s.Format.Without(root.FS(), func(i catalog.Image) bool {
+	docs, err := s.Format.Without(tree.FS(root), func(i catalog.Image) bool {
 		return gone[key{i.Product, i.Version, i.Fingerprint}]
 	})
 	if err != nil {

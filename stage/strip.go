@@ -119,7 +119,7 @@ func strip(dir string, f catalog.Format, lost func(string) bool, write func([]ca
 		return err
 	}
 	defer root.Close()
-	docs, err := f.Without(root.FS(), func(i catalog.Image) bool { return slices.ContainsFunc(i.Paths, lost) })
+	docs, err := f.Without(tree.FS(root), func(i catalog.Image) bool { return slices.ContainsFunc(i.Paths, lost) })
 	if err == nil {
 		err = write(docs)
 	}
@@ -129,7 +129,7 @@ func strip(dir string, f catalog.Format, lost func(string) bool, write func([]ca
 	whole, ok := f.(interface {
 		WithoutVersions(fs.FS, func(product, version string) bool) ([]catalog.Document, error)
 	})
-	cat, err := f.Read(root.FS())
+	cat, err := f.Read(tree.FS(root))
 	if err != nil || !ok {
 		return err
 	}
@@ -145,7 +145,7 @@ func strip(dir string, f catalog.Format, lost func(string) bool, write func([]ca
 	if len(unlisted) == 0 {
 		return nil
 	}
-	docs, err = whole.WithoutVersions(root.FS(), func(product, version string) bool { return unlisted[[2]string{product, version}] })
+	docs, err = whole.WithoutVersions(tree.FS(root), func(product, version string) bool { return unlisted[[2]string{product, version}] })
 	if err != nil {
 		return err
 	}

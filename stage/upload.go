@@ -57,7 +57,7 @@ func (s *Stage) sweep() {
 	if realDir(parent) != nil {
 		return
 	}
-	list, err := os.ReadDir(parent)
+	list, err := durable.ReadDir(parent)
 	if err != nil {
 		return
 	}
@@ -108,7 +108,7 @@ func runs(pid int, start string) bool {
 // started tells when a process began, in ticks since the machine did; "0"
 // where nothing tells that.
 func started(pid int) string {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	stat, err := durable.ReadFile(fmt.Sprintf("/proc/%d/stat", pid), 4096)
 	if err != nil {
 		return "0"
 	}

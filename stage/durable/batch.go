@@ -29,7 +29,7 @@ type Batch struct {
 
 // NewBatch starts a batch for files below dir, all on one file system.
 func NewBatch(dir string) (*Batch, error) {
-	f, err := os.Open(dir)
+	f, err := OpenDirNamed(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/google/renameio/v2"
 )
@@ -72,7 +73,7 @@ func write(tmp, path string, mode fs.FileMode, data func(io.Writer) error) error
 // exists, and flushes it: open(O_APPEND), write, fdatasync. A cut or a crash
 // midway leaves a torn last line, which the reader has to cut off.
 func AppendLine(path string, line []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	f, err := OpenAppend(path)
 	if err != nil {
 		return err
 	}
@@ -85,7 +86,7 @@ func AppendLine(path string, line []byte) error {
 
 // Truncate cuts the file at path to size bytes and flushes it.
 func Truncate(path string, size int64) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	f, err := open(path, os.O_WRONLY|safe)
 	if err != nil {
 		return err
 	}
@@ -105,7 +106,8 @@ func SyncDir(dir string) error { return syncPath(dir) }
 func SyncFile(path string) error { return syncPath(path) }
 
 func syncPath(path string) error {
-	f, err := os.Open(path)
+	// Whoever may write to staging can put a pipe there: nobody waits for it.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}

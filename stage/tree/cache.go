@@ -94,7 +94,7 @@ func (c *Cache) Prefetch() {
 
 // load reads what is at unread.
 func (c *Cache) load() {
-	f, err := os.Open(c.unread)
+	f, err := durable.Open(c.unread)
 	if err != nil {
 		return
 	}
@@ -344,7 +344,7 @@ func (c *Cache) flush() error {
 		return nil
 	}
 	defer c.fresh.Reset()
-	f, err := os.OpenFile(c.path, os.O_RDWR|os.O_APPEND, 0)
+	f, err := durable.OpenAppend(c.path)
 	if err != nil {
 		return unlessUnwritable(err)
 	}
@@ -362,7 +362,7 @@ func (c *Cache) flush() error {
 }
 
 func unlessUnwritable(err error) error {
-	for _, harmless := range []error{fs.ErrNotExist, fs.ErrPermission, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT} {
+	for _, harmless := range []error{fs.ErrNotExist, fs.ErrPermission, durable.ErrNotRegular, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT} {
 		if errors.Is(err, harmless) {
 			return nil
 		}

@@ -165,12 +165,12 @@ func Links(ctx context.Context, dst string, from *Source, paths []string) []bool
 		r := runs[n]
 		dir := path.Dir(paths[r.from])
 		// Of two open directories: nothing can lead elsewhere meanwhile.
-		src, err := from.root.Open(dir)
+		src, err := from.root.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 		if err != nil {
 			return err
 		}
 		defer src.Close()
-		to, err := os.Open(filepath.Join(dst, dir))
+		to, err := durable.OpenDir(filepath.Join(dst, dir))
 		if err != nil {
 			return err
 		}
@@ -435,11 +435,7 @@ func (s *sourceReader) Read(p []byte) (int, error) {
 }
 
 func create(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err == nil {
-		durable.Give(path)
-	}
-	return f, err
+	return durable.Create(path)
 }
 
 // finish gives a new file the mode and the time that it keeps for good, and

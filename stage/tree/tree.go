@@ -166,7 +166,11 @@ func (w *walker) dir(dir, rel string) error {
 // are looked at by a worker a core while the next of them are read; a batch at
 // a time, for all at once would be a good part of the whole walk's memory.
 func (w *walker) list(dir, rel string) (below []string, err error) {
-	f, err := os.Open(dir)
+	open := durable.OpenDir // it was a directory a moment ago: no link, no pipe
+	if rel == "" {
+		open = durable.OpenDirNamed
+	}
+	f, err := open(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -300,7 +304,7 @@ var ErrChanged = errors.New("changed while it was read")
 
 // ErrNotRegular is returned for a path that is not a regular file, or that
 // became something else after it was walked.
-var ErrNotRegular = errors.New("is not a regular file")
+var ErrNotRegular = durable.ErrNotRegular
 
 // Open opens a regular file below root without following a link in its last
 // component and without leaving root, and never blocks on a pipe. An os.Root
@@ -346,15 +350,6 @@ func HashFile(ctx context.Context, f *os.File, before Stat, sums ...Sum) (string
 		return "", &fs.PathError{Op: "read", Path: f.Name(), Err: ErrChanged}
 	}
 	return hex.EncodeToString(own.Sum(nil)), nil
-}
-
-// ReadBounded reads all of r, and fails when it is longer than limit bytes.
-func ReadBounded(r io.Reader, limit int64) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = errors.New("is longer than " + strconv.FormatInt(limit, 10) + " bytes")
-	}
-	return data, err
 }
 
 // settled reports whether a change after the state s, made at the time at or

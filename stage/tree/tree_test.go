@@ -211,15 +211,6 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-func TestReadBounded(t *testing.T) {
-	if got, err := ReadBounded(bytes.NewReader([]byte("1234")), 4); err != nil || string(got) != "1234" {
-		t.Errorf("%q %v", got, err)
-	}
-	if _, err := ReadBounded(bytes.NewReader([]byte("12345")), 4); err == nil {
-		t.Error("five bytes of four")
-	}
-}
-
 type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }

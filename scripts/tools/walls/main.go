@@ -6,6 +6,8 @@
 // stage/ would break every rule; here patterns are relative to the project's
 // top. And that one goes on with default rules when it finds no configuration,
 // or when a key is misspelt; here both are errors.
+//
+// And it finds files that are opened without care: see opens.
 package main
 
 import (
@@ -18,7 +20,7 @@ import (
 
 	"github.com/OpenPeeDeeP/depguard/v2"
 	"go.yaml.in/yaml/v3"
-	"golang.org/x/tools/go/analysis/singlechecker"
+	"golang.org/x/tools/go/analysis/multichecker"
 )
 
 const configName = ".depguard.yaml"
@@ -30,7 +32,7 @@ func main() {
 		if settings, err = load(root); err == nil {
 			analyzer, aerr := depguard.NewAnalyzer(&settings)
 			if aerr == nil {
-				singlechecker.Main(analyzer)
+				multichecker.Main(analyzer, opens(root))
 			}
 			err = aerr
 		}

@@ -1,0 +1,149 @@
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// ErrNotRegular is returned for a path that is not a regular file, or that
+// became something else after it was looked at.
+var ErrNotRegular = errors.New("is not a regular file")
+
+// ErrTooLong is returned for what is longer than anybody could have meant.
+var ErrTooLong = errors.New("is too long")
+
+// safe are flags for a path at which somebody else may have put anything: a
+// link is not followed, and a pipe without a writer does not block.
+const safe = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+
+// Open opens the regular file at path for reading. At the end of path a link
+// is not followed, and a pipe, a device or a folder is refused, without waiting
+// for anybody: the error is ErrNotRegular then.
+func Open(path string) (*os.File, error) { return open(path, os.O_RDONLY|safe) }
+
+// OpenNamed is Open for a file that a person named: a link is followed.
+func OpenNamed(path string) (*os.File, error) { return open(path, os.O_RDONLY|syscall.O_NONBLOCK) }
+
+// OpenInput is OpenNamed for what is read once to its end: a pipe will do too.
+// One that nobody writes to is empty.
+func OpenInput(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() && fi.Mode()&fs.ModeNamedPipe == 0 {
+		err = fmt.Errorf("%s: %w", path, ErrNotRegular)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// OpenAppend opens the regular file at path, which exists, for reading and for
+// appending, as safely as Open.
+func OpenAppend(path string) (*os.File, error) { return open(path, os.O_RDWR|os.O_APPEND|safe) }
+
+func open(path string, flag int) (*os.File, error) {
+	f, err := os.OpenFile(path, flag, 0)
+	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENXIO) || errors.Is(err, syscall.EISDIR) {
+		// A link, a socket, a pipe that nobody reads, a folder to write to.
+		err = fmt.Errorf("%s: %w", path, ErrNotRegular)
+	}
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w", path, ErrNotRegular)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// Create makes a new file at path, of its owner alone until it is sealed, and
+// opens it; see Give. Whatever stands there, a link too, is an error:
+// fs.ErrExist.
+func Create(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		Give(path)
+	}
+	return f, err
+}
+
+// ReadFile reads the file at path, opened as Open does, and fails when it has
+// more than limit bytes.
+func ReadFile(path string, limit int64) ([]byte, error) {
+	f, err := Open(path)
+	if err != nil {
+		return nil, err
+	}
+	data, err := ReadBounded(f, limit)
+	if errors.Is(err, ErrTooLong) {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return data, errors.Join(err, f.Close())
+}
+
+// ReadBounded reads all of r, and fails when it is longer than limit bytes. Of
+// a regular file it reserves what the file has, and no more.
+func ReadBounded(r io.Reader, limit int64) ([]byte, error) {
+	tooLong := fmt.Errorf("%w: more than %d bytes", ErrTooLong, limit)
+	size := int64(512)
+	if f, ok := r.(*os.File); ok {
+		if fi, err := f.Stat(); err == nil && fi.Mode().IsRegular() {
+			if size = fi.Size() + 1; size > limit+1 {
+				return nil, tooLong
+			}
+		}
+	}
+	data := make([]byte, 0, max(size, 512))
+	for {
+		n, err := r.Read(data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		switch {
+		case int64(len(data)) > limit:
+			return data, tooLong
+		case errors.Is(err, io.EOF):
+			return data, nil
+		case err != nil:
+			return data, err
+		}
+		if len(data) == cap(data) {
+			data = append(data, 0)[:len(data)]
+		}
+	}
+}
+
+// OpenDir opens the directory at path; a link at its end is not followed.
+func OpenDir(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY|safe, 0)
+}
+
+// ReadDir lists the directory at path, sorted; a link at its end is not
+// followed.
+func ReadDir(path string) ([]fs.DirEntry, error) {
+	f, err := OpenDir(path)
+	if err != nil {
+		return nil, err
+	}
+	list, err := f.ReadDir(-1)
+	slices.SortFunc(list, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return list, errors.Join(err, f.Close())
+}
+
+// OpenDirNamed is OpenDir for a directory that a person named: a link is
+// followed.
+func OpenDirNamed(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
+}
