@@ -14,6 +14,8 @@ export GOFLAGS := -buildvcs=false $(GOFLAGS)
 # What bench runs beside publish.
 PEERS := ostree aptly rsync openssl
 BENCH ?=
+# More flags of go test for make test.
+TESTFLAGS ?=
 
 PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace systemd xz-utils zstd btrfs-progs xfsprogs
 
@@ -50,12 +52,13 @@ demo: build
 	@scripts/demo $(BIN)
 
 ## test: the program's own tests, about a minute; a test whose tool is missing is skipped and named at the end
-test: gotest
-	@echo 'building the tests, then a line for each package as it ends'
+test:
+	@echo 'building the tests; then a line for each package as it ends, and what is at work'
+	@$(MAKE) --no-print-directory gotest
 	@bin/gotest -timeout 60m $(TESTFLAGS) ./...
 
 ## test-busy: the same beside eight processes that burn the processor and eight that write and flush (minutes)
-test-busy: gotest
+test-busy:
 	@scripts/busy 8 $(MAKE) --no-print-directory test TESTFLAGS=-count=1
 
 # The race detector takes up to ten times as long. Some tests build the program:
@@ -64,8 +67,9 @@ RACE := -race -count=1 -timeout 3h
 
 ## check: all that CI checks, with the tests that take long and the race detector (minutes; each part says what it is)
 check: export PUBLISH_TEST_LONG := 1
-check: gotest
+check:
 	@echo 'check 1 of 6: format, vet, staticcheck, other Unixes'
+	@$(MAKE) --no-print-directory gotest
 	@$(MAKE) --no-print-directory vet
 	@echo 'check 2 of 6: the import walls'
 	@$(MAKE) --no-print-directory walls

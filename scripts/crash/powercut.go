@@ -122,7 +122,7 @@ func (c *cutter) round(afterExit bool) (err error) {
 	mounted := true
 	defer func() {
 		if mounted {
-			err = errors.Join(err, unix.Unmount(at, 0))
+			err = errors.Join(err, unmount(at))
 		}
 	}()
 	repo := filepath.Join(at, "repo")
@@ -312,18 +312,26 @@ func (c *cutter) cut(disk, at string, look func() error) error {
 	return unix.IoctlSetPointerInt(int(f.Fd()), fsIOCShutdown, noLogFlush)
 }
 
-// remount mounts what a power cut left. A lazy unmount could bring the dead
-// file system back: wait until nobody uses it.
-func (c *cutter) remount(disk, at string) error {
-	for try := 0; ; try++ {
+// unmount waits until nobody uses a file system: a lazy unmount could bring a
+// dead one back. It gives up after ten minutes, when somebody never ends.
+func unmount(at string) error {
+	const poll, limit = 20 * time.Millisecond, 10 * time.Minute
+	for n := time.Duration(1); ; n++ {
 		err := unix.Unmount(at, 0)
-		if err == nil {
-			break
-		}
-		if try == 50 {
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EBUSY) || n*poll > limit:
 			return fmt.Errorf("unmount: %w", err)
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(poll)
+	}
+}
+
+// remount mounts what a power cut left.
+func (c *cutter) remount(disk, at string) error {
+	if err := unmount(at); err != nil {
+		return err
 	}
 	if c.kind == "btrfs" {
 		if err := os.Rename(disk+".cut", disk); err != nil {
