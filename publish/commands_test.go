@@ -14,10 +14,16 @@ import (
 	"pgregory.net/rapid"
 )
 
-// versions are what the model stages: each has a content of its own.
-var versions = []string{"a/20290101", "a/20290102", "a/20290103", "b/20290101", "b/20290102", "b/20290103"}
+// versions are what the model stages: each has a content of its own, but for one
+// that has none. Clients skip those with odd names.
+var versions = []string{"a/20290101", "a/20290102", "a/20290102-odd", "a/20290103", "b/20290101", "b/20290102", "b/20290103", "b/odd"}
 
-func contentOf(key string) string { return "content of " + key }
+func contentOf(key string) string {
+	if key == "b/odd" {
+		return noContent
+	}
+	return "content of " + key
+}
 
 // commands are what the model runs, by name; "" is run after each.
 func (m *model) commands(rt *rapid.T) map[string]func(*rapid.T) {
@@ -106,6 +112,7 @@ func (m *model) promoteAs(rt *rapid.T, to map[string]string, set func(*Config)) 
 	number, was, away := m.number, m.live, map[string]string{}
 	if last.Kind == KindRevert && last.Generation == number {
 		away = minus(m.was, m.live)
+		delete(away, "b/odd") // content is what is barred
 	}
 	err := m.do(rt, command{
 		refused: m.held || !opt.Force && (barred || leaked(to)),
@@ -136,14 +143,18 @@ func minus(a, b map[string]string) map[string]string {
 }
 
 func pruned(items map[string]string) map[string]string {
-	last := map[string]string{}
-	for _, key := range slices.Sorted(maps.Keys(items)) {
-		product, _, _ := strings.Cut(key, "/")
-		last[product] = key
-	}
 	out := map[string]string{}
-	for _, key := range last {
-		out[key] = items[key]
+	taken := map[string]bool{}
+	for _, key := range slices.Backward(slices.Sorted(maps.Keys(items))) { // newest first, the one without a date before all
+		product, version, _ := strings.Cut(key, "/")
+		dated, odd := version != "odd", strings.Contains(version, "odd")
+		switch {
+		case !odd && taken[product+" listed"], odd && dated && taken[product+" dated"]:
+		default:
+			out[key] = items[key]
+		}
+		taken[product+" listed"] = taken[product+" listed"] || !odd
+		taken[product+" dated"] = taken[product+" dated"] || dated
 	}
 	return out
 }
@@ -338,7 +349,7 @@ func (m *model) buried(rt *rapid.T, key string, graves int) {
 	if m.graves(data) == graves {
 		return
 	}
-	m.revoked[data] = true
+	m.revoked[data] = data != noContent // a name may come again
 	for _, items := range m.shown {
 		delete(items, key)
 	}
@@ -356,7 +367,8 @@ func (m *model) graves(data string) (n int) {
 	g, err := m.repo().graveyard()
 	must(m.t, err)
 	for _, line := range g.lines {
-		if slices.ContainsFunc(line.Revoked, func(c Revoked) bool { return c.SHA256 == sumOf(data) }) {
+		if slices.ContainsFunc(line.Revoked, func(c Revoked) bool { return c.SHA256 == sumOf(data) }) ||
+			data == noContent && len(line.Unnamed) > 0 {
 			n++
 		}
 	}

@@ -34,6 +34,7 @@ type candidate struct {
 	force       bool // replace served content all the same
 	revoked     []Revoked
 	base        *generation // what its times were measured against; nil: what is live
+	unnamed     []Named
 	warnings    []catalog.Finding
 }
 
@@ -167,7 +168,7 @@ func interrupted(err error) error {
 // carried, and the links that bring the carried files into its tree.
 func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.Op, error) {
 	m := &Manifest{Own: c.rows, Barred: c.barred, Units: c.units, Head: Head{Generation: n, Origin: c.origin, TreeID: c.treeID, Kind: c.kind,
-		Who: r.who(), Message: c.message, Time: s.now.UTC(), Grace: int64(r.grace() / time.Second), Format: r.format.Name(), BarredTrees: c.barredTrees, Revoked: c.revoked, Units: unitScheme}}
+		Who: r.who(), Message: c.message, Time: s.now.UTC(), Grace: int64(r.grace() / time.Second), Format: r.format.Name(), BarredTrees: c.barredTrees, Revoked: c.revoked, Unnamed: c.unnamed, Units: unitScheme}}
 	if m.Origin == 0 {
 		m.Origin = n
 	}
@@ -326,14 +327,14 @@ func (r *Repo) record(s *state, m *Manifest, recovered bool) error {
 	now := latest(r.now(), s.now, m.Time)
 	// The switch is durable: from here on the content is revoked, and what it
 	// takes to delete it everywhere is promised before the history tells.
-	if len(m.Revoked) > 0 {
-		t := tombstones{Time: now, Who: m.Who, Why: m.Message, Before: m.Generation, Revoked: m.Revoked}
+	if len(m.Revoked)+len(m.Unnamed) > 0 {
+		t := tombstones{Time: now, Who: m.Who, Why: m.Message, Before: m.Generation, Revoked: m.Revoked, Unnamed: m.Unnamed}
 		if err := errors.Join(r.bury(t), r.at("after-tombstones")); err != nil {
 			return err
 		}
 	}
 	e := Event{Time: now, Kind: m.Kind, Generation: m.Generation, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Who: m.Who, Message: m.Message,
-		Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Recovered: recovered, Revoked: m.Revoked}
+		Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Recovered: recovered, Revoked: m.Revoked, Unnamed: m.Unnamed}
 	if len(r.Config.HealthCheck.Command) > 0 && m.Kind != KindAutoRevert {
 		e.Health = "pending"
 	}

@@ -95,6 +95,9 @@ func (e Event) entries() []string {
 	for _, v := range e.Revoked {
 		out = append(out, v.Name())
 	}
+	for _, v := range e.Unnamed {
+		out = append(out, v.String())
+	}
 	if e.Freed != nil {
 		for _, i := range e.Freed.Items {
 			if i.Path != "" {

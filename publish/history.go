@@ -70,6 +70,7 @@ type Event struct {
 	BytesNow        int64                `json:"bytes_now,omitempty"`
 	BytesAfterGrace int64                `json:"bytes_after_grace,omitempty"`
 	Revoked         []Revoked            `json:"revoked,omitempty"`    // of revoke and redact
+	Unnamed         []Named              `json:"unnamed,omitempty"`    // likewise, versions that had no content
 	Redacted        *Redaction           `json:"redacted,omitempty"`   // of redact
 	Graves          int                  `json:"tombstones,omitempty"` // of redact: lines of tombstones that it is about
 }

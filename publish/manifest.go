@@ -67,6 +67,7 @@ type Head struct {
 	Changed     []string  `json:"changed"`
 	BarredTrees []string  `json:"barred_trees"`      // tree ids that promote refuses
 	Revoked     []Revoked `json:"revoked,omitempty"` // by this switch: it is their tombstones' intent
+	Unnamed     []Named   `json:"unnamed,omitempty"` // likewise, versions that had no content
 	Units       int       `json:"units,omitempty"`   // the unitScheme of the manifest's; 0 when it has none
 }
 

@@ -101,8 +101,8 @@ func young(e tree.Entry, now time.Time, window time.Duration) bool {
 	return age >= 0 && age < int64(window)
 }
 
-// items are the versions for the policy. A version is complete when it has an
-// image and nothing is wrong with any of its files.
+// items are the versions for the policy. A version is complete when nothing is
+// wrong with any of its files.
 func (sv *survey) items() []retention.Item {
 	c := sv.checked
 	broken := map[string]bool{}
@@ -136,10 +136,9 @@ func (sv *survey) items() []retention.Item {
 	out := make([]retention.Item, 0, len(c.Catalog.Versions))
 	for _, v := range c.Catalog.Versions {
 		k := key{v.Product, v.Name}
-		item := retention.Item{Product: v.Product, Version: v.Name, Complete: v.Image && !bad[k], Expires: sv.expires[k], SupportEOL: v.SupportEOL, Bytes: bytes[k]}
-		item.Time, _ = retention.VersionTime(v.Name)
+		out = append(out, retention.Item{Product: v.Product, Version: v.Name, Rank: v.Rank, Time: v.Time, Complete: !bad[k], Skipped: v.Skipped != "",
+			Expires: sv.expires[k], SupportEOL: v.SupportEOL, Bytes: bytes[k]})
 		bytes[k] = 0 // of a version that two catalogs have, once
-		out = append(out, item)
 	}
 	return out
 }

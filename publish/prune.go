@@ -299,7 +299,8 @@ func (r *Repo) without(p *Plan) ([]catalog.Document, error) {
 		return nil, err
 	}
 	defer root.Close()
-	return r.format.WithoutVersions(tree.FS(root), p.removes())
+	gone := p.removes()
+	return r.format.Without(tree.FS(root), func(i catalog.Image) bool { return gone(i.Product, i.Version) })
 }
 
 // remember stores since when files have been orphans. With the clock behind

@@ -321,8 +321,9 @@ func BenchmarkPlan(b *testing.B) {
 			c := sv.checked.Catalog
 			for p := range n / 100 {
 				for v := range 100 {
-					product, version := fmt.Sprintf("os%04d:1:default:amd64", p), epoch.AddDate(0, 0, v-200).Format("20060102_15:04")
-					c.Versions = append(c.Versions, catalog.Version{Product: product, Name: version, Image: true})
+					built := epoch.AddDate(0, 0, v-200)
+					product, version := fmt.Sprintf("os%04d:1:default:amd64", p), built.Format("20060102_15:04")
+					c.Versions = append(c.Versions, catalog.Version{Product: product, Name: version, Time: built, Rank: v})
 					for _, ending := range []string{"disk.qcow2", "incus.tar.xz", "root.squashfs"} {
 						path := fmt.Sprintf("images/%s/%s/%s", product, version, ending)
 						c.Items = append(c.Items, catalog.Item{Path: path, Product: product, Version: version, Name: ending})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,15 +17,16 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// redact makes in dir the tree of a generation without the rows that are gone:
+// redact makes in dir the tree of a generation without the rows that are gone,
+// and without the versions of unnamed that have no content:
 // its indexes are made anew, and what is left is validated and flushed.
-func (r *Repo) redact(ctx context.Context, s *state, g *generation, gone func(tree.Row) bool, dir string) (*stage.Valid, error) {
+func (r *Repo) redact(ctx context.Context, s *state, g *generation, gone func(tree.Row) bool, unnamed stage.Names, dir string) (*stage.Valid, error) {
 	left := *g.Manifest
 	left.Own = slices.DeleteFunc(slices.Clone(g.Own), gone)
 	if err := r.rebuild(ctx, s, &generation{&left, g.dir}, dir); err != nil {
 		return nil, err
 	}
-	valid, report, changed, err := stage.Strip(ctx, dir, r.format, g.Own, gone, r.now())
+	valid, report, changed, err := stage.Strip(ctx, dir, r.format, g.Own, gone, unnamed, r.now())
 	if err != nil {
 		return nil, err
 	}
@@ -56,15 +58,25 @@ func (r *Repo) sound(ctx context.Context, s *state, g *generation, dir string) (
 		return nil, nil, err
 	}
 	gone := func(row tree.Row) bool { return graves.redacted(g.Generation, row) }
+	unnamed := graves.unnamed(g.Generation)
 	i := slices.IndexFunc(g.Own, gone)
-	if i < 0 {
+	if i < 0 && len(unnamed) == 0 {
 		return g, nil, nil
 	}
-	if row := g.Own[i]; r.format.Class(row.Path) == catalog.Whole {
+	if i < 0 {
+		// Names alone: most likely it does not have them.
+		cat, err := stage.ReadCatalog(g.dir, r.format)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !slices.ContainsFunc(cat.Images, func(i catalog.Image) bool { return unnamed[[2]string{i.Product, i.Version}] }) {
+			return g, nil, nil
+		}
+	} else if row := g.Own[i]; r.format.Class(row.Path) == catalog.Whole {
 		return nil, nil, refuse(r.keptHint(), "generation %d had %s, which was revoked %s; a tree without indexes cannot be reverted to in part",
 			g.Generation, row.Path, graves.by[row.SHA256].reason())
 	}
-	valid, err := r.redact(ctx, s, g, gone, dir)
+	valid, err := r.redact(ctx, s, g, gone, unnamed, dir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -92,8 +104,9 @@ func (d *Redaction) count(st tree.Stat) {
 }
 
 func contentsOf(list []tombstones) stage.Contents {
-	want := stage.Contents{Sums: map[string]bool{}, Sizes: map[int64]bool{}}
+	want := stage.Contents{Sums: map[string]bool{}, Sizes: map[int64]bool{}, Unnamed: stage.Names{}}
 	for _, t := range list {
+		maps.Copy(want.Unnamed, namesOf(t.Unnamed))
 		for _, c := range t.Revoked {
 			want.Sums[c.SHA256], want.Sizes[c.Bytes] = true, true
 		}
@@ -190,6 +203,7 @@ func (r *Repo) logRedaction(s *state, graves *graveyard, pending []tombstones, d
 	e.Who, e.Redacted, e.Graves = last.Who, did, len(graves.lines)
 	for _, t := range pending {
 		e.Revoked = append(e.Revoked, t.Revoked...)
+		e.Unnamed = append(e.Unnamed, t.Unnamed...)
 	}
 	return r.log(s.history, e)
 }

@@ -26,6 +26,7 @@ type RevokeResult struct {
 	From        int       `json:"from"`       // production's before; the same when it did not have the content
 	Switched    bool      `json:"switched"`
 	Revoked     []Revoked `json:"revoked"`
+	Unnamed     []Named   `json:"unnamed,omitempty"`    // versions that had no content, and that no index names any more
 	Kept        []Shared  `json:"kept"`                 // files that stay, because another image names them
 	Generations []int     `json:"generations_redacted"` // kept trees that had it
 	Files       int       `json:"files"`                // deleted
@@ -85,14 +86,14 @@ func (r *Repo) revoke(ctx context.Context, opt RevokeOptions) (res *RevokeResult
 	if err != nil {
 		return nil, false, err
 	}
-	res = &RevokeResult{Revoked: noNil(sel.revoked), Kept: noNil(sel.kept), Generations: []int{}, DryRun: opt.DryRun}
+	res = &RevokeResult{Revoked: noNil(sel.revoked), Unnamed: noNil(sel.unnamed), Kept: noNil(sel.kept), Generations: []int{}, DryRun: opt.DryRun}
 	if s.current != nil {
 		res.Generation, res.From = s.current.Generation, s.current.Generation
 	}
-	if len(sel.revoked) == 0 {
+	if len(sel.revoked)+len(sel.unnamed) == 0 {
 		return res, true, nil // all of it was revoked before
 	}
-	list := tombstones{Time: s.now, Who: r.who(), Why: opt.Why, Revoked: sel.revoked}
+	list := tombstones{Time: s.now, Who: r.who(), Why: opt.Why, Revoked: sel.revoked, Unnamed: sel.unnamed}
 	if opt.DryRun {
 		graves, err := r.graveyard()
 		if err != nil {
@@ -190,7 +191,7 @@ func (r *Repo) switchAway(ctx context.Context, s *state, sel *selection, opt Rev
 		return nil, err
 	}
 	defer durable.RemoveAll(dir)
-	valid, err := r.redact(ctx, s, s.current, func(row tree.Row) bool { return sel.sums[row.SHA256] }, dir)
+	valid, err := r.redact(ctx, s, s.current, func(row tree.Row) bool { return sel.sums[row.SHA256] }, namesOf(sel.unnamed), dir)
 	if err != nil {
 		return nil, interrupted(err)
 	}
@@ -198,7 +199,7 @@ func (r *Repo) switchAway(ctx context.Context, s *state, sel *selection, opt Rev
 		return nil, err
 	}
 	c := candidateOf(valid, opt.Why)
-	c.kind, c.origin, c.revoked = KindRevoke, s.current.Origin, sel.revoked
+	c.kind, c.origin, c.revoked, c.unnamed = KindRevoke, s.current.Origin, sel.revoked, sel.unnamed
 	// What an operator's revert barred stays barred.
 	c.barred, c.barredTrees = s.current.Barred, s.current.BarredTrees
 	return r.commit(ctx, s, c, opt.DryRun)
@@ -226,6 +227,9 @@ func leave(carried []Carried, ops []tree.Op, n int, revoked []Revoked) ([]Carrie
 func (sel *selection) serves(s *state) bool {
 	if s.current == nil {
 		return false
+	}
+	if sel.emptied {
+		return true
 	}
 	for row := range s.current.all() {
 		if sel.sums[row.SHA256] && !gone(filepath.Join(s.current.dir, filepath.FromSlash(row.Path))) {

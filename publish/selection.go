@@ -31,17 +31,27 @@ type holder struct {
 	carried map[string]tree.Row
 	cat     *catalog.Catalog
 	drop    map[int]bool // of cat.Images
+	loses   map[int]bool // of cat.Images: those that make no image, and lose some of their items
+}
+
+// hollow reports whether nothing of an image is there.
+func (h *holder) hollow(i catalog.Image) bool {
+	return !slices.ContainsFunc(i.Paths, func(p string) bool { return h.rows[p].Size > 0 })
 }
 
 // selection is what a revoke is about. A fingerprint, a product and a version
 // mean images, in whatever tree bears them; a path means the one content that
-// it has, and with it every image that needs that content.
+// it has, and with it every image that needs that content. What clients skip
+// counts as everything else; but where items make no image, a path means its
+// content alone, and the others go from the indexes with it.
 type selection struct {
 	r        *Repo
 	holders  []*holder
 	contents map[string]bool // named by path or by their own sha256
 	sums     map[string]bool // what is to go
 	revoked  []Revoked
+	unnamed  []Named // versions that go, and of which nothing is there
+	emptied  bool    // production has some of those
 	kept     []Shared
 }
 
@@ -68,8 +78,13 @@ func (r *Repo) selectContent(ctx context.Context, s *state, what []string) (*sel
 	}
 	for _, h := range sel.holders {
 		for n, i := range h.cat.Images {
-			if slices.ContainsFunc(i.Paths, func(p string) bool { return sel.contents[h.rows[p].SHA256] }) {
+			if !slices.ContainsFunc(i.Paths, func(p string) bool { return sel.contents[h.rows[p].SHA256] }) {
+				continue
+			}
+			if i.Fingerprint != "" {
 				h.drop[n] = true
+			} else if !h.drop[n] {
+				h.loses[n] = true
 			}
 		}
 	}
@@ -86,6 +101,9 @@ func (g *graveyard) has(what string) bool {
 			if sum := strings.ToLower(what); digits(what) && (strings.HasPrefix(c.SHA256, sum) || strings.HasPrefix(c.Fingerprint, sum)) {
 				return true
 			}
+		}
+		if slices.ContainsFunc(t.Unnamed, func(v Named) bool { return what == v.Product || what == v.String() }) {
+			return true
 		}
 	}
 	return false
@@ -105,7 +123,7 @@ func (sel *selection) look(ctx context.Context, s *state, graves *graveyard) err
 		if err != nil {
 			return err
 		}
-		h := &holder{name: name, rows: map[string]tree.Row{}, carried: map[string]tree.Row{}, cat: cat}
+		h := &holder{name: name, rows: map[string]tree.Row{}, carried: map[string]tree.Row{}}
 		for _, row := range m.Own {
 			if !graves.redacted(m.Generation, row) {
 				h.rows[row.Path] = row
@@ -116,6 +134,21 @@ func (sel *selection) look(ctx context.Context, s *state, graves *graveyard) err
 				h.carried[c.Path] = c.Row
 			}
 		}
+		// Of a redacted tree the indexes still name what it had.
+		here, unnamed := *cat, graves.unnamed(m.Generation)
+		here.Images = slices.DeleteFunc(slices.Clone(cat.Images), func(i catalog.Image) bool {
+			missing := func(p string) bool { _, ok := h.rows[p]; return !ok }
+			switch {
+			case len(i.Paths) == 0:
+				return unnamed[[2]string{i.Product, i.Version}]
+			case i.Fingerprint == "": // the rest of it can still be revoked
+				return !slices.ContainsFunc(i.Paths, func(p string) bool { return !missing(p) }) ||
+					unnamed[[2]string{i.Product, i.Version}] && h.hollow(i)
+			}
+			return slices.ContainsFunc(i.Paths, missing)
+		})
+		here.Items = slices.DeleteFunc(slices.Clone(cat.Items), func(i catalog.Item) bool { _, ok := h.rows[i.Path]; return !ok })
+		h.cat = &here
 		sel.holders = append(sel.holders, h)
 		return nil
 	}
@@ -155,14 +188,7 @@ func (sel *selection) look(ctx context.Context, s *state, graves *graveyard) err
 		}
 	}
 	for _, h := range sel.holders {
-		h.drop = map[int]bool{}
-		// Of a redacted tree the indexes still name what it had.
-		here := *h.cat
-		here.Images = slices.DeleteFunc(slices.Clone(h.cat.Images), func(i catalog.Image) bool {
-			return slices.ContainsFunc(i.Paths, func(p string) bool { _, ok := h.rows[p]; return !ok })
-		})
-		here.Items = slices.DeleteFunc(slices.Clone(h.cat.Items), func(i catalog.Item) bool { _, ok := h.rows[i.Path]; return !ok })
-		h.cat = &here
+		h.drop, h.loses = map[int]bool{}, map[int]bool{}
 	}
 	return nil
 }
@@ -243,36 +269,7 @@ type owner struct{ product, version string }
 func (sel *selection) settle() error {
 	goes, stays := map[string]Revoked{}, map[string]owner{}
 	for _, h := range sel.holders {
-		touched, keeps := map[owner]bool{}, map[owner]bool{}
-		for n, i := range h.cat.Images {
-			o := owner{i.Product, i.Version}
-			if !h.drop[n] {
-				keeps[o] = true
-			} else {
-				touched[o] = true
-			}
-		}
-		for n, i := range h.cat.Images {
-			o := owner{i.Product, i.Version}
-			for _, p := range i.Paths {
-				if h.drop[n] {
-					sel.goes(goes, h.rows[p], o, i.Fingerprint)
-				} else {
-					stays[h.rows[p].SHA256] = o
-				}
-			}
-		}
-		for _, i := range h.cat.Items {
-			o, row := owner{i.Product, i.Version}, h.rows[i.Path]
-			switch {
-			case touched[o] && !keeps[o]: // the version goes whole
-				sel.goes(goes, row, o, "")
-			case !touched[o] && !keeps[o] && sel.contents[row.SHA256]: // of a version that no client lists
-				sel.goes(goes, row, o, "")
-			case !touched[o]:
-				stays[row.SHA256] = o
-			}
-		}
+		sel.settleImages(h, goes, stays)
 		for _, rows := range []map[string]tree.Row{h.rows, h.carried} {
 			for _, p := range slices.Sorted(maps.Keys(rows)) {
 				if sel.contents[rows[p].SHA256] {
@@ -281,20 +278,68 @@ func (sel *selection) settle() error {
 			}
 		}
 	}
+	delete(stays, "") // of files that are missing
 	for sum, c := range goes {
 		if o, ok := stays[sum]; ok {
-			if sel.contents[sum] {
-				return refuse("take that version out, or revoke it", "%s: %s/%s names it as something that is no image of its own", c.Path, o.product, o.version)
-			}
 			sel.kept = append(sel.kept, Shared{c.Path, sum, o.product, o.version})
 			continue
 		}
 		sel.sums[sum] = true
 		sel.revoked = append(sel.revoked, c)
 	}
+	slices.SortFunc(sel.unnamed, func(a, b Named) int {
+		return cmp.Or(cmp.Compare(a.Product, b.Product), cmp.Compare(a.Version, b.Version))
+	})
 	slices.SortFunc(sel.kept, func(a, b Shared) int { return cmp.Compare(a.Path, b.Path) })
 	slices.SortFunc(sel.revoked, func(a, b Revoked) int { return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.SHA256, b.SHA256)) })
 	return sel.complete(stays)
+}
+
+// settleImages is settle for the images and items of one tree.
+func (sel *selection) settleImages(h *holder, goes map[string]Revoked, stays map[string]owner) {
+	type named struct {
+		owner
+		path string
+	}
+	touched, keeps, needed := map[owner]bool{}, map[owner]bool{}, map[named]bool{}
+	for n, i := range h.cat.Images {
+		o := owner{i.Product, i.Version}
+		if h.drop[n] {
+			touched[o] = true
+		} else {
+			keeps[o] = true
+		}
+		for _, p := range i.Paths {
+			needed[named{o, p}] = true
+			switch row := h.rows[p]; {
+			case h.drop[n], h.loses[n] && sel.contents[row.SHA256]:
+				sel.goes(goes, row, o, i.Fingerprint)
+			case !h.loses[n]:
+				stays[row.SHA256] = o
+			}
+		}
+	}
+	for _, i := range h.cat.Items {
+		o, row := owner{i.Product, i.Version}, h.rows[i.Path]
+		switch {
+		case touched[o] && !keeps[o]: // the version goes whole
+			sel.goes(goes, row, o, "")
+		case needed[named{o, i.Path}]: // told above
+		case sel.contents[row.SHA256]: // an item that no image needs
+			sel.goes(goes, row, o, "")
+		case !touched[o]:
+			stays[row.SHA256] = o
+		}
+	}
+	for n, i := range h.cat.Images {
+		o := owner{i.Product, i.Version}
+		if v := (Named{i.Product, i.Version}); h.drop[n] && !keeps[o] && h.hollow(i) {
+			sel.emptied = sel.emptied || h.name == "production"
+			if !slices.Contains(sel.unnamed, v) {
+				sel.unnamed = append(sel.unnamed, v)
+			}
+		}
+	}
 }
 
 func (sel *selection) goes(goes map[string]Revoked, row tree.Row, o owner, fingerprint string) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"time"
@@ -27,6 +28,28 @@ type Revoked struct {
 	Fingerprint string `json:"fingerprint"`
 }
 
+// Named is a version that was revoked and had no content of its own: no items,
+// or none that is there. Version is "" for a product that had no version.
+type Named struct {
+	Product string `json:"product"`
+	Version string `json:"version"`
+}
+
+func (v Named) String() string {
+	if v.Version == "" {
+		return v.Product
+	}
+	return v.Product + "/" + v.Version
+}
+
+func namesOf(list []Named) stage.Names {
+	out := stage.Names{}
+	for _, v := range list {
+		out[[2]string{v.Product, v.Version}] = true
+	}
+	return out
+}
+
 // tombstones are the contents of one revoke. Their line is the promise that
 // they will be deleted everywhere: until a later line says that this is done,
 // every recovery goes on with it. They are never taken back: what --force lets
@@ -37,7 +60,8 @@ type tombstones struct {
 	Why     string    `json:"why"`
 	Before  int       `json:"before"` // generations of lower numbers are redacted
 	Revoked []Revoked `json:"revoked"`
-	Done    bool      `json:"done,omitempty"` // all above was deleted everywhere
+	Unnamed []Named   `json:"unnamed,omitempty"` // versions that had no content: no such generation names them any more
+	Done    bool      `json:"done,omitempty"`    // all above was deleted everywhere
 }
 
 func (t *tombstones) reason() string {
@@ -112,6 +136,23 @@ func (g *graveyard) split() (done *graveyard, pending []tombstones) {
 func (g *graveyard) redacted(n int, row tree.Row) bool {
 	t, ok := g.by[row.SHA256]
 	return ok && n < t.Before && row.Role != catalog.Link
+}
+
+// unnamed are the versions without content that generation n is not to name any
+// more.
+func (g *graveyard) unnamed(n int) stage.Names {
+	out := stage.Names{}
+	for _, t := range g.lines {
+		if n < t.Before {
+			maps.Copy(out, namesOf(t.Unnamed))
+		}
+	}
+	return out
+}
+
+// names reports whether a tombstone is for a version without content.
+func (g *graveyard) names(v Named) bool {
+	return slices.ContainsFunc(g.lines, func(t tombstones) bool { return slices.Contains(t.Unnamed, v) })
 }
 
 // bury appends tombstones, in one sealed line: all of them or none.
@@ -227,11 +268,12 @@ func (r *Repo) mendTombstones(h *History) (done []string, err error) {
 	g := parseTombstones(data)
 	var lost []tombstones
 	for _, e := range h.Events {
-		t := tombstones{Time: e.Time, Who: e.Who, Why: e.Message, Before: e.Generation + 1, Revoked: e.Revoked}
+		t := tombstones{Time: e.Time, Who: e.Who, Why: e.Message, Before: e.Generation + 1, Revoked: e.Revoked, Unnamed: e.Unnamed}
 		if e.Kind == KindRevoke {
 			t.Before = e.Generation
 		}
-		if slices.ContainsFunc(e.Revoked, func(c Revoked) bool { return g.by[c.SHA256] == nil }) {
+		if slices.ContainsFunc(e.Revoked, func(c Revoked) bool { return g.by[c.SHA256] == nil }) ||
+			slices.ContainsFunc(e.Unnamed, func(v Named) bool { return !g.names(v) }) {
 			lost = append(lost, t)
 		}
 	}

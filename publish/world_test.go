@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -22,6 +23,9 @@ import (
 // files that end in .bin are item-like. Tests of this package need a format,
 // and must not depend on a real one.
 type listed struct{}
+
+// noContent stands for the content of a version that has none.
+const noContent = "(none)"
 
 type listedItem struct {
 	Product, Version, Path, SHA256 string
@@ -57,12 +61,41 @@ func (listed) Read(fsys fs.FS) (*catalog.Catalog, error) {
 		return c, nil
 	}
 	for _, i := range items {
-		c.Items = append(c.Items, catalog.Item{Path: i.Path, Size: i.Size, SHA256: i.SHA256, Product: i.Product, Version: i.Version, Name: "item", Index: "index.json"})
-		c.Versions = append(c.Versions, catalog.Version{Product: i.Product, Name: i.Version, Image: true})
-		c.Images = append(c.Images, catalog.Image{Product: i.Product, Version: i.Version, Fingerprint: i.SHA256, Paths: []string{i.Path}, Aliases: []string{}})
-		c.Units = append(c.Units, catalog.Unit{Key: i.Product + "/" + i.Version, Digest: i.SHA256})
+		if i.Path != "" {
+			c.Items = append(c.Items, catalog.Item{Path: i.Path, Size: i.Size, SHA256: i.SHA256, Product: i.Product, Version: i.Version, Name: "item", Index: "index.json"})
+		}
+		c.Units = append(c.Units, catalog.Unit{Key: i.Product + "/" + i.Version, Digest: cmp.Or(i.SHA256, noContent)})
+		built, _ := time.Parse("20060102", i.Version[:min(8, len(i.Version))])
+		if !i.skipped() {
+			c.Versions = append(c.Versions, catalog.Version{Product: i.Product, Name: i.Version, Time: built})
+		} else if n := len(c.Versions); n == 0 || c.Versions[n-1].Product != i.Product || c.Versions[n-1].Name != i.Version {
+			c.Versions = append(c.Versions, catalog.Version{Product: i.Product, Name: i.Version, Time: built, Skipped: "odd"})
+		}
 	}
+	c.Images = images(items)
 	return c, nil
+}
+
+// skipped: clients of this format skip versions with odd names. The items of
+// such a version, which may have no file, make no image.
+func (i listedItem) skipped() bool { return strings.Contains(i.Version, "odd") }
+
+// images are those of an index, in which the items of a version follow each other.
+func images(items []listedItem) (out []catalog.Image) {
+	for _, i := range items {
+		img := catalog.Image{Product: i.Product, Version: i.Version, Fingerprint: i.SHA256, Paths: []string{i.Path}, Aliases: []string{}}
+		if i.skipped() {
+			if img.Fingerprint, img.Skipped = "", "odd"; i.Path == "" {
+				img.Paths = []string{}
+			}
+			if n := len(out) - 1; n >= 0 && out[n].Product == i.Product && out[n].Version == i.Version {
+				out[n].Paths = append(out[n].Paths, img.Paths...)
+				continue
+			}
+		}
+		out = append(out, img)
+	}
+	return out
 }
 
 func (listed) Without(fsys fs.FS, drop func(catalog.Image) bool) ([]catalog.Document, error) {
@@ -78,8 +111,17 @@ func (listed) Without(fsys fs.FS, drop func(catalog.Image) bool) ([]catalog.Docu
 		return nil, err
 	}
 	n := len(items)
+	gone := map[string]bool{}
+	for _, img := range images(items) {
+		if drop(img) {
+			gone[fmt.Sprint(img.Product, img.Version, img.Fingerprint)] = true
+		}
+	}
 	items = slices.DeleteFunc(items, func(i listedItem) bool {
-		return drop(catalog.Image{Product: i.Product, Version: i.Version, Fingerprint: i.SHA256, Paths: []string{i.Path}})
+		if i.skipped() {
+			return gone[fmt.Sprint(i.Product, i.Version, "")]
+		}
+		return gone[fmt.Sprint(i.Product, i.Version, i.SHA256)]
 	})
 	if len(items) == n {
 		return nil, nil
@@ -88,24 +130,6 @@ func (listed) Without(fsys fs.FS, drop func(catalog.Image) bool) ([]catalog.Docu
 		return nil, err
 	}
 	return []catalog.Document{{Path: "index.json", Data: data}}, nil
-}
-
-func (listed) WithoutVersions(fsys fs.FS, drop func(product, version string) bool) ([]catalog.Document, error) {
-	data, err := fs.ReadFile(fsys, "index.json")
-	if err != nil {
-		return nil, err
-	}
-	var items []listedItem
-	if err := json.Unmarshal(data, &items); err != nil {
-		return nil, err
-	}
-	n := len(items)
-	items = slices.DeleteFunc(items, func(i listedItem) bool { return drop(i.Product, i.Version) })
-	if len(items) == n {
-		return nil, nil
-	}
-	data, err = json.Marshal(items)
-	return []catalog.Document{{Path: "index.json", Data: data}}, err
 }
 
 // failer is what a world needs of a test: a rapid.T is no testing.TB.
@@ -179,6 +203,10 @@ func stageItems(dir string, items map[string]string) error {
 	list := []listedItem{}
 	for key, data := range items {
 		product, version, _ := strings.Cut(key, "/")
+		if data == noContent {
+			list = append(list, listedItem{Product: product, Version: version})
+			continue
+		}
 		sum := fmt.Sprintf("%x", sha256.Sum256([]byte(data)))
 		path := "images/" + sum[:16] + ".bin"
 		list = append(list, listedItem{product, version, path, sum, int64(len(data))})
@@ -292,6 +320,10 @@ func (w *world) index(dir string) (items map[string]string, missing []string) {
 	items = map[string]string{}
 	for _, i := range list {
 		key := i.Product + "/" + i.Version
+		if i.Path == "" {
+			items[key] = noContent
+			continue
+		}
 		data, err := os.ReadFile(filepath.Join(dir, i.Path))
 		if errors.Is(err, fs.ErrNotExist) {
 			missing = append(missing, key)

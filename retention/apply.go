@@ -61,6 +61,9 @@ func (res *Result) add(versions []*Item, reasons [][]string, p Policy, rule int,
 		if p.Rules[rule].RemoveExpired {
 			d.Reasons = v.expired(now)
 		}
+		if v.Skipped {
+			d.Reasons = append(d.Reasons, reasonSkipped)
+		}
 		d.Reasons = append(d.Reasons, notKept)
 		res.Remove = append(res.Remove, d)
 	}
@@ -73,61 +76,134 @@ func (res *Result) add(versions []*Item, reasons [][]string, p Policy, rule int,
 // sorted newest first; nil for those to remove.
 func (r Rule) keep(versions []*Item, now time.Time) [][]string {
 	reasons := make([][]string, len(versions))
-	because := func(i int, format string, args ...any) {
-		reasons[i] = append(reasons[i], fmt.Sprintf(format, args...))
-	}
-	periods := [...]*period{
-		{left: r.KeepDaily, reason: reasonDaily, name: dayName},
-		{left: r.KeepWeekly, reason: reasonWeekly, name: weekName},
-		{left: r.KeepMonthly, reason: reasonMonthly, name: monthName},
-	}
-	var expired []int
-	live := make([]int, 0, len(versions))
 	for i, v := range versions {
-		gone := r.RemoveExpired && v.expired(now) != nil
-		if r.KeepAll && !gone {
-			because(i, reasonAll)
+		if r.KeepAll && !r.gone(v, now) {
+			reasons[i] = append(reasons[i], reasonAll)
+		}
+		if v.class() != never {
+			continue
 		}
 		if !v.Complete {
-			because(i, reasonIncomplete)
+			reasons[i] = append(reasons[i], reasonIncomplete)
 		}
 		if v.Time.IsZero() {
-			because(i, reasonUndated)
-		}
-		if !v.counts() {
-			continue
-		}
-		if gone {
-			expired = append(expired, i)
-			continue
-		}
-		live = append(live, i)
-		if len(live) <= r.KeepLast {
-			because(i, reasonLast, r.KeepLast)
-		}
-		if r.KeepWithin > 0 && !v.Time.Before(now.Add(-r.KeepWithin)) {
-			because(i, reasonWithin, formatDays(r.KeepWithin))
-		}
-		for _, p := range periods {
-			if name, first := p.take(v.Time); first {
-				because(i, p.reason, name)
-			}
+			reasons[i] = append(reasons[i], reasonUndated)
 		}
 	}
-	floor := append(live, expired...)
-	for _, i := range floor[:min(r.minVersions(), len(floor))] {
-		if reasons[i] != nil {
-			continue
-		}
-		why := fmt.Sprintf(reasonMin, r.minVersions())
-		if r.RemoveExpired {
-			for _, e := range versions[i].expired(now) {
-				why = fmt.Sprintf(reasonAlthough, why, e)
+	text, numbers := orders(versions)
+	r.count(versions, text, now, func(i int, reason string) { reasons[i] = append(reasons[i], reason) }, reasons)
+	if numbers != nil {
+		r.count(versions, numbers, now, func(i int, reason string) {
+			if !slices.Contains(reasons[i], reason) {
+				reasons[i] = append(reasons[i], fmt.Sprintf(reasonNumbers, reason))
 			}
-		}
-		because(i, "%s", why)
+		}, reasons)
 	}
 	return reasons
+}
+
+// orders returns the places of versions, which are sorted by name, newest
+// first: by the names as text and, where it differs, as numbers; else nil.
+func orders(versions []*Item) (text, numbers []int) {
+	text = make([]int, len(versions))
+	for i := range text {
+		text[i] = i
+	}
+	numbers = slices.Clone(text)
+	slices.SortStableFunc(numbers, func(a, b int) int { return cmp.Compare(versions[b].Rank, versions[a].Rank) })
+	if slices.Equal(text, numbers) {
+		numbers = nil
+	}
+	return text, numbers
+}
+
+// The classes of versions: one of a lower class takes a place in the counts of
+// its own class and of those above, and in no other.
+const (
+	never   = iota - 1 // is kept, and never counts
+	listed             // clients list it
+	skipped            // clients skip it
+	undated            // clients skip it, and its name tells no time
+	classes = iota - 1
+)
+
+func (v *Item) class() int {
+	switch {
+	case v.Skipped && v.Time.IsZero():
+		return undated
+	case v.Skipped:
+		return skipped
+	case !v.Complete || v.Time.IsZero():
+		return never
+	}
+	return listed
+}
+
+// gone reports whether the rule takes a version for expired.
+func (r Rule) gone(v *Item, now time.Time) bool { return r.RemoveExpired && v.expired(now) != nil }
+
+// tally is the counting of one class.
+type tally struct {
+	live, expired []int // places of versions, newest first
+	periods       [3]period
+}
+
+// count tells because for which versions, in an order, newest first, which keep
+// speaks. min_versions speaks for those that have no reason yet.
+func (r Rule) count(versions []*Item, order []int, now time.Time, because func(i int, reason string), reasons [][]string) {
+	var tallies [classes]tally
+	for c := range tallies {
+		tallies[c].periods = [3]period{
+			{left: r.KeepDaily, reason: reasonDaily, name: dayName},
+			{left: r.KeepWeekly, reason: reasonWeekly, name: weekName},
+			{left: r.KeepMonthly, reason: reasonMonthly, name: monthName},
+		}
+	}
+	for _, i := range order {
+		v := versions[i]
+		own := v.class()
+		if own == never {
+			continue
+		}
+		gone := r.gone(v, now)
+		for c := own; c < classes; c++ {
+			t := &tallies[c]
+			if gone {
+				t.expired = append(t.expired, i)
+				continue
+			}
+			t.live = append(t.live, i)
+			if c == own && len(t.live) <= r.KeepLast {
+				because(i, fmt.Sprintf(reasonLast, r.KeepLast))
+			}
+			if v.Time.IsZero() {
+				continue
+			}
+			if c == own && r.KeepWithin > 0 && !v.Time.Before(now.Add(-r.KeepWithin)) {
+				because(i, fmt.Sprintf(reasonWithin, formatDays(r.KeepWithin)))
+			}
+			for p := range t.periods {
+				if name, first := t.periods[p].take(v.Time); first && c == own {
+					because(i, fmt.Sprintf(t.periods[p].reason, name))
+				}
+			}
+		}
+	}
+	for c := range tallies {
+		floor := append(tallies[c].live, tallies[c].expired...)
+		for _, i := range floor[:min(r.minVersions(), len(floor))] {
+			if reasons[i] != nil || versions[i].class() != c {
+				continue
+			}
+			why := fmt.Sprintf(reasonMin, r.minVersions())
+			if r.RemoveExpired {
+				for _, e := range versions[i].expired(now) {
+					why = fmt.Sprintf(reasonAlthough, why, e)
+				}
+			}
+			because(i, why)
+		}
+	}
 }
 
 // A period hands out the first version of each of a number of days, weeks or
@@ -163,9 +239,6 @@ func weekName(t time.Time) string {
 	year, week := t.ISOWeek()
 	return fmt.Sprintf("%04d-W%02d", year, week)
 }
-
-// counts tells whether a version may take a place in a count.
-func (v *Item) counts() bool { return v.Complete && !v.Time.IsZero() }
 
 // expired returns why a version has expired, nil when it has not. An expiry is
 // an instant; the end of support is a day, and the product is supported until
@@ -203,6 +276,8 @@ func merge(items []Item) []*Item {
 		both := *versions[last]
 		both.Time = laterOrZero(both.Time, v.Time)
 		both.Complete = both.Complete && v.Complete
+		both.Skipped = both.Skipped && v.Skipped
+		both.Rank = max(both.Rank, v.Rank)
 		both.Expires = laterOrZero(both.Expires, v.Expires)
 		both.SupportEOL = laterOrZero(both.SupportEOL, v.SupportEOL)
 		both.Bytes += v.Bytes

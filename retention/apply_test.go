@@ -3,6 +3,7 @@ package retention
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,19 +23,34 @@ func at(s string) time.Time {
 	panic(s)
 }
 
+// timeOf is the time that a name of the tests tells; zero for none.
+func timeOf(name string) time.Time {
+	name, _, _ = strings.Cut(name, ".")
+	for _, layout := range []string{"20060102", "20060102_15:04", "200601021504"} {
+		if t, err := time.Parse(layout, name); err == nil {
+			return t
+		}
+	}
+	return time.Time{}
+}
+
 // items makes complete versions of one product. A name may be followed by
-// words: incomplete, expires=TIME, eol=DAY.
+// words: incomplete, skipped, rank=N, expires=TIME, eol=DAY.
 func items(product string, lines ...string) []Item {
 	var out []Item
 	for _, line := range lines {
 		words := strings.Fields(line)
 		item := Item{Product: product, Version: words[0], Complete: true, Bytes: 10}
-		item.Time, _ = VersionTime(words[0])
+		item.Time = timeOf(words[0])
 		for _, w := range words[1:] {
 			key, value, _ := strings.Cut(w, "=")
 			switch key {
 			case "incomplete":
 				item.Complete = false
+			case "skipped":
+				item.Skipped = true
+			case "rank":
+				item.Rank, _ = strconv.Atoi(value)
 			case "expires":
 				item.Expires = at(value)
 			case "eol":
@@ -213,6 +229,70 @@ var goldens = []struct {
 		"- 20260101: not kept by rule 1 (*)",
 	},
 }, {
+	name:  "either order: as numbers, 20260101.10 is newer than 20260101.9",
+	now:   "2026-01-10",
+	rules: []Rule{{Match: "*", KeepLast: 1, KeepDaily: 1}},
+	items: items(product, "20260101.8 rank=0", "20260101.9 rank=1", "20260101.10 rank=2"),
+	want: []string{
+		"+ 20260101.9: last 1; daily 2026-01-01",
+		"+ 20260101.10: last 1, in the order of numbers; daily 2026-01-01, in the order of numbers",
+		"- 20260101.8: not kept by rule 1 (*)",
+	},
+}, {
+	name:  "either order: the floor",
+	now:   "2026-01-10",
+	rules: []Rule{{Match: "*", KeepWithin: 24 * time.Hour}},
+	items: items(product, "20260101.8 rank=0", "20260101.9 rank=1", "20260101.10 rank=2"),
+	want: []string{
+		"+ 20260101.9: min_versions 1",
+		"+ 20260101.10: min_versions 1, in the order of numbers",
+		"- 20260101.8: not kept by rule 1 (*)",
+	},
+}, {
+	name:  "half builds take no place, and are not incomplete for ever",
+	now:   "2026-01-10",
+	rules: []Rule{{Match: "*", KeepLast: 2}},
+	items: items(product, "20260106 skipped", "20260105 skipped incomplete", "20260104 skipped", "20260103", "20260102 skipped", "20260101"),
+	want: []string{
+		"+ 20260106: last 2",
+		"+ 20260105: last 2",
+		"+ 20260103: last 2",
+		"+ 20260101: last 2",
+		"- 20260104: clients skip it; not kept by rule 1 (*)",
+		"- 20260102: clients skip it; not kept by rule 1 (*)",
+	},
+}, {
+	name:  "a product that clients skip is kept and removed like any other",
+	now:   "2026-01-10",
+	rules: []Rule{{Match: "*", KeepDaily: 1, KeepWithin: 8 * 24 * time.Hour}},
+	items: items(product, "20260103 skipped", "20260102 skipped", "20260101 skipped"),
+	want: []string{
+		"+ 20260103: within 8d; daily 2026-01-03",
+		"+ 20260102: within 8d",
+		"- 20260101: clients skip it; not kept by rule 1 (*)",
+	},
+}, {
+	name:  "skipped and undated: by the order of names only, and behind whatever has a date",
+	now:   "2026-01-10",
+	rules: []Rule{{Match: "*", KeepLast: 1, KeepWithin: 365 * 24 * time.Hour}},
+	items: items(product, "v2 skipped", "v1 skipped", "20260103", "20250102 skipped", "1.0 skipped"),
+	want: []string{
+		"+ v2: last 1",
+		"+ 20260103: last 1; within 365d",
+		"- v1: clients skip it; not kept by rule 1 (*)",
+		"- 20250102: clients skip it; not kept by rule 1 (*)",
+		"- 1.0: clients skip it; not kept by rule 1 (*)",
+	},
+}, {
+	name:  "skipped and expired",
+	now:   "2026-01-10",
+	rules: []Rule{{Match: "*", KeepLast: 3, RemoveExpired: true}},
+	items: items(product, "20260103 skipped eol=2026-01-05", "20260102 skipped eol=2026-01-05"),
+	want: []string{
+		"+ 20260103: min_versions 1, although support ended 2026-01-05",
+		"- 20260102: support ended 2026-01-05; clients skip it; not kept by rule 1 (*)",
+	},
+}, {
 	name:  "first match wins; rules of no use are told",
 	now:   "2026-01-10",
 	rules: []Rule{{Match: "debian:*", KeepAll: true}, {Match: "debian:11:*", KeepLast: 1}, {Match: "ubuntu:*", KeepLast: 1}, {Match: "*:arm64", KeepLast: 1}},
@@ -352,7 +432,7 @@ func TestResult(t *testing.T) {
 	}
 }
 
-// What a caller may do that VersionTime does not: times in another zone, and
+// What a caller may do that names do not: times in another zone, and
 // parts of one version that do not agree.
 func TestOddItems(t *testing.T) {
 	east := time.FixedZone("", 14*60*60)

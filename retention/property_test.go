@@ -2,6 +2,7 @@ package retention
 
 import (
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"testing"
 	"time"
@@ -40,8 +41,9 @@ func genItem(t *rapid.T) Item {
 		Version: epoch.Add(time.Duration(minutes) * time.Minute).Format(layouts[upTo(len(layouts)-1).Draw(t, "layout")]),
 		Bytes:   rapid.Int64Range(0, 1000).Draw(t, "bytes"),
 	}
-	item.Time, _ = VersionTime(item.Version)
+	item.Time = timeOf(item.Version)
 	item.Complete = upTo(4).Draw(t, "complete") > 0
+	item.Skipped = upTo(3).Draw(t, "skipped") == 0
 	if upTo(3).Draw(t, "expires") == 0 {
 		item.Expires = epoch.AddDate(0, 0, upTo(40).Draw(t, "expiry"))
 	}
@@ -53,8 +55,17 @@ func genItem(t *rapid.T) Item {
 
 func genItems(t *rapid.T) []Item {
 	n := upTo(60).Draw(t, "n")
-	return rapid.SliceOfN(rapid.Custom(genItem), n, n).Draw(t, "items")
+	items := rapid.SliceOfN(rapid.Custom(genItem), n, n).Draw(t, "items")
+	if rapid.Bool().Draw(t, "numbers") {
+		for i := range items {
+			items[i].Rank = rankOf(items[i].Version)
+		}
+	}
+	return items
 }
+
+// rankOf is a second order of names, some of them alike.
+func rankOf(version string) int { return int(crc32.ChecksumIEEE([]byte(version)) % 50) }
 
 // shuffled draws an order of s.
 func shuffled[T any](s []T) *rapid.Generator[[]T] {
@@ -122,14 +133,36 @@ func spec(v Item, versions []Item, r Rule, now time.Time) bool {
 		endOfSupport := v.SupportEOL.AddDate(0, 0, 1) // the tests' are midnights
 		return !v.Expires.IsZero() && !v.Expires.After(now) || !v.SupportEOL.IsZero() && !endOfSupport.After(now)
 	}
-	usable := func(v Item) bool { return v.Complete && !v.Time.IsZero() }
-	if !usable(v) {
+	if !v.Skipped && !usable(v) {
 		return true
 	}
+	// rival tells whether w may take a place from v.
+	rival := func(w Item) bool {
+		switch {
+		case !v.Skipped:
+			return !w.Skipped && usable(w)
+		case !w.Skipped && !usable(w):
+			return false
+		}
+		return v.Time.IsZero() || !w.Time.IsZero()
+	}
+	if !gone(v) && r.KeepAll {
+		return true
+	}
+	text := func(w, v Item) bool { return w.Version > v.Version }
+	numbers := func(w, v Item) bool { return w.Rank > v.Rank || w.Rank == v.Rank && w.Version > v.Version }
+	return counted(v, versions, r, now, gone, rival, text) || counted(v, versions, r, now, gone, rival, numbers)
+}
+
+// usable: a listed version that may be removed.
+func usable(v Item) bool { return v.Complete && !v.Time.IsZero() }
+
+// counted is spec in one order.
+func counted(v Item, versions []Item, r Rule, now time.Time, gone, rival func(Item) bool, after func(w, v Item) bool) bool {
 	newer := func(name func(Item) any) (periods int, same bool) {
 		seen := map[any]bool{}
 		for _, w := range versions {
-			if usable(w) && !gone(w) && w.Version > v.Version {
+			if rival(w) && !gone(w) && after(w, v) {
 				seen[name(w)] = true
 			}
 		}
@@ -140,18 +173,17 @@ func spec(v Item, versions []Item, r Rule, now time.Time) bool {
 		return periods < n && !same
 	}
 	live, _ := newer(func(v Item) any { return v.Version })
-	if !gone(v) && (r.KeepAll ||
-		live < r.KeepLast ||
-		r.KeepWithin > 0 && now.Sub(v.Time) <= r.KeepWithin ||
+	dated := !v.Time.IsZero()
+	if !gone(v) && (live < r.KeepLast || dated && (r.KeepWithin > 0 && now.Sub(v.Time) <= r.KeepWithin ||
 		wanted(r.KeepDaily, func(v Item) any { return v.Time.YearDay() }) ||
 		wanted(r.KeepMonthly, func(v Item) any { return v.Time.Month() }) ||
 		// 2020-11-30 is a Monday.
-		wanted(r.KeepWeekly, func(v Item) any { return int(v.Time.Sub(at("2020-11-30")).Hours()) / 24 / 7 })) {
+		wanted(r.KeepWeekly, func(v Item) any { return int(v.Time.Sub(at("2020-11-30")).Hours()) / 24 / 7 }))) {
 		return true
 	}
 	before := 0 // of those that min_versions prefers to v
 	for _, w := range versions {
-		if usable(w) && (gone(w) == gone(v) && w.Version > v.Version || !gone(w) && gone(v)) {
+		if rival(w) && (gone(w) == gone(v) && after(w, v) || !gone(w) && gone(v)) {
 			before++
 		}
 	}
@@ -252,7 +284,7 @@ func TestOrder(t *testing.T) {
 		for i := range items {
 			if upTo(2).Draw(t, "part") == 0 {
 				part := genItem(t)
-				part.Product, part.Version = items[i].Product, items[i].Version
+				part.Product, part.Version, part.Rank = items[i].Product, items[i].Version, items[i].Rank
 				items = append(items, part)
 			}
 		}
@@ -278,6 +310,7 @@ func TestNeverCounts(t *testing.T) {
 		added := map[key]bool{}
 		for i := range 1 + upTo(19).Draw(t, "added") {
 			v := genItem(t)
+			v.Skipped, v.Rank = false, 99
 			if i%2 == 0 {
 				v.Complete = false
 			} else {
@@ -307,12 +340,12 @@ func TestFloor(t *testing.T) {
 		kept, removed := keys(res.Keep), keys(res.Remove)
 		usable, stay := map[string]int{}, map[string]int{}
 		for _, v := range merge(items) {
-			if v.Complete && !v.Time.IsZero() {
+			if !v.Skipped && v.Complete && !v.Time.IsZero() {
 				usable[v.Product]++
 				if kept[key{v.Product, v.Version}] {
 					stay[v.Product]++
 				}
-			} else if removed[key{v.Product, v.Version}] {
+			} else if !v.Skipped && removed[key{v.Product, v.Version}] {
 				t.Fatalf("%s is removed and was never usable", v.Version)
 			}
 		}
@@ -350,6 +383,27 @@ func TestKeepLastAsIncus(t *testing.T) {
 		}
 		if fmt.Sprint(want) != fmt.Sprint(got) {
 			t.Fatalf("-r %d keeps %v, keep_last %d keeps %v", n, want, n+1, got)
+		}
+	})
+}
+
+// What clients skip takes no place from what they list.
+func TestSkippedTakesNoPlace(t *testing.T) {
+	check(t, func(t *rapid.T, items []Item, p Policy, now time.Time) {
+		list := slices.DeleteFunc(slices.Clone(items), func(v Item) bool { return v.Skipped })
+		of := func(r Result) (out []Decision) {
+			for _, d := range slices.Concat(r.Keep, r.Remove) {
+				if slices.ContainsFunc(list, func(v Item) bool { return v.Product == d.Product && v.Version == d.Version }) {
+					out = append(out, d)
+				}
+			}
+			return out
+		}
+		apart := slices.DeleteFunc(slices.Clone(items), func(v Item) bool {
+			return v.Skipped && slices.ContainsFunc(list, func(w Item) bool { return v.Product == w.Product && v.Version == w.Version })
+		})
+		if diff := cmp.Diff(of(Apply(list, p, now)), of(Apply(apart, p, now))); diff != "" {
+			t.Fatalf("decisions on the others changed:\n%s", diff)
 		}
 	})
 }

@@ -32,21 +32,30 @@
 // # Versions that never count
 //
 // An incomplete version (a file is missing or wrong) may be an upload in
-// progress; a version whose name tells no time cannot be aged. Both are kept,
-// and neither takes a place in any count: a broken build must not push out the
-// last good one, nor a name that clients skip the last one that they see.
+// progress; a version that clients list and whose name tells no time cannot be
+// aged. Both are kept, and neither takes a place in any count: a broken build
+// must not push out the last good one.
+//
+// # Versions that clients skip
+//
+// A rule also decides on the versions that clients skip, complete or not. Such a
+// version is kept by what would keep it if every version counted: it stays under
+// keep_last N while fewer than N versions are newer. But it takes no place from a
+// version that clients list, so half a build does not push out a whole one. A
+// skipped version whose name tells no time is kept by keep_last and min_versions
+// only, and takes no place from one whose name tells it.
 //
 // # Newest
 //
 // Newest is what clients take for it: the lexicographically greatest version
-// name (Incus, shared/simplestreams/sort.go, "serial" descending). It is the
-// only order here; times decide keep_within and name the days, weeks and months,
-// and nothing else. The two can disagree only inside one day, since a name that
-// has a time starts with its day, YYYYMMDD: 20260102_08:00 is greater than
-// 202601022300, because _ is greater than any digit. In such a product the
-// version kept for that day is the one that clients take, and keep_last counts
-// as clients do. Times come from names only (see [VersionTime]), never from files: upload
-// tools preserve or reset modification times as they like.
+// name (Incus, shared/simplestreams/sort.go, "serial" descending). People order
+// names as numbers (see [Item.Rank]): to a client 20260101.9 is newer than
+// 20260101.10, and 20260102_08:00 newer than 202601022300, because _ is greater
+// than any digit. Which of them was meant cannot be told, so each keep counts in
+// both orders, and keeps what either wants; the reason says where only the order
+// of numbers does. Times decide keep_within and name the days, weeks and months,
+// and nothing else. They come from names only, never from files: upload tools
+// preserve or reset modification times as they like.
 //
 // # What holds
 //
@@ -55,7 +64,8 @@
 // min_versions, removes nothing more; the order of items does not matter. Time
 // is n log n and memory linear in the number of items.
 //
-// For products whose versions are all complete and dated, keep_last N+1 keeps
+// For products whose versions are all listed, complete and dated, and have one
+// order, keep_last N+1 keeps
 // what `incus-simplestreams prune -r N` (v6.23.0) keeps: that tool's N counts
 // the older versions beside the newest.
 package retention
@@ -64,13 +74,16 @@ import "time"
 
 // Item is one version of a product, or a part of one: items with the same
 // product and version, such as its container and its virtual machine, are
-// decided on together. Such a version is complete when all its parts are,
-// expires with the last of them, and has the bytes of all.
+// decided on together. Such a version is complete when all its parts are, and
+// skipped when all are; it expires with the last of them, and has the bytes of
+// all.
 type Item struct {
 	Product    string    // os:release:variant:arch, or whatever names a series of versions
 	Version    string    // its name
-	Time       time.Time // from its name, see VersionTime; zero: cannot be told
+	Rank       int       // its place when the product's names are ordered as numbers; as text among equals
+	Time       time.Time // from its name; zero: cannot be told
 	Complete   bool      // every file is there and right
+	Skipped    bool      // clients skip it
 	Expires    time.Time // when it expires (expiry_date); zero: never
 	SupportEOL time.Time // any time of the last day, UTC, on which the product is supported (support_eol); zero: not told
 	Bytes      int64     // what its files take
@@ -117,5 +130,7 @@ const (
 	reasonAlthough   = "%s, although %s" // min_versions, and what would have removed it
 	reasonExpired    = "expired %s"      // 2026-01-02
 	reasonUnsupport  = "support ended %s"
+	reasonSkipped    = "clients skip it"             // beside why it is not kept
+	reasonNumbers    = "%s, in the order of numbers" // where the order of the text does not keep it
 	reasonNotKept    = "not kept by %s"
 )

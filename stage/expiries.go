@@ -50,8 +50,8 @@ func (s *Stage) Expiries(ctx context.Context, c *Checked, asked func(product str
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, i := range c.Catalog.Images {
-		if len(i.Paths) == 0 || !asked(i.Product) {
-			continue
+		if len(i.Paths) == 0 || i.Fingerprint == "" || !asked(i.Product) {
+			continue // without a fingerprint it has no metadata for certain
 		}
 		path := i.Paths[0]
 		mu.Lock()
@@ -87,7 +87,7 @@ func (s *Stage) Expiries(ctx context.Context, c *Checked, asked func(product str
 			continue
 		}
 		var end time.Time
-		if len(i.Paths) > 0 {
+		if len(i.Paths) > 0 && i.Fingerprint != "" {
 			end = ends[i.Paths[0]]
 		}
 		out.join([2]string{i.Product, i.Version}, end)

@@ -18,7 +18,8 @@ import (
 
 // Imported is what an Import did.
 type Imported struct {
-	Images    int      // that the tree names
+	Images    int      // that the tree names and clients list
+	Skipped   int      // that it names and clients skip
 	Files     int      // that came into staging, indexes apart
 	Bytes     int64    // of these
 	Replaced  []string // paths that no index names any more, and files with other bytes before; sorted
@@ -394,7 +395,13 @@ func (im *importer) merge(ctx context.Context) error {
 	if err := s.Apply(docs); err != nil {
 		return err
 	}
-	im.out.Images = len(im.cat.Images)
+	for _, i := range im.cat.Images {
+		if i.Skipped == "" {
+			im.out.Images++
+		} else {
+			im.out.Skipped++
+		}
+	}
 	for _, r := range im.came {
 		im.out.Files++
 		im.out.Bytes += r.Size
@@ -419,6 +426,12 @@ func (im *importer) united() ([]catalog.Document, error) {
 	if err != nil {
 		return nil, below(im.s.Dir, err) // theirs were read before
 	}
+	// What is said of a product is said once, of what staging will have of it.
+	im.report.Findings = slices.DeleteFunc(im.report.Findings, func(x catalog.Finding) bool {
+		return slices.ContainsFunc(m.Findings, func(y catalog.Finding) bool {
+			return x == y || x.Product != "" && x.Product == y.Product && x.Code == y.Code && x.Severity == y.Severity
+		})
+	})
 	im.report.Findings = append(im.report.Findings, m.Findings...)
 	im.out.Replaced = m.Replaced
 	return m.Docs, im.report.failed()

@@ -101,7 +101,8 @@ func Within(dir string, f catalog.Format) (catalog.Format, error) {
 	return catalog.Within(f, documents), err
 }
 
-// List returns the images in staging; of a tree without indexes its files.
+// List returns the images in staging, also those that clients skip; of a tree
+// without indexes its files.
 func (s *Stage) List(ctx context.Context) ([]catalog.Image, error) {
 	c, err := s.Catalog()
 	if err != nil {
@@ -149,7 +150,14 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 	if err != nil {
 		return nil, err
 	}
-	type key struct{ product, version, fingerprint string }
+	type key struct{ product, version, fingerprint, paths string }
+	keyOf := func(i catalog.Image) key {
+		k := key{i.Product, i.Version, i.Fingerprint, ""}
+		if i.Fingerprint == "" {
+			k.paths = strings.Join(i.Paths, "\n")
+		}
+		return k
+	}
 	gone := map[key]bool{}
 	var out []catalog.Image
 	for _, w := range what {
@@ -158,7 +166,7 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 			return nil, fmt.Errorf("%s: %w", w, ErrNotFound)
 		}
 		for _, i := range found {
-			if k := (key{i.Product, i.Version, i.Fingerprint}); !gone[k] {
+			if k := keyOf(i); !gone[k] {
 				gone[k] = true
 				out = append(out, i)
 			}
@@ -170,7 +178,7 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 	}
 	defer root.Close()
 	docs, err := s.Format.Without(tree.FS(root), func(i catalog.Image) bool {
-		return gone[key{i.Product, i.Version, i.Fingerprint}]
+		return gone[keyOf(i)]
 	})
 	if err != nil {
 		return nil, err

@@ -47,13 +47,14 @@ func (s *Stage) refuseRevoked(rows ...tree.Row) error {
 }
 
 // Strip makes the indexes of a private tree anew so that they name nothing
-// that is gone, and validates what is left. The tree at dir has the rows of a
+// that is gone, and no empty version of those that are unnamed, and validates
+// what is left. The tree at dir has the rows of a
 // sealed generation, but for those that are gone, and shares no index with it;
 // what was sealed is believed, combined hashes too, so that nothing is read but
 // what is written here. Files that no index names afterwards are removed from
 // dir. It returns the paths whose bytes are new. The Valid is nil when the
 // report has errors; a tree that is left empty is none.
-func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, gone func(tree.Row) bool, now time.Time) (*Valid, *Report, []string, error) {
+func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, gone func(tree.Row) bool, unnamed Names, now time.Time) (*Valid, *Report, []string, error) {
 	known, lost := map[string]tree.Row{}, map[string]bool{}
 	for _, r := range rows {
 		if gone(r) {
@@ -71,7 +72,7 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 		cache.PutPair(known[p.First].SHA256, known[p.Second].SHA256, p.SHA256)
 	}
 	var changed []string
-	err = strip(dir, f, func(p string) bool { return lost[p] }, func(docs []catalog.Document) error {
+	err = strip(dir, f, func(p string) bool { return lost[p] }, unnamed, func(docs []catalog.Document) error {
 		for _, d := range docs {
 			delete(known, d.Path)
 			if d.Data == nil {
@@ -111,51 +112,42 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 	return &Valid{Dir: dir, Rows: out.Rows, Catalog: out.Catalog, TreeID: tree.ID(out.Rows), Report: out.Report}, out.Report, slices.Compact(changed), nil
 }
 
+// Names are versions by product and version; the version "" stands for a product
+// without versions.
+type Names map[[2]string]bool
+
 // strip has the indexes of the tree at dir written without what needs a lost
-// path: images, and then versions of which no client lists an image.
-func strip(dir string, f catalog.Format, lost func(string) bool, write func([]catalog.Document) error) error {
+// path, and without the versions of unnamed that have no content: those whose
+// files are lost, missing or empty. A version of that name with other content
+// came later, and stays.
+func strip(dir string, f catalog.Format, lost func(string) bool, unnamed Names, write func([]catalog.Document) error) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	docs, err := f.Without(tree.FS(root), func(i catalog.Image) bool { return slices.ContainsFunc(i.Paths, lost) })
-	if err == nil {
-		err = write(docs)
+	hollow := func(p string) bool {
+		fi, err := root.Lstat(p)
+		return err != nil || fi.Size() == 0 || lost(p)
 	}
-	if err != nil {
-		return err
-	}
-	whole, ok := f.(interface {
-		WithoutVersions(fs.FS, func(product, version string) bool) ([]catalog.Document, error)
-	})
-	cat, err := f.Read(tree.FS(root))
-	if err != nil || !ok {
-		return err
-	}
-	unlisted := map[[2]string]bool{}
-	for _, i := range cat.Items {
-		if lost(i.Path) {
-			unlisted[[2]string{i.Product, i.Version}] = true
+	docs, err := f.Without(tree.FS(root), func(i catalog.Image) bool {
+		if slices.ContainsFunc(i.Paths, lost) {
+			return true
 		}
-	}
-	for _, i := range cat.Images {
-		delete(unlisted, [2]string{i.Product, i.Version})
-	}
-	if len(unlisted) == 0 {
-		return nil
-	}
-	docs, err = whole.WithoutVersions(tree.FS(root), func(product, version string) bool { return unlisted[[2]string{product, version}] })
+		return unnamed[[2]string{i.Product, i.Version}] && !slices.ContainsFunc(i.Paths, func(p string) bool { return !hollow(p) })
+	})
 	if err != nil {
 		return err
 	}
 	return write(docs)
 }
 
-// Contents are bytes to look for, under whatever name.
+// Contents are bytes to look for, under whatever name, and versions that have
+// none.
 type Contents struct {
-	Sums  map[string]bool // sha256, lower-case hex
-	Sizes map[int64]bool  // of those: a file of another size is not read
+	Sums    map[string]bool // sha256, lower-case hex
+	Sizes   map[int64]bool  // of those: a file of another size is not read
+	Unnamed Names
 }
 
 // Find returns the files below dir that have one of the contents. What the
@@ -199,7 +191,8 @@ func Find(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache, 
 	return slices.DeleteFunc(entries, func(e tree.Entry) bool { return !want.Sums[sum[e.Path]] }), nil
 }
 
-// Purge deletes contents from staging: first no index names them, then the
+// Purge deletes contents from staging: first no index names them or an empty
+// version of those that are unnamed, then the
 // files go, under whatever name, and past any trash. Where the indexes cannot
 // be rewritten the files go all the same. The caller holds the staging lock.
 func (s *Stage) Purge(ctx context.Context, want Contents) ([]tree.Entry, error) {
@@ -219,7 +212,7 @@ func (s *Stage) Purge(ctx context.Context, want Contents) ([]tree.Entry, error) 
 				lost[i.Path] = true // named, and perhaps not there
 			}
 		}
-		err = strip(s.Dir, s.Format, func(p string) bool { return lost[p] }, s.Apply)
+		err = strip(s.Dir, s.Format, func(p string) bool { return lost[p] }, want.Unnamed, s.Apply)
 	}
 	if rmErr := s.unlink(found, cache); rmErr != nil {
 		return found, errors.Join(rmErr, err)

@@ -97,6 +97,11 @@ func revokedNames(e publish.Event) []string {
 			out = append(out, v.Name())
 		}
 	}
+	for _, v := range e.Unnamed {
+		if !slices.Contains(out, v.String()) {
+			out = append(out, v.String())
+		}
+	}
 	return out
 }
 

@@ -246,7 +246,10 @@ func (p *program) staged() []string {
 	}
 	var out []string
 	for _, i := range catalog.Images {
-		out = append(out, i.Product+"/"+i.Version, i.Product+"\tall its versions")
+		out = append(out, i.Product+"\tall its versions")
+		if i.Version != "" {
+			out = append(out, i.Product+"/"+i.Version)
+		}
 	}
 	slices.Sort(out)
 	return out

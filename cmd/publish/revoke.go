@@ -18,7 +18,7 @@ func (p *program) revokeCommand() *cli.Command {
 			"First production is switched to a new generation without it, of which nothing is carried; then it is deleted " +
 			"from staging, trash and every kept generation, past grace windows. The same content cannot be staged or " +
 			"promoted again without --force. A path stands for its content, and for every image that needs it; a product or " +
-			"version for whatever bears that name in any tree. A file that another image needs stays, and that is said.\n\n" +
+			"version for whatever bears that name in any tree, also for what clients skip. A file that another image needs stays, and that is said.\n\n" +
 			"A kept generation that had it can be reverted to without it; of a tree without indexes it cannot. Nothing undoes a revoke.",
 		Flags: []cli.Flag{
 			dryRunFlag(),
@@ -54,7 +54,7 @@ func (p *program) revoke(c *cli.Context) error {
 }
 
 func (p *program) tellRevoke(res *publish.RevokeResult) {
-	if len(res.Revoked) == 0 {
+	if len(res.Revoked)+len(res.Unnamed) == 0 {
 		p.idle("nothing to do: it was revoked before")
 		return
 	}
@@ -64,6 +64,9 @@ func (p *program) tellRevoke(res *publish.RevokeResult) {
 	}
 	for _, c := range res.Revoked {
 		p.say("%srevoked %s, sha256 %s", dry, oneLine(c.String()), c.SHA256[:12])
+	}
+	for _, v := range res.Unnamed {
+		p.say("%srevoked %s, which had no content", dry, oneLine(v.String()))
 	}
 	var b strings.Builder
 	switch {

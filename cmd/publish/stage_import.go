@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/stage/catalog"
@@ -25,7 +27,8 @@ type imported struct {
 	Bytes     int64             `json:"bytes"`  // of these
 	Replaced  []string          `json:"replaced"`
 	Unchanged bool              `json:"unchanged"`
-	Findings  []catalog.Finding `json:"findings"` // warnings
+	Findings  []catalog.Finding `json:"findings"`          // warnings
+	Skipped   int               `json:"skipped,omitempty"` // of what the tree names, what clients skip
 }
 
 func (p *program) stageImport(c *cli.Context) error {
@@ -41,17 +44,21 @@ func (p *program) stageImport(c *cli.Context) error {
 	if err != nil {
 		return &hinted{err, "nothing was imported"}
 	}
-	a := imported{did.Images, did.Files, did.Bytes, append([]string{}, did.Replaced...), did.Unchanged, []catalog.Finding{}}
+	a := imported{did.Images, did.Files, did.Bytes, append([]string{}, did.Replaced...), did.Unchanged, []catalog.Finding{}, did.Skipped}
 	if did.Report != nil {
 		a.Findings = append(a.Findings, did.Report.Findings...)
 	}
 	p.tellWarnings(a.Findings)
+	names := count(a.Images, "image")
+	if a.Skipped > 0 {
+		names += fmt.Sprintf(" and %d that clients skip", a.Skipped)
+	}
 	return p.answer(a, func() {
 		if a.Unchanged {
-			p.idle("%s: nothing new, staging has it all (%s)", tree, count(a.Images, "image"))
+			p.idle("%s: nothing new, staging has it all (%s)", tree, names)
 			return
 		}
-		p.say("%s: imported %s; %s came (%s)", tree, count(a.Images, "image"), count(a.Files, "file"), size(a.Bytes))
+		p.say("%s: imported %s; %s came (%s)", tree, names, count(a.Files, "file"), size(a.Bytes))
 		for _, path := range a.Replaced {
 			p.note("replaced: %s", path)
 		}

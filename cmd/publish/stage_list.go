@@ -1,17 +1,21 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"example.com/publish/stage/catalog"
 )
 
 func (p *program) stageListCommand() *cli.Command {
 	return verb(&cli.Command{
 		Name: "list", Aliases: []string{"ls"},
-		Usage:       "list what is staged",
-		Description: "Lists the images in staging; of a plain tree the files.",
+		Usage: "list what is staged",
+		Description: "Lists the images in staging; of a plain tree the files. A version that clients skip is listed with the type - and " +
+			"the reason: stage remove, prune and revoke take it like any other.",
 	}, 0, 0, p.stageList)
 }
 
@@ -23,7 +27,8 @@ type listed struct {
 	Fingerprint string     `json:"fingerprint"`
 	Aliases     []string   `json:"aliases"`
 	Bytes       int64      `json:"bytes"`
-	Created     *time.Time `json:"created"` // null where the version's name does not tell
+	Created     *time.Time `json:"created"`           // null where the version's name does not tell
+	Skipped     string     `json:"skipped,omitempty"` // why clients skip it
 }
 
 func (p *program) stageList(c *cli.Context) error {
@@ -36,8 +41,11 @@ func (p *program) stageList(c *cli.Context) error {
 		return err
 	}
 	rows := [][]string{{"PRODUCT", "VERSION", "TYPE", "FINGERPRINT", "SIZE", "ALIASES"}}
+	if slices.ContainsFunc(images, func(i catalog.Image) bool { return i.Skipped != "" }) {
+		rows[0] = append(rows[0], "CLIENTS SKIP IT:")
+	}
 	for _, i := range images {
-		l := listed{i.Product, i.Version, i.Type, i.Fingerprint, append([]string{}, i.Aliases...), i.Bytes, nil}
+		l := listed{i.Product, i.Version, i.Type, i.Fingerprint, append([]string{}, i.Aliases...), i.Bytes, nil, i.Skipped}
 		if !i.Created.IsZero() {
 			created := i.Created.UTC().Truncate(time.Second)
 			l.Created = &created
@@ -48,7 +56,7 @@ func (p *program) stageList(c *cli.Context) error {
 			}
 			continue
 		}
-		rows = append(rows, []string{oneLine(i.Product), oneLine(i.Version), i.Type, i.Fingerprint[:min(12, len(i.Fingerprint))], size(i.Bytes), oneLine(strings.Join(i.Aliases, ", "))})
+		rows = append(rows, []string{oneLine(i.Product), oneLine(i.Version), i.Type, i.Fingerprint[:min(12, len(i.Fingerprint))], size(i.Bytes), oneLine(strings.Join(i.Aliases, ", ")), oneLine(i.Skipped)})
 	}
 	switch {
 	case p.json:

@@ -40,6 +40,8 @@ func (p *program) stageRemove(c *cli.Context) error {
 			switch {
 			case i.Version == "":
 				p.say("removed %s", oneLine(i.Product))
+			case i.Fingerprint == "":
+				p.say("removed %s/%s, which clients skip", oneLine(i.Product), oneLine(i.Version))
 			default:
 				p.say("removed %s/%s, %s, %s", oneLine(i.Product), oneLine(i.Version), i.Type, i.Fingerprint[:min(12, len(i.Fingerprint))])
 			}

@@ -58,17 +58,24 @@ type Pair struct {
 	Index         string // path of the document that names it
 }
 
-// Image is what a client can ask for by name.
+// Image is what a client can ask for by name, or what stands for a version that
+// clients skip: one of its images, or all its items where they make none.
 type Image struct {
 	Product     string    `json:"product"`
-	Version     string    `json:"version"`
-	Type        string    `json:"type"` // container or virtual-machine
-	Fingerprint string    `json:"fingerprint"`
-	Aliases     []string  `json:"aliases"` // never nil
+	Version     string    `json:"version"`     // "" for a product that has no version
+	Type        string    `json:"type"`        // container or virtual-machine; Skipped's is NoType
+	Fingerprint string    `json:"fingerprint"` // "" where its items make no image
+	Aliases     []string  `json:"aliases"`     // never nil
 	Bytes       int64     `json:"bytes"`
 	Created     time.Time `json:"created"` // from the version's name, UTC; zero when it tells none
 	Paths       []string  `json:"-"`       // the items it needs
+	// Skipped is why clients skip it, in lower case, without its name; ""
+	// where they list it.
+	Skipped string `json:"skipped,omitempty"`
 }
+
+// NoType is the Type of what clients skip.
+const NoType = "-"
 
 // Unit is what a diff counts: a product's version, or the description of a
 // product (its names, aliases and requirements) apart from its versions.
@@ -82,7 +89,9 @@ type Unit struct {
 type Version struct {
 	Product    string
 	Name       string
-	Image      bool      // its items make at least one image
+	Skipped    string    // why clients skip it; "" where they list an image of it
+	Time       time.Time // that its name tells, UTC; zero when it tells none
+	Rank       int       // its place among the product's versions when their names are ordered as numbers; 0 is the oldest
 	SupportEOL time.Time // some time of the last day, UTC, on which the product is supported; zero when it tells none
 }
 
@@ -102,6 +111,9 @@ type Finding struct {
 	Code     string   `json:"code"` // stable, kebab-case
 	Path     string   `json:"path"` // relative to the tree; "" for the tree as a whole
 	Message  string   `json:"message"`
+	// Product is the one that it is about as a whole: of these there is one
+	// for each code. "" where it is about something else.
+	Product string `json:"-"`
 }
 
 // Catalog is what the indexes of one tree say. Slices are sorted and may be shared:
@@ -109,7 +121,7 @@ type Finding struct {
 type Catalog struct {
 	Items    []Item    // by Path, then Where; one path may be named more than once
 	Pairs    []Pair    // by Where
-	Images   []Image   // by Product, Version, Fingerprint
+	Images   []Image   // by Product, Version, Fingerprint; at least one of each version
 	Units    []Unit    // by Key
 	Versions []Version // by Product, Name
 	Findings []Finding // by Path, Code, Message
@@ -159,13 +171,11 @@ type Format interface {
 	// be regular files.
 	Read(fsys fs.FS) (*Catalog, error)
 	// Without returns the documents to write, in the order in which to write
-	// them, so that no index names an image for which drop is true. Fields
-	// that the format does not know survive. Documents that do not change
-	// are left out.
+	// them, so that no index names an image for which drop is true. It asks
+	// about every Image that Read lists, and about each item that no image of
+	// its version needs, as an Image of its own. Fields that the format does
+	// not know survive. Documents that do not change are left out.
 	Without(fsys fs.FS, drop func(Image) bool) ([]Document, error)
-	// WithoutVersions is Without for whole versions, those that no client
-	// sees among them.
-	WithoutVersions(fsys fs.FS, drop func(product, version string) bool) ([]Document, error)
 }
 
 // Within returns f as it is in a tree whose indexes name these documents: each

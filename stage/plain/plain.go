@@ -42,8 +42,3 @@ func (Format) Documents(fs.FS) ([]string, error) { return nil, nil }
 
 // Without has no document to write.
 func (Format) Without(fs.FS, func(catalog.Image) bool) ([]catalog.Document, error) { return nil, nil }
-
-// WithoutVersions has no document to write, either.
-func (Format) WithoutVersions(fs.FS, func(product, version string) bool) ([]catalog.Document, error) {
-	return nil, nil
-}

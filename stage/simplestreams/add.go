@@ -327,7 +327,7 @@ func (add Add) check() error {
 	if _, ok := Architecture(add.Arch); !ok {
 		return bad("clients know no architecture %q", add.Arch)
 	}
-	if _, ok := versionTime(add.Version); !ok {
+	if !dated(add.Version) {
 		return bad("the version %q does not start with a date, YYYYMMDD", add.Version)
 	}
 	switch {

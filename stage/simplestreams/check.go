@@ -4,64 +4,70 @@ import (
 	"crypto/md5"
 	"crypto/sha256"
 	"fmt"
-	"slices"
 	"strings"
 
 	"example.com/publish/stage/catalog"
 )
 
-// checkVersion reports what is wrong with the items of one version.
-func (b *builder) checkVersion(p *product, v *version, candidates []candidate) {
-	used := func(it *item) bool {
-		return slices.ContainsFunc(candidates, func(c candidate) bool { return c.meta == it || c.root == it })
-	}
+// checkVersion reports what is wrong with the items of one version. What only
+// makes clients skip something is a warning, also where they skip the version.
+func (b *builder) checkVersion(p *product, v *version, candidates []candidate, skipped string) {
 	for i := range v.items {
 		it := &v.items[i]
 		where := func() string { return place(p.key, v.key, it.key) + ": " }
-		b.checkPath(it, where)
+		warn := func(code, kind, fact string) {
+			b.repeat(code, kind, "file", func() string { return where() + fact })
+		}
+		inImage := used(candidates, it)
+		b.checkPath(it, inImage && skipped == "", where, func(code, kind, fact string) {
+			if code != "no-path" || skipped == "" { // or the version is skipped anyway, which is told
+				warn(code, kind, fact)
+			}
+		})
 		b.checkHashes(it, where)
-		inImage := used(it)
 		if isUnified(it.ftype) && it.combinedType != "" && it.combinedType != container && it.combinedType != virtualMachine {
-			b.warn("combined-type", fmt.Sprintf("%scombined_type %s is neither %s nor %s: clients take the image for a container, or refuse it",
-				where(), show(it.combinedType), container, virtualMachine))
+			warn("combined-type", "", fmt.Sprintf("combined_type %s is neither %s nor %s: clients take the image for a container, or refuse it",
+				show(it.combinedType), container, virtualMachine))
 		}
 		if it.sha256 == "" && it.path != "" && !isUnified(it.ftype) {
-			if inImage {
+			if inImage && skipped == "" {
 				b.error("no-hash", where()+"has no sha256: clients refuse the file")
 			} else {
-				b.warn("no-hash", where()+"has no sha256: nothing tells whether the file is whole")
+				warn("no-hash", "", "has no sha256: nothing tells whether the file is whole")
 			}
 		}
 		if it.negative {
 			b.error("bad-size", where()+"size is negative")
 		}
 		if it.ftype == rootDiskKVM+".vcdiff" {
-			b.warn("delta", where()+"clients cannot apply a delta to a virtual machine's disk")
+			warn("delta", "", "clients cannot apply a delta to a virtual machine's disk")
 		}
-		if inImage {
+		if inImage || skipped != "" {
 			continue
 		}
 		switch {
 		case isUnified(it.ftype) && it.path != "":
-			b.warn("no-fingerprint", where()+"has no sha256, which is its fingerprint: clients skip it")
+			warn("no-fingerprint", "unified", "has no sha256, which is its fingerprint: clients skip it")
 		case isMeta(it.ftype) && it.path != "":
-			b.warn("no-fingerprint", where()+"has a combined hash for no root file of the version: clients skip it")
+			warn("no-fingerprint", "metadata", "has a combined hash for no root file of the version: clients skip it")
 		case isRoot(it.ftype):
-			b.warn("no-fingerprint", where()+"no metadata item has a combined hash for it: clients skip it")
+			warn("no-fingerprint", "root", "no metadata item has a combined hash for it: clients skip it")
 		}
 	}
 }
 
-func (b *builder) checkPath(it *item, where func() string) {
+// checkPath reports what is wrong with an item's path. needed says that a client
+// asks for the file.
+func (b *builder) checkPath(it *item, needed bool, where func() string, warn func(code, kind, fact string)) {
 	if it.file != "" && strings.IndexByte(it.file, '%') < 0 {
 		return
 	}
 	clean, problem, ok := catalog.Clean(it.path)
 	switch {
-	case it.path == "" && isRoot(it.ftype):
+	case it.path == "" && needed:
 		b.error("no-path", where()+"has no path: clients fail to download it")
 	case it.path == "":
-		b.warn("no-path", where()+"has no path: clients skip it")
+		warn("no-path", "", "has no path: clients skip it")
 	case !ok:
 		b.error("unsafe-path", fmt.Sprintf("%spath %q %s", where(), it.path, problem))
 	case catalog.Reserved(clean):
@@ -69,7 +75,7 @@ func (b *builder) checkPath(it *item, where func() string) {
 	case isIndex(clean), b.indexes[clean]:
 		b.error("unsafe-path", fmt.Sprintf("%spath %q is an index document's", where(), it.path))
 	default:
-		b.warn("encoded-path", fmt.Sprintf("%spath %q has a percent sign, which clients decode: they ask for another file", where(), it.path))
+		warn("encoded-path", "", fmt.Sprintf("path %q has a percent sign, which clients decode: they ask for another file", it.path))
 	}
 }
 
@@ -156,6 +162,9 @@ func (b *builder) conflict(same []catalog.Item) {
 func (b *builder) sharedFingerprints() {
 	owners := make(map[string]int32, len(b.cat.Images))
 	for i, img := range b.cat.Images {
+		if img.Skipped != "" {
+			continue // no client meets it
+		}
 		owner, taken := owners[img.Fingerprint]
 		if !taken {
 			owners[img.Fingerprint] = int32(i)

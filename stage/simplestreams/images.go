@@ -1,32 +1,12 @@
 package simplestreams
 
 import (
+	"slices"
 	"strings"
 	"time"
 
 	"example.com/publish/stage/catalog"
 )
-
-// versionTime is the time that a version's name tells, UTC. A client takes the
-// first eight characters for the date, whatever follows, and skips the version
-// (ok is false) when they are none; what follows is the time of day in the
-// styles that tools write (_HH:MM, HHMM, HHMMSS), or nothing.
-func versionTime(name string) (t time.Time, ok bool) {
-	if len(name) < 8 {
-		return time.Time{}, false
-	}
-	t, err := time.Parse("20060102", name[:8])
-	if err != nil {
-		return time.Time{}, false
-	}
-	rest := strings.TrimLeft(name[8:], "_-T")
-	for _, layout := range []string{"15:04", "1504", "150405", "15:04:05"} {
-		if clock, err := time.Parse(layout, rest); err == nil && len(rest) == len(layout) {
-			return t.Add(clock.Sub(time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC))), true
-		}
-	}
-	return t, true
-}
 
 // versionStyle is the shape of a version's name after the date: names of one
 // shape sort by time. A date alone and one with a counter (20240101,
@@ -96,8 +76,9 @@ func (c candidate) doubles(earlier []candidate) bool {
 	return false
 }
 
-// image is the candidate for those who know no simplestreams.
-func (c candidate) image(p *product, v *version, created time.Time, aliases []string) catalog.Image {
+// image is the candidate for those who know no simplestreams. skipped is why
+// clients skip the version.
+func (c candidate) image(p *product, v *version, skipped string, created time.Time, aliases []string) catalog.Image {
 	img := catalog.Image{
 		Product:     p.key,
 		Version:     v.key,
@@ -111,14 +92,86 @@ func (c candidate) image(p *product, v *version, created time.Time, aliases []st
 		files = append(files, c.root)
 		img.Type = imageType(c.root.ftype)
 	}
-	img.Paths = make([]string, 0, len(files))
-	for _, f := range files {
-		img.Bytes += max(f.size, 0)
-		if f.file != "" {
-			img.Paths = append(img.Paths, f.file)
+	if skipped != "" {
+		img.Type, img.Aliases, img.Skipped = catalog.NoType, []string{}, skipped
+	}
+	need(&img, files...)
+	return img
+}
+
+// need adds items to those that an image needs.
+func need(img *catalog.Image, items ...*item) {
+	if img.Paths == nil {
+		img.Paths = make([]string, 0, len(items))
+	}
+	for _, it := range items {
+		img.Bytes += max(it.size, 0)
+		if it.file != "" && !slices.Contains(img.Paths, it.file) {
+			img.Paths = append(img.Paths, it.file)
 		}
 	}
+}
+
+// skipped returns why clients skip a whole version, without its name; "" when
+// they list an image of it. Clients of either kind count, Incus's and LXD's.
+func (v *version) skipped(arch string, candidates []candidate) string {
+	if _, known := Architecture(arch); !known {
+		return "clients know no architecture " + show(arch)
+	}
+	if !dated(v.key) {
+		return "its name does not start with a date, YYYYMMDD"
+	}
+	if len(candidates) > 0 {
+		return ""
+	}
+	meta, root, unified, path := false, false, false, true
+	for i := range v.items {
+		it := &v.items[i]
+		switch {
+		case isUnified(it.ftype):
+			unified = true
+			path = path && it.path != ""
+		case isMeta(it.ftype):
+			meta = true
+			path = path && it.path != ""
+		case isRoot(it.ftype):
+			root = true
+		}
+	}
+	switch {
+	case len(v.items) == 0:
+		return "it has no items"
+	case (meta || unified) && !path:
+		return "its metadata item has no path"
+	case unified:
+		return "its unified item has no sha256, which is its fingerprint"
+	case meta && root:
+		return "no metadata item has a combined hash for a root item"
+	case meta:
+		return "it has no root item"
+	}
+	return "it has no metadata item"
+}
+
+// group stands for a version whose items make no image.
+func (v *version) group(p *product, skipped string, created time.Time) catalog.Image {
+	img := catalog.Image{Product: p.key, Version: v.key, Type: catalog.NoType, Aliases: []string{}, Created: created, Skipped: skipped}
+	for i := range v.items {
+		need(&img, &v.items[i])
+	}
 	return img
+}
+
+// spare stands for an item that no image of its version needs.
+func (v *version) spare(p *product, it *item) catalog.Image {
+	img := catalog.Image{Product: p.key, Version: v.key, Type: catalog.NoType, Aliases: []string{}, Skipped: "no image of its version needs it"}
+	need(&img, it)
+	return img
+}
+
+// empty stands for a product that has no version.
+func (p *product) empty() catalog.Image {
+	return catalog.Image{Product: p.key, Type: catalog.NoType, Aliases: []string{}, Skipped: "it has no versions"}
 }
 
 // aliasList splits a product's aliases as a client does: at commas only.

@@ -21,7 +21,9 @@ import (
 
 // Read reads the index and every catalog that a client would read. Every
 // finding is told, not only the first that a client stumbles over; what is
-// readable is read beside what is not. Findings of severity error:
+// readable is read beside what is not. Of a warning that a product's versions or
+// items repeat, the first is told, with the number of the others. Findings of
+// severity error:
 //
 //	no-index        there is no index
 //	missing         a catalog that the index names does not exist
@@ -42,8 +44,10 @@ import (
 // and of severity warning:
 //
 //	version-name         clients skip the version
+//	version-order        names that sort otherwise as text than as numbers
 //	unknown-architecture clients skip the product
-//	no-fingerprint       clients skip a metadata item, a root or a unified item
+//	no-fingerprint       clients skip a version without an image, or a
+//	                     metadata item, a root or a unified item
 //	alias-shared         two products claim an alias; clients see one of them
 //	bad-alias            an alias is empty or has white space at an end
 //	fingerprint-shared   clients refuse a fingerprint that is there twice
@@ -87,6 +91,16 @@ type current struct {
 	types     []string // of its images
 	styles    []string // of the names of its versions
 	examples  []string // the first version of each style
+
+	versions int // place of its first in cat.Versions
+	notes    map[string]*note
+}
+
+// note is a warning that a product's versions or items may repeat.
+type note struct {
+	code, message string // of the first
+	noun          string // what repeats it
+	more          int
 }
 
 // claim is what only one image of a tree can own, and the newest version of one
@@ -99,6 +113,25 @@ func (b *builder) report(severity catalog.Severity, code, path, message string) 
 
 func (b *builder) error(code, message string) { b.report(catalog.Error, code, b.doc, message) }
 func (b *builder) warn(code, message string)  { b.report(catalog.Warning, code, b.doc, message) }
+
+// warnOf is warn for a product as a whole.
+func (b *builder) warnOf(c *current, code, message string) {
+	b.cat.Findings = append(b.cat.Findings, catalog.Finding{Severity: catalog.Warning, Code: code, Path: b.doc, Message: message, Product: c.key})
+}
+
+// repeat is warn for what many versions or items of a product may have: kind
+// tells those with one code apart, noun names what has it.
+func (b *builder) repeat(code, kind, noun string, message func() string) {
+	c := b.current
+	if n := c.notes[code+" "+kind]; n != nil {
+		n.more++
+		return
+	}
+	if c.notes == nil {
+		c.notes = map[string]*note{}
+	}
+	c.notes[code+" "+kind] = &note{code: code, message: message(), noun: noun}
+}
 
 func (b *builder) read() error {
 	doc, err := b.open(IndexPath)
@@ -218,13 +251,10 @@ func (b *builder) compare(s stream) {
 func (b *builder) onProduct(p *product) {
 	b.endProduct()
 	b.names = append(b.names, p.key)
-	c := &current{product: *p, aliases: aliasList(p)}
+	c := &current{product: *p, aliases: aliasList(p), versions: len(b.cat.Versions)}
 	b.current = c
 	c.supported, _ = time.Parse(time.DateOnly, p.supportEOL) // any other text tells no day
-	ok := false
-	if c.canonical, ok = Architecture(p.arch); !ok {
-		b.warn("unknown-architecture", fmt.Sprintf("%s: clients know no architecture %s and skip the product", show(p.key), show(p.arch)))
-	}
+	c.canonical, _ = Architecture(p.arch)
 	for _, alias := range c.aliases {
 		if alias == "" || strings.TrimSpace(alias) != alias {
 			b.warn("bad-alias", fmt.Sprintf("%s: clients take the alias %q with its white space", show(p.key), alias))
@@ -234,36 +264,46 @@ func (b *builder) onProduct(p *product) {
 }
 
 func (b *builder) onVersion(p *product, v *version) {
-	created, ok := versionTime(v.key)
-	if !ok {
-		b.warn("version-name", place(p.key, v.key)+": the name does not start with a date, YYYYMMDD: clients skip the version")
-	} else if style := versionStyle(v.key); !slices.Contains(b.current.styles, style) {
-		b.current.styles = append(b.current.styles, style)
-		b.current.examples = append(b.current.examples, v.key)
-	}
+	created, _ := versionTime(v.key)
 	candidates := v.candidates()
-	b.items(p, v, candidates)
+	skipped := v.skipped(p.arch, candidates)
+	switch {
+	case b.current.canonical == "": // told once, of the product
+	case !dated(v.key):
+		b.repeat("version-name", "", "version", func() string {
+			return place(p.key, v.key) + ": the name does not start with a date, YYYYMMDD: clients skip the version"
+		})
+	case skipped != "":
+		b.repeat("no-fingerprint", "version", "version", func() string { return place(p.key, v.key) + ": " + skipped + ": clients skip the version" })
+	}
+	if dated(v.key) {
+		if style := versionStyle(v.key); !slices.Contains(b.current.styles, style) {
+			b.current.styles = append(b.current.styles, style)
+			b.current.examples = append(b.current.examples, v.key)
+		}
+	}
+	b.items(p, v, candidates, skipped)
 	b.pairs(p, v, candidates)
 	b.cat.Units = append(b.cat.Units, catalog.Unit{Key: p.key + "/" + v.key, Digest: b.digest(v)})
-	b.cat.Versions = append(b.cat.Versions, catalog.Version{Product: p.key, Name: v.key, Image: len(candidates) > 0, SupportEOL: b.current.supported})
-	if !ok || b.current.canonical == "" {
-		return
+	b.cat.Versions = append(b.cat.Versions, catalog.Version{Product: p.key, Name: v.key, Skipped: skipped, Time: created, SupportEOL: b.current.supported})
+	if len(candidates) == 0 {
+		b.cat.Images = append(b.cat.Images, v.group(p, skipped, created))
 	}
 	for i, c := range candidates {
 		if c.doubles(candidates[:i]) {
 			continue
 		}
-		img := c.image(p, v, created, b.current.aliases)
+		img := c.image(p, v, skipped, created, b.current.aliases)
 		b.cat.Images = append(b.cat.Images, img)
-		if !slices.Contains(b.current.types, img.Type) {
+		if skipped == "" && !slices.Contains(b.current.types, img.Type) {
 			b.current.types = append(b.current.types, img.Type)
 		}
 	}
 }
 
 // items adds the items of a version.
-func (b *builder) items(p *product, v *version, candidates []candidate) {
-	b.checkVersion(p, v, candidates)
+func (b *builder) items(p *product, v *version, candidates []candidate, skipped string) {
+	b.checkVersion(p, v, candidates, skipped)
 	for i := range v.items {
 		it := &v.items[i]
 		if it.file == "" {
@@ -308,8 +348,19 @@ func (b *builder) endProduct() {
 		return
 	}
 	b.current = nil
+	versions := b.cat.Versions[c.versions:]
+	if c.canonical == "" {
+		b.warnOf(c, "unknown-architecture", fmt.Sprintf("%s: clients know no architecture %s and skip the product%s", show(c.key), show(c.arch), more(len(versions), ", with %d version")))
+	}
+	for _, n := range c.notes {
+		b.warnOf(c, n.code, n.message+more(n.more, " (and %d more "+n.noun, " of the product)"))
+	}
+	if len(versions) == 0 {
+		b.cat.Images = append(b.cat.Images, c.empty())
+	}
+	b.order(c, versions)
 	if len(c.styles) > 1 {
-		b.warn("mixed-version-names", fmt.Sprintf("%s: the versions %s are named in different styles: clients take the greatest name for the newest",
+		b.warnOf(c, "mixed-version-names", fmt.Sprintf("%s: the versions %s are named in different styles: clients take the greatest name for the newest",
 			show(c.key), strings.Join(c.examples, ", ")))
 	}
 	for _, alias := range c.aliases {
@@ -323,6 +374,45 @@ func (b *builder) endProduct() {
 					show(owner), show(c.key), show(alias), imageType, c.canonical))
 			}
 		}
+	}
+}
+
+// more is nothing for none, else a number of things, between words.
+func more(n int, before string, after ...string) string {
+	if n == 0 {
+		return ""
+	}
+	if n != 1 {
+		before += "s"
+	}
+	return fmt.Sprintf(before, n) + strings.Join(after, "")
+}
+
+// order reports where the names of a product's versions are in another order as
+// text than as numbers. Versions that clients skip are compared among
+// themselves: other tools take the greatest name for the newest, as clients do.
+func (b *builder) order(c *current, versions []catalog.Version) {
+	for _, skipped := range []bool{false, true} {
+		var names []string
+		for _, v := range versions {
+			if (v.Skipped != "") == skipped {
+				names = append(names, v.Name)
+			}
+		}
+		slices.Sort(names)
+		at, ok := inOrder(names)
+		if ok {
+			continue
+		}
+		wrong := fmt.Sprintf("as text %s sorts before %s, and as a number after it", show(names[at-1]), show(names[at]))
+		text, number := names[len(names)-1], slices.MaxFunc(names, compareAsNumbers)
+		if text != number {
+			wrong += fmt.Sprintf(": clients take %s for the newest, not %s", show(text), show(number))
+		} else {
+			wrong += ": clients take the order of the text"
+		}
+		b.warnOf(c, "version-order", show(c.key)+": "+wrong)
+		return
 	}
 }
 
@@ -390,6 +480,7 @@ func (b *builder) finish() *catalog.Catalog {
 	slices.SortStableFunc(cat.Versions, func(x, y catalog.Version) int {
 		return cmp.Or(strings.Compare(x.Product, y.Product), strings.Compare(x.Name, y.Name))
 	})
+	rank(cat.Versions)
 	b.conflicts()
 	b.sharedFingerprints()
 	catalog.Sort(cat.Findings)

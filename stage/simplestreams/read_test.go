@@ -203,7 +203,9 @@ func TestFindings(t *testing.T) {
 		{"an index", with("images/s.squashfs", "streams/v1/images.json"), []string{"error unsafe-path"}},
 		{"reserved", with("images/s.squashfs", ".publish-generation"), []string{"error unsafe-path"}},
 		{"no root path", with("images/s.squashfs", ""), []string{"error no-path"}},
-		{"no metadata path", with("images/m.tar.xz", ""), []string{"warning no-fingerprint", "warning no-path"}},
+		{"no metadata path", with("images/m.tar.xz", ""), []string{"warning no-fingerprint", "warning no-path"}}, // the unified image is listed
+		{"root path of a skipped version", with("images/s.squashfs", "", "20260101_00:00", "v1"), []string{"warning version-name"}},
+		{"order", with("20260101_00:00", `20260101.9":{"items":{}},"20260101.10`), []string{"warning no-fingerprint"}},
 		{"two hashes", with("images/u.tar.gz", "images/s.squashfs", `"size":3`, `"size":2`), []string{"error path-conflict"}},
 		{"two sizes", with("images/u.tar.gz", "./images/s.squashfs", hashOf("u"), hashOf("s")), []string{"error path-conflict"}},
 		{"short hash", with(hashOf("s"), "abc"), []string{"error bad-hash"}},

@@ -2,6 +2,7 @@ package simplestreams
 
 import (
 	"io/fs"
+	"slices"
 
 	"example.com/publish/stage/catalog"
 )
@@ -9,26 +10,14 @@ import (
 // Without names no image for which drop is true. A version that is left with
 // no image goes with all that it has, a product that is left with no version
 // goes from the catalog and the index; the stream stays, for a tree without
-// images is one, too. In a version that keeps an image, the files that only
+// images is also one. In a version that keeps an image, the files that only
 // dropped images need are not named any more, nor are deltas to them, and the
-// combined hashes of dropped images go. Images that Read does not list (the
-// architecture or the version's name is none) are never asked for: see
-// [Format.WithoutVersions].
+// combined hashes of dropped images go; an item that no image needs goes alone.
+// A version without an image goes when drop is true for what stands for it.
 //
-// Of a document that no client could read it is a *[DocumentError].
+// It returns a *[DocumentError] for a document that clients cannot read.
 func (Format) Without(fsys fs.FS, drop func(catalog.Image) bool) ([]catalog.Document, error) {
-	return rewrite(fsys, func(p *product, v *version) *change { return dropImages(p, v, drop) })
-}
-
-// WithoutVersions names no version for which drop is true, whether or not a
-// client sees an image in it. It is as Without in everything else.
-func (Format) WithoutVersions(fsys fs.FS, drop func(product, version string) bool) ([]catalog.Document, error) {
-	return rewrite(fsys, func(p *product, v *version) *change {
-		if !drop(p.key, v.key) {
-			return nil
-		}
-		return &change{version: v.key, whole: true}
-	})
+	return rewrite(fsys, drop)
 }
 
 // change is what goes from one version.
@@ -42,24 +31,35 @@ type change struct {
 // dropImages is what has to go so that no dropped image is named; nil for
 // nothing.
 func dropImages(p *product, v *version, drop func(catalog.Image) bool) *change {
-	created, ok := versionTime(v.key)
-	if _, known := Architecture(p.arch); !ok || !known {
-		return nil
+	created, _ := versionTime(v.key)
+	candidates := v.candidates()
+	skipped := v.skipped(p.arch, candidates)
+	if len(candidates) == 0 {
+		if !drop(v.group(p, skipped, created)) {
+			return nil
+		}
+		return &change{version: v.key, whole: true}
 	}
 	var kept, dropped []candidate
 	aliases := aliasList(p)
-	for _, c := range v.candidates() {
-		if drop(c.image(p, v, created, aliases)) {
+	for _, c := range candidates {
+		if drop(c.image(p, v, skipped, created, aliases)) {
 			dropped = append(dropped, c)
 		} else {
 			kept = append(kept, c)
 		}
 	}
-	switch {
-	case len(dropped) == 0:
-		return nil
-	case len(kept) == 0:
+	if len(kept) == 0 {
 		return &change{version: v.key, whole: true}
+	}
+	var spare []*item
+	for i := range v.items {
+		if it := &v.items[i]; !used(candidates, it) && drop(v.spare(p, it)) {
+			spare = append(spare, it)
+		}
+	}
+	if len(dropped)+len(spare) == 0 {
+		return nil
 	}
 	needed, hashes, roots := map[*item]bool{}, map[*item]map[int]bool{}, map[string]bool{}
 	for _, c := range kept {
@@ -81,6 +81,9 @@ func dropImages(p *product, v *version, drop func(catalog.Image) bool) *change {
 			ch.items = append(ch.items, it.key)
 		}
 	}
+	for _, it := range spare {
+		lose(it)
+	}
 	for _, c := range dropped {
 		lose(c.meta)
 		lose(c.root)
@@ -101,8 +104,14 @@ func dropImages(p *product, v *version, drop func(catalog.Image) bool) *change {
 	return ch
 }
 
-// rewrite applies a change to every version that has one.
-func rewrite(fsys fs.FS, plan func(*product, *version) *change) ([]catalog.Document, error) {
+// used reports whether an image needs an item.
+func used(candidates []candidate, it *item) bool {
+	return slices.ContainsFunc(candidates, func(c candidate) bool { return c.meta == it || c.root == it })
+}
+
+// rewrite takes what drop is true for out of every version, and out of the
+// catalogs the products that are left with none.
+func rewrite(fsys fs.FS, drop func(catalog.Image) bool) ([]catalog.Document, error) {
 	t, err := load(fsys)
 	if err != nil {
 		return nil, err
@@ -113,15 +122,27 @@ func rewrite(fsys fs.FS, plan func(*product, *version) *change) ([]catalog.Docum
 		}
 		var order []string
 		changes := map[string][]*change{}
-		newDecoder(s.doc, func(string, string) {}).catalog(nil, func(p *product, v *version) {
-			if ch := plan(p, v); ch != nil {
+		emptied := map[string]bool{}
+		var last *product
+		ended := func() {
+			if last != nil && drop(last.empty()) {
+				emptied[last.key] = true
+			}
+			last = nil
+		}
+		newDecoder(s.doc, func(string, string) {}).catalog(func(p *product) {
+			ended()
+			last = p
+		}, func(p *product, v *version) {
+			last = nil
+			if ch := dropImages(p, v, drop); ch != nil {
 				if changes[p.key] == nil {
 					order = append(order, p.key)
 				}
 				changes[p.key] = append(changes[p.key], ch)
 			}
 		})
-		emptied := map[string]bool{}
+		ended()
 		for _, name := range order {
 			p := split(s.product(name))
 			versions := applied(split(p.get("versions")), changes[name])

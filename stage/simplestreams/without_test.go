@@ -73,11 +73,30 @@ func TestWithout(t *testing.T) {
 	}
 }
 
-func TestWithoutVersions(t *testing.T) {
-	tree := treeOf(t, `{"products":{"p":{"arch":"z80","versions":{"odd":{"items":{}},"20260101":{"items":{}}}}}}`)
-	docs, err := Format{}.WithoutVersions(tree, func(p, v string) bool { return p == "p" && v == "odd" })
-	if err != nil || len(docs) != 1 || string(docs[0].Data) != `{"products":{"p":{"arch":"z80","versions":{"20260101":{"items":{}}}}}}` {
-		t.Errorf("%v %v", docs, err)
+// What clients skip goes as everything else does: a version of which they list
+// nothing, an item that no image needs, and a product without a version.
+func TestWithoutSkipped(t *testing.T) {
+	head := `{"products":{"p":{"arch":"z80","versions":{`
+	tree := treeOf(t, head+`"odd":{"items":{}},"20260101":{"items":{}}}},"q":{"arch":"amd64","versions":{}}}}`)
+	after, _ := without(t, tree, func(i catalog.Image) bool { return i.Version == "odd" })
+	if got := string(after[defaultCatalog].Data); got != head+`"20260101":{"items":{}}}},"q":{"arch":"amd64","versions":{}}}}` {
+		t.Error(got)
+	}
+	after, _ = without(t, tree, func(i catalog.Image) bool { return i.Product == "q" })
+	if got := string(after[defaultCatalog].Data); got != head+`"odd":{"items":{}},"20260101":{"items":{}}}}}}` {
+		t.Error(got)
+	}
+	clean(t, fstest.MapFS{IndexPath: after[IndexPath], defaultCatalog: file(`{"products":{"p":{"arch":"amd64"}}}`)})
+	after, _ = without(t, tree, func(catalog.Image) bool { return true })
+	if got := string(after[defaultCatalog].Data); got != `{"products":{}}` {
+		t.Error(got)
+	}
+
+	tree = treeOf(t, strings.Replace(treeDoc(metaIncus, unifiedIncus), `"uni":`, `"note":{"ftype":"manifest","path":"images/note"},"uni":`, 1))
+	images := len(mustRead(t, tree).Images)
+	after, _ = without(t, tree, func(i catalog.Image) bool { return slices.Contains(i.Paths, "images/note") })
+	if cat := mustRead(t, after); len(cat.Images) != images || len(cat.Items) != 3 {
+		t.Errorf("%d images, %d items\n%s", len(cat.Images), len(cat.Items), after[defaultCatalog].Data)
 	}
 }
 
@@ -209,7 +228,11 @@ func TestWithoutProperty(t *testing.T) {
 			}
 		}
 		for _, img := range after.Images {
-			for _, at := range []string{"/x-product", "/versions/" + img.Version + "/x-version"} {
+			places := []string{"/x-product"}
+			if img.Version != "" {
+				places = append(places, "/versions/"+img.Version+"/x-version")
+			}
+			for _, at := range places {
 				if at = defaultCatalog + "/products/" + img.Product + at; now[at] == "" {
 					t.Fatalf("%s is gone", at)
 				}

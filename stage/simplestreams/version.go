@@ -1,0 +1,244 @@
+package simplestreams
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/publish/stage/catalog"
+)
+
+// dated reports whether clients list versions of this name: whether its first
+// eight characters are a date (Incus, shared/simplestreams/products.go, ToAPI).
+func dated(name string) bool {
+	if len(name) < 8 || strings.IndexFunc(name[:8], func(r rune) bool { return r < '0' || r > '9' }) >= 0 {
+		return false
+	}
+	month, day := time.Month(number(name[4:6])), number(name[6:8])
+	date := time.Date(number(name[:4]), month, day, 0, 0, 0, 0, time.UTC)
+	return date.Month() == month && date.Day() == day
+}
+
+// versionTime returns the time that a version's name tells, in UTC. It is the
+// one reader of such times: stage list prints what it returns, and prune counts
+// with it. ok is false, and the time zero, for a name that tells none.
+//
+// A time of day may follow the day, YYYYMMDD:
+//
+//	20260102                        00:00 of that day, as clients have it
+//	20260102_15:04  20260102_15:04:05
+//	20260102_1504   20260102_150405, and T for the _
+//	2026010215      202601021504      20260102150405
+//
+// and any suffix that does not start with a digit (20260102.1, 20260102-1654
+// of Debian's build numbers, 20260102_15:04-rc1). A day or a time of day that
+// does not exist, a year before 1970, and digits that are neither (a Unix time,
+// a counter without a separator) tell no time, even if clients list the version.
+func versionTime(name string) (t time.Time, ok bool) {
+	day, rest := digits(name)
+	clock := ""
+	switch len(day) {
+	case 8:
+		clock, rest = separated(rest)
+	case 10, 12, 14:
+		day, clock = day[:8], day[8:]
+	default:
+		return time.Time{}, false
+	}
+	if rest != "" && (rest[0] == ':' || rest[0] >= '0' && rest[0] <= '9') {
+		return time.Time{}, false
+	}
+	// A day is checked by making it: 30 February would come out as March.
+	date := time.Date(number(day[:4]), time.Month(number(day[4:6])), number(day[6:]), 0, 0, 0, 0, time.UTC)
+	if date.Year() < 1970 || date.Format("20060102") != day {
+		return time.Time{}, false
+	}
+	clock += "000000"[len(clock):]
+	hour, minute, second := number(clock[:2]), number(clock[2:4]), number(clock[4:])
+	if hour > 23 || minute > 59 || second > 59 {
+		return time.Time{}, false
+	}
+	return date.Add(time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute + time.Duration(second)*time.Second), true
+}
+
+// separated takes a time of day with its separator from the front of s, as
+// four or six digits, or none. What merely looks like one is left in rest,
+// without the separator when a colon shows that a time of day was meant.
+func separated(s string) (clock, rest string) {
+	if s == "" || s[0] != '_' && s[0] != 'T' {
+		return "", s
+	}
+	hour, after := digits(s[1:])
+	if !strings.HasPrefix(after, ":") {
+		if len(hour) == 4 || len(hour) == 6 {
+			return hour, after
+		}
+		return "", s // a counter: 20260102_1
+	}
+	minute, after := digits(after[1:])
+	if len(hour) != 2 || len(minute) != 2 {
+		return "", s[1:]
+	}
+	if !strings.HasPrefix(after, ":") {
+		return hour + minute, after
+	}
+	second, rest := digits(after[1:])
+	if len(second) != 2 {
+		return "", s[1:]
+	}
+	return hour + minute + second, rest
+}
+
+// digits splits s after the ASCII digits at its front.
+func digits(s string) (front, rest string) {
+	i := 0
+	for i < len(s) && s[i] >= '0' && s[i] <= '9' {
+		i++
+	}
+	return s[:i], s[i:]
+}
+
+// number is the value of a few ASCII digits.
+func number(s string) (n int) {
+	for i := range len(s) {
+		n = n*10 + int(s[i]-'0')
+	}
+	return n
+}
+
+// compareAsNumbers orders version names as people read them: digits count as
+// numbers, a date and the time of day behind it as such, and what separates
+// them does not matter. It is a total order.
+func compareAsNumbers(a, b string) int {
+	x, y := words{rest: a, first: true}, words{rest: b, first: true}
+	for {
+		v, more := x.next()
+		w, other := y.next()
+		switch {
+		case !more && !other:
+			return strings.Compare(a, b)
+		case !more:
+			return -1
+		case !other:
+			return 1
+		}
+		if c := compareWords(v, w); c != 0 {
+			return c
+		}
+	}
+}
+
+// compareWords orders numbers by value, other words as text, and numbers first.
+func compareWords(v, w string) int {
+	number := [2]bool{isDigit(v[0]), isDigit(w[0])}
+	switch {
+	case number[0] && number[1]:
+		v, w = strings.TrimLeft(v, "0"), strings.TrimLeft(w, "0")
+		return cmp.Or(cmp.Compare(len(v), len(w)), strings.Compare(v, w))
+	case number[0]:
+		return -1
+	case number[1]:
+		return 1
+	}
+	return strings.Compare(v, w)
+}
+
+// words takes a version's name apart into numbers and other words.
+type words struct {
+	rest         string
+	first, clock bool   // what comes next is the first word; the time of day, if any
+	glued        bool   // the time of day follows the date without a separator
+	pairs        string // digits of a time of day that are left, two for each word
+}
+
+func (w *words) next() (word string, ok bool) {
+	if w.pairs != "" {
+		word, w.pairs = w.pairs[:2], w.pairs[2:]
+		return word, true
+	}
+	first := w.first
+	w.first = false
+	if first && dated(w.rest) {
+		word, w.rest = w.rest[:8], w.rest[8:]
+		w.clock, w.glued = true, w.rest != "" && isDigit(w.rest[0])
+		return word, true
+	}
+	clock := w.clock
+	w.clock = false
+	if clock && len(w.rest) > 1 && w.rest[0] == 'T' && isDigit(w.rest[1]) {
+		w.rest = w.rest[1:]
+	}
+	separator := w.rest
+	w.rest = strings.TrimLeftFunc(w.rest, func(r rune) bool { return r < 0x80 && !isDigit(byte(r)) && !isLetter(byte(r)) })
+	separator = separator[:len(separator)-len(w.rest)]
+	if w.rest == "" {
+		return "", false
+	}
+	n := 1
+	for n < len(w.rest) && isDigit(w.rest[n]) == isDigit(w.rest[0]) && (isDigit(w.rest[n]) || isLetter(w.rest[n])) {
+		n++
+	}
+	word, w.rest = w.rest[:n], w.rest[n:]
+	if clock && isDigit(word[0]) && (n == 4 || n == 6) && (w.glued || separator == "" || separator == "_") {
+		w.pairs = word[2:]
+		return word[:2], true
+	}
+	return word, true
+}
+
+func isDigit(c byte) bool  { return c >= '0' && c <= '9' }
+func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80 }
+
+// inOrder reports whether names that are sorted as text are sorted as numbers.
+// Where they are not, at is the place of the first name that is lower than the
+// one before it.
+func inOrder(names []string) (at int, ok bool) {
+	for i := 1; i < len(names); i++ {
+		if !sameShape(names[i-1], names[i]) && compareAsNumbers(names[i-1], names[i]) > 0 {
+			return i, false
+		}
+	}
+	return 0, true
+}
+
+// sameShape reports whether two names differ in nothing but single digits:
+// their order as text is then that of the numbers.
+func sameShape(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if a[i] != b[i] && !(isDigit(a[i]) && isDigit(b[i])) {
+			return false
+		}
+	}
+	return true
+}
+
+// rank gives each version its place in the order of numbers. The versions are
+// sorted by product and name.
+func rank(versions []catalog.Version) {
+	for len(versions) > 0 {
+		n := slices.IndexFunc(versions, func(v catalog.Version) bool { return v.Product != versions[0].Product })
+		if n < 0 {
+			n = len(versions)
+		}
+		names := make([]string, 0, n)
+		for _, v := range versions[:n] {
+			names = append(names, v.Name)
+		}
+		names = slices.Compact(names) // two catalogs may have a version
+		if _, ok := inOrder(names); !ok {
+			slices.SortFunc(names, compareAsNumbers)
+		}
+		at := make(map[string]int, len(names))
+		for i, name := range names {
+			at[name] = i
+		}
+		for i := range versions[:n] {
+			versions[i].Rank = at[versions[i].Name]
+		}
+		versions = versions[n:]
+	}
+}
