@@ -65,6 +65,31 @@ func checkDir(dir string) error {
 	return &Error{Kind: Usage, Path: dir, Fact: why, Hint: "make the repository elsewhere: publish init DIR"}
 }
 
+// checkMove refuses files to be moved into staging that are in a repository, by
+// whatever name: they may be production's.
+func (r *Repo) checkMove(files []string) error {
+	for _, path := range files {
+		real, err := resolve(path)
+		if err != nil {
+			return err
+		}
+		up := ancestors(real)
+		why := misplaced(up, r.Dir)
+		for _, d := range up {
+			switch {
+			case there(filepath.Join(d, identityName)):
+				why = fmt.Sprintf("is in %s, a generation, and generations never change", d)
+			case why == "" && there(filepath.Join(d, ".publish", "layout")):
+				why = fmt.Sprintf("is in the repository %s", d)
+			}
+		}
+		if why != "" {
+			return &Error{Kind: Usage, Path: path, Fact: why, Hint: "leave --move out: a copy is staged then; nothing was staged"}
+		}
+	}
+	return nil
+}
+
 // there reports whether something stands at path.
 func there(path string) bool {
 	_, err := os.Lstat(path)

@@ -359,6 +359,11 @@ func (r *Repo) Add(ctx context.Context, req stage.AddRequest) (*stage.Added, err
 	if err := r.notInHook("stage add"); err != nil {
 		return nil, err
 	}
+	if req.Move {
+		if err := r.checkMove(req.Files); err != nil {
+			return nil, err
+		}
+	}
 	out, err := r.Stage.Add(ctx, req)
 	return out, refused(r.lockError(err))
 }

@@ -450,3 +450,54 @@ func TestAddLarge(t *testing.T) {
 		t.Errorf("%+v", r.Findings)
 	}
 }
+
+// A file that somebody has open for writing, by a descriptor or a mapping, does
+// not become content itself: what is written later would reach production.
+func TestAddMoveOpenForWriting(t *testing.T) {
+	for name, hold := range map[string]func(t *testing.T, path string) (write func()){
+		"descriptor": func(t *testing.T, path string) func() {
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			must(t, err)
+			t.Cleanup(func() { f.Close() })
+			return func() { f.WriteAt([]byte("evil"), 0) }
+		},
+		"append": func(t *testing.T, path string) func() {
+			f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+			must(t, err)
+			t.Cleanup(func() { f.Close() })
+			return func() { f.WriteString("evil") }
+		},
+		"mapping": func(t *testing.T, path string) func() {
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			must(t, err)
+			m, err := syscall.Mmap(int(f.Fd()), 0, 4, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+			must(t, errors.Join(err, f.Close()))
+			t.Cleanup(func() { syscall.Munmap(m) })
+			return func() { copy(m, "evil") }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			meta, root := metadataFor(t, "alpha", ""), squashfs("root")
+			dir := files(t, map[string][]byte{"incus.tar.xz": meta, "rootfs.squashfs": root})
+			path := filepath.Join(dir, "rootfs.squashfs")
+			write := hold(t, path)
+			got, err := s.Add(context.Background(), AddRequest{Files: []string{dir}, Move: true})
+			must(t, err)
+			if len(got.Kept) != 1 || !strings.Contains(got.Kept[0].Error(), "open for writing") {
+				t.Errorf("kept %v", got.Kept)
+			}
+			write()
+			data, err := os.ReadFile(filepath.Join(s.Dir, "images/"+sum(root)+".squashfs"))
+			if err != nil || string(data) != string(root) {
+				t.Errorf("staging has %q, %v", data[:4], err)
+			}
+			if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o644 {
+				t.Errorf("the source: %v, %v", fi, err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "incus.tar.xz")); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the other file was not moved: %v", err)
+			}
+		})
+	}
+}

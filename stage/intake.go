@@ -55,6 +55,7 @@ type taken struct {
 	both   string      // sha256 over the bytes that came before and these
 	state  hash.Cloner // of its own hash, after its last byte
 	moved  bool        // it is the source itself
+	busy   bool        // somebody has the source open for writing, for all that is known
 	mode   fs.FileMode // of the source, before it was sealed
 	place  string      // its path in staging, once it is there
 }
@@ -72,7 +73,7 @@ type intake struct {
 //
 // Calls for a copy: create, FICLONE, or else O_DIRECT writes of a large file and
 // copy_file_range of a small one, fchmod 0444, fsync. For a move:
-// link, fchmod 0444, then the reading, fsync: who opens the file for writing
+// link, fchmod 0444, a read lease for an instant, then the reading, fsync: who opens the file for writing
 // from there on is refused, and the source keeps its name until the caller's
 // index is durable (see release).
 func (in intake) take(ctx context.Context, path, name string, before hash.Cloner) (*taken, error) {
@@ -202,7 +203,19 @@ func (in intake) adopt(src *os.File, t *taken) (bool, error) {
 		return false, fmt.Errorf("%s: %w", t.path, tree.ErrChanged)
 	}
 	t.moved = true
-	return true, src.Chmod(0o444)
+	if err := src.Chmod(0o444); err != nil {
+		return false, err
+	}
+	if durable.Unwritten(src) {
+		return true, nil
+	}
+	// What is written through a descriptor that is open already would reach
+	// staging, and production: it gets a copy.
+	t.moved, t.busy = false, true
+	if err := src.Chmod(t.mode); err != nil {
+		return false, err
+	}
+	return false, os.Remove(t.file)
 }
 
 // unseal gives a source that does not move after all its mode back.
@@ -221,6 +234,9 @@ func (t *taken) release() error {
 	}
 	if err != nil {
 		return err
+	}
+	if t.busy {
+		return fmt.Errorf("%s: somebody has it open for writing", t.path)
 	}
 	if t.link || !tree.StatOf(fi).Same(t.stat, true) {
 		return fmt.Errorf("%s: is not the file any more that was staged", t.path)

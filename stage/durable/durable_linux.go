@@ -86,6 +86,19 @@ func mountRoot(dirFD int, name string) bool {
 	return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
+// Unwritten reports whether nobody has f, which is open for reading, open for
+// writing, as far as the kernel tells: it gives a read lease only then, and only
+// to the file's owner. Where there are no leases, such as on a network file
+// system, the answer is false. Whoever opens the file later is not seen: take
+// the permission away first.
+func Unwritten(f *os.File) bool {
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK); err != nil {
+		return false
+	}
+	_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+	return err == nil
+}
+
 // Immutable reports whether what is at path has the attribute immutable or
 // append-only, with which not even root removes it, or anything in it.
 func Immutable(path string) bool {

@@ -50,3 +50,6 @@ func give(path string, uid, gid int) {
 		_ = os.Lchown(path, uid, gid)
 	}
 }
+
+// Unwritten reports whether nobody has f open for writing: here nothing tells.
+func Unwritten(*os.File) bool { return false }
