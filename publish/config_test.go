@@ -32,7 +32,6 @@ func TestParseConfig(t *testing.T) {
 		"- x\n":                     "line 1: does not hold keys and values",
 		"grace: 1h\n---\na: b\n":    "line 3: a second document begins",
 		"format: iso\n":             `format: "iso" is not one of`,
-		"production: staging/x\n":   "place of the repository's own",
 		"generations: {keep: -1}":   "-1 is negative",
 		"grace: [1h]\n":             "line 1, column 8: a list or mapping is not a duration",
 		"format: [oci]\n":           "line 1: a list, where text is expected",
