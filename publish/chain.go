@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 )
 
@@ -58,27 +59,25 @@ func (f flaw) String() string {
 // for none. A production that the history does not name yet has to continue the
 // chain: a command that was killed behind its switch leaves one line to write.
 func (h *History) flaws(tip *Head) []flaw {
-	entries := make([]entry, len(h.Events))
-	for i, e := range h.Events {
-		entries[i].Event = e
-	}
-	return flaws(entries, tip)
-}
-
-func flaws(entries []entry, tip *Head) []flaw {
 	var out []flaw
-	walk(entries, tip, false, func(_ int, f flaw) { out = append(out, f) })
+	walk(func(yield func(int, *Event) bool) {
+		for i := range h.Events {
+			if !yield(i, &h.Events[i]) {
+				return
+			}
+		}
+	}, tip, false, func(_ int, f flaw) { out = append(out, f) })
 	return out
 }
 
 // walk follows the chain and calls broken with each flaw and the place of its
-// line; that of the tip is behind the last. If it is not strict, it passes over
-// lines that follows excuses.
-func walk(entries []entry, tip *Head, strict bool, broken func(i int, f flaw)) {
+// line; that of the tip is -1. If it is not strict, it passes over lines that
+// follows excuses.
+func walk(events iter.Seq2[int, *Event], tip *Head, strict bool, broken func(i int, f flaw)) {
 	made := map[int]bool{}
-	var past []entry // the switches so far
+	var past []*Event // the switches so far
 	top, told := 0, false
-	add := func(i int, e entry) {
+	add := func(i int, e *Event) {
 		f := flaw{generation: e.Generation, from: e.From}
 		switch own := e.Kind != KindRelink; {
 		case own && made[e.Generation]:
@@ -100,7 +99,7 @@ func walk(entries []entry, tip *Head, strict bool, broken func(i int, f flaw)) {
 		}
 		past, told = append(past, e), false
 	}
-	for i, e := range entries {
+	for i, e := range events {
 		switch {
 		case e.Kind == KindGap:
 			told = true
@@ -109,14 +108,14 @@ func walk(entries []entry, tip *Head, strict bool, broken func(i int, f flaw)) {
 		}
 	}
 	if tip != nil && !made[tip.Generation] {
-		add(len(entries), entry{Event: Event{Kind: tip.Kind, Generation: tip.Generation, From: tip.From}})
+		add(-1, &Event{Kind: tip.Kind, Generation: tip.Generation, From: tip.From})
 	}
 }
 
 // follows reports whether a switch from a generation continues the chain. Up to
 // layout 1, recovery took a promote that was abandoned for a switch: such lines
 // are passed over.
-func follows(past []entry, from int, strict bool) bool {
+func follows(past []*Event, from int, strict bool) bool {
 	for i := len(past); ; i-- {
 		live := 0
 		if i > 0 {
@@ -241,7 +240,8 @@ func insertEntry(entries []entry, e entry) []entry {
 
 // place finds where from lo to hi a switch continues the chain (1), or where the
 // next one follows it also (2); 0 is nowhere. Among lines that are no switches
-// it stands by its time.
+// it stands by its time; but a line of kind clock says that times before it may
+// be too late, so one that does not fit behind it stands before it.
 func place(entries []entry, e entry, lo, hi int) (at, best int) {
 	live := 0
 	for i := 0; i <= hi; i++ {
@@ -251,7 +251,8 @@ func place(entries []entry, e entry, lo, hi int) (at, best int) {
 			if next < 0 || entries[i+next].From == e.Generation {
 				score = 2
 			}
-			later := i > 0 && !entries[i-1].Kind.Switch() && !entries[i-1].Time.After(e.Time)
+			later := i > 0 && !entries[i-1].Kind.Switch() && !entries[i-1].Time.After(e.Time) &&
+				(entries[i-1].Kind != KindClock || i < len(entries) && !entries[i].Time.Before(e.Time))
 			if score > best || score == best && later {
 				at, best = i, score
 			}
@@ -296,7 +297,16 @@ func bridge(entries []entry, tip *Head, note Event) (out []entry, back, gaps []i
 	}
 	var add []before
 	live := 0 // the last switch before a place
-	walk(entries, tip, true, func(i int, f flaw) {
+	walk(func(yield func(int, *Event) bool) {
+		for i := range entries {
+			if !yield(i, &entries[i].Event) {
+				return
+			}
+		}
+	}, tip, true, func(i int, f flaw) {
+		if i < 0 {
+			i = len(entries)
+		}
 		if f.kind != flawMoved {
 			gaps = append(gaps, f.generation)
 			add = append(add, before{i, gapBefore(f, note)})

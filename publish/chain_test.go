@@ -340,6 +340,42 @@ func TestAbandonedIsNoSwitch(t *testing.T) {
 	})
 }
 
+// Nor is a tree that was made and not switched to, when the history is lost.
+func TestUnswitchedIsNoSwitch(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		for _, v := range []string{"a/1", "a/2"} {
+			w.put(map[string]string{v: v})
+			w.promote()
+		}
+		w.put(map[string]string{"a/3": "three"})
+		w.step = func(name string) error {
+			if name == "before-swap" {
+				panic(errInjected)
+			}
+			return nil
+		}
+		func() {
+			defer func() { _ = recover() }()
+			_, _ = w.repo().Promote(ctx, PromoteOptions{})
+		}()
+		w.step = nil
+		if err := os.Remove(w.repo().historyPath()); err != nil {
+			t.Fatal(err)
+		}
+		if done, err := w.repo().Recover(ctx); err != nil || w.chain() != "1<0 2<1" {
+			t.Errorf("%s: %v %v", w.chain(), done, err)
+		}
+		if gens, _ := w.repo().Generations(); fmt.Sprint(gens) != "[1 2]" {
+			t.Errorf("there are generations %v", gens)
+		}
+		w.put(map[string]string{"a/4": "four"})
+		if res := w.promote(); res.Generation != 4 {
+			t.Errorf("the next is generation %d", res.Generation)
+		}
+	})
+}
+
 // Up to layout 1, recovery took an abandoned promote for a switch, and found no
 // manifest before the first line that it made. Neither is refused.
 func TestHistoryOfLayout1(t *testing.T) {

@@ -159,3 +159,21 @@ func TestCorrectTimes(t *testing.T) {
 		t.Error("nothing is something")
 	}
 }
+
+// A line that is made anew from a manifest of when the clock was ahead comes
+// before the line that says that it is right.
+func TestLostLineOfTheWrongClock(t *testing.T) {
+	w := aheadWorld(t, "symlink")
+	if _, err := w.repo().ClockIsRight(ctx); err != nil {
+		t.Fatal(err)
+	}
+	w.put(map[string]string{"a/3": "three"})
+	w.promote()
+	w.rewrite(slices.Delete(w.lines(), 1, 2)...)
+	if _, err := w.repo().Recover(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := w.repo().Status(ctx); err != nil || st.ClockBehind || st.RecoveryPending {
+		t.Errorf("%+v %v", st, err)
+	}
+}
