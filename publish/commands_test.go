@@ -33,7 +33,7 @@ func (m *model) commands(rt *rapid.T) map[string]func(*rapid.T) {
 		"build, prune": m.promotePruned, "revert": m.revertTo,
 		"gc": m.collect, "prune": m.pruneStaged, "plan": m.writePlan, "plan, apply": m.applyPlan,
 		"pin": m.pin, "stop": m.hold,
-		"revoke": m.revokeOne, "revoke in promote": m.revokeInPromote, "recover": m.recoverAll, "try": m.dryRun,
+		"revoke": m.revokeOne, "revoke in promote": m.revokeInPromote, "recover": m.recoverAll, "clock is right": m.clockIsRight, "try": m.dryRun,
 	}
 	for name, f := range all {
 		all[name] = func(rt *rapid.T) { m.runs.commands[name]++; f(rt) }
@@ -65,6 +65,11 @@ func (m *model) clock(rt *rapid.T) {
 		}
 	}
 	m.now = rapid.SampledFrom(to).Draw(rt, "to")
+}
+
+// clockIsRight says that the clock is right: all that began later began now.
+func (m *model) clockIsRight(rt *rapid.T) {
+	m.do(rt, command{run: func(r *Repo) error { _, err := r.ClockIsRight(ctx); return err }})
 }
 
 // stage is another program that writes to staging.

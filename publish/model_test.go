@@ -166,7 +166,7 @@ func (m *model) faulty(rt *rapid.T, c command, fault string, at int) error {
 	if m.now.After(m.top) {
 		m.top = m.now
 	}
-	behind := m.now.Before(m.newest)
+	newest := m.newest
 	hit, err := m.run(c.run, fault, at)
 	if err != nil && !hit {
 		switch kind := kindOf(err); {
@@ -177,6 +177,7 @@ func (m *model) faulty(rt *rapid.T, c command, fault string, at int) error {
 		}
 	}
 	m.readLines()
+	behind := m.now.Before(newest) // some commands take time
 	after := m.trees()
 	m.comparedStaging(rt, c, err)
 	if n, _ := identity(m.production()); err != nil && fault != "crash" && kindOf(err) != Switched && n != m.number && !c.beside {
@@ -267,8 +268,11 @@ func (m *model) comparedProduction(rt *rapid.T, c command, err error, after map[
 		rt.Fatalf("production shows %v, not %v", is, want)
 	}
 	// A health check that failed goes back, if need be in a later command.
+	// What was revoked meanwhile is not in what it goes back to.
 	health := len(m.repo().Config.HealthCheck.Command) > 0
-	if !maps.Equal(is, want) && !maps.Equal(is, m.live) && !(health && maps.Equal(is, m.was)) {
+	back := maps.Clone(m.was)
+	maps.DeleteFunc(back, func(_, data string) bool { return data == c.revokes })
+	if !maps.Equal(is, want) && !maps.Equal(is, m.live) && !(health && (maps.Equal(is, m.was) || maps.Equal(is, back))) {
 		rt.Fatalf("production shows %v; it showed %v, was to show %v, and before %v", is, m.live, want, m.was)
 	}
 	if number == m.number {
@@ -384,7 +388,14 @@ func (m *model) readLines() {
 		if err := json.Unmarshal([]byte(line[9:]), &e); err != nil {
 			m.t.Fatal(err)
 		}
-		if e.Time.Before(m.newest) {
+		if e.Kind == KindClock {
+			for n, at := range m.retired {
+				m.retired[n] = earlier(at, e.Time)
+			}
+			for p, at := range m.left {
+				m.left[p] = earlier(at, e.Time)
+			}
+		} else if e.Time.Before(m.newest) {
 			m.t.Fatalf("after %s: %s", m.newest, line)
 		}
 		m.newest = e.Time
@@ -398,6 +409,13 @@ func (m *model) readLines() {
 			m.readSwitch(e, line)
 		}
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func (m *model) readSwitch(e Event, line string) {
