@@ -194,7 +194,11 @@ func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.O
 			}
 		}
 		if c.kind == KindRevoke {
-			m.Carried, ops = leave(m.Carried, ops, n, c.revoked)
+			beside, err := stage.Companions(cur.dir, r.format)
+			if err != nil {
+				return nil, nil, nil, err
+			}
+			m.Carried, ops = leave(m.Carried, ops, n, c.revoked, beside)
 		}
 		report := &stage.Report{Findings: findings}
 		if len(report.Errors()) > 0 {

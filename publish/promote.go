@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"example.com/publish/stage"
@@ -50,6 +51,10 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 				return nil, err
 			}
 		}
+	}
+
+	if docs, err = r.refresh(ctx, docs, opt.DryRun); err != nil {
+		return nil, interrupted(r.lockError(err))
 	}
 
 	var valid *stage.Valid
@@ -99,6 +104,25 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		}
 	}
 	return res, err
+}
+
+// refresh makes staging's compressed copies of documents what the documents
+// are. A dry run imagines that, and what becomes of the companions of docs.
+func (r *Repo) refresh(ctx context.Context, docs []catalog.Document, dryRun bool) ([]catalog.Document, error) {
+	if !dryRun {
+		return docs, r.Stage.Refresh(ctx)
+	}
+	docs, _, err := stage.Follow(r.Stage.Dir, r.format, docs)
+	if err != nil {
+		return nil, err
+	}
+	stale, err := r.Stage.Stale()
+	for _, d := range stale {
+		if !slices.ContainsFunc(docs, func(o catalog.Document) bool { return o.Path == d.Path }) {
+			docs = append(docs, d)
+		}
+	}
+	return docs, err
 }
 
 // recovered reads the state from which a verb starts. If a killed command left

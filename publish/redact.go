@@ -33,6 +33,9 @@ func (r *Repo) redact(ctx context.Context, s *state, g *generation, gone func(tr
 	if valid == nil {
 		return nil, &FindingsError{Report: report}
 	}
+	for _, p := range report.Dropped {
+		r.opt.Warn(fmt.Sprintf("production/%s: is left out, since what it belongs to has changed; sign or make it again", p))
+	}
 	base, err := r.stageBase(s)
 	if err != nil {
 		return nil, err

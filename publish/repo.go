@@ -161,6 +161,7 @@ func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
 	}
 	r.Stage = &stage.Stage{Dir: r.path("staging"), Lock: r.path(".publish", stagingLock), Hashes: r.path(".publish", "hashes"),
 		Format: f, Share: c.Share == "auto", Now: r.now, Wait: wait, Waiting: opt.Waiting, Progress: opt.Progress}
+	r.Stage.Warn = r.opt.Warn
 	r.Stage.Revoked, r.Stage.BeforeLock = r.revoked, r.mendLocks
 	store := r.path("generations")
 	if c.Switch == "rename" {

@@ -205,9 +205,10 @@ func (r *Repo) switchAway(ctx context.Context, s *state, sel *selection, opt Rev
 	return r.commit(ctx, s, c, opt.DryRun)
 }
 
-// leave takes out of what generation n would carry what it dropped itself and
-// what is revoked.
-func leave(carried []Carried, ops []tree.Op, n int, revoked []Revoked) ([]Carried, []tree.Op) {
+// leave takes out of what generation n would carry what it dropped itself, what
+// is revoked, and what stands beside documents (see stage.Companions): a
+// carried copy of an index names what that index had.
+func leave(carried []Carried, ops []tree.Op, n int, revoked []Revoked, beside func(path string) bool) ([]Carried, []tree.Op) {
 	sums := map[string]bool{}
 	for _, c := range revoked {
 		sums[c.SHA256] = true
@@ -215,7 +216,7 @@ func leave(carried []Carried, ops []tree.Op, n int, revoked []Revoked) ([]Carrie
 	var outCarried []Carried
 	var outOps []tree.Op
 	for i, c := range carried {
-		if c.Dropped != n && !sums[c.SHA256] {
+		if c.Dropped != n && !sums[c.SHA256] && !beside(c.Path) {
 			outCarried, outOps = append(outCarried, c), append(outOps, ops[i])
 		}
 	}

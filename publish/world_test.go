@@ -48,6 +48,8 @@ func (listed) Class(p string) catalog.Class {
 
 func (listed) Documents(fs.FS) ([]string, error) { return []string{"index.json"}, nil }
 
+func (listed) Clearsigned(string) string { return "" }
+
 func (listed) Read(fsys fs.FS) (*catalog.Catalog, error) {
 	c := &catalog.Catalog{Documents: []string{"index.json"}}
 	data, err := fs.ReadFile(fsys, "index.json")

@@ -31,7 +31,21 @@ const intents = "intents"
 // maxIntents bounds the file intents, in bytes: some 50,000 documents.
 const maxIntents = 16 << 20
 
-// Apply writes documents in their order, each atomically and durably. A
+// Apply writes documents, with what becomes of their companions (see Follow),
+// and tells Warn what it took away. See apply for the rest.
+func (s *Stage) Apply(docs []catalog.Document) error {
+	docs, gone, err := Follow(s.Dir, s.Format, docs)
+	if err != nil {
+		return err
+	}
+	if err := s.apply(docs); err != nil {
+		return err
+	}
+	s.lost(gone)
+	return nil
+}
+
+// apply writes documents in their order, each atomically and durably. A
 // document without data is removed. The caller holds the staging lock.
 //
 // A reader of one document never sees half of it. That those who read more
@@ -47,7 +61,7 @@ const maxIntents = 16 << 20
 // Killed before 2, nothing has happened; after it, the next holder of the
 // staging lock goes on with 3 (see rollForward), unless another program has
 // changed one of the documents meanwhile.
-func (s *Stage) Apply(docs []catalog.Document) error {
+func (s *Stage) apply(docs []catalog.Document) error {
 	if len(docs) == 0 {
 		return nil
 	}

@@ -8,9 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/companion"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/simplestreams"
 	"example.com/publish/stage/tree"
@@ -121,9 +121,10 @@ type importer struct {
 
 	cat   *catalog.Catalog
 	named map[string]bool
-	docs  []tree.Row           // in indexes
-	came  []tree.Row           // in files
-	same  map[string]tree.Stat // files of staging with the same bytes, in this state
+	docs  []tree.Row            // in indexes
+	near  []companion.Companion // of the documents, in indexes; those that fit them
+	came  []tree.Row            // in files
+	same  map[string]tree.Stat  // files of staging with the same bytes, in this state
 }
 
 // fetch copies and checks. It changes nothing but the private directory.
@@ -142,7 +143,6 @@ func (im *importer) fetch(ctx context.Context) error {
 	g := newGate(im.s.Format, entries, nil, im.src.Root(), im.report)
 	for _, e := range entries {
 		switch {
-		case im.packed(e.Path):
 		case im.s.Format.Class(e.Path) != catalog.Index:
 			rest = append(rest, e)
 		case g.admit(e):
@@ -169,6 +169,9 @@ func (im *importer) fetch(ctx context.Context) error {
 		return err
 	}
 	im.docs = append(im.docs, more...)
+	if rest, err = im.beside(ctx, entries, rest, g, batch); err != nil {
+		return err
+	}
 	if im.cat, err = ReadCatalog(im.indexes, im.s.Format); err != nil {
 		return err
 	}
@@ -218,18 +221,6 @@ func (im *importer) fetch(ctx context.Context) error {
 // document copies one document to the private directory.
 func (im *importer) document(e tree.Entry) tree.Op {
 	return tree.Op{Path: e.Path, From: im.src, How: tree.Copy, Stat: e.Stat, Mode: 0o644}
-}
-
-// packed reports whether a path is that of a compressed copy of an index: it
-// would be stale beside the united one. Those that staging has are made anew
-// with it.
-func (im *importer) packed(p string) bool {
-	for _, ending := range []string{".gz", ".br", ".zst", ".xz"} {
-		if plain, ok := strings.CutSuffix(p, ending); ok && im.s.Format.Class(plain) == catalog.Index {
-			return true
-		}
-	}
-	return false
 }
 
 // clone copies files of the tree to dir; those that cannot be read become findings.
@@ -370,6 +361,9 @@ func (im *importer) merge(ctx context.Context) error {
 		return err
 	}
 	other := im.others(docs)
+	if docs, err = im.withCompanions(docs); err != nil {
+		return err
+	}
 	for _, r := range slices.Concat(im.came, other) {
 		fi, err := im.dst.Lstat(r.Path)
 		switch {
@@ -393,6 +387,13 @@ func (im *importer) merge(ctx context.Context) error {
 	}
 	im.came = append(im.came, other...)
 	if err := s.Apply(docs); err != nil {
+		return err
+	}
+	brought := map[string]bool{}
+	for _, r := range im.came {
+		brought[r.Path] = true
+	}
+	if err := s.touch(tree.FS(im.src.Root()), func(p string) bool { return brought[p] }); err != nil {
 		return err
 	}
 	for _, i := range im.cat.Images {

@@ -136,7 +136,10 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 		}
 		docs[i] = catalog.Document{Path: r.Path, Data: data}
 	}
-	if err := s.Apply(docs); err != nil {
+	if err := s.apply(docs); err != nil { // what is beside them comes from there, too
+		return 0, 0, err
+	}
+	if err := s.touch(tree.FS(from.Root()), func(string) bool { return true }); err != nil {
 		return 0, 0, err
 	}
 	if err := s.discard(stale, trash); err != nil {

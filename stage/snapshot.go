@@ -191,6 +191,14 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if err := copier.clone(ctx, admitted, facts, names); err != nil {
 		return out, err
 	}
+	root, err := os.OpenRoot(dst)
+	if err != nil {
+		return out, err
+	}
+	defer root.Close()
+	if err := out.report.stale(root, s.Format, out.cat, names, times(all)); err != nil {
+		return out, err
+	}
 	out.report.Findings = append(out.report.Findings, out.cat.Findings...)
 	return out, nil
 }

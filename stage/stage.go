@@ -53,6 +53,8 @@ type Stage struct {
 	// number of bytes it will read, and returns what to call as bytes are
 	// done; may be nil, and so may what it returns.
 	Progress func(step string, bytes int64) func(done int64)
+	// Warn is told what a rewrite of documents took away with them; may be nil.
+	Warn func(string)
 	// Revoked reads which contents must not come into staging again, and
 	// returns who revoked one and why; nil: none.
 	Revoked func() (func(sha256 string) (why string, ok bool), error)
@@ -97,7 +99,7 @@ func Within(dir string, f catalog.Format) (catalog.Format, error) {
 		return nil, err
 	}
 	defer root.Close()
-	documents, err := f.Documents(root.FS())
+	documents, err := f.Documents(tree.FS(root))
 	return catalog.Within(f, documents), err
 }
 

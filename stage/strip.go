@@ -72,7 +72,13 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 		cache.PutPair(known[p.First].SHA256, known[p.Second].SHA256, p.SHA256)
 	}
 	var changed []string
-	err = strip(dir, f, func(p string) bool { return lost[p] }, unnamed, func(docs []catalog.Document) error {
+	var dropped []string
+	write := func(docs []catalog.Document) error {
+		docs, gone, err := Follow(dir, f, docs)
+		if err != nil {
+			return err
+		}
+		dropped = append(dropped, gone...)
 		for _, d := range docs {
 			delete(known, d.Path)
 			if d.Data == nil {
@@ -87,7 +93,15 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 			}
 		}
 		return nil
-	})
+	}
+	if err := strip(dir, f, func(p string) bool { return lost[p] }, unnamed, write); err != nil {
+		return nil, nil, nil, err
+	}
+	// A companion that was stale before may name what is gone.
+	docs, stale, err := renewed(dir, f, true)
+	if err == nil {
+		err = write(docs)
+	}
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -97,6 +111,7 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 		return nil, nil, nil, err
 	}
 	out.Report.Findings = slices.DeleteFunc(out.Report.Findings, func(x catalog.Finding) bool { return x.Code == "empty-tree" })
+	out.Report.Dropped = append(dropped, stale...)
 	if len(out.Report.Errors()) > 0 {
 		return nil, out.Report, nil, nil
 	}
@@ -214,10 +229,26 @@ func (s *Stage) Purge(ctx context.Context, want Contents) ([]tree.Entry, error) 
 		}
 		err = strip(s.Dir, s.Format, func(p string) bool { return lost[p] }, want.Unnamed, s.Apply)
 	}
+	if err == nil {
+		err = s.dropStale() // which may name what is gone
+	}
 	if rmErr := s.unlink(found, cache); rmErr != nil {
 		return found, errors.Join(rmErr, err)
 	}
 	return found, err
+}
+
+// dropStale makes the stale companions of documents again, and takes away those
+// that cannot be made. The caller holds the staging lock.
+func (s *Stage) dropStale() error {
+	docs, gone, err := renewed(s.Dir, s.Format, true)
+	if err == nil {
+		err = s.apply(docs)
+	}
+	if err == nil {
+		s.lost(gone)
+	}
+	return err
 }
 
 func (s *Stage) unlink(found []tree.Entry, cache *tree.Cache) error {

@@ -25,6 +25,9 @@ type Report struct {
 	// Redacted are the paths of a kept generation that are gone because they
 	// were revoked: no findings. Sorted.
 	Redacted []string
+	// Dropped are the companions of documents that a Strip could not make
+	// again, and took away: no findings.
+	Dropped []string
 }
 
 // Errors returns the findings that stop a promote.
@@ -50,6 +53,8 @@ func (r *Report) fail(code, path, format string, args ...any) {
 type Checks struct {
 	Full bool // read everything anew; md5 sums too
 	Now  time.Time
+
+	times bool // those of files tell what was written after what
 }
 
 // Checked is what was learned of a tree, errors or not. Only a Valid can be
@@ -75,6 +80,7 @@ func (c *Checked) Row(path string) (tree.Row, bool) {
 // it verified. It takes no lock: a writer at work may show up as a finding.
 func (s *Stage) Validate(ctx context.Context, c Checks) (*Checked, error) {
 	cache := tree.OpenCache(s.Hashes)
+	c.times = true
 	out, err := validateTree(ctx, s.Dir, s.Format, cache, c, nil, s.progress)
 	if err != nil {
 		return nil, err
@@ -84,7 +90,7 @@ func (s *Stage) Validate(ctx context.Context, c Checks) (*Checked, error) {
 
 // Look is Validate that leaves no trace: what it verified is forgotten.
 func (s *Stage) Look(ctx context.Context) (*Checked, error) {
-	return validateTree(ctx, s.Dir, s.Format, tree.ReadCache(s.Hashes), Checks{Now: s.Now()}, nil, s.progress)
+	return validateTree(ctx, s.Dir, s.Format, tree.ReadCache(s.Hashes), Checks{Now: s.Now(), times: true}, nil, s.progress)
 }
 
 // Peek is Validate without reading content: it believes the hash cache and,
@@ -186,6 +192,13 @@ func validateTree(ctx context.Context, dir string, f catalog.Format, cache *tree
 		return nil, err
 	}
 	defer sv.root.Close()
+	var older func(p, of string) bool
+	if c.times {
+		older = times(sv.entries)
+	}
+	if err := sv.report.stale(sv.root, f, sv.cat, sv.named, older); err != nil {
+		return nil, err
+	}
 	files := make(map[string]tree.Row, len(sv.entries))
 	needs := map[string]*need{}
 	items := sv.cat.Items // sorted by path, as the entries are
@@ -361,6 +374,9 @@ func peek(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache) 
 		return nil, err
 	}
 	defer sv.root.Close()
+	if err := sv.report.stale(sv.root, f, sv.cat, sv.named, times(sv.entries)); err != nil {
+		return nil, err
+	}
 	claimed := map[string]string{}
 	for _, i := range sv.cat.Items {
 		claimed[i.Path] = i.SHA256

@@ -164,6 +164,9 @@ type Format interface {
 	Class(path string) Class
 	// Documents is Catalog.Documents, from no more than the index itself.
 	Documents(fsys fs.FS) ([]string, error)
+	// Clearsigned is the name of the twin that a document has where somebody
+	// signs it as text; "" in a format without such twins.
+	Clearsigned(document string) string
 	// Read reads the indexes below fsys. What is wrong with them is told in
 	// the catalog's findings; an error means that a document could not be
 	// read at all (I/O, permission), never that its content is bad. fsys does

@@ -40,5 +40,8 @@ func (Format) Read(fs.FS) (*catalog.Catalog, error) { return &catalog.Catalog{},
 // Documents are none.
 func (Format) Documents(fs.FS) ([]string, error) { return nil, nil }
 
+// Clearsigned is none.
+func (Format) Clearsigned(string) string { return "" }
+
 // Without has no document to write.
 func (Format) Without(fs.FS, func(catalog.Image) bool) ([]catalog.Document, error) { return nil, nil }

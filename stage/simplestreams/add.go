@@ -82,9 +82,7 @@ func AddImage(fsys fs.FS, add Add) (*Added, error) {
 	if changed {
 		shop.put(add.Product, raw)
 	}
-	if added.Docs, err = t.documents(); err != nil {
-		return nil, err
-	}
+	added.Docs = t.documents()
 	added.Unchanged = len(added.Docs) == 0
 	added.Replaced = t.unnamed(removed)
 	return added, nil

@@ -198,15 +198,6 @@ func TestAddStreams(t *testing.T) {
 	agree(t, after)
 }
 
-func TestAddCompressedCopy(t *testing.T) {
-	tree, _ := mustAdd(t, fstest.MapFS{}, splitAdd(debian, "20260101_00:00", "m", "squashfs=s"))
-	tree[defaultCatalog+".gz"] = file("old")
-	_, added := mustAdd(t, tree, splitAdd(debian, "20260102_00:00", "n", "squashfs=t"))
-	if len(added.Docs) != 2 || added.Docs[0].Path != defaultCatalog+".gz" || added.Docs[1].Path != defaultCatalog {
-		t.Fatalf("docs %v", added.Docs)
-	}
-}
-
 func TestAddRefuses(t *testing.T) {
 	good := splitAdd(debian, "20260101_00:00", "m", "squashfs=s")
 	for name, damage := range map[string]func(*Add){

@@ -211,6 +211,15 @@ func (i index) documents() map[string]bool {
 	return out
 }
 
+// Clearsigned is index.sjson for index.json: what sstream-mirror, MAAS and Juju
+// read.
+func (Format) Clearsigned(document string) string {
+	if stem, ok := strings.CutSuffix(document, ".json"); ok {
+		return stem + ".sjson"
+	}
+	return ""
+}
+
 // Documents are the index and the documents that it names, sorted. An index
 // that nobody can read names none.
 func (Format) Documents(fsys fs.FS) ([]string, error) {

@@ -202,10 +202,7 @@ func (t *tree) takeIndex(from *tree) {
 
 // merged is the answer, once all streams are received.
 func (t *tree) merged(before map[string]bool, src, dst fs.FS) (*Merged, error) {
-	docs, err := t.documents()
-	if err != nil {
-		return nil, err
-	}
+	docs := t.documents()
 	m := &Merged{Docs: docs, Replaced: t.unnamed(before)}
 	theirs, err := Format{}.Read(src)
 	if err != nil {

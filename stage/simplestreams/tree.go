@@ -2,7 +2,6 @@ package simplestreams
 
 import (
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -259,46 +258,19 @@ func list(names []string) []byte {
 	return append(out, ']')
 }
 
-// documents are what has changed: every catalog, then the index. A document
-// that has a .gz copy beside it, as simplestream-maintainer writes them, gets a
-// new copy just before it: web servers hand out the copy for the document.
-func (t *tree) documents() ([]catalog.Document, error) {
+// documents are what has changed: every catalog, then the index.
+func (t *tree) documents() []catalog.Document {
 	var docs []catalog.Document
-	write := func(name string, before, after []byte) error {
-		if bytes.Equal(before, after) {
-			return nil
+	write := func(name string, before, after []byte) {
+		if !bytes.Equal(before, after) {
+			docs = append(docs, catalog.Document{Path: name, Data: after})
 		}
-		if _, err := lstat(t.fsys, name+".gz"); err == nil {
-			packed, err := pack(after)
-			if err != nil {
-				return err
-			}
-			docs = append(docs, catalog.Document{Path: name + ".gz", Data: packed})
-		} else if !errors.As(err, new(*DocumentError)) {
-			return err
-		}
-		docs = append(docs, catalog.Document{Path: name, Data: after})
-		return nil
 	}
 	for _, s := range t.streams {
-		if err := write(s.path, s.disk, s.bytes()); err != nil {
-			return nil, err
-		}
+		write(s.path, s.disk, s.bytes())
 	}
-	return docs, write(IndexPath, t.disk, t.indexBytes())
-}
-
-// pack compresses a document, with no time and no name in it.
-func pack(doc []byte) ([]byte, error) {
-	var out bytes.Buffer
-	z := gzip.NewWriter(&out)
-	if _, err := z.Write(doc); err != nil {
-		return nil, err
-	}
-	if err := z.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
+	write(IndexPath, t.disk, t.indexBytes())
+	return docs
 }
 
 // versions hands out every version of every catalog as it is to be.

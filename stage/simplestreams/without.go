@@ -156,7 +156,7 @@ func rewrite(fsys fs.FS, drop func(catalog.Image) bool) ([]catalog.Document, err
 			s.drop(emptied)
 		}
 	}
-	return t.documents()
+	return t.documents(), nil
 }
 
 // applied returns a product's versions after the changes.

@@ -1,0 +1,158 @@
+package companion
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"strings"
+)
+
+const (
+	signedBegin    = "-----BEGIN PGP SIGNED MESSAGE-----"
+	signatureBegin = "-----BEGIN PGP SIGNATURE-----"
+	// maxHeaders bounds the headers of a clearsigned text. There is one: Hash.
+	maxHeaders = 100
+	// maxBlanks bounds the white space at the end of a line.
+	maxBlanks = 64 << 10
+)
+
+// staleTwin compares the text of a clearsigned twin with the document. Whether
+// the signature is good is for those who have the key.
+func (c Companion) staleTwin(fsys fs.FS) (string, error) {
+	doc, size, err := open(fsys, c.Of)
+	if err != nil {
+		return "", err
+	}
+	defer doc.Close()
+	f, _, err := open(fsys, c.Path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	// A dash at the start of a line is escaped with two bytes.
+	in := &source{r: io.LimitReader(f, 3*size+1<<20)}
+	text, err := newClearText(in)
+	if err == nil {
+		var same bool
+		if same, err = equal(&trimmed{in: bufio.NewReader(doc)}, &trimmed{in: bufio.NewReader(text)}); err == nil && !same {
+			return "signs another text than " + c.Of + " has", nil
+		}
+	}
+	switch {
+	case in.err != nil:
+		return "", in.err
+	case err != nil:
+		return err.Error(), nil
+	}
+	return "", nil
+}
+
+// clearText reads the text of a clearsigned message (RFC 9580, section 7).
+type clearText struct {
+	in    *bufio.Reader
+	begin bool   // at the beginning of a line
+	rest  []byte // that is read, and not handed out
+	err   error
+}
+
+func newClearText(r io.Reader) (*clearText, error) {
+	c := &clearText{in: bufio.NewReaderSize(r, 64<<10), begin: true}
+	if line, err := c.in.ReadSlice('\n'); err != nil || strings.TrimRight(string(line), " \t\r\n") != signedBegin {
+		return nil, errors.New("holds no clearsigned text")
+	}
+	for range maxHeaders {
+		line, err := c.in.ReadSlice('\n')
+		if err != nil {
+			break
+		}
+		if len(bytes.TrimSpace(line)) == 0 {
+			return c, nil
+		}
+	}
+	return nil, errors.New("holds no clearsigned text")
+}
+
+func (c *clearText) Read(p []byte) (int, error) {
+	for len(c.rest) == 0 {
+		if c.err != nil {
+			return 0, c.err
+		}
+		c.next()
+	}
+	n := copy(p, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+// next reads a line, or as much of it as there is room for.
+func (c *clearText) next() {
+	line, err := c.in.ReadSlice('\n')
+	if c.begin {
+		switch {
+		case bytes.HasPrefix(line, []byte(signatureBegin)):
+			c.err = io.EOF
+			return
+		case bytes.HasPrefix(line, []byte("- ")):
+			line = line[2:]
+		}
+	}
+	c.begin = err == nil
+	c.rest = line
+	if err == io.EOF {
+		err = errors.New("holds a text without a signature")
+	}
+	if err != nil && err != bufio.ErrBufferFull {
+		c.err = err
+	}
+}
+
+// trimmed reads a text without the white space at the ends of its lines and of
+// itself, which a clear signature does not sign.
+type trimmed struct {
+	in     *bufio.Reader
+	blanks []byte // that may turn out to stand at an end
+	rest   []byte
+}
+
+func (t *trimmed) Read(p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		if len(t.rest) > 0 {
+			k := copy(p[n:], t.rest)
+			n, t.rest = n+k, t.rest[k:]
+			continue
+		}
+		b, err := t.in.ReadByte()
+		if err != nil {
+			if n > 0 && err == io.EOF {
+				return n, nil
+			}
+			return n, err
+		}
+		switch b {
+		case ' ', '\t', '\r':
+			t.blanks = append(t.blanks, b)
+		case '\n':
+			// Blanks before it go; it stays, unless nothing follows.
+			i := len(t.blanks)
+			for i > 0 && t.blanks[i-1] != '\n' {
+				i--
+			}
+			t.blanks = append(t.blanks[:i], b)
+		default:
+			if len(t.blanks) == 0 {
+				p[n] = b
+				n++
+				continue
+			}
+			t.rest = append(bytes.Clone(t.blanks), b)
+			t.blanks = t.blanks[:0]
+		}
+		if len(t.blanks) > maxBlanks {
+			return n, errors.New("holds too much white space to be compared")
+		}
+	}
+	return n, nil
+}

@@ -1,0 +1,220 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/companion"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// documents tells whose companions there are in a tree; item reports what an
+// index names by its hash, and may be nil.
+func documents(f catalog.Format, paths []string, item func(string) bool) companion.Documents {
+	return companion.Documents{Paths: paths, Clearsigned: f.Clearsigned, Item: item}
+}
+
+// Follow returns documents that are to be written in the tree at dir, with what
+// becomes of their companions: see companion.Follow.
+func Follow(dir string, f catalog.Format, docs []catalog.Document) (with []catalog.Document, gone []string, err error) {
+	if len(docs) == 0 {
+		return nil, nil, nil
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer root.Close()
+	return companion.Follow(tree.FS(root), docs, documents(f, nil, nil))
+}
+
+// Companions reports which paths are companions, by their names, of the
+// documents of the tree at dir.
+func Companions(dir string, f catalog.Format) (func(p string) bool, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	paths, err := f.Documents(tree.FS(root))
+	return documents(f, paths, nil).Of, err
+}
+
+// times tells which of two files of a walked tree, sorted by path, was written
+// before the other.
+func times(entries []tree.Entry) func(p, of string) bool {
+	at := func(p string) (int64, bool) {
+		i, ok := slices.BinarySearchFunc(entries, p, func(e tree.Entry, p string) int { return strings.Compare(e.Path, p) })
+		if !ok {
+			return 0, false
+		}
+		return entries[i].Stat.Mtime, true
+	}
+	return func(p, of string) bool {
+		a, there := at(p)
+		b, too := at(of)
+		return there && too && a < b
+	}
+}
+
+// stale reports the companions that do not belong to their documents. older is
+// as for companion.Check.
+func (r *Report) stale(root *os.Root, f catalog.Format, cat *catalog.Catalog, named map[string]bool, older func(p, of string) bool) error {
+	if len(cat.Documents) == 0 {
+		return nil
+	}
+	list, err := companion.Check(tree.FS(root), documents(f, cat.Documents, func(p string) bool { return named[p] }), older)
+	for _, s := range list {
+		advice := "clients that read it meet another index: make it again, or take it away"
+		if s.Remade() {
+			advice = "a web server hands it out in place of the document; promote makes it again"
+		}
+		r.add(catalog.Warning, "stale-companion", s.Path, "%s: %s", s.Why, advice)
+	}
+	return err
+}
+
+// renewed returns what makes the companions in the tree at dir right again:
+// compressed copies are made anew. With drop, what cannot be made again goes,
+// and gone tells what.
+func renewed(dir string, f catalog.Format, drop bool) (docs []catalog.Document, gone []string, err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer root.Close()
+	paths, err := f.Documents(tree.FS(root))
+	if err != nil || len(paths) == 0 {
+		return nil, nil, err
+	}
+	list, err := companion.Check(tree.FS(root), documents(f, paths, nil), nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, s := range list {
+		switch {
+		case s.Remade():
+			doc, err := readDocument(root, s.Of)
+			if err != nil {
+				return nil, nil, err
+			}
+			packed, err := companion.Pack(s.Path, doc)
+			if err != nil {
+				return nil, nil, err
+			}
+			docs = append(docs, catalog.Document{Path: s.Path, Data: packed})
+		case drop:
+			docs = append(docs, catalog.Document{Path: s.Path})
+			gone = append(gone, s.Path)
+		}
+	}
+	docs, more, err := companion.Follow(tree.FS(root), docs, documents(f, nil, nil))
+	return docs, append(gone, more...), err
+}
+
+// maxDocument bounds what is read of a document, or of what is beside it, in
+// bytes. A format's own bound is lower.
+const maxDocument = 512 << 20
+
+// readDocument reads a file that companion.Check has just read.
+func readDocument(root *os.Root, p string) ([]byte, error) {
+	f, _, err := tree.Open(root, p)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return durable.ReadBounded(f, maxDocument)
+}
+
+// Stale returns the documents that make staging's compressed copies what their
+// documents are now: those that another tool left as they were. It is for a dry
+// run of Refresh.
+func (s *Stage) Stale() ([]catalog.Document, error) {
+	docs, _, err := renewed(s.Dir, s.Format, false)
+	return docs, err
+}
+
+// Refresh makes staging's compressed copies of documents again, where another
+// tool changed a document or a copy alone, under the staging lock. It never
+// stops its caller: what stays stale, because staging cannot be written to, is
+// a finding of the next snapshot.
+func (s *Stage) Refresh(ctx context.Context) error {
+	if docs, err := s.Stale(); err != nil || len(docs) == 0 {
+		return err
+	}
+	unlock, err := s.Exclusive(ctx, "promote")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	docs, gone, err := renewed(s.Dir, s.Format, false) // a writer may have been there meanwhile
+	if err != nil {
+		return err
+	}
+	if err := s.apply(docs); err != nil {
+		s.warn("%s: stale compressed copies of documents cannot be made again: %v", s.Dir, err)
+		return nil
+	}
+	for _, d := range docs {
+		if d.Data != nil {
+			s.warn("%s: was stale, and is made again", join(s.Dir, d.Path))
+		}
+	}
+	s.lost(gone)
+	return nil
+}
+
+// lost tells what a rewrite took away.
+func (s *Stage) lost(gone []string) {
+	for _, p := range gone {
+		s.warn("%s: is removed, since what it belongs to has changed; sign or make it again", join(s.Dir, p))
+	}
+}
+
+func (s *Stage) warn(format string, args ...any) {
+	if s.Warn != nil {
+		s.Warn(fmt.Sprintf(format, args...))
+	}
+}
+
+// touch makes those companions of documents in staging that came from fsys, as
+// came reports, no older than what they are of: they belonged together there,
+// and were written here in any order. One that cannot be touched is reported as
+// stale; that is all.
+func (s *Stage) touch(fsys fs.FS, came func(p string) bool) error {
+	paths, err := s.Format.Documents(fsys)
+	if err != nil || len(paths) == 0 {
+		return err
+	}
+	found, err := companion.Find(fsys, documents(s.Format, paths, nil))
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	root, err := os.OpenRoot(s.Dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, c := range found {
+		paths = append(paths, c.Path)
+	}
+	var newest time.Time
+	for _, p := range paths {
+		if fi, err := root.Lstat(p); err == nil && fi.ModTime().After(newest) {
+			newest = fi.ModTime()
+		}
+	}
+	for _, c := range found {
+		if fi, err := root.Lstat(c.Path); err == nil && came(c.Path) && fi.Mode().IsRegular() && fi.ModTime().Before(newest) {
+			_ = root.Chtimes(c.Path, time.Time{}, newest)
+		}
+	}
+	return nil
+}
