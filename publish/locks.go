@@ -38,12 +38,16 @@ func (r *Repo) lockAccess(name string) lock.Access {
 }
 
 // mendLocks gives the lock files the access that they should have: versions
-// before this one made them readable, and so lockable, by everybody.
+// before this one made them readable, and so lockable, by everybody. So it does
+// with the hash cache, which a group could write to.
 func (r *Repo) mendLocks() {
 	for _, l := range lockNames {
 		if err := lock.Mend(r.path(".publish", l.file), r.lockAccess(l.file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			r.opt.Warn(fmt.Sprintf("who may take a lock could not be mended: %v", err))
 		}
+	}
+	if err := tree.MendCache(r.Stage.Hashes); err != nil {
+		r.opt.Warn(fmt.Sprintf("the hash cache could not be mended: %v", err))
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"time"
 
@@ -26,7 +25,6 @@ type copier struct {
 	batch  *durable.Batch
 	out    *Snapshot
 	seen   map[string]string // hashes of files that recognize has read
-	owner  uint32            // of staging
 }
 
 // indexes brings the documents into the snapshot and returns the other entries.
@@ -285,18 +283,12 @@ func (c *copier) op(e tree.Entry, f fact) tree.Op {
 	case c.format.Class(e.Path) == catalog.Index:
 		// Always a file of its own, with a hash of its own.
 		op.SHA256 = ""
-	case f.known && f.sealed && c.s.Share && c.trusts(e.Stat.UID) && !c.changes(e.Path):
-		// Another owner, a builder of the group, could make it writable again.
+	case f.known && f.sealed && c.s.Share && !c.changes(e.Path):
+		// Sealed are only files of the repository's owner: a builder could
+		// make his own writable again, and write to production.
 		op.How = tree.Share
 	}
 	return op
-}
-
-// trusts reports whether a user's sealed files may be linked: the caller's own,
-// and to root, which works for the owner of staging then, the owner's.
-func (c *copier) trusts(uid uint32) bool {
-	me := os.Geteuid()
-	return uid == uint32(me) || me == 0 && uid == c.owner
 }
 
 // changes reports whether the base has the path with, as far as is known here,

@@ -156,9 +156,6 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 		return out, err
 	}
 	copier := &copier{s: s, format: s.Format, src: src, dst: dst, base: base, cache: cache, now: now, batch: batch, out: out, seen: map[string]string{}}
-	if fi, err := os.Stat(s.Dir); err == nil {
-		copier.owner = tree.StatOf(fi).UID
-	}
 	rest, err := copier.indexes(ctx, all, instead)
 	if err != nil {
 		return out, err

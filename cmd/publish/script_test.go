@@ -80,28 +80,36 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// image DIR OS CREATED makes an image as distrobuilder leaves it: a container
-// and a virtual machine of release 1, with bytes that tell the OS and the time.
+// image DIR OS CREATED makes an image as distrobuilder leaves it: see writeImage.
 func makeImage(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: image DIR OS CREATED")
 	}
-	dir, name := ts.MkAbs(args[0]), args[1]
 	created, err := time.Parse(time.RFC3339, args[2])
 	ts.Check(err)
+	ts.Check(writeImage(ts.MkAbs(args[0]), args[1], created))
+}
+
+// writeImage makes in dir a container and a virtual machine of release 1 of an
+// OS, with bytes that tell the OS and the time.
+func writeImage(dir, name string, created time.Time) error {
 	yaml := fmt.Sprintf("architecture: x86_64\ncreation_date: %d\nproperties:\n  architecture: amd64\n  description: %s\n  os: %s\n  release: \"1\"\n  variant: default\n",
 		created.Unix(), name, name)
 	var buf bytes.Buffer
 	zip := gzip.NewWriter(&buf)
 	arch := tar.NewWriter(zip)
-	ts.Check(arch.WriteHeader(&tar.Header{Name: "metadata.yaml", Mode: 0o644, Size: int64(len(yaml))}))
-	_, err = arch.Write([]byte(yaml))
-	ts.Check(errors.Join(err, arch.Close(), zip.Close()))
-	body := strings.Repeat(name+" "+args[2]+"\n", 100)
-	ts.Check(os.MkdirAll(dir, 0o755))
-	for file, data := range map[string]string{"incus.tar.gz": buf.String(), "rootfs.squashfs": "hsqs" + body, "disk.qcow2": "QFI\xfb" + body} {
-		ts.Check(os.WriteFile(filepath.Join(dir, file), []byte(data), 0o644))
+	err := arch.WriteHeader(&tar.Header{Name: "metadata.yaml", Mode: 0o644, Size: int64(len(yaml))})
+	_, werr := arch.Write([]byte(yaml))
+	if err := errors.Join(err, werr, arch.Close(), zip.Close(), os.MkdirAll(dir, 0o755)); err != nil {
+		return err
 	}
+	body := strings.Repeat(name+" "+created.Format(time.RFC3339)+"\n", 100)
+	for file, data := range map[string]string{"incus.tar.gz": buf.String(), "rootfs.squashfs": "hsqs" + body, "disk.qcow2": "QFI\xfb" + body} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(data), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // damage PATTERN [DIR] writes other bytes, of the same number, into the one file

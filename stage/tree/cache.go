@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +29,14 @@ import (
 // so there ctime does not count: a root who writes into it and sets mtime back
 // is found by verify and by validate --full only.
 //
+// A sealed file of another user is none: its owner can make it writable again,
+// write, and set mtime back, so there ctime counts.
+//
+// Whoever may write the file could say of any bytes that they were verified. So
+// it is believed only while it belongs to the owner of the directory that it
+// lies in, or to root, and nobody else may write to it. What another user
+// verifies is not stored.
+//
 // The file is append-only lines of text (see durable.Line), the newest wins.
 // Appends of one line are atomic enough for several writers; compaction and
 // every write happen under the staging lock. A line that a crash tore is
@@ -36,6 +45,7 @@ type Cache struct {
 	path   string
 	unread string // what to read when first asked
 	look   bool   // what is new is forgotten
+	owner  uint32 // whose sealed files stay as they are
 
 	mu    sync.Mutex
 	files map[string]cached
@@ -71,7 +81,13 @@ func ReadCache(path string) *Cache { return makeCache(path, path, true) }
 func AppendTo(path string) *Cache { return makeCache(path, "", false) }
 
 func makeCache(path, unread string, look bool) *Cache {
-	return &Cache{path: path, unread: unread, look: look, files: map[string]cached{}, pairs: map[pair]digest{}, ends: map[digest]int64{}}
+	owner := uint32(os.Geteuid())
+	if path != "" {
+		if fi, err := os.Stat(filepath.Dir(path)); err == nil {
+			owner = StatOf(fi).UID
+		}
+	}
+	return &Cache{path: path, unread: unread, look: look, owner: owner, files: map[string]cached{}, pairs: map[pair]digest{}, ends: map[digest]int64{}}
 }
 
 // lock takes mu, with the file read.
@@ -99,12 +115,22 @@ func (c *Cache) load() {
 		return
 	}
 	defer f.Close()
-	if fi, err := f.Stat(); err == nil && len(c.files)+len(c.pairs) == 0 {
+	fi, err := f.Stat()
+	if err != nil || !c.believed(fi) {
+		return
+	}
+	if len(c.files)+len(c.pairs) == 0 {
 		// A file has a line of some 200 bytes, and every other a pair with one.
 		room := int(min(fi.Size(), 64<<20) / 400)
 		c.files, c.pairs = make(map[string]cached, room), make(map[pair]digest, room/2)
 	}
 	c.read(bufio.NewReaderSize(f, 64<<10))
+}
+
+// believed reports whether only the owner, and root, can have written the file.
+func (c *Cache) believed(fi fs.FileInfo) bool {
+	s := StatOf(fi)
+	return s.Mode.Perm()&0o022 == 0 && (s.UID == c.owner || s.UID == 0)
 }
 
 // read takes all lines that are whole. Damage costs the lines that it hits,
@@ -188,7 +214,7 @@ func (c *Cache) Lookup(path string, s Stat) (sha256 string, sealed, ok bool) {
 	if !ok || e.size != s.Size || e.mtime != s.Mtime || e.ino != s.Ino {
 		return "", false, false
 	}
-	sealed = e.sealed && s.Mode.Perm()&0o222 == 0
+	sealed = e.sealed && s.Mode.Perm()&0o222 == 0 && s.UID == c.owner
 	if !sealed && e.ctime != s.Ctime {
 		return "", false, false
 	}
@@ -344,8 +370,8 @@ func (c *Cache) flush() error {
 		return nil
 	}
 	defer c.fresh.Reset()
-	f, err := durable.OpenAppend(c.path)
-	if err != nil {
+	f, err := c.openOwn()
+	if f == nil {
 		return unlessUnwritable(err)
 	}
 	lines := c.fresh.Bytes()
@@ -359,6 +385,47 @@ func (c *Cache) flush() error {
 	c.lines += bytes.Count(lines, []byte{'\n'})
 	_, err = f.Write(lines)
 	return unlessUnwritable(errors.Join(err, f.Close()))
+}
+
+// MendCache replaces a cache at path that others could write to by an empty one,
+// if that is this user's to do. A missing one stays missing.
+func MendCache(path string) error {
+	c := OpenCache(path)
+	f, err := c.openOwn()
+	if f == nil {
+		return unlessUnwritable(err)
+	}
+	return f.Close()
+}
+
+// ours reports whether this user's word counts.
+func (c *Cache) ours() bool {
+	me := os.Geteuid()
+	return me == 0 || uint32(me) == c.owner
+}
+
+// openOwn opens the file to append to it; nil for a user whose word does not
+// count. One that others could write to, as older versions made it for a group,
+// is replaced by an empty one: who has it open still writes to the old.
+func (c *Cache) openOwn() (*os.File, error) {
+	if !c.ours() {
+		return nil, nil
+	}
+	f, err := durable.OpenAppend(c.path)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && c.believed(fi) {
+		return f, nil
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = durable.WriteFile(c.path, nil, 0o644)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return durable.OpenAppend(c.path)
 }
 
 func unlessUnwritable(err error) error {
@@ -377,8 +444,8 @@ func unlessUnwritable(err error) error {
 func (c *Cache) Compact(expect int, keep func(path string) bool) error {
 	c.lock()
 	defer c.mu.Unlock()
-	fi, err := os.Stat(c.path)
-	if err != nil {
+	fi, err := os.Lstat(c.path)
+	if err != nil || !c.believed(fi) {
 		return nil
 	}
 	if c.lines < len(c.files)+len(c.pairs)+len(c.ends)+1000 && len(c.files) < 2*expect {
@@ -423,10 +490,6 @@ func (c *Cache) Compact(expect int, keep func(path string) bool) error {
 	}
 	if err := durable.WriteFile(c.path, out.Bytes(), fi.Mode().Perm()); err != nil {
 		return unlessUnwritable(err)
-	}
-	// The new file goes on belonging to the group that may write to it.
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		_ = os.Chown(c.path, -1, int(st.Gid))
 	}
 	c.lines = n
 	return nil

@@ -28,7 +28,7 @@ var (
 // at is a state of a file, changed long before now.
 func at(now time.Time, age time.Duration) Stat {
 	n := now.Add(-age).UnixNano()
-	return Stat{Size: 3, Ino: 7, Mtime: n, Ctime: n, Mode: 0o644}
+	return Stat{Size: 3, Ino: 7, Mtime: n, Ctime: n, Mode: 0o644, UID: uint32(os.Geteuid())}
 }
 
 func TestCache(t *testing.T) {
@@ -280,5 +280,67 @@ func TestCacheIsWrittenAsItGrows(t *testing.T) {
 		if _, _, ok := again.Lookup(fmt.Sprint("f", n), st); !ok {
 			t.Fatalf("f%d is forgotten", n)
 		}
+	}
+}
+
+// Whoever may write the cache could forge it. It is believed only as long as
+// nobody but its owner could, and the next writer replaces one that others could
+// write to.
+func TestCacheOfOthers(t *testing.T) {
+	p := newCache(t)
+	now := time.Unix(1000, 0)
+	st := at(now, time.Minute)
+	c := OpenCache(p)
+	c.Put("a", st, one, now)
+	must(t, c.Save())
+	for _, mode := range []os.FileMode{0o664, 0o646, 0o666} {
+		must(t, os.Chmod(p, mode))
+		if sum, _, ok := OpenCache(p).Lookup("a", st); ok {
+			t.Errorf("mode %v: %s is believed", mode, sum)
+		}
+	}
+	held, err := os.OpenFile(p, os.O_WRONLY|os.O_APPEND, 0) // a builder has it open
+	must(t, err)
+	defer held.Close()
+	c = OpenCache(p)
+	c.Put("b", st, two, now)
+	must(t, c.Save())
+	_, err = held.Write(durable.Line(fmt.Appendf(nil, "F %s 0 %d %d %d %d c", three, st.Size, st.Mtime, st.Ctime, st.Ino)))
+	must(t, err)
+	if fi, err := os.Stat(p); err != nil || fi.Mode() != 0o644 {
+		t.Errorf("%v %v", fi, err)
+	}
+	c = OpenCache(p)
+	for path, want := range map[string]bool{"a": false, "b": true, "c": false} {
+		if _, _, ok := c.Lookup(path, st); ok != want {
+			t.Errorf("%s: known %v", path, ok)
+		}
+	}
+	must(t, os.Chmod(p, 0o664))
+	must(t, MendCache(p))
+	if data, err := os.ReadFile(p); err != nil || len(data) > 0 {
+		t.Errorf("mended: %q %v", data, err)
+	}
+	must(t, os.Remove(p))
+	must(t, MendCache(p))
+}
+
+// Another user can make a sealed file of his writable again, write to it, and
+// set its time back: of it ctime tells.
+func TestSealedByOthers(t *testing.T) {
+	p := newCache(t)
+	mine := at(time.Unix(1000, 0), time.Minute)
+	mine.Mode = 0o444
+	theirs := mine
+	theirs.UID++
+	c := OpenCache(p)
+	c.PutSealed("mine", mine, one)
+	c.PutSealed("theirs", theirs, one)
+	mine.Ctime, theirs.Ctime = mine.Ctime+1, theirs.Ctime+1
+	if _, sealed, ok := c.Lookup("mine", mine); !sealed || !ok {
+		t.Error("a link made the owner's file unknown")
+	}
+	if _, sealed, ok := c.Lookup("theirs", theirs); sealed || ok {
+		t.Error("another user's word is believed")
 	}
 }

@@ -393,12 +393,14 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 	}
 	// The private copy is what counts from here on. That the source stayed
 	// as it was matters where its hash was taken for granted, and tells the
-	// caller that a writer was at work.
+	// caller that a writer was at work: of a file that is not sealed by its
+	// ctime, for its owner can set mtime back.
 	fi, err := src.Stat()
 	if err != nil {
 		return Cloned{}, err
 	}
-	if !StatOf(fi).Same(st, true) {
+	granted := out.Reflink && op.SHA256 != "" && op.How == Copy && op.Stat.Ino != 0
+	if !StatOf(fi).Same(st, !granted) {
 		return fail(&fs.PathError{Op: "copy", Path: op.Name, Err: ErrChanged})
 	}
 	return out, c.finish(f, op)
