@@ -36,6 +36,7 @@ type candidate struct {
 	base        *generation // what its times were measured against; nil: what is live
 	unnamed     []Named
 	warnings    []catalog.Finding
+	left        stage.LeftOut
 }
 
 // unitsOf returns what a diff counts of a generation.
@@ -70,6 +71,9 @@ type Result struct {
 	SwitchUS    int64      `json:"switch_us"` // from the commit point until the history has it, durably; 0 when nothing was switched
 
 	Warnings []catalog.Finding `json:"warnings"`
+
+	// LeftOut is what staging, or an adopted tree, has and this does not publish.
+	LeftOut stage.LeftOut `json:"left_out"`
 
 	// RevertKept is what keeps the previous content: a window that ends at
 	// RevertUntil, or a pin or the configuration, without an end; "" when there
@@ -172,7 +176,7 @@ func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.O
 	if m.Origin == 0 {
 		m.Origin = n
 	}
-	res := &Result{Generation: n, Origin: m.Origin, TreeID: m.TreeID}
+	res := &Result{Generation: n, Origin: m.Origin, TreeID: m.TreeID, LeftOut: stage.LeftOut{Examples: []string{}}}
 	before := map[string]tree.Row{}
 	var units []catalog.Unit
 	var ops []tree.Op

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 )
 
@@ -17,6 +20,7 @@ type Config struct {
 	Switch      string   `yaml:"switch"`     // symlink, rename
 	Production  string   `yaml:"production"` // what the web server serves; relative to the repository, or absolute
 	Share       string   `yaml:"share"`      // auto, copy
+	Include     []string `yaml:"include"`    // what is published although no index names it: catalog.Globs
 	Grace       Duration `yaml:"grace"`
 	OrphanGrace Duration `yaml:"orphan_grace"` // 0: as Grace
 
@@ -91,7 +95,25 @@ func parseConfig(data []byte) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, errors.Join(c.check(), checkRetention(c.Retention, doc))
+	_, err = c.include(doc)
+	return c, errors.Join(c.check(), err, checkRetention(c.Retention, doc))
+}
+
+// include is what Include says. The errors name the lines in the document, if
+// it is given.
+func (c *Config) include(doc *yaml.Node) (*catalog.Globs, error) {
+	globs := &catalog.Globs{}
+	var errs []error
+	for i, pattern := range c.Include {
+		if err := globs.ParseGlob(pattern); err != nil {
+			line := ""
+			if list := valueOf(doc, "include"); list != nil && i < len(list.Content) {
+				line = fmt.Sprintf("line %d: ", list.Content[i].Line)
+			}
+			errs = append(errs, fmt.Errorf("%sinclude: %q %w", line, pattern, err))
+		}
+	}
+	return globs, errors.Join(errs...)
 }
 
 // production is the absolute path of the production of the repository at dir.

@@ -354,7 +354,7 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 	for i := range carried {
 		carried[i].Dropped = n
 	}
-	m.Carried, res.Carried, res.Warnings = carried, len(carried), noNil(c.warnings)
+	m.Carried, res.Carried, res.Warnings, res.LeftOut = carried, len(carried), noNil(c.warnings), c.left
 	if err := r.adoptTimes(ctx, from, snapshot, served(m), before); err != nil {
 		return nil, "", err
 	}
@@ -432,7 +432,7 @@ func (r *Repo) adoptTree(ctx context.Context, from, dir string) (_ *candidate, _
 		return nil, nil, nil, err
 	}
 	c := candidateOf(valid, "")
-	c.kind, c.warnings = KindAdopt, report.Findings
+	c.kind, c.warnings, c.left = KindAdopt, report.Findings, report.LeftOut
 	carried := make([]Carried, len(rows))
 	for i, row := range rows {
 		row.Role = catalog.Content

@@ -97,6 +97,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 	res, err := r.publishValid(ctx, s, base, valid, opt)
 	if res != nil {
 		res.Warnings = append(noNil(res.Warnings), valid.Report.Findings...)
+		res.LeftOut = valid.Report.LeftOut
 		catalog.Sort(res.Warnings)
 		res.DurationMS = r.now().Sub(start).Milliseconds()
 		if pruned != nil {

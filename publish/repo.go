@@ -148,6 +148,9 @@ func (r *Repo) upgrade() error {
 }
 
 func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
+	if globs, err := c.include(nil); err == nil { // else the configuration was refused
+		f = catalog.Including(f, globs)
+	}
 	r := &Repo{Dir: dir, Config: c, format: f, opt: opt, now: opt.Now}
 	if r.now == nil {
 		r.now = time.Now
@@ -162,7 +165,7 @@ func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
 	r.Stage = &stage.Stage{Dir: r.path("staging"), Lock: r.path(".publish", stagingLock), Hashes: r.path(".publish", "hashes"),
 		Format: f, Share: c.Share == "auto", Now: r.now, Wait: wait, Waiting: opt.Waiting, Progress: opt.Progress}
 	r.Stage.Warn = r.opt.Warn
-	r.Stage.Revoked, r.Stage.BeforeLock = r.revoked, r.mendLocks
+	r.Stage.Revoked, r.Stage.BeforeLock, r.Stage.Served = r.revoked, r.mendLocks, r.served
 	store := r.path("generations")
 	if c.Switch == "rename" {
 		r.sw = exchangeSwitch{prod: r.Production(), store: store}
@@ -170,6 +173,25 @@ func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
 		r.sw = symlinkSwitch{link: r.Production(), store: store, relative: !filepath.IsAbs(c.Production)}
 	}
 	return r
+}
+
+// served tells which paths production's indexes name, or named as long as they
+// are carried. What an adoption carried none had named.
+func (r *Repo) served() func(path string) bool {
+	paths := map[string]bool{}
+	if s, err := r.load(); err == nil && s.current != nil {
+		adopted := map[int]bool{}
+		for _, e := range s.history.Events {
+			adopted[e.Generation] = adopted[e.Generation] || e.Kind == KindAdopt
+		}
+		for _, row := range s.current.Own {
+			paths[row.Path] = row.Role == catalog.Content
+		}
+		for _, c := range s.current.Carried {
+			paths[c.Path] = paths[c.Path] || c.Role == catalog.Content && !adopted[c.Dropped]
+		}
+	}
+	return func(path string) bool { return paths[path] }
 }
 
 func (r *Repo) path(elem ...string) string { return filepath.Join(append([]string{r.Dir}, elem...)...) }

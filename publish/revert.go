@@ -47,7 +47,8 @@ func (r *Repo) Revert(ctx context.Context, opt RevertOptions) (*Result, error) {
 func (r *Repo) unchanged(s *state, dryRun bool) *Result {
 	cur := s.current
 	res := &Result{Generation: cur.Generation, From: cur.From, Origin: cur.Origin, TreeID: cur.TreeID, Unchanged: true, DryRun: dryRun,
-		Added: []string{}, Removed: []string{}, Changed: []string{}, Carried: len(cur.Carried), Warnings: []catalog.Finding{}}
+		LeftOut: stage.LeftOut{Examples: []string{}},
+		Added:   []string{}, Removed: []string{}, Changed: []string{}, Carried: len(cur.Carried), Warnings: []catalog.Finding{}}
 	res.revertible(r.revertTenure(s))
 	return res
 }

@@ -83,6 +83,7 @@ func (c *copier) run(ctx context.Context, entries []tree.Entry, named map[string
 func (c *copier) plan(ctx context.Context, entries []tree.Entry, named map[string]bool) ([]tree.Entry, []fact, error) {
 	admitted, all := entries, true // most often: no copy of a long list then
 	g := newGate(c.format, entries, named, c.src.Root(), c.out.report)
+	g.known = c.s.known(c.cache)
 	for i, e := range entries {
 		ok := g.admit(e)
 		switch {

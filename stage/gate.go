@@ -20,6 +20,7 @@ type gate struct {
 	named  map[string]bool // paths that the indexes name
 	root   *os.Root
 	report *Report
+	known  func(e tree.Entry) bool // what an index named once: to leave it out is no surprise; nil: nothing
 
 	busy map[string]bool // files that a download is writing under their own names
 	vcs  map[string]bool // directories of version control that were reported
@@ -60,6 +61,9 @@ func (g *gate) admit(e tree.Entry) bool {
 		class = catalog.InProgress // a directory, which an upload keeps to itself
 	}
 	if class == catalog.InProgress && !g.named[e.Path] {
+		if e.Kind == tree.File {
+			r.leave(e, true)
+		}
 		return false
 	}
 	switch e.Kind {
@@ -77,7 +81,12 @@ func (g *gate) admit(e tree.Entry) bool {
 	case e.Kind == tree.Symlink && class != catalog.Whole:
 		r.fail("link", e.Path, "is a symbolic link to %q; a tree with indexes holds none", e.Target)
 		return false
-	case e.Kind == tree.Symlink && !soundLink(e, g.root, r), class == catalog.ItemLike:
+	case class == catalog.ItemLike:
+		if g.known == nil || !g.known(e) {
+			r.leave(e, false)
+		}
+		return false
+	case e.Kind == tree.Symlink && !soundLink(e, g.root, r):
 		return false
 	}
 	g.watch(e.Path)

@@ -246,7 +246,7 @@ func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, er
 	}
 	defer root.Close()
 	for {
-		report := &Report{Findings: slices.Clone(sn.report.Findings)}
+		report := &Report{Findings: slices.Clone(sn.report.Findings), unnamed: sn.report.unnamed, uploads: sn.report.uploads}
 		changed := false
 		settle := func() error {
 			did, err := sn.links.settle(ctx)

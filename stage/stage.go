@@ -58,6 +58,27 @@ type Stage struct {
 	// Revoked reads which contents must not come into staging again, and
 	// returns who revoked one and why; nil: none.
 	Revoked func() (func(sha256 string) (why string, ok bool), error)
+	// Served reads which paths an index of production names, or named: to leave
+	// them out is no surprise. nil: none.
+	Served func() func(path string) bool
+}
+
+// known tells which files an index names or named: those that Served tells, and
+// those that this program staged, as the cache knows.
+func (s *Stage) known(cache *tree.Cache) func(e tree.Entry) bool {
+	var served func(string) bool
+	return func(e tree.Entry) bool {
+		if _, sealed, ok := cache.Lookup(e.Path, e.Stat); ok && sealed {
+			return true
+		}
+		if s.Served == nil {
+			return false
+		}
+		if served == nil {
+			served = s.Served()
+		}
+		return served(e.Path)
+	}
 }
 
 // Exclusive takes the staging lock for verb, sweeps what killed writers left

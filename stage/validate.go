@@ -28,6 +28,10 @@ type Report struct {
 	// Dropped are the companions of documents that a Strip could not make
 	// again, and took away: no findings.
 	Dropped []string
+	// LeftOut is what the tree holds beside, once all of it is checked.
+	LeftOut LeftOut
+
+	unnamed, uploads []tree.Entry // that are left out
 }
 
 // Errors returns the findings that stop a promote.
@@ -81,7 +85,7 @@ func (c *Checked) Row(path string) (tree.Row, bool) {
 func (s *Stage) Validate(ctx context.Context, c Checks) (*Checked, error) {
 	cache := tree.OpenCache(s.Hashes)
 	c.times = true
-	out, err := validateTree(ctx, s.Dir, s.Format, cache, c, nil, s.progress)
+	out, err := validateTree(ctx, s.Dir, s.Format, s.known(cache), cache, c, nil, s.progress)
 	if err != nil {
 		return nil, err
 	}
@@ -90,22 +94,28 @@ func (s *Stage) Validate(ctx context.Context, c Checks) (*Checked, error) {
 
 // Look is Validate that leaves no trace: what it verified is forgotten.
 func (s *Stage) Look(ctx context.Context) (*Checked, error) {
-	return validateTree(ctx, s.Dir, s.Format, tree.ReadCache(s.Hashes), Checks{Now: s.Now(), times: true}, nil, s.progress)
+	cache := tree.ReadCache(s.Hashes)
+	return validateTree(ctx, s.Dir, s.Format, s.known(cache), cache, Checks{Now: s.Now(), times: true}, nil, s.progress)
 }
 
 // Peek is Validate without reading content: it believes the hash cache and,
 // where that says nothing, the index. It writes nothing. The rows are those
 // that a promote would publish if the index is right.
 func (s *Stage) Peek(ctx context.Context) (*Checked, error) {
-	return peek(ctx, s.Dir, s.Format, tree.ReadCache(s.Hashes))
+	cache := tree.ReadCache(s.Hashes)
+	return peek(ctx, s.Dir, s.Format, s.known(cache), cache)
 }
 
 // ValidateTree checks any tree, such as a generation. known tells hashes that
 // are believed unless c.Full; nil knows none.
 func ValidateTree(ctx context.Context, dir string, f catalog.Format, c Checks, known map[string]tree.Row, progress func(string, int64) func(int64)) (*Checked, error) {
 	s := Stage{Progress: progress}
-	return validateTree(ctx, dir, f, tree.OpenCache(""), c, known, s.progress)
+	return validateTree(ctx, dir, f, everything, tree.OpenCache(""), c, known, s.progress)
 }
+
+// everything is what is known of a generation: what it holds beside what its
+// indexes name is carried.
+func everything(tree.Entry) bool { return true }
 
 // survey is a walked tree with its catalog.
 type survey struct {
@@ -122,7 +132,7 @@ type survey struct {
 // examine walks the tree at dir, reads its indexes, and sorts out what can be
 // published: regular files with sound names, and relative links that stay
 // inside where the format allows links.
-func examine(ctx context.Context, dir string, f catalog.Format) (*survey, error) {
+func examine(ctx context.Context, dir string, f catalog.Format, known func(tree.Entry) bool) (*survey, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
@@ -142,6 +152,7 @@ func examine(ctx context.Context, dir string, f catalog.Format) (*survey, error)
 	sv.report.Findings = slices.Clone(sv.cat.Findings)
 	sv.named = named(sv.cat)
 	g := newGate(f, all, sv.named, root, sv.report)
+	g.known = known
 	sv.strays, sv.sure = g.orphans(all, sv.cat)
 	sv.entries = slices.DeleteFunc(all, func(e tree.Entry) bool { return !g.admit(e) })
 	intern(sv.entries, sv.cat)
@@ -185,9 +196,9 @@ func role(named map[string]bool, path string) catalog.Role {
 	return catalog.Mutable
 }
 
-func validateTree(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache, c Checks,
+func validateTree(ctx context.Context, dir string, f catalog.Format, named func(tree.Entry) bool, cache *tree.Cache, c Checks,
 	known map[string]tree.Row, progress func(string, int64) func(int64)) (*Checked, error) {
-	sv, err := examine(ctx, dir, f)
+	sv, err := examine(ctx, dir, f, named)
 	if err != nil {
 		return nil, err
 	}
@@ -365,11 +376,12 @@ func check(cat *catalog.Catalog, files map[string]tree.Row, got gathered, r *Rep
 	if len(files) == 0 && len(r.Errors()) == 0 {
 		r.fail("empty-tree", "", "there is nothing to publish")
 	}
+	r.sumLeft()
 	catalog.Sort(r.Findings)
 }
 
-func peek(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache) (*Checked, error) {
-	sv, err := examine(ctx, dir, f)
+func peek(ctx context.Context, dir string, f catalog.Format, named func(tree.Entry) bool, cache *tree.Cache) (*Checked, error) {
+	sv, err := examine(ctx, dir, f, named)
 	if err != nil {
 		return nil, err
 	}

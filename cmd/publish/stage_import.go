@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 )
 
@@ -29,6 +30,7 @@ type imported struct {
 	Unchanged bool              `json:"unchanged"`
 	Findings  []catalog.Finding `json:"findings"`          // warnings
 	Skipped   int               `json:"skipped,omitempty"` // of what the tree names, what clients skip
+	LeftOut   stage.LeftOut     `json:"left_out"`
 }
 
 func (p *program) stageImport(c *cli.Context) error {
@@ -44,9 +46,10 @@ func (p *program) stageImport(c *cli.Context) error {
 	if err != nil {
 		return &hinted{err, "nothing was imported"}
 	}
-	a := imported{did.Images, did.Files, did.Bytes, append([]string{}, did.Replaced...), did.Unchanged, []catalog.Finding{}, did.Skipped}
+	a := imported{did.Images, did.Files, did.Bytes, append([]string{}, did.Replaced...), did.Unchanged, []catalog.Finding{}, did.Skipped, stage.LeftOut{Examples: []string{}}}
 	if did.Report != nil {
 		a.Findings = append(a.Findings, did.Report.Findings...)
+		a.LeftOut = did.Report.LeftOut
 	}
 	p.tellWarnings(a.Findings)
 	names := count(a.Images, "image")

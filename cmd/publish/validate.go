@@ -4,6 +4,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
+	"example.com/publish/stage"
 )
 
 func (p *program) validateCommand() *cli.Command {
@@ -16,6 +17,12 @@ func (p *program) validateCommand() *cli.Command {
 			&cli.BoolFlag{Name: "full", Usage: "read every file, whatever is remembered of it; check md5 sums too"},
 		},
 	}, 0, 1, p.validate)
+}
+
+// validated is the answer of validate.
+type validated struct {
+	checked
+	LeftOut stage.LeftOut `json:"left_out"`
 }
 
 func (p *program) validate(c *cli.Context) error {
@@ -33,7 +40,7 @@ func (p *program) validate(c *cli.Context) error {
 		return err
 	}
 	p.tellRedacted(report)
-	err = p.answer(checkedOf(report), func() {
+	err = p.answer(validated{checkedOf(report), report.LeftOut}, func() {
 		for _, f := range report.Findings {
 			p.say("%s", findingLine(f))
 		}
