@@ -281,7 +281,7 @@ func fill(entries []entry, heads map[int]Head, switched map[int]bool) (out []ent
 	slices.Sort(made)
 	for _, n := range made {
 		m := heads[n]
-		entries = insertEntry(entries, entry{Event: Event{Time: m.Time, Kind: m.Kind, Generation: n, From: m.From, Origin: m.Origin, TreeID: m.TreeID,
+		entries = insertEntry(entries, entry{Event: Event{Time: m.Time, Kind: m.Kind, Generation: n, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Seal: m.seal(),
 			Who: m.Who, Message: m.Message, Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Recovered: true, Revoked: m.Revoked, Unnamed: m.Unnamed}})
 	}
 	return entries, made

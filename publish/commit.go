@@ -134,6 +134,9 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 	// the same (on a network, or by a signal in between): look.
 	begin := r.now()
 	err = errors.Join(r.sw.swap(n, s.current == nil), r.at("after-swap"))
+	if errors.Is(err, errForeign) {
+		return abandon(err)
+	}
 	if err != nil {
 		switch now, _, lookErr := r.sw.current(); {
 		case lookErr != nil:
@@ -263,14 +266,21 @@ func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *Manifest, op
 			}
 		}
 	}
-	if s.current != nil {
-		t := &timer{ctx: ctx, live: s.current, was: c.base, dir: c.dir, tmp: c.dir, now: latest(r.now(), s.now), batch: batch}
-		if err := t.settle(c.rows); err != nil {
-			return err
-		}
+	id, err := r.ensureID()
+	if err != nil {
+		return err
+	}
+	if err := r.settleHome(); err != nil {
+		return err
 	}
 	if err := writeIdentity(c.dir, m.Generation); err != nil {
 		return err
+	}
+	if s.current != nil {
+		t := &timer{ctx: ctx, live: s.current, was: c.base, dir: c.dir, tmp: c.dir, now: latest(r.now(), s.now), batch: batch}
+		if err := errors.Join(t.settle(c.rows), t.rise(identityName, identityName)); err != nil {
+			return err
+		}
 	}
 	if err := batch.Flush(); err != nil {
 		return err
@@ -279,8 +289,13 @@ func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *Manifest, op
 		return err
 	}
 	// The manifest before the name: from the moment the number shows in the
-	// file system it is taken, and a sealed manifest says what it is.
+	// file system it is taken, and a sealed manifest says what it is. The tree
+	// bears its seal before it has a name, so whose it is can be told wherever
+	// a crash leaves it.
 	if err := errors.Join(r.writeManifest(m), r.at("after-manifest")); err != nil {
+		return err
+	}
+	if err := writeMark(c.dir, id, m.Seal); err != nil {
 		return err
 	}
 	next := r.path("generations", nextPrefix+number(m.Generation))
@@ -341,7 +356,7 @@ func (r *Repo) record(s *state, m *Manifest, recovered bool) error {
 			return err
 		}
 	}
-	e := Event{Time: now, Kind: m.Kind, Generation: m.Generation, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Who: m.Who, Message: m.Message,
+	e := Event{Time: now, Kind: m.Kind, Generation: m.Generation, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Seal: m.Seal, Who: m.Who, Message: m.Message,
 		Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Recovered: recovered, Revoked: m.Revoked, Unnamed: m.Unnamed}
 	if len(r.Config.HealthCheck.Command) > 0 && m.Kind != KindAutoRevert {
 		e.Health = "pending"

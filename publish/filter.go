@@ -67,6 +67,7 @@ func (r *Repo) History(f HistoryFilter) ([]Event, error) {
 				e.Health = said
 			}
 		}
+		e.Seal = "" // recovery's business
 		if out = append(out, e); f.Limit > 0 && len(out) == f.Limit {
 			break
 		}

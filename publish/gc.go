@@ -113,7 +113,8 @@ func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
 }
 
 // due returns the kept generations whose window has ended, beside those that
-// are pinned and those that the configuration keeps all the same.
+// are pinned, those that the configuration keeps all the same, and trees of
+// other repositories that somebody moved there.
 func (r *Repo) due(s *state) ([]int, error) {
 	kept, err := r.beside(s)
 	if err != nil {
@@ -121,7 +122,7 @@ func (r *Repo) due(s *state) ([]int, error) {
 	}
 	all := r.tenures(s.history, kept, s.windows.retired)
 	return slices.DeleteFunc(kept, func(n int) bool {
-		return all[n].by != KeptByWindow || s.now.Before(all[n].until)
+		return all[n].by != KeptByWindow || s.now.Before(all[n].until) || r.claimed(r.path("generations", number(n)))
 	}), nil
 }
 

@@ -53,6 +53,7 @@ type Event struct {
 	From       int       `json:"from"`
 	Origin     int       `json:"origin"`
 	TreeID     string    `json:"tree_id,omitempty"`
+	Seal       string    `json:"seal,omitempty"` // of a switch: the manifest's, lower-case hex
 	Who        string    `json:"who"`
 	Message    string    `json:"message"`
 	Added      []string  `json:"added"`

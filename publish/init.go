@@ -300,6 +300,15 @@ func (r *Repo) Adopt(ctx context.Context, dir, message string) (*Result, string,
 	if err := CheckAdopt(r.Dir, dir); err != nil {
 		return nil, "", err
 	}
+	if same, err := sameFile(dir, r.Production()); err == nil && same {
+		// It would take the place of what another repository switches.
+		if id, _ := identity(from); id != 0 {
+			if n, err := r.whose(from); err != nil || n == 0 {
+				return nil, "", &Error{Kind: Usage, Path: dir, Fact: fmt.Sprintf("is production of another repository, generation %d", id),
+					Hint: "adopt a copy of it; or, if that repository is gone, remove " + identityName + " and " + treeName + " there first"}
+			}
+		}
+	}
 	res, aside, err := r.adopt(ctx, from, dir, message)
 	if err != nil {
 		return res, aside, err
@@ -488,7 +497,7 @@ func (r *Repo) takePlace(n int, dir string) (aside string, err error) {
 		return "", &Error{Kind: Usage, Path: prod, Fact: "exists and is not the tree to adopt", Hint: "move it away, or adopt it"}
 	}
 	aside = prod + AsideSuffix
-	if id, err := identity(aside); err == nil && id != 0 || r.leadsToStore(aside) {
+	if id, err := r.whose(aside); err == nil && id != 0 || r.leadsToStore(aside) {
 		// The new tree of an adoption that was killed just before its switch,
 		// or the link to one, which the sweep has removed.
 		if err := durable.RemoveAll(aside); err != nil {

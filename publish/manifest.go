@@ -3,6 +3,7 @@ package publish
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -69,7 +70,15 @@ type Head struct {
 	Revoked     []Revoked `json:"revoked,omitempty"` // by this switch: it is their tombstones' intent
 	Unnamed     []Named   `json:"unnamed,omitempty"` // likewise, versions that had no content
 	Units       int       `json:"units,omitempty"`   // the unitScheme of the manifest's; 0 when it has none
+	// TreeSeal is, in a manifest that was made anew, the seal that the tree bears.
+	TreeSeal string `json:"tree_seal,omitempty"`
+	// Seal is the hash in the last line, lower-case hex, of the manifest as it
+	// was read or written last.
+	Seal string `json:"-"`
 }
+
+// seal returns the seal that the generation's tree bears.
+func (h *Head) seal() string { return cmp.Or(h.TreeSeal, h.Seal) }
 
 // all yields every row, own and carried.
 func (m *Manifest) all() iter.Seq[tree.Row] {
@@ -163,10 +172,14 @@ func (m *Manifest) encode(w io.Writer) error {
 	}
 	flush()
 	if failed == nil {
-		_, failed = fmt.Fprintf(w, "end %x\n", sum.Sum(nil))
+		m.Seal = hex.EncodeToString(sum.Sum(nil))
+		_, failed = io.WriteString(w, "end "+m.Seal+"\n")
 	}
 	return failed
 }
+
+// sealLen is the length of the last line.
+const sealLen = len("end \n") + 2*sha256.Size
 
 var errDamaged = errors.New("the manifest is damaged")
 
@@ -177,7 +190,6 @@ var magicLine = regexp.MustCompile(`^publish-manifest [1-9][0-9]*\n`)
 // that another version wrote: its magic line says so; or the seal is right, so
 // that what cannot be read is no damage.
 func decodeManifest(data []byte) (*Manifest, error) {
-	const sealLen = len("end \n") + 2*sha256.Size
 	if !bytes.HasPrefix(data, []byte(manifestMagic)) && magicLine.Match(data) {
 		return nil, errNewer // its seal may be of another kind
 	}
@@ -200,6 +212,7 @@ func decodeManifest(data []byte) (*Manifest, error) {
 	if !m.Kind.Switch() {
 		return nil, fmt.Errorf("%w: it is of kind %q", errNewer, m.Kind)
 	}
+	m.Seal = seal[len("end ") : sealLen-1]
 	m.Own = slices.Grow(m.Own, bytes.Count(rest, []byte("\nown "))+1)
 	sc := bufio.NewScanner(bytes.NewReader(rest))
 	sc.Buffer(nil, 1<<20)

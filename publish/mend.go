@@ -21,6 +21,9 @@ import (
 // which it makes anew from the trees. What a newer version wrote is not damaged:
 // then nothing is changed at all.
 func (r *Repo) mend(ctx context.Context) ([]string, error) {
+	// Before anything is written: where all is lost, just that tells whose
+	// production is.
+	n, live, lookErr := r.sw.current()
 	heads, err := r.heads()
 	if err != nil {
 		return nil, err
@@ -36,8 +39,7 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 	if done = append(done, mended...); err != nil {
 		return done, err
 	}
-	n, live, err := r.sw.current()
-	if err != nil || n == 0 {
+	if lookErr != nil || n == 0 {
 		return done, nil // recover tells
 	}
 	kept, err := r.kept(n)
@@ -53,6 +55,10 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 		dir := live
 		if k != n {
 			dir = r.path("generations", number(k))
+			if _, err := r.whose(dir); errors.Is(err, errForeign) {
+				r.opt.Warn(fmt.Sprintf("%v; it is left alone", err))
+				continue
+			}
 		}
 		same, err := r.remakeManifest(ctx, h, k, dir)
 		if err != nil {
@@ -296,6 +302,9 @@ func (r *Repo) remakeManifest(ctx context.Context, h *History, n int, dir string
 		}
 	}
 	m.TreeID = tree.ID(m.Own)
+	if c, err := readClaim(dir); err == nil {
+		m.TreeSeal = c.seal
+	}
 	if m.Kind == KindRevert || m.Kind == KindAutoRevert {
 		if left, err := r.manifest(m.From); err == nil {
 			m.Barred, m.BarredTrees = r.bar(&generation{left, ""}, &generation{m, dir}, m.Kind)

@@ -162,12 +162,11 @@ func (m *model) do(rt *rapid.T, c command) error {
 }
 
 func (m *model) faulty(rt *rapid.T, c command, fault string, at int) error {
-	before := m.before
+	before, newest := m.before, m.newest
+	hit, err := m.run(c.run, fault, at)
 	if m.now.After(m.top) {
 		m.top = m.now
 	}
-	newest := m.newest
-	hit, err := m.run(c.run, fault, at)
 	if err != nil && !hit {
 		switch kind := kindOf(err); {
 		case c.refused && (kind == Refused || kind == NotFound):

@@ -66,7 +66,7 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, preparing bool) (*Pr
 	if err != nil {
 		return nil, err
 	}
-	if err := giveID(r.Dir); err != nil {
+	if _, err := r.ensureID(); err != nil {
 		return nil, err
 	}
 	sv, plan, err := r.planPrune(ctx, s, opt.Apply, true)

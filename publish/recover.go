@@ -63,6 +63,9 @@ func (r *Repo) Recover(ctx context.Context) ([]string, error) {
 	} else if held := new(lock.HeldError); !errors.As(err, &held) {
 		r.opt.Warn(fmt.Sprintf("staging was not recovered: %v", err))
 	}
+	if err := r.original(); err != nil {
+		return nil, err
+	}
 	mended, err := r.mend(ctx)
 	mended = append(made, mended...)
 	if err != nil {
@@ -114,6 +117,13 @@ func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state
 		}
 		h.torn = false
 		did("cut a torn last line off the history")
+	}
+	// First: what lies around another repository's production is not ours, too.
+	if err := r.original(); err != nil {
+		return nil, done, err
+	}
+	if _, _, err := r.sw.current(); errors.Is(err, errForeign) {
+		return nil, done, err
 	}
 	if err := r.sw.tidy(); err != nil {
 		return nil, done, err
@@ -213,8 +223,8 @@ func (r *Repo) restore(ctx context.Context, h *History) (int, string, error) {
 	for _, e := range newest {
 		dir := r.path("generations", number(e.Generation))
 		next := r.path("generations", nextPrefix+number(e.Generation))
-		id, err := identity(dir)
-		waits, _ := identity(next) // a restore that was cut short has it there
+		id, err := r.whose(dir)
+		waits, _ := r.whose(next) // a restore that was cut short has it there
 		if (err != nil || id != e.Generation) && waits != e.Generation {
 			continue
 		}
@@ -286,6 +296,8 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 		waiting := strings.HasPrefix(name, nextPrefix)
 		switch {
 		case filepath.Join(store, name) == mine:
+		case isTree && r.claimed(filepath.Join(store, name)):
+			r.opt.Warn(fmt.Sprintf("%s: is a tree of another repository, and is left alone; move it away", filepath.Join(store, name)))
 		case strings.HasPrefix(name, snapshotPrefix) && owned:
 			err = drop(name, "the snapshot of a promote that did not end")
 		case strings.HasPrefix(name, revertPrefix):

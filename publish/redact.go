@@ -225,7 +225,7 @@ func (r *Repo) eraseKept(ctx context.Context, s *state, want stage.Contents, don
 		return out, err
 	}
 	for _, n := range kept {
-		if n == current && !look {
+		if n == current && !look || n != current && r.claimed(r.path("generations", number(n))) {
 			continue
 		}
 		paths, err := r.holding(ctx, n, want, done)

@@ -168,9 +168,9 @@ func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
 	r.Stage.Revoked, r.Stage.BeforeLock, r.Stage.Served = r.revoked, r.mendLocks, r.served
 	store := r.path("generations")
 	if c.Switch == "rename" {
-		r.sw = exchangeSwitch{prod: r.Production(), store: store}
+		r.sw = exchangeSwitch{prod: r.Production(), store: store, whose: r.whose}
 	} else {
-		r.sw = symlinkSwitch{link: r.Production(), store: store, relative: !filepath.IsAbs(c.Production)}
+		r.sw = symlinkSwitch{link: r.Production(), store: store, relative: !filepath.IsAbs(c.Production), whose: r.whose}
 	}
 	return r
 }
@@ -425,32 +425,4 @@ func (r *Repo) next(h *History) (int, error) {
 		}
 	}
 	return top + 1, nil
-}
-
-// identityName is the file in each generation's tree that holds its number.
-const identityName = ".publish-generation"
-
-// identity reads whose tree dir is; 0 when it is none of publish's.
-func identity(dir string) (int, error) {
-	f, err := durable.Open(filepath.Join(dir, identityName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	data, err := durable.ReadBounded(f, 32)
-	if err != nil {
-		return 0, &fs.PathError{Op: "read", Path: f.Name(), Err: err}
-	}
-	n, err := strconv.Atoi(strings.TrimSuffix(string(data), "\n"))
-	if err != nil || n < 1 {
-		return 0, &Error{Path: f.Name(), Fact: "does not hold a generation number"}
-	}
-	return n, nil
-}
-
-func writeIdentity(dir string, n int) error {
-	return durable.WriteFile(filepath.Join(dir, identityName), fmt.Appendf(nil, "%d\n", n), 0o444)
 }

@@ -87,7 +87,14 @@ func (r *Repo) target(s *state, to int) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &generation{m, r.sw.dir(to)}, nil
+	dir := r.sw.dir(to)
+	switch n, err := r.whose(dir); {
+	case err != nil:
+		return nil, err
+	case n != to:
+		return nil, &Error{Path: dir, Fact: fmt.Sprintf("is not generation %d", to), Err: errForeign, Hint: r.keptHint()}
+	}
+	return &generation{m, dir}, nil
 }
 
 // before returns the origin of the content that was live just before the

@@ -56,7 +56,8 @@ func foreign(path, format string, args ...any) error {
 // symlinkSwitch has production be a link into generations.
 type symlinkSwitch struct {
 	link, store string
-	relative    bool // write a relative text into the link
+	relative    bool                      // write a relative text into the link
+	whose       func(string) (int, error) // Repo.whose
 }
 
 func (s symlinkSwitch) current() (int, string, error) {
@@ -90,7 +91,7 @@ func (s symlinkSwitch) current() (int, string, error) {
 	if !ok || filepath.Dir(dir) != store {
 		return 0, "", foreign(s.link, "leads to %s, which is not a generation of this repository", dir)
 	}
-	switch id, err := identity(dir); {
+	switch id, err := s.whose(dir); {
 	case err != nil:
 		return 0, "", err
 	case id != n:
@@ -152,6 +153,10 @@ func (s symlinkSwitch) swap(_ int, first bool) error {
 	if first {
 		return durable.RenameNew(s.waiting(), s.link) // fails if something stands there
 	}
+	// A hook may have taken its time since production was looked at.
+	if _, _, err := s.current(); errors.Is(err, errForeign) {
+		return err
+	}
 	return os.Rename(s.waiting(), s.link)
 }
 
@@ -180,7 +185,10 @@ func (s symlinkSwitch) adopt(_ int, aside string) error {
 
 // exchangeSwitch has production be a real directory, which a switch exchanges
 // with the next one.
-type exchangeSwitch struct{ prod, store string }
+type exchangeSwitch struct {
+	prod, store string
+	whose       func(string) (int, error) // Repo.whose
+}
 
 func (s exchangeSwitch) current() (int, string, error) {
 	fi, err := os.Lstat(s.prod)
@@ -193,7 +201,7 @@ func (s exchangeSwitch) current() (int, string, error) {
 	if !fi.IsDir() {
 		return 0, "", foreign(s.prod, "is not a directory, and the switch is rename")
 	}
-	n, err := identity(s.prod)
+	n, err := s.whose(s.prod)
 	if err != nil {
 		return 0, "", err
 	}
@@ -204,7 +212,7 @@ func (s exchangeSwitch) current() (int, string, error) {
 }
 
 func (s exchangeSwitch) dir(n int) string {
-	if id, err := identity(s.prod); err == nil && id == n {
+	if id, err := s.whose(s.prod); err == nil && id == n {
 		return s.prod
 	}
 	return filepath.Join(s.store, number(n))
@@ -226,7 +234,7 @@ func (s exchangeSwitch) ready(int) error { return durable.SyncDir(s.store) }
 
 func (s exchangeSwitch) again(n int) error {
 	next := filepath.Join(s.store, nextPrefix+number(n))
-	if waits, err := identity(next); err == nil && waits == n {
+	if waits, err := s.whose(next); err == nil && waits == n {
 		return nil // it was cut short
 	}
 	return durable.RenameNew(filepath.Join(s.store, number(n)), next)
@@ -237,7 +245,18 @@ func (s exchangeSwitch) swap(n int, first bool) error {
 	if first {
 		return durable.RenameNew(next, s.prod)
 	}
-	return durable.Exchange(next, s.prod)
+	// Of what stands there the exchange tells nothing, so look at what it brought
+	// back. It may have been put there since production was looked at.
+	if err := durable.Exchange(next, s.prod); err != nil {
+		return err
+	}
+	if id, err := s.whose(next); id == 0 && (err == nil || errors.Is(err, errForeign)) {
+		if err == nil {
+			err = foreign(s.prod, "is a directory that publish did not make")
+		}
+		return errors.Join(err, durable.Exchange(next, s.prod))
+	}
+	return nil
 }
 
 func (s exchangeSwitch) sync() error {
@@ -248,7 +267,8 @@ func (s exchangeSwitch) sync() error {
 }
 
 // tidy gives a tree that an exchange brought back its own number: it is the
-// one whose identity is not the number that it waits under.
+// one whose identity is not the number that it waits under. If it is not this
+// repository's, swap was killed before it saw that, and the exchange is undone.
 func (s exchangeSwitch) tidy() error {
 	for _, dir := range []string{s.store, filepath.Dir(s.prod)} {
 		if err := durable.SweepProbes(dir, s.probePrefix()); err != nil {
@@ -265,9 +285,16 @@ func (s exchangeSwitch) tidy() error {
 			continue
 		}
 		from := filepath.Join(s.store, d.Name())
-		n, err := identity(from)
-		if err != nil {
+		n, err := s.whose(from)
+		if err != nil && !errors.Is(err, errForeign) {
 			return err
+		}
+		if n == 0 {
+			if now, err := s.whose(s.prod); err == nil && now == waits {
+				if err := errors.Join(durable.Exchange(from, s.prod), s.sync()); err != nil {
+					return err
+				}
+			}
 		}
 		if n == 0 || n == waits {
 			continue // never switched: the sweep's business

@@ -78,7 +78,9 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 	fail := func(sev catalog.Severity, code, path, format string, args ...any) {
 		report.Findings = append(report.Findings, catalog.Finding{Severity: sev, Code: code, Path: path, Message: fmt.Sprintf(format, args...)})
 	}
-	switch id, err := identity(g.dir); {
+	switch id, err := r.whose(g.dir); {
+	case errors.Is(err, errForeign):
+		fail(catalog.Error, "identity", treeName, "%v", err)
 	case err != nil:
 		return nil, 0, err
 	case id != g.Generation:

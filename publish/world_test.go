@@ -279,7 +279,7 @@ func (w *world) filesIn(dir string) map[string]string {
 			return err
 		}
 		data, err := os.ReadFile(p)
-		if rel := strings.TrimPrefix(p, root); rel != identityName {
+		if rel := strings.TrimPrefix(p, root); !catalog.Reserved(rel) {
 			out[rel] = string(data)
 		}
 		return err

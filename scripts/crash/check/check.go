@@ -26,6 +26,9 @@ import (
 // Identity is the file by which a tree names its generation.
 const Identity = ".publish-generation"
 
+// Owner is the file by which it names the repository that made it.
+const Owner = ".publish-tree"
+
 // View is what a directory serves at one moment.
 type View struct {
 	Dir        string          // with links resolved
@@ -114,7 +117,10 @@ func read(dir string, served bool) (*View, error) {
 			if served && info.Mode().Perm()&0o005 != 0o005 {
 				return fmt.Errorf("%s: a web server cannot enter a directory of mode %v", rel, info.Mode())
 			}
-		case rel == Identity:
+		case rel == Identity, rel == Owner:
+			if !d.Type().IsRegular() {
+				return fmt.Errorf("%s: is a %v", rel, d.Type())
+			}
 		case !d.Type().IsRegular():
 			return fmt.Errorf("%s: is a %v", rel, d.Type())
 		default:
