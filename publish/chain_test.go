@@ -18,7 +18,7 @@ import (
 // a change by another program, a number that a hook's veto left behind, and
 // lines that are no switches.
 func chainWorld(t *testing.T, mode string) *world {
-	w := newWorld(t, mode)
+	w := newWorldIn(t, fastDir(t), mode)
 	next := func(items map[string]string) {
 		w.put(items)
 		w.promote()
