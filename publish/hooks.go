@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"example.com/publish/stage"
 )
 
 // detail is what only some events tell, beside the head.
@@ -51,7 +53,7 @@ func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.
 			return err
 		}
 	}
-	cmd.Env = append(os.Environ(), hookMark+"="+r.Dir, "PUBLISH_REPO="+r.Dir, "PUBLISH_EVENT="+event,
+	cmd.Env = append(os.Environ(), hookMark+"="+r.Dir, hookOf+"="+stage.Self(), "PUBLISH_REPO="+r.Dir, "PUBLISH_EVENT="+event,
 		"PUBLISH_PRODUCTION="+r.Production(), "PUBLISH_GENERATION="+strconv.Itoa(h.Generation), "PUBLISH_FROM="+strconv.Itoa(h.From),
 		"PUBLISH_ORIGIN="+strconv.Itoa(h.Origin), "PUBLISH_KIND="+string(h.Kind))
 	// A group of its own: a terminal's interrupt must not reach it after the

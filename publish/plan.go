@@ -202,7 +202,7 @@ const planHint = "publish prune --plan FILE writes a new one; nothing was pruned
 // ReadPlan reads a plan that Write wrote. One that was cut or edited is
 // refused.
 func ReadPlan(path string) (*Plan, error) {
-	f, err := durable.OpenInput(path)
+	f, err := durable.OpenNamed(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &Error{Kind: NotFound, Path: path, Fact: "there is no such plan", Hint: planHint}
 	}

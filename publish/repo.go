@@ -30,9 +30,14 @@ import (
 //	2  a history that corrects its clock and tells of its gaps
 const layoutVersion = 2
 
-// hookMark is set in the environment of hooks and health checks. A verb that
-// takes a lock refuses to run there: it would wait for its own parent.
-const hookMark = "PUBLISH_IN_HOOK"
+// hookMark is set in the environment of hooks and health checks, to the
+// repository. A verb that takes a lock refuses to run there: it would wait for
+// its own parent. hookOf is set to what names that parent: what a hook leaves
+// running inherits the mark, and it must not count once the parent has ended.
+const (
+	hookMark = "PUBLISH_IN_HOOK"
+	hookOf   = "PUBLISH_HOOK_OF"
+)
 
 // Options are what a caller brings along.
 type Options struct {
@@ -241,6 +246,9 @@ func (r *Repo) at(name string) error {
 func (r *Repo) notInHook(verb string) error {
 	in := os.Getenv(hookMark)
 	if same, err := sameFile(in, r.Dir); in == "" || err != nil || !same {
+		return nil
+	}
+	if stage.Ended(os.Getenv(hookOf)) {
 		return nil
 	}
 	return refuse("a hook may call status, history, verify and diff", "publish %s was called from a hook or health check of this repository", verb)

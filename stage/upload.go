@@ -65,10 +65,8 @@ func (s *Stage) sweep() {
 		if d.Name() == applying {
 			continue
 		}
-		if rest, ok := strings.CutPrefix(d.Name(), here()); ok {
-			pid, rest, _ := strings.Cut(rest, ".")
-			start, _, _ := strings.Cut(rest, ".")
-			if n, err := strconv.Atoi(pid); err != nil || n <= 0 || runs(n, start) {
+		if strings.HasPrefix(d.Name(), here()) {
+			if !Ended(d.Name()) {
 				continue
 			}
 		} else if fi, err := d.Info(); err != nil || s.Now().Sub(fi.ModTime()) < abandoned {
@@ -76,6 +74,27 @@ func (s *Stage) sweep() {
 		}
 		_ = durable.RemoveAll(filepath.Join(parent, d.Name()))
 	}
+}
+
+// Self names this process apart from all others, of this host and of its
+// containers, that ever ran.
+func Self() string {
+	pid := os.Getpid()
+	return fmt.Sprintf("%s%d.%s", here(), pid, started(pid))
+}
+
+// Ended reports whether the process is known to have ended of which this is
+// what Self said, or begins with that and a dot. Of a process in another
+// container nothing is known.
+func Ended(self string) bool {
+	rest, ok := strings.CutPrefix(self, here())
+	if !ok {
+		return false
+	}
+	pid, rest, _ := strings.Cut(rest, ".")
+	start, _, _ := strings.Cut(rest, ".")
+	n, err := strconv.Atoi(pid)
+	return err == nil && n > 0 && !runs(n, start)
 }
 
 // here begins the names of uploads whose processes can be looked at: those of
@@ -106,7 +125,7 @@ func runs(pid int, start string) bool {
 }
 
 // started tells when a process began, in ticks since the machine did; "0"
-// where nothing tells that.
+// where nothing tells that, "ended" of one that is only still listed.
 func started(pid int) string {
 	stat, err := durable.ReadFile(fmt.Sprintf("/proc/%d/stat", pid), 4096)
 	if err != nil {
@@ -117,6 +136,9 @@ func started(pid int) string {
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 20 {
 		return "0"
+	}
+	if state := fields[0][0]; state == 'Z' || state == 'X' {
+		return "ended" // and its parent has not asked how
 	}
 	return string(fields[19])
 }

@@ -30,23 +30,6 @@ func Open(path string) (*os.File, error) { return open(path, os.O_RDONLY|safe) }
 // OpenNamed is Open for a file that a person named: a link is followed.
 func OpenNamed(path string) (*os.File, error) { return open(path, os.O_RDONLY|syscall.O_NONBLOCK) }
 
-// OpenInput is OpenNamed for what is read once to its end: a pipe will do too.
-// One that nobody writes to is empty.
-func OpenInput(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() && fi.Mode()&fs.ModeNamedPipe == 0 {
-		err = fmt.Errorf("%s: %w", path, ErrNotRegular)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
 // OpenAppend opens the regular file at path, which exists, for reading and for
 // appending, as safely as Open.
 func OpenAppend(path string) (*os.File, error) { return open(path, os.O_RDWR|os.O_APPEND|safe) }

@@ -55,18 +55,6 @@ func TestOpen(t *testing.T) {
 			must(t, f.Close())
 		}
 	}
-	for name, want := range map[string]error{"file": nil, "link": nil, "zero": ErrNotRegular, "pipe": nil, "folder": ErrNotRegular} {
-		f, err := OpenInput(at(name))
-		if !errors.Is(err, want) {
-			t.Errorf("OpenInput(%s): %v", name, err)
-		}
-		if err == nil {
-			if data, err := ReadBounded(f, 4); err != nil || name == "pipe" && len(data) > 0 {
-				t.Errorf("%s: %q, %v", name, data, err)
-			}
-			must(t, f.Close())
-		}
-	}
 	for _, name := range []string{"file", "link", "folder", "pipe"} {
 		if f, err := Create(at(name)); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("Create(%s): %v, %v", name, f, err)
