@@ -32,6 +32,9 @@ type holder struct {
 	cat     *catalog.Catalog
 	drop    map[int]bool // of cat.Images
 	loses   map[int]bool // of cat.Images: those that make no image, and lose some of their items
+	// dead are versions of which an image was revoked before: what is left of
+	// them keeps nothing for others.
+	dead map[owner]bool
 }
 
 // hollow reports whether nothing of an image is there.
@@ -136,16 +139,16 @@ func (sel *selection) look(ctx context.Context, s *state, graves *graveyard) err
 		}
 		// Of a redacted tree the indexes still name what it had.
 		here, unnamed := *cat, graves.unnamed(m.Generation)
+		h.dead = map[owner]bool{}
 		here.Images = slices.DeleteFunc(slices.Clone(cat.Images), func(i catalog.Image) bool {
-			missing := func(p string) bool { _, ok := h.rows[p]; return !ok }
-			switch {
-			case len(i.Paths) == 0:
-				return unnamed[[2]string{i.Product, i.Version}]
-			case i.Fingerprint == "": // the rest of it can still be revoked
-				return !slices.ContainsFunc(i.Paths, func(p string) bool { return !missing(p) }) ||
-					unnamed[[2]string{i.Product, i.Version}] && h.hollow(i)
+			missing := slices.ContainsFunc(i.Paths, func(p string) bool { _, ok := h.rows[p]; return !ok })
+			if missing {
+				h.dead[owner{i.Product, i.Version}] = true
 			}
-			return slices.ContainsFunc(i.Paths, missing)
+			if i.Fingerprint == "" { // the rest of it can still be revoked
+				return h.hollow(i) && (missing || unnamed[[2]string{i.Product, i.Version}])
+			}
+			return missing
 		})
 		here.Items = slices.DeleteFunc(slices.Clone(cat.Items), func(i catalog.Item) bool { _, ok := h.rows[i.Path]; return !ok })
 		h.cat = &here
@@ -314,7 +317,7 @@ func (sel *selection) settleImages(h *holder, goes map[string]Revoked, stays map
 			switch row := h.rows[p]; {
 			case h.drop[n], h.loses[n] && sel.contents[row.SHA256]:
 				sel.goes(goes, row, o, i.Fingerprint)
-			case !h.loses[n]:
+			case !h.loses[n] && !(i.Fingerprint == "" && h.dead[o]):
 				stays[row.SHA256] = o
 			}
 		}
@@ -327,7 +330,7 @@ func (sel *selection) settleImages(h *holder, goes map[string]Revoked, stays map
 		case needed[named{o, i.Path}]: // told above
 		case sel.contents[row.SHA256]: // an item that no image needs
 			sel.goes(goes, row, o, "")
-		case !touched[o]:
+		case !touched[o] && !(h.dead[o] && !keeps[o]):
 			stays[row.SHA256] = o
 		}
 	}
