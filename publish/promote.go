@@ -59,12 +59,19 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 
 	var valid *stage.Valid
 	var base *generation
+	var mark int
 	for {
 		dir, err := r.private(snapshotPrefix)
 		if err != nil {
 			return nil, err
 		}
 		defer durable.RemoveAll(dir) // after a switch there is nothing left at this name
+		graves, err := r.graveyard()
+		if err != nil {
+			return nil, err
+		}
+		done, _ := graves.split()
+		mark = len(done.lines)
 		if valid, err = r.prepare(ctx, s, dir, docs); err != nil {
 			return nil, interrupted(r.lockError(err))
 		}
@@ -94,7 +101,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		// revoke moved production.
 		unlock()
 	}
-	res, err := r.publishValid(ctx, s, base, valid, opt)
+	res, err := r.publishValid(ctx, s, base, mark, valid, opt)
 	if res != nil {
 		res.Warnings = append(noNil(res.Warnings), valid.Report.Findings...)
 		res.LeftOut = valid.Report.LeftOut
@@ -240,8 +247,9 @@ func (r *Repo) moved(base *generation, s *state) error {
 	return nil
 }
 
-// publishValid is the part under the production lock.
-func (r *Repo) publishValid(ctx context.Context, s *state, base *generation, v *stage.Valid, opt PromoteOptions) (*Result, error) {
+// publishValid is the part under the production lock. mark is how many of the
+// tombstones' lines were done with when the snapshot began.
+func (r *Repo) publishValid(ctx context.Context, s *state, base *generation, mark int, v *stage.Valid, opt PromoteOptions) (*Result, error) {
 	cur := s.current
 	if cur != nil && cur.TreeID == v.TreeID {
 		return r.unchanged(s, opt.DryRun), nil
@@ -252,7 +260,7 @@ func (r *Repo) publishValid(ctx context.Context, s *state, base *generation, v *
 		}
 	}
 	if !opt.Force {
-		if err := r.revokedIn(s, v); err != nil {
+		if err := r.revokedIn(s, v, mark); err != nil {
 			return nil, err
 		}
 	}

@@ -236,11 +236,16 @@ func (r *Repo) revokedAmong(s *state, rows []tree.Row) (revokedRows, error) {
 	return out, nil
 }
 
-// revokedIn refuses a tree that would bring revoked content back.
-func (r *Repo) revokedIn(s *state, v *stage.Valid) error {
+// revokedIn refuses a tree that would bring revoked content back, or a version
+// without content that was revoked while the tree was being prepared: after the
+// first mark lines of the tombstones. Later such a name may come again.
+func (r *Repo) revokedIn(s *state, v *stage.Valid, mark int) error {
 	revoked, err := r.revokedAmong(s, v.Rows)
-	if err != nil || len(revoked.rows) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(revoked.rows) == 0 {
+		return revoked.namedIn(v, mark)
 	}
 	row, more := revoked.rows[0], ""
 	if n := len(revoked.rows) - 1; n > 0 {
@@ -253,6 +258,28 @@ func (r *Repo) revokedIn(s *state, v *stage.Valid) error {
 		}
 	}
 	return refuse("take it out of staging, or give --force", "staging names %s, which was revoked %s", owner, revoked.by[row.SHA256].reason())
+}
+
+// namedIn refuses a tree that names a version without content that is in the
+// lines after mark.
+func (g *graveyard) namedIn(v *stage.Valid, mark int) error {
+	for _, t := range g.lines[min(mark, len(g.lines)):] {
+		unnamed := namesOf(t.Unnamed)
+		if len(unnamed) == 0 {
+			continue
+		}
+		rows := map[string]tree.Row{}
+		for _, row := range v.Rows {
+			rows[row.Path] = row
+		}
+		h := holder{rows: rows}
+		for _, i := range v.Catalog.Images {
+			if unnamed[[2]string{i.Product, i.Version}] && h.hollow(i) {
+				return refuse("promote again", "%s was revoked while this promote was being prepared, %s", Named{i.Product, i.Version}, t.reason())
+			}
+		}
+	}
+	return nil
 }
 
 // mendTombstones sets a damaged file aside and makes it anew: from its sound
