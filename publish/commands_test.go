@@ -279,7 +279,15 @@ func (m *model) revokeOne(rt *rapid.T) {
 		delete(left, key)
 		return func() map[string]string { return left }
 	}
-	m.do(rt, command{refused: true, revokes: data, live: without(m.live), staged: without(m.staged),
+	live, back := without(m.live), without(m.was)
+	m.do(rt, command{refused: true, revokes: data, staged: without(m.staged),
+		live: func() map[string]string {
+			// It recovers first, and so a health check may go back.
+			if is := m.items(); len(m.config.HealthCheck.Command) > 0 && maps.Equal(is, back()) {
+				return is
+			}
+			return live()
+		},
 		run: func(r *Repo) error {
 			_, err := r.Revoke(ctx, RevokeOptions{What: []string{key}, Why: "leaked"})
 			return err
@@ -296,7 +304,7 @@ func (m *model) revokeInPromote(rt *rapid.T) {
 	_, staged := m.staged[key]
 	force := rapid.Bool().Draw(rt, "force") && !staged // else the promote brings it back, as it was told to
 	minutes := rapid.IntRange(0, 10).Draw(rt, "minutes")
-	to, live, started := maps.Clone(m.staged), maps.Clone(m.live), false
+	to, live, was, started := maps.Clone(m.staged), maps.Clone(m.live), maps.Clone(m.was), false
 	without := func(items map[string]string) map[string]string {
 		left := maps.Clone(items)
 		delete(left, key)
@@ -310,7 +318,11 @@ func (m *model) revokeInPromote(rt *rapid.T) {
 			return to
 		},
 		live: func() map[string]string {
-			for _, items := range []map[string]string{to, without(live)} {
+			after := []map[string]string{to, without(live)}
+			if len(m.config.HealthCheck.Command) > 0 {
+				after = append(after, without(was)) // the revoke recovered first, and a health check went back
+			}
+			for _, items := range after {
 				if is := m.items(); started && maps.Equal(is, items) {
 					return is
 				}
@@ -345,8 +357,16 @@ func (m *model) revokeInPromote(rt *rapid.T) {
 // promise. graves is how often the content had been revoked before.
 func (m *model) buried(rt *rapid.T, key string, graves int) {
 	data := contentOf(key)
-	staged := m.staged
+	staged, live, back := m.staged, m.live, maps.Clone(m.was)
+	delete(back, key)
 	m.faulty(rt, command{revokes: data, run: func(r *Repo) error { _, err := r.Recover(ctx); return err },
+		live: func() map[string]string {
+			// A health check may go back, to what is left of what was before.
+			if is := m.items(); len(m.config.HealthCheck.Command) > 0 && m.graves(data) > graves && maps.Equal(is, back) {
+				return is
+			}
+			return live
+		},
 		staged: func() map[string]string {
 			if m.graves(data) > graves {
 				staged = maps.Clone(staged)
