@@ -120,8 +120,8 @@ func renewed(dir string, f catalog.Format, drop bool) (docs []catalog.Document, 
 }
 
 // maxDocument bounds what is read of a document, or of what is beside it, in
-// bytes. A format's own bound is lower.
-const maxDocument = 512 << 20
+// bytes.
+const maxDocument = 256 << 20
 
 // readDocument reads a file that companion.Check has just read.
 func readDocument(root *os.Root, p string) ([]byte, error) {

@@ -3,6 +3,7 @@ package simplestreams
 import (
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -101,5 +102,37 @@ func TestTooLarge(t *testing.T) {
 	cat, err := Format{}.Read(huge{fstest.MapFS{IndexPath: file("{}")}})
 	if err != nil || len(cat.Findings) != 1 || cat.Findings[0].Code != "too-large" {
 		t.Errorf("%v, %v", cat, err)
+	}
+	// Few bytes, but more in memory than anybody's catalog.
+	many := "[" + strings.Repeat("0,", maxValues) + "0]"
+	var list strings.Builder
+	for i := range maxItems {
+		fmt.Fprintf(&list, `"a%d":{},`, i)
+	}
+	items := list.String() + `"b":{}`
+	for name, doc := range map[string]string{
+		"values": `{"products":{"` + debian + `":{"arch":"amd64","x-list":` + many + `}}}`,
+		"items":  `{"products":{"` + debian + `":{"arch":"amd64","versions":{"20260101":{"items":{` + items + `}}}}}}`,
+	} {
+		tree := treeOf(t, `{"products":{"`+debian+`":{"arch":"amd64","versions":{}}}}`)
+		tree[defaultCatalog] = file(doc)
+		found := false
+		for _, f := range mustRead(t, tree).Findings {
+			found = found || f.Code == "too-large" && f.Path == defaultCatalog
+		}
+		if _, err := AddImage(tree, splitAdd(debian, "20260101_00:00", "m", "squashfs=s")); err == nil || !found {
+			t.Errorf("%s: not told, or rewritten: %v", name, err)
+		}
+	}
+	// So would what is wrong with it.
+	twice := strings.Repeat(`"p":{},`, 2*maxFindings) + `"p":{}`
+	tree := treeOf(t, `{"products":{"`+debian+`":{"arch":"amd64","versions":{}}}}`)
+	tree[defaultCatalog] = file(`{"products":{` + twice + `}}`)
+	found := mustRead(t, tree).Findings
+	more := slices.ContainsFunc(found, func(f catalog.Finding) bool {
+		return f.Severity == catalog.Error && f.Code == "more-findings" && strings.Contains(f.Message, fmt.Sprint(len(found)-1))
+	})
+	if len(found) != maxFindings+1 || !more {
+		t.Errorf("%d findings, told %v", len(found), more)
 	}
 }

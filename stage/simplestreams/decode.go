@@ -352,6 +352,14 @@ func (d *decoder) version(key string, v *version) {
 		case "items":
 			v.items = v.items[:0]
 			d.entries("items", func(key string) {
+				if len(v.items) == maxItems {
+					if !v.full {
+						v.full = true
+						d.report("too-large", d.where(fmt.Sprintf("has more than %d items", maxItems)))
+					}
+					d.value()
+					return
+				}
 				v.items = append(v.items, item{key: key, size: -1})
 				d.under(key, func() { d.item(&v.items[len(v.items)-1]) })
 			})

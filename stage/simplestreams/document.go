@@ -14,8 +14,16 @@ import (
 )
 
 // maxDocument bounds a document's size, in bytes. The largest public server's
-// catalog has about 10 MB.
-const maxDocument = 512 << 20
+// catalog has about 10 MB. What is read of one needs some four times its size.
+const maxDocument = 128 << 20
+
+// maxValues bounds what is in a document, by its commas and opening brackets:
+// without it a few bytes for each of many values would need hundreds. A catalog
+// as tools write it has one for some forty bytes.
+const maxValues = maxDocument / 16
+
+// maxItems bounds the items of one version. The largest known have about forty.
+const maxItems = 4096
 
 // DocumentError is a document that a client could not read, so that it is
 // neither rewritten nor merged. Code and Fact are those of the finding that
@@ -53,10 +61,18 @@ func open(fsys fs.FS, name string) ([]byte, error) {
 	if buf.Len() > maxDocument {
 		return nil, &DocumentError{name, "too-large", fmt.Sprintf("has more than %d bytes", maxDocument)}
 	}
+	if n := values(buf.Bytes()); n > maxValues {
+		return nil, &DocumentError{name, "too-large", fmt.Sprintf("has %d values; a document may have %d", n, maxValues)}
+	}
 	if fact := checkSyntax(buf.Bytes()); fact != "" {
 		return nil, &DocumentError{name, "bad-json", fact + ": clients cannot read it"}
 	}
 	return buf.Bytes(), nil
+}
+
+// values is at least the number of values in a document, in a string or not.
+func values(doc []byte) int {
+	return bytes.Count(doc, []byte{','}) + bytes.Count(doc, []byte{'{'}) + bytes.Count(doc, []byte{'['})
 }
 
 // lstat walks down to a document and follows no link.
@@ -132,6 +148,7 @@ type version struct {
 	label string
 	name  string // pubname
 	items []item
+	full  bool // there are more than maxItems
 }
 
 // item is one file of a version. raw is only valid as long as the document.

@@ -29,7 +29,7 @@ import (
 //	missing         a catalog that the index names does not exist
 //	through-link    a document is reached through a symbolic link
 //	not-a-file      a document is a directory, a device, a socket
-//	too-large       a document has more than 512 MiB
+//	too-large       a document has more than 128 MiB, 8 million values, or 4,096 items in a version
 //	bad-json        a document is empty, cut, or has something behind its end
 //	bad-type        a value's type makes clients refuse the whole document
 //	duplicate-key   an object has one name twice
@@ -40,6 +40,7 @@ import (
 //	bad-size        a size is negative
 //	no-hash         an image's file has no sha256 (a warning for other files)
 //	no-path         a root file has no path (a warning for other files)
+//	more-findings   there are more than are shown (a warning if all of those are)
 //
 // and of severity warning:
 //
@@ -77,6 +78,8 @@ type builder struct {
 	claims  map[claim]string // the first product that claims an alias
 	indexes map[string]bool  // the index and all that it names as documents
 	scratch []byte           // for digest
+	more    int              // findings beyond maxFindings
+	worse   bool             // of those one is an error
 
 	names   []string // of the products of this document
 	current *current // the product being read
@@ -107,8 +110,33 @@ type note struct {
 // product should.
 type claim struct{ alias, imageType, arch string }
 
+// maxFindings bounds the findings of a tree: nobody reads more of them.
+const maxFindings = 20_000
+
 func (b *builder) report(severity catalog.Severity, code, path, message string) {
-	b.cat.Findings = append(b.cat.Findings, catalog.Finding{Severity: severity, Code: code, Path: path, Message: message})
+	b.add(catalog.Finding{Severity: severity, Code: code, Path: path, Message: message})
+}
+
+func (b *builder) add(f catalog.Finding) {
+	if len(b.cat.Findings) == maxFindings {
+		b.more++
+		b.worse = b.worse || f.Severity == catalog.Error
+		return
+	}
+	b.cat.Findings = append(b.cat.Findings, f)
+}
+
+// unreported reports how many findings there were beyond maxFindings.
+func (b *builder) unreported() {
+	if b.more == 0 {
+		return
+	}
+	severity := catalog.Warning
+	if b.worse {
+		severity = catalog.Error
+	}
+	b.cat.Findings = append(b.cat.Findings, catalog.Finding{Severity: severity, Code: "more-findings", Path: IndexPath,
+		Message: fmt.Sprintf("%d findings are shown, and %d more are not", maxFindings, b.more)})
 }
 
 func (b *builder) error(code, message string) { b.report(catalog.Error, code, b.doc, message) }
@@ -116,7 +144,7 @@ func (b *builder) warn(code, message string)  { b.report(catalog.Warning, code, 
 
 // warnOf is warn for a product as a whole.
 func (b *builder) warnOf(c *current, code, message string) {
-	b.cat.Findings = append(b.cat.Findings, catalog.Finding{Severity: catalog.Warning, Code: code, Path: b.doc, Message: message, Product: c.key})
+	b.add(catalog.Finding{Severity: catalog.Warning, Code: code, Path: b.doc, Message: message, Product: c.key})
 }
 
 // repeat is warn for what many versions or items of a product may have: kind
@@ -312,7 +340,7 @@ func (b *builder) items(p *product, v *version, candidates []candidate, skipped 
 		b.cat.Items = append(b.cat.Items, catalog.Item{
 			Path:    it.file,
 			Size:    max(it.size, -1),
-			SHA256:  strings.ToLower(it.sha256),
+			SHA256:  within(it.file, strings.ToLower(it.sha256)),
 			MD5:     strings.ToLower(it.md5),
 			Product: p.key,
 			Version: v.key,
@@ -320,6 +348,15 @@ func (b *builder) items(p *product, v *version, candidates []candidate, skipped 
 			Index:   b.doc,
 		})
 	}
+}
+
+// within returns a hash as the part of the path that it is, where content is
+// named by its hash: of many thousand items every copy counts.
+func within(path, hash string) string {
+	if i := strings.Index(path, hash); i >= 0 {
+		return path[i : i+len(hash)]
+	}
+	return hash
 }
 
 // pairs adds the combined hashes of a version that a client computes.
@@ -483,6 +520,7 @@ func (b *builder) finish() *catalog.Catalog {
 	rank(cat.Versions)
 	b.conflicts()
 	b.sharedFingerprints()
+	b.unreported()
 	catalog.Sort(cat.Findings)
 	return cat
 }
