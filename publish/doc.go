@@ -40,6 +40,14 @@
 // A revert is a promote whose source is a kept generation. It needs no lock but
 // production's, so it never waits for a promote that is still hashing.
 //
+// # Whose tree it is
+//
+// A number does not tell. Each tree bears the repository's id and the seal of
+// its manifest (see whose), written before the tree has a name that a switch
+// uses; so whose it is can be told wherever a crash, or somebody, leaves it.
+// What another repository made is refused and left alone: in production's
+// place, among the generations, and when an exchange brings it back.
+//
 // # Revoke
 //
 // What is revoked leaves production by a switch like any other, whose manifest

@@ -1,0 +1,75 @@
+package publish
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"example.com/publish/stage/lock"
+)
+
+// What somebody puts in production's place just before the switch stays there:
+// an exchange that brings it back is undone, at once or, where the promote was
+// killed in between, by recovery.
+func TestForeignAtTheSwitch(t *testing.T) {
+	for _, c := range []struct {
+		mode   string
+		killed bool
+	}{{"symlink", false}, {"rename", false}, {"rename", true}} {
+		other := newWorld(t, "rename")
+		other.put(map[string]string{"z/1": "other"})
+		other.promote()
+		w := newWorld(t, c.mode)
+		w.put(map[string]string{"a/1": "one"})
+		w.promote()
+		w.put(map[string]string{"a/2": "two"})
+		r := w.repo()
+		r.step = func(name string) error {
+			switch {
+			case name == "before-swap":
+				must(t, os.Rename(w.production(), filepath.Join(w.dir, "away")))
+				if c.mode == "symlink" {
+					return os.Symlink(other.production(), w.production())
+				}
+				if c.killed { // it does not get to look at what the exchange brought back
+					sw := r.sw.(exchangeSwitch)
+					sw.whose = func(string) (int, error) { return 1, nil }
+					r.sw = sw
+				}
+				return os.Rename(other.production(), w.production())
+			case name == "after-swap" && c.killed:
+				panic(errInjected)
+			}
+			return nil
+		}
+		func() {
+			defer func() {
+				if p := recover(); p == nil {
+					return
+				}
+				for _, l := range lockNames { // of the killed one
+					must(t, os.Remove(filepath.Join(w.dir, ".publish", l.file)))
+					must(t, lock.Create(filepath.Join(w.dir, ".publish", l.file), lock.Private()))
+				}
+				_, err := w.repo().Recover(ctx)
+				if !errors.Is(err, errForeign) {
+					t.Errorf("recover: %v", err)
+				}
+			}()
+			if _, err := r.Promote(ctx, PromoteOptions{}); !errors.Is(err, errForeign) {
+				t.Errorf("%v: promote: %v", c, err)
+			}
+		}()
+		if got := w.items(); got["z/1"] != "other" || len(got) != 1 {
+			t.Errorf("%v: production shows %v", c, got)
+		}
+		// Moved away, everything goes on.
+		must(t, os.RemoveAll(w.production()))
+		must(t, os.Rename(filepath.Join(w.dir, "away"), w.production()))
+		w.promote()
+		if got := w.items(); got["a/2"] != "two" {
+			t.Errorf("%v: production shows %v", c, got)
+		}
+	}
+}
