@@ -128,13 +128,13 @@ func (s *Stage) take(ctx context.Context, in inputs, req AddRequest, dir string)
 			return img, usage("add them one after the other, with their own metadata", "%s and %s are both a %s", in.roots[j], p, types[i])
 		}
 	}
-	if _, err = metadata(in.meta, in.meta); err != nil {
+	if _, err = metadata(ctx, in.meta, in.meta); err != nil {
 		return img, err
 	}
 	if img.files[0], err = intake.take(ctx, in.meta, "metadata", nil); err != nil {
 		return img, err
 	}
-	m, err := metadata(img.files[0].file, in.meta)
+	m, err := metadata(ctx, img.files[0].file, in.meta)
 	if err != nil {
 		return img, err
 	}
@@ -278,13 +278,16 @@ func replace(from, to string) error {
 }
 
 // metadata reads the metadata from a file that is called name.
-func metadata(file, name string) (*simplestreams.Metadata, error) {
+func metadata(ctx context.Context, file, name string) (*simplestreams.Metadata, error) {
 	f, _, err := openSource(file)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	m, err := simplestreams.ReadMetadata(f)
+	m, err := simplestreams.ReadMetadata(interruptible{ctx, f})
+	if ctx.Err() != nil {
+		return nil, ctx.Err() // and not that the tarball is cut
+	}
 	return m, located(name, err)
 }
 

@@ -70,7 +70,7 @@ func (s *Stage) Expiries(ctx context.Context, c *Checked, asked func(product str
 			}
 		}
 		g.Go(func() error {
-			end, err := expiry(root, path, format, cache)
+			end, err := expiry(ctx, root, path, format, cache)
 			mu.Lock()
 			defer mu.Unlock()
 			if ends[path] = end; err != nil {
@@ -111,13 +111,13 @@ func (e *Expiries) join(version [2]string, end time.Time) {
 
 // expiry reads one metadata file. What it says is noted only for bytes of which
 // the hash is known: those of the state that was hashed, before and after.
-func expiry(root *os.Root, path string, format catalog.Expirer, cache *tree.Cache) (time.Time, error) {
+func expiry(ctx context.Context, root *os.Root, path string, format catalog.Expirer, cache *tree.Cache) (time.Time, error) {
 	f, before, err := tree.Open(root, path)
 	if err != nil {
 		return time.Time{}, err
 	}
 	defer f.Close()
-	end, err := format.Expires(f)
+	end, err := format.Expires(interruptible{ctx, f})
 	if err != nil {
 		return time.Time{}, err
 	}
