@@ -70,6 +70,15 @@ func (h *History) flaws(tip *Head) []flaw {
 	return out
 }
 
+// entries are the lines of the history, without their texts.
+func (h *History) entries() []entry {
+	out := make([]entry, len(h.Events))
+	for i, e := range h.Events {
+		out[i].Event = e
+	}
+	return out
+}
+
 // walk follows the chain and calls broken with each flaw and the place of its
 // line; that of the tip is -1. If it is not strict, it passes over lines that
 // follows excuses.
@@ -372,7 +381,7 @@ func (r *Repo) flaws(h *History, tip *Head) []flaw {
 	}
 	for _, n := range kept {
 		if n < tip.Generation && !made[n] {
-			if id, err := identity(r.path("generations", number(n))); err == nil && id == n {
+			if id, err := r.whose(r.path("generations", number(n))); err == nil && id == n {
 				out = append(out, flaw{kind: flawLost, generation: n, from: n})
 			}
 		}
@@ -383,7 +392,11 @@ func (r *Repo) flaws(h *History, tip *Head) []flaw {
 // tells reports whether something is left from which the line of generation n
 // can be made.
 func (r *Repo) tells(n int) bool {
-	return n > 0 && (!gone(r.manifestPath(n)) || !gone(r.path("generations", number(n))))
+	if n > 0 && gone(r.manifestPath(n)) {
+		id, err := r.whose(r.path("generations", number(n)))
+		return err == nil && id == n
+	}
+	return n > 0
 }
 
 // whole refuses to go on with a history that lost what recover can make anew:

@@ -294,6 +294,57 @@ func TestWindowsAcrossAGap(t *testing.T) {
 	})
 }
 
+// A manifest that is lost with the history is made from the tree, and its line
+// from it.
+func TestLostHistoryAndManifest(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		for n := 1; n <= 4; n++ {
+			w := newWorld(t, mode)
+			for i := range 4 {
+				w.put(map[string]string{"a/1": fmt.Sprint(i)})
+				w.promote()
+				w.now = w.now.Add(time.Minute)
+			}
+			if err := errors.Join(os.Remove(w.repo().historyPath()), os.Remove(w.repo().manifestPath(n))); err != nil {
+				t.Fatal(err)
+			}
+			if done, err := w.repo().Recover(ctx); err != nil || w.chain() != "1<0 2<1 3<2 4<3" {
+				t.Errorf("%d: %s: %v %v", n, w.chain(), done, err)
+			}
+			if done, err := w.repo().Recover(ctx); err != nil || len(done) > 0 {
+				t.Errorf("%d: again: %v %v", n, done, err)
+			}
+			w.revert(0)
+			wantItems(t, w, map[string]string{"a/1": "2"})
+		}
+	})
+}
+
+// Of a kept tree of which the history lost the line, and nobody has the
+// manifest, nothing proves whose it is. It is left alone, and stops nobody.
+func TestLostLineAndManifest(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		for i := range 4 {
+			w.put(map[string]string{"a/1": fmt.Sprint(i)})
+			w.promote()
+			w.now = w.now.Add(time.Minute)
+		}
+		w.rewrite(slices.Delete(w.lines(), 1, 2)...)
+		if err := os.Remove(w.repo().manifestPath(2)); err != nil {
+			t.Fatal(err)
+		}
+		if done, err := w.repo().Recover(ctx); err != nil || w.chain() != "1<0 gap 3<2 4<3" {
+			t.Errorf("%s: %v %v", w.chain(), done, err)
+		}
+		if st, err := w.repo().Status(ctx); err != nil || st.RecoveryPending {
+			t.Errorf("%+v %v", st, err)
+		}
+		w.revert(0)
+		wantItems(t, w, map[string]string{"a/1": "2"})
+	})
+}
+
 // A manifest alone is no switch: of a promote that a hook stopped it stays, to
 // keep the number taken.
 func TestAbandonedIsNoSwitch(t *testing.T) {

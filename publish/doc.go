@@ -37,6 +37,13 @@
 // from the manifest. Every verb that takes the production lock recovers first,
 // so the code that repairs is the code that runs every day.
 //
+// Outside of what a crash explains, the history proves itself: its switches form
+// a chain, each from the generation before it to the next, so lost, repeated and
+// displaced lines are noticed, and Recover makes them anew from the manifests of
+// what was switched to. What a newer version wrote is refused and never mended:
+// .publish/layout keeps older versions out, and upgrade raises it before the
+// first record that they do not know.
+//
 // A revert is a promote whose source is a kept generation. It needs no lock but
 // production's, so it never waits for a promote that is still hashing.
 //

@@ -31,26 +31,41 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 	if _, err := r.graveyard(); errors.Is(err, errNewer) {
 		return nil, err
 	}
-	done, h, err := r.mendHistory(heads, true)
-	if err != nil {
-		return done, err
+	data, err := os.ReadFile(r.historyPath())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
-	mended, err := r.mendTombstones(h)
+	h := parseHistory(data)
+	if h.newer > 0 {
+		return nil, newer(fmt.Sprintf("%s:%d", r.historyPath(), h.newer))
+	}
+	// Manifests first: lines that are lost are made from them. One that cannot
+	// be made keeps nothing else from being mended.
+	var done []string
+	var failed error
+	if lookErr == nil && n != 0 { // else recover tells
+		done, failed = r.mendManifests(ctx, h, heads, n, live)
+	}
+	mended, h, err := r.mendHistory(heads, n)
 	if done = append(done, mended...); err != nil {
-		return done, err
+		return done, errors.Join(err, failed)
 	}
-	if lookErr != nil || n == 0 {
-		return done, nil // recover tells
-	}
+	mended, err = r.mendTombstones(h)
+	return append(done, mended...), errors.Join(err, failed)
+}
+
+// mendManifests makes the manifests of kept trees anew that are damaged or
+// missing, and adds their heads. Production is generation n, at live.
+func (r *Repo) mendManifests(ctx context.Context, h *History, heads map[int]Head, n int, live string) (done []string, err error) {
 	kept, err := r.kept(n)
 	if err != nil {
-		return done, err
+		return nil, err
 	}
-	lost := false
+	was := r.switched(h.entries(), heads, n)
 	for _, k := range kept {
 		var e *Error
 		if _, err := r.manifest(k); err == nil || !errors.As(err, &e) {
-			continue
+			continue // sound, or the disk cannot read it
 		}
 		dir := live
 		if k != n {
@@ -60,25 +75,23 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 				continue
 			}
 		}
-		same, err := r.remakeManifest(ctx, h, k, dir)
-		if err != nil {
-			return done, err
+		if id, err := identity(dir); err != nil || id != k {
+			continue // not a generation's tree, or recovery has yet to put it in its place
+		}
+		same, failed := r.remakeManifest(ctx, h, was, k, dir)
+		if failed != nil {
+			err = errors.Join(err, failed)
+			continue
 		}
 		done = append(done, fmt.Sprintf("made the manifest of generation %d anew from its tree", k))
-		if !same {
+		if _, known := h.made(k); known && !same {
 			done = append(done, fmt.Sprintf("generation %d is not what history recorded, or some of its files were carried: run publish validate --full %d", k, k))
 		}
-		if _, known := h.made(k); !known {
-			lost = true
+		m, failed := r.manifest(k)
+		if failed != nil {
+			return done, errors.Join(err, failed)
 		}
-	}
-	if lost {
-		// The lines that were missing because the manifests were.
-		if heads, err = r.heads(); err != nil {
-			return done, err
-		}
-		mended, _, err = r.mendHistory(heads, false)
-		done = append(done, mended...)
+		heads[k] = m.Head
 	}
 	return done, err
 }
@@ -108,12 +121,12 @@ func (r *Repo) heads() (map[int]Head, error) {
 }
 
 // mendHistory writes the history anew, if it is missing, damaged or has flaws:
-// its sound lines, and what the manifests tell of switches that they lack. With
-// keep, the file as it was stays under another name. It returns the history as
-// it is then.
+// its sound lines, and what the manifests tell of switches that they lack. The
+// file as it was stays under another name. current is production; 0 for none. It
+// returns the history as it is then.
 //
 // Killed at any point it leaves the old history or the new one.
-func (r *Repo) mendHistory(heads map[int]Head, keep bool) ([]string, *History, error) {
+func (r *Repo) mendHistory(heads map[int]Head, current int) ([]string, *History, error) {
 	path := r.historyPath()
 	data, err := durable.ReadFile(path, maxRecord)
 	missing := errors.Is(err, fs.ErrNotExist)
@@ -121,10 +134,6 @@ func (r *Repo) mendHistory(heads map[int]Head, keep bool) ([]string, *History, e
 		return nil, nil, err
 	}
 	h := parseHistory(data)
-	if h.newer > 0 {
-		return nil, nil, newer(fmt.Sprintf("%s:%d", path, h.newer))
-	}
-	current, _, _ := r.sw.current()
 	var tip *Head
 	if m, ok := heads[current]; ok {
 		tip = &m
@@ -149,7 +158,7 @@ func (r *Repo) mendHistory(heads map[int]Head, keep bool) ([]string, *History, e
 	var done []string
 	if missing {
 		done = append(done, "started a new history from the manifests")
-	} else if keep {
+	} else {
 		aside := asideName(path)
 		if err := durable.WriteFile(aside, data, 0o644); err != nil {
 			return nil, nil, err
@@ -248,7 +257,7 @@ func (r *Repo) switched(entries []entry, heads map[int]Head, current int) map[in
 	}
 	for _, n := range trees {
 		// Of a production that is missing too, the newest tree has to do.
-		if id, err := identity(r.path("generations", number(n))); err == nil && id == n && (n < top || current == 0 || r.Config.Switch == "rename") {
+		if id, err := r.whose(r.path("generations", number(n))); err == nil && id == n && (n < top || current == 0 || r.Config.Switch == "rename") {
 			prove(n)
 		}
 	}
@@ -271,12 +280,12 @@ func plural(n int, noun string) string {
 	return noun + "s"
 }
 
-// remakeManifest writes a manifest for the tree that production is. Which
-// files were carried, and since when, is lost: all that no index names counts
-// as dropped by this generation. What a revert refused is derived again from
-// the tree that it left, if that is kept. It reports whether the tree is the
-// one that history recorded.
-func (r *Repo) remakeManifest(ctx context.Context, h *History, n int, dir string) (same bool, err error) {
+// remakeManifest writes a manifest for the tree of generation n, which is at
+// dir; was are the generations that were production. Which files were carried,
+// and since when, is lost: all that no index names counts as dropped by this
+// generation. What a revert refused is derived again from the tree that it left,
+// if that is kept. It reports whether the tree is the one that history recorded.
+func (r *Repo) remakeManifest(ctx context.Context, h *History, was map[int]bool, n int, dir string) (same bool, err error) {
 	e, _ := h.made(n)
 	rows, named, err := r.scan(ctx, dir)
 	if err != nil {
@@ -287,9 +296,9 @@ func (r *Repo) remakeManifest(ctx context.Context, h *History, n int, dir string
 	if m.Origin == 0 {
 		// Nothing tells what was before: most likely the one before it.
 		m.Origin, m.Kind = n, KindPromote
-		for _, o := range h.Events {
-			if o.Kind.Switch() && o.Generation < n {
-				m.From = max(m.From, o.Generation)
+		for o := range was {
+			if o < n {
+				m.From = max(m.From, o)
 			}
 		}
 	}

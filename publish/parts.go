@@ -105,11 +105,19 @@ func (r *Repo) Explain(err error) error {
 		return err
 	}
 	var pe *fs.PathError
+	if !errors.As(err, &pe) {
+		return err
+	}
+	within := func(part string) bool { return strings.HasPrefix(filepath.Clean(pe.Path)+"/", r.path(part)+"/") }
 	for _, part := range r.lostParts() {
-		if !errors.As(err, &pe) || !strings.HasPrefix(filepath.Clean(pe.Path)+"/", r.path(part)+"/") {
-			continue
+		if within(part) {
+			return &Error{Err: err, Hint: "run publish recover: it makes " + part + " anew"}
 		}
-		return &Error{Err: err, Hint: "run publish recover: it makes " + part + " anew"}
+	}
+	for _, part := range folders {
+		if _, there := os.Stat(r.path(part)); within(part) && errors.Is(there, fs.ErrNotExist) {
+			return &Error{Err: err, Hint: part + " is a link that leads to nothing: make, or mount, what it leads to"}
+		}
 	}
 	return err
 }
