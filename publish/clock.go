@@ -23,9 +23,10 @@ const ClockRemedy = "set the clock; or, if it is right and was ahead before, run
 // wait of trash and of orphans. No window ends before its length has passed. It
 // tells in words what it did: nothing when nothing lies ahead.
 //
-// The order: what waits in trash, the orphans' ages, the history's line. Killed
-// before the line, the clock is still behind, and all is done again. Numbers of
-// generations and times of files keep rising.
+// The order: what waits in trash, the orphans' ages, the history's line. A clock
+// that is behind the history is so until the line is there, so whoever was told
+// of it is told again, and all is done again. Numbers of generations and times
+// of files keep rising.
 func (r *Repo) ClockIsRight(ctx context.Context) ([]string, error) {
 	if err := r.notInHook("recover"); err != nil {
 		return nil, err

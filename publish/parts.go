@@ -75,7 +75,7 @@ func (r *Repo) makeParts() ([]string, error) {
 		}
 	}
 	done := []string{"made anew what was missing: " + strings.Join(lost, ", ")}
-	if lost[0] == "staging" {
+	if n, _, err := r.sw.current(); lost[0] == "staging" && err == nil && n != 0 {
 		done = append(done, "staging is empty: publish stage reset fills it with what production has")
 	}
 	return done, nil

@@ -179,6 +179,13 @@ test "$(echo generations/*)" = "$(if [ "$MODE" = rename ]; then echo generations
 	{name: "recover-before-switch", setup: history + change, wreck: []string{"promote"}, verb: []string{"recover"}},
 	{name: "recover-after-switch", setup: history + change, wreck: []string{"promote"}, after: true, verb: []string{"recover"}},
 	{name: "recover-revert", setup: history, wreck: []string{"revert"}, after: true, verb: []string{"recover"}},
+	// The first line of the history is lost, and the manifest of generation 2.
+	{name: "recover-lines", setup: history + `sed -i 1d .publish/history; rm .publish/manifests/000002`, verb: []string{"recover"},
+		probe: `test "$("$PUBLISH" history --json | grep -c '"kind":"promote"')" = 3; "$PUBLISH" verify 2; "$PUBLISH" revert`},
+	{name: "recover-parts", setup: history + `rm -r .publish/trash .publish/*lock .publish/hashes`, verb: []string{"recover"},
+		probe: `"$PUBLISH" status --check; "$PUBLISH" revert`},
+	{name: "recover-clock", setup: history + `mkdir .publish/trash/20990101T000000.000000000Z`, verb: []string{"recover", "--clock-is-right"},
+		probe: `"$PUBLISH" status --check; test ! -e .publish/trash/2099*`},
 	{name: "stage-add", setup: history, verb: []string{"stage", "add", "$IMAGES/3/metadata.tar.gz", "$IMAGES/3/rootfs.squashfs", "$IMAGES/3/disk.qcow2"}},
 	{name: "stage-remove", setup: history, verb: []string{"stage", "remove", "os1:1:default:amd64"}, again: 5},
 	{name: "stage-reset", setup: history + change, verb: []string{"stage", "reset"}},
