@@ -20,6 +20,7 @@ type Config struct {
 	Switch      string   `yaml:"switch"`     // symlink, rename
 	Production  string   `yaml:"production"` // what the web server serves; relative to the repository, or absolute
 	Share       string   `yaml:"share"`      // auto, copy
+	Links       string   `yaml:"links"`      // follow, drop, refuse: of a tree with indexes
 	Include     []string `yaml:"include"`    // what is published although no index names it: catalog.Globs
 	Grace       Duration `yaml:"grace"`
 	OrphanGrace Duration `yaml:"orphan_grace"` // 0: as Grace
@@ -57,7 +58,7 @@ const maxConfig = 256 << 10
 
 // DefaultConfig is what an empty publish.yaml means.
 func DefaultConfig() *Config {
-	c := &Config{Format: "simplestreams", Switch: "symlink", Production: "production", Share: "auto", Grace: Duration(2 * time.Hour)}
+	c := &Config{Format: "simplestreams", Switch: "symlink", Production: "production", Share: "auto", Links: "follow", Grace: Duration(2 * time.Hour)}
 	c.HealthCheck.Timeout = Duration(30 * time.Second)
 	c.Hooks.Timeout = Duration(60 * time.Second)
 	return c
@@ -137,6 +138,7 @@ func (c *Config) check() error {
 		oneOf("format", c.Format, "simplestreams", "oci", "plain"),
 		oneOf("switch", c.Switch, "symlink", "rename"),
 		oneOf("share", c.Share, "auto", "copy"),
+		oneOf("links", c.Links, "follow", "drop", "refuse"),
 	)
 	if c.HealthCheck.Timeout == 0 || c.Hooks.Timeout == 0 {
 		err = errors.Join(err, errors.New("timeout: 0 would end every command at once"))

@@ -423,7 +423,7 @@ func (r *Repo) adoptTree(ctx context.Context, from, dir string) (_ *candidate, _
 	for _, e := range entries {
 		before[e.Path] = e.Stat
 	}
-	src := &stage.Stage{Dir: from, Lock: r.path(".publish", stagingLock), Format: r.format, Now: r.now, Wait: r.Stage.Wait, Progress: r.opt.Progress}
+	src := &stage.Stage{Dir: from, Lock: r.path(".publish", stagingLock), Format: r.format, Links: r.Stage.Links, Now: r.now, Wait: r.Stage.Wait, Progress: r.opt.Progress}
 	snap, err := src.Snapshot(ctx, dir, &stage.Base{}, batch)
 	if err != nil {
 		return nil, nil, nil, err

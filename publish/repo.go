@@ -168,7 +168,7 @@ func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
 		wait = *opt.Wait
 	}
 	r.Stage = &stage.Stage{Dir: r.path("staging"), Lock: r.path(".publish", stagingLock), Hashes: r.path(".publish", "hashes"),
-		Format: f, Share: c.Share == "auto", Now: r.now, Wait: wait, Waiting: opt.Waiting, Progress: opt.Progress}
+		Format: f, Links: stage.Links(c.Links), Share: c.Share == "auto", Now: r.now, Wait: wait, Waiting: opt.Waiting, Progress: opt.Progress}
 	r.Stage.Warn = r.opt.Warn
 	r.Stage.Revoked, r.Stage.BeforeLock, r.Stage.Served = r.revoked, r.mendLocks, r.served
 	store := r.path("generations")

@@ -17,6 +17,7 @@ import (
 type copier struct {
 	s      *Stage
 	format catalog.Format // as it is in this tree, once its indexes are there
+	linked *linked        // what links in it lead to
 	src    *tree.Source
 	dst    string
 	base   *Base
@@ -83,7 +84,7 @@ func (c *copier) run(ctx context.Context, entries []tree.Entry, named map[string
 func (c *copier) plan(ctx context.Context, entries []tree.Entry, named map[string]bool) ([]tree.Entry, []fact, error) {
 	admitted, all := entries, true // most often: no copy of a long list then
 	g := newGate(c.format, entries, named, c.src.Root(), c.out.report)
-	g.known = c.s.known(c.cache)
+	g.known, g.linked, g.links = c.s.known(c.cache), c.linked, c.s.Links
 	for i, e := range entries {
 		ok := g.admit(e)
 		switch {
@@ -150,7 +151,7 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, facts []fact,
 	err = c.again(ctx, &cloner, ops, done, func(i int) bool {
 		lost := ops[i].From == c.base.Source && errors.Is(done[i].Err, fs.ErrNotExist)
 		if lost {
-			ops[i].From, ops[i].How, ops[i].SHA256, ops[i].Stat = c.src, tree.Copy, "", admitted[i].Stat
+			ops[i].From, ops[i].Name, ops[i].How, ops[i].SHA256, ops[i].Stat = c.src, admitted[i].Name, tree.Copy, "", admitted[i].Stat
 		}
 		return lost
 	})
@@ -163,7 +164,7 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, facts []fact,
 	err = c.again(ctx, &cloner, ops, done, func(i int) bool {
 		e, d := admitted[i], done[i]
 		old, ok := c.base.Rows[e.Path]
-		kept := ok && d.Err != nil && !needed(e.Path) && !errors.Is(d.Err, fs.ErrNotExist) && restless(c.src.Root(), e.Path, e.Stat, d.Err)
+		kept := ok && d.Err != nil && !needed(e.Path) && !errors.Is(d.Err, fs.ErrNotExist) && restless(c.src.Root(), e.At(), e.Stat, d.Err)
 		if kept {
 			c.out.report.add(catalog.Warning, "changed", e.Path, "changed while it was copied: what production has of it stays until a later promote")
 			ops[i] = tree.Op{Path: e.Path, From: c.base.Source, How: tree.Share, SHA256: old.SHA256, Stat: tree.Stat{Size: old.Size}}
@@ -188,7 +189,7 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, facts []fact,
 			row.Role = catalog.Link
 		} else if ops[i].How == tree.Copy {
 			if ops[i].SHA256 == "" {
-				c.cache.Put(e.Path, e.Stat, d.SHA256, c.now)
+				c.cache.Put(e.At(), e.Stat, d.SHA256, c.now)
 			}
 			copied = append(copied, row)
 		}
@@ -236,7 +237,7 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 			continue
 		}
 		f := &facts[i]
-		if f.sum, f.sealed, f.known = c.cache.Lookup(e.Path, e.Stat); f.known {
+		if f.sum, f.sealed, f.known = c.cache.Lookup(e.At(), e.Stat); f.known {
 			continue
 		}
 		old, ok := c.base.Rows[e.Path]
@@ -247,7 +248,7 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 			f.sum = sum
 			continue
 		}
-		needs = append(needs, &need{path: e.Path, stat: e.Stat})
+		needs = append(needs, &need{path: e.Path, name: e.Name, stat: e.Stat})
 		unknown[e.Path] = i
 		bytes += e.Stat.Size
 	}
@@ -255,11 +256,11 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 	for p, g := range got {
 		if g.err == nil {
 			i := unknown[p]
-			c.cache.Put(p, entries[i].Stat, g.sha256, c.now)
+			c.cache.Put(entries[i].At(), entries[i].Stat, g.sha256, c.now)
 			c.seen[p] = g.sha256
 			// A file too young for the cache to believe it tomorrow was read a
 			// moment ago all the same: the base's bytes are those that it had.
-			facts[i].sum, facts[i].sealed, facts[i].known = c.cache.Lookup(p, entries[i].Stat)
+			facts[i].sum, facts[i].sealed, facts[i].known = c.cache.Lookup(entries[i].At(), entries[i].Stat)
 			if !facts[i].known {
 				facts[i].sum = g.sha256
 			}
@@ -270,7 +271,7 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 
 // op decides how one entry comes into the snapshot.
 func (c *copier) op(e tree.Entry, f fact) tree.Op {
-	op := tree.Op{Path: e.Path, From: c.src, How: tree.Copy, Stat: e.Stat, Mode: 0o444 | e.Stat.Mode.Perm()&0o111}
+	op := tree.Op{Path: e.Path, Name: e.Name, From: c.src, How: tree.Copy, Stat: e.Stat, Mode: 0o444 | e.Stat.Mode.Perm()&0o111}
 	if e.Kind == tree.Symlink {
 		op.How = tree.Relink
 		return op
@@ -280,7 +281,7 @@ func (c *copier) op(e tree.Entry, f fact) tree.Op {
 	}
 	switch {
 	case c.base.Has(e.Path, f.sum) && c.format.Class(e.Path) != catalog.Index:
-		op.From, op.How, op.SHA256, op.Stat = c.base.Source, tree.Share, f.sum, tree.Stat{Size: e.Stat.Size}
+		op.From, op.Name, op.How, op.SHA256, op.Stat = c.base.Source, "", tree.Share, f.sum, tree.Stat{Size: e.Stat.Size}
 	case c.format.Class(e.Path) == catalog.Index:
 		// Always a file of its own, with a hash of its own.
 		op.SHA256 = ""

@@ -22,6 +22,9 @@ type gate struct {
 	report *Report
 	known  func(e tree.Entry) bool // what an index named once: to leave it out is no surprise; nil: nothing
 
+	linked *linked // what links lead to; nil: they are refused
+	links  Links   // what becomes of them
+
 	busy map[string]bool // files that a download is writing under their own names
 	vcs  map[string]bool // directories of version control that were reported
 }
@@ -66,7 +69,15 @@ func (g *gate) admit(e tree.Entry) bool {
 		}
 		return false
 	}
+	if e.Name != "" {
+		return g.named[e.Path] || g.published(e.Name)
+	}
 	switch e.Kind {
+	case tree.Symlink:
+		if class != catalog.Whole {
+			g.refuse(e)
+			return false
+		}
 	case tree.Unreadable:
 		r.fail("unreadable", e.Path, "%s", cause(e.Err))
 		return false
@@ -75,12 +86,9 @@ func (g *gate) admit(e tree.Entry) bool {
 		return false
 	}
 	if g.named[e.Path] {
-		return e.Kind != tree.Symlink // a link is reported once, as through-link, where the index names it
+		return e.Kind != tree.Symlink
 	}
 	switch {
-	case e.Kind == tree.Symlink && class != catalog.Whole:
-		r.fail("link", e.Path, "is a symbolic link to %q; a tree with indexes holds none", e.Target)
-		return false
 	case class == catalog.ItemLike:
 		if g.known == nil || !g.known(e) {
 			r.leave(e, false)
@@ -91,6 +99,30 @@ func (g *gate) admit(e tree.Entry) bool {
 	}
 	g.watch(e.Path)
 	return true
+}
+
+// published reports whether a file that lies at p is published there.
+func (g *gate) published(p string) bool {
+	class := g.class(p)
+	return g.named[p] || class != catalog.ItemLike && class != catalog.InProgress
+}
+
+// refuse reports a link that is not followed.
+func (g *gate) refuse(e tree.Entry) {
+	v, bad := verdict{}, false
+	if g.linked != nil {
+		v, bad = g.linked.verdicts[e.Path]
+	}
+	switch {
+	case bad && v.code == "link-outside":
+		g.report.add(v.severity, v.code, e.Path, "%s", v.message)
+	case g.linked == nil || g.links == "" || g.links == RefuseLinks || g.links == FollowLinks && !bad:
+		g.report.fail("link", e.Path, "is a symbolic link to %q, and publish.yaml refuses links", e.Target)
+	case g.links == DropLinks:
+		g.report.add(catalog.Warning, "link-dropped", e.Path, "is a symbolic link to %q, and is left out, as publish.yaml says", e.Target)
+	default:
+		g.report.add(v.severity, v.code, e.Path, "%s", v.message)
+	}
 }
 
 // watch warns of the data of version control, once a directory: it holds the

@@ -77,15 +77,16 @@ func (s *Stage) Unnamed(ctx context.Context, dst string, snap *Snapshot, batch *
 	if err != nil {
 		return nil, err
 	}
+	entries = links(entries, s.Format).apply(entries, s.Links)
 	g := newGate(s.Format, entries, nil, nil, nil)
 	var ops []tree.Op
 	for _, e := range entries {
 		_, taken := snap.files[e.Path]
-		if _, _, ok := catalog.Clean(e.Path); !ok || taken || e.Kind != tree.File || g.class(e.Path) != catalog.ItemLike {
+		if _, _, ok := catalog.Clean(e.Path); !ok || taken || e.Kind != tree.File || g.class(e.At()) != catalog.ItemLike {
 			continue
 		}
 		if _, err := os.Lstat(filepath.Join(dst, e.Path)); err != nil {
-			ops = append(ops, tree.Op{Path: e.Path, From: src, How: tree.Copy, Stat: e.Stat})
+			ops = append(ops, tree.Op{Path: e.Path, Name: e.Name, From: src, How: tree.Copy, Stat: e.Stat})
 		}
 	}
 	cloner := tree.Cloner{Dst: dst, Batch: batch, Progress: s.progress("copy", 0)}

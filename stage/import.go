@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -140,7 +141,10 @@ func (im *importer) fetch(ctx context.Context) error {
 	defer batch.Close()
 	var rest []tree.Entry
 	var ops []tree.Op
+	linked := links(entries, im.s.Format)
+	entries = linked.apply(entries, im.s.Links)
 	g := newGate(im.s.Format, entries, nil, im.src.Root(), im.report)
+	g.linked, g.links = linked, im.s.Links
 	for _, e := range entries {
 		switch {
 		case im.s.Format.Class(e.Path) != catalog.Index:
@@ -193,7 +197,7 @@ func (im *importer) fetch(ctx context.Context) error {
 		if _, ok := rows[e.Path]; ok {
 			continue
 		}
-		op := tree.Op{Path: e.Path, From: im.src, How: tree.Copy, Stat: e.Stat, Mode: 0o644 | e.Stat.Mode.Perm()&0o111}
+		op := tree.Op{Path: e.Path, Name: e.Name, From: im.src, How: tree.Copy, Stat: e.Stat, Mode: 0o644 | e.Stat.Mode.Perm()&0o111}
 		if im.named[e.Path] {
 			op.Mode = 0o444
 		}
@@ -220,7 +224,7 @@ func (im *importer) fetch(ctx context.Context) error {
 
 // document copies one document to the private directory.
 func (im *importer) document(e tree.Entry) tree.Op {
-	return tree.Op{Path: e.Path, From: im.src, How: tree.Copy, Stat: e.Stat, Mode: 0o644}
+	return tree.Op{Path: e.Path, Name: e.Name, From: im.src, How: tree.Copy, Stat: e.Stat, Mode: 0o644}
 }
 
 // clone copies files of the tree to dir; those that cannot be read become findings.
@@ -238,7 +242,7 @@ func (im *importer) clone(ctx context.Context, dir string, ops []tree.Op, batch 
 	for i, d := range done {
 		op := ops[i]
 		if d.Err != nil {
-			im.report.unread(im.src.Root(), op.Path, op.Stat, dir == im.indexes || im.named[op.Path], d.Err)
+			im.report.unread(im.src.Root(), cmp.Or(op.Name, op.Path), op.Stat, dir == im.indexes || im.named[op.Path], d.Err)
 			continue
 		}
 		row := tree.Row{Path: op.Path, Size: d.Size, SHA256: d.SHA256, Role: catalog.Mutable}
@@ -278,7 +282,7 @@ func (im *importer) recognize(ctx context.Context, entries []tree.Entry, claims 
 		}
 		stats[e.Path] = st
 		if theirs[e.Path] = claims[e.Path]; theirs[e.Path] == "" {
-			there = append(there, &need{path: e.Path, stat: e.Stat})
+			there = append(there, &need{path: e.Path, name: e.Name, stat: e.Stat})
 		}
 		if sum, _, ok := im.cache.Lookup(e.Path, st); ok {
 			ours[e.Path] = sum

@@ -129,7 +129,7 @@ func TestImportRefuses(t *testing.T) {
 		"a link as content": {func(t *testing.T, dir string) {
 			must(t, os.Rename(filepath.Join(dir, root), filepath.Join(dir, "x")))
 			must(t, os.Symlink("../x", filepath.Join(dir, root)))
-		}, "error missing " + root},
+		}, "error link " + root},
 		"a link elsewhere": {func(t *testing.T, dir string) { must(t, os.Symlink("index.json", filepath.Join(dir, "l"))) }, "error link l"},
 		"a pipe":           {func(t *testing.T, dir string) { must(t, syscall.Mkfifo(filepath.Join(dir, "p"), 0o644)) }, "error special-file p"},
 		"a pipe as content": {func(t *testing.T, dir string) {

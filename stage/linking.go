@@ -43,7 +43,7 @@ func (c *copier) link(ctx context.Context, entries []tree.Entry) *linking {
 			if e.Kind != tree.File || c.base.Rows[e.Path].Role != catalog.Content {
 				continue
 			}
-			if sum, _, ok := c.cache.Lookup(e.Path, e.Stat); ok && c.base.Has(e.Path, sum) {
+			if sum, _, ok := c.cache.Lookup(e.At(), e.Stat); ok && c.base.Has(e.Path, sum) {
 				l.paths = append(l.paths, e.Path)
 			}
 		}

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"crypto/md5"
 	"crypto/sha256"
@@ -19,6 +20,7 @@ import (
 // need is what validation has to learn by reading one file.
 type need struct {
 	path  string
+	name  string    // where the file lies, if path leads there through a link; else ""
 	stat  tree.Stat // in which it was walked; the zero Stat for immutable files
 	md5   bool
 	after []string // paths whose bytes come before this file's in a Pair
@@ -52,7 +54,7 @@ func readAll(ctx context.Context, root *os.Root, needs []*need, progress func(in
 			// A file that comes second and, in another pair, first is
 			// read twice: no real tree has one, and no tree gets by with it.
 			planned[n.path] = true
-			early = append(early, &need{path: n.path, stat: n.stat, md5: n.md5})
+			early = append(early, &need{path: n.path, name: n.name, stat: n.stat, md5: n.md5})
 		}
 		if len(n.after) > 0 {
 			late = append(late, n)
@@ -105,7 +107,7 @@ func (r *reader) run(ctx context.Context, needs []*need) error {
 }
 
 func (r *reader) one(ctx context.Context, n *need) (sums, hash.Cloner, int64) {
-	f, st, err := tree.Open(r.root, n.path)
+	f, st, err := tree.Open(r.root, cmp.Or(n.name, n.path))
 	if err != nil {
 		return sums{err: err}, nil, 0
 	}

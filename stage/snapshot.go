@@ -156,6 +156,8 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 		return out, err
 	}
 	copier := &copier{s: s, format: s.Format, src: src, dst: dst, base: base, cache: cache, now: now, batch: batch, out: out, seen: map[string]string{}}
+	copier.linked = links(all, s.Format)
+	all = copier.linked.apply(all, s.Links)
 	rest, err := copier.indexes(ctx, all, instead)
 	if err != nil {
 		return out, err

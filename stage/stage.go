@@ -41,6 +41,7 @@ type Stage struct {
 	Lock   string         // path of the staging lock's file
 	Hashes string         // path of the hash cache's file
 	Format catalog.Format // what the tree is
+	Links  Links          // what becomes of links in a tree with indexes; "": they are refused
 	Share  bool           // link files that this program sealed, instead of copying them
 	Now    func() time.Time
 	// Wait bounds the wait for the staging lock; negative: no bound.

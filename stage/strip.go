@@ -106,7 +106,7 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 		return nil, nil, nil, err
 	}
 	s := Stage{}
-	out, err := validateTree(ctx, dir, f, everything, cache, Checks{Now: now}, known, s.progress)
+	out, err := validateTree(ctx, dir, f, RefuseLinks, everything, cache, Checks{Now: now}, known, s.progress)
 	if err != nil {
 		return nil, nil, nil, err
 	}

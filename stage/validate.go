@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -85,7 +86,7 @@ func (c *Checked) Row(path string) (tree.Row, bool) {
 func (s *Stage) Validate(ctx context.Context, c Checks) (*Checked, error) {
 	cache := tree.OpenCache(s.Hashes)
 	c.times = true
-	out, err := validateTree(ctx, s.Dir, s.Format, s.known(cache), cache, c, nil, s.progress)
+	out, err := validateTree(ctx, s.Dir, s.Format, s.Links, s.known(cache), cache, c, nil, s.progress)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +96,7 @@ func (s *Stage) Validate(ctx context.Context, c Checks) (*Checked, error) {
 // Look is Validate that leaves no trace: what it verified is forgotten.
 func (s *Stage) Look(ctx context.Context) (*Checked, error) {
 	cache := tree.ReadCache(s.Hashes)
-	return validateTree(ctx, s.Dir, s.Format, s.known(cache), cache, Checks{Now: s.Now(), times: true}, nil, s.progress)
+	return validateTree(ctx, s.Dir, s.Format, s.Links, s.known(cache), cache, Checks{Now: s.Now(), times: true}, nil, s.progress)
 }
 
 // Peek is Validate without reading content: it believes the hash cache and,
@@ -103,14 +104,14 @@ func (s *Stage) Look(ctx context.Context) (*Checked, error) {
 // that a promote would publish if the index is right.
 func (s *Stage) Peek(ctx context.Context) (*Checked, error) {
 	cache := tree.ReadCache(s.Hashes)
-	return peek(ctx, s.Dir, s.Format, s.known(cache), cache)
+	return peek(ctx, s.Dir, s.Format, s.Links, s.known(cache), cache)
 }
 
 // ValidateTree checks any tree, such as a generation. known tells hashes that
 // are believed unless c.Full; nil knows none.
 func ValidateTree(ctx context.Context, dir string, f catalog.Format, c Checks, known map[string]tree.Row, progress func(string, int64) func(int64)) (*Checked, error) {
 	s := Stage{Progress: progress}
-	return validateTree(ctx, dir, f, everything, tree.OpenCache(""), c, known, s.progress)
+	return validateTree(ctx, dir, f, RefuseLinks, everything, tree.OpenCache(""), c, known, s.progress)
 }
 
 // everything is what is known of a generation: what it holds beside what its
@@ -132,7 +133,7 @@ type survey struct {
 // examine walks the tree at dir, reads its indexes, and sorts out what can be
 // published: regular files with sound names, and relative links that stay
 // inside where the format allows links.
-func examine(ctx context.Context, dir string, f catalog.Format, known func(tree.Entry) bool) (*survey, error) {
+func examine(ctx context.Context, dir string, f catalog.Format, policy Links, known func(tree.Entry) bool) (*survey, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
@@ -154,6 +155,8 @@ func examine(ctx context.Context, dir string, f catalog.Format, known func(tree.
 	g := newGate(f, all, sv.named, root, sv.report)
 	g.known = known
 	sv.strays, sv.sure = g.orphans(all, sv.cat)
+	g.linked, g.links = links(all, f), policy
+	all = g.linked.apply(all, policy)
 	sv.entries = slices.DeleteFunc(all, func(e tree.Entry) bool { return !g.admit(e) })
 	intern(sv.entries, sv.cat)
 	return sv, nil
@@ -196,9 +199,9 @@ func role(named map[string]bool, path string) catalog.Role {
 	return catalog.Mutable
 }
 
-func validateTree(ctx context.Context, dir string, f catalog.Format, named func(tree.Entry) bool, cache *tree.Cache, c Checks,
+func validateTree(ctx context.Context, dir string, f catalog.Format, policy Links, named func(tree.Entry) bool, cache *tree.Cache, c Checks,
 	known map[string]tree.Row, progress func(string, int64) func(int64)) (*Checked, error) {
-	sv, err := examine(ctx, dir, f, named)
+	sv, err := examine(ctx, dir, f, policy, named)
 	if err != nil {
 		return nil, err
 	}
@@ -221,10 +224,10 @@ func validateTree(ctx context.Context, dir string, f catalog.Format, named func(
 		row := tree.Row{Path: e.Path, Size: e.Stat.Size, Role: role(sv.named, e.Path)}
 		if k, ok := known[e.Path]; ok && k.Size == row.Size && !c.Full {
 			row.SHA256 = k.SHA256
-		} else if sum, _, ok := cache.Lookup(e.Path, e.Stat); ok && !c.Full {
+		} else if sum, _, ok := cache.Lookup(e.At(), e.Stat); ok && !c.Full {
 			row.SHA256 = sum
 		} else {
-			needs[e.Path] = &need{path: e.Path, stat: e.Stat}
+			needs[e.Path] = &need{path: e.Path, name: e.Name, stat: e.Stat}
 		}
 		for len(items) > 0 && items[0].Path < e.Path {
 			items = items[1:]
@@ -233,6 +236,12 @@ func validateTree(ctx context.Context, dir string, f catalog.Format, named func(
 			row.SHA256 = items[0].SHA256 // one copy of the string is enough
 		}
 		files[e.Path] = row
+	}
+	aliases := map[string]string{}
+	for _, e := range sv.entries {
+		if e.Name != "" {
+			aliases[e.Path] = e.Name
+		}
 	}
 	sv.entries = nil
 	if c.Full {
@@ -243,6 +252,14 @@ func validateTree(ctx context.Context, dir string, f catalog.Format, named func(
 		}
 	}
 	got := pairNeeds(sv.cat, files, needs, cache, c.Full)
+	for _, n := range slices.Collect(maps.Values(needs)) {
+		n.name = aliases[n.path]
+		for _, first := range n.after {
+			if needs[first] == nil && aliases[first] != "" {
+				needs[first] = &need{path: first, name: aliases[first]}
+			}
+		}
+	}
 	needed := func(p string) bool { return sv.named[p] || sv.format.Class(p) == catalog.Index }
 	if err := readNeeds(ctx, sv.root, files, needs, needed, &got, cache, sv.report, progress); err != nil {
 		return nil, err
@@ -380,8 +397,8 @@ func check(cat *catalog.Catalog, files map[string]tree.Row, got gathered, r *Rep
 	catalog.Sort(r.Findings)
 }
 
-func peek(ctx context.Context, dir string, f catalog.Format, named func(tree.Entry) bool, cache *tree.Cache) (*Checked, error) {
-	sv, err := examine(ctx, dir, f, named)
+func peek(ctx context.Context, dir string, f catalog.Format, policy Links, named func(tree.Entry) bool, cache *tree.Cache) (*Checked, error) {
+	sv, err := examine(ctx, dir, f, policy, named)
 	if err != nil {
 		return nil, err
 	}
@@ -401,11 +418,11 @@ func peek(ctx context.Context, dir string, f catalog.Format, named func(tree.Ent
 			continue
 		}
 		row := tree.Row{Path: e.Path, Size: e.Stat.Size, Role: role(sv.named, e.Path), SHA256: claimed[e.Path]}
-		if sum, _, ok := cache.Lookup(e.Path, e.Stat); ok {
+		if sum, _, ok := cache.Lookup(e.At(), e.Stat); ok {
 			row.SHA256 = sum
 		}
 		if row.SHA256 == "" {
-			needs = append(needs, &need{path: e.Path})
+			needs = append(needs, &need{path: e.Path, name: e.Name})
 		}
 		files[e.Path] = row
 	}

@@ -99,11 +99,15 @@ func (s Stat) Same(t Stat, relinked bool) bool {
 // Entry is one name of a walked tree that is not a directory.
 type Entry struct {
 	Path   string // slash-separated, relative to the tree
+	Name   string // where the file lies, if Path leads there through a link; else ""
 	Kind   Kind
 	Stat   Stat
 	Target string // of a Symlink: its text
 	Err    error  // of an Unreadable: why
 }
+
+// At is the path at which the file lies, without links.
+func (e Entry) At() string { return cmp.Or(e.Name, e.Path) }
 
 // Walk lists the tree below root, sorted by path. It does not follow links.
 // A directory that cannot be listed is an entry of kind Unreadable; only a
