@@ -25,6 +25,8 @@ type gate struct {
 	linked *linked // what links lead to; nil: they are refused
 	links  Links   // what becomes of them
 
+	through map[string]bool // files that an index names by an alias; nil: not asked yet
+
 	busy map[string]bool // files that a download is writing under their own names
 	vcs  map[string]bool // directories of version control that were reported
 }
@@ -90,7 +92,7 @@ func (g *gate) admit(e tree.Entry) bool {
 	}
 	switch {
 	case class == catalog.ItemLike:
-		if g.known == nil || !g.known(e) {
+		if !g.aliased(e.Path) && (g.known == nil || !g.known(e)) {
 			r.leave(e, false)
 		}
 		return false
@@ -105,6 +107,22 @@ func (g *gate) admit(e tree.Entry) bool {
 func (g *gate) published(p string) bool {
 	class := g.class(p)
 	return g.named[p] || class != catalog.ItemLike && class != catalog.InProgress
+}
+
+// aliased reports whether an index names a file by a path through a link.
+func (g *gate) aliased(p string) bool {
+	if g.linked == nil || g.links != FollowLinks {
+		return false
+	}
+	if g.through == nil {
+		g.through = map[string]bool{}
+		for _, e := range g.linked.aliases {
+			if g.named[e.Path] {
+				g.through[e.Name] = true
+			}
+		}
+	}
+	return g.through[p]
 }
 
 // refuse reports a link that is not followed.
