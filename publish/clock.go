@@ -98,20 +98,29 @@ func correctTimes(events []Event) map[int]time.Time {
 			limit = e.Time
 		}
 	}
+	// What a gc knew: the times as they were written before it, corrected by
+	// lines of kind clock before it.
 	type window struct {
 		generation int
-		end        time.Time
+		begin      time.Time
+		grace      time.Duration
 	}
 	ended := map[int]time.Time{}
 	var open []window
 	for i, e := range events {
 		switch {
 		case e.Kind.Switch():
-			open = append(open, window{e.Generation, written[i].Add(time.Duration(e.Grace) * time.Second)})
+			open = append(open, window{e.Generation, written[i], time.Duration(e.Grace) * time.Second})
+		case e.Kind == KindClock:
+			for k := range open {
+				if open[k].begin.After(written[i]) {
+					open[k].begin = written[i]
+				}
+			}
 		case e.Kind == KindGC:
 			still := open[:0]
 			for _, w := range open {
-				if written[i].Before(w.end) {
+				if written[i].Before(w.begin.Add(w.grace)) {
 					still = append(still, w)
 				} else if _, ok := ended[w.generation]; !ok {
 					ended[w.generation] = e.Time

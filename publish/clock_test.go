@@ -132,6 +132,32 @@ func TestGCByTheWrongClock(t *testing.T) {
 	})
 }
 
+// A gc that knew of one correction stays known to have deleted when there is a
+// second one.
+func TestGCBetweenTwoCorrections(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		w.put(map[string]string{"a/1": "one"})
+		w.promote()
+		w.now = epoch.Add(4 * time.Minute)
+		w.put(map[string]string{"a/2": "two"})
+		w.promote()
+		right := func(minutes int) {
+			w.now = epoch.Add(time.Duration(minutes) * time.Minute)
+			if _, err := w.repo().ClockIsRight(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		right(0)
+		w.now = epoch.Add(2 * time.Hour) // the window of what the second promote dropped has ended, by the correction
+		w.gc()
+		right(90)
+		if report, _, err := w.repo().Verify(ctx, ""); err != nil || len(report.Findings) > 0 {
+			t.Errorf("%v %v", report, err)
+		}
+	})
+}
+
 // What a later line of kind clock says bounds all that is above it.
 func TestCorrectTimes(t *testing.T) {
 	at := func(hours int) time.Time { return epoch.Add(time.Duration(hours) * time.Hour) }
