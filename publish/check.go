@@ -44,6 +44,12 @@ func (m *Measures) Check(t Thresholds) []Check {
 		yesOrNo("clock", m.ClockBehind, "the clock is sound", "the clock stands before the newest line of the history: nothing is deleted; "+ClockRemedy),
 		yesOrNo("health", m.Production != nil && m.Production.Health == "failed", "production is healthy", "production failed its health check, and nobody has switched since"),
 	}
+	left := yesOrNo("leftovers", len(m.Leftovers) > 0, "nothing is left over", "")
+	if n := len(m.Leftovers); n > 0 {
+		left.Message = fmt.Sprintf("%s cannot be deleted: %s", english.Plural(n, "thing", ""), m.Leftovers[0])
+		*left.Value = int64(n)
+	}
+	out = append(out, left)
 	if t.MaxAge != nil {
 		// Neither a revert nor a promote that was undone makes old content new.
 		c := Check{Name: "age", Limit: int64(*t.MaxAge / time.Second), Message: "nothing was promoted yet"}

@@ -152,7 +152,8 @@ func (r *Repo) correctTrash(now time.Time) (n int, err error) {
 		for ; !gone(filepath.Join(dir, to.Format(trashTime))); to = to.Add(-1) {
 		}
 		if err := os.Rename(filepath.Join(dir, d.Name()), filepath.Join(dir, to.Format(trashTime))); err != nil {
-			return n, err
+			r.leave(leftByGC, filepath.Join(dir, d.Name()), err)
+			continue
 		}
 		n++
 	}

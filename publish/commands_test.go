@@ -45,6 +45,19 @@ func (m *model) commands(rt *rapid.T) map[string]func(*rapid.T) {
 			must(m.t, os.WriteFile(sick, nil, 0o644))
 		}
 	}
+	all["stuck"] = func(rt *rapid.T) { // a file that cannot be deleted, as an immutable one or one on a busy mount
+		if m.stuck == nil {
+			m.stuck = map[string]bool{}
+		}
+		data := contentOf(rapid.SampledFrom(versions).Draw(rt, "version"))
+		if data == noContent {
+			return
+		}
+		m.stuck[data] = !m.stuck[data]
+		if !m.stuck[data] {
+			delete(m.stuck, data)
+		}
+	}
 	all["torn line"] = func(rt *rapid.T) { // what a power cut leaves of an append
 		f, err := os.OpenFile(filepath.Join(m.dir, ".publish", "history"), os.O_WRONLY|os.O_APPEND, 0)
 		must(m.t, err)
@@ -200,7 +213,7 @@ func (m *model) collect(rt *rapid.T) {
 	}
 	own := slices.Collect(maps.Values(m.live))
 	for p, data := range trees[m.number].files {
-		if p != "index.json" && !slices.Contains(own, data) {
+		if p != "index.json" && !slices.Contains(own, data) && !m.stuck[data] {
 			rt.Fatalf("%s is carried, and no switch was within the window", p)
 		}
 	}
@@ -338,7 +351,7 @@ func (m *model) revokeInPromote(rt *rapid.T) {
 					other := m.repo()
 					other.step = nil
 					_, err := other.Revoke(ctx, RevokeOptions{What: []string{key}, Why: "leaked"})
-					if kind := kindOf(err); err != nil && kind != NotFound && kind != Refused && (kind != Switched || len(r.Config.HealthCheck.Command) == 0) {
+					if kind := kindOf(err); err != nil && kind != NotFound && kind != Refused && (kind != Switched || len(r.Config.HealthCheck.Command) == 0 && !m.stuck[data]) {
 						rt.Fatalf("a revoke while a promote is prepared: %v", err)
 					}
 				}
@@ -359,7 +372,7 @@ func (m *model) buried(rt *rapid.T, key string, graves int) {
 	data := contentOf(key)
 	staged, live, back := m.staged, m.live, maps.Clone(m.was)
 	delete(back, key)
-	m.faulty(rt, command{revokes: data, run: func(r *Repo) error { _, err := r.Recover(ctx); return err },
+	end := command{revokes: data, run: func(r *Repo) error { _, err := r.Recover(ctx); return err },
 		live: func() map[string]string {
 			// A health check may go back, to what is left of what was before.
 			if is := m.items(); len(m.config.HealthCheck.Command) > 0 && m.graves(data) > graves && maps.Equal(is, back) {
@@ -373,7 +386,12 @@ func (m *model) buried(rt *rapid.T, key string, graves int) {
 				delete(staged, key)
 			}
 			return staged
-		}}, "", 0)
+		}}
+	if m.stuck[data] { // revoked it is, deleted it can be when that is mended
+		m.faulty(rt, end, "", 0)
+		delete(m.stuck, data)
+	}
+	m.faulty(rt, end, "", 0)
 	if m.graves(data) == graves {
 		return
 	}
@@ -414,12 +432,21 @@ func (m *model) recoverAll(rt *rapid.T) {
 	must(m.t, err)
 	for _, d := range list {
 		if strings.HasPrefix(d.Name(), ".") {
+			if len(m.stuck) > 0 {
+				continue
+			}
 			rt.Fatalf("generations/%s was left behind", d.Name())
 		}
 		m.verify(rt, strings.TrimLeft(d.Name(), "0"))
 	}
-	if st, err := m.repo().Status(ctx); err != nil || st.RecoveryPending {
+	st, err := m.repo().Status(ctx)
+	if err != nil || st.RecoveryPending {
 		rt.Fatalf("%+v, %v", st, err)
+	}
+	for _, l := range st.Leftovers {
+		if data, err := os.ReadFile(m.repo().absolute(l.Path)); strings.Contains(l.Path, "generations/.") && (err != nil || !m.stuck[string(data)]) {
+			rt.Fatalf("%s is left over, and nothing holds it", l)
+		}
 	}
 }
 

@@ -20,6 +20,8 @@ type GCResult struct {
 	Freed
 	DryRun      bool `json:"dry_run"`
 	ClockBehind bool `json:"clock_behind"` // the clock stands before the history: nothing is deleted
+	// Leftovers are what could not be deleted, by this gc or by who came before.
+	Leftovers []Leftover `json:"leftovers"`
 }
 
 // Freed is what a gc deleted, because its window had ended.
@@ -48,6 +50,7 @@ func (r *Repo) GC(ctx context.Context, dryRun bool) (*GCResult, error) {
 	if err != nil || dryRun {
 		return res, err
 	}
+	res.Leftovers = r.present(r.left).list()
 	return res, r.hookGC(ctx, s, res)
 }
 
@@ -57,7 +60,8 @@ func (r *Repo) GC(ctx context.Context, dryRun bool) (*GCResult, error) {
 // it begins: should the clock be set back afterwards, the line tells that
 // windows had ended which look open again.
 func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
-	res := &GCResult{Freed: Freed{Generations: []int{}, Items: []FreedItem{}}, DryRun: dryRun, ClockBehind: s.clockBehind()}
+	res := &GCResult{Freed: Freed{Generations: []int{}, Items: []FreedItem{}}, DryRun: dryRun, ClockBehind: s.clockBehind(),
+		Leftovers: []Leftover{}}
 	if s.current == nil || res.ClockBehind {
 		return res, nil
 	}
@@ -71,13 +75,17 @@ func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
 		res.Items = append(res.Items, FreedItem{Generation: n, Reason: "its window ended " + s.windows.retired[n].UTC().Format(time.RFC3339)})
 		freed.below(r.path("generations", number(n)))
 	}
-	files, err := r.expired(s, res, &freed)
+	if !dryRun {
+		r.tryAgain(leftByGC)
+	}
+	files := r.expired(s, res, &freed)
 	res.Files, res.Bytes = len(files), freed.bytes
-	if err != nil || dryRun {
-		return res, err
+	if dryRun {
+		res.Leftovers = r.leftovers().list()
+		return res, nil
 	}
 	var again []Event
-	if len(due)+len(files) > 0 {
+	if !s.history.freedAll(res, s.current.Generation) {
 		e := r.note(s, KindGC, "")
 		e.Freed = &res.Freed
 		err := errors.Join(r.log(s.history, e), r.at("after-gc-history"))
@@ -89,14 +97,21 @@ func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
 			return res, err
 		}
 	}
+	var kept []FreedItem // what stays after all
 	for _, n := range due {
-		if err := errors.Join(r.retire(n), r.at("after-retire")); err != nil {
+		ok, err := r.retire(n)
+		if err := errors.Join(err, r.at("after-retire")); err != nil {
 			return res, err
 		}
+		if !ok {
+			kept = append(kept, FreedItem{Generation: n})
+		}
 	}
-	if err := r.uncarry(s.current.dir, files); err != nil {
+	stay, err := r.uncarry(s.current.dir, files)
+	if err != nil {
 		return res, err
 	}
+	res.Freed = res.Freed.without(append(kept, stay...))
 	for _, e := range again {
 		if err := durable.Truncate(r.historyPath(), s.history.whole); err != nil {
 			return res, err
@@ -105,7 +120,6 @@ func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
 			return res, err
 		}
 	}
-	// Trash may hold what belongs to a builder: no reason to fail.
 	if err := r.emptyTrash(s.now); err != nil {
 		r.opt.Warn(fmt.Sprintf("the trash was not emptied: %v", err))
 	}
@@ -126,29 +140,77 @@ func (r *Repo) due(s *state) ([]int, error) {
 	}), nil
 }
 
+// freed tells of which generations a gc has said that it deletes them.
+func (h *History) freed() map[int]bool {
+	out := map[int]bool{}
+	for _, e := range h.Events {
+		if e.Kind == KindGC && e.Freed != nil {
+			for _, n := range e.Freed.Generations {
+				out[n] = true
+			}
+		}
+	}
+	return out
+}
+
+// freedAll reports whether a gc has said before that it deletes all of this, of
+// production n: then something could not be deleted, and is tried again without
+// a line.
+func (h *History) freedAll(res *GCResult, n int) bool {
+	said := map[FreedItem]bool{}
+	for _, e := range h.Events {
+		if e.Kind == KindGC && e.Freed != nil {
+			for _, i := range e.Freed.Items {
+				said[FreedItem{Generation: i.Generation, Path: i.Path}] = i.Path == "" || e.Generation == n
+			}
+		}
+	}
+	return !slices.ContainsFunc(res.Items, func(i FreedItem) bool { return !said[FreedItem{Generation: i.Generation, Path: i.Path}] })
+}
+
+// without takes out what could not be deleted after all.
+func (f Freed) without(kept []FreedItem) Freed {
+	stays := func(i FreedItem) bool {
+		return slices.ContainsFunc(kept, func(k FreedItem) bool { return k.Generation == i.Generation && k.Path == i.Path })
+	}
+	if len(kept) == 0 {
+		return f
+	}
+	out := Freed{Generations: []int{}, Items: []FreedItem{}, Bytes: f.Bytes}
+	for _, i := range f.Items {
+		switch {
+		case stays(i):
+		case i.Path == "":
+			out.Generations, out.Items = append(out.Generations, i.Generation), append(out.Items, i)
+		default:
+			out.Files, out.Items = out.Files+1, append(out.Items, i)
+		}
+	}
+	if len(out.Items) == 0 {
+		out.Bytes = 0
+	}
+	return out
+}
+
 // retire deletes the tree of generation n and then its manifest: renamed first,
-// so that no half tree ever bears a generation's name.
-func (r *Repo) retire(n int) error {
-	trash := r.path("generations", trashPrefix+number(n))
-	if err := durable.RemoveAll(trash); err != nil {
-		return err
+// so that no half tree ever bears a generation's name. It reports whether
+// nothing stays.
+func (r *Repo) retire(n int) (bool, error) {
+	trash, err := r.aside(number(n))
+	if err == nil {
+		err = durable.SyncDir(r.path("generations"))
 	}
-	if err := os.Rename(r.path("generations", number(n)), trash); err != nil {
-		return err
-	}
-	if err := durable.SyncDir(r.path("generations")); err != nil {
-		return err
+	if err != nil {
+		r.leave(leftByGC, r.path("generations", number(n)), err)
+		return false, nil
 	}
 	if err := r.at("after-trash"); err != nil {
-		return err
+		return false, err
 	}
-	if err := durable.RemoveAll(trash); err != nil {
-		return err
+	if !r.drop(leftByGC, trash) {
+		return false, nil
 	}
-	if err := os.Remove(r.manifestPath(n)); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return r.drop(leftByGC, r.manifestPath(n)), nil
 }
 
 // tally adds up what a deletion frees, in bytes: a file counts when the last of
@@ -180,7 +242,7 @@ func (t *tally) below(dir string) {
 
 // expired returns the carried files of production whose window has ended and
 // that are still there, and adds them to the result and to what is freed.
-func (r *Repo) expired(s *state, res *GCResult, freed *tally) ([]string, error) {
+func (r *Repo) expired(s *state, res *GCResult, freed *tally) []string {
 	var files []string
 	for _, c := range s.current.Carried {
 		if s.windows.open(c.Dropped, s.now) {
@@ -188,39 +250,46 @@ func (r *Repo) expired(s *state, res *GCResult, freed *tally) ([]string, error) 
 		}
 		path := filepath.Join(s.current.dir, filepath.FromSlash(c.Path))
 		fi, err := os.Lstat(path)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			if !res.DryRun {
+				r.leave(leftByGC, path, err)
+			}
+			continue
 		}
-		files = append(files, path)
+		files = append(files, c.Path)
 		end, _ := s.windows.end(c.Dropped)
 		freed.add(tree.StatOf(fi))
 		res.Items = append(res.Items, FreedItem{Path: c.Path,
 			Reason: fmt.Sprintf("generation %d dropped it, and its window ended %s", c.Dropped, end.UTC().Format(time.RFC3339))})
 	}
-	return files, nil
+	return files
 }
 
 // uncarry removes files of production's tree, which is at root, and the
-// directories that become empty.
-func (r *Repo) uncarry(root string, files []string) error {
+// directories that become empty. It returns those that stay.
+func (r *Repo) uncarry(root string, files []string) (kept []FreedItem, err error) {
 	dirs := map[string]bool{}
-	for _, path := range files {
-		if err := errors.Join(os.Remove(path), r.at("after-uncarry")); err != nil {
-			return err
+	for _, p := range files {
+		path := filepath.Join(root, filepath.FromSlash(p))
+		if !r.drop(leftByGC, path) {
+			kept = append(kept, FreedItem{Path: p})
+		}
+		if err := r.at("after-uncarry"); err != nil {
+			return kept, err
 		}
 		dirs[filepath.Dir(path)] = true
 	}
 	for dir := range dirs {
 		if err := durable.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+			r.leave(leftByGC, dir, err)
 		}
 		for ; dir != root && os.Remove(dir) == nil; dir = filepath.Dir(dir) {
 		}
 	}
-	return nil
+	return kept, nil
 }
 
 // trash is where what a reset drops from staging waits for one grace window.
@@ -242,9 +311,7 @@ func (r *Repo) emptyTrash(now time.Time) error {
 		if err != nil || now.Before(at.Add(r.grace())) {
 			continue
 		}
-		if err := durable.RemoveAll(r.path(".publish", "trash", d.Name())); err != nil {
-			return err
-		}
+		r.drop(leftByGC, r.path(".publish", "trash", d.Name()))
 	}
 	return nil
 }

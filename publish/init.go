@@ -497,12 +497,16 @@ func (r *Repo) takePlace(n int, dir string) (aside string, err error) {
 		return "", &Error{Kind: Usage, Path: prod, Fact: "exists and is not the tree to adopt", Hint: "move it away, or adopt it"}
 	}
 	aside = prod + AsideSuffix
-	if id, err := r.whose(aside); err == nil && id != 0 || r.leadsToStore(aside) {
+	for i := 2; i < 10; i++ {
+		if id, err := r.whose(aside); !(err == nil && id != 0 || r.leadsToStore(aside)) {
+			break
+		}
 		// The new tree of an adoption that was killed just before its switch,
 		// or the link to one, which the sweep has removed.
-		if err := durable.RemoveAll(aside); err != nil {
-			return "", err
+		if r.drop(leftByRecovery, aside) {
+			break
 		}
+		aside = fmt.Sprintf("%s%s-%d", prod, AsideSuffix, i)
 	}
 	if !gone(aside) {
 		return "", &Error{Kind: Usage, Path: aside, Fact: "is in the way: the former directory would be kept under this name", Hint: "move it away"}

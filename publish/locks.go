@@ -120,7 +120,7 @@ func (r *Repo) locksHeld() (held []LockHeld, unknown []string) {
 
 // ownerOf is the name of who owns a file, or his number.
 func ownerOf(path string) string {
-	fi, err := os.Stat(path)
+	fi, err := os.Lstat(path)
 	if err != nil {
 		return "unknown"
 	}

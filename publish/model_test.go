@@ -170,6 +170,7 @@ func (m *model) faulty(rt *rapid.T, c command, fault string, at int) error {
 	if err != nil && !hit {
 		switch kind := kindOf(err); {
 		case c.refused && (kind == Refused || kind == NotFound):
+		case kind == Switched && m.stuck[c.revokes]:
 		case kind == Switched && len(m.repo().Config.HealthCheck.Command) > 0:
 		default:
 			rt.Fatalf("unexpected: %v", err)

@@ -34,7 +34,11 @@ func (r *Repo) exclusive(ctx context.Context, verb string, preparing bool, mine 
 		unlock()
 		return nil, done, nil, err
 	}
-	return s, done, unlock, nil
+	release := unlock
+	return s, done, func() {
+		r.noteLeftovers(verb == "gc")
+		release()
+	}, nil
 }
 
 // Recover finishes or undoes what killed commands left, and tells in words
@@ -73,6 +77,7 @@ func (r *Repo) Recover(ctx context.Context) ([]string, error) {
 	}
 	_, done, err := r.recover(ctx, false, "")
 	if err == nil {
+		r.noteLeftovers(true)
 		err = r.erased()
 	}
 	return append(mended, done...), err
@@ -86,7 +91,7 @@ func (r *Repo) erased() error {
 		return err
 	}
 	if _, pending := graves.split(); len(pending) > 0 {
-		return &Error{Fact: "revoked content is not deleted everywhere yet",
+		return &Error{Kind: Switched, Fact: "revoked content is not deleted everywhere yet",
 			Hint: "mend what the warning names, or wait for whoever holds staging; then publish recover again"}
 	}
 	return nil
@@ -118,6 +123,7 @@ func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state
 		h.torn = false
 		did("cut a torn last line off the history")
 	}
+	r.tryAgain(leftByRecovery)
 	// First: what lies around another repository's production is not ours, too.
 	if err := r.original(); err != nil {
 		return nil, done, err
@@ -286,10 +292,12 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 	}
 	last, _ := s.history.last()
 	var done []string
-	drop := func(name, why string) error {
-		done = append(done, "removed "+why)
-		return durable.RemoveAll(filepath.Join(store, name))
+	drop := func(name, why string) {
+		if r.drop(leftByRecovery, filepath.Join(store, name)) {
+			done = append(done, "removed "+why)
+		}
 	}
+	freed := s.history.freed()
 	for _, d := range list {
 		name := d.Name()
 		n, isTree := parseNumber(strings.TrimPrefix(name, nextPrefix))
@@ -299,22 +307,28 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 		case isTree && r.claimed(filepath.Join(store, name)):
 			r.opt.Warn(fmt.Sprintf("%s: is a tree of another repository, and is left alone; move it away", filepath.Join(store, name)))
 		case strings.HasPrefix(name, snapshotPrefix) && owned:
-			err = drop(name, "the snapshot of a promote that did not end")
+			drop(name, "the snapshot of a promote that did not end")
 		case strings.HasPrefix(name, revertPrefix):
-			err = drop(name, "the snapshot of a revert that did not end")
+			drop(name, "the snapshot of a revert that did not end")
 		case isTree && waiting:
-			err = drop(name, fmt.Sprintf("generation %d, which production never reached", n))
+			if id, err := identity(filepath.Join(store, name)); err == nil && id != 0 && id != n {
+				break // an exchange brought it back: tidy's business
+			}
+			drop(name, fmt.Sprintf("generation %d, which production never reached", n))
 		case isTree && n > max(current, last.Generation):
 			if _, known := s.history.made(n); !known {
 				// The name first: half a tree must not look like a generation.
-				gone := trashPrefix + name
-				if err = os.Rename(filepath.Join(store, name), filepath.Join(store, gone)); err == nil {
-					err = drop(gone, fmt.Sprintf("generation %d, which production never reached", n))
+				if dir, err := r.aside(name); err != nil {
+					r.leave(leftByRecovery, filepath.Join(store, name), err)
+				} else {
+					drop(filepath.Base(dir), fmt.Sprintf("generation %d, which production never reached", n))
 				}
 			}
-		}
-		if err != nil {
-			return done, err
+		case isTree && freed[n] && n != current:
+			// A gc deleted it where it was; see aside. Whole it is gc's again.
+			if id, err := identity(filepath.Join(store, name)); err == nil && id == 0 {
+				r.drop(leftByRecovery, filepath.Join(store, name))
+			}
 		}
 	}
 	if err := r.sweepRetired(); err != nil {
@@ -335,9 +349,7 @@ func (r *Repo) sweepRetired() error {
 		if !strings.HasPrefix(d.Name(), trashPrefix) {
 			continue
 		}
-		if err := durable.RemoveAll(filepath.Join(store, d.Name())); err != nil {
-			return err
-		}
+		r.drop(leftByRecovery, filepath.Join(store, d.Name()))
 	}
 	return nil
 }
@@ -359,9 +371,7 @@ func (r *Repo) sweepManifests(s *state) error {
 		n, ok := parseNumber(d.Name())
 		if !ok {
 			if strings.HasPrefix(d.Name(), ".") {
-				if err := os.Remove(filepath.Join(dir, d.Name())); err != nil {
-					return err
-				}
+				r.drop(leftByRecovery, filepath.Join(dir, d.Name()))
 			}
 			continue
 		}
@@ -369,9 +379,7 @@ func (r *Repo) sweepManifests(s *state) error {
 			continue
 		}
 		if _, err := os.Lstat(r.path("generations", number(n))); errors.Is(err, fs.ErrNotExist) {
-			if err := os.Remove(filepath.Join(dir, d.Name())); err != nil {
-				return err
-			}
+			r.drop(leftByRecovery, filepath.Join(dir, d.Name()))
 		}
 	}
 	return nil
@@ -404,7 +412,11 @@ func (r *Repo) pending(s *state) bool {
 	if err != nil {
 		return false
 	}
+	left := r.leftovers()
 	for _, d := range list {
+		if left.holds(d.Name()) {
+			continue // it was tried
+		}
 		n, isTree := parseNumber(strings.TrimPrefix(d.Name(), nextPrefix))
 		_, known := s.history.made(n)
 		switch {

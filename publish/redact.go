@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
@@ -131,6 +133,7 @@ func (r *Repo) erase(ctx context.Context, s *state, staging bool) (did *Redactio
 		return nil, false, err
 	}
 	done, pending := graves.split()
+	r.tryAgain(leftByRevoke)
 	if len(pending) == 0 {
 		return nil, true, nil
 	}
@@ -143,6 +146,9 @@ func (r *Repo) erase(ctx context.Context, s *state, staging bool) (did *Redactio
 	}
 	want := contentsOf(pending)
 	did, err = r.eraseKept(ctx, s, want, done, false)
+	if err == nil {
+		err = r.eraseLeft(ctx, want, did)
+	}
 	if err != nil {
 		return did, false, err
 	}
@@ -165,8 +171,13 @@ func (r *Repo) erase(ctx context.Context, s *state, staging bool) (did *Redactio
 	for _, e := range found {
 		did.count(e.Stat)
 	}
-	if err != nil {
-		return did, false, fmt.Errorf("staging: %w", err)
+	if at := new(fs.PathError); errors.As(err, &at) && strings.HasPrefix(at.Path, r.Stage.Dir) && !gone(at.Path) {
+		r.leave(leftByRevoke, at.Path, at)
+	} else if err != nil {
+		return did, false, errors.Join(fmt.Errorf("staging: %w", err), r.unerased())
+	}
+	if err := r.unerased(); err != nil {
+		return did, false, err
 	}
 	if err := r.at("after-purge"); err != nil {
 		return did, false, err
@@ -188,6 +199,54 @@ func (r *Repo) erase(ctx context.Context, s *state, staging bool) (did *Redactio
 		return did, false, err
 	}
 	return did, true, r.at("after-done")
+}
+
+// eraseLeft looks for contents in the trees that the sweep could not delete, and
+// deletes at least these.
+func (r *Repo) eraseLeft(ctx context.Context, want stage.Contents, did *Redaction) error {
+	list, err := os.ReadDir(r.path("generations"))
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		n, isTree := parseNumber(d.Name())
+		dir := r.path("generations", d.Name())
+		left := r.left.holds(d.Name())
+		if isTree { // those that are whole were looked at by their manifests
+			id, err := identity(dir)
+			left = err == nil && id != n
+		}
+		if !left {
+			continue
+		}
+		found, err := stage.Find(ctx, dir, everyFile{r.format}, tree.OpenCache(""), want)
+		if err != nil {
+			r.leave(leftByRevoke, dir, err) // what cannot be read cannot be ruled out
+			continue
+		}
+		var paths []string
+		for _, e := range found {
+			paths = append(paths, e.Path)
+		}
+		if err := r.unlink(dir, paths, did, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unerased is an error while something that was revoked could not be deleted.
+func (r *Repo) unerased() error {
+	left := r.present(r.left)[leftByRevoke]
+	if len(left) == 0 {
+		return nil
+	}
+	more := ""
+	if len(left) > 1 {
+		more = fmt.Sprintf("; and %d more", len(left)-1)
+	}
+	return &Error{Kind: Switched, Path: left[0].Path, Fact: fmt.Sprintf("has revoked content and cannot be deleted: %s (owner: %s)%s", left[0].Reason, left[0].Owner, more),
+		Hint: left[0].Remedy}
 }
 
 // logRedaction appends the event, unless the one who was killed before the
@@ -287,7 +346,8 @@ func (r *Repo) holding(ctx context.Context, n int, want stage.Contents, done *gr
 }
 
 // unlink removes paths below dir and makes that durable; those that are gone
-// already count for nothing. With look it only counts.
+// already count for nothing, and those that cannot be removed are left over.
+// With look it only counts.
 func (r *Repo) unlink(dir string, paths []string, out *Redaction, look bool) error {
 	dirs := map[string]bool{}
 	for _, p := range paths {
@@ -297,17 +357,22 @@ func (r *Repo) unlink(dir string, paths []string, out *Redaction, look bool) err
 			dirs[filepath.Dir(full)] = true // a removal that was not synced
 			continue
 		}
-		if err != nil {
-			return err
-		}
-		out.count(tree.StatOf(fi))
-		if look {
+		if errors.Is(err, syscall.ENOTDIR) {
 			continue
 		}
-		if err := os.Remove(full); err != nil {
-			return err
+		if err != nil {
+			if !look {
+				r.leave(leftByRevoke, full, err)
+			}
+			continue
+		}
+		if look || r.drop(leftByRevoke, full) {
+			out.count(tree.StatOf(fi))
 		}
 		dirs[filepath.Dir(full)] = true
+	}
+	if look {
+		return nil
 	}
 	for d := range dirs {
 		if err := durable.SyncDir(d); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -66,7 +66,10 @@ type Repo struct {
 		m     *Manifest
 		state tree.Stat // of its file
 	}
+	left leftoverRecord          // what this command could not delete; a scope that it has not tried is missing
 	step func(name string) error // tests stop a command at a protocol point; nil otherwise
+	// remove deletes a file or a tree: durable.RemoveAll, but for tests.
+	remove func(path string) error
 }
 
 // Find returns the repository that holds dir: dir itself or the nearest parent
@@ -157,6 +160,7 @@ func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
 		f = catalog.Including(f, globs)
 	}
 	r := &Repo{Dir: dir, Config: c, format: f, opt: opt, now: opt.Now}
+	r.left, r.remove = leftoverRecord{}, durable.RemoveAll
 	if r.now == nil {
 		r.now = time.Now
 	}
@@ -171,11 +175,13 @@ func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
 		Format: f, Links: stage.Links(c.Links), Share: c.Share == "auto", Now: r.now, Wait: wait, Waiting: opt.Waiting, Progress: opt.Progress}
 	r.Stage.Warn = r.opt.Warn
 	r.Stage.Revoked, r.Stage.BeforeLock, r.Stage.Served = r.revoked, r.mendLocks, r.served
+	r.Stage.Left = func(path string, err error) { r.leave(leftInStaging, path, err) }
+	left := func(path string, err error) { r.leave(leftByRecovery, path, err) }
 	store := r.path("generations")
 	if c.Switch == "rename" {
-		r.sw = exchangeSwitch{prod: r.Production(), store: store, whose: r.whose}
+		r.sw = exchangeSwitch{prod: r.Production(), store: store, whose: r.whose, left: left}
 	} else {
-		r.sw = symlinkSwitch{link: r.Production(), store: store, relative: !filepath.IsAbs(c.Production), whose: r.whose}
+		r.sw = symlinkSwitch{link: r.Production(), store: store, relative: !filepath.IsAbs(c.Production), whose: r.whose, left: left}
 	}
 	return r
 }
@@ -385,7 +391,7 @@ func (r *Repo) stateOf(h *History, n int, dir string) (*state, error) {
 }
 
 // kept returns the numbers of the generations whose trees are there, sorted,
-// production's included.
+// production's included. One without its identity is on its way out.
 func (r *Repo) kept(current int) ([]int, error) {
 	list, err := os.ReadDir(r.path("generations"))
 	if err != nil {
@@ -394,6 +400,9 @@ func (r *Repo) kept(current int) ([]int, error) {
 	var out []int
 	for _, d := range list {
 		if n, ok := parseNumber(d.Name()); ok && d.IsDir() {
+			if id, err := identity(r.path("generations", d.Name())); err == nil && id != n {
+				continue
+			}
 			out = append(out, n)
 		}
 	}
@@ -427,7 +436,8 @@ func (r *Repo) next(h *History) (int, error) {
 			return 0, err
 		}
 		for _, d := range list {
-			if n, ok := parseNumber(strings.TrimPrefix(d.Name(), nextPrefix)); ok {
+			name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(d.Name(), trashPrefix), nextPrefix), "-")
+			if n, ok := parseNumber(name); ok {
 				top = max(top, n)
 			}
 		}

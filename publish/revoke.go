@@ -71,7 +71,7 @@ func (r *Repo) Revoke(ctx context.Context, opt RevokeOptions) (*RevokeResult, er
 	if res.Switched {
 		return res, afterSwitch(res.Generation, "publish recover deletes what is left of the revoked content", err)
 	}
-	return res, &Error{Fact: "it is revoked, but not deleted everywhere yet; production is unchanged, it did not have it", Err: err, Hint: "publish recover deletes what is left"}
+	return res, &Error{Kind: Switched, Fact: "it is revoked, but not deleted everywhere yet; production is unchanged, it did not have it", Err: err, Hint: "publish recover deletes what is left"}
 }
 
 // revoke is all that needs the production lock alone. The result is nil when
@@ -90,8 +90,13 @@ func (r *Repo) revoke(ctx context.Context, opt RevokeOptions) (res *RevokeResult
 	if s.current != nil {
 		res.Generation, res.From = s.current.Generation, s.current.Generation
 	}
-	if len(sel.revoked)+len(sel.unnamed) == 0 {
-		return res, true, nil // all of it was revoked before
+	if len(sel.revoked)+len(sel.unnamed) == 0 { // all of it was revoked before, and perhaps not deleted yet
+		graves, err := r.graveyard()
+		if err != nil {
+			return nil, false, err
+		}
+		_, pending := graves.split()
+		return res, len(pending) == 0, nil
 	}
 	list := tombstones{Time: s.now, Who: r.who(), Why: opt.Why, Revoked: sel.revoked, Unnamed: sel.unnamed}
 	if opt.DryRun {

@@ -442,7 +442,7 @@ func TestRecoverSaysThatARevokeIsNotDone(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = w.repo().Recover(ctx)
-		wantKind(t, err, Failed)
+		wantKind(t, err, Switched)
 		if err != nil && !strings.Contains(err.Error(), "not deleted everywhere") {
 			t.Error(err)
 		}

@@ -37,6 +37,8 @@ type Status struct {
 	// HistoryFlaw is what the history lost or has out of place; "" when it is
 	// whole. publish recover mends it.
 	HistoryFlaw string `json:"history_flaw,omitempty"`
+	// Leftovers are what was to be deleted, and could not.
+	Leftovers []Leftover `json:"leftovers"`
 }
 
 // Production is what is live.
@@ -111,7 +113,7 @@ func (r *Repo) Status(ctx context.Context) (*Status, error) {
 // statusOf is the status in a known state, and what is staged.
 func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked, error) {
 	out := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.Config.Switch, Generations: []Kept{},
-		RecoveryPending: r.pending(s), ClockBehind: s.clockBehind()}
+		RecoveryPending: r.pending(s), ClockBehind: s.clockBehind(), Leftovers: r.leftovers().list()}
 	if s.clockBehind() {
 		until := s.now.UTC()
 		out.ClockBehindUntil = &until

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"example.com/publish/stage/durable"
 )
@@ -56,8 +57,9 @@ func foreign(path, format string, args ...any) error {
 // symlinkSwitch has production be a link into generations.
 type symlinkSwitch struct {
 	link, store string
-	relative    bool                      // write a relative text into the link
-	whose       func(string) (int, error) // Repo.whose
+	relative    bool                         // write a relative text into the link
+	whose       func(string) (int, error)    // Repo.whose
+	left        func(path string, err error) // is told what cannot be removed
 }
 
 func (s symlinkSwitch) current() (int, string, error) {
@@ -104,10 +106,12 @@ func (s symlinkSwitch) dir(n int) string { return filepath.Join(s.store, number(
 
 func (s symlinkSwitch) probe() error { return nil }
 
-// waiting is the link that becomes production: made before the switch, for a
-// new name in a directory can take longer than all the rest of it.
-func (s symlinkSwitch) waiting() string {
-	return filepath.Join(filepath.Dir(s.link), "."+filepath.Base(s.link)+".next")
+// waiting is where the link is that becomes production: made before the switch,
+// for a new name in a directory can take longer than all the rest of it. Where
+// something has the name that cannot be removed, the next of them will do.
+func (s symlinkSwitch) waiting() []string {
+	first := filepath.Join(filepath.Dir(s.link), "."+filepath.Base(s.link)+".next")
+	return []string{first, first + "-2", first + "-3", first + "-4", first + "-5"}
 }
 
 func (s symlinkSwitch) ready(n int) error {
@@ -129,7 +133,30 @@ func (s symlinkSwitch) again(n int) error {
 	if err := s.tidy(); err != nil {
 		return err
 	}
-	return durable.Symlink(text, s.waiting())
+	for _, name := range s.waiting() {
+		if err = durable.Symlink(text, name); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return &Error{Path: s.waiting()[0], Fact: "is in the way, and so are the names beside it: the next production waits under one of them", Hint: "move it away"}
+}
+
+// move renames the link to generation n that waits.
+func (s symlinkSwitch) move(n int, to string, rename func(from, to string) error) error {
+	text, err := s.text(n)
+	if err != nil {
+		return err
+	}
+	err = &fs.PathError{Op: "switch", Path: s.waiting()[0], Err: fs.ErrNotExist}
+	for _, name := range s.waiting() {
+		if have, readErr := os.Readlink(name); readErr != nil || have != text {
+			continue
+		}
+		if err = rename(name, to); err == nil {
+			break
+		}
+	}
+	return err
 }
 
 func (s symlinkSwitch) text(n int) (string, error) {
@@ -149,35 +176,34 @@ func (s symlinkSwitch) text(n int) (string, error) {
 	return filepath.Rel(from, filepath.Join(store, number(n)))
 }
 
-func (s symlinkSwitch) swap(_ int, first bool) error {
+func (s symlinkSwitch) swap(n int, first bool) error {
 	if first {
-		return durable.RenameNew(s.waiting(), s.link) // fails if something stands there
+		return s.move(n, s.link, durable.RenameNew) // fails if something stands there
 	}
 	// A hook may have taken its time since production was looked at.
 	if _, _, err := s.current(); errors.Is(err, errForeign) {
 		return err
 	}
-	return os.Rename(s.waiting(), s.link)
+	return s.move(n, s.link, os.Rename)
 }
 
 func (s symlinkSwitch) sync() error { return durable.SyncDir(filepath.Dir(s.link)) }
 
 func (s symlinkSwitch) tidy() error {
-	fi, err := os.Lstat(s.waiting())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	for _, name := range s.waiting() {
+		fi, err := os.Lstat(name)
+		if err != nil || fi.Mode()&fs.ModeSymlink == 0 {
+			continue // what is no link is none of ours
+		}
+		if err := os.Remove(name); err != nil {
+			s.left(name, err)
+		}
 	}
-	if err == nil && fi.Mode()&fs.ModeSymlink == 0 {
-		err = &Error{Path: s.waiting(), Fact: "is in the way: the next production waits under this name", Hint: "move it away"}
-	}
-	if err != nil {
-		return err
-	}
-	return os.Remove(s.waiting())
+	return nil
 }
 
-func (s symlinkSwitch) adopt(_ int, aside string) error {
-	if err := os.Rename(s.waiting(), aside); err != nil {
+func (s symlinkSwitch) adopt(n int, aside string) error {
+	if err := s.move(n, aside, os.Rename); err != nil {
 		return err
 	}
 	return swapAside(aside, s.link)
@@ -187,7 +213,8 @@ func (s symlinkSwitch) adopt(_ int, aside string) error {
 // with the next one.
 type exchangeSwitch struct {
 	prod, store string
-	whose       func(string) (int, error) // Repo.whose
+	whose       func(string) (int, error)    // Repo.whose
+	left        func(path string, err error) // is told what cannot be removed
 }
 
 func (s exchangeSwitch) current() (int, string, error) {
@@ -219,6 +246,10 @@ func (s exchangeSwitch) dir(n int) string {
 }
 
 func (s exchangeSwitch) probe() error {
+	if durable.MountPoint(s.prod) {
+		return &Error{Kind: Usage, Path: s.prod, Fact: "is a mount point, which cannot be exchanged",
+			Hint: "let production be a directory below it, or use switch: symlink with a production beside it"}
+	}
 	err := durable.ProbeExchange(s.store, filepath.Dir(s.prod), s.probePrefix())
 	if errors.Is(err, durable.ErrUnsupported) {
 		return &Error{Kind: Usage, Path: s.prod, Fact: "directories cannot be exchanged between it and the repository", Err: err,
@@ -247,7 +278,13 @@ func (s exchangeSwitch) swap(n int, first bool) error {
 	}
 	// Of what stands there the exchange tells nothing, so look at what it brought
 	// back. It may have been put there since production was looked at.
-	if err := durable.Exchange(next, s.prod); err != nil {
+	err := durable.Exchange(next, s.prod)
+	if errors.Is(err, syscall.EXDEV) {
+		// The probe's directories were new; this one may be of a lower layer.
+		return &Error{Kind: Usage, Path: s.prod, Fact: "cannot be exchanged: it lies in a lower layer of an overlay, as in a container whose image holds it", Err: err,
+			Hint: "copy the repository to a volume: cp -a"}
+	}
+	if err != nil {
 		return err
 	}
 	if id, err := s.whose(next); id == 0 && (err == nil || errors.Is(err, errForeign)) {
@@ -271,7 +308,7 @@ func (s exchangeSwitch) sync() error {
 // repository's, swap was killed before it saw that, and the exchange is undone.
 func (s exchangeSwitch) tidy() error {
 	for _, dir := range []string{s.store, filepath.Dir(s.prod)} {
-		if err := durable.SweepProbes(dir, s.probePrefix()); err != nil {
+		if err := durable.SweepProbes(dir, s.probePrefix(), s.left); err != nil {
 			return err
 		}
 	}
@@ -287,7 +324,8 @@ func (s exchangeSwitch) tidy() error {
 		from := filepath.Join(s.store, d.Name())
 		n, err := s.whose(from)
 		if err != nil && !errors.Is(err, errForeign) {
-			return err
+			s.left(from, err)
+			continue
 		}
 		if n == 0 {
 			if now, err := s.whose(s.prod); err == nil && now == waits {
@@ -300,7 +338,8 @@ func (s exchangeSwitch) tidy() error {
 			continue // never switched: the sweep's business
 		}
 		if err := durable.RenameNew(from, filepath.Join(s.store, number(n))); err != nil {
-			return err
+			s.left(from, err) // it cannot be reverted to; no reason to stop
+			continue
 		}
 		if err := durable.SyncDir(s.store); err != nil {
 			return err

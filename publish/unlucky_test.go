@@ -2,6 +2,7 @@ package publish
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -135,6 +136,9 @@ func TestWaitingLink(t *testing.T) {
 	}
 	w.cfg = nil
 	must(t, os.WriteFile(waiting, []byte("precious"), 0o644))
+	for i := 2; i <= 5; i++ {
+		must(t, os.WriteFile(fmt.Sprint(waiting, "-", i), nil, 0o644))
+	}
 	_, err := w.repo().Promote(ctx, PromoteOptions{})
 	if err == nil || !strings.Contains(err.Error(), waiting+": is in the way") {
 		t.Error(err)
@@ -145,8 +149,11 @@ func TestWaitingLink(t *testing.T) {
 	if st, err := w.repo().Status(ctx); err != nil || st.Production.Generation != 2 {
 		t.Errorf("%+v %v", st, err)
 	}
-	must(t, os.Remove(waiting))
+	must(t, os.Remove(waiting+"-3")) // any of the names will do
 	w.promote()
+	if _, err := os.Lstat(waiting + "-3"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
 }
 
 // TestRestoreThatWasCutShort: rename mode: crash in restore.

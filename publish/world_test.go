@@ -150,6 +150,8 @@ type world struct {
 	now  time.Time
 	step func(string) error
 	cfg  func(*Config)
+	// stuck are the contents of files that nobody can delete, by gc or recover.
+	stuck map[string]bool
 
 	config *Config // nil: read it from the repository each time
 }
@@ -188,7 +190,7 @@ func (w *world) repo() *Repo {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	r.step = w.step
+	r.step, r.remove = w.step, stuckFiles(w.stuck)
 	return r
 }
 

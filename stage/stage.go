@@ -56,6 +56,9 @@ type Stage struct {
 	Progress func(step string, bytes int64) func(done int64)
 	// Warn is told what a rewrite of documents took away with them; may be nil.
 	Warn func(string)
+	// Left is called for what is of no use any more and cannot be deleted; nil:
+	// nobody is told.
+	Left func(path string, err error)
 	// Revoked reads which contents must not come into staging again, and
 	// returns who revoked one and why; nil: none.
 	Revoked func() (func(sha256 string) (why string, ok bool), error)

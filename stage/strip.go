@@ -258,9 +258,16 @@ func (s *Stage) unlink(found []tree.Entry, cache *tree.Cache) error {
 	}
 	defer root.Close()
 	dirs := map[string]bool{}
+	var first error
 	for _, e := range found {
 		if err := root.Remove(e.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+			if first == nil { // the others go all the same
+				if at := new(fs.PathError); errors.As(err, &at) {
+					err = at.Err
+				}
+				first = &fs.PathError{Op: "remove", Path: join(s.Dir, e.Path), Err: err}
+			}
+			continue
 		}
 		cache.Forget(e.Path)
 		dirs[path.Dir(e.Path)] = true
@@ -271,7 +278,7 @@ func (s *Stage) unlink(found []tree.Entry, cache *tree.Cache) error {
 		}
 		s.removeEmpty(d)
 	}
-	return cache.Save()
+	return errors.Join(first, cache.Save())
 }
 
 // Row hashes one file of staging, whether or not an index names it. ok is false

@@ -72,7 +72,9 @@ func (s *Stage) sweep() {
 		} else if fi, err := d.Info(); err != nil || s.Now().Sub(fi.ModTime()) < abandoned {
 			continue
 		}
-		_ = durable.RemoveAll(filepath.Join(parent, d.Name()))
+		if err := durable.RemoveAll(filepath.Join(parent, d.Name())); err != nil && s.Left != nil {
+			s.Left(filepath.Join(parent, d.Name()), err)
+		}
 	}
 }
 

@@ -42,7 +42,7 @@ var exitStatus = []struct {
 	{exitLocked, "locked by another process"},
 	{exitNotFound, "no such generation, product, version or file"},
 	{exitRefused, "refused: production is held, what is asked for brings back what was reverted or revoked, or a plan no longer fits or was edited"},
-	{exitSwitched, "production was switched, and a later step failed: the message tells its state"},
+	{exitSwitched, "production was switched, and a later step failed: the message tells its state; or revoked content is not deleted everywhere yet"},
 	{exitInterrupted, "interrupted before the switch"},
 }
 

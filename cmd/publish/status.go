@@ -125,6 +125,13 @@ func statusRows(s *publish.Status) [][]string {
 	case s.RecoveryPending:
 		row("recovery", "pending: a command did not end; publish recover, or the next one, finishes it")
 	}
+	for i, l := range s.Leftovers {
+		name := ""
+		if i == 0 {
+			name = "left over"
+		}
+		row(name, "%s", l)
+	}
 	if s.ClockBehind {
 		row("clock", "stands before the newest line of the history, of %s: nothing is deleted until then", moment(*s.ClockBehindUntil))
 		row("", "%s", publish.ClockRemedy)

@@ -167,8 +167,9 @@ func ProbeExchange(a, b, prefix string) error {
 	return nil
 }
 
-// SweepProbes removes what a killed ProbeExchange left in dir.
-func SweepProbes(dir, prefix string) error {
+// SweepProbes removes what a killed ProbeExchange left in dir. It calls left for
+// what it cannot remove.
+func SweepProbes(dir, prefix string, left func(path string, err error)) error {
 	list, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -177,7 +178,7 @@ func SweepProbes(dir, prefix string) error {
 		if strings.HasPrefix(d.Name(), prefix) && d.IsDir() {
 			_ = os.Remove(filepath.Join(dir, d.Name(), "x"))
 			if err := os.Remove(filepath.Join(dir, d.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
+				left(filepath.Join(dir, d.Name()), err)
 			}
 		}
 	}
