@@ -268,15 +268,6 @@ func (s *Stage) placeContent(places map[string]*taken, cache *tree.Cache) (place
 	return placed, nil
 }
 
-// replace renames a file over what stands there, be it an empty folder.
-func replace(from, to string) error {
-	err := os.Rename(from, to)
-	if err != nil && realDir(to) == nil && os.Remove(to) == nil {
-		err = os.Rename(from, to)
-	}
-	return err
-}
-
 // metadata reads the metadata from a file that is called name.
 func metadata(ctx context.Context, file, name string) (*simplestreams.Metadata, error) {
 	f, _, err := openSource(file)

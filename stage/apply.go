@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -27,6 +28,17 @@ type intent struct {
 }
 
 const intents = "intents"
+
+// applyNames is how many names there are for documents that are being put into
+// their places: the next is taken where what has one cannot be removed.
+const applyNames = 8
+
+func applyName(i int) string {
+	if i == 0 {
+		return applying
+	}
+	return fmt.Sprint(applying, "-", i+1)
+}
 
 // maxIntents bounds the file intents, in bytes: some 50,000 documents.
 const maxIntents = 16 << 20
@@ -81,11 +93,17 @@ func (s *Stage) apply(docs []catalog.Document) error {
 	if err := s.writeIntents(tmp, docs); err != nil {
 		return err
 	}
-	apply := filepath.Join(s.Dir, Incoming, applying)
-	if err := durable.RenameNew(tmp, apply); err != nil {
-		return err
+	for i := 0; ; i++ {
+		err := durable.RenameNew(tmp, filepath.Join(s.Dir, Incoming, applyName(i)))
+		if errors.Is(err, fs.ErrExist) && i < applyNames-1 {
+			continue // one that has come to its end, and could not be removed
+		}
+		if err != nil {
+			return err
+		}
+		break
 	}
-	if err := durable.SyncDir(filepath.Dir(apply)); err != nil {
+	if err := durable.SyncDir(filepath.Join(s.Dir, Incoming)); err != nil {
 		return err
 	}
 	return s.rollForward()
@@ -94,7 +112,16 @@ func (s *Stage) apply(docs []catalog.Document) error {
 func (s *Stage) applyOne(tmp string, d catalog.Document) error {
 	to := join(s.Dir, d.Path)
 	if d.Data != nil {
-		return durable.WriteFileVia(tmp, to, d.Data, 0o644)
+		err := durable.WriteFileVia(tmp, to, d.Data, 0o644)
+		if !errors.Is(err, syscall.EXDEV) {
+			return err
+		}
+		// A folder of staging is a mount of its own.
+		own := filepath.Join(tmp, "0")
+		if err := errors.Join(durable.WriteFile(own, d.Data, 0o644), move(own, to)); err != nil {
+			return err
+		}
+		return durable.SyncDir(filepath.Dir(to))
 	}
 	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -154,7 +181,15 @@ func (s *Stage) statOf(p string) (tree.Stat, error) {
 // rollForward ends an Apply from its third step on: its own caller's or that
 // of a writer that died. The caller holds the staging lock.
 func (s *Stage) rollForward() error {
-	apply := filepath.Join(s.Dir, Incoming, applying)
+	for i := range applyNames {
+		if err := s.rollOne(filepath.Join(s.Dir, Incoming, applyName(i))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Stage) rollOne(apply string) error {
 	if err := realDir(apply); err != nil {
 		return unlessMissing(err)
 	}
@@ -190,14 +225,19 @@ func (s *Stage) rollForward() error {
 }
 
 // endApply takes away the name first: what is left of a removal that was cut
-// short must not be taken for an intent.
+// short must not be taken for an intent. Where that cannot be, as in a lower
+// layer of an overlay, the list goes first. What cannot be removed at all stays,
+// and is not in the way: all of its documents are in their places.
 func (s *Stage) endApply(apply string) error {
 	pid := os.Getpid()
 	gone := filepath.Join(filepath.Dir(apply), fmt.Sprintf("%s%d.%s.applied", here(), pid, started(pid)))
 	if err := os.Rename(apply, gone); err != nil {
-		return err
+		gone = apply
+		_ = os.Remove(filepath.Join(apply, intents))
 	}
-	_ = durable.RemoveAll(gone) // else the next sweep does
+	if err := durable.RemoveAll(gone); err != nil && s.Left != nil {
+		s.Left(gone, err) // the next sweep tries again
+	}
 	return nil
 }
 
@@ -249,7 +289,7 @@ func (s *Stage) putInPlace(apply string, i int, d intent) error {
 	if d.Remove {
 		return os.Remove(to)
 	}
-	return os.Rename(filepath.Join(apply, strconv.Itoa(i)), to)
+	return move(filepath.Join(apply, strconv.Itoa(i)), to)
 }
 
 func unlessMissing(err error) error {

@@ -119,10 +119,10 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 	}
 	// Interrupted between any two of these, staging is a valid tree as long as
 	// it was: content comes before the indexes that name it and goes after.
-	if err := s.discard(inTheWay, trash); err != nil {
+	if err := s.discard(ctx, inTheWay, trash); err != nil {
 		return 0, 0, err
 	}
-	if err := s.keep(replaced, trash); err != nil {
+	if err := s.keep(ctx, replaced, trash); err != nil {
 		return 0, 0, err
 	}
 	if err := s.place(tmp, others, cache); err != nil {
@@ -142,7 +142,7 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 	if err := s.touch(tree.FS(from.Root()), func(string) bool { return true }); err != nil {
 		return 0, 0, err
 	}
-	if err := s.discard(stale, trash); err != nil {
+	if err := s.discard(ctx, stale, trash); err != nil {
 		return 0, 0, err
 	}
 	return len(ops), len(inTheWay) + len(replaced) + len(stale), cache.Save()
@@ -186,21 +186,6 @@ func (s *Stage) alike(ctx context.Context, entries []tree.Entry, want map[string
 		}
 	}
 	return have, err
-}
-
-// keep puts what is about to be replaced into the directory trash too.
-func (s *Stage) keep(paths []string, trash string) error {
-	for _, p := range paths {
-		// Not every file system links, and none a file of another user that
-		// this one may not write to.
-		if s.toTrash(os.Link, p, trash) == nil {
-			continue
-		}
-		if err := s.toTrash(os.Rename, p, trash); err != nil {
-			return err
-		}
-	}
-	return s.syncDiscarded(paths, trash)
 }
 
 // place moves whole files from an upload to their paths in staging, in order,

@@ -14,19 +14,14 @@ package stage
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"example.com/publish/stage/catalog"
-	"example.com/publish/stage/durable"
 	"example.com/publish/stage/lock"
 	"example.com/publish/stage/tree"
 )
@@ -221,59 +216,7 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 			}
 		}
 	}
-	return out, s.discard(files, trash)
-}
-
-// discard moves files of staging to the directory trash, which is made when
-// the first file comes. Their names there are durable before those in staging
-// go for good.
-func (s *Stage) discard(paths []string, trash string) error {
-	for _, keep := range paths {
-		if err := s.toTrash(os.Rename, keep, trash); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return s.syncDiscarded(paths, trash)
-}
-
-// toTrash renames, or links, one path of staging to the directory trash.
-func (s *Stage) toTrash(move func(from, to string) error, p, trash string) error {
-	to := join(trash, p)
-	if err := durable.MkdirAll(filepath.Dir(to), s.dirMode()); err != nil {
-		return err
-	}
-	return move(join(s.Dir, p), to)
-}
-
-func (s *Stage) syncDiscarded(paths []string, trash string) error {
-	if len(paths) == 0 {
-		return nil
-	}
-	dirs := map[string]bool{}
-	for _, p := range paths {
-		for d := path.Dir(p); ; d = path.Dir(d) {
-			dirs[d] = true
-			if d == "." {
-				break
-			}
-		}
-	}
-	sorted := slices.Sorted(maps.Keys(dirs))
-	for _, d := range sorted {
-		if err := durable.SyncDir(join(trash, d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	if err := durable.SyncDir(filepath.Dir(trash)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, d := range slices.Backward(sorted) { // what is below comes first
-		if err := durable.SyncDir(join(s.Dir, d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		s.removeEmpty(d)
-	}
-	return nil
+	return out, s.discard(ctx, files, trash)
 }
 
 // removeEmpty removes a directory below staging and its parents as far as they are empty.

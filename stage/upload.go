@@ -62,7 +62,7 @@ func (s *Stage) sweep() {
 		return
 	}
 	for _, d := range list {
-		if d.Name() == applying {
+		if d.Name() == applying || strings.HasPrefix(d.Name(), applying+"-") {
 			continue
 		}
 		if strings.HasPrefix(d.Name(), here()) {
