@@ -257,8 +257,21 @@ func shareWith(dir, group string) error {
 const AsideSuffix = ".before-publish"
 
 // CheckAdopt tells whether the tree, which exists, can be adopted by a
-// repository at dir, which need not: not when the tree holds it.
-func CheckAdopt(dir, tree string) error {
+// repository at dir, which need not exist: not when the tree holds it, nor when
+// production, an absolute path or one below dir, is to take the tree's place and
+// cannot.
+func CheckAdopt(dir, tree, production string) error {
+	if err := apart(dir, tree); err != nil {
+		return err
+	}
+	if !filepath.IsAbs(production) {
+		production = filepath.Join(dir, production)
+	}
+	return checkPlace(tree, production)
+}
+
+// apart refuses a tree that is, or holds, the repository at dir.
+func apart(dir, tree string) error {
 	own, err := filepath.Abs(dir)
 	if err != nil {
 		return err
@@ -297,7 +310,7 @@ func (r *Repo) Adopt(ctx context.Context, dir, message string) (*Result, string,
 	if err != nil {
 		return nil, "", &Error{Kind: Usage, Err: err}
 	}
-	if err := CheckAdopt(r.Dir, dir); err != nil {
+	if err := CheckAdopt(r.Dir, dir, r.Production()); err != nil {
 		return nil, "", err
 	}
 	if same, err := sameFile(dir, r.Production()); err == nil && same {
@@ -327,6 +340,9 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 	}
 	defer unlockPrepare()
 	if _, err := r.unused(ctx, dir); err != nil {
+		return nil, "", err
+	}
+	if _, err := r.AdoptionNeed(ctx, dir); err != nil {
 		return nil, "", err
 	}
 	snapshot, err := r.private(snapshotPrefix)
@@ -511,7 +527,11 @@ func (r *Repo) takePlace(n int, dir string) (aside string, err error) {
 	if !gone(aside) {
 		return "", &Error{Kind: Usage, Path: aside, Fact: "is in the way: the former directory would be kept under this name", Hint: "move it away"}
 	}
-	return aside, r.sw.adopt(n, aside)
+	err = r.sw.adopt(n, aside)
+	if errors.Is(err, durable.ErrUnsupported) {
+		err = &Error{Kind: Usage, Path: prod, Fact: "cannot be replaced in one step", Err: err, Hint: elsewhere(dir)}
+	}
+	return aside, err
 }
 
 func sameFile(a, b string) (bool, error) {

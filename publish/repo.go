@@ -70,6 +70,7 @@ type Repo struct {
 	step func(name string) error // tests stop a command at a protocol point; nil otherwise
 	// remove deletes a file or a tree: durable.RemoveAll, but for tests.
 	remove func(path string) error
+	free   func(path string) (int64, error) // durable.Free, but for tests
 }
 
 // Find returns the repository that holds dir: dir itself or the nearest parent
@@ -160,7 +161,7 @@ func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
 		f = catalog.Including(f, globs)
 	}
 	r := &Repo{Dir: dir, Config: c, format: f, opt: opt, now: opt.Now}
-	r.left, r.remove = leftoverRecord{}, durable.RemoveAll
+	r.left, r.remove, r.free = leftoverRecord{}, durable.RemoveAll, durable.Free
 	if r.now == nil {
 		r.now = time.Now
 	}

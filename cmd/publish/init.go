@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -45,6 +46,8 @@ type inited struct {
 	Production string          `json:"production"`
 	Adopted    *publish.Result `json:"adopted"` // null without --adopt
 	Former     string          `json:"former"`  // where the adopted directory is now; "" where it was
+	// Needed is what --adopt was found to copy, before it did; null without.
+	Needed *publish.AdoptionNeed `json:"needed"`
 }
 
 func (p *program) init(c *cli.Context) error {
@@ -70,7 +73,7 @@ func (p *program) init(c *cli.Context) error {
 		if err := publish.Init(dir, opt); err != nil {
 			return err
 		}
-		return p.initialized(dir, nil, "")
+		return p.initialized(dir, nil, "", nil)
 	}
 	live, err := filepath.Abs(c.String("adopt"))
 	if err != nil {
@@ -79,11 +82,11 @@ func (p *program) init(c *cli.Context) error {
 	if err := isTree(live); err != nil {
 		return err
 	}
-	if err := publish.CheckAdopt(dir, live); err != nil {
-		return err
-	}
 	if opt.Production == "" {
 		opt.Production = inside(dir, live)
+	}
+	if err := publish.CheckAdopt(dir, live, opt.Production); err != nil {
+		return err
 	}
 	opt.Adopt = live
 	return p.adopt(c.Context, dir, live, opt, c.String("message"))
@@ -138,6 +141,11 @@ func (p *program) adopt(ctx context.Context, dir, live string, opt publish.InitO
 	if err != nil {
 		return err
 	}
+	need, err := r.AdoptionNeed(ctx, live)
+	if err != nil {
+		return err
+	}
+	p.note("%s", needLine(need))
 	res, former, err := r.Adopt(ctx, live, message)
 	if res != nil && err == nil {
 		p.tellWarnings(res.Warnings)
@@ -149,7 +157,19 @@ func (p *program) adopt(ctx context.Context, dir, live string, opt publish.InitO
 	default:
 		return err
 	}
-	return p.initialized(dir, res, former)
+	return p.initialized(dir, res, former, need)
+}
+
+// needLine tells what an adoption will copy.
+func needLine(n *publish.AdoptionNeed) string {
+	if n.Shared {
+		return fmt.Sprintf("adopting %s: the file system shares their data, nothing is copied", count(n.Files, "file"))
+	}
+	free := ""
+	if n.Free >= 0 {
+		free = "; " + size(n.Free) + " are free"
+	}
+	return fmt.Sprintf("adopting %s: %s are copied%s", count(n.Files, "file"), size(n.Bytes), free)
 }
 
 // matches refuses flags that an existing repository contradicts.
@@ -169,13 +189,13 @@ func matches(dir string, opt publish.InitOptions) error {
 	return nil
 }
 
-func (p *program) initialized(dir string, res *publish.Result, former string) error {
+func (p *program) initialized(dir string, res *publish.Result, former string, need *publish.AdoptionNeed) error {
 	r, err := p.openAt(dir)
 	if err != nil {
 		return err
 	}
 	p.warnConfig(r)
-	a := inited{Repository: r.Dir, Format: r.Config.Format, Switch: r.Config.Switch, Production: r.Production(), Adopted: res, Former: former}
+	a := inited{Repository: r.Dir, Format: r.Config.Format, Switch: r.Config.Switch, Production: r.Production(), Adopted: res, Former: former, Needed: need}
 	return p.answer(a, func() {
 		p.say("%s: a repository, format %s, switch %s, production %s", a.Repository, a.Format, a.Switch, a.Production)
 		if res == nil {

@@ -1,0 +1,158 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/dustin/go-humanize"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// checkPlace refuses to adopt a tree in whose place production is to be where
+// the place cannot be taken in one step. A tree that stays where it is, because
+// production is another path, may lie anywhere.
+func checkPlace(live, production string) error {
+	if same, err := sameFile(live, production); err != nil || !same {
+		return nil // there is nothing to replace, or takePlace refuses it
+	}
+	if durable.MountPoint(production) {
+		return &Error{Kind: Usage, Path: production, Fact: "is a mount point, which cannot be replaced", Hint: elsewhere(live)}
+	}
+	parent, prefix := filepath.Dir(production), exchangeSwitch{prod: production}.probePrefix()
+	_ = durable.SweepProbes(parent, prefix, func(string, error) {})
+	err := durable.ProbeExchange(parent, parent, prefix)
+	if errors.Is(err, durable.ErrUnsupported) {
+		return &Error{Kind: Usage, Path: production, Fact: "cannot be replaced in one step on this file system", Err: err, Hint: elsewhere(live)}
+	}
+	return err
+}
+
+// elsewhere is the hint for a tree that production cannot take the place of.
+func elsewhere(live string) string {
+	return "let the web server serve another path: publish init --adopt " + live + " --production PATH DIR"
+}
+
+// AdoptionNeed is what an adoption needs of the disk that holds the
+// repository. Sizes are bytes.
+type AdoptionNeed struct {
+	Files  int   `json:"files"`      // of the tree
+	Bytes  int64 `json:"bytes"`      // that are copied; 0 where the file system shares them
+	Shared bool  `json:"shared"`     // the file system shares the data of copies
+	Free   int64 `json:"free_bytes"` // -1: the system does not tell
+}
+
+// AdoptionNeed tells what an adoption of the tree at dir will copy, before it
+// copies anything. With the error that the disk cannot hold it, it tells that,
+// too.
+func (r *Repo) AdoptionNeed(ctx context.Context, dir string) (*AdoptionNeed, error) {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, &Error{Kind: Usage, Err: err}
+	}
+	entries, err := tree.Walk(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	need := &AdoptionNeed{Free: -1}
+	staging := r.path("staging")
+	apart := !sameDevice(staging, r.path("generations"))
+	var own, staged int64
+	probe := ""
+	for _, e := range entries {
+		if e.Kind != tree.File || r.format.Class(e.Path) == catalog.InProgress {
+			continue
+		}
+		need.Files++
+		path := filepath.Join(dir, filepath.FromSlash(e.Path))
+		bytes := onDisk(path, e.Stat.Size)
+		own += bytes
+		// What staging gets is linked, but for what builds rewrite.
+		if apart || !r.Stage.Share || r.format.Class(e.Path) != catalog.ItemLike {
+			staged += bytes
+		}
+		if probe == "" && bytes > 0 {
+			probe = path
+		}
+	}
+	if need.Shared = probe != "" && r.shares(probe); need.Shared {
+		own = 0
+		if !apart {
+			staged = 0
+		}
+	}
+	need.Bytes = own + staged
+	if apart { // each of two disks has to hold its part
+		if err := r.fits(staging, staged, nil); err != nil {
+			return need, err
+		}
+		need.Bytes = own
+	}
+	return need, r.fits(r.path("generations"), need.Bytes, need)
+}
+
+// fits refuses what the disk at path cannot hold.
+func (r *Repo) fits(path string, bytes int64, need *AdoptionNeed) error {
+	free, err := r.free(path)
+	if err != nil {
+		return nil // not known
+	}
+	if need != nil {
+		need.Free = free
+	}
+	if bytes <= free {
+		return nil
+	}
+	return &Error{Path: path, Fact: fmt.Sprintf("%s have to be copied here, and %s are free; nothing was copied",
+		humanize.IBytes(uint64(bytes)), humanize.IBytes(uint64(max(free, 0)))),
+		Hint: "make room, or make the repository on a larger file system; on the tree's own, if that can share data, nothing is copied"}
+}
+
+// shares finds out by doing it whether the store can share the data of a file.
+func (r *Repo) shares(path string) bool {
+	src, err := durable.OpenNamed(path)
+	if err != nil {
+		return false
+	}
+	defer src.Close()
+	dir, err := r.private(snapshotPrefix)
+	if err != nil {
+		return false
+	}
+	defer durable.RemoveAll(dir)
+	dst, err := os.OpenFile(filepath.Join(dir, "probe"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return false
+	}
+	defer dst.Close()
+	return durable.Clone(dst, src) == nil
+}
+
+// onDisk is how many bytes of a file are not a hole.
+func onDisk(path string, size int64) int64 {
+	fi, err := os.Lstat(path)
+	if err != nil {
+		return size
+	}
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return min(size, st.Blocks*512)
+	}
+	return size
+}
+
+func sameDevice(a, b string) bool {
+	fa, errA := os.Stat(a)
+	fb, errB := os.Stat(b)
+	if errA != nil || errB != nil {
+		return true
+	}
+	sa, okA := fa.Sys().(*syscall.Stat_t)
+	sb, okB := fb.Sys().(*syscall.Stat_t)
+	return !okA || !okB || sa.Dev == sb.Dev
+}
