@@ -126,7 +126,7 @@ func (r *Repo) shares(path string) bool {
 		return false
 	}
 	defer durable.RemoveAll(dir)
-	dst, err := os.OpenFile(filepath.Join(dir, "probe"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	dst, err := durable.Create(filepath.Join(dir, "probe"))
 	if err != nil {
 		return false
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -72,12 +73,12 @@ func (r *Repo) leftoversPath() string { return r.path(".publish", "leftovers") }
 // leftovers reads what is noted and is still there.
 func (r *Repo) leftovers() leftoverRecord {
 	rec := leftoverRecord{}
-	f, err := os.Open(r.leftoversPath())
+	f, err := durable.Open(r.leftoversPath())
 	if err != nil {
 		return rec
 	}
 	defer f.Close()
-	_ = json.NewDecoder(f).Decode(&rec) // damaged: a hint that is lost
+	_ = json.NewDecoder(io.LimitReader(f, 16<<20)).Decode(&rec) // damaged: a hint that is lost
 	return r.present(rec)
 }
 

@@ -31,7 +31,7 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 	if _, err := r.graveyard(); errors.Is(err, errNewer) {
 		return nil, err
 	}
-	data, err := os.ReadFile(r.historyPath())
+	data, err := durable.ReadFile(r.historyPath(), maxRecord)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
