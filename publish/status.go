@@ -148,24 +148,14 @@ func (r *Repo) describe(s *state, out *Status) {
 		p.Bytes += row.Size
 	}
 	out.Production = p
-	for _, c := range cur.Carried {
-		if !s.windows.open(c.Dropped, s.now) {
-			continue
-		}
-		out.Carried.Files++
-		out.Carried.Bytes += c.Size
-		if end, ok := s.windows.end(c.Dropped); ok && (out.Carried.NextExpiry == nil || end.Before(*out.Carried.NextExpiry)) {
-			end = end.UTC().Truncate(time.Second)
-			out.Carried.NextExpiry = &end
-		}
-	}
-	kept, err := r.beside(s)
-	if err != nil {
-		return
-	}
 	graves, err := r.graveyard()
 	if err != nil {
 		graves = &graveyard{} // damaged: promote and recover say so
+	}
+	out.Carried = carriedNow(s, cur, graves)
+	kept, err := r.beside(s)
+	if err != nil {
+		return
 	}
 	tenures := r.tenures(s.history, kept, s.windows.retired)
 	for _, n := range kept {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/dustin/go-humanize"
@@ -104,8 +103,6 @@ func unprintable(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
 func oneLine(s string) string { return strings.ReplaceAll(printable(s), "\n", `\n`) }
 
 func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
-
-func moment(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // count is a number with its noun: 1 file, 2 files.
 func count(n int, noun string) string {

@@ -192,11 +192,15 @@ func (p *program) argumentCandidates(app *cli.App, path string, n int) []string 
 		return append(commandCandidates(app.Commands), "config\tpublish.yaml with all its keys")
 	case "stage remove", "revoke":
 		return p.staged()
-	case "validate", "diff":
-		if path == "validate" && n > 0 || n > 1 {
+	case "list", "validate", "diff":
+		if path != "diff" && n > 0 || n > 1 {
 			return nil
 		}
 		return append([]string{"staging", "production"}, p.generations()...)
+	case "show":
+		if n == 0 {
+			return append([]string{"production"}, p.generations()...)
+		}
 	case "revert", "verify", "pin", "unpin":
 		if n == 0 {
 			return p.generations()

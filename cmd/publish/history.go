@@ -56,7 +56,7 @@ func (p *program) history(c *cli.Context) error {
 			}
 			continue
 		}
-		rows = append(rows, historyRow(e))
+		rows = append(rows, p.historyRow(e))
 	}
 	switch {
 	case p.json:
@@ -75,7 +75,7 @@ func filtered(c *cli.Context) bool {
 	return slices.ContainsFunc([]string{"kind", "product", "since", "until"}, c.IsSet)
 }
 
-func historyRow(e publish.Event) []string {
+func (p *program) historyRow(e publish.Event) []string {
 	num, from, what := "-", "-", "-"
 	if e.Kind.Switch() {
 		num = strconv.Itoa(e.Generation)
@@ -116,5 +116,5 @@ func historyRow(e publish.Event) []string {
 	if e.Recovered {
 		text = append(text, "[recovered]")
 	}
-	return []string{moment(e.Time), string(e.Kind), num, from, oneLine(e.Who), what, oneLine(strings.Join(text, " "))}
+	return []string{p.when(e.Time), string(e.Kind), num, from, oneLine(e.Who), what, oneLine(strings.Join(text, " "))}
 }

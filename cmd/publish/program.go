@@ -100,7 +100,7 @@ func (p *program) app() *cli.App {
 			p.validateCommand(), p.diffCommand(), p.pruneCommand(),
 			p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(), p.revokeCommand(),
 			p.pinCommand(), p.unpinCommand(),
-			p.statusCommand(), p.historyCommand(), p.changelogCommand(), p.verifyCommand(),
+			p.statusCommand(), p.listCommand(), p.showCommand(), p.historyCommand(), p.changelogCommand(), p.verifyCommand(),
 			p.gcCommand(), p.recoverCommand(),
 			p.completionCommand(), p.completeCommand(), p.manCommand(), p.helpCommand(), p.versionCommand(),
 		},

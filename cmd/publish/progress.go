@@ -8,7 +8,6 @@ import (
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
-	"golang.org/x/term"
 )
 
 // patience is how long a step runs before it shows a bar.
@@ -29,8 +28,7 @@ type progress struct {
 
 // possible reports whether somebody can see a bar.
 func (g *progress) possible() bool {
-	f, ok := g.to.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+	return isTerminal(g.to) && os.Getenv("TERM") != "dumb"
 }
 
 // step begins a step that will read so many bytes; it ends the one before.

@@ -52,10 +52,10 @@ func (p *program) switched(res *publish.Result, err error, equal string) error {
 	p.tellWarnings(res.Warnings)
 	werr := p.answer(res, func() {
 		if res.Unchanged && len(res.Pruned) == 0 {
-			p.idle("%s", switchLine(res, equal))
+			p.idle("%s", p.switchLine(res, equal))
 			return
 		}
-		p.say("%s", switchLine(res, equal))
+		p.say("%s", p.switchLine(res, equal))
 	})
 	if werr == nil {
 		werr = p.flush()
@@ -68,9 +68,9 @@ func (p *program) switched(res *publish.Result, err error, equal string) error {
 }
 
 // switchLine tells in one line what a promote or revert did.
-func switchLine(res *publish.Result, equal string) string {
+func (p *program) switchLine(res *publish.Result, equal string) string {
 	if res.Unchanged {
-		return fmt.Sprintf("generation %d: unchanged, %s%s", res.Generation, equal, revertible(res))
+		return fmt.Sprintf("generation %d: unchanged, %s%s", res.Generation, equal, p.revertible(res))
 	}
 	var b strings.Builder
 	if res.DryRun {
@@ -92,16 +92,16 @@ func switchLine(res *publish.Result, equal string) string {
 	if !res.DryRun {
 		fmt.Fprintf(&b, "; %s", time.Duration(res.DurationMS)*time.Millisecond)
 	}
-	b.WriteString(revertible(res))
+	b.WriteString(p.revertible(res))
 	return b.String()
 }
 
-func revertible(res *publish.Result) string {
+func (p *program) revertible(res *publish.Result) string {
 	switch {
 	case res.RevertKept == "":
 		return ""
 	case res.RevertUntil != nil:
-		return "; can be reverted until " + moment(*res.RevertUntil)
+		return "; can be reverted until " + p.when(*res.RevertUntil)
 	}
 	return "; can be reverted, the content before is " + keptBy(res.RevertKept)
 }

@@ -108,7 +108,7 @@ func (p *program) orphans(title string, list []publish.Orphan) {
 	p.say("%s", title)
 	var rows [][]string
 	for _, o := range list {
-		rows = append(rows, []string{"  " + oneLine(o.Path), size(o.Bytes), "since " + moment(o.Since)})
+		rows = append(rows, []string{"  " + oneLine(o.Path), size(o.Bytes), "since " + p.when(o.Since)})
 	}
 	p.table(rows)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
+	"example.com/publish/stage/lock"
 )
 
 func (p *program) statusCommand() *cli.Command {
@@ -42,10 +43,10 @@ func (p *program) status(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.answer(s, func() { p.table(statusRows(s)) })
+	return p.answer(s, func() { p.table(p.statusRows(s)) })
 }
 
-func statusRows(s *publish.Status) [][]string {
+func (p *program) statusRows(s *publish.Status) [][]string {
 	rows := [][]string{{"repository", fmt.Sprintf("%s, format %s, switch %s", s.Repository, s.Format, s.Switch)}}
 	row := func(name, format string, args ...any) {
 		rows = append(rows, []string{name, oneLine(fmt.Sprintf(format, args...))})
@@ -57,7 +58,7 @@ func statusRows(s *publish.Status) [][]string {
 			row("production", "not there yet: publish promote makes it")
 		}
 	} else {
-		row("production", "generation %d, %s by %s since %s%s", live.Generation, live.Kind, live.Who, moment(live.Since), said(live.Message))
+		row("production", "generation %d, %s by %s since %s%s", live.Generation, live.Kind, live.Who, p.when(live.Since), said(live.Message))
 		content := fmt.Sprintf("%s, %s", count(live.Files, "file"), size(live.Bytes))
 		if live.Origin != live.Generation {
 			content += fmt.Sprintf(", the content of generation %d", live.Origin)
@@ -83,7 +84,7 @@ func statusRows(s *publish.Status) [][]string {
 	if s.Carried.Files > 0 {
 		next := ""
 		if s.Carried.NextExpiry != nil {
-			next = ", the first until " + moment(*s.Carried.NextExpiry)
+			next = ", the first until " + p.when(*s.Carried.NextExpiry)
 		}
 		row("carried", "%s, %s%s", count(s.Carried.Files, "file"), size(s.Carried.Bytes), next)
 	}
@@ -97,22 +98,22 @@ func statusRows(s *publish.Status) [][]string {
 			text += fmt.Sprintf(" (content of %d)", g.Origin)
 		}
 		if g.Until != nil {
-			text += " until " + moment(*g.Until)
+			text += " until " + p.when(*g.Until)
 		} else if g.KeptBy != "" {
 			text += ", " + keptBy(g.KeptBy)
 		}
 		row(name, "%s, %s%s", text, size(g.Bytes), said(g.Message))
 	}
 	if s.RevertUntil != nil {
-		row("revert", "the previous content is kept until %s", moment(*s.RevertUntil))
+		row("revert", "the previous content is kept until %s", p.when(*s.RevertUntil))
 	} else if s.RevertKept != "" {
 		row("revert", "the previous content is %s", keptBy(s.RevertKept))
 	}
 	if h := s.Hold; h != nil {
-		row("hold", "by %s since %s: %s; publish unhold ends it", h.Who, moment(h.Since), h.Why)
+		row("hold", "by %s since %s%s; publish unhold ends it", h.Who, p.when(h.Since), said(h.Why))
 	}
 	for _, l := range s.Locks {
-		row("lock", "%s: %s", l.Name, l.Holder)
+		row("lock", "%s: %s", l.Name, p.holder(l.Holder))
 	}
 	if len(s.LocksUnknown) > 0 {
 		row("locks", "unknown: this user may not ask whether somebody holds %s", strings.Join(s.LocksUnknown, ", "))
@@ -133,16 +134,28 @@ func statusRows(s *publish.Status) [][]string {
 		row(name, "%s", l)
 	}
 	if s.ClockBehind {
-		row("clock", "stands before the newest line of the history, of %s: nothing is deleted until then", moment(*s.ClockBehindUntil))
+		row("clock", "stands before the newest line of the history, of %s: nothing is deleted until then", p.when(*s.ClockBehindUntil))
 		row("", "%s", publish.ClockRemedy)
 	}
 	return rows
 }
 
-// said is a message in passing.
+// holder describes who holds a lock, on a terminal with how long that is.
+func (p *program) holder(h lock.Holder) string {
+	if h.PID == 0 || !isTerminal(p.stdout) {
+		return h.String()
+	}
+	return fmt.Sprintf("%s, %s", h, distance(p.clock(), h.Since))
+}
+
+// longMessage is how much of a message stands in a line about something else,
+// in columns of a terminal. history and show have the whole of it.
+const longMessage = 72
+
+// said is a message in passing, cut where it is very long.
 func said(message string) string {
-	if message == "" {
+	if message = strings.TrimSpace(message); message == "" {
 		return ""
 	}
-	return ": " + strings.TrimSpace(message)
+	return ": " + terminal.Truncate(oneLine(message), longMessage, "...")
 }

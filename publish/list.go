@@ -1,0 +1,202 @@
+package publish
+
+import (
+	"context"
+	"os"
+	"slices"
+	"time"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+)
+
+// List returns the images of staging, of production or of a kept generation,
+// given by its number: sorted, also those that clients skip, without those that
+// were revoked. Of a tree without indexes it returns the files. It takes no lock
+// and writes nothing.
+//
+// The error is of kind NotFound for a generation that is not kept, and for
+// production before the first promote.
+func (r *Repo) List(ctx context.Context, name string) ([]catalog.Image, error) {
+	if name == "staging" {
+		return r.Stage.List(ctx)
+	}
+	var images []catalog.Image
+	err := r.glance(ctx, name, func(_ *state, g *generation) (err error) {
+		images, err = r.imagesOf(g)
+		return err
+	})
+	return images, err
+}
+
+// glance calls read with production, or with a kept generation, without a lock.
+// A switch or a gc may take the tree away while it is read: then read is called
+// again, with what the name means now. A tree that does not say its own number
+// at two attempts is damaged, which is for verify to report.
+func (r *Repo) glance(ctx context.Context, name string, read func(*state, *generation) error) error {
+	for last := ""; ; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		s, err := r.load()
+		if err != nil {
+			return err
+		}
+		if _, switched := s.history.last(); switched && s.current == nil && (name == "" || name == "production") {
+			return &Error{Path: r.Production(), Err: errDangling, Hint: "run publish recover"}
+		}
+		g, err := r.resolve(s, name)
+		if err != nil {
+			return err
+		}
+		live := s.current != nil && s.current.Generation == g.Generation
+		if n, e := identity(g.dir); !live && e == nil && n != g.Generation {
+			return notFound(r.keptHint(), "generation %d is not kept", g.Generation) // it is being deleted
+		}
+		err = read(s, g)
+		at := number(g.Generation) + " " + g.dir
+		if n, e := identity(g.dir); e == nil && n == g.Generation || at == last {
+			return err
+		}
+		last = at
+	}
+}
+
+// imagesOf returns what List does for one generation.
+func (r *Repo) imagesOf(g *generation) ([]catalog.Image, error) {
+	cat, err := stage.ReadCatalog(g.dir, r.format)
+	if err != nil {
+		return nil, err
+	}
+	graves, err := r.graveyard()
+	if err != nil {
+		return nil, err
+	}
+	gone, unnamed := map[string]bool{}, graves.unnamed(g.Generation)
+	var files []catalog.Image
+	for _, row := range g.Own {
+		switch {
+		case graves.redacted(g.Generation, row):
+			gone[row.Path] = true
+		case r.format.Class(row.Path) == catalog.Whole:
+			i := catalog.Image{Product: row.Path, Type: "file", Aliases: []string{}, Bytes: row.Size, Paths: []string{row.Path}}
+			if row.Role == catalog.Link {
+				i.Type = "link"
+			}
+			if fi, err := os.Lstat(join(g.dir, row.Path)); err == nil { // its time is all that is asked for
+				i.Created = fi.ModTime().UTC().Truncate(time.Second)
+			}
+			files = append(files, i)
+		}
+	}
+	// The indexes of a redacted tree still name what it had.
+	images := slices.DeleteFunc(slices.Clone(cat.Images), func(i catalog.Image) bool {
+		revoked := slices.ContainsFunc(i.Paths, func(p string) bool { return gone[p] })
+		return revoked || i.Fingerprint == "" && unnamed[[2]string{i.Product, i.Version}]
+	})
+	return append(images, files...), nil
+}
+
+// Shown is what is known of one generation. Times are UTC.
+type Shown struct {
+	Generation int  `json:"generation"`
+	Live       bool `json:"live"` // it is production
+	Origin     int  `json:"origin"`
+	From       int  `json:"from"` // the generation before; 0 for none
+	// Time, Kind, Who and Message are those of the switch that made it.
+	Time    time.Time `json:"time"`
+	Kind    EventKind `json:"kind"`
+	Who     string    `json:"who"`
+	Message string    `json:"message"`
+	Health  string    `json:"health"` // as in the history
+	TreeID  string    `json:"tree_id"`
+	Format  string    `json:"format"`
+	// Added, Removed and Changed are versions; files of a plain tree.
+	Added   []string `json:"added"`
+	Removed []string `json:"removed"`
+	Changed []string `json:"changed"`
+	// Files and Bytes are of its own rows, without those that were revoked.
+	Files   int          `json:"files"`
+	Bytes   int64        `json:"bytes"`
+	Carried CarriedState `json:"carried"` // rows whose window is open
+	// Until and KeptBy are as in Kept; of production both are empty.
+	Until  *time.Time `json:"until"`
+	KeptBy KeptBy     `json:"kept_by"`
+	Pinned bool       `json:"pinned"`
+	Pin    *HoldState `json:"pin"` // who pinned it, since when and why; null unless it is pinned
+	// Redacted are the paths of own rows that were revoked after it was made.
+	Redacted []string `json:"redacted"`
+	// Revoked is the content that the switch to this generation revoked.
+	Revoked []Revoked `json:"revoked"`
+	Grace   int64     `json:"grace_ms"` // recorded when it was made
+}
+
+// Show reports what is known of production, or of a kept generation given by
+// its number. It takes no lock and writes nothing. The errors are those of List.
+func (r *Repo) Show(ctx context.Context, name string) (*Shown, error) {
+	if name == "staging" {
+		return nil, &Error{Kind: Usage, Path: name, Fact: "is not a generation", Hint: "publish list staging and publish status report what is staged"}
+	}
+	var out *Shown
+	err := r.glance(ctx, name, func(s *state, g *generation) (err error) {
+		out, err = r.show(s, g)
+		return err
+	})
+	return out, err
+}
+
+func (r *Repo) show(s *state, g *generation) (*Shown, error) {
+	out := &Shown{Generation: g.Generation, Live: s.current != nil && s.current.Generation == g.Generation, Origin: g.Origin, From: g.From,
+		Time: g.Time.UTC(), Kind: g.Kind, Who: g.Who, Message: g.Message, Health: s.history.health(g.Generation), TreeID: g.TreeID, Format: g.Format,
+		Added: noNil(g.Added), Removed: noNil(g.Removed), Changed: noNil(g.Changed), Redacted: []string{}, Revoked: noNil(g.Manifest.Revoked),
+		Grace: g.Grace * 1000}
+	if e, ok := s.history.made(g.Generation); ok {
+		if out.Time = e.Time.UTC(); out.Health == "" {
+			out.Health = e.Health
+		}
+	}
+	graves, err := r.graveyard()
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range g.Own {
+		if graves.redacted(g.Generation, row) {
+			out.Redacted = append(out.Redacted, row.Path)
+			continue
+		}
+		out.Files++
+		out.Bytes += row.Size
+	}
+	out.Carried = carriedNow(s, g, graves)
+	if e, ok := s.history.pins()[g.Generation]; ok {
+		out.Pinned, out.Pin = true, &HoldState{e.Who, e.Time, e.Message}
+	}
+	if out.Live || s.current == nil {
+		return out, nil
+	}
+	kept, err := r.beside(s)
+	if err != nil {
+		return nil, err
+	}
+	t := r.tenures(s.history, kept, s.windows.retired)[g.Generation]
+	out.Until, out.KeptBy = t.end(), t.by
+	return out, nil
+}
+
+// carriedNow sums up the rows that a generation carries, that were not revoked,
+// and whose window is open.
+func carriedNow(s *state, g *generation, graves *graveyard) CarriedState {
+	var out CarriedState
+	for _, c := range g.Carried {
+		if !s.windows.open(c.Dropped, s.now) || graves.redacted(g.Generation, c.Row) {
+			continue
+		}
+		out.Files++
+		out.Bytes += c.Size
+		if end, ok := s.windows.end(c.Dropped); ok && (out.NextExpiry == nil || end.Before(*out.NextExpiry)) {
+			end = end.UTC().Truncate(time.Second)
+			out.NextExpiry = &end
+		}
+	}
+	return out
+}
