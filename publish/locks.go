@@ -92,7 +92,10 @@ func (r *Repo) lockError(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return &Error{Kind: Interrupted, Fact: "interrupted; production is unchanged", Err: err}
 	case errors.Is(err, fs.ErrPermission):
-		return &Error{Err: err, Hint: "run it as the owner of the repository, " + ownerOf(r.path(".publish"))}
+		if !ownedBy(r.path(".publish"), os.Geteuid()) {
+			return &Error{Err: err, Hint: "run it as the owner of the repository, " + ownerOf(r.path(".publish"))}
+		}
+		return &Error{Err: err, Hint: Remedy(err)}
 	}
 	return err
 }
@@ -116,6 +119,12 @@ func (r *Repo) locksHeld() (held []LockHeld, unknown []string) {
 		}
 	}
 	return held, unknown
+}
+
+// ownedBy reports whether the user of that number may do what the owner may.
+func ownedBy(path string, uid int) bool {
+	fi, err := os.Lstat(path)
+	return uid == 0 || err == nil && int(tree.StatOf(fi).UID) == uid
 }
 
 // ownerOf is the name of who owns a file, or his number.

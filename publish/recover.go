@@ -116,6 +116,9 @@ func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := r.writable(r.historyPath()); err != nil {
+		return nil, nil, err
+	}
 	if h.torn {
 		if err := durable.Truncate(r.historyPath(), h.whole); err != nil {
 			return nil, nil, err

@@ -171,6 +171,9 @@ func (r *Repo) bury(t tombstones) error {
 			return err
 		}
 	}
+	if err := r.writable(path); err != nil {
+		return err
+	}
 	if g.torn {
 		if err := durable.Truncate(path, g.whole); err != nil {
 			return err

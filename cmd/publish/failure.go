@@ -151,6 +151,9 @@ func explain(err error) failure {
 	if f.Hint == "" && errors.As(err, &h) {
 		f.Hint = h.hint
 	}
+	if f.Hint == "" {
+		f.Hint = publish.Remedy(err)
+	}
 	if errors.As(err, &u) && !strings.Contains(f.Message, "production is unchanged") {
 		f.Message += "; production is unchanged"
 	}

@@ -123,3 +123,7 @@ func across(dirFD int, name string) bool {
 	}
 	return own.Dev != parent.Dev || own.Ino == parent.Ino
 }
+
+// Writable reports whether this user may write to what is at path. A link is
+// followed.
+func Writable(path string) bool { return unix.Access(path, unix.W_OK) == nil }
