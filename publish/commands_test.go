@@ -370,12 +370,16 @@ func (m *model) revokeInPromote(rt *rapid.T) {
 // promise. graves is how often the content had been revoked before.
 func (m *model) buried(rt *rapid.T, key string, graves int) {
 	data := contentOf(key)
-	staged, live, back := m.staged, m.live, maps.Clone(m.was)
-	delete(back, key)
+	staged, live, was := m.staged, m.live, maps.Clone(m.was)
 	end := command{revokes: data, run: func(r *Repo) error { _, err := r.Recover(ctx); return err },
 		live: func() map[string]string {
-			// A health check may go back, to what is left of what was before.
-			if is := m.items(); len(m.config.HealthCheck.Command) > 0 && m.graves(data) > graves && maps.Equal(is, back) {
+			// A health check may go back, to what is left of what was before: all
+			// of it, if the revoke was stopped before it was one.
+			back := maps.Clone(was)
+			if m.graves(data) > graves {
+				delete(back, key)
+			}
+			if is := m.items(); len(m.config.HealthCheck.Command) > 0 && maps.Equal(is, back) {
 				return is
 			}
 			return live

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"example.com/publish/stage"
 	"example.com/publish/stage/durable"
 )
 
@@ -66,6 +67,18 @@ func (r *Repo) drop(scope leftoverScope, path string) bool {
 		r.leave(scope, path, err)
 	}
 	return err == nil
+}
+
+// tell warns of what a command could not delete that does not hold the
+// production lock, and so cannot note it.
+func (r *Repo) tell(scope leftoverScope) {
+	for n, l := range r.left[scope] {
+		if n == maxUnread {
+			r.opt.Warn(fmt.Sprintf("%d more files cannot be deleted", len(r.left[scope])-n))
+			break
+		}
+		r.opt.Warn(l.String())
+	}
 }
 
 func (r *Repo) leftoversPath() string { return r.path(".publish", "leftovers") }
@@ -158,7 +171,10 @@ func (r *Repo) explain(path string, err error) Leftover {
 	if rel, err := filepath.Rel(r.Dir, path); err == nil && rel != ".." && !strings.HasPrefix(rel, "../") {
 		l.Path = rel
 	}
-	const again = ", then publish gc"
+	again := ", then publish gc"
+	if strings.HasPrefix(path, r.Stage.Dir+"/") && !strings.HasPrefix(path, filepath.Join(r.Stage.Dir, stage.Incoming)) {
+		again = ", then publish prune"
+	}
 	dir := filepath.Dir(path)
 	switch {
 	case errors.Is(err, fs.ErrPermission) && durable.Immutable(path):
@@ -167,7 +183,7 @@ func (r *Repo) explain(path string, err error) Leftover {
 		l.Reason, l.Remedy = "its directory is immutable", "chattr -i "+dir+again
 	case errors.Is(err, fs.ErrPermission):
 		l.Reason = "it lies in a directory of " + ownerOf(dir)
-		l.Remedy = "run publish gc as a user who may delete it, or delete it"
+		l.Remedy = "run " + strings.TrimPrefix(again, ", then ") + " as a user who may delete it, or delete it"
 	case durable.MountPoint(path):
 		l.Reason, l.Remedy = "it is a mount point", "umount "+path+again
 	case errors.Is(err, syscall.EBUSY):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -56,6 +57,7 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, preparing bool) (*Pr
 	if _, err := r.Stage.Validate(ctx, stage.Checks{Now: r.now()}); err != nil {
 		return nil, interrupted(err)
 	}
+	r.tryAgain(leftInStaging)
 	unlock, err := r.Stage.Exclusive(ctx, "prune")
 	if err != nil {
 		return nil, r.lockError(err)
@@ -84,6 +86,12 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, preparing bool) (*Pr
 	if err := r.carryOut(context.WithoutCancel(ctx), s, sv, plan); err != nil {
 		return nil, &Error{Fact: "the prune did not end; staging is valid, and production is unchanged", Hint: "run publish prune again: it goes on", Err: err}
 	}
+	res.Plan = r.happened(res.Plan)
+	if len(r.left[leftInStaging]) > 0 && !preparing { // else the promote notes it
+		if _, _, unlock, err := r.exclusive(ctx, "prune", preparing, ""); err == nil {
+			unlock()
+		}
+	}
 	release()
 	if len(r.Config.Hooks.AfterPrune) == 0 {
 		return res, nil
@@ -96,6 +104,22 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, preparing bool) (*Pr
 		return res, fmt.Errorf("staging was pruned, and production is unchanged: %w", err)
 	}
 	return res, nil
+}
+
+// happened is a plan without the files that could not be deleted.
+func (r *Repo) happened(p Plan) Plan {
+	stays := map[string]bool{}
+	for _, l := range r.left[leftInStaging] {
+		stays[r.absolute(l.Path)] = true
+	}
+	p.Orphans = slices.DeleteFunc(slices.Clone(p.Orphans), func(o Orphan) bool {
+		left := stays[filepath.Join(r.Stage.Dir, filepath.FromSlash(o.Path))]
+		if left {
+			p.BytesNow -= o.Bytes
+		}
+		return left
+	})
+	return p
 }
 
 // dryPrune plans without a lock and without a trace.

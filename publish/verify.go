@@ -341,6 +341,7 @@ func (r *Repo) Reset(ctx context.Context) (added, dropped int, err error) {
 	}
 	defer src.Close()
 	added, dropped, err = r.Stage.Reset(ctx, src, s.current.Own, r.trash())
+	r.tell(leftInStaging)
 	return added, dropped, r.lockError(err)
 }
 
@@ -353,6 +354,7 @@ func (r *Repo) Remove(ctx context.Context, what ...string) ([]catalog.Image, err
 	if errors.Is(err, stage.ErrNotFound) {
 		return nil, &Error{Kind: NotFound, Err: err, Hint: "publish stage list shows what is there; nothing was removed"}
 	}
+	r.tell(leftInStaging)
 	return out, r.lockError(err)
 }
 

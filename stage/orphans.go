@@ -51,8 +51,9 @@ func (g *gate) orphans(entries []tree.Entry, cat *catalog.Catalog) (list []tree.
 }
 
 // Delete deletes files of staging for good, each only if it is still in the
-// state in which it was walked, and tells which it did delete. The caller holds
-// the staging lock. An error leaves the files behind it where they are.
+// state in which it was walked, and returns those that it did delete. The caller
+// holds the staging lock. Left is called for a file that cannot be deleted: no
+// index names it, so it stops nobody.
 func (s *Stage) Delete(entries []tree.Entry) (gone []tree.Entry, err error) {
 	root, err := os.OpenRoot(s.Dir)
 	if err != nil {
@@ -68,11 +69,12 @@ func (s *Stage) Delete(entries []tree.Entry) (gone []tree.Entry, err error) {
 		if lerr == nil && !tree.StatOf(fi).Same(e.Stat, true) {
 			continue // somebody is writing to it
 		}
-		if err = lerr; err == nil {
-			err = root.Remove(e.Path)
+		if lerr == nil {
+			lerr = root.Remove(e.Path)
 		}
-		if err != nil {
-			break
+		if lerr != nil {
+			s.leave(e.Path, lerr)
+			continue
 		}
 		gone = append(gone, e)
 		dirs[path.Dir(e.Path)] = true

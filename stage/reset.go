@@ -59,7 +59,7 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 			_, below = want[d]
 		}
 		switch {
-		case below, dirs[e.Path], e.Kind == tree.Unreadable:
+		case below, dirs[e.Path], ok && e.Kind == tree.Unreadable:
 			inTheWay = append(inTheWay, e.Path)
 		case ok:
 			replaced = append(replaced, e.Path)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"syscall"
 
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
@@ -20,8 +21,12 @@ import (
 // the first file comes. Their names there are durable before those in staging
 // go for good. Where staging, or a part of it, is a mount of its own, they are
 // copied, and removed when all copies are durable.
+//
+// What cannot be moved does not stop the others. It is an error if it would be
+// published; for the rest Left is called.
 func (s *Stage) discard(ctx context.Context, paths []string, trash string) error {
 	var copied []string
+	var first error
 	for _, p := range paths {
 		err := s.toTrash(os.Rename, p, trash)
 		if errors.Is(err, syscall.EXDEV) {
@@ -29,11 +34,38 @@ func (s *Stage) discard(ctx context.Context, paths []string, trash string) error
 				copied = append(copied, p)
 			}
 		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err = unlessMissing(err); err == nil {
+			continue
+		}
+		if ctx.Err() != nil {
 			return err
 		}
+		if class := s.Format.Class(p); class == catalog.ItemLike || class == catalog.InProgress {
+			s.leave(p, err)
+		} else if first == nil {
+			first = err
+		}
 	}
-	return s.syncDiscarded(paths, copied, trash)
+	return errors.Join(s.syncDiscarded(paths, copied, trash), first)
+}
+
+// leave calls Left for a path of staging that cannot be removed.
+func (s *Stage) leave(p string, err error) {
+	if s.Left == nil {
+		return
+	}
+	s.Left(join(s.Dir, p), &fs.PathError{Op: "remove", Path: join(s.Dir, p), Err: errnoOf(err)})
+}
+
+// errnoOf is an error without the paths that it names.
+func errnoOf(err error) error {
+	if at := new(fs.PathError); errors.As(err, &at) {
+		return at.Err
+	}
+	if at := new(os.LinkError); errors.As(err, &at) {
+		return at.Err
+	}
+	return err
 }
 
 // keep puts what is about to be replaced into the directory trash, too.
