@@ -1,0 +1,193 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// pages are the README and the guides.
+func pages(t *testing.T) []string {
+	guides, err := filepath.Glob("guide/*.md")
+	if err != nil || len(guides) < 5 {
+		t.Fatalf("guides: %q, %v", guides, err)
+	}
+	return append([]string{readme}, guides...)
+}
+
+const readme = "../../README.md"
+
+var consoleBlock = regexp.MustCompile("(?s)```console\n(.*?)```")
+
+// TestPages runs the commands in the console blocks of the README and of each
+// guide, in one shell, and compares their output with what the page shows. The
+// commands of a guide begin where those of the README end. With UPDATE_PAGES=1
+// it writes the output into the pages instead.
+//
+// A block of another language (sh, yaml, ini) shows what cannot run here.
+func TestPages(t *testing.T) {
+	for _, tool := range []string{"bash", "tar", "xz"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			if os.Getenv("CI") != "" {
+				t.Fatal(err)
+			}
+			t.Skip(err)
+		}
+	}
+	self, err := os.Executable()
+	must(t, err)
+	bin := t.TempDir()
+	must(t, os.Symlink(self, filepath.Join(bin, "publish"))) // it is the program by this name: see TestMain
+	tour, err := os.ReadFile(readme)
+	must(t, err)
+	for _, page := range pages(t) {
+		t.Run(filepath.Base(page), func(t *testing.T) {
+			t.Parallel()
+			data, err := os.ReadFile(page)
+			must(t, err)
+			text := string(data)
+			if !consoleBlock.MatchString(text) {
+				return
+			}
+			before := ""
+			if page != readme {
+				before = string(tour)
+			}
+			fresh := rerun(t, bin, before, text)
+			if os.Getenv("UPDATE_PAGES") != "" {
+				must(t, os.WriteFile(page, []byte(fresh), 0o644))
+				return
+			}
+			if diff := cmp.Diff(strings.Split(varying(text), "\n"), strings.Split(varying(fresh), "\n")); diff != "" {
+				t.Errorf("%s shows other output than its commands print (-page +printed); UPDATE_PAGES=1 "+
+					"go test -run TestPages ./cmd/publish writes it anew\n%s", page, diff)
+			}
+		})
+	}
+}
+
+// rerun runs the commands of before and then those of text, and returns text
+// with what its commands print now.
+func rerun(t *testing.T, bin, before, text string) string {
+	t.Helper()
+	home := filepath.Join(t.TempDir(), "me")
+	must(t, os.Mkdir(home, 0o755))
+	// A mark before each command separates the outputs.
+	const mark = "\x01"
+	var script strings.Builder
+	earlier := 0
+	for i, page := range []string{before, text} {
+		for _, block := range consoleBlock.FindAllStringSubmatch(page, -1) {
+			for _, cmd := range commandsOf(block[1]) {
+				script.WriteString("printf '" + mark + "\\n'\n" + shellText(cmd))
+				earlier += 1 - i
+			}
+		}
+	}
+	cmd := exec.Command("bash")
+	cmd.Dir = home
+	cmd.Stdin = strings.NewReader(script.String())
+	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "TZ=UTC", "GORACE=atexit_sleep_ms=0")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	outputs := strings.Split(strings.ReplaceAll(string(out), home, "/home/me"), mark+"\n")[1+earlier:]
+	return consoleBlock.ReplaceAllStringFunc(text, func(block string) string {
+		var b strings.Builder
+		b.WriteString("```console\n")
+		for _, cmd := range commandsOf(block) {
+			b.WriteString(cmd + outputs[0])
+			outputs = outputs[1:]
+		}
+		return b.String() + "```"
+	})
+}
+
+// commandsOf returns the commands of a block as they stand there. A command
+// begins with "$ ". One that ends in "{" goes on to the line "  }".
+func commandsOf(block string) []string {
+	var out []string
+	open := false
+	for line := range strings.Lines(block) {
+		switch {
+		case open:
+			out[len(out)-1] += line
+			open = line != "  }\n"
+		case strings.HasPrefix(line, "$ "):
+			out = append(out, line)
+			open = strings.HasSuffix(line, "{\n")
+		}
+	}
+	return out
+}
+
+func shellText(cmd string) string { return strings.TrimPrefix(cmd, "$ ") }
+
+// Each block of a page has a language: console blocks are run, and the others
+// are no commands that a test forgets.
+func TestPageBlocks(t *testing.T) {
+	for _, page := range pages(t) {
+		data, err := os.ReadFile(page)
+		must(t, err)
+		fenced := false
+		for i, line := range strings.Split(string(data), "\n") {
+			language, fence := strings.CutPrefix(line, "```")
+			switch {
+			case fence && !fenced && !regexp.MustCompile(`^(console|sh|yaml|ini|nginx|text)$`).MatchString(language):
+				t.Errorf("%s:%d: a block of language %q", page, i+1, language)
+			case !fence && !fenced && regexp.MustCompile(`^(    |\t)`).MatchString(line):
+				t.Errorf("%s:%d: an indented block", page, i+1)
+			case len(line) > 120 && !strings.HasPrefix(line, "|") && (!fenced || strings.HasPrefix(line, "$ ")):
+				t.Errorf("%s:%d: %d columns", page, i+1, len(line))
+			}
+			fenced = fenced != fence
+		}
+		if fenced {
+			t.Errorf("%s: a block does not end", page)
+		}
+	}
+}
+
+// The guide to publish.yaml shows the file that publish help config prints.
+func TestConfigGuide(t *testing.T) {
+	data, err := os.ReadFile("guide/config.md")
+	must(t, err)
+	if !strings.Contains(string(data), "```yaml\n"+annotatedConfig+"```\n") {
+		t.Error("guide/config.md does not contain publish.yaml")
+	}
+}
+
+// The README fits on a few screens.
+func TestReadmeIsShort(t *testing.T) {
+	if info, err := os.Stat(readme); err != nil || info.Size() > 10<<10 {
+		t.Errorf("%v, %v", info.Size(), err)
+	}
+}
+
+// varying replaces what differs from run to run.
+func varying(s string) string {
+	for _, r := range [][2]string{
+		{`[0-9a-f]{64}`, "HASH"},
+		{`[0-9a-f]{12}\b`, "HASH"},
+		{`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`, "TIME"},
+		{`HASH\.(incus|root)\.tar\.xz`, "HASH.FILE"}, // sorted by hashes, which vary
+		{`(?m)^### \d\d:\d\d`, "### CLOCK"},
+		{`(?m)^By \w+`, "By WHO"},
+		{`[\d.]+ (B|KiB|MiB)`, "SIZE"},
+		{`\b([\d.]+(h|m|ms|s))+\b`, "TOOK"},
+		{`by \w+ since`, "by WHO since"},
+		{`(?m)^(TIME +[a-z]+ +\S+ +\S+ +)\S+`, "${1}WHO"},
+		{`_(ms|us)":\d+`, `_$1":0`},
+		{`says \d+ for`, "says N for"}, // of an archive, with times in it
+		{` +`, " "},
+	} {
+		s = regexp.MustCompile(r[0]).ReplaceAllString(s, r[1])
+	}
+	return s
+}
