@@ -184,7 +184,7 @@ func (r *Repo) erase(ctx context.Context, s *state, staging bool) (did *Redactio
 	}
 	// gc and the sweeps do not sync what they remove: to them it is all the
 	// same when a power cut brings it back.
-	for _, dir := range []string{r.path("generations"), r.path(".publish", "trash"), filepath.Join(r.Stage.Dir, stage.Incoming)} {
+	for _, dir := range append(r.Stage.Uploads(), r.path("generations"), r.path(".publish", "trash")) {
 		if err := durable.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return did, false, err
 		}

@@ -94,7 +94,7 @@ func (s *Stage) apply(docs []catalog.Document) error {
 		return err
 	}
 	for i := 0; ; i++ {
-		err := durable.RenameNew(tmp, filepath.Join(s.Dir, Incoming, applyName(i)))
+		err := durable.RenameNew(tmp, filepath.Join(filepath.Dir(tmp), applyName(i)))
 		if errors.Is(err, fs.ErrExist) && i < applyNames-1 {
 			continue // one that has come to its end, and could not be removed
 		}
@@ -103,7 +103,7 @@ func (s *Stage) apply(docs []catalog.Document) error {
 		}
 		break
 	}
-	if err := durable.SyncDir(filepath.Join(s.Dir, Incoming)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(tmp)); err != nil {
 		return err
 	}
 	return s.rollForward()
@@ -181,17 +181,22 @@ func (s *Stage) statOf(p string) (tree.Stat, error) {
 // rollForward ends an Apply from its third step on: its own caller's or that
 // of a writer that died. The caller holds the staging lock.
 func (s *Stage) rollForward() error {
-	for i := range applyNames {
-		if err := s.rollOne(filepath.Join(s.Dir, Incoming, applyName(i))); err != nil {
-			return err
+	for _, dir := range s.Uploads() {
+		for i := range applyNames {
+			if err := s.rollOne(filepath.Join(dir, applyName(i))); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
 func (s *Stage) rollOne(apply string) error {
-	if err := realDir(apply); err != nil {
-		return unlessMissing(err)
+	switch err := realDir(apply); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil: // what is no directory is not one of this program's
+		return s.endApply(apply)
 	}
 	list, waiting, err := s.readIntents(apply)
 	if err != nil {
@@ -246,7 +251,7 @@ func (s *Stage) endApply(apply string) error {
 // these since: what stands there is newer than the intent.
 func (s *Stage) readIntents(apply string) (list []intent, waiting []int, err error) {
 	data, err := durable.ReadFile(filepath.Join(apply, intents), maxIntents)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, durable.ErrNotRegular) || errors.Is(err, durable.ErrTooLong) ||
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, durable.ErrNotRegular) || errors.Is(err, durable.ErrTooLong) ||
 		err == nil && json.Unmarshal(data, &list) != nil {
 		return nil, nil, nil // not one of this program's
 	}
@@ -266,7 +271,9 @@ func (s *Stage) readIntents(apply string) (list []intent, waiting []int, err err
 			if now.Ino == 0 {
 				continue
 			}
-		} else if fi, err := os.Lstat(filepath.Join(apply, strconv.Itoa(i))); errors.Is(err, fs.ErrNotExist) {
+		} else if fi, err := os.Lstat(filepath.Join(apply, strconv.Itoa(i))); errors.Is(err, fs.ErrPermission) {
+			return nil, nil, nil
+		} else if errors.Is(err, fs.ErrNotExist) {
 			continue
 		} else if err != nil {
 			return nil, nil, err

@@ -36,27 +36,66 @@ func (s *Stage) Upload() (dir string, done func(), err error) {
 	return dir, func() { _ = durable.RemoveAll(dir) }, nil
 }
 
+// incomingNames is how many names there are for the directory of uploads: the
+// next is taken where somebody has put something else under the first, or a
+// directory that this user may not write to.
+const incomingNames = 8
+
+func incomingName(i int) string {
+	if i == 0 {
+		return Incoming
+	}
+	return fmt.Sprint(Incoming, "-", i+1)
+}
+
+// Uploads returns the directories of uploads below staging that this user may
+// write to.
+func (s *Stage) Uploads() []string {
+	var out []string
+	for i := range incomingNames {
+		if dir := filepath.Join(s.Dir, incomingName(i)); realDir(dir) == nil && durable.Usable(dir) {
+			out = append(out, dir)
+		}
+	}
+	return out
+}
+
 // incoming makes the directory of uploads. A builder could have put a link
-// there that leads out of staging.
+// there that leads out of staging: that is passed over.
 func (s *Stage) incoming() (string, error) {
-	dir := filepath.Join(s.Dir, Incoming)
-	if err := realDir(dir); !errors.Is(err, fs.ErrNotExist) {
-		return dir, err
+	var first error
+	for i := range incomingNames {
+		dir := filepath.Join(s.Dir, incomingName(i))
+		err := realDir(dir)
+		if err == nil && durable.Usable(dir) {
+			return dir, nil
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			if err := durable.MkdirAll(dir, s.dirMode()); err != nil {
+				return "", err
+			}
+			// Apply's intents must not vanish in a power cut that the documents survive.
+			return dir, durable.SyncDir(s.Dir)
+		}
+		if err == nil {
+			err = &fs.PathError{Op: "open", Path: dir, Err: syscall.EACCES}
+		}
+		if first == nil {
+			first = err
+		}
 	}
-	if err := durable.MkdirAll(dir, s.dirMode()); err != nil {
-		return "", err
-	}
-	// Apply's intents must not vanish in a power cut that the documents survive.
-	return dir, durable.SyncDir(s.Dir)
+	return "", first
 }
 
 // sweep removes uploads of processes that are gone. What cannot be removed,
 // because another user owns it, is in nobody's way.
 func (s *Stage) sweep() {
-	parent := filepath.Join(s.Dir, Incoming)
-	if realDir(parent) != nil {
-		return
+	for _, dir := range s.Uploads() {
+		s.sweepUploads(dir)
 	}
+}
+
+func (s *Stage) sweepUploads(parent string) {
 	list, err := durable.ReadDir(parent)
 	if err != nil {
 		return

@@ -76,3 +76,24 @@ func TestStagingCannotBeDeleted(t *testing.T) {
 	owner.does(later + "publish -q prune") // its state has changed, and so its age begins anew
 	owner.does("export PUBLISH_TEST_NOW=2026-01-12T12:00:00Z; publish -q prune && test ! -e repo/staging/images/a.tar.xz && publish status --check")
 }
+
+// What a builder puts under the names of publish's own directories in staging
+// stops nobody: another name is used.
+func TestIncomingInTheWay(t *testing.T) {
+	owner, builder, _ := persons(t)
+	for _, put := range []string{
+		"mkdir -m 700 .publish-incoming", "mkdir -m 755 .publish-incoming", "ln -s /etc .publish-incoming", "touch .publish-incoming",
+		"mkdir -m 2775 .publish-incoming; mkdir -m 700 .publish-incoming/apply", "mkdir -m 2775 .publish-incoming; touch .publish-incoming/apply",
+		"mkdir -m 2775 .publish-incoming; for i in '' -2 -3 -4 -5 -6 -7 -8; do mkdir -m 700 .publish-incoming/apply$i; done",
+	} {
+		must(t, os.RemoveAll(filepath.Join(owner.dir, "repo")))
+		must(t, os.Mkdir(filepath.Join(owner.dir, "repo"), 0o755))
+		must(t, os.Chown(filepath.Join(owner.dir, "repo"), 61001, 61001))
+		owner.repository()
+		owner.does("rm -rf repo/staging/.publish-incoming")
+		builder.does("cd repo/staging; " + put)
+		owner.does("publish -q promote && publish -q stage add alpine && publish -q promote && publish -q revert && publish -q stage reset")
+		builder.does("publish -q stage add alpine")
+		owner.does("publish -q prune && publish -q revoke alpine:1:default:amd64 -m x && publish -q recover")
+	}
+}

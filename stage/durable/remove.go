@@ -127,3 +127,7 @@ func across(dirFD int, name string) bool {
 // Writable reports whether this user may write to what is at path. A link is
 // followed.
 func Writable(path string) bool { return unix.Access(path, unix.W_OK) == nil }
+
+// Usable reports whether this user may make, find and remove names in the
+// directory at path.
+func Usable(path string) bool { return unix.Access(path, unix.R_OK|unix.W_OK|unix.X_OK) == nil }
