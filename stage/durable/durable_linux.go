@@ -15,10 +15,12 @@ func Exchange(a, b string) error { return rename2(a, b, unix.RENAME_EXCHANGE) }
 
 // RenameNew renames a to b and fails with fs.ErrExist if b exists, whatever it
 // is. Not durable before both parents are synced. Where the file system cannot
-// do both in one step (NFS), it looks first: callers hold a lock.
+// do both in one step (NFS), or a sandbox denies the call, it looks first: callers hold a lock.
 func RenameNew(a, b string) error {
 	err := rename2(a, b, unix.RENAME_NOREPLACE)
-	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
+	switch {
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPERM):
+	default:
 		return err
 	}
 	if _, err := os.Lstat(b); err == nil {
@@ -32,7 +34,7 @@ func rename2(a, b string, flags uint) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EXDEV), errors.Is(err, unix.EBUSY):
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EXDEV), errors.Is(err, unix.EBUSY), errors.Is(err, unix.EOPNOTSUPP):
 		return fmt.Errorf("%w: %w", ErrUnsupported, &os.LinkError{Op: "renameat2", Old: a, New: b, Err: err})
 	}
 	return &os.LinkError{Op: "renameat2", Old: a, New: b, Err: err}
