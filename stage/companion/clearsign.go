@@ -3,9 +3,12 @@ package companion
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
+	"path"
+	"slices"
 	"strings"
 )
 
@@ -19,8 +22,9 @@ const (
 )
 
 // staleTwin compares the text of a clearsigned twin with the document. Whether
-// the signature is good is for those who have the key.
-func (c Companion) staleTwin(fsys fs.FS) (string, error) {
+// the signature is good is for those who have the key. A twin that says the same
+// in other words is right, too: see sameSaid.
+func (c Companion) staleTwin(fsys fs.FS, docs Documents) (string, error) {
 	doc, size, err := open(fsys, c.Of)
 	if err != nil {
 		return "", err
@@ -37,6 +41,9 @@ func (c Companion) staleTwin(fsys fs.FS) (string, error) {
 	if err == nil {
 		var same bool
 		if same, err = equal(&trimmed{in: bufio.NewReader(doc)}, &trimmed{in: bufio.NewReader(text)}); err == nil && !same {
+			if same, err = c.sameSaid(fsys, docs, size); same || err != nil {
+				return "", err
+			}
 			return "signs another text than " + c.Of + " has", nil
 		}
 	}
@@ -47,6 +54,79 @@ func (c Companion) staleTwin(fsys fs.FS) (string, error) {
 		return err.Error(), nil
 	}
 	return "", nil
+}
+
+// maxRewritten bounds the documents, in bytes, that sameSaid holds in memory: an
+// index has some hundred bytes for a product.
+const maxRewritten = 8 << 20
+
+// sameSaid reports whether the twin holds the document's JSON value in another
+// layout, and with the names of twins in the place of those of their documents.
+// That is how Simplestreams' own signing tool writes index.sjson: with sorted
+// keys, and leading on to download.sjson where index.json has download.json.
+func (c Companion) sameSaid(fsys fs.FS, docs Documents, size int64) (bool, error) {
+	if size > maxRewritten {
+		return false, nil
+	}
+	var values [2]any
+	for i, p := range []string{c.Of, c.Path} {
+		f, _, err := open(fsys, p)
+		if err != nil {
+			return false, err
+		}
+		in := &source{r: io.LimitReader(f, 4*size+1<<20)}
+		var text io.Reader = in
+		if i == 1 {
+			if text, err = newClearText(in); err != nil {
+				_ = f.Close()
+				return false, in.err
+			}
+		}
+		data, err := io.ReadAll(text)
+		_ = f.Close()
+		if in.err != nil {
+			return false, in.err
+		}
+		d := json.NewDecoder(bytes.NewReader(data))
+		d.UseNumber()
+		if err != nil || d.Decode(&values[i]) != nil {
+			return false, nil
+		}
+		if _, err := d.Token(); err != io.EOF {
+			return false, nil
+		}
+	}
+	twins := map[string]string{}
+	for _, d := range docs.Paths {
+		if twin := docs.twin(d); twin != "" {
+			twins[d] = twin
+		}
+	}
+	return sameValue(values[0], values[1], twins), nil
+}
+
+// sameValue compares JSON values, but for the names of documents that have twins.
+func sameValue(a, b any, twins map[string]string) bool {
+	switch a := a.(type) {
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		if !ok || len(a) != len(b) {
+			return false
+		}
+		for k, v := range a {
+			if w, ok := b[k]; !ok || !sameValue(v, w, twins) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		b, ok := b.([]any)
+		return ok && slices.EqualFunc(a, b, func(x, y any) bool { return sameValue(x, y, twins) })
+	case string:
+		b, ok := b.(string)
+		return ok && (a == b || twins[path.Clean(a)] != "" && twins[path.Clean(a)] == path.Clean(b))
+	}
+	return a == b
 }
 
 // clearText reads the text of a clearsigned message (RFC 9580, section 7).

@@ -71,10 +71,8 @@ func Find(fsys fs.FS, docs Documents) ([]Companion, error) {
 		f.taken[d] = true
 	}
 	for _, d := range docs.Paths {
-		if docs.Clearsigned != nil {
-			if twin := docs.Clearsigned(d); twin != "" && f.there(twin) {
-				f.add(Companion{twin, d, Clearsigned})
-			}
+		if twin := docs.twin(d); twin != "" && f.there(twin) {
+			f.add(Companion{twin, d, Clearsigned})
 		}
 		f.of(d)
 		for dir := path.Dir(d); ; dir = path.Dir(dir) {
@@ -91,14 +89,22 @@ func Find(fsys fs.FS, docs Documents) ([]Companion, error) {
 	return f.found, f.err
 }
 
+// twin is the name of a document's clearsigned twin, "" without one.
+func (docs Documents) twin(d string) string {
+	if docs.Clearsigned == nil {
+		return ""
+	}
+	return docs.Clearsigned(d)
+}
+
 // Of reports whether a path has the name of a companion of a document, or of a
 // companion of it, whether or not it is there. Lists for a folder are none.
 func (docs Documents) Of(p string) bool {
 	names := map[string]bool{}
 	for _, d := range docs.Paths {
 		names[d] = true
-		if docs.Clearsigned != nil {
-			names[docs.Clearsigned(d)] = true
+		if twin := docs.twin(d); twin != "" {
+			names[twin] = true
 		}
 	}
 	if slices.Contains(docs.Paths, p) {
@@ -242,7 +248,7 @@ func Check(fsys fs.FS, docs Documents, older func(p, of string) bool) ([]Stale, 
 		case c.Kind == Packed:
 			why, err = c.stalePacked(fsys)
 		case c.Kind == Clearsigned:
-			why, err = c.staleTwin(fsys)
+			why, err = c.staleTwin(fsys, docs)
 		case c.Kind == List:
 			why, err = c.staleList(fsys, about)
 		}

@@ -96,6 +96,8 @@ func TestCheck(t *testing.T) {
 		"unsigned":       {[]string{"s/v1/index.sjson", signedBegin + "\n\n" + text}, "s/v1/index.sjson"},
 		"endless header": {[]string{"s/v1/index.sjson", signedBegin + "\n" + strings.Repeat("a: b\n", 1000)}, "s/v1/index.sjson"},
 		"blanks":         {[]string{"s/v1/index.sjson", clearsigned(text + strings.Repeat(" ", 1<<20))}, "s/v1/index.sjson"},
+		"own sum":        {[]string{"SHA256SUMS", sha("") + "  SHA256SUMS\n" + sha(text) + "  s/v1/index.json\n"}, ""},
+		"sum of sums":    {[]string{"MD5SUMS", md(sha(text)) + "  s/v1/index.json.sha256\n", doc + ".sha256", sha(text)}, ""},
 		"sums":           {[]string{"s/v1/SHA256SUMS", sha(text) + "  index.json\n", "MD5SUMS", md(text) + " *./s/v1/index.json\n"}, ""},
 		"old sums":       {[]string{"s/v1/SHA256SUMS", sha(old) + "  index.json\n"}, "s/v1/SHA256SUMS"},
 		"old sums above": {[]string{"MD5SUMS", "0  x\n" + md(old) + " *s/v1/index.json\n"}, "MD5SUMS"},
@@ -170,6 +172,52 @@ func TestFollow(t *testing.T) {
 	for _, d := range out {
 		if d.Data != nil && d.Path != "SHA256SUMS" {
 			t.Errorf("%s is written", d.Path)
+		}
+	}
+}
+
+// TestFollowLists: a list that names another one is made after it.
+func TestFollowLists(t *testing.T) {
+	lists := map[string]string{"s/v1/SHA256SUMS": sha(text) + "  index.json\n", doc + ".sha256": sha(text) + "\n"}
+	fsys := tree(doc, text, doc+".sha256", lists[doc+".sha256"], "s/v1/SHA256SUMS", lists["s/v1/SHA256SUMS"], "s/v1/SHA256SUMS.gpg", "?",
+		"MD5SUMS", md("")+"  MD5SUMS\n"+md(lists[doc+".sha256"])+"  "+doc+".sha256\n"+md(lists["s/v1/SHA256SUMS"])+"  s/v1/SHA256SUMS\n"+md("?")+"  s/v1/SHA256SUMS.gpg\n")
+	out, _, err := Follow(fsys, []catalog.Document{{Path: doc, Data: []byte("{}")}}, docs())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range out {
+		if d.Data == nil {
+			delete(fsys, d.Path)
+		} else {
+			fsys[d.Path] = &fstest.MapFile{Data: d.Data}
+		}
+	}
+	if stale, err := Check(fsys, docs(doc), nil); err != nil || len(stale) > 0 || len(out) != 5 {
+		t.Errorf("%d written, then %v, %v", len(out), stale, err)
+	}
+}
+
+// TestTwinSaysTheSame: the signing tool of Simplestreams sorts the keys of an
+// index, and lets the signed index lead on to signed documents.
+func TestTwinSaysTheSame(t *testing.T) {
+	const index = `{"index": {"b": {"path": "s/v1/b.json", "n": 1}, "a": {"path": "./s/v1/a.json"}}, "format": "index:1.0"}`
+	for text, want := range map[string]bool{
+		"{\n \"format\": \"index:1.0\",\n \"index\": {\"a\": {\"path\": \"s/v1/a.sjson\"}, \"b\": {\"n\": 1, \"path\": \"s/v1/b.sjson\"}}\n}": true,
+		strings.ReplaceAll(index, ".json", ".sjson"):                true,
+		strings.Replace(index, "b.json", "b.sjson", 1):              true,
+		strings.Replace(index, "b.json", "c.sjson", 1):              false,
+		strings.Replace(index, `"n": 1`, `"n": 2`, 1):               false,
+		strings.Replace(index, `, "n": 1`, "", 1):                   false,
+		strings.Replace(index, `"n": 1`, `"n": 1, "m": 2`, 1):       false,
+		strings.ReplaceAll(index, ".json", ".sjson") + "{}":         false,
+		strings.ReplaceAll(index, ".json", ".sjson")[:50]:           false,
+		strings.Replace(index, `"index:1.0"`, `["index:1.0"]`, 1):   false,
+		strings.Replace(index, `{"path": "./s/v1/a.json"}`, "0", 1): false,
+	} {
+		fsys := tree(doc, index, "s/v1/a.json", "{}", "s/v1/b.json", "{}", "s/v1/index.sjson", clearsigned(text))
+		stale, err := Check(fsys, docs(doc, "s/v1/a.json", "s/v1/b.json"), nil)
+		if err != nil || len(stale) == 0 != want {
+			t.Errorf("%s: %v, %v", text, stale, err)
 		}
 	}
 }

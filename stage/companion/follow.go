@@ -34,23 +34,23 @@ func Follow(fsys fs.FS, docs []catalog.Document, of Documents) (out []catalog.Do
 		}
 		w.out = append(w.out, d)
 	}
-	// Lists name all that was made above. One that is rewritten loses its
-	// signature, and lists of lists are nothing that anybody has.
+	// Lists name all that was made above, and each other.
+	lists := map[string][]byte{}
 	for _, c := range found {
 		if _, done := w.changed[c.Path]; c.Kind != List || done {
 			continue
 		}
 		list, big, err := readList(fsys, c.Path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist), big: // validate reports one that is too large
+		case err != nil:
 			return nil, nil, err
+		case len(list) > 0:
+			lists[c.Path] = list
 		}
-		if big {
-			continue // validate reports it
-		}
-		next, same := c.rewrite(list, w.changed)
+	}
+	for _, c := range ordered(found, lists) {
+		next, same := c.rewrite(lists[c.Path], w.changed)
 		if same {
 			continue
 		}

@@ -87,8 +87,8 @@ func (c Companion) staleList(fsys fs.FS, about map[string]bool) (string, error) 
 	}
 	for line := range bytes.Lines(list) {
 		s, ok := c.sumOf(line)
-		if !ok || c.Of != "" && s.path != c.Of || c.Of == "" && !about[s.path] {
-			continue
+		if !ok || c.Of != "" && s.path != c.Of || c.Of == "" && !about[s.path] || s.path == c.Path {
+			continue // no list has its own checksum: sha256sum * >SHA256SUMS hashed the empty file
 		}
 		f, _, err := open(fsys, s.path)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -131,4 +131,36 @@ func (c Companion) rewrite(list []byte, changed map[string][]byte) (out []byte, 
 		}
 	}
 	return out, same
+}
+
+// ordered returns lists so that each comes after those that it names, as far as
+// they do not name each other: a rewritten list changes the next one.
+func ordered(found []Companion, lists map[string][]byte) []Companion {
+	byPath := map[string]Companion{}
+	for _, c := range found {
+		if lists[c.Path] != nil {
+			byPath[c.Path] = c
+		}
+	}
+	var out []Companion
+	seen := map[string]bool{}
+	var visit func(c Companion)
+	visit = func(c Companion) {
+		if seen[c.Path] {
+			return
+		}
+		seen[c.Path] = true
+		for line := range bytes.Lines(lists[c.Path]) {
+			if s, ok := c.sumOf(line); ok && lists[s.path] != nil {
+				visit(byPath[s.path])
+			}
+		}
+		out = append(out, c)
+	}
+	for _, c := range found {
+		if lists[c.Path] != nil {
+			visit(c)
+		}
+	}
+	return out
 }
