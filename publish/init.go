@@ -322,11 +322,15 @@ func (r *Repo) Adopt(ctx context.Context, dir, message string) (*Result, string,
 			}
 		}
 	}
+	links, err := stage.SymbolicLinks(ctx, from)
+	if err != nil {
+		return nil, "", err
+	}
 	res, aside, err := r.adopt(ctx, from, dir, message)
 	if err != nil {
 		return res, aside, err
 	}
-	if _, _, err := r.Reset(ctx); err != nil {
+	if _, _, err := r.reset(ctx, links); err != nil {
 		return res, aside, afterSwitch(res.Generation, "run publish stage reset to fill staging", err)
 	}
 	res.DurationMS = r.now().Sub(start).Milliseconds()

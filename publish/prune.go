@@ -153,7 +153,7 @@ func (r *Repo) planPrune(ctx context.Context, s *state, apply *Plan, remember bo
 	if len(sv.strays) > 0 && s.clockBehind() {
 		r.opt.Warn("the clock stands before the newest line of the history: no file is deleted; " + ClockRemedy)
 	} else if len(sv.strays) > 0 && !sv.sure {
-		r.opt.Warn("staging holds links, or folders that cannot be listed: no file is deleted, since an index may name it by another path")
+		r.opt.Warn("staging holds links that lead out of it or in a circle, folders that cannot be listed, or special files: no file is deleted, since an index may name it by another path")
 	}
 	if apply == nil {
 		return sv, plan, nil

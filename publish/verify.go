@@ -325,6 +325,11 @@ func diffRows(a, b []tree.Row) []FileDiff {
 // Reset makes staging equal to production's own rows. What it drops waits in
 // trash for one grace window.
 func (r *Repo) Reset(ctx context.Context) (added, dropped int, err error) {
+	return r.reset(ctx, nil)
+}
+
+// reset is Reset; links are those that the tree had which production was made of.
+func (r *Repo) reset(ctx context.Context, links []tree.Entry) (added, dropped int, err error) {
 	if err := r.notInHook("stage reset"); err != nil {
 		return 0, 0, err
 	}
@@ -340,7 +345,7 @@ func (r *Repo) Reset(ctx context.Context) (added, dropped int, err error) {
 		return 0, 0, err
 	}
 	defer src.Close()
-	added, dropped, err = r.Stage.Reset(ctx, src, s.current.Own, r.trash())
+	added, dropped, err = r.Stage.Reset(ctx, src, s.current.Own, r.trash(), links...)
 	r.tell(leftInStaging)
 	return added, dropped, r.lockError(err)
 }

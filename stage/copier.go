@@ -94,6 +94,9 @@ func (c *copier) plan(ctx context.Context, entries []tree.Entry, named map[strin
 			admitted = append(admitted, e)
 		}
 	}
+	if named != nil { // not for the documents alone
+		g.vain(admitted, maps.Keys(c.out.files))
+	}
 	facts, err := c.recognize(ctx, admitted)
 	return admitted, facts, err
 }
@@ -285,7 +288,9 @@ func (c *copier) op(e tree.Entry, f fact) tree.Op {
 	case c.format.Class(e.Path) == catalog.Index:
 		// Always a file of its own, with a hash of its own.
 		op.SHA256 = ""
-	case f.known && f.sealed && c.s.Share && !c.changes(e.Path):
+	case f.known && f.sealed && (!c.s.Share || c.changes(e.Path)):
+		op.Sealed = true
+	case f.known && f.sealed:
 		// Sealed are only files of the repository's owner: a builder could
 		// make his own writable again, and write to production.
 		op.How = tree.Share

@@ -3,8 +3,11 @@ package stage
 import (
 	"errors"
 	"io/fs"
+	"iter"
+	"maps"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"example.com/publish/stage/catalog"
@@ -140,6 +143,29 @@ func (g *gate) refuse(e tree.Entry) {
 		g.report.add(catalog.Warning, "link-dropped", e.Path, "is a symbolic link to %q, and is left out, as publish.yaml says", e.Target)
 	default:
 		g.report.add(v.severity, v.code, e.Path, "%s", v.message)
+	}
+}
+
+// vain reports the links that are followed, and below which nothing of what was
+// admitted, sorted by path, is published, and no document either.
+func (g *gate) vain(admitted []tree.Entry, documents iter.Seq[string]) {
+	if g.linked == nil || g.links != FollowLinks {
+		return
+	}
+	of := map[string]bool{}
+	for d := range documents {
+		for ; d != ""; d = parent(d) {
+			of[d] = true
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(g.linked.followed)) {
+		at := func(p string) (int, bool) {
+			return slices.BinarySearchFunc(admitted, p, func(e tree.Entry, p string) int { return strings.Compare(e.Path, p) })
+		}
+		_, file := at(p)
+		if below, _ := at(p + "/"); !file && !of[p] && (below == len(admitted) || !inside(admitted[below].Path, p)) {
+			g.report.add(catalog.Warning, "link-dangling", p, "is a link to what is not published itself, and is left out")
+		}
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -141,6 +143,7 @@ func (im *importer) fetch(ctx context.Context) error {
 	defer batch.Close()
 	var rest []tree.Entry
 	var ops []tree.Op
+	walked := entries
 	linked := links(entries, im.s.Format)
 	entries = linked.apply(entries, im.s.Links)
 	g := newGate(im.s.Format, entries, nil, im.src.Root(), im.report)
@@ -188,6 +191,8 @@ func (im *importer) fetch(ctx context.Context) error {
 	}
 	g.named = im.named
 	rest = slices.DeleteFunc(rest, func(e tree.Entry) bool { return !g.admit(e) })
+	g.vain(rest, im.documents())
+	rest = im.asLinks(walked, rest)
 	rows, err := im.recognize(ctx, rest, claims)
 	if err != nil {
 		return err
@@ -220,6 +225,63 @@ func (im *importer) fetch(ctx context.Context) error {
 		return err
 	}
 	return batch.Flush()
+}
+
+// asLinks lets the links that are followed come as links: of the files below one
+// the index names most under their own paths only, and the next promote would
+// leave out copies of them. Where the index, or a document, names something by
+// way of a link, or staging has a folder, there come files.
+func (im *importer) asLinks(walked, rest []tree.Entry) []tree.Entry {
+	if im.s.Links != FollowLinks {
+		return rest
+	}
+	through := map[string]bool{} // what something is named through
+	for _, paths := range []iter.Seq[string]{maps.Keys(im.named), im.documents()} {
+		for p := range paths {
+			for ; p != "" && !through[p]; p = parent(p) {
+				through[p] = true
+			}
+		}
+	}
+	texts := map[string]string{}
+	for _, e := range walked {
+		if class := im.format.Class(e.Path); e.Kind != tree.Symlink || through[e.Path] || class == catalog.Whole || class == catalog.InProgress {
+			continue
+		}
+		fi, err := im.dst.Lstat(e.Path)
+		if (errors.Is(err, fs.ErrNotExist) || err == nil && fi.Mode()&fs.ModeSymlink != 0) && unlessMissing(realDirs(im.dst, e.Path)) == nil {
+			texts[e.Path] = e.Target
+		}
+	}
+	if len(texts) == 0 {
+		return rest
+	}
+	used := map[string]bool{}
+	rest = slices.DeleteFunc(rest, func(e tree.Entry) bool {
+		for p := e.Path; e.Name != "" && p != ""; p = parent(p) {
+			if _, ok := texts[p]; ok {
+				used[p] = true
+				return true
+			}
+		}
+		return false
+	})
+	for _, p := range slices.Sorted(maps.Keys(used)) {
+		rest = append(rest, tree.Entry{Path: p, Kind: tree.Symlink, Target: texts[p]})
+	}
+	slices.SortFunc(rest, func(a, b tree.Entry) int { return cmp.Compare(a.Path, b.Path) })
+	return rest
+}
+
+// documents are the paths of the tree's documents.
+func (im *importer) documents() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, r := range im.docs {
+			if !yield(r.Path) {
+				return
+			}
+		}
+	}
 }
 
 // document copies one document to the private directory.

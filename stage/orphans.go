@@ -15,15 +15,17 @@ import (
 )
 
 // Orphans returns the item-like files of staging that cat does not name, by
-// path. Uploads in progress are none. sure is false when something in the tree
-// makes it impossible to tell: a link under which named files may stand by
-// another name, or a directory that cannot be listed.
+// path, or by that of a link that leads there. Uploads in progress are none. sure
+// is false when something in the tree makes it impossible to tell: a link that
+// leads out of the tree or nowhere in the end, under which named files may stand
+// by another name, or a directory that cannot be listed.
 func (s *Stage) Orphans(ctx context.Context, cat *catalog.Catalog) (list []tree.Entry, sure bool, err error) {
 	entries, err := tree.Walk(ctx, s.Dir)
 	if err != nil {
 		return nil, false, err
 	}
 	g := newGate(catalog.Within(s.Format, cat.Documents), entries, named(cat), nil, nil)
+	g.linked = links(entries, g.format)
 	list, sure = g.orphans(entries, cat)
 	return list, sure, nil
 }
@@ -39,10 +41,21 @@ func (g *gate) orphans(entries []tree.Entry, cat *catalog.Catalog) (list []tree.
 			decoded[path.Clean(p)] = true
 		}
 	}
+	through := map[string]bool{}
+	for _, e := range g.linked.aliases {
+		if g.named[e.Path] || decoded[e.Path] {
+			through[e.Name] = true
+		}
+	}
 	sure = true
 	for _, e := range entries {
+		if e.Kind == tree.Symlink && (g.linked.followed[e.Path] || !g.linked.verdicts[e.Path].unsure && g.linked.verdicts[e.Path].code != "") {
+			continue
+		}
 		if e.Kind != tree.File {
 			sure = false
+		} else if through[e.Path] {
+			continue
 		} else if _, _, ok := catalog.Clean(e.Path); ok && !g.named[e.Path] && !decoded[e.Path] && g.class(e.Path) == catalog.ItemLike {
 			list = append(list, e)
 		}

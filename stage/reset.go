@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -15,8 +16,10 @@ import (
 // Reset makes staging equal to the rows of a generation: content shared with
 // it where that is allowed, indexes and other mutable files as copies that may
 // be written to. Files that the rows do not have, or with other bytes, go to
-// the directory trash. It returns how many files came and went.
-func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, trash string) (added, dropped int, err error) {
+// the directory trash. Links that lead to what the rows have in their place
+// stay, and those of had, which the tree had that the rows were made of, come
+// back. It returns how many files came and went.
+func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, trash string, had ...tree.Entry) (added, dropped int, err error) {
 	unlock, err := s.Exclusive(ctx, "stage reset")
 	if err != nil {
 		return 0, 0, err
@@ -31,6 +34,7 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 	if err != nil {
 		return 0, 0, err
 	}
+	rows, texts := s.relink(rows, slices.Concat(had, entries), format)
 	want := make(map[string]tree.Row, len(rows))
 	for _, r := range rows {
 		want[r.Path] = r
@@ -89,6 +93,9 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 		switch {
 		case r.Role == catalog.Link:
 			op.How = tree.Relink
+			if text, ok := texts[r.Path]; ok {
+				op.Bytes = []byte(text)
+			}
 		case r.Role == catalog.Content && s.Share:
 			op.How = tree.Share
 		case r.Role == catalog.Content:

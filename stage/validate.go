@@ -154,10 +154,11 @@ func examine(ctx context.Context, dir string, f catalog.Format, policy Links, kn
 	sv.named = named(sv.cat)
 	g := newGate(f, all, sv.named, root, sv.report)
 	g.known = known
-	sv.strays, sv.sure = g.orphans(all, sv.cat)
 	g.linked, g.links = links(all, f), policy
+	sv.strays, sv.sure = g.orphans(all, sv.cat)
 	all = g.linked.apply(all, policy)
 	sv.entries = slices.DeleteFunc(all, func(e tree.Entry) bool { return !g.admit(e) })
+	g.vain(sv.entries, slices.Values(sv.cat.Documents))
 	intern(sv.entries, sv.cat)
 	return sv, nil
 }

@@ -48,6 +48,9 @@ type Op struct {
 	// ErrChanged when the source is in another one. The zero Stat checks
 	// nothing: for sources that are immutable.
 	Stat Stat
+	// Sealed says that nobody writes to the source: hard links of it that are
+	// made meanwhile, as of a file that is cloned under two paths, are no change.
+	Sealed bool
 	// SHA256 is what the bytes are known to be; "" means unknown. A Share
 	// trusts it. A Copy of bytes is hashed on its way all the same; a reflink
 	// is read only when it is unknown.
@@ -57,7 +60,7 @@ type Op struct {
 	ModTime time.Time
 	// Mode is given to a copy; 0 means 0444.
 	Mode fs.FileMode
-	// Bytes are written instead of the source's, if not nil.
+	// Bytes are written instead of the source's, or are a link's text, if not nil.
 	Bytes []byte
 }
 
@@ -266,12 +269,15 @@ func (c *Cloner) one(ctx context.Context, op Op) (Cloned, error) {
 		op.Name = op.Path
 	}
 	switch {
-	case op.Bytes != nil:
+	case op.Bytes != nil && op.How != Relink:
 		return c.write(dst, op)
 	case op.How == Relink:
-		text, err := op.From.root.Readlink(op.Name)
-		if err != nil {
-			return Cloned{Err: err}, nil
+		text := string(op.Bytes)
+		if op.Bytes == nil {
+			var err error
+			if text, err = op.From.root.Readlink(op.Name); err != nil {
+				return Cloned{Err: err}, nil
+			}
 		}
 		h := NewSHA256()
 		io.WriteString(h, text)
@@ -343,7 +349,7 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 		return Cloned{Err: err}, nil
 	}
 	defer src.Close()
-	if op.Stat.Ino != 0 && !st.Same(op.Stat, op.SHA256 != "" && op.How == Share) {
+	if op.Stat.Ino != 0 && !st.Same(op.Stat, op.SHA256 != "" && op.How == Share || op.Sealed) {
 		return Cloned{Err: &fs.PathError{Op: "copy", Path: op.Name, Err: ErrChanged}}, nil
 	}
 	if op.How == Share {
@@ -400,7 +406,7 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 		return Cloned{}, err
 	}
 	granted := out.Reflink && op.SHA256 != "" && op.How == Copy && op.Stat.Ino != 0
-	if !StatOf(fi).Same(st, !granted) {
+	if !StatOf(fi).Same(st, !granted || op.Sealed) {
 		return fail(&fs.PathError{Op: "copy", Path: op.Name, Err: ErrChanged})
 	}
 	return out, c.finish(f, op)
