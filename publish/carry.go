@@ -12,6 +12,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
 )
@@ -104,6 +105,30 @@ func (r *Repo) carry(s *state, own []tree.Row, dir string, n int) ([]Carried, []
 		}
 	}
 	return carried, ops, findings
+}
+
+// aged warns of companions of documents that are carried beside a document with
+// other bytes: a web server that hands out a compressed copy in its document's
+// place serves the old document until the window ends.
+func (r *Repo) aged(cur *generation, carried []Carried, before map[string]tree.Row, own []tree.Row) (findings []catalog.Finding, err error) {
+	var of func(p string) string
+	for _, c := range carried {
+		if c.Role == catalog.Content {
+			continue
+		}
+		if of == nil { // seldom: most often only content is carried
+			if of, err = stage.Companions(cur.dir, r.format); err != nil {
+				return nil, err
+			}
+		}
+		doc := of(c.Path)
+		i, ok := slices.BinarySearchFunc(own, doc, func(r tree.Row, p string) int { return strings.Compare(r.Path, p) })
+		if doc != "" && ok && before[doc].SHA256 != own[i].SHA256 {
+			findings = append(findings, catalog.Finding{Severity: catalog.Warning, Code: "stale-companion", Path: c.Path,
+				Message: fmt.Sprintf("is not in the new tree, and belongs to the %s before: it is carried for a grace window, and clients that read it meet the old one", doc)})
+		}
+	}
+	return findings, nil
 }
 
 // conflict is the finding that a path which production serves cannot be read in

@@ -205,13 +205,17 @@ func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.O
 			if err != nil {
 				return nil, nil, nil, err
 			}
-			m.Carried, ops = leave(m.Carried, ops, n, c.revoked, beside)
+			m.Carried, ops = leave(m.Carried, ops, n, c.revoked, func(p string) bool { return beside(p) != "" })
+		}
+		aged, err := r.aged(cur, m.Carried, before, c.rows)
+		if err != nil {
+			return nil, nil, nil, err
 		}
 		report := &stage.Report{Findings: findings}
 		if len(report.Errors()) > 0 {
 			return nil, nil, nil, &FindingsError{Report: report}
 		}
-		res.Warnings = findings
+		res.Warnings = append(findings, aged...)
 	}
 	m.Added, m.Removed, m.Changed = diffUnits(units, r.units(c.units, c.rows))
 	for _, row := range c.rows {

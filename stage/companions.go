@@ -35,9 +35,9 @@ func Follow(dir string, f catalog.Format, docs []catalog.Document) (with []catal
 	return companion.Follow(tree.FS(root), docs, documents(f, nil, nil))
 }
 
-// Companions reports which paths are companions, by their names, of the
-// documents of the tree at dir.
-func Companions(dir string, f catalog.Format) (func(p string) bool, error) {
+// Companions tells of which document of the tree at dir a path is a companion, by
+// its name; "" for any other path.
+func Companions(dir string, f catalog.Format) (of func(p string) string, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
@@ -163,8 +163,12 @@ func (s *Stage) Refresh(ctx context.Context) error {
 		return nil
 	}
 	for _, d := range docs {
-		if d.Data != nil {
+		switch {
+		case d.Data == nil:
+		case (companion.Companion{Path: d.Path}).Remade(): // the kind of the zero value
 			s.warn("%s: was stale, and is made again", join(s.Dir, d.Path))
+		default:
+			s.warn("%s: names what was made again, and has its new checksums", join(s.Dir, d.Path))
 		}
 	}
 	s.lost(gone)

@@ -30,7 +30,7 @@ func (im *importer) beside(ctx context.Context, entries, rest []tree.Entry, g *g
 	}
 	near := map[string]bool{}
 	for _, c := range found {
-		near[c.Path] = docs.Of(c.Path)
+		near[c.Path] = docs.Of(c.Path) != ""
 	}
 	var ops []tree.Op
 	rest = slices.DeleteFunc(rest, func(e tree.Entry) bool {
@@ -54,7 +54,7 @@ func (im *importer) beside(ctx context.Context, entries, rest []tree.Entry, g *g
 	if im.near, err = companion.Find(tree.FS(root), docs); err != nil {
 		return nil, err
 	}
-	im.near = slices.DeleteFunc(im.near, func(c companion.Companion) bool { return !docs.Of(c.Path) })
+	im.near = slices.DeleteFunc(im.near, func(c companion.Companion) bool { return docs.Of(c.Path) == "" })
 	for _, s := range stale {
 		im.report.add(catalog.Warning, "stale-companion", s.Path, "%s: it is not imported", s.Why)
 		im.near = slices.DeleteFunc(im.near, func(c companion.Companion) bool { return c.Path == s.Path })

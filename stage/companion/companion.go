@@ -97,27 +97,28 @@ func (docs Documents) twin(d string) string {
 	return docs.Clearsigned(d)
 }
 
-// Of reports whether a path has the name of a companion of a document, or of a
-// companion of it, whether or not it is there. Lists for a folder are none.
-func (docs Documents) Of(p string) bool {
-	names := map[string]bool{}
+// Of returns the document of which a path has the name of a companion, or of a
+// companion's companion, whether or not it is there; "" for any other path.
+// Lists for a folder are none.
+func (docs Documents) Of(p string) (document string) {
+	names := map[string]string{}
 	for _, d := range docs.Paths {
-		names[d] = true
+		names[d] = d
 		if twin := docs.twin(d); twin != "" {
-			names[twin] = true
+			names[twin] = d
 		}
 	}
 	if slices.Contains(docs.Paths, p) {
-		return false
+		return ""
 	}
-	for !names[p] {
+	for names[p] == "" {
 		ending := path.Ext(p)
 		if !slices.Contains(packedEndings, ending) && !slices.Contains(signatureEndings, ending) && !slices.Contains(sumsEndings, ending) {
-			return false
+			return ""
 		}
 		p = strings.TrimSuffix(p, ending)
 	}
-	return true
+	return names[p]
 }
 
 // finder is Find at work.
