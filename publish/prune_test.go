@@ -206,7 +206,8 @@ func TestOrphansStartAnew(t *testing.T) {
 		"young": func(w *world, p string) error {
 			return os.Chtimes(p, time.Time{}, w.now.Add(-time.Hour))
 		},
-		"a link": func(w *world, p string) error { return os.Symlink("images", filepath.Join(w.staging(), "other")) },
+		"a link":     func(w *world, p string) error { return os.Symlink("images", filepath.Join(w.staging(), "other")) },
+		"a link out": func(w *world, p string) error { return os.Symlink(w.staging(), filepath.Join(w.staging(), "other")) },
 		"clock behind": func(w *world, p string) error {
 			w.now = w.now.Add(24 * time.Hour)
 			r := w.repo()
@@ -220,14 +221,14 @@ func TestOrphansStartAnew(t *testing.T) {
 			p := filepath.Join(w.staging(), "images", fmt.Sprintf("%.16s.bin", hash("orphan")))
 			must(t, change(w, p))
 			res := w.prune()
-			goes := name == "unchanged" || name == "linked"
+			goes := name == "unchanged" || name == "linked" || name == "a link"
 			if _, err := os.Lstat(p); goes != (err != nil) {
 				t.Errorf("%v, %+v", err, res.Plan)
 			}
 			if name == "linked" && (res.BytesNow != 0 || res.BytesAfterGrace != 6) {
 				t.Errorf("bytes of a linked file: %d, %d", res.BytesNow, res.BytesAfterGrace)
 			}
-			if name == "clock behind" || name == "a link" {
+			if name == "clock behind" || name == "a link out" {
 				return
 			}
 			w.now = w.now.Add(2*time.Hour + time.Second)
