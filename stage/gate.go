@@ -69,7 +69,7 @@ func (g *gate) admit(e tree.Entry) bool {
 		class = catalog.InProgress // a directory, which an upload keeps to itself
 	}
 	if class == catalog.InProgress && !g.named[e.Path] {
-		if e.Kind == tree.File {
+		if e.Kind == tree.File && e.Name == "" { // by a link it would count twice
 			r.leave(e, true)
 		}
 		return false
