@@ -256,6 +256,9 @@ type FileDiff struct {
 	Path   string `json:"path"`
 	Change string `json:"change"` // added, removed or changed
 	Bytes  int64  `json:"bytes"`  // its size in the newer tree; in the older when removed
+	// Told is true for what the names of versions tell already: an item that an
+	// index names, a document, and each file of a tree without indexes.
+	Told bool `json:"-"`
 }
 
 // Equal reports whether there is no difference.
@@ -280,7 +283,33 @@ func (r *Repo) Diff(ctx context.Context, from, to string) (*Diff, error) {
 	}
 	d := &Diff{From: from, To: to, Files: diffRows(a, b)}
 	d.Added, d.Removed, d.Changed = diffUnits(au, bu)
+	for _, name := range []string{from, to} {
+		format, err := r.formatOf(s, name)
+		if err != nil {
+			return nil, err
+		}
+		for i, f := range d.Files {
+			class := format.Class(f.Path)
+			d.Files[i].Told = f.Told || class == catalog.Index || class == catalog.Whole
+		}
+	}
 	return d, nil
+}
+
+// formatOf is the format as it is in a side of a Diff: documents lie where its
+// index says.
+func (r *Repo) formatOf(s *state, name string) (catalog.Format, error) {
+	if name == "staging" {
+		return stage.Within(r.Stage.Dir, r.format)
+	}
+	if name == "production" && s.current == nil {
+		return r.format, nil
+	}
+	g, err := r.resolve(s, name)
+	if err != nil {
+		return nil, err
+	}
+	return stage.Within(g.dir, r.format)
 }
 
 func (r *Repo) side(ctx context.Context, s *state, name string) ([]tree.Row, []catalog.Unit, error) {
@@ -307,14 +336,14 @@ func diffRows(a, b []tree.Row) []FileDiff {
 	for len(a) > 0 || len(b) > 0 {
 		switch {
 		case len(b) == 0 || len(a) > 0 && a[0].Path < b[0].Path:
-			out = append(out, FileDiff{a[0].Path, "removed", a[0].Size})
+			out = append(out, FileDiff{a[0].Path, "removed", a[0].Size, a[0].Role == catalog.Content})
 			a = a[1:]
 		case len(a) == 0 || b[0].Path < a[0].Path:
-			out = append(out, FileDiff{b[0].Path, "added", b[0].Size})
+			out = append(out, FileDiff{b[0].Path, "added", b[0].Size, b[0].Role == catalog.Content})
 			b = b[1:]
 		default:
 			if a[0].SHA256 != b[0].SHA256 {
-				out = append(out, FileDiff{b[0].Path, "changed", b[0].Size})
+				out = append(out, FileDiff{b[0].Path, "changed", b[0].Size, a[0].Role == catalog.Content || b[0].Role == catalog.Content})
 			}
 			a, b = a[1:], b[1:]
 		}

@@ -4,7 +4,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
-	"example.com/publish/stage/catalog"
 )
 
 func (p *program) diffCommand() *cli.Command {
@@ -35,14 +34,14 @@ func (p *program) diff(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	err = p.answer(d, func() { p.showDiff(d, formats[r.Config.Format]) })
+	err = p.answer(d, func() { p.showDiff(d) })
 	if err == nil && c.Bool("exit-code") && !d.Equal() {
 		err = exitFindings
 	}
 	return err
 }
 
-func (p *program) showDiff(d *publish.Diff, format catalog.Format) {
+func (p *program) showDiff(d *publish.Diff) {
 	if d.Equal() {
 		p.note("%s and %s are equal", tree(d.From), tree(d.To))
 		return
@@ -65,7 +64,7 @@ func (p *program) showDiff(d *publish.Diff, format catalog.Format) {
 			came += f.Bytes
 		}
 		// What versions bring along is told with them.
-		if ok && (!units || format.Class(f.Path) == catalog.Other) {
+		if ok && (!units || !f.Told) {
 			p.say("%s %s", sign, oneLine(f.Path))
 		}
 	}
