@@ -109,6 +109,8 @@ func (im *importer) withCompanions(docs []catalog.Document) ([]catalog.Document,
 			return nil, err
 		} else if ours == nil || !bytes.Equal(ours, data) {
 			out = append(out, catalog.Document{Path: c.Path, Data: data})
+			im.out.Files++
+			im.out.Bytes += int64(len(data))
 		}
 	}
 	return out, nil

@@ -56,12 +56,16 @@ func (p *program) stageImport(c *cli.Context) error {
 	if a.Skipped > 0 {
 		names += fmt.Sprintf(" and %d that clients skip", a.Skipped)
 	}
+	named, all := "imported "+names+"; ", " ("+names+")"
+	if a.Images+a.Skipped == 0 { // as of a tree without indexes
+		named, all = "", ""
+	}
 	return p.answer(a, func() {
 		if a.Unchanged {
-			p.idle("%s: nothing new, staging has it all (%s)", tree, names)
+			p.idle("%s: nothing new, staging has it all%s", tree, all)
 			return
 		}
-		p.say("%s: imported %s; %s came (%s)", tree, names, count(a.Files, "file"), size(a.Bytes))
+		p.say("%s: %s%s came (%s)", tree, named, count(a.Files, "file"), size(a.Bytes))
 		for _, path := range a.Replaced {
 			p.note("replaced: %s", path)
 		}
