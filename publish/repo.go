@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"example.com/publish/stage"
@@ -85,7 +86,7 @@ func Find(dir string) (string, error) {
 			return d, nil
 		}
 		if d == filepath.Dir(d) {
-			return "", &Error{Kind: Usage, Path: abs, Fact: "is not in a repository", Hint: "run publish init, or name one with --repo DIR or PUBLISH_REPO"}
+			return "", &Error{Kind: Usage, Path: abs, Fact: "is not in a repository", Hint: whereHint(abs)}
 		}
 	}
 }
@@ -122,8 +123,8 @@ func readLayout(dir string) (int, error) {
 	}
 	path := layoutPath(dir)
 	data, err := durable.ReadFile(path, 4096)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, &Error{Kind: Usage, Path: dir, Fact: "is not a repository", Hint: "run publish init " + dir}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return 0, &Error{Kind: Usage, Path: dir, Fact: "is not a repository", Hint: whereHint(dir)}
 	}
 	if err != nil {
 		return 0, err

@@ -53,7 +53,7 @@ func arrange(app *cli.App, args []string) ([]string, error) {
 		case len(commands) > 0:
 			c := commandNamed(commands, arg)
 			if c == nil {
-				return nil, unknownCommand(commands, path, arg)
+				return nil, unknownCommand(app, commands, path, arg)
 			}
 			path = append(path, c.Name)
 			flags, commands = c.Flags, c.Subcommands
@@ -69,7 +69,7 @@ func arrange(app *cli.App, args []string) ([]string, error) {
 		return slices.Concat(line, []string{"--"}, rest), nil
 	}
 	if len(rest) > 0 {
-		return nil, unknownCommand(commands, path, rest[0])
+		return nil, unknownCommand(app, commands, path, rest[0])
 	}
 	return line, nil
 }
@@ -106,7 +106,7 @@ func unknownFlag(app *cli.App, flags []cli.Flag, path []string, arg string) erro
 			}
 		}
 	}
-	var names []string
+	names := []string{"help"}
 	for _, f := range slices.Concat(flags, app.Flags) {
 		names = append(names, f.Names()[0])
 	}
@@ -118,19 +118,47 @@ func unknownFlag(app *cli.App, flags []cli.Flag, path []string, arg string) erro
 	return usage(hint, "%s: is not a flag of %s", arg, called)
 }
 
-func unknownCommand(commands []*cli.Command, path []string, name string) error {
-	var names []string
-	for _, c := range commands {
-		if !c.Hidden {
-			names = append(names, c.Name)
-		}
-	}
+// otherWords are what other tools call a command of this one.
+var otherWords = map[string]string{
+	"rollback": "revert", "undo": "revert", "back": "revert", "release": "promote", "deploy": "promote", "switch": "promote",
+	"log": "history", "check": "validate", "lint": "validate", "reset": "stage reset", "rm": "stage remove", "delete": "stage remove",
+	"info": "status", "freeze": "hold", "cleanup": "gc", "clean": "gc", "man-page": "man", "create": "init", "new": "init",
+}
+
+func unknownCommand(app *cli.App, commands []*cli.Command, path []string, name string) error {
 	called := strings.Join(append([]string{"publish"}, path...), " ")
-	hint := strings.Join(append([]string{"publish help"}, path...), " ") + " lists the commands"
-	if near := nearest(name, names); near != "" {
-		hint = "did you mean " + called + " " + near + "?"
+	hint := "publish help lists the commands"
+	if len(path) > 0 {
+		hint = called + " --help lists the commands"
+	}
+	if near := meant(app, commands, path, name); near != "" {
+		hint = "did you mean publish " + near + "?"
 	}
 	return usage(hint, "%q: is not a command of %s", name, called)
+}
+
+// meant returns the command that name may mean: one of commands, which are
+// below path, or one of another level; "" for none.
+func meant(app *cli.App, commands []*cli.Command, path []string, name string) string {
+	whole := map[string]string{}
+	var names []string
+	add := func(list []*cli.Command, path ...string) {
+		for _, c := range list {
+			if whole[c.Name] == "" && !c.Hidden {
+				whole[c.Name] = strings.Join(append(path, c.Name), " ")
+				names = append(names, c.Name)
+			}
+		}
+	}
+	add(commands, slices.Clone(path)...)
+	add(app.Commands)
+	for _, c := range app.Commands {
+		add(c.Subcommands, c.Name)
+	}
+	if word, ok := otherWords[name]; ok {
+		return word
+	}
+	return whole[nearest(name, names)]
 }
 
 // nearest returns what somebody who wrote name may have meant; "" when nothing

@@ -32,7 +32,7 @@ func (p *program) helpCommand() *cli.Command {
 		for _, name := range c.Args().Slice() {
 			sub := commandNamed(commands, name)
 			if sub == nil {
-				return unknownCommand(commands, path, name)
+				return unknownCommand(app, commands, path, name)
 			}
 			path, commands = append(path, sub.Name), sub.Subcommands
 		}
@@ -54,7 +54,7 @@ func (p *program) help(app *cli.App, path []string) {
 	}
 	if c == nil {
 		fmt.Fprintf(p.out, "usage: %s COMMAND [FLAGS] [ARGUMENTS]\n\n%s", name, wrap(app.Description))
-		p.helpCommands("", commands)
+		helpCommands(p.out, "", commands)
 		fmt.Fprintf(p.out, "\nflags of every command, before it or behind:\n")
 		printFlags(p.out, app.Flags)
 		fmt.Fprintf(p.out, "\nexit status:\n")
@@ -71,7 +71,7 @@ func (p *program) help(app *cli.App, path []string) {
 		fmt.Fprintf(p.out, "\n%s", wrap(c.Description))
 	}
 	if len(commands) > 0 {
-		p.helpCommands(c.Name+" ", commands)
+		helpCommands(p.out, c.Name+" ", commands)
 	}
 	if len(c.Flags) > 0 {
 		fmt.Fprintf(p.out, "\nflags:\n")
@@ -82,7 +82,7 @@ func (p *program) help(app *cli.App, path []string) {
 }
 
 // helpCommands lists commands by category, in the order in which they come.
-func (p *program) helpCommands(prefix string, commands []*cli.Command) {
+func helpCommands(to io.Writer, prefix string, commands []*cli.Command) {
 	var categories []string
 	for _, c := range commands {
 		if !c.Hidden && !slices.Contains(categories, c.Category) {
@@ -94,8 +94,8 @@ func (p *program) helpCommands(prefix string, commands []*cli.Command) {
 		if title == "" {
 			title = "commands"
 		}
-		fmt.Fprintf(p.out, "\n%s:\n", title)
-		w := tabwriter.NewWriter(p.out, 12, 0, 2, ' ', 0)
+		fmt.Fprintf(to, "\n%s:\n", title)
+		w := tabwriter.NewWriter(to, 12, 0, 2, ' ', 0)
 		for _, c := range commands {
 			if c.Category != category || c.Hidden {
 				continue

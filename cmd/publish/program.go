@@ -152,7 +152,13 @@ func (p *program) bare(c *cli.Context) error {
 	if c.Bool("version") {
 		return p.printVersion()
 	}
-	return usage("publish help lists the commands", "no command was given")
+	if !p.json {
+		_ = p.out.Flush()
+		fmt.Fprintf(p.stderr, "usage: publish COMMAND [FLAGS] [ARGUMENTS]\n")
+		helpCommands(p.stderr, "", c.App.Commands)
+		fmt.Fprintln(p.stderr)
+	}
+	return usage("publish help COMMAND explains a command; publish help shows how to begin", "no command was given")
 }
 
 // verb makes a command that takes from min to max arguments (-1: any number).
@@ -192,7 +198,11 @@ func (p *program) open() (*publish.Repo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.openAt(dir)
+	r, err := p.openAt(dir)
+	if e := new(publish.Error); p.repo == "" && os.Getenv("PUBLISH_REPO") != "" && errors.As(err, &e) && e.Kind == publish.Usage && e.Path != "" {
+		p.note("note: PUBLISH_REPO names the repository %s", dir)
+	}
+	return r, err
 }
 
 func (p *program) openAt(dir string) (*publish.Repo, error) {

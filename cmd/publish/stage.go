@@ -1,14 +1,26 @@
 package main
 
-import "github.com/urfave/cli/v2"
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+)
 
 func (p *program) stageCommand() *cli.Command {
 	return &cli.Command{
 		Name: "stage", Category: "staging",
 		Usage:       "put images into staging, list them, take them out",
 		Subcommands: []*cli.Command{p.stageAddCommand(), p.stageImportCommand(), p.stageListCommand(), p.stageRemoveCommand(), p.stageResetCommand()},
-		Action: func(*cli.Context) error {
-			return usage("publish help stage lists them", "publish stage: which command?")
-		},
+		Action:      p.whichCommand,
 	}
+}
+
+// whichCommand answers a command that is nothing without one of its own.
+func (p *program) whichCommand(c *cli.Context) error {
+	if !p.json {
+		_ = p.out.Flush()
+		helpCommands(p.stderr, c.Command.Name+" ", c.Command.Subcommands)
+		fmt.Fprintln(p.stderr)
+	}
+	return usage("publish help "+c.Command.Name+" lists them", "publish %s: which command?", c.Command.Name)
 }

@@ -1,0 +1,59 @@
+package publish
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"example.com/publish/stage/durable"
+)
+
+// mostNeighbours bounds how many folders are looked at for a hint.
+const mostNeighbours = 200
+
+// isRepository reports whether there is a repository at dir itself.
+func isRepository(dir string) bool { return !gone(layoutPath(dir)) }
+
+// whereHint is the remedy for a directory that is no repository: the repository
+// that was probably meant, above it, in it or beside it, or how to make one.
+func whereHint(dir string) string {
+	for d := filepath.Dir(dir); ; d = filepath.Dir(d) {
+		if isRepository(d) {
+			return fmt.Sprintf("%s is a repository: --repo %s", d, d)
+		}
+		if d == filepath.Dir(d) {
+			break
+		}
+	}
+	near := dir
+	if gone(dir) {
+		near = filepath.Dir(dir)
+	}
+	if found := repositoriesIn(near); len(found) > 0 {
+		return "did you mean --repo " + strings.Join(found, ", or --repo ") + "?"
+	}
+	return "run publish init " + dir + " to make one there, or name another with --repo DIR or PUBLISH_REPO"
+}
+
+// repositoriesIn returns the repositories among the folders of dir, at most
+// three.
+func repositoriesIn(dir string) []string {
+	f, err := durable.OpenDirNamed(dir)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	list, err := f.ReadDir(mostNeighbours)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, d := range list {
+		if d.IsDir() && isRepository(filepath.Join(dir, d.Name())) {
+			out = append(out, filepath.Join(dir, d.Name()))
+		}
+	}
+	slices.Sort(out)
+	return out[:min(len(out), 3)]
+}
