@@ -68,19 +68,11 @@ func DefaultConfig() *Config {
 // empty one. The error is of kind Usage and names the line.
 func LoadConfig(dir string) (*Config, error) {
 	path := filepath.Join(dir, ConfigName)
-	f, err := durable.OpenNamed(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return DefaultConfig(), nil
-	}
+	data, err := readConfig(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	data, err := durable.ReadBounded(f, maxConfig)
-	if err != nil {
-		return nil, &Error{Kind: Usage, Path: path, Err: err}
-	}
-	c, err := parseConfig(data)
+	c, _, err := parseConfig(data)
 	if err == nil {
 		err = c.checkProduction(dir)
 	}
@@ -90,14 +82,39 @@ func LoadConfig(dir string) (*Config, error) {
 	return c, nil
 }
 
-func parseConfig(data []byte) (*Config, error) {
-	c := DefaultConfig()
-	doc, err := decodeYAML(data, c)
+// readConfig returns the text of publish.yaml; none where it is missing.
+func readConfig(path string) ([]byte, error) {
+	f, err := durable.OpenNamed(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	_, err = c.include(doc)
-	return c, errors.Join(c.check(), err, checkRetention(c.Retention, doc))
+	defer f.Close()
+	data, err := durable.ReadBounded(f, maxConfig)
+	if err != nil {
+		return nil, &Error{Kind: Usage, Path: path, Err: err}
+	}
+	return data, nil
+}
+
+// parseConfig reads and checks the text of publish.yaml. The configuration is nil
+// where the text cannot be understood; the document is nil where it is empty.
+func parseConfig(data []byte) (*Config, *yaml.Node, error) {
+	c := DefaultConfig()
+	doc, err := decodeYAML(data, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, doc, c.checkAll(doc)
+}
+
+// checkAll reports all that is wrong with the values. Errors name the lines in
+// the document where they can.
+func (c *Config) checkAll(doc *yaml.Node) error {
+	_, err := c.include(doc)
+	return errors.Join(c.check(), err, checkRetention(c.Retention, doc))
 }
 
 // include is what Include says. The errors name the lines in the document, if
@@ -140,8 +157,11 @@ func (c *Config) check() error {
 		oneOf("share", c.Share, "auto", "copy"),
 		oneOf("links", c.Links, "follow", "drop", "refuse"),
 	)
-	if c.HealthCheck.Timeout == 0 || c.Hooks.Timeout == 0 {
-		err = errors.Join(err, errors.New("timeout: 0 would end every command at once"))
+	if c.HealthCheck.Timeout == 0 {
+		err = errors.Join(err, errors.New("health_check.timeout: 0 would end every command at once"))
+	}
+	if c.Hooks.Timeout == 0 {
+		err = errors.Join(err, errors.New("hooks.timeout: 0 would end every command at once"))
 	}
 	if c.Generations.Keep < 0 {
 		err = errors.Join(err, fmt.Errorf("generations.keep: %d is negative", c.Generations.Keep))

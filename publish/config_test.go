@@ -12,12 +12,12 @@ import (
 func TestParseConfig(t *testing.T) {
 	// What says nothing means the defaults.
 	for _, text := range []string{"", "# a comment\n", "---\n", "grace:\n", "grace: null\nformat: ~\n", "health_check:\n", "health_check: {timeout: }\n", "hooks:\n  # nothing\n"} {
-		c, err := parseConfig([]byte(text))
+		c, _, err := parseConfig([]byte(text))
 		if err != nil || !reflect.DeepEqual(c, DefaultConfig()) {
 			t.Errorf("%q: %+v, %v", text, c, err)
 		}
 	}
-	c, err := parseConfig([]byte("\ufeff# one\ngrace: 1d # two\nhealth_check: {command: [\"true\"]}\n"))
+	c, _, err := parseConfig([]byte("\ufeff# one\ngrace: 1d # two\nhealth_check: {command: [\"true\"]}\n"))
 	if err != nil || time.Duration(c.Grace) != 24*time.Hour || time.Duration(c.HealthCheck.Timeout) != 30*time.Second || len(c.HealthCheck.Command) != 1 {
 		t.Errorf("%+v, %v", c, err)
 	}
@@ -42,7 +42,7 @@ func TestParseConfig(t *testing.T) {
 		"grce: 1\nshre: 2\n":        "line 2: unknown key \"shre\"",
 		"switch: cp\nshare: all\n":  `share: "all" is not one of`,
 	} {
-		if _, err := parseConfig([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := parseConfig([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v; want %q", text, err, want)
 		}
 	}
@@ -66,7 +66,7 @@ func TestParseConfigHostile(t *testing.T) {
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		_, err := parseConfig([]byte(text))
+		_, _, err := parseConfig([]byte(text))
 		runtime.ReadMemStats(&after)
 		if err == nil {
 			t.Errorf("%s: accepted", name)

@@ -95,7 +95,7 @@ func (p *program) app() *cli.App {
 			&cli.BoolFlag{Name: "version", Usage: "print the version"},
 		},
 		Commands: []*cli.Command{
-			p.initCommand(),
+			p.initCommand(), p.configCommand(),
 			p.stageCommand(),
 			p.validateCommand(), p.diffCommand(), p.pruneCommand(),
 			p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(), p.revokeCommand(),

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish"
+	"example.com/publish/stage/catalog"
+)
+
+func (p *program) configCommand() *cli.Command {
+	return &cli.Command{
+		Name: "config", Category: "set up",
+		Usage:       "check publish.yaml",
+		Subcommands: []*cli.Command{p.configCheckCommand()},
+		Action:      p.whichCommand,
+	}
+}
+
+func (p *program) configCheckCommand() *cli.Command {
+	return verb(&cli.Command{
+		Name:  "check",
+		Usage: "report what is wrong with publish.yaml, or the values that differ from the defaults",
+		Description: "Reads publish.yaml of the repository and prints each fault with its line; exits with status 2 if there is an error. " +
+			"Else it prints ok, and the keys whose values differ from the defaults. Takes no lock and runs no hook.",
+	}, 0, 0, p.configCheck)
+}
+
+func (p *program) configCheck(*cli.Context) error {
+	dir, err := p.find()
+	if err != nil {
+		return err
+	}
+	if err := publish.CheckLayout(dir); err != nil {
+		return err
+	}
+	r, err := publish.CheckConfig(dir, slices.Sorted(maps.Keys(formats)))
+	if err != nil {
+		return err
+	}
+	bad := 0
+	err = p.answer(r, func() {
+		for _, f := range r.Findings {
+			at := publish.ConfigName
+			if f.Line > 0 {
+				at = fmt.Sprintf("%s:%d", at, f.Line)
+			}
+			p.say("%s: %s: %s", f.Severity, at, oneLine(f.Message))
+		}
+		if !r.OK {
+			return
+		}
+		p.idle("%s: ok", r.Path)
+		for _, v := range r.Values {
+			p.idle("%s", oneLine(v.String()))
+		}
+		if len(r.Values) == 0 {
+			p.idle("every key has its default")
+		}
+	})
+	for _, f := range r.Findings {
+		if f.Severity == catalog.Error {
+			bad++
+		}
+	}
+	if err == nil && bad > 0 {
+		err = &publish.Error{Kind: publish.Usage, Path: r.Path, Fact: count(bad, "error") + " found", Hint: "publish help config prints every key with its default"}
+	}
+	return err
+}

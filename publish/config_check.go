@@ -1,0 +1,160 @@
+package publish
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"example.com/publish/stage/catalog"
+)
+
+// ConfigReport is what CheckConfig found.
+type ConfigReport struct {
+	Path string `json:"path"`
+	OK   bool   `json:"ok"` // no finding is an error
+	// Findings are sorted by line.
+	Findings []ConfigFinding `json:"findings"`
+	// Values are those that differ from the defaults, in the order of the
+	// keys in the documentation; none where the file cannot be read.
+	Values []ConfigValue `json:"values"`
+}
+
+// ConfigFinding is one fault of publish.yaml.
+type ConfigFinding struct {
+	Severity catalog.Severity `json:"severity"`
+	Line     int              `json:"line"` // 0 where it has none
+	Message  string           `json:"message"`
+}
+
+// ConfigValue is a key of publish.yaml with its value in YAML's flow style, on
+// one line.
+type ConfigValue struct {
+	Key   string `json:"key"` // such as generations.keep
+	Value any    `json:"value"`
+	text  string
+}
+
+func (v ConfigValue) String() string { return v.Key + ": " + v.text }
+
+// CheckConfig reads publish.yaml of the repository at dir and reports all that
+// is wrong with it. formats are the names of the formats that the program has.
+// A missing file is an empty one. The error is for a file that cannot be read.
+func CheckConfig(dir string, formats []string) (*ConfigReport, error) {
+	path := filepath.Join(dir, ConfigName)
+	out := &ConfigReport{Path: path, Findings: []ConfigFinding{}, Values: []ConfigValue{}}
+	data, err := readConfig(path)
+	if err != nil {
+		return nil, err
+	}
+	c, doc, err := parseConfig(data)
+	if c != nil && (err == nil || !strings.Contains(err.Error(), "production: ")) {
+		err = errors.Join(err, c.checkProduction(dir))
+	}
+	out.find(catalog.Error, doc, err)
+	if c == nil {
+		return out, nil
+	}
+	if !slices.Contains(formats, c.Format) && out.sound() {
+		out.find(catalog.Error, doc, fmt.Errorf("format: %q is not in this version of publish; it has %s", c.Format, strings.Join(formats, ", ")))
+	}
+	for _, w := range c.Warnings() {
+		out.find(catalog.Warning, doc, errors.New(w))
+	}
+	out.OK = out.sound()
+	differing(reflect.ValueOf(*c), reflect.ValueOf(*DefaultConfig()), "", &out.Values)
+	slices.SortStableFunc(out.Findings, func(a, b ConfigFinding) int { return a.Line - b.Line })
+	return out, nil
+}
+
+func (r *ConfigReport) sound() bool {
+	return !slices.ContainsFunc(r.Findings, func(f ConfigFinding) bool { return f.Severity == catalog.Error })
+}
+
+var (
+	lineFirst = regexp.MustCompile(`^(?:yaml: )?line (\d+)(?:, column \d+)?: `)
+	keyFirst  = regexp.MustCompile(`^([a-z_]+(?:\.[a-z_]+)*): `)
+)
+
+// find adds what err says, a finding for each of its lines. Where the text names
+// no line, the key that it begins with does.
+func (r *ConfigReport) find(s catalog.Severity, doc *yaml.Node, err error) {
+	if err == nil {
+		return
+	}
+	for text := range strings.SplitSeq(strings.TrimSpace(err.Error()), "\n") {
+		f := ConfigFinding{Severity: s, Message: text}
+		if m := lineFirst.FindStringSubmatch(text); m != nil {
+			f.Line, _ = strconv.Atoi(m[1]) // digits
+			f.Message = strings.TrimPrefix(text, m[0])
+		} else if m := keyFirst.FindStringSubmatch(text); m != nil {
+			f.Line = lineOf(doc, m[1])
+		}
+		r.Findings = append(r.Findings, f)
+	}
+}
+
+// lineOf is the line of the value of a key such as generations.keep; 0 where the
+// document does not have it.
+func lineOf(doc *yaml.Node, key string) int {
+	for part := range strings.SplitSeq(key, ".") {
+		if doc = valueOf(doc, part); doc == nil {
+			return 0
+		}
+	}
+	return doc.Line
+}
+
+// differing appends the keys whose values in c are not those in the defaults.
+func differing(c, defaults reflect.Value, prefix string, out *[]ConfigValue) {
+	for i := range c.NumField() {
+		key := prefix + c.Type().Field(i).Tag.Get("yaml")
+		a, b := c.Field(i), defaults.Field(i)
+		if a.Kind() == reflect.Struct {
+			differing(a, b, key+".", out)
+			continue
+		}
+		if reflect.DeepEqual(a.Interface(), b.Interface()) || a.Kind() == reflect.Slice && a.Len()+b.Len() == 0 {
+			continue
+		}
+		value := written(a)
+		text, isText := value.(string)
+		if data, err := json.Marshal(value); err == nil && !isText {
+			text = string(data) // JSON is YAML, in flow style
+		}
+		*out = append(*out, ConfigValue{key, value, text})
+	}
+}
+
+// written is a value as publish.yaml has it.
+func written(v reflect.Value) any {
+	if d, ok := v.Interface().(Duration); ok {
+		return d.String()
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		return written(v.Elem())
+	case reflect.Slice:
+		list := make([]any, 0, v.Len())
+		for i := range v.Len() {
+			list = append(list, written(v.Index(i)))
+		}
+		return list
+	case reflect.Struct:
+		keys := map[string]any{}
+		for i := range v.NumField() {
+			if f := v.Field(i); !f.IsZero() {
+				keys[v.Type().Field(i).Tag.Get("yaml")] = written(f)
+			}
+		}
+		return keys
+	}
+	return v.Interface()
+}
