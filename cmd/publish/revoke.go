@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -19,10 +23,12 @@ func (p *program) revokeCommand() *cli.Command {
 			"from staging, trash and every kept generation, past grace windows. The same content cannot be staged or " +
 			"promoted again without --force. A path stands for its content, and for every image that needs it; a product or " +
 			"version for whatever bears that name in any tree, also for what clients skip. A file that another image needs stays, and that is said.\n\n" +
+			"On a terminal it prints what it would delete, and asks, unless --yes or --json is given.\n\n" +
 			"A kept generation that had it can be reverted to without it; of a tree without indexes it cannot. Nothing undoes a revoke.",
 		Flags: []cli.Flag{
 			dryRunFlag(),
 			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "record `WHY`; required"},
+			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask; only on a terminal it asks"},
 		},
 	}, 1, -1, p.revoke)
 }
@@ -37,6 +43,11 @@ func (p *program) revoke(c *cli.Context) error {
 		return switching(err)
 	}
 	p.warnConfig(r)
+	if !c.Bool("dry-run") && !c.Bool("yes") && !p.json && isTerminal(os.Stdin) && isTerminal(p.stderr) {
+		if err := p.confirmRevoke(c.Context, r, publish.RevokeOptions{What: c.Args().Slice(), Why: why, DryRun: true}); err != nil {
+			return switching(err)
+		}
+	}
 	res, err := r.Revoke(c.Context, publish.RevokeOptions{What: c.Args().Slice(), Why: why, DryRun: c.Bool("dry-run")})
 	if codeOf(err) == exitFindings {
 		err = &hinted{err, "production is damaged: publish verify tells where; publish revert to a sound generation, then revoke"}
@@ -51,6 +62,47 @@ func (p *program) revoke(c *cli.Context) error {
 		err = werr
 	}
 	return err
+}
+
+// confirmRevoke shows what a revoke would do, and returns an error unless a
+// person agrees to it. Nothing undoes a revoke, and a product's name is soon
+// typed where a version's was meant.
+func (p *program) confirmRevoke(ctx context.Context, r *publish.Repo, dry publish.RevokeOptions) error {
+	res, err := r.Revoke(ctx, dry)
+	if err != nil || len(res.Revoked)+len(res.Unnamed) == 0 {
+		return nil // the revoke itself reports that
+	}
+	answer := p.out // which gets nothing yet
+	p.out = bufio.NewWriter(p.stderr)
+	p.tellRevoke(res)
+	p.progress.end()
+	err = p.out.Flush()
+	if p.out = answer; err != nil {
+		return err
+	}
+	yes, err := p.ask(ctx, os.Stdin, "Delete this everywhere, now? Nothing undoes it. [y/N] ")
+	if err == nil && !yes {
+		err = &publish.Error{Kind: publish.Refused, Fact: "publish revoke: not confirmed; nothing was deleted", Hint: "answer y, or give --yes"}
+	}
+	return err
+}
+
+// ask puts a question on standard error and reports whether the next line from
+// in agrees. The end of the input does not.
+func (p *program) ask(ctx context.Context, in io.Reader, question string) (bool, error) {
+	fmt.Fprint(p.stderr, question)
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(in).ReadString('\n') // at its end: what there is
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case line := <-answer:
+		return line == "y" || line == "yes", nil
+	case <-ctx.Done():
+		fmt.Fprintln(p.stderr)
+		return false, ctx.Err()
+	}
 }
 
 func (p *program) tellRevoke(res *publish.RevokeResult) {
