@@ -49,7 +49,7 @@ func persons(t *testing.T) (owner, builder, other *person) {
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(dir, "publish"), data, 0o755)) // it is the program by this name: see TestMain
 	for i, os := range []string{"debian", "alpine"} {
-		must(t, writeImage(filepath.Join(dir, os), os, time.Date(2026, 1, 1+i, 0, 0, 0, 0, time.UTC)))
+		must(t, writeImage(filepath.Join(dir, os), os, "1", time.Date(2026, 1, 1+i, 0, 0, 0, 0, time.UTC)))
 	}
 	make := func(name string, uid uint32, groups ...uint32) *person {
 		return &person{t: t, name: name, cred: syscall.Credential{Uid: uid, Gid: uid, Groups: groups}, dir: dir, umask: 0o022}

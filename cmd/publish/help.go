@@ -73,6 +73,12 @@ func (p *program) help(app *cli.App, path []string) {
 	if len(commands) > 0 {
 		helpCommands(p.out, c.Name+" ", commands)
 	}
+	if list := examples[strings.Join(path, " ")]; len(list) > 0 {
+		fmt.Fprintf(p.out, "\nexamples:\n")
+		for _, e := range list {
+			fmt.Fprintf(p.out, "  # %s\n  %s\n", e.what, e.line)
+		}
+	}
 	if len(c.Flags) > 0 {
 		fmt.Fprintf(p.out, "\nflags:\n")
 		printFlags(p.out, c.Flags)

@@ -47,6 +47,7 @@ func TestAnnotatedConfig(t *testing.T) {
 // Every command and flag is explained, with a word for each value.
 func TestEverythingIsExplained(t *testing.T) {
 	var walk func(path string, commands []*cli.Command)
+	shown := map[string]bool{}
 	check := func(path string, flags []cli.Flag) {
 		for _, f := range flags {
 			s := specOf(f)
@@ -64,10 +65,20 @@ func TestEverythingIsExplained(t *testing.T) {
 				t.Errorf("%s %s: usage %q", path, c.Name, c.Usage)
 			}
 			check(path+" "+c.Name, c.Flags)
+			name := strings.TrimPrefix(path+" "+c.Name, "publish ")
+			shown[name] = true
+			if n := len(examples[name]); len(c.Subcommands) == 0 && (n < 1 || n > 2) {
+				t.Errorf("%s: has %d examples", name, n)
+			}
 			walk(path+" "+c.Name, c.Subcommands)
 		}
 	}
 	app := (&program{}).app()
 	check("publish", app.Flags)
 	walk("publish", app.Commands)
+	for name := range examples {
+		if !shown[name] {
+			t.Errorf("%s: has examples, and is no command", name)
+		}
+	}
 }

@@ -92,6 +92,10 @@ func (r *roff) command(parent string, c *cli.Command) {
 			r.text(c.Description)
 		}
 		r.flags(c.Flags)
+		path, _ := strings.CutPrefix(parent+" "+c.Name, "publish ")
+		for _, e := range examples[path] {
+			r.example(sentence(e.what), e.line)
+		}
 		return
 	}
 	for _, sub := range c.Subcommands {

@@ -80,21 +80,26 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// image DIR OS CREATED makes an image as distrobuilder leaves it: see writeImage.
+// image DIR OS CREATED [RELEASE] makes an image as distrobuilder leaves it: see
+// writeImage. The release is 1 where none is given.
 func makeImage(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 3 {
-		ts.Fatalf("usage: image DIR OS CREATED")
+	if neg || len(args) < 3 || len(args) > 4 {
+		ts.Fatalf("usage: image DIR OS CREATED [RELEASE]")
+	}
+	release := "1"
+	if len(args) == 4 {
+		release = args[3]
 	}
 	created, err := time.Parse(time.RFC3339, args[2])
 	ts.Check(err)
-	ts.Check(writeImage(ts.MkAbs(args[0]), args[1], created))
+	ts.Check(writeImage(ts.MkAbs(args[0]), args[1], release, created))
 }
 
-// writeImage makes in dir a container and a virtual machine of release 1 of an
+// writeImage makes in dir a container and a virtual machine of a release of an
 // OS, with bytes that tell the OS and the time.
-func writeImage(dir, name string, created time.Time) error {
-	yaml := fmt.Sprintf("architecture: x86_64\ncreation_date: %d\nproperties:\n  architecture: amd64\n  description: %s\n  os: %s\n  release: \"1\"\n  variant: default\n",
-		created.Unix(), name, name)
+func writeImage(dir, name, release string, created time.Time) error {
+	yaml := fmt.Sprintf("architecture: x86_64\ncreation_date: %d\nproperties:\n  architecture: amd64\n  description: %s\n  os: %s\n  release: %q\n  variant: default\n",
+		created.Unix(), name, name, release)
 	var buf bytes.Buffer
 	zip := gzip.NewWriter(&buf)
 	arch := tar.NewWriter(zip)
