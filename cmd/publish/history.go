@@ -24,6 +24,12 @@ func (p *program) historyCommand() *cli.Command {
 	}, 0, 0, p.history)
 }
 
+// told is a line of history with --json. New durations are in milliseconds.
+type told struct {
+	publish.Event
+	Grace int64 `json:"grace_ms,omitempty"` // of a switch: grace_seconds
+}
+
 func (p *program) history(c *cli.Context) error {
 	limit := c.Int("limit")
 	if c.IsSet("limit") && limit < 1 {
@@ -51,7 +57,7 @@ func (p *program) history(c *cli.Context) error {
 	rows := [][]string{{"TIME", "KIND", "GENERATION", "FROM", "WHO", "CHANGES", "MESSAGE"}}
 	for _, e := range events {
 		if p.json {
-			if err := p.object(e); err != nil {
+			if err := p.object(told{e, e.Grace * 1000}); err != nil {
 				return err
 			}
 			continue
