@@ -88,7 +88,7 @@ func (r *Repo) lockError(err error) error {
 	var held *lock.HeldError
 	switch {
 	case errors.As(err, &held):
-		return &Error{Kind: Locked, Err: err, Hint: "wait for it to end, or give --wait DURATION"}
+		return &Error{Kind: Locked, Err: err, Hint: LockedHint(held)}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return &Error{Kind: Interrupted, Fact: "interrupted; production is unchanged", Err: err}
 	case errors.Is(err, fs.ErrPermission):
@@ -98,6 +98,18 @@ func (r *Repo) lockError(err error) error {
 		return &Error{Err: err, Hint: Remedy(err)}
 	}
 	return err
+}
+
+// LockedHint is the remedy for a lock that another process holds. The kernel
+// drops the lock of a process that ends, so a lock that is held for ever has a
+// holder that can be found and stopped.
+func LockedHint(held *lock.HeldError) string {
+	const first = "wait for it to end, or give --wait DURATION; "
+	if held.Holder.PID == 0 {
+		return first + "if it does not end, fuser " + held.Path + " names the process; when that is stopped, the next command finishes or undoes what it left"
+	}
+	return fmt.Sprintf("%sif it does not end, look at it with ps -fp %d and stop it with kill %[2]d (in its own container, if it runs in one): the next command finishes or undoes what it left",
+		first, held.Holder.PID)
 }
 
 // lockState asks the kernel whether somebody holds a lock.

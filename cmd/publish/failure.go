@@ -148,6 +148,9 @@ func explain(err error) failure {
 	if f.Hint == "" && errors.As(err, &bad) {
 		f.Hint = bad.Hint
 	}
+	if held := new(lock.HeldError); f.Hint == "" && errors.As(err, &held) {
+		f.Hint = publish.LockedHint(held)
+	}
 	if f.Hint == "" && errors.As(err, &h) {
 		f.Hint = h.hint
 	}
@@ -193,6 +196,9 @@ func (p *program) tell(err error) int {
 		return int(code)
 	}
 	f := explain(err)
+	if held := new(lock.HeldError); !p.json && isTerminal(p.stderr) && errors.As(err, &held) && held.Holder.PID != 0 {
+		f.Hint = "it began " + distance(p.clock(), held.Holder.Since) + "; " + f.Hint
+	}
 	if p.json {
 		f.Warnings = append(f.Warnings, p.warnings...)
 		p.tellJSON(f)

@@ -265,4 +265,10 @@ func (p *program) note(format string, args ...any) {
 	fmt.Fprintln(p.stderr, printable(fmt.Sprintf(format, args...)))
 }
 
-func (p *program) waiting(h lock.Holder) { p.note("waiting for %s", h) }
+func (p *program) waiting(h lock.Holder) {
+	began := ""
+	if h.PID != 0 && isTerminal(p.stderr) {
+		began = ", which began " + distance(p.clock(), h.Since)
+	}
+	p.note("waiting for %s%s", h, began)
+}
