@@ -39,6 +39,25 @@ func Remedy(err error) string {
 			}
 		}
 	}
+	for _, p := range paths {
+		if at := closed(p); at != "" {
+			return fmt.Sprintf("%s belongs to %s: run the command as that user", at, ownerOf(at))
+		}
+	}
+	return ""
+}
+
+// closed returns the nearest directory above path that this user may not enter;
+// "" when path itself can be looked at.
+func closed(path string) string {
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrPermission) {
+		return ""
+	}
+	for d := filepath.Dir(path); d != filepath.Dir(d); d = filepath.Dir(d) {
+		if _, err := os.Lstat(d); err == nil {
+			return d
+		}
+	}
 	return ""
 }
 

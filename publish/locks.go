@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"example.com/publish/stage/lock"
@@ -93,7 +95,7 @@ func (r *Repo) lockError(err error) error {
 		return &Error{Kind: Interrupted, Fact: "interrupted; production is unchanged", Err: err}
 	case errors.Is(err, fs.ErrPermission):
 		if !ownedBy(r.path(".publish"), os.Geteuid()) {
-			return &Error{Err: err, Hint: "run it as the owner of the repository, " + ownerOf(r.path(".publish"))}
+			return &Error{Err: err, Hint: r.ownerHint(err)}
 		}
 		return &Error{Err: err, Hint: Remedy(err)}
 	}
@@ -110,6 +112,29 @@ func LockedHint(held *lock.HeldError) string {
 	}
 	return fmt.Sprintf("%sif it does not end, look at it with ps -fp %d and stop it with kill %[2]d (in its own container, if it runs in one): the next command finishes or undoes what it left",
 		first, held.Holder.PID)
+}
+
+// ownerHint is the remedy for a user who may not take a lock: who the owner of
+// the repository is, how to act as that user, and which group may stage.
+func (r *Repo) ownerHint(err error) string {
+	owner := ownerOf(r.path(".publish"))
+	hint := "run it as the owner of the repository, " + owner
+	if id, unnamed := strings.CutPrefix(owner, "user "); unnamed {
+		owner = "'#" + id + "'"
+	}
+	hint += ": sudo -u " + owner + " publish ..."
+	at := new(fs.PathError)
+	if !errors.As(err, &at) || filepath.Base(at.Path) != stagingLock {
+		return hint
+	}
+	if gid, ok := r.lockAccess(stagingLock).Group(); ok {
+		name := strconv.Itoa(gid)
+		if g, err := user.LookupGroupId(name); err == nil {
+			name = g.Name
+		}
+		return hint + "; members of the group " + name + " may stage, too"
+	}
+	return hint + "; publish init --group GROUP lets a group stage"
 }
 
 // lockState asks the kernel whether somebody holds a lock.

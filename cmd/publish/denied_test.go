@@ -51,7 +51,13 @@ func TestRemedyNamesOwner(t *testing.T) {
 	must(t, os.Chown(filepath.Join(owner.dir, "repo/generations"), 0, 0))
 	owner.does("publish -q stage add alpine")
 	owner.cannot(1, "/generations belongs to root: ", "publish promote")
-	other.cannot(1, "run it as the owner of the repository, user 61001", "publish promote")
+	other.cannot(1, "hint: run it as the owner of the repository, user 61001: sudo -u '#61001' publish ...", "publish promote")
+	other.cannot(1, "sudo -u '#61001' publish ...; members of the group daemon may stage, too", "publish stage remove alpine:1:default:amd64")
+	repo := filepath.Join(owner.dir, "repo")
+	must(t, os.Chmod(repo, 0o700))
+	for _, verb := range []string{"promote", "status", "list", "show", "config check"} {
+		other.cannot(1, "hint: "+repo+" belongs to user 61001: run the command as that user", "publish "+verb)
+	}
 }
 
 // A file of staging that no index names, and that cannot be deleted, stops

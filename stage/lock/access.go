@@ -33,6 +33,10 @@ func Shared(dir string) Access {
 	return Access{0o660, gid}
 }
 
+// Group is the id of the group that may take the lock; ok is false where there
+// is none.
+func (a Access) Group() (gid int, ok bool) { return a.gid, a.mode&0o060 != 0 }
+
 // Create makes the lock file at path if it is missing, and mends it: see Mend.
 func Create(path string, a Access) error {
 	f, err := open(path, os.O_RDWR|os.O_CREATE, 0o600)
