@@ -240,7 +240,7 @@ func Check(fsys fs.FS, docs Documents, older func(p, of string) bool) ([]Stale, 
 	}
 	var stale []Stale
 	for _, c := range found {
-		why := ""
+		why, err := "", error(nil)
 		switch {
 		case c.Blind():
 			if older != nil && older(c.Path, c.Of) {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -257,4 +258,27 @@ func FuzzTwin(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// unreadable is a tree in which one file cannot be opened.
+type unreadable struct {
+	fstest.MapFS
+	path string
+}
+
+func (u unreadable) Open(name string) (fs.File, error) {
+	if name == u.path {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+	}
+	return u.MapFS.Open(name)
+}
+
+// A companion that cannot be read hides nothing about the next one.
+func TestCheckUnreadable(t *testing.T) {
+	packed := pack(t, ".gz", text)
+	fsys := unreadable{tree(doc, text, doc+".gz", packed, doc+".sig", "s"), doc + ".gz"}
+	stale, err := Check(fsys, docs(doc), func(p, of string) bool { return true })
+	if err != nil || len(stale) != 1 || stale[0].Path != doc+".sig" {
+		t.Errorf("%v, %v", stale, err)
+	}
 }
