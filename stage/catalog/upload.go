@@ -105,7 +105,7 @@ func Uploading(p string) bool {
 		return true
 	}
 	n := len(base)
-	if n == 0 || base[0] != '.' && base[0] != '#' && (n < 10 || base[n-9] != '.') && (n != 14 || !strings.HasPrefix(base, "tmp.")) {
+	if n == 0 || base[0] != '.' && base[0] != '#' && !hexEnding(base) && (n != 14 || !strings.HasPrefix(base, "tmp.")) {
 		return false // as nearly all: no expression would match
 	}
 	for _, u := range uploadNames {
@@ -114,6 +114,13 @@ func Uploading(p string) bool {
 		}
 	}
 	return false
+}
+
+// hexEnding reports whether a name ends in a dot and eight hex digits. ".squashfs"
+// is as long, and every second file of an image server has it.
+func hexEnding(name string) bool {
+	n := len(name)
+	return n >= 10 && name[n-9] == '.' && strings.Trim(name[n-8:], "0123456789abcdefABCDEF") == ""
 }
 
 // affixed reports whether a name has an upload's prefix or ending, and something
