@@ -194,6 +194,9 @@ func (t *timer) separate(path string, fi fs.FileInfo) error {
 	if err == nil {
 		err = done[0].Err
 	}
+	if err == nil {
+		err = own.Flush()
+	}
 	if err != nil {
 		return err
 	}

@@ -16,15 +16,17 @@ const syncfsAbove = 128
 // Open it before the first write: a flush of a whole file system reports only
 // errors of writes that came after the descriptor was opened.
 //
-// Few files are flushed one by one, each through the descriptor that wrote it:
-// a network file system reports a failed write there, at the flush or at the
-// close, and perhaps nowhere else.
+// Few files stay open until they are flushed one by one, each through the
+// descriptor that wrote it: a network file system reports a failed write there,
+// at the flush or at the close, and perhaps nowhere else. What is discarded
+// before Flush costs no flush.
 type Batch struct {
 	root *os.File
 
-	mu      sync.Mutex
-	written int // files that were closed by Close, or are expected
-	paths   []string
+	mu    sync.Mutex
+	many  bool // no file is flushed by itself
+	files []*os.File
+	paths []string
 }
 
 // NewBatch starts a batch for files below dir, all on one file system.
@@ -36,29 +38,26 @@ func NewBatch(dir string) (*Batch, error) {
 	return &Batch{root: f}, nil
 }
 
-// Expect announces n files that CloseFile will be called for: of many none is
-// flushed by itself.
+// Expect announces n files that Take will be called for.
 func (b *Batch) Expect(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n > syncfsAbove {
-		b.written += n
-	}
+	b.many = b.many || n > syncfsAbove
 }
 
-// CloseFile closes a file that was written, and notes it. If there are few
-// files, it flushes this one first, through the descriptor that wrote it.
-func (b *Batch) CloseFile(f *os.File) error {
+// Take takes over a file that was written: the batch flushes it and closes it.
+// Of many files each is closed at once, and the error is that of closing it.
+func (b *Batch) Take(f *os.File) error {
 	b.mu.Lock()
-	b.written++
-	many := b.written > syncfsAbove
-	b.paths = append(b.paths, f.Name()) // again: its times may be set after this
-	b.mu.Unlock()
-	var err error
-	if !many {
-		err = f.Sync()
+	if !b.many && len(b.files) < syncfsAbove {
+		b.files = append(b.files, f)
+		b.mu.Unlock()
+		return nil
 	}
-	return errors.Join(err, f.Close())
+	b.many = true
+	b.paths = append(b.paths, f.Name())
+	b.mu.Unlock()
+	return f.Close()
 }
 
 // WriteFile makes a new file with exactly this mode, whatever the umask.
@@ -67,15 +66,14 @@ func (b *Batch) WriteFile(path string, data []byte, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() // for the errors
 	Give(path)
-	if _, err := f.Write(data); err != nil {
-		return err
+	if _, err = f.Write(data); err == nil {
+		err = f.Chmod(mode)
 	}
-	if err := f.Chmod(mode); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, f.Close())
 	}
-	return b.CloseFile(f)
+	return b.Take(f)
 }
 
 // Add notes directories to flush, and files that were closed already.
@@ -89,22 +87,38 @@ func (b *Batch) Add(paths ...string) {
 // an error nothing is known of any of them: discard them, do not flush again.
 func (b *Batch) Flush() error {
 	b.mu.Lock()
-	paths := b.paths
-	b.paths = nil
+	files, paths := b.files, b.paths
+	b.files, b.paths = nil, nil
 	b.mu.Unlock()
-	if len(paths) > syncfsAbove {
-		err := syncfs(b.root)
-		if !errors.Is(err, ErrUnsupported) {
-			return err
+	var err error
+	each := true
+	if len(files)+len(paths) > syncfsAbove {
+		err = syncfs(b.root)
+		if each = errors.Is(err, ErrUnsupported); each {
+			err = nil
 		}
+	}
+	for _, f := range files {
+		if each && err == nil {
+			err = f.Sync()
+		}
+		err = errors.Join(err, f.Close())
 	}
 	for _, p := range paths {
-		if err := syncPath(p); err != nil {
-			return err
+		if each && err == nil {
+			err = syncPath(p)
 		}
 	}
-	return nil
+	return err
 }
 
-// Close releases the batch.
-func (b *Batch) Close() error { return b.root.Close() }
+// Close releases the batch, and the files that were not flushed.
+func (b *Batch) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, f := range b.files {
+		_ = f.Close() // it is discarded
+	}
+	b.files = nil
+	return b.root.Close()
+}

@@ -334,9 +334,8 @@ func (c *Cloner) write(dst string, op Op) (Cloned, error) {
 	if err != nil {
 		return Cloned{}, err
 	}
-	defer f.Close() // for the errors; finish closes it
 	if _, err := f.Write(op.Bytes); err != nil {
-		return Cloned{}, err
+		return Cloned{}, errors.Join(err, f.Close())
 	}
 	h := NewSHA256()
 	h.Write(op.Bytes)
@@ -359,7 +358,12 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 	if err != nil {
 		return Cloned{}, err
 	}
-	defer f.Close() // for the errors; finish closes it
+	finished := false
+	defer func() {
+		if !finished {
+			_ = f.Close() // it is discarded
+		}
+	}()
 	out := Cloned{SHA256: op.SHA256, Size: st.Size}
 	fail := func(err error) (Cloned, error) {
 		_ = os.Remove(dst)
@@ -409,6 +413,7 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 	if !StatOf(fi).Same(st, !granted || op.Sealed) {
 		return fail(&fs.PathError{Op: "copy", Path: op.Name, Err: ErrChanged})
 	}
+	finished = true
 	return out, c.finish(f, op)
 }
 
@@ -447,19 +452,18 @@ func create(path string) (*os.File, error) {
 }
 
 // finish gives a new file the mode and the time that it keeps for good, and
-// closes it.
+// hands it to the batch.
 func (c *Cloner) finish(f *os.File, op Op) error {
 	mode := op.Mode
 	if mode == 0 {
 		mode = 0o444
 	}
-	if err := f.Chmod(mode); err != nil {
-		return err
+	err := f.Chmod(mode)
+	if err == nil && !op.ModTime.IsZero() {
+		err = os.Chtimes(f.Name(), time.Time{}, op.ModTime)
 	}
-	if !op.ModTime.IsZero() {
-		if err := os.Chtimes(f.Name(), time.Time{}, op.ModTime); err != nil {
-			return err
-		}
+	if err != nil {
+		return errors.Join(err, f.Close())
 	}
-	return c.Batch.CloseFile(f)
+	return c.Batch.Take(f)
 }
