@@ -173,3 +173,44 @@ func TestExchangeInOverlay(t *testing.T) {
 		t.Errorf("%v, %v", list, err)
 	}
 }
+
+// A tree that production never reached and that cannot be moved away is taken
+// for no generation that was production.
+func TestAbandonedThatStays(t *testing.T) {
+	needRoot(t)
+	w := newWorld(t, "symlink")
+	next := func(v string) *Result {
+		w.put(map[string]string{v: v})
+		return w.promote()
+	}
+	next("a/1")
+	stays := filepath.Join(w.dir, "generations", number(2))
+	w.step = func(name string) error {
+		if name != "before-swap" {
+			return nil
+		}
+		if out, err := exec.Command("chattr", "+i", stays).CombinedOutput(); err != nil {
+			t.Skipf("chattr: %v: %s", err, out)
+		}
+		return errInjected
+	}
+	defer func() { _ = exec.Command("chattr", "-i", stays).Run() }()
+	w.put(map[string]string{"a/2": "two"})
+	if _, err := w.repo().Promote(ctx, PromoteOptions{}); err == nil {
+		t.Fatal("nothing stopped it")
+	}
+	w.step = nil
+	for _, v := range []string{"a/3", "a/4"} {
+		next(v)
+		if done, err := w.repo().Recover(ctx); err != nil {
+			t.Fatal(done, err)
+		}
+	}
+	if chain := w.chain(); chain != "1<0 3<1 4<3" {
+		t.Error(chain)
+	}
+	must(t, exec.Command("chattr", "-i", stays).Run())
+	if _, err := w.repo().Recover(ctx); err != nil || !gone(stays) {
+		t.Errorf("it is still there: %v", err)
+	}
+}

@@ -301,10 +301,16 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 		}
 	}
 	freed := s.history.freed()
+	before := r.leftovers()[leftByRecovery]
+	stayed := func(name string) bool { // when an earlier recovery wanted to remove it
+		at := filepath.Join("generations", name)
+		return slices.ContainsFunc(before, func(l Leftover) bool { return l.Path == at })
+	}
 	for _, d := range list {
 		name := d.Name()
 		n, isTree := parseNumber(strings.TrimPrefix(name, nextPrefix))
 		waiting := strings.HasPrefix(name, nextPrefix)
+		_, known := s.history.made(n)
 		switch {
 		case filepath.Join(store, name) == mine:
 		case isTree && r.claimed(filepath.Join(store, name)):
@@ -318,14 +324,15 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 				break // an exchange brought it back: tidy's business
 			}
 			drop(name, fmt.Sprintf("generation %d, which production never reached", n))
-		case isTree && n > max(current, last.Generation):
-			if _, known := s.history.made(n); !known {
-				// The name first: half a tree must not look like a generation.
-				if dir, err := r.aside(name); err != nil {
-					r.leave(leftByRecovery, filepath.Join(store, name), err)
-				} else {
-					drop(filepath.Base(dir), fmt.Sprintf("generation %d, which production never reached", n))
-				}
+		case isTree && !known && (n > max(current, last.Generation) || stayed(name)):
+			// The name first: half a tree must not look like a generation.
+			if dir, err := r.aside(name); err != nil {
+				r.leave(leftByRecovery, filepath.Join(store, name), err)
+				// Its manifest would prove, once later generations are there,
+				// that it was production.
+				r.drop(leftByRecovery, r.manifestPath(n))
+			} else {
+				drop(filepath.Base(dir), fmt.Sprintf("generation %d, which production never reached", n))
 			}
 		case isTree && freed[n] && n != current:
 			// A gc deleted it where it was; see aside. Whole it is gc's again.
