@@ -108,9 +108,11 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 		return nil, err
 	}
 	abandon := func(err error) (*Result, error) {
-		// Recovery would do it too; but nothing is wrong that needs one.
-		_ = r.sw.tidy()
-		_, _ = r.sweep(s, false, c.dir)
+		// Recovery would do it too; but nothing is wrong that needs one. What
+		// tidy could not take back is not to be swept away.
+		if r.sw.tidy() == nil {
+			_, _ = r.sweep(s, false, c.dir)
+		}
 		return nil, interrupted(err)
 	}
 	if err := r.seal(ctx, s, c, m, ops); err != nil {

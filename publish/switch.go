@@ -291,7 +291,7 @@ func (s exchangeSwitch) swap(n int, first bool) error {
 		if err == nil {
 			err = foreign(s.prod, "is a directory that publish did not make")
 		}
-		return errors.Join(err, durable.Exchange(next, s.prod))
+		return errors.Join(err, durable.Exchange(next, s.prod), s.sync())
 	}
 	return nil
 }
