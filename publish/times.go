@@ -87,9 +87,14 @@ func served(m *Manifest) []tree.Row {
 	if len(m.Carried) == 0 {
 		return m.Own
 	}
-	rows := slices.Collect(m.all())
-	tree.SortRows(rows)
-	return rows
+	rows, own := make([]tree.Row, 0, len(m.Own)+len(m.Carried)), m.Own
+	for _, c := range m.Carried {
+		for ; len(own) > 0 && own[0].Path < c.Path; own = own[1:] {
+			rows = append(rows, own[0])
+		}
+		rows = append(rows, c.Row)
+	}
+	return append(rows, own...)
 }
 
 // find returns the row of a path; rows are sorted.
