@@ -50,6 +50,9 @@ var (
 )
 
 func foreign(path, format string, args ...any) error {
+	if c, err := readClaim(path); err == nil && c.number > 0 {
+		return another(path, format, args...) // never to be moved away: it is live
+	}
 	return &Error{Path: path, Fact: fmt.Sprintf(format, args...), Err: errForeign,
 		Hint: "move it away, then run publish recover; or take it over with publish init --adopt in a new repository"}
 }
