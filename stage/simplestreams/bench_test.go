@@ -110,9 +110,11 @@ func TestTooLarge(t *testing.T) {
 		fmt.Fprintf(&list, `"a%d":{},`, i)
 	}
 	items := list.String() + `"b":{}`
+	products := `"a":{}` + strings.Repeat(`,"a":{}`, maxObjects)
 	for name, doc := range map[string]string{
-		"values": `{"products":{"` + debian + `":{"arch":"amd64","x-list":` + many + `}}}`,
-		"items":  `{"products":{"` + debian + `":{"arch":"amd64","versions":{"20260101":{"items":{` + items + `}}}}}}`,
+		"objects": `{"products":{` + products + `}}`,
+		"values":  `{"products":{"` + debian + `":{"arch":"amd64","x-list":` + many + `}}}`,
+		"items":   `{"products":{"` + debian + `":{"arch":"amd64","versions":{"20260101":{"items":{` + items + `}}}}}}`,
 	} {
 		tree := treeOf(t, `{"products":{"`+debian+`":{"arch":"amd64","versions":{}}}}`)
 		tree[defaultCatalog] = file(doc)

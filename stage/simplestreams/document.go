@@ -22,6 +22,11 @@ const maxDocument = 128 << 20
 // as tools write it has one for some forty bytes.
 const maxValues = maxDocument / 16
 
+// maxObjects bounds the objects in a document, by their opening brackets: a
+// product without anything in it takes some 700 bytes of memory. An item as tools
+// write it has more than two hundred bytes.
+const maxObjects = maxDocument / 192
+
 // maxItems bounds the items of one version. The largest known have about forty.
 const maxItems = 4096
 
@@ -63,6 +68,9 @@ func open(fsys fs.FS, name string) ([]byte, error) {
 	}
 	if n := values(buf.Bytes()); n > maxValues {
 		return nil, &DocumentError{name, "too-large", fmt.Sprintf("has %d values; a document may have %d", n, maxValues)}
+	}
+	if n := bytes.Count(buf.Bytes(), []byte("{")); n > maxObjects {
+		return nil, &DocumentError{name, "too-large", fmt.Sprintf("has %d objects; a document may have %d", n, maxObjects)}
 	}
 	if fact := checkSyntax(buf.Bytes()); fact != "" {
 		return nil, &DocumentError{name, "bad-json", fact + ": clients cannot read it"}

@@ -29,7 +29,7 @@ import (
 //	missing         a catalog that the index names does not exist
 //	through-link    a document is reached through a symbolic link
 //	not-a-file      a document is a directory, a device, a socket
-//	too-large       a document has more than 128 MiB, 8 million values, or 4,096 items in a version
+//	too-large       a document has more than 128 MiB, 8 million values, 699,050 objects, or 4,096 items in a version
 //	bad-json        a document is empty, cut, or has something behind its end
 //	bad-type        a value's type makes clients refuse the whole document
 //	duplicate-key   an object has one name twice
