@@ -17,16 +17,16 @@ func (p *program) changelogCommand() *cli.Command {
 	return verb(&cli.Command{
 		Name: "changelog", Category: "look",
 		Usage: "write the history as Markdown that a team can publish",
-		Description: "By day (UTC), newest first: what came, went and changed with each switch, reverts with their reason, and holds. What " +
-			"names and messages hold is written so that Markdown takes it literally.",
+		Description: "By day (UTC), newest first: what each switch added, removed and changed, reverts with their reason, and holds. " +
+			"Names and messages are escaped for Markdown.",
 		Flags: spanFlags(),
 	}, 0, 0, p.changelog)
 }
 
 // changelogDay is what happened on one day.
 type changelogDay struct {
-	Day    string          `json:"day"` // such as 2026-01-31, UTC
-	Events []publish.Event `json:"events"`
+	Day    string `json:"day"` // such as 2026-01-31, UTC
+	Events []told `json:"events"`
 }
 
 func (p *program) changelog(c *cli.Context) error {
@@ -62,7 +62,7 @@ func byDay(events []publish.Event) []changelogDay {
 			days = append(days, changelogDay{Day: day})
 		}
 		last := &days[len(days)-1]
-		last.Events = append(last.Events, e)
+		last.Events = append(last.Events, tell(e))
 	}
 	return days
 }
@@ -74,7 +74,8 @@ func writeChangelog(w io.Writer, days []changelogDay) {
 	}
 	for _, d := range days {
 		fmt.Fprintf(w, "\n## %s\n", d.Day)
-		for _, e := range d.Events {
+		for _, t := range d.Events {
+			e := t.Event
 			fmt.Fprintf(w, "\n### %s %s\n\n", e.Time.UTC().Format("15:04"), changelogTitle(e))
 			fmt.Fprintf(w, "By %s%s.\n", mdText(e.Who), changelogReason(e))
 			writeEntries(w, "Added", e.Added)

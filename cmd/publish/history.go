@@ -13,8 +13,8 @@ import (
 func (p *program) historyCommand() *cli.Command {
 	return verb(&cli.Command{
 		Name: "history", Category: "look",
-		Usage: "tell who changed production, when, and how",
-		Description: "Newest first. An event is shown when it passes every filter. A pattern for products is one as in retention.match (* is any run of characters) and is " +
+		Usage: "report who changed production, when, and how",
+		Description: "Newest first. An event is shown if it passes every filter. A pattern for products is one as in retention.match (* is any run of characters) and is " +
 			"compared with what an event added, removed or changed: the product, product/version, or a file's path.",
 		Flags: append([]cli.Flag{
 			&cli.IntFlag{Name: "limit", Usage: "only the newest `N` events"},
@@ -24,11 +24,13 @@ func (p *program) historyCommand() *cli.Command {
 	}, 0, 0, p.history)
 }
 
-// told is a line of history with --json. New durations are in milliseconds.
+// told is an event with --json. New durations are in milliseconds.
 type told struct {
 	publish.Event
 	Grace int64 `json:"grace_ms,omitempty"` // of a switch: grace_seconds
 }
+
+func tell(e publish.Event) told { return told{e, e.Grace * 1000} }
 
 func (p *program) history(c *cli.Context) error {
 	limit := c.Int("limit")
@@ -57,7 +59,7 @@ func (p *program) history(c *cli.Context) error {
 	rows := [][]string{{"TIME", "KIND", "GENERATION", "FROM", "WHO", "CHANGES", "MESSAGE"}}
 	for _, e := range events {
 		if p.json {
-			if err := p.object(told{e, e.Grace * 1000}); err != nil {
+			if err := p.object(tell(e)); err != nil {
 				return err
 			}
 			continue
