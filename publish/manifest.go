@@ -287,7 +287,7 @@ func (r *Repo) manifest(n int) (*Manifest, error) {
 		data, err = durable.ReadFile(path, maxRecord)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, notFound(r.keptHint(), "there is no generation %d any more", n)
+		return nil, notFound(r.keptHint(), "there is no generation %d, or it is not kept any more", n)
 	}
 	if err != nil {
 		return nil, err

@@ -102,7 +102,7 @@ func unknownFlag(app *cli.App, flags []cli.Flag, path []string, arg string) erro
 	if len(path) == 0 {
 		for _, c := range app.Commands {
 			if flagNamed(c.Flags, name) != nil {
-				return usage("flags of a command stand behind its name", "%s: is not a flag of publish itself", arg)
+				return usage("flags of a command stand after its name", "%s: is not a flag of publish itself", arg)
 			}
 		}
 	}
@@ -111,7 +111,7 @@ func unknownFlag(app *cli.App, flags []cli.Flag, path []string, arg string) erro
 		names = append(names, f.Names()[0])
 	}
 	called := strings.Join(append([]string{"publish"}, path...), " ")
-	hint := strings.Join(append([]string{"publish help"}, path...), " ") + " lists the flags; what begins with - and is no flag goes behind --"
+	hint := strings.Join(append([]string{"publish help"}, path...), " ") + " lists the flags; an argument that begins with - must stand after --"
 	if near := nearest(name, names); near != "" {
 		hint = "did you mean --" + near + "?"
 	}

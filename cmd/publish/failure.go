@@ -35,14 +35,14 @@ var exitStatus = []struct {
 	code    exitCode
 	meaning string
 }{
-	{exitOK, "done, and it survives a power cut; or there was nothing to do"},
+	{exitOK, "done, and the change survives a power cut; or there was nothing to do"},
 	{exitFailed, "failed; production is unchanged"},
 	{exitUsage, "wrong usage, or a bad configuration"},
-	{exitFindings, "findings: what was to be promoted or verified is not valid; diff --exit-code: they differ; status --check: something is wrong"},
+	{exitFindings, "findings: the tree to promote or to verify is not valid; diff --exit-code: the trees differ; status --check: something is wrong"},
 	{exitLocked, "locked by another process"},
 	{exitNotFound, "no such generation, product, version or file"},
-	{exitRefused, "refused: production is held, what is asked for brings back what was reverted or revoked, or a plan no longer fits or was edited"},
-	{exitSwitched, "production was switched, and a later step failed: the message tells its state; or revoked content is not deleted everywhere yet"},
+	{exitRefused, "refused: production is on hold; or the change would bring back reverted or revoked content; or the plan is out of date or was edited"},
+	{exitSwitched, "production was switched, and a later step failed (the message reports the state); or revoked content is not deleted everywhere yet"},
 	{exitInterrupted, "interrupted before the switch"},
 }
 

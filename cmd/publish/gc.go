@@ -13,7 +13,7 @@ func (p *program) gcCommand() *cli.Command {
 	return verb(&cli.Command{
 		Name: "gc", Category: "upkeep",
 		Usage: "delete retired generations and carried files whose window has ended",
-		Description: "promote and revert do it too. Nothing is deleted while the clock stands before the newest line of the " +
+		Description: "promote and revert also do it. Nothing is deleted while the clock stands before the newest line of the " +
 			"history.",
 		Flags: []cli.Flag{dryRunFlag()},
 	}, 0, 0, p.gc)

@@ -55,7 +55,7 @@ func (p *program) help(app *cli.App, path []string) {
 	if c == nil {
 		fmt.Fprintf(p.out, "usage: %s COMMAND [FLAGS] [ARGUMENTS]\n\n%s", name, wrap(app.Description))
 		helpCommands(p.out, "", commands)
-		fmt.Fprintf(p.out, "\nflags of every command, before it or behind:\n")
+		fmt.Fprintf(p.out, "\nflags of every command, before or after its name:\n")
 		printFlags(p.out, app.Flags)
 		fmt.Fprintf(p.out, "\nexit status:\n")
 		w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)

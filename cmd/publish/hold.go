@@ -10,7 +10,7 @@ func (p *program) holdCommand() *cli.Command {
 	return verb(&cli.Command{
 		Name: "hold", Category: "production",
 		Usage:       "refuse promotes until unhold",
-		Description: "A hold stops promote, the one that is at work included; never revert or gc.",
+		Description: "A hold stops promotes, also one that is running. It does not stop revert, revoke or gc.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "record `WHY`; required"},
 		},

@@ -22,7 +22,7 @@ func (p *program) initCommand() *cli.Command {
 			"publish.yaml, in which every key is optional (publish help config).\n\n" +
 			"--adopt takes over a tree that is served already: it becomes generation 1, and staging. Unless --production " +
 			"says otherwise, the generation takes the tree's own place, in one atomic step, and the former directory is kept " +
-			"beside it. Run again after it failed, it goes on.",
+			"beside it. If it failed, run it again: it continues.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "the tree is of `FORMAT` simplestreams (default) or plain"},
 			&cli.StringFlag{Name: "switch", Usage: "production is of `KIND` symlink (default), or rename: a real directory"},
@@ -153,7 +153,7 @@ func (p *program) adopt(ctx context.Context, dir, live string, opt publish.InitO
 	switch codeOf(err) {
 	case exitOK:
 	case exitFindings, exitFailed, exitInterrupted, exitLocked:
-		return &hinted{err, "nothing was taken over; mend that, then run publish init --adopt again"}
+		return &hinted{err, "nothing was taken over; correct that, then run publish init --adopt again"}
 	default:
 		return err
 	}
@@ -209,7 +209,7 @@ func (p *program) initialized(dir string, res *publish.Result, former string, ne
 		p.say("generation %d: adopted, %s; %s carried", res.Generation, changes(len(res.Added), 0, 0), count(res.Carried, "file"))
 		if former != "" {
 			p.say("the former directory is kept as %s", former)
-			p.note("delete it when no reader has it open any more")
+			p.note("delete it when no reader has it open")
 		}
 	})
 }

@@ -114,7 +114,7 @@ func manual(app *cli.App) string {
 	r.section("DESCRIPTION")
 	r.text(manDescription)
 	r.section("GLOBAL FLAGS")
-	r.text("They may stand before the command, behind it, and between or behind its arguments. What stands behind -- is no flag.")
+	r.text("They may stand before or after the command and its arguments. Nothing after -- is a flag.")
 	r.flags(app.Flags)
 	r.section("COMMANDS")
 	for _, c := range app.Commands {
@@ -153,18 +153,18 @@ func manual(app *cli.App) string {
 }
 
 const manDescription = `publish gives a tree of images, such as a simplestreams server of Incus or LXD, two stages. Builds write to staging.
-promote validates what is staged and makes it production in one atomic step: a client meets the tree before or the one
-after, never a mixture, and every file that it learned of stays for the grace window. revert goes back to the content
-before.
+promote validates what is staged and makes it production in one atomic step: a client sees the old tree or the new
+one, never a mixture, and every file that it learned of stays for the grace window. revert goes back to the previous
+content.
 
 Each complete tree is a generation, with a number that only rises. A revert is a new generation with the content of an
-old one. The history tells of every switch. A command that is killed, or a power cut, leaves production as it was or as
-it was to be; the next command finishes the rest.`
+old one. The history records every switch. If a command is killed, or the power fails, production is the
+old tree or the new one; the next command finishes the rest.`
 
-const manOutput = `Standard output carries the answer. Standard error carries progress (on a terminal), notes, warnings and errors: what
-went wrong, and on a line of its own a hint what to do.
+const manOutput = `Standard output carries the answer. Standard error carries progress (on a terminal), notes, warnings and errors. An
+error says what went wrong; a hint on a line of its own says what to do.
 
-With --json the answer is one object on standard output; history and stage list write one a line. An error is one object
+With --json the answer is one object on standard output; history, list and stage list write one a line. An error is one object
 on standard error, with code, message, hint, findings and warnings. Times are RFC 3339 in UTC, lists are never null, and
 fields are only ever added.`
 

@@ -10,7 +10,7 @@ func (p *program) pinCommand() *cli.Command {
 	return verb(&cli.Command{
 		Name: "pin", Category: "production", ArgsUsage: "GENERATION",
 		Usage:       "keep a generation beyond its window",
-		Description: "gc does not delete it until unpin, and it can be reverted to.",
+		Description: "Until unpin, gc does not delete it, and revert can go back to it.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "record `WHY`; required"},
 		},

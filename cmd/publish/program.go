@@ -88,9 +88,9 @@ func (p *program) app() *cli.App {
 		Description: "Builds write to staging. promote validates what is staged and makes it production in one " +
 			"atomic step; the tree before is kept for a grace window, and revert goes back to it.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "repo", Usage: "the repository is `DIR`; else PUBLISH_REPO, else the one that holds the working directory"},
-			&cli.BoolFlag{Name: "json", Usage: "answer, and fail, in JSON"},
-			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress, notes or warnings, and no answer where nothing was to do or to find"},
+			&cli.StringFlag{Name: "repo", Usage: "use the repository at `DIR`; default: PUBLISH_REPO, else the repository that contains the working directory"},
+			&cli.BoolFlag{Name: "json", Usage: "print the answer and errors as JSON"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print no progress, notes or warnings, and nothing at all if there was nothing to do"},
 			&cli.StringFlag{Name: "wait", Usage: "wait up to `DURATION`, such as 30s or 10m, for a lock that another command holds"},
 			&cli.BoolFlag{Name: "version", Usage: "print the version"},
 		},

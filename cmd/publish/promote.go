@@ -17,17 +17,17 @@ func (p *program) promoteCommand() *cli.Command {
 		Name: "promote", Category: "production",
 		Usage: "make what is staged production",
 		Description: "Takes a snapshot of staging, validates it, and makes it production in one atomic step. The tree before, and " +
-			"each file that only it had, is kept for the grace window. Where staging equals production, nothing changes.",
+			"each file that only it had, is kept for the grace window. If staging equals production, nothing changes.",
 		Flags: []cli.Flag{
 			dryRunFlag(), messageFlag(),
-			&cli.BoolFlag{Name: "no-prune", Usage: "do not prune staging first, although publish.yaml says so"},
-			&cli.BoolFlag{Name: "force", Usage: "although what staging brings back was reverted by an operator, or revoked; findings and a hold stop it all the same"},
+			&cli.BoolFlag{Name: "no-prune", Usage: "do not prune staging first, even if publish.yaml says so"},
+			&cli.BoolFlag{Name: "force", Usage: "promote even if staging brings back content that an operator reverted, or that was revoked; findings and a hold still stop it"},
 		},
 	}, 0, 0, p.promote)
 }
 
 func dryRunFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"}
+	return &cli.BoolFlag{Name: "dry-run", Usage: "report what would be done, and do nothing"}
 }
 
 func (p *program) promote(c *cli.Context) error {
@@ -39,7 +39,7 @@ func (p *program) promote(c *cli.Context) error {
 	res, err := r.Promote(c.Context, publish.PromoteOptions{DryRun: c.Bool("dry-run"), Message: c.String("message"),
 		Force: c.Bool("force"), NoPrune: c.Bool("no-prune")})
 	if codeOf(err) == exitFindings {
-		err = &hinted{err, "mend staging, then promote again; publish validate shows the findings too"}
+		err = &hinted{err, "correct staging, then promote again; publish validate also shows the findings"}
 	}
 	return p.switched(res, err, "staging equals production")
 }
@@ -61,8 +61,8 @@ func (p *program) switched(res *publish.Result, err error, equal string) error {
 		werr = p.flush()
 	}
 	if err == nil && werr != nil && !res.DryRun && !res.Unchanged {
-		return &publish.Error{Kind: publish.Switched, Fact: fmt.Sprintf("production is generation %d now, but that could not be told", res.Generation), Err: werr,
-			Hint: "nothing is missing but the answer; publish history has it"}
+		return &publish.Error{Kind: publish.Switched, Fact: fmt.Sprintf("production is generation %d now, but the answer could not be written", res.Generation), Err: werr,
+			Hint: "the switch is complete; publish history reports it"}
 	}
 	return switching(errors.Join(err, werr))
 }

@@ -14,13 +14,13 @@ func (p *program) pruneCommand() *cli.Command {
 	return verb(&cli.Command{
 		Name: "prune", Category: "staging",
 		Usage: "take out of staging what the rules of retention do not keep",
-		Description: "Versions go from the indexes by the rules in publish.yaml (publish help config). Files that no index has named " +
-			"for orphan_grace are deleted, those of pruned versions among them. Production stays as it is: a promote takes the " +
-			"change over. --plan writes what would be done to a file, for somebody to read; --apply does that and nothing else, " +
-			"or refuses when staging, production, the rules or the file have changed.",
+		Description: "Takes versions out of the indexes by the rules in publish.yaml (publish help config). Files that no index has named " +
+			"for orphan_grace are deleted, those of pruned versions among them. Production stays as it is until the next " +
+			"promote. --plan writes a plan to a file for review; --apply carries out that plan and nothing else, " +
+			"and refuses it if staging, production, the rules or the file have changed.",
 		Flags: []cli.Flag{
 			dryRunFlag(),
-			&cli.StringFlag{Name: "plan", Usage: "prune nothing, and write the plan to `FILE`"},
+			&cli.StringFlag{Name: "plan", Usage: "prune nothing; write the plan to `FILE`"},
 			&cli.StringFlag{Name: "apply", Usage: "do what the plan in `FILE` says"},
 		},
 	}, 0, 0, p.prune)
@@ -34,7 +34,7 @@ func (p *program) prune(c *cli.Context) error {
 	}
 	write, read := c.String("plan"), c.String("apply")
 	if write != "" && read != "" {
-		return usage("write a plan, read it, and then apply it", "publish prune: --plan and --apply exclude each other")
+		return usage("write a plan, read it, and then apply it", "publish prune: --plan and --apply cannot be given together")
 	}
 	r, err := p.open()
 	if err != nil {
@@ -49,7 +49,7 @@ func (p *program) prune(c *cli.Context) error {
 	}
 	res, err := r.Prune(c.Context, opt)
 	if codeOf(err) == exitFindings {
-		err = &hinted{err, "what the indexes mean cannot be told, so nothing was pruned; mend them, publish validate shows all findings"}
+		err = &hinted{err, "the indexes are not valid, so nothing was pruned; correct them: publish validate shows all findings"}
 	}
 	if res == nil {
 		return err
@@ -93,11 +93,11 @@ func (p *program) pruned(res *publish.PruneResult, written string) {
 		remove = take(remove, "remove")
 		p.table(rows)
 	}
-	p.orphans("files that no index names, and that go", res.Orphans)
-	p.orphans("files that no index names yet, or any more", res.Waiting)
+	p.orphans("unreferenced files whose grace period has ended", res.Orphans)
+	p.orphans("unreferenced files, kept until their grace period ends", res.Waiting)
 	p.say("%s", pruneLine(res))
 	if written != "" {
-		p.say("%s: the plan; publish prune --apply %s does it", written, written)
+		p.say("%s: the plan was written; publish prune --apply %s carries it out", written, written)
 	}
 }
 

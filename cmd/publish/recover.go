@@ -6,11 +6,11 @@ func (p *program) recoverCommand() *cli.Command {
 	return verb(&cli.Command{
 		Name: "recover", Category: "upkeep",
 		Usage: "finish or undo what a killed command left; mend a damaged history",
-		Description: "Every command that changes production does the first part by itself. What production resolves to is the truth; " +
-			"it is put back from the history where it is missing. Lines that the history lost are made anew from the manifests, as far as these are left; a line of kind gap " +
-			"says where they are not. It fails while something that was revoked cannot be deleted.",
+		Description: "Every command that changes production also finishes or undoes what a killed command left. The generation that " +
+			"production leads to counts; if production is missing, it is restored from the history. Lost lines of the history are made " +
+			"again from the manifests; a line of kind gap marks those that cannot be. recover fails while revoked content cannot be deleted.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "clock-is-right", Usage: "the clock was ahead for a while and is right now: windows that began later than now begin now, and gc deletes again"},
+			&cli.BoolFlag{Name: "clock-is-right", Usage: "the clock was ahead and is right now: windows that seem to begin later begin now, and gc deletes again"},
 		},
 	}, 0, 0, p.recover)
 }

@@ -17,7 +17,7 @@ func (p *program) revertCommand() *cli.Command {
 			"is still at work. promote then refuses what was reverted until it is out of staging, or --force is given.",
 		Flags: []cli.Flag{
 			dryRunFlag(), messageFlag(),
-			&cli.BoolFlag{Name: "force", Usage: "although clients know a path with other content"},
+			&cli.BoolFlag{Name: "force", Usage: "revert even if clients know a path with other content"},
 		},
 	}, 0, 1, p.revert)
 }

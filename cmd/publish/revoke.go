@@ -50,13 +50,13 @@ func (p *program) revoke(c *cli.Context) error {
 	}
 	res, err := r.Revoke(c.Context, publish.RevokeOptions{What: c.Args().Slice(), Why: why, DryRun: c.Bool("dry-run")})
 	if codeOf(err) == exitFindings {
-		err = &hinted{err, "production is damaged: publish verify tells where; publish revert to a sound generation, then revoke"}
+		err = &hinted{err, "production is damaged: publish verify reports where; revert to a sound generation, then revoke"}
 	}
 	if res == nil {
 		return switching(err)
 	}
 	for _, k := range res.Kept {
-		p.warn(fmt.Sprintf("%s stays: %s/%s needs it, too; to take it from every image, revoke its path", k.Path, k.Product, k.Version))
+		p.warn(fmt.Sprintf("%s stays: %s/%s also needs it; to take it from every image, revoke its path", k.Path, k.Product, k.Version))
 	}
 	if werr := p.answer(res, func() { p.tellRevoke(res) }); err == nil {
 		err = werr

@@ -26,7 +26,7 @@ func (p *program) stageAddCommand() *cli.Command {
 			&cli.StringFlag{Name: "product", Usage: "call the product `NAME` instead of OS:RELEASE:VARIANT:ARCH"},
 			&cli.StringSliceFlag{Name: "requirement", Usage: "the product requires `KEY=VALUE`; may be given again"},
 			&cli.BoolFlag{Name: "move", Usage: "take the files themselves, where they are on the same file system, instead of copies"},
-			&cli.BoolFlag{Name: "force", Usage: "although this content was revoked; promote asks for --force again"},
+			&cli.BoolFlag{Name: "force", Usage: "stage it even if this content was revoked; promote also needs --force then"},
 		},
 	}, 1, -1, p.stageAdd)
 }

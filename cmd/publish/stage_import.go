@@ -13,10 +13,10 @@ func (p *program) stageImportCommand() *cli.Command {
 	return verb(&cli.Command{
 		Name: "import", ArgsUsage: "TREE",
 		Usage: "merge a tree that other tools made into staging",
-		Description: "Checks TREE, copies what staging lacks, and merges its indexes into staging's: what both have counts as TREE " +
-			"has it, what only staging has stays. TREE is only read. Fields that publish does not know survive.",
+		Description: "Checks TREE, copies what staging lacks, and merges its indexes into staging's: for what both have, TREE's " +
+			"entry counts; what only staging has stays. TREE is only read. Fields that publish does not know survive.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "force", Usage: "although content of it was revoked; promote asks for --force again"},
+			&cli.BoolFlag{Name: "force", Usage: "import it even if some of its content was revoked; promote also needs --force then"},
 		},
 	}, 1, 1, p.stageImport)
 }

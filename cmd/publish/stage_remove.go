@@ -8,9 +8,9 @@ func (p *program) stageRemoveCommand() *cli.Command {
 	return verb(&cli.Command{
 		Name: "remove", Aliases: []string{"rm"}, ArgsUsage: "WHAT...",
 		Usage: "take images out of staging",
-		Description: "WHAT is a fingerprint (twelve digits or more of it), a product, product/version, or a path. The indexes are " +
-			"written without it; its files stay until nothing needs them. The files of a plain tree go to trash for one " +
-			"grace window. Where one of WHAT is not there, nothing is removed.",
+		Description: "WHAT is a fingerprint (twelve digits or more of it), a product, product/version, or a path. It is " +
+			"taken out of the indexes; its files stay until nothing needs them. The files of a plain tree go to trash for one " +
+			"grace window. If one of WHAT is not there, nothing is removed.",
 	}, 1, -1, p.stageRemove)
 }
 

@@ -14,18 +14,18 @@ import (
 func (p *program) statusCommand() *cli.Command {
 	return verb(&cli.Command{
 		Name: "status", Category: "look",
-		Usage: "tell what is live, what is staged, and what can be reverted to",
-		Description: "Takes no lock and reads no image: findings in what is staged are those that can be told without. " +
-			"publish validate tells all. With --check it exits with 3 when a command did not end, when the clock stands before the " +
-			"history, when production failed its health check, or when a threshold is passed, and prints a line for each. With --prometheus it writes a file for the " +
+		Usage: "report what is live, what is staged, and what can be reverted to",
+		Description: "Takes no lock and reads no image, so it counts only the findings that need no reading; publish validate " +
+			"reports all. With --check it exits with 3 if a command did not end, if the clock stands before the history, if production " +
+			"failed its health check, or if a threshold is passed, and prints a line for each. With --prometheus it writes a file for the " +
 			"textfile collector of node_exporter and prints nothing.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "check", Usage: "for a monitor: say what is wrong, and exit with status 3 then"},
+			&cli.BoolFlag{Name: "check", Usage: "for a monitor: report what is wrong, and exit with status 3 if anything is"},
 			&cli.StringFlag{Name: "max-age", Usage: "with --check: the last promote that stayed was at most `DURATION` ago"},
 			&cli.StringFlag{Name: "max-wait", Usage: "with --check: staging equals production, or one of them changed at most `DURATION` ago"},
 			&cli.StringFlag{Name: "min-free", Usage: "with --check: at least `SIZE`, such as 20GiB, is free"},
 			&cli.IntFlag{Name: "max-errors", Usage: "with --check: staging has at most `N` findings that stop a promote"},
-			&cli.StringFlag{Name: "prometheus", Usage: "write metrics to `FILE`, atomically; - is standard output"},
+			&cli.StringFlag{Name: "prometheus", Usage: "write metrics to `FILE`, atomically; - means standard output"},
 		},
 	}, 0, 0, p.status)
 }

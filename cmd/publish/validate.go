@@ -10,11 +10,11 @@ import (
 func (p *program) validateCommand() *cli.Command {
 	return verb(&cli.Command{
 		Name: "validate", Category: "staging", ArgsUsage: "[staging|production|GENERATION]",
-		Usage: "check a tree as a client would meet it",
+		Usage: "check a tree as a client would see it",
 		Description: "Checks that the indexes are sound and that every file they name is there with its size and hashes; prints each " +
 			"finding. Errors stop a promote. Default: staging, which is also compared with what production serves.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "full", Usage: "read every file, whatever is remembered of it; check md5 sums too"},
+			&cli.BoolFlag{Name: "full", Usage: "read every file, also if its hash is known; also check md5 sums"},
 		},
 	}, 0, 1, p.validate)
 }

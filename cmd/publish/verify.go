@@ -12,9 +12,8 @@ import (
 func (p *program) verifyCommand() *cli.Command {
 	return verb(&cli.Command{
 		Name: "verify", Category: "look", ArgsUsage: "[GENERATION]",
-		Usage: "read every byte of a generation and compare it with its manifest",
-		Description: "Default: production. Tells what was changed, removed or put there since the generation was made. Takes no " +
-			"lock.",
+		Usage:       "read every byte of a generation and compare it with its manifest",
+		Description: "Default: production. Reports what was changed, removed or added since the generation was made. Takes no lock.",
 	}, 0, 1, p.verify)
 }
 
