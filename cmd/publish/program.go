@@ -158,7 +158,7 @@ func (p *program) bare(c *cli.Context) error {
 		helpCommands(p.stderr, "", c.App.Commands)
 		fmt.Fprintln(p.stderr)
 	}
-	return usage("publish help COMMAND explains a command; publish help shows how to begin", "no command was given")
+	return usage("publish help COMMAND explains a command", "no command was given")
 }
 
 // verb makes a command that takes from min to max arguments (-1: any number).

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"time"
 
@@ -32,7 +33,7 @@ func (p *program) when(t time.Time) string {
 func distance(now, t time.Time) string {
 	d := t.Sub(now)
 	if d < 0 {
-		d = -d
+		d = -max(d, -math.MaxInt64) // Sub stops at the ends
 	}
 	const day = 24 * time.Hour
 	var text string
