@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -15,6 +16,28 @@ import (
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
+
+// copies returns documents with those that have the same bytes as one of them,
+// under another path: a link led there, and names what the document named.
+// Of what is removed only those of its name count: signatures may be alike.
+func copies(docs []catalog.Document, rows map[string]tree.Row) []catalog.Document {
+	taken := map[string]bool{}
+	bySum := map[string]catalog.Document{}
+	for _, d := range docs {
+		taken[d.Path] = true
+		if r, ok := rows[d.Path]; ok {
+			bySum[r.SHA256] = d
+		}
+	}
+	out := docs
+	for _, p := range slices.Sorted(maps.Keys(rows)) {
+		d, ok := bySum[rows[p].SHA256]
+		if ok && !taken[p] && rows[p].Role == catalog.Mutable && (d.Data != nil || path.Base(p) == path.Base(d.Path)) {
+			out = append(out, catalog.Document{Path: p, Data: d.Data})
+		}
+	}
+	return out
+}
 
 // RevokedError is returned for content that was revoked and is not wanted
 // again. Staging has not changed.
@@ -79,7 +102,7 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 			return err
 		}
 		dropped = append(dropped, gone...)
-		for _, d := range docs {
+		for _, d := range copies(docs, known) {
 			delete(known, d.Path)
 			if d.Data == nil {
 				if err := os.Remove(join(dir, d.Path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
