@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
@@ -310,6 +311,12 @@ func (r *Repo) remakeManifest(ctx context.Context, h *History, was map[int]bool,
 			m.Own = append(m.Own, row)
 		}
 	}
+	erased, err := r.erasedOf(n, dir, rows)
+	if err != nil {
+		return false, err
+	}
+	m.Own = append(m.Own, erased...)
+	tree.SortRows(m.Own)
 	m.TreeID = tree.ID(m.Own)
 	if c, err := readClaim(dir); err == nil {
 		m.TreeSeal = c.seal
@@ -320,4 +327,31 @@ func (r *Repo) remakeManifest(ctx context.Context, h *History, was map[int]bool,
 		}
 	}
 	return m.TreeID == e.TreeID, r.writeManifest(m)
+}
+
+// erasedOf returns rows for what the indexes of generation n name and a revoke
+// deleted: its manifest had them, and without them a revert would not know that
+// the indexes have to be written anew.
+func (r *Repo) erasedOf(n int, dir string, rows []tree.Row) ([]tree.Row, error) {
+	graves, err := r.graveyard()
+	if err != nil || len(graves.lines) == 0 {
+		return nil, err
+	}
+	cat, err := stage.ReadCatalog(dir, r.format)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	for _, row := range rows {
+		seen[row.Path] = true
+	}
+	var out []tree.Row
+	for _, i := range cat.Items {
+		row := tree.Row{Path: i.Path, Size: max(i.Size, 0), SHA256: i.SHA256, Role: catalog.Content}
+		if !seen[i.Path] && graves.redacted(n, row) {
+			seen[i.Path] = true
+			out = append(out, row)
+		}
+	}
+	return out, nil
 }
