@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"example.com/publish/stage/durable"
 )
 
 // ownPlaces are what a repository keeps for itself, below its directory.
@@ -96,12 +98,16 @@ func there(path string) bool {
 	return err == nil
 }
 
-// ancestors returns path and the directories above it.
+// ancestors returns path and the directories above it, and the same of its
+// other names: a bind mount of production's folder does not look like one.
 func ancestors(path string) []string {
-	list := []string{path}
-	for path != filepath.Dir(path) {
-		path = filepath.Dir(path)
-		list = append(list, path)
+	var list []string
+	for _, name := range durable.Names(path) {
+		list = append(list, name)
+		for name != filepath.Dir(name) {
+			name = filepath.Dir(name)
+			list = append(list, name)
+		}
 	}
 	return list
 }
@@ -140,9 +146,9 @@ func (c *Config) checkProduction(dir string) error {
 		return err
 	}
 	at := filepath.Join(parent, filepath.Base(prod)) // not resolved: it may be the link that is switched
-	up := ancestors(at)
-	why := misplaced(up, own)
-	switch d := sealedAbove(up[1:]); {
+	above := ancestors(parent)
+	why := misplaced(append([]string{at}, above...), own)
+	switch d := sealedAbove(above); {
 	case d != "":
 		why = fmt.Sprintf("is in %s, a generation, and generations never change", d)
 	case strings.HasPrefix(own+"/", at+"/"):

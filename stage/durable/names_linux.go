@@ -1,0 +1,92 @@
+package durable
+
+import (
+	"bytes"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// maxMounts bounds the table of mounts, in bytes.
+const maxMounts = 16 << 20
+
+// mount is a line of the table of mounts.
+type mount struct {
+	device string // major:minor
+	root   string // what of the file system is mounted
+	at     string // where
+}
+
+// Names returns a path, absolute and without links, and the other paths that
+// lead to the same place through bind mounts of this mount namespace.
+func Names(path string) []string {
+	out := []string{path}
+	f, err := open("/proc/self/mountinfo", safe)
+	if err != nil {
+		return out
+	}
+	defer f.Close()
+	data, err := ReadBounded(f, maxMounts)
+	if err != nil {
+		return out
+	}
+	return append(out, otherNames(parseMounts(data), path)...)
+}
+
+func otherNames(mounts []mount, path string) (out []string) {
+	var of *mount
+	for i, m := range mounts { // of two on one place the later one is on top
+		if _, ok := below(path, m.at); ok && (of == nil || len(m.at) >= len(of.at)) {
+			of = &mounts[i]
+		}
+	}
+	if of == nil {
+		return nil
+	}
+	rest, _ := below(path, of.at)
+	inside := filepath.Join(of.root, rest)
+	for _, m := range mounts {
+		rest, ok := below(inside, m.root)
+		if name := filepath.Join(m.at, rest); ok && m.device == of.device && name != path {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// below returns the path as seen from dir, if it is there or below.
+func below(path, dir string) (string, bool) {
+	if dir == "/" {
+		return path, true
+	}
+	rest, ok := strings.CutPrefix(path, dir)
+	return rest, ok && (rest == "" || rest[0] == '/')
+}
+
+// parseMounts reads /proc/self/mountinfo (Linux, filesystems/proc.rst): an id,
+// the parent's, major:minor, root, mount point, and more.
+func parseMounts(data []byte) (out []mount) {
+	for line := range bytes.Lines(data) {
+		if f := strings.Fields(string(line)); len(f) > 4 {
+			out = append(out, mount{f[2], unescape(f[3]), unescape(f[4])})
+		}
+	}
+	return out
+}
+
+// unescape undoes the octal escapes that the kernel gives to blanks and
+// backslashes.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
