@@ -26,9 +26,9 @@ PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace systemd xz-
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/publish
 
-## install: binary, man page, completions and systemd units below DESTDIR and PREFIX (default /usr/local)
+## install: binary, man pages, completions and systemd units below DESTDIR and PREFIX (default /usr/local)
 install: build
-	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/man/man1' \
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/man/man1' '$(DESTDIR)$(PREFIX)/share/man/man7' \
 	    '$(DESTDIR)$(PREFIX)/share/bash-completion/completions' \
 	    '$(DESTDIR)$(PREFIX)/share/zsh/site-functions' \
 	    '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d' \
@@ -39,6 +39,11 @@ install: build
 	$(BIN) completion zsh > bin/_publish
 	$(BIN) completion fish > bin/publish.fish
 	install -m 0644 bin/publish.1 '$(DESTDIR)$(PREFIX)/share/man/man1/publish.1'
+	for guide in cmd/publish/guide/*.md; do \
+	    topic=$${guide##*/}; topic=$${topic%.md}; \
+	    $(BIN) man "$$topic" > "bin/publish-$$topic.7" && \
+	    install -m 0644 "bin/publish-$$topic.7" '$(DESTDIR)$(PREFIX)/share/man/man7/' || exit 1; \
+	done
 	install -m 0644 bin/publish.bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/publish'
 	install -m 0644 bin/_publish '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_publish'
 	install -m 0644 bin/publish.fish '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/publish.fish'

@@ -125,6 +125,18 @@ var otherWords = map[string]string{
 	"info": "status", "freeze": "hold", "cleanup": "gc", "clean": "gc", "man-page": "man", "create": "init", "new": "init",
 }
 
+// unknownTopic is the error of help for what is neither a command nor a topic.
+func unknownTopic(app *cli.App, commands []*cli.Command, path []string, name string) error {
+	names := slices.Clone(topics)
+	for _, c := range app.Commands {
+		names = append(names, c.Name)
+	}
+	if near := nearest(name, names); len(path) == 0 && slices.Contains(topics, near) {
+		return usage("did you mean publish help "+near+"?", "%q: is neither a command nor a topic", name)
+	}
+	return unknownCommand(app, commands, path, name)
+}
+
 func unknownCommand(app *cli.App, commands []*cli.Command, path []string, name string) error {
 	called := strings.Join(append([]string{"publish"}, path...), " ")
 	hint := "publish help lists the commands"

@@ -189,7 +189,13 @@ func (p *program) argumentCandidates(app *cli.App, path string, n int) []string 
 	case "completion":
 		return []string{"bash", "zsh", "fish"}
 	case "help":
-		return append(commandCandidates(app.Commands), "config\tpublish.yaml with all its keys")
+		if n == 0 {
+			return append(commandCandidates(app.Commands), topicCandidates()...)
+		}
+	case "man":
+		if n == 0 {
+			return topicCandidates()
+		}
 	case "stage remove", "revoke":
 		return p.staged()
 	case "list", "validate", "diff":

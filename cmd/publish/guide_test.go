@@ -5,10 +5,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/urfave/cli/v2"
 )
 
 // pages are the README and the guides.
@@ -145,6 +148,8 @@ func TestPageBlocks(t *testing.T) {
 				t.Errorf("%s:%d: an indented block", page, i+1)
 			case len(line) > 120 && !strings.HasPrefix(line, "|") && (!fenced || strings.HasPrefix(line, "$ ")):
 				t.Errorf("%s:%d: %d columns", page, i+1, len(line))
+			case strings.ContainsFunc(line, func(r rune) bool { return r > unicode.MaxASCII }):
+				t.Errorf("%s:%d: not ASCII: roff would not show it everywhere", page, i+1)
 			}
 			fenced = fenced != fence
 		}
@@ -154,13 +159,41 @@ func TestPageBlocks(t *testing.T) {
 	}
 }
 
-// The guide to publish.yaml shows the file that publish help config prints.
-func TestConfigGuide(t *testing.T) {
-	data, err := os.ReadFile("guide/config.md")
-	must(t, err)
-	if !strings.Contains(string(data), "```yaml\n"+annotatedConfig+"```\n") {
-		t.Error("guide/config.md does not contain publish.yaml")
+// Each guide is a topic, the README and the guides link only what is there, and
+// the page of all commands has each of them.
+func TestTopics(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
+	for _, page := range pages(t) {
+		data, err := os.ReadFile(page)
+		must(t, err)
+		for _, m := range link.FindAllStringSubmatch(string(data), -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil && !strings.Contains(m[1], "://") {
+				t.Errorf("%s: link: %v", page, err)
+			}
+		}
+		topic := strings.TrimSuffix(filepath.Base(page), ".md")
+		if page != readme && !slices.Contains(topics, topic) {
+			t.Errorf("%s is not among the topics", page)
+		}
+		if page == readme {
+			for _, topic := range topics {
+				if !strings.Contains(string(data), "(cmd/publish/guide/"+topic+".md)") {
+					t.Errorf("the README does not link the guide %s", topic)
+				}
+			}
+		}
 	}
+	all, _ := guide("commands")
+	var walk func(path string, commands []*cli.Command)
+	walk = func(path string, commands []*cli.Command) {
+		for _, c := range commands {
+			if name := path + " " + c.Name; !c.Hidden && !strings.Contains(all, "`"+name) {
+				t.Errorf("the guide commands lacks %s", name)
+			}
+			walk(path+" "+c.Name, c.Subcommands)
+		}
+	}
+	walk("publish", (&program{}).app().Commands)
 }
 
 // The README fits on a few screens.

@@ -18,25 +18,33 @@ var annotatedConfig string
 
 func (p *program) helpCommand() *cli.Command {
 	return verb(&cli.Command{
-		Name: "help", Category: "help", ArgsUsage: "[COMMAND|config]",
-		Usage:       "explain a command, or publish.yaml",
-		Description: "publish help config prints publish.yaml with all its keys and their defaults.",
+		Name: "help", Category: "help", ArgsUsage: "[COMMAND|TOPIC]",
+		Usage: "explain a command, or show a guide",
+		Description: "publish help lists the commands and the topics of the guides. publish help config prints " +
+			"publish.yaml with all its keys and their defaults. Where a command and a topic have the same name, " +
+			"help explains the command and then shows the guide.",
 	}, 0, -1, func(c *cli.Context) error {
-		if c.NArg() == 1 && c.Args().First() == "config" {
-			_, err := p.out.WriteString(annotatedConfig)
-			return err
-		}
 		app := p.app()
 		var path []string
 		commands := app.Commands
+		_, isTopic := guide(c.Args().First())
+		isTopic = isTopic && c.NArg() == 1
+		if isTopic && (c.Args().First() == "config" || commandNamed(commands, c.Args().First()) == nil) {
+			p.showGuide(c.Args().First())
+			return nil
+		}
 		for _, name := range c.Args().Slice() {
 			sub := commandNamed(commands, name)
 			if sub == nil {
-				return unknownCommand(app, commands, path, name)
+				return unknownTopic(app, commands, path, name)
 			}
 			path, commands = append(path, sub.Name), sub.Subcommands
 		}
 		p.help(app, path)
+		if isTopic {
+			fmt.Fprintln(p.out)
+			p.showGuide(path[0])
+		}
 		return nil
 	})
 }
@@ -63,7 +71,8 @@ func (p *program) help(app *cli.App, path []string) {
 			fmt.Fprintf(w, "  %d\t%s\n", int(s.code), s.meaning)
 		}
 		_ = w.Flush()
-		fmt.Fprintf(p.out, "\npublish help COMMAND explains a command, publish help config the configuration.\n")
+		p.helpTopics()
+		fmt.Fprintf(p.out, "\npublish help COMMAND explains a command, publish help TOPIC shows a guide.\n")
 		return
 	}
 	fmt.Fprintf(p.out, "usage: %s\n\n%s\n", synopsis(name, c), sentence(c.Usage))
@@ -85,6 +94,16 @@ func (p *program) help(app *cli.App, path []string) {
 	}
 	fmt.Fprintf(p.out, "\nflags of every command:\n")
 	printFlags(p.out, app.Flags)
+}
+
+// helpTopics lists the guides.
+func (p *program) helpTopics() {
+	fmt.Fprintf(p.out, "\ntopics:\n")
+	w := tabwriter.NewWriter(p.out, 12, 0, 2, ' ', 0)
+	for _, topic := range topics {
+		fmt.Fprintf(w, "  %s\t%s\n", topic, titleOf(topic))
+	}
+	_ = w.Flush()
 }
 
 // helpCommands lists commands by category, in the order in which they come.

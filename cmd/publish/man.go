@@ -9,11 +9,24 @@ import (
 
 func (p *program) manCommand() *cli.Command {
 	return verb(&cli.Command{
-		Name: "man", Category: "help",
-		Usage:       "print the manual page",
-		Description: "publish man | man -l - shows it; publish man > publish.1 makes it a file.",
-	}, 0, 0, func(*cli.Context) error {
-		_, err := p.out.WriteString(manual(p.app()))
+		Name: "man", Category: "help", ArgsUsage: "[TOPIC]",
+		Usage: "print the manual page, or a guide as one",
+		Description: "publish man | man -l - shows it; publish man > publish.1 makes it a file. " +
+			"publish man operating > publish-operating.7 does the same with a guide; publish help lists the topics.",
+	}, 0, 1, func(c *cli.Context) error {
+		text := manual(p.app())
+		if c.NArg() == 1 {
+			topic := c.Args().First()
+			if _, ok := guide(topic); !ok {
+				hint := "publish help lists the topics"
+				if near := nearest(topic, topics); near != "" {
+					hint = "did you mean publish man " + near + "?"
+				}
+				return usage(hint, "%q: is not a topic", topic)
+			}
+			text = guideManual(topic)
+		}
+		_, err := p.out.WriteString(text)
 		return err
 	})
 }
@@ -148,6 +161,9 @@ func manual(app *cli.App) string {
 	r.example("Go back:", "publish revert -m 'does not boot'")
 	r.example("Take over a tree that a web server serves already:", "publish init --adopt /var/www/images /srv/images")
 	r.section("SEE ALSO")
+	for _, topic := range topics {
+		fmt.Fprintf(r, ".BR publish\\-%s (7),\n", escape(topic))
+	}
 	r.WriteString(".BR incus (1),\n.BR lxc (1)\n")
 	return r.String()
 }
