@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -194,6 +195,51 @@ func TestTopics(t *testing.T) {
 		}
 	}
 	walk("publish", (&program{}).app().Commands)
+}
+
+// What the pages quote are commands that there are, with their flags.
+func TestQuotedCommands(t *testing.T) {
+	quoted := regexp.MustCompile("`(publish [^`]+)`|(?m)^(publish [^#\n]+)")
+	app := (&program{}).app()
+	n := 0
+	for _, page := range append(pages(t), "../../CONTRIBUTING.md") {
+		data, err := os.ReadFile(page)
+		must(t, err)
+		text := consoleBlock.ReplaceAllString(string(data), "") // TestPages runs these
+		for _, block := range regexp.MustCompile("(?s)```(.*?)```").FindAllString(text, -1) {
+			if !strings.HasPrefix(block, "```sh\n") {
+				text = strings.ReplaceAll(text, block, "")
+			}
+		}
+		prose := regexp.MustCompile("(?s)```sh\n.*?```").ReplaceAllString(text, "")
+		prose = strings.Join(strings.Fields(prose), " ") // a quotation may be broken over two lines
+		for _, m := range quoted.FindAllStringSubmatch(prose, -1) {
+			n++
+			checkQuoted(t, app, page, m[1])
+		}
+		for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(text, -1) {
+			for _, m := range quoted.FindAllStringSubmatch(block[1], -1) {
+				checkQuoted(t, app, page, m[2])
+			}
+		}
+	}
+	if n < 50 {
+		t.Errorf("%d commands are quoted", n)
+	}
+}
+
+func checkQuoted(t *testing.T, app *cli.App, page, command string) {
+	t.Helper()
+	words := strings.Fields(command)[1:]
+	if i := slices.IndexFunc(words, func(w string) bool { return strings.ContainsAny(w, "|>;&") && !strings.Contains(w, `\|`) }); i >= 0 {
+		words = words[:i]
+	}
+	if len(words) > 1 && words[0] == "stage" && strings.HasSuffix(words[1], "...") {
+		return
+	}
+	if _, err := arrange(app, words); err != nil && !errors.As(err, new(*wantsHelp)) {
+		t.Errorf("%s: `%s`: %v", page, command, err)
+	}
 }
 
 // The README fits on a few screens.
