@@ -92,7 +92,7 @@ func (s *Stage) Add(ctx context.Context, req AddRequest) (*Added, error) {
 	}
 	if req.Move {
 		for _, t := range img.files {
-			if err := t.release(); err != nil {
+			if err := t.release(s); err != nil {
 				added.Kept = append(added.Kept, err)
 			}
 		}
@@ -247,17 +247,11 @@ func (s *Stage) placeContent(places map[string]*taken, cache *tree.Cache) (place
 				continue
 			}
 		}
-		if err := s.mkdirs(filepath.Dir(to)); err != nil {
-			return placed, err
-		}
-		if err := replace(t.file, to); err != nil {
-			return placed, err
-		}
-		dirs[filepath.Dir(to)], placed = true, true
-		fi, err := os.Lstat(to)
+		fi, err := s.placeFile(t.file, to)
 		if err != nil {
 			return placed, err
 		}
+		dirs[filepath.Dir(to)], placed = true, true
 		cache.PutSealed(p, tree.StatOf(fi), t.sha256)
 	}
 	for d := range dirs {
@@ -266,6 +260,24 @@ func (s *Stage) placeContent(places map[string]*taken, cache *tree.Cache) (place
 		}
 	}
 	return placed, nil
+}
+
+// placeFile moves a file of an upload to its place, and returns its state there.
+func (s *Stage) placeFile(file, place string) (os.FileInfo, error) {
+	to, err := s.makeDir(filepath.Dir(place))
+	if err != nil {
+		return nil, err
+	}
+	defer to.Close()
+	from, err := s.openDir(filepath.Dir(file))
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	if err := replace(from, filepath.Base(file), to, filepath.Base(place)); err != nil {
+		return nil, err
+	}
+	return to.Lstat(filepath.Base(place))
 }
 
 // metadata reads the metadata from a file that is called name.

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
-	"syscall"
 
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -78,9 +78,11 @@ func (s *Stage) apply(docs []catalog.Document) error {
 		return nil
 	}
 	for _, d := range docs {
-		if err := s.mkdirs(filepath.Dir(join(s.Dir, d.Path))); err != nil {
+		dir, err := s.makeDir(filepath.Dir(join(s.Dir, d.Path)))
+		if err != nil {
 			return err
 		}
+		_ = dir.Close() // nothing was written to it
 	}
 	tmp, done, err := s.Upload()
 	if err != nil {
@@ -110,23 +112,40 @@ func (s *Stage) apply(docs []catalog.Document) error {
 }
 
 func (s *Stage) applyOne(tmp string, d catalog.Document) error {
-	to := join(s.Dir, d.Path)
-	if d.Data != nil {
-		err := durable.WriteFileVia(tmp, to, d.Data, 0o644)
-		if !errors.Is(err, syscall.EXDEV) {
-			return err
-		}
-		// A folder of staging is a mount of its own.
-		own := filepath.Join(tmp, "0")
-		if err := errors.Join(durable.WriteFile(own, d.Data, 0o644), move(own, to)); err != nil {
-			return err
-		}
-		return durable.SyncDir(filepath.Dir(to))
-	}
-	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	to, err := s.makeDir(filepath.Dir(join(s.Dir, d.Path)))
+	if err != nil {
 		return err
 	}
-	return durable.SyncDir(filepath.Dir(to))
+	defer to.Close()
+	if d.Data == nil {
+		err = unlessMissing(to.Remove(path.Base(d.Path)))
+	} else {
+		err = s.writeOne(tmp, d.Data, to, path.Base(d.Path))
+	}
+	if err != nil {
+		return err
+	}
+	return to.Sync()
+}
+
+func (s *Stage) writeOne(tmp string, data []byte, to *durable.Dir, name string) error {
+	batch, err := durable.NewBatch(tmp)
+	if err != nil {
+		return err
+	}
+	defer batch.Close()
+	if err := batch.WriteFile(filepath.Join(tmp, "0"), data, 0o644); err != nil {
+		return err
+	}
+	if err := batch.Flush(); err != nil {
+		return err
+	}
+	from, err := s.openDir(tmp)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	return move(from, "0", to, name)
 }
 
 func (s *Stage) writeIntents(tmp string, docs []catalog.Document) error {
@@ -159,7 +178,11 @@ func (s *Stage) writeIntents(tmp string, docs []catalog.Document) error {
 		return err
 	}
 	// Whoever of the group holds the lock next has to be able to go on.
-	if err := os.Chmod(tmp, s.dirMode()); err != nil {
+	own, err := s.openDir(tmp)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(own.Chmod(s.dirMode()), own.Close()); err != nil {
 		return err
 	}
 	batch.Add(tmp)
@@ -289,14 +312,20 @@ func (s *Stage) readIntents(apply string) (list []intent, waiting []int, err err
 }
 
 func (s *Stage) putInPlace(apply string, i int, d intent) error {
-	to := join(s.Dir, d.Path)
-	if err := s.mkdirs(filepath.Dir(to)); err != nil { // follows no link
+	to, err := s.makeDir(filepath.Dir(join(s.Dir, d.Path)))
+	if err != nil {
 		return err
 	}
+	defer to.Close()
 	if d.Remove {
-		return os.Remove(to)
+		return to.Remove(path.Base(d.Path))
 	}
-	return move(filepath.Join(apply, strconv.Itoa(i)), to)
+	from, err := s.openDir(apply)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	return move(from, strconv.Itoa(i), to, path.Base(d.Path))
 }
 
 func unlessMissing(err error) error {
@@ -318,22 +347,50 @@ func realDir(dir string) error {
 	return nil
 }
 
-// mkdirs makes a directory below staging and makes its name durable. It
-// follows no link: content would land where the link leads.
-func (s *Stage) mkdirs(dir string) error {
-	if len(dir) <= len(s.Dir) {
-		return nil
+// openDir opens a directory of staging. It follows no link: content would land
+// where the link leads.
+func (s *Stage) openDir(dir string) (*durable.Dir, error) {
+	rel, err := filepath.Rel(s.Dir, dir)
+	if err != nil {
+		return nil, err
 	}
-	if err := s.mkdirs(filepath.Dir(dir)); err != nil {
-		return err
+	return durable.OpenBelow(s.Dir, rel)
+}
+
+// makeDir is openDir that makes what is missing, and makes its name durable.
+func (s *Stage) makeDir(dir string) (*durable.Dir, error) {
+	rel, err := filepath.Rel(s.Dir, dir)
+	if err != nil {
+		return nil, err
 	}
-	if err := realDir(dir); !errors.Is(err, fs.ErrNotExist) {
-		return err
+	return durable.MakeBelow(s.Dir, rel, s.dirMode(), true)
+}
+
+// folder keeps the directory open that was asked for last: paths in their order
+// lie in the same one for long.
+type folder struct {
+	open func(dir string) (*durable.Dir, error)
+	path string
+	dir  *durable.Dir
+}
+
+func (f *folder) at(path string) (*durable.Dir, error) {
+	if f.dir != nil && f.path == path {
+		return f.dir, nil
 	}
-	if err := durable.MkdirAll(dir, s.dirMode()); err != nil {
-		return err
+	f.close()
+	d, err := f.open(path)
+	if err == nil {
+		f.path, f.dir = path, d
 	}
-	return durable.SyncDir(filepath.Dir(dir))
+	return d, err
+}
+
+func (f *folder) close() {
+	if f.dir != nil {
+		_ = f.dir.Close() // names need no close to last, only a sync
+	}
+	f.dir = nil
 }
 
 // dirMode is the mode of directories made below staging: staging's own, so

@@ -227,7 +227,7 @@ func (in intake) unseal(t *taken) {
 
 // release removes the source's name after its content has become durable in
 // staging. It answers why it did not.
-func (t *taken) release() error {
+func (t *taken) release(s *Stage) error {
 	fi, err := os.Lstat(t.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -245,7 +245,10 @@ func (t *taken) release() error {
 		return err
 	}
 	if t.moved {
-		durable.Give(t.place) // it has only this name now
+		if d, err := s.openDir(filepath.Dir(t.place)); err == nil {
+			d.Give(filepath.Base(t.place)) // it has only this name now
+			_ = d.Close()                  // nothing was written to it
+		}
 	}
 	return durable.SyncDir(filepath.Dir(t.path))
 }

@@ -199,23 +199,29 @@ func (s *Stage) alike(ctx context.Context, entries []tree.Entry, want map[string
 // makes their names durable, and notes in the cache the content that this
 // program sealed.
 func (s *Stage) place(tmp string, rows []tree.Row, cache *tree.Cache) error {
-	dirs := map[string]bool{}
+	from, to := folder{open: s.openDir}, folder{open: s.makeDir}
+	defer from.close()
+	defer to.close()
+	made := map[string]bool{}
 	for _, r := range rows {
-		dir := filepath.Dir(join(s.Dir, r.Path))
-		if !dirs[dir] {
-			dirs[dir] = true
-			if err := s.mkdirs(dir); err != nil {
-				return err
-			}
+		place := filepath.Dir(join(s.Dir, r.Path))
+		dir, err := to.at(place)
+		if err != nil {
+			return err
 		}
-		to := join(s.Dir, r.Path)
-		if err := replace(join(tmp, r.Path), to); err != nil {
+		made[place] = true
+		source, err := from.at(filepath.Dir(join(tmp, r.Path)))
+		if err != nil {
+			return err
+		}
+		name := path.Base(r.Path)
+		if err := replace(source, name, dir, name); err != nil {
 			return err
 		}
 		if r.Role != catalog.Content {
 			continue
 		}
-		fi, err := os.Lstat(to)
+		fi, err := dir.Lstat(name)
 		if err != nil {
 			return err
 		}
@@ -223,7 +229,7 @@ func (s *Stage) place(tmp string, rows []tree.Row, cache *tree.Cache) error {
 			cache.PutSealed(r.Path, st, r.SHA256)
 		}
 	}
-	for d := range dirs {
+	for d := range made {
 		if err := durable.SyncDir(d); err != nil {
 			return err
 		}

@@ -222,7 +222,7 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 // removeEmpty removes a directory below staging and its parents as far as they are empty.
 func (s *Stage) removeEmpty(dir string) {
 	for ; dir != "." && dir != "/"; dir = filepath.Dir(dir) {
-		if os.Remove(filepath.Join(s.Dir, dir)) != nil {
+		if s.remove(dir) != nil {
 			return
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+	"time"
 
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -27,10 +28,12 @@ import (
 func (s *Stage) discard(ctx context.Context, paths []string, trash string) error {
 	var copied []string
 	var first error
+	b := s.bin(trash)
+	defer b.close()
 	for _, p := range paths {
-		err := s.toTrash(os.Rename, p, trash)
+		err := s.toTrash(b, (*durable.Dir).Rename, p, trash)
 		if errors.Is(err, syscall.EXDEV) {
-			if err = s.toTrash(copying(ctx), p, trash); err == nil {
+			if err = s.toTrash(b, copying(ctx), p, trash); err == nil {
 				copied = append(copied, p)
 			}
 		}
@@ -70,15 +73,17 @@ func errnoOf(err error) error {
 
 // keep puts what is about to be replaced into the directory trash, too.
 func (s *Stage) keep(ctx context.Context, paths []string, trash string) error {
+	b := s.bin(trash)
+	defer b.close()
 	for _, p := range paths {
 		// Not every file system links, and none a file of another user that
 		// this one may not write to.
-		if s.toTrash(os.Link, p, trash) == nil {
+		if s.toTrash(b, (*durable.Dir).Link, p, trash) == nil {
 			continue
 		}
-		err := s.toTrash(os.Rename, p, trash)
+		err := s.toTrash(b, (*durable.Dir).Rename, p, trash)
 		if errors.Is(err, syscall.EXDEV) {
-			err = s.toTrash(copying(ctx), p, trash)
+			err = s.toTrash(b, copying(ctx), p, trash)
 		}
 		if err != nil {
 			return err
@@ -87,13 +92,42 @@ func (s *Stage) keep(ctx context.Context, paths []string, trash string) error {
 	return s.syncDiscarded(paths, nil, trash)
 }
 
+// mover brings a name in one directory to one in another.
+type mover func(from *durable.Dir, name string, to *durable.Dir, as string) error
+
+// bin is the directory trash, and what goes there of staging.
+type bin struct{ from, to folder }
+
+func (s *Stage) bin(trash string) *bin {
+	base := filepath.Dir(trash)
+	return &bin{folder{open: s.openDir}, folder{open: func(dir string) (*durable.Dir, error) {
+		if err := durable.MkdirAll(base, s.dirMode()); err != nil {
+			return nil, err
+		}
+		rel, err := filepath.Rel(base, dir)
+		if err != nil {
+			return nil, err
+		}
+		return durable.MakeBelow(base, rel, s.dirMode(), false)
+	}}}
+}
+
+func (b *bin) close() {
+	b.from.close()
+	b.to.close()
+}
+
 // toTrash renames, links or copies one path of staging to the directory trash.
-func (s *Stage) toTrash(move func(from, to string) error, p, trash string) error {
-	to := join(trash, p)
-	if err := durable.MkdirAll(filepath.Dir(to), s.dirMode()); err != nil {
+func (s *Stage) toTrash(b *bin, move mover, p, trash string) error {
+	from, err := b.from.at(filepath.Dir(join(s.Dir, p)))
+	if err != nil {
 		return err
 	}
-	return move(join(s.Dir, p), to)
+	to, err := b.to.at(filepath.Dir(join(trash, p)))
+	if err != nil {
+		return err
+	}
+	return move(from, path.Base(p), to, path.Base(p))
 }
 
 // syncDiscarded makes the names in trash durable, then removes what was copied
@@ -121,7 +155,7 @@ func (s *Stage) syncDiscarded(paths, copied []string, trash string) error {
 		return err
 	}
 	for _, p := range copied {
-		if err := os.Remove(join(s.Dir, p)); unlessMissing(err) != nil {
+		if err := unlessMissing(s.remove(p)); err != nil {
 			return err
 		}
 	}
@@ -134,71 +168,93 @@ func (s *Stage) syncDiscarded(paths, copied []string, trash string) error {
 	return nil
 }
 
+// remove removes one name below staging.
+func (s *Stage) remove(p string) error {
+	dir, err := s.openDir(filepath.Dir(join(s.Dir, p)))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Remove(path.Base(p))
+}
+
 // replace moves a file over what stands there, be it an empty folder.
-func replace(from, to string) error {
-	err := move(from, to)
-	if err != nil && realDir(to) == nil && os.Remove(to) == nil {
-		err = move(from, to)
+func replace(from *durable.Dir, name string, to *durable.Dir, as string) error {
+	err := move(from, name, to, as)
+	if err == nil {
+		return nil
+	}
+	if fi, lerr := to.Lstat(as); lerr == nil && fi.IsDir() && to.Remove(as) == nil {
+		err = move(from, name, to, as)
 	}
 	return err
 }
 
 // move renames a file. Where a folder of staging is a mount of its own it copies
 // the file, so that it has its name there in one step, too.
-func move(from, to string) error {
-	err := os.Rename(from, to)
+func move(from *durable.Dir, name string, to *durable.Dir, as string) error {
+	err := from.Rename(name, to, as)
 	if !errors.Is(err, syscall.EXDEV) {
 		return err
 	}
 	// The name is one of an upload in progress: killed, this leaves nothing
 	// that would be published.
-	tmp := filepath.Join(filepath.Dir(to), ".publish-"+rand.Text()[:12]+".part")
-	if err = copyTo(context.Background(), from, tmp); err == nil {
-		err = os.Rename(tmp, to)
+	tmp := ".publish-" + rand.Text()[:12] + ".part"
+	if err = copyTo(context.Background(), from, name, to, tmp); err == nil {
+		err = to.Rename(tmp, to, as)
 	}
 	if err != nil {
-		_ = os.Remove(tmp)
+		_ = to.Remove(tmp)
 		return err
 	}
-	return os.Remove(from)
+	return from.Remove(name)
 }
 
-func copying(ctx context.Context) func(from, to string) error {
-	return func(from, to string) error { return copyTo(ctx, from, to) }
+func copying(ctx context.Context) mover {
+	return func(from *durable.Dir, name string, to *durable.Dir, as string) error {
+		return copyTo(ctx, from, name, to, as)
+	}
 }
 
 // copyTo copies a file or a link, with its mode and time, and flushes it; the
 // name is not durable yet. A device, a socket or a pipe has nothing to copy.
-func copyTo(ctx context.Context, from, to string) error {
-	fi, err := os.Lstat(from)
+func copyTo(ctx context.Context, from *durable.Dir, name string, to *durable.Dir, as string) error {
+	fi, err := from.Lstat(name)
 	if err != nil {
 		return err
 	}
-	op := tree.Op{Path: filepath.Base(to), Name: filepath.Base(from), How: tree.Copy, Stat: tree.StatOf(fi), Mode: fi.Mode().Perm(), ModTime: fi.ModTime()}
 	switch {
 	case fi.Mode()&fs.ModeSymlink != 0:
-		op.How = tree.Relink
+		text, err := from.Root().Readlink(name)
+		if err != nil {
+			return err
+		}
+		return to.Symlink(text, as)
 	case fi.IsDir():
-		return &fs.PathError{Op: "copy", Path: from, Err: syscall.EISDIR}
+		return &fs.PathError{Op: "copy", Path: filepath.Join(from.Path(), name), Err: syscall.EISDIR}
 	case !fi.Mode().IsRegular():
 		return nil
 	}
-	if op.From, err = tree.OpenSource(filepath.Dir(from)); err != nil {
-		return err
-	}
-	defer op.From.Close()
-	batch, err := durable.NewBatch(filepath.Dir(to))
+	src, before, err := tree.Open(from.Root(), name)
 	if err != nil {
 		return err
 	}
-	defer batch.Close()
-	cloner := tree.Cloner{Dst: filepath.Dir(to), Batch: batch}
-	done, err := cloner.Run(ctx, []tree.Op{op})
+	defer src.Close()
+	f, err := to.Create(as)
+	if err != nil {
+		return err
+	}
+	if err = tree.Duplicate(ctx, f, src, before); err == nil {
+		err = f.Chmod(fi.Mode().Perm())
+	}
 	if err == nil {
-		err = done[0].Err
+		err = to.Root().Chtimes(as, time.Time{}, fi.ModTime())
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = f.Sync()
 	}
-	return batch.Flush()
+	if err = errors.Join(err, f.Close()); err != nil {
+		_ = to.Remove(as)
+	}
+	return err
 }

@@ -35,13 +35,7 @@ var ErrUnsupported = errors.New("not supported by this file system")
 // Calls: open(temporary file beside path), fchmod, write, fsync, rename,
 // fsync(directory). When it fails before the rename, path is as it was.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
-	return WriteFileVia(filepath.Dir(path), path, data, mode)
-}
-
-// WriteFileVia is WriteFile with the temporary file in the directory tmp, on
-// the same file system, for directories whose listing others read.
-func WriteFileVia(tmp, path string, data []byte, mode fs.FileMode) error {
-	return write(tmp, path, mode, func(w io.Writer) error {
+	return write(path, mode, func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err
 	})
@@ -50,11 +44,11 @@ func WriteFileVia(tmp, path string, data []byte, mode fs.FileMode) error {
 // WriteWith is WriteFile with what f writes, in pieces, as the data. When f
 // fails, path is as it was.
 func WriteWith(path string, mode fs.FileMode, f func(io.Writer) error) error {
-	return write(filepath.Dir(path), path, mode, f)
+	return write(path, mode, f)
 }
 
-func write(tmp, path string, mode fs.FileMode, data func(io.Writer) error) error {
-	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(tmp), renameio.WithStaticPermissions(mode))
+func write(path string, mode fs.FileMode, data func(io.Writer) error) error {
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(mode))
 	if err != nil {
 		return err
 	}

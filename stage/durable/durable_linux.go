@@ -109,9 +109,10 @@ func Immutable(path string) bool {
 	return err == nil && st.Attributes&(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND) != 0
 }
 
-// give makes uid and gid the owners of what is at path: see Give.
-func give(path string, uid, gid int) {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+// give makes uid and gid the owners of what is at path, from an open directory
+// on: see Give.
+func give(dirFD int, path string, uid, gid int) {
+	fd, err := unix.Openat(dirFD, path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return
 	}

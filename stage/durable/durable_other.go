@@ -5,6 +5,8 @@ package durable
 import (
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Exchange is not to be had here: use switch: symlink.
@@ -45,9 +47,10 @@ func mountRoot(dirFD int, name string) bool { return across(dirFD, name) }
 // Immutable is not to be had here.
 func Immutable(path string) bool { return false }
 
-func give(path string, uid, gid int) {
-	if fi, err := os.Lstat(path); err == nil && (fi.IsDir() || fi.Sys().(*syscall.Stat_t).Nlink == 1) {
-		_ = os.Lchown(path, uid, gid)
+func give(dirFD int, path string, uid, gid int) {
+	var st unix.Stat_t
+	if unix.Fstatat(dirFD, path, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && (st.Mode&unix.S_IFMT == unix.S_IFDIR || st.Nlink == 1) {
+		_ = unix.Fchownat(dirFD, path, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
 	}
 }
 

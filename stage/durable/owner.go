@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Root, at work in somebody's repository, must leave nothing there that its
@@ -27,7 +29,7 @@ func Give(path string) {
 		return
 	}
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok && st.Uid != 0 {
-		give(path, int(st.Uid), int(st.Gid))
+		give(unix.AT_FDCWD, path, int(st.Uid), int(st.Gid))
 	}
 }
 

@@ -356,6 +356,27 @@ func HashFile(ctx context.Context, f *os.File, before Stat, sums ...Sum) (string
 	return hex.EncodeToString(own.Sum(nil)), nil
 }
 
+// Duplicate copies src, which Open opened in the state before, to f, which is
+// new and empty; it shares the data where the file system can. It fails with
+// ErrChanged if the file was written to meanwhile.
+func Duplicate(ctx context.Context, f, src *os.File, before Stat) error {
+	err := durable.Clone(f, src)
+	if errors.Is(err, durable.ErrUnsupported) {
+		w, end := Filler(f, before)
+		if _, err = Spread(ctx, io.LimitReader(Content(src, before), before.Size+1), w); err == nil { // one that grows has no end
+			err = end()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	fi, err := src.Stat()
+	if err == nil && !StatOf(fi).Same(before, true) {
+		err = &fs.PathError{Op: "copy", Path: src.Name(), Err: ErrChanged}
+	}
+	return err
+}
+
 // settled reports whether a change after the state s, made at the time at or
 // later, would show in the file's times: git's racy-index rule. File systems
 // stamp with the tick of the kernel's clock, some only with whole seconds.
