@@ -144,7 +144,8 @@ func (r Rule) gone(v *Item, now time.Time) bool { return r.RemoveExpired && v.ex
 
 // tally is the counting of one class.
 type tally struct {
-	live, expired []int // places of versions, newest first
+	count         int   // of versions that have not expired
+	live, expired []int // places of the newest, as many as min_versions needs
 	periods       [3]period
 }
 
@@ -166,14 +167,15 @@ func (r Rule) count(versions []*Item, order []int, now time.Time, because func(i
 			continue
 		}
 		gone := r.gone(v, now)
+		var names [len(tally{}.periods)]string // of the periods, each made once
 		for c := own; c < classes; c++ {
 			t := &tallies[c]
 			if gone {
-				t.expired = append(t.expired, i)
+				t.expired = r.few(t.expired, i)
 				continue
 			}
-			t.live = append(t.live, i)
-			if c == own && len(t.live) <= r.KeepLast {
+			t.live = r.few(t.live, i)
+			if t.count++; c == own && t.count <= r.KeepLast {
 				because(i, fmt.Sprintf(reasonLast, r.KeepLast))
 			}
 			if v.Time.IsZero() {
@@ -182,15 +184,19 @@ func (r Rule) count(versions []*Item, order []int, now time.Time, because func(i
 			if c == own && r.KeepWithin > 0 && !v.Time.Before(now.Add(-r.KeepWithin)) {
 				because(i, fmt.Sprintf(reasonWithin, formatDays(r.KeepWithin)))
 			}
-			for p := range t.periods {
-				if name, first := t.periods[p].take(v.Time); first && c == own {
-					because(i, fmt.Sprintf(t.periods[p].reason, name))
+			for k := range t.periods {
+				p := &t.periods[k]
+				if p.left > 0 && names[k] == "" {
+					names[k] = p.name(v.Time.UTC())
+				}
+				if p.take(names[k]) && c == own {
+					because(i, fmt.Sprintf(p.reason, names[k]))
 				}
 			}
 		}
 	}
 	for c := range tallies {
-		floor := append(tallies[c].live, tallies[c].expired...)
+		floor := slices.Concat(tallies[c].live, tallies[c].expired)
 		for _, i := range floor[:min(r.minVersions(), len(floor))] {
 			if reasons[i] != nil || versions[i].class() != c {
 				continue
@@ -215,22 +221,26 @@ type period struct {
 	seen   map[string]bool
 }
 
-// take tells whether t is the first of its period, of the periods that are
-// still to be had, and the period's name.
-func (p *period) take(t time.Time) (name string, first bool) {
-	if p.left == 0 {
-		return "", false
-	}
-	name = p.name(t.UTC())
-	if p.seen[name] {
-		return name, false
+// take reports whether a version in the period of this name is the first of it,
+// and one of the periods that are still to be had.
+func (p *period) take(name string) bool {
+	if p.left == 0 || p.seen[name] {
+		return false
 	}
 	if p.seen == nil {
 		p.seen = map[string]bool{}
 	}
 	p.seen[name] = true
 	p.left--
-	return name, true
+	return true
+}
+
+// few adds a place to those from which min_versions takes.
+func (r Rule) few(places []int, i int) []int {
+	if len(places) < r.minVersions() {
+		places = append(places, i)
+	}
+	return places
 }
 
 func dayName(t time.Time) string   { return t.Format(time.DateOnly) }
