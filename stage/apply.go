@@ -257,15 +257,28 @@ func (s *Stage) rollOne(apply string) error {
 // layer of an overlay, the list goes first. What cannot be removed at all stays,
 // and is not in the way: all of its documents are in their places.
 func (s *Stage) endApply(apply string) error {
+	left := func(name string, err error) {
+		if err != nil && s.Left != nil {
+			s.Left(filepath.Join(filepath.Dir(apply), name), err) // the next sweep tries again
+		}
+	}
+	name := filepath.Base(apply)
+	dir, err := s.openDir(filepath.Dir(apply))
+	if err != nil {
+		left(name, err)
+		return nil
+	}
+	defer dir.Close()
 	pid := os.Getpid()
-	gone := filepath.Join(filepath.Dir(apply), fmt.Sprintf("%s%d.%s.applied", here(), pid, started(pid)))
-	if err := os.Rename(apply, gone); err != nil {
-		gone = apply
-		_ = os.Remove(filepath.Join(apply, intents))
+	gone := fmt.Sprintf("%s%d.%s.applied", here(), pid, started(pid))
+	if err := dir.Rename(name, dir, gone); err != nil {
+		gone = name
+		if own, err := s.openDir(apply); err == nil {
+			_ = own.Remove(intents)
+			_ = own.Close() // nothing was written to it
+		}
 	}
-	if err := durable.RemoveAll(gone); err != nil && s.Left != nil {
-		s.Left(gone, err) // the next sweep tries again
-	}
+	left(gone, dir.RemoveAll(gone))
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -79,5 +80,32 @@ func TestApplyIsNotLedOut(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, contents(t, out)); diff != "" {
 		t.Errorf("outside staging: %s", diff)
+	}
+}
+
+// A builder leaves what looks like an old upload, and puts a link into the place
+// of the directory of uploads after the sweep has listed it: here when it asks
+// for the time.
+func TestSweepIsNotLedOut(t *testing.T) {
+	s := newPlain(t)
+	out := t.TempDir()
+	must(t, os.MkdirAll(filepath.Join(out, "old/folder"), 0o755))
+	must(t, os.WriteFile(filepath.Join(out, "old/folder/file"), nil, 0o644))
+	want := contents(t, out)
+	incoming := filepath.Join(s.Dir, Incoming)
+	must(t, os.MkdirAll(filepath.Join(incoming, "old"), 0o755))
+	now := s.Now
+	s.Now = func() time.Time {
+		if exists(filepath.Join(incoming, "old")) && os.Rename(incoming, filepath.Join(s.Dir, "aside")) == nil {
+			must(t, os.Symlink(out, incoming))
+		}
+		return now().Add(2 * abandoned)
+	}
+	s.sweep()
+	if diff := cmp.Diff(want, contents(t, out)); diff != "" {
+		t.Errorf("outside staging: %s", diff)
+	}
+	if exists(filepath.Join(s.Dir, "aside/old")) {
+		t.Error("the old upload stays")
 	}
 }

@@ -96,23 +96,28 @@ func (s *Stage) sweep() {
 }
 
 func (s *Stage) sweepUploads(parent string) {
-	list, err := durable.ReadDir(parent)
+	dir, err := s.openDir(parent)
 	if err != nil {
 		return
 	}
-	for _, d := range list {
-		if d.Name() == applying || strings.HasPrefix(d.Name(), applying+"-") {
+	defer dir.Close()
+	names, err := dir.Names()
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		if name == applying || strings.HasPrefix(name, applying+"-") {
 			continue
 		}
-		if strings.HasPrefix(d.Name(), here()) {
-			if !Ended(d.Name()) {
+		if strings.HasPrefix(name, here()) {
+			if !Ended(name) {
 				continue
 			}
-		} else if fi, err := d.Info(); err != nil || s.Now().Sub(fi.ModTime()) < abandoned {
+		} else if fi, err := dir.Lstat(name); err != nil || s.Now().Sub(fi.ModTime()) < abandoned {
 			continue
 		}
-		if err := durable.RemoveAll(filepath.Join(parent, d.Name())); err != nil && s.Left != nil {
-			s.Left(filepath.Join(parent, d.Name()), err)
+		if err := dir.RemoveAll(name); err != nil && s.Left != nil {
+			s.Left(filepath.Join(parent, name), err)
 		}
 	}
 }

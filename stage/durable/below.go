@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -145,6 +146,20 @@ func (d *Dir) Lstat(name string) (fs.FileInfo, error) {
 
 // Remove is os.Remove of a name in the directory.
 func (d *Dir) Remove(name string) error { return d.fail("remove", name, d.root.Remove(name)) }
+
+// RemoveAll is the function RemoveAll for a name in the directory.
+func (d *Dir) RemoveAll(name string) error { return removeAt(int(d.f.Fd()), d.path, name) }
+
+// Names lists the directory, sorted.
+func (d *Dir) Names() ([]string, error) {
+	f, err := d.root.Open(".") // from the first name on
+	if err != nil {
+		return nil, d.fail("open", ".", err)
+	}
+	names, err := f.Readdirnames(-1)
+	slices.Sort(names)
+	return names, errors.Join(err, f.Close())
+}
 
 // Create is the function Create for a name in the directory.
 func (d *Dir) Create(name string) (*os.File, error) {
