@@ -83,6 +83,10 @@ var cases = []struct{ file, imports, rule string }{
 	{"stage/tree/clone.go", ours + "stage/durable", ""},
 	{"stage/tree/tree.go", ours + "stage/catalog", ""},
 
+	{"stage/companion/companion.go", ours + "stage/simplestreams", "companion-knows-no-format"},
+	{"stage/companion/companion.go", ours + "stage/tree", "companion-knows-no-format"},
+	{"stage/companion/companion.go", ours + "stage/catalog", ""},
+
 	{"stage/simplestreams/index.go", ours + "stage/durable", "simplestreams-is-bytes-in-values-out"},
 	{"stage/simplestreams/index.go", ours + "stage", "simplestreams-is-bytes-in-values-out"},
 	{"stage/simplestreams/index.go", ours + "stage/catalog", ""},
