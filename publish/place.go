@@ -98,6 +98,18 @@ func there(path string) bool {
 	return err == nil
 }
 
+func sameFile(a, b string) (bool, error) {
+	fa, err := os.Stat(a)
+	if err != nil {
+		return false, err
+	}
+	fb, err := os.Stat(b)
+	if err != nil {
+		return false, err
+	}
+	return os.SameFile(fa, fb), nil
+}
+
 // ancestors returns path and the directories above it, and the same of its
 // other names: a bind mount of production's folder does not look like one.
 func ancestors(path string) []string {

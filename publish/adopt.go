@@ -1,0 +1,315 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// AsideSuffix is put behind the name of a directory that Adopt replaced.
+const AsideSuffix = ".before-publish"
+
+// CheckAdopt tells whether the tree, which exists, can be adopted by a
+// repository at dir, which need not exist: not when the tree holds it, nor when
+// production, an absolute path or one below dir, is to take the tree's place and
+// cannot.
+func CheckAdopt(dir, tree, production string) error {
+	if err := apart(dir, tree); err != nil {
+		return err
+	}
+	if !filepath.IsAbs(production) {
+		production = filepath.Join(dir, production)
+	}
+	return checkPlace(tree, production)
+}
+
+// apart refuses a tree that is, or holds, the repository at dir.
+func apart(dir, tree string) error {
+	own, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	top, err := os.Stat(tree)
+	if err != nil {
+		return &Error{Kind: Usage, Err: err}
+	}
+	for d := own; ; d = filepath.Dir(d) {
+		real, err := filepath.EvalSymlinks(d)
+		if err == nil {
+			// By identity and not by name: a bind mount has two names.
+			for ; ; real = filepath.Dir(real) {
+				if fi, err := os.Stat(real); err == nil && os.SameFile(fi, top) {
+					return &Error{Kind: Usage, Path: tree, Fact: "is, or holds, the repository itself", Hint: "make the repository beside it: publish init --adopt " + tree + " DIR"}
+				}
+				if real == filepath.Dir(real) {
+					return nil
+				}
+			}
+		}
+		if d == filepath.Dir(d) {
+			return nil
+		}
+	}
+}
+
+// Adopt takes the live tree at dir over as generation 1 and fills staging with
+// it. When dir is where production will be, the generation takes its place in
+// one atomic step, so that readers never miss it, and the former directory is
+// kept beside it under the name that is returned. Files that no index names
+// are carried for one grace window: a client may still know of them.
+func (r *Repo) Adopt(ctx context.Context, dir, message string) (*Result, string, error) {
+	start := r.now()
+	from, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, "", &Error{Kind: Usage, Err: err}
+	}
+	if err := CheckAdopt(r.Dir, dir, r.Production()); err != nil {
+		return nil, "", err
+	}
+	if same, err := sameFile(dir, r.Production()); err == nil && same {
+		// It would take the place of what another repository switches.
+		if id, _ := identity(from); id != 0 {
+			if n, err := r.whose(from); err != nil || n == 0 {
+				return nil, "", &Error{Kind: Usage, Path: dir, Fact: fmt.Sprintf("is production of another repository, generation %d", id),
+					Hint: "adopt a copy of it; or, if that repository is gone, remove " + identityName + " and " + treeName + " there first"}
+			}
+		}
+	}
+	links, err := stage.SymbolicLinks(ctx, from)
+	if err != nil {
+		return nil, "", err
+	}
+	res, aside, err := r.adopt(ctx, from, dir, message)
+	if err != nil {
+		return res, aside, err
+	}
+	if _, _, err := r.reset(ctx, links); err != nil {
+		return res, aside, afterSwitch(res.Generation, "run publish stage reset to fill staging", err)
+	}
+	res.DurationMS = r.now().Sub(start).Milliseconds()
+	return res, aside, nil
+}
+
+func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, string, error) {
+	unlockPrepare, err := r.lock(ctx, prepareLock, "init")
+	if err != nil {
+		return nil, "", err
+	}
+	defer unlockPrepare()
+	if _, err := r.unused(ctx, dir); err != nil {
+		return nil, "", err
+	}
+	if _, err := r.AdoptionNeed(ctx, dir); err != nil {
+		return nil, "", err
+	}
+	snapshot, err := r.private(snapshotPrefix)
+	if err != nil {
+		return nil, "", err
+	}
+	defer durable.RemoveAll(snapshot)
+	c, carried, before, err := r.adoptTree(ctx, from, snapshot)
+	if err != nil {
+		return nil, "", interrupted(err)
+	}
+	c.message = message
+
+	unlock, err := r.lock(ctx, productionLock, "init")
+	if err != nil {
+		return nil, "", err
+	}
+	defer unlock()
+	s, err := r.unused(ctx, dir)
+	if err != nil {
+		return nil, "", err
+	}
+	if _, err := r.sweep(s, true, snapshot); err != nil {
+		return nil, "", err
+	}
+	n, err := r.next(s.history)
+	if err != nil {
+		return nil, "", err
+	}
+	m, res, _, err := r.plan(s, c, n)
+	if err != nil {
+		return nil, "", err
+	}
+	for i := range carried {
+		carried[i].Dropped = n
+	}
+	m.Carried, res.Carried, res.Warnings, res.LeftOut = carried, len(carried), noNil(c.warnings), c.left
+	if err := r.adoptTimes(ctx, from, snapshot, served(m), before); err != nil {
+		return nil, "", err
+	}
+	if err := r.seal(ctx, s, c, m, nil); err != nil {
+		return nil, "", interrupted(err)
+	}
+	begin := r.now()
+	aside, err := r.takePlace(n, dir)
+	if err != nil {
+		_ = r.sw.tidy()
+		return nil, "", err
+	}
+	err = r.settle(s, m)
+	res.SwitchUS = r.now().Sub(begin).Microseconds()
+	if err != nil {
+		return res, aside, err
+	}
+	return res, aside, r.follow(context.WithoutCancel(ctx), s, m)
+}
+
+// unused returns the state of a repository that has no generation and nothing
+// staged, and refuses any other: an adoption of dir would push it away.
+func (r *Repo) unused(ctx context.Context, dir string) (*state, error) {
+	h, err := r.readHistory()
+	if err != nil {
+		return nil, err
+	}
+	_, switched := h.last()
+	if n, _, err := r.sw.current(); switched || err == nil && n != 0 {
+		return nil, &Error{Kind: Usage, Path: r.Dir, Fact: "has generations already",
+			Hint: "publish stage reset fills staging with production; publish stage import " + dir + " merges the tree into staging"}
+	}
+	staged, err := tree.Walk(ctx, r.Stage.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(staged) > 0 {
+		return nil, &Error{Kind: Usage, Path: r.Stage.Dir, Fact: fmt.Sprintf("holds %d files already", len(staged)), Hint: "adopt into a repository in which nothing is staged"}
+	}
+	return &state{history: h, windows: r.window(h), now: r.now()}, nil
+}
+
+// adoptTree clones the tree at from into dir, everything that can be published
+// and the files that no index names, validates it, and flushes it. before is the
+// state in which the files were found.
+func (r *Repo) adoptTree(ctx context.Context, from, dir string) (_ *candidate, _ []Carried, before map[string]tree.Stat, err error) {
+	batch, err := durable.NewBatch(dir)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer batch.Close()
+	entries, err := tree.Walk(ctx, from)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	before = make(map[string]tree.Stat, len(entries))
+	for _, e := range entries {
+		before[e.Path] = e.Stat
+	}
+	src := &stage.Stage{Dir: from, Lock: r.path(".publish", stagingLock), Format: r.format, Links: r.Stage.Links, Now: r.now, Wait: r.Stage.Wait, Progress: r.opt.Progress}
+	snap, err := src.Snapshot(ctx, dir, &stage.Base{}, batch)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer snap.Close()
+	valid, report, err := snap.Validate(ctx, stage.Checks{Now: r.now()})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if valid == nil {
+		return nil, nil, nil, &FindingsError{Report: report}
+	}
+	rows, err := src.Unnamed(ctx, dir, snap, batch)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	c := candidateOf(valid, "")
+	c.kind, c.warnings, c.left = KindAdopt, report.Findings, report.LeftOut
+	carried := make([]Carried, len(rows))
+	for i, row := range rows {
+		row.Role = catalog.Content
+		carried[i] = Carried{Row: row}
+	}
+	return c, carried, before, batch.Flush()
+}
+
+// adoptTimes gives the files of a clone of the tree at from the times that they
+// have there, for production may be served from there until the switch. A file
+// that somebody has written to since becomes newer than that.
+func (r *Repo) adoptTimes(ctx context.Context, from, dir string, rows []tree.Row, before map[string]tree.Stat) error {
+	batch, err := durable.NewBatch(dir)
+	if err != nil {
+		return err
+	}
+	defer batch.Close()
+	t := &timer{ctx: ctx, live: &generation{dir: from}, dir: dir, tmp: dir, now: r.now(), batch: batch}
+	for _, row := range rows {
+		old, err := os.Lstat(join(from, row.Path))
+		switch {
+		case errors.Is(err, fs.ErrNotExist), row.Role == catalog.Link:
+			continue
+		case err != nil:
+			return err
+		case !tree.StatOf(old).Same(before[row.Path], true):
+			err = t.rise(row.Path, row.Path)
+		default:
+			var fi fs.FileInfo
+			if fi, err = os.Lstat(join(dir, row.Path)); err == nil {
+				err = t.set(row.Path, fi, old.ModTime())
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return batch.Flush()
+}
+
+// takePlace switches to generation n. What stands at production is moved aside
+// in the same step.
+func (r *Repo) takePlace(n int, dir string) (aside string, err error) {
+	prod := r.Production()
+	if gone(prod) {
+		return "", r.sw.swap(n, true)
+	}
+	same, err := sameFile(dir, prod)
+	if err != nil {
+		return "", err
+	}
+	if !same {
+		return "", &Error{Kind: Usage, Path: prod, Fact: "exists and is not the tree to adopt", Hint: "move it away, or adopt it"}
+	}
+	aside = prod + AsideSuffix
+	for i := 2; i < 10; i++ {
+		if id, err := r.whose(aside); !(err == nil && id != 0 || r.leadsToStore(aside)) {
+			break
+		}
+		// The new tree of an adoption that was killed just before its switch,
+		// or the link to one, which the sweep has removed.
+		if r.drop(leftByRecovery, aside) {
+			break
+		}
+		aside = fmt.Sprintf("%s%s-%d", prod, AsideSuffix, i)
+	}
+	if !gone(aside) {
+		return "", &Error{Kind: Usage, Path: aside, Fact: "is in the way: the former directory would be kept under this name", Hint: "move it away"}
+	}
+	err = r.sw.adopt(n, aside)
+	if errors.Is(err, durable.ErrUnsupported) {
+		err = &Error{Kind: Usage, Path: prod, Fact: "cannot be replaced in one step", Err: err, Hint: elsewhere(dir)}
+	}
+	return aside, err
+}
+
+// leadsToStore reports whether path is a link to where generations are.
+func (r *Repo) leadsToStore(path string) bool {
+	text, err := os.Readlink(path)
+	if err != nil {
+		return false
+	}
+	if !filepath.IsAbs(text) {
+		text = filepath.Join(filepath.Dir(path), text)
+	}
+	_, ok := parseNumber(filepath.Base(text))
+	store, err := os.Stat(r.path("generations"))
+	dir, err2 := os.Stat(filepath.Dir(text))
+	return ok && err == nil && err2 == nil && os.SameFile(store, dir)
+}
