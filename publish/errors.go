@@ -3,57 +3,28 @@ package publish
 import (
 	"errors"
 	"fmt"
-	"strings"
 
+	"example.com/publish/publish/fault"
 	"example.com/publish/stage"
 )
 
 // Kind is what a caller can do about an error.
-type Kind int
+type Kind = fault.Kind
 
+// The kinds: see package fault.
 const (
-	// Failed: something went wrong; production is unchanged.
-	Failed Kind = iota
-	// Usage: the request or the configuration is wrong.
-	Usage
-	// Invalid: validation found errors; see FindingsError.
-	Invalid
-	// Locked: another process holds the lock.
-	Locked
-	// NotFound: no such generation, product, version or file.
-	NotFound
-	// Refused: held, reverted by an operator, revoked, or called from a hook.
-	Refused
-	// Switched: production was switched, and a later step failed.
-	Switched
-	// Interrupted: stopped by a signal or a deadline before the switch.
-	Interrupted
+	Failed      = fault.Failed
+	Usage       = fault.Usage
+	Invalid     = fault.Invalid
+	Locked      = fault.Locked
+	NotFound    = fault.NotFound
+	Refused     = fault.Refused
+	Switched    = fault.Switched
+	Interrupted = fault.Interrupted
 )
 
-// Error is a failure told to people: the path first, then the fact, and apart
-// from it what to do.
-type Error struct {
-	Kind Kind
-	Path string // what it is about; may be empty
-	Fact string
-	Hint string // the remedy; may be empty
-	Err  error  // the cause; may be nil
-}
-
-func (e *Error) Error() string {
-	var parts []string
-	for _, part := range []string{e.Path, e.Fact} {
-		if part != "" {
-			parts = append(parts, part)
-		}
-	}
-	if e.Err != nil && e.Kind != Interrupted { // where it was interrupted is an internal place
-		parts = append(parts, e.Err.Error())
-	}
-	return strings.Join(parts, ": ")
-}
-
-func (e *Error) Unwrap() error { return e.Err }
+// Error is a failure as people read it.
+type Error = fault.Error
 
 func refuse(hint, format string, args ...any) error {
 	return &Error{Kind: Refused, Fact: fmt.Sprintf(format, args...), Hint: hint}

@@ -55,6 +55,10 @@ var cases = []struct{ file, imports, rule string }{
 	{"publish/promote_test.go", ours + "stage/simplestreams", ""},
 	{"cmd/publish/format.go", ours + "stage/simplestreams", ""},
 
+	{"publish/fault/fault.go", ours + "publish", "fault-is-a-leaf"},
+	{"publish/fault/fault.go", ours + "stage", "fault-is-a-leaf"},
+	{"publish/promote.go", ours + "publish/fault", ""},
+
 	{"retention/policy.go", "os", "retention-is-pure"},
 	{"retention/policy.go", "os/exec", "retention-is-pure"},
 	{"retention/policy.go", "io/fs", "retention-is-pure"},
