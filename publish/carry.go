@@ -209,31 +209,3 @@ func (r *Repo) units(of []catalog.Unit, own []tree.Row) []catalog.Unit {
 	}
 	return units
 }
-
-// diffUnits tells what came, what went and what changed; sorted, never nil.
-func diffUnits(from, to []catalog.Unit) (added, removed, changed []string) {
-	added, removed, changed = []string{}, []string{}, []string{}
-	old := make(map[string]catalog.Unit, len(from))
-	for _, u := range from {
-		old[u.Key] = u
-	}
-	for _, u := range to {
-		o, ok := old[u.Key]
-		delete(old, u.Key)
-		switch {
-		case !ok && !u.Group:
-			added = append(added, u.Key)
-		case ok && o.Digest != u.Digest:
-			changed = append(changed, u.Key)
-		}
-	}
-	for _, u := range old {
-		if !u.Group {
-			removed = append(removed, u.Key)
-		}
-	}
-	slices.Sort(added)
-	slices.Sort(removed)
-	slices.Sort(changed)
-	return added, removed, changed
-}

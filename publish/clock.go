@@ -2,14 +2,8 @@ package publish
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
-
-	"example.com/publish/stage/durable"
 )
 
 // ClockRemedy is what to do when the clock stands before the newest line of
@@ -130,54 +124,4 @@ func correctTimes(events []Event) map[int]time.Time {
 		}
 	}
 	return ended
-}
-
-const trashTime = "20060102T150405.000000000Z"
-
-// correctTrash gives what waits in trash since a time that has not come the
-// time now.
-func (r *Repo) correctTrash(now time.Time) (n int, err error) {
-	dir := r.path(".publish", "trash")
-	list, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, err
-	}
-	for _, d := range list {
-		at, err := time.Parse(trashTime, d.Name())
-		if err != nil || !at.After(now) {
-			continue
-		}
-		// A free name: others may be there since the same moment.
-		to := now.Add(-time.Duration(n))
-		for ; !gone(filepath.Join(dir, to.Format(trashTime))); to = to.Add(-1) {
-		}
-		if err := os.Rename(filepath.Join(dir, d.Name()), filepath.Join(dir, to.Format(trashTime))); err != nil {
-			r.leave(leftByGC, filepath.Join(dir, d.Name()), err)
-			continue
-		}
-		n++
-	}
-	if n > 0 {
-		err = durable.SyncDir(dir)
-	}
-	return n, err
-}
-
-// correctOrphans gives the orphans that were first seen at a time that has not
-// come the time now. The caller holds the staging lock.
-func (r *Repo) correctOrphans(now time.Time) (n int, err error) {
-	seen, err := r.readOrphans()
-	if err != nil {
-		return 0, err
-	}
-	for p, s := range seen {
-		if s.since.After(now) {
-			n++
-			seen[p] = sighting{now.Truncate(time.Second), s.stat}
-		}
-	}
-	if n > 0 {
-		err = r.writeOrphans(seen)
-	}
-	return n, err
 }

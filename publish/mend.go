@@ -355,3 +355,29 @@ func (r *Repo) erasedOf(n int, dir string, rows []tree.Row) ([]tree.Row, error) 
 	}
 	return out, nil
 }
+
+// scan hashes the tree at dir and gives each row its role; named tells the
+// paths that the indexes name, items and documents.
+func (r *Repo) scan(ctx context.Context, dir string) (rows []tree.Row, named map[string]bool, err error) {
+	checked, err := stage.HashTree(ctx, dir, r.opt.Progress)
+	if err != nil {
+		return nil, nil, err
+	}
+	cat, err := stage.ReadCatalog(dir, r.format)
+	if err != nil {
+		return nil, nil, err
+	}
+	named = map[string]bool{}
+	for _, i := range cat.Items {
+		named[i.Path] = true
+	}
+	for i, row := range checked.Rows {
+		if named[row.Path] && row.Role == catalog.Mutable {
+			checked.Rows[i].Role = catalog.Content
+		}
+	}
+	for _, d := range cat.Documents {
+		named[d] = true
+	}
+	return checked.Rows, named, nil
+}

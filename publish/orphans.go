@@ -108,3 +108,22 @@ func (r *Repo) writeOrphans(f firstSeen) error {
 	}
 	return durable.WriteFile(r.orphansPath(), b.Bytes(), 0o644)
 }
+
+// correctOrphans gives the orphans that were first seen at a time that has not
+// come the time now. The caller holds the staging lock.
+func (r *Repo) correctOrphans(now time.Time) (n int, err error) {
+	seen, err := r.readOrphans()
+	if err != nil {
+		return 0, err
+	}
+	for p, s := range seen {
+		if s.since.After(now) {
+			n++
+			seen[p] = sighting{now.Truncate(time.Second), s.stat}
+		}
+	}
+	if n > 0 {
+		err = r.writeOrphans(seen)
+	}
+	return n, err
+}

@@ -202,15 +202,6 @@ func (r *Repo) revoked() (func(string) (string, bool), error) {
 	}, nil
 }
 
-// refused gives staging's refusal its kind.
-func refused(err error) error {
-	var e *stage.RevokedError
-	if !errors.As(err, &e) {
-		return err
-	}
-	return &Error{Kind: Refused, Err: err, Hint: "nothing was staged; --force stages it all the same, and promote asks for --force again"}
-}
-
 // revokedRows are rows with revoked content, and the tombstones of each.
 type revokedRows struct {
 	*graveyard

@@ -1,7 +1,10 @@
 package publish
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -56,4 +59,10 @@ func repositoriesIn(dir string) []string {
 	}
 	slices.Sort(out)
 	return out[:min(len(out), 3)]
+}
+
+// gone reports whether a file is not there.
+func gone(path string) bool {
+	_, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }

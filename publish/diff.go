@@ -1,0 +1,148 @@
+package publish
+
+import (
+	"context"
+	"slices"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// Diff is what differs between two trees.
+type Diff struct {
+	From    string     `json:"from"`
+	To      string     `json:"to"`
+	Added   []string   `json:"added"` // product/version; files of a plain tree
+	Removed []string   `json:"removed"`
+	Changed []string   `json:"changed"`
+	Files   []FileDiff `json:"files"` // every path that differs, indexes and pages included
+}
+
+// FileDiff is one path that differs.
+type FileDiff struct {
+	Path   string `json:"path"`
+	Change string `json:"change"` // added, removed or changed
+	Bytes  int64  `json:"bytes"`  // its size in the newer tree; in the older when removed
+	// Told is true for what the names of versions tell already: an item that an
+	// index names, a document, and each file of a tree without indexes.
+	Told bool `json:"-"`
+}
+
+// Equal reports whether there is no difference.
+func (d *Diff) Equal() bool {
+	return len(d.Files) == 0 && len(d.Added)+len(d.Removed)+len(d.Changed) == 0
+}
+
+// Diff compares two trees: staging, production or generations by number. It
+// takes no lock and writes nothing.
+func (r *Repo) Diff(ctx context.Context, from, to string) (*Diff, error) {
+	s, err := r.load()
+	if err != nil {
+		return nil, err
+	}
+	a, au, err := r.side(ctx, s, from)
+	if err != nil {
+		return nil, err
+	}
+	b, bu, err := r.side(ctx, s, to)
+	if err != nil {
+		return nil, err
+	}
+	d := &Diff{From: from, To: to, Files: diffRows(a, b)}
+	d.Added, d.Removed, d.Changed = diffUnits(au, bu)
+	for _, name := range []string{from, to} {
+		format, err := r.formatOf(s, name)
+		if err != nil {
+			return nil, err
+		}
+		for i, f := range d.Files {
+			class := format.Class(f.Path)
+			d.Files[i].Told = f.Told || class == catalog.Index || class == catalog.Whole
+		}
+	}
+	return d, nil
+}
+
+// formatOf is the format as it is in a side of a Diff: documents lie where its
+// index says.
+func (r *Repo) formatOf(s *state, name string) (catalog.Format, error) {
+	if name == "staging" {
+		return stage.Within(r.Stage.Dir, r.format)
+	}
+	if name == "production" && s.current == nil {
+		return r.format, nil
+	}
+	g, err := r.resolve(s, name)
+	if err != nil {
+		return nil, err
+	}
+	return stage.Within(g.dir, r.format)
+}
+
+func (r *Repo) side(ctx context.Context, s *state, name string) ([]tree.Row, []catalog.Unit, error) {
+	if name == "staging" {
+		c, err := r.Stage.Peek(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		return c.Rows, r.units(c.Catalog.Units, c.Rows), nil
+	}
+	if name == "production" && s.current == nil {
+		return nil, nil, nil // before the first promote everything is new
+	}
+	g, err := r.resolve(s, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	units, err := r.unitsOf(g)
+	return g.Own, units, err
+}
+
+func diffRows(a, b []tree.Row) []FileDiff {
+	out := []FileDiff{}
+	for len(a) > 0 || len(b) > 0 {
+		switch {
+		case len(b) == 0 || len(a) > 0 && a[0].Path < b[0].Path:
+			out = append(out, FileDiff{a[0].Path, "removed", a[0].Size, a[0].Role == catalog.Content})
+			a = a[1:]
+		case len(a) == 0 || b[0].Path < a[0].Path:
+			out = append(out, FileDiff{b[0].Path, "added", b[0].Size, b[0].Role == catalog.Content})
+			b = b[1:]
+		default:
+			if a[0].SHA256 != b[0].SHA256 {
+				out = append(out, FileDiff{b[0].Path, "changed", b[0].Size, a[0].Role == catalog.Content || b[0].Role == catalog.Content})
+			}
+			a, b = a[1:], b[1:]
+		}
+	}
+	return out
+}
+
+// diffUnits tells what came, what went and what changed; sorted, never nil.
+func diffUnits(from, to []catalog.Unit) (added, removed, changed []string) {
+	added, removed, changed = []string{}, []string{}, []string{}
+	old := make(map[string]catalog.Unit, len(from))
+	for _, u := range from {
+		old[u.Key] = u
+	}
+	for _, u := range to {
+		o, ok := old[u.Key]
+		delete(old, u.Key)
+		switch {
+		case !ok && !u.Group:
+			added = append(added, u.Key)
+		case ok && o.Digest != u.Digest:
+			changed = append(changed, u.Key)
+		}
+	}
+	for _, u := range old {
+		if !u.Group {
+			removed = append(removed, u.Key)
+		}
+	}
+	slices.Sort(added)
+	slices.Sort(removed)
+	slices.Sort(changed)
+	return added, removed, changed
+}

@@ -1,0 +1,33 @@
+package publish
+
+import (
+	"context"
+	"time"
+)
+
+// Hold stops promotes until Unhold. It takes effect for a promote that has
+// begun but not switched.
+func (r *Repo) Hold(ctx context.Context, why string) error {
+	s, _, unlock, err := r.exclusive(ctx, "hold", false, "")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if e, ok := s.history.hold(); ok {
+		return refuse("publish unhold ends it", "already held by %s since %s: %s", e.Who, e.Time.Format(time.RFC3339), e.Message)
+	}
+	return r.log(s.history, r.note(s, KindHold, why))
+}
+
+// Unhold ends a hold.
+func (r *Repo) Unhold(ctx context.Context) error {
+	s, _, unlock, err := r.exclusive(ctx, "unhold", false, "")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, ok := s.history.hold(); !ok {
+		return nil
+	}
+	return r.log(s.history, r.note(s, KindUnhold, ""))
+}

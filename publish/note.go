@@ -1,0 +1,10 @@
+package publish
+
+// note is an event that is no switch.
+func (r *Repo) note(s *state, kind EventKind, message string) Event {
+	e := Event{Time: s.now, Kind: kind, Who: r.who(), Message: message}
+	if s.current != nil {
+		e.Generation, e.From, e.Origin = s.current.Generation, s.current.From, s.current.Origin
+	}
+	return e
+}

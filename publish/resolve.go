@@ -1,0 +1,32 @@
+package publish
+
+import (
+	"os"
+	"strconv"
+)
+
+// resolve returns the generation that a name means: a number, or "production".
+func (r *Repo) resolve(s *state, name string) (*generation, error) {
+	if name == "" || name == "production" {
+		if s.current == nil {
+			return nil, notFound("publish promote makes the first generation", "production does not exist yet")
+		}
+		return s.current, nil
+	}
+	n, err := strconv.Atoi(name)
+	if err != nil || n < 1 {
+		return nil, &Error{Kind: Usage, Path: name, Fact: "is neither staging, production nor a generation's number"}
+	}
+	if s.current != nil && n == s.current.Generation {
+		return s.current, nil
+	}
+	m, err := r.manifest(n)
+	if err != nil {
+		return nil, err
+	}
+	dir := r.sw.dir(n)
+	if _, err := os.Lstat(dir); err != nil {
+		return nil, notFound(r.keptHint(), "the tree of generation %d is not kept", n)
+	}
+	return &generation{m, dir}, nil
+}

@@ -1,0 +1,88 @@
+package publish
+
+import (
+	"context"
+	"errors"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// Reset makes staging equal to production's own rows. What it drops waits in
+// trash for one grace window.
+func (r *Repo) Reset(ctx context.Context) (added, dropped int, err error) {
+	return r.reset(ctx, nil)
+}
+
+// reset is Reset; links are those that the tree had which production was made of.
+func (r *Repo) reset(ctx context.Context, links []tree.Entry) (added, dropped int, err error) {
+	if err := r.notInHook("stage reset"); err != nil {
+		return 0, 0, err
+	}
+	s, err := r.load()
+	if err != nil {
+		return 0, 0, err
+	}
+	if s.current == nil {
+		return 0, 0, notFound("publish promote makes the first generation", "production does not exist yet")
+	}
+	src, err := tree.OpenSource(s.current.dir)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer src.Close()
+	added, dropped, err = r.Stage.Reset(ctx, src, s.current.Own, r.trash(), links...)
+	r.tell(leftInStaging)
+	return added, dropped, r.lockError(err)
+}
+
+// Remove takes images, or files of a plain tree, out of staging.
+func (r *Repo) Remove(ctx context.Context, what ...string) ([]catalog.Image, error) {
+	if err := r.notInHook("stage remove"); err != nil {
+		return nil, err
+	}
+	out, err := r.Stage.Remove(ctx, r.trash(), what...)
+	if errors.Is(err, stage.ErrNotFound) {
+		return nil, &Error{Kind: NotFound, Err: err, Hint: "publish stage list shows what is there; nothing was removed"}
+	}
+	r.tell(leftInStaging)
+	return out, r.lockError(err)
+}
+
+// Add puts an image into staging.
+func (r *Repo) Add(ctx context.Context, req stage.AddRequest) (*stage.Added, error) {
+	if err := r.notInHook("stage add"); err != nil {
+		return nil, err
+	}
+	if req.Move {
+		if err := r.checkMove(req.Files); err != nil {
+			return nil, err
+		}
+	}
+	out, err := r.Stage.Add(ctx, req)
+	return out, refused(r.lockError(err))
+}
+
+// Import merges a tree that others made into staging; with force, revoked
+// content too.
+func (r *Repo) Import(ctx context.Context, dir string, force bool) (*stage.Imported, error) {
+	if err := r.notInHook("stage import"); err != nil {
+		return nil, err
+	}
+	s := *r.Stage
+	if force {
+		s.Revoked = nil
+	}
+	out, err := s.Import(ctx, dir)
+	return out, refused(r.lockError(err))
+}
+
+// refused gives staging's refusal its kind.
+func refused(err error) error {
+	var e *stage.RevokedError
+	if !errors.As(err, &e) {
+		return err
+	}
+	return &Error{Kind: Refused, Err: err, Hint: "nothing was staged; --force stages it all the same, and promote asks for --force again"}
+}

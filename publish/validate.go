@@ -1,0 +1,77 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// Validate checks staging, production or a kept generation as a format: what a
+// client would meet. full reads everything anew. It takes no lock.
+func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Report, error) {
+	c := stage.Checks{Full: full, Now: r.now()}
+	if name != "" && name != "staging" {
+		s, err := r.load()
+		if err != nil {
+			return nil, err
+		}
+		g, err := r.resolve(s, name)
+		if err != nil {
+			return nil, err
+		}
+		known := map[string]tree.Row{}
+		for _, row := range g.Own {
+			known[row.Path] = row
+		}
+		checked, err := stage.ValidateTree(ctx, g.dir, r.format, c, known, r.opt.Progress)
+		if err != nil {
+			return nil, err
+		}
+		return checked.Report, r.forgive(g, checked.Report)
+	}
+	checked, err := r.Stage.Validate(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	// What staging is worth is told even where production is in trouble.
+	if s, err := r.load(); err != nil {
+		r.opt.Warn(fmt.Sprintf("not compared with production: %v", err))
+	} else {
+		checked.Report.Findings = append(checked.Report.Findings, r.replacedBy(s, checked.Rows, r.Stage.Dir)...)
+		revoked, err := r.revokedAmong(s, checked.Rows)
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range revoked.rows {
+			checked.Report.Findings = append(checked.Report.Findings, catalog.Finding{Severity: catalog.Warning, Code: "revoked", Path: row.Path,
+				Message: "was revoked " + revoked.by[row.SHA256].reason() + ": promote refuses it without --force"})
+		}
+		catalog.Sort(checked.Report.Findings)
+	}
+	return checked.Report, nil
+}
+
+// forgive takes from the report on a kept generation that what was revoked of it
+// is missing: a revert brings back what is left, with indexes made anew.
+func (r *Repo) forgive(g *generation, report *stage.Report) error {
+	graves, err := r.graveyard()
+	if err != nil {
+		return err
+	}
+	redacted := map[string]bool{}
+	for _, row := range g.Own {
+		if graves.redacted(g.Generation, row) {
+			redacted[row.Path] = true
+		}
+	}
+	report.Redacted = slices.Sorted(maps.Keys(redacted))
+	report.Findings = slices.DeleteFunc(report.Findings, func(f catalog.Finding) bool {
+		return f.Code == "missing" && redacted[f.Path] || f.Code == "empty-tree" && len(redacted) > 0
+	})
+	return nil
+}
