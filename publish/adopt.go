@@ -137,7 +137,7 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 	if err != nil {
 		return nil, "", err
 	}
-	m, res, _, err := r.plan(s, c, n)
+	m, res, _, err := r.plan(ctx, s, c, n)
 	if err != nil {
 		return nil, "", err
 	}

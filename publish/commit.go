@@ -40,8 +40,8 @@ type candidate struct {
 }
 
 // unitsOf returns what a diff counts of a generation.
-func (r *Repo) unitsOf(g *generation) ([]catalog.Unit, error) {
-	cat, err := stage.ReadCatalog(g.dir, r.format)
+func (r *Repo) unitsOf(ctx context.Context, g *generation) ([]catalog.Unit, error) {
+	cat, err := stage.ReadCatalog(ctx, g.dir, r.format)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 	if err != nil {
 		return nil, err
 	}
-	m, res, ops, err := r.plan(s, c, n)
+	m, res, ops, err := r.plan(ctx, s, c, n)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +175,7 @@ func interrupted(err error) error {
 
 // plan works out what generation n would be: its manifest, with what is
 // carried, and the links that bring the carried files into its tree.
-func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.Op, error) {
+func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int) (*Manifest, *Result, []tree.Op, error) {
 	m := &Manifest{Own: c.rows, Barred: c.barred, Units: c.units, Head: Head{Generation: n, Origin: c.origin, TreeID: c.treeID, Kind: c.kind,
 		Who: r.who(), Message: c.message, Time: s.now.UTC(), Grace: int64(r.grace() / time.Second), Format: r.format.Name(), BarredTrees: c.barredTrees, Revoked: c.revoked, Unnamed: c.unnamed, Units: unitScheme}}
 	if m.Origin == 0 {
@@ -188,7 +188,7 @@ func (r *Repo) plan(s *state, c *candidate, n int) (*Manifest, *Result, []tree.O
 	if cur := s.current; cur != nil {
 		if units = r.units(cur.Units, cur.Own); !cur.counts() {
 			var err error
-			if units, err = r.unitsOf(cur); err != nil {
+			if units, err = r.unitsOf(ctx, cur); err != nil {
 				return nil, nil, nil, err
 			}
 		}

@@ -95,7 +95,7 @@ func (r *Repo) side(ctx context.Context, s *state, name string) ([]tree.Row, []c
 	if err != nil {
 		return nil, nil, err
 	}
-	units, err := r.unitsOf(g)
+	units, err := r.unitsOf(ctx, g)
 	return g.Own, units, err
 }
 

@@ -23,7 +23,7 @@ func (r *Repo) List(ctx context.Context, name string) ([]catalog.Image, error) {
 	}
 	var images []catalog.Image
 	err := r.glance(ctx, name, func(_ *state, g *generation) (err error) {
-		images, err = r.imagesOf(g)
+		images, err = r.imagesOf(ctx, g)
 		return err
 	})
 	return images, err
@@ -63,8 +63,8 @@ func (r *Repo) glance(ctx context.Context, name string, read func(*state, *gener
 }
 
 // imagesOf returns what List does for one generation.
-func (r *Repo) imagesOf(g *generation) ([]catalog.Image, error) {
-	cat, err := stage.ReadCatalog(g.dir, r.format)
+func (r *Repo) imagesOf(ctx context.Context, g *generation) ([]catalog.Image, error) {
+	cat, err := stage.ReadCatalog(ctx, g.dir, r.format)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func (r *Repo) imagesOf(g *generation) ([]catalog.Image, error) {
 	// The indexes of a redacted tree still name what it had.
 	images := slices.DeleteFunc(slices.Clone(cat.Images), func(i catalog.Image) bool {
 		revoked := slices.ContainsFunc(i.Paths, func(p string) bool { return gone[p] })
-		return revoked || i.Fingerprint == "" && unnamed[[2]string{i.Product, i.Version}]
+		return revoked || i.Fingerprint == "" && unnamed[i.Of()]
 	})
 	return append(images, files...), nil
 }

@@ -72,7 +72,7 @@ func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
 		return nil, err
 	}
 	if s.current != nil {
-		cat, err := stage.ReadCatalog(s.current.dir, r.format)
+		cat, err := stage.ReadCatalog(ctx, s.current.dir, r.format)
 		if err != nil {
 			return nil, err
 		}
@@ -153,9 +153,9 @@ func (m *Measures) locks() {
 // files, not products.
 func versionsOf(cat *catalog.Catalog) map[string]int {
 	out := map[string]int{}
-	seen := map[[2]string]bool{}
+	seen := map[catalog.Name]bool{}
 	for _, i := range cat.Images {
-		if key := [2]string{i.Product, i.Version}; !seen[key] {
+		if key := i.Of(); !seen[key] {
 			seen[key] = true
 			out[i.Product]++
 		}

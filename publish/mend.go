@@ -311,7 +311,7 @@ func (r *Repo) remakeManifest(ctx context.Context, h *History, was map[int]bool,
 			m.Own = append(m.Own, row)
 		}
 	}
-	erased, err := r.erasedOf(n, dir, rows)
+	erased, err := r.erasedOf(ctx, n, dir, rows)
 	if err != nil {
 		return false, err
 	}
@@ -332,12 +332,12 @@ func (r *Repo) remakeManifest(ctx context.Context, h *History, was map[int]bool,
 // erasedOf returns rows for what the indexes of generation n name and a revoke
 // deleted: its manifest had them, and without them a revert would not know that
 // the indexes have to be written anew.
-func (r *Repo) erasedOf(n int, dir string, rows []tree.Row) ([]tree.Row, error) {
+func (r *Repo) erasedOf(ctx context.Context, n int, dir string, rows []tree.Row) ([]tree.Row, error) {
 	graves, err := r.graveyard()
 	if err != nil || len(graves.lines) == 0 {
 		return nil, err
 	}
-	cat, err := stage.ReadCatalog(dir, r.format)
+	cat, err := stage.ReadCatalog(ctx, dir, r.format)
 	if err != nil {
 		return nil, err
 	}
@@ -363,7 +363,7 @@ func (r *Repo) scan(ctx context.Context, dir string) (rows []tree.Row, named map
 	if err != nil {
 		return nil, nil, err
 	}
-	cat, err := stage.ReadCatalog(dir, r.format)
+	cat, err := stage.ReadCatalog(ctx, dir, r.format)
 	if err != nil {
 		return nil, nil, err
 	}

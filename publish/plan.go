@@ -60,8 +60,8 @@ const maxPlan = 512 << 20
 type survey struct {
 	checked    *stage.Checked
 	rules      []RetentionRule
-	expires    map[[2]string]time.Time // by product and version; absent: never
-	strays     []tree.Entry            // what no index names
+	expires    map[catalog.Name]time.Time // by product and version; absent: never
+	strays     []tree.Entry               // what no index names
 	seen       firstSeen
 	sure       bool // whether strays may go at all
 	grace      time.Duration
@@ -111,12 +111,11 @@ func (sv *survey) items() []retention.Item {
 			broken[f.Path] = true
 		}
 	}
-	type key = [2]string
-	bytes, bad := map[key]int64{}, map[key]bool{}
+	bytes, bad := map[catalog.Name]int64{}, map[catalog.Name]bool{}
 	counted := ""
-	var last key
+	var last catalog.Name
 	for _, i := range c.Catalog.Items {
-		k := key{i.Product, i.Version}
+		k := i.Of()
 		if i.Path != counted || k != last {
 			row, ok := sv.checked.Row(i.Path)
 			bytes[k] += row.Size
@@ -129,13 +128,13 @@ func (sv *survey) items() []retention.Item {
 		n, _ := slices.BinarySearchFunc(items, p.First, func(i catalog.Item, p string) int { return cmp.Compare(i.Path, p) })
 		for ; n < len(items) && items[n].Path == p.First; n++ {
 			if i := items[n]; strings.HasPrefix(p.Where, i.Product+"/"+i.Version+"/") {
-				bad[key{i.Product, i.Version}] = true
+				bad[i.Of()] = true
 			}
 		}
 	}
 	out := make([]retention.Item, 0, len(c.Catalog.Versions))
 	for _, v := range c.Catalog.Versions {
-		k := key{v.Product, v.Name}
+		k := v.Of()
 		out = append(out, retention.Item{Product: v.Product, Version: v.Name, Rank: v.Rank, Time: v.Time, Complete: !bad[k], Skipped: v.Skipped != "",
 			Expires: sv.expires[k], SupportEOL: v.SupportEOL, Bytes: bytes[k]})
 		bytes[k] = 0 // of a version that two catalogs have, once
@@ -144,14 +143,14 @@ func (sv *survey) items() []retention.Item {
 }
 
 // only adds up the files that nothing but dropped versions name.
-func (sv *survey) only(drop func(product, version string) bool) (total int64) {
+func (sv *survey) only(drop func(catalog.Name) bool) (total int64) {
 	items := sv.checked.Catalog.Items
 	for len(items) > 0 {
 		n := 1
 		for n < len(items) && items[n].Path == items[0].Path {
 			n++
 		}
-		if !slices.ContainsFunc(items[:n], func(i catalog.Item) bool { return !drop(i.Product, i.Version) }) {
+		if !slices.ContainsFunc(items[:n], func(i catalog.Item) bool { return !drop(i.Of()) }) {
 			row, _ := sv.checked.Row(items[0].Path)
 			total += row.Size
 		}
@@ -161,12 +160,12 @@ func (sv *survey) only(drop func(product, version string) bool) (total int64) {
 }
 
 // removes tells which versions the plan removes.
-func (p *Plan) removes() func(product, version string) bool {
-	gone := make(map[[2]string]bool, len(p.Remove))
+func (p *Plan) removes() func(catalog.Name) bool {
+	gone := make(map[catalog.Name]bool, len(p.Remove))
 	for _, d := range p.Remove {
-		gone[[2]string{d.Product, d.Version}] = true
+		gone[catalog.Name{Group: d.Product, Version: d.Version}] = true
 	}
-	return func(product, version string) bool { return gone[[2]string{product, version}] }
+	return func(n catalog.Name) bool { return gone[n] }
 }
 
 // hash is over everything but the hash itself.

@@ -47,7 +47,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 			return nil, err
 		}
 		if opt.DryRun {
-			if docs, err = r.without(&pruned.Plan); err != nil {
+			if docs, err = r.without(ctx, &pruned.Plan); err != nil {
 				return nil, err
 			}
 		}

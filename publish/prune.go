@@ -221,7 +221,7 @@ func (r *Repo) orphanGrace() time.Duration {
 
 // expiries reads when versions expire, of products whose rule asks. What does
 // not tell, because it cannot be read, never expires, which is worth a warning.
-func (r *Repo) expiries(ctx context.Context, c *stage.Checked, remember bool) (map[[2]string]time.Time, error) {
+func (r *Repo) expiries(ctx context.Context, c *stage.Checked, remember bool) (map[catalog.Name]time.Time, error) {
 	if !slices.ContainsFunc(r.Config.Retention, func(r RetentionRule) bool { return r.Expired != "" }) {
 		return nil, nil
 	}
@@ -276,7 +276,7 @@ func (r *Repo) carryOut(ctx context.Context, s *state, sv *survey, p *Plan) erro
 	if err := r.at("after-prune-history"); err != nil {
 		return err
 	}
-	docs, err := r.without(p)
+	docs, err := r.without(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -302,7 +302,7 @@ func (r *Repo) carryOut(ctx context.Context, s *state, sv *survey, p *Plan) erro
 	if err := r.at("after-prune-orphans"); err != nil {
 		return err
 	}
-	cat, err := r.Stage.Catalog()
+	cat, err := r.Stage.Catalog(ctx)
 	if err != nil {
 		return err
 	}
@@ -314,7 +314,7 @@ func (r *Repo) carryOut(ctx context.Context, s *state, sv *survey, p *Plan) erro
 }
 
 // without is the documents that no longer name what the plan removes.
-func (r *Repo) without(p *Plan) ([]catalog.Document, error) {
+func (r *Repo) without(ctx context.Context, p *Plan) ([]catalog.Document, error) {
 	if len(p.Remove) == 0 {
 		return nil, nil
 	}
@@ -323,8 +323,7 @@ func (r *Repo) without(p *Plan) ([]catalog.Document, error) {
 		return nil, err
 	}
 	defer root.Close()
-	gone := p.removes()
-	return r.format.Without(tree.FS(root), func(i catalog.Image) bool { return gone(i.Product, i.Version) })
+	return r.format.WithoutVersions(ctx, tree.Contents(root), p.removes())
 }
 
 // remember stores since when files have been orphans. With the clock behind

@@ -22,7 +22,7 @@ import (
 // redact makes in dir the tree of a generation without the rows that are gone,
 // and without the versions of unnamed that have no content:
 // its indexes are made anew, and what is left is validated and flushed.
-func (r *Repo) redact(ctx context.Context, s *state, g *generation, gone func(tree.Row) bool, unnamed stage.Names, dir string) (*stage.Valid, error) {
+func (r *Repo) redact(ctx context.Context, s *state, g *generation, gone func(tree.Row) bool, unnamed catalog.Names, dir string) (*stage.Valid, error) {
 	left := *g.Manifest
 	left.Own = slices.DeleteFunc(slices.Clone(g.Own), gone)
 	if err := r.rebuild(ctx, s, &generation{&left, g.dir}, dir); err != nil {
@@ -70,11 +70,11 @@ func (r *Repo) sound(ctx context.Context, s *state, g *generation, dir string) (
 	}
 	if i < 0 {
 		// Names alone: most likely it does not have them.
-		cat, err := stage.ReadCatalog(g.dir, r.format)
+		cat, err := stage.ReadCatalog(ctx, g.dir, r.format)
 		if err != nil {
 			return nil, nil, err
 		}
-		if !slices.ContainsFunc(cat.Images, func(i catalog.Image) bool { return unnamed[[2]string{i.Product, i.Version}] }) {
+		if !slices.ContainsFunc(cat.Images, func(i catalog.Image) bool { return unnamed[i.Of()] }) {
 			return g, nil, nil
 		}
 	} else if row := g.Own[i]; r.format.Class(row.Path) == catalog.Whole {
@@ -109,7 +109,7 @@ func (d *Redaction) count(st tree.Stat) {
 }
 
 func contentsOf(list []tombstones) stage.Contents {
-	want := stage.Contents{Sums: map[string]bool{}, Sizes: map[int64]bool{}, Unnamed: stage.Names{}}
+	want := stage.Contents{Sums: map[string]bool{}, Sizes: map[int64]bool{}, Unnamed: catalog.Names{}}
 	for _, t := range list {
 		maps.Copy(want.Unnamed, namesOf(t.Unnamed))
 		for _, c := range t.Revoked {

@@ -145,7 +145,7 @@ func (r *Repo) revertTo(ctx context.Context, s *state, target *generation, kind 
 	}
 	units := target.Units
 	if valid != nil || !target.counts() {
-		cat, err := stage.ReadCatalog(dir, r.format)
+		cat, err := stage.ReadCatalog(ctx, dir, r.format)
 		if err != nil {
 			return nil, err
 		}

@@ -122,7 +122,7 @@ func digits(what string) bool {
 func (sel *selection) look(ctx context.Context, s *state, graves *graveyard) error {
 	r := sel.r
 	generation := func(name string, m *Manifest, dir string) error {
-		cat, err := stage.ReadCatalog(dir, r.format)
+		cat, err := stage.ReadCatalog(ctx, dir, r.format)
 		if err != nil {
 			return err
 		}
@@ -146,7 +146,7 @@ func (sel *selection) look(ctx context.Context, s *state, graves *graveyard) err
 				h.dead[owner{i.Product, i.Version}] = true
 			}
 			if i.Fingerprint == "" { // the rest of it can still be revoked
-				return h.hollow(i) && (missing || unnamed[[2]string{i.Product, i.Version}])
+				return h.hollow(i) && (missing || unnamed[i.Of()])
 			}
 			return missing
 		})

@@ -42,10 +42,10 @@ func (v Named) String() string {
 	return v.Product + "/" + v.Version
 }
 
-func namesOf(list []Named) stage.Names {
-	out := stage.Names{}
+func namesOf(list []Named) catalog.Names {
+	out := catalog.Names{}
 	for _, v := range list {
-		out[[2]string{v.Product, v.Version}] = true
+		out[catalog.Name{Group: v.Product, Version: v.Version}] = true
 	}
 	return out
 }
@@ -140,8 +140,8 @@ func (g *graveyard) redacted(n int, row tree.Row) bool {
 
 // unnamed are the versions without content that generation n is not to name any
 // more.
-func (g *graveyard) unnamed(n int) stage.Names {
-	out := stage.Names{}
+func (g *graveyard) unnamed(n int) catalog.Names {
+	out := catalog.Names{}
 	for _, t := range g.lines {
 		if n < t.Before {
 			maps.Copy(out, namesOf(t.Unnamed))
@@ -268,7 +268,7 @@ func (g *graveyard) namedIn(v *stage.Valid, mark int) error {
 		}
 		h := holder{rows: rows}
 		for _, i := range v.Catalog.Images {
-			if unnamed[[2]string{i.Product, i.Version}] && h.hollow(i) {
+			if unnamed[i.Of()] && h.hollow(i) {
 				return refuse("promote again", "%s was revoked while this promote was being prepared, %s", Named{i.Product, i.Version}, t.reason())
 			}
 		}

@@ -46,13 +46,13 @@ func (listed) Class(p string) catalog.Class {
 	return catalog.Other
 }
 
-func (listed) Documents(fs.FS) ([]string, error) { return []string{"index.json"}, nil }
+func (listed) Documents(catalog.Source) ([]string, error) { return []string{"index.json"}, nil }
 
 func (listed) Clearsigned(string) string { return "" }
 
-func (listed) Read(fsys fs.FS) (*catalog.Catalog, error) {
+func (listed) Read(_ context.Context, src catalog.Source) (*catalog.Catalog, error) {
 	c := &catalog.Catalog{Documents: []string{"index.json"}}
-	data, err := fs.ReadFile(fsys, "index.json")
+	data, err := src.Document("index.json")
 	if err != nil {
 		c.Findings = append(c.Findings, catalog.Finding{Severity: catalog.Error, Code: "no-index", Path: "index.json", Message: "is missing"})
 		return c, nil
@@ -100,9 +100,13 @@ func images(items []listedItem) (out []catalog.Image) {
 	return out
 }
 
-func (listed) Without(fsys fs.FS, drop func(catalog.Image) bool) ([]catalog.Document, error) {
-	data, err := fs.ReadFile(fsys, "index.json")
-	if errors.Is(err, fs.ErrNotExist) {
+func (f listed) WithoutVersions(ctx context.Context, src catalog.Source, drop func(catalog.Name) bool) ([]catalog.Document, error) {
+	return f.Without(ctx, src, func(i catalog.Image) bool { return drop(i.Of()) })
+}
+
+func (listed) Without(_ context.Context, src catalog.Source, drop func(catalog.Image) bool) ([]catalog.Document, error) {
+	data, err := src.Document("index.json")
+	if catalog.Missing(err) {
 		return nil, nil
 	}
 	if err != nil {

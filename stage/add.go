@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/simplestreams"
 	"example.com/publish/stage/tree"
@@ -186,7 +187,7 @@ func (s *Stage) stage(ctx context.Context, img *image, force bool) (*Added, erro
 		return nil, err
 	}
 	defer root.Close()
-	did, err := simplestreams.AddImage(tree.FS(root), img.add)
+	did, err := simplestreams.AddImage(tree.Contents(root), img.add)
 	if err != nil {
 		return nil, below(s.Dir, err)
 	}
@@ -304,7 +305,7 @@ func located(path string, err error) error {
 
 // below tells in full the path of a document that is named from its tree on.
 func below(dir string, err error) error {
-	if errors.As(err, new(*simplestreams.DocumentError)) {
+	if errors.As(err, new(*catalog.DocumentError)) {
 		return fmt.Errorf("%s/%w", dir, err)
 	}
 	return located(dir, err)

@@ -43,7 +43,7 @@ func Companions(dir string, f catalog.Format) (of func(p string) string, err err
 		return nil, err
 	}
 	defer root.Close()
-	paths, err := f.Documents(tree.FS(root))
+	paths, err := f.Documents(tree.Contents(root))
 	return documents(f, paths, nil).Of, err
 }
 
@@ -90,7 +90,7 @@ func renewed(dir string, f catalog.Format, drop bool) (docs []catalog.Document, 
 		return nil, nil, err
 	}
 	defer root.Close()
-	paths, err := f.Documents(tree.FS(root))
+	paths, err := f.Documents(tree.Contents(root))
 	if err != nil || len(paths) == 0 {
 		return nil, nil, err
 	}
@@ -193,7 +193,7 @@ func (s *Stage) warn(format string, args ...any) {
 // and were written here in any order. One that cannot be touched is reported as
 // stale; that is all.
 func (s *Stage) touch(fsys fs.FS, came func(p string) bool) error {
-	paths, err := s.Format.Documents(fsys)
+	paths, err := s.Format.Documents(catalog.Files(fsys))
 	if err != nil || len(paths) == 0 {
 		return err
 	}

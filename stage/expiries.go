@@ -20,8 +20,8 @@ import (
 // version expires with its last image; one that never does, or does not tell,
 // keeps it.
 type Expiries struct {
-	At     map[[2]string]time.Time // absent or zero: never
-	Unread []error                 // why an image does not tell, by path; each names it
+	At     map[catalog.Name]time.Time // absent or zero: never
+	Unread []error                    // why an image does not tell, by path; each names it
 }
 
 // Expiries reads when the versions of products expire for which asked is true.
@@ -29,7 +29,7 @@ type Expiries struct {
 // content, so that it is read once; remember stores that. Of a format whose
 // images tell no expiry there are none.
 func (s *Stage) Expiries(ctx context.Context, c *Checked, asked func(product string) bool, remember bool) (*Expiries, error) {
-	out := &Expiries{At: map[[2]string]time.Time{}}
+	out := &Expiries{At: map[catalog.Name]time.Time{}}
 	format, ok := s.Format.(catalog.Expirer)
 	if !ok {
 		return out, nil
@@ -90,7 +90,7 @@ func (s *Stage) Expiries(ctx context.Context, c *Checked, asked func(product str
 		if len(i.Paths) > 0 && i.Fingerprint != "" {
 			end = ends[i.Paths[0]]
 		}
-		out.join([2]string{i.Product, i.Version}, end)
+		out.join(i.Of(), end)
 	}
 	for _, path := range slices.Sorted(maps.Keys(unread)) {
 		out.Unread = append(out.Unread, fmt.Errorf("%s: %s", path, cause(unread[path])))
@@ -99,7 +99,7 @@ func (s *Stage) Expiries(ctx context.Context, c *Checked, asked func(product str
 }
 
 // join notes that an image of a version expires at end.
-func (e *Expiries) join(version [2]string, end time.Time) {
+func (e *Expiries) join(version catalog.Name, end time.Time) {
 	was, known := e.At[version]
 	switch {
 	case !known || end.IsZero():

@@ -162,7 +162,7 @@ func TestControlFile(t *testing.T) {
 			if diff := cmp.Diff(want, contents(t, v.Dir)); diff != "" {
 				t.Error(diff)
 			}
-			cat, err := s.Catalog()
+			cat, err := s.Catalog(t.Context())
 			must(t, err)
 			if list, _, err := s.Orphans(context.Background(), cat); err != nil || len(list) > 0 {
 				t.Errorf("orphans %v, %v", list, err)

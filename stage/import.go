@@ -179,7 +179,7 @@ func (im *importer) fetch(ctx context.Context) error {
 	if rest, err = im.beside(ctx, entries, rest, g, batch); err != nil {
 		return err
 	}
-	if im.cat, err = ReadCatalog(im.indexes, im.s.Format); err != nil {
+	if im.cat, err = ReadCatalog(ctx, im.indexes, im.s.Format); err != nil {
 		return err
 	}
 	im.report.Findings = append(im.report.Findings, im.cat.Findings...)
@@ -422,7 +422,7 @@ func (im *importer) merge(ctx context.Context) error {
 	if err := s.refuseRevoked(im.came...); err != nil {
 		return err
 	}
-	docs, err := im.united()
+	docs, err := im.united(ctx)
 	if err != nil {
 		return err
 	}
@@ -480,7 +480,7 @@ func (im *importer) merge(ctx context.Context) error {
 }
 
 // united returns the documents to write. Of a tree without indexes there are none.
-func (im *importer) united() ([]catalog.Document, error) {
+func (im *importer) united(ctx context.Context) ([]catalog.Document, error) {
 	if im.s.Format.Name() != (simplestreams.Format{}).Name() {
 		return nil, nil
 	}
@@ -489,7 +489,7 @@ func (im *importer) united() ([]catalog.Document, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	m, err := simplestreams.Merge(tree.FS(im.dst), tree.FS(theirs))
+	m, err := simplestreams.Merge(ctx, tree.Contents(im.dst), tree.Contents(theirs))
 	if err != nil {
 		return nil, below(im.s.Dir, err) // theirs were read before
 	}

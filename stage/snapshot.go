@@ -176,7 +176,7 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 		out.report = &Report{Findings: ofIndexes} // all the rest is looked at again
 	}
 	out.links = copier.link(ctx, rest)
-	if out.cat, err = ReadCatalog(dst, s.Format); err != nil {
+	if out.cat, err = ReadCatalog(ctx, dst, s.Format); err != nil {
 		return out, err
 	}
 	out.links.choose()

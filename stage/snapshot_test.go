@@ -145,7 +145,7 @@ func TestSnapshotLinksAhead(t *testing.T) {
 			c.change(t, s, base)
 			add(t, s, built(t, "epsilon", ""))
 			want := contents(t, s.Dir)
-			cat, err := ReadCatalog(s.Dir, s.Format)
+			cat, err := ReadCatalog(t.Context(), s.Dir, s.Format)
 			must(t, err)
 			orphans, _, err := s.Orphans(context.Background(), cat)
 			must(t, err)

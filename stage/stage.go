@@ -99,16 +99,18 @@ func (s *Stage) Exclusive(ctx context.Context, verb string) (unlock func(), err 
 }
 
 // Catalog reads what staging's indexes say.
-func (s *Stage) Catalog() (*catalog.Catalog, error) { return ReadCatalog(s.Dir, s.Format) }
+func (s *Stage) Catalog(ctx context.Context) (*catalog.Catalog, error) {
+	return ReadCatalog(ctx, s.Dir, s.Format)
+}
 
 // ReadCatalog reads the indexes of the tree at dir, without leaving it.
-func ReadCatalog(dir string, f catalog.Format) (*catalog.Catalog, error) {
+func ReadCatalog(ctx context.Context, dir string, f catalog.Format) (*catalog.Catalog, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	return f.Read(tree.FS(root))
+	return f.Read(ctx, tree.Contents(root))
 }
 
 // Within is f as it is in the tree at dir: a document that the index there
@@ -119,14 +121,14 @@ func Within(dir string, f catalog.Format) (catalog.Format, error) {
 		return nil, err
 	}
 	defer root.Close()
-	documents, err := f.Documents(tree.FS(root))
+	documents, err := f.Documents(tree.Contents(root))
 	return catalog.Within(f, documents), err
 }
 
 // List returns the images in staging, also those that clients skip; of a tree
 // without indexes its files.
 func (s *Stage) List(ctx context.Context) ([]catalog.Image, error) {
-	c, err := s.Catalog()
+	c, err := s.Catalog(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +201,7 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 		return nil, err
 	}
 	defer root.Close()
-	docs, err := s.Format.Without(tree.FS(root), func(i catalog.Image) bool {
+	docs, err := s.Format.Without(ctx, tree.Contents(root), func(i catalog.Image) bool {
 		return gone[keyOf(i)]
 	})
 	if err != nil {

@@ -77,7 +77,7 @@ func (s *Stage) refuseRevoked(rows ...tree.Row) error {
 // what is written here. Files that no index names afterwards are removed from
 // dir. It returns the paths whose bytes are new. The Valid is nil when the
 // report has errors; a tree that is left empty is none.
-func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, gone func(tree.Row) bool, unnamed Names, now time.Time) (*Valid, *Report, []string, error) {
+func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, gone func(tree.Row) bool, unnamed catalog.Names, now time.Time) (*Valid, *Report, []string, error) {
 	known, lost := map[string]tree.Row{}, map[string]bool{}
 	for _, r := range rows {
 		if gone(r) {
@@ -86,7 +86,7 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 			known[r.Path] = r
 		}
 	}
-	sealed, err := ReadCatalog(dir, f)
+	sealed, err := ReadCatalog(ctx, dir, f)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -117,7 +117,7 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 		}
 		return nil
 	}
-	if err := strip(dir, f, func(p string) bool { return lost[p] }, unnamed, write); err != nil {
+	if err := strip(ctx, dir, f, func(p string) bool { return lost[p] }, unnamed, write); err != nil {
 		return nil, nil, nil, err
 	}
 	// A companion that was stale before may name what is gone.
@@ -150,15 +150,11 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 	return &Valid{Dir: dir, Rows: out.Rows, Catalog: out.Catalog, TreeID: tree.ID(out.Rows), Report: out.Report}, out.Report, slices.Compact(changed), nil
 }
 
-// Names are versions by product and version; the version "" stands for a product
-// without versions.
-type Names map[[2]string]bool
-
 // strip has the indexes of the tree at dir written without what needs a lost
 // path, and without the versions of unnamed that have no content: those whose
 // files are lost, missing or empty. A version of that name with other content
 // came later, and stays.
-func strip(dir string, f catalog.Format, lost func(string) bool, unnamed Names, write func([]catalog.Document) error) error {
+func strip(ctx context.Context, dir string, f catalog.Format, lost func(string) bool, unnamed catalog.Names, write func([]catalog.Document) error) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
@@ -168,11 +164,11 @@ func strip(dir string, f catalog.Format, lost func(string) bool, unnamed Names, 
 		fi, err := root.Lstat(p)
 		return err != nil || fi.Size() == 0 || lost(p)
 	}
-	docs, err := f.Without(tree.FS(root), func(i catalog.Image) bool {
+	docs, err := f.Without(ctx, tree.Contents(root), func(i catalog.Image) bool {
 		if slices.ContainsFunc(i.Paths, lost) {
 			return true
 		}
-		return unnamed[[2]string{i.Product, i.Version}] && !slices.ContainsFunc(i.Paths, func(p string) bool { return !hollow(p) })
+		return unnamed[i.Of()] && !slices.ContainsFunc(i.Paths, func(p string) bool { return !hollow(p) })
 	})
 	if err != nil {
 		return err
@@ -185,7 +181,7 @@ func strip(dir string, f catalog.Format, lost func(string) bool, unnamed Names, 
 type Contents struct {
 	Sums    map[string]bool // sha256, lower-case hex
 	Sizes   map[int64]bool  // of those: a file of another size is not read
-	Unnamed Names
+	Unnamed catalog.Names
 }
 
 // Find returns the files below dir that have one of the contents. What the
@@ -243,14 +239,14 @@ func (s *Stage) Purge(ctx context.Context, want Contents) ([]tree.Entry, error) 
 	for _, e := range found {
 		lost[e.Path] = true
 	}
-	cat, err := s.Catalog()
+	cat, err := s.Catalog(ctx)
 	if err == nil {
 		for _, i := range cat.Items {
 			if want.Sums[i.SHA256] {
 				lost[i.Path] = true // named, and perhaps not there
 			}
 		}
-		err = strip(s.Dir, s.Format, func(p string) bool { return lost[p] }, want.Unnamed, s.Apply)
+		err = strip(ctx, s.Dir, s.Format, func(p string) bool { return lost[p] }, want.Unnamed, s.Apply)
 	}
 	if err == nil {
 		err = s.dropStale() // which may name what is gone

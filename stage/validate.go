@@ -140,7 +140,7 @@ func examine(ctx context.Context, dir string, f catalog.Format, policy Links, kn
 	}
 	sv := &survey{root: root, report: &Report{}}
 	var all []tree.Entry
-	sv.cat, err = f.Read(tree.FS(root)) // the document's bytes are free again before the walk
+	sv.cat, err = f.Read(ctx, tree.Contents(root)) // the document's bytes are free again before the walk
 	if err == nil {
 		all, err = tree.Walk(ctx, dir)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	_ "embed"
 	"fmt"
 	"slices"
@@ -250,7 +251,7 @@ func (p *program) staged() []string {
 	if err != nil {
 		return nil
 	}
-	catalog, err := r.Stage.Catalog()
+	catalog, err := r.Stage.Catalog(context.Background())
 	if err != nil {
 		return nil
 	}

@@ -1,19 +1,19 @@
 // Package catalog holds what every format of image tree tells the rest of the
 // program, and nothing that is particular to one of them.
 //
-// A Format reads the indexes of a tree and answers with a Catalog: the files
-// that the indexes name (items), the images that clients see, and what is
-// wrong with the indexes themselves (findings). It opens only index documents;
-// whether the named files exist and have the right bytes is checked by package
-// stage, once for all formats. Paths in an index are input from outside: a
+// A Format reads the indexes of a tree (a Source) and answers with a Catalog: the
+// files that the indexes name (items), the images that clients see, and what is
+// wrong with the indexes themselves (findings). It reads index documents, and
+// content only by its digest; whether the named files exist and have the right
+// bytes is checked by package stage, once for all formats. Paths in an index are input from outside: a
 // format cleans them (see Clean) and reports those that are unsafe, and nobody
 // follows them.
 package catalog
 
 import (
 	"cmp"
+	"context"
 	"io"
-	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -49,6 +49,9 @@ type Item struct {
 // Where names the item for people: product/version/name.
 func (i Item) Where() string { return i.Product + "/" + i.Version + "/" + i.Name }
 
+// Of is what people call the version that owns the item.
+func (i Item) Of() Name { return Name{i.Product, i.Version} }
+
 // Pair is a hash over two items' bytes, one after the other, as the combined
 // hashes of simplestreams are.
 type Pair struct {
@@ -74,6 +77,9 @@ type Image struct {
 	Skipped string `json:"skipped,omitempty"`
 }
 
+// Of is what people call the image's version.
+func (i Image) Of() Name { return Name{i.Product, i.Version} }
+
 // NoType is the Type of what clients skip.
 const NoType = "-"
 
@@ -94,6 +100,9 @@ type Version struct {
 	Rank       int       // its place among the product's versions when their names are ordered as numbers; 0 is the oldest
 	SupportEOL time.Time // some time of the last day, UTC, on which the product is supported; zero when it tells none
 }
+
+// Of is what people call the version.
+func (v Version) Of() Name { return Name{v.Product, v.Name} }
 
 // Severity tells findings that stop a promote from those that do not.
 type Severity string
@@ -163,22 +172,24 @@ type Format interface {
 	// that an index names may lie anywhere: see Within.
 	Class(path string) Class
 	// Documents is Catalog.Documents, from no more than the index itself.
-	Documents(fsys fs.FS) ([]string, error)
+	Documents(src Source) ([]string, error)
 	// Clearsigned is the name of the twin that a document has where somebody
 	// signs it as text; "" in a format without such twins.
 	Clearsigned(document string) string
-	// Read reads the indexes below fsys. What is wrong with them is told in
-	// the catalog's findings; an error means that a document could not be
-	// read at all (I/O, permission), never that its content is bad. fsys does
-	// not lead out of the tree, and implements fs.ReadLinkFS: documents must
-	// be regular files.
-	Read(fsys fs.FS) (*Catalog, error)
+	// Read reads the indexes of a tree. What is wrong with them is in the
+	// catalog's findings; an error means that a document could not be read at
+	// all (I/O, permission, the end of ctx), never that its content is bad.
+	Read(ctx context.Context, src Source) (*Catalog, error)
 	// Without returns the documents to write, in the order in which to write
 	// them, so that no index names an image for which drop is true. It asks
 	// about every Image that Read lists, and about each item that no image of
 	// its version needs, as an Image of its own. Fields that the format does
 	// not know survive. Documents that do not change are left out.
-	Without(fsys fs.FS, drop func(Image) bool) ([]Document, error)
+	Without(ctx context.Context, src Source, drop func(Image) bool) ([]Document, error)
+	// WithoutVersions is Without for whole versions: of each name for which
+	// drop is true, all images and all other items go. A group that has no
+	// versions is a Name without one.
+	WithoutVersions(ctx context.Context, src Source, drop func(Name) bool) ([]Document, error)
 }
 
 // Within returns f as it is in a tree whose indexes name these documents: each

@@ -14,7 +14,7 @@
 package plain
 
 import (
-	"io/fs"
+	"context"
 
 	"example.com/publish/stage/catalog"
 )
@@ -35,13 +35,22 @@ func (Format) Class(p string) catalog.Class {
 }
 
 // Read finds no index, so nothing in it.
-func (Format) Read(fs.FS) (*catalog.Catalog, error) { return &catalog.Catalog{}, nil }
+func (Format) Read(context.Context, catalog.Source) (*catalog.Catalog, error) {
+	return &catalog.Catalog{}, nil
+}
 
 // Documents are none.
-func (Format) Documents(fs.FS) ([]string, error) { return nil, nil }
+func (Format) Documents(catalog.Source) ([]string, error) { return nil, nil }
 
 // Clearsigned is none.
 func (Format) Clearsigned(string) string { return "" }
 
 // Without has no document to write.
-func (Format) Without(fs.FS, func(catalog.Image) bool) ([]catalog.Document, error) { return nil, nil }
+func (Format) Without(context.Context, catalog.Source, func(catalog.Image) bool) ([]catalog.Document, error) {
+	return nil, nil
+}
+
+// WithoutVersions has no document to write.
+func (Format) WithoutVersions(context.Context, catalog.Source, func(catalog.Name) bool) ([]catalog.Document, error) {
+	return nil, nil
+}

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"slices"
 	"strconv"
@@ -62,11 +61,11 @@ type Added struct {
 //
 // Of a document that no client could read it is a *[DocumentError], and of an
 // Add that is none an error that wraps [ErrBadAdd].
-func AddImage(fsys fs.FS, add Add) (*Added, error) {
+func AddImage(src catalog.Source, add Add) (*Added, error) {
 	if err := add.check(); err != nil {
 		return nil, err
 	}
-	t, err := load(fsys)
+	t, err := load(src)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"example.com/publish/stage/catalog"
 )
 
 const debian = "debian:13:default:amd64"
@@ -106,7 +108,7 @@ func TestAddOneVersion(t *testing.T) {
 			clean(t, tree)
 
 			last := tc.adds[len(tc.adds)-1]
-			again, err := AddImage(tree, last)
+			again, err := AddImage(catalog.Files(tree), last)
 			if err != nil || !again.Unchanged || len(again.Docs) != 0 || !slices.Equal(again.Fingerprints, last.fingerprints()) {
 				t.Errorf("again: %+v, %v", again, err)
 			}
@@ -159,7 +161,7 @@ func TestAddKeepsUnknownFields(t *testing.T) {
 	if len(added.Docs) != 1 {
 		t.Errorf("the index names the same products, but is written: %v", added.Docs)
 	}
-	again, _ := AddImage(tree, add)
+	again, _ := AddImage(catalog.Files(tree), add)
 	if string(again.Docs[0].Data) != doc {
 		t.Error("two calls give different bytes")
 	}
@@ -217,7 +219,7 @@ func TestAddRefuses(t *testing.T) {
 		add := good
 		add.Roots = slices.Clone(good.Roots)
 		damage(&add)
-		if _, err := AddImage(fstest.MapFS{}, add); !errors.Is(err, ErrBadAdd) {
+		if _, err := AddImage(catalog.Files(fstest.MapFS{}), add); !errors.Is(err, ErrBadAdd) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -226,7 +228,7 @@ func TestAddRefuses(t *testing.T) {
 		"bad-type":    treeOf(t, `{"products":{"a":{"versions":{"20260101":{"items":{"x":{"size":"1"}}}}}}}`),
 		"unsafe-path": {IndexPath: file(`{"index":{"images":{"datatype":"image-downloads","path":"../x.json"}}}`)},
 	} {
-		_, err := AddImage(tree, good)
+		_, err := AddImage(catalog.Files(tree), good)
 		var bad *DocumentError
 		if !errors.As(err, &bad) || bad.Code != name {
 			t.Errorf("%s: %v", name, err)

@@ -1,6 +1,7 @@
 package simplestreams
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -64,7 +65,7 @@ func BenchmarkAdd(b *testing.B) {
 	tree := bigTree(5_000)
 	b.SetBytes(int64(len(tree[defaultCatalog].Data)))
 	for i := 0; b.Loop(); i++ {
-		added, err := AddImage(tree, splitAdd("os00001:1:default:amd64", "20250101_00:00", fmt.Sprint("m", i), "squashfs=s"))
+		added, err := AddImage(catalog.Files(tree), splitAdd("os00001:1:default:amd64", "20250101_00:00", fmt.Sprint("m", i), "squashfs=s"))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -76,7 +77,7 @@ func BenchmarkWithout(b *testing.B) {
 	tree := bigTree(5_000)
 	b.SetBytes(int64(len(tree[defaultCatalog].Data)))
 	for b.Loop() {
-		docs, err := Format{}.Without(tree, func(i catalog.Image) bool { return i.Version < "20200110" })
+		docs, err := Format{}.Without(context.Background(), catalog.Files(tree), func(i catalog.Image) bool { return i.Version < "20200110" })
 		if err != nil || len(docs) != 1 {
 			b.Fatal(err)
 		}
@@ -99,7 +100,7 @@ func (h huge) Lstat(name string) (fs.FileInfo, error) {
 }
 
 func TestTooLarge(t *testing.T) {
-	cat, err := Format{}.Read(huge{fstest.MapFS{IndexPath: file("{}")}})
+	cat, err := Format{}.Read(context.Background(), catalog.Files(huge{fstest.MapFS{IndexPath: file("{}")}}))
 	if err != nil || len(cat.Findings) != 1 || cat.Findings[0].Code != "too-large" {
 		t.Errorf("%v, %v", cat, err)
 	}
@@ -122,7 +123,7 @@ func TestTooLarge(t *testing.T) {
 		for _, f := range mustRead(t, tree).Findings {
 			found = found || f.Code == "too-large" && f.Path == defaultCatalog
 		}
-		if _, err := AddImage(tree, splitAdd(debian, "20260101_00:00", "m", "squashfs=s")); err == nil || !found {
+		if _, err := AddImage(catalog.Files(tree), splitAdd(debian, "20260101_00:00", "m", "squashfs=s")); err == nil || !found {
 			t.Errorf("%s: not told, or rewritten: %v", name, err)
 		}
 	}

@@ -5,7 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
+
+	"example.com/publish/stage/catalog"
 )
 
 // decoder reads documents the way encoding/json reads them into the client's
@@ -84,12 +85,7 @@ func place(names ...string) string {
 }
 
 // show is a name from a document as a message can carry it.
-func show(s string) string {
-	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == '"' || r == unicode.ReplacementChar }) {
-		return strconv.Quote(s)
-	}
-	return s
-}
+func show(s string) string { return catalog.Show(s) }
 
 func (d *decoder) str(dst *string, field string) {
 	switch d.kind() {

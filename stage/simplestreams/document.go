@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -13,98 +11,51 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// maxDocument bounds a document's size, in bytes. The largest public server's
-// catalog has about 10 MB. What is read of one needs some four times its size.
-const maxDocument = 128 << 20
-
+// What is read of a document needs some four times its size.
+//
 // maxValues bounds what is in a document, by its commas and opening brackets:
 // without it a few bytes for each of many values would need hundreds. A catalog
 // as tools write it has one for some forty bytes.
-const maxValues = maxDocument / 16
+const maxValues = catalog.MaxDocument / 16
 
 // maxObjects bounds the objects in a document, by their opening brackets: a
 // product without anything in it takes some 700 bytes of memory. An item as tools
 // write it has more than two hundred bytes.
-const maxObjects = maxDocument / 192
+const maxObjects = catalog.MaxDocument / 192
 
 // maxItems bounds the items of one version. The largest known have about forty.
 const maxItems = 4096
 
-// DocumentError is a document that a client could not read, so that it is
-// neither rewritten nor merged. Code and Fact are those of the finding that
-// Read makes of it.
-type DocumentError struct {
-	Path string // relative to the tree
-	Code string // bad-json, bad-type, missing, through-link, ...
-	Fact string // lower case, without the path
+// DocumentError is a document that a client could not read: see
+// [catalog.DocumentError]. Its codes here are those of the findings of Read.
+type DocumentError = catalog.DocumentError
+
+func broken(path, code, fact string) *DocumentError {
+	return &DocumentError{Path: path, Code: code, Fact: fact}
 }
 
-func (e *DocumentError) Error() string { return e.Path + ": " + e.Fact }
-
-// open reads one document. The path comes from an index: a link anywhere on it,
-// and anything that is no regular file, is refused before it is opened. What
-// is wrong with the document is a *DocumentError; any other error means that
-// it could not be read.
-func open(fsys fs.FS, name string) ([]byte, error) {
-	info, err := lstat(fsys, name)
+// open reads one document. What is wrong with it is a *DocumentError; any other
+// error means that it could not be read.
+func open(src catalog.Source, name string) ([]byte, error) {
+	doc, err := src.Document(name)
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > maxDocument {
-		return nil, &DocumentError{name, "too-large", fmt.Sprintf("has %d bytes; a document may have %d", info.Size(), maxDocument)}
+	if n := values(doc); n > maxValues {
+		return nil, broken(name, "too-large", fmt.Sprintf("has %d values; a document may have %d", n, maxValues))
 	}
-	f, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
+	if n := bytes.Count(doc, []byte("{")); n > maxObjects {
+		return nil, broken(name, "too-large", fmt.Sprintf("has %d objects; a document may have %d", n, maxObjects))
 	}
-	defer f.Close()
-	var buf bytes.Buffer
-	buf.Grow(int(info.Size()) + bytes.MinRead) // else the last read doubles it
-	if _, err := buf.ReadFrom(io.LimitReader(f, maxDocument+1)); err != nil {
-		return nil, err
+	if fact := checkSyntax(doc); fact != "" {
+		return nil, broken(name, "bad-json", fact+": clients cannot read it")
 	}
-	if buf.Len() > maxDocument {
-		return nil, &DocumentError{name, "too-large", fmt.Sprintf("has more than %d bytes", maxDocument)}
-	}
-	if n := values(buf.Bytes()); n > maxValues {
-		return nil, &DocumentError{name, "too-large", fmt.Sprintf("has %d values; a document may have %d", n, maxValues)}
-	}
-	if n := bytes.Count(buf.Bytes(), []byte("{")); n > maxObjects {
-		return nil, &DocumentError{name, "too-large", fmt.Sprintf("has %d objects; a document may have %d", n, maxObjects)}
-	}
-	if fact := checkSyntax(buf.Bytes()); fact != "" {
-		return nil, &DocumentError{name, "bad-json", fact + ": clients cannot read it"}
-	}
-	return buf.Bytes(), nil
+	return doc, nil
 }
 
 // values is at least the number of values in a document, in a string or not.
 func values(doc []byte) int {
 	return bytes.Count(doc, []byte{','}) + bytes.Count(doc, []byte{'{'}) + bytes.Count(doc, []byte{'['})
-}
-
-// lstat walks down to a document and follows no link.
-func lstat(fsys fs.FS, name string) (fs.FileInfo, error) {
-	parts := strings.Split(name, "/")
-	for i := range parts {
-		at := strings.Join(parts[:i+1], "/")
-		info, err := fs.Lstat(fsys, at)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil, &DocumentError{name, "missing", "does not exist"}
-		case err != nil:
-			return nil, err
-		case info.Mode()&fs.ModeSymlink != 0:
-			return nil, &DocumentError{name, "through-link", fmt.Sprintf("is reached through the link %s, which is not followed", show(at))}
-		case i < len(parts)-1 && !info.IsDir():
-			return nil, &DocumentError{name, "missing", fmt.Sprintf("does not exist: %s is no directory", show(at))}
-		case i == len(parts)-1 && !info.Mode().IsRegular():
-			return nil, &DocumentError{name, "not-a-file", "is not a regular file"}
-		case i == len(parts)-1:
-			return info, nil
-		}
-	}
-	return nil, &DocumentError{name, "missing", "does not exist"}
 }
 
 // index is a decoded index document.
@@ -135,7 +86,7 @@ func (s stream) document() (string, *DocumentError) {
 		problem, ok = "is the index itself", false
 	}
 	if !ok {
-		return "", &DocumentError{IndexPath, "unsafe-path", fmt.Sprintf("the stream %s: path %q %s", show(s.key), s.path, problem)}
+		return "", broken(IndexPath, "unsafe-path", fmt.Sprintf("the stream %s: path %q %s", show(s.key), s.path, problem))
 	}
 	return clean, nil
 }
@@ -247,8 +198,8 @@ func (Format) Clearsigned(document string) string {
 
 // Documents are the index and the documents that it names, sorted. An index
 // that nobody can read names none.
-func (Format) Documents(fsys fs.FS) ([]string, error) {
-	doc, err := open(fsys, IndexPath)
+func (Format) Documents(src catalog.Source) ([]string, error) {
+	doc, err := open(src, IndexPath)
 	if errors.As(err, new(*DocumentError)) {
 		return []string{IndexPath}, nil
 	}

@@ -2,6 +2,7 @@ package simplestreams
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"runtime"
@@ -78,7 +79,7 @@ func FuzzCatalog(f *testing.F) {
 
 // fuzzRead reads a tree; what its items name can be followed.
 func fuzzRead(t *testing.T, tree fstest.MapFS) *catalog.Catalog {
-	cat, err := Format{}.Read(tree)
+	cat, err := Format{}.Read(context.Background(), catalog.Files(tree))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +126,7 @@ func rewrites(t *testing.T, tree fstest.MapFS, cat *catalog.Catalog) {
 		}
 	}
 	is := func(path []string, i int, name string) bool { return i < len(path) && strings.EqualFold(path[i], name) }
-	added, err := AddImage(tree, splitAdd(debian, "20260101_00:00", "m", "squashfs=s"))
+	added, err := AddImage(catalog.Files(tree), splitAdd(debian, "20260101_00:00", "m", "squashfs=s"))
 	if added == nil {
 		added = &Added{}
 	}
@@ -134,7 +135,7 @@ func rewrites(t *testing.T, tree fstest.MapFS, cat *catalog.Catalog) {
 			is(path, 0, "products") && (len(path) == 1 || path[1] == debian) ||
 			is(path, 0, "index") && (len(path) <= 2 || is(path, 2, "products") || is(path, 2, "updated"))
 	})
-	docs, err := Format{}.Without(tree, func(catalog.Image) bool { return true })
+	docs, err := Format{}.Without(context.Background(), catalog.Files(tree), func(catalog.Image) bool { return true })
 	check(docs, err, func(path []string) bool {
 		return is(path, 0, "updated") || is(path, 0, "products") ||
 			is(path, 0, "index") && (len(path) <= 2 || is(path, 2, "products") || is(path, 2, "updated"))
@@ -226,7 +227,7 @@ func usable(t *testing.T, m *Metadata, err error) {
 	}
 	add.Unified = true
 	add.Meta = File{ContentPath(unifiedIncus, hashOf("u")), hashOf("u"), 1}
-	added, err := AddImage(fstest.MapFS{}, add)
+	added, err := AddImage(catalog.Files(fstest.MapFS{}), add)
 	if errors.Is(err, ErrBadAdd) {
 		return // names that no catalog can have
 	}

@@ -1,8 +1,8 @@
 package simplestreams
 
 import (
+	"context"
 	"fmt"
-	"io/fs"
 	"slices"
 
 	"example.com/publish/stage/catalog"
@@ -26,13 +26,13 @@ type Merged struct {
 //
 // Of a document that no client could read, in dst or in src, it is a
 // *[DocumentError]; its Code is no-index when src has no index.
-func Merge(dst, src fs.FS) (*Merged, error) {
+func Merge(ctx context.Context, dst, src catalog.Source) (*Merged, error) {
 	from, err := load(src)
 	if err != nil {
 		return nil, err
 	}
 	if from.index == nil {
-		return nil, &DocumentError{IndexPath, "no-index", "does not exist: this is no simplestreams tree"}
+		return nil, broken(IndexPath, "no-index", "does not exist: this is no simplestreams tree")
 	}
 	to, err := load(dst)
 	if err != nil {
@@ -42,7 +42,7 @@ func Merge(dst, src fs.FS) (*Merged, error) {
 	for _, s := range from.streams {
 		if s.doc == nil {
 			if len(s.listed) > 0 {
-				return nil, &DocumentError{s.path, "missing", "does not exist, and the index names it"}
+				return nil, broken(s.path, "missing", "does not exist, and the index names it")
 			}
 			continue
 		}
@@ -51,7 +51,7 @@ func Merge(dst, src fs.FS) (*Merged, error) {
 		}
 	}
 	to.takeIndex(from)
-	return to.merged(before, src, dst)
+	return to.merged(ctx, before, src, dst)
 }
 
 // paths are all paths that items name.
@@ -127,7 +127,7 @@ func (t *tree) streamFor(s *shop) (*shop, error) {
 	}
 	key := s.keys[0]
 	if t.entries.key(key) >= 0 {
-		return nil, &DocumentError{IndexPath, "name-collision", fmt.Sprintf("the stream %s is no stream of images here, and one there", show(key))}
+		return nil, broken(IndexPath, "name-collision", fmt.Sprintf("the stream %s is no stream of images here, and one there", show(key)))
 	}
 	if own := t.at(s.path); own != nil {
 		return own, nil
@@ -201,19 +201,19 @@ func (t *tree) takeIndex(from *tree) {
 }
 
 // merged is the answer, once all streams are received.
-func (t *tree) merged(before map[string]bool, src, dst fs.FS) (*Merged, error) {
+func (t *tree) merged(ctx context.Context, before map[string]bool, src, dst catalog.Source) (*Merged, error) {
 	docs := t.documents()
 	m := &Merged{Docs: docs, Replaced: t.unnamed(before)}
-	theirs, err := Format{}.Read(src)
+	theirs, err := Format{}.Read(ctx, src)
 	if err != nil {
 		return nil, err
 	}
 	m.Items = theirs.Items
-	ours, err := Format{}.Read(dst)
+	ours, err := Format{}.Read(ctx, dst)
 	if err != nil {
 		return nil, err
 	}
-	united, err := read(func(name string) ([]byte, error) {
+	united, err := read(ctx, func(name string) ([]byte, error) {
 		for _, d := range docs {
 			if d.Path == name {
 				return d.Data, nil

@@ -1,6 +1,7 @@
 package simplestreams
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -9,11 +10,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"example.com/publish/stage/catalog"
 )
 
 func mustMerge(t testing.TB, dst, src fstest.MapFS) (fstest.MapFS, *Merged) {
 	t.Helper()
-	m, err := Merge(dst, src)
+	m, err := Merge(context.Background(), catalog.Files(dst), catalog.Files(src))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +161,7 @@ func TestMergeRefuses(t *testing.T) {
 		"cut here":   {cut, good, "bad-json"},
 		"half there": {good, lost, "missing"},
 	} {
-		_, err := Merge(tc.dst, tc.src)
+		_, err := Merge(context.Background(), catalog.Files(tc.dst), catalog.Files(tc.src))
 		var bad *DocumentError
 		if !errors.As(err, &bad) || bad.Code != tc.code {
 			t.Errorf("%s: %v", name, err)
@@ -171,7 +174,7 @@ func TestMergeRefuses(t *testing.T) {
 func TestMergeProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		dst, src := genTree(t), genTree(t)
-		m, err := Merge(dst, src)
+		m, err := Merge(context.Background(), catalog.Files(dst), catalog.Files(src))
 		if err != nil {
 			t.Fatal(err)
 		}

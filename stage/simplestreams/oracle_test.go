@@ -1,6 +1,7 @@
 package simplestreams
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -93,7 +94,7 @@ func ourLines(t testing.TB, fsys fs.FS) []line {
 
 func mustRead(t testing.TB, fsys fs.FS) *catalog.Catalog {
 	t.Helper()
-	cat, err := Format{}.Read(fsys)
+	cat, err := Format{}.Read(context.Background(), catalog.Files(fsys))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +202,7 @@ func unifiedAdd(product, version, word string) Add {
 
 func mustAdd(t testing.TB, fsys fstest.MapFS, add Add) (fstest.MapFS, *Added) {
 	t.Helper()
-	added, err := AddImage(fsys, add)
+	added, err := AddImage(catalog.Files(fsys), add)
 	if err != nil {
 		t.Fatal(err)
 	}

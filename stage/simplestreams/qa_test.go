@@ -4,8 +4,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
-	"io/fs"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -56,7 +56,7 @@ func TestCutTarball(t *testing.T) {
 // An index without streams hides everything.
 func TestIndexWithoutStreams(t *testing.T) {
 	for _, text := range []string{`{}`, `{"index":{},"format":"index:1.0"}`} {
-		cat, err := Format{}.Read(fstest.MapFS{IndexPath: &fstest.MapFile{Data: []byte(text)}})
+		cat, err := Format{}.Read(context.Background(), catalog.Files(fstest.MapFS{IndexPath: &fstest.MapFile{Data: []byte(text)}}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +77,7 @@ func TestAddInTheProductsStyle(t *testing.T) {
 		Meta: File{Path: "images/x.incus_combined.tar.gz", SHA256: strings.Repeat("ab", 32), Size: 1}}
 	tree := fstest.MapFS{}
 	put := func(add Add) *Added {
-		did, err := AddImage(fs.FS(tree), add)
+		did, err := AddImage(catalog.Files(tree), add)
 		if err != nil {
 			t.Fatal(err)
 		}

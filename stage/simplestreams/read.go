@@ -3,13 +3,13 @@ package simplestreams
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -57,13 +57,13 @@ import (
 //	encoded-path         a percent sign, which clients decode
 //	delta                clients cannot apply deltas to virtual machines
 //	combined-type        clients know no such type of a unified image
-func (Format) Read(fsys fs.FS) (*catalog.Catalog, error) {
-	return read(func(name string) ([]byte, error) { return open(fsys, name) })
+func (Format) Read(ctx context.Context, src catalog.Source) (*catalog.Catalog, error) {
+	return read(ctx, func(name string) ([]byte, error) { return open(src, name) })
 }
 
 // read is Read over anything that has documents by their path.
-func read(open func(name string) ([]byte, error)) (*catalog.Catalog, error) {
-	b := &builder{open: open, cat: &catalog.Catalog{}, claims: map[claim]string{}}
+func read(ctx context.Context, open func(name string) ([]byte, error)) (*catalog.Catalog, error) {
+	b := &builder{ctx: ctx, open: open, cat: &catalog.Catalog{}, claims: map[claim]string{}}
 	if err := b.read(); err != nil {
 		return nil, err
 	}
@@ -72,6 +72,7 @@ func read(open func(name string) ([]byte, error)) (*catalog.Catalog, error) {
 
 // builder collects the catalog of a tree.
 type builder struct {
+	ctx     context.Context
 	open    func(name string) ([]byte, error)
 	cat     *catalog.Catalog
 	doc     string           // the document being read
@@ -165,7 +166,7 @@ func (b *builder) read() error {
 	doc, err := b.open(IndexPath)
 	if bad := (*DocumentError)(nil); errors.As(err, &bad) {
 		if bad.Code == "missing" {
-			bad = &DocumentError{IndexPath, "no-index", "does not exist: clients find no image; `publish stage add` makes it"}
+			bad = broken(IndexPath, "no-index", "does not exist: clients find no image; `publish stage add` makes it")
 		}
 		b.report(catalog.Error, bad.Code, bad.Path, bad.Fact)
 		b.cat.Documents = []string{IndexPath}
@@ -217,6 +218,9 @@ func (b *builder) read() error {
 // readCatalog reads one catalog. That of a stream without products may be
 // missing: clients do not ask for it.
 func (b *builder) readCatalog(name string, s stream) error {
+	if err := b.ctx.Err(); err != nil {
+		return err
+	}
 	doc, err := b.open(name)
 	if bad := (*DocumentError)(nil); errors.As(err, &bad) {
 		switch {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -14,7 +13,7 @@ import (
 // tree is the documents of a tree on their way to be rewritten. All of them can
 // be read by a client: nothing is rewritten on top of what is broken.
 type tree struct {
-	fsys     fs.FS
+	src      catalog.Source
 	disk     []byte  // what the index's file holds; nil when it does not exist
 	index    []byte  // what changes are made to; nil for nothing
 	entries  object  // of the index's own index
@@ -39,9 +38,9 @@ type shop struct {
 
 // load reads every document of a tree. No index is a tree without streams; a
 // catalog that does not exist is one without products.
-func load(fsys fs.FS) (*tree, error) {
-	t := &tree{fsys: fsys}
-	doc, err := open(fsys, IndexPath)
+func load(src catalog.Source) (*tree, error) {
+	t := &tree{src: src}
+	doc, err := open(src, IndexPath)
 	if bad := (*DocumentError)(nil); errors.As(err, &bad) && bad.Code == "missing" {
 		return t, nil
 	}
@@ -78,7 +77,7 @@ func (t *tree) add(key, name string, listed []string) (*shop, error) {
 		return s, nil
 	}
 	s := &shop{keys: []string{key}, path: name, listed: listed}
-	doc, err := open(t.fsys, name)
+	doc, err := open(t.src, name)
 	if bad := (*DocumentError)(nil); errors.As(err, &bad) && bad.Code == "missing" {
 		err = nil
 	}
@@ -301,8 +300,8 @@ func (f *faults) err() error {
 	case 0:
 		return nil
 	case 1:
-		return &DocumentError{f.path, f.code, f.first}
+		return broken(f.path, f.code, f.first)
 	default:
-		return &DocumentError{f.path, f.code, fmt.Sprintf("%s (and %d more)", f.first, f.count-1)}
+		return broken(f.path, f.code, fmt.Sprintf("%s (and %d more)", f.first, f.count-1))
 	}
 }

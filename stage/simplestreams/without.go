@@ -1,7 +1,7 @@
 package simplestreams
 
 import (
-	"io/fs"
+	"context"
 	"slices"
 
 	"example.com/publish/stage/catalog"
@@ -16,8 +16,21 @@ import (
 // A version without an image goes when drop is true for what stands for it.
 //
 // It returns a *[DocumentError] for a document that clients cannot read.
-func (Format) Without(fsys fs.FS, drop func(catalog.Image) bool) ([]catalog.Document, error) {
-	return rewrite(fsys, drop)
+func (Format) Without(ctx context.Context, src catalog.Source, drop func(catalog.Image) bool) ([]catalog.Document, error) {
+	return rewrite(ctx, src, func(p *product) bool { return drop(p.empty()) }, func(p *product, v *version) *change {
+		return dropImages(p, v, drop)
+	})
+}
+
+// WithoutVersions names no version for which drop is true, and no product
+// without versions whose name it is true for. Otherwise it is as Without.
+func (Format) WithoutVersions(ctx context.Context, src catalog.Source, drop func(catalog.Name) bool) ([]catalog.Document, error) {
+	return rewrite(ctx, src, func(p *product) bool { return drop(catalog.Name{Group: p.key}) }, func(p *product, v *version) *change {
+		if drop(catalog.Name{Group: p.key, Version: v.key}) {
+			return &change{version: v.key, whole: true}
+		}
+		return nil
+	})
 }
 
 // change is what goes from one version.
@@ -109,10 +122,10 @@ func used(candidates []candidate, it *item) bool {
 	return slices.ContainsFunc(candidates, func(c candidate) bool { return c.meta == it || c.root == it })
 }
 
-// rewrite takes what drop is true for out of every version, and out of the
-// catalogs the products that are left with none.
-func rewrite(fsys fs.FS, drop func(catalog.Image) bool) ([]catalog.Document, error) {
-	t, err := load(fsys)
+// rewrite makes the changes that of returns for versions, and takes out of the
+// catalogs the products that are left with none, or had none and are void.
+func rewrite(ctx context.Context, src catalog.Source, void func(*product) bool, of func(*product, *version) *change) ([]catalog.Document, error) {
+	t, err := load(src)
 	if err != nil {
 		return nil, err
 	}
@@ -120,12 +133,15 @@ func rewrite(fsys fs.FS, drop func(catalog.Image) bool) ([]catalog.Document, err
 		if s.doc == nil {
 			continue
 		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		var order []string
 		changes := map[string][]*change{}
 		emptied := map[string]bool{}
 		var last *product
 		ended := func() {
-			if last != nil && drop(last.empty()) {
+			if last != nil && void(last) {
 				emptied[last.key] = true
 			}
 			last = nil
@@ -135,7 +151,7 @@ func rewrite(fsys fs.FS, drop func(catalog.Image) bool) ([]catalog.Document, err
 			last = p
 		}, func(p *product, v *version) {
 			last = nil
-			if ch := dropImages(p, v, drop); ch != nil {
+			if ch := of(p, v); ch != nil {
 				if changes[p.key] == nil {
 					order = append(order, p.key)
 				}

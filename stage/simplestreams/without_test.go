@@ -1,6 +1,7 @@
 package simplestreams
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -17,7 +18,7 @@ import (
 
 func without(t testing.TB, tree fstest.MapFS, drop func(catalog.Image) bool) (fstest.MapFS, []catalog.Document) {
 	t.Helper()
-	docs, err := Format{}.Without(tree, drop)
+	docs, err := Format{}.Without(context.Background(), catalog.Files(tree), drop)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +69,7 @@ func TestWithout(t *testing.T) {
 			clean(t, after)
 		})
 	}
-	if docs, err := (Format{}).Without(fstest.MapFS{}, func(catalog.Image) bool { return true }); err != nil || docs != nil {
+	if docs, err := (Format{}).Without(context.Background(), catalog.Files(fstest.MapFS{}), func(catalog.Image) bool { return true }); err != nil || docs != nil {
 		t.Errorf("no index: %v, %v", docs, err)
 	}
 }
@@ -194,11 +195,11 @@ func TestWithoutProperty(t *testing.T) {
 		for _, img := range before.Images {
 			dropped[id(img)] = dropped[id(img)] || rapid.Bool().Draw(t, "drop")
 		}
-		docs, err := Format{}.Without(tree, func(i catalog.Image) bool { return dropped[id(i)] })
+		docs, err := Format{}.Without(context.Background(), catalog.Files(tree), func(i catalog.Image) bool { return dropped[id(i)] })
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, _ := Format{}.Without(tree, func(i catalog.Image) bool { return dropped[id(i)] })
+		again, _ := Format{}.Without(context.Background(), catalog.Files(tree), func(i catalog.Image) bool { return dropped[id(i)] })
 		if diff := cmp.Diff(docs, again); diff != "" {
 			t.Fatal(diff)
 		}
@@ -242,7 +243,7 @@ func TestWithoutProperty(t *testing.T) {
 }
 
 func mustReadRapid(t *rapid.T, tree fstest.MapFS) *catalog.Catalog {
-	cat, err := Format{}.Read(tree)
+	cat, err := Format{}.Read(context.Background(), catalog.Files(tree))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +264,7 @@ func TestAddProperty(t *testing.T) {
 			add.Meta.SHA256 = hashOf("a", metaIncus)
 			add.Roots[0].SHA256 = hashOf("b", add.Roots[0].Ftype)
 		}
-		added, err := AddImage(tree, add)
+		added, err := AddImage(catalog.Files(tree), add)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -279,8 +280,30 @@ func TestAddProperty(t *testing.T) {
 		if !found {
 			t.Fatalf("not there\n%s", tree[defaultCatalog].Data)
 		}
-		if again, err := AddImage(tree, add); err != nil || !again.Unchanged {
+		if again, err := AddImage(catalog.Files(tree), add); err != nil || !again.Unchanged {
 			t.Fatalf("again: %s %v\n%s", again.Docs, err, tree[defaultCatalog].Data)
+		}
+	})
+}
+
+// TestWithoutVersions: to drop a version is to drop every image that has its name.
+func TestWithoutVersions(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		tree := genTree(t)
+		gone := catalog.Names{}
+		for _, v := range mustReadRapid(t, tree).Versions {
+			gone[v.Of()] = rapid.Bool().Draw(t, "drop")
+		}
+		want, err := Format{}.Without(context.Background(), catalog.Files(tree), func(i catalog.Image) bool { return gone[i.Of()] })
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Format{}.WithoutVersions(context.Background(), catalog.Files(tree), func(n catalog.Name) bool { return gone[n] })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatal(diff)
 		}
 	})
 }

@@ -4,12 +4,17 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"example.com/publish/stage/catalog"
 )
 
 // FS is root.FS() for a tree that others write to: what is neither a regular
 // file nor a directory is not opened, and a pipe that took a file's place a
 // moment ago does not block.
 func FS(root *os.Root) fs.FS { return files{root} }
+
+// Contents is what a format reads of a tree that others write to.
+func Contents(root *os.Root) catalog.Source { return catalog.Files(FS(root)) }
 
 type files struct{ root *os.Root }
 

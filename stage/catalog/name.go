@@ -1,0 +1,82 @@
+package catalog
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// Name is what people call one version of an image: a simplestreams product and
+// its version, an OCI repository and its tag.
+type Name struct{ Group, Version string }
+
+// String is group/version; the group alone of a Name without a version.
+func (n Name) String() string {
+	if n.Version == "" {
+		return n.Group
+	}
+	return n.Group + "/" + n.Version
+}
+
+// Names are a set of names. The version "" stands for a group without versions.
+type Names map[Name]bool
+
+// Digest names bytes by their hash.
+type Digest struct {
+	Algorithm string // SHA256 or SHA512
+	Hex       string // lower case
+}
+
+// The algorithms of a Digest. Rows, tree ids and the cache of hashes are sha256
+// only; another one is what an index says about an item.
+const (
+	SHA256 = "sha256"
+	SHA512 = "sha512"
+)
+
+// String is algorithm:hex, "" of the zero Digest.
+func (d Digest) String() string {
+	if d == (Digest{}) {
+		return ""
+	}
+	return d.Algorithm + ":" + d.Hex
+}
+
+// Check returns what is wrong with a digest from outside. One without fault may
+// stand in a path.
+func (d Digest) Check() error {
+	size := map[string]int{SHA256: 32, SHA512: 64}[d.Algorithm]
+	switch b, err := hex.DecodeString(d.Hex); {
+	case size == 0:
+		return fmt.Errorf("%q is no known algorithm", d.Algorithm)
+	case err != nil || len(b) != size || strings.ToLower(d.Hex) != d.Hex:
+		return fmt.Errorf("is not %d lower-case hex digits", 2*size)
+	}
+	return nil
+}
+
+// ParseDigest is the reverse of String, for text from outside.
+func ParseDigest(s string) (Digest, error) {
+	algorithm, digits, ok := strings.Cut(s, ":")
+	d := Digest{algorithm, digits}
+	if !ok {
+		return Digest{}, errors.New("has no algorithm")
+	}
+	if err := d.Check(); err != nil {
+		return Digest{}, err
+	}
+	return d, nil
+}
+
+// Show is a name from an index as a message can carry it: quoted where it would
+// be misread.
+func Show(s string) string {
+	odd := func(r rune) bool { return !unicode.IsPrint(r) || r == '"' || r == unicode.ReplacementChar }
+	if s == "" || strings.ContainsFunc(s, odd) {
+		return strconv.Quote(s)
+	}
+	return s
+}
