@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -222,7 +223,7 @@ func (r *Repo) adoptTree(ctx context.Context, from, dir string) (_ *candidate, _
 		return nil, nil, nil, err
 	}
 	c := candidateOf(valid, "")
-	c.kind, c.warnings, c.left = KindAdopt, report.Findings, report.LeftOut
+	c.kind, c.warnings, c.left = generation.KindAdopt, report.Findings, report.LeftOut
 	carried := make([]Carried, len(rows))
 	for i, row := range rows {
 		row.Role = catalog.Content
@@ -240,7 +241,7 @@ func (r *Repo) adoptTimes(ctx context.Context, from, dir string, rows []tree.Row
 		return err
 	}
 	defer batch.Close()
-	t := &timer{ctx: ctx, live: &generation{dir: from}, dir: dir, tmp: dir, now: r.now(), batch: batch}
+	t := &timer{ctx: ctx, live: &generation.View{Dir: from}, dir: dir, tmp: dir, now: r.now(), batch: batch}
 	for _, row := range rows {
 		old, err := os.Lstat(join(from, row.Path))
 		switch {

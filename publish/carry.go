@@ -12,6 +12,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
@@ -61,9 +62,9 @@ func (r *Repo) carry(s *state, own []tree.Row, dir string, n int) ([]Carried, []
 		f, bad := catalog.Finding{}, true
 		switch {
 		case !ok && at == "" && !isDir(row.Path):
-			carried = append(carried, Carried{row, dropped})
+			carried = append(carried, Carried{Row: row, Dropped: dropped})
 			return
-		case linked && !sameKind(cur.dir, dir, row.Path):
+		case linked && !sameKind(cur.Dir, dir, row.Path):
 			f = r.conflict(row, "leads elsewhere than to a file or folder as production serves it", until, s.now)
 		case linked && at != "":
 			return
@@ -87,7 +88,7 @@ func (r *Repo) carry(s *state, own []tree.Row, dir string, n int) ([]Carried, []
 		}
 	}
 	for _, row := range cur.Carried {
-		if s.windows.was(row.Dropped, s.now) && gone(filepath.Join(cur.dir, filepath.FromSlash(row.Path))) {
+		if s.windows.was(row.Dropped, s.now) && gone(filepath.Join(cur.Dir, filepath.FromSlash(row.Path))) {
 			continue // by gc, when the window was shorter or the clock was ahead
 		}
 		if s.windows.open(row.Dropped, s.now) {
@@ -110,14 +111,14 @@ func (r *Repo) carry(s *state, own []tree.Row, dir string, n int) ([]Carried, []
 // aged warns of companions of documents that are carried beside a document with
 // other bytes: a web server that hands out a compressed copy in its document's
 // place serves the old document until the window ends.
-func (r *Repo) aged(cur *generation, carried []Carried, before map[string]tree.Row, own []tree.Row) (findings []catalog.Finding, err error) {
+func (r *Repo) aged(cur *generation.View, carried []Carried, before map[string]tree.Row, own []tree.Row) (findings []catalog.Finding, err error) {
 	var of func(p string) string
 	for _, c := range carried {
 		if c.Role == catalog.Content {
 			continue
 		}
 		if of == nil { // seldom: most often only content is carried
-			if of, err = stage.Companions(cur.dir, r.format); err != nil {
+			if of, err = stage.Companions(cur.Dir, r.format); err != nil {
 				return nil, err
 			}
 		}

@@ -117,7 +117,7 @@ func walk(events iter.Seq2[int, *Event], tip *Head, strict bool, broken func(i i
 		}
 	}
 	if tip != nil && !made[tip.Generation] {
-		add(-1, &Event{Kind: tip.Kind, Generation: tip.Generation, From: tip.From})
+		add(-1, &Event{Kind: EventKind(tip.Kind), Generation: tip.Generation, From: tip.From})
 	}
 }
 
@@ -290,7 +290,7 @@ func fill(entries []entry, heads map[int]Head, switched map[int]bool) (out []ent
 	slices.Sort(made)
 	for _, n := range made {
 		m := heads[n]
-		entries = insertEntry(entries, entry{Event: Event{Time: m.Time, Kind: m.Kind, Generation: n, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Seal: m.seal(),
+		entries = insertEntry(entries, entry{Event: Event{Time: m.Time, Kind: EventKind(m.Kind), Generation: n, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Seal: m.Borne(),
 			Who: m.Who, Message: m.Message, Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Recovered: true, Revoked: m.Revoked, Unnamed: m.Unnamed}})
 	}
 	return entries, made

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/retention"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
@@ -26,22 +27,22 @@ type candidate struct {
 	treeID string
 	units  []catalog.Unit
 
-	kind        EventKind
+	kind        generation.Kind
 	origin      int // 0: itself
 	message     string
 	barred      []tree.Row
 	barredTrees []string
 	force       bool // replace served content all the same
 	revoked     []Revoked
-	base        *generation // what its times were measured against; nil: what is live
+	base        *generation.View // what its times were measured against; nil: what is live
 	unnamed     []Named
 	warnings    []catalog.Finding
 	left        stage.LeftOut
 }
 
 // unitsOf returns what a diff counts of a generation.
-func (r *Repo) unitsOf(ctx context.Context, g *generation) ([]catalog.Unit, error) {
-	cat, err := stage.ReadCatalog(ctx, g.dir, r.format)
+func (r *Repo) unitsOf(ctx context.Context, g *generation.View) ([]catalog.Unit, error) {
+	cat, err := stage.ReadCatalog(ctx, g.Dir, r.format)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +51,7 @@ func (r *Repo) unitsOf(ctx context.Context, g *generation) ([]catalog.Unit, erro
 
 // candidateOf is how a promoted tree comes to be: only from a stage.Valid.
 func candidateOf(v *stage.Valid, message string) *candidate {
-	return &candidate{dir: v.Dir, rows: v.Rows, treeID: v.TreeID, units: v.Catalog.Units, kind: KindPromote, message: message}
+	return &candidate{dir: v.Dir, rows: v.Rows, treeID: v.TreeID, units: v.Catalog.Units, kind: generation.KindPromote, message: message}
 }
 
 // Result is what a promote or a revert did, or would do.
@@ -122,7 +123,7 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 		switch {
 		case ctx.Err() != nil:
 			return abandon(ctx.Err())
-		case m.Kind == KindPromote:
+		case m.Kind == generation.KindPromote:
 			return abandon(fmt.Errorf("production is unchanged: %w", err))
 		}
 		// Nobody's veto keeps bad content live.
@@ -177,7 +178,7 @@ func interrupted(err error) error {
 // carried, and the links that bring the carried files into its tree.
 func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int) (*Manifest, *Result, []tree.Op, error) {
 	m := &Manifest{Own: c.rows, Barred: c.barred, Units: c.units, Head: Head{Generation: n, Origin: c.origin, TreeID: c.treeID, Kind: c.kind,
-		Who: r.who(), Message: c.message, Time: s.now.UTC(), Grace: int64(r.grace() / time.Second), Format: r.format.Name(), BarredTrees: c.barredTrees, Revoked: c.revoked, Unnamed: c.unnamed, Units: unitScheme}}
+		Who: r.who(), Message: c.message, Time: s.now.UTC(), Grace: int64(r.grace() / time.Second), Format: r.format.Name(), BarredTrees: c.barredTrees, Revoked: c.revoked, Unnamed: c.unnamed, Units: generation.UnitScheme}}
 	if m.Origin == 0 {
 		m.Origin = n
 	}
@@ -186,13 +187,13 @@ func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int) (*Manife
 	var units []catalog.Unit
 	var ops []tree.Op
 	if cur := s.current; cur != nil {
-		if units = r.units(cur.Units, cur.Own); !cur.counts() {
+		if units = r.units(cur.Units, cur.Own); !cur.Counts() {
 			var err error
 			if units, err = r.unitsOf(ctx, cur); err != nil {
 				return nil, nil, nil, err
 			}
 		}
-		before = cur.rows(s.windows, s.now)
+		before = servedRows(cur, s.windows, s.now)
 		m.From = cur.Generation
 		res.From = cur.Generation
 		res.revertible(r.revertTenureAfter(s, c.origin))
@@ -202,8 +203,8 @@ func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int) (*Manife
 				findings[i].Severity = catalog.Warning
 			}
 		}
-		if c.kind == KindRevoke {
-			beside, err := stage.Companions(cur.dir, r.format)
+		if c.kind == generation.KindRevoke {
+			beside, err := stage.Companions(cur.Dir, r.format)
 			if err != nil {
 				return nil, nil, nil, err
 			}
@@ -242,7 +243,7 @@ func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *Manifest, op
 	}
 	defer batch.Close()
 	if len(ops) > 0 {
-		src, err := tree.OpenSource(s.current.dir)
+		src, err := tree.OpenSource(s.current.Dir)
 		if err != nil {
 			return err
 		}
@@ -267,7 +268,7 @@ func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *Manifest, op
 		})
 		for i, d := range done {
 			if d.Err != nil && !errors.Is(d.Err, fs.ErrNotExist) {
-				return &Error{Path: filepath.Join(s.current.dir, ops[i].Path), Fact: "production serves this file and it cannot be carried", Err: d.Err,
+				return &Error{Path: filepath.Join(s.current.Dir, ops[i].Path), Fact: "production serves this file and it cannot be carried", Err: d.Err,
 					Hint: "run publish verify"}
 			}
 		}
@@ -362,9 +363,9 @@ func (r *Repo) record(s *state, m *Manifest, recovered bool) error {
 			return err
 		}
 	}
-	e := Event{Time: now, Kind: m.Kind, Generation: m.Generation, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Seal: m.Seal, Who: m.Who, Message: m.Message,
+	e := Event{Time: now, Kind: EventKind(m.Kind), Generation: m.Generation, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Seal: m.Seal, Who: m.Who, Message: m.Message,
 		Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Recovered: recovered, Revoked: m.Revoked, Unnamed: m.Unnamed}
-	if len(r.Config.HealthCheck.Command) > 0 && m.Kind != KindAutoRevert {
+	if len(r.Config.HealthCheck.Command) > 0 && m.Kind != generation.KindAutoRevert {
 		e.Health = "pending"
 	}
 	if err := r.log(s.history, e); err != nil {
@@ -372,6 +373,6 @@ func (r *Repo) record(s *state, m *Manifest, recovered bool) error {
 	}
 	s.now = now
 	s.windows = r.window(s.history)
-	s.current = &generation{m, r.sw.dir(m.Generation)}
+	s.current = &generation.View{Manifest: m, Dir: r.sw.dir(m.Generation)}
 	return nil
 }

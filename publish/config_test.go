@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/publish/publish/generation"
 )
 
 func TestParseConfig(t *testing.T) {
@@ -82,10 +84,10 @@ func TestErrorText(t *testing.T) {
 		err  *Error
 		want string
 	}{
-		{&Error{Path: "p", Fact: "f", Err: errDamaged}, "p: f: the manifest is damaged"},
-		{&Error{Path: "p", Err: errDamaged}, "p: the manifest is damaged"},
+		{&Error{Path: "p", Fact: "f", Err: generation.ErrDamaged}, "p: f: the manifest is damaged"},
+		{&Error{Path: "p", Err: generation.ErrDamaged}, "p: the manifest is damaged"},
 		{&Error{Fact: "f"}, "f"},
-		{&Error{Err: errDamaged}, "the manifest is damaged"},
+		{&Error{Err: generation.ErrDamaged}, "the manifest is damaged"},
 	} {
 		if got := test.err.Error(); got != test.want {
 			t.Errorf("got %q, want %q", got, test.want)

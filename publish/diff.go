@@ -77,7 +77,7 @@ func (r *Repo) formatOf(s *state, name string) (catalog.Format, error) {
 	if err != nil {
 		return nil, err
 	}
-	return stage.Within(g.dir, r.format)
+	return stage.Within(g.Dir, r.format)
 }
 
 func (r *Repo) side(ctx context.Context, s *state, name string) ([]tree.Row, []catalog.Unit, error) {

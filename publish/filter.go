@@ -109,14 +109,6 @@ func (e Event) entries() []string {
 	return out
 }
 
-// Name is the product's version that a revoked file was of, or its path.
-func (v Revoked) Name() string {
-	if v.Product == "" {
-		return v.Path
-	}
-	return v.Product + "/" + v.Version
-}
-
 // ofProduct reports whether an entry of a history belongs to the products that
 // a pattern means. An entry is product/version, a product, or a file's path; a
 // pattern may be any of them, too.

@@ -2,9 +2,7 @@ package publish
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,7 +14,6 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"example.com/publish/retention"
-	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
 )
 
@@ -31,42 +28,6 @@ func flipped(data []byte, at uint) []byte {
 	out := bytes.Clone(data)
 	out[at%uint(len(out))] ^= 1
 	return out
-}
-
-// FuzzManifest is given all between the first line and the seal.
-func FuzzManifest(f *testing.F) {
-	f.Add([]byte(`{"generation":1}`+"\nown content 3 "+sumOf("x")+" images/a b\ncarried 2 link 0 "+sumOf("")+" l\nbarred mutable 1 "+sumOf("y")+" .x\n"), uint(30))
-	f.Fuzz(func(t *testing.T, body []byte, at uint) {
-		if m, err := decodeManifest(body); err == nil {
-			t.Fatalf("what nobody sealed is %+v", m)
-		}
-		data := slices.Concat([]byte(manifestMagic), body)
-		data = fmt.Appendf(data, "end %x\n", sha256.Sum256(data))
-		if m, err := decodeManifest(flipped(data, at)); err == nil {
-			t.Fatalf("one bit is wrong: %+v", m)
-		}
-		m, err := decodeManifest(data)
-		if err != nil {
-			return
-		}
-		rows := slices.Concat(slices.Collect(m.all()), m.Barred)
-		for _, row := range rows {
-			if p, _, ok := catalog.Clean(row.Path); !ok || p != row.Path || row.Size < 0 || len(row.SHA256) != 64 {
-				t.Errorf("%+v", row)
-			}
-		}
-		var again bytes.Buffer
-		if err := m.encode(&again); err != nil {
-			return // a time that JSON can carry in one direction only
-		}
-		back, err := decodeManifest(again.Bytes())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(m, back, cmpopts.EquateEmpty()); diff != "" {
-			t.Error(diff)
-		}
-	})
 }
 
 // FuzzHistory is given the texts of the lines.

@@ -107,7 +107,7 @@ func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
 			kept = append(kept, FreedItem{Generation: n})
 		}
 	}
-	stay, err := r.uncarry(s.current.dir, files)
+	stay, err := r.uncarry(s.current.Dir, files)
 	if err != nil {
 		return res, err
 	}
@@ -248,7 +248,7 @@ func (r *Repo) expired(s *state, res *GCResult, freed *tally) []string {
 		if s.windows.open(c.Dropped, s.now) {
 			continue
 		}
-		path := filepath.Join(s.current.dir, filepath.FromSlash(c.Path))
+		path := filepath.Join(s.current.Dir, filepath.FromSlash(c.Path))
 		fi, err := os.Lstat(path)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 			continue

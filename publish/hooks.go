@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage"
 )
 
@@ -180,13 +181,13 @@ func (r *Repo) fallBack(ctx context.Context, s *state, failure error) error {
 	switch {
 	case failed.From == 0:
 		return afterSwitch(failed.Generation, "there is no earlier content to go back to", failure)
-	case failed.Kind != KindPromote:
+	case failed.Kind != generation.KindPromote:
 		return afterSwitch(failed.Generation, "nothing was switched back after a revert; look at the check, or revert to another generation", failure)
 	}
 	m, err := r.manifest(failed.From)
 	if err == nil {
-		target := &generation{m, r.sw.dir(failed.From)}
-		_, err = r.revertTo(ctx, s, target, KindAutoRevert, RevertOptions{Message: failure.Error(), Force: true})
+		target := &generation.View{Manifest: m, Dir: r.sw.dir(failed.From)}
+		_, err = r.revertTo(ctx, s, target, generation.KindAutoRevert, RevertOptions{Message: failure.Error(), Force: true})
 	}
 	if err != nil {
 		return afterSwitch(failed.Generation, "run publish revert", errors.Join(failure, fmt.Errorf("and going back failed: %w", err)))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 )
@@ -22,7 +23,7 @@ func (r *Repo) List(ctx context.Context, name string) ([]catalog.Image, error) {
 		return r.Stage.List(ctx)
 	}
 	var images []catalog.Image
-	err := r.glance(ctx, name, func(_ *state, g *generation) (err error) {
+	err := r.glance(ctx, name, func(_ *state, g *generation.View) (err error) {
 		images, err = r.imagesOf(ctx, g)
 		return err
 	})
@@ -33,7 +34,7 @@ func (r *Repo) List(ctx context.Context, name string) ([]catalog.Image, error) {
 // A switch or a gc may take the tree away while it is read: then read is called
 // again, with what the name means now. A tree that does not say its own number
 // at two attempts is damaged, which is for verify to report.
-func (r *Repo) glance(ctx context.Context, name string, read func(*state, *generation) error) error {
+func (r *Repo) glance(ctx context.Context, name string, read func(*state, *generation.View) error) error {
 	for last := ""; ; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -50,12 +51,12 @@ func (r *Repo) glance(ctx context.Context, name string, read func(*state, *gener
 			return err
 		}
 		live := s.current != nil && s.current.Generation == g.Generation
-		if n, e := identity(g.dir); !live && e == nil && n != g.Generation {
+		if n, e := identity(g.Dir); !live && e == nil && n != g.Generation {
 			return notFound(r.keptHint(), "generation %d is not kept", g.Generation) // it is being deleted
 		}
 		err = read(s, g)
-		at := number(g.Generation) + " " + g.dir
-		if n, e := identity(g.dir); e == nil && n == g.Generation || at == last {
+		at := number(g.Generation) + " " + g.Dir
+		if n, e := identity(g.Dir); e == nil && n == g.Generation || at == last {
 			return err
 		}
 		last = at
@@ -63,8 +64,8 @@ func (r *Repo) glance(ctx context.Context, name string, read func(*state, *gener
 }
 
 // imagesOf returns what List does for one generation.
-func (r *Repo) imagesOf(ctx context.Context, g *generation) ([]catalog.Image, error) {
-	cat, err := stage.ReadCatalog(ctx, g.dir, r.format)
+func (r *Repo) imagesOf(ctx context.Context, g *generation.View) ([]catalog.Image, error) {
+	cat, err := stage.ReadCatalog(ctx, g.Dir, r.format)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +84,7 @@ func (r *Repo) imagesOf(ctx context.Context, g *generation) ([]catalog.Image, er
 			if row.Role == catalog.Link {
 				i.Type = "link"
 			}
-			if fi, err := os.Lstat(join(g.dir, row.Path)); err == nil { // its time is all that is asked for
+			if fi, err := os.Lstat(join(g.Dir, row.Path)); err == nil { // its time is all that is asked for
 				i.Created = fi.ModTime().UTC().Truncate(time.Second)
 			}
 			files = append(files, i)
@@ -138,16 +139,16 @@ func (r *Repo) Show(ctx context.Context, name string) (*Shown, error) {
 		return nil, &Error{Kind: Usage, Path: name, Fact: "is not a generation", Hint: "publish list staging and publish status report what is staged"}
 	}
 	var out *Shown
-	err := r.glance(ctx, name, func(s *state, g *generation) (err error) {
+	err := r.glance(ctx, name, func(s *state, g *generation.View) (err error) {
 		out, err = r.show(s, g)
 		return err
 	})
 	return out, err
 }
 
-func (r *Repo) show(s *state, g *generation) (*Shown, error) {
+func (r *Repo) show(s *state, g *generation.View) (*Shown, error) {
 	out := &Shown{Generation: g.Generation, Live: s.current != nil && s.current.Generation == g.Generation, Origin: g.Origin, From: g.From,
-		Time: g.Time.UTC(), Kind: g.Kind, Who: g.Who, Message: g.Message, Health: s.history.health(g.Generation), TreeID: g.TreeID, Format: g.Format,
+		Time: g.Time.UTC(), Kind: EventKind(g.Kind), Who: g.Who, Message: g.Message, Health: s.history.health(g.Generation), TreeID: g.TreeID, Format: g.Format,
 		Added: noNil(g.Added), Removed: noNil(g.Removed), Changed: noNil(g.Changed), Redacted: []string{}, Revoked: noNil(g.Manifest.Revoked),
 		Grace: g.Grace * 1000}
 	if e, ok := s.history.made(g.Generation); ok {
@@ -185,7 +186,7 @@ func (r *Repo) show(s *state, g *generation) (*Shown, error) {
 
 // carriedNow sums up the rows that a generation carries, that were not revoked,
 // and whose window is open.
-func carriedNow(s *state, g *generation, graves *graveyard) CarriedState {
+func carriedNow(s *state, g *generation.View, graves *graveyard) CarriedState {
 	var out CarriedState
 	for _, c := range g.Carried {
 		if !s.windows.open(c.Dropped, s.now) || graves.redacted(g.Generation, c.Row) {

@@ -72,7 +72,7 @@ func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
 		return nil, err
 	}
 	if s.current != nil {
-		cat, err := stage.ReadCatalog(ctx, s.current.dir, r.format)
+		cat, err := stage.ReadCatalog(ctx, s.current.Dir, r.format)
 		if err != nil {
 			return nil, err
 		}

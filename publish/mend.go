@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -292,11 +293,11 @@ func (r *Repo) remakeManifest(ctx context.Context, h *History, was map[int]bool,
 	if err != nil {
 		return false, err
 	}
-	m := &Manifest{Head: Head{Generation: n, From: e.From, Origin: max(e.Origin, 0), Kind: e.Kind, Who: e.Who, Message: e.Message, Time: r.now().UTC(),
+	m := &Manifest{Head: Head{Generation: n, From: e.From, Origin: max(e.Origin, 0), Kind: generation.Kind(e.Kind), Who: e.Who, Message: e.Message, Time: r.now().UTC(),
 		Grace: e.Grace, Format: r.format.Name(), Added: e.Added, Removed: e.Removed, Changed: e.Changed}}
 	if m.Origin == 0 {
 		// Nothing tells what was before: most likely the one before it.
-		m.Origin, m.Kind = n, KindPromote
+		m.Origin, m.Kind = n, generation.KindPromote
 		for o := range was {
 			if o < n {
 				m.From = max(m.From, o)
@@ -306,7 +307,7 @@ func (r *Repo) remakeManifest(ctx context.Context, h *History, was map[int]bool,
 	for _, row := range rows {
 		if !named[row.Path] && r.format.Class(row.Path) == catalog.ItemLike {
 			row.Role = catalog.Content
-			m.Carried = append(m.Carried, Carried{row, n})
+			m.Carried = append(m.Carried, Carried{Row: row, Dropped: n})
 		} else {
 			m.Own = append(m.Own, row)
 		}
@@ -321,9 +322,9 @@ func (r *Repo) remakeManifest(ctx context.Context, h *History, was map[int]bool,
 	if c, err := readClaim(dir); err == nil {
 		m.TreeSeal = c.seal
 	}
-	if m.Kind == KindRevert || m.Kind == KindAutoRevert {
+	if m.Kind == generation.KindRevert || m.Kind == generation.KindAutoRevert {
 		if left, err := r.manifest(m.From); err == nil {
-			m.Barred, m.BarredTrees = r.bar(&generation{left, ""}, &generation{m, dir}, m.Kind)
+			m.Barred, m.BarredTrees = r.bar(&generation.View{Manifest: left, Dir: ""}, &generation.View{Manifest: m, Dir: dir}, m.Kind)
 		}
 	}
 	return m.TreeID == e.TreeID, r.writeManifest(m)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -58,7 +59,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 	}
 
 	var valid *stage.Valid
-	var base *generation
+	var base *generation.View
 	var mark int
 	for {
 		dir, err := r.private(snapshotPrefix)
@@ -209,11 +210,11 @@ func (r *Repo) stageBase(s *state) (*stage.Base, error) {
 	if s.current == nil {
 		return &stage.Base{}, nil
 	}
-	src, err := tree.OpenSource(s.current.dir)
+	src, err := tree.OpenSource(s.current.Dir)
 	if err != nil {
 		return nil, err
 	}
-	rows := s.current.rows(s.windows, s.now)
+	rows := servedRows(s.current, s.windows, s.now)
 	for _, c := range s.current.Carried {
 		// gc may have been there before the grace was raised.
 		if _, err := src.Root().Lstat(c.Path); errors.Is(err, fs.ErrNotExist) {
@@ -231,7 +232,7 @@ func (r *Repo) stageBase(s *state) (*stage.Base, error) {
 
 // moved refuses to go on when an operator reverted while the snapshot was
 // being prepared: what was prepared is what the operator went away from.
-func (r *Repo) moved(base *generation, s *state) error {
+func (r *Repo) moved(base *generation.View, s *state) error {
 	was := 0
 	if base != nil {
 		was = base.Generation
@@ -249,7 +250,7 @@ func (r *Repo) moved(base *generation, s *state) error {
 
 // publishValid is the part under the production lock. mark is how many of the
 // tombstones' lines were done with when the snapshot began.
-func (r *Repo) publishValid(ctx context.Context, s *state, base *generation, mark int, v *stage.Valid, opt PromoteOptions) (*Result, error) {
+func (r *Repo) publishValid(ctx context.Context, s *state, base *generation.View, mark int, v *stage.Valid, opt PromoteOptions) (*Result, error) {
 	cur := s.current
 	if cur != nil && cur.TreeID == v.TreeID {
 		return r.unchanged(s, opt.DryRun), nil
@@ -272,11 +273,11 @@ func (r *Repo) publishValid(ctx context.Context, s *state, base *generation, mar
 }
 
 // barredBy refuses a tree that would bring back what a revert took away.
-func barredBy(cur *generation, v *stage.Valid) error {
+func barredBy(cur *generation.View, v *stage.Valid) error {
 	const hint = "take it out of staging, revert forward to it, or give --force"
 	for _, id := range cur.BarredTrees {
 		if id == v.TreeID {
-			if cur.Kind == KindAutoRevert {
+			if cur.Kind == generation.KindAutoRevert {
 				return refuse("change staging, or give --force", "staging is the very tree that failed its health check; production went back to generation %d's content", cur.Origin)
 			}
 			why := ""

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
@@ -96,7 +97,7 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, preparing bool) (*Pr
 	if len(r.Config.Hooks.AfterPrune) == 0 {
 		return res, nil
 	}
-	h := Head{Kind: KindPrune, Who: r.who(), Time: s.now.UTC()}
+	h := Head{Kind: generation.Kind(KindPrune), Who: r.who(), Time: s.now.UTC()}
 	if s.current != nil {
 		h = s.current.Head
 	}

@@ -209,7 +209,7 @@ func (r *Repo) adoptTruth(ctx context.Context, s *state, last Event) error {
 		return r.record(s, m, true)
 	}
 	// Late, but not too late for a client that asks from now on.
-	if err := r.freshen(ctx, s.history, m.Generation, s.current.dir); err != nil {
+	if err := r.freshen(ctx, s.history, m.Generation, s.current.Dir); err != nil {
 		r.opt.Warn(fmt.Sprintf("%s: a client may be told that a file of it has not changed: %v", r.Production(), err))
 	}
 	e := Event{Time: s.now, Kind: KindRelink, Generation: m.Generation, From: last.Generation, Origin: m.Origin, TreeID: m.TreeID,

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -22,10 +23,10 @@ import (
 // redact makes in dir the tree of a generation without the rows that are gone,
 // and without the versions of unnamed that have no content:
 // its indexes are made anew, and what is left is validated and flushed.
-func (r *Repo) redact(ctx context.Context, s *state, g *generation, gone func(tree.Row) bool, unnamed catalog.Names, dir string) (*stage.Valid, error) {
+func (r *Repo) redact(ctx context.Context, s *state, g *generation.View, gone func(tree.Row) bool, unnamed catalog.Names, dir string) (*stage.Valid, error) {
 	left := *g.Manifest
 	left.Own = slices.DeleteFunc(slices.Clone(g.Own), gone)
-	if err := r.rebuild(ctx, s, &generation{&left, g.dir}, dir); err != nil {
+	if err := r.rebuild(ctx, s, &generation.View{Manifest: &left, Dir: g.Dir}, dir); err != nil {
 		return nil, err
 	}
 	valid, report, changed, err := stage.Strip(ctx, dir, r.format, g.Own, gone, unnamed, r.now())
@@ -57,7 +58,7 @@ func (r *Repo) redact(ctx context.Context, s *state, g *generation, gone func(tr
 
 // sound returns a generation as it can be reverted to: itself, or, when it is
 // redacted, what redact makes of it in dir.
-func (r *Repo) sound(ctx context.Context, s *state, g *generation, dir string) (*generation, *stage.Valid, error) {
+func (r *Repo) sound(ctx context.Context, s *state, g *generation.View, dir string) (*generation.View, *stage.Valid, error) {
 	graves, err := r.graveyard()
 	if err != nil {
 		return nil, nil, err
@@ -70,7 +71,7 @@ func (r *Repo) sound(ctx context.Context, s *state, g *generation, dir string) (
 	}
 	if i < 0 {
 		// Names alone: most likely it does not have them.
-		cat, err := stage.ReadCatalog(ctx, g.dir, r.format)
+		cat, err := stage.ReadCatalog(ctx, g.Dir, r.format)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -87,7 +88,7 @@ func (r *Repo) sound(ctx context.Context, s *state, g *generation, dir string) (
 	}
 	m := *g.Manifest
 	m.Own, m.TreeID = valid.Rows, valid.TreeID
-	return &generation{&m, g.dir}, valid, nil
+	return &generation.View{Manifest: &m, Dir: g.Dir}, valid, nil
 }
 
 // Redaction is what the deletion of revoked content came to.
@@ -336,7 +337,7 @@ func (r *Repo) holding(ctx context.Context, n int, want stage.Contents, done *gr
 		}
 		return paths, err
 	}
-	for row := range m.all() {
+	for row := range m.All() {
 		if want.Sums[row.SHA256] && row.Role != catalog.Link && !done.redacted(n, row) {
 			paths = append(paths, row.Path)
 		}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -262,15 +263,9 @@ func (r *Repo) notInHook(verb string) error {
 	return refuse("a hook may call status, history, verify and diff", "publish %s was called from a hook or health check of this repository", verb)
 }
 
-// generation is a complete tree with its manifest.
-type generation struct {
-	*Manifest
-	dir string
-}
-
-// rows returns every path that the generation serves at the time now, given
+// servedRows returns every path that the generation serves at the time now, given
 // the windows of carried rows.
-func (g *generation) rows(w windows, now time.Time) map[string]tree.Row {
+func servedRows(g *generation.View, w windows, now time.Time) map[string]tree.Row {
 	out := make(map[string]tree.Row, len(g.Own)+len(g.Carried))
 	for _, r := range g.Own {
 		out[r.Path] = r
@@ -286,7 +281,7 @@ func (g *generation) rows(w windows, now time.Time) map[string]tree.Row {
 // state is what is known of a repository at one moment.
 type state struct {
 	history *History
-	current *generation // nil before the first promote
+	current *generation.View // nil before the first promote
 	windows windows
 	now     time.Time // never before the newest line of the history
 	behind  time.Duration
@@ -388,7 +383,7 @@ func (r *Repo) stateOf(h *History, n int, dir string) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.current = &generation{m, dir}
+	s.current = &generation.View{Manifest: m, Dir: dir}
 	return s, nil
 }
 

@@ -3,10 +3,12 @@ package publish
 import (
 	"os"
 	"strconv"
+
+	"example.com/publish/publish/generation"
 )
 
 // resolve returns the generation that a name means: a number, or "production".
-func (r *Repo) resolve(s *state, name string) (*generation, error) {
+func (r *Repo) resolve(s *state, name string) (*generation.View, error) {
 	if name == "" || name == "production" {
 		if s.current == nil {
 			return nil, notFound("publish promote makes the first generation", "production does not exist yet")
@@ -28,5 +30,5 @@ func (r *Repo) resolve(s *state, name string) (*generation, error) {
 	if _, err := os.Lstat(dir); err != nil {
 		return nil, notFound(r.keptHint(), "the tree of generation %d is not kept", n)
 	}
-	return &generation{m, dir}, nil
+	return &generation.View{Manifest: m, Dir: dir}, nil
 }

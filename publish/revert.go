@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -34,7 +35,7 @@ func (r *Repo) Revert(ctx context.Context, opt RevertOptions) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	res, err := r.revertTo(ctx, s, target, KindRevert, opt)
+	res, err := r.revertTo(ctx, s, target, generation.KindRevert, opt)
 	if res != nil {
 		res.Warnings = noNil(res.Warnings)
 		res.DurationMS = r.now().Sub(start).Milliseconds()
@@ -54,7 +55,7 @@ func (r *Repo) unchanged(s *state, dryRun bool) *Result {
 }
 
 // target finds the generation to revert to.
-func (r *Repo) target(s *state, to int) (*generation, error) {
+func (r *Repo) target(s *state, to int) (*generation.View, error) {
 	if s.current == nil {
 		return nil, notFound("publish promote makes the first generation", "production does not exist yet")
 	}
@@ -94,7 +95,7 @@ func (r *Repo) target(s *state, to int) (*generation, error) {
 	case n != to:
 		return nil, &Error{Path: dir, Fact: fmt.Sprintf("is not generation %d", to), Err: errForeign, Hint: r.keptHint()}
 	}
-	return &generation{m, dir}, nil
+	return &generation.View{Manifest: m, Dir: dir}, nil
 }
 
 // before returns the origin of the content that was live just before the
@@ -127,7 +128,7 @@ func (r *Repo) keptHint() string {
 
 // revertTo builds a tree with the target's own rows, without what was revoked
 // of them since, and commits it.
-func (r *Repo) revertTo(ctx context.Context, s *state, target *generation, kind EventKind, opt RevertOptions) (*Result, error) {
+func (r *Repo) revertTo(ctx context.Context, s *state, target *generation.View, kind generation.Kind, opt RevertOptions) (*Result, error) {
 	dir, err := r.private(revertPrefix)
 	if err != nil {
 		return nil, err
@@ -144,7 +145,7 @@ func (r *Repo) revertTo(ctx context.Context, s *state, target *generation, kind 
 		return nil, interrupted(err)
 	}
 	units := target.Units
-	if valid != nil || !target.counts() {
+	if valid != nil || !target.Counts() {
 		cat, err := stage.ReadCatalog(ctx, dir, r.format)
 		if err != nil {
 			return nil, err
@@ -159,13 +160,13 @@ func (r *Repo) revertTo(ctx context.Context, s *state, target *generation, kind 
 // bar works out what promote refuses after a revert: what the reverted tree
 // had and the target lacks. What was refused before still is, unless the
 // target has it. After a health check failed only that very tree is refused.
-func (r *Repo) bar(from, target *generation, kind EventKind) ([]tree.Row, []string) {
+func (r *Repo) bar(from, target *generation.View, kind generation.Kind) ([]tree.Row, []string) {
 	have := make(map[tree.Row]bool, len(target.Own))
 	for _, row := range target.Own {
 		have[row] = true
 	}
 	lacking := slices.Concat(from.Barred, target.Barred)
-	if kind == KindRevert {
+	if kind == generation.KindRevert {
 		lacking = append(lacking, from.Own...)
 	}
 	var rows []tree.Row
@@ -191,18 +192,18 @@ func (r *Repo) bar(from, target *generation, kind EventKind) ([]tree.Row, []stri
 // production has with the same bytes is linked from there; one that it has
 // with other bytes becomes a file of its own, with a later time, so that no
 // client is told that nothing changed; the rest is linked from the target.
-func (r *Repo) rebuild(ctx context.Context, s *state, target *generation, dir string) error {
+func (r *Repo) rebuild(ctx context.Context, s *state, target *generation.View, dir string) error {
 	base, err := r.stageBase(s)
 	if err != nil {
 		return err
 	}
 	defer base.Source.Close()
-	src, err := tree.OpenSource(target.dir)
+	src, err := tree.OpenSource(target.Dir)
 	if err != nil {
 		return err
 	}
 	defer src.Close()
-	format, err := stage.Within(target.dir, r.format)
+	format, err := stage.Within(target.Dir, r.format)
 	if err != nil {
 		return err
 	}

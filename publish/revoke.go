@@ -3,11 +3,11 @@ package publish
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
@@ -204,7 +204,7 @@ func (r *Repo) switchAway(ctx context.Context, s *state, sel *selection, opt Rev
 		return nil, err
 	}
 	c := candidateOf(valid, opt.Why)
-	c.kind, c.origin, c.revoked, c.unnamed = KindRevoke, s.current.Origin, sel.revoked, sel.unnamed
+	c.kind, c.origin, c.revoked, c.unnamed = generation.KindRevoke, s.current.Origin, sel.revoked, sel.unnamed
 	// What an operator's revert barred stays barred.
 	c.barred, c.barredTrees = s.current.Barred, s.current.BarredTrees
 	return r.commit(ctx, s, c, opt.DryRun)
@@ -237,18 +237,10 @@ func (sel *selection) serves(s *state) bool {
 	if sel.emptied {
 		return true
 	}
-	for row := range s.current.all() {
-		if sel.sums[row.SHA256] && !gone(filepath.Join(s.current.dir, filepath.FromSlash(row.Path))) {
+	for row := range s.current.All() {
+		if sel.sums[row.SHA256] && !gone(filepath.Join(s.current.Dir, filepath.FromSlash(row.Path))) {
 			return true
 		}
 	}
 	return slices.ContainsFunc(s.current.Own, func(row tree.Row) bool { return sel.sums[row.SHA256] })
-}
-
-// String names a revoked file for people.
-func (c Revoked) String() string {
-	if c.Product == "" {
-		return c.Path
-	}
-	return fmt.Sprintf("%s/%s: %s", c.Product, c.Version, c.Path)
 }

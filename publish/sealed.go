@@ -2,8 +2,8 @@ package publish
 
 import (
 	"bytes"
-	"errors"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage/durable"
 )
 
@@ -19,7 +19,7 @@ type sealed struct {
 // errNewer is what is wrong with a record whose checksum is right and which
 // this version cannot read all the same: some other version wrote it. It is not
 // damaged, so nobody mends it.
-var errNewer = errors.New("was written by a newer version of publish")
+var errNewer = generation.ErrNewer
 
 // newer is the error of the record at path.
 func newer(path string) error {

@@ -158,7 +158,7 @@ func (sel *selection) look(ctx context.Context, s *state, graves *graveyard) err
 	current := 0
 	if s.current != nil {
 		current = s.current.Generation
-		if err := generation("production", s.current.Manifest, s.current.dir); err != nil {
+		if err := generation("production", s.current.Manifest, s.current.Dir); err != nil {
 			return err
 		}
 	}
@@ -336,7 +336,7 @@ func (sel *selection) settleImages(h *holder, goes map[string]Revoked, stays map
 	}
 	for n, i := range h.cat.Images {
 		o := owner{i.Product, i.Version}
-		if v := (Named{i.Product, i.Version}); h.drop[n] && !keeps[o] && h.hollow(i) {
+		if v := (Named{Product: i.Product, Version: i.Version}); h.drop[n] && !keeps[o] && h.hollow(i) {
 			sel.emptied = sel.emptied || h.name == "production"
 			if !slices.Contains(sel.unnamed, v) {
 				sel.unnamed = append(sel.unnamed, v)
@@ -347,7 +347,7 @@ func (sel *selection) settleImages(h *holder, goes map[string]Revoked, stays map
 
 func (sel *selection) goes(goes map[string]Revoked, row tree.Row, o owner, fingerprint string) {
 	if was, ok := goes[row.SHA256]; row.Size > 0 && (!ok || was.Product == "" && o.product != "") {
-		goes[row.SHA256] = Revoked{row.Path, row.SHA256, row.Size, o.product, o.version, fingerprint}
+		goes[row.SHA256] = Revoked{Path: row.Path, SHA256: row.SHA256, Bytes: row.Size, Product: o.product, Version: o.version, Fingerprint: fingerprint}
 	}
 }
 

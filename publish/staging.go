@@ -27,7 +27,7 @@ func (r *Repo) reset(ctx context.Context, links []tree.Entry) (added, dropped in
 	if s.current == nil {
 		return 0, 0, notFound("publish promote makes the first generation", "production does not exist yet")
 	}
-	src, err := tree.OpenSource(s.current.dir)
+	src, err := tree.OpenSource(s.current.Dir)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -137,7 +137,7 @@ func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked,
 
 func (r *Repo) describe(s *state, out *Status) {
 	cur := s.current
-	p := &Production{Generation: cur.Generation, Origin: cur.Origin, Since: cur.Time, Who: cur.Who, Message: cur.Message, Kind: cur.Kind,
+	p := &Production{Generation: cur.Generation, Origin: cur.Origin, Since: cur.Time, Who: cur.Who, Message: cur.Message, Kind: EventKind(cur.Kind),
 		Path: r.Production(), Health: s.history.health(cur.Generation), Files: len(cur.Own)}
 	if e, ok := s.history.made(cur.Generation); ok {
 		if p.Since = e.Time; p.Health == "" {

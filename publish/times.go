@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
@@ -29,10 +30,10 @@ import (
 // timer sets times in a tree before it becomes production.
 type timer struct {
 	ctx   context.Context
-	live  *generation // what is served until then
-	was   *generation // what the tree's times were measured against when it was made; nil: live
-	dir   string      // the tree
-	tmp   string      // a private directory on its file system; may be dir, if that is private
+	live  *generation.View // what is served until then
+	was   *generation.View // what the tree's times were measured against when it was made; nil: live
+	dir   string           // the tree
+	tmp   string           // a private directory on its file system; may be dir, if that is private
 	now   time.Time
 	lost  time.Time      // what counts as the live time of a file that is gone; zero: such a file is passed over
 	batch *durable.Batch // is told what has to be flushed
@@ -123,7 +124,7 @@ func (t *timer) keep(row tree.Row) error {
 			return nil
 		}
 	}
-	old, err := os.Stat(join(t.live.dir, row.Path))
+	old, err := os.Stat(join(t.live.Dir, row.Path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -141,7 +142,7 @@ func (t *timer) keep(row tree.Row) error {
 // was, if it is not.
 func (t *timer) rise(path, was string) error {
 	last := t.lost
-	switch old, err := os.Stat(join(t.live.dir, was)); {
+	switch old, err := os.Stat(join(t.live.Dir, was)); {
 	case err == nil:
 		last = old.ModTime()
 	case !errors.Is(err, fs.ErrNotExist):
@@ -219,7 +220,7 @@ func (t *timer) behindLinks(links map[string]bool, rows, served []tree.Row) erro
 		if !ok {
 			continue
 		}
-		was, ok := follow(t.live.dir, link)
+		was, ok := follow(t.live.Dir, link)
 		if !ok {
 			continue
 		}
@@ -306,7 +307,7 @@ func (r *Repo) freshen(ctx context.Context, h *History, n int, dir string) error
 		return err
 	}
 	defer batch.Close()
-	t := &timer{ctx: ctx, live: &generation{was, r.path("generations", number(last.Generation))}, dir: dir, tmp: tmp,
+	t := &timer{ctx: ctx, live: &generation.View{Manifest: was, Dir: r.path("generations", number(last.Generation))}, dir: dir, tmp: tmp,
 		now: latest(r.now(), h.newest()), lost: h.newest(), batch: batch}
 	if err := t.settle(served(m)); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
@@ -145,7 +146,7 @@ func TestTimesOfSharedFile(t *testing.T) {
 	must(t, err)
 	defer batch.Close()
 	next := filepath.Join(dir, "new")
-	timer := &timer{ctx: ctx, live: &generation{&Manifest{Own: row("old")}, filepath.Join(dir, "live")}, dir: next, tmp: next, now: epoch, batch: batch}
+	timer := &timer{ctx: ctx, live: &generation.View{Manifest: &Manifest{Own: row("old")}, Dir: filepath.Join(dir, "live")}, dir: next, tmp: next, now: epoch, batch: batch}
 	must(t, timer.settle(row("new")))
 	must(t, batch.Flush())
 	for p, want := range map[string]time.Time{"new/x": epoch.Add(time.Second), "staging/x": epoch} {

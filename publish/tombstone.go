@@ -16,32 +16,6 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Revoked is one content that was revoked, with a path under which it was
-// found and the image that it belonged to.
-type Revoked struct {
-	Path    string `json:"path"`
-	SHA256  string `json:"sha256"`
-	Bytes   int64  `json:"bytes"`
-	Product string `json:"product"` // "" for a file that no index named
-	Version string `json:"version"`
-	// Fingerprint is the image's; "" for a file that belongs to none.
-	Fingerprint string `json:"fingerprint"`
-}
-
-// Named is a version that was revoked and had no content of its own: no items,
-// or none that is there. Version is "" for a product that had no version.
-type Named struct {
-	Product string `json:"product"`
-	Version string `json:"version"`
-}
-
-func (v Named) String() string {
-	if v.Version == "" {
-		return v.Product
-	}
-	return v.Product + "/" + v.Version
-}
-
 func namesOf(list []Named) catalog.Names {
 	out := catalog.Names{}
 	for _, v := range list {
@@ -269,7 +243,7 @@ func (g *graveyard) namedIn(v *stage.Valid, mark int) error {
 		h := holder{rows: rows}
 		for _, i := range v.Catalog.Images {
 			if unnamed[i.Of()] && h.hollow(i) {
-				return refuse("promote again", "%s was revoked while this promote was being prepared, %s", Named{i.Product, i.Version}, t.reason())
+				return refuse("promote again", "%s was revoked while this promote was being prepared, %s", Named{Product: i.Product, Version: i.Version}, t.reason())
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
@@ -28,7 +29,7 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 		for _, row := range g.Own {
 			known[row.Path] = row
 		}
-		checked, err := stage.ValidateTree(ctx, g.dir, r.format, c, known, r.opt.Progress)
+		checked, err := stage.ValidateTree(ctx, g.Dir, r.format, c, known, r.opt.Progress)
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +59,7 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 
 // forgive takes from the report on a kept generation that what was revoked of it
 // is missing: a revert brings back what is left, with indexes made anew.
-func (r *Repo) forgive(g *generation, report *stage.Report) error {
+func (r *Repo) forgive(g *generation.View, report *stage.Report) error {
 	graves, err := r.graveyard()
 	if err != nil {
 		return err

@@ -49,7 +49,7 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 	fail := func(sev catalog.Severity, code, path, format string, args ...any) {
 		report.Findings = append(report.Findings, catalog.Finding{Severity: sev, Code: code, Path: path, Message: fmt.Sprintf(format, args...)})
 	}
-	switch id, err := r.whose(g.dir); {
+	switch id, err := r.whose(g.Dir); {
 	case errors.Is(err, errForeign):
 		fail(catalog.Error, "identity", treeName, "%v", err)
 	case err != nil:
@@ -57,7 +57,7 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 	case id != g.Generation:
 		fail(catalog.Error, "identity", identityName, "says generation %d, this is %d", id, g.Generation)
 	}
-	got, err := r.hashed(ctx, g.dir, report)
+	got, err := r.hashed(ctx, g.Dir, report)
 	if err != nil {
 		return nil, 0, err
 	}

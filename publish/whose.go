@@ -1,10 +1,8 @@
 package publish
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
@@ -209,22 +208,4 @@ func (r *Repo) resembles(m *Manifest, dir string) bool {
 
 // sealOf returns the seal of the manifest of generation n, which is its last
 // line; "" when there is none. It does not look whether the manifest fits it.
-func (r *Repo) sealOf(n int) string {
-	f, err := durable.Open(r.manifestPath(n))
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	if _, err := f.Seek(-int64(sealLen), io.SeekEnd); err != nil {
-		return ""
-	}
-	line := make([]byte, sealLen)
-	if _, err := io.ReadFull(f, line); err != nil {
-		return ""
-	}
-	seal, ok := bytes.CutPrefix(line, []byte("end "))
-	if !ok {
-		return ""
-	}
-	return string(bytes.TrimSuffix(seal, []byte("\n")))
-}
+func (r *Repo) sealOf(n int) string { return generation.SealOf(r.manifestPath(n)) }

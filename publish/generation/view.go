@@ -1,0 +1,7 @@
+package generation
+
+// View is a generation with its tree.
+type View struct {
+	*Manifest
+	Dir string
+}
