@@ -12,7 +12,7 @@ import (
 // of its arguments. A policy that Check refuses keeps everything, with the
 // reason "invalid policy".
 func Apply(items []Item, p Policy, now time.Time) Result {
-	res := Result{Keep: []Decision{}, Remove: []Decision{}, Unmatched: []Unmatched{}, Emptied: []string{}}
+	res := Result{Keep: []Decision{}, Remove: []Decision{}, Unmatched: []Unmatched{}}
 	valid := p.Check() == nil
 	rules := newRules(p)
 	for rest := merge(items); len(rest) > 0; {
@@ -47,7 +47,6 @@ func Apply(items []Item, p Policy, now time.Time) Result {
 
 // add files each version under Keep, or under Remove where reasons has none.
 func (res *Result) add(versions []*Item, reasons [][]string, p Policy, rule int, now time.Time) {
-	kept := len(res.Keep)
 	notKept := ""
 	if rule >= 0 {
 		notKept = fmt.Sprintf(reasonNotKept, ruleName(rule+1, p.Rules[rule].Match))
@@ -66,9 +65,6 @@ func (res *Result) add(versions []*Item, reasons [][]string, p Policy, rule int,
 		}
 		d.Reasons = append(d.Reasons, notKept)
 		res.Remove = append(res.Remove, d)
-	}
-	if len(res.Keep) == kept {
-		res.Emptied = append(res.Emptied, versions[0].Product)
 	}
 }
 

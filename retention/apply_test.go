@@ -3,6 +3,7 @@ package retention
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -83,8 +84,13 @@ func report(r Result) []string {
 	for _, u := range r.Unmatched {
 		out = append(out, fmt.Sprintf("? %d %s shadowed=%t", u.Rule, u.Match, u.Shadowed))
 	}
-	for _, p := range r.Emptied {
-		out = append(out, "! "+p)
+	last := ""
+	for _, d := range r.Remove {
+		kept := slices.ContainsFunc(r.Keep, func(k Decision) bool { return k.Product == d.Product })
+		if !kept && d.Product != last {
+			out = append(out, "! "+d.Product)
+		}
+		last = d.Product
 	}
 	return out
 }
@@ -411,14 +417,13 @@ func TestResult(t *testing.T) {
 		},
 		Remove:    []Decision{{Product: product, Version: "20260101", Reasons: []string{"not kept by rule 2 (debian:*)"}, Bytes: 20, Rule: 2}},
 		Unmatched: []Unmatched{{Rule: 1, Match: "none"}},
-		Emptied:   []string{},
 	}
 	if diff := cmp.Diff(want, Apply(in, p, at("2026-01-10"))); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 
 	empty := Apply(nil, Policy{}, at("2026-01-10"))
-	if diff := cmp.Diff(Result{Keep: []Decision{}, Remove: []Decision{}, Unmatched: []Unmatched{}, Emptied: []string{}}, empty); diff != "" {
+	if diff := cmp.Diff(Result{Keep: []Decision{}, Remove: []Decision{}, Unmatched: []Unmatched{}}, empty); diff != "" {
 		t.Errorf("nothing at all, -want +got:\n%s", diff)
 	}
 

@@ -110,7 +110,6 @@ type Result struct {
 	Keep      []Decision  // by product, then newest version first
 	Remove    []Decision  // likewise
 	Unmatched []Unmatched // by rule
-	Emptied   []string    // products that lose every version; only by min_versions: 0
 }
 
 // The reasons, beside "rule N (pattern)" in "not kept by": one vocabulary for

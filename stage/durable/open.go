@@ -4,10 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"slices"
-	"strings"
 	"syscall"
 )
 
@@ -111,18 +108,6 @@ func ReadBounded(r io.Reader, limit int64) ([]byte, error) {
 // OpenDir opens the directory at path; a link at its end is not followed.
 func OpenDir(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY|safe, 0)
-}
-
-// ReadDir lists the directory at path, sorted; a link at its end is not
-// followed.
-func ReadDir(path string) ([]fs.DirEntry, error) {
-	f, err := OpenDir(path)
-	if err != nil {
-		return nil, err
-	}
-	list, err := f.ReadDir(-1)
-	slices.SortFunc(list, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
-	return list, errors.Join(err, f.Close())
 }
 
 // OpenDirNamed is OpenDir for a directory that a person named: a link is
