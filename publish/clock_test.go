@@ -203,3 +203,94 @@ func TestLostLineOfTheWrongClock(t *testing.T) {
 		t.Errorf("%+v %v", st, err)
 	}
 }
+
+// Promise 7: a clock that was set back deletes nothing.
+func TestClockSetBackDeletesNothing(t *testing.T) {
+	w := newWorld(t, "symlink")
+	w.put(map[string]string{"a/1": "one"})
+	w.promote()
+	w.put(map[string]string{"a/2": "two"})
+	w.promote()
+	w.now = w.now.Add(3 * time.Hour)
+	w.put(map[string]string{"a/3": "three"})
+	w.promote() // generation 1 goes here
+	w.now = epoch.Add(time.Hour)
+	if res := w.gc(); !res.ClockBehind || len(res.Generations) != 0 {
+		t.Fatalf("%+v", res)
+	}
+	st, err := w.repo().Status(ctx)
+	if err != nil || !st.ClockBehind {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	w.put(map[string]string{"a/4": "four"})
+	w.promote()
+	if len(w.served()) < 3 {
+		t.Fatalf("%v", w.served())
+	}
+	report, _, err := w.repo().Verify(ctx, "")
+	if err != nil || len(report.Errors()) != 0 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+}
+
+// What is due by the newest line of the history stays all the same while the
+// clock stands before that line.
+func TestClockBehindKeepsWhatIsDue(t *testing.T) {
+	w := newWorld(t, "symlink")
+	w.put(map[string]string{"a/1": "one"})
+	w.promote()
+	w.put(map[string]string{"a/2": "two"})
+	w.promote()
+	w.now = epoch.Add(3 * time.Hour)
+	if err := w.repo().Hold(ctx, "a line of a later time"); err != nil {
+		t.Fatal(err)
+	}
+	w.now = epoch.Add(time.Hour)
+	if res := w.gc(); len(res.Generations)+res.Files != 0 {
+		t.Fatalf("%+v", res)
+	}
+	if len(w.served()) != 3 {
+		t.Fatalf("%v", w.served())
+	}
+	w.now = epoch.Add(3 * time.Hour)
+	if res := w.gc(); len(res.Generations) != 1 || res.Files != 1 {
+		t.Fatalf("%+v", res)
+	}
+}
+
+// A switch that recovery records is not dated before it was made: the windows
+// of what it dropped would end too early.
+func TestClockSetBackBeforeRecovery(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		w.put(map[string]string{"a/1": "one"})
+		w.promote()
+		w.now = w.now.Add(2 * time.Hour)
+		w.put(map[string]string{"a/2": "two"})
+		w.step = func(n string) error {
+			if n == "after-tidy" {
+				return errInjected
+			}
+			return nil
+		}
+		if _, err := w.repo().Promote(ctx, PromoteOptions{}); !errors.Is(err, errInjected) {
+			t.Fatal(err)
+		}
+		w.step = nil
+		made := w.now
+		w.now = made.Add(-5 * time.Minute)
+		if _, err := w.repo().Recover(ctx); err != nil {
+			t.Fatal(err)
+		}
+		w.now = made.Add(2*time.Hour - time.Second)
+		w.gc()
+		if n := len(w.served()); n != 3 {
+			t.Errorf("%d files are served a second before the window ends: %v", n, w.served())
+		}
+		w.now = w.now.Add(time.Second)
+		w.gc()
+		if n := len(w.served()); n != 2 {
+			t.Errorf("%d files are served when the window has ended: %v", n, w.served())
+		}
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 )
 
 // slow takes nothing before ready is closed.
@@ -77,4 +78,162 @@ func TestCaptureOfNothing(t *testing.T) {
 	if out.Len() > 0 {
 		t.Errorf("%q", out)
 	}
+}
+
+func TestHealthCheckFailureGoesBack(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		w.put(map[string]string{"a/1": "one"})
+		w.promote()
+		w.cfg = func(c *Config) {
+			c.HealthCheck.Command = []string{"sh", "-c", `test "$PUBLISH_GENERATION" != 2`}
+		}
+		w.put(map[string]string{"a/1": "one", "a/2": "two"})
+		_, err := w.repo().Promote(ctx, PromoteOptions{})
+		wantKind(t, err, Switched)
+		wantItems(t, w, map[string]string{"a/1": "one"})
+		_, err = w.repo().Promote(ctx, PromoteOptions{})
+		wantKind(t, err, Refused)
+		w.put(map[string]string{"a/1": "one", "a/2": "two", "b/1": "more"})
+		w.promote()
+		events, err := w.repo().History(HistoryFilter{})
+		if err != nil || events[0].Health != "ok" || events[1].Kind != KindAutoRevert || events[2].Health != "failed" {
+			t.Fatalf("%+v, %v", events, err)
+		}
+	})
+}
+
+func TestHealthCheckIsKilledAtItsLimit(t *testing.T) {
+	w := newWorld(t, "symlink")
+	w.put(map[string]string{"a/1": "one"})
+	w.promote()
+	w.cfg = func(c *Config) {
+		c.HealthCheck.Command = []string{"sh", "-c", "sleep 1000 & wait"}
+		c.HealthCheck.Timeout = Duration(50 * time.Millisecond)
+	}
+	w.put(map[string]string{"a/2": "two"})
+	_, err := w.repo().Promote(ctx, PromoteOptions{})
+	wantKind(t, err, Switched)
+	if !strings.Contains(err.Error(), "did not end within") {
+		t.Fatal(err)
+	}
+	wantItems(t, w, map[string]string{"a/1": "one"})
+}
+
+func TestBeforeSwitchHookVetoes(t *testing.T) {
+	w := newWorld(t, "symlink")
+	w.put(map[string]string{"a/1": "one"})
+	w.promote()
+	w.cfg = func(c *Config) { c.Hooks.BeforeSwitch = []string{"false"} }
+	w.put(map[string]string{"a/2": "two"})
+	if _, err := w.repo().Promote(ctx, PromoteOptions{}); err == nil {
+		t.Fatal("went on")
+	}
+	wantItems(t, w, map[string]string{"a/1": "one"})
+	w.cfg = nil
+	if res := w.promote(); res.Generation != 3 {
+		t.Fatalf("the abandoned number was used again: %+v", res)
+	}
+}
+
+// Killed between the result of a health check that failed and the revert: the
+// next command goes back.
+func TestKilledInAFailingHealthCheck(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		w.put(map[string]string{"a/1": "one"})
+		w.promote()
+		w.put(map[string]string{"a/2": "two"})
+		w.cfg = func(c *Config) { c.HealthCheck.Command = []string{"false"} }
+		w.step = func(n string) error {
+			if n == "after-health" {
+				panic(errInjected)
+			}
+			return nil
+		}
+		func() {
+			defer func() { recover() }()
+			w.repo().Promote(ctx, PromoteOptions{})
+		}()
+		w.step = nil
+		done, err := w.repo().Recover(ctx)
+		st, _ := w.repo().Status(ctx)
+		if st.Production.Origin != 1 {
+			t.Errorf("production is generation %d health %q; recover: %v %v pending %v", st.Production.Generation, st.Production.Health, done, err, st.RecoveryPending)
+		}
+	})
+}
+
+// A health check that leaves a child behind has passed.
+func TestHealthCheckThatLeavesAChild(t *testing.T) {
+	w := newWorld(t, "symlink")
+	w.put(map[string]string{"a/1": "one"})
+	w.promote()
+	w.put(map[string]string{"a/2": "two"})
+	c, _ := LoadConfig(w.dir)
+	c.HealthCheck.Command = []string{"sh", "-c", "sleep 5 & exit 0"}
+	r, _ := Open(w.dir, c, listed{}, Options{Now: func() time.Time { return w.now }, HookOutput: onStderr})
+	_, err := r.Promote(ctx, PromoteOptions{})
+	if err != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+// A health check that was not run before a crash, and is no longer configured,
+// is not waited for.
+func TestHealthCheckRemovedFromConfig(t *testing.T) {
+	w := newWorld(t, "symlink")
+	w.put(map[string]string{"a/1": "one"})
+	w.cfg = func(c *Config) { c.HealthCheck.Command = []string{"true"} }
+	w.step = func(n string) error {
+		if n == "after-history" {
+			panic(errInjected)
+		}
+		return nil
+	}
+	func() {
+		defer func() { recover() }()
+		w.repo().Promote(ctx, PromoteOptions{})
+	}()
+	w.step, w.cfg = nil, nil
+	for range 2 {
+		if _, err := w.repo().Recover(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	st, _ := w.repo().Status(ctx)
+	if st.RecoveryPending {
+		t.Errorf("recovery pending for good")
+	}
+}
+
+// After a hook has refused a switch there is nothing to recover.
+func TestVetoLeavesNothingPending(t *testing.T) {
+	w := newWorld(t, "symlink")
+	w.put(map[string]string{"a/1": "one"})
+	w.cfg = func(c *Config) { c.Hooks.BeforeSwitch = []string{"false"} }
+	_, err := w.repo().Promote(ctx, PromoteOptions{})
+	st, _ := w.repo().Status(ctx)
+	if st.RecoveryPending {
+		t.Errorf("%v; pending %v", err, st.RecoveryPending)
+	}
+}
+
+// A hook that stops promotes keeps nobody from going back.
+func TestVetoDoesNotStopAWayBack(t *testing.T) {
+	w := newWorld(t, "symlink")
+	w.put(map[string]string{"a/1": "one"})
+	w.promote()
+	w.cfg = func(c *Config) {
+		c.Hooks.BeforeSwitch = []string{"sh", "-c", `test "$PUBLISH_KIND" = promote`}
+		c.HealthCheck.Command = []string{"sh", "-c", `test "$PUBLISH_GENERATION" != 2`}
+	}
+	w.put(map[string]string{"a/2": "two"})
+	_, err := w.repo().Promote(ctx, PromoteOptions{})
+	wantKind(t, err, Switched)
+	wantItems(t, w, map[string]string{"a/1": "one"})
+	w.put(map[string]string{"a/3": "three"})
+	w.promote()
+	w.revert(0)
+	wantItems(t, w, map[string]string{"a/1": "one"})
 }

@@ -157,3 +157,34 @@ func TestTimesOfSharedFile(t *testing.T) {
 		}
 	}
 }
+
+// A file that changes under its name must be newer for web servers and
+// clients, which compare whole seconds; one that does not must keep its time.
+func TestModificationTimes(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		w.now = time.Now() // files are stamped by the kernel: go with its clock
+		at := func(p string) time.Time {
+			fi, err := os.Stat(filepath.Join(w.production(), p))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return fi.ModTime()
+		}
+		w.put(map[string]string{"a/1": "one"})
+		w.promote()
+		first, content := at("index.json"), at(pathOf(w.served()))
+		one := pathOf(w.served())
+		w.put(map[string]string{"a/1": "one", "a/2": "two"})
+		w.promote()
+		second := at("index.json")
+		w.revert(0)
+		third := at("index.json")
+		if second.Sub(first) < time.Second || third.Sub(second) < time.Second {
+			t.Errorf("index.json: %s, %s, %s", first, second, third)
+		}
+		if now := at(one); !now.Equal(content) {
+			t.Errorf("unchanged %s: %s became %s", one, content, now)
+		}
+	})
+}

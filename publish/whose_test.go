@@ -73,3 +73,23 @@ func TestForeignAtTheSwitch(t *testing.T) {
 		}
 	}
 }
+
+func TestForeignProductionIsRefused(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		w.put(map[string]string{"a/1": "one"})
+		if err := os.Mkdir(w.production(), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		precious := filepath.Join(w.production(), "precious")
+		if err := os.WriteFile(precious, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.repo().Promote(ctx, PromoteOptions{}); !errors.Is(err, errForeign) {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(precious); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
