@@ -9,14 +9,12 @@ import (
 	"path/filepath"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/site"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
-
-// AsideSuffix is put behind the name of a directory that Adopt replaced.
-const AsideSuffix = ".before-publish"
 
 // CheckAdopt tells whether the tree, which exists, can be adopted by a
 // repository at dir, which need not exist: not when the tree holds it, nor when
@@ -29,7 +27,7 @@ func CheckAdopt(dir, tree, production string) error {
 	if !filepath.IsAbs(production) {
 		production = filepath.Join(dir, production)
 	}
-	return checkPlace(tree, production)
+	return site.CheckReplace(tree, production)
 }
 
 // apart refuses a tree that is, or holds, the repository at dir.
@@ -153,12 +151,12 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 		return nil, "", interrupted(err)
 	}
 	begin := r.now()
-	aside, err := r.takePlace(n, dir)
+	aside, err := r.site.Replace(ctx, n, dir)
 	if err != nil {
-		_ = r.sw.tidy()
+		_ = r.site.Tidy(context.WithoutCancel(ctx))
 		return nil, "", err
 	}
-	err = r.settle(s, m)
+	err = r.settle(context.WithoutCancel(ctx), s, m)
 	res.SwitchUS = r.now().Sub(begin).Microseconds()
 	if err != nil {
 		return res, aside, err
@@ -174,7 +172,7 @@ func (r *Repo) unused(ctx context.Context, dir string) (*state, error) {
 		return nil, err
 	}
 	_, switched := h.last()
-	if n, _, err := r.sw.current(); switched || err == nil && n != 0 {
+	if n, err := r.site.Live(ctx); switched || err == nil && n != 0 {
 		return nil, &Error{Kind: Usage, Path: r.Dir, Fact: "has generations already",
 			Hint: "publish stage reset fills staging with production; publish stage import " + dir + " merges the tree into staging"}
 	}
@@ -262,55 +260,4 @@ func (r *Repo) adoptTimes(ctx context.Context, from, dir string, rows []tree.Row
 		}
 	}
 	return batch.Flush()
-}
-
-// takePlace switches to generation n. What stands at production is moved aside
-// in the same step.
-func (r *Repo) takePlace(n int, dir string) (aside string, err error) {
-	prod := r.Production()
-	if gone(prod) {
-		return "", r.sw.swap(n, true)
-	}
-	same, err := sameFile(dir, prod)
-	if err != nil {
-		return "", err
-	}
-	if !same {
-		return "", &Error{Kind: Usage, Path: prod, Fact: "exists and is not the tree to adopt", Hint: "move it away, or adopt it"}
-	}
-	aside = prod + AsideSuffix
-	for i := 2; i < 10; i++ {
-		if id, err := r.whose(aside); !(err == nil && id != 0 || r.leadsToStore(aside)) {
-			break
-		}
-		// The new tree of an adoption that was killed just before its switch,
-		// or the link to one, which the sweep has removed.
-		if r.drop(leftByRecovery, aside) {
-			break
-		}
-		aside = fmt.Sprintf("%s%s-%d", prod, AsideSuffix, i)
-	}
-	if !gone(aside) {
-		return "", &Error{Kind: Usage, Path: aside, Fact: "is in the way: the former directory would be kept under this name", Hint: "move it away"}
-	}
-	err = r.sw.adopt(n, aside)
-	if errors.Is(err, durable.ErrUnsupported) {
-		err = &Error{Kind: Usage, Path: prod, Fact: "cannot be replaced in one step", Err: err, Hint: elsewhere(dir)}
-	}
-	return aside, err
-}
-
-// leadsToStore reports whether path is a link to where generations are.
-func (r *Repo) leadsToStore(path string) bool {
-	text, err := os.Readlink(path)
-	if err != nil {
-		return false
-	}
-	if !filepath.IsAbs(text) {
-		text = filepath.Join(filepath.Dir(path), text)
-	}
-	_, ok := parseNumber(filepath.Base(text))
-	store, err := os.Stat(r.path("generations"))
-	dir, err2 := os.Stat(filepath.Dir(text))
-	return ok && err == nil && err2 == nil && os.SameFile(store, dir)
 }

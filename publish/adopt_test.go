@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"example.com/publish/publish/site"
 )
 
 // An adoption that was killed just before production was replaced can be run
@@ -32,8 +34,8 @@ func TestAdoptAgainAfterAKill(t *testing.T) {
 			w.repo().Adopt(ctx, live, "")
 		}()
 		w.step = nil
-		// killed inside sw.adopt, between its first step and the exchange
-		aside := live + AsideSuffix
+		// killed inside Site.Replace, between its first step and the exchange
+		aside := live + site.AsideSuffix
 		if mode == "symlink" {
 			if err := os.Symlink(filepath.Join(dir, "generations/000001"), aside); err != nil {
 				t.Fatal(err)

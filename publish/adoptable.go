@@ -2,7 +2,6 @@ package publish
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,30 +13,6 @@ import (
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
-
-// checkPlace refuses to adopt a tree in whose place production is to be where
-// the place cannot be taken in one step. A tree that stays where it is, because
-// production is another path, may lie anywhere.
-func checkPlace(live, production string) error {
-	if same, err := sameFile(live, production); err != nil || !same {
-		return nil // there is nothing to replace, or takePlace refuses it
-	}
-	if durable.MountPoint(production) {
-		return &Error{Kind: Usage, Path: production, Fact: "is a mount point, which cannot be replaced", Hint: elsewhere(live)}
-	}
-	parent, prefix := filepath.Dir(production), exchangeSwitch{prod: production}.probePrefix()
-	_ = durable.SweepProbes(parent, prefix, func(string, error) {})
-	err := durable.ProbeExchange(parent, parent, prefix)
-	if errors.Is(err, durable.ErrUnsupported) {
-		return &Error{Kind: Usage, Path: production, Fact: "cannot be replaced in one step on this file system", Err: err, Hint: elsewhere(live)}
-	}
-	return err
-}
-
-// elsewhere is the hint for a tree that production cannot take the place of.
-func elsewhere(live string) string {
-	return "let the web server serve another path: publish init --adopt " + live + " --production PATH DIR"
-}
 
 // AdoptionNeed is what an adoption needs of the disk that holds the
 // repository. Sizes are bytes.

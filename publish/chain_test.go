@@ -47,7 +47,7 @@ func chainWorld(t *testing.T, mode string) *world {
 func (w *world) relink(n int) {
 	w.t.Helper()
 	r := w.repo()
-	was, _, err := r.sw.current()
+	was, err := r.site.Live(ctx)
 	if err != nil {
 		w.t.Fatal(err)
 	}

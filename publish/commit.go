@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/site"
 	"example.com/publish/retention"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
@@ -105,13 +106,13 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 	if res.DryRun = dryRun; dryRun {
 		return res, nil
 	}
-	if err := r.sw.probe(); err != nil {
+	if err := r.site.Probe(ctx); err != nil {
 		return nil, err
 	}
 	abandon := func(err error) (*Result, error) {
 		// Recovery would do it too; but nothing is wrong that needs one. What
 		// tidy could not take back is not to be swept away.
-		if r.sw.tidy() == nil {
+		if r.site.Tidy(context.WithoutCancel(ctx)) == nil {
 			_, _ = r.sweep(s, false, c.dir)
 		}
 		return nil, interrupted(err)
@@ -136,12 +137,16 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 	// The commit point. A failure that was reported may have been applied all
 	// the same (on a network, or by a signal in between): look.
 	begin := r.now()
-	err = errors.Join(r.sw.swap(n, s.current == nil), r.at("after-swap"))
+	from := 0
+	if s.current != nil {
+		from = s.current.Generation
+	}
+	err = errors.Join(r.site.Switch(ctx, from, n), r.at("after-swap"))
 	if errors.Is(err, errForeign) {
 		return abandon(err)
 	}
 	if err != nil {
-		switch now, _, lookErr := r.sw.current(); {
+		switch now, lookErr := r.site.Live(context.WithoutCancel(ctx)); {
 		case lookErr != nil:
 			return nil, &Error{Kind: Switched, Fact: "whether production was switched cannot be told", Err: errors.Join(err, lookErr), Hint: "run publish recover"}
 		case now != n:
@@ -149,7 +154,7 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 		}
 	}
 	ctx = context.WithoutCancel(ctx)
-	err = r.settle(s, m)
+	err = r.settle(ctx, s, m)
 	res.SwitchUS = r.now().Sub(begin).Microseconds()
 	if err == nil {
 		err = r.follow(ctx, s, m)
@@ -305,22 +310,22 @@ func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *Manifest, op
 	if err := writeMark(c.dir, id, m.Seal); err != nil {
 		return err
 	}
-	next := r.path("generations", nextPrefix+number(m.Generation))
+	next := r.path("generations", site.NextPrefix+number(m.Generation))
 	if err := errors.Join(os.Rename(c.dir, next), r.at("after-next")); err != nil {
 		return err
 	}
-	return errors.Join(r.sw.ready(m.Generation), r.at("after-ready"))
+	return errors.Join(r.site.Prepare(ctx, m.Generation), r.at("after-ready"))
 }
 
 // settle makes a switch durable and appends it to the history. Its errors are
 // of kind Switched, as those of follow.
-func (r *Repo) settle(s *state, m *Manifest) error {
+func (r *Repo) settle(ctx context.Context, s *state, m *Manifest) error {
 	n := m.Generation
 	const hint = "run publish recover"
-	if err := errors.Join(r.at("before-sync"), r.sw.sync(), r.at("after-sync")); err != nil {
+	if err := errors.Join(r.at("before-sync"), r.site.Settle(ctx), r.at("after-sync")); err != nil {
 		return afterSwitch(n, "a power cut may still undo the switch; "+hint, err)
 	}
-	if err := errors.Join(r.sw.tidy(), r.at("after-tidy")); err != nil {
+	if err := errors.Join(r.site.Tidy(ctx), r.at("after-tidy")); err != nil {
 		return afterSwitch(n, hint, err)
 	}
 	if err := r.record(s, m, false); err != nil {
@@ -338,7 +343,7 @@ func (r *Repo) follow(ctx context.Context, s *state, m *Manifest) error {
 	if err := r.checkHealth(ctx, s); err != nil {
 		return err
 	}
-	if res, err := r.collect(s, false); err != nil {
+	if res, err := r.collect(ctx, s, false); err != nil {
 		r.opt.Warn(fmt.Sprintf("gc failed, and will be tried again: %v", err))
 	} else if err := r.hookGC(ctx, s, res); err != nil {
 		r.opt.Warn(fmt.Sprintf("the hook of gc failed: %v", err))
@@ -373,6 +378,6 @@ func (r *Repo) record(s *state, m *Manifest, recovered bool) error {
 	}
 	s.now = now
 	s.windows = r.window(s.history)
-	s.current = &generation.View{Manifest: m, Dir: r.sw.dir(m.Generation)}
+	s.current = &generation.View{Manifest: m, Dir: r.site.Dir(m.Generation)}
 	return nil
 }

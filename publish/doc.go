@@ -18,13 +18,13 @@
 //
 //   - A tree is complete, and flushed, before it has a name that a switch uses:
 //     prepare and rebuild make it, seal completes it.
-//   - One atomic system call makes it production: switcher.swap. A path
+//   - One atomic system call makes it production: site.Site.Switch. A path
 //     resolves to the old tree or to the new one. (Each path on its own: two
 //     requests of one client may see two generations.)
-//   - Nothing is written into it afterwards. Only uncarry removes files from
+//   - Nothing is written into it afterwards. Only Site.Expire removes files from
 //     production, and only carried ones whose window has ended, so that no
 //     client that keeps its index for the grace window can still know them. In
-//     rename mode the tree that an exchange brings back is renamed, by tidy,
+//     rename mode the tree that an exchange brings back is renamed, by Tidy,
 //     and otherwise left alone.
 //
 // # What survives a crash

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"example.com/publish/publish/fault"
+	"example.com/publish/publish/site"
 	"example.com/publish/stage"
 )
 
@@ -21,6 +22,11 @@ const (
 	Refused     = fault.Refused
 	Switched    = fault.Switched
 	Interrupted = fault.Interrupted
+)
+
+var (
+	errDangling = site.ErrDangling
+	errForeign  = site.ErrForeign
 )
 
 // Error is a failure as people read it.

@@ -46,7 +46,7 @@ func (r *Repo) GC(ctx context.Context, dryRun bool) (*GCResult, error) {
 		return nil, err
 	}
 	defer unlock()
-	res, err := r.collect(s, dryRun)
+	res, err := r.collect(ctx, s, dryRun)
 	if err != nil || dryRun {
 		return res, err
 	}
@@ -59,7 +59,7 @@ func (r *Repo) GC(ctx context.Context, dryRun bool) (*GCResult, error) {
 // names a switch only after it was made durable. The deletion is logged before
 // it begins: should the clock be set back afterwards, the line tells that
 // windows had ended which look open again.
-func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
+func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, error) {
 	res := &GCResult{Freed: Freed{Generations: []int{}, Items: []FreedItem{}}, DryRun: dryRun, ClockBehind: s.clockBehind(),
 		Leftovers: []Leftover{}}
 	if s.current == nil || res.ClockBehind {
@@ -107,11 +107,16 @@ func (r *Repo) collect(s *state, dryRun bool) (*GCResult, error) {
 			kept = append(kept, FreedItem{Generation: n})
 		}
 	}
-	stay, err := r.uncarry(s.current.Dir, files)
+	stay, err := r.site.Expire(ctx, s.current.Generation, files, nil)
+	for _, f := range stay {
+		if r.leave(leftByGC, f.Path, f.Err); f.Row != "" {
+			kept = append(kept, FreedItem{Path: f.Row})
+		}
+	}
 	if err != nil {
 		return res, err
 	}
-	res.Freed = res.Freed.without(append(kept, stay...))
+	res.Freed = res.Freed.without(kept)
 	for _, e := range again {
 		if err := durable.Truncate(r.historyPath(), s.history.whole); err != nil {
 			return res, err
@@ -242,8 +247,8 @@ func (t *tally) below(dir string) {
 
 // expired returns the carried files of production whose window has ended and
 // that are still there, and adds them to the result and to what is freed.
-func (r *Repo) expired(s *state, res *GCResult, freed *tally) []string {
-	var files []string
+func (r *Repo) expired(s *state, res *GCResult, freed *tally) []tree.Row {
+	var files []tree.Row
 	for _, c := range s.current.Carried {
 		if s.windows.open(c.Dropped, s.now) {
 			continue
@@ -259,35 +264,11 @@ func (r *Repo) expired(s *state, res *GCResult, freed *tally) []string {
 			}
 			continue
 		}
-		files = append(files, c.Path)
+		files = append(files, c.Row)
 		end, _ := s.windows.end(c.Dropped)
 		freed.add(tree.StatOf(fi))
 		res.Items = append(res.Items, FreedItem{Path: c.Path,
 			Reason: fmt.Sprintf("generation %d dropped it, and its window ended %s", c.Dropped, end.UTC().Format(time.RFC3339))})
 	}
 	return files
-}
-
-// uncarry removes files of production's tree, which is at root, and the
-// directories that become empty. It returns those that stay.
-func (r *Repo) uncarry(root string, files []string) (kept []FreedItem, err error) {
-	dirs := map[string]bool{}
-	for _, p := range files {
-		path := filepath.Join(root, filepath.FromSlash(p))
-		if !r.drop(leftByGC, path) {
-			kept = append(kept, FreedItem{Path: p})
-		}
-		if err := r.at("after-uncarry"); err != nil {
-			return kept, err
-		}
-		dirs[filepath.Dir(path)] = true
-	}
-	for dir := range dirs {
-		if err := durable.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			r.leave(leftByGC, dir, err)
-		}
-		for ; dir != root && os.Remove(dir) == nil; dir = filepath.Dir(dir) {
-		}
-	}
-	return kept, nil
 }

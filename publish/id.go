@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"io/fs"
@@ -47,8 +48,8 @@ func (r *Repo) ensureID() (string, error) {
 		return id, err
 	}
 	id = rand.Text()
-	if n, dir, err := r.sw.current(); err == nil && n != 0 {
-		if c, err := readClaim(dir); err == nil && c.marked {
+	if n, err := r.site.Live(context.Background()); err == nil && n != 0 {
+		if c, err := readClaim(r.site.Dir(n)); err == nil && c.marked {
 			id = c.repository
 		}
 	}

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -82,7 +83,7 @@ func Init(dir string, opt InitOptions) error {
 		err = shareWith(dir, opt.Group)
 	}
 	if err == nil {
-		err = assemble(dir, c, nil, Options{}).sw.probe()
+		err = assemble(dir, c, nil, Options{}).site.Probe(context.Background())
 	}
 	if err != nil {
 		// What cannot be a repository here is not left half made.

@@ -68,7 +68,7 @@ func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
 		return nil, err
 	}
 	// The plan that gc would carry out: it is told, not guessed.
-	if m.GC, err = r.collect(s, true); err != nil {
+	if m.GC, err = r.collect(ctx, s, true); err != nil {
 		return nil, err
 	}
 	if s.current != nil {
@@ -82,7 +82,7 @@ func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
 	for _, k := range st.Generations {
 		m.KeptBytes += k.Bytes
 	}
-	if err := r.foretell(s, m); err != nil {
+	if err := r.foretell(ctx, s, m); err != nil {
 		return nil, err
 	}
 	m.locks()
@@ -102,7 +102,7 @@ func (h *History) lastPromote() *time.Time {
 
 // foretell finds the next window that ends, of a kept generation or of what
 // production carries, and what gc would delete then.
-func (r *Repo) foretell(s *state, m *Measures) error {
+func (r *Repo) foretell(ctx context.Context, s *state, m *Measures) error {
 	if s.current == nil {
 		return nil
 	}
@@ -132,7 +132,7 @@ func (r *Repo) foretell(s *state, m *Measures) error {
 	then := *s
 	then.now, then.behind = next, 0
 	m.NextExpiry = &next
-	m.GCNext, err = r.collect(&then, true)
+	m.GCNext, err = r.collect(ctx, &then, true)
 	return err
 }
 

@@ -25,7 +25,7 @@ import (
 func (r *Repo) mend(ctx context.Context) ([]string, error) {
 	// Before anything is written: where all is lost, just that tells whose
 	// production is.
-	n, live, lookErr := r.sw.current()
+	n, lookErr := r.site.Live(ctx)
 	heads, err := r.heads()
 	if err != nil {
 		return nil, err
@@ -46,9 +46,9 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 	var done []string
 	var failed error
 	if lookErr == nil && n != 0 { // else recover tells
-		done, failed = r.mendManifests(ctx, h, heads, n, live)
+		done, failed = r.mendManifests(ctx, h, heads, n)
 	}
-	mended, h, err := r.mendHistory(heads, n)
+	mended, h, err := r.mendHistory(ctx, heads, n)
 	if done = append(done, mended...); err != nil {
 		return done, errors.Join(err, failed)
 	}
@@ -57,8 +57,8 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 }
 
 // mendManifests makes the manifests of kept trees anew that are damaged or
-// missing, and adds their heads. Production is generation n, at live.
-func (r *Repo) mendManifests(ctx context.Context, h *History, heads map[int]Head, n int, live string) (done []string, err error) {
+// missing, and adds their heads. Production is generation n.
+func (r *Repo) mendManifests(ctx context.Context, h *History, heads map[int]Head, n int) (done []string, err error) {
 	kept, err := r.kept(n)
 	if err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func (r *Repo) mendManifests(ctx context.Context, h *History, heads map[int]Head
 		if _, err := r.manifest(k); err == nil || !errors.As(err, &e) {
 			continue // sound, or the disk cannot read it
 		}
-		dir := live
+		dir := r.site.Dir(n)
 		if k != n {
 			dir = r.path("generations", number(k))
 			if _, err := r.whose(dir); errors.Is(err, errForeign) {
@@ -128,7 +128,7 @@ func (r *Repo) heads() (map[int]Head, error) {
 // returns the history as it is then.
 //
 // Killed at any point it leaves the old history or the new one.
-func (r *Repo) mendHistory(heads map[int]Head, current int) ([]string, *History, error) {
+func (r *Repo) mendHistory(ctx context.Context, heads map[int]Head, current int) ([]string, *History, error) {
 	path := r.historyPath()
 	data, err := durable.ReadFile(path, maxRecord)
 	missing := errors.Is(err, fs.ErrNotExist)
@@ -150,7 +150,7 @@ func (r *Repo) mendHistory(heads map[int]Head, current int) ([]string, *History,
 	entries, back, gaps := bridge(entries, tip, Event{Time: r.now(), Who: r.who(), Grace: int64(r.grace() / time.Second)})
 	if slices.Contains(made, current) {
 		// History names a switch only after it was made durable.
-		if err := r.sw.sync(); err != nil {
+		if err := r.site.Settle(ctx); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -259,7 +259,7 @@ func (r *Repo) switched(entries []entry, heads map[int]Head, current int) map[in
 	}
 	for _, n := range trees {
 		// Of a production that is missing too, the newest tree has to do.
-		if id, err := r.whose(r.path("generations", number(n))); err == nil && id == n && (n < top || current == 0 || r.Config.Switch == "rename") {
+		if id, err := r.whose(r.path("generations", number(n))); err == nil && id == n && (n < top || current == 0 || r.site.Guarantee().NamedOnceLive) {
 			prove(n)
 		}
 	}

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -75,7 +76,7 @@ func (r *Repo) makeParts() ([]string, error) {
 		}
 	}
 	done := []string{"made anew what was missing: " + strings.Join(lost, ", ")}
-	if n, _, err := r.sw.current(); lost[0] == "staging" && err == nil && n != 0 {
+	if n, err := r.site.Live(context.Background()); lost[0] == "staging" && err == nil && n != 0 {
 		done = append(done, "staging is empty: publish stage reset fills it with what production has")
 	}
 	return done, nil

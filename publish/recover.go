@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/publish/publish/site"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/lock"
 )
@@ -131,23 +132,23 @@ func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state
 	if err := r.original(); err != nil {
 		return nil, done, err
 	}
-	if _, _, err := r.sw.current(); errors.Is(err, errForeign) {
+	if _, err := r.site.Live(ctx); errors.Is(err, errForeign) {
 		return nil, done, err
 	}
-	if err := r.sw.tidy(); err != nil {
+	if err := r.site.Tidy(ctx); err != nil {
 		return nil, done, err
 	}
-	n, dir, err := r.sw.current()
+	n, err := r.site.Live(ctx)
 	last, switched := h.last()
 	if errors.Is(err, errDangling) || err == nil && n == 0 && switched {
-		if n, dir, err = r.restore(ctx, h); err == nil {
+		if n, err = r.restore(ctx, h, err != nil); err == nil {
 			did("put production back to generation %d", n)
 		}
 	}
 	if err != nil {
 		return nil, done, err
 	}
-	s, err := r.stateOf(h, n, dir)
+	s, err := r.stateOf(h, n)
 	if err != nil {
 		return nil, done, err
 	}
@@ -155,7 +156,7 @@ func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state
 		return nil, done, err
 	}
 	if n != 0 && (!switched || last.Generation != n) {
-		if err := r.sw.sync(); err != nil {
+		if err := r.site.Settle(ctx); err != nil {
 			return nil, done, err
 		}
 		if err := r.adoptTruth(ctx, s, last); err != nil {
@@ -222,7 +223,7 @@ func (r *Repo) adoptTruth(ctx context.Context, s *state, last Event) error {
 // restore puts a production that is missing or dangling back: to the newest
 // generation whose tree is there and shows the content that was live, else to
 // the newest at all.
-func (r *Repo) restore(ctx context.Context, h *History) (int, string, error) {
+func (r *Repo) restore(ctx context.Context, h *History, dangling bool) (int, error) {
 	last, _ := h.last()
 	newest := slices.DeleteFunc(slices.Clone(h.Events), func(e Event) bool { return !e.Kind.Switch() })
 	slices.Reverse(newest)
@@ -231,7 +232,7 @@ func (r *Repo) restore(ctx context.Context, h *History) (int, string, error) {
 	})
 	for _, e := range newest {
 		dir := r.path("generations", number(e.Generation))
-		next := r.path("generations", nextPrefix+number(e.Generation))
+		next := r.path("generations", site.NextPrefix+number(e.Generation))
 		id, err := r.whose(dir)
 		waits, _ := r.whose(next) // a restore that was cut short has it there
 		if (err != nil || id != e.Generation) && waits != e.Generation {
@@ -243,22 +244,24 @@ func (r *Repo) restore(ctx context.Context, h *History) (int, string, error) {
 			err = r.freshen(ctx, h, e.Generation, next)
 		}
 		if err != nil {
-			return 0, "", err
+			return 0, err
 		}
-		_, err = os.Lstat(r.Production())
-		first := errors.Is(err, fs.ErrNotExist)
-		if err := r.sw.again(e.Generation); err != nil {
-			return 0, "", err
+		from := 0
+		if dangling {
+			from = last.Generation
 		}
-		if err := r.sw.swap(e.Generation, first); err != nil {
-			return 0, "", err
+		if err := r.site.Prepare(ctx, e.Generation); err != nil {
+			return 0, err
 		}
-		if err := r.sw.sync(); err != nil {
-			return 0, "", err
+		if err := r.site.Switch(ctx, from, e.Generation); err != nil {
+			return 0, err
 		}
-		return r.sw.current()
+		if err := r.site.Settle(ctx); err != nil {
+			return 0, err
+		}
+		return r.site.Live(ctx)
 	}
-	return 0, "", &Error{Path: r.Production(), Err: errDangling, Fact: "no generation that history names is left to put there",
+	return 0, &Error{Path: r.Production(), Err: errDangling, Fact: "no generation that history names is left to put there",
 		Hint: "restore generations/ from a backup, or start anew with publish init"}
 }
 
@@ -308,8 +311,8 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 	}
 	for _, d := range list {
 		name := d.Name()
-		n, isTree := parseNumber(strings.TrimPrefix(name, nextPrefix))
-		waiting := strings.HasPrefix(name, nextPrefix)
+		n, isTree := parseNumber(strings.TrimPrefix(name, site.NextPrefix))
+		waiting := strings.HasPrefix(name, site.NextPrefix)
 		_, known := s.history.made(n)
 		switch {
 		case filepath.Join(store, name) == mine:
@@ -427,10 +430,10 @@ func (r *Repo) pending(s *state) bool {
 		if left.holds(d.Name()) {
 			continue // it was tried
 		}
-		n, isTree := parseNumber(strings.TrimPrefix(d.Name(), nextPrefix))
+		n, isTree := parseNumber(strings.TrimPrefix(d.Name(), site.NextPrefix))
 		_, known := s.history.made(n)
 		switch {
-		case isTree && strings.HasPrefix(d.Name(), nextPrefix), isTree && !known && n > max(current, last.Generation),
+		case isTree && strings.HasPrefix(d.Name(), site.NextPrefix), isTree && !known && n > max(current, last.Generation),
 			strings.HasPrefix(d.Name(), trashPrefix), strings.HasPrefix(d.Name(), revertPrefix):
 			return true
 		case strings.HasPrefix(d.Name(), snapshotPrefix):

@@ -288,7 +288,7 @@ func (r *Repo) eraseKept(ctx context.Context, s *state, want stage.Contents, don
 		if n == current && !look || n != current && r.claimed(r.path("generations", number(n))) {
 			continue
 		}
-		paths, err := r.holding(ctx, n, want, done)
+		paths, err := r.holding(ctx, s, n, want, done)
 		if err != nil {
 			return out, err
 		}
@@ -296,7 +296,7 @@ func (r *Repo) eraseKept(ctx context.Context, s *state, want stage.Contents, don
 			continue
 		}
 		out.Generations, out.Paths[n] = append(out.Generations, n), paths
-		if err := r.unlink(r.sw.dir(n), paths, out, look); err != nil {
+		if err := r.unlink(r.treeOf(s, n), paths, out, look); err != nil {
 			return out, err
 		}
 		if !look {
@@ -326,12 +326,12 @@ func (everyFile) Class(string) catalog.Class { return catalog.Whole }
 // holding returns the paths at which generation n had contents before they were
 // revoked: those too that a killed deletion has removed, but not those that
 // were done with before.
-func (r *Repo) holding(ctx context.Context, n int, want stage.Contents, done *graveyard) ([]string, error) {
+func (r *Repo) holding(ctx context.Context, s *state, n int, want stage.Contents, done *graveyard) ([]string, error) {
 	var paths []string
 	m, err := r.manifest(n)
 	if err != nil {
 		// Damaged: the tree itself tells.
-		found, err := stage.Find(ctx, r.sw.dir(n), r.format, tree.OpenCache(""), want)
+		found, err := stage.Find(ctx, r.treeOf(s, n), r.format, tree.OpenCache(""), want)
 		for _, e := range found {
 			paths = append(paths, e.Path)
 		}

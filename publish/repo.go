@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/site"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -61,7 +63,7 @@ type Repo struct {
 	Stage  *stage.Stage
 
 	format catalog.Format
-	sw     switcher
+	site   site.Site
 	opt    Options
 	now    func() time.Time
 	read   struct { // the manifest that was read last
@@ -179,14 +181,20 @@ func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
 	r.Stage.Warn = r.opt.Warn
 	r.Stage.Revoked, r.Stage.BeforeLock, r.Stage.Served = r.revoked, r.mendLocks, r.served
 	r.Stage.Left = func(path string, err error) { r.leave(leftInStaging, path, err) }
-	left := func(path string, err error) { r.leave(leftByRecovery, path, err) }
-	store := r.path("generations")
 	if c.Switch == "rename" {
-		r.sw = exchangeSwitch{prod: r.Production(), store: store, whose: r.whose, left: left}
+		r.site = site.Exchange(r.place())
 	} else {
-		r.sw = symlinkSwitch{link: r.Production(), store: store, relative: !filepath.IsAbs(c.Production), whose: r.whose, left: left}
+		r.site = site.Symlink(r.place())
 	}
 	return r
+}
+
+// place is what a site has to know of the repository.
+func (r *Repo) place() site.Place {
+	return site.Place{Production: r.Production(), Relative: !filepath.IsAbs(r.Config.Production), Store: r.path("generations"), Trees: trees{r},
+		Left:   func(path string, err error) { r.leave(leftByRecovery, path, err) },
+		Remove: func(path string) error { return r.remove(path) },
+		Now:    func() time.Time { return r.now() }, At: r.at}
 }
 
 // served tells which paths production's indexes name, or named as long as they
@@ -278,6 +286,14 @@ func servedRows(g *generation.View, w windows, now time.Time) map[string]tree.Ro
 	return out
 }
 
+// treeOf is where the tree of a kept generation is.
+func (r *Repo) treeOf(s *state, n int) string {
+	if s.current != nil && s.current.Generation == n {
+		return s.current.Dir
+	}
+	return r.path("generations", number(n))
+}
+
 // state is what is known of a repository at one moment.
 type state struct {
 	history *History
@@ -360,14 +376,15 @@ func (r *Repo) load() (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, dir, err := r.sw.current()
+	n, err := r.site.Live(context.Background())
 	if err != nil {
 		return nil, err
 	}
-	return r.stateOf(h, n, dir)
+	return r.stateOf(h, n)
 }
 
-func (r *Repo) stateOf(h *History, n int, dir string) (*state, error) {
+// stateOf is the state in which generation n is production; 0 if there is none.
+func (r *Repo) stateOf(h *History, n int) (*state, error) {
 	now := r.now()
 	s := &state{history: h, windows: r.window(h), now: now}
 	if newest := h.newest(); newest.After(now) {
@@ -383,7 +400,7 @@ func (r *Repo) stateOf(h *History, n int, dir string) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.current = &generation.View{Manifest: m, Dir: dir}
+	s.current = &generation.View{Manifest: m, Dir: r.site.Dir(n)}
 	return s, nil
 }
 
@@ -413,7 +430,7 @@ func (r *Repo) kept(current int) ([]int, error) {
 // Generations returns the numbers of the generations whose trees are kept,
 // sorted, production's included. It takes no lock.
 func (r *Repo) Generations() ([]int, error) {
-	current, _, err := r.sw.current()
+	current, err := r.site.Live(context.Background())
 	if err != nil {
 		return nil, err
 	}
@@ -433,7 +450,7 @@ func (r *Repo) next(h *History) (int, error) {
 			return 0, err
 		}
 		for _, d := range list {
-			name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(d.Name(), trashPrefix), nextPrefix), "-")
+			name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(d.Name(), trashPrefix), site.NextPrefix), "-")
 			if n, ok := parseNumber(name); ok {
 				top = max(top, n)
 			}

@@ -26,7 +26,7 @@ func (r *Repo) resolve(s *state, name string) (*generation.View, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := r.sw.dir(n)
+	dir := r.path("generations", number(n))
 	if _, err := os.Lstat(dir); err != nil {
 		return nil, notFound(r.keptHint(), "the tree of generation %d is not kept", n)
 	}

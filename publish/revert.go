@@ -88,7 +88,7 @@ func (r *Repo) target(s *state, to int) (*generation.View, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := r.sw.dir(to)
+	dir := r.treeOf(s, to)
 	switch n, err := r.whose(dir); {
 	case err != nil:
 		return nil, err
@@ -106,7 +106,7 @@ func (r *Repo) before(s *state) (origin int, ok bool) {
 
 // keptHint lists what can be reverted to.
 func (r *Repo) keptHint() string {
-	current, _, err := r.sw.current()
+	current, err := r.site.Live(context.Background())
 	if err != nil {
 		return ""
 	}

@@ -186,7 +186,7 @@ func (sel *selection) look(ctx context.Context, s *state, graves *graveyard) err
 			r.opt.Warn(fmt.Sprintf("generation %d was not searched for names: %v", n, err))
 			continue
 		}
-		if err := generation(fmt.Sprintf("generation %d", n), m, r.sw.dir(n)); err != nil {
+		if err := generation(fmt.Sprintf("generation %d", n), m, r.path("generations", number(n))); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/site"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
@@ -136,7 +137,7 @@ func (r *Repo) prove(dir string, c claim) error {
 		return err
 	}
 	if c.marked && id != "" && c.repository != id {
-		return another(dir, "holds generation %d of another repository", c.number)
+		return site.Another(dir, "holds generation %d of another repository", c.number)
 	}
 	if c.marked && r.sealOf(c.number) == c.seal {
 		return nil
@@ -162,14 +163,22 @@ func (r *Repo) prove(dir string, c claim) error {
 		return &Error{Path: dir, Fact: fmt.Sprintf("holds generation %d as this repository did not make it", c.number), Err: errForeign,
 			Hint: "a copy of this repository, or its original, switches it too: give each a production of its own in publish.yaml; if the other is gone, move the tree away and run publish recover"}
 	case !hasManifest && !known, m != nil && !r.resembles(m, dir):
-		return another(dir, "holds a generation %d that this repository did not make", c.number)
+		return site.Another(dir, "holds a generation %d that this repository did not make", c.number)
 	}
 	return nil
 }
 
-func another(dir, format string, args ...any) error {
-	return &Error{Path: dir, Fact: fmt.Sprintf(format, args...), Err: errForeign,
-		Hint: "give each repository a production of its own: production: in publish.yaml; or, if the tree was moved there, move it back"}
+// trees is what a site may ask of a repository.
+type trees struct{ r *Repo }
+
+func (t trees) Whose(dir string) (int, error) { return t.r.whose(dir) }
+
+func (t trees) Says(dir string) int {
+	c, err := readClaim(dir)
+	if err != nil {
+		return 0
+	}
+	return c.number
 }
 
 // claimed reports whether a tree says that it is another repository's. Unlike

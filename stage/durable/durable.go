@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/google/renameio/v2"
 )
@@ -35,7 +36,13 @@ var ErrUnsupported = errors.New("not supported by this file system")
 // Calls: open(temporary file beside path), fchmod, write, fsync, rename,
 // fsync(directory). When it fails before the rename, path is as it was.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
-	return write(path, mode, func(w io.Writer) error {
+	return WriteDated(path, data, mode, time.Time{})
+}
+
+// WriteDated is WriteFile for a file that has a modification time from the
+// moment that it is there; a zero time is the clock's.
+func WriteDated(path string, data []byte, mode fs.FileMode, modified time.Time) error {
+	return write(path, mode, modified, func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err
 	})
@@ -44,10 +51,10 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 // WriteWith is WriteFile with what f writes, in pieces, as the data. When f
 // fails, path is as it was.
 func WriteWith(path string, mode fs.FileMode, f func(io.Writer) error) error {
-	return write(path, mode, f)
+	return write(path, mode, time.Time{}, f)
 }
 
-func write(path string, mode fs.FileMode, data func(io.Writer) error) error {
+func write(path string, mode fs.FileMode, modified time.Time, data func(io.Writer) error) error {
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(mode))
 	if err != nil {
 		return err
@@ -56,6 +63,11 @@ func write(path string, mode fs.FileMode, data func(io.Writer) error) error {
 	Give(f.Name())
 	if err := data(f); err != nil {
 		return err
+	}
+	if !modified.IsZero() {
+		if err := os.Chtimes(f.Name(), time.Time{}, modified); err != nil {
+			return err
+		}
 	}
 	if err := f.CloseAtomicallyReplace(); err != nil {
 		return err

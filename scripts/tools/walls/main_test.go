@@ -25,7 +25,7 @@ var cases = []struct{ file, imports, rule string }{
 	{"retention/x_test.go", "github.com/urfave/cli/v2", "cli-only-in-cmd"},
 	{"cmd/publish/main.go", "github.com/urfave/cli/v2", ""},
 
-	{"publish/switch.go", "github.com/google/renameio/v2", "renameio-only-in-durable"},
+	{"publish/commit.go", "github.com/google/renameio/v2", "renameio-only-in-durable"},
 	{"stage/tree/clone.go", "github.com/google/renameio/v2", "renameio-only-in-durable"},
 	{"cmd/publish/init.go", "github.com/google/renameio", "renameio-only-in-durable"},
 	{"stage/durable/durable.go", "github.com/google/renameio/v2", ""},
@@ -66,6 +66,12 @@ var cases = []struct{ file, imports, rule string }{
 	{"publish/generation/draft.go", ours + "stage", ""},
 	{"publish/generation/draft_test.go", ours + "publish/generation", ""},
 	{"publish/promote.go", ours + "publish/generation", ""},
+
+	{"publish/site/symlink.go", ours + "publish", "site-knows-no-repository"},
+	{"publish/site/symlink.go", ours + "stage", "site-knows-no-repository"},
+	{"publish/site/site_test.go", ours + "publish", "site-knows-no-repository"},
+	{"publish/site/symlink.go", ours + "stage/durable", ""},
+	{"publish/promote.go", ours + "publish/site", ""},
 
 	{"retention/policy.go", "os", "retention-is-pure"},
 	{"retention/policy.go", "os/exec", "retention-is-pure"},

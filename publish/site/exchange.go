@@ -1,0 +1,156 @@
+package site
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"example.com/publish/publish/fault"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// exchange has production be a real directory. A switch exchanges it with the
+// next one, which waits in the store; what it brought back has the name of what
+// was switched to until Tidy.
+type exchange struct{ local }
+
+// Exchange makes a site where production is a real directory, for web servers
+// and mounts that do not follow links.
+func Exchange(p Place) Site { return exchange{local{p}} }
+
+func (s exchange) Name() string { return "rename" }
+func (s exchange) Guarantee() Guarantee {
+	return Guarantee{Whole: true, Local: true, NamedOnceLive: true}
+}
+func (s exchange) Dir(int) string { return s.Production }
+
+func (s exchange) Live(context.Context) (int, error) {
+	fi, err := os.Lstat(s.Production)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if !fi.IsDir() {
+		return 0, s.foreign(s.Production, "is not a directory, and the switch is rename")
+	}
+	n, err := s.Trees.Whose(s.Production)
+	if err == nil && n == 0 {
+		err = s.foreign(s.Production, "is a directory that publish did not make")
+	}
+	return n, err
+}
+
+func (s exchange) Probe(context.Context) error {
+	if durable.MountPoint(s.Production) {
+		return &fault.Error{Kind: fault.Usage, Path: s.Production, Fact: "is a mount point, which cannot be exchanged",
+			Hint: "let production be a directory below it, or use switch: symlink with a production beside it"}
+	}
+	err := durable.ProbeExchange(s.Store, filepath.Dir(s.Production), probePrefix(s.Production))
+	if errors.Is(err, durable.ErrUnsupported) {
+		return &fault.Error{Kind: fault.Usage, Path: s.Production, Fact: "directories cannot be exchanged between it and the repository", Err: err,
+			Hint: "put both on one mount, or use switch: symlink"}
+	}
+	return err
+}
+
+// Prepare moves a tree that was production before to where the next one waits.
+func (s exchange) Prepare(_ context.Context, n int) error {
+	if waits, err := s.Trees.Whose(s.waiting(n)); err == nil && waits == n {
+		return durable.SyncDir(s.Store)
+	}
+	return durable.RenameNew(s.kept(n), s.waiting(n))
+}
+
+func (s exchange) Switch(ctx context.Context, from, to int) error {
+	next := s.waiting(to)
+	if from == 0 {
+		return durable.RenameNew(next, s.Production)
+	}
+	// Of what stands there the exchange tells nothing, so look at what it brought
+	// back. It may have been put there since production was looked at.
+	err := durable.Exchange(next, s.Production)
+	if errors.Is(err, syscall.EXDEV) {
+		// The probe's directories were new; this one may be of a lower layer.
+		return &fault.Error{Kind: fault.Usage, Path: s.Production,
+			Fact: "cannot be exchanged: it lies in a lower layer of an overlay, as in a container whose image holds it", Err: err,
+			Hint: "copy the repository to a volume: cp -a"}
+	}
+	if err != nil {
+		return err
+	}
+	if id, err := s.Trees.Whose(next); id == 0 && (err == nil || errors.Is(err, ErrForeign)) {
+		if err == nil {
+			err = s.foreign(s.Production, "is a directory that publish did not make")
+		}
+		return errors.Join(err, durable.Exchange(next, s.Production), s.Settle(ctx))
+	}
+	return nil
+}
+
+func (s exchange) Settle(context.Context) error {
+	if err := durable.SyncDir(filepath.Dir(s.Production)); err != nil {
+		return err
+	}
+	return durable.SyncDir(s.Store)
+}
+
+// Tidy gives a tree that an exchange brought back its own number: it is the
+// one whose identity is not the number that it waits under. If it is not this
+// repository's, Switch was killed before it saw that, and the exchange is undone.
+func (s exchange) Tidy(ctx context.Context) error {
+	for _, dir := range []string{s.Store, filepath.Dir(s.Production)} {
+		if err := durable.SweepProbes(dir, probePrefix(s.Production), s.Left); err != nil {
+			return err
+		}
+	}
+	list, err := os.ReadDir(s.Store)
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		waits, ok := parseNumber(strings.TrimPrefix(d.Name(), NextPrefix))
+		if !ok || !strings.HasPrefix(d.Name(), NextPrefix) {
+			continue
+		}
+		from := filepath.Join(s.Store, d.Name())
+		n, err := s.Trees.Whose(from)
+		if err != nil && !errors.Is(err, ErrForeign) {
+			s.Left(from, err)
+			continue
+		}
+		if n == 0 {
+			if now, err := s.Trees.Whose(s.Production); err == nil && now == waits {
+				if err := errors.Join(durable.Exchange(from, s.Production), s.Settle(ctx)); err != nil {
+					return err
+				}
+			}
+		}
+		if n == 0 || n == waits {
+			continue // never switched: the sweep's business
+		}
+		if err := durable.RenameNew(from, s.kept(n)); err != nil {
+			s.Left(from, err) // it cannot be reverted to; no reason to stop
+			continue
+		}
+		if err := durable.SyncDir(s.Store); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s exchange) Replace(ctx context.Context, n int, live string) (string, error) {
+	return s.replace(live, func() error { return s.Switch(ctx, 0, n) }, func(aside string) error { return durable.RenameNew(s.waiting(n), aside) })
+}
+
+func (s exchange) Expire(_ context.Context, n int, gone []tree.Row, anew []catalog.Document) ([]Stay, error) {
+	return s.expire(s.Dir(n), gone, anew)
+}

@@ -1,0 +1,86 @@
+package site
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// NextPrefix begins the name of a tree that waits for its switch.
+const NextPrefix = ".next-"
+
+// AsideSuffix is put behind the name of a directory that Replace moved aside.
+const AsideSuffix = ".before-publish"
+
+// number is how a generation is called in the store.
+func number(n int) string { return fmt.Sprintf("%06d", n) }
+
+func parseNumber(s string) (int, bool) {
+	n, err := strconv.Atoi(s)
+	return n, err == nil && n > 0 && number(n) == s
+}
+
+// local is what sites have in common whose production is a directory of this
+// machine.
+type local struct{ Place }
+
+// kept is where the tree of generation n is when it is not live.
+func (l local) kept(n int) string { return filepath.Join(l.Store, number(n)) }
+
+// waiting is where the tree of generation n waits for its switch.
+func (l local) waiting(n int) string { return filepath.Join(l.Store, NextPrefix+number(n)) }
+
+// expire is Expire for a live tree at root.
+func (l local) expire(root string, gone []tree.Row, anew []catalog.Document) (stay []Stay, err error) {
+	for _, d := range anew {
+		path := filepath.Join(root, filepath.FromSlash(d.Path))
+		if err := l.rewrite(path, d.Data); err != nil {
+			stay = append(stay, Stay{d.Path, path, err})
+		}
+	}
+	if len(stay) > 0 {
+		return stay, nil // they still name the files
+	}
+	dirs := map[string]bool{}
+	for _, row := range gone {
+		path := filepath.Join(root, filepath.FromSlash(row.Path))
+		if err := l.Remove(path); err != nil {
+			stay = append(stay, Stay{row.Path, path, err})
+		}
+		if err := l.At("after-uncarry"); err != nil {
+			return stay, err
+		}
+		dirs[filepath.Dir(path)] = true
+	}
+	for dir := range dirs {
+		if err := durable.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			stay = append(stay, Stay{"", dir, err})
+		}
+		for ; dir != root && os.Remove(dir) == nil; dir = filepath.Dir(dir) {
+		}
+	}
+	return stay, nil
+}
+
+// rewrite replaces a live document, in one step, by one that is newer by a
+// second at least: a web server compares whole seconds, and answers 304 to a
+// client for what is not newer than the client's copy.
+func (l local) rewrite(path string, data []byte) error {
+	old, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	at := l.Now()
+	if next := old.ModTime().Add(time.Second); next.After(at) {
+		at = next
+	}
+	return durable.WriteDated(path, data, old.Mode().Perm(), at)
+}

@@ -1,0 +1,134 @@
+package site
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"example.com/publish/publish/fault"
+	"example.com/publish/stage/durable"
+)
+
+// CheckReplace refuses to adopt a tree in whose place production is to be where
+// the place cannot be taken in one step. A tree that stays where it is, because
+// production is another path, may lie anywhere.
+func CheckReplace(live, production string) error {
+	if same, err := sameFile(live, production); err != nil || !same {
+		return nil // there is nothing to replace, or Replace refuses it
+	}
+	if durable.MountPoint(production) {
+		return &fault.Error{Kind: fault.Usage, Path: production, Fact: "is a mount point, which cannot be replaced", Hint: elsewhere(live)}
+	}
+	parent, prefix := filepath.Dir(production), probePrefix(production)
+	_ = durable.SweepProbes(parent, prefix, func(string, error) {})
+	err := durable.ProbeExchange(parent, parent, prefix)
+	if errors.Is(err, durable.ErrUnsupported) {
+		return &fault.Error{Kind: fault.Usage, Path: production, Fact: "cannot be replaced in one step on this file system", Err: err, Hint: elsewhere(live)}
+	}
+	return err
+}
+
+// probePrefix names the production, for several may lie side by side.
+func probePrefix(production string) string {
+	return ".publish-probe-" + filepath.Base(production) + "-"
+}
+
+// elsewhere is the hint for a tree that production cannot take the place of.
+func elsewhere(live string) string {
+	return "let the web server serve another path: publish init --adopt " + live + " --production PATH DIR"
+}
+
+// replace is Replace. first is the switch where nothing stands at production;
+// bring gives what becomes production the name aside, so that one exchange does
+// both: what stands at production is aside after it.
+func (l local) replace(live string, first func() error, bring func(aside string) error) (aside string, err error) {
+	if gone(l.Production) {
+		return "", first()
+	}
+	same, err := sameFile(live, l.Production)
+	if err != nil {
+		return "", err
+	}
+	if !same {
+		return "", &fault.Error{Kind: fault.Usage, Path: l.Production, Fact: "exists and is not the tree to adopt", Hint: "move it away, or adopt it"}
+	}
+	if aside, err = l.aside(); err != nil {
+		return "", err
+	}
+	if err = bring(aside); err == nil {
+		err = l.exchange(aside)
+	}
+	if errors.Is(err, durable.ErrUnsupported) {
+		err = &fault.Error{Kind: fault.Usage, Path: l.Production, Fact: "cannot be replaced in one step", Err: err, Hint: elsewhere(live)}
+	}
+	return aside, err
+}
+
+// aside returns the name under which the former directory is kept. What an
+// adoption left under it that was killed just before its switch goes: its new
+// tree, or the link to one, which the sweep has removed.
+func (l local) aside() (string, error) {
+	aside := l.Production + AsideSuffix
+	for i := 2; i < 10; i++ {
+		if id, err := l.Trees.Whose(aside); !(err == nil && id != 0 || l.leadsToStore(aside)) {
+			break
+		}
+		if err := l.Remove(aside); err == nil {
+			break
+		} else {
+			l.Left(aside, err)
+		}
+		aside = fmt.Sprintf("%s%s-%d", l.Production, AsideSuffix, i)
+	}
+	if !gone(aside) {
+		return "", &fault.Error{Kind: fault.Usage, Path: aside, Fact: "is in the way: the former directory would be kept under this name", Hint: "move it away"}
+	}
+	return aside, nil
+}
+
+// exchange exchanges the new production, made under the name aside, with what
+// stands at production, and cleans up when that cannot be.
+func (l local) exchange(aside string) error {
+	if err := durable.SyncDir(filepath.Dir(aside)); err != nil {
+		return err
+	}
+	err := durable.Exchange(aside, l.Production)
+	if err != nil {
+		_ = durable.RemoveAll(aside)
+	}
+	return err
+}
+
+// leadsToStore reports whether path is a link to where generations are.
+func (l local) leadsToStore(path string) bool {
+	text, err := os.Readlink(path)
+	if err != nil {
+		return false
+	}
+	if !filepath.IsAbs(text) {
+		text = filepath.Join(filepath.Dir(path), text)
+	}
+	_, ok := parseNumber(filepath.Base(text))
+	same, err := sameFile(l.Store, filepath.Dir(text))
+	return ok && err == nil && same
+}
+
+// gone reports whether nothing stands at path.
+func gone(path string) bool {
+	_, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+func sameFile(a, b string) (bool, error) {
+	fa, err := os.Stat(a)
+	if err != nil {
+		return false, err
+	}
+	fb, err := os.Stat(b)
+	if err != nil {
+		return false, err
+	}
+	return os.SameFile(fa, fb), nil
+}

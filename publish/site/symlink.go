@@ -1,0 +1,169 @@
+package site
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"example.com/publish/publish/fault"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// symlink has production be a link into the store. A switch renames another
+// link to its name.
+type symlink struct{ local }
+
+// Symlink makes a site where production is a link to a generation in the store.
+func Symlink(p Place) Site { return symlink{local{p}} }
+
+func (s symlink) Name() string         { return "symlink" }
+func (s symlink) Guarantee() Guarantee { return Guarantee{Whole: true, Local: true} }
+func (s symlink) Dir(n int) string     { return s.kept(n) }
+
+func (s symlink) Live(context.Context) (int, error) {
+	fi, err := os.Lstat(s.Production)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if fi.Mode()&fs.ModeSymlink == 0 {
+		what := "a file"
+		if fi.IsDir() {
+			what = "a directory"
+		}
+		return 0, s.foreign(s.Production, "is %s, not a link that publish made", what)
+	}
+	dir, err := filepath.EvalSymlinks(s.Production)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, &fault.Error{Path: s.Production, Err: ErrDangling, Hint: "run publish recover"}
+	}
+	if err != nil {
+		return 0, err
+	}
+	// The resolved directory counts, whatever the link's text looks like.
+	store, err := filepath.EvalSymlinks(s.Store)
+	if err != nil {
+		return 0, err
+	}
+	n, ok := parseNumber(filepath.Base(dir))
+	if !ok || filepath.Dir(dir) != store {
+		return 0, s.foreign(s.Production, "leads to %s, which is not a generation of this repository", dir)
+	}
+	switch id, err := s.Trees.Whose(dir); {
+	case err != nil:
+		return 0, err
+	case id != n:
+		return 0, s.foreign(s.Production, "leads to %s, which says that it is generation %d", dir, id)
+	}
+	return n, nil
+}
+
+func (s symlink) Probe(context.Context) error { return nil }
+
+// links is where the link waits that becomes production: made before the switch,
+// for a new name in a directory can take longer than all the rest of it. Where
+// something has the name that cannot be removed, the next of them will do.
+func (s symlink) links() []string {
+	first := filepath.Join(filepath.Dir(s.Production), "."+filepath.Base(s.Production)+".next")
+	return []string{first, first + "-2", first + "-3", first + "-4", first + "-5"}
+}
+
+func (s symlink) Prepare(ctx context.Context, n int) error {
+	if id, err := s.Trees.Whose(s.kept(n)); err != nil || id != n {
+		if err := durable.RenameNew(s.waiting(n), s.kept(n)); err != nil {
+			return err
+		}
+		if err := durable.SyncDir(s.Store); err != nil {
+			return err
+		}
+	}
+	text, err := s.text(n)
+	if err != nil {
+		return err
+	}
+	// What a killed command left may lead elsewhere.
+	if err := s.Tidy(ctx); err != nil {
+		return err
+	}
+	for _, name := range s.links() {
+		if err = durable.Symlink(text, name); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return &fault.Error{Path: s.links()[0], Fact: "is in the way, and so are the names beside it: the next production waits under one of them", Hint: "move it away"}
+}
+
+// move renames the link to generation n that waits.
+func (s symlink) move(n int, to string, rename func(from, to string) error) error {
+	text, err := s.text(n)
+	if err != nil {
+		return err
+	}
+	err = &fs.PathError{Op: "switch", Path: s.links()[0], Err: fs.ErrNotExist}
+	for _, name := range s.links() {
+		if have, readErr := os.Readlink(name); readErr != nil || have != text {
+			continue
+		}
+		if err = rename(name, to); err == nil {
+			break
+		}
+	}
+	return err
+}
+
+func (s symlink) text(n int) (string, error) {
+	if !s.Relative {
+		return s.kept(n), nil
+	}
+	// Relative to where the link really is, so that it still leads there
+	// when the repository is moved or copied as a whole.
+	from, err := filepath.EvalSymlinks(filepath.Dir(s.Production))
+	if err != nil {
+		return "", err
+	}
+	store, err := filepath.EvalSymlinks(s.Store)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Rel(from, filepath.Join(store, number(n)))
+}
+
+func (s symlink) Switch(ctx context.Context, from, to int) error {
+	if from == 0 {
+		return s.move(to, s.Production, durable.RenameNew)
+	}
+	// A hook may have taken its time since production was looked at.
+	if _, err := s.Live(ctx); errors.Is(err, ErrForeign) {
+		return err
+	}
+	return s.move(to, s.Production, os.Rename)
+}
+
+func (s symlink) Settle(context.Context) error { return durable.SyncDir(filepath.Dir(s.Production)) }
+
+func (s symlink) Tidy(context.Context) error {
+	for _, name := range s.links() {
+		fi, err := os.Lstat(name)
+		if err != nil || fi.Mode()&fs.ModeSymlink == 0 {
+			continue // what is no link is none of ours
+		}
+		if err := os.Remove(name); err != nil {
+			s.Left(name, err)
+		}
+	}
+	return nil
+}
+
+func (s symlink) Replace(ctx context.Context, n int, live string) (string, error) {
+	return s.replace(live, func() error { return s.Switch(ctx, 0, n) }, func(aside string) error { return s.move(n, aside, os.Rename) })
+}
+
+func (s symlink) Expire(_ context.Context, n int, gone []tree.Row, anew []catalog.Document) ([]Stay, error) {
+	return s.expire(s.Dir(n), gone, anew)
+}
