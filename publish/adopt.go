@@ -171,7 +171,7 @@ func (r *Repo) unused(ctx context.Context, dir string) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, switched := h.last()
+	_, switched := h.Last()
 	if n, err := r.site.Live(ctx); switched || err == nil && n != 0 {
 		return nil, &Error{Kind: Usage, Path: r.Dir, Fact: "has generations already",
 			Hint: "publish stage reset fills staging with production; publish stage import " + dir + " merges the tree into staging"}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/publish/publish/journal"
 	"example.com/publish/stage/durable"
 )
 
@@ -96,7 +97,7 @@ func (w *world) chain() string {
 	w.t.Helper()
 	var out []string
 	for _, line := range w.lines() {
-		for _, e := range parseHistory(line).Events {
+		for _, e := range journal.Parse(line).Events {
 			switch {
 			case e.Kind.Switch():
 				out = append(out, fmt.Sprintf("%d<%d", e.Generation, e.From))
@@ -134,7 +135,7 @@ func mutations(lines [][]byte) map[string][][]byte {
 	}
 	var others [][]byte
 	for _, line := range lines {
-		if !parseHistory(line).Events[0].Kind.Switch() {
+		if !journal.Parse(line).Events[0].Kind.Switch() {
 			others = append(others, line)
 		}
 	}
@@ -216,7 +217,7 @@ func TestGapInHistory(t *testing.T) {
 		w.gc()
 		var switches [][]byte
 		for _, line := range w.lines() {
-			if parseHistory(line).Events[0].Kind.Switch() {
+			if journal.Parse(line).Events[0].Kind.Switch() {
 				switches = append(switches, line)
 			}
 		}
@@ -437,7 +438,7 @@ func TestHistoryOfLayout1(t *testing.T) {
 	}
 	line := func(n, from int) []byte {
 		e := Event{Time: w.now, Kind: KindPromote, Generation: n, From: from, Origin: n, Grace: 7200, Recovered: true}
-		text, err := marshalEvent(e)
+		text, err := e.Marshal()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -446,10 +447,10 @@ func TestHistoryOfLayout1(t *testing.T) {
 	lines := w.lines()
 	renamed := func(n int, e Event) []byte { // generation 3 came from 1: 2 was abandoned
 		e.Generation, e.From = n, 1
-		text, _ := marshalEvent(e)
+		text, _ := e.Marshal()
 		return durable.Line(text)
 	}
-	e := parseHistory(lines[2]).Events[0]
+	e := journal.Parse(lines[2]).Events[0]
 	for name, history := range map[string][][]byte{
 		"abandoned": {lines[0], line(2, 1), renamed(3, e)},
 		"begins":    {line(1, 77), lines[1], lines[2]},

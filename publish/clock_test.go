@@ -2,7 +2,6 @@ package publish
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -156,34 +155,6 @@ func TestGCBetweenTwoCorrections(t *testing.T) {
 			t.Errorf("%v %v", report, err)
 		}
 	})
-}
-
-// What a later line of kind clock says bounds all that is above it.
-func TestCorrectTimes(t *testing.T) {
-	at := func(hours int) time.Time { return epoch.Add(time.Duration(hours) * time.Hour) }
-	line := func(kind EventKind, hours int) Event { return Event{Kind: kind, Time: at(hours)} }
-	for name, c := range map[string]struct {
-		events []Event
-		want   []int
-	}{
-		"none":        {[]Event{line(KindPromote, 9), line(KindPromote, 2)}, []int{9, 2}},
-		"one":         {[]Event{line(KindPromote, 1), line(KindHold, 90), line(KindClock, 3), line(KindPromote, 4)}, []int{1, 3, 3, 4}},
-		"ahead twice": {[]Event{line(KindPromote, 90), line(KindClock, 3), line(KindPromote, 80), line(KindClock, 5)}, []int{3, 3, 5, 5}},
-		"wrong again": {[]Event{line(KindPromote, 90), line(KindClock, 50), line(KindPromote, 51), line(KindClock, 5)}, []int{5, 5, 5, 5}},
-		"behind":      {[]Event{line(KindPromote, 90), line(KindClock, 5), line(KindPromote, 91), line(KindClock, 92)}, []int{5, 5, 91, 92}},
-	} {
-		correctTimes(c.events)
-		var got []int
-		for _, e := range c.events {
-			got = append(got, int(e.Time.Sub(epoch)/time.Hour))
-		}
-		if !slices.Equal(got, c.want) {
-			t.Errorf("%s: %v, not %v", name, got, c.want)
-		}
-	}
-	if fmt.Sprint(correctTimes(nil)) != "map[]" {
-		t.Error("nothing is something")
-	}
 }
 
 // A line that is made anew from a manifest of when the clock was ahead comes

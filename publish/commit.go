@@ -368,8 +368,8 @@ func (r *Repo) record(s *state, m *Manifest, recovered bool) error {
 			return err
 		}
 	}
-	e := Event{Time: now, Kind: EventKind(m.Kind), Generation: m.Generation, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Seal: m.Seal, Who: m.Who, Message: m.Message,
-		Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Recovered: recovered, Revoked: m.Revoked, Unnamed: m.Unnamed}
+	e := switchEvent(&m.Head)
+	e.Time, e.Recovered = now, recovered
 	if len(r.Config.HealthCheck.Command) > 0 && m.Kind != generation.KindAutoRevert {
 		e.Health = "pending"
 	}

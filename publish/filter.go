@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/publish/publish/journal"
 	"example.com/publish/retention"
 )
 
@@ -20,12 +21,8 @@ type HistoryFilter struct {
 	Until   time.Time   // not after; zero: to the end
 }
 
-// kinds are those that a history can hold.
-var kinds = []EventKind{KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRelink, KindHealth, KindHold, KindUnhold, KindGC,
-	KindPrune, KindPin, KindUnpin, KindRevoke, KindRedact, KindClock, KindGap}
-
 // Kinds returns every kind that a history can hold.
-func Kinds() []EventKind { return slices.Clone(kinds) }
+func Kinds() []EventKind { return journal.Kinds() }
 
 // History returns the events, newest first, each switch with what its health
 // check said. It takes no lock. A kind that is neither known nor in the
@@ -47,9 +44,9 @@ func (r *Repo) History(f HistoryFilter) ([]Event, error) {
 		}
 	}
 	for _, k := range f.Kinds {
-		known := slices.Contains(kinds, k) || slices.ContainsFunc(h.Events, func(e Event) bool { return e.Kind == k })
+		known := k.Known() || slices.ContainsFunc(h.Events, func(e Event) bool { return e.Kind == k })
 		if !known {
-			return nil, &Error{Kind: Usage, Path: string(k), Fact: "is not a kind of event", Hint: fmt.Sprintf("the kinds are %s", kinds)}
+			return nil, &Error{Kind: Usage, Path: string(k), Fact: "is not a kind of event", Hint: fmt.Sprintf("the kinds are %s", journal.Kinds())}
 		}
 	}
 	if f.Product != "" {
@@ -63,7 +60,7 @@ func (r *Repo) History(f HistoryFilter) ([]Event, error) {
 			continue
 		}
 		if e.Kind.Switch() && e.Health == "pending" {
-			if said := h.health(e.Generation); said != "" {
+			if said := h.Health(e.Generation); said != "" {
 				e.Health = said
 			}
 		}
@@ -83,30 +80,7 @@ func (f HistoryFilter) passes(e Event) bool {
 		!f.Until.IsZero() && e.Time.After(f.Until):
 		return false
 	}
-	return f.Product == "" || slices.ContainsFunc(e.entries(), func(name string) bool { return ofProduct(f.Product, name) })
-}
-
-// entries are all that an event names: what came, went or changed, and what a
-// prune, a gc or a revoke took away.
-func (e Event) entries() []string {
-	out := slices.Concat(e.Added, e.Removed, e.Changed)
-	for _, d := range e.Pruned {
-		out = append(out, d.Product+"/"+d.Version)
-	}
-	for _, v := range e.Revoked {
-		out = append(out, v.Name())
-	}
-	for _, v := range e.Unnamed {
-		out = append(out, v.String())
-	}
-	if e.Freed != nil {
-		for _, i := range e.Freed.Items {
-			if i.Path != "" {
-				out = append(out, i.Path)
-			}
-		}
-	}
-	return out
+	return f.Product == "" || slices.ContainsFunc(e.Names(), func(name string) bool { return ofProduct(f.Product, name) })
 }
 
 // ofProduct reports whether an entry of a history belongs to the products that

@@ -19,7 +19,7 @@ func TestHistoryFilter(t *testing.T) {
 	w.now = at(20)
 	w.revert(0)
 	// A line of a later version.
-	text, err := marshalEvent(Event{Time: at(30), Kind: "repaint", Removed: []string{"void:1/2"}})
+	text, err := Event{Time: at(30), Kind: "repaint", Removed: []string{"void:1/2"}}.Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,21 +24,6 @@ type GCResult struct {
 	Leftovers []Leftover `json:"leftovers"`
 }
 
-// Freed is what a gc deleted, because its window had ended.
-type Freed struct {
-	Generations []int       `json:"generations"`
-	Files       int         `json:"files"` // carried files of production
-	Bytes       int64       `json:"bytes"` // of files that no other tree or stage has
-	Items       []FreedItem `json:"items"` // each of them, generations first
-}
-
-// FreedItem is one tree or one file that a gc deleted.
-type FreedItem struct {
-	Generation int    `json:"generation"` // the tree; 0 for a file
-	Path       string `json:"path"`       // the file's, in production; "" for a tree
-	Reason     string `json:"reason"`
-}
-
 // GC deletes retired generations and carried files whose window has ended.
 func (r *Repo) GC(ctx context.Context, dryRun bool) (*GCResult, error) {
 	s, _, unlock, err := r.exclusive(ctx, "gc", false, "")
@@ -85,7 +70,7 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 		return res, nil
 	}
 	var again []Event
-	if !s.history.freedAll(res, s.current.Generation) {
+	if !s.history.FreedAll(res.Items, s.current.Generation) {
 		e := r.note(s, KindGC, "")
 		e.Freed = &res.Freed
 		err := errors.Join(r.log(s.history, e), r.at("after-gc-history"))
@@ -116,9 +101,9 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 	if err != nil {
 		return res, err
 	}
-	res.Freed = res.Freed.without(kept)
+	res.Freed = res.Freed.Without(kept)
 	for _, e := range again {
-		if err := durable.Truncate(r.historyPath(), s.history.whole); err != nil {
+		if err := durable.Truncate(r.historyPath(), s.history.Whole); err != nil {
 			return res, err
 		}
 		if err := r.log(s.history, e); err != nil {
@@ -143,58 +128,6 @@ func (r *Repo) due(s *state) ([]int, error) {
 	return slices.DeleteFunc(kept, func(n int) bool {
 		return all[n].by != KeptByWindow || s.now.Before(all[n].until) || r.claimed(r.path("generations", number(n)))
 	}), nil
-}
-
-// freed tells of which generations a gc has said that it deletes them.
-func (h *History) freed() map[int]bool {
-	out := map[int]bool{}
-	for _, e := range h.Events {
-		if e.Kind == KindGC && e.Freed != nil {
-			for _, n := range e.Freed.Generations {
-				out[n] = true
-			}
-		}
-	}
-	return out
-}
-
-// freedAll reports whether a gc has said before that it deletes all of this, of
-// production n: then something could not be deleted, and is tried again without
-// a line.
-func (h *History) freedAll(res *GCResult, n int) bool {
-	said := map[FreedItem]bool{}
-	for _, e := range h.Events {
-		if e.Kind == KindGC && e.Freed != nil {
-			for _, i := range e.Freed.Items {
-				said[FreedItem{Generation: i.Generation, Path: i.Path}] = i.Path == "" || e.Generation == n
-			}
-		}
-	}
-	return !slices.ContainsFunc(res.Items, func(i FreedItem) bool { return !said[FreedItem{Generation: i.Generation, Path: i.Path}] })
-}
-
-// without takes out what could not be deleted after all.
-func (f Freed) without(kept []FreedItem) Freed {
-	stays := func(i FreedItem) bool {
-		return slices.ContainsFunc(kept, func(k FreedItem) bool { return k.Generation == i.Generation && k.Path == i.Path })
-	}
-	if len(kept) == 0 {
-		return f
-	}
-	out := Freed{Generations: []int{}, Items: []FreedItem{}, Bytes: f.Bytes}
-	for _, i := range f.Items {
-		switch {
-		case stays(i):
-		case i.Path == "":
-			out.Generations, out.Items = append(out.Generations, i.Generation), append(out.Items, i)
-		default:
-			out.Files, out.Items = out.Files+1, append(out.Items, i)
-		}
-	}
-	if len(out.Items) == 0 {
-		out.Bytes = 0
-	}
-	return out
 }
 
 // retire deletes the tree of generation n and then its manifest: renamed first,

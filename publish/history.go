@@ -1,95 +1,57 @@
 package publish
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"slices"
-	"time"
 
-	"example.com/publish/retention"
+	"example.com/publish/publish/generation"
+	"example.com/publish/publish/journal"
 	"example.com/publish/stage/durable"
 )
 
-// EventKind is what a line of the history tells.
-type EventKind string
-
-// The kinds. Those of switches name the generation that production became.
-const (
-	KindAdopt      EventKind = "adopt"
-	KindPromote    EventKind = "promote"
-	KindRevert     EventKind = "revert"
-	KindAutoRevert EventKind = "auto-revert" // a health check failed
-	KindRelink     EventKind = "relink"      // somebody else pointed production at another kept generation
-	KindRevoke     EventKind = "revoke"      // content was taken away at once
-	KindRedact     EventKind = "redact"      // revoked content was deleted everywhere
-	KindHealth     EventKind = "health"
-	KindHold       EventKind = "hold"
-	KindUnhold     EventKind = "unhold"
-	KindGC         EventKind = "gc"
-	KindPrune      EventKind = "prune"
-	KindPin        EventKind = "pin" // this and unpin name the generation that they are about
-	KindUnpin      EventKind = "unpin"
-	KindClock      EventKind = "clock" // the clock is right from here on, though it was ahead: see correctTimes
-	KindGap        EventKind = "gap"   // what came between the switch before this line and generation, from included, is not known
+// The words of the history; see package journal.
+type (
+	EventKind = journal.Kind
+	Event     = journal.Event
+	Freed     = journal.Freed
+	FreedItem = journal.FreedItem
+	Redaction = journal.Redaction
 )
 
-// Switch reports whether production changed.
-func (k EventKind) Switch() bool {
-	switch k {
-	case KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRelink, KindRevoke:
-		return true
-	}
-	return false
-}
+// The kinds of events.
+const (
+	KindAdopt      = journal.Adopt
+	KindPromote    = journal.Promote
+	KindRevert     = journal.Revert
+	KindAutoRevert = journal.AutoRevert
+	KindRelink     = journal.Relink
+	KindRevoke     = journal.Revoke
+	KindRedact     = journal.Redact
+	KindHealth     = journal.Health
+	KindHold       = journal.Hold
+	KindUnhold     = journal.Unhold
+	KindGC         = journal.GC
+	KindPrune      = journal.Prune
+	KindPin        = journal.Pin
+	KindUnpin      = journal.Unpin
+	KindClock      = journal.Clock
+	KindGap        = journal.Gap
+)
 
-// Event is one line of the history.
-type Event struct {
-	Time       time.Time `json:"time"` // UTC
-	Kind       EventKind `json:"kind"`
-	Generation int       `json:"generation"`
-	From       int       `json:"from"`
-	Origin     int       `json:"origin"`
-	TreeID     string    `json:"tree_id,omitempty"`
-	Seal       string    `json:"seal,omitempty"` // of a switch: the manifest's, lower-case hex
-	Who        string    `json:"who"`
-	Message    string    `json:"message"`
-	Added      []string  `json:"added"`
-	Removed    []string  `json:"removed"`
-	Changed    []string  `json:"changed"`
-	Grace      int64     `json:"grace_seconds,omitempty"`
-	Health     string    `json:"health"` // "", ok or failed
-	Recovered  bool      `json:"recovered,omitempty"`
-	Freed      *Freed    `json:"freed,omitempty"` // of gc
+var errNewer = generation.ErrNewer
 
-	// Of prune: what went from staging, and the plan's hash and sums.
-	Pruned          []retention.Decision `json:"pruned,omitempty"`
-	Orphans         []Orphan             `json:"orphans,omitempty"`
-	PlanHash        string               `json:"plan_hash,omitempty"`
-	BytesNow        int64                `json:"bytes_now,omitempty"`
-	BytesAfterGrace int64                `json:"bytes_after_grace,omitempty"`
-	Revoked         []Revoked            `json:"revoked,omitempty"`    // of revoke and redact
-	Unnamed         []Named              `json:"unnamed,omitempty"`    // likewise, versions that had no content
-	Redacted        *Redaction           `json:"redacted,omitempty"`   // of redact
-	Graves          int                  `json:"tombstones,omitempty"` // of redact: lines of tombstones that it is about
-}
-
-// History is the append-only record of a repository. Each line is sealed with
-// a checksum; a torn last line, left by a crash, is passed over by readers and
-// cut off by recovery, which derives it again from the manifest.
-type History struct {
-	Events []Event
-	ended  map[int]time.Time // see correctTimes
-	sealed
+// newer is the error of the record at path.
+func newer(path string) error {
+	return &Error{Path: path, Err: errNewer, Hint: "use a newer publish; nothing was changed"}
 }
 
 func (r *Repo) historyPath() string { return r.path(".publish", "history") }
 
 // readHistory reads the history, with times corrected. A damaged line that is not the last is an
 // error: it is evidence, and windows are counted from it.
-func (r *Repo) readHistory() (*History, error) {
+func (r *Repo) readHistory() (*journal.History, error) {
 	h, err := r.writtenHistory()
 	if err != nil {
 		return nil, err
@@ -97,25 +59,25 @@ func (r *Repo) readHistory() (*History, error) {
 	if err := r.legible(h); err != nil {
 		return nil, err
 	}
-	h.ended = correctTimes(h.Events)
+	h.CorrectTimes()
 	return h, nil
 }
 
 // legible refuses a history with damaged lines, or with such as this version
 // does not know.
-func (r *Repo) legible(h *History) error {
-	if len(h.bad) > 0 {
-		return &Error{Path: fmt.Sprintf("%s:%d", r.historyPath(), h.bad[0]), Fact: "the line is damaged",
+func (r *Repo) legible(h *journal.History) error {
+	if len(h.Bad) > 0 {
+		return &Error{Path: fmt.Sprintf("%s:%d", r.historyPath(), h.Bad[0]), Fact: "the line is damaged",
 			Hint: "run publish recover: it keeps the file as " + r.short(asideName(r.historyPath())) + " and makes damaged lines anew from the manifests"}
 	}
-	if h.newer > 0 {
-		return newer(fmt.Sprintf("%s:%d", r.historyPath(), h.newer))
+	if h.Newer > 0 {
+		return newer(fmt.Sprintf("%s:%d", r.historyPath(), h.Newer))
 	}
 	return nil
 }
 
 // writtenHistory reads the lines of the history as they were written.
-func (r *Repo) writtenHistory() (*History, error) {
+func (r *Repo) writtenHistory() (*journal.History, error) {
 	data, err := durable.ReadFile(r.historyPath(), maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &Error{Path: r.historyPath(), Fact: "the history is missing", Hint: "run publish recover: it starts a new one from the manifests"}
@@ -123,7 +85,7 @@ func (r *Repo) writtenHistory() (*History, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseHistory(data), nil
+	return journal.Parse(data), nil
 }
 
 // short is a path below the repository, for a sentence that has named the
@@ -135,22 +97,9 @@ func (r *Repo) short(path string) string {
 	return path
 }
 
-func parseHistory(data []byte) *History {
-	h := &History{}
-	h.sealed = readSealed(data, func(text []byte) bool {
-		var e Event
-		if json.Unmarshal(text, &e) != nil {
-			return false
-		}
-		h.Events = append(h.Events, e)
-		return slices.Contains(kinds, e.Kind)
-	})
-	return h
-}
-
 // log appends one event and flushes it.
-func (r *Repo) log(h *History, e Event) error {
-	text, err := marshalEvent(e)
+func (r *Repo) log(h *journal.History, e Event) error {
+	text, err := e.Marshal()
 	if err != nil {
 		return err
 	}
@@ -161,18 +110,49 @@ func (r *Repo) log(h *History, e Event) error {
 	if err := durable.AppendLine(r.historyPath(), line); err != nil {
 		return err
 	}
-	h.whole += int64(len(line))
-	h.Events = append(h.Events, e)
-	if e.Kind == KindClock {
-		h.ended = correctTimes(h.Events)
-	}
+	h.Append(e, len(line))
 	return nil
 }
 
-func marshalEvent(e Event) ([]byte, error) {
-	e.Time = e.Time.UTC()
-	e.Added, e.Removed, e.Changed = noNil(e.Added), noNil(e.Removed), noNil(e.Changed)
-	return json.Marshal(e)
+// switchEvent is the switch to the generation that a manifest begins with.
+func switchEvent(m *Head) Event {
+	return Event{Time: m.Time, Kind: EventKind(m.Kind), Generation: m.Generation, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Seal: m.Borne(),
+		Who: m.Who, Message: m.Message, Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Revoked: revokedEvent(m.Revoked), Unnamed: unnamedEvent(m.Unnamed)}
+}
+
+// revokedEvent and unnamedEvent are what was revoked in the words of the
+// history; revokedBy returns them in the words of the manifests and tombstones.
+func revokedEvent(list []Revoked) (out []journal.Revoked) {
+	for _, v := range list {
+		out = append(out, journal.Revoked(v))
+	}
+	return out
+}
+
+func unnamedEvent(list []Named) (out []journal.Named) {
+	for _, v := range list {
+		out = append(out, journal.Named(v))
+	}
+	return out
+}
+
+func revokedBy(e *Event) (revoked []Revoked, unnamed []Named) {
+	for _, v := range e.Revoked {
+		revoked = append(revoked, Revoked(v))
+	}
+	for _, v := range e.Unnamed {
+		unnamed = append(unnamed, Named(v))
+	}
+	return revoked, unnamed
+}
+
+// tipOf is the switch that production's manifest records; nil for none.
+func tipOf(m *Head) *Event {
+	if m == nil {
+		return nil
+	}
+	e := switchEvent(m)
+	return &e
 }
 
 func noNil[T any](s []T) []T {
@@ -180,70 +160,4 @@ func noNil[T any](s []T) []T {
 		return []T{}
 	}
 	return s
-}
-
-// last returns the newest switch.
-func (h *History) last() (Event, bool) {
-	for _, e := range slices.Backward(h.Events) {
-		if e.Kind.Switch() {
-			return e, true
-		}
-	}
-	return Event{}, false
-}
-
-// made returns the switch that made generation n.
-func (h *History) made(n int) (Event, bool) {
-	for _, e := range h.Events {
-		if e.Kind.Switch() && e.Generation == n {
-			return e, true
-		}
-	}
-	return Event{}, false
-}
-
-// before returns the origin of the content that was live just before the
-// content of an origin first was.
-func (h *History) before(origin int) (int, bool) {
-	made, ok := h.made(origin)
-	if !ok || made.From == 0 {
-		return 0, false
-	}
-	from, ok := h.made(made.From)
-	return from.Origin, ok
-}
-
-// health returns what the health check of generation n said; "" when none was
-// recorded.
-func (h *History) health(n int) string {
-	for _, e := range slices.Backward(h.Events) {
-		if e.Kind == KindHealth && e.Generation == n {
-			return e.Health
-		}
-	}
-	return ""
-}
-
-// hold returns the hold in force.
-func (h *History) hold() (Event, bool) {
-	for _, e := range slices.Backward(h.Events) {
-		switch e.Kind {
-		case KindHold:
-			return e, true
-		case KindUnhold:
-			return Event{}, false
-		}
-	}
-	return Event{}, false
-}
-
-// newest is the time of the newest line, or the zero time.
-func (h *History) newest() time.Time {
-	var t time.Time
-	for _, e := range h.Events {
-		if e.Time.After(t) {
-			t = e.Time
-		}
-	}
-	return t
 }

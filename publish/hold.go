@@ -13,7 +13,7 @@ func (r *Repo) Hold(ctx context.Context, why string) error {
 		return err
 	}
 	defer unlock()
-	if e, ok := s.history.hold(); ok {
+	if e, ok := s.history.Hold(); ok {
 		return refuse("publish unhold ends it", "already held by %s since %s: %s", e.Who, e.Time.Format(time.RFC3339), e.Message)
 	}
 	return r.log(s.history, r.note(s, KindHold, why))
@@ -26,7 +26,7 @@ func (r *Repo) Unhold(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	if _, ok := s.history.hold(); !ok {
+	if _, ok := s.history.Hold(); !ok {
 		return nil
 	}
 	return r.log(s.history, r.note(s, KindUnhold, ""))

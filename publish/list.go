@@ -43,7 +43,7 @@ func (r *Repo) glance(ctx context.Context, name string, read func(*state, *gener
 		if err != nil {
 			return err
 		}
-		if _, switched := s.history.last(); switched && s.current == nil && (name == "" || name == "production") {
+		if _, switched := s.history.Last(); switched && s.current == nil && (name == "" || name == "production") {
 			return &Error{Path: r.Production(), Err: errDangling, Hint: "run publish recover"}
 		}
 		g, err := r.resolve(s, name)
@@ -148,10 +148,10 @@ func (r *Repo) Show(ctx context.Context, name string) (*Shown, error) {
 
 func (r *Repo) show(s *state, g *generation.View) (*Shown, error) {
 	out := &Shown{Generation: g.Generation, Live: s.current != nil && s.current.Generation == g.Generation, Origin: g.Origin, From: g.From,
-		Time: g.Time.UTC(), Kind: EventKind(g.Kind), Who: g.Who, Message: g.Message, Health: s.history.health(g.Generation), TreeID: g.TreeID, Format: g.Format,
+		Time: g.Time.UTC(), Kind: EventKind(g.Kind), Who: g.Who, Message: g.Message, Health: s.history.Health(g.Generation), TreeID: g.TreeID, Format: g.Format,
 		Added: noNil(g.Added), Removed: noNil(g.Removed), Changed: noNil(g.Changed), Redacted: []string{}, Revoked: noNil(g.Manifest.Revoked),
 		Grace: g.Grace * 1000}
-	if e, ok := s.history.made(g.Generation); ok {
+	if e, ok := s.history.Made(g.Generation); ok {
 		if out.Time = e.Time.UTC(); out.Health == "" {
 			out.Health = e.Health
 		}
@@ -169,7 +169,7 @@ func (r *Repo) show(s *state, g *generation.View) (*Shown, error) {
 		out.Bytes += row.Size
 	}
 	out.Carried = carriedNow(s, g, graves)
-	if e, ok := s.history.pins()[g.Generation]; ok {
+	if e, ok := s.history.Pins()[g.Generation]; ok {
 		out.Pinned, out.Pin = true, &HoldState{e.Who, e.Time, e.Message}
 	}
 	if out.Live || s.current == nil {

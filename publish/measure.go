@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"example.com/publish/stage"
@@ -78,7 +77,7 @@ func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
 		}
 		m.ProductionVersions = versionsOf(cat)
 	}
-	m.LastPromote = s.history.lastPromote()
+	m.LastPromote = s.history.LastPromote()
 	for _, k := range st.Generations {
 		m.KeptBytes += k.Bytes
 	}
@@ -87,17 +86,6 @@ func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
 	}
 	m.locks()
 	return m, nil
-}
-
-// lastPromote is when content last came from staging, and stayed.
-func (h *History) lastPromote() *time.Time {
-	for _, e := range slices.Backward(h.Events) {
-		if (e.Kind == KindPromote || e.Kind == KindAdopt) && h.health(e.Generation) != "failed" {
-			at := e.Time.UTC()
-			return &at
-		}
-	}
-	return nil
 }
 
 // foretell finds the next window that ends, of a kept generation or of what

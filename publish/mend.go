@@ -2,16 +2,17 @@ package publish
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/journal"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -37,9 +38,9 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	h := parseHistory(data)
-	if h.newer > 0 {
-		return nil, newer(fmt.Sprintf("%s:%d", r.historyPath(), h.newer))
+	h := journal.Parse(data)
+	if h.Newer > 0 {
+		return nil, newer(fmt.Sprintf("%s:%d", r.historyPath(), h.Newer))
 	}
 	// Manifests first: lines that are lost are made from them. One that cannot
 	// be made keeps nothing else from being mended.
@@ -58,12 +59,12 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 
 // mendManifests makes the manifests of kept trees anew that are damaged or
 // missing, and adds their heads. Production is generation n.
-func (r *Repo) mendManifests(ctx context.Context, h *History, heads map[int]Head, n int) (done []string, err error) {
+func (r *Repo) mendManifests(ctx context.Context, h *journal.History, heads map[int]Head, n int) (done []string, err error) {
 	kept, err := r.kept(n)
 	if err != nil {
 		return nil, err
 	}
-	was := r.switched(h.entries(), heads, n)
+	was := r.switched(slices.Values(h.Events), heads, n)
 	for _, k := range kept {
 		var e *Error
 		if _, err := r.manifest(k); err == nil || !errors.As(err, &e) {
@@ -86,7 +87,7 @@ func (r *Repo) mendManifests(ctx context.Context, h *History, heads map[int]Head
 			continue
 		}
 		done = append(done, fmt.Sprintf("made the manifest of generation %d anew from its tree", k))
-		if _, known := h.made(k); known && !same {
+		if _, known := h.Made(k); known && !same {
 			done = append(done, fmt.Sprintf("generation %d is not what history recorded, or some of its files were carried: run publish validate --full %d", k, k))
 		}
 		m, failed := r.manifest(k)
@@ -128,26 +129,26 @@ func (r *Repo) heads() (map[int]Head, error) {
 // returns the history as it is then.
 //
 // Killed at any point it leaves the old history or the new one.
-func (r *Repo) mendHistory(ctx context.Context, heads map[int]Head, current int) ([]string, *History, error) {
+func (r *Repo) mendHistory(ctx context.Context, heads map[int]Head, current int) ([]string, *journal.History, error) {
 	path := r.historyPath()
 	data, err := durable.ReadFile(path, maxRecord)
 	missing := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !missing {
 		return nil, nil, err
 	}
-	h := parseHistory(data)
-	var tip *Head
+	h := journal.Parse(data)
+	var tip *Event
 	if m, ok := heads[current]; ok {
-		tip = &m
+		tip = tipOf(&m)
 	}
-	if !missing && len(h.bad) == 0 && len(r.flaws(h, tip)) == 0 {
+	if !missing && len(h.Bad) == 0 && len(r.flaws(h, tip)) == 0 {
 		return nil, h, nil
 	}
 
-	entries, moved, dropped := straighten(readEntries(data))
-	entries, made := fill(entries, heads, r.switched(entries, heads, current))
-	entries, relinked, twice := settleRelinks(entries)
-	entries, back, gaps := bridge(entries, tip, Event{Time: r.now(), Who: r.who(), Grace: int64(r.grace() / time.Second)})
+	entries, moved, dropped := journal.Straighten(journal.Entries(data))
+	entries, made := journal.Fill(entries, r.provedBy(entries, heads, current))
+	entries, relinked, twice := journal.SettleRelinks(entries)
+	entries, back, gaps := journal.Bridge(entries, tip, Event{Time: r.now(), Who: r.who(), Grace: int64(r.grace() / time.Second)})
 	if slices.Contains(made, current) {
 		// History names a switch only after it was made durable.
 		if err := r.site.Settle(ctx); err != nil {
@@ -168,7 +169,7 @@ func (r *Repo) mendHistory(ctx context.Context, heads map[int]Head, current int)
 		if err := r.at("after-aside"); err != nil {
 			return nil, nil, err
 		}
-		if n := len(h.bad); n > 0 {
+		if n := len(h.Bad); n > 0 {
 			done = append(done, fmt.Sprintf("set %d damaged %s of the history aside in %s", n, plural(n, "line"), r.short(aside)))
 		} else {
 			done = append(done, "kept the history as it was in "+r.short(aside))
@@ -191,34 +192,34 @@ func (r *Repo) mendHistory(ctx context.Context, heads map[int]Head, current int)
 	say(back, "noted in the history that production went back to %s")
 	say(gaps, "noted in the history that it does not tell what came before %s")
 
-	var out []byte
-	for _, e := range entries {
-		text := e.text
-		if text == nil {
-			if text, err = marshalEvent(e.Event); err != nil {
-				return done, nil, err
-			}
-		}
-		out = append(out, durable.Line(text)...)
+	out, err := journal.Encode(entries)
+	if err != nil {
+		return done, nil, err
 	}
 	if err := durable.WriteFile(path, out, 0o644); err != nil {
 		return done, nil, err
 	}
-	return done, parseHistory(out), r.at("after-mend")
+	return done, journal.Parse(out), r.at("after-mend")
 }
 
-// readEntries reads the sound lines of a history, of which this version knows
-// all.
-func readEntries(data []byte) []entry {
-	var out []entry
-	readSealed(data, func(text []byte) bool {
-		var e Event
-		if json.Unmarshal(text, &e) != nil {
-			return false
+// provedBy returns the switches to the generations that were production, as
+// their manifests record them.
+func (r *Repo) provedBy(entries []journal.Entry, heads map[int]Head, current int) []Event {
+	events := func(yield func(Event) bool) {
+		for _, e := range entries {
+			if !yield(e.Event) {
+				return
+			}
 		}
-		out = append(out, entry{e, text})
-		return true
-	})
+	}
+	var out []Event
+	for n := range r.switched(events, heads, current) {
+		if m, ok := heads[n]; ok {
+			e := switchEvent(&m)
+			e.Recovered = true
+			out = append(out, e)
+		}
+	}
 	return out
 }
 
@@ -229,7 +230,7 @@ func readEntries(data []byte) []entry {
 // generation shows its content; and a tree, below those numbers, since what was
 // never switched to is removed before a higher number is given. In rename mode
 // a tree has its own name only after an exchange brought it back.
-func (r *Repo) switched(entries []entry, heads map[int]Head, current int) map[int]bool {
+func (r *Repo) switched(events iter.Seq[Event], heads map[int]Head, current int) map[int]bool {
 	out := map[int]bool{}
 	prove := func(n int) {
 		if n > 0 {
@@ -244,7 +245,7 @@ func (r *Repo) switched(entries []entry, heads map[int]Head, current int) map[in
 		}
 	}
 	top := 0
-	for _, e := range entries {
+	for e := range events {
 		if e.Kind.Switch() {
 			prove(e.Generation)
 			prove(e.From)
@@ -287,8 +288,8 @@ func plural(n int, noun string) string {
 // and since when, is lost: all that no index names counts as dropped by this
 // generation. What a revert refused is derived again from the tree that it left,
 // if that is kept. It reports whether the tree is the one that history recorded.
-func (r *Repo) remakeManifest(ctx context.Context, h *History, was map[int]bool, n int, dir string) (same bool, err error) {
-	e, _ := h.made(n)
+func (r *Repo) remakeManifest(ctx context.Context, h *journal.History, was map[int]bool, n int, dir string) (same bool, err error) {
+	e, _ := h.Made(n)
 	rows, named, err := r.scan(ctx, dir)
 	if err != nil {
 		return false, err

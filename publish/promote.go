@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/journal"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -151,8 +152,8 @@ func (r *Repo) recovered(ctx context.Context, verb string, preparing bool) (*sta
 	return s, nil
 }
 
-func held(h *History) error {
-	if e, ok := h.hold(); ok {
+func held(h *journal.History) error {
+	if e, ok := h.Hold(); ok {
 		return refuse("publish unhold ends it", "production is held by %s since %s: %s", e.Who, e.Time.Format(time.RFC3339), e.Message)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/journal"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
@@ -267,7 +268,13 @@ func (r *Repo) notePrune(ctx context.Context, p *Plan, reviewed, preparing bool)
 		p.PlanHash = p.hash()
 	}
 	e := r.note(s, KindPrune, "")
-	e.Pruned, e.Orphans, e.PlanHash = p.Remove, p.Orphans, p.PlanHash
+	for _, d := range p.Remove {
+		e.Pruned = append(e.Pruned, journal.Pruned{Product: d.Product, Version: d.Version, Reasons: d.Reasons, Bytes: d.Bytes})
+	}
+	for _, o := range p.Orphans {
+		e.Orphans = append(e.Orphans, journal.Orphan(o))
+	}
+	e.PlanHash = p.PlanHash
 	e.BytesNow, e.BytesAfterGrace = p.BytesNow, p.BytesAfterGrace
 	return r.log(s.history, e)
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/publish/publish/journal"
 	"example.com/publish/publish/site"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/lock"
@@ -120,11 +121,11 @@ func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state
 	if err := r.writable(r.historyPath()); err != nil {
 		return nil, nil, err
 	}
-	if h.torn {
-		if err := durable.Truncate(r.historyPath(), h.whole); err != nil {
+	if h.Torn {
+		if err := durable.Truncate(r.historyPath(), h.Whole); err != nil {
 			return nil, nil, err
 		}
-		h.torn = false
+		h.Torn = false
 		did("cut a torn last line off the history")
 	}
 	r.tryAgain(leftByRecovery)
@@ -139,7 +140,7 @@ func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state
 		return nil, done, err
 	}
 	n, err := r.site.Live(ctx)
-	last, switched := h.last()
+	last, switched := h.Last()
 	if errors.Is(err, errDangling) || err == nil && n == 0 && switched {
 		if n, err = r.restore(ctx, h, err != nil); err == nil {
 			did("put production back to generation %d", n)
@@ -186,9 +187,9 @@ func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state
 }
 
 // unchecked reports whether the newest switch still waits for its health check.
-func (r *Repo) unchecked(h *History) bool {
-	last, ok := h.last()
-	return ok && last.Health == "pending" && h.health(last.Generation) == "" && len(r.Config.HealthCheck.Command) > 0
+func (r *Repo) unchecked(h *journal.History) bool {
+	last, ok := h.Last()
+	return ok && last.Health == "pending" && h.Health(last.Generation) == "" && len(r.Config.HealthCheck.Command) > 0
 }
 
 // adoptTruth appends what history lacks: the switch to the generation that
@@ -196,14 +197,14 @@ func (r *Repo) unchecked(h *History) bool {
 // somebody else has moved production back to it.
 func (r *Repo) adoptTruth(ctx context.Context, s *state, last Event) error {
 	m := s.current.Manifest
-	if _, known := s.history.made(m.Generation); !known {
-		for _, f := range r.flaws(s.history, &m.Head) {
-			if f.generation != m.Generation || f.kind != flawLost {
+	if _, known := s.history.Made(m.Generation); !known {
+		for _, f := range r.flaws(s.history, s.tip()) {
+			if f.Generation != m.Generation || f.Kind != journal.Lost {
 				continue
 			}
 			// Nothing is left of what came before, and the line that follows
 			// would hide that.
-			if err := r.log(s.history, gapBefore(f, Event{Time: s.now, Who: r.who()})); err != nil {
+			if err := r.log(s.history, journal.GapBefore(f, Event{Time: s.now, Who: r.who()})); err != nil {
 				return err
 			}
 		}
@@ -223,8 +224,8 @@ func (r *Repo) adoptTruth(ctx context.Context, s *state, last Event) error {
 // restore puts a production that is missing or dangling back: to the newest
 // generation whose tree is there and shows the content that was live, else to
 // the newest at all.
-func (r *Repo) restore(ctx context.Context, h *History, dangling bool) (int, error) {
-	last, _ := h.last()
+func (r *Repo) restore(ctx context.Context, h *journal.History, dangling bool) (int, error) {
+	last, _ := h.Last()
 	newest := slices.DeleteFunc(slices.Clone(h.Events), func(e Event) bool { return !e.Kind.Switch() })
 	slices.Reverse(newest)
 	slices.SortStableFunc(newest, func(a, b Event) int {
@@ -296,14 +297,14 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 	if s.current != nil {
 		current = s.current.Generation
 	}
-	last, _ := s.history.last()
+	last, _ := s.history.Last()
 	var done []string
 	drop := func(name, why string) {
 		if r.drop(leftByRecovery, filepath.Join(store, name)) {
 			done = append(done, "removed "+why)
 		}
 	}
-	freed := s.history.freed()
+	freed := s.history.Freed()
 	before := r.leftovers()[leftByRecovery]
 	stayed := func(name string) bool { // when an earlier recovery wanted to remove it
 		at := filepath.Join("generations", name)
@@ -313,7 +314,7 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 		name := d.Name()
 		n, isTree := parseNumber(strings.TrimPrefix(name, site.NextPrefix))
 		waiting := strings.HasPrefix(name, site.NextPrefix)
-		_, known := s.history.made(n)
+		_, known := s.history.Made(n)
 		switch {
 		case filepath.Join(store, name) == mine:
 		case isTree && r.claimed(filepath.Join(store, name)):
@@ -377,7 +378,7 @@ func (r *Repo) sweepManifests(s *state) error {
 		return err
 	}
 	newest := 0
-	if last, ok := s.history.last(); ok {
+	if last, ok := s.history.Last(); ok {
 		newest = last.Generation
 	}
 	for _, d := range list {
@@ -405,12 +406,12 @@ func (r *Repo) pending(s *state) bool {
 	if r.lockState(productionLock) == lock.Held {
 		return false // somebody is at it
 	}
-	last, switched := s.history.last()
+	last, switched := s.history.Last()
 	current := 0
 	if s.current != nil {
 		current = s.current.Generation
 	}
-	if len(r.lostParts()) > 0 || s.history.torn || switched && last.Generation != current || !switched && current != 0 {
+	if len(r.lostParts()) > 0 || s.history.Torn || switched && last.Generation != current || !switched && current != 0 {
 		return true
 	}
 	if r.unchecked(s.history) || len(r.flaws(s.history, s.tip())) > 0 {
@@ -431,7 +432,7 @@ func (r *Repo) pending(s *state) bool {
 			continue // it was tried
 		}
 		n, isTree := parseNumber(strings.TrimPrefix(d.Name(), site.NextPrefix))
-		_, known := s.history.made(n)
+		_, known := s.history.Made(n)
 		switch {
 		case isTree && strings.HasPrefix(d.Name(), site.NextPrefix), isTree && !known && n > max(current, last.Generation),
 			strings.HasPrefix(d.Name(), trashPrefix), strings.HasPrefix(d.Name(), revertPrefix):

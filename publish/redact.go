@@ -91,17 +91,13 @@ func (r *Repo) sound(ctx context.Context, s *state, g *generation.View, dir stri
 	return &generation.View{Manifest: &m, Dir: g.Dir}, valid, nil
 }
 
-// Redaction is what the deletion of revoked content came to.
-type Redaction struct {
-	Generations []int            `json:"generations"` // kept trees that had it
-	Paths       map[int][]string `json:"paths"`       // in each
-	Files       int              `json:"files"`       // deleted, in staging and trash too
-	Bytes       int64            `json:"bytes"`       // of these, each file once whatever its number of names
-
-	inodes map[uint64]bool
+// redaction counts what the deletion of revoked content comes to.
+type redaction struct {
+	Redaction
+	inodes map[uint64]bool // of what was counted
 }
 
-func (d *Redaction) count(st tree.Stat) {
+func (d *redaction) count(st tree.Stat) {
 	d.Files++
 	if !d.inodes[st.Ino] {
 		d.inodes[st.Ino] = true
@@ -128,7 +124,7 @@ func contentsOf(list []tombstones) stage.Contents {
 // Staging belongs to another lock, which comes before production's. Where the
 // caller does not hold it, it is tried without waiting; if somebody else has
 // it, finished is false, and the next recovery tries again.
-func (r *Repo) erase(ctx context.Context, s *state, staging bool) (did *Redaction, finished bool, err error) {
+func (r *Repo) erase(ctx context.Context, s *state, staging bool) (did *redaction, finished bool, err error) {
 	graves, err := r.graveyard()
 	if err != nil {
 		return nil, false, err
@@ -204,7 +200,7 @@ func (r *Repo) erase(ctx context.Context, s *state, staging bool) (did *Redactio
 
 // eraseLeft looks for contents in the trees that the sweep could not delete, and
 // deletes at least these.
-func (r *Repo) eraseLeft(ctx context.Context, want stage.Contents, did *Redaction) error {
+func (r *Repo) eraseLeft(ctx context.Context, want stage.Contents, did *redaction) error {
 	list, err := os.ReadDir(r.path("generations"))
 	if err != nil {
 		return err
@@ -252,7 +248,7 @@ func (r *Repo) unerased() error {
 
 // logRedaction appends the event, unless the one who was killed before the
 // tombstones were marked as done had come as far.
-func (r *Repo) logRedaction(s *state, graves *graveyard, pending []tombstones, did *Redaction) error {
+func (r *Repo) logRedaction(s *state, graves *graveyard, pending []tombstones, did *redaction) error {
 	for _, e := range slices.Backward(s.history.Events) {
 		if e.Kind == KindRedact {
 			if e.Graves == len(graves.lines) {
@@ -263,10 +259,10 @@ func (r *Repo) logRedaction(s *state, graves *graveyard, pending []tombstones, d
 	}
 	last := pending[len(pending)-1]
 	e := r.note(s, KindRedact, last.Why)
-	e.Who, e.Redacted, e.Graves = last.Who, did, len(graves.lines)
+	e.Who, e.Redacted, e.Graves = last.Who, &did.Redaction, len(graves.lines)
 	for _, t := range pending {
-		e.Revoked = append(e.Revoked, t.Revoked...)
-		e.Unnamed = append(e.Unnamed, t.Unnamed...)
+		e.Revoked = append(e.Revoked, revokedEvent(t.Revoked)...)
+		e.Unnamed = append(e.Unnamed, unnamedEvent(t.Unnamed)...)
 	}
 	return r.log(s.history, e)
 }
@@ -274,8 +270,8 @@ func (r *Repo) logRedaction(s *state, graves *graveyard, pending []tombstones, d
 // eraseKept deletes contents from the kept generations, production's tree
 // excepted, and from trash. With look it only counts, production's tree
 // included: it is kept after the switch.
-func (r *Repo) eraseKept(ctx context.Context, s *state, want stage.Contents, done *graveyard, look bool) (*Redaction, error) {
-	out := &Redaction{Generations: []int{}, Paths: map[int][]string{}, inodes: map[uint64]bool{}}
+func (r *Repo) eraseKept(ctx context.Context, s *state, want stage.Contents, done *graveyard, look bool) (*redaction, error) {
+	out := &redaction{Redaction{Generations: []int{}, Paths: map[int][]string{}}, map[uint64]bool{}}
 	current := 0
 	if s.current != nil {
 		current = s.current.Generation
@@ -349,7 +345,7 @@ func (r *Repo) holding(ctx context.Context, s *state, n int, want stage.Contents
 // unlink removes paths below dir and makes that durable; those that are gone
 // already count for nothing, and those that cannot be removed are left over.
 // With look it only counts.
-func (r *Repo) unlink(dir string, paths []string, out *Redaction, look bool) error {
+func (r *Repo) unlink(dir string, paths []string, out *redaction, look bool) error {
 	dirs := map[string]bool{}
 	for _, p := range paths {
 		full := filepath.Join(dir, filepath.FromSlash(p))

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/journal"
 	"example.com/publish/publish/site"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
@@ -296,7 +297,7 @@ func (r *Repo) treeOf(s *state, n int) string {
 
 // state is what is known of a repository at one moment.
 type state struct {
-	history *History
+	history *journal.History
 	current *generation.View // nil before the first promote
 	windows windows
 	now     time.Time // never before the newest line of the history
@@ -342,7 +343,7 @@ func (w windows) was(n int, now time.Time) bool {
 
 // window computes the end of each: the longer of the grace recorded at the
 // switch and the grace configured now.
-func (r *Repo) window(h *History) windows {
+func (r *Repo) window(h *journal.History) windows {
 	w := windows{dropped: map[int]time.Time{}, recorded: map[int]time.Time{}, retired: map[int]time.Time{}}
 	live := 0
 	for _, e := range h.Events {
@@ -353,7 +354,7 @@ func (r *Repo) window(h *History) windows {
 		if _, ok := w.dropped[e.Generation]; !ok {
 			w.dropped[e.Generation] = end
 			w.recorded[e.Generation] = e.Time.Add(time.Duration(e.Grace) * time.Second)
-			if at, ok := h.ended[e.Generation]; ok && at.Before(w.recorded[e.Generation]) {
+			if at, ok := h.Ended(e.Generation); ok && at.Before(w.recorded[e.Generation]) {
 				w.recorded[e.Generation] = at
 			}
 		}
@@ -384,10 +385,10 @@ func (r *Repo) load() (*state, error) {
 }
 
 // stateOf is the state in which generation n is production; 0 if there is none.
-func (r *Repo) stateOf(h *History, n int) (*state, error) {
+func (r *Repo) stateOf(h *journal.History, n int) (*state, error) {
 	now := r.now()
 	s := &state{history: h, windows: r.window(h), now: now}
-	if newest := h.newest(); newest.After(now) {
+	if newest := h.Newest(); newest.After(now) {
 		s.now, s.behind = newest, newest.Sub(now)
 	}
 	if n == 0 {
@@ -439,7 +440,7 @@ func (r *Repo) Generations() ([]int, error) {
 
 // next returns a generation number that was never used: above all that
 // history, manifests and trees name, abandoned ones included.
-func (r *Repo) next(h *History) (int, error) {
+func (r *Repo) next(h *journal.History) (int, error) {
 	top := 0
 	for _, e := range h.Events {
 		top = max(top, e.Generation)

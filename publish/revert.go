@@ -101,7 +101,7 @@ func (r *Repo) target(s *state, to int) (*generation.View, error) {
 // before returns the origin of the content that was live just before the
 // current origin: so a second revert goes back a second step.
 func (r *Repo) before(s *state) (origin int, ok bool) {
-	return s.history.before(s.current.Origin)
+	return s.history.Before(s.current.Origin)
 }
 
 // keptHint lists what can be reverted to.

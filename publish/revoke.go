@@ -156,7 +156,7 @@ func (r *Repo) revoke(ctx context.Context, opt RevokeOptions) (res *RevokeResult
 	return res, finished || err != nil, err
 }
 
-func (res *RevokeResult) add(did *Redaction) {
+func (res *RevokeResult) add(did *redaction) {
 	if did == nil {
 		return
 	}

@@ -124,7 +124,7 @@ func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked,
 	}
 	back := r.revertTenure(s)
 	out.RevertUntil, out.RevertKept = back.end(), back.by
-	if e, ok := s.history.hold(); ok {
+	if e, ok := s.history.Hold(); ok {
 		out.Hold = &HoldState{e.Who, e.Time, e.Message}
 	}
 	out.Locks, out.LocksUnknown = r.locksHeld()
@@ -138,8 +138,8 @@ func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked,
 func (r *Repo) describe(s *state, out *Status) {
 	cur := s.current
 	p := &Production{Generation: cur.Generation, Origin: cur.Origin, Since: cur.Time, Who: cur.Who, Message: cur.Message, Kind: EventKind(cur.Kind),
-		Path: r.Production(), Health: s.history.health(cur.Generation), Files: len(cur.Own)}
-	if e, ok := s.history.made(cur.Generation); ok {
+		Path: r.Production(), Health: s.history.Health(cur.Generation), Files: len(cur.Own)}
+	if e, ok := s.history.Made(cur.Generation); ok {
 		if p.Since = e.Time; p.Health == "" {
 			p.Health = e.Health // pending, or none
 		}
@@ -159,7 +159,7 @@ func (r *Repo) describe(s *state, out *Status) {
 	}
 	tenures := r.tenures(s.history, kept, s.windows.retired)
 	for _, n := range kept {
-		e, known := s.history.made(n)
+		e, known := s.history.Made(n)
 		if !known {
 			continue
 		}

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"example.com/publish/publish/journal"
 )
 
 // KeptBy is what keeps a generation beside production from gc.
@@ -40,9 +42,9 @@ func (t tenure) end() *time.Time {
 // tenures tells how long gc leaves each of the kept generations, production's
 // excepted, given when the windows of retired ones end. It is what gc goes by,
 // and what status, promote and the metrics foretell.
-func (r *Repo) tenures(h *History, kept []int, retired map[int]time.Time) map[int]tenure {
+func (r *Repo) tenures(h *journal.History, kept []int, retired map[int]time.Time) map[int]tenure {
 	out := map[int]tenure{}
-	pinned := h.pins()
+	pinned := h.Pins()
 	keep := r.Config.Generations.Keep
 	for _, n := range slices.Backward(kept) {
 		end, known := retired[n]
@@ -89,7 +91,7 @@ func (r *Repo) revertTenure(s *state) tenure {
 func (r *Repo) revertTenureAfter(s *state, origin int) tenure {
 	was, ok := s.current.Origin, true
 	if origin != 0 {
-		was, ok = s.history.before(origin)
+		was, ok = s.history.Before(origin)
 	}
 	if !ok {
 		return tenure{}
@@ -104,10 +106,10 @@ func (r *Repo) revertTenureAfter(s *state, origin int) tenure {
 }
 
 // contentTenure is how long some tree with the content of an origin is kept.
-func (r *Repo) contentTenure(h *History, origin int, kept []int, retired map[int]time.Time) tenure {
+func (r *Repo) contentTenure(h *journal.History, origin int, kept []int, retired map[int]time.Time) tenure {
 	var longest tenure
 	for n, t := range r.tenures(h, kept, retired) {
-		if made, ok := h.made(n); ok && made.Origin == origin && t.longer(longest) {
+		if made, ok := h.Made(n); ok && made.Origin == origin && t.longer(longest) {
 			longest = t
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/journal"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
@@ -284,8 +285,8 @@ func join(dir, path string) string { return filepath.Join(dir, filepath.FromSlas
 // freshen is settle for a tree that was production before and becomes it again
 // as it stands: generation n, whose tree is at dir, after the newest switch of
 // the history, whose tree may be gone.
-func (r *Repo) freshen(ctx context.Context, h *History, n int, dir string) error {
-	last, _ := h.last()
+func (r *Repo) freshen(ctx context.Context, h *journal.History, n int, dir string) error {
+	last, _ := h.Last()
 	if last.Generation == n {
 		return nil
 	}
@@ -308,7 +309,7 @@ func (r *Repo) freshen(ctx context.Context, h *History, n int, dir string) error
 	}
 	defer batch.Close()
 	t := &timer{ctx: ctx, live: &generation.View{Manifest: was, Dir: r.path("generations", number(last.Generation))}, dir: dir, tmp: tmp,
-		now: latest(r.now(), h.newest()), lost: h.newest(), batch: batch}
+		now: latest(r.now(), h.Newest()), lost: h.Newest(), batch: batch}
 	if err := t.settle(served(m)); err != nil {
 		return err
 	}

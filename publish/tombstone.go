@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"example.com/publish/publish/journal"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -47,7 +48,7 @@ func (t *tombstones) reason() string {
 type graveyard struct {
 	lines []tombstones
 	by    map[string]*tombstones // by sha256, the newest
-	sealed
+	journal.Sealed
 }
 
 func (r *Repo) tombstonePath() string { return r.path(".publish", "tombstones") }
@@ -60,19 +61,19 @@ func (r *Repo) graveyard() (*graveyard, error) {
 		return nil, err
 	}
 	g := parseTombstones(data)
-	if len(g.bad) > 0 {
-		return nil, &Error{Path: fmt.Sprintf("%s:%d", r.tombstonePath(), g.bad[0]), Fact: "the line is damaged",
+	if len(g.Bad) > 0 {
+		return nil, &Error{Path: fmt.Sprintf("%s:%d", r.tombstonePath(), g.Bad[0]), Fact: "the line is damaged",
 			Hint: "run publish recover: it keeps the file as " + r.short(asideName(r.tombstonePath())) + " and makes damaged lines anew from the history"}
 	}
-	if g.newer > 0 {
-		return nil, newer(fmt.Sprintf("%s:%d", r.tombstonePath(), g.newer))
+	if g.Newer > 0 {
+		return nil, newer(fmt.Sprintf("%s:%d", r.tombstonePath(), g.Newer))
 	}
 	return g, nil
 }
 
 func parseTombstones(data []byte) *graveyard {
 	g := &graveyard{by: map[string]*tombstones{}}
-	g.sealed = readSealed(data, func(text []byte) bool {
+	g.Sealed = journal.ReadSealed(data, func(text []byte) bool {
 		var t tombstones
 		ok := json.Unmarshal(text, &t) == nil
 		if ok {
@@ -148,8 +149,8 @@ func (r *Repo) bury(t tombstones) error {
 	if err := r.writable(path); err != nil {
 		return err
 	}
-	if g.torn {
-		if err := durable.Truncate(path, g.whole); err != nil {
+	if g.Torn {
+		if err := durable.Truncate(path, g.Whole); err != nil {
 			return err
 		}
 	}
@@ -252,7 +253,7 @@ func (g *graveyard) namedIn(v *stage.Valid, mark int) error {
 
 // mendTombstones sets a damaged file aside and makes it anew: from its sound
 // lines, and from the history what they lack.
-func (r *Repo) mendTombstones(h *History) (done []string, err error) {
+func (r *Repo) mendTombstones(h *journal.History) (done []string, err error) {
 	data, err := durable.ReadFile(r.tombstonePath(), maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		data, err = nil, nil
@@ -263,16 +264,17 @@ func (r *Repo) mendTombstones(h *History) (done []string, err error) {
 	g := parseTombstones(data)
 	var lost []tombstones
 	for _, e := range h.Events {
-		t := tombstones{Time: e.Time, Who: e.Who, Why: e.Message, Before: e.Generation + 1, Revoked: e.Revoked, Unnamed: e.Unnamed}
+		t := tombstones{Time: e.Time, Who: e.Who, Why: e.Message, Before: e.Generation + 1}
+		t.Revoked, t.Unnamed = revokedBy(&e)
 		if e.Kind == KindRevoke {
 			t.Before = e.Generation
 		}
-		if slices.ContainsFunc(e.Revoked, func(c Revoked) bool { return g.by[c.SHA256] == nil }) ||
-			slices.ContainsFunc(e.Unnamed, func(v Named) bool { return !g.names(v) }) {
+		if slices.ContainsFunc(t.Revoked, func(c Revoked) bool { return g.by[c.SHA256] == nil }) ||
+			slices.ContainsFunc(t.Unnamed, func(v Named) bool { return !g.names(v) }) {
 			lost = append(lost, t)
 		}
 	}
-	if len(g.bad) == 0 && len(lost) == 0 {
+	if len(g.Bad) == 0 && len(lost) == 0 {
 		return nil, nil
 	}
 	if data != nil {

@@ -35,7 +35,7 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 	if err != nil {
 		return nil, 0, err
 	}
-	if _, switched := s.history.last(); s.current == nil && switched {
+	if _, switched := s.history.Last(); s.current == nil && switched {
 		return nil, 0, &Error{Path: r.Production(), Err: errDangling, Hint: "run publish recover"}
 	}
 	if s.current == nil && (name == "" || name == "production") {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/journal"
 	"example.com/publish/publish/site"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
@@ -154,7 +155,7 @@ func (r *Repo) prove(dir string, c claim) error {
 	if err != nil && !lost {
 		return err
 	}
-	e, known := parseHistory(data).made(c.number)
+	e, known := journal.Parse(data).Made(c.number)
 	switch {
 	case c.marked && known && e.Seal == c.seal,
 		lost && !hasManifest && (!c.marked || c.repository == id): // all is lost: only the id is left to tell

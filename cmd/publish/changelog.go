@@ -10,7 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
-	"example.com/publish/retention"
+	"example.com/publish/publish/journal"
 )
 
 func (p *program) changelogCommand() *cli.Command {
@@ -168,7 +168,7 @@ func writeEntries(w io.Writer, what string, names []string) {
 }
 
 // writeReasons lists the versions that a prune dropped, each with its reasons.
-func writeReasons(w io.Writer, what string, pruned []retention.Decision) {
+func writeReasons(w io.Writer, what string, pruned []journal.Pruned) {
 	var lines []string
 	for _, d := range pruned {
 		lines = append(lines, mdCode(d.Product+"/"+d.Version)+": "+mdText(strings.Join(d.Reasons, ", ")))

@@ -112,6 +112,12 @@ var cases = []struct{ file, imports, rule string }{
 	{"stage/oci/layout.go", ours + "stage/catalog", ""},
 	{"stage/plain/plain.go", ours + "stage/tree", "plain-is-bytes-in-values-out"},
 	{"stage/plain/plain.go", ours + "stage/catalog", ""},
+
+	{"publish/journal/event.go", ours + "publish", "journal-is-lines-and-values"},
+	{"publish/journal/event.go", ours + "retention", "journal-is-lines-and-values"},
+	{"publish/journal/event.go", ours + "stage/catalog", "journal-is-lines-and-values"},
+	{"publish/journal/log.go", ours + "stage/durable", ""},
+	{"publish/commit.go", ours + "publish/journal", ""},
 }
 
 func TestWallsBite(t *testing.T) {

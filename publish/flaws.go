@@ -1,0 +1,70 @@
+package publish
+
+import (
+	"slices"
+
+	"example.com/publish/publish/journal"
+)
+
+// flaws returns where the chain of the history is broken. That a recovery of
+// layout 1 found no manifest before the lines that it made is no flaw. A kept
+// tree below production that no line made is one, though the chain may be
+// closed: lost are the switch to it, and the one back.
+func (r *Repo) flaws(h *journal.History, tip *Event) []journal.Flaw {
+	made, recovered := map[int]bool{}, map[int]bool{}
+	for _, e := range h.Events {
+		if e.Kind.Switch() {
+			made[e.Generation] = true
+			recovered[e.Generation] = e.Recovered
+		}
+	}
+	out := slices.DeleteFunc(h.Flaws(tip), func(f journal.Flaw) bool {
+		return f.Kind == journal.Lost && recovered[f.Generation] && !r.tells(f.From)
+	})
+	if tip == nil {
+		return out
+	}
+	kept, err := r.kept(tip.Generation)
+	if err != nil {
+		return out // whoever needs the trees tells
+	}
+	for _, n := range kept {
+		if n < tip.Generation && !made[n] {
+			if id, err := r.whose(r.path("generations", number(n))); err == nil && id == n {
+				out = append(out, journal.Flaw{Kind: journal.Lost, Generation: n, From: n})
+			}
+		}
+	}
+	return out
+}
+
+// tells reports whether something is left from which the line of generation n
+// can be made.
+func (r *Repo) tells(n int) bool {
+	if n > 0 && gone(r.manifestPath(n)) {
+		id, err := r.whose(r.path("generations", number(n)))
+		return err == nil && id == n
+	}
+	return n > 0
+}
+
+// whole refuses to go on with a history that lost what recover can make anew:
+// windows are counted from it. What nothing is left of stops nobody.
+func (r *Repo) whole(s *state) error {
+	for _, f := range r.flaws(s.history, s.tip()) {
+		if f.Kind == journal.Moved || f.Kind == journal.Lost && !r.tells(f.From) {
+			continue
+		}
+		return &Error{Path: r.historyPath(), Fact: f.String(),
+			Hint: "run publish recover: it keeps the file as " + r.short(asideName(r.historyPath())) + " and makes what is missing anew from the manifests"}
+	}
+	return nil
+}
+
+// tip is the switch that production's manifest records; nil when there is none.
+func (s *state) tip() *Event {
+	if s.current == nil {
+		return nil
+	}
+	return tipOf(&s.current.Head)
+}

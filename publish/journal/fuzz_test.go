@@ -1,0 +1,81 @@
+package journal
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// FuzzHistory is given the texts of the lines.
+func FuzzHistory(f *testing.F) {
+	var text []byte
+	for _, e := range []Event{
+		{Time: epoch, Kind: Promote, Generation: 1, Origin: 1, Who: "x", Message: "é \u2028"},
+		{Time: epoch, Kind: GC, Generation: 1, Freed: &Freed{Generations: []int{1}}},
+		{Time: epoch, Kind: Pin, Generation: 1},
+		{Time: epoch, Kind: Revert, Generation: 3, From: 2, Origin: 1, Grace: 1 << 62},
+	} {
+		line, err := e.Marshal()
+		if err != nil {
+			f.Fatal(err)
+		}
+		text = append(append(text, line...), '\n')
+	}
+	f.Add(string(text), uint(3))
+	f.Add("{}\nnull\n[]\n", uint(0))
+	f.Fuzz(func(t *testing.T, text string, at uint) {
+		Parse([]byte(text))
+		data := sealLines(text)
+		h := Parse(data)
+		if n := strings.Count(string(data), "\n"); !h.Torn && len(h.Events)+len(h.Bad) != n && (h.Newer == 0 || len(h.Events)+len(h.Bad) > n) {
+			t.Fatalf("%d lines, %d events, damaged %v, the first of a newer version is %d", n, len(h.Events), h.Bad, h.Newer)
+		}
+		h.Last()
+		h.Before(1)
+		h.Hold()
+		h.Pins()
+		h.Newest()
+		if again, ok := h.text(); ok {
+			if twice, _ := Parse(sealLines(again)).text(); twice != again {
+				t.Errorf("%s\nbecame\n%s", again, twice)
+			}
+		}
+		if len(h.Bad) > 0 || h.Torn || len(data) == 0 {
+			return
+		}
+		// Cut anywhere, a history is a beginning of itself; with a bit wrong it
+		// is damaged, or torn where that bit made the last line so.
+		cut := Parse(data[:at%uint(len(data))])
+		if len(cut.Bad) > 0 || !cmp.Equal(cut.Events, h.Events[:len(cut.Events)], cmpopts.EquateEmpty()) {
+			t.Errorf("cut: %+v", cut)
+		}
+		if wrong := Parse(flipped(data, at)); len(wrong.Bad) == 0 && !wrong.Torn {
+			t.Errorf("one bit is wrong: %q", flipped(data, at))
+		}
+	})
+}
+
+// text is the history's lines without their seals; false for a time that JSON
+// can carry in one direction only.
+func (h *History) text() (string, bool) {
+	var b strings.Builder
+	for _, e := range h.Events {
+		line, err := e.Marshal()
+		if err != nil {
+			return "", false
+		}
+		b.Write(append(line, '\n'))
+	}
+	return b.String(), true
+}
+
+// flipped is data with one bit of it wrong: none that would only turn a digit
+// of a checksum into the other case.
+func flipped(data []byte, at uint) []byte {
+	out := bytes.Clone(data)
+	out[at%uint(len(out))] ^= 1
+	return out
+}
