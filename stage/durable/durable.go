@@ -112,12 +112,17 @@ func SyncDir(dir string) error { return syncPath(dir) }
 func SyncFile(path string) error { return syncPath(path) }
 
 func syncPath(path string) error {
-	// Whoever may write to staging can put a pipe there: nobody waits for it.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := openAny(path)
 	if err != nil {
 		return err
 	}
 	return errors.Join(f.Sync(), f.Close())
+}
+
+// openAny opens a file or a directory to flush it. Whoever may write to staging
+// can put a pipe there: nobody waits for it.
+func openAny(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
 // MkdirAll makes the directories of path that are missing, each with exactly

@@ -218,65 +218,6 @@ func TestThrough(t *testing.T) {
 	}
 }
 
-func TestBatch(t *testing.T) {
-	dir := t.TempDir()
-	for _, n := range []int{0, 1, syncfsAbove + 1} {
-		b, err := NewBatch(dir)
-		must(t, err)
-		for i := range n {
-			p := filepath.Join(dir, fmt.Sprint(i))
-			must(t, os.WriteFile(p, nil, 0o644))
-			b.Add(p)
-		}
-		must(t, b.Flush())
-		must(t, b.Flush())
-		must(t, b.Close())
-	}
-	b, err := NewBatch(dir)
-	must(t, err)
-	defer b.Close()
-	b.Add(filepath.Join(dir, "gone"))
-	if err := b.Flush(); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("err %v", err)
-	}
-}
-
-// A file is flushed through the descriptor that wrote it, whatever becomes of its
-// name; one that was closed by somebody else is an error.
-func TestBatchTake(t *testing.T) {
-	dir := t.TempDir()
-	for _, n := range []int{1, syncfsAbove, syncfsAbove + 1} {
-		b, err := NewBatch(dir)
-		must(t, err)
-		for i := range n {
-			f, err := os.Create(filepath.Join(dir, fmt.Sprint(i)))
-			must(t, err)
-			must(t, b.Take(f))
-		}
-		if n <= syncfsAbove {
-			must(t, os.Rename(filepath.Join(dir, "0"), filepath.Join(dir, "moved")))
-		}
-		must(t, b.Flush())
-		must(t, b.Close())
-	}
-	b, err := NewBatch(dir)
-	must(t, err)
-	f, err := os.Create(filepath.Join(dir, "closed"))
-	must(t, err)
-	must(t, f.Close())
-	must(t, b.Take(f))
-	if err := b.Flush(); !errors.Is(err, fs.ErrClosed) {
-		t.Errorf("err %v", err)
-	}
-	f, err = os.Create(filepath.Join(dir, "discarded"))
-	must(t, err)
-	must(t, b.Take(f))
-	must(t, b.Close())
-	if err := f.Close(); !errors.Is(err, fs.ErrClosed) {
-		t.Errorf("the batch left it open: %v", err)
-	}
-}
-
 func TestFree(t *testing.T) {
 	if n, err := Free(t.TempDir()); !errors.Is(err, ErrUnsupported) && (err != nil || n <= 0) {
 		t.Errorf("%d %v", n, err)
