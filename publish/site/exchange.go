@@ -55,7 +55,8 @@ func (s exchange) Probe(context.Context) error {
 	}
 	err := durable.ProbeExchange(s.Store, filepath.Dir(s.Production), probePrefix(s.Production))
 	if errors.Is(err, durable.ErrUnsupported) {
-		return &fault.Error{Kind: fault.Usage, Path: s.Production, Fact: "directories cannot be exchanged between it and the repository", Err: err,
+		return &fault.Error{Kind: fault.Usage, Path: s.Production, Err: err,
+			Fact: "directories cannot be exchanged between it and the repository",
 			Hint: "put both on one mount, or use switch: symlink"}
 	}
 	return err
@@ -80,8 +81,8 @@ func (s exchange) Switch(ctx context.Context, from, to int) error {
 	if errors.Is(err, syscall.EXDEV) {
 		// The probe's directories were new; this one may be of a lower layer.
 		return &fault.Error{Kind: fault.Usage, Path: s.Production,
-			Fact: "cannot be exchanged: it lies in a lower layer of an overlay, as in a container whose image holds it", Err: err,
-			Hint: "copy the repository to a volume: cp -a"}
+			Fact: "cannot be exchanged: it lies in a lower layer of an overlay, as in a container whose image holds it",
+			Hint: "copy the repository to a volume: cp -a", Err: err}
 	}
 	if err != nil {
 		return err
@@ -148,7 +149,8 @@ func (s exchange) Tidy(ctx context.Context) error {
 }
 
 func (s exchange) Replace(ctx context.Context, n int, live string) (string, error) {
-	return s.replace(live, func() error { return s.Switch(ctx, 0, n) }, func(aside string) error { return durable.RenameNew(s.waiting(n), aside) })
+	bring := func(aside string) error { return durable.RenameNew(s.waiting(n), aside) }
+	return s.replace(live, func() error { return s.Switch(ctx, 0, n) }, bring)
 }
 
 func (s exchange) Expire(_ context.Context, n int, gone []tree.Row, anew []catalog.Document) ([]Stay, error) {

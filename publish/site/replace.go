@@ -19,13 +19,15 @@ func CheckReplace(live, production string) error {
 		return nil // there is nothing to replace, or Replace refuses it
 	}
 	if durable.MountPoint(production) {
-		return &fault.Error{Kind: fault.Usage, Path: production, Fact: "is a mount point, which cannot be replaced", Hint: elsewhere(live)}
+		return &fault.Error{Kind: fault.Usage, Path: production,
+			Fact: "is a mount point, which cannot be replaced", Hint: elsewhere(live)}
 	}
 	parent, prefix := filepath.Dir(production), probePrefix(production)
 	_ = durable.SweepProbes(parent, prefix, func(string, error) {})
 	err := durable.ProbeExchange(parent, parent, prefix)
 	if errors.Is(err, durable.ErrUnsupported) {
-		return &fault.Error{Kind: fault.Usage, Path: production, Fact: "cannot be replaced in one step on this file system", Err: err, Hint: elsewhere(live)}
+		return &fault.Error{Kind: fault.Usage, Path: production, Err: err,
+			Fact: "cannot be replaced in one step on this file system", Hint: elsewhere(live)}
 	}
 	return err
 }
@@ -52,7 +54,8 @@ func (l local) replace(live string, first func() error, bring func(aside string)
 		return "", err
 	}
 	if !same {
-		return "", &fault.Error{Kind: fault.Usage, Path: l.Production, Fact: "exists and is not the tree to adopt", Hint: "move it away, or adopt it"}
+		return "", &fault.Error{Kind: fault.Usage, Path: l.Production,
+			Fact: "exists and is not the tree to adopt", Hint: "move it away, or adopt it"}
 	}
 	if aside, err = l.aside(); err != nil {
 		return "", err
@@ -61,7 +64,8 @@ func (l local) replace(live string, first func() error, bring func(aside string)
 		err = l.exchange(aside)
 	}
 	if errors.Is(err, durable.ErrUnsupported) {
-		err = &fault.Error{Kind: fault.Usage, Path: l.Production, Fact: "cannot be replaced in one step", Err: err, Hint: elsewhere(live)}
+		err = &fault.Error{Kind: fault.Usage, Path: l.Production, Err: err,
+			Fact: "cannot be replaced in one step", Hint: elsewhere(live)}
 	}
 	return aside, err
 }
@@ -83,7 +87,8 @@ func (l local) aside() (string, error) {
 		aside = fmt.Sprintf("%s%s-%d", l.Production, AsideSuffix, i)
 	}
 	if !gone(aside) {
-		return "", &fault.Error{Kind: fault.Usage, Path: aside, Fact: "is in the way: the former directory would be kept under this name", Hint: "move it away"}
+		return "", &fault.Error{Kind: fault.Usage, Path: aside,
+			Fact: "is in the way: the former directory would be kept under this name", Hint: "move it away"}
 	}
 	return aside, nil
 }

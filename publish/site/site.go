@@ -138,5 +138,6 @@ func (p Place) foreign(path, format string, args ...any) error {
 // Another is the error for the tree of another repository at dir.
 func Another(dir, format string, args ...any) error {
 	return &fault.Error{Path: dir, Fact: fmt.Sprintf(format, args...), Err: ErrForeign,
-		Hint: "give each repository a production of its own: production: in publish.yaml; or, if the tree was moved there, move it back"}
+		Hint: "give each repository a production of its own: production: in publish.yaml; " +
+			"or, if the tree was moved there, move it back"}
 }

@@ -96,7 +96,8 @@ func (s symlink) Prepare(ctx context.Context, n int) error {
 			return err
 		}
 	}
-	return &fault.Error{Path: s.links()[0], Fact: "is in the way, and so are the names beside it: the next production waits under one of them", Hint: "move it away"}
+	return &fault.Error{Path: s.links()[0], Hint: "move it away",
+		Fact: "is in the way, and so are the names beside it: the next production waits under one of them"}
 }
 
 // move renames the link to generation n that waits.
@@ -161,7 +162,8 @@ func (s symlink) Tidy(context.Context) error {
 }
 
 func (s symlink) Replace(ctx context.Context, n int, live string) (string, error) {
-	return s.replace(live, func() error { return s.Switch(ctx, 0, n) }, func(aside string) error { return s.move(n, aside, os.Rename) })
+	bring := func(aside string) error { return s.move(n, aside, os.Rename) }
+	return s.replace(live, func() error { return s.Switch(ctx, 0, n) }, bring)
 }
 
 func (s symlink) Expire(_ context.Context, n int, gone []tree.Row, anew []catalog.Document) ([]Stay, error) {
