@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"example.com/publish/publish/journal"
 	"example.com/publish/retention"
+	"example.com/publish/stage/catalog"
 )
 
 // HistoryFilter says which events to return: those that pass every field that
@@ -84,14 +84,10 @@ func (f HistoryFilter) passes(e Event) bool {
 }
 
 // ofProduct reports whether an entry of a history belongs to the products that
-// a pattern means. An entry is product/version, a product, or a file's path; a
-// pattern may be any of them, too.
+// a pattern means. An entry is a name or a file's path; a pattern may be that
+// also.
 func ofProduct(pattern, entry string) bool {
 	whole, _ := retention.Matches(pattern, entry)
-	i := strings.LastIndexByte(entry, '/')
-	if whole || i < 0 {
-		return whole
-	}
-	product, _ := retention.Matches(pattern, entry[:i])
-	return product
+	group, _ := retention.Matches(pattern, catalog.ParseName(entry).Group)
+	return whole || group
 }

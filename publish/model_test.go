@@ -22,7 +22,7 @@ import (
 // The model test runs random sequences of commands, crashes, failures and clock
 // steps, and holds the repository, looked at from outside, against a model of a
 // few lines: what production shows, what any client may still ask for, and what
-// the history said so far. The commands are in commands_test.go.
+// the history said so far. The commands are in model_commands_test.go.
 
 var modelTime = flag.Duration("model", 0, "run the model test for this long, not -rapid.checks sequences once")
 

@@ -69,7 +69,8 @@ func (r *Repo) selectContent(ctx context.Context, s *state, what []string) (*sel
 	if err := sel.look(ctx, s, graves); err != nil {
 		return nil, err
 	}
-	for _, w := range what {
+	for _, text := range what {
+		w := catalog.ParseWhat(text)
 		found, err := sel.match(ctx, w)
 		if err != nil {
 			return nil, err
@@ -95,27 +96,15 @@ func (r *Repo) selectContent(ctx context.Context, s *state, what []string) (*sel
 }
 
 // has reports whether a revoke before was about what.
-func (g *graveyard) has(what string) bool {
-	for _, t := range g.lines {
-		for _, c := range t.Revoked {
-			if what == c.Path || what == c.Product || what == c.Product+"/"+c.Version {
-				return true
-			}
-			if sum := strings.ToLower(what); digits(what) && (strings.HasPrefix(c.SHA256, sum) || strings.HasPrefix(c.Fingerprint, sum)) {
-				return true
-			}
-		}
-		if slices.ContainsFunc(t.Unnamed, func(v Named) bool { return what == v.Product || what == v.String() }) {
-			return true
-		}
-	}
-	return false
-}
-
-// digits reports whether what can be a fingerprint or a sha256, or enough of
-// its first digits.
-func digits(what string) bool {
-	return len(what) >= 12 && strings.Trim(strings.ToLower(what), "0123456789abcdef") == ""
+func (g *graveyard) has(what catalog.What) bool {
+	return slices.ContainsFunc(g.lines, func(t tombstones) bool {
+		return slices.ContainsFunc(t.Revoked, func(c Revoked) bool {
+			return what.Path(c.Path) || what.Hash(c.SHA256) || what.Hash(c.Fingerprint) ||
+				what.Name(catalog.Name{Group: c.Product, Version: c.Version})
+		}) || slices.ContainsFunc(t.Unnamed, func(v Named) bool {
+			return what.Name(catalog.Name{Group: v.Product, Version: v.Version})
+		})
+	})
 }
 
 // look reads the trees: production, staging, and the kept ones, newest first.
@@ -197,11 +186,11 @@ func (sel *selection) look(ctx context.Context, s *state, graves *graveyard) err
 }
 
 // match marks what one word means, and reports whether there is any.
-func (sel *selection) match(ctx context.Context, what string) (bool, error) {
+func (sel *selection) match(ctx context.Context, what catalog.What) (bool, error) {
 	found := false
 	for _, h := range sel.holders {
 		for n, i := range h.cat.Images {
-			if what == i.Product || what == i.Product+"/"+i.Version || digits(what) && strings.HasPrefix(i.Fingerprint, strings.ToLower(what)) {
+			if what.Image(i) {
 				h.drop[n], found = true, true
 			}
 		}
@@ -214,7 +203,7 @@ func (sel *selection) match(ctx context.Context, what string) (bool, error) {
 		format := catalog.Within(sel.r.format, h.cat.Documents)
 		for _, rows := range []map[string]tree.Row{h.rows, h.carried} {
 			for p, row := range rows {
-				if p != what && !(digits(what) && strings.HasPrefix(row.SHA256, strings.ToLower(what))) {
+				if !what.Path(p) && !what.Hash(row.SHA256) {
 					continue
 				}
 				switch {
@@ -230,7 +219,7 @@ func (sel *selection) match(ctx context.Context, what string) (bool, error) {
 		}
 	}
 	if len(where) == 0 {
-		return sel.orphan(ctx, what)
+		return sel.orphan(ctx, what.String())
 	}
 	if len(where) > 1 {
 		var list []string

@@ -14,11 +14,9 @@ package stage
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"example.com/publish/stage/catalog"
@@ -144,81 +142,6 @@ func (s *Stage) List(ctx context.Context) ([]catalog.Image, error) {
 		}
 	}
 	return images, nil
-}
-
-// Match returns the images that what names: a fingerprint, twelve or more of
-// its first digits, a product, product/version, or a path of one of its files.
-func Match(images []catalog.Image, what string) []catalog.Image {
-	var out []catalog.Image
-	for _, i := range images {
-		switch {
-		case what == i.Product, what == i.Product+"/"+i.Version, slices.Contains(i.Paths, what),
-			len(what) >= 12 && strings.HasPrefix(i.Fingerprint, strings.ToLower(what)):
-			out = append(out, i)
-		}
-	}
-	return out
-}
-
-// Remove takes images out of staging's indexes. Their files stay, as orphans,
-// until a prune. In a tree without indexes it moves the files to the directory
-// trash. It returns what was removed, and ErrNotFound, with nothing changed,
-// when one of what matches no image.
-func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]catalog.Image, error) {
-	unlock, err := s.Exclusive(ctx, "stage remove")
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	images, err := s.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	type key struct{ product, version, fingerprint, paths string }
-	keyOf := func(i catalog.Image) key {
-		k := key{i.Product, i.Version, i.Fingerprint, ""}
-		if i.Fingerprint == "" {
-			k.paths = strings.Join(i.Paths, "\n")
-		}
-		return k
-	}
-	gone := map[key]bool{}
-	var out []catalog.Image
-	for _, w := range what {
-		found := Match(images, w)
-		if len(found) == 0 {
-			return nil, fmt.Errorf("%s: %w", w, ErrNotFound)
-		}
-		for _, i := range found {
-			if k := keyOf(i); !gone[k] {
-				gone[k] = true
-				out = append(out, i)
-			}
-		}
-	}
-	root, err := os.OpenRoot(s.Dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	docs, err := s.Format.Without(ctx, tree.Contents(root), func(i catalog.Image) bool {
-		return gone[keyOf(i)]
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := s.Apply(docs); err != nil {
-		return nil, err
-	}
-	var files []string
-	for _, i := range out {
-		for _, p := range i.Paths {
-			if s.Format.Class(p) == catalog.Whole {
-				files = append(files, p)
-			}
-		}
-	}
-	return out, s.discard(ctx, files, trash)
 }
 
 // removeEmpty removes a directory below staging and its parents as far as they are empty.

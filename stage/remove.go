@@ -1,0 +1,76 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// Remove takes images out of staging's indexes. Their files stay, as orphans,
+// until a prune. In a tree without indexes it moves the files to the directory
+// trash. Each of what is a [catalog.What]. It returns what was removed, and
+// ErrNotFound, with nothing changed, when one of what is no image.
+func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]catalog.Image, error) {
+	unlock, err := s.Exclusive(ctx, "stage remove")
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	images, err := s.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	type key struct{ product, version, fingerprint, paths string }
+	keyOf := func(i catalog.Image) key {
+		k := key{i.Product, i.Version, i.Fingerprint, ""}
+		if i.Fingerprint == "" {
+			k.paths = strings.Join(i.Paths, "\n")
+		}
+		return k
+	}
+	gone := map[key]bool{}
+	var out []catalog.Image
+	for _, w := range what {
+		what, found := catalog.ParseWhat(w), false
+		for _, i := range images {
+			if !what.ImageOrPath(i) {
+				continue
+			}
+			found = true
+			if k := keyOf(i); !gone[k] {
+				gone[k] = true
+				out = append(out, i)
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("%s: %w", w, ErrNotFound)
+		}
+	}
+	root, err := os.OpenRoot(s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	docs, err := s.Format.Without(ctx, tree.Contents(root), func(i catalog.Image) bool {
+		return gone[keyOf(i)]
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Apply(docs); err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, i := range out {
+		for _, p := range i.Paths {
+			if s.Format.Class(p) == catalog.Whole {
+				files = append(files, p)
+			}
+		}
+	}
+	return out, s.discard(ctx, files, trash)
+}
