@@ -20,17 +20,21 @@ type mount struct {
 // Names returns a path, absolute and without links, and the other paths that
 // lead to the same place through bind mounts of this mount namespace.
 func Names(path string) []string {
-	out := []string{path}
+	return append([]string{path}, otherNames(mounts(), path)...)
+}
+
+// mounts reads the table of mounts; nil where it cannot be read.
+func mounts() []mount {
 	f, err := open("/proc/self/mountinfo", safe)
 	if err != nil {
-		return out
+		return nil
 	}
 	defer f.Close()
 	data, err := ReadBounded(f, maxMounts)
 	if err != nil {
-		return out
+		return nil
 	}
-	return append(out, otherNames(parseMounts(data), path)...)
+	return parseMounts(data)
 }
 
 func otherNames(mounts []mount, path string) (out []string) {
