@@ -49,7 +49,7 @@ func (c *copier) indexes(ctx context.Context, all []tree.Entry, instead []catalo
 			rest = append(rest, e)
 		}
 	}
-	if err := c.run(ctx, documents, nil); err != nil {
+	if err := c.run(ctx, documents); err != nil {
 		return nil, err
 	}
 	if err := c.out.replace(instead); err != nil {
@@ -67,17 +67,16 @@ func (c *copier) indexes(ctx context.Context, all []tree.Entry, instead []catalo
 		}
 		return is
 	})
-	return rest, c.run(ctx, documents, nil)
+	return rest, c.run(ctx, documents)
 }
 
-// run brings entries into the snapshot; named are the paths that its indexes
-// name.
-func (c *copier) run(ctx context.Context, entries []tree.Entry, named map[string]bool) error {
-	admitted, facts, err := c.plan(ctx, entries, named)
+// run brings documents into the snapshot.
+func (c *copier) run(ctx context.Context, entries []tree.Entry) error {
+	admitted, facts, err := c.plan(ctx, entries, nil)
 	if err != nil {
 		return err
 	}
-	return c.clone(ctx, admitted, facts, named)
+	return c.clone(ctx, admitted, c.ops(admitted, facts), nil)
 }
 
 // plan sorts out what is published, and tells what is known of it.
@@ -136,13 +135,12 @@ func (c *copier) same(entries []tree.Entry, facts []fact, named map[string]bool)
 	return true
 }
 
-// clone brings what was planned into the snapshot.
-func (c *copier) clone(ctx context.Context, admitted []tree.Entry, facts []fact, named map[string]bool) error {
+// clone brings what was planned, by these ops, into the snapshot.
+func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op, named map[string]bool) error {
 	var bytes int64
-	ops := make([]tree.Op, len(admitted))
-	for i, e := range admitted {
-		if ops[i] = c.op(e, facts[i]); ops[i].How == tree.Copy {
-			bytes += ops[i].Stat.Size
+	for _, op := range ops {
+		if op.How == tree.Copy {
+			bytes += op.Stat.Size
 		}
 	}
 	cloner := tree.Cloner{Dst: c.dst, Batch: c.batch, Progress: c.s.progress("copy", bytes)}
@@ -272,6 +270,15 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 	return facts, err
 }
 
+// ops decides how each entry comes into the snapshot.
+func (c *copier) ops(admitted []tree.Entry, facts []fact) []tree.Op {
+	ops := make([]tree.Op, len(admitted))
+	for i, e := range admitted {
+		ops[i] = c.op(e, facts[i])
+	}
+	return ops
+}
+
 // op decides how one entry comes into the snapshot.
 func (c *copier) op(e tree.Entry, f fact) tree.Op {
 	op := tree.Op{Path: e.Path, Name: e.Name, From: c.src, How: tree.Copy, Stat: e.Stat, Mode: 0o444 | e.Stat.Mode.Perm()&0o111}
@@ -280,7 +287,7 @@ func (c *copier) op(e tree.Entry, f fact) tree.Op {
 		return op
 	}
 	if f.known {
-		op.SHA256 = f.sum
+		op.SHA256, op.Sealed = f.sum, f.sealed
 	}
 	switch {
 	case c.base.Has(e.Path, f.sum) && c.format.Class(e.Path) != catalog.Index:
@@ -288,9 +295,7 @@ func (c *copier) op(e tree.Entry, f fact) tree.Op {
 	case c.format.Class(e.Path) == catalog.Index:
 		// Always a file of its own, with a hash of its own.
 		op.SHA256 = ""
-	case f.known && f.sealed && (!c.s.Share || c.changes(e.Path)):
-		op.Sealed = true
-	case f.known && f.sealed:
+	case f.known && f.sealed && c.s.Share && !c.changes(e.Path):
 		// Sealed are only files of the repository's owner: a builder could
 		// make his own writable again, and write to production.
 		op.How = tree.Share

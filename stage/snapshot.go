@@ -23,6 +23,9 @@ type Base struct {
 	Rows   map[string]tree.Row // every path that is there, by path
 	TreeID string              // over its own rows
 	Named  map[string]bool     // the paths that its own indexes name
+	// Spare puts a former tree, the beginning of the new one, at a path where
+	// nothing is, and reports whether there was one; nil: there is none.
+	Spare func(at string) bool
 }
 
 // Has reports whether the base has this path with these bytes.
@@ -98,7 +101,6 @@ type Snapshot struct {
 	rows   []tree.Row // the same, sorted; nil when they are not known yet
 	treeID string     // of rows; "" when it is not known yet
 	report *Report    // of making it
-	links  *linking   // that may still be under way; nil when there are none
 }
 
 // Valid is a tree without errors, ready to be promoted. Only Validate of a
@@ -119,8 +121,11 @@ type Valid struct {
 // process can write to. Files that no index names, and uploads in progress,
 // are left out. The batch is told what has to be flushed. instead are documents
 // that the snapshot has in place of staging's: a dry run of what rewrites them
-// first. What dst holds is not complete before Validate has returned. Close the
-// snapshot before the base's source.
+// first.
+//
+// The documents come first. What they say, in these copies, decides what the tree
+// is to have; and if that is the base's very tree, nothing else is made. Else
+// the base's spare, or an empty directory, becomes that tree: see shape.
 func (s *Stage) Snapshot(ctx context.Context, dst string, base *Base, batch *durable.Batch, instead ...catalog.Document) (*Snapshot, error) {
 	unlock, err := s.Exclusive(ctx, "promote")
 	if err != nil {
@@ -175,19 +180,16 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 		}
 		out.report = &Report{Findings: ofIndexes} // all the rest is looked at again
 	}
-	out.links = copier.link(ctx, rest)
 	if out.cat, err = ReadCatalog(ctx, dst, s.Format); err != nil {
 		return out, err
 	}
-	out.links.choose()
 	intern(rest, out.cat)
 	names := named(out.cat)
 	admitted, facts, err := copier.plan(ctx, rest, names)
 	if err != nil {
 		return out, err
 	}
-	admitted, facts = out.links.want(admitted, facts, names)
-	if err := copier.clone(ctx, admitted, facts, names); err != nil {
+	if err := copier.shape(ctx, admitted, facts, names); err != nil {
 		return out, err
 	}
 	root, err := os.OpenRoot(dst)
@@ -202,11 +204,8 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	return out, nil
 }
 
-// Close ends what is still under way.
-func (sn *Snapshot) Close() error {
-	sn.links.stop()
-	return sn.src.Close()
-}
+// Close releases the snapshot.
+func (sn *Snapshot) Close() error { return sn.src.Close() }
 
 // replace writes documents in place of those of staging, which were not copied.
 func (sn *Snapshot) replace(docs []catalog.Document) error {
@@ -235,8 +234,7 @@ func (sn *Snapshot) Rows() []tree.Row {
 	return sn.rows
 }
 
-// Validate checks the snapshot, and completes what is on the disk. The Valid is
-// nil when the report has errors.
+// Validate checks the snapshot. The Valid is nil when the report has errors.
 func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, error) {
 	if sn.Same { // what was promoted was valid, and its bytes are the same
 		check(sn.cat, sn.files, gathered{}, sn.report)
@@ -247,35 +245,16 @@ func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, er
 		return nil, nil, err
 	}
 	defer root.Close()
-	for {
-		report := &Report{Findings: slices.Clone(sn.report.Findings), unnamed: sn.report.unnamed, uploads: sn.report.uploads}
-		changed := false
-		settle := func() error {
-			did, err := sn.links.settle(ctx)
-			changed = changed || did
-			return err
-		}
-		needs := map[string]*need{}
-		got := pairNeeds(sn.cat, sn.files, needs, sn.cache, c.Full)
-		if len(needs) > 0 {
-			if err := settle(); err != nil {
-				return nil, nil, err
-			}
-			needed := func(string) bool { return true } // nobody else writes here
-			if err := readNeeds(ctx, root, sn.files, needs, needed, &got, sn.cache, report, sn.stage.progress); err != nil {
-				return nil, nil, err
-			}
-		}
-		check(sn.cat, sn.files, got, report)
-		valid := sn.valid(report)
-		if err := settle(); err != nil {
+	needs := map[string]*need{}
+	got := pairNeeds(sn.cat, sn.files, needs, sn.cache, c.Full)
+	if len(needs) > 0 {
+		needed := func(string) bool { return true } // nobody else writes here
+		if err := readNeeds(ctx, root, sn.files, needs, needed, &got, sn.cache, sn.report, sn.stage.progress); err != nil {
 			return nil, nil, err
 		}
-		if changed { // seldom, and once: all is looked at again
-			continue
-		}
-		return valid, report, sn.cache.Save()
 	}
+	check(sn.cat, sn.files, got, sn.report)
+	return sn.valid(sn.report), sn.report, sn.cache.Save()
 }
 
 // valid is nil when the report has errors.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
@@ -108,11 +109,11 @@ func TestSnapshotLeavesOut(t *testing.T) {
 	}
 }
 
-// Links are made before anybody knows whether they are wanted, or can be made:
-// neither may show.
-func TestSnapshotLinksAhead(t *testing.T) {
+// The new tree is what staging holds, whatever the base has lost and whatever
+// the spare has, and with a spare nothing is linked that is there.
+func TestSnapshotOfASpare(t *testing.T) {
 	path := func(name string) string { return "images/" + sum(squashfs(name)) + ".squashfs" }
-	for name, c := range map[string]struct {
+	change := map[string]struct {
 		change func(t *testing.T, s *Stage, base *Base)
 		left   int // files of staging that are left out
 	}{
@@ -135,41 +136,106 @@ func TestSnapshotLinksAhead(t *testing.T) {
 			base.Source, err = tree.OpenSource(dir)
 			must(t, err)
 		}, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newStage(t)
-			for _, name := range []string{"alpha", "beta", "gamma", "delta"} {
-				add(t, s, built(t, name, ""))
+	}
+	spares := map[string]func(t *testing.T, spare string){
+		"no spare": nil,
+		"a spare":  func(t *testing.T, spare string) {},
+		"a spare with much else": func(t *testing.T, spare string) {
+			for _, p := range []string{"streams/v1/index.json", "streams/v1/old.json", "images/old", "old/images/x", ".publish-generation", ".publish-tree"} {
+				must(t, os.MkdirAll(filepath.Dir(filepath.Join(spare, p)), 0o755))
+				must(t, os.WriteFile(filepath.Join(spare, p), []byte("old"), 0o444))
 			}
-			_, base := promoted(t, s, &Base{})
-			c.change(t, s, base)
-			add(t, s, built(t, "epsilon", ""))
-			want := contents(t, s.Dir)
-			cat, err := ReadCatalog(t.Context(), s.Dir, s.Format)
-			must(t, err)
-			orphans, _, err := s.Orphans(context.Background(), cat)
-			must(t, err)
-			if len(orphans) != c.left {
-				t.Fatalf("orphans %v", orphans)
-			}
-			for _, o := range orphans {
-				delete(want, o.Path)
-			}
-			v, _ := promoted(t, s, base)
-			if diff := cmp.Diff(want, contents(t, v.Dir)); diff != "" {
-				t.Error(diff)
-			}
-			rows := map[string]tree.Row{}
-			for _, row := range v.Rows {
-				rows[row.Path] = row
-				if data := read(t, filepath.Join(v.Dir, row.Path)); row.Size != int64(len(data)) || row.SHA256 != sum(data) {
-					t.Errorf("%+v", row)
+		},
+		"a spare with a file of somebody's": func(t *testing.T, spare string) {
+			p := filepath.Join(spare, path("gamma"))
+			must(t, os.Remove(p))
+			must(t, os.WriteFile(p, squashfs("gamma"), 0o444))
+		},
+		"a spare that is a link": func(t *testing.T, spare string) {
+			must(t, os.Rename(spare, spare+"-2"))
+			must(t, os.Symlink(spare+"-2", spare))
+		},
+		"a spare that is a file": func(t *testing.T, spare string) {
+			must(t, os.RemoveAll(spare))
+			must(t, os.WriteFile(spare, nil, 0o644))
+		},
+	}
+	for name, c := range change {
+		for with, prepare := range spares {
+			t.Run(name+", "+with, func(t *testing.T) {
+				s := newStage(t)
+				for _, name := range []string{"alpha", "beta", "gamma", "delta"} {
+					add(t, s, built(t, name, ""))
 				}
-			}
-			if len(rows) != len(want) {
-				t.Errorf("%d rows, %d files", len(rows), len(want))
-			}
-		})
+				_, base := promoted(t, s, &Base{})
+				spare := filepath.Join(filepath.Dir(s.Dir), "spare")
+				if prepare != nil {
+					linkTree(t, base.Source.Dir, spare)
+					prepare(t, spare)
+					base.Spare = func(at string) bool {
+						must(t, os.Rename(spare, at))
+						return true
+					}
+				}
+				c.change(t, s, base)
+				add(t, s, built(t, "epsilon", ""))
+				want := contents(t, s.Dir)
+				cat, err := ReadCatalog(t.Context(), s.Dir, s.Format)
+				must(t, err)
+				orphans, _, err := s.Orphans(context.Background(), cat)
+				must(t, err)
+				if len(orphans) != c.left {
+					t.Fatalf("orphans %v", orphans)
+				}
+				for _, o := range orphans {
+					delete(want, o.Path)
+				}
+				v, _ := promoted(t, s, base)
+				if diff := cmp.Diff(want, contents(t, v.Dir)); diff != "" {
+					t.Error(diff)
+				}
+				rows := map[string]tree.Row{}
+				for _, row := range v.Rows {
+					rows[row.Path] = row
+					if data := read(t, filepath.Join(v.Dir, row.Path)); row.Size != int64(len(data)) || row.SHA256 != sum(data) {
+						t.Errorf("%+v", row)
+					}
+				}
+				if len(rows) != len(want) {
+					t.Errorf("%d rows, %d files", len(rows), len(want))
+				}
+				if name == "nothing" && !os.SameFile(stat(t, v.Dir, path("gamma")), stat(t, base.Source.Dir, path("gamma"))) {
+					t.Error("a file of the base is not its file")
+				}
+				if left, err := filepath.Glob(v.Dir + ".*"); err != nil || len(left) > 0 {
+					t.Errorf("left: %v, %v", left, err)
+				}
+			})
+		}
+	}
+}
+
+// Nothing that is the base's very tree touches the spare.
+func TestSnapshotSameLeavesTheSpare(t *testing.T) {
+	s := newStage(t)
+	add(t, s, built(t, "alpha", ""))
+	v, base := promoted(t, s, &Base{})
+	base.TreeID, base.Named = v.TreeID, map[string]bool{}
+	for _, row := range v.Rows {
+		base.Named[row.Path] = row.Role == catalog.Content
+	}
+	base.Spare = func(string) bool { t.Error("the spare was asked for"); return false }
+	if again, _ := promoted(t, s, base); !again.Same {
+		t.Error("not the same")
+	}
+}
+
+// linkTree makes a tree of hard links.
+func linkTree(t *testing.T, from, to string) {
+	t.Helper()
+	for p := range contents(t, from) {
+		must(t, os.MkdirAll(filepath.Dir(filepath.Join(to, p)), 0o755))
+		must(t, os.Link(filepath.Join(from, p), filepath.Join(to, p)))
 	}
 }
 

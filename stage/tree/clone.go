@@ -7,19 +7,15 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"os"
 	"path"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"example.com/publish/stage/durable"
 )
@@ -36,6 +32,8 @@ const (
 	Copy
 	// Relink makes a symbolic link with the text of the source's.
 	Relink
+	// Move takes the file from the source: for a private one that has served.
+	Move
 )
 
 // Op is one file to clone.
@@ -62,6 +60,8 @@ type Op struct {
 	Mode fs.FileMode
 	// Bytes are written instead of the source's, or are a link's text, if not nil.
 	Bytes []byte
+	// Held is for a Share that is done: see Cloner.Trim.
+	Held bool
 }
 
 // Source is a tree to clone from.
@@ -102,133 +102,83 @@ type Cloner struct {
 	Progress func(bytes int64) // told as bytes are copied or hashed; may be nil
 }
 
-// Run makes every op, on all cores. A failure that concerns one source file
-// (see Cloned.Err) does not stop the others; a failure of the destination,
-// such as a full disk, does. Nothing is durable before the batch is flushed.
+// Run makes every op that is not held, on all cores. A failure that concerns one
+// source file (see Cloned.Err) does not stop the others; a failure of the
+// destination, such as a full disk, does. Nothing is durable before the batch is
+// flushed.
 func (c *Cloner) Run(ctx context.Context, ops []Op) ([]Cloned, error) {
-	dirs, err := c.makeDirs(func(yield func(string) bool) {
-		for _, op := range ops {
-			if !yield(op.Path) {
-				return
-			}
-		}
-	})
+	dirs, err := c.makeDirs(ops)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]Cloned, len(ops))
-	do := func(i int) (err error) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		out[i], err = c.one(ctx, ops[i])
-		return err
-	}
 	// Links in one directory wait for each other in the kernel, so each
 	// directory's are one worker's; copies wait for the disk, so they get a
 	// few more workers than there are cores.
-	var copies []int
+	var links, copies []int
 	for i, op := range ops {
-		if op.How != Share {
+		switch {
+		case op.Held:
+			out[i] = Cloned{SHA256: op.SHA256, Size: op.Stat.Size, Shared: true}
+		case op.How == Share && op.Bytes == nil, op.How == Move:
+			links = append(links, i)
+		default:
 			copies = append(copies, i)
 		}
 	}
 	c.Batch.Expect(len(copies))
-	runs := runs(len(ops), func(i int) string { return ops[i].Path })
-	err = each(len(runs), runtime.GOMAXPROCS(0), func(n int) error {
-		for i := runs[n].from; i < runs[n].to; i++ {
-			if ops[i].How == Share {
-				if err := do(i); err != nil {
-					return err
-				}
+	runs := runs(len(links), func(i int) string { return ops[links[i]].Path })
+	err = each(len(runs), runtime.GOMAXPROCS(0), func(n int) (err error) {
+		l := linker{dst: c.Dst}
+		defer l.close()
+		for _, i := range links[runs[n].from:runs[n].to] {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			linked, err := l.link(ops[i])
+			if err != nil {
+				return err
+			}
+			if out[i] = (Cloned{SHA256: ops[i].SHA256, Size: ops[i].Stat.Size, Shared: true}); linked {
+				continue
+			}
+			if out[i], err = c.one(ctx, ops[i]); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
 	if err == nil {
-		err = each(len(copies), 2*runtime.GOMAXPROCS(0), func(n int) error { return do(copies[n]) })
+		err = each(len(copies), 2*runtime.GOMAXPROCS(0), func(n int) (err error) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			out[copies[n]], err = c.one(ctx, ops[copies[n]])
+			return err
+		})
 	}
 	c.Batch.Add(dirs...)
 	return out, err
 }
 
-// Links makes hard links to files of from at the same paths, which are sorted,
-// of the tree at dst, and the directories that they need. It is for files to
-// which nobody writes, and does nothing but link, as fast as can be: it stops
-// at the first failure, and the answer tells which are made. For the rest there
-// is Run. Nothing is durable before the directories are flushed.
-func Links(ctx context.Context, dst string, from *Source, paths []string) []bool {
-	made := make([]bool, len(paths))
-	cloner := Cloner{Dst: dst}
-	if _, err := cloner.makeDirs(slices.Values(paths)); err != nil {
-		return made
-	}
-	runs := runs(len(paths), func(i int) string { return paths[i] })
-	_ = each(len(runs), runtime.GOMAXPROCS(0), func(n int) error {
-		r := runs[n]
-		dir := path.Dir(paths[r.from])
-		// Of two open directories: nothing can lead elsewhere meanwhile.
-		src, err := from.root.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY, 0)
-		if err != nil {
-			return err
-		}
-		defer src.Close()
-		to, err := durable.OpenDir(filepath.Join(dst, dir))
-		if err != nil {
-			return err
-		}
-		defer to.Close()
-		fd, toFd := int(src.Fd()), int(to.Fd())
-		for i := r.from; i < r.to; i++ {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			name := path.Base(paths[i])
-			err := error(unix.EINTR)
-			for err == unix.EINTR {
-				err = unix.Linkat(fd, name, toFd, name, 0)
-			}
-			if err != nil {
-				return err
-			}
-			made[i] = true
-		}
-		return nil
-	})
-	return made
-}
-
-// run is some paths in a row whose files lie in one directory.
-type run struct{ from, to int }
-
-func runs(n int, path func(i int) string) (runs []run) {
-	last := ""
-	for i := range n {
-		dir := dirOf(path(i))
-		if i > 0 && dir == last {
-			runs[len(runs)-1].to++
-			continue
-		}
-		runs, last = append(runs, run{i, i + 1}), dir
-	}
-	return runs
-}
-
 // dirOf is path.Dir of a clean path.
 func dirOf(p string) string { return p[:max(0, strings.LastIndexByte(p, '/'))] }
 
-// makeDirs makes every directory that the paths need and returns all whose
-// names change. One after the other: on ext4 two workers at it spend twice the
-// time of two cores.
-func (c *Cloner) makeDirs(paths iter.Seq[string]) ([]string, error) {
+// makeDirs makes every directory that the ops need and returns all whose names
+// change. One after the other: on ext4 two workers at it spend twice the time of
+// two cores.
+func (c *Cloner) makeDirs(ops []Op) ([]string, error) {
 	mode := c.DirMode
 	if mode == 0 {
 		mode = 0o755
 	}
 	made := map[string]bool{".": true}
 	dirs := []string{c.Dst}
-	for p := range paths {
-		for d := path.Dir(p); !made[d]; d = path.Dir(d) {
+	for _, op := range ops {
+		if op.Held {
+			continue
+		}
+		for d := path.Dir(op.Path); !made[d]; d = path.Dir(d) {
 			made[d] = true
 			full := filepath.Join(c.Dst, d)
 			if err := durable.MkdirAll(full, mode); err != nil {
@@ -282,51 +232,8 @@ func (c *Cloner) one(ctx context.Context, op Op) (Cloned, error) {
 		h := NewSHA256()
 		io.WriteString(h, text)
 		return Cloned{Size: int64(len(text)), SHA256: hex.EncodeToString(h.Sum(nil))}, durable.Symlink(text, dst)
-	case op.How == Share:
-		done, err := c.share(dst, op)
-		if done || err != nil {
-			return Cloned{SHA256: op.SHA256, Size: op.Stat.Size, Shared: true}, err
-		}
 	}
 	return c.copy(ctx, dst, op)
-}
-
-// share links dst to the source. It answers false where only a copy will do:
-// a link to another user's file that the kernel protects, too many links,
-// another file system, or a source that is no longer what was walked.
-func (c *Cloner) share(dst string, op Op) (bool, error) {
-	err := os.Link(filepath.Join(op.From.Dir, op.Name), dst)
-	switch {
-	case err == nil:
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), unlinkable(err):
-		return false, nil // of the source or not: the copy will tell
-	default:
-		return false, err
-	}
-	if op.Stat.Ino == 0 {
-		return true, nil
-	}
-	// The name was resolved anew: look at what was linked.
-	fi, err := os.Lstat(dst)
-	if err != nil {
-		return false, err
-	}
-	if StatOf(fi).Same(op.Stat, true) {
-		return true, nil
-	}
-	return false, os.Remove(dst)
-}
-
-// unlinkable reports whether a hard link failed because it cannot be had here,
-// or not of this file: a copy will do. Network file systems and FUSE (sshfs,
-// CIFS, rclone) know no links, and say so in several ways.
-func unlinkable(err error) bool {
-	for _, no := range []error{syscall.EPERM, syscall.EACCES, syscall.EMLINK, syscall.EXDEV, syscall.ENOSYS, syscall.EOPNOTSUPP, syscall.ENOTSUP, syscall.EINVAL} {
-		if errors.Is(err, no) {
-			return true
-		}
-	}
-	return false
 }
 
 func (c *Cloner) write(dst string, op Op) (Cloned, error) {

@@ -1,0 +1,70 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"slices"
+
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// shape makes the tree of what was planned, and of the documents that are at dst.
+// It begins with the spare: a former tree of which most files are the base's
+// still, as the same inodes. Those stay that the new tree has as the base has
+// them, all else goes, and only what is missing is made. Without a spare all is
+// missing. So a snapshot costs what has changed.
+//
+// The documents wait beside dst meanwhile, under a name that begins as dst does,
+// so that whoever sweeps one sweeps the other; a batch that knows their paths in
+// dst is right again when they are back.
+func (c *copier) shape(ctx context.Context, admitted []tree.Entry, facts []fact, named map[string]bool) error {
+	aside := c.dst + ".documents"
+	if err := os.Rename(c.dst, aside); err != nil {
+		return err
+	}
+	defer durable.RemoveAll(aside) // empty by then, or of no use
+	documents, err := tree.OpenSource(aside)
+	if err != nil {
+		return err
+	}
+	defer documents.Close()
+	ops := c.ops(admitted, facts)
+	for _, p := range slices.Sorted(maps.Keys(c.out.files)) {
+		ops = append(ops, tree.Op{Path: p, From: documents, How: tree.Move})
+	}
+	if err := c.begin(ctx, ops); err != nil {
+		return err
+	}
+	if err := c.clone(ctx, admitted, ops[:len(admitted)], named); err != nil {
+		return err
+	}
+	cloner := tree.Cloner{Dst: c.dst, Batch: c.batch}
+	_, err = cloner.Run(ctx, ops[len(admitted):])
+	return err
+}
+
+// begin makes dst anew: of the spare what the ops hold, or an empty directory. A
+// spare that is of no use, whatever is the matter with it, is only one that
+// there is not.
+func (c *copier) begin(ctx context.Context, ops []tree.Op) error {
+	if c.base.Source != nil && c.base.Spare != nil && c.base.Spare(c.dst) {
+		cloner := tree.Cloner{Dst: c.dst, Batch: c.batch}
+		err := cloner.Trim(ctx, c.base.Source, ops)
+		if err == nil || ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		for i := range ops {
+			ops[i].Held = false
+		}
+		if durable.RemoveAll(c.dst) != nil {
+			// It stays under a name that the next recovery tries to sweep.
+			if err := os.Rename(c.dst, c.dst+".left"); err != nil {
+				return err
+			}
+		}
+	}
+	return durable.MkdirAll(c.dst, 0o755)
+}
