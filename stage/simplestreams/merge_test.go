@@ -197,3 +197,21 @@ func TestMergeProperty(t *testing.T) {
 		}
 	})
 }
+
+// Of a root.tar.xz clients read combined_rootxz_sha256 before combined_sha256:
+// what src says counts, whichever field says it.
+func TestMergeCombinedFallback(t *testing.T) {
+	doc := func(field, fingerprint string) string {
+		return `{"products":{"` + debian + `":{"arch":"amd64","versions":{"20260101_00:00":{"items":{` +
+			`"m":{"ftype":"incus.tar.xz","path":"images/m","sha256":"` + hashOf("m") + `","` + field + `":"` + hashOf(fingerprint) + `"},` +
+			`"r":{"ftype":"root.tar.xz","path":"images/r","sha256":"` + hashOf("r") + `"}}}}}}}`
+	}
+	for _, fields := range [][2]string{
+		{"combined_rootxz_sha256", "combined_sha256"}, {"combined_sha256", "combined_rootxz_sha256"},
+	} {
+		after, _ := mustMerge(t, treeOf(t, doc(fields[0], "old")), treeOf(t, doc(fields[1], "new")))
+		if got := mustRead(t, after).Images; len(got) != 1 || got[0].Fingerprint != hashOf("new") {
+			t.Errorf("%s over %s: %v", fields[1], fields[0], got)
+		}
+	}
+}

@@ -270,6 +270,9 @@ func (e *entry) take(s *item, keepPath bool) {
 	if s.combined[3] != "" && s.combined[4] == "" && e.combined[4] != "" && e.combined[4] != s.combined[3] {
 		e.clear(4) // combined_sha256 of a root.tar.xz that was replaced
 	}
+	if s.combined[4] != "" && s.combined[3] == "" && e.combined[3] != "" && e.combined[3] != s.combined[4] {
+		e.clear(3) // clients would read target's combined_rootxz_sha256 before it
+	}
 }
 
 // clear removes a combined hash.
