@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"crypto/rand"
 	"errors"
 	"io/fs"
 	"os"
@@ -56,6 +57,28 @@ func walk(root, rel string, missing func(d *Dir, name string) error) (*Dir, erro
 		return nil, err
 	}
 	d, err := opened(r, root)
+	if err != nil {
+		return nil, err
+	}
+	return d.walk(rel, missing)
+}
+
+// Below is OpenBelow for a directory that is open.
+func (d *Dir) Below(rel string) (*Dir, error) {
+	r, err := d.root.OpenRoot(".")
+	if err != nil {
+		return nil, d.fail("open", ".", err)
+	}
+	top, err := opened(r, d.path)
+	if err != nil {
+		return nil, err
+	}
+	return top.walk(rel, func(d *Dir, name string) error { return d.fail("open", name, fs.ErrNotExist) })
+}
+
+// walk goes down from d, which it closes.
+func (d *Dir) walk(rel string, missing func(d *Dir, name string) error) (*Dir, error) {
+	var err error
 	for name := range strings.SplitSeq(filepath.Clean(rel), string(filepath.Separator)) {
 		if err != nil || name == "." {
 			break
@@ -170,6 +193,23 @@ func (d *Dir) Create(name string) (*os.File, error) {
 	return f, d.fail("open", name, err)
 }
 
+// MkdirTemp makes a new directory, of its owner alone, whose name begins with
+// prefix, and opens it.
+func (d *Dir) MkdirTemp(prefix string) (name string, made *Dir, err error) {
+	for {
+		name = prefix + rand.Text()[:12]
+		if err = d.root.Mkdir(name, 0o700); err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return "", nil, d.fail("mkdir", name, err)
+		}
+	}
+	d.Give(name)
+	made, err = d.open(name)
+	return name, made, err
+}
+
 // Symlink is the function Symlink for a name in the directory.
 func (d *Dir) Symlink(text, name string) error {
 	err := d.root.Symlink(text, name)
@@ -202,6 +242,28 @@ func (d *Dir) Rename(name string, to *Dir, as string) error {
 // Link is os.Link, as Rename is os.Rename.
 func (d *Dir) Link(name string, to *Dir, as string) error {
 	return d.two("link", name, to, as, func(from, into int) error { return unix.Linkat(from, name, into, as, 0) })
+}
+
+// LinkFrom makes a hard link, in the directory, to the file at path. It follows
+// no link at the end of path.
+func (d *Dir) LinkFrom(path, as string) error {
+	_, err := ignoringEINTR(func() (int, error) { return 0, unix.Linkat(unix.AT_FDCWD, path, int(d.f.Fd()), as, 0) })
+	if err != nil {
+		return &os.LinkError{Op: "link", Old: path, New: filepath.Join(d.path, as), Err: err}
+	}
+	return nil
+}
+
+// RenameNew is the function RenameNew, as Rename is os.Rename.
+func (d *Dir) RenameNew(name string, to *Dir, as string) error {
+	err := d.two("rename", name, to, as, func(from, into int) error { return renameNewAt(from, name, into, as) })
+	if !errors.Is(err, ErrUnsupported) {
+		return err
+	}
+	if _, lerr := to.root.Lstat(as); lerr == nil {
+		return &os.LinkError{Op: "rename", Old: filepath.Join(d.path, name), New: filepath.Join(to.path, as), Err: unix.EEXIST}
+	}
+	return d.Rename(name, to, as)
 }
 
 func (d *Dir) two(op, name string, to *Dir, as string, do func(from, into int) error) error {

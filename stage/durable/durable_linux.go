@@ -18,15 +18,27 @@ func Exchange(a, b string) error { return rename2(a, b, unix.RENAME_EXCHANGE) }
 // do both in one step (NFS), or a sandbox denies the call, it looks first: callers hold a lock.
 func RenameNew(a, b string) error {
 	err := rename2(a, b, unix.RENAME_NOREPLACE)
-	switch {
-	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPERM):
-	default:
+	if !noSuchRename(err) {
 		return err
 	}
 	if _, err := os.Lstat(b); err == nil {
 		return &os.LinkError{Op: "rename", Old: a, New: b, Err: unix.EEXIST}
 	}
 	return os.Rename(a, b)
+}
+
+// noSuchRename reports whether a rename failed because it cannot be had in one
+// step here.
+func noSuchRename(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM)
+}
+
+func renameNewAt(from int, name string, to int, as string) error {
+	err := unix.Renameat2(from, name, to, as, unix.RENAME_NOREPLACE)
+	if noSuchRename(err) {
+		return ErrUnsupported
+	}
+	return err
 }
 
 func rename2(a, b string, flags uint) error {

@@ -21,6 +21,8 @@ func RenameNew(a, b string) error {
 	return os.Rename(a, b)
 }
 
+func renameNewAt(int, string, int, string) error { return ErrUnsupported }
+
 // Clone is not to be had here: files are copied.
 func Clone(dst, src *os.File) error { return ErrUnsupported }
 
