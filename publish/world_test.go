@@ -104,6 +104,14 @@ func (f listed) WithoutVersions(ctx context.Context, src catalog.Source, drop fu
 	return f.Without(ctx, src, func(i catalog.Image) bool { return drop(i.Of()) })
 }
 
+func (listed) Bring(context.Context, catalog.Input, catalog.Sink, catalog.Addition) (catalog.Edit, error) {
+	return nil, catalog.ErrByHand
+}
+
+func (listed) Merge(context.Context, catalog.Source) (catalog.Edit, error) {
+	return func(context.Context, catalog.Source) (*catalog.Change, error) { return &catalog.Change{}, nil }, nil
+}
+
 func (listed) Without(_ context.Context, src catalog.Source, drop func(catalog.Image) bool) ([]catalog.Document, error) {
 	data, err := src.Document("index.json")
 	if catalog.Missing(err) {

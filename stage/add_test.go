@@ -16,6 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
 
@@ -40,9 +42,9 @@ func TestAddSplit(t *testing.T) {
 	dir := files(t, map[string][]byte{"incus.tar.xz": meta, "rootfs.squashfs": root, "disk.qcow2": disk, "image.yaml": []byte("x")})
 	got := add(t, s, dir)
 	product := "alpha:one:default:amd64"
-	want := &Added{Images: []AddedImage{
-		{sum(meta, root), product, version, "container"},
-		{sum(meta, disk), product, version, "virtual-machine"},
+	want := &Added{Images: []catalog.Image{
+		{Product: product, Version: version, Type: "container", Fingerprint: sum(meta, root)},
+		{Product: product, Version: version, Type: "virtual-machine", Fingerprint: sum(meta, disk)},
 	}}
 	if diff := cmp.Diff(want, got, cmp.Transformer("empty", func(p []string) string { return strings.Join(p, ",") })); diff != "" {
 		t.Error(diff)
@@ -111,9 +113,9 @@ func TestAddFlags(t *testing.T) {
 	s := newStage(t)
 	dir := built(t, "alpha", "")
 	_, err := s.Add(context.Background(), AddRequest{
-		Files:   []string{filepath.Join(dir, "incus.tar.xz"), filepath.Join(dir, "rootfs.squashfs")},
-		Aliases: []string{"a", "b/c"}, NoDefaultAlias: true, Product: "my:own:name:amd64",
-		Requirements: map[string]string{"secureboot": "false"},
+		Files: []string{filepath.Join(dir, "incus.tar.xz"), filepath.Join(dir, "rootfs.squashfs")},
+		Addition: catalog.Addition{Aliases: []string{"a", "b/c"}, NoDefaultAlias: true, Name: "my:own:name:amd64",
+			Requirements: map[string]string{"secureboot": "false"}},
 	})
 	must(t, err)
 	images := valid(t, s)
@@ -292,15 +294,15 @@ func TestAddFails(t *testing.T) {
 		}
 	}
 	for name, req := range map[string]AddRequest{
-		"alias with a comma": {Aliases: []string{"a,b"}},
-		"empty alias":        {Aliases: []string{""}},
+		"alias with a comma": {Addition: catalog.Addition{Aliases: []string{"a,b"}}},
+		"empty alias":        {Addition: catalog.Addition{Aliases: []string{""}}},
 	} {
 		req.Files = []string{filepath.Join(good, "m.tar"), filepath.Join(good, "r.squashfs")}
 		if _, err := newStage(t).Add(context.Background(), req); !errors.As(err, new(*UsageError)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := newPlain(t).Add(context.Background(), AddRequest{Files: []string{good}}); !errors.As(err, new(*UsageError)) {
+	if _, err := newPlain(t).Add(context.Background(), AddRequest{Files: []string{good}}); !errors.Is(err, catalog.ErrByHand) {
 		t.Errorf("plain: %v", err)
 	}
 	s := newStage(t)
@@ -355,12 +357,20 @@ func TestAddSourceChanges(t *testing.T) {
 		t.Fatal("nothing changed it")
 	}
 	valid(t, s)
-	in := intake{dir: t.TempDir(), progress: func(int64) {
+	in := intake{dir: openDir(t, t.TempDir()), progress: func(int64) {
 		must(t, os.Chtimes(root, time.Time{}, time.Now().Add(2*time.Hour)))
 	}}
-	if _, err := in.take(context.Background(), root, "x", nil); !errors.Is(err, tree.ErrChanged) || !strings.HasPrefix(err.Error(), root) {
+	if _, err := in.take(context.Background(), root, "x", false); !errors.Is(err, tree.ErrChanged) || !strings.HasPrefix(err.Error(), root) {
 		t.Errorf("err %v", err)
 	}
+}
+
+func openDir(t *testing.T, dir string) *durable.Dir {
+	t.Helper()
+	d, err := durable.OpenBelow(dir, ".")
+	must(t, err)
+	t.Cleanup(func() { must(t, d.Close()) })
+	return d
 }
 
 func TestAddAtOnce(t *testing.T) {

@@ -84,19 +84,19 @@ func (s *Stage) apply(docs []catalog.Document) error {
 		}
 		_ = dir.Close() // nothing was written to it
 	}
-	tmp, done, err := s.Upload()
+	u, err := s.upload()
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer u.close()
 	if len(docs) == 1 {
-		return s.applyOne(tmp, docs[0])
+		return s.applyOne(u, docs[0])
 	}
-	if err := s.writeIntents(tmp, docs); err != nil {
+	if err := s.writeIntents(u, docs); err != nil {
 		return err
 	}
 	for i := 0; ; i++ {
-		err := durable.RenameNew(tmp, filepath.Join(filepath.Dir(tmp), applyName(i)))
+		err := u.parent.RenameNew(u.name, u.parent, applyName(i))
 		if errors.Is(err, fs.ErrExist) && i < applyNames-1 {
 			continue // one that has come to its end, and could not be removed
 		}
@@ -105,13 +105,13 @@ func (s *Stage) apply(docs []catalog.Document) error {
 		}
 		break
 	}
-	if err := durable.SyncDir(filepath.Dir(tmp)); err != nil {
+	if err := u.parent.Sync(); err != nil {
 		return err
 	}
 	return s.rollForward()
 }
 
-func (s *Stage) applyOne(tmp string, d catalog.Document) error {
+func (s *Stage) applyOne(u *upload, d catalog.Document) error {
 	to, err := s.makeDir(filepath.Dir(join(s.Dir, d.Path)))
 	if err != nil {
 		return err
@@ -120,7 +120,7 @@ func (s *Stage) applyOne(tmp string, d catalog.Document) error {
 	if d.Data == nil {
 		err = unlessMissing(to.Remove(path.Base(d.Path)))
 	} else {
-		err = s.writeOne(tmp, d.Data, to, path.Base(d.Path))
+		err = s.writeOne(u, d.Data, to, path.Base(d.Path))
 	}
 	if err != nil {
 		return err
@@ -128,35 +128,27 @@ func (s *Stage) applyOne(tmp string, d catalog.Document) error {
 	return to.Sync()
 }
 
-func (s *Stage) writeOne(tmp string, data []byte, to *durable.Dir, name string) error {
-	batch, err := durable.NewBatch(tmp)
+func (s *Stage) writeOne(u *upload, data []byte, to *durable.Dir, name string) error {
+	batch, err := durable.NewBatch(u.path())
 	if err != nil {
 		return err
 	}
 	defer batch.Close()
-	if err := batch.WriteFile(filepath.Join(tmp, "0"), data, 0o644); err != nil {
+	if err := u.write(batch, "0", data); err != nil {
 		return err
 	}
 	if err := batch.Flush(); err != nil {
 		return err
 	}
-	from, err := s.openDir(tmp)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	return move(from, "0", to, name)
+	return move(u.dir, "0", to, name)
 }
 
-func (s *Stage) writeIntents(tmp string, docs []catalog.Document) error {
-	batch, err := durable.NewBatch(tmp)
+func (s *Stage) writeIntents(u *upload, docs []catalog.Document) error {
+	batch, err := durable.NewBatch(u.path())
 	if err != nil {
 		return err
 	}
 	defer batch.Close()
-	write := func(name string, data []byte) error {
-		return batch.WriteFile(filepath.Join(tmp, name), data, 0o644)
-	}
 	list := make([]intent, len(docs))
 	for i, d := range docs {
 		list[i] = intent{Path: d.Path, Remove: d.Data == nil}
@@ -166,7 +158,7 @@ func (s *Stage) writeIntents(tmp string, docs []catalog.Document) error {
 		if d.Data == nil {
 			continue
 		}
-		if err := write(strconv.Itoa(i), d.Data); err != nil {
+		if err := u.write(batch, strconv.Itoa(i), d.Data); err != nil {
 			return err
 		}
 	}
@@ -174,19 +166,17 @@ func (s *Stage) writeIntents(tmp string, docs []catalog.Document) error {
 	if err != nil {
 		return err
 	}
-	if err := write(intents, data); err != nil {
+	if err := u.write(batch, intents, data); err != nil {
 		return err
 	}
 	// Whoever of the group holds the lock next has to be able to go on.
-	own, err := s.openDir(tmp)
-	if err != nil {
+	if err := u.dir.Chmod(s.dirMode()); err != nil {
 		return err
 	}
-	if err := errors.Join(own.Chmod(s.dirMode()), own.Close()); err != nil {
+	if err := batch.Flush(); err != nil {
 		return err
 	}
-	batch.Add(tmp)
-	return batch.Flush()
+	return u.dir.Sync()
 }
 
 // statOf is the state of a document; the zero Stat of one that is not there.

@@ -16,13 +16,13 @@ func prepared(t *testing.T, placed int) *Stage {
 	t.Helper()
 	s := newStage(t)
 	must(t, s.Apply([]catalog.Document{{Path: "streams/v1/b.json", Data: []byte("old")}, {Path: "c", Data: []byte("gone")}}))
-	tmp, _, err := s.Upload()
+	u, err := s.upload()
 	must(t, err)
-	must(t, s.writeIntents(tmp, []catalog.Document{
+	must(t, s.writeIntents(u, []catalog.Document{
 		{Path: "new/a.json", Data: []byte("a")}, {Path: "streams/v1/b.json", Data: []byte("b")}, {Path: "c"},
 	}))
 	apply := filepath.Join(s.Dir, Incoming, applying)
-	must(t, durable.RenameNew(tmp, apply))
+	must(t, durable.RenameNew(u.path(), apply))
 	for i, p := range []string{"new/a.json", "streams/v1/b.json"}[:placed] {
 		must(t, os.MkdirAll(filepath.Join(s.Dir, "new"), 0o755))
 		must(t, os.Rename(filepath.Join(apply, string(rune('0'+i))), filepath.Join(s.Dir, p)))

@@ -11,18 +11,10 @@ import (
 // staging does not have.
 var ErrNotFound = errors.New("not in staging")
 
-// UsageError is a request that cannot be carried out as it stands: nothing was
-// tried, and nothing has changed.
-type UsageError struct {
-	Fact string // the path first, where there is one
-	Hint string // the remedy; may be empty
-}
+// UsageError is a request that cannot be carried out as it stands.
+type UsageError = catalog.UsageError
 
-func (e *UsageError) Error() string { return e.Fact }
-
-func usage(hint, format string, args ...any) error {
-	return &UsageError{Fact: fmt.Sprintf(format, args...), Hint: hint}
-}
+func usage(hint, format string, args ...any) error { return catalog.Usage(hint, format, args...) }
 
 // FindingsError is returned when what was to come into staging is not valid.
 // Staging has not changed.

@@ -117,7 +117,7 @@ func expiry(ctx context.Context, root *os.Root, path string, format catalog.Expi
 		return time.Time{}, err
 	}
 	defer f.Close()
-	end, err := format.Expires(interruptible{ctx, f})
+	end, err := format.Expires(catalog.Interruptible(ctx, f))
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -15,7 +15,6 @@ import (
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/companion"
 	"example.com/publish/stage/durable"
-	"example.com/publish/stage/simplestreams"
 	"example.com/publish/stage/tree"
 )
 
@@ -43,14 +42,16 @@ func (s *Stage) Import(ctx context.Context, dir string) (*Imported, error) {
 	if err := s.foreign(dir); err != nil {
 		return nil, err
 	}
-	tmp, done, err := s.Upload()
+	d, err := s.Receive(ctx, "stage import")
 	if err != nil {
 		return nil, err
 	}
-	defer done()
-	im := &importer{s: s, out: &Imported{}, report: &Report{}, tmp: tmp, indexes: filepath.Join(tmp, "indexes"), files: filepath.Join(tmp, "files")}
-	for _, d := range []string{im.indexes, im.files} {
-		if err := durable.MkdirAll(d, 0o700); err != nil {
+	defer d.Close()
+	d.cache = tree.OpenCache(s.Hashes) // it is asked what staging has
+	im := &importer{s: s, d: d, out: &Imported{}, report: &Report{}, cache: d.cache,
+		indexes: filepath.Join(d.up.path(), indexesDir), files: filepath.Join(d.up.path(), filesDir)}
+	for _, dir := range []string{im.indexes, im.files} {
+		if err := durable.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
 	}
@@ -62,15 +63,26 @@ func (s *Stage) Import(ctx context.Context, dir string) (*Imported, error) {
 		return nil, err
 	}
 	defer im.dst.Close()
-	im.cache = tree.OpenCache(s.Hashes)
 	if err := im.fetch(ctx); err != nil {
 		return nil, err
 	}
-	if err := im.merge(ctx); err != nil {
+	theirs, err := os.OpenRoot(im.indexes)
+	if err != nil {
 		return nil, err
 	}
-	im.out.Report = im.report
-	return im.out, nil
+	defer theirs.Close()
+	edit, err := s.Format.Merge(ctx, tree.Contents(theirs))
+	if err != nil {
+		return nil, err
+	}
+	d.hold(filesDir, im.came...)
+	did, err := d.Commit(ctx, func(ctx context.Context, ours catalog.Source) (*catalog.Change, error) {
+		return im.merge(ctx, ours, edit)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return im.imported(did), nil
 }
 
 // foreign refuses staging itself, what lies in it, and what it lies in.
@@ -109,15 +121,21 @@ func (s *Stage) foreign(dir string) error {
 	return nil
 }
 
+// The folders of an import's private directory.
+const (
+	indexesDir = "indexes"
+	filesDir   = "files"
+)
+
 // importer is one Import at work.
 type importer struct {
 	s       *Stage
+	d       *Delivery
 	out     *Imported
 	report  *Report
 	src     *tree.Source
 	dst     *os.Root
 	cache   *tree.Cache
-	tmp     string
 	indexes string         // copies of the tree's indexes
 	files   string         // copies of its other files
 	format  catalog.Format // as it is in that tree
@@ -136,7 +154,7 @@ func (im *importer) fetch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	batch, err := durable.NewBatch(im.tmp)
+	batch, err := durable.NewBatch(im.d.up.path())
 	if err != nil {
 		return err
 	}
@@ -406,29 +424,33 @@ func (im *importer) check(ctx context.Context, rows map[string]tree.Row) error {
 	return im.report.failed()
 }
 
-// merge brings what fetch has copied into staging.
-func (im *importer) merge(ctx context.Context) error {
-	s := im.s
-	unlock, err := s.Exclusive(ctx, "stage import")
-	if err != nil {
-		return err
-	}
-	defer unlock()
+// merge is the Edit of an import: what the format makes of both trees, the
+// documents that nobody makes anew, and companions. It refuses what the tree has
+// where staging has something else.
+func (im *importer) merge(ctx context.Context, ours catalog.Source, edit catalog.Edit) (*catalog.Change, error) {
 	for p, st := range im.same {
 		if fi, err := im.dst.Lstat(p); err != nil || !tree.StatOf(fi).Same(st, true) {
-			return fmt.Errorf("%s: %w; nothing was imported: try again", join(s.Dir, p), tree.ErrChanged)
+			return nil, fmt.Errorf("%s: %w; nothing was imported: try again", join(im.s.Dir, p), tree.ErrChanged)
 		}
 	}
-	if err := s.refuseRevoked(im.came...); err != nil {
-		return err
-	}
-	docs, err := im.united(ctx)
+	change, err := edit(ctx, ours)
 	if err != nil {
-		return err
+		return nil, below(im.s.Dir, err) // theirs were read before
 	}
-	other := im.others(docs)
-	if docs, err = im.withCompanions(docs); err != nil {
-		return err
+	// What is said of a product is said once, of what staging will have of it.
+	im.report.Findings = slices.DeleteFunc(im.report.Findings, func(x catalog.Finding) bool {
+		return slices.ContainsFunc(change.Findings, func(y catalog.Finding) bool {
+			return x == y || x.Product != "" && x.Product == y.Product && x.Code == y.Code && x.Severity == y.Severity
+		})
+	})
+	im.report.Findings = append(im.report.Findings, change.Findings...)
+	if err := im.report.failed(); err != nil {
+		return nil, err
+	}
+	im.out.Replaced = change.Replaced
+	other := im.others(change)
+	if change.Documents, err = im.withCompanions(change.Documents); err != nil {
+		return nil, err
 	}
 	for _, r := range slices.Concat(im.came, other) {
 		fi, err := im.dst.Lstat(r.Path)
@@ -442,77 +464,19 @@ func (im *importer) merge(ctx context.Context) error {
 			im.report.fail("path-conflict", r.Path, "staging has no folder to put it in, but a file or a link: %s", err)
 		}
 	}
-	if err := im.report.failed(); err != nil {
-		return err
-	}
-	if err := s.place(im.files, im.came, im.cache); err != nil {
-		return err
-	}
-	if err := s.place(im.indexes, other, im.cache); err != nil {
-		return err
-	}
-	im.came = append(im.came, other...)
-	if err := s.Apply(docs); err != nil {
-		return err
-	}
-	brought := map[string]bool{}
-	for _, r := range im.came {
-		brought[r.Path] = true
-	}
-	if err := s.touch(tree.FS(im.src.Root()), func(p string) bool { return brought[p] }); err != nil {
-		return err
-	}
-	for _, i := range im.cat.Images {
-		if i.Skipped == "" {
-			im.out.Images++
-		} else {
-			im.out.Skipped++
-		}
-	}
-	for _, r := range im.came {
-		im.out.Files++
-		im.out.Bytes += r.Size
-	}
-	slices.Sort(im.out.Replaced)
-	im.out.Replaced = slices.Compact(im.out.Replaced)
-	im.out.Unchanged = len(im.came) == 0 && len(docs) == 0
-	return im.cache.Save()
-}
-
-// united returns the documents to write. Of a tree without indexes there are none.
-func (im *importer) united(ctx context.Context) ([]catalog.Document, error) {
-	if im.s.Format.Name() != (simplestreams.Format{}).Name() {
-		return nil, nil
-	}
-	theirs, err := os.OpenRoot(im.indexes)
-	if err != nil {
-		return nil, err
-	}
-	defer theirs.Close()
-	m, err := simplestreams.Merge(ctx, tree.Contents(im.dst), tree.Contents(theirs))
-	if err != nil {
-		return nil, below(im.s.Dir, err) // theirs were read before
-	}
-	// What is said of a product is said once, of what staging will have of it.
-	im.report.Findings = slices.DeleteFunc(im.report.Findings, func(x catalog.Finding) bool {
-		return slices.ContainsFunc(m.Findings, func(y catalog.Finding) bool {
-			return x == y || x.Product != "" && x.Product == y.Product && x.Code == y.Code && x.Severity == y.Severity
-		})
-	})
-	im.report.Findings = append(im.report.Findings, m.Findings...)
-	im.out.Replaced = m.Replaced
-	return m.Docs, im.report.failed()
+	im.d.hold(indexesDir, other...)
+	return change, im.report.failed()
 }
 
 // others are the documents that nobody makes anew and staging does not have:
 // those of streams that hold no images.
-func (im *importer) others(docs []catalog.Document) (other []tree.Row) {
-	taken := map[string]bool{simplestreams.IndexPath: true}
-	for _, d := range docs {
+func (im *importer) others(change *catalog.Change) (other []tree.Row) {
+	taken := map[string]bool{}
+	for _, d := range change.Documents {
 		taken[d.Path] = true
 	}
-	for _, i := range im.cat.Items {
-		taken[i.Index] = true
+	for _, p := range change.United {
+		taken[p] = true
 	}
 	for _, r := range im.docs {
 		if _, err := im.dst.Lstat(r.Path); !taken[r.Path] && errors.Is(err, fs.ErrNotExist) {
@@ -520,6 +484,27 @@ func (im *importer) others(docs []catalog.Document) (other []tree.Row) {
 		}
 	}
 	return other
+}
+
+// imported is the answer.
+func (im *importer) imported(did *Delivered) *Imported {
+	out := im.out
+	for _, i := range im.cat.Images {
+		if i.Skipped == "" {
+			out.Images++
+		} else {
+			out.Skipped++
+		}
+	}
+	for _, r := range did.Placed {
+		out.Files++
+		out.Bytes += r.Size
+	}
+	slices.Sort(out.Replaced)
+	out.Replaced = slices.Compact(out.Replaced)
+	out.Unchanged = len(did.Placed)+len(did.Documents) == 0
+	out.Report = im.report
+	return out
 }
 
 // realDirs returns an error when a folder on the way to a path is a link.

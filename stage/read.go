@@ -169,17 +169,3 @@ func (c countingReader) Read(p []byte) (int, error) {
 	c.done(int64(n))
 	return n, err
 }
-
-// interruptible is a reader that ends when ctx does: what unpacks a large file
-// in search of a small one would be deaf to a signal for minutes.
-type interruptible struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (i interruptible) Read(b []byte) (int, error) {
-	if err := i.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return i.r.Read(b)
-}

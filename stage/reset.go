@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 
 	"example.com/publish/stage/catalog"
@@ -73,11 +72,12 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 	}
 
 	// All that comes is made whole beside staging before anything goes.
-	tmp, done, err := s.Upload()
+	d, err := s.Receive(ctx, "stage reset")
 	if err != nil {
 		return 0, 0, err
 	}
-	defer done()
+	defer d.Close()
+	d.cache = cache
 	batch, err := durable.NewBatch(s.Dir)
 	if err != nil {
 		return 0, 0, err
@@ -108,7 +108,7 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 			others = append(others, r)
 		}
 	}
-	cloner := tree.Cloner{Dst: tmp, DirMode: s.dirMode(), Batch: batch, Progress: s.progress("reset", 0)}
+	cloner := tree.Cloner{Dst: d.up.path(), DirMode: s.dirMode(), Batch: batch, Progress: s.progress("reset", 0)}
 	results, err := cloner.Run(ctx, ops)
 	if err != nil {
 		return 0, 0, err
@@ -132,18 +132,15 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 	if err := s.keep(ctx, replaced, trash); err != nil {
 		return 0, 0, err
 	}
-	if err := s.place(tmp, others, cache); err != nil {
-		return 0, 0, err
-	}
 	docs := make([]catalog.Document, len(indexes))
 	for i, r := range indexes {
-		data, err := durable.ReadFile(join(tmp, r.Path), r.Size)
-		if err != nil {
+		if docs[i], err = d.document(r); err != nil {
 			return 0, 0, err
 		}
-		docs[i] = catalog.Document{Path: r.Path, Data: data}
 	}
-	if err := s.apply(docs); err != nil { // what is beside them comes from there, too
+	d.hold(".", others...)
+	// What is beside the documents comes from there, too.
+	if _, err := d.land(&catalog.Change{Documents: docs}, s.apply); err != nil {
 		return 0, 0, err
 	}
 	if err := s.touch(tree.FS(from.Root()), func(string) bool { return true }); err != nil {
@@ -152,7 +149,7 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 	if err := s.discard(ctx, stale, trash); err != nil {
 		return 0, 0, err
 	}
-	return len(ops), len(inTheWay) + len(replaced) + len(stale), cache.Save()
+	return len(ops), len(inTheWay) + len(replaced) + len(stale), nil
 }
 
 // alike finds what staging has as the rows have it. Files of the right size of
@@ -195,44 +192,13 @@ func (s *Stage) alike(ctx context.Context, entries []tree.Entry, want map[string
 	return have, err
 }
 
-// place moves whole files from an upload to their paths in staging, in order,
-// makes their names durable, and notes in the cache the content that this
-// program sealed.
-func (s *Stage) place(tmp string, rows []tree.Row, cache *tree.Cache) error {
-	from, to := folder{open: s.openDir}, folder{open: s.makeDir}
-	defer from.close()
-	defer to.close()
-	made := map[string]bool{}
-	for _, r := range rows {
-		place := filepath.Dir(join(s.Dir, r.Path))
-		dir, err := to.at(place)
-		if err != nil {
-			return err
-		}
-		made[place] = true
-		source, err := from.at(filepath.Dir(join(tmp, r.Path)))
-		if err != nil {
-			return err
-		}
-		name := path.Base(r.Path)
-		if err := replace(source, name, dir, name); err != nil {
-			return err
-		}
-		if r.Role != catalog.Content {
-			continue
-		}
-		fi, err := dir.Lstat(name)
-		if err != nil {
-			return err
-		}
-		if st := tree.StatOf(fi); st.Mode.Perm()&0o222 == 0 {
-			cache.PutSealed(r.Path, st, r.SHA256)
-		}
+// document reads a document that a Cloner has put into the private directory.
+func (d *Delivery) document(r tree.Row) (catalog.Document, error) {
+	f, _, err := tree.Open(d.up.dir.Root(), r.Path)
+	if err != nil {
+		return catalog.Document{}, err
 	}
-	for d := range made {
-		if err := durable.SyncDir(d); err != nil {
-			return err
-		}
-	}
-	return nil
+	defer f.Close()
+	data, err := durable.ReadBounded(f, r.Size)
+	return catalog.Document{Path: r.Path, Data: data}, err
 }

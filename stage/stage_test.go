@@ -216,11 +216,10 @@ func TestWaitEndsWithTheHolder(t *testing.T) {
 
 func TestSweep(t *testing.T) {
 	s := newStage(t)
-	mine, done, err := s.Upload()
+	mine, err := s.upload()
 	must(t, err)
-	defer done()
-	parent := filepath.Dir(mine)
-	name := filepath.Base(mine)
+	defer mine.close()
+	parent, name := filepath.Dir(mine.path()), mine.name
 	pid := fmt.Sprintf("%s%d.", here(), os.Getpid())
 	if !strings.HasPrefix(name, pid) {
 		t.Fatalf("%s: does not start with %s", name, pid)

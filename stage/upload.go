@@ -20,20 +20,61 @@ import (
 // upload takes a week.
 const abandoned = 7 * 24 * time.Hour
 
-// Upload makes a private directory below staging, on its file system, for
-// files that are still being written. Its name says which process it belongs
-// to, so that a later command can remove it if that process died.
-func (s *Stage) Upload() (dir string, done func(), err error) {
+// upload is a private directory below staging, on its file system, for files
+// that are still being written. Its name says which process it belongs to, so
+// that a later command can remove it if that process died. It is open, and what
+// is done in it is done there: who swaps the directory of uploads for a link
+// leads nobody elsewhere.
+type upload struct {
+	parent *durable.Dir // the directory of uploads
+	dir    *durable.Dir
+	name   string // in parent
+}
+
+func (s *Stage) upload() (*upload, error) {
 	parent, err := s.incoming()
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	pid := os.Getpid()
-	dir, err = durable.MkdirTemp(parent, fmt.Sprintf("%s%d.%s.", here(), pid, started(pid)))
+	u := &upload{}
+	if u.parent, err = s.openDir(parent); err != nil {
+		return nil, err
+	}
+	if u.name, u.dir, err = u.parent.MkdirTemp(Self() + "."); err != nil {
+		_ = u.parent.Close() // nothing was written to it
+		return nil, err
+	}
+	return u, nil
+}
+
+// path is where the directory was made.
+func (u *upload) path() string { return u.dir.Path() }
+
+// close removes the directory. It does nothing a second time, nor for one that
+// was given another name.
+func (u *upload) close() {
+	if u.dir == nil {
+		return
+	}
+	_ = u.dir.Close() // what was kept of it is synced
+	_ = u.parent.RemoveAll(u.name)
+	_ = u.parent.Close()
+	u.dir = nil
+}
+
+// write makes a file of a document, for the batch to flush.
+func (u *upload) write(batch *durable.Batch, name string, data []byte) error {
+	f, err := u.dir.Create(name)
 	if err != nil {
-		return "", nil, err
+		return err
 	}
-	return dir, func() { _ = durable.RemoveAll(dir) }, nil
+	if _, err = f.Write(data); err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return batch.Take(f)
 }
 
 // incomingNames is how many names there are for the directory of uploads: the

@@ -1,27 +1,10 @@
 package stage
 
 import (
-	"context"
-	"errors"
-	"io"
 	"os/exec"
 	"strconv"
-	"strings"
 	"testing"
 )
-
-// What unpacks a large file in search of a small one hears a signal.
-func TestInterruptible(t *testing.T) {
-	ctx, cancel := context.WithCancel(context.Background())
-	r := interruptible{ctx, strings.NewReader("text")}
-	if n, err := r.Read(make([]byte, 2)); n != 2 || err != nil {
-		t.Fatal(n, err)
-	}
-	cancel()
-	if data, err := io.ReadAll(r); len(data) > 0 || !errors.Is(err, context.Canceled) {
-		t.Errorf("%q %v", data, err)
-	}
-}
 
 // A process is known to have ended also while its parent has not asked how; of
 // one in another container, or of none, nothing is known.

@@ -10,6 +10,7 @@ import (
 
 	"example.com/publish/publish"
 	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
 )
 
 func (p *program) stageAddCommand() *cli.Command {
@@ -46,9 +47,10 @@ type addedImage struct {
 }
 
 func (p *program) stageAdd(c *cli.Context) error {
-	req := stage.AddRequest{Files: c.Args().Slice(), Aliases: c.StringSlice("alias"), NoDefaultAlias: c.Bool("no-default-alias"),
-		Product: c.String("product"), Move: c.Bool("move"), Force: c.Bool("force"), Requirements: map[string]string{}}
-	if c.IsSet("product") && req.Product == "" {
+	req := stage.AddRequest{Files: c.Args().Slice(), Move: c.Bool("move"), Force: c.Bool("force"),
+		Addition: catalog.Addition{Name: c.String("product"), Aliases: c.StringSlice("alias"),
+			NoDefaultAlias: c.Bool("no-default-alias"), Requirements: map[string]string{}}}
+	if c.IsSet("product") && req.Name == "" {
 		return usage("", "--product: is empty")
 	}
 	for _, kv := range c.StringSlice("requirement") {
@@ -71,6 +73,9 @@ func (p *program) stageAdd(c *cli.Context) error {
 		}
 	}
 	did, err := r.Add(c.Context, req)
+	if errors.Is(err, catalog.ErrByHand) {
+		return usage("copy the files into "+r.Stage.Dir, "stage add needs format simplestreams; this repository's is %s", r.Config.Format)
+	}
 	if err != nil {
 		return err
 	}
@@ -79,7 +84,7 @@ func (p *program) stageAdd(c *cli.Context) error {
 	}
 	a := added{Replaced: append([]string{}, did.Replaced...), Unchanged: did.Unchanged}
 	for _, i := range did.Images {
-		a.Images = append(a.Images, addedImage(i))
+		a.Images = append(a.Images, addedImage{i.Fingerprint, i.Product, i.Version, i.Type})
 	}
 	return p.answer(a, func() {
 		word := "staged"

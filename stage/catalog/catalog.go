@@ -190,6 +190,14 @@ type Format interface {
 	// drop is true, all images and all other items go. A group that has no
 	// versions is a Name without one.
 	WithoutVersions(ctx context.Context, src Source, drop func(Name) bool) ([]Document, error)
+	// Bring recognizes an image in an Input, puts its files into a Sink, and
+	// returns the Edit with which a tree names it. It looks at all that can be
+	// wrong before the long part. ErrByHand: nobody brings anything in this way.
+	Bring(ctx context.Context, in Input, to Sink, opt Addition) (Edit, error)
+	// Merge returns the Edit with which a tree names all that theirs names; the
+	// files themselves are the caller's. What both have counts as theirs has it,
+	// and what only the tree has stays.
+	Merge(ctx context.Context, theirs Source) (Edit, error)
 }
 
 // Within returns f as it is in a tree whose indexes name these documents: each

@@ -39,7 +39,7 @@ type Source interface {
 const MaxDocument = 128 << 20
 
 // ErrDigest is returned for bytes that are not those that were asked for.
-var ErrDigest = errors.New("has other bytes than its digest says")
+var ErrDigest = errors.New("does not have the digest that was expected")
 
 // DocumentError is a document that clients could not read: it is neither
 // rewritten nor merged. Code and Fact are those of the finding that a format

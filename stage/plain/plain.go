@@ -50,6 +50,16 @@ func (Format) Without(context.Context, catalog.Source, func(catalog.Image) bool)
 	return nil, nil
 }
 
+// Bring is not for trees without indexes: their files are copied by hand.
+func (Format) Bring(context.Context, catalog.Input, catalog.Sink, catalog.Addition) (catalog.Edit, error) {
+	return nil, catalog.ErrByHand
+}
+
+// Merge has no document to write.
+func (Format) Merge(context.Context, catalog.Source) (catalog.Edit, error) {
+	return func(context.Context, catalog.Source) (*catalog.Change, error) { return &catalog.Change{}, nil }, nil
+}
+
 // WithoutVersions has no document to write.
 func (Format) WithoutVersions(context.Context, catalog.Source, func(catalog.Name) bool) ([]catalog.Document, error) {
 	return nil, nil

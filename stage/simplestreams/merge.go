@@ -14,6 +14,18 @@ type Merged struct {
 	Items    []catalog.Item     // what src names, by path: these files have to be in dst
 	Replaced []string           // paths that dst named before and that no item names now; sorted
 	Findings []catalog.Finding  // what is wrong with the united tree, and was not with dst
+	United   []string           // documents of src that clients read images from
+}
+
+// Merge is the function Merge for a tree that is there later.
+func (Format) Merge(_ context.Context, theirs catalog.Source) (catalog.Edit, error) {
+	return func(ctx context.Context, tree catalog.Source) (*catalog.Change, error) {
+		m, err := Merge(ctx, tree, theirs)
+		if err != nil {
+			return nil, err
+		}
+		return &catalog.Change{Documents: m.Docs, Replaced: m.Replaced, Findings: m.Findings, United: m.United}, nil
+	}, nil
 }
 
 // Merge returns the documents with which dst names all that src names. Streams
@@ -51,7 +63,14 @@ func Merge(ctx context.Context, dst, src catalog.Source) (*Merged, error) {
 		}
 	}
 	to.takeIndex(from)
-	return to.merged(ctx, before, src, dst)
+	m, err := to.merged(ctx, before, src, dst)
+	if err == nil {
+		m.United = append(m.United, IndexPath)
+		for _, s := range from.streams {
+			m.United = append(m.United, s.path)
+		}
+	}
+	return m, err
 }
 
 // paths are all paths that items name.

@@ -1,0 +1,462 @@
+package stage
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// Delivery is the one way into staging: builds, trees of others and archives
+// come by it.
+//
+// First, without a lock, for as long as it takes, content is received: Put and
+// Take bring it into a private directory below staging, where it is whole,
+// sealed and flushed. Commit then takes the staging lock for a moment: what was
+// revoked is refused, an Edit works out the documents against what staging has
+// now, content goes to its place, its directories are synced, the documents
+// are written (see Apply), and the hash cache notes what is known.
+//
+// Killed before Commit, or when that fails before the documents, staging names
+// what it named; at most a file is there that no index names, which the next
+// delivery of the same content replaces. When Commit has returned without an
+// error, all of it survives a power cut. A killed delivery's directory is
+// removed by whoever takes the staging lock next.
+//
+// Put and Take may be called from several goroutines at once.
+type Delivery struct {
+	s     *Stage
+	verb  string
+	up    *upload
+	cache *tree.Cache
+
+	mu       sync.Mutex
+	parts    map[string]*part // by the path that they were put under
+	count    int              // of the files in the directory
+	expected map[string]int64 // sizes of the files of an Input, by name
+	progress func(int64)      // nil before the first byte
+}
+
+// part is a file in the private directory.
+type part struct {
+	row   tree.Row // its path is that of the source, for people, or that in the tree
+	file  string   // in the private directory
+	taken *taken   // nil of what did not come by take
+}
+
+// Receive opens a delivery for a verb, such as "stage add". Close it after use.
+func (s *Stage) Receive(_ context.Context, verb string) (*Delivery, error) {
+	up, err := s.upload()
+	if err != nil {
+		return nil, err
+	}
+	return &Delivery{s: s, verb: verb, up: up, cache: tree.AppendTo(s.Hashes),
+		parts: map[string]*part{}, expected: map[string]int64{}}, nil
+}
+
+// Close gives up what was not committed: files that were to be moved are as
+// they were.
+func (d *Delivery) Close() {
+	for _, p := range d.parts {
+		if p.taken != nil {
+			p.taken.unseal()
+		}
+	}
+	d.parts = nil
+	d.up.close()
+}
+
+// Put implements [catalog.Sink]. A file of Input is moved or copied: see Take.
+func (d *Delivery) Put(ctx context.Context, path string, r io.Reader, want ...catalog.Digest) (catalog.Digest, int64, error) {
+	if f, ok := r.(*inputFile); ok {
+		return d.Take(ctx, path, f.path, f.move, f.also, want...)
+	}
+	return d.receive(path, path, want, func(in intake, name string, beside []io.Writer) (*taken, error) {
+		return in.receive(ctx, r, name, beside...)
+	})
+}
+
+// Take brings the file called name in, under a path as for Put. With move the
+// file itself comes, where it may: it keeps its name until Commit has made it
+// durable in staging. also are written all its bytes.
+func (d *Delivery) Take(ctx context.Context, path, name string, move bool, also []io.Writer, want ...catalog.Digest) (catalog.Digest, int64, error) {
+	return d.receive(path, name, want, func(in intake, file string, beside []io.Writer) (*taken, error) {
+		return in.take(ctx, name, file, move, append(beside, also...)...)
+	})
+}
+
+// receive makes one part. source is its name for people.
+func (d *Delivery) receive(path, source string, want []catalog.Digest,
+	bring func(in intake, name string, beside []io.Writer) (*taken, error)) (catalog.Digest, int64, error) {
+	fail := func(err error) (catalog.Digest, int64, error) { return catalog.Digest{}, 0, err }
+	long := sha512.New()
+	var beside []io.Writer
+	for _, w := range want {
+		if err := w.Check(); err != nil {
+			return fail(fmt.Errorf("%s: %s: %w", source, w, err))
+		}
+		if w.Algorithm == catalog.SHA512 && len(beside) == 0 {
+			beside = append(beside, long)
+		}
+	}
+	d.mu.Lock()
+	if d.parts[path] != nil {
+		d.mu.Unlock()
+		return fail(fmt.Errorf("%s: has come before", path))
+	}
+	d.parts[path] = &part{} // taken from now on
+	d.count++
+	file := fmt.Sprint(d.count)
+	d.mu.Unlock()
+	t, err := bring(intake{dir: d.up.dir, progress: d.done}, file, beside)
+	if err == nil {
+		got := map[string]string{catalog.SHA256: t.sha256, catalog.SHA512: hex.EncodeToString(long.Sum(nil))}
+		if i := slices.IndexFunc(want, func(w catalog.Digest) bool { return got[w.Algorithm] != w.Hex }); i >= 0 {
+			err = fmt.Errorf("%s: %w, %s", source, catalog.ErrDigest, want[i])
+			t.unseal()
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		delete(d.parts, path)
+		_ = d.up.dir.RemoveAll(file) // else Close does
+		return fail(err)
+	}
+	d.parts[path] = &part{row: tree.Row{Path: source, Size: t.size, SHA256: t.sha256, Role: catalog.Content}, file: file, taken: t}
+	return catalog.Digest{Algorithm: catalog.SHA256, Hex: t.sha256}, t.size, nil
+}
+
+// Open implements [catalog.Sink].
+func (d *Delivery) Open(path string) (io.ReadCloser, error) {
+	d.mu.Lock()
+	p := d.parts[path]
+	d.mu.Unlock()
+	if p == nil || p.file == "" {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	f, _, err := tree.Open(d.up.dir.Root(), p.file)
+	return f, err
+}
+
+// hold makes parts of files that a Cloner has put below a folder of the private
+// directory, under their paths in the tree, and has flushed.
+func (d *Delivery) hold(folder string, rows ...tree.Row) {
+	for _, r := range rows {
+		d.parts[r.Path] = &part{row: r, file: path.Join(folder, r.Path)}
+	}
+}
+
+// done tells how far a delivery is. How many bytes are to come is known when
+// the first comes.
+func (d *Delivery) done(n int64) {
+	d.mu.Lock()
+	if d.progress == nil {
+		var total int64
+		for _, size := range d.expected {
+			total += size
+		}
+		d.progress = d.s.progress(strings.TrimPrefix(d.verb, "stage "), total)
+	}
+	told := d.progress
+	d.mu.Unlock()
+	told(n)
+}
+
+// Delivered is what a Commit did.
+type Delivered struct {
+	*catalog.Change
+	Placed []tree.Row // what came to a place in staging, by path; without what was there already
+	Kept   []error    // why files to be moved are still where they were
+}
+
+// Commit brings what was received into staging. See Delivery.
+func (d *Delivery) Commit(ctx context.Context, edit catalog.Edit) (*Delivered, error) {
+	unlock, err := d.s.Exclusive(ctx, d.verb)
+	if err != nil {
+		return nil, err
+	}
+	out, err := d.commit(ctx, edit)
+	unlock()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range d.parts {
+		if t := p.taken; t != nil && t.move {
+			if err := t.release(d.s); err != nil {
+				out.Kept = append(out.Kept, err)
+			}
+			t.moved = false // Close has nothing to undo
+		}
+	}
+	slices.SortFunc(out.Kept, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return out, nil
+}
+
+func (d *Delivery) commit(ctx context.Context, edit catalog.Edit) (*Delivered, error) {
+	rows := make([]tree.Row, 0, len(d.parts))
+	for _, p := range d.parts {
+		rows = append(rows, p.row)
+	}
+	tree.SortRows(rows)
+	if err := d.s.refuseRevoked(rows...); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(d.s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	change, err := edit(ctx, tree.Contents(root))
+	if err != nil {
+		return nil, err
+	}
+	return d.land(change, d.s.Apply)
+}
+
+// land makes a change: content first, then the documents, by apply. The caller
+// holds the staging lock.
+func (d *Delivery) land(change *catalog.Change, apply func([]catalog.Document) error) (*Delivered, error) {
+	placed, err := d.place(change.Places)
+	if err != nil {
+		return nil, err
+	}
+	if err := apply(change.Documents); err != nil {
+		return nil, err
+	}
+	if err := d.fit(placed); err != nil {
+		return nil, err
+	}
+	for _, p := range change.Pairs {
+		if first, second := d.at(change, p.First), d.at(change, p.Second); first != nil && second != nil {
+			d.cache.PutPair(first.row.SHA256, second.row.SHA256, p.SHA256)
+		}
+	}
+	if err := d.cache.Save(); err != nil {
+		return nil, err
+	}
+	return &Delivered{Change: change, Placed: placed}, nil
+}
+
+// at is the part that has a path in the tree.
+func (d *Delivery) at(change *catalog.Change, place string) *part {
+	if change.Places == nil {
+		return d.parts[place]
+	}
+	for from, to := range change.Places {
+		if to == place {
+			return d.parts[from]
+		}
+	}
+	return nil
+}
+
+// place moves files to their places, documents last, unless the same
+// content is known to be there, makes their names durable, and notes in the
+// cache what this program sealed. Other bytes under a content's name are
+// replaced: nobody can have fetched them by this hash.
+func (d *Delivery) place(places map[string]string) (placed []tree.Row, err error) {
+	type move struct {
+		part  *part
+		to    string
+		index int // 1 of a document: it comes after all that it may name
+	}
+	var moves []move
+	for from, p := range d.parts {
+		to, ok := from, true
+		if places != nil {
+			to, ok = places[from]
+		}
+		if ok && p.file != "" {
+			m := move{part: p, to: to}
+			if d.s.Format.Class(to) == catalog.Index {
+				m.index = 1
+			}
+			moves = append(moves, m)
+		}
+	}
+	slices.SortFunc(moves, func(a, b move) int {
+		return cmp.Or(cmp.Compare(a.index, b.index), cmp.Compare(a.to, b.to), cmp.Compare(a.part.file, b.part.file))
+	})
+	from := folder{open: d.up.dir.Below}
+	to := folder{open: d.s.makeDir}
+	defer from.close()
+	defer to.close()
+	var known *tree.Cache
+	var dirs []string
+	for _, m := range moves {
+		if m.part.taken != nil {
+			m.part.taken.place = join(d.s.Dir, m.to)
+			if fi, err := os.Lstat(m.part.taken.place); err == nil && fi.Mode().IsRegular() {
+				if known == nil {
+					known = tree.OpenCache(d.s.Hashes)
+				}
+				if sum, _, ok := known.Lookup(m.to, tree.StatOf(fi)); ok && sum == m.part.row.SHA256 {
+					continue
+				}
+			}
+		}
+		row, err := d.placeOne(m.part, m.to, &from, &to)
+		if err != nil {
+			return placed, err
+		}
+		placed = append(placed, row)
+		if dir := to.path; len(dirs) == 0 || dirs[len(dirs)-1] != dir {
+			dirs = append(dirs, dir)
+		}
+	}
+	slices.Sort(dirs)
+	for _, dir := range slices.Compact(dirs) {
+		if err := durable.SyncDir(dir); err != nil {
+			return placed, err
+		}
+	}
+	return placed, nil
+}
+
+func (d *Delivery) placeOne(p *part, to string, fromDir, toDir *folder) (tree.Row, error) {
+	row := p.row
+	row.Path = to
+	dir, err := toDir.at(filepath.Dir(join(d.s.Dir, to)))
+	if err != nil {
+		return row, err
+	}
+	source, err := fromDir.at(path.Dir(p.file))
+	if err != nil {
+		return row, err
+	}
+	name := path.Base(to)
+	if err := replace(source, path.Base(p.file), dir, name); err != nil {
+		return row, err
+	}
+	if row.Role != catalog.Content {
+		return row, nil
+	}
+	fi, err := dir.Lstat(name)
+	if err != nil {
+		return row, err
+	}
+	if st := tree.StatOf(fi); st.Mode.Perm()&0o222 == 0 {
+		d.cache.PutSealed(to, st, row.SHA256)
+	}
+	return row, nil
+}
+
+// fit makes those companions of staging's documents that came no older than
+// what they are of.
+func (d *Delivery) fit(placed []tree.Row) error {
+	came := map[string]bool{}
+	for _, r := range placed {
+		if r.Role == catalog.Mutable {
+			came[r.Path] = true
+		}
+	}
+	if len(came) == 0 {
+		return nil
+	}
+	root, err := os.OpenRoot(d.s.Dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return d.s.touch(tree.FS(root), func(p string) bool { return came[p] })
+}
+
+// Input is what a person named: files, or one directory. With move, the files
+// themselves are to come.
+func (d *Delivery) Input(names []string, move bool) (catalog.Input, error) {
+	in := catalog.Input{Files: names, List: list}
+	in.Open = func(name string) (catalog.File, error) {
+		f, s, err := openSource(name)
+		if err != nil {
+			return nil, err
+		}
+		d.mu.Lock()
+		d.expected[name] = s.stat.Size
+		d.mu.Unlock()
+		return &inputFile{File: f, path: name, move: move}, nil
+	}
+	if len(names) == 0 {
+		return in, nil
+	}
+	fi, err := os.Stat(names[0])
+	if err != nil {
+		return in, err
+	}
+	if fi.IsDir() {
+		if len(names) > 1 {
+			return in, usage("add one directory at a time, or name the files",
+				"%s: is a directory, and there are more arguments", names[0])
+		}
+		in.Files, in.Dir = nil, names[0]
+		return in, nil
+	}
+	seen := map[string]bool{}
+	for _, p := range names {
+		if seen[filepath.Clean(p)] {
+			return in, usage("", "%s: is given twice", p)
+		}
+		seen[filepath.Clean(p)] = true
+	}
+	return in, nil
+}
+
+// inputFile is a file that a person named, for Put.
+type inputFile struct {
+	*os.File
+	path string
+	move bool
+	also []io.Writer
+}
+
+func (f *inputFile) Also(w io.Writer) { f.also = append(f.also, w) }
+
+// list is the names in a directory that a person named.
+func list(dir string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		entries, err := os.ReadDir(dir)
+		for _, e := range entries {
+			name := e.Name()
+			if e.IsDir() {
+				name += "/"
+			}
+			if !yield(name, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield("", err)
+		}
+	}
+}
+
+// located puts the path before an error that does not tell it.
+func located(path string, err error) error {
+	if err == nil || errors.As(err, new(*os.PathError)) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+// below tells in full the path of a document that is named from its tree on.
+func below(dir string, err error) error {
+	if errors.As(err, new(*catalog.DocumentError)) {
+		return fmt.Errorf("%s/%w", dir, err)
+	}
+	return located(dir, err)
+}
