@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"example.com/publish/retention"
@@ -127,7 +126,7 @@ func (sv *survey) items() []retention.Item {
 		items := c.Catalog.Items
 		n, _ := slices.BinarySearchFunc(items, p.First, func(i catalog.Item, p string) int { return cmp.Compare(i.Path, p) })
 		for ; n < len(items) && items[n].Path == p.First; n++ {
-			if i := items[n]; strings.HasPrefix(p.Where, i.Product+"/"+i.Version+"/") {
+			if i := items[n]; i.Of() == p.Of() {
 				bad[i.Of()] = true
 			}
 		}

@@ -384,7 +384,7 @@ func check(cat *catalog.Catalog, files map[string]tree.Row, got gathered, r *Rep
 		if both, ok := got.pairs[[2]string{p.First, p.Second}]; ok && both != p.SHA256 {
 			r.BadPairs = append(r.BadPairs, p)
 			r.fail("combined-mismatch", p.Index, "%s says %s, and %s followed by %s has %s: no client could take this image",
-				p.Where, p.SHA256, p.First, p.Second, both)
+				p.Where(), p.SHA256, p.First, p.Second, both)
 		}
 	}
 	for _, row := range files {

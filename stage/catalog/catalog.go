@@ -57,9 +57,17 @@ func (i Item) Of() Name { return Name{i.Product, i.Version} }
 type Pair struct {
 	First, Second string // paths of two items
 	SHA256        string // what the index says, lower-case hex
-	Where         string // product/version/item.field, for people
+	Product       string
+	Version       string
+	Name          string // of the item, and of the field that says it
 	Index         string // path of the document that names it
 }
+
+// Of is what people call the version that owns both.
+func (p Pair) Of() Name { return Name{p.Product, p.Version} }
+
+// Where names the pair for people: product/version/name.
+func (p Pair) Where() string { return p.Product + "/" + p.Version + "/" + p.Name }
 
 // Image is what a client can ask for by name, or what stands for a version that
 // clients skip: one of its images, or all its items where they make none.
@@ -129,7 +137,7 @@ type Finding struct {
 // do not write to them.
 type Catalog struct {
 	Items    []Item    // by Path, then Where; one path may be named more than once
-	Pairs    []Pair    // by Where
+	Pairs    []Pair    // by Product, Version, Name
 	Images   []Image   // by Product, Version, Fingerprint; at least one of each version
 	Units    []Unit    // by Key
 	Versions []Version // by Product, Name

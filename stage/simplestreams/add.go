@@ -154,7 +154,7 @@ func (t *tree) shopFor(product string) (*shop, error) {
 // unnamed returns those of the paths that no item names, sorted.
 func (t *tree) unnamed(paths map[string]bool) []string {
 	if len(paths) > 0 {
-		t.versions(func(_ *product, v *version) {
+		t.versions(func(v *version) {
 			for i := range v.items {
 				if path := v.items[i].file; path != "" {
 					delete(paths, path)
@@ -223,8 +223,7 @@ func (add Add) describe(raw []byte) (p object, changed bool) {
 			p, changed = p.set(name, quote(value)), true
 		}
 	}
-	var was product
-	newDecoder(raw, ignore).product(add.Product, &version{}, func(p *product) { was = *p }, nil)
+	was := newDecoder(raw, ignore).product(add.Product)
 	aliases := aliasList(&was)
 	for _, alias := range add.Aliases {
 		if !slices.Contains(aliases, alias) {

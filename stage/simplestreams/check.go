@@ -11,7 +11,7 @@ import (
 
 // checkVersion reports what is wrong with the items of one version. What only
 // makes clients skip something is a warning, also where they skip the version.
-func (b *builder) checkVersion(p *product, v *version, candidates []candidate, skipped string) {
+func (b *part) checkVersion(p *product, v *version, candidates []candidate, skipped string) {
 	for i := range v.items {
 		it := &v.items[i]
 		where := func() string { return place(p.key, v.key, it.key) + ": " }
@@ -58,7 +58,7 @@ func (b *builder) checkVersion(p *product, v *version, candidates []candidate, s
 
 // checkPath reports what is wrong with an item's path. needed says that a client
 // asks for the file.
-func (b *builder) checkPath(it *item, needed bool, where func() string, warn func(code, kind, fact string)) {
+func (b *part) checkPath(it *item, needed bool, where func() string, warn func(code, kind, fact string)) {
 	if it.file != "" && strings.IndexByte(it.file, '%') < 0 {
 		return
 	}
@@ -79,34 +79,50 @@ func (b *builder) checkPath(it *item, needed bool, where func() string, warn fun
 	}
 }
 
-func (b *builder) checkHashes(it *item, where func() string) {
-	check := func(field, value string, bytes int) {
-		switch {
-		case value == "" || isHex(value, bytes):
-		case isHex(strings.ToLower(value), bytes):
-			b.error("bad-hash", fmt.Sprintf("%s%s has upper-case digits: clients compare it with lower-case ones, and refuse the file", where(), field))
-		default:
-			b.error("bad-hash", fmt.Sprintf("%s%s %s is not %d hex digits: no file matches it", where(), field, show(value[:min(len(value), 80)]), 2*bytes))
+// checkHashes reports what is wrong with an item's hashes, and makes all of them
+// lower-case.
+func (b *part) checkHashes(it *item, where func() string) {
+	check := func(field string, value *string, bytes int) {
+		if *value == "" || isHex(*value, bytes) {
+			return
 		}
+		lower := strings.ToLower(*value)
+		if isHex(lower, bytes) {
+			b.error("bad-hash", fmt.Sprintf("%s%s has upper-case digits: clients compare it with lower-case ones, and refuse the file", where(), field))
+		} else {
+			b.error("bad-hash", fmt.Sprintf("%s%s %s is not %d hex digits: no file matches it", where(), field, show((*value)[:min(len(*value), 80)]), 2*bytes))
+		}
+		*value = lower
 	}
-	check("sha256", it.sha256, sha256.Size)
-	check("md5", it.md5, md5.Size)
-	for i, value := range it.combined {
-		check(combinedFields[i], value, sha256.Size)
+	check("sha256", &it.sha256, sha256.Size)
+	check("md5", &it.md5, md5.Size)
+	for i := range it.combined {
+		check(combinedFields[i], &it.combined[i], sha256.Size)
 	}
 }
 
-// isHex reports whether s is this many bytes in lower-case hex.
+// isHex reports whether s is this many bytes, a multiple of four, in lower-case hex.
 func isHex(s string, bytes int) bool {
 	if len(s) != 2*bytes {
 		return false
 	}
-	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+	for ; len(s) >= 8; s = s[8:] {
+		if !hexWord(uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56) {
 			return false
 		}
 	}
 	return true
+}
+
+// hexWord is isHex for eight digits at once, a byte of the word each: of digits
+// the upper half is 3 and the lower at most 9, of letters 6, and 1 to 6.
+func hexWord(w uint64) bool {
+	const ones = 0x0101010101010101
+	letter, low := w>>6&ones, w&(ones*0xf)
+	return w&(ones*0xf0) == ones*0x30+letter*0x30 && // letter is 1 in the bytes of letters, else 0
+		(low+ones*6+letter*3)&(ones*0x10) == 0 && // 9+6 and 6+6+3 are less than 16
+		(low+letter*15)&(ones*0x10) == letter*0x10 // 1+15 is 16
 }
 
 // conflicts reports every path that is named with two contents. Items are

@@ -41,26 +41,19 @@ func open(src catalog.Source, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n := values(doc); n > maxValues {
+	// In a string or not.
+	objects := bytes.Count(doc, []byte{'{'})
+	if n := objects + bytes.Count(doc, []byte{','}) + bytes.Count(doc, []byte{'['}); n > maxValues {
 		return nil, broken(name, "too-large", fmt.Sprintf("has %d values; a document may have %d", n, maxValues))
 	}
-	if n := bytes.Count(doc, []byte("{")); n > maxObjects {
-		return nil, broken(name, "too-large", fmt.Sprintf("has %d objects; a document may have %d", n, maxObjects))
-	}
-	if fact := checkSyntax(doc); fact != "" {
-		return nil, broken(name, "bad-json", fact+": clients cannot read it")
+	if objects > maxObjects {
+		return nil, broken(name, "too-large", fmt.Sprintf("has %d objects; a document may have %d", objects, maxObjects))
 	}
 	return doc, nil
 }
 
-// values is at least the number of values in a document, in a string or not.
-func values(doc []byte) int {
-	return bytes.Count(doc, []byte{','}) + bytes.Count(doc, []byte{'{'}) + bytes.Count(doc, []byte{'['})
-}
-
 // index is a decoded index document.
 type index struct {
-	raw     []byte
 	streams []stream // as they stand there
 }
 
@@ -91,14 +84,13 @@ func (s stream) document() (string, *DocumentError) {
 	return clean, nil
 }
 
-// product is what stands beside the versions of a product.
+// product is what stands beside the versions of a product. beside is valid until
+// the next one is read.
 type product struct {
-	key, aliases, arch   string
-	os, release, variant string
-	releaseTitle         string
-	supportEOL           string // a day, YYYY-MM-DD
-	requirements         map[string]string
-	raw                  []byte // with its versions; valid as long as the document
+	key, aliases, arch string
+	supportEOL         string // a day, YYYY-MM-DD
+	beside             object // all members but the versions, without decoded names
+	versions           int    // where they stand; -1 without any
 }
 
 // version is one version of a product, with its items in the order of their keys.
@@ -107,7 +99,8 @@ type version struct {
 	label string
 	name  string // pubname
 	items []item
-	full  bool // there are more than maxItems
+	full  bool        // there are more than maxItems
+	found []candidate // by candidates
 }
 
 // item is one file of a version. raw is only valid as long as the document.
@@ -140,18 +133,20 @@ var combinedFields = [...]string{
 func fieldsFor(rootFtype string) []int {
 	switch rootFtype {
 	case rootDisk1:
-		return []int{0}
+		return places[0:1]
 	case rootDiskKVM:
-		return []int{1}
+		return places[1:2]
 	case rootUEFI1:
-		return []int{2}
+		return places[2:3]
 	case rootTarXz:
-		return []int{3, 4}
+		return places[3:5]
 	case rootSquashfs:
-		return []int{5}
+		return places[5:6]
 	}
 	return nil
 }
+
+var places = [len(combinedFields)]int{0, 1, 2, 3, 4, 5}
 
 // with returns the fingerprint of the metadata item together with a root, and
 // the place of the field that tells it; "" when there is none.
@@ -200,13 +195,14 @@ func (Format) Clearsigned(document string) string {
 // that nobody can read names none.
 func (Format) Documents(src catalog.Source) ([]string, error) {
 	doc, err := open(src, IndexPath)
-	if errors.As(err, new(*DocumentError)) {
-		return []string{IndexPath}, nil
-	}
-	if err != nil {
+	if err != nil && !errors.As(err, new(*DocumentError)) {
 		return nil, err
 	}
-	return slices.Sorted(maps.Keys(newDecoder(doc, ignore).index().documents())), nil
+	d := newDecoder(doc, ignore)
+	if idx := d.index(); d.ended() {
+		return slices.Sorted(maps.Keys(idx.documents())), nil
+	}
+	return []string{IndexPath}, nil
 }
 
 // identity tells the content of an item: its hash, or else its name.

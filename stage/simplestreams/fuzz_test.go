@@ -109,6 +109,9 @@ func rewrites(t *testing.T, tree fstest.MapFS, cat *catalog.Catalog) {
 		if err != nil && !errors.As(err, new(*DocumentError)) {
 			t.Error(err)
 		}
+		if err == nil && (refused(cat, IndexPath) || refused(cat, defaultCatalog)) {
+			t.Errorf("what no client reads is rewritten: %v", cat.Findings)
+		}
 		for _, d := range docs {
 			if d.Data != nil && !json.Valid(d.Data) {
 				t.Errorf("%s is no JSON: %s", d.Path, d.Data)

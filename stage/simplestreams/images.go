@@ -36,33 +36,24 @@ type candidate struct {
 // Incus first, each in the order of the items' keys. Other than a client, it
 // also lists those that only LXD's client lists.
 func (v *version) candidates() []candidate {
-	var incus, lxd []candidate
-	add := func(meta, root *item, fingerprint string, field int) {
-		if fingerprint == "" || meta.path == "" {
-			return
-		}
-		c := candidate{meta, root, fingerprint, field}
-		if meta.ftype == metaIncus || meta.ftype == unifiedIncus {
-			incus = append(incus, c)
-		} else {
-			lxd = append(lxd, c)
-		}
-	}
-	for i := range v.items {
-		meta := &v.items[i]
-		switch {
-		case isUnified(meta.ftype):
-			add(meta, nil, meta.sha256, -1)
-		case isMeta(meta.ftype):
-			for j := range v.items {
-				if root := &v.items[j]; isRoot(root.ftype) {
-					fingerprint, field := meta.with(root)
-					add(meta, root, fingerprint, field)
+	v.found = v.found[:0]
+	for _, metas := range [][2]string{{metaIncus, unifiedIncus}, {metaLXD, unifiedLXD}} {
+		for i := range v.items {
+			meta := &v.items[i]
+			switch {
+			case meta.path == "":
+			case meta.ftype == metas[1] && meta.sha256 != "":
+				v.found = append(v.found, candidate{meta, nil, meta.sha256, -1})
+			case meta.ftype == metas[0]:
+				for j := range v.items {
+					if fingerprint, field := meta.with(&v.items[j]); field >= 0 {
+						v.found = append(v.found, candidate{meta, &v.items[j], fingerprint, field})
+					}
 				}
 			}
 		}
 	}
-	return append(incus, lxd...)
+	return v.found
 }
 
 // doubles reports whether a candidate is the same image as an earlier one under
@@ -77,9 +68,10 @@ func (c candidate) doubles(earlier []candidate) bool {
 }
 
 // image is the candidate for those who know no simplestreams. skipped is why
-// clients skip the version.
-func (c candidate) image(p *product, v *version, skipped string, created time.Time, aliases []string) catalog.Image {
+// clients skip the version. paths has room for those of two files.
+func (c candidate) image(p *product, v *version, skipped string, created time.Time, aliases, paths []string) catalog.Image {
 	img := catalog.Image{
+		Paths:       paths[:0],
 		Product:     p.key,
 		Version:     v.key,
 		Type:        c.meta.imageType(),
@@ -87,28 +79,22 @@ func (c candidate) image(p *product, v *version, skipped string, created time.Ti
 		Aliases:     aliases,
 		Created:     created,
 	}
-	files := []*item{c.meta}
+	need(&img, c.meta)
 	if c.root != nil {
-		files = append(files, c.root)
+		need(&img, c.root)
 		img.Type = imageType(c.root.ftype)
 	}
 	if skipped != "" {
 		img.Type, img.Aliases, img.Skipped = catalog.NoType, []string{}, skipped
 	}
-	need(&img, files...)
 	return img
 }
 
-// need adds items to those that an image needs.
-func need(img *catalog.Image, items ...*item) {
-	if img.Paths == nil {
-		img.Paths = make([]string, 0, len(items))
-	}
-	for _, it := range items {
-		img.Bytes += max(it.size, 0)
-		if it.file != "" && !slices.Contains(img.Paths, it.file) {
-			img.Paths = append(img.Paths, it.file)
-		}
+// need adds an item to those that an image needs.
+func need(img *catalog.Image, it *item) {
+	img.Bytes += max(it.size, 0)
+	if it.file != "" && !slices.Contains(img.Paths, it.file) {
+		img.Paths = append(img.Paths, it.file)
 	}
 }
 
@@ -155,7 +141,7 @@ func (v *version) skipped(arch string, candidates []candidate) string {
 
 // group stands for a version whose items make no image.
 func (v *version) group(p *product, skipped string, created time.Time) catalog.Image {
-	img := catalog.Image{Product: p.key, Version: v.key, Type: catalog.NoType, Aliases: []string{}, Created: created, Skipped: skipped}
+	img := catalog.Image{Product: p.key, Version: v.key, Type: catalog.NoType, Aliases: []string{}, Created: created, Skipped: skipped, Paths: []string{}}
 	for i := range v.items {
 		need(&img, &v.items[i])
 	}
@@ -164,14 +150,14 @@ func (v *version) group(p *product, skipped string, created time.Time) catalog.I
 
 // spare stands for an item that no image of its version needs.
 func (v *version) spare(p *product, it *item) catalog.Image {
-	img := catalog.Image{Product: p.key, Version: v.key, Type: catalog.NoType, Aliases: []string{}, Skipped: "no image of its version needs it"}
+	img := catalog.Image{Product: p.key, Version: v.key, Type: catalog.NoType, Aliases: []string{}, Skipped: "no image of its version needs it", Paths: []string{}}
 	need(&img, it)
 	return img
 }
 
 // empty stands for a product that has no version.
-func (p *product) empty() catalog.Image {
-	return catalog.Image{Product: p.key, Type: catalog.NoType, Aliases: []string{}, Skipped: "it has no versions"}
+func empty(product string) catalog.Image {
+	return catalog.Image{Product: product, Type: catalog.NoType, Aliases: []string{}, Skipped: "it has no versions"}
 }
 
 // aliasList splits a product's aliases as a client does: at commas only.

@@ -2,43 +2,41 @@ package simplestreams
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
+	"math/bits"
 	"unicode/utf8"
 )
 
-// checkSyntax tells what is wrong with a document as JSON, and at which byte;
-// "" when nothing is. Whether a text is JSON is decided by encoding/json, which
-// the client uses too, and which refuses nesting deeper than 10,000: what is
-// read by a reader below has passed this.
-func checkSyntax(doc []byte) string {
-	if len(doc) == 0 {
-		return "is empty"
-	}
-	if valid(doc) {
-		return ""
-	}
-	// Decoding into nothing repeats the check and tells where it failed.
-	var syntax *json.SyntaxError
-	switch err := json.Unmarshal(doc, &struct{}{}); {
-	case errors.As(err, &syntax):
-		return fmt.Sprintf("is not JSON: byte %d of %d: %s", syntax.Offset, len(doc), syntax.Error())
-	default:
-		return "is not JSON"
-	}
-}
+// maxNesting is how deep values may nest for encoding/json, with which the client
+// decodes.
+const maxNesting = 10_000
 
-// A reader walks over JSON that has passed checkSyntax, in one pass and without
-// recursion of its own.
+// A reader walks over JSON in one pass, and accepts what encoding/json accepts.
+// Where a text stops to be JSON the reader is bad, and stands at the end: what
+// was read until then counts for nothing.
 type reader struct {
-	b []byte
-	i int
+	b     []byte
+	i     int
+	depth int // of the objects and arrays that are open
+	bad   bool
 }
 
-// kind moves to the next value and returns its first byte.
+func (r *reader) fail() { r.i, r.bad = len(r.b), true }
+
+// ended reports whether the text was JSON; where something else follows, it is
+// none.
+func (r *reader) ended() bool {
+	r.kind()
+	if r.i < len(r.b) {
+		r.fail()
+	}
+	return !r.bad
+}
+
+// kind moves to the next value and returns its first byte, 0 at the end.
 func (r *reader) kind() byte {
 	for r.i < len(r.b) {
 		switch c := r.b[r.i]; c {
@@ -58,28 +56,133 @@ func (r *reader) value() []byte {
 	switch first {
 	case '"':
 		r.str()
-	case '{', '[':
-		for depth := 0; r.i < len(r.b); {
-			switch r.b[r.i] {
-			case '"':
-				r.str()
-				continue
-			case '{', '[':
-				depth++
-			case '}', ']':
-				depth--
-			}
-			r.i++
-			if depth == 0 {
-				break
-			}
-		}
+	case '{':
+		r.object(func([]byte) { r.value() })
+	case '[':
+		r.array(func() { r.value() })
 	default:
-		for r.i < len(r.b) && !ends(r.b[r.i]) {
-			r.i++
-		}
+		r.scalar()
 	}
 	return r.b[start:r.i]
+}
+
+// object calls visit for every member of the next value, an object, with the
+// name as it stands there. visit has to move past the value, on which the reader
+// stands.
+func (r *reader) object(visit func(quoted []byte)) {
+	for more := r.open('}'); more; more = r.another('}') {
+		r.kind()
+		quoted, _ := r.str()
+		if r.kind() != ':' {
+			r.fail()
+			return
+		}
+		r.i++
+		r.kind()
+		visit(quoted)
+	}
+}
+
+// array calls visit for every element of the next value, an array.
+func (r *reader) array(visit func()) {
+	for more := r.open(']'); more; more = r.another(']') {
+		r.kind()
+		visit()
+	}
+}
+
+// open goes into an object or an array, and reports whether there is anything
+// in it.
+func (r *reader) open(end byte) bool {
+	if r.depth++; r.depth > maxNesting {
+		r.fail()
+		return false
+	}
+	r.i++
+	if r.kind() == end {
+		r.i++
+		r.depth--
+		return false
+	}
+	return true
+}
+
+// another reports whether a comma follows, and not the end.
+func (r *reader) another(end byte) bool {
+	switch r.kind() {
+	case ',':
+		r.i++
+		return true
+	case end:
+		r.i++
+		r.depth--
+	default:
+		r.fail()
+	}
+	return false
+}
+
+// str moves past a string and returns it with its quotes. It is plain if each
+// of its bytes is a character of its own: ASCII without an escape.
+func (r *reader) str() (quoted []byte, plain bool) {
+	if r.i == len(r.b) || r.b[r.i] != '"' {
+		r.fail()
+		return []byte(`""`), true
+	}
+	b, start, escaped := r.b, r.i, false
+	plain = true
+	for i := start + 1; i < len(b); {
+		if i+8 <= len(b) {
+			special := notPlain(binary.LittleEndian.Uint64(b[i:]))
+			if special == 0 {
+				i += 8
+				continue
+			}
+			i += bits.TrailingZeros64(special) / 8
+		}
+		switch c := b[i]; {
+		case c == '"':
+			r.i = i + 1
+			if escaped && !json.Valid(b[start:r.i]) {
+				r.fail()
+			}
+			return b[start : i+1], plain
+		case c == '\\':
+			plain, escaped = false, true
+			i += 2
+		case c < 0x20:
+			r.fail()
+			return []byte(`""`), true
+		default:
+			plain = plain && c < 0x80
+			i++
+		}
+	}
+	r.fail()
+	return []byte(`""`), true
+}
+
+// notPlain has a bit for each of eight bytes that is a quote, a backslash, a
+// control character or not ASCII. Above the lowest one that is right, bits may
+// be wrong.
+func notPlain(word uint64) uint64 {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	quote, back := word^(ones*'"'), word^(ones*'\\')
+	return ((word-ones*0x20)&^word | (quote-ones)&^quote | (back-ones)&^back | word) & high
+}
+
+// scalar moves past a number, true, false or null, and returns it.
+func (r *reader) scalar() []byte {
+	start, digits := r.i, true
+	for r.i < len(r.b) && !ends(r.b[r.i]) {
+		digits = digits && isDigit(r.b[r.i])
+		r.i++
+	}
+	raw := r.b[start:r.i]
+	if (!digits || len(raw) == 0 || raw[0] == '0' && len(raw) > 1) && !json.Valid(raw) {
+		r.fail()
+	}
+	return raw
 }
 
 // ends reports whether a byte stands after a number, true, false or null.
@@ -91,67 +194,66 @@ func ends(c byte) bool {
 	return false
 }
 
-// str moves past a string, the reader standing on its first quote, and returns
-// it with its quotes.
-func (r *reader) str() []byte {
+// skim is value for one that is read by another reader, or was: it looks for the
+// end only. In what is no JSON that may be anywhere.
+func (r *reader) skim() []byte {
+	first := r.kind()
+	if first != '{' && first != '[' {
+		return r.value()
+	}
 	start := r.i
-	r.i++
-	for r.i < len(r.b) {
-		n := bytes.IndexByte(r.b[r.i:], '"')
+	for depth := 0; r.i < len(r.b); {
+		switch r.b[r.i] {
+		case '"':
+			if !r.skimString() {
+				return nil
+			}
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		}
+		r.i++
+		if depth == 0 {
+			return r.b[start:r.i]
+		}
+	}
+	r.fail()
+	return nil
+}
+
+func (r *reader) skimString() bool {
+	for {
+		n := bytes.IndexByte(r.b[r.i+1:], '"')
 		if n < 0 {
-			r.i = len(r.b)
-			break
+			r.fail()
+			return false
 		}
 		r.i += n + 1
 		back := 0
-		for r.b[r.i-2-back] == '\\' { // stops at the first quote at the latest
+		for r.b[r.i-1-back] == '\\' { // stops at the first quote at the latest
 			back++
 		}
 		if back%2 == 0 {
-			break
-		}
-	}
-	return r.b[start:r.i]
-}
-
-// object calls visit for every member of the next value, an object. visit has
-// to move past exactly one value. name is the member's name as it stands there,
-// with its quotes.
-func (r *reader) object(visit func(name []byte)) {
-	r.kind()
-	r.i++
-	for {
-		switch r.kind() {
-		case '"':
-			name := r.str()
-			r.kind()
-			r.i++ // the colon
-			r.kind()
-			visit(name)
-		case ',':
 			r.i++
-		default: // the closing brace, or the end
-			r.i++
-			return
+			return true
 		}
 	}
 }
 
-// array calls visit for every element of the next value, an array.
-func (r *reader) array(visit func()) {
-	r.kind()
-	r.i++
-	for {
-		switch r.kind() {
-		case ',':
-			r.i++
-		case ']', 0:
-			r.i++
-			return
-		default:
-			visit()
-		}
+// syntax is the fault of a document that made a reader bad.
+func syntax(name string, doc []byte) *DocumentError {
+	fact := "is not JSON"
+	// Decoding into nothing tells where.
+	var at *json.SyntaxError
+	switch err := json.Unmarshal(doc, &struct{}{}); {
+	case len(doc) == 0:
+		fact = "is empty"
+	case errors.As(err, &at):
+		fact = fmt.Sprintf("is not JSON: byte %d of %d: %s", at.Offset, len(doc), at.Error())
 	}
+	return broken(name, "bad-json", fact+": clients cannot read it")
 }
 
 // text decodes a string with its quotes, as encoding/json does: what is not
@@ -172,127 +274,4 @@ func text(quoted []byte) string {
 func quote(s string) []byte {
 	b, _ := json.Marshal(s) // a string always encodes
 	return b
-}
-
-// member is one member of an object: its decoded name, and both as they stand
-// in the document.
-type member struct {
-	name   string
-	quoted []byte
-	raw    []byte
-}
-
-// object is the members of a JSON object in their order.
-type object []member
-
-// split takes an object apart. null, and anything else that is no object, has
-// no members.
-func split(raw []byte) object {
-	r := reader{b: raw}
-	if r.kind() != '{' {
-		return nil
-	}
-	var o object
-	r.object(func(name []byte) {
-		o = append(o, member{name: text(name), quoted: name, raw: r.value()})
-	})
-	return o
-}
-
-// join is the opposite of split.
-func (o object) join() []byte {
-	n := 2
-	for _, m := range o {
-		n += len(m.quoted) + len(m.raw) + 2
-	}
-	out := append(make([]byte, 0, n), '{')
-	for i, m := range o {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		out = append(append(append(out, m.quoted...), ':'), m.raw...)
-	}
-	return append(out, '}')
-}
-
-// key is the place of the member of exactly this name, -1 without one.
-func (o object) key(name string) int {
-	for i, m := range o {
-		if m.name == name {
-			return i
-		}
-	}
-	return -1
-}
-
-// field is the place of the member that a client decodes into the field of
-// this name: encoding/json takes another case for the same name.
-func (o object) field(name string) int {
-	if i := o.key(name); i >= 0 {
-		return i
-	}
-	for i, m := range o {
-		if strings.EqualFold(m.name, name) {
-			return i
-		}
-	}
-	return -1
-}
-
-// get is the value of a field, nil without one.
-func (o object) get(name string) []byte {
-	if i := o.field(name); i >= 0 {
-		return o[i].raw
-	}
-	return nil
-}
-
-// set returns the object with the field set: in its place, or at the end.
-func (o object) set(name string, raw []byte) object {
-	if i := o.field(name); i >= 0 {
-		o[i].raw = raw
-		return o
-	}
-	return append(o, member{name: name, quoted: quote(name), raw: raw})
-}
-
-// remove returns the object without the field.
-func (o object) remove(name string) object {
-	if i := o.field(name); i >= 0 {
-		return append(o[:i:i], o[i+1:]...)
-	}
-	return o
-}
-
-// compact drops the white space between values. Documents that were indented, or
-// written with a space after every colon, are told by that; one that is compact
-// already is not gone through again.
-func compact(doc []byte) []byte {
-	if bytes.IndexByte(doc, '\n') < 0 && !bytes.Contains(doc, []byte(`": `)) {
-		return doc
-	}
-	var out bytes.Buffer
-	out.Grow(len(doc))
-	if json.Compact(&out, doc) != nil {
-		return doc
-	}
-	return out.Bytes()
-}
-
-// insert returns the object with a new member, before the first one with a
-// greater name: sorted objects stay sorted.
-func (o object) insert(name string, raw []byte) object {
-	i := slices.IndexFunc(o, func(m member) bool { return m.name > name })
-	if i < 0 {
-		i = len(o)
-	}
-	return slices.Insert(o, i, member{name: name, quoted: quote(name), raw: raw})
-}
-
-// value is get, with null for a field that is not there.
-func (o object) value(name string) []byte {
-	if raw := o.get(name); raw != nil {
-		return raw
-	}
-	return []byte("null")
 }

@@ -76,7 +76,7 @@ func Merge(ctx context.Context, dst, src catalog.Source) (*Merged, error) {
 // paths are all paths that items name.
 func (t *tree) paths() map[string]bool {
 	paths := map[string]bool{}
-	t.versions(func(_ *product, v *version) {
+	t.versions(func(v *version) {
 		for i := range v.items {
 			if path := v.items[i].file; path != "" {
 				paths[path] = true
@@ -94,14 +94,8 @@ func (t *tree) receive(s *shop, from *tree) error {
 	}
 	own.open()
 	if own.doc == nil && !slices.ContainsFunc(s.names(), func(name string) bool { return t.selling(name) != nil }) {
-		own.opened = false
-		if err := own.use(s.doc); err != nil {
-			return err
-		}
-		own.open()
-		return nil
+		return own.use(s.doc)
 	}
-	s.open()
 	own.adopt(s.top)
 	for _, p := range s.products {
 		shop := own

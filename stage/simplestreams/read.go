@@ -1,20 +1,19 @@
 package simplestreams
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
-	"time"
+	"sync"
 
 	"example.com/publish/stage/catalog"
 )
@@ -64,6 +63,7 @@ func (Format) Read(ctx context.Context, src catalog.Source) (*catalog.Catalog, e
 // read is Read over anything that has documents by their path.
 func read(ctx context.Context, open func(name string) ([]byte, error)) (*catalog.Catalog, error) {
 	b := &builder{ctx: ctx, open: open, cat: &catalog.Catalog{}, claims: map[claim]string{}}
+	b.doc = IndexPath
 	if err := b.read(); err != nil {
 		return nil, err
 	}
@@ -72,39 +72,13 @@ func read(ctx context.Context, open func(name string) ([]byte, error)) (*catalog
 
 // builder collects the catalog of a tree.
 type builder struct {
-	ctx     context.Context
-	open    func(name string) ([]byte, error)
-	cat     *catalog.Catalog
-	doc     string           // the document being read
-	claims  map[claim]string // the first product that claims an alias
-	indexes map[string]bool  // the index and all that it names as documents
-	scratch []byte           // for digest
-	more    int              // findings beyond maxFindings
-	worse   bool             // of those one is an error
-
-	names   []string // of the products of this document
-	current *current // the product being read
-}
-
-// current is what a product's versions tell about the product.
-type current struct {
-	product
-	canonical string // architecture; "" when no client knows it
-	supported time.Time
-	aliases   []string
-	types     []string // of its images
-	styles    []string // of the names of its versions
-	examples  []string // the first version of each style
-
-	versions int // place of its first in cat.Versions
-	notes    map[string]*note
-}
-
-// note is a warning that a product's versions or items may repeat.
-type note struct {
-	code, message string // of the first
-	noun          string // what repeats it
-	more          int
+	findings // about the index, and about the tree
+	ctx      context.Context
+	open     func(name string) ([]byte, error)
+	cat      *catalog.Catalog
+	items    [][]catalog.Item // to be sorted
+	claims   map[claim]string // the first product that claims an alias
+	indexes  map[string]bool  // the index and all that it names as documents
 }
 
 // claim is what only one image of a tree can own, and the newest version of one
@@ -114,74 +88,82 @@ type claim struct{ alias, imageType, arch string }
 // maxFindings bounds the findings of a tree: nobody reads more of them.
 const maxFindings = 20_000
 
-func (b *builder) report(severity catalog.Severity, code, path, message string) {
-	b.add(catalog.Finding{Severity: severity, Code: code, Path: path, Message: message})
+// findings are those about a document.
+type findings struct {
+	doc   string
+	list  []catalog.Finding
+	more  int  // findings beyond maxFindings
+	worse bool // of those one is an error
 }
 
-func (b *builder) add(f catalog.Finding) {
-	if len(b.cat.Findings) == maxFindings {
-		b.more++
-		b.worse = b.worse || f.Severity == catalog.Error
+func (f *findings) add(x catalog.Finding) {
+	if len(f.list) == maxFindings {
+		f.more++
+		f.worse = f.worse || x.Severity == catalog.Error
 		return
 	}
-	b.cat.Findings = append(b.cat.Findings, f)
+	f.list = append(f.list, x)
 }
 
-// unreported reports how many findings there were beyond maxFindings.
-func (b *builder) unreported() {
-	if b.more == 0 {
-		return
+// take adds what another one has.
+func (f *findings) take(o *findings) {
+	for _, x := range o.list {
+		f.add(x)
 	}
-	severity := catalog.Warning
-	if b.worse {
-		severity = catalog.Error
-	}
-	b.cat.Findings = append(b.cat.Findings, catalog.Finding{Severity: severity, Code: "more-findings", Path: IndexPath,
-		Message: fmt.Sprintf("%d findings are shown, and %d more are not", maxFindings, b.more)})
+	f.more += o.more
+	f.worse = f.worse || o.worse
 }
 
-func (b *builder) error(code, message string) { b.report(catalog.Error, code, b.doc, message) }
-func (b *builder) warn(code, message string)  { b.report(catalog.Warning, code, b.doc, message) }
+// refuse reports a document that clients cannot read.
+func (f *findings) refuse(e *DocumentError) { f.report(catalog.Error, e.Code, e.Path, e.Fact) }
 
-// warnOf is warn for a product as a whole.
-func (b *builder) warnOf(c *current, code, message string) {
-	b.add(catalog.Finding{Severity: catalog.Warning, Code: code, Path: b.doc, Message: message, Product: c.key})
+func (f *findings) report(severity catalog.Severity, code, path, message string) {
+	f.add(catalog.Finding{Severity: severity, Code: code, Path: path, Message: message})
 }
 
-// repeat is warn for what many versions or items of a product may have: kind
-// tells those with one code apart, noun names what has it.
-func (b *builder) repeat(code, kind, noun string, message func() string) {
-	c := b.current
-	if n := c.notes[code+" "+kind]; n != nil {
-		n.more++
-		return
+func (f *findings) error(code, message string) { f.report(catalog.Error, code, f.doc, message) }
+func (f *findings) warn(code, message string)  { f.report(catalog.Warning, code, f.doc, message) }
+
+// sorted returns all of them, and says how many there were beyond maxFindings.
+func (f *findings) sorted() []catalog.Finding {
+	if f.more > 0 {
+		severity := catalog.Warning
+		if f.worse {
+			severity = catalog.Error
+		}
+		f.list = append(f.list, catalog.Finding{Severity: severity, Code: "more-findings", Path: IndexPath,
+			Message: fmt.Sprintf("%d findings are shown, and %d more are not", maxFindings, f.more)})
 	}
-	if c.notes == nil {
-		c.notes = map[string]*note{}
-	}
-	c.notes[code+" "+kind] = &note{code: code, message: message(), noun: noun}
+	catalog.Sort(f.list)
+	return f.list
 }
 
 func (b *builder) read() error {
+	b.cat.Documents = []string{IndexPath}
 	doc, err := b.open(IndexPath)
 	if bad := (*DocumentError)(nil); errors.As(err, &bad) {
 		if bad.Code == "missing" {
 			bad = broken(IndexPath, "no-index", "does not exist: clients find no image; `publish stage add` makes it")
 		}
-		b.report(catalog.Error, bad.Code, bad.Path, bad.Fact)
-		b.cat.Documents = []string{IndexPath}
+		b.refuse(bad)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	b.doc = IndexPath
-	idx := newDecoder(doc, b.error).index()
+	told := findings{doc: IndexPath}
+	d := newDecoder(doc, told.error)
+	idx := d.index()
+	if !d.ended() {
+		b.refuse(syntax(IndexPath, doc))
+		return nil
+	}
+	b.take(&told)
 	b.indexes = idx.documents()
 	b.cat.Documents = slices.Sorted(maps.Keys(b.indexes))
 	slices.SortStableFunc(idx.streams, func(x, y stream) int { return strings.Compare(x.key, y.key) })
 
-	if !slices.ContainsFunc(idx.streams, stream.images) && len(b.cat.Findings) == 0 {
+	if !slices.ContainsFunc(idx.streams, stream.images) && len(b.list) == 0 {
 		b.error("index-mismatch", "names no stream of images: clients see none")
 	}
 	bases := map[string]string{path.Base(IndexPath): "the index"}
@@ -190,10 +172,9 @@ func (b *builder) read() error {
 		if !s.images() {
 			continue
 		}
-		b.doc = IndexPath
 		name, fault := s.document()
 		if fault != nil {
-			b.error(fault.Code, fault.Fact)
+			b.refuse(fault)
 			continue
 		}
 		if strings.Contains(name, "%") {
@@ -225,7 +206,7 @@ func (b *builder) readCatalog(name string, s stream) error {
 	if bad := (*DocumentError)(nil); errors.As(err, &bad) {
 		switch {
 		case bad.Code != "missing":
-			b.report(catalog.Error, bad.Code, bad.Path, bad.Fact)
+			b.refuse(bad)
 		case len(s.products) > 0:
 			b.report(catalog.Error, bad.Code, bad.Path, bad.Fact+", and the index names it: clients refuse the whole tree")
 		}
@@ -234,176 +215,100 @@ func (b *builder) readCatalog(name string, s stream) error {
 	if err != nil {
 		return err
 	}
-	b.doc, b.names = name, nil
-	b.room(doc)
-	d := newDecoder(doc, b.error)
-	d.documents = b.indexes
-	d.catalog(b.onProduct, b.onVersion)
-	b.endProduct()
-	b.compare(s)
+	parts := make([]*part, min(runtime.GOMAXPROCS(0), 1+len(doc)/minPart))
+	for i := range parts {
+		parts[i] = newPart(name, b.indexes)
+	}
+	d := newDecoder(doc, parts[0].error)
+	_, products := d.catalog()
+	bad := !d.ended()
+	if !bad {
+		share(parts, products)
+		bad = slices.ContainsFunc(parts, func(p *part) bool { return p.decoder.reader.bad })
+	}
+	if bad {
+		b.refuse(syntax(name, doc))
+		return nil
+	}
+	for _, p := range parts {
+		b.take(&p.findings)
+		for _, c := range p.sold {
+			b.claim(name, c)
+		}
+	}
+	b.join(parts)
+	b.compare(name, s, products)
 	return nil
 }
 
-// room makes room for what a catalog is likely to hold: growing step by step
-// would need several times the memory.
-func (b *builder) room(doc []byte) {
-	items := bytes.Count(doc, []byte(`"ftype"`))
-	images := bytes.Count(doc, []byte(`"combined_`)) + bytes.Count(doc, []byte(`_combined.tar.gz","`))
-	b.cat.Items = slices.Grow(b.cat.Items, items)
-	b.cat.Images = slices.Grow(b.cat.Images, images)
-	b.cat.Pairs = slices.Grow(b.cat.Pairs, images)
-	versions := bytes.Count(doc, []byte(`"items"`))
-	b.cat.Versions = slices.Grow(b.cat.Versions, versions)
-	b.cat.Units = slices.Grow(b.cat.Units, versions+versions/8)
+// minPart is how much of a document, in bytes, is worth a goroutine.
+const minPart = 256 << 10
+
+// share lets each part read its share of the products, in their order.
+func share(parts []*part, products object) {
+	all := 0
+	for _, m := range products {
+		all += len(m.raw)
+	}
+	var group sync.WaitGroup
+	done := 0
+	for i, p := range parts {
+		n, size := 0, 0
+		for n < len(products) && (done+size)*len(parts) < all*(i+1) {
+			size += len(products[n].raw)
+			n++
+		}
+		mine := products[:n]
+		group.Go(func() { p.read(mine, size) })
+		products, done = products[n:], done+size
+	}
+	group.Wait()
+}
+
+// join adds what the parts made to the catalog.
+func (b *builder) join(parts []*part) {
+	for _, p := range parts {
+		c, more := b.cat, &p.cat
+		b.items = append(b.items, more.Items)
+		c.Pairs = joined(c.Pairs, more.Pairs)
+		c.Images = joined(c.Images, more.Images)
+		c.Units = joined(c.Units, more.Units)
+		c.Versions = joined(c.Versions, more.Versions)
+	}
+}
+
+func joined[T any](a, b []T) []T {
+	if len(a) == 0 {
+		return b
+	}
+	return append(a, b...)
 }
 
 // compare checks the index's products against the catalog's.
-func (b *builder) compare(s stream) {
-	listed, there := map[string]bool{}, map[string]bool{}
-	for _, p := range b.names {
-		there[p] = true
+func (b *builder) compare(name string, s stream, products object) {
+	there, listed := make(map[string]bool, len(products)), make(map[string]bool, len(s.products))
+	for _, p := range products {
+		there[p.name] = true
 	}
 	for _, p := range s.products {
 		if !listed[p] && !there[p] {
-			b.report(catalog.Error, "index-mismatch", IndexPath, fmt.Sprintf("the stream %s names the product %s, which %s does not have", show(s.key), show(p), b.doc))
+			b.error("index-mismatch", fmt.Sprintf("the stream %s names the product %s, which %s does not have", show(s.key), show(p), name))
 		}
 		listed[p] = true
 	}
-	if len(s.products) == 0 && len(b.names) > 0 {
-		b.report(catalog.Error, "index-mismatch", IndexPath, fmt.Sprintf("the stream %s names no product: clients see none of the %d in %s", show(s.key), len(b.names), b.doc))
+	if len(s.products) == 0 && len(products) > 0 {
+		b.error("index-mismatch", fmt.Sprintf("the stream %s names no product: clients see none of the %d in %s", show(s.key), len(products), name))
 		return
 	}
-	for _, p := range b.names {
-		if !listed[p] {
-			b.report(catalog.Error, "index-mismatch", IndexPath, fmt.Sprintf("the stream %s does not name the product %s, which %s has", show(s.key), show(p), b.doc))
+	for _, p := range products {
+		if !listed[p.name] {
+			b.error("index-mismatch", fmt.Sprintf("the stream %s does not name the product %s, which %s has", show(s.key), show(p.name), name))
 		}
 	}
 }
 
-func (b *builder) onProduct(p *product) {
-	b.endProduct()
-	b.names = append(b.names, p.key)
-	c := &current{product: *p, aliases: aliasList(p), versions: len(b.cat.Versions)}
-	b.current = c
-	c.supported, _ = time.Parse(time.DateOnly, p.supportEOL) // any other text tells no day
-	c.canonical, _ = Architecture(p.arch)
-	for _, alias := range c.aliases {
-		if alias == "" || strings.TrimSpace(alias) != alias {
-			b.warn("bad-alias", fmt.Sprintf("%s: clients take the alias %q with its white space", show(p.key), alias))
-		}
-	}
-	b.cat.Units = append(b.cat.Units, catalog.Unit{Key: p.key, Digest: b.describe(p.raw), Group: true})
-}
-
-func (b *builder) onVersion(p *product, v *version) {
-	created, _ := versionTime(v.key)
-	candidates := v.candidates()
-	skipped := v.skipped(p.arch, candidates)
-	switch {
-	case b.current.canonical == "": // told once, of the product
-	case !dated(v.key):
-		b.repeat("version-name", "", "version", func() string {
-			return place(p.key, v.key) + ": the name does not start with a date, YYYYMMDD: clients skip the version"
-		})
-	case skipped != "":
-		b.repeat("no-fingerprint", "version", "version", func() string { return place(p.key, v.key) + ": " + skipped + ": clients skip the version" })
-	}
-	if dated(v.key) {
-		if style := versionStyle(v.key); !slices.Contains(b.current.styles, style) {
-			b.current.styles = append(b.current.styles, style)
-			b.current.examples = append(b.current.examples, v.key)
-		}
-	}
-	b.items(p, v, candidates, skipped)
-	b.pairs(p, v, candidates)
-	b.cat.Units = append(b.cat.Units, catalog.Unit{Key: p.key + "/" + v.key, Digest: b.digest(v)})
-	b.cat.Versions = append(b.cat.Versions, catalog.Version{Product: p.key, Name: v.key, Skipped: skipped, Time: created, SupportEOL: b.current.supported})
-	if len(candidates) == 0 {
-		b.cat.Images = append(b.cat.Images, v.group(p, skipped, created))
-	}
-	for i, c := range candidates {
-		if c.doubles(candidates[:i]) {
-			continue
-		}
-		img := c.image(p, v, skipped, created, b.current.aliases)
-		b.cat.Images = append(b.cat.Images, img)
-		if skipped == "" && !slices.Contains(b.current.types, img.Type) {
-			b.current.types = append(b.current.types, img.Type)
-		}
-	}
-}
-
-// items adds the items of a version.
-func (b *builder) items(p *product, v *version, candidates []candidate, skipped string) {
-	b.checkVersion(p, v, candidates, skipped)
-	for i := range v.items {
-		it := &v.items[i]
-		if it.file == "" {
-			continue
-		}
-		b.cat.Items = append(b.cat.Items, catalog.Item{
-			Path:    it.file,
-			Size:    max(it.size, -1),
-			SHA256:  within(it.file, strings.ToLower(it.sha256)),
-			MD5:     strings.ToLower(it.md5),
-			Product: p.key,
-			Version: v.key,
-			Name:    it.key,
-			Index:   b.doc,
-		})
-	}
-}
-
-// within returns a hash as the part of the path that it is, where content is
-// named by its hash: of many thousand items every copy counts.
-func within(path, hash string) string {
-	if i := strings.Index(path, hash); i >= 0 {
-		return path[i : i+len(hash)]
-	}
-	return hash
-}
-
-// pairs adds the combined hashes of a version that a client computes.
-func (b *builder) pairs(p *product, v *version, candidates []candidate) {
-	for _, c := range candidates {
-		if c.root == nil || !isHex(strings.ToLower(c.fingerprint), sha256.Size) {
-			continue
-		}
-		if c.meta.file == "" || c.root.file == "" {
-			continue
-		}
-		b.cat.Pairs = append(b.cat.Pairs, catalog.Pair{
-			First:  c.meta.file,
-			Second: c.root.file,
-			SHA256: strings.ToLower(c.fingerprint),
-			Where:  p.key + "/" + v.key + "/" + c.meta.key + "." + combinedFields[c.field],
-			Index:  b.doc,
-		})
-	}
-}
-
-// endProduct reports what only all versions of a product tell.
-func (b *builder) endProduct() {
-	c := b.current
-	if c == nil {
-		return
-	}
-	b.current = nil
-	versions := b.cat.Versions[c.versions:]
-	if c.canonical == "" {
-		b.warnOf(c, "unknown-architecture", fmt.Sprintf("%s: clients know no architecture %s and skip the product%s", show(c.key), show(c.arch), more(len(versions), ", with %d version")))
-	}
-	for _, n := range c.notes {
-		b.warnOf(c, n.code, n.message+more(n.more, " (and %d more "+n.noun, " of the product)"))
-	}
-	if len(versions) == 0 {
-		b.cat.Images = append(b.cat.Images, c.empty())
-	}
-	b.order(c, versions)
-	if len(c.styles) > 1 {
-		b.warnOf(c, "mixed-version-names", fmt.Sprintf("%s: the versions %s are named in different styles: clients take the greatest name for the newest",
-			show(c.key), strings.Join(c.examples, ", ")))
-	}
+// claim reports the aliases of a product that another one claims.
+func (b *builder) claim(doc string, c *current) {
 	for _, alias := range c.aliases {
 		for _, imageType := range c.types {
 			at := claim{alias, imageType, c.canonical}
@@ -411,122 +316,101 @@ func (b *builder) endProduct() {
 			case !taken:
 				b.claims[at] = c.key
 			case owner != c.key:
-				b.warn("alias-shared", fmt.Sprintf("%s and %s both claim the alias %s for a %s on %s: clients see it on one of them",
+				b.report(catalog.Warning, "alias-shared", doc, fmt.Sprintf("%s and %s both claim the alias %s for a %s on %s: clients see it on one of them",
 					show(owner), show(c.key), show(alias), imageType, c.canonical))
 			}
 		}
 	}
 }
 
-// more is nothing for none, else a number of things, between words.
-func more(n int, before string, after ...string) string {
-	if n == 0 {
-		return ""
+// sortItems returns all items, sorted. Paths that are hashes come in no order at
+// all, and items are long to move and slow to compare: what is sorted is eight
+// bytes of each path, behind what all have in common.
+func sortItems(lists [][]catalog.Item) []catalog.Item {
+	if len(lists) == 0 {
+		return nil
 	}
-	if n != 1 {
-		before += "s"
+	if len(lists) == 1 && slices.IsSortedFunc(lists[0], func(x, y catalog.Item) int { return byPath(&x, &y) }) {
+		return lists[0]
 	}
-	return fmt.Sprintf(before, n) + strings.Join(after, "")
-}
-
-// order reports where the names of a product's versions are in another order as
-// text than as numbers. Versions that clients skip are compared among
-// themselves: other tools take the greatest name for the newest, as clients do.
-func (b *builder) order(c *current, versions []catalog.Version) {
-	for _, skipped := range []bool{false, true} {
-		var names []string
-		for _, v := range versions {
-			if (v.Skipped != "") == skipped {
-				names = append(names, v.Name)
+	type place struct {
+		key  uint64
+		item *catalog.Item
+	}
+	n, common := 0, ""
+	for _, list := range lists {
+		for i := range list {
+			if n++; n == 1 {
+				common = list[i].Path
+			}
+			for !strings.HasPrefix(list[i].Path, common) {
+				common = common[:len(common)-1]
 			}
 		}
-		slices.Sort(names)
-		at, ok := inOrder(names)
-		if ok {
-			continue
-		}
-		wrong := fmt.Sprintf("as text %s sorts before %s, and as a number after it", show(names[at-1]), show(names[at]))
-		text, number := names[len(names)-1], slices.MaxFunc(names, compareAsNumbers)
-		if text != number {
-			wrong += fmt.Sprintf(": clients take %s for the newest, not %s", show(text), show(number))
-		} else {
-			wrong += ": clients take the order of the text"
-		}
-		b.warnOf(c, "version-order", show(c.key)+": "+wrong)
-		return
 	}
+	places := make([]place, 0, n)
+	for _, list := range lists {
+		for i := range list {
+			var key [8]byte
+			copy(key[:], list[i].Path[len(common):])
+			places = append(places, place{binary.BigEndian.Uint64(key[:]), &list[i]})
+		}
+	}
+	slices.SortFunc(places, func(x, y place) int {
+		if x.key != y.key {
+			return cmp.Compare(x.key, y.key)
+		}
+		return byPath(x.item, y.item)
+	})
+	out := make([]catalog.Item, n)
+	for i, p := range places {
+		out[i] = *p.item
+	}
+	return out
 }
 
-// digest tells one version from another by what clients read of it.
-func (b *builder) digest(v *version) string {
-	scratch := b.scratch[:0]
-	put := func(fields ...string) {
-		for _, f := range fields {
-			scratch = append(binary.AppendUvarint(scratch, uint64(len(f))), f...)
-		}
+func byPath(x, y *catalog.Item) int {
+	if c := strings.Compare(x.Path, y.Path); c != 0 {
+		return c
 	}
-	put(v.label, v.name)
-	for i := range v.items {
-		it := &v.items[i]
-		put(it.key, it.ftype, it.path, it.sha256, it.md5, it.deltaBase)
-		put(it.combined[:]...)
-		if it.combinedType != "" { // else the digest is that of before the field was read
-			put(it.combinedType)
-		}
-		scratch = binary.AppendVarint(scratch, it.size)
-	}
-	b.scratch = scratch
-	sum := sha256.Sum256(scratch)
-	return hex.EncodeToString(sum[:16])
-}
-
-// describe tells one product from another by everything but its versions,
-// whatever the order of its fields.
-func (b *builder) describe(raw []byte) string {
-	o := split(raw).remove("versions")
-	slices.SortStableFunc(o, func(x, y member) int { return strings.Compare(x.name, y.name) })
-	h := sha256.New()
-	for _, m := range o {
-		var value any
-		if json.Unmarshal(m.raw, &value) == nil {
-			if canonical, err := json.Marshal(value); err == nil {
-				m.raw = canonical
-			}
-		}
-		fmt.Fprintf(h, "%q:%d:%s,", m.name, len(m.raw), m.raw)
-	}
-	return hex.EncodeToString(h.Sum(nil))
+	return strings.Compare(x.Where(), y.Where())
 }
 
 // finish sorts the catalog and reports what only the whole tree tells.
 func (b *builder) finish() *catalog.Catalog {
 	cat := b.cat
-	slices.SortFunc(cat.Items, func(x, y catalog.Item) int {
-		if c := strings.Compare(x.Path, y.Path); c != 0 {
-			return c
-		}
-		return strings.Compare(x.Where(), y.Where())
+	cat.Items = sortItems(b.items)
+	inOrder(cat.Pairs, func(x, y catalog.Pair) int {
+		return firstOf(x.Product, y.Product, x.Version, y.Version, x.Name, y.Name, x.Second, y.Second, x.SHA256, y.SHA256)
 	})
-	slices.SortFunc(cat.Pairs, func(x, y catalog.Pair) int {
-		return cmp.Or(strings.Compare(x.Where, y.Where), strings.Compare(x.Second, y.Second), strings.Compare(x.SHA256, y.SHA256))
+	inOrder(cat.Images, func(x, y catalog.Image) int {
+		return firstOf(x.Product, y.Product, x.Version, y.Version, x.Fingerprint, y.Fingerprint, x.Type, y.Type)
 	})
-	slices.SortStableFunc(cat.Images, func(x, y catalog.Image) int {
-		return cmp.Or(strings.Compare(x.Product, y.Product), strings.Compare(x.Version, y.Version),
-			strings.Compare(x.Fingerprint, y.Fingerprint), strings.Compare(x.Type, y.Type))
-	})
-	slices.SortFunc(cat.Units, func(x, y catalog.Unit) int {
-		return cmp.Or(strings.Compare(x.Key, y.Key), strings.Compare(x.Digest, y.Digest))
-	})
+	inOrder(cat.Units, func(x, y catalog.Unit) int { return firstOf(x.Key, y.Key, x.Digest, y.Digest) })
+	inOrder(cat.Versions, func(x, y catalog.Version) int { return firstOf(x.Product, y.Product, x.Name, y.Name) })
 	cat.Units = merged(cat.Units)
-	slices.SortStableFunc(cat.Versions, func(x, y catalog.Version) int {
-		return cmp.Or(strings.Compare(x.Product, y.Product), strings.Compare(x.Name, y.Name))
-	})
 	rank(cat.Versions)
 	b.conflicts()
 	b.sharedFingerprints()
-	b.unreported()
-	catalog.Sort(cat.Findings)
+	cat.Findings = b.findings.sorted()
 	return cat
+}
+
+// inOrder sorts what nearly always is sorted.
+func inOrder[T any](list []T, compare func(x, y T) int) {
+	if !slices.IsSortedFunc(list, compare) {
+		slices.SortStableFunc(list, compare)
+	}
+}
+
+// firstOf compares pairs of strings until two differ.
+func firstOf(pairs ...string) int {
+	for i := 0; i < len(pairs); i += 2 {
+		if c := strings.Compare(pairs[i], pairs[i+1]); c != 0 {
+			return c
+		}
+	}
+	return 0
 }
 
 // merged makes one unit of those with one key: a product that two streams have.

@@ -28,11 +28,11 @@ type shop struct {
 	disk   []byte   // what the file holds; nil when it does not exist
 	doc    []byte   // what changes are made to; nil for nothing
 	listed []string // products that the index names
-	places map[string]int
 
-	opened   bool   // the document is taken apart into:
-	top      object // its members
-	products object // and those of its products
+	top      object         // the document's members
+	products object         // and those of its products
+	places   map[string]int // of the products
+	opened   bool
 	changed  bool
 }
 
@@ -49,8 +49,9 @@ func load(src catalog.Source) (*tree, error) {
 	}
 	t.disk, t.index = doc, doc
 	faults := faults{path: IndexPath}
-	idx := newDecoder(doc, faults.add).index()
-	if err := faults.err(); err != nil {
+	d := newDecoder(doc, faults.add)
+	idx := d.index()
+	if err := faults.of(d, doc); err != nil {
 		return nil, err
 	}
 	t.entries = split(split(doc).get("index"))
@@ -91,15 +92,22 @@ func (t *tree) add(key, name string, listed []string) (*shop, error) {
 
 // use makes doc the shop's document. nil is a document without products.
 func (s *shop) use(doc []byte) error {
-	s.doc, s.places = doc, map[string]int{}
+	s.doc, s.top, s.products = doc, nil, nil
+	defer s.find()
 	if doc == nil {
 		return nil
 	}
 	faults := faults{path: s.path}
 	d := newDecoder(doc, faults.add)
 	d.check = true
-	d.catalog(func(p *product) { s.places[p.key] = len(s.places) }, nil)
-	return faults.err()
+	s.top, s.products = d.catalog()
+	if d.ended() {
+		for _, m := range s.products {
+			p := d.productIn(m)
+			d.versions(&p, func(*version) {})
+		}
+	}
+	return faults.of(d, doc)
 }
 
 // at is the stream whose catalog is the document of this path, nil without one.
@@ -132,19 +140,14 @@ func (t *tree) selling(product string) *shop {
 	return nil
 }
 
-// open takes the document apart, once.
+// open says that the shop is to be written to, or was asked what it has.
 func (s *shop) open() {
-	if s.opened {
-		return
-	}
 	s.opened = true
-	s.top = split(s.doc)
-	if s.doc == nil {
+	if s.doc == nil && s.top == nil {
 		s.top = object{}.set("content_id", quote(s.keys[0])).
 			set("datatype", quote("image-downloads")).
 			set("format", quote("products:1.0"))
 	}
-	s.products = split(s.top.get("products"))
 }
 
 // product is the bytes of a product, nil without it.
@@ -273,10 +276,12 @@ func (t *tree) documents() []catalog.Document {
 }
 
 // versions hands out every version of every catalog as it is to be.
-func (t *tree) versions(visit func(*product, *version)) {
+func (t *tree) versions(visit func(*version)) {
 	for _, s := range t.streams {
-		if doc := s.bytes(); doc != nil {
-			newDecoder(doc, func(string, string) {}).catalog(nil, visit)
+		d := newDecoder(nil, ignore)
+		for _, m := range s.products {
+			p := d.productIn(m)
+			d.versions(&p, visit)
 		}
 	}
 }
@@ -295,11 +300,14 @@ func (f *faults) add(code, message string) {
 	f.count++
 }
 
-func (f *faults) err() error {
-	switch f.count {
-	case 0:
+// of is the error of a document that d has read.
+func (f *faults) of(d *decoder, doc []byte) error {
+	switch {
+	case !d.ended():
+		return syntax(f.path, doc)
+	case f.count == 0:
 		return nil
-	case 1:
+	case f.count == 1:
 		return broken(f.path, f.code, f.first)
 	default:
 		return broken(f.path, f.code, fmt.Sprintf("%s (and %d more)", f.first, f.count-1))

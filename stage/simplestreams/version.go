@@ -50,16 +50,19 @@ func versionTime(name string) (t time.Time, ok bool) {
 		return time.Time{}, false
 	}
 	// A day is checked by making it: 30 February would come out as March.
-	date := time.Date(number(day[:4]), time.Month(number(day[4:6])), number(day[6:]), 0, 0, 0, 0, time.UTC)
-	if date.Year() < 1970 || date.Format("20060102") != day {
+	year, month, mday := number(day[:4]), time.Month(number(day[4:6])), number(day[6:])
+	date := time.Date(year, month, mday, 0, 0, 0, 0, time.UTC)
+	if year < 1970 || date.Month() != month || date.Day() != mday {
 		return time.Time{}, false
 	}
-	clock += "000000"[len(clock):]
-	hour, minute, second := number(clock[:2]), number(clock[2:4]), number(clock[4:])
-	if hour > 23 || minute > 59 || second > 59 {
+	var parts [3]int // of the time of day
+	for i := range len(clock) / 2 {
+		parts[i] = number(clock[2*i : 2*i+2])
+	}
+	if parts[0] > 23 || parts[1] > 59 || parts[2] > 59 {
 		return time.Time{}, false
 	}
-	return date.Add(time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute + time.Duration(second)*time.Second), true
+	return date.Add(time.Duration(parts[0])*time.Hour + time.Duration(parts[1])*time.Minute + time.Duration(parts[2])*time.Second), true
 }
 
 // separated takes a time of day with its separator from the front of s, as
@@ -190,10 +193,10 @@ func (w *words) next() (word string, ok bool) {
 func isDigit(c byte) bool  { return c >= '0' && c <= '9' }
 func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80 }
 
-// inOrder reports whether names that are sorted as text are sorted as numbers.
+// ascending reports whether names that are sorted as text are sorted as numbers.
 // Where they are not, at is the place of the first name that is lower than the
 // one before it.
-func inOrder(names []string) (at int, ok bool) {
+func ascending(names []string) (at int, ok bool) {
 	for i := 1; i < len(names); i++ {
 		if !sameShape(names[i-1], names[i]) && compareAsNumbers(names[i-1], names[i]) > 0 {
 			return i, false
@@ -220,25 +223,33 @@ func sameShape(a, b string) bool {
 // sorted by product and name.
 func rank(versions []catalog.Version) {
 	for len(versions) > 0 {
-		n := slices.IndexFunc(versions, func(v catalog.Version) bool { return v.Product != versions[0].Product })
-		if n < 0 {
-			n = len(versions)
+		n := 1
+		for n < len(versions) && versions[n].Product == versions[0].Product {
+			n++
 		}
-		names := make([]string, 0, n)
-		for _, v := range versions[:n] {
-			names = append(names, v.Name)
-		}
-		names = slices.Compact(names) // two catalogs may have a version
-		if _, ok := inOrder(names); !ok {
-			slices.SortFunc(names, compareAsNumbers)
-		}
-		at := make(map[string]int, len(names))
-		for i, name := range names {
-			at[name] = i
-		}
-		for i := range versions[:n] {
-			versions[i].Rank = at[versions[i].Name]
-		}
+		rankNames(versions[:n])
 		versions = versions[n:]
+	}
+}
+
+// rankNames is rank for one product. Two catalogs may have a version.
+func rankNames(versions []catalog.Version) {
+	names := make([]string, 0, len(versions))
+	for i := range versions {
+		if i == 0 || versions[i].Name != versions[i-1].Name {
+			names = append(names, versions[i].Name)
+		}
+		versions[i].Rank = len(names) - 1
+	}
+	if _, ok := ascending(names); ok {
+		return
+	}
+	at := make(map[string]int, len(names))
+	slices.SortFunc(names, compareAsNumbers)
+	for i, name := range names {
+		at[name] = i
+	}
+	for i := range versions {
+		versions[i].Rank = at[versions[i].Name]
 	}
 }

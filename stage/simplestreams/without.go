@@ -17,15 +17,15 @@ import (
 //
 // It returns a *[DocumentError] for a document that clients cannot read.
 func (Format) Without(ctx context.Context, src catalog.Source, drop func(catalog.Image) bool) ([]catalog.Document, error) {
-	return rewrite(ctx, src, func(p *product) bool { return drop(p.empty()) }, func(p *product, v *version) *change {
-		return dropImages(p, v, drop)
-	})
+	void := func(product string) bool { return drop(empty(product)) }
+	return rewrite(ctx, src, void, func(p *product, v *version) *change { return dropImages(p, v, drop) })
 }
 
 // WithoutVersions names no version for which drop is true, and no product
 // without versions whose name it is true for. Otherwise it is as Without.
 func (Format) WithoutVersions(ctx context.Context, src catalog.Source, drop func(catalog.Name) bool) ([]catalog.Document, error) {
-	return rewrite(ctx, src, func(p *product) bool { return drop(catalog.Name{Group: p.key}) }, func(p *product, v *version) *change {
+	void := func(product string) bool { return drop(catalog.Name{Group: product}) }
+	return rewrite(ctx, src, void, func(p *product, v *version) *change {
 		if drop(catalog.Name{Group: p.key, Version: v.key}) {
 			return &change{version: v.key, whole: true}
 		}
@@ -56,7 +56,7 @@ func dropImages(p *product, v *version, drop func(catalog.Image) bool) *change {
 	var kept, dropped []candidate
 	aliases := aliasList(p)
 	for _, c := range candidates {
-		if drop(c.image(p, v, skipped, created, aliases)) {
+		if drop(c.image(p, v, skipped, created, aliases, make([]string, 0, 2))) {
 			dropped = append(dropped, c)
 		} else {
 			kept = append(kept, c)
@@ -124,49 +124,39 @@ func used(candidates []candidate, it *item) bool {
 
 // rewrite makes the changes that of returns for versions, and takes out of the
 // catalogs the products that are left with none, or had none and are void.
-func rewrite(ctx context.Context, src catalog.Source, void func(*product) bool, of func(*product, *version) *change) ([]catalog.Document, error) {
+func rewrite(ctx context.Context, src catalog.Source, void func(product string) bool, of func(*product, *version) *change) ([]catalog.Document, error) {
 	t, err := load(src)
 	if err != nil {
 		return nil, err
 	}
 	for _, s := range t.streams {
-		if s.doc == nil {
-			continue
-		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		var order []string
-		changes := map[string][]*change{}
 		emptied := map[string]bool{}
-		var last *product
-		ended := func() {
-			if last != nil && void(last) {
-				emptied[last.key] = true
-			}
-			last = nil
-		}
-		newDecoder(s.doc, func(string, string) {}).catalog(func(p *product) {
-			ended()
-			last = p
-		}, func(p *product, v *version) {
-			last = nil
-			if ch := of(p, v); ch != nil {
-				if changes[p.key] == nil {
-					order = append(order, p.key)
+		d := newDecoder(nil, ignore)
+		for _, m := range s.products {
+			p := d.productIn(m)
+			var changes []*change
+			some := false
+			d.versions(&p, func(v *version) {
+				some = true
+				if ch := of(&p, v); ch != nil {
+					changes = append(changes, ch)
 				}
-				changes[p.key] = append(changes[p.key], ch)
+			})
+			switch {
+			case !some && void(m.name):
+				emptied[m.name] = true
+			case len(changes) > 0:
+				o := split(m.raw)
+				versions := applied(split(o.get("versions")), changes)
+				if len(versions) == 0 {
+					emptied[m.name] = true
+					continue
+				}
+				s.put(m.name, o.set("versions", versions.join()).join())
 			}
-		})
-		ended()
-		for _, name := range order {
-			p := split(s.product(name))
-			versions := applied(split(p.get("versions")), changes[name])
-			if len(versions) == 0 {
-				emptied[name] = true
-				continue
-			}
-			s.put(name, p.set("versions", versions.join()).join())
 		}
 		if len(emptied) > 0 {
 			s.drop(emptied)
