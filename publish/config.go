@@ -10,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"example.com/publish/publish/site"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 )
@@ -17,7 +18,7 @@ import (
 // Config is publish.yaml. Every key is optional.
 type Config struct {
 	Format      string   `yaml:"format"`     // simplestreams, oci, plain
-	Switch      string   `yaml:"switch"`     // symlink, rename
+	Switch      string   `yaml:"switch"`     // the name of a site
 	Production  string   `yaml:"production"` // what the web server serves; relative to the repository, or absolute
 	Share       string   `yaml:"share"`      // auto, copy
 	Links       string   `yaml:"links"`      // follow, drop, refuse: of a tree with indexes
@@ -64,15 +65,16 @@ func DefaultConfig() *Config {
 	return c
 }
 
-// LoadConfig reads publish.yaml of the repository at dir. A missing file is an
-// empty one. The error is of kind Usage and names the line.
-func LoadConfig(dir string) (*Config, error) {
+// LoadConfig reads publish.yaml of the repository at dir, which may ask for one
+// of the sites. A missing file is an empty one. The error is of kind Usage and
+// names the line.
+func LoadConfig(dir string, sites site.Kinds) (*Config, error) {
 	path := filepath.Join(dir, ConfigName)
 	data, err := readConfig(path)
 	if err != nil {
 		return nil, err
 	}
-	c, _, err := parseConfig(data)
+	c, _, err := parseConfig(data, sites)
 	if err == nil {
 		err = c.checkProduction(dir)
 	}
@@ -101,20 +103,20 @@ func readConfig(path string) ([]byte, error) {
 
 // parseConfig reads and checks the text of publish.yaml. The configuration is nil
 // where the text cannot be understood; the document is nil where it is empty.
-func parseConfig(data []byte) (*Config, *yaml.Node, error) {
+func parseConfig(data []byte, sites site.Kinds) (*Config, *yaml.Node, error) {
 	c := DefaultConfig()
 	doc, err := decodeYAML(data, c)
 	if err != nil {
 		return nil, nil, err
 	}
-	return c, doc, c.checkAll(doc)
+	return c, doc, c.checkAll(doc, sites)
 }
 
 // checkAll reports all that is wrong with the values. Errors name the lines in
 // the document where they can.
-func (c *Config) checkAll(doc *yaml.Node) error {
+func (c *Config) checkAll(doc *yaml.Node, sites site.Kinds) error {
 	_, err := c.include(doc)
-	return errors.Join(c.check(), err, checkRetention(c.Retention, doc))
+	return errors.Join(c.check(sites), err, checkRetention(c.Retention, doc))
 }
 
 // include is what Include says. The errors name the lines in the document, if
@@ -142,7 +144,7 @@ func (c *Config) production(dir string) string {
 	return filepath.Join(dir, c.Production)
 }
 
-func (c *Config) check() error {
+func (c *Config) check(sites site.Kinds) error {
 	oneOf := func(key, value string, allowed ...string) error {
 		for _, a := range allowed {
 			if value == a {
@@ -153,7 +155,7 @@ func (c *Config) check() error {
 	}
 	err := errors.Join(
 		oneOf("format", c.Format, "simplestreams", "oci", "plain"),
-		oneOf("switch", c.Switch, "symlink", "rename"),
+		sites.Check(c.Switch),
 		oneOf("share", c.Share, "auto", "copy"),
 		oneOf("links", c.Links, "follow", "drop", "refuse"),
 	)

@@ -13,6 +13,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"example.com/publish/publish/site"
 	"example.com/publish/stage/catalog"
 )
 
@@ -45,16 +46,16 @@ type ConfigValue struct {
 func (v ConfigValue) String() string { return v.Key + ": " + v.text }
 
 // CheckConfig reads publish.yaml of the repository at dir and reports all that
-// is wrong with it. formats are the names of the formats that the program has.
-// A missing file is an empty one. The error is for a file that cannot be read.
-func CheckConfig(dir string, formats []string) (*ConfigReport, error) {
+// is wrong with it. formats and sites are what the program has. A missing file is
+// an empty one. The error is for a file that cannot be read.
+func CheckConfig(dir string, formats []string, sites site.Kinds) (*ConfigReport, error) {
 	path := filepath.Join(dir, ConfigName)
 	out := &ConfigReport{Path: path, Findings: []ConfigFinding{}, Values: []ConfigValue{}}
 	data, err := readConfig(path)
 	if err != nil {
 		return nil, err
 	}
-	c, doc, err := parseConfig(data)
+	c, doc, err := parseConfig(data, sites)
 	if c != nil && (err == nil || !strings.Contains(err.Error(), "production: ")) {
 		err = errors.Join(err, c.checkProduction(dir))
 	}

@@ -91,12 +91,12 @@ func crashChild(spec string) {
 	f := strings.Split(spec, "|")
 	at, _ := strconv.Atoi(f[2])
 	now, _ := strconv.ParseInt(f[3], 10, 64)
-	c, err := LoadConfig(f[0])
+	c, err := LoadConfig(f[0], sites)
 	if err != nil {
 		panic(err)
 	}
 	crashConfig(c)
-	r, err := Open(f[0], c, listed{}, Options{Now: func() time.Time { return time.Unix(now, 0) }, Who: "child"})
+	r, err := Open(f[0], c, listed{}, sites, Options{Now: func() time.Time { return time.Unix(now, 0) }, Who: "child"})
 	if err != nil {
 		panic(err)
 	}

@@ -101,7 +101,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte("retention:\n - {match: \"a:*\", keep_last: 3, keep_within: 30d, expired: remove}\n - {match: '*', keep: all, min_versions: 0}\n"))
 	f.Add([]byte("a: &a [1]\ntags: [{x: *a}]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, _, err := parseConfig(data)
+		c, _, err := parseConfig(data, sites)
 		if err == nil {
 			err = c.checkProduction("/no-such-directory/repository")
 		}

@@ -14,6 +14,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"example.com/publish/publish/site"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/lock"
 )
@@ -56,7 +57,7 @@ func (opt InitOptions) checkProduction(dir string, c *Config) error {
 
 // Init makes a repository at dir, which is empty, missing, or an init that was
 // interrupted. The marker that makes it one comes last.
-func Init(dir string, opt InitOptions) error {
+func Init(dir string, sites site.Kinds, opt InitOptions) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
@@ -71,7 +72,7 @@ func Init(dir string, opt InitOptions) error {
 	if !gone(layoutPath(dir)) {
 		return &Error{Kind: Usage, Path: dir, Fact: "is a repository already", Hint: "publish status --repo " + dir + " tells about it"}
 	}
-	c, err := initConfig(dir, opt)
+	c, err := initConfig(dir, sites, opt)
 	if err != nil {
 		return err
 	}
@@ -83,7 +84,10 @@ func Init(dir string, opt InitOptions) error {
 		err = shareWith(dir, opt.Group)
 	}
 	if err == nil {
-		err = assemble(dir, c, nil, Options{}).site.Probe(context.Background())
+		var r *Repo
+		if r, err = assemble(dir, c, nil, sites, Options{}); err == nil {
+			err = r.site.Probe(context.Background())
+		}
 	}
 	if err != nil {
 		// What cannot be a repository here is not left half made.
@@ -179,8 +183,8 @@ func layOut(dir string, made []string) ([]string, error) {
 
 // initConfig is the configuration that the new repository will have: what is
 // in a publish.yaml that lies there already, else what the options ask for.
-func initConfig(dir string, opt InitOptions) (*Config, error) {
-	c, err := LoadConfig(dir)
+func initConfig(dir string, sites site.Kinds, opt InitOptions) (*Config, error) {
+	c, err := LoadConfig(dir, sites)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +202,7 @@ func initConfig(dir string, opt InitOptions) (*Config, error) {
 	if err := errors.Join(set("format", &c.Format, opt.Format), set("switch", &c.Switch, opt.Switch), set("production", &c.Production, opt.Production)); err != nil {
 		return nil, err
 	}
-	err = c.check()
+	err = c.check(sites)
 	if err == nil {
 		err = c.checkProduction(dir)
 	}

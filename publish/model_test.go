@@ -94,7 +94,7 @@ func TestModel(t *testing.T) {
 }
 
 func newModel(rt *rapid.T, dir, mode string, c *runs) *model {
-	if err := Init(dir, InitOptions{Switch: mode}); err != nil {
+	if err := Init(dir, sites, InitOptions{Switch: mode}); err != nil {
 		rt.Fatal(err)
 	}
 	keep := rapid.SampledFrom([]int{0, 0, 2}).Draw(rt, "keep")

@@ -186,7 +186,7 @@ func TestMendedLinesKeepTheirText(t *testing.T) {
 // A manifest that is made anew from a tree, after a revoke deleted files of it,
 // still tells what they were: a revert leaves them out of the indexes.
 func TestManifestAnewAfterRevoke(t *testing.T) {
-	for _, mode := range []string{"symlink", "rename"} {
+	for _, mode := range sites.Names() {
 		w := newWorld(t, mode)
 		w.put(map[string]string{"a/1": "one", "b/1": "both"})
 		w.promote()

@@ -65,6 +65,7 @@ type Repo struct {
 
 	format catalog.Format
 	site   site.Site
+	sites  site.Kinds // for which publish.yaml can ask
 	opt    Options
 	now    func() time.Time
 	read   struct { // the manifest that was read last
@@ -96,8 +97,8 @@ func Find(dir string) (string, error) {
 }
 
 // Open opens the repository at dir, whose publish.yaml was read into c and asks
-// for the format f.
-func Open(dir string, c *Config, f catalog.Format, opt Options) (*Repo, error) {
+// for the format f, and for one of the sites.
+func Open(dir string, c *Config, f catalog.Format, sites site.Kinds, opt Options) (*Repo, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -105,7 +106,7 @@ func Open(dir string, c *Config, f catalog.Format, opt Options) (*Repo, error) {
 	if err := CheckLayout(dir); err != nil {
 		return nil, err
 	}
-	return assemble(dir, c, f, opt), nil
+	return assemble(dir, c, f, sites, opt)
 }
 
 // CheckLayout tells whether dir is a repository whose layout this version
@@ -161,11 +162,11 @@ func (r *Repo) upgrade() error {
 	return errors.Join(writeLayout(r.Dir), r.at("after-upgrade"))
 }
 
-func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
+func assemble(dir string, c *Config, f catalog.Format, sites site.Kinds, opt Options) (*Repo, error) {
 	if globs, err := c.include(nil); err == nil { // else the configuration was refused
 		f = catalog.Including(f, globs)
 	}
-	r := &Repo{Dir: dir, Config: c, format: f, opt: opt, now: opt.Now}
+	r := &Repo{Dir: dir, Config: c, format: f, sites: sites, opt: opt, now: opt.Now}
 	r.left, r.remove, r.free = leftoverRecord{}, durable.RemoveAll, durable.Free
 	if r.now == nil {
 		r.now = time.Now
@@ -182,12 +183,11 @@ func assemble(dir string, c *Config, f catalog.Format, opt Options) *Repo {
 	r.Stage.Warn = r.opt.Warn
 	r.Stage.Revoked, r.Stage.BeforeLock, r.Stage.Served = r.revoked, r.mendLocks, r.served
 	r.Stage.Left = func(path string, err error) { r.leave(leftInStaging, path, err) }
-	if c.Switch == "rename" {
-		r.site = site.Exchange(r.place())
-	} else {
-		r.site = site.Symlink(r.place())
+	var err error
+	if r.site, err = sites.New(c.Switch, r.place()); err != nil {
+		return nil, &Error{Kind: Usage, Path: filepath.Join(dir, ConfigName), Err: err}
 	}
-	return r
+	return r, nil
 }
 
 // place is what a site has to know of the repository.

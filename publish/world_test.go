@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/publish/publish/site"
 	"example.com/publish/stage/catalog"
 )
 
@@ -170,6 +171,8 @@ type world struct {
 
 var epoch = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 
+var sites = site.Kinds{site.Symlink, site.Exchange}
+
 // newWorld makes a repository; mode is symlink or rename.
 func newWorld(t testing.TB, mode string) *world {
 	t.Helper()
@@ -180,7 +183,7 @@ func newWorld(t testing.TB, mode string) *world {
 func newWorldIn(t testing.TB, base, mode string) *world {
 	t.Helper()
 	dir := filepath.Join(base, "repo")
-	if err := Init(dir, InitOptions{Switch: mode}); err != nil {
+	if err := Init(dir, sites, InitOptions{Switch: mode}); err != nil {
 		t.Fatal(err)
 	}
 	return &world{t: t, dir: dir, now: epoch}
@@ -191,13 +194,13 @@ func (w *world) repo() *Repo {
 	c, err := new(Config), error(nil)
 	if w.config != nil {
 		*c = *w.config
-	} else if c, err = LoadConfig(w.dir); err != nil {
+	} else if c, err = LoadConfig(w.dir, sites); err != nil {
 		w.t.Fatal(err)
 	}
 	if w.cfg != nil {
 		w.cfg(c)
 	}
-	r, err := Open(w.dir, c, listed{}, Options{Now: func() time.Time { return w.now }, Who: "tester", HookOutput: onStderr,
+	r, err := Open(w.dir, c, listed{}, sites, Options{Now: func() time.Time { return w.now }, Who: "tester", HookOutput: onStderr,
 		Warn: func(s string) { w.t.Log("warning:", s) }})
 	if err != nil {
 		w.t.Fatal(err)
@@ -357,7 +360,7 @@ func (w *world) index(dir string) (items map[string]string, missing []string) {
 }
 
 func both(t *testing.T, f func(t *testing.T, mode string)) {
-	for _, mode := range []string{"symlink", "rename"} {
+	for _, mode := range sites.Names() {
 		t.Run(mode, func(t *testing.T) { f(t, mode) })
 	}
 }

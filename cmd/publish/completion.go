@@ -146,7 +146,7 @@ func valuesOf(flag string) []string {
 	case "format":
 		return []string{"simplestreams", "plain"}
 	case "switch":
-		return []string{"symlink", "rename"}
+		return sites.Names()
 	case "repo", "production", "adopt":
 		return []string{":dirs"}
 	case "prometheus":

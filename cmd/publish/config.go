@@ -37,7 +37,7 @@ func (p *program) configCheck(*cli.Context) error {
 	if err := publish.CheckLayout(dir); err != nil {
 		return err
 	}
-	r, err := publish.CheckConfig(dir, slices.Sorted(maps.Keys(formats)))
+	r, err := publish.CheckConfig(dir, slices.Sorted(maps.Keys(formats)), sites)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func TestAnnotatedConfig(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, publish.ConfigName), []byte(annotatedConfig), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	got, err := publish.LoadConfig(dir)
+	got, err := publish.LoadConfig(dir, sites)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,7 +70,7 @@ func (p *program) init(c *cli.Context) error {
 		if c.IsSet("message") {
 			return usage("", "-m: is for init --adopt")
 		}
-		if err := publish.Init(dir, opt); err != nil {
+		if err := publish.Init(dir, sites, opt); err != nil {
 			return err
 		}
 		return p.initialized(dir, nil, "", nil)
@@ -134,7 +134,7 @@ func (p *program) adopt(ctx context.Context, dir, live string, opt publish.InitO
 		if err := matches(dir, opt); err != nil {
 			return err
 		}
-	} else if err := publish.Init(dir, opt); err != nil {
+	} else if err := publish.Init(dir, sites, opt); err != nil {
 		return err
 	}
 	r, err := p.openAt(dir)
@@ -177,7 +177,7 @@ func matches(dir string, opt publish.InitOptions) error {
 	if err := publish.CheckLayout(dir); err != nil {
 		return err
 	}
-	c, err := publish.LoadConfig(dir)
+	c, err := publish.LoadConfig(dir, sites)
 	if err != nil {
 		return err
 	}

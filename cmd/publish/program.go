@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
+	"example.com/publish/publish/site"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/lock"
 	"example.com/publish/stage/plain"
@@ -26,6 +27,9 @@ var formats = map[string]catalog.Format{
 	"simplestreams": simplestreams.Format{},
 	"plain":         plain.Format{},
 }
+
+// sites are the values of the key switch.
+var sites = site.Kinds{site.Symlink, site.Exchange}
 
 // program is one run of the command line.
 type program struct {
@@ -211,7 +215,7 @@ func (p *program) openAt(dir string) (*publish.Repo, error) {
 	if err := publish.CheckLayout(dir); err != nil {
 		return nil, err
 	}
-	c, err := publish.LoadConfig(dir)
+	c, err := publish.LoadConfig(dir, sites)
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +223,7 @@ func (p *program) openAt(dir string) (*publish.Repo, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.opened, err = publish.Open(dir, c, f, p.options())
+	p.opened, err = publish.Open(dir, c, f, sites, p.options())
 	return p.opened, err
 }
 

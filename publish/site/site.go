@@ -24,6 +24,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"example.com/publish/publish/fault"
@@ -117,8 +119,35 @@ type Trees interface {
 	Says(dir string) int
 }
 
-// Maker makes a site of one kind.
-type Maker func(Place) Site
+// Kinds are the kinds of site that a program has, each by what makes one.
+type Kinds []func(Place) Site
+
+// Names returns the values of the key switch.
+func (k Kinds) Names() []string {
+	var out []string
+	for _, kind := range k {
+		out = append(out, kind(Place{}).Name())
+	}
+	return out
+}
+
+// New makes the site that the key switch names.
+func (k Kinds) New(name string, p Place) (Site, error) {
+	for _, kind := range k {
+		if s := kind(p); s.Name() == name {
+			return s, nil
+		}
+	}
+	return nil, k.Check(name)
+}
+
+// Check returns what is wrong with a value of the key switch.
+func (k Kinds) Check(name string) error {
+	if slices.Contains(k.Names(), name) {
+		return nil
+	}
+	return fmt.Errorf("switch: %q is not one of %s", name, strings.Join(k.Names(), ", "))
+}
 
 // Why production is not a generation.
 var (

@@ -28,8 +28,8 @@ func must(t *testing.T, err error) {
 
 // each runs a test for every site. A new site that is local is one more line.
 func each(t *testing.T, f func(t *testing.T, w *world)) {
-	for name, maker := range map[string]Maker{"symlink": Symlink, "rename": Exchange} {
-		t.Run(name, func(t *testing.T) { f(t, newWorld(t, maker)) })
+	for _, kind := range (Kinds{Symlink, Exchange}) {
+		t.Run(kind(Place{}).Name(), func(t *testing.T) { f(t, newWorld(t, kind)) })
 	}
 }
 
@@ -41,7 +41,7 @@ type world struct {
 	left  []string
 }
 
-func newWorld(t *testing.T, make Maker) *world {
+func newWorld(t *testing.T, make func(Place) Site) *world {
 	w := &world{t: t}
 	top := t.TempDir()
 	w.place = Place{Production: filepath.Join(top, "production"), Relative: true, Store: filepath.Join(top, "store"), Trees: marks{},
