@@ -55,6 +55,15 @@ func List(path string) (*Listing, error) {
 	return &Listing{path: filepath.Clean(path), f: f}, nil
 }
 
+// ListNamed is List for a directory that a person named: a link is followed.
+func ListNamed(path string) (*Listing, error) {
+	f, err := OpenDirNamed(path)
+	if err != nil {
+		return nil, err
+	}
+	return &Listing{path: filepath.Clean(path), f: f}, nil
+}
+
 // ListIn is List for the directory rel of a tree that is open, such as a
 // generation whose name may mean another one by now. Links that stay in the tree
 // are followed. path is what errors call the tree.

@@ -2,25 +2,12 @@ package tree
 
 import (
 	"io/fs"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-// statAt looks at a name in an open directory, and follows no link. Of a large
-// tree the way from the root to every file is a good part of a walk.
-func statAt(dir *os.File, name, full string) (Stat, error) {
-	var st unix.Stat_t
-	err := error(unix.EINTR)
-	for err == unix.EINTR {
-		err = unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	}
-	if err != nil {
-		return Stat{}, &fs.PathError{Op: "lstat", Path: full, Err: err}
-	}
-	return statOf(&st), nil
-}
-
+// statOf converts what the system tells of a name in an open directory: of a
+// large tree the way from the root to every file is a good part of a walk.
 func statOf(st *unix.Stat_t) Stat {
 	return Stat{Size: st.Size, Ino: st.Ino, Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano(), Mode: modeOf(uint32(st.Mode)), Links: uint64(st.Nlink),
 		UID: st.Uid, Sparse: sparse(int64(st.Blocks), st.Size)}

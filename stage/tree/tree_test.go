@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
 )
 
 func must(t testing.TB, err error) {
@@ -216,7 +217,7 @@ type failing struct{ err error }
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
 // Both ways to look at a file tell the same.
-func TestStatAt(t *testing.T) {
+func TestStat(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "file"), "text")
 	must(t, os.Chmod(filepath.Join(dir, "file"), 0o750|fs.ModeSetgid))
@@ -224,7 +225,7 @@ func TestStatAt(t *testing.T) {
 	must(t, os.Mkdir(filepath.Join(dir, "folder"), 0o1777))
 	must(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
 	for _, path := range []string{dir, "/dev"} {
-		d, err := os.Open(path)
+		d, err := durable.List(path)
 		must(t, err)
 		defer d.Close()
 		for _, name := range []string{"file", "link", "folder", "pipe", "null"} {
@@ -232,9 +233,9 @@ func TestStatAt(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			got, err := statAt(d, name, filepath.Join(path, name))
-			if err != nil || got != StatOf(want) {
-				t.Errorf("%s: %+v, %v, want %+v", name, got, err, StatOf(want))
+			got, err := d.Stat(name)
+			if err != nil || statOf(&got) != StatOf(want) {
+				t.Errorf("%s: %+v, %v, want %+v", name, statOf(&got), err, StatOf(want))
 			}
 		}
 	}

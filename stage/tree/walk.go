@@ -1,0 +1,329 @@
+package tree
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+)
+
+// Walk lists the tree below root, sorted by path. It does not follow links.
+// A directory that cannot be listed is an entry of kind Unreadable; only a
+// root that cannot be listed is an error. Names that catalog.Reserved claims
+// are passed over.
+//
+// A directory is listed once, its names are sorted, and then each is looked at,
+// on all cores. Sorting is cheap there, for names that lie side by side differ
+// early; sorting the paths of the whole tree would compare their directories
+// again and again. The order is that of whole paths, in which "a.b" stands
+// before "a/b": see name.compare.
+func Walk(ctx context.Context, root string) ([]Entry, error) {
+	top, err := durable.ListNamed(filepath.Clean(root))
+	if err != nil {
+		return nil, err
+	}
+	defer top.Close()
+	w := &walker{ctx: ctx, slots: make(chan struct{}, runtime.GOMAXPROCS(0)-1)}
+	runs, err := w.dir(top, "")
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(runs) == 1 {
+		return runs[0], nil
+	}
+	n := 0
+	for _, run := range runs {
+		n += len(run)
+	}
+	out := make([]Entry, 0, n)
+	for i, run := range runs {
+		out = append(out, run...)
+		runs[i] = nil
+	}
+	if w.displaced.Load() {
+		slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
+	}
+	return out, nil
+}
+
+// walker lists directories side by side, as many as there are cores.
+type walker struct {
+	ctx       context.Context
+	slots     chan struct{} // for more workers
+	displaced atomic.Bool   // an entry stands where its directory's would
+}
+
+// name is one name of a directory that is walked.
+type name struct {
+	path   string // in the tree
+	folder bool
+}
+
+// compare orders names of one directory, which begin at the byte from of their
+// paths, as all the paths do that they lead to: those below a folder go on with a
+// slash.
+func (a name) compare(b name, from int) int {
+	x, y := a.path[from:], b.path[from:]
+	n := min(len(x), len(y))
+	if c := strings.Compare(x[:n], y[:n]); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.at(from+n), b.at(from+n))
+}
+
+// at is a byte of the path, which goes on with a slash if it is a folder's; 0
+// behind its end.
+func (a name) at(i int) byte {
+	switch {
+	case i < len(a.path):
+		return a.path[i]
+	case i == len(a.path) && a.folder:
+		return '/'
+	}
+	return 0
+}
+
+// key is the eight bytes of the path from i on, as a number: smaller is earlier.
+func (a name) key(i int) uint64 {
+	if i+8 <= len(a.path) {
+		return binary.BigEndian.Uint64([]byte(a.path[i : i+8]))
+	}
+	var k uint64
+	for n := range 8 {
+		k = k<<8 | uint64(a.at(i+n))
+	}
+	return k
+}
+
+// dir lists a directory, which is rel in the tree, and what is below it: some
+// entries in a row, and again some, in the order of their paths.
+func (w *walker) dir(l *durable.Listing, rel string) ([][]Entry, error) {
+	if err := w.ctx.Err(); err != nil {
+		return nil, err
+	}
+	names, err := list(l, rel)
+	if err != nil {
+		return nil, err
+	}
+	sortNames(names, len(join(rel, "")))
+	files := make([]Entry, 0, len(names))
+	var folders []int
+	for i, n := range names {
+		if n.folder {
+			folders = append(folders, i)
+		} else {
+			files = append(files, Entry{Path: n.path})
+		}
+	}
+	below := make([][][]Entry, len(folders))
+	var workers errgroup.Group
+	for i, at := range folders {
+		do := func() (err error) {
+			below[i], err = w.folder(l, names[at].path)
+			return err
+		}
+		if !w.more(&workers, do) {
+			if err := do(); err != nil {
+				return nil, errors.Join(err, workers.Wait())
+			}
+		}
+	}
+	w.look(l, files)
+	if err := workers.Wait(); err != nil {
+		return nil, err
+	}
+	var runs [][]Entry
+	add := func(run []Entry) {
+		// Of a name that was removed meanwhile the entry is empty.
+		if run = slices.DeleteFunc(run, func(e Entry) bool { return e.Path == "" }); len(run) > 0 {
+			runs = append(runs, run)
+		}
+	}
+	done := 0
+	for i, at := range folders {
+		add(files[done : at-i])
+		runs = append(runs, below[i]...)
+		done = at - i
+	}
+	add(files[done:])
+	return runs, nil
+}
+
+// more starts f in a worker of its own, if one is free.
+func (w *walker) more(g *errgroup.Group, f func() error) bool {
+	select {
+	case w.slots <- struct{}{}:
+		g.Go(func() error {
+			defer func() { <-w.slots }()
+			return f()
+		})
+		return true
+	default:
+		return false
+	}
+}
+
+// folder is dir for a directory in l, which is rel in the tree.
+func (w *walker) folder(l *durable.Listing, rel string) ([][]Entry, error) {
+	in, err := l.Below(rel[strings.LastIndexByte(rel, '/')+1:])
+	if err == nil {
+		var runs [][]Entry
+		runs, err = w.dir(in, rel)
+		_ = in.Close() // nothing was written through it
+		if err == nil || w.ctx.Err() != nil {
+			return runs, err
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) { // removed meanwhile
+		return nil, nil
+	}
+	w.displaced.Store(true)
+	return [][]Entry{{{Path: rel, Kind: Unreadable, Err: err}}}, nil
+}
+
+// list returns the names in a directory, which is rel in the tree. Their paths
+// share their memory, some hundreds at a time: as long as one is in use, so are
+// its neighbours.
+func list(l *durable.Listing, rel string) ([]name, error) {
+	const shared = 16 << 10 // bytes
+	var names []name
+	var text strings.Builder
+	err := l.Each(func(n durable.Name) error {
+		if rel == "" && catalog.Reserved(string(n.Text)) {
+			return nil
+		}
+		folder, err := n.Kind == durable.Folder, error(nil)
+		if n.Kind == durable.Unknown {
+			folder, err = l.IsFolder(string(n.Text))
+		}
+		size := len(rel) + 1 + len(n.Text)
+		if text.Len()+size > text.Cap() { // what was written stays where it is
+			text.Reset()
+			text.Grow(max(shared, size))
+		}
+		start := text.Len()
+		if rel != "" {
+			text.WriteString(rel)
+			text.WriteByte('/')
+		}
+		text.Write(n.Text)
+		names = append(names, name{text.String()[start:], folder})
+		return err
+	})
+	return names, err
+}
+
+// sortNames sorts names of one directory, which begin at the byte from of their
+// paths. Mostly it compares numbers: eight bytes of each name, the first of which
+// may differ.
+func sortNames(names []name, from int) {
+	if len(names) < 2 {
+		return
+	}
+	first, same := names[0], len(names[0].path)
+	for _, n := range names[1:] {
+		for same > from && (same > len(n.path) || n.path[from:same] != first.path[from:same]) {
+			same--
+		}
+	}
+	type keyed struct {
+		key uint64
+		at  uint32
+	}
+	keys := make([]keyed, len(names))
+	for i, n := range names {
+		keys[i] = keyed{n.key(same), uint32(i)}
+	}
+	slices.SortFunc(keys, func(a, b keyed) int {
+		if a.key != b.key {
+			return cmp.Compare(a.key, b.key)
+		}
+		return names[a.at].compare(names[b.at], same)
+	})
+	sorted := make([]name, len(names))
+	for i, k := range keys {
+		sorted[i] = names[k.at]
+	}
+	copy(names, sorted)
+}
+
+// look completes entries of one directory, on as many cores as are free. Of one
+// that was removed meanwhile the path becomes empty.
+func (w *walker) look(l *durable.Listing, entries []Entry) {
+	const few = 128 // at a time
+	var next atomic.Int64
+	work := func() {
+		for w.ctx.Err() == nil {
+			from := int(next.Add(few)) - few
+			if from >= len(entries) {
+				return
+			}
+			for i := range entries[from:min(from+few, len(entries))] {
+				complete(l, &entries[from+i])
+			}
+		}
+	}
+	var workers sync.WaitGroup
+	for n := few; n < len(entries); n += few {
+		select {
+		case w.slots <- struct{}{}:
+			workers.Go(func() {
+				defer func() { <-w.slots }()
+				work()
+			})
+			continue
+		default:
+		}
+		break
+	}
+	work()
+	workers.Wait()
+}
+
+// complete looks at one name in a directory.
+func complete(l *durable.Listing, e *Entry) {
+	base := e.Path[strings.LastIndexByte(e.Path, '/')+1:]
+	st, err := l.Stat(base)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		*e = Entry{}
+		return
+	case err != nil:
+		e.Kind, e.Err = Unreadable, err
+		return
+	}
+	e.Stat = statOf(&st)
+	switch {
+	case e.Stat.Mode.IsRegular():
+	case e.Stat.Mode&fs.ModeSymlink != 0:
+		e.Kind = Symlink
+		if e.Target, err = os.Readlink(l.Path() + "/" + base); err != nil {
+			e.Kind, e.Err = Unreadable, err
+		}
+	default:
+		e.Kind = Special
+	}
+}
+
+func join(rel, name string) string {
+	if rel == "" {
+		return name
+	}
+	return rel + "/" + name
+}
