@@ -35,9 +35,9 @@ func (r *Repo) manifest(n int) (*Manifest, error) {
 	if err == nil && r.read.m != nil && r.read.m.Generation == n && r.read.state == tree.StatOf(fi) {
 		return r.read.m, nil
 	}
-	var data []byte
+	var text string
 	if err == nil {
-		data, err = durable.ReadFile(path, maxRecord)
+		text, err = durable.ReadText(path, maxRecord)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, notFound(r.keptHint(), "there is no generation %d, or it is not kept any more", n)
@@ -45,7 +45,7 @@ func (r *Repo) manifest(n int) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := generation.Decode(data)
+	m, err := generation.Decode(text)
 	if err == nil && m.Generation != n {
 		err = fmt.Errorf("it is of generation %d", m.Generation)
 	}

@@ -1,7 +1,6 @@
 package generation
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -115,87 +114,144 @@ var magicLine = regexp.MustCompile(`^publish-manifest [1-9][0-9]*\n`)
 
 // Decode reads a manifest. The error wraps ErrDamaged, or ErrNewer for one
 // that another version wrote: its magic line says so; or the seal is right, so
-// that what cannot be read is no damage.
-func Decode(data []byte) (*Manifest, error) {
-	if !bytes.HasPrefix(data, []byte(manifestMagic)) && magicLine.Match(data) {
+// that what cannot be read is no damage. What it returns shares the memory of
+// the text.
+func Decode(text string) (*Manifest, error) {
+	if !strings.HasPrefix(text, manifestMagic) && magicLine.MatchString(text) {
 		return nil, ErrNewer // its seal may be of another kind
 	}
-	if len(data) < len(manifestMagic)+sealLen {
+	if len(text) < len(manifestMagic)+sealLen {
 		return nil, ErrDamaged
 	}
-	body, seal := data[:len(data)-sealLen], string(data[len(data)-sealLen:])
-	if seal != fmt.Sprintf("end %x\n", sha256.Sum256(body)) {
+	body, seal := text[:len(text)-sealLen], text[len(text)-sealLen:]
+	// The seal takes as long as the rest, and the rest does no harm without it.
+	sealed := make(chan bool)
+	go func() { sealed <- seal == "end "+sha256Of(body)+"\n" }()
+	m, err := decode(body)
+	if !<-sealed {
 		return nil, ErrDamaged
 	}
-	rest, ok := bytes.CutPrefix(body, []byte(manifestMagic))
+	if err != nil {
+		return nil, err
+	}
+	m.Seal = seal[len("end ") : sealLen-1]
+	return m, nil
+}
+
+// sha256Of hashes text, which is not copied at once.
+func sha256Of(text string) string {
+	sum := sha256.New()
+	for buf := make([]byte, 32<<10); len(text) > 0; {
+		n := copy(buf, text)
+		sum.Write(buf[:n])
+		text = text[n:]
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// decode reads all but the seal.
+func decode(body string) (*Manifest, error) {
+	rest, ok := strings.CutPrefix(body, manifestMagic)
 	if !ok {
 		return nil, ErrDamaged
 	}
-	head, rest, _ := bytes.Cut(rest, []byte{'\n'})
+	head, rest, _ := strings.Cut(rest, "\n")
 	m := &Manifest{}
-	if err := json.Unmarshal(head, &m.Head); err != nil {
+	if err := json.Unmarshal([]byte(head), &m.Head); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNewer, err)
 	}
 	if !m.Kind.known() {
 		return nil, fmt.Errorf("%w: it is of kind %q", ErrNewer, m.Kind)
 	}
-	m.Seal = seal[len("end ") : sealLen-1]
-	m.Own = slices.Grow(m.Own, bytes.Count(rest, []byte("\nown "))+1)
-	sc := bufio.NewScanner(bytes.NewReader(rest))
-	sc.Buffer(nil, 1<<20)
-	for sc.Scan() {
-		kind, line, _ := strings.Cut(sc.Text(), " ")
-		if kind == "unit" || kind == "group" {
-			u, ok := parseUnit(line)
-			if u.Group = kind == "group"; !ok {
-				return nil, ErrNewer
-			}
-			m.Units = append(m.Units, u)
-			continue
-		}
-		var dropped int
-		if kind == "carried" {
-			var d string
+	m.reserve(rest)
+	for line := range strings.Lines(rest) {
+		kind, line, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		ok := true
+		switch kind {
+		case "own":
+			m.Own = append(m.Own, tree.Row{})
+			ok = parseRow(line, &m.Own[len(m.Own)-1])
+		case "carried":
+			m.Carried = append(m.Carried, Carried{})
+			c := &m.Carried[len(m.Carried)-1]
+			dropped, line, _ := strings.Cut(line, " ")
 			var err error
-			d, line, _ = strings.Cut(line, " ")
-			if dropped, err = strconv.Atoi(d); err != nil {
-				return nil, ErrNewer
-			}
+			c.Dropped, err = strconv.Atoi(dropped)
+			ok = err == nil && parseRow(line, &c.Row)
+		case "barred":
+			m.Barred = append(m.Barred, tree.Row{})
+			ok = parseRow(line, &m.Barred[len(m.Barred)-1])
+		case "unit", "group":
+			m.Units = append(m.Units, catalog.Unit{Group: kind == "group"})
+			ok = parseUnit(line, &m.Units[len(m.Units)-1])
+		default:
+			ok = false
 		}
-		row, ok := parseRow(line)
 		if !ok {
 			return nil, ErrNewer
 		}
-		switch kind {
-		case "own":
-			m.Own = append(m.Own, row)
-		case "carried":
-			m.Carried = append(m.Carried, Carried{row, dropped})
-		case "barred":
-			m.Barred = append(m.Barred, row)
-		default:
-			return nil, ErrNewer
-		}
 	}
-	return m, sc.Err()
+	return m, nil
 }
 
-func parseUnit(line string) (catalog.Unit, bool) {
+// reserve makes room for the rows and units of a text, which come in this order,
+// and a little more.
+func (m *Manifest) reserve(text string) {
+	own := 0
+	for left := text; strings.HasPrefix(left, "own "); own++ {
+		_, left, _ = strings.Cut(left, "\n")
+		text = left
+	}
+	m.Own = make([]tree.Row, 0, own)
+	m.Units = make([]catalog.Unit, 0, strings.Count(text, "\n"))
+}
+
+func parseUnit(line string, u *catalog.Unit) bool {
 	digest, quoted, _ := strings.Cut(line, " ")
 	key, err := strconv.Unquote(quoted)
-	return catalog.Unit{Key: key, Digest: digest}, err == nil && digest != ""
+	u.Key, u.Digest = key, digest
+	return err == nil && digest != ""
 }
 
-func parseRow(line string) (tree.Row, bool) {
-	f := strings.SplitN(line, " ", 4)
-	if len(f) != 4 {
-		return tree.Row{}, false
+func parseRow(line string, r *tree.Row) bool {
+	role, line, _ := strings.Cut(line, " ")
+	size, line, _ := strings.Cut(line, " ")
+	sum, path, _ := strings.Cut(line, " ")
+	var err error
+	r.Size, err = strconv.ParseInt(size, 10, 64)
+	r.Role, r.SHA256, r.Path = known(role), sum, path
+	clean, _, ok := catalog.Clean(path)
+	return err == nil && r.Size >= 0 && ok && clean == path && isSHA256(sum)
+}
+
+// known is a role as this program spells it: of one that it knows, no text has to
+// be kept.
+func known(role string) catalog.Role {
+	for _, r := range [...]catalog.Role{catalog.Content, catalog.Mutable, catalog.Link} {
+		if role == string(r) {
+			return r
+		}
 	}
-	size, err := strconv.ParseInt(f[1], 10, 64)
-	sum, err2 := hex.DecodeString(f[2])
-	p, _, ok := catalog.Clean(f[3])
-	row := tree.Row{Role: catalog.Role(f[0]), Size: size, SHA256: f[2], Path: f[3]}
-	return row, err == nil && err2 == nil && len(sum) == sha256.Size && size >= 0 && ok && p == f[3]
+	return catalog.Role(role)
+}
+
+// notHex is 1 for what is no hexadecimal digit: of a hash nobody could foresee
+// which way a comparison goes, and so a table is faster.
+var notHex = func() (table [256]byte) {
+	for c := range table {
+		if !strings.ContainsRune("0123456789abcdefABCDEF", rune(c)) {
+			table[c] = 1
+		}
+	}
+	return table
+}()
+
+func isSHA256(s string) bool {
+	var bad byte
+	for i := range len(s) {
+		bad |= notHex[s[i]]
+	}
+	return bad == 0 && len(s) == 2*sha256.Size
 }
 
 // SealOf returns the seal of the manifest at path, which is its last line; ""

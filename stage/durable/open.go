@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"syscall"
 )
 
@@ -73,6 +74,29 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 		err = fmt.Errorf("%s: %w", path, err)
 	}
 	return data, errors.Join(err, f.Close())
+}
+
+// ReadText is ReadFile for a file of text, of which what is taken shares its
+// memory.
+func ReadText(path string, limit int64) (string, error) {
+	f, err := Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	var text strings.Builder
+	if size := fi.Size(); size <= limit {
+		text.Grow(int(size))
+		_, err = io.Copy(&text, io.LimitReader(f, limit+1))
+	}
+	if err == nil && (fi.Size() > limit || int64(text.Len()) > limit) {
+		err = fmt.Errorf("%s: %w: more than %d bytes", path, ErrTooLong, limit)
+	}
+	return text.String(), err
 }
 
 // ReadBounded reads all of r, and fails when it is longer than limit bytes. Of

@@ -39,6 +39,9 @@ func TestOpen(t *testing.T) {
 		if _, err := ReadFile(at(name), 4); !errors.Is(err, want) {
 			t.Errorf("ReadFile(%s): %v", name, err)
 		}
+		if _, err := ReadText(at(name), 4); !errors.Is(err, want) {
+			t.Errorf("ReadText(%s): %v", name, err)
+		}
 		if err := AppendLine(at(name), []byte("\n")); !errors.Is(err, want) {
 			t.Errorf("AppendLine(%s): %v", name, err)
 		}
@@ -71,6 +74,12 @@ func TestReadBounded(t *testing.T) {
 	}
 	if _, err := ReadFile(p, 4); !errors.Is(err, ErrTooLong) || !strings.Contains(err.Error(), p) {
 		t.Errorf("five bytes of four: %v", err)
+	}
+	if got, err := ReadText(p, 5); err != nil || got != "12345" {
+		t.Errorf("%q %v", got, err)
+	}
+	if got, err := ReadText(p, 4); !errors.Is(err, ErrTooLong) || !strings.Contains(err.Error(), p) || got != "" {
+		t.Errorf("five bytes of four: %q, %v", got, err)
 	}
 	if got, err := ReadBounded(strings.NewReader("1234"), 4); err != nil || string(got) != "1234" {
 		t.Errorf("%q %v", got, err)
