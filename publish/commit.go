@@ -13,6 +13,7 @@ import (
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/site"
+	"example.com/publish/publish/tombstone"
 	"example.com/publish/retention"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
@@ -363,7 +364,7 @@ func (r *Repo) record(s *state, m *Manifest, recovered bool) error {
 	// The switch is durable: from here on the content is revoked, and what it
 	// takes to delete it everywhere is promised before the history tells.
 	if len(m.Revoked)+len(m.Unnamed) > 0 {
-		t := tombstones{Time: now, Who: m.Who, Why: m.Message, Before: m.Generation, Revoked: m.Revoked, Unnamed: m.Unnamed}
+		t := tombstone.Stone{Time: now, Who: m.Who, Why: m.Message, Before: m.Generation, Revoked: m.Revoked, Unnamed: m.Unnamed}
 		if err := errors.Join(r.bury(t), r.at("after-tombstones")); err != nil {
 			return err
 		}

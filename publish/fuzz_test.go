@@ -10,9 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"example.com/publish/publish/journal"
 	"example.com/publish/retention"
 	"example.com/publish/stage/durable"
@@ -52,45 +49,6 @@ func FuzzWindows(f *testing.F) {
 		}
 		if e := h.Events[0]; !w.open(e.Generation, e.Time) {
 			t.Errorf("the window of %+v has ended as it began", e)
-		}
-	})
-}
-
-// FuzzTombstones is given the texts of the lines.
-func FuzzTombstones(f *testing.F) {
-	f.Add(`{"time":"2030-01-02T03:04:05Z","before":3,"revoked":[{"path":"a","sha256":"`+sumOf("x")+`"}]}`+"\n"+`{"done":true}`+"\n", uint(9))
-	f.Fuzz(func(t *testing.T, text string, at uint) {
-		parseTombstones([]byte(text))
-		data := sealLines(text)
-		g := parseTombstones(data)
-		done, pending := g.split()
-		if len(done.lines)+len(pending) != len(g.lines) {
-			t.Errorf("%d and %d are not %d", len(done.lines), len(pending), len(g.lines))
-		}
-		// What is revoked stays so, whatever lines follow.
-		for _, line := range g.lines {
-			for _, c := range line.Revoked {
-				if g.by[c.SHA256] == nil {
-					t.Errorf("%+v is not revoked", c)
-				}
-			}
-		}
-		var again strings.Builder
-		for _, line := range g.lines {
-			text, err := json.Marshal(line)
-			if err != nil {
-				return
-			}
-			again.Write(append(text, '\n'))
-		}
-		if back := parseTombstones(sealLines(again.String())); !cmp.Equal(back.lines, g.lines, cmpopts.EquateEmpty()) {
-			t.Error(cmp.Diff(back.lines, g.lines, cmpopts.EquateEmpty()))
-		}
-		if len(g.Bad) > 0 || g.Torn || len(data) == 0 {
-			return
-		}
-		if wrong := parseTombstones(flipped(data, at)); len(wrong.Bad) == 0 && !wrong.Torn {
-			t.Errorf("one bit is wrong: %q", flipped(data, at))
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 )
@@ -73,11 +74,11 @@ func (r *Repo) imagesOf(ctx context.Context, g *generation.View) ([]catalog.Imag
 	if err != nil {
 		return nil, err
 	}
-	gone, unnamed := map[string]bool{}, graves.unnamed(g.Generation)
+	gone, unnamed := map[string]bool{}, graves.Unnamed(g.Generation)
 	var files []catalog.Image
 	for _, row := range g.Own {
 		switch {
-		case graves.redacted(g.Generation, row):
+		case graves.Redacted(g.Generation, row):
 			gone[row.Path] = true
 		case r.format.Class(row.Path) == catalog.Whole:
 			i := catalog.Image{Product: row.Path, Type: "file", Aliases: []string{}, Bytes: row.Size, Paths: []string{row.Path}}
@@ -161,7 +162,7 @@ func (r *Repo) show(s *state, g *generation.View) (*Shown, error) {
 		return nil, err
 	}
 	for _, row := range g.Own {
-		if graves.redacted(g.Generation, row) {
+		if graves.Redacted(g.Generation, row) {
 			out.Redacted = append(out.Redacted, row.Path)
 			continue
 		}
@@ -186,10 +187,10 @@ func (r *Repo) show(s *state, g *generation.View) (*Shown, error) {
 
 // carriedNow sums up the rows that a generation carries, that were not revoked,
 // and whose window is open.
-func carriedNow(s *state, g *generation.View, graves *graveyard) CarriedState {
+func carriedNow(s *state, g *generation.View, graves *tombstone.Graveyard) CarriedState {
 	var out CarriedState
 	for _, c := range g.Carried {
-		if !s.windows.open(c.Dropped, s.now) || graves.redacted(g.Generation, c.Row) {
+		if !s.windows.open(c.Dropped, s.now) || graves.Redacted(g.Generation, c.Row) {
 			continue
 		}
 		out.Files++

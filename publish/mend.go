@@ -336,7 +336,7 @@ func (r *Repo) remakeManifest(ctx context.Context, h *journal.History, was map[i
 // the indexes have to be written anew.
 func (r *Repo) erasedOf(ctx context.Context, n int, dir string, rows []tree.Row) ([]tree.Row, error) {
 	graves, err := r.graveyard()
-	if err != nil || len(graves.lines) == 0 {
+	if err != nil || graves.Len() == 0 {
 		return nil, err
 	}
 	cat, err := stage.ReadCatalog(ctx, dir, r.format)
@@ -350,7 +350,7 @@ func (r *Repo) erasedOf(ctx context.Context, n int, dir string, rows []tree.Row)
 	var out []tree.Row
 	for _, i := range cat.Items {
 		row := tree.Row{Path: i.Path, Size: max(i.Size, 0), SHA256: i.SHA256, Role: catalog.Content}
-		if !seen[i.Path] && graves.redacted(n, row) {
+		if !seen[i.Path] && graves.Redacted(n, row) {
 			seen[i.Path] = true
 			out = append(out, row)
 		}

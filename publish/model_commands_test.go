@@ -416,7 +416,7 @@ func (m *model) buried(rt *rapid.T, key string, graves int) {
 func (m *model) graves(data string) (n int) {
 	g, err := m.repo().graveyard()
 	must(m.t, err)
-	for _, line := range g.lines {
+	for _, line := range g.Stones() {
 		if slices.ContainsFunc(line.Revoked, func(c Revoked) bool { return c.SHA256 == sumOf(data) }) ||
 			data == noContent && len(line.Unnamed) > 0 {
 			n++

@@ -72,8 +72,8 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		if err != nil {
 			return nil, err
 		}
-		done, _ := graves.split()
-		mark = len(done.lines)
+		done, _ := graves.Split()
+		mark = done.Len()
 		if valid, err = r.prepare(ctx, s, dir, docs); err != nil {
 			return nil, interrupted(r.lockError(err))
 		}

@@ -92,7 +92,7 @@ func (r *Repo) erased() error {
 	if err != nil {
 		return err
 	}
-	if _, pending := graves.split(); len(pending) > 0 {
+	if _, pending := graves.Split(); len(pending) > 0 {
 		return &Error{Kind: Switched, Fact: "revoked content is not deleted everywhere yet",
 			Hint: "mend what the warning names, or wait for whoever holds staging; then publish recover again"}
 	}
@@ -418,7 +418,7 @@ func (r *Repo) pending(s *state) bool {
 		return true
 	}
 	if g, err := r.graveyard(); err == nil {
-		if _, pending := g.split(); len(pending) > 0 {
+		if _, pending := g.Split(); len(pending) > 0 {
 			return true
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -63,8 +64,8 @@ func (r *Repo) sound(ctx context.Context, s *state, g *generation.View, dir stri
 	if err != nil {
 		return nil, nil, err
 	}
-	gone := func(row tree.Row) bool { return graves.redacted(g.Generation, row) }
-	unnamed := graves.unnamed(g.Generation)
+	gone := func(row tree.Row) bool { return graves.Redacted(g.Generation, row) }
+	unnamed := graves.Unnamed(g.Generation)
 	i := slices.IndexFunc(g.Own, gone)
 	if i < 0 && len(unnamed) == 0 {
 		return g, nil, nil
@@ -80,7 +81,7 @@ func (r *Repo) sound(ctx context.Context, s *state, g *generation.View, dir stri
 		}
 	} else if row := g.Own[i]; r.format.Class(row.Path) == catalog.Whole {
 		return nil, nil, refuse(r.keptHint(), "generation %d had %s, which was revoked %s; a tree without indexes cannot be reverted to in part",
-			g.Generation, row.Path, graves.by[row.SHA256].reason())
+			g.Generation, row.Path, graves.Over(row.SHA256).Reason())
 	}
 	valid, err := r.redact(ctx, s, g, gone, unnamed, dir)
 	if err != nil {
@@ -105,10 +106,10 @@ func (d *redaction) count(st tree.Stat) {
 	}
 }
 
-func contentsOf(list []tombstones) stage.Contents {
+func contentsOf(list []tombstone.Stone) stage.Contents {
 	want := stage.Contents{Sums: map[string]bool{}, Sizes: map[int64]bool{}, Unnamed: catalog.Names{}}
 	for _, t := range list {
-		maps.Copy(want.Unnamed, namesOf(t.Unnamed))
+		maps.Copy(want.Unnamed, tombstone.NamesOf(t.Unnamed))
 		for _, c := range t.Revoked {
 			want.Sums[c.SHA256], want.Sizes[c.Bytes] = true, true
 		}
@@ -129,7 +130,7 @@ func (r *Repo) erase(ctx context.Context, s *state, staging bool) (did *redactio
 	if err != nil {
 		return nil, false, err
 	}
-	done, pending := graves.split()
+	done, pending := graves.Split()
 	r.tryAgain(leftByRevoke)
 	if len(pending) == 0 {
 		return nil, true, nil
@@ -192,7 +193,7 @@ func (r *Repo) erase(ctx context.Context, s *state, staging bool) (did *redactio
 	if err := r.at("after-redact-history"); err != nil {
 		return did, false, err
 	}
-	if err := r.bury(tombstones{Time: s.now, Who: r.who(), Done: true}); err != nil {
+	if err := r.bury(tombstone.Stone{Time: s.now, Who: r.who(), Done: true}); err != nil {
 		return did, false, err
 	}
 	return did, true, r.at("after-done")
@@ -248,10 +249,10 @@ func (r *Repo) unerased() error {
 
 // logRedaction appends the event, unless the one who was killed before the
 // tombstones were marked as done had come as far.
-func (r *Repo) logRedaction(s *state, graves *graveyard, pending []tombstones, did *redaction) error {
+func (r *Repo) logRedaction(s *state, graves *tombstone.Graveyard, pending []tombstone.Stone, did *redaction) error {
 	for _, e := range slices.Backward(s.history.Events) {
 		if e.Kind == KindRedact {
-			if e.Graves == len(graves.lines) {
+			if e.Graves == graves.Len() {
 				return nil
 			}
 			break
@@ -259,7 +260,7 @@ func (r *Repo) logRedaction(s *state, graves *graveyard, pending []tombstones, d
 	}
 	last := pending[len(pending)-1]
 	e := r.note(s, KindRedact, last.Why)
-	e.Who, e.Redacted, e.Graves = last.Who, &did.Redaction, len(graves.lines)
+	e.Who, e.Redacted, e.Graves = last.Who, &did.Redaction, graves.Len()
 	for _, t := range pending {
 		e.Revoked = append(e.Revoked, revokedEvent(t.Revoked)...)
 		e.Unnamed = append(e.Unnamed, unnamedEvent(t.Unnamed)...)
@@ -270,7 +271,7 @@ func (r *Repo) logRedaction(s *state, graves *graveyard, pending []tombstones, d
 // eraseKept deletes contents from the kept generations, production's tree
 // excepted, and from trash. With look it only counts, production's tree
 // included: it is kept after the switch.
-func (r *Repo) eraseKept(ctx context.Context, s *state, want stage.Contents, done *graveyard, look bool) (*redaction, error) {
+func (r *Repo) eraseKept(ctx context.Context, s *state, want stage.Contents, done *tombstone.Graveyard, look bool) (*redaction, error) {
 	out := &redaction{Redaction{Generations: []int{}, Paths: map[int][]string{}}, map[uint64]bool{}}
 	current := 0
 	if s.current != nil {
@@ -322,7 +323,7 @@ func (everyFile) Class(string) catalog.Class { return catalog.Whole }
 // holding returns the paths at which generation n had contents before they were
 // revoked: those too that a killed deletion has removed, but not those that
 // were done with before.
-func (r *Repo) holding(ctx context.Context, s *state, n int, want stage.Contents, done *graveyard) ([]string, error) {
+func (r *Repo) holding(ctx context.Context, s *state, n int, want stage.Contents, done *tombstone.Graveyard) ([]string, error) {
 	var paths []string
 	m, err := r.manifest(n)
 	if err != nil {
@@ -334,7 +335,7 @@ func (r *Repo) holding(ctx context.Context, s *state, n int, want stage.Contents
 		return paths, err
 	}
 	for row := range m.All() {
-		if want.Sums[row.SHA256] && row.Role != catalog.Link && !done.redacted(n, row) {
+		if want.Sums[row.SHA256] && row.Role != catalog.Link && !done.Redacted(n, row) {
 			paths = append(paths, row.Path)
 		}
 	}

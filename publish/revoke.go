@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
@@ -95,20 +96,20 @@ func (r *Repo) revoke(ctx context.Context, opt RevokeOptions) (res *RevokeResult
 		if err != nil {
 			return nil, false, err
 		}
-		_, pending := graves.split()
+		_, pending := graves.Split()
 		return res, len(pending) == 0, nil
 	}
-	list := tombstones{Time: s.now, Who: r.who(), Why: opt.Why, Revoked: sel.revoked, Unnamed: sel.unnamed}
+	list := tombstone.Stone{Time: s.now, Who: r.who(), Why: opt.Why, Revoked: sel.revoked, Unnamed: sel.unnamed}
 	if opt.DryRun {
 		graves, err := r.graveyard()
 		if err != nil {
 			return nil, false, err
 		}
-		did, err := r.eraseKept(ctx, s, contentsOf([]tombstones{list}), graves, true)
+		did, err := r.eraseKept(ctx, s, contentsOf([]tombstone.Stone{list}), graves, true)
 		if err != nil {
 			return nil, false, err
 		}
-		found, err := stage.Find(ctx, r.Stage.Dir, r.format, tree.OpenCache(r.Stage.Hashes), contentsOf([]tombstones{list}))
+		found, err := stage.Find(ctx, r.Stage.Dir, r.format, tree.OpenCache(r.Stage.Hashes), contentsOf([]tombstone.Stone{list}))
 		if err != nil {
 			return nil, false, err
 		}
@@ -196,7 +197,7 @@ func (r *Repo) switchAway(ctx context.Context, s *state, sel *selection, opt Rev
 		return nil, err
 	}
 	defer durable.RemoveAll(dir)
-	valid, err := r.redact(ctx, s, s.current, func(row tree.Row) bool { return sel.sums[row.SHA256] }, namesOf(sel.unnamed), dir)
+	valid, err := r.redact(ctx, s, s.current, func(row tree.Row) bool { return sel.sums[row.SHA256] }, tombstone.NamesOf(sel.unnamed), dir)
 	if err != nil {
 		return nil, interrupted(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
@@ -75,7 +76,7 @@ func (r *Repo) selectContent(ctx context.Context, s *state, what []string) (*sel
 		if err != nil {
 			return nil, err
 		}
-		if !found && !graves.has(w) {
+		if !found && !graves.Has(w) {
 			return nil, notFound("publish stage list, publish diff N production, and the paths that production serves tell what there is; nothing was revoked",
 				"%s: is neither in production, nor in staging, nor in a kept generation", w)
 		}
@@ -95,20 +96,8 @@ func (r *Repo) selectContent(ctx context.Context, s *state, what []string) (*sel
 	return sel, sel.settle()
 }
 
-// has reports whether a revoke before was about what.
-func (g *graveyard) has(what catalog.What) bool {
-	return slices.ContainsFunc(g.lines, func(t tombstones) bool {
-		return slices.ContainsFunc(t.Revoked, func(c Revoked) bool {
-			return what.Path(c.Path) || what.Hash(c.SHA256) || what.Hash(c.Fingerprint) ||
-				what.Name(catalog.Name{Group: c.Product, Version: c.Version})
-		}) || slices.ContainsFunc(t.Unnamed, func(v Named) bool {
-			return what.Name(catalog.Name{Group: v.Product, Version: v.Version})
-		})
-	})
-}
-
 // look reads the trees: production, staging, and the kept ones, newest first.
-func (sel *selection) look(ctx context.Context, s *state, graves *graveyard) error {
+func (sel *selection) look(ctx context.Context, s *state, graves *tombstone.Graveyard) error {
 	r := sel.r
 	generation := func(name string, m *Manifest, dir string) error {
 		cat, err := stage.ReadCatalog(ctx, dir, r.format)
@@ -117,17 +106,17 @@ func (sel *selection) look(ctx context.Context, s *state, graves *graveyard) err
 		}
 		h := &holder{name: name, rows: map[string]tree.Row{}, carried: map[string]tree.Row{}}
 		for _, row := range m.Own {
-			if !graves.redacted(m.Generation, row) {
+			if !graves.Redacted(m.Generation, row) {
 				h.rows[row.Path] = row
 			}
 		}
 		for _, c := range m.Carried {
-			if !graves.redacted(m.Generation, c.Row) {
+			if !graves.Redacted(m.Generation, c.Row) {
 				h.carried[c.Path] = c.Row
 			}
 		}
 		// Of a redacted tree the indexes still name what it had.
-		here, unnamed := *cat, graves.unnamed(m.Generation)
+		here, unnamed := *cat, graves.Unnamed(m.Generation)
 		h.dead = map[owner]bool{}
 		here.Images = slices.DeleteFunc(slices.Clone(cat.Images), func(i catalog.Image) bool {
 			missing := slices.ContainsFunc(i.Paths, func(p string) bool { _, ok := h.rows[p]; return !ok })

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"time"
 
+	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/lock"
@@ -150,7 +151,7 @@ func (r *Repo) describe(s *state, out *Status) {
 	out.Production = p
 	graves, err := r.graveyard()
 	if err != nil {
-		graves = &graveyard{} // damaged: promote and recover say so
+		graves = &tombstone.Graveyard{} // damaged: promote and recover say so
 	}
 	out.Carried = carriedNow(s, cur, graves)
 	kept, err := r.beside(s)
@@ -167,7 +168,7 @@ func (r *Repo) describe(s *state, out *Status) {
 		k := Kept{Generation: n, Origin: e.Origin, Since: e.Time, Message: e.Message, Until: t.end(), Pinned: t.by == KeptByPin, KeptBy: t.by}
 		if m, err := r.manifest(n); err == nil {
 			for _, row := range m.Own {
-				if !graves.redacted(n, row) {
+				if !graves.Redacted(n, row) {
 					k.Bytes += row.Size
 				}
 			}

@@ -1,138 +1,49 @@
 package publish
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"example.com/publish/publish/journal"
+	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage"
-	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
-
-func namesOf(list []Named) catalog.Names {
-	out := catalog.Names{}
-	for _, v := range list {
-		out[catalog.Name{Group: v.Product, Version: v.Version}] = true
-	}
-	return out
-}
-
-// tombstones are the contents of one revoke. Their line is the promise that
-// they will be deleted everywhere: until a later line says that this is done,
-// every recovery goes on with it. They are never taken back: what --force lets
-// in passes them each time.
-type tombstones struct {
-	Time    time.Time `json:"time"`
-	Who     string    `json:"who"`
-	Why     string    `json:"why"`
-	Before  int       `json:"before"` // generations of lower numbers are redacted
-	Revoked []Revoked `json:"revoked"`
-	Unnamed []Named   `json:"unnamed,omitempty"` // versions that had no content: no such generation names them any more
-	Done    bool      `json:"done,omitempty"`    // all above was deleted everywhere
-}
-
-func (t *tombstones) reason() string {
-	return fmt.Sprintf("by %s at %s: %s", t.Who, t.Time.UTC().Format(time.RFC3339), t.Why)
-}
-
-// graveyard is what .publish/tombstones says: append-only, each line sealed,
-// as the history.
-type graveyard struct {
-	lines []tombstones
-	by    map[string]*tombstones // by sha256, the newest
-	journal.Sealed
-}
 
 func (r *Repo) tombstonePath() string { return r.path(".publish", "tombstones") }
 
 // graveyard reads the tombstones. A torn last line was never promised to
 // anybody; any other damage is an error, else revoked content could come back.
-func (r *Repo) graveyard() (*graveyard, error) {
+func (r *Repo) graveyard() (*tombstone.Graveyard, error) {
+	g, _, err := r.readTombstones()
+	return g, err
+}
+
+// readTombstones is graveyard, and how the file is.
+func (r *Repo) readTombstones() (*tombstone.Graveyard, journal.Sealed, error) {
 	data, err := durable.ReadFile(r.tombstonePath(), maxRecord)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return nil, journal.Sealed{}, err
 	}
-	g := parseTombstones(data)
-	if len(g.Bad) > 0 {
-		return nil, &Error{Path: fmt.Sprintf("%s:%d", r.tombstonePath(), g.Bad[0]), Fact: "the line is damaged",
-			Hint: "run publish recover: it keeps the file as " + r.short(asideName(r.tombstonePath())) + " and makes damaged lines anew from the history"}
+	g, file := tombstone.Parse(data)
+	if len(file.Bad) > 0 {
+		return nil, file, &Error{Path: fmt.Sprintf("%s:%d", r.tombstonePath(), file.Bad[0]), Fact: "the line is damaged",
+			Hint: "run publish recover: it keeps the file as " + r.short(asideName(r.tombstonePath())) +
+				" and makes damaged lines anew from the history"}
 	}
-	if g.Newer > 0 {
-		return nil, newer(fmt.Sprintf("%s:%d", r.tombstonePath(), g.Newer))
+	if file.Newer > 0 {
+		return nil, file, newer(fmt.Sprintf("%s:%d", r.tombstonePath(), file.Newer))
 	}
-	return g, nil
+	return g, file, nil
 }
 
-func parseTombstones(data []byte) *graveyard {
-	g := &graveyard{by: map[string]*tombstones{}}
-	g.Sealed = journal.ReadSealed(data, func(text []byte) bool {
-		var t tombstones
-		ok := json.Unmarshal(text, &t) == nil
-		if ok {
-			g.add(t)
-		}
-		return ok
-	})
-	return g
-}
-
-func (g *graveyard) add(t tombstones) {
-	g.lines = append(g.lines, t)
-	for _, c := range t.Revoked {
-		g.by[c.SHA256] = &t
-	}
-}
-
-// split returns the tombstones whose deletion has ended, and the others.
-func (g *graveyard) split() (done *graveyard, pending []tombstones) {
-	n := 0
-	for i, t := range g.lines {
-		if t.Done {
-			n = i + 1
-		}
-	}
-	done = &graveyard{by: map[string]*tombstones{}}
-	for _, t := range g.lines[:n] {
-		done.add(t)
-	}
-	return done, g.lines[n:]
-}
-
-// redacted reports whether a row of generation n is not to be there any more.
-// A generation that was made by force after the revoke keeps it.
-func (g *graveyard) redacted(n int, row tree.Row) bool {
-	t, ok := g.by[row.SHA256]
-	return ok && n < t.Before && row.Role != catalog.Link
-}
-
-// unnamed are the versions without content that generation n is not to name any
-// more.
-func (g *graveyard) unnamed(n int) catalog.Names {
-	out := catalog.Names{}
-	for _, t := range g.lines {
-		if n < t.Before {
-			maps.Copy(out, namesOf(t.Unnamed))
-		}
-	}
-	return out
-}
-
-// names reports whether a tombstone is for a version without content.
-func (g *graveyard) names(v Named) bool {
-	return slices.ContainsFunc(g.lines, func(t tombstones) bool { return slices.Contains(t.Unnamed, v) })
-}
-
-// bury appends tombstones, in one sealed line: all of them or none.
-func (r *Repo) bury(t tombstones) error {
-	g, err := r.graveyard()
+// bury appends a stone, in one sealed line: all of it or none.
+func (r *Repo) bury(s tombstone.Stone) error {
+	_, file, err := r.readTombstones()
 	if err != nil {
 		return err
 	}
@@ -149,13 +60,12 @@ func (r *Repo) bury(t tombstones) error {
 	if err := r.writable(path); err != nil {
 		return err
 	}
-	if g.Torn {
-		if err := durable.Truncate(path, g.Whole); err != nil {
+	if file.Torn {
+		if err := durable.Truncate(path, file.Whole); err != nil {
 			return err
 		}
 	}
-	t.Time, t.Revoked = t.Time.UTC(), noNil(t.Revoked)
-	text, err := json.Marshal(t)
+	text, err := s.Marshal()
 	if err != nil {
 		return err
 	}
@@ -169,55 +79,44 @@ func (r *Repo) revoked() (func(string) (string, bool), error) {
 		return nil, err
 	}
 	return func(sum string) (string, bool) {
-		t, ok := g.by[sum]
-		if !ok {
+		s := g.Over(sum)
+		if s == nil {
 			return "", false
 		}
-		return t.reason(), true
+		return s.Reason(), true
 	}, nil
 }
 
-// revokedRows are rows with revoked content, and the tombstones of each.
-type revokedRows struct {
-	*graveyard
-	rows []tree.Row
-}
-
-// revokedAmong finds the rows that would bring revoked content back. What
-// production has already came by force, and is not asked for again.
-func (r *Repo) revokedAmong(s *state, rows []tree.Row) (revokedRows, error) {
-	g, err := r.graveyard()
-	if err != nil || len(g.by) == 0 {
-		return revokedRows{graveyard: g}, err
+// revokedAmong finds the rows that would bring revoked content back.
+func (r *Repo) revokedAmong(s *state, rows []tree.Row) ([]tree.Row, *tombstone.Graveyard, error) {
+	graves, err := r.graveyard()
+	if err != nil {
+		return nil, nil, err
 	}
-	have := map[string]bool{}
+	var live []tree.Row
 	if s.current != nil {
-		for _, row := range s.current.Own {
-			have[row.SHA256] = true
-		}
+		live = s.current.Own
 	}
-	out := revokedRows{graveyard: g}
-	for _, row := range rows {
-		if g.by[row.SHA256] != nil && !have[row.SHA256] && row.Role != catalog.Link {
-			out.rows = append(out.rows, row)
-		}
-	}
-	return out, nil
+	return graves.Among(rows, live), graves, nil
 }
 
 // revokedIn refuses a tree that would bring revoked content back, or a version
 // without content that was revoked while the tree was being prepared: after the
 // first mark lines of the tombstones. Later such a name may come again.
 func (r *Repo) revokedIn(s *state, v *stage.Valid, mark int) error {
-	revoked, err := r.revokedAmong(s, v.Rows)
+	revoked, graves, err := r.revokedAmong(s, v.Rows)
 	if err != nil {
 		return err
 	}
-	if len(revoked.rows) == 0 {
-		return revoked.namedIn(v, mark)
+	if len(revoked) == 0 {
+		name, stone := graves.NamedSince(mark, v.Catalog.Images, v.Rows)
+		if stone == nil {
+			return nil
+		}
+		return refuse("promote again", "%s was revoked while this promote was being prepared, %s", name, stone.Reason())
 	}
-	row, more := revoked.rows[0], ""
-	if n := len(revoked.rows) - 1; n > 0 {
+	row, more := revoked[0], ""
+	if n := len(revoked) - 1; n > 0 {
 		more = fmt.Sprintf(" and %d more files", n)
 	}
 	owner := row.Path
@@ -226,29 +125,8 @@ func (r *Repo) revokedIn(s *state, v *stage.Valid, mark int) error {
 			owner = fmt.Sprintf("%s/%s (%s%s)", i.Product, i.Version, filepath.Base(row.Path), more)
 		}
 	}
-	return refuse("take it out of staging, or give --force", "staging names %s, which was revoked %s", owner, revoked.by[row.SHA256].reason())
-}
-
-// namedIn refuses a tree that names a version without content that is in the
-// lines after mark.
-func (g *graveyard) namedIn(v *stage.Valid, mark int) error {
-	for _, t := range g.lines[min(mark, len(g.lines)):] {
-		unnamed := namesOf(t.Unnamed)
-		if len(unnamed) == 0 {
-			continue
-		}
-		rows := map[string]tree.Row{}
-		for _, row := range v.Rows {
-			rows[row.Path] = row
-		}
-		h := holder{rows: rows}
-		for _, i := range v.Catalog.Images {
-			if unnamed[i.Of()] && h.hollow(i) {
-				return refuse("promote again", "%s was revoked while this promote was being prepared, %s", Named{Product: i.Product, Version: i.Version}, t.reason())
-			}
-		}
-	}
-	return nil
+	return refuse("take it out of staging, or give --force", "staging names %s, which was revoked %s", owner,
+		graves.Over(row.SHA256).Reason())
 }
 
 // mendTombstones sets a damaged file aside and makes it anew: from its sound
@@ -261,20 +139,19 @@ func (r *Repo) mendTombstones(h *journal.History) (done []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	g := parseTombstones(data)
-	var lost []tombstones
+	g, file := tombstone.Parse(data)
+	var lost []tombstone.Stone
 	for _, e := range h.Events {
-		t := tombstones{Time: e.Time, Who: e.Who, Why: e.Message, Before: e.Generation + 1}
-		t.Revoked, t.Unnamed = revokedBy(&e)
+		s := tombstone.Stone{Time: e.Time, Who: e.Who, Why: e.Message, Before: e.Generation + 1}
+		s.Revoked, s.Unnamed = revokedBy(&e)
 		if e.Kind == KindRevoke {
-			t.Before = e.Generation
+			s.Before = e.Generation
 		}
-		if slices.ContainsFunc(t.Revoked, func(c Revoked) bool { return g.by[c.SHA256] == nil }) ||
-			slices.ContainsFunc(t.Unnamed, func(v Named) bool { return !g.names(v) }) {
-			lost = append(lost, t)
+		if g.Lacks(s) {
+			lost = append(lost, s)
 		}
 	}
-	if len(g.Bad) == 0 && len(lost) == 0 {
+	if len(file.Bad) == 0 && len(lost) == 0 {
 		return nil, nil
 	}
 	if data != nil {
@@ -283,8 +160,8 @@ func (r *Repo) mendTombstones(h *journal.History) (done []string, err error) {
 		}
 	}
 	var out []byte
-	for _, t := range slices.Concat(lost, g.lines) {
-		text, err := json.Marshal(t)
+	for _, s := range slices.Concat(lost, g.Stones()) {
+		text, err := s.Marshal()
 		if err != nil {
 			return nil, err
 		}

@@ -44,13 +44,13 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 		r.opt.Warn(fmt.Sprintf("not compared with production: %v", err))
 	} else {
 		checked.Report.Findings = append(checked.Report.Findings, r.replacedBy(s, checked.Rows, r.Stage.Dir)...)
-		revoked, err := r.revokedAmong(s, checked.Rows)
+		revoked, graves, err := r.revokedAmong(s, checked.Rows)
 		if err != nil {
 			return nil, err
 		}
-		for _, row := range revoked.rows {
+		for _, row := range revoked {
 			checked.Report.Findings = append(checked.Report.Findings, catalog.Finding{Severity: catalog.Warning, Code: "revoked", Path: row.Path,
-				Message: "was revoked " + revoked.by[row.SHA256].reason() + ": promote refuses it without --force"})
+				Message: "was revoked " + graves.Over(row.SHA256).Reason() + ": promote refuses it without --force"})
 		}
 		catalog.Sort(checked.Report.Findings)
 	}
@@ -66,7 +66,7 @@ func (r *Repo) forgive(g *generation.View, report *stage.Report) error {
 	}
 	redacted := map[string]bool{}
 	for _, row := range g.Own {
-		if graves.redacted(g.Generation, row) {
+		if graves.Redacted(g.Generation, row) {
 			redacted[row.Path] = true
 		}
 	}

@@ -69,9 +69,9 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 		have, ok := got[row.Path]
 		delete(got, row.Path)
 		switch {
-		case graves.redacted(g.Generation, row):
+		case graves.Redacted(g.Generation, row):
 			if report.Redacted = append(report.Redacted, row.Path); ok {
-				fail(catalog.Error, "revoked", row.Path, "was revoked %s, and is still here: run publish recover", graves.by[row.SHA256].reason())
+				fail(catalog.Error, "revoked", row.Path, "was revoked %s, and is still here: run publish recover", graves.Over(row.SHA256).Reason())
 			}
 		case !ok && !gone:
 			fail(catalog.Error, "missing", row.Path, "the manifest has this %s file, and it is not there", kind)

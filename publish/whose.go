@@ -205,7 +205,7 @@ func (r *Repo) resembles(m *Manifest, dir string) bool {
 	step := max(1, len(m.Own)/samples)
 	for i := 0; i < len(m.Own); i += step {
 		row := m.Own[i]
-		if graves.redacted(m.Generation, row) {
+		if graves.Redacted(m.Generation, row) {
 			continue
 		}
 		looked++

@@ -66,6 +66,11 @@ var cases = []struct{ file, imports, rule string }{
 	{"publish/generation/draft.go", ours + "stage", ""},
 	{"publish/generation/draft_test.go", ours + "publish/generation", ""},
 	{"publish/promote.go", ours + "publish/generation", ""},
+	{"publish/tombstone/selection.go", "os", "tombstone-is-values"},
+	{"publish/tombstone/selection.go", ours + "publish", "tombstone-is-values"},
+	{"publish/tombstone/selection.go", ours + "stage", "tombstone-is-values"},
+	{"publish/tombstone/selection.go", ours + "stage/catalog", ""},
+	{"publish/tombstone/selection.go", ours + "publish/generation", ""},
 
 	{"publish/site/symlink.go", ours + "publish", "site-knows-no-repository"},
 	{"publish/site/symlink.go", ours + "stage", "site-knows-no-repository"},
