@@ -19,7 +19,7 @@ func TestAdoptAgainAfterAKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		dir := filepath.Join(base, "repo")
-		if err := Init(dir, sites, InitOptions{Switch: mode, Production: live, Adopt: live}); err != nil {
+		if err := Init(dir, choices, InitOptions{Switch: mode, Production: live, Adopt: live}); err != nil {
 			t.Fatal(err)
 		}
 		w := &world{t: t, dir: dir, now: epoch}

@@ -17,7 +17,7 @@ import (
 
 // Config is publish.yaml. Every key is optional.
 type Config struct {
-	Format      string   `yaml:"format"`     // simplestreams, oci, plain
+	Format      string   `yaml:"format"`     // see Formats
 	Switch      string   `yaml:"switch"`     // the name of a site
 	Production  string   `yaml:"production"` // what the web server serves; relative to the repository, or absolute
 	Share       string   `yaml:"share"`      // auto, copy
@@ -57,24 +57,39 @@ const ConfigName = "publish.yaml"
 // bytes of memory for each.
 const maxConfig = 256 << 10
 
+// Choices are what publish.yaml chooses from: what the program has. This package
+// knows none of them.
+type Choices struct {
+	Formats Formats
+	Sites   site.Kinds
+}
+
+// Formats are the names that the key format may have.
+type Formats struct {
+	Known []string // the default first, as messages list them; none: any name will do
+	Here  []string // those that this version has
+}
+
 // DefaultConfig is what an empty publish.yaml means.
-func DefaultConfig() *Config {
-	c := &Config{Format: "simplestreams", Switch: "symlink", Production: "production", Share: "auto", Links: "follow", Grace: Duration(2 * time.Hour)}
+func DefaultConfig(choices Choices) *Config {
+	c := &Config{Switch: "symlink", Production: "production", Share: "auto", Links: "follow", Grace: Duration(2 * time.Hour)}
+	if known := choices.Formats.Known; len(known) > 0 {
+		c.Format = known[0]
+	}
 	c.HealthCheck.Timeout = Duration(30 * time.Second)
 	c.Hooks.Timeout = Duration(60 * time.Second)
 	return c
 }
 
-// LoadConfig reads publish.yaml of the repository at dir, which may ask for one
-// of the sites. A missing file is an empty one. The error is of kind Usage and
-// names the line.
-func LoadConfig(dir string, sites site.Kinds) (*Config, error) {
+// LoadConfig reads publish.yaml of the repository at dir. A missing file is an
+// empty one. The error is of kind Usage and names the line.
+func LoadConfig(dir string, choices Choices) (*Config, error) {
 	path := filepath.Join(dir, ConfigName)
 	data, err := readConfig(path)
 	if err != nil {
 		return nil, err
 	}
-	c, _, err := parseConfig(data, sites)
+	c, _, err := parseConfig(data, choices)
 	if err == nil {
 		err = c.checkProduction(dir)
 	}
@@ -103,20 +118,20 @@ func readConfig(path string) ([]byte, error) {
 
 // parseConfig reads and checks the text of publish.yaml. The configuration is nil
 // where the text cannot be understood; the document is nil where it is empty.
-func parseConfig(data []byte, sites site.Kinds) (*Config, *yaml.Node, error) {
-	c := DefaultConfig()
+func parseConfig(data []byte, choices Choices) (*Config, *yaml.Node, error) {
+	c := DefaultConfig(choices)
 	doc, err := decodeYAML(data, c)
 	if err != nil {
 		return nil, nil, err
 	}
-	return c, doc, c.checkAll(doc, sites)
+	return c, doc, c.checkAll(doc, choices)
 }
 
 // checkAll reports all that is wrong with the values. Errors name the lines in
 // the document where they can.
-func (c *Config) checkAll(doc *yaml.Node, sites site.Kinds) error {
+func (c *Config) checkAll(doc *yaml.Node, choices Choices) error {
 	_, err := c.include(doc)
-	return errors.Join(c.check(sites), err, checkRetention(c.Retention, doc))
+	return errors.Join(c.check(choices), err, checkRetention(c.Retention, doc))
 }
 
 // include is what Include says. The errors name the lines in the document, if
@@ -144,7 +159,7 @@ func (c *Config) production(dir string) string {
 	return filepath.Join(dir, c.Production)
 }
 
-func (c *Config) check(sites site.Kinds) error {
+func (c *Config) check(choices Choices) error {
 	oneOf := func(key, value string, allowed ...string) error {
 		for _, a := range allowed {
 			if value == a {
@@ -153,9 +168,13 @@ func (c *Config) check(sites site.Kinds) error {
 		}
 		return fmt.Errorf("%s: %q is not one of %s", key, value, strings.Join(allowed, ", "))
 	}
+	formats := choices.Formats.Known
+	if len(formats) == 0 {
+		formats = []string{c.Format}
+	}
 	err := errors.Join(
-		oneOf("format", c.Format, "simplestreams", "oci", "plain"),
-		sites.Check(c.Switch),
+		oneOf("format", c.Format, formats...),
+		choices.Sites.Check(c.Switch),
 		oneOf("share", c.Share, "auto", "copy"),
 		oneOf("links", c.Links, "follow", "drop", "refuse"),
 	)

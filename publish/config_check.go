@@ -13,7 +13,6 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"example.com/publish/publish/site"
 	"example.com/publish/stage/catalog"
 )
 
@@ -46,16 +45,16 @@ type ConfigValue struct {
 func (v ConfigValue) String() string { return v.Key + ": " + v.text }
 
 // CheckConfig reads publish.yaml of the repository at dir and reports all that
-// is wrong with it. formats and sites are what the program has. A missing file is
+// is wrong with it. A missing file is
 // an empty one. The error is for a file that cannot be read.
-func CheckConfig(dir string, formats []string, sites site.Kinds) (*ConfigReport, error) {
+func CheckConfig(dir string, choices Choices) (*ConfigReport, error) {
 	path := filepath.Join(dir, ConfigName)
 	out := &ConfigReport{Path: path, Findings: []ConfigFinding{}, Values: []ConfigValue{}}
 	data, err := readConfig(path)
 	if err != nil {
 		return nil, err
 	}
-	c, doc, err := parseConfig(data, sites)
+	c, doc, err := parseConfig(data, choices)
 	if c != nil && (err == nil || !strings.Contains(err.Error(), "production: ")) {
 		err = errors.Join(err, c.checkProduction(dir))
 	}
@@ -63,14 +62,14 @@ func CheckConfig(dir string, formats []string, sites site.Kinds) (*ConfigReport,
 	if c == nil {
 		return out, nil
 	}
-	if !slices.Contains(formats, c.Format) && out.sound() {
-		out.find(catalog.Error, doc, fmt.Errorf("format: %q is not in this version of publish; it has %s", c.Format, strings.Join(formats, ", ")))
+	if !slices.Contains(choices.Formats.Here, c.Format) && out.sound() {
+		out.find(catalog.Error, doc, fmt.Errorf("format: %q is not in this version of publish; it has %s", c.Format, strings.Join(choices.Formats.Here, ", ")))
 	}
 	for _, w := range c.Warnings() {
 		out.find(catalog.Warning, doc, errors.New(w))
 	}
 	out.OK = out.sound()
-	differing(reflect.ValueOf(*c), reflect.ValueOf(*DefaultConfig()), "", &out.Values)
+	differing(reflect.ValueOf(*c), reflect.ValueOf(*DefaultConfig(choices)), "", &out.Values)
 	slices.SortStableFunc(out.Findings, func(a, b ConfigFinding) int { return a.Line - b.Line })
 	return out, nil
 }

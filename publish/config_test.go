@@ -14,12 +14,12 @@ import (
 func TestParseConfig(t *testing.T) {
 	// What says nothing means the defaults.
 	for _, text := range []string{"", "# a comment\n", "---\n", "grace:\n", "grace: null\nformat: ~\n", "health_check:\n", "health_check: {timeout: }\n", "hooks:\n  # nothing\n"} {
-		c, _, err := parseConfig([]byte(text), sites)
-		if err != nil || !reflect.DeepEqual(c, DefaultConfig()) {
+		c, _, err := parseConfig([]byte(text), choices)
+		if err != nil || !reflect.DeepEqual(c, DefaultConfig(choices)) {
 			t.Errorf("%q: %+v, %v", text, c, err)
 		}
 	}
-	c, _, err := parseConfig([]byte("\ufeff# one\ngrace: 1d # two\nhealth_check: {command: [\"true\"]}\n"), sites)
+	c, _, err := parseConfig([]byte("\ufeff# one\ngrace: 1d # two\nhealth_check: {command: [\"true\"]}\n"), choices)
 	if err != nil || time.Duration(c.Grace) != 24*time.Hour || time.Duration(c.HealthCheck.Timeout) != 30*time.Second || len(c.HealthCheck.Command) != 1 {
 		t.Errorf("%+v, %v", c, err)
 	}
@@ -45,7 +45,7 @@ func TestParseConfig(t *testing.T) {
 		"switch: cp\nshare: all\n":  `share: "all" is not one of`,
 		"share: all\nswitch: cp\n":  `switch: "cp" is not one of symlink, rename`,
 	} {
-		if _, _, err := parseConfig([]byte(text), sites); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := parseConfig([]byte(text), choices); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v; want %q", text, err, want)
 		}
 	}
@@ -69,7 +69,7 @@ func TestParseConfigHostile(t *testing.T) {
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		_, _, err := parseConfig([]byte(text), sites)
+		_, _, err := parseConfig([]byte(text), choices)
 		runtime.ReadMemStats(&after)
 		if err == nil {
 			t.Errorf("%s: accepted", name)

@@ -91,7 +91,7 @@ func crashChild(spec string) {
 	f := strings.Split(spec, "|")
 	at, _ := strconv.Atoi(f[2])
 	now, _ := strconv.ParseInt(f[3], 10, 64)
-	c, err := LoadConfig(f[0], sites)
+	c, err := LoadConfig(f[0], choices)
 	if err != nil {
 		panic(err)
 	}

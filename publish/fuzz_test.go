@@ -43,7 +43,7 @@ func FuzzWindows(f *testing.F) {
 	f.Add(`{"time":"2030-01-02T03:04:05Z","kind":"revert","generation":3,"from":2,"origin":1,"grace_seconds":4611686018427387904}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		h := journal.Parse(sealLines(text))
-		w := (&Repo{Config: DefaultConfig()}).window(h)
+		w := (&Repo{Config: DefaultConfig(choices)}).window(h)
 		if len(h.Events) == 0 || !h.Events[0].Kind.Switch() || h.Newest().IsZero() {
 			return
 		}
@@ -59,7 +59,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte("retention:\n - {match: \"a:*\", keep_last: 3, keep_within: 30d, expired: remove}\n - {match: '*', keep: all, min_versions: 0}\n"))
 	f.Add([]byte("a: &a [1]\ntags: [{x: *a}]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, _, err := parseConfig(data, sites)
+		c, _, err := parseConfig(data, choices)
 		if err == nil {
 			err = c.checkProduction("/no-such-directory/repository")
 		}

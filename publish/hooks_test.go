@@ -170,7 +170,7 @@ func TestHealthCheckThatLeavesAChild(t *testing.T) {
 	w.put(map[string]string{"a/1": "one"})
 	w.promote()
 	w.put(map[string]string{"a/2": "two"})
-	c, _ := LoadConfig(w.dir, sites)
+	c, _ := LoadConfig(w.dir, choices)
 	c.HealthCheck.Command = []string{"sh", "-c", "sleep 5 & exit 0"}
 	r, _ := Open(w.dir, c, listed{}, sites, Options{Now: func() time.Time { return w.now }, HookOutput: onStderr})
 	_, err := r.Promote(ctx, PromoteOptions{})

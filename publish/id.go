@@ -109,7 +109,7 @@ func (r *Repo) original() error {
 	if err != nil || err2 != nil || mine == "" || mine != theirs {
 		return nil
 	}
-	if c, err := LoadConfig(home, r.sites); err == nil {
+	if c, err := LoadConfig(home, Choices{Sites: r.sites}); err == nil {
 		a, err := resolve(filepath.Dir(c.production(home)))
 		b, err2 := resolve(filepath.Dir(r.Production()))
 		if err == nil && err2 == nil && filepath.Join(a, filepath.Base(c.production(home))) != filepath.Join(b, filepath.Base(r.Production())) {

@@ -14,14 +14,13 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"example.com/publish/publish/site"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/lock"
 )
 
 // InitOptions say what repository to make.
 type InitOptions struct {
-	Format     string // "": simplestreams
+	Format     string // "": the default
 	Switch     string // "": symlink
 	Production string // "": production
 	Group      string // "": staging belongs to its owner alone
@@ -57,7 +56,7 @@ func (opt InitOptions) checkProduction(dir string, c *Config) error {
 
 // Init makes a repository at dir, which is empty, missing, or an init that was
 // interrupted. The marker that makes it one comes last.
-func Init(dir string, sites site.Kinds, opt InitOptions) error {
+func Init(dir string, choices Choices, opt InitOptions) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
@@ -72,7 +71,7 @@ func Init(dir string, sites site.Kinds, opt InitOptions) error {
 	if !gone(layoutPath(dir)) {
 		return &Error{Kind: Usage, Path: dir, Fact: "is a repository already", Hint: "publish status --repo " + dir + " tells about it"}
 	}
-	c, err := initConfig(dir, sites, opt)
+	c, err := initConfig(dir, choices, opt)
 	if err != nil {
 		return err
 	}
@@ -85,7 +84,7 @@ func Init(dir string, sites site.Kinds, opt InitOptions) error {
 	}
 	if err == nil {
 		var r *Repo
-		if r, err = assemble(dir, c, nil, sites, Options{}); err == nil {
+		if r, err = assemble(dir, c, nil, choices.Sites, Options{}); err == nil {
 			err = r.site.Probe(context.Background())
 		}
 	}
@@ -183,8 +182,8 @@ func layOut(dir string, made []string) ([]string, error) {
 
 // initConfig is the configuration that the new repository will have: what is
 // in a publish.yaml that lies there already, else what the options ask for.
-func initConfig(dir string, sites site.Kinds, opt InitOptions) (*Config, error) {
-	c, err := LoadConfig(dir, sites)
+func initConfig(dir string, choices Choices, opt InitOptions) (*Config, error) {
+	c, err := LoadConfig(dir, choices)
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +201,7 @@ func initConfig(dir string, sites site.Kinds, opt InitOptions) (*Config, error) 
 	if err := errors.Join(set("format", &c.Format, opt.Format), set("switch", &c.Switch, opt.Switch), set("production", &c.Production, opt.Production)); err != nil {
 		return nil, err
 	}
-	err = c.check(sites)
+	err = c.check(choices)
 	if err == nil {
 		err = c.checkProduction(dir)
 	}

@@ -94,12 +94,12 @@ func TestModel(t *testing.T) {
 }
 
 func newModel(rt *rapid.T, dir, mode string, c *runs) *model {
-	if err := Init(dir, sites, InitOptions{Switch: mode}); err != nil {
+	if err := Init(dir, choices, InitOptions{Switch: mode}); err != nil {
 		rt.Fatal(err)
 	}
 	keep := rapid.SampledFrom([]int{0, 0, 2}).Draw(rt, "keep")
 	checked := rapid.IntRange(0, 3).Draw(rt, "health check") == 0
-	config := DefaultConfig()
+	config := DefaultConfig(choices)
 	config.Switch, config.Generations.Keep = mode, keep
 	config.Retention = []RetentionRule{{Match: "*", KeepLast: 1}}
 	if checked {

@@ -33,7 +33,7 @@ func TestPlacesBehindBindMounts(t *testing.T) {
 			}
 		}
 		for _, dir := range []string{images, staging + "/new", top + "/.publish/new"} {
-			if e := new(Error); !errors.As(Init(dir, sites, InitOptions{}), &e) || e.Kind != Usage {
+			if e := new(Error); !errors.As(Init(dir, choices, InitOptions{}), &e) || e.Kind != Usage {
 				t.Errorf("a repository in %s: %v", dir, e)
 			}
 		}

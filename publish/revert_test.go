@@ -97,7 +97,7 @@ func TestForceBringsBackWhatWasReverted(t *testing.T) {
 func TestSecondRevertBarsBothContents(t *testing.T) {
 	w := newWorld(t, "symlink")
 	repo := func() *Repo {
-		c, _ := LoadConfig(w.dir, sites)
+		c, _ := LoadConfig(w.dir, choices)
 		r, err := Open(w.dir, c, plain.Format{}, sites, Options{Now: func() time.Time { return w.now }, Who: "x"})
 		if err != nil {
 			t.Fatal(err)

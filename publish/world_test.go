@@ -173,6 +173,9 @@ var epoch = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 
 var sites = site.Kinds{site.Symlink, site.Exchange}
 
+// choices are those that a program would give.
+var choices = Choices{Sites: sites, Formats: Formats{Known: []string{"simplestreams", "oci", "plain"}, Here: []string{"simplestreams"}}}
+
 // newWorld makes a repository; mode is symlink or rename.
 func newWorld(t testing.TB, mode string) *world {
 	t.Helper()
@@ -183,7 +186,7 @@ func newWorld(t testing.TB, mode string) *world {
 func newWorldIn(t testing.TB, base, mode string) *world {
 	t.Helper()
 	dir := filepath.Join(base, "repo")
-	if err := Init(dir, sites, InitOptions{Switch: mode}); err != nil {
+	if err := Init(dir, choices, InitOptions{Switch: mode}); err != nil {
 		t.Fatal(err)
 	}
 	return &world{t: t, dir: dir, now: epoch}
@@ -194,7 +197,7 @@ func (w *world) repo() *Repo {
 	c, err := new(Config), error(nil)
 	if w.config != nil {
 		*c = *w.config
-	} else if c, err = LoadConfig(w.dir, sites); err != nil {
+	} else if c, err = LoadConfig(w.dir, choices); err != nil {
 		w.t.Fatal(err)
 	}
 	if w.cfg != nil {

@@ -145,7 +145,7 @@ func (t *typed) take(app *cli.App, word string, repo func(string)) {
 func valuesOf(flag string) []string {
 	switch flag {
 	case "format":
-		return []string{"simplestreams", "plain"}
+		return formatNames()
 	case "switch":
 		return sites.Names()
 	case "repo", "production", "adopt":

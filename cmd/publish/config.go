@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -37,7 +35,7 @@ func (p *program) configCheck(*cli.Context) error {
 	if err := publish.CheckLayout(dir); err != nil {
 		return err
 	}
-	r, err := publish.CheckConfig(dir, slices.Sorted(maps.Keys(formats)), sites)
+	r, err := publish.CheckConfig(dir, choices())
 	if err != nil {
 		return err
 	}

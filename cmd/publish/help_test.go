@@ -21,11 +21,11 @@ func TestAnnotatedConfig(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, publish.ConfigName), []byte(annotatedConfig), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	got, err := publish.LoadConfig(dir, sites)
+	got, err := publish.LoadConfig(dir, choices())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(publish.DefaultConfig(), got, cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(publish.DefaultConfig(choices()), got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("the annotated configuration is not the default (-default +annotated):\n%s", diff)
 	}
 	var keys func(v reflect.Type)

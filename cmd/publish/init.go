@@ -24,7 +24,7 @@ func (p *program) initCommand() *cli.Command {
 			"says otherwise, the generation takes the tree's own place, in one atomic step, and the former directory is kept " +
 			"beside it. If it failed, run it again: it continues.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "format", Usage: "the tree is of `FORMAT` simplestreams (default) or plain"},
+			&cli.StringFlag{Name: "format", Usage: "the tree is of `FORMAT` " + formatsText()},
 			&cli.StringFlag{Name: "switch", Usage: "production is of `KIND` symlink (default), or rename: a real directory"},
 			&cli.StringFlag{Name: "production", Usage: "the web server serves `PATH`; default: production, in DIR"},
 			&cli.StringFlag{Name: "group", Usage: "let the members of `GROUP` write to staging"},
@@ -70,7 +70,7 @@ func (p *program) init(c *cli.Context) error {
 		if c.IsSet("message") {
 			return usage("", "-m: is for init --adopt")
 		}
-		if err := publish.Init(dir, sites, opt); err != nil {
+		if err := publish.Init(dir, choices(), opt); err != nil {
 			return err
 		}
 		return p.initialized(dir, nil, "", nil)
@@ -134,7 +134,7 @@ func (p *program) adopt(ctx context.Context, dir, live string, opt publish.InitO
 		if err := matches(dir, opt); err != nil {
 			return err
 		}
-	} else if err := publish.Init(dir, sites, opt); err != nil {
+	} else if err := publish.Init(dir, choices(), opt); err != nil {
 		return err
 	}
 	r, err := p.openAt(dir)
@@ -177,7 +177,7 @@ func matches(dir string, opt publish.InitOptions) error {
 	if err := publish.CheckLayout(dir); err != nil {
 		return err
 	}
-	c, err := publish.LoadConfig(dir, sites)
+	c, err := publish.LoadConfig(dir, choices())
 	if err != nil {
 		return err
 	}
@@ -200,7 +200,7 @@ func (p *program) initialized(dir string, res *publish.Result, former string, ne
 		p.say("%s: a repository, format %s, switch %s, production %s", a.Repository, a.Format, a.Switch, a.Production)
 		if res == nil {
 			how := "stage images with publish stage add or publish stage import"
-			if a.Format == "plain" {
+			if is, _ := byHand(a.Format); is {
 				how = "put files into " + r.Stage.Dir
 			}
 			p.note("%s, then run publish promote", how)

@@ -16,17 +16,8 @@ import (
 
 	"example.com/publish/publish"
 	"example.com/publish/publish/site"
-	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/lock"
-	"example.com/publish/stage/plain"
-	"example.com/publish/stage/simplestreams"
 )
-
-// formats are the values of the key format that this version can serve.
-var formats = map[string]catalog.Format{
-	"simplestreams": simplestreams.Format{},
-	"plain":         plain.Format{},
-}
 
 // sites are the values of the key switch.
 var sites = site.Kinds{site.Symlink, site.Exchange}
@@ -215,7 +206,7 @@ func (p *program) openAt(dir string) (*publish.Repo, error) {
 	if err := publish.CheckLayout(dir); err != nil {
 		return nil, err
 	}
-	c, err := publish.LoadConfig(dir, sites)
+	c, err := publish.LoadConfig(dir, choices())
 	if err != nil {
 		return nil, err
 	}
@@ -225,14 +216,6 @@ func (p *program) openAt(dir string) (*publish.Repo, error) {
 	}
 	p.opened, err = publish.Open(dir, c, f, sites, p.options())
 	return p.opened, err
-}
-
-func format(name string) (catalog.Format, error) {
-	f, ok := formats[name]
-	if !ok {
-		return nil, usage("this version knows simplestreams and plain", "format: %q is not in this version of publish", name)
-	}
-	return f, nil
 }
 
 func (p *program) options() publish.Options {

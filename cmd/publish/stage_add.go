@@ -74,7 +74,8 @@ func (p *program) stageAdd(c *cli.Context) error {
 	}
 	did, err := r.Add(c.Context, req)
 	if errors.Is(err, catalog.ErrByHand) {
-		return usage("copy the files into "+r.Stage.Dir, "stage add needs format simplestreams; this repository's is %s", r.Config.Format)
+		_, others := byHand(r.Config.Format)
+		return usage("copy the files into "+r.Stage.Dir, "stage add needs format %s; this repository's is %s", others, r.Config.Format)
 	}
 	if err != nil {
 		return err

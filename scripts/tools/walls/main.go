@@ -7,7 +7,8 @@
 // top. And that one goes on with default rules when it finds no configuration,
 // or when a key is misspelt; here both are errors.
 //
-// And it finds files that are opened without care: see opens.
+// And it finds files that are opened without care (see opens), and the names of
+// formats where every format has to be the same (see names).
 package main
 
 import (
@@ -32,7 +33,7 @@ func main() {
 		if settings, err = load(root); err == nil {
 			analyzer, aerr := depguard.NewAnalyzer(&settings)
 			if aerr == nil {
-				multichecker.Main(analyzer, opens(root))
+				multichecker.Main(analyzer, opens(root), names(root))
 			}
 			err = aerr
 		}

@@ -39,7 +39,10 @@ var cases = []struct{ file, imports, rule string }{
 	{"stage/add.go", ours + "cmd/publish", "stage-below-publish"},
 	{"stage/add.go", ours + "retention", "stage-below-publish"},
 	{"stage/simplestreams/index.go", ours + "publish", "stage-below-publish"},
-	{"stage/add.go", ours + "stage/simplestreams", ""},
+	{"stage/add.go", ours + "stage/simplestreams", "stage-imports-no-format"},
+	{"stage/add.go", ours + "stage/oci", "stage-imports-no-format"},
+	{"stage/snapshot.go", ours + "stage/plain", "stage-imports-no-format"},
+	{"stage/add_test.go", ours + "stage/simplestreams", ""},
 	{"stage/add.go", ours + "stage/tree", ""},
 
 	{"publish/promote.go", ours + "cmd/publish", "publish-below-cmd"},
