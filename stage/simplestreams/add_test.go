@@ -1,6 +1,7 @@
 package simplestreams
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -233,5 +234,26 @@ func TestAddRefuses(t *testing.T) {
 		if !errors.As(err, &bad) || bad.Code != name {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A version is written as the product's others are, or clients could not tell
+// which is the newest.
+func TestAddInTheProductsStyle(t *testing.T) {
+	const product = "a:b:default:amd64"
+	tree, _ := mustAdd(t, fstest.MapFS{}, unifiedAdd(product, "202601010000", "x"))
+	tree, did := mustAdd(t, tree, unifiedAdd(product, "20260101_00:00", "x"))
+	if !did.Unchanged || did.Version != "202601010000" {
+		t.Errorf("the same image: %+v", did)
+	}
+	tree, did = mustAdd(t, tree, unifiedAdd(product, "20260102_00:00", "y"))
+	if did.Version != "202601020000" {
+		t.Errorf("a newer one: %+v", did)
+	}
+	var doc struct {
+		Products map[string]struct{ Versions map[string]any }
+	}
+	if err := json.Unmarshal(tree[defaultCatalog].Data, &doc); err != nil || len(doc.Products[product].Versions) != 2 {
+		t.Errorf("%s, %v", tree[defaultCatalog].Data, err)
 	}
 }

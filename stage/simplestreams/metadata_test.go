@@ -241,3 +241,23 @@ func TestRootType(t *testing.T) {
 		}
 	}
 }
+
+// A tarball that was cut behind metadata.yaml would be staged in peace, and no
+// client could unpack it.
+func TestCutTarball(t *testing.T) {
+	plain := tarball(t, "metadata.yaml", goodYAML, "templates/x", strings.Repeat("template ", 100))
+	gz := packed(t, "gzip", plain)
+	for name, data := range map[string][]byte{"plain": plain, "gz": gz} {
+		if _, err := ReadMetadata(bytes.NewReader(data)); err != nil {
+			t.Fatalf("%s, whole: %v", name, err)
+		}
+	}
+	for name, data := range map[string][]byte{
+		"gz without its end": gz[:len(gz)-1], "gz and garbage": append(bytes.Clone(gz), "garbage"...),
+		"plain, in a file": plain[:len(plain)-1024-512],
+	} {
+		if m, err := ReadMetadata(bytes.NewReader(data)); err == nil {
+			t.Errorf("%s: %+v", name, m)
+		}
+	}
+}

@@ -319,3 +319,13 @@ func TestUnits(t *testing.T) {
 		}
 	}
 }
+
+// An index without streams hides everything.
+func TestIndexWithoutStreams(t *testing.T) {
+	for _, text := range []string{`{}`, `{"index":{},"format":"index:1.0"}`} {
+		cat := mustRead(t, fstest.MapFS{IndexPath: file(text)})
+		if got := codes(cat.Findings); !slices.Equal(got, []string{"error index-mismatch"}) {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}
