@@ -1,12 +1,10 @@
 package publish
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
 	"time"
 
-	"example.com/publish/publish/journal"
 	"example.com/publish/stage/durable"
 )
 
@@ -21,7 +19,7 @@ func TestHistoryFilter(t *testing.T) {
 	w.now = at(20)
 	w.revert(0)
 	// A line of a later version.
-	text, err := json.Marshal(journal.Record{Time: at(30), Kind: "repaint", Removed: []string{"void:1/2"}})
+	text, err := Event{Time: at(30), Kind: "repaint", Removed: []string{"void:1/2"}}.Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +70,7 @@ func TestHistoryFilterHealth(t *testing.T) {
 	w.put(map[string]string{"a/1": "one"})
 	w.promote()
 	events, err := w.repo().History(HistoryFilter{})
-	if err != nil || len(events) != 1 || events[0].Switch().Health != "ok" {
+	if err != nil || len(events) != 1 || events[0].Health != "ok" {
 		t.Fatalf("%+v, %v", events, err)
 	}
 	events, err = w.repo().History(HistoryFilter{Kinds: []EventKind{KindHealth}})

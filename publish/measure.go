@@ -77,10 +77,7 @@ func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
 		}
 		m.ProductionVersions = versionsOf(cat)
 	}
-	if at, ok := s.history.LastPromote(); ok {
-		at = at.UTC()
-		m.LastPromote = &at
-	}
+	m.LastPromote = s.history.LastPromote()
 	for _, k := range st.Generations {
 		m.KeptBytes += k.Bytes
 	}

@@ -267,15 +267,15 @@ func (r *Repo) notePrune(ctx context.Context, p *Plan, reviewed, preparing bool)
 		p.Generation = now
 		p.PlanHash = p.hash()
 	}
-	b := &journal.Prune{PlanHash: p.PlanHash, BytesNow: p.BytesNow, BytesAfterGrace: p.BytesAfterGrace}
+	e := r.note(s, KindPrune, "")
 	for _, d := range p.Remove {
-		b.Pruned = append(b.Pruned, journal.Pruned{Product: d.Product, Version: d.Version, Reasons: d.Reasons, Bytes: d.Bytes})
+		e.Pruned = append(e.Pruned, journal.Pruned{Product: d.Product, Version: d.Version, Reasons: d.Reasons, Bytes: d.Bytes})
 	}
 	for _, o := range p.Orphans {
-		b.Orphans = append(b.Orphans, journal.Orphan(o))
+		e.Orphans = append(e.Orphans, journal.Orphan(o))
 	}
-	e := r.note(s, KindPrune, "")
-	e.Body = b
+	e.PlanHash = p.PlanHash
+	e.BytesNow, e.BytesAfterGrace = p.BytesNow, p.BytesAfterGrace
 	return r.log(s.history, e)
 }
 

@@ -13,7 +13,6 @@ import (
 	"syscall"
 
 	"example.com/publish/publish/generation"
-	"example.com/publish/publish/journal"
 	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
@@ -251,17 +250,21 @@ func (r *Repo) unerased() error {
 // logRedaction appends the event, unless the one who was killed before the
 // tombstones were marked as done had come as far.
 func (r *Repo) logRedaction(s *state, graves *tombstone.Graveyard, pending []tombstone.Stone, did *redaction) error {
-	if lines, ok := s.history.Redacted(); ok && lines == graves.Len() {
-		return nil
+	for _, e := range slices.Backward(s.history.Events) {
+		if e.Kind == KindRedact {
+			if e.Graves == graves.Len() {
+				return nil
+			}
+			break
+		}
 	}
 	last := pending[len(pending)-1]
 	e := r.note(s, KindRedact, last.Why)
-	b := &journal.Redact{Redaction: &did.Redaction, Tombstones: graves.Len()}
+	e.Who, e.Redacted, e.Graves = last.Who, &did.Redaction, graves.Len()
 	for _, t := range pending {
-		b.Revoked = append(b.Revoked, revokedEvent(t.Revoked)...)
-		b.Unnamed = append(b.Unnamed, unnamedEvent(t.Unnamed)...)
+		e.Revoked = append(e.Revoked, revokedEvent(t.Revoked)...)
+		e.Unnamed = append(e.Unnamed, unnamedEvent(t.Unnamed)...)
 	}
-	e.Who, e.Body = last.Who, b
 	return r.log(s.history, e)
 }
 

@@ -50,11 +50,11 @@ func (p *program) changelog(c *cli.Context) error {
 
 // byDay groups events, newest first. What only concerns upkeep is left out:
 // nobody who reads a changelog misses a gc.
-func byDay(events []journal.Event) []changelogDay {
+func byDay(events []publish.Event) []changelogDay {
 	days := []changelogDay{}
 	for _, e := range events {
 		switch e.Kind {
-		case journal.KindGC, journal.KindHealth, journal.KindPin, journal.KindUnpin, journal.KindRedact, journal.KindClock:
+		case publish.KindGC, publish.KindHealth, publish.KindPin, publish.KindUnpin, publish.KindRedact, publish.KindClock:
 			continue
 		}
 		day := e.Time.UTC().Format(time.DateOnly)
@@ -75,7 +75,7 @@ func writeChangelog(w io.Writer, days []changelogDay) {
 	for _, d := range days {
 		fmt.Fprintf(w, "\n## %s\n", d.Day)
 		for _, t := range d.Events {
-			e := t.Record
+			e := t.Event
 			fmt.Fprintf(w, "\n### %s %s\n\n", e.Time.UTC().Format("15:04"), changelogTitle(e))
 			fmt.Fprintf(w, "By %s%s.\n", mdText(e.Who), changelogReason(e))
 			writeEntries(w, "Added", e.Added)
@@ -91,7 +91,7 @@ func writeChangelog(w io.Writer, days []changelogDay) {
 }
 
 // revokedNames are the versions, or paths, that a revoke took away, each once.
-func revokedNames(e journal.Record) []string {
+func revokedNames(e publish.Event) []string {
 	var out []string
 	for _, v := range e.Revoked {
 		if !slices.Contains(out, v.Name()) {
@@ -107,35 +107,35 @@ func revokedNames(e journal.Record) []string {
 }
 
 // changelogTitle says what happened.
-func changelogTitle(e journal.Record) string {
+func changelogTitle(e publish.Event) string {
 	content := ""
 	if e.Origin != e.Generation && e.Origin != 0 {
 		content = fmt.Sprintf(" to the content of generation %d", e.Origin)
 	}
 	switch e.Kind {
-	case journal.KindAdopt:
+	case publish.KindAdopt:
 		return fmt.Sprintf("Adopted as generation %d", e.Generation)
-	case journal.KindPromote:
+	case publish.KindPromote:
 		failed := ""
 		if e.Health == "failed" {
 			failed = ", which failed its health check"
 		}
 		return fmt.Sprintf("Promoted generation %d%s", e.Generation, failed)
-	case journal.KindRevert:
+	case publish.KindRevert:
 		return fmt.Sprintf("Reverted%s (generation %d)", content, e.Generation)
-	case journal.KindAutoRevert:
+	case publish.KindAutoRevert:
 		return fmt.Sprintf("Reverted by the health check%s (generation %d)", content, e.Generation)
-	case journal.KindRelink:
+	case publish.KindRelink:
 		return fmt.Sprintf("Switched by another program to generation %d", e.Generation)
-	case journal.KindPrune:
+	case publish.KindPrune:
 		return "Pruned staging"
-	case journal.KindRevoke:
+	case publish.KindRevoke:
 		return fmt.Sprintf("Revoked (generation %d)", e.Generation)
-	case journal.KindGap:
+	case publish.KindGap:
 		return fmt.Sprintf("Gap in the record, before generation %d", e.Generation)
-	case journal.KindHold:
+	case publish.KindHold:
 		return "Promotes held"
-	case journal.KindUnhold:
+	case publish.KindUnhold:
 		return "Hold ended"
 	}
 	title := strings.ToUpper(string(e.Kind[:min(1, len(e.Kind))])) + string(e.Kind[min(1, len(e.Kind)):])
@@ -146,11 +146,11 @@ func changelogTitle(e journal.Record) string {
 }
 
 // changelogReason is why; a promote's message is a remark, not a reason.
-func changelogReason(e journal.Record) string {
+func changelogReason(e publish.Event) string {
 	switch {
 	case e.Message != "":
 		return ": " + strings.TrimRight(mdText(e.Message), ".")
-	case e.Kind == journal.KindRevert:
+	case e.Kind == publish.KindRevert:
 		return "; no reason was given"
 	}
 	return ""

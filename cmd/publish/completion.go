@@ -10,7 +10,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
-	"example.com/publish/publish/journal"
 )
 
 // The scripts ask the program itself, which knows its commands and the
@@ -228,7 +227,7 @@ func (p *program) generations() []string {
 	if err != nil {
 		return nil
 	}
-	made := map[int]journal.Event{}
+	made := map[int]publish.Event{}
 	if events, err := r.History(publish.HistoryFilter{}); err == nil {
 		for _, e := range slices.Backward(events) {
 			if e.Kind.Switch() {

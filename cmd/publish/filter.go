@@ -7,7 +7,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
-	"example.com/publish/publish/journal"
 )
 
 // spanFlags are those of every command that reads a part of the history.
@@ -45,14 +44,14 @@ func (p *program) clock() time.Time {
 }
 
 // kindsOf reads --kind, which may be given again and may hold a list.
-func kindsOf(values []string) ([]journal.Kind, error) {
-	var out []journal.Kind
+func kindsOf(values []string) ([]publish.EventKind, error) {
+	var out []publish.EventKind
 	for _, v := range values {
 		for name := range strings.SplitSeq(v, ",") {
 			if name = strings.TrimSpace(name); name == "" {
 				return nil, usage("", "--kind: is empty")
 			}
-			out = append(out, journal.Kind(name))
+			out = append(out, publish.EventKind(name))
 		}
 	}
 	return out, nil

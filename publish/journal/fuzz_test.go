@@ -2,7 +2,6 @@ package journal
 
 import (
 	"bytes"
-	"encoding/json"
 	"strings"
 	"testing"
 
@@ -14,12 +13,12 @@ import (
 func FuzzHistory(f *testing.F) {
 	var text []byte
 	for _, e := range []Event{
-		{Head{Time: epoch, Kind: KindPromote, Generation: 1, Origin: 1, Who: "x", Message: "é \u2028"}, &Switch{}},
-		{Head{Time: epoch, Kind: KindGC, Generation: 1}, &Freed{Generations: []int{1}}},
-		{Head{Time: epoch, Kind: KindPin, Generation: 1}, &Pin{}},
-		{Head{Time: epoch, Kind: KindRevert, Generation: 3, From: 2, Origin: 1}, &Switch{Grace: 1 << 62}},
+		{Time: epoch, Kind: Promote, Generation: 1, Origin: 1, Who: "x", Message: "é \u2028"},
+		{Time: epoch, Kind: GC, Generation: 1, Freed: &Freed{Generations: []int{1}}},
+		{Time: epoch, Kind: Pin, Generation: 1},
+		{Time: epoch, Kind: Revert, Generation: 3, From: 2, Origin: 1, Grace: 1 << 62},
 	} {
-		line, err := json.Marshal(e)
+		line, err := e.Marshal()
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -37,7 +36,7 @@ func FuzzHistory(f *testing.F) {
 		h.Last()
 		h.Before(1)
 		h.Hold()
-		h.Pin(1)
+		h.Pins()
 		h.Newest()
 		if again, ok := h.text(); ok {
 			if twice, _ := Parse(sealLines(again)).text(); twice != again {
@@ -64,7 +63,7 @@ func FuzzHistory(f *testing.F) {
 func (h *History) text() (string, bool) {
 	var b strings.Builder
 	for _, e := range h.Events {
-		line, err := json.Marshal(e)
+		line, err := e.Marshal()
 		if err != nil {
 			return "", false
 		}

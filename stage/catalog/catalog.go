@@ -59,15 +59,16 @@ type Pair struct {
 	SHA256        string // what the index says, lower-case hex
 	Product       string
 	Version       string
-	Name          string // of the item, and of the field that says it
+	Name          string // of the item that says it
+	Field         string // of the item
 	Index         string // path of the document that names it
 }
 
 // Of is what people call the version that owns both.
 func (p Pair) Of() Name { return Name{p.Product, p.Version} }
 
-// Where names the pair for people: product/version/name.
-func (p Pair) Where() string { return p.Product + "/" + p.Version + "/" + p.Name }
+// Where names the pair for people: product/version/name.field.
+func (p Pair) Where() string { return p.Product + "/" + p.Version + "/" + p.Name + "." + p.Field }
 
 // Image is what a client can ask for by name, or what stands for a version that
 // clients skip: one of its images, or all its items where they make none.
@@ -137,7 +138,7 @@ type Finding struct {
 // do not write to them.
 type Catalog struct {
 	Items    []Item    // by Path, then Where; one path may be named more than once
-	Pairs    []Pair    // by Product, Version, Name
+	Pairs    []Pair    // by Product, Version, Name, Field
 	Images   []Image   // by Product, Version, Fingerprint; at least one of each version
 	Units    []Unit    // by Key
 	Versions []Version // by Product, Name
@@ -262,22 +263,18 @@ func Clean(p string) (clean, problem string, ok bool) {
 	return c, "", true
 }
 
-// plain reports whether a path is clean as it stands, and nothing but printable
-// ASCII.
+// plain reports whether a path is clean as it stands, with nothing but printable
+// ASCII, and no part that begins with a dot.
 func plain(p string) bool {
-	start := 0
-	for i := 0; i <= len(p); i++ {
-		switch {
-		case i == len(p) || p[i] == '/':
-			if part := p[start:i]; part == "" || part == "." || part == ".." {
-				return false
-			}
-			start = i + 1
-		case p[i] < 0x20 || p[i] >= 0x7f:
+	before := byte('/')
+	for i := range len(p) {
+		c := p[i]
+		if c < 0x20 || c >= 0x7f || before == '/' && (c == '/' || c == '.') {
 			return false
 		}
+		before = c
 	}
-	return true
+	return before != '/'
 }
 
 // Reserved reports whether a path belongs to this program: every top-level

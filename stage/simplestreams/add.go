@@ -187,7 +187,7 @@ func (add Add) into(raw []byte) (with []byte, removed map[string]bool, changed b
 	return p.join(), removed, changed
 }
 
-func ignore(string, string) {}
+func ignore(_, _ string, _ ...any) {}
 
 // uniteVersion returns the bytes of a version with the items of another, and
 // the paths that it does not name any more.

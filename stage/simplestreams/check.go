@@ -25,19 +25,23 @@ func (b *part) checkVersion(p *product, v *version, candidates []candidate, skip
 			}
 		})
 		b.checkHashes(it, where)
-		if isUnified(it.ftype) && it.combinedType != "" && it.combinedType != container && it.combinedType != virtualMachine {
-			warn("combined-type", "", fmt.Sprintf("combined_type %s is neither %s nor %s: clients take the image for a container, or refuse it",
-				show(it.combinedType), container, virtualMachine))
+		switch it.combinedType {
+		case "", container, virtualMachine:
+		default:
+			if isUnified(it.ftype) {
+				warn("combined-type", "", fmt.Sprintf("combined_type %s is neither %s nor %s: "+
+					"clients take the image for a container, or refuse it", show(it.combinedType), container, virtualMachine))
+			}
 		}
 		if it.sha256 == "" && it.path != "" && !isUnified(it.ftype) {
 			if inImage && skipped == "" {
-				b.error("no-hash", where()+"has no sha256: clients refuse the file")
+				b.error("no-hash", "%shas no sha256: clients refuse the file", where())
 			} else {
 				warn("no-hash", "", "has no sha256: nothing tells whether the file is whole")
 			}
 		}
 		if it.negative {
-			b.error("bad-size", where()+"size is negative")
+			b.error("bad-size", "%ssize is negative", where())
 		}
 		if it.ftype == rootDiskKVM+".vcdiff" {
 			warn("delta", "", "clients cannot apply a delta to a virtual machine's disk")
@@ -65,17 +69,18 @@ func (b *part) checkPath(it *item, needed bool, where func() string, warn func(c
 	clean, problem, ok := catalog.Clean(it.path)
 	switch {
 	case it.path == "" && needed:
-		b.error("no-path", where()+"has no path: clients fail to download it")
+		b.error("no-path", "%shas no path: clients fail to download it", where())
 	case it.path == "":
 		warn("no-path", "", "has no path: clients skip it")
 	case !ok:
-		b.error("unsafe-path", fmt.Sprintf("%spath %q %s", where(), it.path, problem))
+		b.error("unsafe-path", "%spath %q %s", where(), it.path, problem)
 	case catalog.Reserved(clean):
-		b.error("unsafe-path", fmt.Sprintf("%spath %q belongs to publish", where(), it.path))
-	case isIndex(clean), b.indexes[clean]:
-		b.error("unsafe-path", fmt.Sprintf("%spath %q is an index document's", where(), it.path))
+		b.error("unsafe-path", "%spath %q belongs to publish", where(), it.path)
+	case isIndex(clean), b.documents[clean]:
+		b.error("unsafe-path", "%spath %q is an index document's", where(), it.path)
 	default:
-		warn("encoded-path", "", fmt.Sprintf("path %q has a percent sign, which clients decode: they ask for another file", it.path))
+		fact := "path %q has a percent sign, which clients decode: they ask for another file"
+		warn("encoded-path", "", fmt.Sprintf(fact, it.path))
 	}
 }
 
@@ -88,9 +93,11 @@ func (b *part) checkHashes(it *item, where func() string) {
 		}
 		lower := strings.ToLower(*value)
 		if isHex(lower, bytes) {
-			b.error("bad-hash", fmt.Sprintf("%s%s has upper-case digits: clients compare it with lower-case ones, and refuse the file", where(), field))
+			b.error("bad-hash", "%s%s has upper-case digits: clients compare it with lower-case ones, "+
+				"and refuse the file", where(), field)
 		} else {
-			b.error("bad-hash", fmt.Sprintf("%s%s %s is not %d hex digits: no file matches it", where(), field, show((*value)[:min(len(*value), 80)]), 2*bytes))
+			b.error("bad-hash", "%s%s %s is not %d hex digits: no file matches it",
+				where(), field, show((*value)[:min(len(*value), 80)]), 2*bytes)
 		}
 		*value = lower
 	}
@@ -158,8 +165,9 @@ func (b *builder) conflict(same []catalog.Item) {
 			other, differ = sized, "sizes"
 		}
 		if other != nil {
-			b.report(catalog.Error, "path-conflict", it.Path, fmt.Sprintf("is named with different %s by %s and %s: one of them cannot be downloaded",
-				differ, place(other.Product, other.Version, other.Name), place(it.Product, it.Version, it.Name)))
+			b.report(catalog.Error, "path-conflict", it.Path,
+				"is named with different %s by %s and %s: one of them cannot be downloaded",
+				differ, place(other.Product, other.Version, other.Name), place(it.Product, it.Version, it.Name))
 			return
 		}
 		if hashed == nil && it.SHA256 != "" {
@@ -187,7 +195,8 @@ func (b *builder) sharedFingerprints() {
 			continue
 		}
 		first := b.cat.Images[owner]
-		b.report(catalog.Warning, "fingerprint-shared", "", fmt.Sprintf("%s and %s have one fingerprint, %s: clients that ask for it are told that more than one image matches",
-			place(first.Product, first.Version), place(img.Product, img.Version), show(img.Fingerprint)))
+		b.report(catalog.Warning, "fingerprint-shared", "",
+			"%s and %s have one fingerprint, %s: clients that ask for it are told that more than one image matches",
+			place(first.Product, first.Version), place(img.Product, img.Version), show(img.Fingerprint))
 	}
 }

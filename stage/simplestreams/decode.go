@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"example.com/publish/stage/catalog"
 )
@@ -18,11 +17,11 @@ import (
 // to its end.
 type decoder struct {
 	reader
-	report func(code, message string)
+	report func(code, format string, args ...any)
 	at     []string // where it stands: product, version, item
 	keys   []string // of the maps that are open
 	words  *[256]string
-	kept   strings.Builder // the strings that it hands out, one behind the other
+	packed strings.Builder // strings that were handed out, one behind the other
 	// documents are what no item may name, beside what isIndex tells.
 	documents map[string]bool
 	// check says that only what is wrong is wanted: no text is kept.
@@ -32,7 +31,7 @@ type decoder struct {
 	beside object  // of product
 }
 
-func newDecoder(doc []byte, report func(code, message string)) *decoder {
+func newDecoder(doc []byte, report func(code, format string, args ...any)) *decoder {
 	return &decoder{reader: reader{b: doc}, report: report}
 }
 
@@ -53,7 +52,7 @@ func (d *decoder) wrong(field, want string) {
 	if got == "a number" {
 		got = "the number " + string(raw[:min(len(raw), 30)])
 	}
-	d.report("bad-type", d.where(fmt.Sprintf("%s is %s, not %s: clients refuse the whole document", field, got, want)))
+	d.report("bad-type", "%s%s is %s, not %s: clients refuse the whole document", d.where(), field, got, want)
 }
 
 // is reports whether the next value is of a type, by its first byte. If it is
@@ -73,68 +72,57 @@ func (d *decoder) is(first byte, field, want string) bool {
 // maxKept is the size of the pieces of memory that kept strings share, in bytes.
 const maxKept = 64 << 10
 
-// keep decodes a string. Nearly all are short: they share memory.
+// keep decodes a string.
 func (d *decoder) keep(quoted []byte, plain bool) string {
-	if d.check {
+	switch {
+	case d.check:
 		return ""
+	case len(quoted) < 24: // a word, as most
+		return d.word(quoted)
+	case plain:
+		return d.pack(quoted[1 : len(quoted)-1])
 	}
-	if !plain {
-		return text(quoted)
-	}
-	start := d.room(len(quoted))
-	d.kept.Write(quoted[1 : len(quoted)-1])
-	return d.kept.String()[start:]
+	return text(quoted)
 }
 
-// join is keep for the parts of a string.
-func (d *decoder) join(parts ...string) string {
-	n := 0
-	for _, p := range parts {
-		n += len(p)
+// maxPack is the size of the pieces of memory that strings share, in bytes.
+const maxPack = 64 << 10
+
+// pack is string(b). Nearly all strings are short: they share memory.
+func (d *decoder) pack(b []byte) string {
+	if d.packed.Cap()-d.packed.Len() < len(b) {
+		d.packed = strings.Builder{}
+		d.packed.Grow(max(len(b), min(len(d.b), maxPack)))
 	}
-	start := d.room(n)
-	for _, p := range parts {
-		d.kept.WriteString(p)
-	}
-	return d.kept.String()[start:]
+	start := d.packed.Len()
+	d.packed.Write(b)
+	return d.packed.String()[start:]
 }
 
-// room makes room for n bytes of a string, and returns where it begins.
-func (d *decoder) room(n int) int {
-	if d.kept.Cap()-d.kept.Len() < n {
-		d.kept = strings.Builder{}
-		d.kept.Grow(max(n, min(len(d.b), maxKept)))
-	}
-	return d.kept.Len()
-}
-
-// word is keep for names that come again in every version: one copy of nearly
-// each is enough.
+// word decodes a name that comes again in every version: one copy of nearly each
+// is enough.
 func (d *decoder) word(quoted []byte) string {
-	inner := quoted[1 : len(quoted)-1]
 	if d.words == nil {
 		d.words = new([256]string)
 	}
+	inner := quoted[1 : len(quoted)-1]
 	var sum uint64
 	for _, c := range inner {
 		sum = (sum ^ uint64(c)) * 0x9e3779b97f4a7c15
 	}
 	w := &d.words[sum>>56]
-	if *w != string(inner) {
-		if bytes.IndexByte(inner, '\\') >= 0 || !utf8.Valid(inner) {
-			return text(quoted)
-		}
-		*w = string(inner)
+	if *w != string(inner) || bytes.IndexByte(inner, '\\') >= 0 {
+		*w = text(quoted)
 	}
 	return *w
 }
 
-// where puts the place before a message.
-func (d *decoder) where(message string) string {
+// where is the place that stands before a message.
+func (d *decoder) where() string {
 	if len(d.at) == 0 {
-		return message
+		return ""
 	}
-	return place(d.at...) + ": " + message
+	return place(d.at...) + ": "
 }
 
 // place is how messages name a product, a version or an item.
@@ -152,14 +140,6 @@ func show(s string) string { return catalog.Show(s) }
 func (d *decoder) str(dst *string, field string) {
 	if d.is('"', field, "a string") {
 		*dst = d.keep(d.reader.str())
-	}
-}
-
-// name is str for one of a few words.
-func (d *decoder) name(dst *string, field string) {
-	if d.is('"', field, "a string") {
-		quoted, _ := d.reader.str()
-		*dst = d.word(quoted)
 	}
 }
 
@@ -206,22 +186,24 @@ func (d *decoder) strs(dst *[]string, field string) {
 	})
 }
 
-// object reads a struct. visit is called for every member with its place in
-// names, -1 for one that clients do not know, and has to move past its value.
-func (d *decoder) object(field string, names []string, visit func(i int, quoted []byte)) {
+// object reads a struct. visit is called for every member, with its name as it
+// is in names, "" for one that clients do not know, and as it stands there. It
+// has to move past the value.
+func (d *decoder) object(field string, names []string, visit func(name string, quoted []byte)) {
 	if !d.is('{', field, "an object") {
 		return
 	}
 	var seen uint64
 	d.reader.object(func(quoted []byte) {
-		i := match(names, quoted)
-		if i >= 0 {
+		name := ""
+		if i := match(names, quoted); i >= 0 {
+			name = names[i]
 			if seen&(1<<i) != 0 {
-				d.twice(names[i])
+				d.twice(name)
 			}
 			seen |= 1 << i
 		}
-		visit(i, quoted)
+		visit(name, quoted)
 	})
 }
 
@@ -231,26 +213,21 @@ func (d *decoder) entries(field string, visit func(key string, quoted []byte)) {
 	if !d.is('{', field, "an object") {
 		return
 	}
-	base, sorted, seen := len(d.keys), true, map[string]bool(nil)
+	base := len(d.keys)
+	var seen map[string]bool // nil while the keys are sorted, as tools write them
 	d.reader.object(func(quoted []byte) {
 		key, before := d.word(quoted), d.keys[base:]
-		twice := false
-		switch sorted = sorted && (len(before) == 0 || before[len(before)-1] < key); {
-		case sorted: // as tools write them
-		case len(before) < 16:
-			twice = slices.Contains(before, key)
-		default:
-			if seen == nil {
-				seen = map[string]bool{}
-				for _, k := range before {
-					seen[k] = true
-				}
+		if n := len(before); seen == nil && n > 0 && before[n-1] >= key {
+			seen = map[string]bool{}
+			for _, k := range before {
+				seen[k] = true
 			}
-			twice = seen[key]
-			seen[key] = true
 		}
-		if twice {
+		if seen[key] {
 			d.twice(key)
+		}
+		if seen != nil {
+			seen[key] = true
 		}
 		d.keys = append(d.keys, key)
 		visit(key, quoted)
@@ -260,7 +237,7 @@ func (d *decoder) entries(field string, visit func(key string, quoted []byte)) {
 
 // twice reports a name that one object has twice: nothing says which counts.
 func (d *decoder) twice(name string) {
-	d.report("duplicate-key", d.where(show(name)+" is there twice: clients differ in which of them they take"))
+	d.report("duplicate-key", "%s%s is there twice: clients differ in which of them they take", d.where(), show(name))
 }
 
 // match finds the field that encoding/json decodes a member into: by its exact
@@ -295,71 +272,63 @@ var (
 	productFields = []string{"aliases", "arch", "os", "requirements", "release", "release_codename", "release_title",
 		"supported", "support_eol", "version", "versions", "variant"}
 	versionFields = []string{"items", "label", "pubname"}
-	itemFields    = append([]string{"ftype", "md5", "path", "sha256", "size", "delta_base", "combined_type"}, combinedFields[:]...)
+	itemFields    = append([]string{"ftype", "md5", "path", "sha256", "size", "delta_base", "combined_type"},
+		combinedFields[:]...)
 )
-
-// index reads an index document.
-func (d *decoder) index() index {
-	var idx index
-	d.object("the document", indexFields, func(i int, _ []byte) {
-		if nameOf(indexFields, i) != "index" {
-			d.other(indexFields, i)
-			return
-		}
-		d.entries("index", func(key string, _ []byte) {
-			s := stream{key: key}
-			d.under(key, func() { d.stream(&s) })
-			idx.streams = append(idx.streams, s)
-		})
-	})
-	return idx
-}
 
 // other reads a field that is only checked, a string, or one that clients do
 // not know.
-func (d *decoder) other(names []string, i int) {
-	if i < 0 {
+func (d *decoder) other(name string) {
+	if name == "" {
 		d.value()
-	} else if d.is('"', names[i], "a string") {
+	} else if d.is('"', name, "a string") {
 		d.reader.str()
 	}
 }
 
+// index reads an index document.
+func (d *decoder) index() (streams []stream) {
+	d.object("the document", indexFields, func(name string, _ []byte) {
+		if name != "index" {
+			d.other(name)
+			return
+		}
+		d.entries(name, func(key string, _ []byte) {
+			s := stream{key: key}
+			d.under(key, func() { d.stream(&s) })
+			streams = append(streams, s)
+		})
+	})
+	return streams
+}
+
 func (d *decoder) stream(s *stream) {
-	d.object("the stream", streamFields, func(i int, _ []byte) {
-		switch nameOf(streamFields, i) {
+	d.object("the stream", streamFields, func(name string, _ []byte) {
+		switch name {
 		case "datatype":
-			d.str(&s.datatype, "datatype")
+			d.str(&s.datatype, name)
 		case "path":
-			d.str(&s.path, "path")
+			d.str(&s.path, name)
 		case "products":
 			s.products = nil
-			d.strs(&s.products, "products")
+			d.strs(&s.products, name)
 		default:
-			d.other(streamFields, i)
+			d.other(name)
 		}
 	})
 }
 
-// nameOf is the name of a field that object yielded.
-func nameOf(names []string, i int) string {
-	if i < 0 {
-		return ""
-	}
-	return names[i]
-}
-
-// catalog takes a catalog apart: its members, and those of its products, which
-// are read by product, each with the reader that within makes.
+// catalog takes a catalog apart: into its members, and those of its products,
+// which wait for productIn.
 func (d *decoder) catalog() (top, products object) {
-	d.object("the document", catalogFields, func(i int, quoted []byte) {
+	d.object("the document", catalogFields, func(name string, quoted []byte) {
 		start := d.i
-		if nameOf(catalogFields, i) == "products" {
-			d.entries("products", func(key string, quoted []byte) {
+		if name == "products" {
+			d.entries(name, func(key string, quoted []byte) {
 				products = append(products, member{name: key, quoted: quoted, raw: d.skim()})
 			})
 		} else {
-			d.other(catalogFields, i)
+			d.other(name)
 		}
 		top = append(top, member{name: text(quoted), quoted: quoted, raw: d.b[start:d.i]})
 	})
@@ -377,28 +346,25 @@ func (d *decoder) productIn(m member) product {
 func (d *decoder) product(key string) product {
 	p := product{key: key, versions: -1, beside: d.beside[:0]}
 	d.at = append(d.at[:0], key)
-	d.object("the product", productFields, func(i int, quoted []byte) {
+	d.object("the product", productFields, func(name string, quoted []byte) {
 		start := d.i
-		switch nameOf(productFields, i) {
+		switch name {
 		case "aliases":
-			d.str(&p.aliases, "aliases")
+			d.str(&p.aliases, name)
 		case "arch":
-			d.str(&p.arch, "arch")
+			d.str(&p.arch, name)
 		case "support_eol":
-			d.str(&p.supportEOL, "support_eol")
+			d.str(&p.supportEOL, name)
 		case "supported":
-			d.bool("supported")
+			d.bool(name)
 		case "requirements":
-			d.entries("requirements", func(key string, _ []byte) {
-				var value string
-				d.str(&value, "requirements."+show(key))
-			})
+			d.entries(name, func(key string, _ []byte) { d.other("requirements." + show(key)) })
 		case "versions":
 			p.versions = start
 			d.skim()
 			return
 		default:
-			d.other(productFields, i)
+			d.other(name)
 		}
 		p.beside = append(p.beside, member{quoted: quoted, raw: d.b[start:d.i]})
 	})
@@ -427,28 +393,28 @@ func (d *decoder) versions(p *product, visit func(*version)) {
 
 func (d *decoder) version(key string, v *version) {
 	*v = version{key: key, items: v.items[:0], found: v.found[:0]}
-	d.object("the version", versionFields, func(i int, _ []byte) {
-		switch nameOf(versionFields, i) {
+	d.object("the version", versionFields, func(name string, _ []byte) {
+		switch name {
 		case "label":
-			d.str(&v.label, "label")
+			d.str(&v.label, name)
 		case "pubname":
-			d.str(&v.name, "pubname")
+			d.str(&v.name, name)
 		case "items":
 			v.items = v.items[:0]
-			d.entries("items", func(key string, _ []byte) {
-				if len(v.items) == maxItems {
-					if !v.full {
-						v.full = true
-						d.report("too-large", d.where(fmt.Sprintf("has more than %d items", maxItems)))
-					}
-					d.value()
+			d.entries(name, func(key string, _ []byte) {
+				if len(v.items) < maxItems {
+					v.items = append(v.items, item{key: key, size: -1})
+					d.under(key, func() { d.item(&v.items[len(v.items)-1]) })
 					return
 				}
-				v.items = append(v.items, item{key: key, size: -1})
-				d.under(key, func() { d.item(&v.items[len(v.items)-1]) })
+				if !v.full {
+					v.full = true
+					d.report("too-large", "%shas more than %d items", d.where(), maxItems)
+				}
+				d.value()
 			})
 		default:
-			d.value()
+			d.other(name)
 		}
 	})
 	slices.SortStableFunc(v.items, func(a, b item) int { return strings.Compare(a.key, b.key) })
@@ -456,30 +422,30 @@ func (d *decoder) version(key string, v *version) {
 
 func (d *decoder) item(it *item) {
 	start := d.i
-	d.object("the item", itemFields, func(i int, _ []byte) {
-		switch nameOf(itemFields, i) {
+	d.object("the item", itemFields, func(name string, _ []byte) {
+		switch name {
 		case "ftype":
-			d.name(&it.ftype, "ftype")
+			d.str(&it.ftype, name)
 		case "md5":
-			d.str(&it.md5, "md5")
+			d.str(&it.md5, name)
 		case "path":
-			d.str(&it.path, "path")
+			d.str(&it.path, name)
 		case "sha256":
 			d.hash(it)
 		case "size":
 			it.negative = d.kind() == '-'
-			d.int(&it.size, "size")
+			d.int(&it.size, name)
 			if it.negative = it.negative && it.size < 0; it.negative {
 				it.size = -1
 			}
 		case "delta_base":
-			d.str(&it.deltaBase, "delta_base")
+			d.str(&it.deltaBase, name)
 		case "combined_type":
-			d.name(&it.combinedType, "combined_type")
+			d.str(&it.combinedType, name)
 		case "":
 			d.value()
 		default:
-			d.str(&it.combined[i-(len(itemFields)-len(combinedFields))], itemFields[i])
+			d.str(&it.combined[slices.Index(combinedFields[:], name)], name)
 		}
 	})
 	it.raw = d.b[start:d.i]
@@ -496,7 +462,7 @@ func (d *decoder) hash(it *item) {
 	}
 	quoted, plain := d.reader.str()
 	base := it.path[strings.LastIndexByte(it.path, '/')+1:]
-	if n := len(quoted) - 2; plain && n > 0 && len(base) >= n && base[:n] == string(quoted[1:n+1]) {
+	if n := len(quoted) - 2; plain && n <= len(base) && base[:n] == string(quoted[1:n+1]) {
 		it.sha256 = base[:n]
 		return
 	}

@@ -30,8 +30,8 @@ const maxItems = 4096
 // [catalog.DocumentError]. Its codes here are those of the findings of Read.
 type DocumentError = catalog.DocumentError
 
-func broken(path, code, fact string) *DocumentError {
-	return &DocumentError{Path: path, Code: code, Fact: fact}
+func broken(path, code, fact string, args ...any) *DocumentError {
+	return &DocumentError{Path: path, Code: code, Fact: fmt.Sprintf(fact, args...)}
 }
 
 // open reads one document. What is wrong with it is a *DocumentError; any other
@@ -44,17 +44,12 @@ func open(src catalog.Source, name string) ([]byte, error) {
 	// In a string or not.
 	objects := bytes.Count(doc, []byte{'{'})
 	if n := objects + bytes.Count(doc, []byte{','}) + bytes.Count(doc, []byte{'['}); n > maxValues {
-		return nil, broken(name, "too-large", fmt.Sprintf("has %d values; a document may have %d", n, maxValues))
+		return nil, broken(name, "too-large", "has %d values; a document may have %d", n, maxValues)
 	}
 	if objects > maxObjects {
-		return nil, broken(name, "too-large", fmt.Sprintf("has %d objects; a document may have %d", objects, maxObjects))
+		return nil, broken(name, "too-large", "has %d objects; a document may have %d", objects, maxObjects)
 	}
 	return doc, nil
-}
-
-// index is a decoded index document.
-type index struct {
-	streams []stream // as they stand there
 }
 
 // stream is one entry of the index.
@@ -79,7 +74,7 @@ func (s stream) document() (string, *DocumentError) {
 		problem, ok = "is the index itself", false
 	}
 	if !ok {
-		return "", broken(IndexPath, "unsafe-path", fmt.Sprintf("the stream %s: path %q %s", show(s.key), s.path, problem))
+		return "", broken(IndexPath, "unsafe-path", "the stream %s: path %q %s", show(s.key), s.path, problem)
 	}
 	return clean, nil
 }
@@ -172,9 +167,9 @@ func follow(path string, documents map[string]bool) string {
 
 // documents are the paths of the index and of every document that it names, in
 // a stream of images or another, wherever they lie.
-func (i index) documents() map[string]bool {
+func documents(streams []stream) map[string]bool {
 	out := map[string]bool{IndexPath: true}
-	for _, s := range i.streams {
+	for _, s := range streams {
 		if name, fault := s.document(); fault == nil {
 			out[name] = true
 		}
@@ -199,8 +194,8 @@ func (Format) Documents(src catalog.Source) ([]string, error) {
 		return nil, err
 	}
 	d := newDecoder(doc, ignore)
-	if idx := d.index(); d.ended() {
-		return slices.Sorted(maps.Keys(idx.documents())), nil
+	if streams := d.index(); d.ended() {
+		return slices.Sorted(maps.Keys(documents(streams))), nil
 	}
 	return []string{IndexPath}, nil
 }

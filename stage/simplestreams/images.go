@@ -8,20 +8,13 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// versionStyle is the shape of a version's name after the date: names of one
-// shape sort by time. A date alone and one with a counter (20240101,
+// sameStyle reports whether two names of versions have one shape after the date:
+// names of one shape sort by time. A date alone and one with a counter (20240101,
 // 20240101.1) are one style, the one of Ubuntu's cloud images.
-func versionStyle(name string) string {
-	rest := name[8:]
-	if rest == "" || rest[0] == '.' {
-		return "YYYYMMDD"
-	}
-	return "YYYYMMDD" + strings.Map(func(r rune) rune {
-		if r >= '0' && r <= '9' {
-			return 'N'
-		}
-		return r
-	}, rest)
+func sameStyle(a, b string) bool {
+	a, b = a[8:], b[8:]
+	ubuntu := func(rest string) bool { return rest == "" || rest[0] == '.' }
+	return sameShape(a, b) || ubuntu(a) && ubuntu(b)
 }
 
 // A candidate is what a client makes an image of: a metadata item with a root,
@@ -68,10 +61,10 @@ func (c candidate) doubles(earlier []candidate) bool {
 }
 
 // image is the candidate for those who know no simplestreams. skipped is why
-// clients skip the version. paths has room for those of two files.
-func (c candidate) image(p *product, v *version, skipped string, created time.Time, aliases, paths []string) catalog.Image {
+// clients skip the version.
+func (c candidate) image(p *product, v *version, skipped string, created time.Time, aliases []string) catalog.Image {
 	img := catalog.Image{
-		Paths:       paths[:0],
+		Paths:       make([]string, 0, 2),
 		Product:     p.key,
 		Version:     v.key,
 		Type:        c.meta.imageType(),
@@ -141,7 +134,8 @@ func (v *version) skipped(arch string, candidates []candidate) string {
 
 // group stands for a version whose items make no image.
 func (v *version) group(p *product, skipped string, created time.Time) catalog.Image {
-	img := catalog.Image{Product: p.key, Version: v.key, Type: catalog.NoType, Aliases: []string{}, Created: created, Skipped: skipped, Paths: []string{}}
+	img := catalog.Image{Product: p.key, Version: v.key, Type: catalog.NoType, Aliases: []string{}, Created: created,
+		Paths: []string{}, Skipped: skipped}
 	for i := range v.items {
 		need(&img, &v.items[i])
 	}
@@ -150,7 +144,8 @@ func (v *version) group(p *product, skipped string, created time.Time) catalog.I
 
 // spare stands for an item that no image of its version needs.
 func (v *version) spare(p *product, it *item) catalog.Image {
-	img := catalog.Image{Product: p.key, Version: v.key, Type: catalog.NoType, Aliases: []string{}, Skipped: "no image of its version needs it", Paths: []string{}}
+	img := catalog.Image{Product: p.key, Version: v.key, Type: catalog.NoType, Aliases: []string{}, Paths: []string{},
+		Skipped: "no image of its version needs it"}
 	need(&img, it)
 	return img
 }

@@ -205,8 +205,10 @@ func (r *reader) skim() []byte {
 	for depth := 0; r.i < len(r.b); {
 		switch r.b[r.i] {
 		case '"':
-			if !r.skimString() {
-				return nil
+			if n := bytes.IndexByte(r.b[r.i+1:], '"'); n >= 0 && r.b[r.i+n] != '\\' {
+				r.i += n + 2
+			} else {
+				r.str()
 			}
 			continue
 		case '{', '[':
@@ -223,25 +225,6 @@ func (r *reader) skim() []byte {
 	return nil
 }
 
-func (r *reader) skimString() bool {
-	for {
-		n := bytes.IndexByte(r.b[r.i+1:], '"')
-		if n < 0 {
-			r.fail()
-			return false
-		}
-		r.i += n + 1
-		back := 0
-		for r.b[r.i-1-back] == '\\' { // stops at the first quote at the latest
-			back++
-		}
-		if back%2 == 0 {
-			r.i++
-			return true
-		}
-	}
-}
-
 // syntax is the fault of a document that made a reader bad.
 func syntax(name string, doc []byte) *DocumentError {
 	fact := "is not JSON"
@@ -253,7 +236,7 @@ func syntax(name string, doc []byte) *DocumentError {
 	case errors.As(err, &at):
 		fact = fmt.Sprintf("is not JSON: byte %d of %d: %s", at.Offset, len(doc), at.Error())
 	}
-	return broken(name, "bad-json", fact+": clients cannot read it")
+	return broken(name, "bad-json", "%s: clients cannot read it", fact)
 }
 
 // text decodes a string with its quotes, as encoding/json does: what is not

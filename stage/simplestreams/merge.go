@@ -2,7 +2,6 @@ package simplestreams
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"example.com/publish/stage/catalog"
@@ -140,7 +139,8 @@ func (t *tree) streamFor(s *shop) (*shop, error) {
 	}
 	key := s.keys[0]
 	if t.entries.key(key) >= 0 {
-		return nil, broken(IndexPath, "name-collision", fmt.Sprintf("the stream %s is no stream of images here, and one there", show(key)))
+		return nil, broken(IndexPath, "name-collision",
+			"the stream %s is no stream of images here, and one there", show(key))
 	}
 	if own := t.at(s.path); own != nil {
 		return own, nil

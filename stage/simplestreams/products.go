@@ -2,6 +2,7 @@ package simplestreams
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -18,20 +19,29 @@ import (
 // part reads some of the products of a document.
 type part struct {
 	findings // about these products
-	decoder  *decoder
-	cat      catalog.Catalog // of these products, without what only the tree tells
-	sold     []*current
-	current  *current        // the product being read
-	indexes  map[string]bool // the index and all that it names as documents
+	*decoder
+	current *current // the product being read
+	sold    []*current
+	scratch []byte // for digests
 
-	all, done int      // bytes to read, and read
-	scratch   []byte   // for digests
-	paths     []string // of images, one list behind the other
-	pairs     [len(combinedFields)]pairName
+	items    blocks[catalog.Item]
+	pairs    blocks[catalog.Pair]
+	images   blocks[catalog.Image]
+	units    blocks[catalog.Unit]
+	versions blocks[catalog.Version]
 }
 
-// pairName is the Name of the last Pair that a combined field made.
-type pairName struct{ item, name string }
+// blocks are a list in pieces, so that it grows without being copied.
+type blocks[T any] [][]T
+
+func (b *blocks[T]) add(x T) {
+	n := len(*b)
+	if n == 0 || len((*b)[n-1]) == cap((*b)[n-1]) {
+		*b = append(*b, make([]T, 0, 16<<min(n, 6)))
+		n++
+	}
+	(*b)[n-1] = append((*b)[n-1], x)
+}
 
 // current is what a product's versions tell about the product.
 type current struct {
@@ -41,11 +51,10 @@ type current struct {
 	canonical string // architecture; "" when no client knows it
 	supported time.Time
 	types     []string // of its images
-	styles    []string // of the names of its versions
-	examples  []string // the first version of each style
+	styles    []string // the first version of each style
+	notes     map[string]*note
 
-	versions int // place of its first in cat.Versions
-	notes    map[string]*note
+	listed, skipped []string // its versions, by whether clients list them
 }
 
 // note is a warning that a product's versions or items may repeat.
@@ -55,45 +64,30 @@ type note struct {
 	more          int
 }
 
-func newPart(doc string, indexes map[string]bool) *part {
-	p := &part{findings: findings{doc: doc}, indexes: indexes}
+func newPart(doc string, documents map[string]bool) *part {
+	p := &part{findings: findings{doc: doc}}
 	p.decoder = newDecoder(nil, p.error)
-	p.decoder.documents = indexes
+	p.documents = documents
 	return p
 }
 
-// read reads products of so many bytes. When it ends before the last of them,
-// its reader is bad.
-func (b *part) read(products object, size int) {
-	b.all = size
+// read reads products. When it ends before the last of them, its reader is bad.
+func (b *part) read(products object) {
 	for _, m := range products {
-		p := b.decoder.productIn(m)
+		p := b.productIn(m)
 		b.onProduct(&p)
 		b.decoder.versions(&p, func(v *version) { b.onVersion(&p, v) })
-		if b.decoder.reader.bad {
+		if b.bad {
 			return
 		}
 		b.endProduct()
-		b.done += len(m.raw)
 	}
-}
-
-// grow makes room for n more values of a list, and for those that the products
-// to come will add: growing step by step would need several times the memory.
-func grow[T any](b *part, list []T, n int) []T {
-	if cap(list)-len(list) >= n {
-		return list
-	}
-	if b.done > 0 {
-		likely := float64(len(list)+n) * float64(b.all-b.done) / float64(b.done)
-		n = max(n, min(int(likely), 8*len(list)))
-	}
-	return slices.Grow(list, n)
 }
 
 // warnOf is warn for a product as a whole.
-func (b *part) warnOf(c *current, code, message string) {
-	b.add(catalog.Finding{Severity: catalog.Warning, Code: code, Path: b.doc, Message: message, Product: c.key})
+func (b *part) warnOf(c *current, code, format string, args ...any) {
+	b.add(catalog.Finding{Severity: catalog.Warning, Code: code, Path: b.doc,
+		Message: fmt.Sprintf(format, args...), Product: c.key})
 }
 
 // repeat is warn for what many versions or items of a product may have: kind
@@ -111,124 +105,82 @@ func (b *part) repeat(code, kind, noun string, message func() string) {
 }
 
 func (b *part) onProduct(p *product) {
-	c := &current{key: p.key, arch: p.arch, aliases: aliasList(p), versions: len(b.cat.Versions)}
+	c := &current{key: p.key, arch: p.arch, aliases: aliasList(p)}
 	b.current = c
 	c.supported, _ = time.Parse(time.DateOnly, p.supportEOL) // any other text tells no day
 	c.canonical, _ = Architecture(p.arch)
 	for _, alias := range c.aliases {
 		if alias == "" || strings.TrimSpace(alias) != alias {
-			b.warn("bad-alias", fmt.Sprintf("%s: clients take the alias %q with its white space", show(p.key), alias))
+			b.warn("bad-alias", "%s: clients take the alias %q with its white space", show(p.key), alias)
 		}
 	}
-	b.unit(catalog.Unit{Key: p.key, Digest: b.describe(p.beside), Group: true})
+	b.units.add(catalog.Unit{Key: p.key, Digest: b.describe(p.beside), Group: true})
 }
 
-func (b *part) unit(u catalog.Unit) { b.cat.Units = append(grow(b, b.cat.Units, 1), u) }
-
 func (b *part) onVersion(p *product, v *version) {
+	c := b.current
 	created, _ := versionTime(v.key)
 	candidates := v.candidates()
 	skipped := v.skipped(p.arch, candidates)
+	where := func() string { return place(p.key, v.key) + ": " }
+	day := dated(v.key)
 	switch {
-	case b.current.canonical == "": // told once, of the product
-	case !dated(v.key):
+	case c.canonical == "": // told once, of the product
+	case !day:
 		b.repeat("version-name", "", "version", func() string {
-			return place(p.key, v.key) + ": the name does not start with a date, YYYYMMDD: clients skip the version"
+			return where() + "the name does not start with a date, YYYYMMDD: clients skip the version"
 		})
 	case skipped != "":
-		b.repeat("no-fingerprint", "version", "version", func() string { return place(p.key, v.key) + ": " + skipped + ": clients skip the version" })
-	}
-	if dated(v.key) {
-		b.style(v.key)
-	}
-	key := b.decoder.join(p.key, "/", v.key)
-	v.key = key[len(p.key)+1:]                          // the same memory
-	b.unit(catalog.Unit{Key: key, Digest: b.digest(v)}) // of hashes as they stand there
-	b.checkVersion(p, v, candidates, skipped)
-	b.items(p, v)
-	b.combined(p, v, candidates)
-	b.cat.Versions = append(grow(b, b.cat.Versions, 1),
-		catalog.Version{Product: p.key, Name: v.key, Skipped: skipped, Time: created, SupportEOL: b.current.supported})
-	b.cat.Images = grow(b, b.cat.Images, max(1, len(candidates)))
-	if len(candidates) == 0 {
-		b.cat.Images = append(b.cat.Images, v.group(p, skipped, created))
-	}
-	for i, c := range candidates {
-		if c.doubles(candidates[:i]) {
-			continue
-		}
-		img := c.image(p, v, skipped, created, b.current.aliases, b.twoPaths())
-		b.cat.Images = append(b.cat.Images, img)
-		if skipped == "" && !slices.Contains(b.current.types, img.Type) {
-			b.current.types = append(b.current.types, img.Type)
-		}
-	}
-}
-
-// twoPaths is room for an image's paths.
-func (b *part) twoPaths() []string {
-	if cap(b.paths)-len(b.paths) < 2 {
-		b.paths = make([]string, 0, 256)
-	}
-	n := len(b.paths)
-	b.paths = b.paths[:n+2]
-	return b.paths[n : n : n+2]
-}
-
-// style notes a style in which the product's versions are named. Nearly always
-// it is that of the one before.
-func (b *part) style(name string) {
-	c := b.current
-	if n := len(c.examples); n > 0 && sameShape(c.examples[n-1], name) {
-		return
-	}
-	if style := versionStyle(name); !slices.Contains(c.styles, style) {
-		c.styles = append(c.styles, style)
-		c.examples = append(c.examples, name)
-	}
-}
-
-// items adds the items of a version.
-func (b *part) items(p *product, v *version) {
-	b.cat.Items = grow(b, b.cat.Items, len(v.items))
-	for i := range v.items {
-		it := &v.items[i]
-		if it.file == "" {
-			continue
-		}
-		b.cat.Items = append(b.cat.Items, catalog.Item{
-			Path:    it.file,
-			Size:    max(it.size, -1),
-			SHA256:  it.sha256,
-			MD5:     it.md5,
-			Product: p.key,
-			Version: v.key,
-			Name:    it.key,
-			Index:   b.doc,
+		b.repeat("no-fingerprint", "version", "version", func() string {
+			return where() + skipped + ": clients skip the version"
 		})
 	}
+	if day && !slices.ContainsFunc(c.styles, func(other string) bool { return sameStyle(other, v.key) }) {
+		c.styles = append(c.styles, v.key)
+	}
+	b.scratch = append(append(append(b.scratch[:0], p.key...), '/'), v.key...)
+	key := b.pack(b.scratch)
+	v.key = key[len(p.key)+1:]                               // the same memory
+	b.units.add(catalog.Unit{Key: key, Digest: b.digest(v)}) // of hashes as they stand there
+	b.checkVersion(p, v, candidates, skipped)
+	b.files(p, v, candidates)
+	b.versions.add(catalog.Version{Product: p.key, Name: v.key, Skipped: skipped, Time: created,
+		SupportEOL: c.supported})
+	if skipped == "" {
+		c.listed = append(c.listed, v.key)
+	} else {
+		c.skipped = append(c.skipped, v.key)
+	}
+	if len(candidates) == 0 {
+		b.images.add(v.group(p, skipped, created))
+	}
+	for i, candidate := range candidates {
+		if candidate.doubles(candidates[:i]) {
+			continue
+		}
+		img := candidate.image(p, v, skipped, created, c.aliases)
+		b.images.add(img)
+		if skipped == "" && !slices.Contains(c.types, img.Type) {
+			c.types = append(c.types, img.Type)
+		}
+	}
 }
 
-// combined adds the combined hashes of a version that a client computes.
-func (b *part) combined(p *product, v *version, candidates []candidate) {
-	b.cat.Pairs = grow(b, b.cat.Pairs, len(candidates))
+// files adds the items of a version, and the combined hashes that a client
+// computes.
+func (b *part) files(p *product, v *version, candidates []candidate) {
+	for i := range v.items {
+		if it := &v.items[i]; it.file != "" {
+			b.items.add(catalog.Item{Path: it.file, Size: max(it.size, -1), SHA256: it.sha256, MD5: it.md5,
+				Product: p.key, Version: v.key, Name: it.key, Index: b.doc})
+		}
+	}
 	for _, c := range candidates {
 		if c.root == nil || c.meta.file == "" || c.root.file == "" || !isHex(c.meta.combined[c.field], sha256.Size) {
 			continue
 		}
-		name := &b.pairs[c.field]
-		if name.item != c.meta.key {
-			*name = pairName{c.meta.key, c.meta.key + "." + combinedFields[c.field]}
-		}
-		b.cat.Pairs = append(b.cat.Pairs, catalog.Pair{
-			First:   c.meta.file,
-			Second:  c.root.file,
-			SHA256:  c.meta.combined[c.field],
-			Product: p.key,
-			Version: v.key,
-			Name:    name.name,
-			Index:   b.doc,
-		})
+		b.pairs.add(catalog.Pair{First: c.meta.file, Second: c.root.file, SHA256: c.meta.combined[c.field],
+			Product: p.key, Version: v.key, Name: c.meta.key, Field: combinedFields[c.field], Index: b.doc})
 	}
 }
 
@@ -236,22 +188,25 @@ func (b *part) combined(p *product, v *version, candidates []candidate) {
 func (b *part) endProduct() {
 	c := b.current
 	b.sold = append(b.sold, c)
-	versions := b.cat.Versions[c.versions:]
+	if n := len(c.listed) + len(c.skipped); n == 0 {
+		b.images.add(empty(c.key))
+	}
 	if c.canonical == "" {
-		b.warnOf(c, "unknown-architecture", fmt.Sprintf("%s: clients know no architecture %s and skip the product%s", show(c.key), show(c.arch), more(len(versions), ", with %d version")))
+		b.warnOf(c, "unknown-architecture", "%s: clients know no architecture %s and skip the product%s",
+			show(c.key), show(c.arch), more(len(c.skipped), ", with %d version"))
 	}
 	for _, n := range c.notes {
-		b.warnOf(c, n.code, n.message+more(n.more, " (and %d more "+n.noun, " of the product)"))
+		b.warnOf(c, n.code, "%s%s", n.message, more(n.more, " (and %d more "+n.noun, " of the product)"))
 	}
-	c.notes = nil
-	if len(versions) == 0 {
-		b.cat.Images = append(b.cat.Images, empty(c.key))
+	if wrong := cmp.Or(disorder(c.listed), disorder(c.skipped)); wrong != "" {
+		b.warnOf(c, "version-order", "%s: %s", show(c.key), wrong)
 	}
-	b.order(c, versions)
 	if len(c.styles) > 1 {
-		b.warnOf(c, "mixed-version-names", fmt.Sprintf("%s: the versions %s are named in different styles: clients take the greatest name for the newest",
-			show(c.key), strings.Join(c.examples, ", ")))
+		b.warnOf(c, "mixed-version-names",
+			"%s: the versions %s are named in different styles: clients take the greatest name for the newest",
+			show(c.key), strings.Join(c.styles, ", "))
 	}
+	c.notes, c.listed, c.skipped = nil, nil, nil
 }
 
 // more is nothing for none, else a number of things, between words.
@@ -265,32 +220,21 @@ func more(n int, before string, after ...string) string {
 	return fmt.Sprintf(before, n) + strings.Join(after, "")
 }
 
-// order reports where the names of a product's versions are in another order as
-// text than as numbers. Versions that clients skip are compared among
+// disorder tells where names of versions are in another order as text than as
+// numbers; "" when they are not. Versions that clients skip are compared among
 // themselves: other tools take the greatest name for the newest, as clients do.
-func (b *part) order(c *current, versions []catalog.Version) {
-	for _, skipped := range []bool{false, true} {
-		var names []string
-		for _, v := range versions {
-			if (v.Skipped != "") == skipped {
-				names = append(names, v.Name)
-			}
-		}
-		slices.Sort(names)
-		at, ok := ascending(names)
-		if ok {
-			continue
-		}
-		wrong := fmt.Sprintf("as text %s sorts before %s, and as a number after it", show(names[at-1]), show(names[at]))
-		text, number := names[len(names)-1], slices.MaxFunc(names, compareAsNumbers)
-		if text != number {
-			wrong += fmt.Sprintf(": clients take %s for the newest, not %s", show(text), show(number))
-		} else {
-			wrong += ": clients take the order of the text"
-		}
-		b.warnOf(c, "version-order", show(c.key)+": "+wrong)
-		return
+func disorder(names []string) string {
+	slices.Sort(names)
+	at, ok := ascending(names)
+	if ok {
+		return ""
 	}
+	wrong := fmt.Sprintf("as text %s sorts before %s, and as a number after it", show(names[at-1]), show(names[at]))
+	text, number := names[len(names)-1], slices.MaxFunc(names, compareAsNumbers)
+	if text == number {
+		return wrong + ": clients take the order of the text"
+	}
+	return wrong + fmt.Sprintf(": clients take %s for the newest, not %s", show(text), show(number))
 }
 
 // digest tells one version from another by what clients read of it.
@@ -317,8 +261,8 @@ func (b *part) digest(v *version) string {
 }
 
 func (b *part) hex(sum []byte) string {
-	var text [2 * sha256.Size]byte
-	return b.decoder.join(string(hex.AppendEncode(text[:0], sum)))
+	b.scratch = hex.AppendEncode(b.scratch[:0], sum)
+	return b.pack(b.scratch)
 }
 
 // describe tells one product from another by everything but its versions,
@@ -342,7 +286,7 @@ func (b *part) describe(beside object) string {
 
 // canonical is a value as encoding/json writes it after reading it.
 func canonical(raw []byte) []byte {
-	if r := (reader{b: raw}); raw[0] == '"' && bytes.IndexAny(raw, "<>&") < 0 {
+	if r := (reader{b: raw}); r.kind() == '"' && bytes.IndexAny(raw, "<>&") < 0 {
 		if _, plain := r.str(); plain {
 			return raw
 		}

@@ -76,9 +76,8 @@ type builder struct {
 	ctx      context.Context
 	open     func(name string) ([]byte, error)
 	cat      *catalog.Catalog
-	items    [][]catalog.Item // to be sorted
+	parts    []*part          // of all documents
 	claims   map[claim]string // the first product that claims an alias
-	indexes  map[string]bool  // the index and all that it names as documents
 }
 
 // claim is what only one image of a tree can own, and the newest version of one
@@ -115,14 +114,19 @@ func (f *findings) take(o *findings) {
 }
 
 // refuse reports a document that clients cannot read.
-func (f *findings) refuse(e *DocumentError) { f.report(catalog.Error, e.Code, e.Path, e.Fact) }
+func (f *findings) refuse(e *DocumentError) { f.report(catalog.Error, e.Code, e.Path, "%s", e.Fact) }
 
-func (f *findings) report(severity catalog.Severity, code, path, message string) {
-	f.add(catalog.Finding{Severity: severity, Code: code, Path: path, Message: message})
+func (f *findings) report(severity catalog.Severity, code, path, format string, args ...any) {
+	f.add(catalog.Finding{Severity: severity, Code: code, Path: path, Message: fmt.Sprintf(format, args...)})
 }
 
-func (f *findings) error(code, message string) { f.report(catalog.Error, code, f.doc, message) }
-func (f *findings) warn(code, message string)  { f.report(catalog.Warning, code, f.doc, message) }
+func (f *findings) error(code, format string, args ...any) {
+	f.report(catalog.Error, code, f.doc, format, args...)
+}
+
+func (f *findings) warn(code, format string, args ...any) {
+	f.report(catalog.Warning, code, f.doc, format, args...)
+}
 
 // sorted returns all of them, and says how many there were beyond maxFindings.
 func (f *findings) sorted() []catalog.Finding {
@@ -153,22 +157,22 @@ func (b *builder) read() error {
 	}
 	told := findings{doc: IndexPath}
 	d := newDecoder(doc, told.error)
-	idx := d.index()
+	streams := d.index()
 	if !d.ended() {
 		b.refuse(syntax(IndexPath, doc))
 		return nil
 	}
 	b.take(&told)
-	b.indexes = idx.documents()
-	b.cat.Documents = slices.Sorted(maps.Keys(b.indexes))
-	slices.SortStableFunc(idx.streams, func(x, y stream) int { return strings.Compare(x.key, y.key) })
+	documents := documents(streams)
+	b.cat.Documents = slices.Sorted(maps.Keys(documents))
+	slices.SortStableFunc(streams, func(x, y stream) int { return strings.Compare(x.key, y.key) })
 
-	if !slices.ContainsFunc(idx.streams, stream.images) && len(b.list) == 0 {
+	if !slices.ContainsFunc(streams, stream.images) && len(b.list) == 0 {
 		b.error("index-mismatch", "names no stream of images: clients see none")
 	}
 	bases := map[string]string{path.Base(IndexPath): "the index"}
 	read := map[string]bool{}
-	for _, s := range idx.streams {
+	for _, s := range streams {
 		if !s.images() {
 			continue
 		}
@@ -178,18 +182,19 @@ func (b *builder) read() error {
 			continue
 		}
 		if strings.Contains(name, "%") {
-			b.warn("encoded-path", fmt.Sprintf("the stream %s: path %q has a percent sign, which clients decode: they ask for another document", show(s.key), s.path))
+			b.warn("encoded-path", "the stream %s: path %q has a percent sign, which clients decode: "+
+				"they ask for another document", show(s.key), s.path)
 		}
 		if other, taken := bases[path.Base(name)]; taken {
-			b.warn("name-collision", fmt.Sprintf("the streams %s and %s name documents called %s: clients keep the one they read last for both",
-				other, show(s.key), show(path.Base(name))))
+			b.warn("name-collision", "the streams %s and %s name documents called %s: "+
+				"clients keep the one they read last for both", other, show(s.key), show(path.Base(name)))
 		}
 		bases[path.Base(name)] = show(s.key)
 		if read[name] {
 			continue
 		}
 		read[name] = true
-		if err := b.readCatalog(name, s); err != nil {
+		if err := b.readCatalog(name, s, documents); err != nil {
 			return err
 		}
 	}
@@ -198,7 +203,7 @@ func (b *builder) read() error {
 
 // readCatalog reads one catalog. That of a stream without products may be
 // missing: clients do not ask for it.
-func (b *builder) readCatalog(name string, s stream) error {
+func (b *builder) readCatalog(name string, s stream, documents map[string]bool) error {
 	if err := b.ctx.Err(); err != nil {
 		return err
 	}
@@ -208,7 +213,8 @@ func (b *builder) readCatalog(name string, s stream) error {
 		case bad.Code != "missing":
 			b.refuse(bad)
 		case len(s.products) > 0:
-			b.report(catalog.Error, bad.Code, bad.Path, bad.Fact+", and the index names it: clients refuse the whole tree")
+			b.report(catalog.Error, bad.Code, bad.Path,
+				"%s, and the index names it: clients refuse the whole tree", bad.Fact)
 		}
 		return nil
 	}
@@ -217,16 +223,14 @@ func (b *builder) readCatalog(name string, s stream) error {
 	}
 	parts := make([]*part, min(runtime.GOMAXPROCS(0), 1+len(doc)/minPart))
 	for i := range parts {
-		parts[i] = newPart(name, b.indexes)
+		parts[i] = newPart(name, documents)
 	}
 	d := newDecoder(doc, parts[0].error)
 	_, products := d.catalog()
-	bad := !d.ended()
-	if !bad {
+	if d.ended() {
 		share(parts, products)
-		bad = slices.ContainsFunc(parts, func(p *part) bool { return p.decoder.reader.bad })
 	}
-	if bad {
+	if d.reader.bad || slices.ContainsFunc(parts, func(p *part) bool { return p.bad }) {
 		b.refuse(syntax(name, doc))
 		return nil
 	}
@@ -236,7 +240,7 @@ func (b *builder) readCatalog(name string, s stream) error {
 			b.claim(name, c)
 		}
 	}
-	b.join(parts)
+	b.parts = append(b.parts, parts...)
 	b.compare(name, s, products)
 	return nil
 }
@@ -246,42 +250,22 @@ const minPart = 256 << 10
 
 // share lets each part read its share of the products, in their order.
 func share(parts []*part, products object) {
-	all := 0
+	all, done := 0, 0
 	for _, m := range products {
 		all += len(m.raw)
 	}
 	var group sync.WaitGroup
-	done := 0
 	for i, p := range parts {
-		n, size := 0, 0
-		for n < len(products) && (done+size)*len(parts) < all*(i+1) {
-			size += len(products[n].raw)
+		n := 0
+		for n < len(products) && done*len(parts) < all*(i+1) {
+			done += len(products[n].raw)
 			n++
 		}
 		mine := products[:n]
-		group.Go(func() { p.read(mine, size) })
-		products, done = products[n:], done+size
+		group.Go(func() { p.read(mine) })
+		products = products[n:]
 	}
 	group.Wait()
-}
-
-// join adds what the parts made to the catalog.
-func (b *builder) join(parts []*part) {
-	for _, p := range parts {
-		c, more := b.cat, &p.cat
-		b.items = append(b.items, more.Items)
-		c.Pairs = joined(c.Pairs, more.Pairs)
-		c.Images = joined(c.Images, more.Images)
-		c.Units = joined(c.Units, more.Units)
-		c.Versions = joined(c.Versions, more.Versions)
-	}
-}
-
-func joined[T any](a, b []T) []T {
-	if len(a) == 0 {
-		return b
-	}
-	return append(a, b...)
 }
 
 // compare checks the index's products against the catalog's.
@@ -292,17 +276,20 @@ func (b *builder) compare(name string, s stream, products object) {
 	}
 	for _, p := range s.products {
 		if !listed[p] && !there[p] {
-			b.error("index-mismatch", fmt.Sprintf("the stream %s names the product %s, which %s does not have", show(s.key), show(p), name))
+			b.error("index-mismatch", "the stream %s names the product %s, which %s does not have",
+				show(s.key), show(p), name)
 		}
 		listed[p] = true
 	}
 	if len(s.products) == 0 && len(products) > 0 {
-		b.error("index-mismatch", fmt.Sprintf("the stream %s names no product: clients see none of the %d in %s", show(s.key), len(products), name))
+		b.error("index-mismatch", "the stream %s names no product: clients see none of the %d in %s",
+			show(s.key), len(products), name)
 		return
 	}
 	for _, p := range products {
 		if !listed[p.name] {
-			b.error("index-mismatch", fmt.Sprintf("the stream %s does not name the product %s, which %s has", show(s.key), show(p.name), name))
+			b.error("index-mismatch", "the stream %s does not name the product %s, which %s has",
+				show(s.key), show(p.name), name)
 		}
 	}
 }
@@ -316,79 +303,40 @@ func (b *builder) claim(doc string, c *current) {
 			case !taken:
 				b.claims[at] = c.key
 			case owner != c.key:
-				b.report(catalog.Warning, "alias-shared", doc, fmt.Sprintf("%s and %s both claim the alias %s for a %s on %s: clients see it on one of them",
-					show(owner), show(c.key), show(alias), imageType, c.canonical))
+				b.report(catalog.Warning, "alias-shared", doc,
+					"%s and %s both claim the alias %s for a %s on %s: clients see it on one of them",
+					show(owner), show(c.key), show(alias), imageType, c.canonical)
 			}
 		}
 	}
-}
-
-// sortItems returns all items, sorted. Paths that are hashes come in no order at
-// all, and items are long to move and slow to compare: what is sorted is eight
-// bytes of each path, behind what all have in common.
-func sortItems(lists [][]catalog.Item) []catalog.Item {
-	if len(lists) == 0 {
-		return nil
-	}
-	if len(lists) == 1 && slices.IsSortedFunc(lists[0], func(x, y catalog.Item) int { return byPath(&x, &y) }) {
-		return lists[0]
-	}
-	type place struct {
-		key  uint64
-		item *catalog.Item
-	}
-	n, common := 0, ""
-	for _, list := range lists {
-		for i := range list {
-			if n++; n == 1 {
-				common = list[i].Path
-			}
-			for !strings.HasPrefix(list[i].Path, common) {
-				common = common[:len(common)-1]
-			}
-		}
-	}
-	places := make([]place, 0, n)
-	for _, list := range lists {
-		for i := range list {
-			var key [8]byte
-			copy(key[:], list[i].Path[len(common):])
-			places = append(places, place{binary.BigEndian.Uint64(key[:]), &list[i]})
-		}
-	}
-	slices.SortFunc(places, func(x, y place) int {
-		if x.key != y.key {
-			return cmp.Compare(x.key, y.key)
-		}
-		return byPath(x.item, y.item)
-	})
-	out := make([]catalog.Item, n)
-	for i, p := range places {
-		out[i] = *p.item
-	}
-	return out
-}
-
-func byPath(x, y *catalog.Item) int {
-	if c := strings.Compare(x.Path, y.Path); c != 0 {
-		return c
-	}
-	return strings.Compare(x.Where(), y.Where())
 }
 
 // finish sorts the catalog and reports what only the whole tree tells.
 func (b *builder) finish() *catalog.Catalog {
+	var items blocks[catalog.Item]
+	var pairs blocks[catalog.Pair]
+	var images blocks[catalog.Image]
+	var units blocks[catalog.Unit]
+	var versions blocks[catalog.Version]
+	for _, p := range b.parts {
+		items, pairs, images = append(items, p.items...), append(pairs, p.pairs...), append(images, p.images...)
+		units, versions = append(units, p.units...), append(versions, p.versions...)
+	}
+	b.parts = nil
 	cat := b.cat
-	cat.Items = sortItems(b.items)
-	inOrder(cat.Pairs, func(x, y catalog.Pair) int {
-		return firstOf(x.Product, y.Product, x.Version, y.Version, x.Name, y.Name, x.Second, y.Second, x.SHA256, y.SHA256)
+	cat.Items = sortItems(items)
+	cat.Pairs = inOrder(pairs, func(x, y *catalog.Pair) int {
+		return firstOf(x.Product, y.Product, x.Version, y.Version, x.Name, y.Name, x.Field, y.Field, x.Second, y.Second)
 	})
-	inOrder(cat.Images, func(x, y catalog.Image) int {
+	cat.Images = inOrder(images, func(x, y *catalog.Image) int {
 		return firstOf(x.Product, y.Product, x.Version, y.Version, x.Fingerprint, y.Fingerprint, x.Type, y.Type)
 	})
-	inOrder(cat.Units, func(x, y catalog.Unit) int { return firstOf(x.Key, y.Key, x.Digest, y.Digest) })
-	inOrder(cat.Versions, func(x, y catalog.Version) int { return firstOf(x.Product, y.Product, x.Name, y.Name) })
-	cat.Units = merged(cat.Units)
+	cat.Units = merged(inOrder(units, func(x, y *catalog.Unit) int {
+		return firstOf(x.Key, y.Key, x.Digest, y.Digest)
+	}))
+	cat.Versions = inOrder(versions, func(x, y *catalog.Version) int {
+		return firstOf(x.Product, y.Product, x.Name, y.Name)
+	})
 	rank(cat.Versions)
 	b.conflicts()
 	b.sharedFingerprints()
@@ -396,11 +344,57 @@ func (b *builder) finish() *catalog.Catalog {
 	return cat
 }
 
-// inOrder sorts what nearly always is sorted.
-func inOrder[T any](list []T, compare func(x, y T) int) {
-	if !slices.IsSortedFunc(list, compare) {
-		slices.SortStableFunc(list, compare)
+// inOrder returns what nearly always is sorted.
+func inOrder[T any](list blocks[T], compare func(x, y *T) int) []T {
+	out := slices.Concat(list...)
+	for i := 1; i < len(out); i++ {
+		if compare(&out[i-1], &out[i]) > 0 {
+			slices.SortStableFunc(out, func(x, y T) int { return compare(&x, &y) })
+			break
+		}
 	}
+	return out
+}
+
+// sortItems is inOrder for items. Paths that are hashes come in no order at all,
+// and items are long to move and slow to compare: what is sorted is eight bytes of
+// each path, behind what all have in common.
+func sortItems(list blocks[catalog.Item]) []catalog.Item {
+	type place struct {
+		key  uint64
+		item *catalog.Item
+	}
+	n, common := 0, ""
+	for _, block := range list {
+		for i := range block {
+			if n++; n == 1 {
+				common = block[i].Path
+			}
+			for !strings.HasPrefix(block[i].Path, common) {
+				common = common[:len(common)-1]
+			}
+		}
+	}
+	places := make([]place, 0, n)
+	for _, block := range list {
+		for i := range block {
+			var key [8]byte
+			copy(key[:], block[i].Path[len(common):])
+			places = append(places, place{binary.BigEndian.Uint64(key[:]), &block[i]})
+		}
+	}
+	slices.SortFunc(places, func(x, y place) int {
+		if c := cmp.Compare(x.key, y.key); c != 0 {
+			return c
+		}
+		a, b := x.item, y.item
+		return firstOf(a.Path, b.Path, a.Product, b.Product, a.Version, b.Version, a.Name, b.Name)
+	})
+	out := make([]catalog.Item, n)
+	for i, p := range places {
+		out[i] = *p.item
+	}
+	return out
 }
 
 // firstOf compares pairs of strings until two differ.

@@ -2,8 +2,6 @@ package simplestreams
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -41,22 +39,22 @@ type shop struct {
 func load(src catalog.Source) (*tree, error) {
 	t := &tree{src: src}
 	doc, err := open(src, IndexPath)
-	if bad := (*DocumentError)(nil); errors.As(err, &bad) && bad.Code == "missing" {
+	if catalog.Missing(err) {
 		return t, nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	t.disk, t.index = doc, doc
-	faults := faults{path: IndexPath}
-	d := newDecoder(doc, faults.add)
-	idx := d.index()
-	if err := faults.of(d, doc); err != nil {
+	faults := findings{doc: IndexPath}
+	d := newDecoder(doc, faults.error)
+	streams := d.index()
+	if err := faults.fault(d, doc); err != nil {
 		return nil, err
 	}
 	t.entries = split(split(doc).get("index"))
-	slices.SortFunc(idx.streams, func(a, b stream) int { return strings.Compare(a.key, b.key) })
-	for _, s := range idx.streams {
+	slices.SortFunc(streams, func(a, b stream) int { return strings.Compare(a.key, b.key) })
+	for _, s := range streams {
 		if !s.images() {
 			continue
 		}
@@ -79,10 +77,7 @@ func (t *tree) add(key, name string, listed []string) (*shop, error) {
 	}
 	s := &shop{keys: []string{key}, path: name, listed: listed}
 	doc, err := open(t.src, name)
-	if bad := (*DocumentError)(nil); errors.As(err, &bad) && bad.Code == "missing" {
-		err = nil
-	}
-	if err != nil {
+	if err != nil && !catalog.Missing(err) {
 		return nil, err
 	}
 	t.streams = append(t.streams, s)
@@ -97,8 +92,8 @@ func (s *shop) use(doc []byte) error {
 	if doc == nil {
 		return nil
 	}
-	faults := faults{path: s.path}
-	d := newDecoder(doc, faults.add)
+	faults := findings{doc: s.path}
+	d := newDecoder(doc, faults.error)
 	d.check = true
 	s.top, s.products = d.catalog()
 	if d.ended() {
@@ -107,7 +102,7 @@ func (s *shop) use(doc []byte) error {
 			d.versions(&p, func(*version) {})
 		}
 	}
-	return faults.of(d, doc)
+	return faults.fault(d, doc)
 }
 
 // at is the stream whose catalog is the document of this path, nil without one.
@@ -286,30 +281,16 @@ func (t *tree) versions(visit func(*version)) {
 	}
 }
 
-// faults collects what is wrong with one document.
-type faults struct {
-	path        string
-	code, first string
-	count       int
-}
-
-func (f *faults) add(code, message string) {
-	if f.count == 0 {
-		f.code, f.first = code, message
-	}
-	f.count++
-}
-
-// of is the error of a document that d has read.
-func (f *faults) of(d *decoder, doc []byte) error {
+// fault is the error of a document that d has read.
+func (f *findings) fault(d *decoder, doc []byte) error {
+	n := len(f.list) + f.more
 	switch {
 	case !d.ended():
-		return syntax(f.path, doc)
-	case f.count == 0:
+		return syntax(f.doc, doc)
+	case n == 0:
 		return nil
-	case f.count == 1:
-		return broken(f.path, f.code, f.first)
-	default:
-		return broken(f.path, f.code, fmt.Sprintf("%s (and %d more)", f.first, f.count-1))
+	case n == 1:
+		return broken(f.doc, f.list[0].Code, "%s", f.list[0].Message)
 	}
+	return broken(f.doc, f.list[0].Code, "%s (and %d more)", f.list[0].Message, n-1)
 }

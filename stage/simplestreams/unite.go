@@ -2,8 +2,6 @@ package simplestreams
 
 import (
 	"bytes"
-	"encoding/json"
-	"reflect"
 	"slices"
 	"strings"
 )
@@ -39,11 +37,7 @@ func says(raw []byte) bool {
 
 // equal reports whether two values are the same JSON.
 func equal(a, b []byte) bool {
-	if bytes.Equal(a, b) {
-		return true
-	}
-	var x, y any
-	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
+	return bytes.Equal(a, b) || bytes.Equal(canonical(a), canonical(b))
 }
 
 // entry is an item of a version that is being made of two.

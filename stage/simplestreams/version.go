@@ -62,7 +62,7 @@ func versionTime(name string) (t time.Time, ok bool) {
 	if parts[0] > 23 || parts[1] > 59 || parts[2] > 59 {
 		return time.Time{}, false
 	}
-	return date.Add(time.Duration(parts[0])*time.Hour + time.Duration(parts[1])*time.Minute + time.Duration(parts[2])*time.Second), true
+	return time.Date(year, month, mday, parts[0], parts[1], parts[2], 0, time.UTC), true
 }
 
 // separated takes a time of day with its separator from the front of s, as
@@ -173,7 +173,9 @@ func (w *words) next() (word string, ok bool) {
 		w.rest = w.rest[1:]
 	}
 	separator := w.rest
-	w.rest = strings.TrimLeftFunc(w.rest, func(r rune) bool { return r < 0x80 && !isDigit(byte(r)) && !isLetter(byte(r)) })
+	w.rest = strings.TrimLeftFunc(w.rest, func(r rune) bool {
+		return r < 0x80 && !isDigit(byte(r)) && !isLetter(byte(r))
+	})
 	separator = separator[:len(separator)-len(w.rest)]
 	if w.rest == "" {
 		return "", false

@@ -16,14 +16,18 @@ import (
 // A version without an image goes when drop is true for what stands for it.
 //
 // It returns a *[DocumentError] for a document that clients cannot read.
-func (Format) Without(ctx context.Context, src catalog.Source, drop func(catalog.Image) bool) ([]catalog.Document, error) {
+func (Format) Without(
+	ctx context.Context, src catalog.Source, drop func(catalog.Image) bool,
+) ([]catalog.Document, error) {
 	void := func(product string) bool { return drop(empty(product)) }
 	return rewrite(ctx, src, void, func(p *product, v *version) *change { return dropImages(p, v, drop) })
 }
 
 // WithoutVersions names no version for which drop is true, and no product
 // without versions whose name it is true for. Otherwise it is as Without.
-func (Format) WithoutVersions(ctx context.Context, src catalog.Source, drop func(catalog.Name) bool) ([]catalog.Document, error) {
+func (Format) WithoutVersions(
+	ctx context.Context, src catalog.Source, drop func(catalog.Name) bool,
+) ([]catalog.Document, error) {
 	void := func(product string) bool { return drop(catalog.Name{Group: product}) }
 	return rewrite(ctx, src, void, func(p *product, v *version) *change {
 		if drop(catalog.Name{Group: p.key, Version: v.key}) {
@@ -56,7 +60,7 @@ func dropImages(p *product, v *version, drop func(catalog.Image) bool) *change {
 	var kept, dropped []candidate
 	aliases := aliasList(p)
 	for _, c := range candidates {
-		if drop(c.image(p, v, skipped, created, aliases, make([]string, 0, 2))) {
+		if drop(c.image(p, v, skipped, created, aliases)) {
 			dropped = append(dropped, c)
 		} else {
 			kept = append(kept, c)
@@ -124,7 +128,9 @@ func used(candidates []candidate, it *item) bool {
 
 // rewrite makes the changes that of returns for versions, and takes out of the
 // catalogs the products that are left with none, or had none and are void.
-func rewrite(ctx context.Context, src catalog.Source, void func(product string) bool, of func(*product, *version) *change) ([]catalog.Document, error) {
+func rewrite(
+	ctx context.Context, src catalog.Source, void func(product string) bool, of func(*product, *version) *change,
+) ([]catalog.Document, error) {
 	t, err := load(src)
 	if err != nil {
 		return nil, err
