@@ -83,28 +83,25 @@ func (r *Repo) revoke(ctx context.Context, opt RevokeOptions) (res *RevokeResult
 		return nil, false, err
 	}
 	defer unlock()
-	sel, err := r.selectContent(ctx, s, opt.What)
+	graves, err := r.graveyard()
 	if err != nil {
 		return nil, false, err
 	}
-	res = &RevokeResult{Revoked: noNil(sel.revoked), Unnamed: noNil(sel.unnamed), Kept: noNil(sel.kept), Generations: []int{}, DryRun: opt.DryRun}
+	sel, err := r.selectContent(ctx, s, graves, opt.What)
+	if err != nil {
+		return nil, false, err
+	}
+	res = &RevokeResult{Revoked: noNil(sel.Revoked), Unnamed: noNil(sel.Unnamed), Kept: noNil(sel.Kept), Generations: []int{}, DryRun: opt.DryRun}
 	if s.current != nil {
 		res.Generation, res.From = s.current.Generation, s.current.Generation
 	}
-	if len(sel.revoked)+len(sel.unnamed) == 0 { // all of it was revoked before, and perhaps not deleted yet
-		graves, err := r.graveyard()
-		if err != nil {
-			return nil, false, err
-		}
+	if sel.Empty() { // all of it was revoked before, and perhaps not deleted yet
 		_, pending := graves.Split()
 		return res, len(pending) == 0, nil
 	}
-	list := tombstone.Stone{Time: s.now, Who: r.who(), Why: opt.Why, Revoked: sel.revoked, Unnamed: sel.unnamed}
+	list := sel.Stone(r.who(), opt.Why)
+	list.Time = s.now
 	if opt.DryRun {
-		graves, err := r.graveyard()
-		if err != nil {
-			return nil, false, err
-		}
 		did, err := r.eraseKept(ctx, s, contentsOf([]tombstone.Stone{list}), graves, true)
 		if err != nil {
 			return nil, false, err
@@ -118,7 +115,7 @@ func (r *Repo) revoke(ctx context.Context, opt RevokeOptions) (res *RevokeResult
 		}
 		res.Generations, res.Files, res.Bytes = did.Generations, did.Files, did.Bytes
 	}
-	if sel.serves(s) {
+	if serves(s, sel) {
 		made, err := r.switchAway(ctx, s, sel, opt)
 		if made == nil {
 			return nil, false, err
@@ -191,13 +188,13 @@ func (r *Repo) eraseStaging(ctx context.Context, res *RevokeResult) error {
 // switchAway switches production to its own content without what is revoked.
 // The new generation shows the same content as the one before, redacted: so
 // its origin is the same, and a revert goes to what was live before that.
-func (r *Repo) switchAway(ctx context.Context, s *state, sel *selection, opt RevokeOptions) (*Result, error) {
+func (r *Repo) switchAway(ctx context.Context, s *state, sel *tombstone.Selection, opt RevokeOptions) (*Result, error) {
 	dir, err := r.private(revertPrefix)
 	if err != nil {
 		return nil, err
 	}
 	defer durable.RemoveAll(dir)
-	valid, err := r.redact(ctx, s, s.current, func(row tree.Row) bool { return sel.sums[row.SHA256] }, tombstone.NamesOf(sel.unnamed), dir)
+	valid, err := r.redact(ctx, s, s.current, func(row tree.Row) bool { return sel.Sums[row.SHA256] }, tombstone.NamesOf(sel.Unnamed), dir)
 	if err != nil {
 		return nil, interrupted(err)
 	}
@@ -205,7 +202,7 @@ func (r *Repo) switchAway(ctx context.Context, s *state, sel *selection, opt Rev
 		return nil, err
 	}
 	c := candidateOf(valid, opt.Why)
-	c.kind, c.origin, c.revoked, c.unnamed = generation.KindRevoke, s.current.Origin, sel.revoked, sel.unnamed
+	c.kind, c.origin, c.revoked, c.unnamed = generation.KindRevoke, s.current.Origin, sel.Revoked, sel.Unnamed
 	// What an operator's revert barred stays barred.
 	c.barred, c.barredTrees = s.current.Barred, s.current.BarredTrees
 	return r.commit(ctx, s, c, opt.DryRun)
@@ -231,17 +228,17 @@ func leave(carried []Carried, ops []tree.Op, n int, revoked []Revoked, beside fu
 
 // serves reports whether production has any of what is revoked, carried files
 // that are due included.
-func (sel *selection) serves(s *state) bool {
+func serves(s *state, sel *tombstone.Selection) bool {
 	if s.current == nil {
 		return false
 	}
-	if sel.emptied {
+	if sel.Emptied {
 		return true
 	}
 	for row := range s.current.All() {
-		if sel.sums[row.SHA256] && !gone(filepath.Join(s.current.Dir, filepath.FromSlash(row.Path))) {
+		if sel.Sums[row.SHA256] && !gone(filepath.Join(s.current.Dir, filepath.FromSlash(row.Path))) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(s.current.Own, func(row tree.Row) bool { return sel.sums[row.SHA256] })
+	return slices.ContainsFunc(s.current.Own, func(row tree.Row) bool { return sel.Sums[row.SHA256] })
 }

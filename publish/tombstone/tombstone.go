@@ -1,5 +1,6 @@
 // Package tombstone has what was revoked, as values: which contents and which
-// names must not be there, in which generations, who said so and why.
+// names must not be there, in which generations, who said so and why. Select
+// works out what to revoke.
 //
 // A Stone is the line of one revoke in .publish/tombstones, and a Graveyard all
 // of them. The line is the promise that its contents will be deleted everywhere:
