@@ -134,7 +134,7 @@ load: build
 	@mkdir -p bin && cd scripts/interop && $(GO) build -o ../../bin/load ./load
 	bin/load -publish $(BIN)
 
-## bench: measure publish beside its peers, in bin/bench (as root it installs them; half an hour, 16 GiB; BENCH='-scale 0.1' for less)
+## bench: measure publish beside its peers, in bin/bench (as root it installs them; 45 minutes, 13 GiB; BENCH='-scale 0.1' for less)
 bench: build peers
 	@$(GO) build -o bin/bench/bench ./scripts/bench
 	bin/bench/bench -publish $(BIN) -out bin/bench $(BENCH)

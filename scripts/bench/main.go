@@ -10,9 +10,10 @@
 // number), results.json (every run) and cost.svg (cost against size) to -out.
 // A peer that is not installed is passed over, and the table says so.
 //
-// The files by subject: data.go makes trees, images and packages; cases.go,
-// trees.go and peers.go say what is run; run.go runs and measures it; goals.go
-// says what is to be reached; machine.go, table.go and plot.go show it.
+// The files by subject: data.go makes trees, images and packages, history.go a
+// long history; cases.go, trees.go, promotes.go, hashes.go and peers.go say what
+// is run; run.go runs and measures it; goals.go says what is to be reached;
+// machine.go, table.go and plot.go show it.
 package main
 
 import (
@@ -68,6 +69,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 1 && args[0] == hashesAlone {
+		return hashes(args[1:])
+	}
 	b := &bench{ctx: ctx, log: stderr}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -168,8 +172,8 @@ func (b *bench) roomy() error {
 	if err := unix.Statfs(b.dir, &fs); err != nil {
 		return err
 	}
-	// The most is needed for the large image: five copies of 2 GiB.
-	need := uint64(16*b.scale*(1<<30)) + 512<<20
+	// The most is needed for 500,000 files, in staging and in a first generation.
+	need := uint64(12*b.scale*(1<<30)) + 512<<20
 	if have := fs.Bavail * uint64(fs.Bsize); have < need {
 		return fmt.Errorf("%s: %d MiB are free, about %d are needed\nhint: give -dir a directory elsewhere, or a smaller -scale", b.dir, have>>20, need>>20)
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,6 +43,21 @@ func (t *site) cloner(name, dir string, argv ...[]string) contender {
 			}
 			return out
 		}}
+}
+
+// replacer makes a copy of the peers' tree and deletes the one before, which is
+// equal to it.
+func (t *site) replacer(dir string) contender {
+	c := t.cloner(cpalSyncRm, dir,
+		[]string{"cp", "-al", t.tree, dir}, []string{"sync", "-f", dir}, []string{"rm", "-rf", dir + "-old"})
+	c.prepare = func(int) error {
+		if err := errors.Join(os.RemoveAll(dir), os.RemoveAll(dir+"-old")); err != nil {
+			return err
+		}
+		_, err := t.bench.do(command{argv: []string{"cp", "-al", t.tree, dir + "-old"}})
+		return err
+	}
+	return c
 }
 
 // bare-user-only is the mode in which no root is needed and a checkout can be

@@ -32,7 +32,7 @@ func (b *bench) series() []line {
 		{"revert", pick{"revert", 0, ours, wall}, false},
 		{"switch until durable", pick{"promote", 0, ours, switching}, false},
 		{"prune plan", pick{"prune", 0, ours, wall}, false},
-		{"cp -al, sync -f", pick{"promote", 0, cpalSync, wall}, true},
+		{cpalSyncRm, pick{"promote", 0, cpalSyncRm, wall}, true},
 		{"ostree commit, checkout -H", pick{"promote", 0, ostreeBoth, wall}, true},
 		{"incus-simplestreams prune", pick{"prune", 0, incus, wall}, true},
 	} {

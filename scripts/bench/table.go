@@ -53,6 +53,7 @@ func (b *bench) summary(facts []fact) string {
 		t.WriteString("The sizes are scaled down; what is to be reached is meant for the full ones.\n\n")
 	}
 	t.WriteString("| case | publish | beside | | ratio | at most | |\n| --- | --: | --- | --: | --: | --: | --- |\n")
+	var bounds []string
 	for _, g := range b.goals() {
 		v := b.verdict(g)
 		if v.mine.n == 0 && v.beside.n == 0 {
@@ -80,9 +81,14 @@ func (b *bench) summary(facts []fact) string {
 		case v.ratio <= g.reach:
 			word = "reached"
 		default:
-			word = "**not reached**"
+			if word = "**not reached**"; g.bound != "" {
+				bounds = append(bounds, fmt.Sprintf("- %s, beside %s: %s.\n", g.title, name, g.bound))
+			}
 		}
 		fmt.Fprintf(&t, "| %s | %s | %s | %s | %s | %s | %s |\n", g.title, show(v.mine, g.mine.number.unit), name, beside, ratio, limit, word)
+	}
+	if len(bounds) > 0 {
+		t.WriteString("\nWhat bounds the rows that are not reached:\n\n" + strings.Join(bounds, ""))
 	}
 	return t.String()
 }

@@ -3,14 +3,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
+	"time"
 )
 
 // switched is what promote and revert answer.
@@ -31,7 +30,12 @@ func switchUS(out []byte) (int64, error) {
 }
 
 // treeNames are the experiments with a tree of small files.
-var treeNames = []string{"promote", "promote-same", "promote-busy", "revert", "validate"}
+var treeNames = []string{"promote", "promote-fsync", "promote-dirty", "promote-same", "promote-first", "revert",
+	"validate"}
+
+// grace is how long a tree is kept in the repositories of these cases: in each
+// round just one is due, which the round before left.
+const grace = 200 * time.Millisecond
 
 // trees promotes and reverts a tree with so many files. The peers work on a
 // tree of their own, equal and as old: links to the files of a repository
@@ -50,7 +54,8 @@ func trees(size int) func(*bench, context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, f := range []func(context.Context) error{t.promotes, t.promotesBusy, t.promotesSame, t.reverts} {
+		groups := []func(context.Context) error{t.promotes, t.promotesBusy, t.promotesSame, t.reverts, t.firsts}
+		for _, f := range groups {
 			if err := f(ctx); err != nil {
 				return err
 			}
@@ -70,11 +75,12 @@ type site struct {
 	size, rounds int
 	shape        shape
 	tree, repo   string
-	images       int // staged so far
-	grown        int // products that came to tree
+	images       int       // staged so far
+	grown        int       // products that came to tree
+	last         time.Time // when something was switched
 }
 
-// site makes one, with a first generation.
+// site makes one, in the steady state.
 func (w *workshop) site(size int) (*site, error) {
 	t := &site{workshop: w, size: size, shape: shape{versions: w.bench.n(size) / 2, root: 1 << 10},
 		tree: w.path(fmt.Sprint("tree", size)), repo: w.path(fmt.Sprint("repo", size))}
@@ -87,9 +93,39 @@ func (w *workshop) site(size int) (*site, error) {
 	if err := w.newRepo(t.repo, t.tree); err != nil {
 		return nil, err
 	}
-	_, err := w.bench.do(w.bench.publish(t.repo, "promote", "-q")...)
-	return t, err
+	return t, t.steady()
 }
+
+// steady brings the repository, in which the tree is staged, into the steady
+// state: the next promote begins from what a gc kept, and deletes the tree of
+// the promote before.
+func (t *site) steady() error {
+	if err := os.WriteFile(t.repo+"/publish.yaml", fmt.Appendf(nil, "grace: %s\n", grace), 0o644); err != nil {
+		return err
+	}
+	err := t.switchTo("promote", "-q")
+	for range 2 {
+		if err == nil {
+			err = t.stageOne(0)
+		}
+		if err == nil {
+			err = t.switchTo("promote", "-q")
+		}
+	}
+	return err
+}
+
+// switchTo runs a command that is not measured and switches.
+func (t *site) switchTo(args ...string) error {
+	defer t.switched()
+	_, err := t.bench.do(t.bench.publish(t.repo, args...)...)
+	return err
+}
+
+func (t *site) switched() { t.last = time.Now() }
+
+// ripen waits until the windows have ended that the last switch began.
+func (t *site) ripen() { time.Sleep(time.Until(t.last.Add(grace * 6 / 5))) }
 
 // switches promotes trees of all sizes in turns: what takes its time from the
 // switch until it is durable must not depend on the size.
@@ -117,7 +153,7 @@ func (b *bench) switches(ctx context.Context) error {
 // files names a contender by the size of its tree.
 func files(size int) string { return fmt.Sprintf("publish, %d files", size) }
 
-// promote is a promote of one new image.
+// promote is a promote of one new image. Within its time it deletes a tree.
 func (t *site) promote(name string) contender {
 	return contender{name: name, prepare: t.stageOne, check: t.promoted, switched: switchUS,
 		run: func(int) []command { return t.bench.publish(t.repo, "promote", "--json") }}
@@ -134,12 +170,14 @@ func (t *site) stageOne(int) error {
 		return err
 	}
 	_, err = t.bench.do(t.bench.publish(t.repo, "stage", "add", img.metadata, img.root)...)
+	t.ripen()
 	return err
 }
 
 // promoted checks that production is a new generation with the image that was
-// staged last.
+// staged last, and that the tree that was due is gone.
 func (t *site) promoted(_ int, out []byte) error {
+	t.switched()
 	var res switched
 	if err := json.Unmarshal(out, &res); err != nil {
 		return err
@@ -147,6 +185,9 @@ func (t *site) promoted(_ int, out []byte) error {
 	name := fmt.Sprint("added", t.images)
 	if res.Unchanged || len(res.Added) != 1 || !strings.HasPrefix(res.Added[0], product(name)) {
 		return fmt.Errorf("%s", out)
+	}
+	if _, err := os.Lstat(fmt.Sprintf("%s/generations/%06d", t.repo, res.Generation-2)); err == nil {
+		return fmt.Errorf("generation %d was due, and is still there", res.Generation-2)
 	}
 	if err := t.live(res.Generation); err != nil {
 		return err
@@ -161,135 +202,4 @@ func (t *site) live(generation int) error {
 		err = fmt.Errorf("production is generation %s, not %d", id, generation)
 	}
 	return err
-}
-
-// promotes measures a promote of one new image.
-func (t *site) promotes(ctx context.Context) error {
-	b := t.bench
-	clone, checkout := t.path("clone"), t.path("checkout")
-	cs := []contender{
-		t.promote(ours),
-		t.cloner(cpalSync, clone, []string{"cp", "-al", t.tree, clone}, []string{"sync", "-f", clone}),
-	}
-	if t.size >= 100 && b.wants("promote", t.size) {
-		repo := t.path("ostree")
-		c := t.cloner(ostreeBoth, checkout, ostreeCommit(repo, t.tree), ostreeCheckout(repo, checkout))
-		c.prepare = func(int) error { return t.grow(t.tree, checkout) }
-		if c.missing = b.missing("ostree"); c.missing == "" && b.profile == "" {
-			if err := t.ostreeRepo(repo); err != nil {
-				c.missing = err.Error()
-			}
-		}
-		cs = append(cs, c)
-	}
-	if t.size == 20_000 && b.profile == "" && b.wants("promote", t.size) {
-		cs = append(cs, t.ostreeLinked(), t.cloner("rsync -a --link-dest, sync -f", clone, []string{"rsync", "-a", "--link-dest=" + t.tree, t.tree + "/", clone}, []string{"sync", "-f", clone}))
-		cs[len(cs)-1].missing = b.missing("rsync")
-		cs = append(cs, t.aptly())
-	}
-	return b.measure(ctx, experiment{name: "promote", size: t.size, items: t.shape.files(), rounds: t.rounds, catalog: t.catalog(), contenders: cs})
-}
-
-// promotesBusy is a promote while somebody else writes to the file system as
-// fast as it can: what that does to the switch.
-func (t *site) promotesBusy(ctx context.Context) error {
-	if t.size != 1_000 {
-		return nil
-	}
-	c := t.promote(ours)
-	c.beside = t.write
-	return t.bench.measure(ctx, experiment{name: "promote-busy", size: t.size, items: t.shape.files(), rounds: t.rounds, contenders: []contender{c}})
-}
-
-// write writes a large file over and over until the context ends.
-func (t *site) write(ctx context.Context) {
-	f, err := os.Create(t.path("busy"))
-	if err != nil {
-		return
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	chunk := bytes.Repeat([]byte("busy"), 64<<10)
-	for n := 0; ctx.Err() == nil; n++ {
-		if n%1024 == 0 { // 256 MiB
-			_, _ = f.Seek(0, io.SeekStart)
-		}
-		if _, err := f.Write(chunk); err != nil {
-			return
-		}
-	}
-}
-
-// promotesSame measures a promote when staging equals production.
-func (t *site) promotesSame(ctx context.Context) error {
-	b := t.bench
-	clone, repo := t.path("clone"), t.path("ostree")
-	cs := []contender{
-		{name: ours, run: func(int) []command { return b.publish(t.repo, "promote", "--json") },
-			check: func(_ int, out []byte) error {
-				var res switched
-				if err := json.Unmarshal(out, &res); err != nil || !res.Unchanged {
-					return fmt.Errorf("%s", out)
-				}
-				return nil
-			}},
-		t.cloner(cpal, clone, []string{"cp", "-al", t.tree, clone}),
-	}
-	if t.size >= 100 && b.wants("promote-same", t.size) {
-		c := contender{name: ostree, missing: b.missing("ostree"),
-			run: func(int) []command {
-				return []command{{argv: ostreeCommit(repo, t.tree, "--skip-if-unchanged")}}
-			}}
-		if c.missing == "" && b.profile == "" {
-			err := t.ostreeRepo(repo)
-			if err == nil { // the tree may have grown since
-				_, err = b.do(command{argv: ostreeCommit(repo, t.tree)})
-			}
-			if err != nil {
-				c.missing = err.Error()
-			}
-		}
-		cs = append(cs, c)
-	}
-	return b.measure(ctx, experiment{name: "promote-same", size: t.size, items: t.shape.files(), rounds: t.rounds, catalog: t.catalog(), contenders: cs})
-}
-
-// reverts goes back and forth between two trees that differ by one image.
-func (t *site) reverts(ctx context.Context) error {
-	if !t.bench.wants("revert", t.size) {
-		return nil
-	}
-	b := t.bench
-	out, err := b.do(b.publish(t.repo, "status", "--json")...)
-	if err != nil {
-		return err
-	}
-	var status struct{ Production switched }
-	if err := json.Unmarshal(out, &status); err != nil {
-		return err
-	}
-	was := status.Production.Generation
-	if err := t.stageOne(0); err != nil {
-		return err
-	}
-	if out, err = b.do(b.publish(t.repo, "promote", "--json")...); err != nil {
-		return err
-	}
-	if err := t.promoted(0, out); err != nil {
-		return err
-	}
-	target := func(round int) int { return was + round%2 }
-	clone := t.path("clone")
-	return b.measure(ctx, experiment{name: "revert", size: t.size, items: t.shape.files(), rounds: t.rounds, catalog: t.catalog(), contenders: []contender{
-		{name: ours, switched: switchUS,
-			run: func(round int) []command { return b.publish(t.repo, "revert", "--json", fmt.Sprint(target(round))) },
-			check: func(round int, out []byte) error {
-				var res switched
-				if err := json.Unmarshal(out, &res); err != nil || res.Unchanged || res.Origin != target(round) || len(res.Added)+len(res.Removed) != 1 {
-					return fmt.Errorf("%s", out)
-				}
-				return t.live(res.Generation)
-			}},
-		t.cloner(cpalSync, clone, []string{"cp", "-al", t.tree, clone}, []string{"sync", "-f", clone}),
-	}})
 }
