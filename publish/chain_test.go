@@ -2,6 +2,7 @@ package publish
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -437,8 +438,8 @@ func TestHistoryOfLayout1(t *testing.T) {
 		w.promote()
 	}
 	line := func(n, from int) []byte {
-		e := Event{Time: w.now, Kind: KindPromote, Generation: n, From: from, Origin: n, Grace: 7200, Recovered: true}
-		text, err := e.Marshal()
+		e := Event{Head: journal.Head{Time: w.now, Kind: KindPromote, Generation: n, From: from, Origin: n}, Body: &journal.Switch{Grace: 7200, Recovered: true}}
+		text, err := json.Marshal(e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -447,7 +448,7 @@ func TestHistoryOfLayout1(t *testing.T) {
 	lines := w.lines()
 	renamed := func(n int, e Event) []byte { // generation 3 came from 1: 2 was abandoned
 		e.Generation, e.From = n, 1
-		text, _ := e.Marshal()
+		text, _ := json.Marshal(e)
 		return durable.Line(text)
 	}
 	e := journal.Parse(lines[2]).Events[0]

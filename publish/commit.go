@@ -370,9 +370,9 @@ func (r *Repo) record(s *state, m *Manifest, recovered bool) error {
 		}
 	}
 	e := switchEvent(&m.Head)
-	e.Time, e.Recovered = now, recovered
+	e.Time, e.Switch().Recovered = now, recovered
 	if len(r.Config.HealthCheck.Command) > 0 && m.Kind != generation.KindAutoRevert {
-		e.Health = "pending"
+		e.Switch().Health = "pending"
 	}
 	if err := r.log(s.history, e); err != nil {
 		return err

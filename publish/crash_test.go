@@ -159,7 +159,7 @@ func checkRecovered(t *testing.T, w *world) {
 		if e.Generation >= before || before == 1<<30 && e.Generation != n {
 			t.Fatalf("history line %d: generation %d, production is %d", i, e.Generation, n)
 		}
-		if e.Health == "pending" {
+		if e.Switch().Health == "pending" {
 			t.Fatalf("generation %d was never checked", e.Generation)
 		}
 		before = e.Generation

@@ -59,12 +59,18 @@ func (r *Repo) History(f HistoryFilter) ([]Event, error) {
 		if !f.passes(e) {
 			continue
 		}
-		if e.Kind.Switch() && e.Health == "pending" {
-			if said := h.Health(e.Generation); said != "" {
-				e.Health = said
+		if s := e.Switch(); s != nil {
+			told := *s
+			if said := h.Health(e.Generation); said != "" && s.Health == "pending" {
+				told.Health = said
 			}
+			told.Seal = "" // recovery's business
+			e.Body = &told
+		} else if o, ok := e.Body.(*journal.Other); ok {
+			told := *o
+			told.Seal = ""
+			e.Body = &told
 		}
-		e.Seal = "" // recovery's business
 		if out = append(out, e); f.Limit > 0 && len(out) == f.Limit {
 			break
 		}

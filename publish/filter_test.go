@@ -1,10 +1,12 @@
 package publish
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
 
+	"example.com/publish/publish/journal"
 	"example.com/publish/stage/durable"
 )
 
@@ -19,7 +21,7 @@ func TestHistoryFilter(t *testing.T) {
 	w.now = at(20)
 	w.revert(0)
 	// A line of a later version.
-	text, err := Event{Time: at(30), Kind: "repaint", Removed: []string{"void:1/2"}}.Marshal()
+	text, err := json.Marshal(journal.Record{Time: at(30), Kind: "repaint", Removed: []string{"void:1/2"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +72,7 @@ func TestHistoryFilterHealth(t *testing.T) {
 	w.put(map[string]string{"a/1": "one"})
 	w.promote()
 	events, err := w.repo().History(HistoryFilter{})
-	if err != nil || len(events) != 1 || events[0].Health != "ok" {
+	if err != nil || len(events) != 1 || events[0].Switch().Health != "ok" {
 		t.Fatalf("%+v, %v", events, err)
 	}
 	events, err = w.repo().History(HistoryFilter{Kinds: []EventKind{KindHealth}})

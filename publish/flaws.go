@@ -1,26 +1,14 @@
 package publish
 
 import (
-	"slices"
-
 	"example.com/publish/publish/journal"
 )
 
-// flaws returns where the chain of the history is broken. That a recovery of
-// layout 1 found no manifest before the lines that it made is no flaw. A kept
-// tree below production that no line made is one, though the chain may be
-// closed: lost are the switch to it, and the one back.
+// flaws returns where the chain of the history is broken. A kept tree below
+// production that no line made is a flaw, though the chain may be closed: lost
+// are the switch to it, and the one back.
 func (r *Repo) flaws(h *journal.History, tip *Event) []journal.Flaw {
-	made, recovered := map[int]bool{}, map[int]bool{}
-	for _, e := range h.Events {
-		if e.Kind.Switch() {
-			made[e.Generation] = true
-			recovered[e.Generation] = e.Recovered
-		}
-	}
-	out := slices.DeleteFunc(h.Flaws(tip), func(f journal.Flaw) bool {
-		return f.Kind == journal.Lost && recovered[f.Generation] && !r.tells(f.From)
-	})
+	out := h.Flaws(tip, func(n int) bool { return !r.tells(n) })
 	if tip == nil {
 		return out
 	}
@@ -29,7 +17,7 @@ func (r *Repo) flaws(h *journal.History, tip *Event) []journal.Flaw {
 		return out // whoever needs the trees tells
 	}
 	for _, n := range kept {
-		if n < tip.Generation && !made[n] {
+		if n < tip.Generation && !h.Named(n) {
 			if id, err := r.whose(r.path("generations", number(n))); err == nil && id == n {
 				out = append(out, journal.Flaw{Kind: journal.Lost, Generation: n, From: n})
 			}

@@ -72,7 +72,7 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 	var again []Event
 	if !s.history.FreedAll(res.Items, s.current.Generation) {
 		e := r.note(s, KindGC, "")
-		e.Freed = &res.Freed
+		e.Body = &res.Freed
 		err := errors.Join(r.log(s.history, e), r.at("after-gc-history"))
 		if errors.Is(err, syscall.ENOSPC) {
 			// The deletion makes the room that the line needs. A torn line is

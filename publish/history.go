@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,22 +23,22 @@ type (
 
 // The kinds of events.
 const (
-	KindAdopt      = journal.Adopt
-	KindPromote    = journal.Promote
-	KindRevert     = journal.Revert
-	KindAutoRevert = journal.AutoRevert
-	KindRelink     = journal.Relink
-	KindRevoke     = journal.Revoke
-	KindRedact     = journal.Redact
-	KindHealth     = journal.Health
-	KindHold       = journal.Hold
-	KindUnhold     = journal.Unhold
-	KindGC         = journal.GC
-	KindPrune      = journal.Prune
-	KindPin        = journal.Pin
-	KindUnpin      = journal.Unpin
-	KindClock      = journal.Clock
-	KindGap        = journal.Gap
+	KindAdopt      = journal.KindAdopt
+	KindPromote    = journal.KindPromote
+	KindRevert     = journal.KindRevert
+	KindAutoRevert = journal.KindAutoRevert
+	KindRelink     = journal.KindRelink
+	KindRevoke     = journal.KindRevoke
+	KindRedact     = journal.KindRedact
+	KindHealth     = journal.KindHealth
+	KindHold       = journal.KindHold
+	KindUnhold     = journal.KindUnhold
+	KindGC         = journal.KindGC
+	KindPrune      = journal.KindPrune
+	KindPin        = journal.KindPin
+	KindUnpin      = journal.KindUnpin
+	KindClock      = journal.KindClock
+	KindGap        = journal.KindGap
 )
 
 var errNewer = generation.ErrNewer
@@ -49,7 +50,7 @@ func newer(path string) error {
 
 func (r *Repo) historyPath() string { return r.path(".publish", "history") }
 
-// readHistory reads the history, with times corrected. A damaged line that is not the last is an
+// readHistory reads the history. A damaged line that is not the last is an
 // error: it is evidence, and windows are counted from it.
 func (r *Repo) readHistory() (*journal.History, error) {
 	h, err := r.writtenHistory()
@@ -59,7 +60,6 @@ func (r *Repo) readHistory() (*journal.History, error) {
 	if err := r.legible(h); err != nil {
 		return nil, err
 	}
-	h.CorrectTimes()
 	return h, nil
 }
 
@@ -76,7 +76,7 @@ func (r *Repo) legible(h *journal.History) error {
 	return nil
 }
 
-// writtenHistory reads the lines of the history as they were written.
+// writtenHistory reads the history, whatever is wrong with it.
 func (r *Repo) writtenHistory() (*journal.History, error) {
 	data, err := durable.ReadFile(r.historyPath(), maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -99,7 +99,7 @@ func (r *Repo) short(path string) string {
 
 // log appends one event and flushes it.
 func (r *Repo) log(h *journal.History, e Event) error {
-	text, err := e.Marshal()
+	text, err := json.Marshal(e)
 	if err != nil {
 		return err
 	}
@@ -116,8 +116,9 @@ func (r *Repo) log(h *journal.History, e Event) error {
 
 // switchEvent is the switch to the generation that a manifest begins with.
 func switchEvent(m *Head) Event {
-	return Event{Time: m.Time, Kind: EventKind(m.Kind), Generation: m.Generation, From: m.From, Origin: m.Origin, TreeID: m.TreeID, Seal: m.Borne(),
-		Who: m.Who, Message: m.Message, Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace, Revoked: revokedEvent(m.Revoked), Unnamed: unnamedEvent(m.Unnamed)}
+	return Event{Head: journal.Head{Time: m.Time, Kind: EventKind(m.Kind), Generation: m.Generation, From: m.From, Origin: m.Origin, Who: m.Who, Message: m.Message},
+		Body: &journal.Switch{TreeID: m.TreeID, Seal: m.Borne(), Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace,
+			Revoked: revokedEvent(m.Revoked), Unnamed: unnamedEvent(m.Unnamed)}}
 }
 
 // revokedEvent and unnamedEvent are what was revoked in the words of the
@@ -137,10 +138,11 @@ func unnamedEvent(list []Named) (out []journal.Named) {
 }
 
 func revokedBy(e *Event) (revoked []Revoked, unnamed []Named) {
-	for _, v := range e.Revoked {
+	r, u := e.Revocation()
+	for _, v := range r {
 		revoked = append(revoked, Revoked(v))
 	}
-	for _, v := range e.Unnamed {
+	for _, v := range u {
 		unnamed = append(unnamed, Named(v))
 	}
 	return revoked, unnamed

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/journal"
 	"example.com/publish/stage"
 )
 
@@ -158,8 +159,9 @@ func (r *Repo) checkHealth(ctx context.Context, s *state) error {
 	m := s.current.Manifest
 	failure := r.run(ctx, "health_check", r.Config.HealthCheck.Command, time.Duration(r.Config.HealthCheck.Timeout), m.Head, detail{})
 	e := r.note(s, KindHealth, "")
-	if e.Health = "ok"; failure != nil {
-		e.Health, e.Message = "failed", failure.Error()
+	said := &journal.Health{Result: "ok"}
+	if e.Body = said; failure != nil {
+		said.Result, e.Message = "failed", failure.Error()
 	}
 	if failure != nil {
 		// Back first: killed in between, the check has no result and runs

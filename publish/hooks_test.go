@@ -97,7 +97,7 @@ func TestHealthCheckFailureGoesBack(t *testing.T) {
 		w.put(map[string]string{"a/1": "one", "a/2": "two", "b/1": "more"})
 		w.promote()
 		events, err := w.repo().History(HistoryFilter{})
-		if err != nil || events[0].Health != "ok" || events[1].Kind != KindAutoRevert || events[2].Health != "failed" {
+		if err != nil || events[0].Record().Health != "ok" || events[1].Kind != KindAutoRevert || events[2].Record().Health != "failed" {
 			t.Fatalf("%+v, %v", events, err)
 		}
 	})

@@ -170,7 +170,7 @@ func (r *Repo) show(s *state, g *generation.View) (*Shown, error) {
 		out.Bytes += row.Size
 	}
 	out.Carried = carriedNow(s, g, graves)
-	if e, ok := s.history.Pins()[g.Generation]; ok {
+	if e, ok := s.history.Pin(g.Generation); ok {
 		out.Pinned, out.Pin = true, &HoldState{e.Who, e.Time, e.Message}
 	}
 	if out.Live || s.current == nil {

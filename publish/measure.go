@@ -77,7 +77,10 @@ func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
 		}
 		m.ProductionVersions = versionsOf(cat)
 	}
-	m.LastPromote = s.history.LastPromote()
+	if at, ok := s.history.LastPromote(); ok {
+		at = at.UTC()
+		m.LastPromote = &at
+	}
 	for _, k := range st.Generations {
 		m.KeptBytes += k.Bytes
 	}

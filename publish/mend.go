@@ -145,11 +145,9 @@ func (r *Repo) mendHistory(ctx context.Context, heads map[int]Head, current int)
 		return nil, h, nil
 	}
 
-	entries, moved, dropped := journal.Straighten(journal.Entries(data))
-	entries, made := journal.Fill(entries, r.provedBy(entries, heads, current))
-	entries, relinked, twice := journal.SettleRelinks(entries)
-	entries, back, gaps := journal.Bridge(entries, tip, Event{Time: r.now(), Who: r.who(), Grace: int64(r.grace() / time.Second)})
-	if slices.Contains(made, current) {
+	proved := func(entries []journal.Entry) []Event { return r.provedBy(entries, heads, current) }
+	fixed := journal.Repair(nil, journal.Entries(data), proved, tip, journal.Head{Time: r.now(), Who: r.who()}, int64(r.grace()/time.Second))
+	if slices.Contains(fixed.Made, current) {
 		// History names a switch only after it was made durable.
 		if err := r.site.Settle(ctx); err != nil {
 			return nil, nil, err
@@ -181,18 +179,18 @@ func (r *Repo) mendHistory(ctx context.Context, heads map[int]Head, current int)
 		}
 	}
 	if !missing {
-		say(made, "made the history of %s anew from the manifests")
+		say(fixed.Made, "made the history of %s anew from the manifests")
 	}
-	if moved+relinked > 0 {
-		done = append(done, fmt.Sprintf("put %d %s of the history back in place", moved+relinked, plural(moved+relinked, "line")))
+	if n := fixed.Moved; n > 0 {
+		done = append(done, fmt.Sprintf("put %d %s of the history back in place", n, plural(n, "line")))
 	}
-	if dropped += twice; dropped > 0 {
-		done = append(done, fmt.Sprintf("left out %d repeated %s of the history", dropped, plural(dropped, "line")))
+	if n := fixed.Dropped; n > 0 {
+		done = append(done, fmt.Sprintf("left out %d repeated %s of the history", n, plural(n, "line")))
 	}
-	say(back, "noted in the history that production went back to %s")
-	say(gaps, "noted in the history that it does not tell what came before %s")
+	say(fixed.Back, "noted in the history that production went back to %s")
+	say(fixed.Gaps, "noted in the history that it does not tell what came before %s")
 
-	out, err := journal.Encode(entries)
+	out, err := journal.Encode(fixed.Entries)
 	if err != nil {
 		return done, nil, err
 	}
@@ -216,7 +214,7 @@ func (r *Repo) provedBy(entries []journal.Entry, heads map[int]Head, current int
 	for n := range r.switched(events, heads, current) {
 		if m, ok := heads[n]; ok {
 			e := switchEvent(&m)
-			e.Recovered = true
+			e.Switch().Recovered = true
 			out = append(out, e)
 		}
 	}
@@ -284,22 +282,22 @@ func plural(n int, noun string) string {
 }
 
 // remakeManifest writes a manifest for the tree of generation n, which is at
-// dir; was are the generations that were production. Which files were carried,
+// dir; switched are the generations that were production. Which files were carried,
 // and since when, is lost: all that no index names counts as dropped by this
 // generation. What a revert refused is derived again from the tree that it left,
 // if that is kept. It reports whether the tree is the one that history recorded.
-func (r *Repo) remakeManifest(ctx context.Context, h *journal.History, was map[int]bool, n int, dir string) (same bool, err error) {
-	e, _ := h.Made(n)
+func (r *Repo) remakeManifest(ctx context.Context, h *journal.History, switched map[int]bool, n int, dir string) (same bool, err error) {
+	e, was := switchTo(h, n)
 	rows, named, err := r.scan(ctx, dir)
 	if err != nil {
 		return false, err
 	}
 	m := &Manifest{Head: Head{Generation: n, From: e.From, Origin: max(e.Origin, 0), Kind: generation.Kind(e.Kind), Who: e.Who, Message: e.Message, Time: r.now().UTC(),
-		Grace: e.Grace, Format: r.format.Name(), Added: e.Added, Removed: e.Removed, Changed: e.Changed}}
+		Grace: was.Grace, Format: r.format.Name(), Added: was.Added, Removed: was.Removed, Changed: was.Changed}}
 	if m.Origin == 0 {
 		// Nothing tells what was before: most likely the one before it.
 		m.Origin, m.Kind = n, generation.KindPromote
-		for o := range was {
+		for o := range switched {
 			if o < n {
 				m.From = max(m.From, o)
 			}
@@ -328,7 +326,17 @@ func (r *Repo) remakeManifest(ctx context.Context, h *journal.History, was map[i
 			m.Barred, m.BarredTrees = r.bar(&generation.View{Manifest: left, Dir: ""}, &generation.View{Manifest: m, Dir: dir}, m.Kind)
 		}
 	}
-	return m.TreeID == e.TreeID, r.writeManifest(m)
+	return m.TreeID == was.TreeID, r.writeManifest(m)
+}
+
+// switchTo returns the line that made generation n; empty ones if none did.
+func switchTo(h *journal.History, n int) (Event, *journal.Switch) {
+	for _, e := range h.Events {
+		if e.Kind.Switch() && e.Generation == n {
+			return e, e.Switch()
+		}
+	}
+	return Event{}, &journal.Switch{}
 }
 
 // erasedOf returns rows for what the indexes of generation n name and a revoke

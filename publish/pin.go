@@ -4,13 +4,15 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"example.com/publish/publish/journal"
 )
 
 // Pin keeps generation n beyond its window, until Unpin. It can be reverted to
 // for as long.
 func (r *Repo) Pin(ctx context.Context, n int, why string) error {
 	return r.pin(ctx, "pin", n, func(s *state) error {
-		if e, ok := s.history.Pins()[n]; ok {
+		if e, ok := s.history.Pin(n); ok {
 			return refuse("publish unpin ends it", "generation %d is already pinned by %s since %s: %s", n, e.Who, e.Time.Format(time.RFC3339), e.Message)
 		}
 		return r.notePin(s, KindPin, n, why)
@@ -21,7 +23,7 @@ func (r *Repo) Pin(ctx context.Context, n int, why string) error {
 // that is not pinned stays so.
 func (r *Repo) Unpin(ctx context.Context, n int) error {
 	return r.pin(ctx, "unpin", n, func(s *state) error {
-		if _, ok := s.history.Pins()[n]; !ok {
+		if _, ok := s.history.Pin(n); !ok {
 			return nil
 		}
 		return r.notePin(s, KindUnpin, n, "")
@@ -49,9 +51,7 @@ func (r *Repo) pin(ctx context.Context, verb string, n int, do func(*state) erro
 }
 
 func (r *Repo) notePin(s *state, kind EventKind, n int, why string) error {
-	e := Event{Time: s.now, Kind: kind, Generation: n, Who: r.who(), Message: why}
-	if made, ok := s.history.Made(n); ok {
-		e.From, e.Origin, e.TreeID = made.From, made.Origin, made.TreeID
-	}
-	return r.log(s.history, e)
+	made, _ := s.history.Made(n)
+	return r.log(s.history, Event{Head: journal.Head{Time: s.now, Kind: kind, Generation: n, From: made.From, Origin: made.Origin, Who: r.who(), Message: why},
+		Body: &journal.Pin{TreeID: made.TreeID}})
 }

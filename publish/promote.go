@@ -241,10 +241,8 @@ func (r *Repo) moved(base *generation.View, s *state) error {
 	if s.current == nil || s.current.Generation == was {
 		return nil
 	}
-	for _, e := range s.history.Events {
-		if e.Generation > was && (e.Kind == KindRevert || e.Kind == KindRelink) || e.Kind == KindRelink && e.From >= was {
-			return refuse("look at publish history, then promote again", "%s went to generation %d while this promote was being prepared; production is unchanged by it", e.Who, s.current.Generation)
-		}
+	if e, ok := s.history.Turned(was); ok {
+		return refuse("look at publish history, then promote again", "%s went to generation %d while this promote was being prepared; production is unchanged by it", e.Who, s.current.Generation)
 	}
 	return nil
 }

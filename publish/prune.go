@@ -267,15 +267,15 @@ func (r *Repo) notePrune(ctx context.Context, p *Plan, reviewed, preparing bool)
 		p.Generation = now
 		p.PlanHash = p.hash()
 	}
-	e := r.note(s, KindPrune, "")
+	b := &journal.Prune{PlanHash: p.PlanHash, BytesNow: p.BytesNow, BytesAfterGrace: p.BytesAfterGrace}
 	for _, d := range p.Remove {
-		e.Pruned = append(e.Pruned, journal.Pruned{Product: d.Product, Version: d.Version, Reasons: d.Reasons, Bytes: d.Bytes})
+		b.Pruned = append(b.Pruned, journal.Pruned{Product: d.Product, Version: d.Version, Reasons: d.Reasons, Bytes: d.Bytes})
 	}
 	for _, o := range p.Orphans {
-		e.Orphans = append(e.Orphans, journal.Orphan(o))
+		b.Orphans = append(b.Orphans, journal.Orphan(o))
 	}
-	e.PlanHash = p.PlanHash
-	e.BytesNow, e.BytesAfterGrace = p.BytesNow, p.BytesAfterGrace
+	e := r.note(s, KindPrune, "")
+	e.Body = b
 	return r.log(s.history, e)
 }
 

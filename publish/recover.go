@@ -195,7 +195,7 @@ func (r *Repo) unchecked(h *journal.History) bool {
 // adoptTruth appends what history lacks: the switch to the generation that
 // production resolves to. If history knows that generation from before,
 // somebody else has moved production back to it.
-func (r *Repo) adoptTruth(ctx context.Context, s *state, last Event) error {
+func (r *Repo) adoptTruth(ctx context.Context, s *state, last journal.Made) error {
 	m := s.current.Manifest
 	if _, known := s.history.Made(m.Generation); !known {
 		for _, f := range r.flaws(s.history, s.tip()) {
@@ -204,7 +204,7 @@ func (r *Repo) adoptTruth(ctx context.Context, s *state, last Event) error {
 			}
 			// Nothing is left of what came before, and the line that follows
 			// would hide that.
-			if err := r.log(s.history, journal.GapBefore(f, Event{Time: s.now, Who: r.who()})); err != nil {
+			if err := r.log(s.history, journal.GapBefore(f, journal.Head{Time: s.now, Who: r.who()}, 0)); err != nil {
 				return err
 			}
 		}
@@ -214,8 +214,9 @@ func (r *Repo) adoptTruth(ctx context.Context, s *state, last Event) error {
 	if err := r.freshen(ctx, s.history, m.Generation, s.current.Dir); err != nil {
 		r.opt.Warn(fmt.Sprintf("%s: a client may be told that a file of it has not changed: %v", r.Production(), err))
 	}
-	e := Event{Time: s.now, Kind: KindRelink, Generation: m.Generation, From: last.Generation, Origin: m.Origin, TreeID: m.TreeID,
-		Who: "unknown", Message: "production was changed by another program", Grace: int64(r.grace() / time.Second), Recovered: true}
+	e := Event{Head: journal.Head{Time: s.now, Kind: KindRelink, Generation: m.Generation, From: last.Generation, Origin: m.Origin,
+		Who: "unknown", Message: "production was changed by another program"},
+		Body: &journal.Switch{TreeID: m.TreeID, Grace: int64(r.grace() / time.Second), Recovered: true}}
 	err := r.log(s.history, e)
 	s.windows = r.window(s.history)
 	return err
@@ -226,9 +227,8 @@ func (r *Repo) adoptTruth(ctx context.Context, s *state, last Event) error {
 // the newest at all.
 func (r *Repo) restore(ctx context.Context, h *journal.History, dangling bool) (int, error) {
 	last, _ := h.Last()
-	newest := slices.DeleteFunc(slices.Clone(h.Events), func(e Event) bool { return !e.Kind.Switch() })
-	slices.Reverse(newest)
-	slices.SortStableFunc(newest, func(a, b Event) int {
+	newest := slices.Collect(h.Switches())
+	slices.SortStableFunc(newest, func(a, b journal.Head) int {
 		return cmp.Compare(btoi(b.Origin == last.Origin), btoi(a.Origin == last.Origin))
 	})
 	for _, e := range newest {
@@ -304,7 +304,6 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 			done = append(done, "removed "+why)
 		}
 	}
-	freed := s.history.Freed()
 	before := r.leftovers()[leftByRecovery]
 	stayed := func(name string) bool { // when an earlier recovery wanted to remove it
 		at := filepath.Join("generations", name)
@@ -338,7 +337,7 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 			} else {
 				drop(filepath.Base(dir), fmt.Sprintf("generation %d, which production never reached", n))
 			}
-		case isTree && freed[n] && n != current:
+		case isTree && s.history.Freed(n) && n != current:
 			// A gc deleted it where it was; see aside. Whole it is gc's again.
 			if id, err := identity(filepath.Join(store, name)); err == nil && id == 0 {
 				r.drop(leftByRecovery, filepath.Join(store, name))

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/journal"
 	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
@@ -250,21 +251,17 @@ func (r *Repo) unerased() error {
 // logRedaction appends the event, unless the one who was killed before the
 // tombstones were marked as done had come as far.
 func (r *Repo) logRedaction(s *state, graves *tombstone.Graveyard, pending []tombstone.Stone, did *redaction) error {
-	for _, e := range slices.Backward(s.history.Events) {
-		if e.Kind == KindRedact {
-			if e.Graves == graves.Len() {
-				return nil
-			}
-			break
-		}
+	if lines, ok := s.history.Redacted(); ok && lines == graves.Len() {
+		return nil
 	}
 	last := pending[len(pending)-1]
 	e := r.note(s, KindRedact, last.Why)
-	e.Who, e.Redacted, e.Graves = last.Who, &did.Redaction, graves.Len()
+	b := &journal.Redact{Redaction: &did.Redaction, Tombstones: graves.Len()}
 	for _, t := range pending {
-		e.Revoked = append(e.Revoked, revokedEvent(t.Revoked)...)
-		e.Unnamed = append(e.Unnamed, unnamedEvent(t.Unnamed)...)
+		b.Revoked = append(b.Revoked, revokedEvent(t.Revoked)...)
+		b.Unnamed = append(b.Unnamed, unnamedEvent(t.Unnamed)...)
 	}
+	e.Who, e.Body = last.Who, b
 	return r.log(s.history, e)
 }
 

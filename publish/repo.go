@@ -203,15 +203,11 @@ func (r *Repo) place() site.Place {
 func (r *Repo) served() func(path string) bool {
 	paths := map[string]bool{}
 	if s, err := r.load(); err == nil && s.current != nil {
-		adopted := map[int]bool{}
-		for _, e := range s.history.Events {
-			adopted[e.Generation] = adopted[e.Generation] || e.Kind == KindAdopt
-		}
 		for _, row := range s.current.Own {
 			paths[row.Path] = row.Role == catalog.Content
 		}
 		for _, c := range s.current.Carried {
-			paths[c.Path] = paths[c.Path] || c.Role == catalog.Content && !adopted[c.Dropped]
+			paths[c.Path] = paths[c.Path] || c.Role == catalog.Content && !s.history.Adopted(c.Dropped)
 		}
 	}
 	return func(path string) bool { return paths[path] }
@@ -345,27 +341,18 @@ func (w windows) was(n int, now time.Time) bool {
 // switch and the grace configured now.
 func (r *Repo) window(h *journal.History) windows {
 	w := windows{dropped: map[int]time.Time{}, recorded: map[int]time.Time{}, retired: map[int]time.Time{}}
-	live := 0
-	for _, e := range h.Events {
-		if !e.Kind.Switch() {
-			continue
-		}
-		end := e.Time.Add(max(time.Duration(e.Grace)*time.Second, r.grace()))
-		if _, ok := w.dropped[e.Generation]; !ok {
-			w.dropped[e.Generation] = end
-			w.recorded[e.Generation] = e.Time.Add(time.Duration(e.Grace) * time.Second)
-			if at, ok := h.Ended(e.Generation); ok && at.Before(w.recorded[e.Generation]) {
-				w.recorded[e.Generation] = at
+	for c := range h.Changes() {
+		recorded := time.Duration(c.Grace) * time.Second
+		end := c.Time.Add(max(recorded, r.grace()))
+		if c.First {
+			w.dropped[c.Generation], w.recorded[c.Generation] = end, c.Time.Add(recorded)
+			if !c.Ended.IsZero() && c.Ended.Before(w.recorded[c.Generation]) {
+				w.recorded[c.Generation] = c.Ended
 			}
 		}
-		// If the line is lost with which production left a generation, it
-		// had left it by now.
-		for _, n := range []int{e.From, live} {
-			if n != e.Generation {
-				w.retired[n] = end
-			}
+		for _, n := range c.Left {
+			w.retired[n] = end
 		}
-		live = e.Generation
 	}
 	w.known = slices.Sorted(maps.Keys(w.dropped))
 	return w
@@ -441,10 +428,7 @@ func (r *Repo) Generations() ([]int, error) {
 // next returns a generation number that was never used: above all that
 // history, manifests and trees name, abandoned ones included.
 func (r *Repo) next(h *journal.History) (int, error) {
-	top := 0
-	for _, e := range h.Events {
-		top = max(top, e.Generation)
-	}
+	top := h.Top()
 	for _, dir := range []string{r.path("generations"), r.path(".publish", "manifests")} {
 		list, err := os.ReadDir(dir)
 		if err != nil {

@@ -130,7 +130,7 @@ func TestRevokeDeletesEverywhere(t *testing.T) {
 			t.Fatalf("%+v", res)
 		}
 		events, err := w.repo().History(HistoryFilter{})
-		if err != nil || events[1].Kind != KindRedact || events[2].Kind != KindRevoke || len(events[1].Redacted.Paths) != 3 || events[2].Message != "leaked" {
+		if err != nil || events[1].Kind != KindRedact || events[2].Kind != KindRevoke || len(events[1].Record().Redacted.Paths) != 3 || events[2].Message != "leaked" {
 			t.Fatalf("%+v, %v", events, err)
 		}
 		if res := w.revoke("a/2"); len(res.Revoked) != 0 || res.Switched {

@@ -44,11 +44,10 @@ func (t tenure) end() *time.Time {
 // and what status, promote and the metrics foretell.
 func (r *Repo) tenures(h *journal.History, kept []int, retired map[int]time.Time) map[int]tenure {
 	out := map[int]tenure{}
-	pinned := h.Pins()
 	keep := r.Config.Generations.Keep
 	for _, n := range slices.Backward(kept) {
 		end, known := retired[n]
-		switch _, pin := pinned[n]; {
+		switch _, pin := h.Pin(n); {
 		case pin:
 			out[n] = tenure{by: KeptByPin}
 		case keep > 0:

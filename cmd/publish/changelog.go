@@ -50,11 +50,11 @@ func (p *program) changelog(c *cli.Context) error {
 
 // byDay groups events, newest first. What only concerns upkeep is left out:
 // nobody who reads a changelog misses a gc.
-func byDay(events []publish.Event) []changelogDay {
+func byDay(events []journal.Event) []changelogDay {
 	days := []changelogDay{}
 	for _, e := range events {
 		switch e.Kind {
-		case publish.KindGC, publish.KindHealth, publish.KindPin, publish.KindUnpin, publish.KindRedact, publish.KindClock:
+		case journal.KindGC, journal.KindHealth, journal.KindPin, journal.KindUnpin, journal.KindRedact, journal.KindClock:
 			continue
 		}
 		day := e.Time.UTC().Format(time.DateOnly)
@@ -75,7 +75,7 @@ func writeChangelog(w io.Writer, days []changelogDay) {
 	for _, d := range days {
 		fmt.Fprintf(w, "\n## %s\n", d.Day)
 		for _, t := range d.Events {
-			e := t.Event
+			e := t.Record
 			fmt.Fprintf(w, "\n### %s %s\n\n", e.Time.UTC().Format("15:04"), changelogTitle(e))
 			fmt.Fprintf(w, "By %s%s.\n", mdText(e.Who), changelogReason(e))
 			writeEntries(w, "Added", e.Added)
@@ -91,7 +91,7 @@ func writeChangelog(w io.Writer, days []changelogDay) {
 }
 
 // revokedNames are the versions, or paths, that a revoke took away, each once.
-func revokedNames(e publish.Event) []string {
+func revokedNames(e journal.Record) []string {
 	var out []string
 	for _, v := range e.Revoked {
 		if !slices.Contains(out, v.Name()) {
@@ -107,35 +107,35 @@ func revokedNames(e publish.Event) []string {
 }
 
 // changelogTitle says what happened.
-func changelogTitle(e publish.Event) string {
+func changelogTitle(e journal.Record) string {
 	content := ""
 	if e.Origin != e.Generation && e.Origin != 0 {
 		content = fmt.Sprintf(" to the content of generation %d", e.Origin)
 	}
 	switch e.Kind {
-	case publish.KindAdopt:
+	case journal.KindAdopt:
 		return fmt.Sprintf("Adopted as generation %d", e.Generation)
-	case publish.KindPromote:
+	case journal.KindPromote:
 		failed := ""
 		if e.Health == "failed" {
 			failed = ", which failed its health check"
 		}
 		return fmt.Sprintf("Promoted generation %d%s", e.Generation, failed)
-	case publish.KindRevert:
+	case journal.KindRevert:
 		return fmt.Sprintf("Reverted%s (generation %d)", content, e.Generation)
-	case publish.KindAutoRevert:
+	case journal.KindAutoRevert:
 		return fmt.Sprintf("Reverted by the health check%s (generation %d)", content, e.Generation)
-	case publish.KindRelink:
+	case journal.KindRelink:
 		return fmt.Sprintf("Switched by another program to generation %d", e.Generation)
-	case publish.KindPrune:
+	case journal.KindPrune:
 		return "Pruned staging"
-	case publish.KindRevoke:
+	case journal.KindRevoke:
 		return fmt.Sprintf("Revoked (generation %d)", e.Generation)
-	case publish.KindGap:
+	case journal.KindGap:
 		return fmt.Sprintf("Gap in the record, before generation %d", e.Generation)
-	case publish.KindHold:
+	case journal.KindHold:
 		return "Promotes held"
-	case publish.KindUnhold:
+	case journal.KindUnhold:
 		return "Hold ended"
 	}
 	title := strings.ToUpper(string(e.Kind[:min(1, len(e.Kind))])) + string(e.Kind[min(1, len(e.Kind)):])
@@ -146,11 +146,11 @@ func changelogTitle(e publish.Event) string {
 }
 
 // changelogReason is why; a promote's message is a remark, not a reason.
-func changelogReason(e publish.Event) string {
+func changelogReason(e journal.Record) string {
 	switch {
 	case e.Message != "":
 		return ": " + strings.TrimRight(mdText(e.Message), ".")
-	case e.Kind == publish.KindRevert:
+	case e.Kind == journal.KindRevert:
 		return "; no reason was given"
 	}
 	return ""

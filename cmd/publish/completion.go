@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
+	"example.com/publish/publish/journal"
 )
 
 // The scripts ask the program itself, which knows its commands and the
@@ -227,7 +228,7 @@ func (p *program) generations() []string {
 	if err != nil {
 		return nil
 	}
-	made := map[int]publish.Event{}
+	made := map[int]journal.Event{}
 	if events, err := r.History(publish.HistoryFilter{}); err == nil {
 		for _, e := range slices.Backward(events) {
 			if e.Kind.Switch() {

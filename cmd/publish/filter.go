@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
+	"example.com/publish/publish/journal"
 )
 
 // spanFlags are those of every command that reads a part of the history.
@@ -44,14 +45,14 @@ func (p *program) clock() time.Time {
 }
 
 // kindsOf reads --kind, which may be given again and may hold a list.
-func kindsOf(values []string) ([]publish.EventKind, error) {
-	var out []publish.EventKind
+func kindsOf(values []string) ([]journal.Kind, error) {
+	var out []journal.Kind
 	for _, v := range values {
 		for name := range strings.SplitSeq(v, ",") {
 			if name = strings.TrimSpace(name); name == "" {
 				return nil, usage("", "--kind: is empty")
 			}
-			out = append(out, publish.EventKind(name))
+			out = append(out, journal.Kind(name))
 		}
 	}
 	return out, nil

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
+	"example.com/publish/publish/journal"
 )
 
 func (p *program) historyCommand() *cli.Command {
@@ -26,11 +27,14 @@ func (p *program) historyCommand() *cli.Command {
 
 // told is an event with --json. New durations are in milliseconds.
 type told struct {
-	publish.Event
-	Grace int64 `json:"grace_ms,omitempty"` // of a switch: grace_seconds
+	journal.Record
+	GraceMS int64 `json:"grace_ms,omitempty"` // of a switch: grace_seconds
 }
 
-func tell(e publish.Event) told { return told{e, e.Grace * 1000} }
+func tell(e journal.Event) told {
+	r := e.Record()
+	return told{r, r.Grace * 1000}
+}
 
 func (p *program) history(c *cli.Context) error {
 	limit := c.Int("limit")
@@ -83,7 +87,7 @@ func filtered(c *cli.Context) bool {
 	return slices.ContainsFunc([]string{"kind", "product", "since", "until"}, c.IsSet)
 }
 
-func (p *program) historyRow(e publish.Event) []string {
+func (p *program) historyRow(e journal.Event) []string {
 	num, from, what := "-", "-", "-"
 	if e.Kind.Switch() {
 		num = strconv.Itoa(e.Generation)
@@ -93,36 +97,41 @@ func (p *program) historyRow(e publish.Event) []string {
 		if e.From != 0 {
 			from = strconv.Itoa(e.From)
 		}
-		if n := len(e.Added) + len(e.Removed) + len(e.Changed); n > 0 {
-			what = "+" + strconv.Itoa(len(e.Added)) + " -" + strconv.Itoa(len(e.Removed)) + " ~" + strconv.Itoa(len(e.Changed))
-		}
 	}
 	switch e.Kind {
-	case publish.KindPin, publish.KindUnpin:
+	case journal.KindPin, journal.KindUnpin:
 		num = strconv.Itoa(e.Generation)
-	case publish.KindGap:
+	case journal.KindGap:
 		num = strconv.Itoa(e.Generation)
 		if e.From != 0 {
 			from = strconv.Itoa(e.From)
 		}
-	case publish.KindPrune:
-		what = "staging -" + strconv.Itoa(len(e.Pruned)) + ", " + count(len(e.Orphans), "file")
-	}
-	if f := e.Freed; f != nil {
-		what = count(len(f.Generations), "generation") + ", " + count(f.Files, "file")
-	}
-	if d := e.Redacted; d != nil {
-		what = count(len(d.Generations), "generation") + ", " + count(d.Files, "file")
 	}
 	text := []string{}
 	if e.Message != "" {
 		text = append(text, e.Message)
 	}
-	if e.Health != "" {
-		text = append(text, "[health "+e.Health+"]")
-	}
-	if e.Recovered {
-		text = append(text, "[recovered]")
+	switch b := e.Body.(type) {
+	case *journal.Switch:
+		if n := len(b.Added) + len(b.Removed) + len(b.Changed); n > 0 {
+			what = "+" + strconv.Itoa(len(b.Added)) + " -" + strconv.Itoa(len(b.Removed)) + " ~" + strconv.Itoa(len(b.Changed))
+		}
+		if b.Health != "" {
+			text = append(text, "[health "+b.Health+"]")
+		}
+		if b.Recovered {
+			text = append(text, "[recovered]")
+		}
+	case *journal.Health:
+		text = append(text, "[health "+b.Result+"]")
+	case *journal.Prune:
+		what = "staging -" + strconv.Itoa(len(b.Pruned)) + ", " + count(len(b.Orphans), "file")
+	case *journal.Freed:
+		what = count(len(b.Generations), "generation") + ", " + count(b.Files, "file")
+	case *journal.Redact:
+		if d := b.Redaction; d != nil {
+			what = count(len(d.Generations), "generation") + ", " + count(d.Files, "file")
+		}
 	}
 	return []string{p.when(e.Time), string(e.Kind), num, from, oneLine(e.Who), what, oneLine(strings.Join(text, " "))}
 }

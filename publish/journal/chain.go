@@ -2,7 +2,7 @@ package journal
 
 import (
 	"fmt"
-	"iter"
+	"slices"
 )
 
 // Each switch of the history names the generation that was production before
@@ -12,15 +12,15 @@ import (
 
 // Flaw is a place where the chain is broken.
 type Flaw struct {
-	Kind       FlawKind
-	Generation int // that the line at the place is about
-	From       int // which generation the line says was before
+	Kind       FlawKind `json:"kind"`
+	Generation int      `json:"generation"` // that the line at the place is about
+	From       int      `json:"from"`       // which generation the line says was before
 }
 
 // FlawKind is how the chain is broken.
 type FlawKind int
 
-// The kinds of Flaws.
+// The kinds of flaws.
 const (
 	Lost      FlawKind = iota // no line makes the generation that was before
 	Moved                     // the line that makes the generation before was not the last
@@ -46,78 +46,72 @@ func (f Flaw) String() string {
 	return fmt.Sprintf("the switch to generation %d is there twice", f.Generation)
 }
 
-// Flaws returns where the chain is broken. tip is the switch that production's
-// manifest records; nil for none. A production that the history does not name
-// yet has to continue the chain: a command that was killed behind its switch
-// leaves one line to write.
-func (h *History) Flaws(tip *Event) []Flaw {
-	var out []Flaw
-	walk(func(yield func(int, *Event) bool) {
-		for i := range h.Events {
-			if !yield(i, &h.Events[i]) {
-				return
-			}
-		}
-	}, tip, false, func(_ int, f Flaw) { out = append(out, f) })
-	return out
+// chain is what the switches so far say together. A relink, which another
+// program made, is a link of the chain and makes no generation.
+type chain struct {
+	Made ranges `json:"made"` // the generations that were made
+	Top  int    `json:"top"`  // the highest of them
+	// Ends are the generations from which the next switch may come. The last is
+	// what was production then. Before it stands what was production before a
+	// switch that recovery recorded: up to layout 1, it took a promote that was
+	// abandoned for one.
+	Ends []int `json:"ends"`
+	Told bool  `json:"told"` // the line before is a gap: whatever comes continues the chain
 }
 
-// walk follows the chain and calls broken with each flaw and the place of its
-// line; that of the tip is -1. If it is not strict, it passes over lines that
-// follows excuses.
-func walk(events iter.Seq2[int, *Event], tip *Event, strict bool, broken func(i int, f Flaw)) {
-	made := map[int]bool{}
-	var past []*Event // the switches so far
-	top, told := 0, false
-	add := func(i int, e *Event) {
-		f := Flaw{Generation: e.Generation, From: e.From}
-		switch own := e.Kind != Relink; {
-		case own && made[e.Generation]:
-			f.Kind = Twice
-			broken(i, f)
-			return
-		case own && e.Generation < top:
-			f.Kind = Misplaced
-			broken(i, f)
-		case !told && !follows(past, e.From, strict):
-			if made[e.From] {
-				f.Kind = Moved
-			}
-			broken(i, f)
-		}
-		if e.Kind != Relink {
-			made[e.Generation] = true
-			top = max(top, e.Generation)
-		}
-		past, told = append(past, e), false
+// live is what was production then; 0 for none.
+func (c *chain) live() int {
+	if n := len(c.Ends); n > 0 {
+		return c.Ends[n-1]
 	}
-	for i, e := range events {
-		switch {
-		case e.Kind == Gap:
-			told = true
-		case e.Kind.Switch():
-			add(i, e)
-		}
-	}
-	if tip != nil && !made[tip.Generation] {
-		add(-1, tip)
-	}
+	return 0
 }
 
-// follows reports whether a switch from a generation continues the chain. Up to
-// layout 1, recovery took a promote that was abandoned for a switch: such lines
-// are passed over.
-func follows(past []*Event, from int, strict bool) bool {
-	for i := len(past); ; i-- {
-		live := 0
-		if i > 0 {
-			live = past[i-1].Generation
-		}
-		if live == from {
-			return true
-		}
-		if strict || i == 0 || !past[i-1].Recovered || past[i-1].Kind == Relink {
-			return false
-		}
+// judge returns the flaw that a switch is at this place. In a strict judgement
+// only what was production continues the chain.
+func (c *chain) judge(e *Head, strict bool) (Flaw, bool) {
+	f := Flaw{Generation: e.Generation, From: e.From}
+	switch own := e.Kind != KindRelink; {
+	case own && c.Made.has(e.Generation):
+		f.Kind = Twice
+	case own && e.Generation < c.Top:
+		f.Kind = Misplaced
+	case c.Told || c.follows(e.From, strict):
+		return f, false
+	case c.Made.has(e.From):
+		f.Kind = Moved
 	}
+	return f, true
+}
+
+func (c *chain) follows(from int, strict bool) bool {
+	if strict || len(c.Ends) == 0 {
+		return c.live() == from
+	}
+	return slices.Contains(c.Ends, from)
+}
+
+// add appends a switch, which is recovered or not, and returns its flaw.
+func (c *chain) add(e *Head, recovered, strict bool) (f Flaw, broken bool) {
+	f, broken = c.judge(e, strict)
+	if broken && f.Kind == Twice {
+		return f, true
+	}
+	if e.Kind == KindRelink || !recovered {
+		c.Ends = c.Ends[:0:0]
+	} else if len(c.Ends) == 0 {
+		c.Ends = []int{0}
+	}
+	if c.Ends, c.Told = append(c.Ends, e.Generation), false; e.Kind != KindRelink {
+		c.Made.add(e.Generation)
+		c.Top = max(c.Top, e.Generation)
+	}
+	return f, broken
+}
+
+// clone returns a chain that can be continued without changing this one.
+func (c *chain) clone() *chain {
+	out := *c
+	out.Made, out.Ends = slices.Clone(c.Made), slices.Clone(c.Ends)
+	return &out
 }

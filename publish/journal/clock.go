@@ -1,64 +1,85 @@
 package journal
 
-import "time"
+import (
+	"container/heap"
+	"time"
+)
 
-// correctTimes gives each line that says a later time than a later line of kind
-// clock the time of that one: when it was really written, nothing tells; not
-// after the clock was set right, that is sure.
+// A line of kind clock says that the clock is right from here on. A line before
+// it that says a later time was written while the clock was ahead: when it was
+// really written, nothing tells; not after the clock was set right, that is
+// sure. So that is its time from then on.
 //
-// It returns the generations of whose switches a gc, by the wrong clock, may
-// have deleted what they dropped, and when.
-func correctTimes(events []Event) map[int]time.Time {
-	clocks := 0
-	for _, e := range events {
-		if e.Kind == Clock {
-			clocks++
+// A gc that ran while the clock was ahead may have deleted what switches
+// dropped, by windows that look open again since. So for each gc the windows are
+// noted that had ended by what it knew: the times as they were written before
+// it, corrected by the lines of kind clock before it.
+
+// open is a window that no gc has found ended.
+type open struct {
+	Generation int       `json:"generation"`
+	Begin      time.Time `json:"begin"`
+	Grace      int64     `json:"grace_seconds"`
+}
+
+func (w open) end() time.Time { return w.Begin.Add(time.Duration(w.Grace) * time.Second) }
+
+// opens are the windows that no gc has found ended, the first to end on top.
+type opens []open
+
+func (o opens) Len() int           { return len(o) }
+func (o opens) Less(i, j int) bool { return o[i].end().Before(o[j].end()) }
+func (o opens) Swap(i, j int)      { o[i], o[j] = o[j], o[i] }
+func (o *opens) Push(x any)        { *o = append(*o, x.(open)) }
+func (o *opens) Pop() any {
+	last := (*o)[len(*o)-1]
+	*o = (*o)[:len(*o)-1]
+	return last
+}
+
+// collected notes which windows had ended for a gc at this time.
+func (p *past) collected(at time.Time) {
+	for len(p.open) > 0 && !at.Before(p.open[0].end()) {
+		n := heap.Pop(&p.open).(open).Generation
+		if _, ok := p.ended[n]; !ok {
+			p.ended[n] = at
 		}
 	}
-	if clocks == 0 {
-		return nil
-	}
-	written := make([]time.Time, len(events))
-	var limit time.Time
-	for i := len(events) - 1; i >= 0; i-- {
-		e := &events[i]
-		if written[i] = e.Time; !limit.IsZero() && e.Time.After(limit) {
-			e.Time = limit
-		}
-		if e.Kind == Clock {
-			limit = e.Time
+}
+
+// correct gives everything that says a later time the time of a line of kind
+// clock.
+func (p *past) correct(at time.Time) {
+	p.clocks++
+	cut := func(t *time.Time) {
+		if t.After(at) {
+			*t = at
 		}
 	}
-	// What a gc knew: the times as they were written before it, corrected by
-	// lines of kind clock before it.
-	type window struct {
-		generation int
-		begin      time.Time
-		grace      time.Duration
+	cut(&p.newest)
+	cut(&p.last.Time)
+	cut(&p.hold.Time)
+	for _, m := range p.first {
+		cut(&m.Time)
 	}
-	ended := map[int]time.Time{}
-	var open []window
-	for i, e := range events {
-		switch {
-		case e.Kind.Switch():
-			open = append(open, window{e.Generation, written[i], time.Duration(e.Grace) * time.Second})
-		case e.Kind == Clock:
-			for k := range open {
-				if open[k].begin.After(written[i]) {
-					open[k].begin = written[i]
-				}
-			}
-		case e.Kind == GC:
-			still := open[:0]
-			for _, w := range open {
-				if written[i].Before(w.begin.Add(w.grace)) {
-					still = append(still, w)
-				} else if _, ok := ended[w.generation]; !ok {
-					ended[w.generation] = e.Time
-				}
-			}
-			open = still
-		}
+	for i := range p.changes {
+		cut(&p.changes[i].Time)
 	}
-	return ended
+	for _, pin := range p.pins {
+		cut(&pin.Time)
+	}
+	for i := range p.promotes {
+		cut(&p.promotes[i].Time)
+	}
+	for i := range p.turns {
+		cut(&p.turns[i].Time)
+	}
+	for n, t := range p.ended {
+		cut(&t)
+		p.ended[n] = t
+	}
+	for i := range p.open {
+		cut(&p.open[i].Begin)
+	}
+	heap.Init(&p.open)
 }

@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -12,27 +11,38 @@ var epoch = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 // What a later line of kind clock says bounds all that is above it.
 func TestCorrectTimes(t *testing.T) {
 	at := func(hours int) time.Time { return epoch.Add(time.Duration(hours) * time.Hour) }
-	line := func(kind Kind, hours int) Event { return Event{Kind: kind, Time: at(hours)} }
+	line := func(kind Kind, hours int) Event {
+		e := Event{Head: Head{Kind: kind, Time: at(hours)}}
+		if kind.Switch() {
+			e.Body = &Switch{}
+		}
+		return e
+	}
 	for name, c := range map[string]struct {
 		events []Event
-		want   []int
+		want   []int // of the switches
+		newest int
 	}{
-		"none":        {[]Event{line(Promote, 9), line(Promote, 2)}, []int{9, 2}},
-		"one":         {[]Event{line(Promote, 1), line(Hold, 90), line(Clock, 3), line(Promote, 4)}, []int{1, 3, 3, 4}},
-		"ahead twice": {[]Event{line(Promote, 90), line(Clock, 3), line(Promote, 80), line(Clock, 5)}, []int{3, 3, 5, 5}},
-		"wrong again": {[]Event{line(Promote, 90), line(Clock, 50), line(Promote, 51), line(Clock, 5)}, []int{5, 5, 5, 5}},
-		"behind":      {[]Event{line(Promote, 90), line(Clock, 5), line(Promote, 91), line(Clock, 92)}, []int{5, 5, 91, 92}},
+		"none":        {[]Event{line(KindPromote, 9), line(KindPromote, 2)}, []int{9, 2}, 9},
+		"one":         {[]Event{line(KindPromote, 1), line(KindHold, 90), line(KindClock, 3), line(KindPromote, 4)}, []int{1, 4}, 4},
+		"a hold":      {[]Event{line(KindPromote, 1), line(KindHold, 90), line(KindClock, 3)}, []int{1}, 3},
+		"ahead twice": {[]Event{line(KindPromote, 90), line(KindClock, 3), line(KindPromote, 80), line(KindClock, 5)}, []int{3, 5}, 5},
+		"wrong again": {[]Event{line(KindPromote, 90), line(KindClock, 50), line(KindPromote, 51), line(KindClock, 5)}, []int{5, 5}, 5},
+		"behind":      {[]Event{line(KindPromote, 90), line(KindClock, 5), line(KindPromote, 91), line(KindClock, 92)}, []int{5, 91}, 92},
 	} {
-		correctTimes(c.events)
-		var got []int
+		h := Parse(nil)
 		for _, e := range c.events {
-			got = append(got, int(e.Time.Sub(epoch)/time.Hour))
+			h.add(e)
 		}
-		if !slices.Equal(got, c.want) {
-			t.Errorf("%s: %v, not %v", name, got, c.want)
+		var got []int
+		for s := range h.Changes() {
+			got = append(got, int(s.Time.Sub(epoch)/time.Hour))
 		}
-	}
-	if fmt.Sprint(correctTimes(nil)) != "map[]" {
-		t.Error("nothing is something")
+		if !slices.Equal(got, c.want) || !h.Newest().Equal(at(c.newest)) {
+			t.Errorf("%s: %v, not %v; newest %s", name, got, c.want, h.Newest())
+		}
+		if hold, ok := h.Hold(); ok && hold.Time.After(h.Newest()) {
+			t.Errorf("%s: held since %s", name, hold.Time)
+		}
 	}
 }

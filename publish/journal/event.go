@@ -1,8 +1,6 @@
 package journal
 
 import (
-	"encoding/json"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -12,25 +10,26 @@ type Kind string
 
 // The kinds. Those of switches name the generation that production became.
 const (
-	Adopt      Kind = "adopt"
-	Promote    Kind = "promote"
-	Revert     Kind = "revert"
-	AutoRevert Kind = "auto-revert" // a health check failed
-	Relink     Kind = "relink"      // somebody else pointed production at another kept generation
-	Revoke     Kind = "revoke"      // content was taken away at once
-	Redact     Kind = "redact"      // revoked content was deleted everywhere
-	Health     Kind = "health"
-	Hold       Kind = "hold"
-	Unhold     Kind = "unhold"
-	GC         Kind = "gc"
-	Prune      Kind = "prune"
-	Pin        Kind = "pin" // this and unpin name the generation that they are about
-	Unpin      Kind = "unpin"
-	Clock      Kind = "clock" // the clock is right from here on, though it was ahead: see correctTimes
-	Gap        Kind = "gap"   // what came between the switch before this line and generation, from included, is not known
+	KindAdopt      Kind = "adopt"
+	KindPromote    Kind = "promote"
+	KindRevert     Kind = "revert"
+	KindAutoRevert Kind = "auto-revert" // a health check failed
+	KindRelink     Kind = "relink"      // somebody else pointed production at another kept generation
+	KindRevoke     Kind = "revoke"      // content was taken away at once
+	KindRedact     Kind = "redact"      // revoked content was deleted everywhere
+	KindHealth     Kind = "health"
+	KindHold       Kind = "hold"
+	KindUnhold     Kind = "unhold"
+	KindGC         Kind = "gc"
+	KindPrune      Kind = "prune"
+	KindPin        Kind = "pin" // this and unpin name the generation that they are about
+	KindUnpin      Kind = "unpin"
+	KindClock      Kind = "clock" // the clock is right from here on, though it was ahead: see past.correct
+	KindGap        Kind = "gap"   // what came between the switch before this line and generation, from included, is not known
 )
 
-var kinds = []Kind{Adopt, Promote, Revert, AutoRevert, Relink, Health, Hold, Unhold, GC, Prune, Pin, Unpin, Revoke, Redact, Clock, Gap}
+var kinds = []Kind{KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRelink, KindHealth, KindHold, KindUnhold, KindGC,
+	KindPrune, KindPin, KindUnpin, KindRevoke, KindRedact, KindClock, KindGap}
 
 // Kinds returns every kind that a history can hold.
 func Kinds() []Kind { return slices.Clone(kinds) }
@@ -41,41 +40,53 @@ func (k Kind) Known() bool { return slices.Contains(kinds, k) }
 // Switch reports whether production changed.
 func (k Kind) Switch() bool {
 	switch k {
-	case Adopt, Promote, Revert, AutoRevert, Relink, Revoke:
+	case KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRelink, KindRevoke:
 		return true
 	}
 	return false
 }
 
-// Event is one line of the history.
+// Event is one line of the history: what every line says, and what only lines of
+// its kind say.
 type Event struct {
-	Time       time.Time `json:"time"` // UTC
-	Kind       Kind      `json:"kind"`
-	Generation int       `json:"generation"`
-	From       int       `json:"from"`
-	Origin     int       `json:"origin"`
-	TreeID     string    `json:"tree_id,omitempty"`
-	Seal       string    `json:"seal,omitempty"` // of a switch: the manifest's, lower-case hex
-	Who        string    `json:"who"`
-	Message    string    `json:"message"`
-	Added      []string  `json:"added"`
-	Removed    []string  `json:"removed"`
-	Changed    []string  `json:"changed"`
-	Grace      int64     `json:"grace_seconds,omitempty"`
-	Health     string    `json:"health"` // "", ok or failed
-	Recovered  bool      `json:"recovered,omitempty"`
-	Freed      *Freed    `json:"freed,omitempty"` // of gc
+	Head
+	Body Body // nil for the kinds hold, unhold and clock, which have none
+}
 
-	// Of prune: what went from staging, and the plan's hash and sums.
-	Pruned          []Pruned   `json:"pruned,omitempty"`
-	Orphans         []Orphan   `json:"orphans,omitempty"`
-	PlanHash        string     `json:"plan_hash,omitempty"`
-	BytesNow        int64      `json:"bytes_now,omitempty"`
-	BytesAfterGrace int64      `json:"bytes_after_grace,omitempty"`
-	Revoked         []Revoked  `json:"revoked,omitempty"`    // of revoke and redact
-	Unnamed         []Named    `json:"unnamed,omitempty"`    // likewise, versions that had no content
-	Redacted        *Redaction `json:"redacted,omitempty"`   // of redact
-	Graves          int        `json:"tombstones,omitempty"` // of redact: lines of tombstones that it is about
+// Head is what every line says.
+type Head struct {
+	Time       time.Time // UTC
+	Kind       Kind
+	Generation int // of a switch, what production became; of a pin, what is pinned; else production at that time
+	From       int // the generation before; 0 for none
+	Origin     int // whose content the generation shows
+	Who        string
+	Message    string
+}
+
+// Body is a [*Switch], [*Health], [*Freed], [*Prune], [*Redact], [*Pin], [*Gap],
+// or, of a kind that this version does not know, an [*Other].
+type Body interface {
+	fill(*Record)
+}
+
+// Switch is the body of the kinds for which [Kind.Switch] is true.
+type Switch struct {
+	TreeID    string
+	Seal      string // the manifest's, lower-case hex
+	Added     []string
+	Removed   []string
+	Changed   []string
+	Grace     int64     // in seconds, as it was configured
+	Health    string    // "", or pending: a check was to follow
+	Recovered bool      // the line was derived from the manifest, or from what production resolved to
+	Revoked   []Revoked // of revoke
+	Unnamed   []Named   // likewise, versions that had no content
+}
+
+// Health is what the health check of a generation said.
+type Health struct {
+	Result string // ok or failed
 }
 
 // Freed is what a gc deleted, because its window had ended.
@@ -117,6 +128,15 @@ func (f Freed) Without(kept []FreedItem) Freed {
 	return out
 }
 
+// Prune is what a prune took out of staging, with the plan's hash and sums.
+type Prune struct {
+	Pruned          []Pruned
+	Orphans         []Orphan
+	PlanHash        string
+	BytesNow        int64
+	BytesAfterGrace int64
+}
+
 // Pruned is a version that a prune dropped from staging.
 type Pruned struct {
 	Product string   `json:"product"`
@@ -130,6 +150,22 @@ type Orphan struct {
 	Path  string    `json:"path"`
 	Bytes int64     `json:"bytes"`
 	Since time.Time `json:"since"` // when publish first saw it unnamed, UTC
+}
+
+// Redact is the deletion of revoked content.
+type Redact struct {
+	Revoked    []Revoked
+	Unnamed    []Named
+	Redaction  *Redaction
+	Tombstones int // how many lines of tombstones it is about
+}
+
+// Redaction is what the deletion of revoked content came to.
+type Redaction struct {
+	Generations []int            `json:"generations"` // kept trees that had it
+	Paths       map[int][]string `json:"paths"`       // in each
+	Files       int              `json:"files"`       // deleted, in staging and trash too
+	Bytes       int64            `json:"bytes"`       // of these, each file once whatever its number of names
 }
 
 // Revoked is one content that was revoked, with a path under which it was
@@ -152,14 +188,6 @@ func (v Revoked) Name() string {
 	return v.Product + "/" + v.Version
 }
 
-// String names a revoked file for people.
-func (v Revoked) String() string {
-	if v.Product == "" {
-		return v.Path
-	}
-	return fmt.Sprintf("%s/%s: %s", v.Product, v.Version, v.Path)
-}
-
 // Named is a version that was revoked and had no content of its own: no items,
 // or none that is there. Version is "" for a product that had no version.
 type Named struct {
@@ -174,47 +202,58 @@ func (v Named) String() string {
 	return v.Product + "/" + v.Version
 }
 
-// Redaction is what the deletion of revoked content came to.
-type Redaction struct {
-	Generations []int            `json:"generations"` // kept trees that had it
-	Paths       map[int][]string `json:"paths"`       // in each
-	Files       int              `json:"files"`       // deleted, in staging and trash too
-	Bytes       int64            `json:"bytes"`       // of these, each file once whatever its number of names
+// Pin is the body of pin and unpin.
+type Pin struct {
+	TreeID string // of the generation
+}
+
+// Gap is the body of a line that notes what is not known.
+type Gap struct {
+	Grace int64 // in seconds, as it was configured
+}
+
+// Other is all that is known of a line of another version's kind.
+type Other struct{ Record }
+
+// Switch returns the body of a switch; nil for an event that is none.
+func (e *Event) Switch() *Switch {
+	s, _ := e.Body.(*Switch)
+	return s
+}
+
+// Revocation returns what a revoke or its deletion was about.
+func (e *Event) Revocation() (revoked []Revoked, unnamed []Named) {
+	switch b := e.Body.(type) {
+	case *Switch:
+		return b.Revoked, b.Unnamed
+	case *Redact:
+		return b.Revoked, b.Unnamed
+	case *Other:
+		return b.Revoked, b.Unnamed
+	}
+	return nil, nil
 }
 
 // Names are all that an event names: what came, went or changed, and what a
 // prune, a gc or a revoke took away.
 func (e *Event) Names() []string {
-	out := slices.Concat(e.Added, e.Removed, e.Changed)
-	for _, d := range e.Pruned {
+	r := e.Record()
+	out := slices.Concat(r.Added, r.Removed, r.Changed)
+	for _, d := range r.Pruned {
 		out = append(out, d.Product+"/"+d.Version)
 	}
-	for _, v := range e.Revoked {
+	for _, v := range r.Revoked {
 		out = append(out, v.Name())
 	}
-	for _, v := range e.Unnamed {
+	for _, v := range r.Unnamed {
 		out = append(out, v.String())
 	}
-	if e.Freed != nil {
-		for _, i := range e.Freed.Items {
+	if r.Freed != nil {
+		for _, i := range r.Freed.Items {
 			if i.Path != "" {
 				out = append(out, i.Path)
 			}
 		}
 	}
 	return out
-}
-
-// Marshal returns the text of the event's line.
-func (e Event) Marshal() ([]byte, error) {
-	e.Time = e.Time.UTC()
-	e.Added, e.Removed, e.Changed = noNil(e.Added), noNil(e.Removed), noNil(e.Changed)
-	return json.Marshal(e)
-}
-
-func noNil[T any](s []T) []T {
-	if s == nil {
-		return []T{}
-	}
-	return s
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"example.com/publish/stage/durable"
 )
@@ -39,7 +40,7 @@ func Encode(entries []Entry) ([]byte, error) {
 		text := e.Text
 		if text == nil {
 			var err error
-			if text, err = e.Marshal(); err != nil {
+			if text, err = json.Marshal(e.Event); err != nil {
 				return nil, err
 			}
 		}
@@ -48,18 +49,51 @@ func Encode(entries []Entry) ([]byte, error) {
 	return out, nil
 }
 
-// Straighten puts lines that are out of place back, and drops those that are
+// Repaired is what Repair made of the lines of a history.
+type Repaired struct {
+	Entries []Entry
+	Made    []int // generations whose lines were made anew
+	Back    []int // generations to which production went back, as the switch after it proves
+	Gaps    []int // generations of which it is not known what came before
+	Moved   int   // lines that were put back in place
+	Dropped int   // lines that were there twice
+}
+
+// Repair makes lines a history whose chain is whole. base is what came before
+// them, all of it whole; nil for nothing. proved returns the
+// switches that something else than these lines proves, tip is the switch that
+// production's manifest records, nil for none, and note is the rest of a line
+// that notes what is not known.
+func Repair(base *History, entries []Entry, proved func([]Entry) []Event, tip *Event, note Head, grace int64) Repaired {
+	if base == nil {
+		base = Parse(nil)
+	}
+	var r Repaired
+	var relinked, twice int
+	entries, r.Moved, r.Dropped = base.straighten(entries)
+	entries, r.Made = base.fill(entries, proved(entries))
+	entries, relinked, twice = base.settleRelinks(entries)
+	r.Entries, r.Back, r.Gaps = base.bridge(entries, tip, note, grace)
+	r.Moved, r.Dropped = r.Moved+relinked, r.Dropped+twice
+	return r
+}
+
+// straighten puts lines that are out of place back, and drops those that are
 // there twice.
-func Straighten(entries []Entry) (out []Entry, moved, dropped int) {
+func (h *History) straighten(entries []Entry) (out []Entry, moved, dropped int) {
 	at := map[int]int{} // the index in out of the line that makes a generation
 	var astray, kept []Entry
 	for _, e := range entries {
-		if !e.Kind.Switch() || e.Kind == Relink {
+		if !e.Kind.Switch() || e.Kind == KindRelink {
 			kept = append(kept, e)
 			continue
 		}
+		if h.chain.Made.has(e.Generation) {
+			dropped++
+			continue
+		}
 		if i, twice := at[e.Generation]; twice {
-			if dropped++; kept[i].Recovered && !e.Recovered {
+			if dropped++; kept[i].Switch().Recovered && !e.Switch().Recovered {
 				kept[i] = e // it knows more
 			}
 			continue
@@ -72,11 +106,11 @@ func Straighten(entries []Entry) (out []Entry, moved, dropped int) {
 	var path []int // indexes in kept of switches with rising generations
 	gone := map[int]bool{}
 	for i, e := range kept {
-		if !e.Kind.Switch() || e.Kind == Relink {
+		if !e.Kind.Switch() || e.Kind == KindRelink {
 			continue
 		}
 		for len(path) > 0 && kept[path[len(path)-1]].Generation > e.Generation {
-			before := 0
+			before := h.chain.Top
 			if len(path) > 1 {
 				before = kept[path[len(path)-2]].Generation
 			}
@@ -101,18 +135,18 @@ func Straighten(entries []Entry) (out []Entry, moved, dropped int) {
 	}
 	slices.SortStableFunc(astray, func(a, b Entry) int { return cmp.Compare(a.Generation, b.Generation) })
 	for _, e := range astray {
-		out = insertEntry(out, e)
+		out = h.insert(out, e)
 	}
 	return out, len(astray), dropped
 }
 
-// SettleRelinks puts the lines of changes that another program made to where
+// settleRelinks puts the lines of changes that another program made to where
 // they continue the chain, and drops those that are there twice.
-func SettleRelinks(entries []Entry) (out []Entry, moved, dropped int) {
+func (h *History) settleRelinks(entries []Entry) (out []Entry, moved, dropped int) {
 	var astray []Entry
-	live := 0
+	live := h.last.Generation
 	for _, e := range entries {
-		if e.Kind == Relink && e.From != live {
+		if e.Kind == KindRelink && e.From != live {
 			astray = append(astray, e)
 			continue
 		}
@@ -124,7 +158,7 @@ func SettleRelinks(entries []Entry) (out []Entry, moved, dropped int) {
 	for _, e := range astray {
 		if slices.ContainsFunc(out, func(o Entry) bool { return bytes.Equal(o.Text, e.Text) }) {
 			dropped++
-		} else if i, score := place(out, e, 0, len(out)); score == 2 {
+		} else if i, score := h.place(out, e, 0, len(out)); score == 2 {
 			out = slices.Insert(out, i, e)
 			moved++
 		} else {
@@ -134,13 +168,13 @@ func SettleRelinks(entries []Entry) (out []Entry, moved, dropped int) {
 	return out, moved, dropped
 }
 
-// insertEntry puts a switch where it was made: between those to earlier and to
+// insert puts a switch where it was made: between those to earlier and to
 // later generations, where it continues the chain, else before the first to a
 // later one.
-func insertEntry(entries []Entry, e Entry) []Entry {
+func (h *History) insert(entries []Entry, e Entry) []Entry {
 	lo, hi := 0, len(entries)
 	for i, o := range entries {
-		if !o.Kind.Switch() || o.Kind == Relink {
+		if !o.Kind.Switch() || o.Kind == KindRelink {
 			continue
 		}
 		if o.Generation > e.Generation {
@@ -149,7 +183,7 @@ func insertEntry(entries []Entry, e Entry) []Entry {
 		}
 		lo = i + 1
 	}
-	i, score := place(entries, e, lo, hi)
+	i, score := h.place(entries, e, lo, hi)
 	if score == 0 {
 		i = hi
 	}
@@ -160,8 +194,8 @@ func insertEntry(entries []Entry, e Entry) []Entry {
 // next one follows it also (2); 0 is nowhere. Among lines that are no switches
 // it stands by its time; but a line of kind clock says that times before it may
 // be too late, so one that does not fit behind it stands before it.
-func place(entries []Entry, e Entry, lo, hi int) (at, best int) {
-	live := 0
+func (h *History) place(entries []Entry, e Entry, lo, hi int) (at, best int) {
+	live := h.last.Generation
 	for i := 0; i <= hi; i++ {
 		if i >= lo && live == e.From {
 			score := 1
@@ -170,7 +204,7 @@ func place(entries []Entry, e Entry, lo, hi int) (at, best int) {
 				score = 2
 			}
 			later := i > 0 && !entries[i-1].Kind.Switch() && !entries[i-1].Time.After(e.Time) &&
-				(entries[i-1].Kind != Clock || i < len(entries) && !entries[i].Time.Before(e.Time))
+				(entries[i-1].Kind != KindClock || i < len(entries) && !entries[i].Time.Before(e.Time))
 			if score > best || score == best && later {
 				at, best = i, score
 			}
@@ -182,81 +216,81 @@ func place(entries []Entry, e Entry, lo, hi int) (at, best int) {
 	return at, best
 }
 
-// Fill adds the switches whose line the history lacks, in the order of their
+// fill adds the switches whose line the history lacks, in the order of their
 // generations. It returns those generations.
-func Fill(entries []Entry, switches []Event) (out []Entry, made []int) {
+func (h *History) fill(entries []Entry, switches []Event) (out []Entry, made []int) {
 	have := map[int]bool{}
 	for _, e := range entries {
-		if e.Kind.Switch() && e.Kind != Relink {
+		if e.Kind.Switch() && e.Kind != KindRelink {
 			have[e.Generation] = true
 		}
 	}
-	switches = slices.DeleteFunc(slices.Clone(switches), func(e Event) bool { return have[e.Generation] })
+	switches = slices.DeleteFunc(slices.Clone(switches), func(e Event) bool { return have[e.Generation] || h.chain.Made.has(e.Generation) })
 	slices.SortFunc(switches, func(a, b Event) int { return cmp.Compare(a.Generation, b.Generation) })
 	for _, e := range switches {
 		made = append(made, e.Generation)
-		entries = insertEntry(entries, Entry{Event: e})
+		entries = h.insert(entries, Entry{Event: e})
 	}
 	return entries, made
 }
 
-// Bridge notes where the chain stays broken. That production went back to a
+// bridge notes where the chain stays broken. That production went back to a
 // generation is derived from the switch after it; what nothing tells becomes a
-// gap, with note as the rest of its line.
-func Bridge(entries []Entry, tip *Event, note Event) (out []Entry, back, gaps []int) {
-	type before struct {
-		i int
-		e Event
+// gap.
+func (h *History) bridge(entries []Entry, tip *Event, note Head, grace int64) (out []Entry, back, gaps []int) {
+	c, live := h.chain.clone(), h.last.Generation
+	made := map[int]*Event{} // by these lines
+	find := func(n int) (origin int, treeID string) {
+		if e := made[n]; e != nil {
+			return e.Origin, e.Switch().TreeID
+		}
+		m, _ := h.Made(n)
+		return m.Origin, m.TreeID
 	}
-	var add []before
-	live := 0 // the last switch before a place
-	walk(func(yield func(int, *Event) bool) {
-		for i := range entries {
-			if !yield(i, &entries[i].Event) {
-				return
-			}
-		}
-	}, tip, true, func(i int, f Flaw) {
-		if i < 0 {
-			i = len(entries)
-		}
+	mend := func(f Flaw, at time.Time, grace int64) {
 		if f.Kind != Moved {
 			gaps = append(gaps, f.Generation)
-			add = append(add, before{i, GapBefore(f, note)})
+			out = append(out, Entry{Event: GapBefore(f, note, grace)})
 			return
 		}
-		e := note
-		live = 0
-		for _, o := range entries[:i] {
-			if o.Kind.Switch() {
-				live = o.Generation
-			}
-		}
-		k := slices.IndexFunc(entries, func(o Entry) bool {
-			return o.Kind.Switch() && o.Kind != Relink && o.Generation == f.From
-		})
-		made := entries[k].Event
-		e.Kind, e.Generation, e.From, e.Origin, e.TreeID, e.Recovered, e.Who = Relink, f.From, live, made.Origin, made.TreeID, true, "unknown"
+		e := Event{Head: note}
+		e.Time, e.Kind, e.Generation, e.From, e.Who = at, KindRelink, f.From, live, "unknown"
 		e.Message = fmt.Sprintf("the line was lost; that production went back, the manifest of generation %d tells", f.Generation)
-		if i < len(entries) {
-			e.Time, e.Grace = entries[i].Time, entries[i].Grace
-		}
+		s := &Switch{Recovered: true, Grace: grace}
+		e.Origin, s.TreeID = find(f.From)
+		e.Body = s
 		back = append(back, f.From)
-		add = append(add, before{i, e})
-	})
-	for i := len(add) - 1; i >= 0; i-- {
-		entries = slices.Insert(entries, add[i].i, Entry{Event: add[i].e})
+		out = append(out, Entry{Event: e})
 	}
-	return entries, back, gaps
+	for i, e := range entries {
+		s := e.Switch()
+		if s != nil {
+			if f, broken := c.add(&e.Head, s.Recovered, true); broken {
+				mend(f, e.Time, s.Grace)
+			}
+			if live = e.Generation; e.Kind != KindRelink && made[live] == nil {
+				made[live] = &entries[i].Event
+			}
+		} else if e.Kind == KindGap {
+			c.Told = true
+		}
+		out = append(out, e)
+	}
+	if tip != nil && !c.Made.has(tip.Generation) {
+		if f, broken := c.judge(&tip.Head, true); broken {
+			mend(f, note.Time, grace)
+		}
+	}
+	return out, back, gaps
 }
 
 // GapBefore is the line that says what the history does not tell, with note as
 // its rest.
-func GapBefore(f Flaw, note Event) Event {
-	note.Kind, note.Generation, note.From = Gap, f.Generation, f.From
+func GapBefore(f Flaw, note Head, grace int64) Event {
+	note.Kind, note.Generation, note.From = KindGap, f.Generation, f.From
 	note.Message = "what was production before this generation, neither the history nor a manifest tells"
 	if f.From != 0 {
 		note.Message = fmt.Sprintf("how generation %d came to be, neither the history nor a manifest tells", f.From)
 	}
-	return note
+	return Event{note, &Gap{grace}}
 }

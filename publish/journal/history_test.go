@@ -1,0 +1,151 @@
+package journal
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+)
+
+// drawn makes histories such as verbs, crashes, other programs and lost lines
+// leave, line by line.
+type drawn struct {
+	live, top int
+	now       time.Time
+	origins   map[int]int
+	events    []Event
+}
+
+func (d *drawn) next(t *rapid.T) Event {
+	if d.origins == nil {
+		d.origins, d.now = map[int]int{0: 0}, epoch
+	}
+	d.now = d.now.Add(time.Duration(rapid.SampledFrom([]int{0, 1, 60, 3600, 7200}).Draw(t, "seconds")) * time.Second)
+	e := Event{Head: Head{Time: d.now, Generation: d.live, From: 0, Origin: d.origins[d.live], Who: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "who")}}
+	some := func(label string) int { return rapid.IntRange(0, d.top+1).Draw(t, label) }
+	e.Kind = rapid.SampledFrom([]Kind{KindPromote, KindPromote, KindPromote, KindPromote, KindRevert, KindRevert, KindAutoRevert, KindRelink, KindRevoke, KindAdopt,
+		KindHealth, KindHealth, KindGC, KindGC, KindGC, KindHold, KindUnhold, KindPin, KindPin, KindUnpin, KindClock, KindGap, KindRedact, KindPrune}).Draw(t, "kind")
+	odd := rapid.IntRange(0, 19).Draw(t, "odd") == 0
+	switch {
+	case e.Kind.Switch():
+		s := &Switch{TreeID: fmt.Sprint("t", len(d.events)), Grace: rapid.SampledFrom([]int64{0, 60, 7200, 7200, 1 << 40}).Draw(t, "grace"),
+			Health: rapid.SampledFrom([]string{"", "pending"}).Draw(t, "check"), Recovered: rapid.IntRange(0, 4).Draw(t, "recovered") == 0}
+		e.Generation, e.From, e.Body = d.top+1+rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "abandoned"), d.live, s
+		e.Origin = e.Generation
+		if e.Kind == KindRelink && d.top > 0 {
+			e.Generation = rapid.IntRange(1, d.top).Draw(t, "to")
+		}
+		if e.Kind == KindRevert || e.Kind == KindRelink {
+			e.Origin = d.origins[some("origin")]
+		}
+		if odd {
+			e.From = some("from")
+			e.Generation = max(1, some("generation"))
+		}
+		d.live, d.top = e.Generation, max(d.top, e.Generation)
+		d.origins[e.Generation] = e.Origin
+	case e.Kind == KindHealth:
+		if odd {
+			e.Generation = some("checked")
+		}
+		e.Body = &Health{rapid.SampledFrom([]string{"ok", "failed"}).Draw(t, "result")}
+	case e.Kind == KindPin, e.Kind == KindUnpin:
+		e.Generation = some("pinned")
+		e.Body = &Pin{}
+	case e.Kind == KindGC && !odd:
+		f := &Freed{}
+		for range rapid.IntRange(0, 3).Draw(t, "trees") {
+			n := some("tree")
+			f.Generations, f.Items = append(f.Generations, n), append(f.Items, FreedItem{Generation: n})
+		}
+		for range rapid.IntRange(0, 3).Draw(t, "files") {
+			f.Items = append(f.Items, FreedItem{Path: rapid.SampledFrom([]string{"x", "y", "z"}).Draw(t, "file")})
+		}
+		if odd {
+			e.Generation = some("production")
+		}
+		e.Body = f
+	case e.Kind == KindRedact:
+		e.Body = &Redact{Tombstones: len(d.events)}
+	case e.Kind == KindClock:
+		d.now = d.now.Add(-time.Duration(rapid.SampledFrom([]int{0, 1, 3600, 86400}).Draw(t, "ahead")) * time.Second)
+		e.Time = d.now
+	case e.Kind == KindGap:
+		e.Generation, e.From, e.Body = d.top+1, d.live, &Gap{}
+	}
+	d.events = append(d.events, e)
+	return e
+}
+
+// same compares every answer with that of the reference.
+func same(t *rapid.T, h *History, events []Event) {
+	r := referenceOf(events)
+	compare := func(what string, got, want any) {
+		t.Helper()
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Fatalf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	type answer struct {
+		Answer any
+		OK     bool
+	}
+	both := func(a any, ok bool) answer { return answer{a, ok} }
+	compare("last", both(h.Last()), both(r.last()))
+	compare("hold", both(h.Hold()), both(r.hold()))
+	compare("newest", h.Newest(), r.newest())
+	compare("top", h.Top(), r.top())
+	compare("redacted", both(h.Redacted()), both(r.redacted()))
+	compare("promoted", both(h.LastPromote()), both(r.lastPromote()))
+	for _, left := range []bool{true, false} {
+		lost := func(n int) bool { return left == (n%2 == 0) }
+		compare("flaws", h.Flaws(nil, lost), r.flaws(nil, lost))
+		for _, n := range []int{r.top(), r.top() + 1} {
+			tip := &Event{Head: Head{Kind: KindPromote, Generation: n, From: r.top()}, Body: &Switch{}}
+			compare("flaws with a tip", h.Flaws(tip, lost), r.flaws(tip, lost))
+		}
+	}
+	for n := range r.top() + 2 {
+		at := func(what string) string { return fmt.Sprintf("%s %d", what, n) }
+		compare(at("made"), both(h.Made(n)), both(r.made(n)))
+		_, made := r.made(n)
+		compare(at("named"), h.Named(n), made)
+		compare(at("before"), both(h.Before(n)), both(r.before(n)))
+		compare(at("health"), h.Health(n), r.health(n))
+		compare(at("pin"), both(h.Pin(n)), both(r.pin(n)))
+		compare(at("adopted"), h.Adopted(n), r.adopted(n))
+		compare(at("freed"), h.Freed(n), r.freed(n))
+		compare(at("turned"), both(h.Turned(n)), both(r.turned(n)))
+		for _, path := range []string{"x", "y", "z"} {
+			for _, items := range [][]FreedItem{{{Path: path}}, {{Generation: 2}, {Path: path}}} {
+				compare(at("freed all"), h.FreedAll(items, n), r.freedAll(items, n))
+			}
+		}
+	}
+	for _, grace := range []time.Duration{0, time.Hour, 1000 * time.Hour} {
+		got, want := endsOf(h, grace), r.ends(grace)
+		for n := range r.top() + 2 {
+			at := func(what string) string { return fmt.Sprintf("%s %d, grace %s", what, n, grace) }
+			compare(at("end of"), both(got.end(n)), both(want.end(n)))
+			compare(at("recorded for"), got.recorded[n], want.recorded[n])
+			if n > 0 {
+				compare(at("retired"), got.retired[n], want.retired[n])
+			}
+		}
+	}
+}
+
+// A history answers as if it looked at every line each time.
+func TestAnswers(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := &drawn{}
+		h := Parse(nil)
+		for range rapid.IntRange(0, 60).Draw(t, "lines") {
+			h.add(d.next(t))
+		}
+		same(t, h, d.events)
+	})
+}

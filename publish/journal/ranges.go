@@ -1,0 +1,88 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// ranges is a set of numbers that are mostly next to each other: all
+// generations that there ever were are a few of them.
+type ranges []span
+
+// span is the numbers from lo to hi, both included.
+type span struct{ lo, hi int }
+
+// find returns the index of the first span that ends at n or later.
+func (r ranges) find(n int) int {
+	i, _ := slices.BinarySearchFunc(r, n, func(s span, n int) int { return s.hi - n })
+	return i
+}
+
+func (r ranges) has(n int) bool {
+	i := r.find(n)
+	return i < len(r) && r[i].lo <= n
+}
+
+// from returns the smallest member that is n or more.
+func (r ranges) from(n int) (int, bool) {
+	i := r.find(n)
+	if i == len(r) {
+		return 0, false
+	}
+	return max(n, r[i].lo), true
+}
+
+func (r *ranges) add(n int) {
+	i := r.find(n - 1) // the first that reaches up to n, or is behind it
+	s := *r
+	if i == len(s) || s[i].lo > n+1 {
+		*r = slices.Insert(s, i, span{n, n})
+		return
+	}
+	s[i].lo, s[i].hi = min(s[i].lo, n), max(s[i].hi, n)
+	if i+1 < len(s) && s[i+1].lo <= s[i].hi+1 {
+		s[i].hi = max(s[i].hi, s[i+1].hi)
+		*r = slices.Delete(s, i+1, i+2)
+	}
+}
+
+// MarshalText writes a set as 1-5,7.
+func (r ranges) MarshalText() ([]byte, error) {
+	var b []byte
+	for i, s := range r {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b = strconv.AppendInt(b, int64(s.lo), 10); s.hi > s.lo {
+			b = strconv.AppendInt(append(b, '-'), int64(s.hi), 10)
+		}
+	}
+	return b, nil
+}
+
+var errRanges = errors.New("is not a set of numbers such as 1-5,7")
+
+// UnmarshalText is the inverse of MarshalText, and accepts nothing else.
+func (r *ranges) UnmarshalText(text []byte) error {
+	*r = nil
+	if len(text) == 0 {
+		return nil
+	}
+	for part := range strings.SplitSeq(string(text), ",") {
+		lo, hi, more := strings.Cut(part, "-")
+		s := span{}
+		var err, err2 error
+		s.lo, err = strconv.Atoi(lo)
+		if s.hi = s.lo; more {
+			s.hi, err2 = strconv.Atoi(hi)
+		}
+		if n := len(*r); err != nil || err2 != nil || s.lo < 0 || more && s.hi <= s.lo || n > 0 && s.lo <= (*r)[n-1].hi+1 {
+			return fmt.Errorf("%q: %w", text, errRanges)
+		}
+		*r = append(*r, s)
+	}
+	return nil
+}

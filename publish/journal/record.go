@@ -1,0 +1,120 @@
+package journal
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Record is an event as JSON has it, on disk and in answers: the fields of all
+// kinds side by side, in this order. Fields are only ever added.
+type Record struct {
+	Time       time.Time `json:"time"` // UTC
+	Kind       Kind      `json:"kind"`
+	Generation int       `json:"generation"`
+	From       int       `json:"from"`
+	Origin     int       `json:"origin"`
+	TreeID     string    `json:"tree_id,omitempty"` // of a switch, a pin and an unpin
+	Seal       string    `json:"seal,omitempty"`
+	Who        string    `json:"who"`
+	Message    string    `json:"message"`
+	Added      []string  `json:"added"` // never null
+	Removed    []string  `json:"removed"`
+	Changed    []string  `json:"changed"`
+	Grace      int64     `json:"grace_seconds,omitempty"` // of a switch and a gap
+	Health     string    `json:"health"`                  // of a switch and a health check
+	Recovered  bool      `json:"recovered,omitempty"`
+	Freed      *Freed    `json:"freed,omitempty"` // of gc
+
+	Pruned          []Pruned   `json:"pruned,omitempty"` // this to BytesAfterGrace: of prune
+	Orphans         []Orphan   `json:"orphans,omitempty"`
+	PlanHash        string     `json:"plan_hash,omitempty"`
+	BytesNow        int64      `json:"bytes_now,omitempty"`
+	BytesAfterGrace int64      `json:"bytes_after_grace,omitempty"`
+	Revoked         []Revoked  `json:"revoked,omitempty"` // of revoke and redact
+	Unnamed         []Named    `json:"unnamed,omitempty"` // likewise
+	Redacted        *Redaction `json:"redacted,omitempty"`
+	Tombstones      int        `json:"tombstones,omitempty"` // of redact
+}
+
+// Record returns the event as JSON has it.
+func (e *Event) Record() Record {
+	r := Record{Time: e.Time.UTC(), Kind: e.Kind, Generation: e.Generation, From: e.From, Origin: e.Origin, Who: e.Who, Message: e.Message}
+	if e.Body != nil {
+		e.Body.fill(&r)
+	}
+	r.Added, r.Removed, r.Changed = noNil(r.Added), noNil(r.Removed), noNil(r.Changed)
+	return r
+}
+
+// Event is the inverse of [Event.Record]. What a line of a kind that this version
+// knows says beside the fields of its kind is left out.
+func (r *Record) Event() Event {
+	e := Event{Head: Head{Time: r.Time, Kind: r.Kind, Generation: r.Generation, From: r.From, Origin: r.Origin, Who: r.Who, Message: r.Message}}
+	switch k := r.Kind; {
+	case k.Switch():
+		e.Body = &Switch{TreeID: r.TreeID, Seal: r.Seal, Added: r.Added, Removed: r.Removed, Changed: r.Changed, Grace: r.Grace, Health: r.Health,
+			Recovered: r.Recovered, Revoked: r.Revoked, Unnamed: r.Unnamed}
+	case k == KindHealth:
+		e.Body = &Health{r.Health}
+	case k == KindGC && r.Freed != nil:
+		e.Body = r.Freed
+	case k == KindPrune:
+		e.Body = &Prune{r.Pruned, r.Orphans, r.PlanHash, r.BytesNow, r.BytesAfterGrace}
+	case k == KindRedact:
+		e.Body = &Redact{r.Revoked, r.Unnamed, r.Redacted, r.Tombstones}
+	case k == KindPin, k == KindUnpin:
+		e.Body = &Pin{r.TreeID}
+	case k == KindGap:
+		e.Body = &Gap{r.Grace}
+	case !k.Known():
+		e.Body = &Other{*r}
+	}
+	return e
+}
+
+func (b *Switch) fill(r *Record) {
+	r.TreeID, r.Seal, r.Added, r.Removed, r.Changed = b.TreeID, b.Seal, b.Added, b.Removed, b.Changed
+	r.Grace, r.Health, r.Recovered, r.Revoked, r.Unnamed = b.Grace, b.Health, b.Recovered, b.Revoked, b.Unnamed
+}
+
+func (b *Health) fill(r *Record) { r.Health = b.Result }
+
+func (b *Freed) fill(r *Record) { r.Freed = b }
+
+func (b *Prune) fill(r *Record) {
+	r.Pruned, r.Orphans, r.PlanHash, r.BytesNow, r.BytesAfterGrace = b.Pruned, b.Orphans, b.PlanHash, b.BytesNow, b.BytesAfterGrace
+}
+
+func (b *Redact) fill(r *Record) {
+	r.Revoked, r.Unnamed, r.Redacted, r.Tombstones = b.Revoked, b.Unnamed, b.Redaction, b.Tombstones
+}
+
+func (b *Pin) fill(r *Record) { r.TreeID = b.TreeID }
+
+func (b *Gap) fill(r *Record) { r.Grace = b.Grace }
+
+func (b *Other) fill(r *Record) {
+	head := *r
+	*r = b.Record
+	r.Time, r.Kind, r.Generation, r.From, r.Origin, r.Who, r.Message = head.Time, head.Kind, head.Generation, head.From, head.Origin, head.Who, head.Message
+}
+
+// MarshalJSON writes the text of the event's line.
+func (e Event) MarshalJSON() ([]byte, error) { return json.Marshal(e.Record()) }
+
+// UnmarshalJSON reads the text of a line.
+func (e *Event) UnmarshalJSON(data []byte) error {
+	var r Record
+	if err := json.Unmarshal(data, &r); err != nil {
+		return err
+	}
+	*e = r.Event()
+	return nil
+}
+
+func noNil[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

@@ -1,0 +1,60 @@
+package journal
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"testing"
+
+	"example.com/publish/stage/durable"
+)
+
+// Lines that earlier versions wrote, of every kind, are written again byte for
+// byte, and read by nobody as another version's.
+func TestOldLines(t *testing.T) {
+	data, err := os.ReadFile("testdata/lines")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := Parse(data)
+	if len(h.Bad) > 0 || h.Torn || h.Newer > 0 {
+		t.Fatalf("%+v", h.Sealed)
+	}
+	seen := map[Kind]bool{}
+	i := 0
+	for line := range bytes.Lines(data) {
+		e := h.Events[i]
+		i++
+		seen[e.Kind] = true
+		text, err := json.Marshal(e)
+		if got := durable.Line(text); err != nil || !bytes.Equal(got, line) {
+			t.Errorf("line %d was\n%sand is\n%s%v", i, line, got, err)
+		}
+		r := e.Record()
+		if text, err := json.Marshal(r); err != nil || !bytes.Equal(durable.Line(text), line) {
+			t.Errorf("line %d as a record is\n%s%v", i, text, err)
+		}
+	}
+	for _, k := range kinds {
+		if !seen[k] {
+			t.Errorf("no line is of kind %s", k)
+		}
+	}
+}
+
+// What is known of a line of a later version's kind is not lost.
+func TestLineOfALaterVersion(t *testing.T) {
+	const text = `{"time":"2030-01-02T03:04:05Z","kind":"repaint","generation":3,"from":2,"origin":1,"who":"x","message":"m",` +
+		`"added":["a/1"],"removed":[],"changed":[],"grace_seconds":7,"health":"","revoked":[{"path":"p","sha256":"","bytes":0,"product":"","version":"","fingerprint":""}]}`
+	h := Parse(durable.Line([]byte(text)))
+	if h.Newer != 1 || len(h.Events) != 1 {
+		t.Fatalf("%+v", h.Sealed)
+	}
+	e := h.Events[0]
+	if got, err := json.Marshal(e); err != nil || string(got) != text {
+		t.Errorf("it was\n%s\nand is\n%s\n%v", text, got, err)
+	}
+	if revoked, _ := e.Revocation(); len(revoked) != 1 || len(e.Names()) != 2 || e.Switch() != nil {
+		t.Errorf("%+v", e)
+	}
+}
