@@ -109,11 +109,12 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 	if _, err := r.AdoptionNeed(ctx, dir); err != nil {
 		return nil, "", err
 	}
-	snapshot, err := r.private(snapshotPrefix)
+	draft, err := r.store.Draft(snapshotPrefix)
 	if err != nil {
 		return nil, "", err
 	}
-	defer durable.RemoveAll(snapshot)
+	defer draft.Discard()
+	snapshot := draft.Dir
 	c, carried, before, err := r.adoptTree(ctx, from, snapshot)
 	if err != nil {
 		return nil, "", interrupted(err)

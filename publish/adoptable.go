@@ -96,7 +96,7 @@ func (r *Repo) shares(path string) bool {
 		return false
 	}
 	defer src.Close()
-	dir, err := r.private(snapshotPrefix)
+	dir, err := r.store.Scratch(snapshotPrefix)
 	if err != nil {
 		return false
 	}

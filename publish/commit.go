@@ -286,7 +286,7 @@ func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *Manifest, op
 	if err := r.settleHome(); err != nil {
 		return err
 	}
-	if err := writeIdentity(c.dir, m.Generation); err != nil {
+	if err := generation.WriteIdentity(c.dir, m.Generation); err != nil {
 		return err
 	}
 	if s.current != nil {
@@ -305,10 +305,10 @@ func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *Manifest, op
 	// file system it is taken, and a sealed manifest says what it is. The tree
 	// bears its seal before it has a name, so whose it is can be told wherever
 	// a crash leaves it.
-	if err := errors.Join(r.writeManifest(m), r.at("after-manifest")); err != nil {
+	if err := errors.Join(r.store.WriteManifest(m), r.at("after-manifest")); err != nil {
 		return err
 	}
-	if err := writeMark(c.dir, id, m.Seal); err != nil {
+	if err := generation.WriteMark(c.dir, id, m.Seal); err != nil {
 		return err
 	}
 	next := r.path("generations", site.NextPrefix+number(m.Generation))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"example.com/publish/publish/fault"
+	"example.com/publish/publish/generation"
 	"example.com/publish/publish/site"
 	"example.com/publish/stage"
 )
@@ -26,7 +27,7 @@ const (
 
 var (
 	errDangling = site.ErrDangling
-	errForeign  = site.ErrForeign
+	errForeign  = generation.ErrForeign
 )
 
 // Error is a failure as people read it.

@@ -2,14 +2,10 @@ package publish
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage/durable"
 )
 
@@ -18,60 +14,20 @@ import (
 // repository keeps it.
 func idPath(dir string) string { return filepath.Join(dir, ".publish", "id") }
 
-var idText = regexp.MustCompile(`^[0-9A-Za-z]{1,64}$`)
-
 // id reads it; "" where it was lost, and in a repository of before there were
 // ids, until the first switch, or prune that is no dry run, makes one. A plan
 // without one fits no repository.
-func (r *Repo) id() (string, error) { return readID(r.Dir) }
+func (r *Repo) id() (string, error) { return r.store.ID() }
 
-func readID(dir string) (string, error) {
-	data, err := durable.ReadFile(idPath(dir), 256)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil && !errors.Is(err, durable.ErrTooLong) {
-		return "", err
-	}
-	if id := strings.TrimSpace(string(data)); err == nil && idText.MatchString(id) {
-		return id, nil
-	}
-	return "", nil // damaged: as good as lost
-}
-
-// ensureID returns the id, and makes one first if there is none: the one that
-// production's tree bears, if that is proved to be this repository's, else a new
-// one. The caller holds the production lock or the staging lock.
+// ensureID returns the id, and makes one first if there is none. The caller
+// holds the production lock or the staging lock.
 func (r *Repo) ensureID() (string, error) {
-	id, err := r.id()
-	if err != nil || id != "" {
-		return id, err
-	}
-	id = rand.Text()
-	if n, err := r.site.Live(context.Background()); err == nil && n != 0 {
-		if c, err := readClaim(r.site.Dir(n)); err == nil && c.marked {
-			id = c.repository
+	return r.store.EnsureID(func() string {
+		if n, err := r.site.Live(context.Background()); err == nil && n != 0 {
+			return r.site.Dir(n)
 		}
-	}
-	// Two may be at it, with different locks: the first one's counts.
-	path := idPath(r.Dir)
-	tmp := path + ".new-" + rand.Text()
-	if err := durable.WriteFile(tmp, []byte(id+"\n"), 0o644); err != nil {
-		return "", err
-	}
-	defer os.Remove(tmp)
-	if gone(path) {
-		err = durable.RenameNew(tmp, path)
-	} else {
-		err = os.Rename(tmp, path) // over a damaged one
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", err
-	}
-	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
-		return "", err
-	}
-	return r.id()
+		return ""
+	})
 }
 
 // homePath is the file in which a repository notes where it stands. Nothing
@@ -105,7 +61,7 @@ func (r *Repo) original() error {
 		return nil
 	}
 	mine, err := r.id()
-	theirs, err2 := readID(home)
+	theirs, err2 := generation.ReadID(idPath(home))
 	if err != nil || err2 != nil || mine == "" || mine != theirs {
 		return nil
 	}
@@ -118,13 +74,4 @@ func (r *Repo) original() error {
 	}
 	return &Error{Path: r.Dir, Fact: "is a copy of " + home + ", which switches the same production", Err: errForeign,
 		Hint: "copy production, too, and name that in publish.yaml; if the copy is to take over, move " + home + " away"}
-}
-
-// giveID makes an id for a repository at dir that has none and of which nobody
-// knows yet.
-func giveID(dir string) error {
-	if path := idPath(dir); gone(path) {
-		return durable.WriteFile(path, []byte(rand.Text()+"\n"), 0o644)
-	}
-	return nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/lock"
 )
@@ -105,7 +106,7 @@ func Init(dir string, choices Choices, opt InitOptions) error {
 			return err
 		}
 	}
-	if err := giveID(dir); err != nil {
+	if err := generation.GiveID(idPath(dir)); err != nil {
 		return err
 	}
 	if err := writeLayout(dir); err != nil {

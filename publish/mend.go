@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +26,7 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 	// Before anything is written: where all is lost, just that tells whose
 	// production is.
 	n, lookErr := r.site.Live(ctx)
-	heads, err := r.heads()
+	heads, err := r.store.Heads()
 	if err != nil {
 		return nil, err
 	}
@@ -97,30 +96,6 @@ func (r *Repo) mendManifests(ctx context.Context, h *journal.History, heads map[
 		heads[k] = m.Head
 	}
 	return done, err
-}
-
-// heads returns the heads of all manifests that can be read. It fails if a
-// newer version wrote one.
-func (r *Repo) heads() (map[int]Head, error) {
-	list, err := os.ReadDir(r.path(".publish", "manifests"))
-	if err != nil {
-		return nil, err
-	}
-	out := map[int]Head{}
-	for _, d := range list {
-		n, ok := parseNumber(d.Name())
-		if !ok {
-			continue
-		}
-		m, err := r.manifest(n)
-		if errors.Is(err, errNewer) {
-			return nil, err
-		}
-		if err == nil {
-			out[n] = m.Head
-		}
-	}
-	return out, nil
 }
 
 // mendHistory writes the history anew, if it is missing, damaged or has flaws:
@@ -318,15 +293,15 @@ func (r *Repo) remakeManifest(ctx context.Context, h *journal.History, switched 
 	m.Own = append(m.Own, erased...)
 	tree.SortRows(m.Own)
 	m.TreeID = tree.ID(m.Own)
-	if c, err := readClaim(dir); err == nil {
-		m.TreeSeal = c.seal
+	if c, err := generation.ReadClaim(dir); err == nil {
+		m.TreeSeal = c.Seal
 	}
 	if m.Kind == generation.KindRevert || m.Kind == generation.KindAutoRevert {
 		if left, err := r.manifest(m.From); err == nil {
 			m.Barred, m.BarredTrees = r.bar(&generation.View{Manifest: left, Dir: ""}, &generation.View{Manifest: m, Dir: dir}, m.Kind)
 		}
 	}
-	return m.TreeID == was.TreeID, r.writeManifest(m)
+	return m.TreeID == was.TreeID, r.store.WriteManifest(m)
 }
 
 // switchTo returns the line that made generation n; empty ones if none did.

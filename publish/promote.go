@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -63,18 +62,18 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 	var base *generation.View
 	var mark int
 	for {
-		dir, err := r.private(snapshotPrefix)
+		draft, err := r.store.Draft(snapshotPrefix)
 		if err != nil {
 			return nil, err
 		}
-		defer durable.RemoveAll(dir) // after a switch there is nothing left at this name
+		defer draft.Discard()
 		graves, err := r.graveyard()
 		if err != nil {
 			return nil, err
 		}
 		done, _ := graves.Split()
 		mark = done.Len()
-		if valid, err = r.prepare(ctx, s, dir, docs); err != nil {
+		if valid, err = r.prepare(ctx, s, draft.Dir, docs); err != nil {
 			return nil, interrupted(r.lockError(err))
 		}
 		if err := r.at("prepared"); err != nil {
@@ -84,7 +83,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 
 		// From here on the disk and the hashing are behind us.
 		var unlock func()
-		if s, _, unlock, err = r.exclusive(ctx, "promote", true, dir); err != nil {
+		if s, _, unlock, err = r.exclusive(ctx, "promote", true, draft.Dir); err != nil {
 			return nil, err
 		}
 		err = held(s.history)
@@ -157,15 +156,6 @@ func held(h *journal.History) error {
 		return refuse("publish unhold ends it", "production is held by %s since %s: %s", e.Who, e.Time.Format(time.RFC3339), e.Message)
 	}
 	return nil
-}
-
-// private makes an empty directory among the generations, on their file system.
-func (r *Repo) private(prefix string) (string, error) {
-	dir, err := durable.MkdirTemp(r.path("generations"), prefix)
-	if err != nil {
-		return "", err
-	}
-	return dir, os.Chmod(dir, 0o755) // what a web server reads, whatever the umask
 }
 
 // prepare makes, validates and flushes the snapshot in dir, with docs in place

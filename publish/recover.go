@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
 	"example.com/publish/publish/site"
 	"example.com/publish/stage/durable"
@@ -19,9 +20,9 @@ import (
 )
 
 const (
-	snapshotPrefix = ".snapshot-" // a promote's private tree; its owner holds the prepare lock
-	revertPrefix   = ".revert-"   // a revert's; its owner holds the production lock
-	trashPrefix    = ".trash-"    // a retired generation on its way out
+	snapshotPrefix = generation.SnapshotPrefix // a promote's private tree; its owner holds the prepare lock
+	revertPrefix   = generation.RevertPrefix   // a revert's; its owner holds the production lock
+	trashPrefix    = generation.TrashPrefix    // a retired generation on its way out
 )
 
 // exclusive takes the production lock for a verb and recovers. preparing tells

@@ -64,16 +64,13 @@ type Repo struct {
 	Stage  *stage.Stage
 
 	format catalog.Format
+	store  *generation.Store
 	site   site.Site
 	sites  site.Kinds // for which publish.yaml can ask
 	opt    Options
 	now    func() time.Time
-	read   struct { // the manifest that was read last
-		m     *Manifest
-		state tree.Stat // of its file
-	}
-	left leftoverRecord          // what this command could not delete; a scope that it has not tried is missing
-	step func(name string) error // tests stop a command at a protocol point; nil otherwise
+	left   leftoverRecord          // what this command could not delete; a scope that it has not tried is missing
+	step   func(name string) error // tests stop a command at a protocol point; nil otherwise
 	// remove deletes a file or a tree: durable.RemoveAll, but for tests.
 	remove func(path string) error
 	free   func(path string) (int64, error) // durable.Free, but for tests
@@ -167,6 +164,7 @@ func assemble(dir string, c *Config, f catalog.Format, sites site.Kinds, opt Opt
 		f = catalog.Including(f, globs)
 	}
 	r := &Repo{Dir: dir, Config: c, format: f, sites: sites, opt: opt, now: opt.Now}
+	r.store = r.newStore()
 	r.left, r.remove, r.free = leftoverRecord{}, durable.RemoveAll, durable.Free
 	if r.now == nil {
 		r.now = time.Now
@@ -192,7 +190,7 @@ func assemble(dir string, c *Config, f catalog.Format, sites site.Kinds, opt Opt
 
 // place is what a site has to know of the repository.
 func (r *Repo) place() site.Place {
-	return site.Place{Production: r.Production(), Relative: !filepath.IsAbs(r.Config.Production), Store: r.path("generations"), Trees: trees{r},
+	return site.Place{Production: r.Production(), Relative: !filepath.IsAbs(r.Config.Production), Store: r.path("generations"), Trees: r.store,
 		Left:   func(path string, err error) { r.leave(leftByRecovery, path, err) },
 		Remove: func(path string) error { return r.remove(path) },
 		Now:    func() time.Time { return r.now() }, At: r.at}
@@ -222,14 +220,9 @@ func (r *Repo) Production() string { return r.Config.production(r.Dir) }
 // of five million files, a history of as many switches.
 const maxRecord = 2 << 30
 
-// number is how a generation is called in the file system.
-func number(n int) string { return fmt.Sprintf("%06d", n) }
+func number(n int) string { return generation.Number(n) }
 
-// parseNumber is the inverse of number.
-func parseNumber(s string) (int, bool) {
-	n, err := strconv.Atoi(s)
-	return n, err == nil && n > 0 && number(n) == s
-}
+func parseNumber(s string) (int, bool) { return generation.ParseNumber(s) }
 
 func (r *Repo) grace() time.Duration { return time.Duration(r.Config.Grace) }
 
@@ -393,27 +386,8 @@ func (r *Repo) stateOf(h *journal.History, n int) (*state, error) {
 }
 
 // kept returns the numbers of the generations whose trees are there, sorted,
-// production's included. One without its identity is on its way out.
-func (r *Repo) kept(current int) ([]int, error) {
-	list, err := os.ReadDir(r.path("generations"))
-	if err != nil {
-		return nil, err
-	}
-	var out []int
-	for _, d := range list {
-		if n, ok := parseNumber(d.Name()); ok && d.IsDir() {
-			if id, err := identity(r.path("generations", d.Name())); err == nil && id != n {
-				continue
-			}
-			out = append(out, n)
-		}
-	}
-	if current != 0 && !slices.Contains(out, current) {
-		out = append(out, current)
-	}
-	slices.Sort(out)
-	return out, nil
-}
+// production's included.
+func (r *Repo) kept(current int) ([]int, error) { return r.store.Kept(current) }
 
 // Generations returns the numbers of the generations whose trees are kept,
 // sorted, production's included. It takes no lock.
@@ -428,18 +402,5 @@ func (r *Repo) Generations() ([]int, error) {
 // next returns a generation number that was never used: above all that
 // history, manifests and trees name, abandoned ones included.
 func (r *Repo) next(h *journal.History) (int, error) {
-	top := h.Top()
-	for _, dir := range []string{r.path("generations"), r.path(".publish", "manifests")} {
-		list, err := os.ReadDir(dir)
-		if err != nil {
-			return 0, err
-		}
-		for _, d := range list {
-			name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(d.Name(), trashPrefix), site.NextPrefix), "-")
-			if n, ok := parseNumber(name); ok {
-				top = max(top, n)
-			}
-		}
-	}
-	return top + 1, nil
+	return r.store.Next(h.Top())
 }

@@ -129,11 +129,12 @@ func (r *Repo) keptHint() string {
 // revertTo builds a tree with the target's own rows, without what was revoked
 // of them since, and commits it.
 func (r *Repo) revertTo(ctx context.Context, s *state, target *generation.View, kind generation.Kind, opt RevertOptions) (*Result, error) {
-	dir, err := r.private(revertPrefix)
+	draft, err := r.store.Draft(revertPrefix)
 	if err != nil {
 		return nil, err
 	}
-	defer durable.RemoveAll(dir)
+	defer draft.Discard()
+	dir := draft.Dir
 	target, valid, err := r.sound(ctx, s, target, dir)
 	if err == nil && target.TreeID == s.current.TreeID {
 		return r.unchanged(s, opt.DryRun), nil // asked only now: a redacted generation is not what its manifest says

@@ -10,7 +10,6 @@ import (
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage"
-	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
 
@@ -189,11 +188,12 @@ func (r *Repo) eraseStaging(ctx context.Context, res *RevokeResult) error {
 // The new generation shows the same content as the one before, redacted: so
 // its origin is the same, and a revert goes to what was live before that.
 func (r *Repo) switchAway(ctx context.Context, s *state, sel *tombstone.Selection, opt RevokeOptions) (*Result, error) {
-	dir, err := r.private(revertPrefix)
+	draft, err := r.store.Draft(revertPrefix)
 	if err != nil {
 		return nil, err
 	}
-	defer durable.RemoveAll(dir)
+	defer draft.Discard()
+	dir := draft.Dir
 	valid, err := r.redact(ctx, s, s.current, func(row tree.Row) bool { return sel.Sums[row.SHA256] }, tombstone.NamesOf(sel.Unnamed), dir)
 	if err != nil {
 		return nil, interrupted(err)

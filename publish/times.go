@@ -298,7 +298,7 @@ func (r *Repo) freshen(ctx context.Context, h *journal.History, n int, dir strin
 	if err != nil {
 		return nil
 	}
-	tmp, err := r.private(revertPrefix)
+	tmp, err := r.store.Scratch(revertPrefix)
 	if err != nil {
 		return err
 	}

@@ -2,31 +2,27 @@ package site
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
 
 // NextPrefix begins the name of a tree that waits for its switch.
-const NextPrefix = ".next-"
+const NextPrefix = generation.NextPrefix
 
 // AsideSuffix is put behind the name of a directory that Replace moved aside.
 const AsideSuffix = ".before-publish"
 
 // number is how a generation is called in the store.
-func number(n int) string { return fmt.Sprintf("%06d", n) }
+func number(n int) string { return generation.Number(n) }
 
-func parseNumber(s string) (int, bool) {
-	n, err := strconv.Atoi(s)
-	return n, err == nil && n > 0 && number(n) == s
-}
+func parseNumber(s string) (int, bool) { return generation.ParseNumber(s) }
 
 // local is what sites have in common whose production is a directory of this
 // machine.

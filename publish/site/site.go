@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"example.com/publish/publish/fault"
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
 )
@@ -152,21 +153,14 @@ func (k Kinds) Check(name string) error {
 // Why production is not a generation.
 var (
 	ErrDangling = errors.New("production is missing or dangling")
-	ErrForeign  = errors.New("production is not of this repository's making")
+	ErrForeign  = generation.ErrForeign
 )
 
 // foreign is the error for what stands at path in production's place.
 func (p Place) foreign(path, format string, args ...any) error {
 	if p.Trees.Says(path) > 0 {
-		return Another(path, format, args...) // never to be moved away: it is live
+		return generation.Another(path, format, args...) // never to be moved away: it is live
 	}
 	return &fault.Error{Path: path, Fact: fmt.Sprintf(format, args...), Err: ErrForeign,
 		Hint: "move it away, then run publish recover; or take it over with publish init --adopt in a new repository"}
-}
-
-// Another is the error for the tree of another repository at dir.
-func Another(dir, format string, args ...any) error {
-	return &fault.Error{Path: dir, Fact: fmt.Sprintf(format, args...), Err: ErrForeign,
-		Hint: "give each repository a production of its own: production: in publish.yaml; " +
-			"or, if the tree was moved there, move it back"}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/publish/publish/fault"
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
@@ -65,7 +66,7 @@ func (marks) Whose(dir string) (n int, err error) {
 		return 0, err
 	}
 	if who != "us" {
-		return 0, Another(dir, "belongs to %s", who)
+		return 0, generation.Another(dir, "belongs to %s", who)
 	}
 	return n, nil
 }

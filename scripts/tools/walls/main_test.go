@@ -79,6 +79,7 @@ var cases = []struct{ file, imports, rule string }{
 	{"publish/site/symlink.go", ours + "stage", "site-knows-no-repository"},
 	{"publish/site/site_test.go", ours + "publish", "site-knows-no-repository"},
 	{"publish/site/symlink.go", ours + "stage/durable", ""},
+	{"publish/site/symlink.go", ours + "publish/generation", ""},
 	{"publish/promote.go", ours + "publish/site", ""},
 
 	{"retention/policy.go", "os", "retention-is-pure"},

@@ -1,0 +1,114 @@
+package generation
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"example.com/publish/publish/fault"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// A number does not say whose tree it is: two repositories can be given one
+// production, and a tree can be moved by hand. So each tree says beside its
+// number, in MarkName, which repository made it and which manifest lists it.
+// Neither is a secret: an id is random, and a seal is a hash.
+//
+// A repository and its copy share the id, and the seals of what was made before
+// the copy; no later seal.
+
+// ErrForeign is wrapped by the errors about what another repository made, or
+// another program.
+var ErrForeign = errors.New("production is not of this repository's making")
+
+// Claim is what a tree says of itself.
+type Claim struct {
+	Number     int    // 0: it is none of publish's
+	Marked     bool   // it has a MarkName, and so the rest
+	Repository string // the id
+	Seal       string // of the manifest
+}
+
+var markText = regexp.MustCompile(`^repository ([0-9A-Za-z]{1,64})\nmanifest ([0-9a-f]{64})\n`)
+
+// ReadClaim reads what the tree at dir says of itself. Both files are read from
+// one directory, whatever is exchanged meanwhile. The zero Claim is that of a
+// directory that is missing, or that publish did not make.
+func ReadClaim(dir string) (Claim, error) {
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Claim{}, nil
+	}
+	if err != nil {
+		return Claim{}, err
+	}
+	defer root.Close()
+	return claimIn(root, dir)
+}
+
+// claimIn is ReadClaim for an open directory; dir is its name in errors.
+func claimIn(root *os.Root, dir string) (c Claim, err error) {
+	read := func(name string, limit int64) ([]byte, error) {
+		f, _, err := tree.Open(root, name) // follows no link, waits for no pipe
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return durable.ReadBounded(f, limit)
+	}
+	path := filepath.Join(dir, IdentityName)
+	data, err := read(IdentityName, 32)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return c, &fault.Error{Path: path, Fact: "cannot be read", Err: err}
+	}
+	if c.Number, err = strconv.Atoi(strings.TrimSuffix(string(data), "\n")); err != nil || c.Number < 1 {
+		return Claim{}, &fault.Error{Path: path, Fact: "does not hold a generation number"}
+	}
+	data, err = read(MarkName, 4096)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if m := markText.FindSubmatch(data); err == nil && m != nil {
+		c.Marked, c.Repository, c.Seal = true, string(m[1]), string(m[2])
+		return c, nil
+	}
+	if err == nil {
+		err = errors.New("does not say which repository made this tree")
+	}
+	return c, &fault.Error{Path: filepath.Join(dir, MarkName), Err: errors.Join(err, ErrForeign),
+		Hint: "if this is a tree of this repository, remove that file: the next switch writes it again"}
+}
+
+// Identity reads which generation the tree at dir says that it is; 0 when it is
+// none of publish's.
+func Identity(dir string) (int, error) {
+	c, err := ReadClaim(dir)
+	if c.Number != 0 {
+		return c.Number, nil
+	}
+	return 0, err
+}
+
+func WriteIdentity(dir string, n int) error {
+	return durable.WriteFile(filepath.Join(dir, IdentityName), fmt.Appendf(nil, "%d\n", n), 0o444)
+}
+
+func WriteMark(dir, id, seal string) error {
+	return durable.WriteFile(filepath.Join(dir, MarkName), fmt.Appendf(nil, "repository %s\nmanifest %s\n", id, seal), 0o444)
+}
+
+// Another is the error about a tree that another repository made.
+func Another(dir, format string, args ...any) error {
+	return &fault.Error{Path: dir, Fact: fmt.Sprintf(format, args...), Err: ErrForeign,
+		Hint: "give each repository a production of its own: production: in publish.yaml; " +
+			"or, if the tree was moved there, move it back"}
+}
