@@ -145,7 +145,7 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 		carried[i].Dropped = n
 	}
 	m.Carried, res.Carried, res.Warnings, res.LeftOut = carried, len(carried), noNil(c.warnings), c.left
-	if err := r.adoptTimes(ctx, from, snapshot, served(m), before); err != nil {
+	if err := r.adoptTimes(ctx, from, snapshot, m.Rows(), before); err != nil {
 		return nil, "", err
 	}
 	if err := r.seal(ctx, s, c, m, nil); err != nil {

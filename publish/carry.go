@@ -88,11 +88,11 @@ func (r *Repo) carry(s *state, own []tree.Row, dir string, n int) ([]Carried, []
 		}
 	}
 	for _, row := range cur.Carried {
-		if s.windows.was(row.Dropped, s.now) && gone(filepath.Join(cur.Dir, filepath.FromSlash(row.Path))) {
+		if s.windows.WasOver(row.Dropped, s.now) && gone(filepath.Join(cur.Dir, filepath.FromSlash(row.Path))) {
 			continue // by gc, when the window was shorter or the clock was ahead
 		}
-		if s.windows.open(row.Dropped, s.now) {
-			until, _ := s.windows.end(row.Dropped)
+		if s.windows.Open(row.Dropped, s.now) {
+			until, _ := s.windows.End(row.Dropped)
 			one(row.Row, row.Dropped, until)
 		}
 	}

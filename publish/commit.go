@@ -87,7 +87,7 @@ type Result struct {
 	Pruned []retention.Decision `json:"pruned,omitempty"`
 }
 
-func (res *Result) revertible(t tenure) { res.RevertUntil, res.RevertKept = t.end(), t.by }
+func (res *Result) revertible(t generation.Tenure) { res.RevertUntil, res.RevertKept = t.End(), t.By }
 
 // commit makes the candidate production. The caller holds the production lock
 // and has recovered: s is the state now. It returns a result, too, with an
@@ -199,7 +199,7 @@ func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int) (*Manife
 				return nil, nil, nil, err
 			}
 		}
-		before = servedRows(cur, s.windows, s.now)
+		before = cur.Promised(s.windows, s.now)
 		m.From = cur.Generation
 		res.From = cur.Generation
 		res.revertible(r.revertTenureAfter(s, c.origin))

@@ -47,7 +47,7 @@ func FuzzWindows(f *testing.F) {
 		if len(h.Events) == 0 || !h.Events[0].Kind.Switch() || h.Newest().IsZero() {
 			return
 		}
-		if e := h.Events[0]; !w.open(e.Generation, e.Time) {
+		if e := h.Events[0]; !w.Open(e.Generation, e.Time) {
 			t.Errorf("the window of %+v has ended as it began", e)
 		}
 	})

@@ -57,7 +57,8 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 	freed := tally{names: map[uint64]uint64{}}
 	for _, n := range due {
 		res.Generations = append(res.Generations, n)
-		res.Items = append(res.Items, FreedItem{Generation: n, Reason: "its window ended " + s.windows.retired[n].UTC().Format(time.RFC3339)})
+		end, _ := s.windows.Retired(n)
+		res.Items = append(res.Items, FreedItem{Generation: n, Reason: "its window ended " + end.UTC().Format(time.RFC3339)})
 		freed.below(r.path("generations", number(n)))
 	}
 	if !dryRun {
@@ -124,9 +125,9 @@ func (r *Repo) due(s *state) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := r.tenures(s.history, kept, s.windows.retired)
+	all := r.tenures(s.history, kept, s.windows)
 	return slices.DeleteFunc(kept, func(n int) bool {
-		return all[n].by != KeptByWindow || s.now.Before(all[n].until) || r.claimed(r.path("generations", number(n)))
+		return !all[n].Due(s.now) || r.claimed(r.path("generations", number(n)))
 	}), nil
 }
 
@@ -183,7 +184,7 @@ func (t *tally) below(dir string) {
 func (r *Repo) expired(s *state, res *GCResult, freed *tally) []tree.Row {
 	var files []tree.Row
 	for _, c := range s.current.Carried {
-		if s.windows.open(c.Dropped, s.now) {
+		if s.windows.Open(c.Dropped, s.now) {
 			continue
 		}
 		path := filepath.Join(s.current.Dir, filepath.FromSlash(c.Path))
@@ -198,7 +199,7 @@ func (r *Repo) expired(s *state, res *GCResult, freed *tally) []tree.Row {
 			continue
 		}
 		files = append(files, c.Row)
-		end, _ := s.windows.end(c.Dropped)
+		end, _ := s.windows.End(c.Dropped)
 		freed.add(tree.StatOf(fi))
 		res.Items = append(res.Items, FreedItem{Path: c.Path,
 			Reason: fmt.Sprintf("generation %d dropped it, and its window ended %s", c.Dropped, end.UTC().Format(time.RFC3339))})

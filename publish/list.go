@@ -180,8 +180,8 @@ func (r *Repo) show(s *state, g *generation.View) (*Shown, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := r.tenures(s.history, kept, s.windows.retired)[g.Generation]
-	out.Until, out.KeptBy = t.end(), t.by
+	t := r.tenures(s.history, kept, s.windows)[g.Generation]
+	out.Until, out.KeptBy = t.End(), t.By
 	return out, nil
 }
 
@@ -190,12 +190,12 @@ func (r *Repo) show(s *state, g *generation.View) (*Shown, error) {
 func carriedNow(s *state, g *generation.View, graves *tombstone.Graveyard) CarriedState {
 	var out CarriedState
 	for _, c := range g.Carried {
-		if !s.windows.open(c.Dropped, s.now) || graves.Redacted(g.Generation, c.Row) {
+		if !s.windows.Open(c.Dropped, s.now) || graves.Redacted(g.Generation, c.Row) {
 			continue
 		}
 		out.Files++
 		out.Bytes += c.Size
-		if end, ok := s.windows.end(c.Dropped); ok && (out.NextExpiry == nil || end.Before(*out.NextExpiry)) {
+		if end, ok := s.windows.End(c.Dropped); ok && (out.NextExpiry == nil || end.Before(*out.NextExpiry)) {
 			end = end.UTC().Truncate(time.Second)
 			out.NextExpiry = &end
 		}

@@ -107,13 +107,13 @@ func (r *Repo) foretell(ctx context.Context, s *state, m *Measures) error {
 	if err != nil {
 		return err
 	}
-	for _, t := range r.tenures(s.history, kept, s.windows.retired) {
-		if t.by == KeptByWindow {
-			consider(t.until)
+	for _, t := range r.tenures(s.history, kept, s.windows) {
+		if t.By == KeptByWindow {
+			consider(t.Until)
 		}
 	}
 	for _, c := range s.current.Carried {
-		if end, ok := s.windows.end(c.Dropped); ok {
+		if end, ok := s.windows.End(c.Dropped); ok {
 			consider(end)
 		}
 	}

@@ -205,7 +205,7 @@ func (r *Repo) stageBase(s *state) (*stage.Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows := servedRows(s.current, s.windows, s.now)
+	rows := s.current.Promised(s.windows, s.now)
 	for _, c := range s.current.Carried {
 		// gc may have been there before the grace was raised.
 		if _, err := src.Root().Lstat(c.Path); errors.Is(err, fs.ErrNotExist) {

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,7 +21,6 @@ import (
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/lock"
-	"example.com/publish/stage/tree"
 )
 
 // layoutVersion is what .publish/layout says: the version of all records that
@@ -261,21 +258,6 @@ func (r *Repo) notInHook(verb string) error {
 	return refuse("a hook may call status, history, verify and diff", "publish %s was called from a hook or health check of this repository", verb)
 }
 
-// servedRows returns every path that the generation serves at the time now, given
-// the windows of carried rows.
-func servedRows(g *generation.View, w windows, now time.Time) map[string]tree.Row {
-	out := make(map[string]tree.Row, len(g.Own)+len(g.Carried))
-	for _, r := range g.Own {
-		out[r.Path] = r
-	}
-	for _, r := range g.Carried {
-		if w.open(r.Dropped, now) {
-			out[r.Path] = r.Row
-		}
-	}
-	return out
-}
-
 // treeOf is where the tree of a kept generation is.
 func (r *Repo) treeOf(s *state, n int) string {
 	if s.current != nil && s.current.Generation == n {
@@ -288,7 +270,7 @@ func (r *Repo) treeOf(s *state, n int) string {
 type state struct {
 	history *journal.History
 	current *generation.View // nil before the first promote
-	windows windows
+	windows generation.Windows
 	now     time.Time // never before the newest line of the history
 	behind  time.Duration
 }
@@ -297,58 +279,16 @@ type state struct {
 // history: then nothing is deleted.
 func (s *state) clockBehind() bool { return s.behind > 0 }
 
-// windows tells when the windows end that began with each switch.
-type windows struct {
-	dropped  map[int]time.Time // of what generation n no longer had; see end
-	recorded map[int]time.Time // the same, by the grace recorded at the switch alone
-	retired  map[int]time.Time // of generation n itself
-	known    []int             // the keys of dropped, sorted
-}
-
-// end is when the window ends of what generation n dropped. If the history lost
-// the line of n, the next that it knows came after it: a window that began with
-// that one is too long rather than too short.
-func (w windows) end(n int) (time.Time, bool) {
-	i, _ := slices.BinarySearch(w.known, n)
-	if i == len(w.known) {
-		return time.Time{}, false
-	}
-	return w.dropped[w.known[i]], true
-}
-
-// open reports whether a path that generation n dropped must still be there.
-func (w windows) open(n int, now time.Time) bool {
-	end, ok := w.end(n)
-	// Of a switch that history does not name nothing is known: keep.
-	return !ok || now.Before(end)
-}
-
-// was reports whether a gc, before the configured grace was raised, may have
-// deleted what generation n dropped.
-func (w windows) was(n int, now time.Time) bool {
-	end, ok := w.recorded[n]
-	return ok && !now.Before(end)
-}
-
-// window computes the end of each: the longer of the grace recorded at the
-// switch and the grace configured now.
-func (r *Repo) window(h *journal.History) windows {
-	w := windows{dropped: map[int]time.Time{}, recorded: map[int]time.Time{}, retired: map[int]time.Time{}}
-	for c := range h.Changes() {
-		recorded := time.Duration(c.Grace) * time.Second
-		end := c.Time.Add(max(recorded, r.grace()))
-		if c.First {
-			w.dropped[c.Generation], w.recorded[c.Generation] = end, c.Time.Add(recorded)
-			if !c.Ended.IsZero() && c.Ended.Before(w.recorded[c.Generation]) {
-				w.recorded[c.Generation] = c.Ended
+// window returns the windows that began with the switches of a history.
+func (r *Repo) window(h *journal.History) generation.Windows {
+	return generation.WindowsOf(func(yield func(generation.Switch) bool) {
+		for c := range h.Changes() {
+			if !yield(generation.Switch{Generation: c.Generation, Left: c.Left, First: c.First, Time: c.Time,
+				Grace: time.Duration(c.Grace) * time.Second, Ended: c.Ended}) {
+				return
 			}
 		}
-		for _, n := range c.Left {
-			w.retired[n] = end
-		}
-	}
-	w.known = slices.Sorted(maps.Keys(w.dropped))
-	return w
+	}, r.grace())
 }
 
 // load reads the state without taking a lock or writing anything.

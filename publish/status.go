@@ -124,7 +124,7 @@ func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked,
 		out.HistoryFlaw = broken[0].String()
 	}
 	back := r.revertTenure(s)
-	out.RevertUntil, out.RevertKept = back.end(), back.by
+	out.RevertUntil, out.RevertKept = back.End(), back.By
 	if e, ok := s.history.Hold(); ok {
 		out.Hold = &HoldState{e.Who, e.Time, e.Message}
 	}
@@ -158,14 +158,14 @@ func (r *Repo) describe(s *state, out *Status) {
 	if err != nil {
 		return
 	}
-	tenures := r.tenures(s.history, kept, s.windows.retired)
+	tenures := r.tenures(s.history, kept, s.windows)
 	for _, n := range kept {
 		e, known := s.history.Made(n)
 		if !known {
 			continue
 		}
 		t := tenures[n]
-		k := Kept{Generation: n, Origin: e.Origin, Since: e.Time, Message: e.Message, Until: t.end(), Pinned: t.by == KeptByPin, KeptBy: t.by}
+		k := Kept{Generation: n, Origin: e.Origin, Since: e.Time, Message: e.Message, Until: t.End(), Pinned: t.By == KeptByPin, KeptBy: t.By}
 		if m, err := r.manifest(n); err == nil {
 			for _, row := range m.Own {
 				if !graves.Redacted(n, row) {

@@ -1,65 +1,27 @@
 package publish
 
 import (
-	"maps"
 	"slices"
-	"time"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
 )
 
 // KeptBy is what keeps a generation beside production from gc.
-type KeptBy string
+type KeptBy = generation.KeptBy
 
+// The reasons: see package generation.
 const (
-	KeptByWindow KeptBy = "window" // until it ends
-	KeptByPin    KeptBy = "pin"    // until unpin
-	KeptByKeep   KeptBy = "keep"   // generations: {keep: N}: until it is none of the newest N
+	KeptByWindow = generation.KeptByWindow
+	KeptByPin    = generation.KeptByPin
+	KeptByKeep   = generation.KeptByKeep
 )
 
-// tenure is how long gc leaves a generation. Of a pinned one, and of one that
-// the configuration keeps, nobody knows how long: until is zero.
-type tenure struct {
-	by    KeptBy // "": history does not tell when its window began; gc leaves it
-	until time.Time
-}
-
-// longer reports whether t outlasts u.
-func (t tenure) longer(u tenure) bool {
-	rank := map[KeptBy]int{KeptByWindow: 1, KeptByKeep: 2, KeptByPin: 3}
-	return rank[t.by] > rank[u.by] || t.by == u.by && t.until.After(u.until)
-}
-
-// end is until in the form of an answer; nil when there is none.
-func (t tenure) end() *time.Time {
-	if t.by != KeptByWindow {
-		return nil
-	}
-	end := t.until.UTC().Truncate(time.Second)
-	return &end
-}
-
-// tenures tells how long gc leaves each of the kept generations, production's
-// excepted, given when the windows of retired ones end. It is what gc goes by,
-// and what status, promote and the metrics foretell.
-func (r *Repo) tenures(h *journal.History, kept []int, retired map[int]time.Time) map[int]tenure {
-	out := map[int]tenure{}
-	keep := r.Config.Generations.Keep
-	for _, n := range slices.Backward(kept) {
-		end, known := retired[n]
-		switch _, pin := h.Pin(n); {
-		case pin:
-			out[n] = tenure{by: KeptByPin}
-		case keep > 0:
-			keep--
-			out[n] = tenure{by: KeptByKeep}
-		case known:
-			out[n] = tenure{by: KeptByWindow, until: end}
-		default:
-			out[n] = tenure{}
-		}
-	}
-	return out
+// tenures returns how long gc leaves each of the kept generations, production's
+// excepted, given the windows.
+func (r *Repo) tenures(h *journal.History, kept []int, w generation.Windows) map[int]generation.Tenure {
+	pinned := func(n int) bool { _, ok := h.Pin(n); return ok }
+	return generation.Tenures(kept, w, pinned, r.Config.Generations.Keep)
 }
 
 // beside returns the generations that are kept beside production, sorted.
@@ -70,45 +32,43 @@ func (r *Repo) beside(s *state) ([]int, error) {
 
 // revertTenure is how long the content before the current one is kept; zero
 // when there is none.
-func (r *Repo) revertTenure(s *state) tenure {
+func (r *Repo) revertTenure(s *state) generation.Tenure {
 	if s.current == nil {
-		return tenure{}
+		return generation.Tenure{}
 	}
 	origin, ok := r.before(s)
 	if !ok {
-		return tenure{}
+		return generation.Tenure{}
 	}
 	kept, err := r.beside(s)
 	if err != nil {
-		return tenure{}
+		return generation.Tenure{}
 	}
-	return r.contentTenure(s.history, origin, kept, s.windows.retired)
+	return r.contentTenure(s.history, origin, kept, s.windows)
 }
 
 // revertTenureAfter is what revertTenure will be once production is switched
 // to the content of an origin; 0 is new content.
-func (r *Repo) revertTenureAfter(s *state, origin int) tenure {
+func (r *Repo) revertTenureAfter(s *state, origin int) generation.Tenure {
 	was, ok := s.current.Origin, true
 	if origin != 0 {
 		was, ok = s.history.Before(origin)
 	}
 	if !ok {
-		return tenure{}
+		return generation.Tenure{}
 	}
 	kept, err := r.kept(s.current.Generation)
 	if err != nil {
-		return tenure{}
+		return generation.Tenure{}
 	}
-	retired := maps.Clone(s.windows.retired)
-	retired[s.current.Generation] = s.now.Add(r.grace())
-	return r.contentTenure(s.history, was, kept, retired)
+	return r.contentTenure(s.history, was, kept, s.windows.After(s.current.Generation, s.now.Add(r.grace())))
 }
 
 // contentTenure is how long some tree with the content of an origin is kept.
-func (r *Repo) contentTenure(h *journal.History, origin int, kept []int, retired map[int]time.Time) tenure {
-	var longest tenure
-	for n, t := range r.tenures(h, kept, retired) {
-		if made, ok := h.Made(n); ok && made.Origin == origin && t.longer(longest) {
+func (r *Repo) contentTenure(h *journal.History, origin int, kept []int, w generation.Windows) generation.Tenure {
+	var longest generation.Tenure
+	for n, t := range r.tenures(h, kept, w) {
+		if made, ok := h.Made(n); ok && made.Origin == origin && t.Outlasts(longest) {
 			longest = t
 		}
 	}

@@ -46,7 +46,7 @@ type timer struct {
 // belongs to the other names, too.
 func (t *timer) settle(rows []tree.Row) error {
 	// Rows whose window has ended are served until a gc deletes them.
-	served := served(t.live.Manifest)
+	served := t.live.Rows()
 	links := map[string]bool{} // paths at which one of the trees has a link, and the other has not the same
 	alone := func(row tree.Row) {
 		if row.Role == catalog.Link {
@@ -83,21 +83,6 @@ func (t *timer) settle(rows []tree.Row) error {
 }
 
 func byPath(r tree.Row, p string) int { return cmp.Compare(r.Path, p) }
-
-// served returns every row of a generation, own and carried, sorted by path.
-func served(m *Manifest) []tree.Row {
-	if len(m.Carried) == 0 {
-		return m.Own
-	}
-	rows, own := make([]tree.Row, 0, len(m.Own)+len(m.Carried)), m.Own
-	for _, c := range m.Carried {
-		for ; len(own) > 0 && own[0].Path < c.Path; own = own[1:] {
-			rows = append(rows, own[0])
-		}
-		rows = append(rows, c.Row)
-	}
-	return append(rows, own...)
-}
 
 // find returns the row of a path; rows are sorted.
 func find(rows []tree.Row, path string) (tree.Row, bool) {
@@ -310,7 +295,7 @@ func (r *Repo) freshen(ctx context.Context, h *journal.History, n int, dir strin
 	defer batch.Close()
 	t := &timer{ctx: ctx, live: &generation.View{Manifest: was, Dir: r.path("generations", number(last.Generation))}, dir: dir, tmp: tmp,
 		now: latest(r.now(), h.Newest()), lost: h.Newest(), batch: batch}
-	if err := t.settle(served(m)); err != nil {
+	if err := t.settle(m.Rows()); err != nil {
 		return err
 	}
 	return batch.Flush()

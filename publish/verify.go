@@ -93,7 +93,7 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 	}
 	retired := s.current == nil || g.Generation != s.current.Generation
 	for _, c := range g.Carried {
-		compare(c.Row, "carried", retired || !s.windows.open(c.Dropped, now) || s.windows.was(c.Dropped, now))
+		compare(c.Row, "carried", retired || !s.windows.Open(c.Dropped, now) || s.windows.WasOver(c.Dropped, now))
 	}
 	for _, p := range slices.Sorted(maps.Keys(got)) {
 		fail(catalog.Error, "unexpected", p, "is not in the manifest: somebody else put it there")
