@@ -114,8 +114,7 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 		return nil, "", err
 	}
 	defer draft.Discard()
-	snapshot := draft.Dir
-	c, carried, before, err := r.adoptTree(ctx, from, snapshot)
+	c, carried, before, err := r.adoptTree(ctx, from, draft)
 	if err != nil {
 		return nil, "", interrupted(err)
 	}
@@ -130,14 +129,14 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 	if err != nil {
 		return nil, "", err
 	}
-	if _, err := r.sweep(s, true, snapshot); err != nil {
+	if _, err := r.sweep(s, true, draft.Dir); err != nil {
 		return nil, "", err
 	}
 	n, err := r.next(s.history)
 	if err != nil {
 		return nil, "", err
 	}
-	m, res, _, err := r.plan(ctx, s, c, n)
+	m, res, err := r.plan(ctx, s, c, n, &generation.Carrier{})
 	if err != nil {
 		return nil, "", err
 	}
@@ -145,7 +144,7 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 		carried[i].Dropped = n
 	}
 	m.Carried, res.Carried, res.Warnings, res.LeftOut = carried, len(carried), noNil(c.warnings), c.left
-	if err := r.adoptTimes(ctx, from, snapshot, m.Rows(), before); err != nil {
+	if err := r.adoptTimes(ctx, from, draft.Dir, m.Rows(), before); err != nil {
 		return nil, "", err
 	}
 	if err := r.seal(ctx, s, c, m, nil); err != nil {
@@ -190,7 +189,8 @@ func (r *Repo) unused(ctx context.Context, dir string) (*state, error) {
 // adoptTree clones the tree at from into dir, everything that can be published
 // and the files that no index names, validates it, and flushes it. before is the
 // state in which the files were found.
-func (r *Repo) adoptTree(ctx context.Context, from, dir string) (_ *candidate, _ []Carried, before map[string]tree.Stat, err error) {
+func (r *Repo) adoptTree(ctx context.Context, from string, draft *generation.Draft) (_ *candidate, _ []Carried, before map[string]tree.Stat, err error) {
+	dir := draft.Dir
 	batch, err := durable.NewBatch(dir)
 	if err != nil {
 		return nil, nil, nil, err
@@ -221,7 +221,7 @@ func (r *Repo) adoptTree(ctx context.Context, from, dir string) (_ *candidate, _
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c := candidateOf(valid, "")
+	c := candidateOf(draft, valid, "")
 	c.kind, c.warnings, c.left = generation.KindAdopt, report.Findings, report.LeftOut
 	carried := make([]Carried, len(rows))
 	for i, row := range rows {
@@ -240,7 +240,7 @@ func (r *Repo) adoptTimes(ctx context.Context, from, dir string, rows []tree.Row
 		return err
 	}
 	defer batch.Close()
-	t := &timer{ctx: ctx, live: &generation.View{Dir: from}, dir: dir, tmp: dir, now: r.now(), batch: batch}
+	t := &generation.Times{Live: anywhere(from), Dir: dir, Tmp: dir, Now: r.now(), Batch: batch}
 	for _, row := range rows {
 		old, err := os.Lstat(join(from, row.Path))
 		switch {
@@ -249,12 +249,9 @@ func (r *Repo) adoptTimes(ctx context.Context, from, dir string, rows []tree.Row
 		case err != nil:
 			return err
 		case !tree.StatOf(old).Same(before[row.Path], true):
-			err = t.rise(row.Path, row.Path)
+			err = t.Rise(ctx, row.Path, row.Path)
 		default:
-			var fi fs.FileInfo
-			if fi, err = os.Lstat(join(dir, row.Path)); err == nil {
-				err = t.set(row.Path, fi, old.ModTime())
-			}
+			err = t.Set(ctx, row.Path, old.ModTime())
 		}
 		if err != nil {
 			return err
@@ -262,3 +259,11 @@ func (r *Repo) adoptTimes(ctx context.Context, from, dir string, rows []tree.Row
 	}
 	return batch.Flush()
 }
+
+// anywhere are the files of a tree that others made, whose links are followed
+// wherever they lead.
+type anywhere string
+
+func (dir anywhere) Stat(p string) (fs.FileInfo, error)  { return os.Stat(join(string(dir), p)) }
+func (dir anywhere) Lstat(p string) (fs.FileInfo, error) { return os.Lstat(join(string(dir), p)) }
+func (dir anywhere) Readlink(p string) (string, error)   { return os.Readlink(join(string(dir), p)) }

@@ -4,27 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"example.com/publish/publish/generation"
-	"example.com/publish/publish/site"
 	"example.com/publish/publish/tombstone"
 	"example.com/publish/retention"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
-	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
 
 // candidate is a complete, validated and flushed tree in a private directory,
 // with what its manifest will say of it.
 type candidate struct {
-	dir    string
+	draft  *generation.Draft
 	rows   []tree.Row
 	treeID string
 	units  []catalog.Unit
@@ -36,14 +29,13 @@ type candidate struct {
 	barredTrees []string
 	force       bool // replace served content all the same
 	revoked     []Revoked
-	base        *generation.View // what its times were measured against; nil: what is live
 	unnamed     []Named
 	warnings    []catalog.Finding
 	left        stage.LeftOut
 }
 
 // unitsOf returns what a diff counts of a generation.
-func (r *Repo) unitsOf(ctx context.Context, g *generation.View) ([]catalog.Unit, error) {
+func (r *Repo) unitsOf(ctx context.Context, g *generation.Tree) ([]catalog.Unit, error) {
 	cat, err := stage.ReadCatalog(ctx, g.Dir, r.format)
 	if err != nil {
 		return nil, err
@@ -52,8 +44,8 @@ func (r *Repo) unitsOf(ctx context.Context, g *generation.View) ([]catalog.Unit,
 }
 
 // candidateOf is how a promoted tree comes to be: only from a stage.Valid.
-func candidateOf(v *stage.Valid, message string) *candidate {
-	return &candidate{dir: v.Dir, rows: v.Rows, treeID: v.TreeID, units: v.Catalog.Units, kind: generation.KindPromote, message: message}
+func candidateOf(d *generation.Draft, v *stage.Valid, message string) *candidate {
+	return &candidate{draft: d, rows: v.Rows, treeID: v.TreeID, units: v.Catalog.Units, kind: generation.KindPromote, message: message}
 }
 
 // Result is what a promote or a revert did, or would do.
@@ -100,7 +92,14 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 	if err != nil {
 		return nil, err
 	}
-	m, res, ops, err := r.plan(ctx, s, c, n)
+	carrier, err := r.carrier(s)
+	if err != nil {
+		return nil, err
+	}
+	if carrier.Live != nil {
+		defer carrier.Live.Close()
+	}
+	m, res, err := r.plan(ctx, s, c, n, carrier)
 	if err != nil {
 		return nil, err
 	}
@@ -114,11 +113,11 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 		// Recovery would do it too; but nothing is wrong that needs one. What
 		// tidy could not take back is not to be swept away.
 		if r.site.Tidy(context.WithoutCancel(ctx)) == nil {
-			_, _ = r.sweep(s, false, c.dir)
+			_, _ = r.sweep(s, false, c.draft.Dir)
 		}
 		return nil, interrupted(err)
 	}
-	if err := r.seal(ctx, s, c, m, ops); err != nil {
+	if err := r.seal(ctx, s, c, m, carrier.Live); err != nil {
 		return abandon(err)
 	}
 	if err := r.hook(ctx, "before_switch", r.Config.Hooks.BeforeSwitch, m.Head); err != nil {
@@ -180,139 +179,80 @@ func interrupted(err error) error {
 	return err
 }
 
-// plan works out what generation n would be: its manifest, with what is
-// carried, and the links that bring the carried files into its tree.
-func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int) (*Manifest, *Result, []tree.Op, error) {
+// plan works out what generation n would be: its manifest, with what is carried.
+func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier *generation.Carrier) (*Manifest, *Result, error) {
 	m := &Manifest{Own: c.rows, Barred: c.barred, Units: c.units, Head: Head{Generation: n, Origin: c.origin, TreeID: c.treeID, Kind: c.kind,
-		Who: r.who(), Message: c.message, Time: s.now.UTC(), Grace: int64(r.grace() / time.Second), Format: r.format.Name(), BarredTrees: c.barredTrees, Revoked: c.revoked, Unnamed: c.unnamed, Units: generation.UnitScheme}}
+		Who: r.who(), Message: c.message, Time: s.now.UTC(), Grace: int64(r.grace() / time.Second), Format: r.format.Name(),
+		BarredTrees: c.barredTrees, Revoked: c.revoked, Unnamed: c.unnamed, Units: generation.UnitScheme}}
 	if m.Origin == 0 {
 		m.Origin = n
 	}
 	res := &Result{Generation: n, Origin: m.Origin, TreeID: m.TreeID, LeftOut: stage.LeftOut{Examples: []string{}}}
-	before := map[string]tree.Row{}
 	var units []catalog.Unit
-	var ops []tree.Op
 	if cur := s.current; cur != nil {
 		if units = r.units(cur.Units, cur.Own); !cur.Counts() {
 			var err error
 			if units, err = r.unitsOf(ctx, cur); err != nil {
-				return nil, nil, nil, err
+				return nil, nil, err
 			}
 		}
-		before = cur.Promised(s.windows, s.now)
 		m.From = cur.Generation
 		res.From = cur.Generation
 		res.revertible(r.revertTenureAfter(s, c.origin))
-		var findings []catalog.Finding
-		if m.Carried, ops, findings = r.carry(s, c.rows, c.dir, n); c.force {
-			for i := range findings {
-				findings[i].Severity = catalog.Warning
-			}
-		}
-		if c.kind == generation.KindRevoke {
-			beside, err := stage.Companions(cur.Dir, r.format)
-			if err != nil {
-				return nil, nil, nil, err
-			}
-			m.Carried, ops = leave(m.Carried, ops, n, c.revoked, func(p string) bool { return beside(p) != "" })
-		}
-		aged, err := r.aged(cur, m.Carried, before, c.rows)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		report := &stage.Report{Findings: findings}
-		if len(report.Errors()) > 0 {
-			return nil, nil, nil, &FindingsError{Report: report}
-		}
-		res.Warnings = append(findings, aged...)
-	}
-	m.Added, m.Removed, m.Changed = diffUnits(units, r.units(c.units, c.rows))
-	for _, row := range c.rows {
-		if before[row.Path].SHA256 != row.SHA256 {
-			res.NewBytes += row.Size
+		var err error
+		if m.Carried, res.Warnings, err = r.carry(c, n, carrier); err != nil {
+			return nil, nil, err
 		}
 	}
+	m.Added, m.Removed, m.Changed = generation.DiffUnits(units, r.units(c.units, c.rows))
+	res.NewBytes = carrier.NewBytes(c.rows)
 	res.Added, res.Removed, res.Changed = m.Added, m.Removed, m.Changed
 	res.Carried = len(m.Carried)
-	return m, res, ops, nil
+	return m, res, nil
+}
+
+// carry works out what generation n has to carry. The error is a FindingsError
+// if it cannot, unless the candidate is forced.
+func (r *Repo) carry(c *candidate, n int, carrier *generation.Carrier) ([]Carried, []catalog.Finding, error) {
+	next, err := c.draft.Files()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer next.Close()
+	carried, findings := carrier.Carry(n, c.rows, next)
+	if c.force {
+		for i := range findings {
+			findings[i].Severity = catalog.Warning
+		}
+	}
+	if c.kind == generation.KindRevoke {
+		if carried, err = leave(carrier, carried, n, c.revoked); err != nil {
+			return nil, nil, err
+		}
+	}
+	aged, err := carrier.Aged(carried, c.rows)
+	if err != nil {
+		return nil, nil, err
+	}
+	report := &stage.Report{Findings: findings}
+	if len(report.Errors()) > 0 {
+		return nil, nil, &FindingsError{Report: report}
+	}
+	return carried, append(findings, aged...), nil
 }
 
 // seal completes the candidate's tree and makes it durable under its number,
-// with its manifest: after it only the switch is missing.
-func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *Manifest, ops []tree.Op) error {
-	if err := r.upgrade(); err != nil {
+// with its manifest: after it only the switch is missing. live is what production
+// serves.
+func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *Manifest, live *generation.View) error {
+	if err := errors.Join(r.upgrade(), r.settleHome()); err != nil {
 		return err
 	}
-	batch, err := durable.NewBatch(c.dir)
+	lost, err := c.draft.Seal(ctx, m, live, latest(r.now(), s.now))
+	for _, row := range lost {
+		r.opt.Warn(fmt.Sprintf("%s: somebody removed this file from production; it cannot be carried", row.Path))
+	}
 	if err != nil {
-		return err
-	}
-	defer batch.Close()
-	if len(ops) > 0 {
-		src, err := tree.OpenSource(s.current.Dir)
-		if err != nil {
-			return err
-		}
-		defer src.Close()
-		for i := range ops {
-			ops[i].From = src
-		}
-		cloner := tree.Cloner{Dst: c.dir, Batch: batch}
-		done, err := cloner.Run(ctx, ops)
-		if err != nil {
-			return err
-		}
-		m.Carried = slices.DeleteFunc(m.Carried, func(c Carried) bool {
-			i, _ := slices.BinarySearchFunc(ops, c.Path, func(op tree.Op, p string) int { return strings.Compare(op.Path, p) })
-			lost := errors.Is(done[i].Err, fs.ErrNotExist)
-			if lost {
-				// Refusing would not bring it back, and every later promote
-				// would stop here.
-				r.opt.Warn(fmt.Sprintf("%s: somebody removed this file from production; it cannot be carried", c.Path))
-			}
-			return lost
-		})
-		for i, d := range done {
-			if d.Err != nil && !errors.Is(d.Err, fs.ErrNotExist) {
-				return &Error{Path: filepath.Join(s.current.Dir, ops[i].Path), Fact: "production serves this file and it cannot be carried", Err: d.Err,
-					Hint: "run publish verify"}
-			}
-		}
-	}
-	id, err := r.ensureID()
-	if err != nil {
-		return err
-	}
-	if err := r.settleHome(); err != nil {
-		return err
-	}
-	if err := generation.WriteIdentity(c.dir, m.Generation); err != nil {
-		return err
-	}
-	if s.current != nil {
-		t := &timer{ctx: ctx, live: s.current, was: c.base, dir: c.dir, tmp: c.dir, now: latest(r.now(), s.now), batch: batch}
-		if err := errors.Join(t.settle(c.rows), t.rise(identityName, identityName)); err != nil {
-			return err
-		}
-	}
-	if err := batch.Flush(); err != nil {
-		return err
-	}
-	if err := r.at("before-manifest"); err != nil {
-		return err
-	}
-	// The manifest before the name: from the moment the number shows in the
-	// file system it is taken, and a sealed manifest says what it is. The tree
-	// bears its seal before it has a name, so whose it is can be told wherever
-	// a crash leaves it.
-	if err := errors.Join(r.store.WriteManifest(m), r.at("after-manifest")); err != nil {
-		return err
-	}
-	if err := generation.WriteMark(c.dir, id, m.Seal); err != nil {
-		return err
-	}
-	next := r.path("generations", site.NextPrefix+number(m.Generation))
-	if err := errors.Join(os.Rename(c.dir, next), r.at("after-next")); err != nil {
 		return err
 	}
 	return errors.Join(r.site.Prepare(ctx, m.Generation), r.at("after-ready"))
@@ -379,6 +319,6 @@ func (r *Repo) record(s *state, m *Manifest, recovered bool) error {
 	}
 	s.now = now
 	s.windows = r.window(s.history)
-	s.current = &generation.View{Manifest: m, Dir: r.site.Dir(m.Generation)}
+	s.current = &generation.Tree{Manifest: m, Dir: r.site.Dir(m.Generation)}
 	return nil
 }

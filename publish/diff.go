@@ -2,8 +2,8 @@ package publish
 
 import (
 	"context"
-	"slices"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
@@ -50,7 +50,7 @@ func (r *Repo) Diff(ctx context.Context, from, to string) (*Diff, error) {
 		return nil, err
 	}
 	d := &Diff{From: from, To: to, Files: diffRows(a, b)}
-	d.Added, d.Removed, d.Changed = diffUnits(au, bu)
+	d.Added, d.Removed, d.Changed = generation.DiffUnits(au, bu)
 	for _, name := range []string{from, to} {
 		format, err := r.formatOf(s, name)
 		if err != nil {
@@ -117,32 +117,4 @@ func diffRows(a, b []tree.Row) []FileDiff {
 		}
 	}
 	return out
-}
-
-// diffUnits tells what came, what went and what changed; sorted, never nil.
-func diffUnits(from, to []catalog.Unit) (added, removed, changed []string) {
-	added, removed, changed = []string{}, []string{}, []string{}
-	old := make(map[string]catalog.Unit, len(from))
-	for _, u := range from {
-		old[u.Key] = u
-	}
-	for _, u := range to {
-		o, ok := old[u.Key]
-		delete(old, u.Key)
-		switch {
-		case !ok && !u.Group:
-			added = append(added, u.Key)
-		case ok && o.Digest != u.Digest:
-			changed = append(changed, u.Key)
-		}
-	}
-	for _, u := range old {
-		if !u.Group {
-			removed = append(removed, u.Key)
-		}
-	}
-	slices.Sort(added)
-	slices.Sort(removed)
-	slices.Sort(changed)
-	return added, removed, changed
 }

@@ -24,7 +24,7 @@ func (r *Repo) List(ctx context.Context, name string) ([]catalog.Image, error) {
 		return r.Stage.List(ctx)
 	}
 	var images []catalog.Image
-	err := r.glance(ctx, name, func(_ *state, g *generation.View) (err error) {
+	err := r.glance(ctx, name, func(_ *state, g *generation.Tree) (err error) {
 		images, err = r.imagesOf(ctx, g)
 		return err
 	})
@@ -35,7 +35,7 @@ func (r *Repo) List(ctx context.Context, name string) ([]catalog.Image, error) {
 // A switch or a gc may take the tree away while it is read: then read is called
 // again, with what the name means now. A tree that does not say its own number
 // at two attempts is damaged, which is for verify to report.
-func (r *Repo) glance(ctx context.Context, name string, read func(*state, *generation.View) error) error {
+func (r *Repo) glance(ctx context.Context, name string, read func(*state, *generation.Tree) error) error {
 	for last := ""; ; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -65,7 +65,7 @@ func (r *Repo) glance(ctx context.Context, name string, read func(*state, *gener
 }
 
 // imagesOf returns what List does for one generation.
-func (r *Repo) imagesOf(ctx context.Context, g *generation.View) ([]catalog.Image, error) {
+func (r *Repo) imagesOf(ctx context.Context, g *generation.Tree) ([]catalog.Image, error) {
 	cat, err := stage.ReadCatalog(ctx, g.Dir, r.format)
 	if err != nil {
 		return nil, err
@@ -140,14 +140,14 @@ func (r *Repo) Show(ctx context.Context, name string) (*Shown, error) {
 		return nil, &Error{Kind: Usage, Path: name, Fact: "is not a generation", Hint: "publish list staging and publish status report what is staged"}
 	}
 	var out *Shown
-	err := r.glance(ctx, name, func(s *state, g *generation.View) (err error) {
+	err := r.glance(ctx, name, func(s *state, g *generation.Tree) (err error) {
 		out, err = r.show(s, g)
 		return err
 	})
 	return out, err
 }
 
-func (r *Repo) show(s *state, g *generation.View) (*Shown, error) {
+func (r *Repo) show(s *state, g *generation.Tree) (*Shown, error) {
 	out := &Shown{Generation: g.Generation, Live: s.current != nil && s.current.Generation == g.Generation, Origin: g.Origin, From: g.From,
 		Time: g.Time.UTC(), Kind: EventKind(g.Kind), Who: g.Who, Message: g.Message, Health: s.history.Health(g.Generation), TreeID: g.TreeID, Format: g.Format,
 		Added: noNil(g.Added), Removed: noNil(g.Removed), Changed: noNil(g.Changed), Redacted: []string{}, Revoked: noNil(g.Manifest.Revoked),
@@ -187,7 +187,7 @@ func (r *Repo) show(s *state, g *generation.View) (*Shown, error) {
 
 // carriedNow sums up the rows that a generation carries, that were not revoked,
 // and whose window is open.
-func carriedNow(s *state, g *generation.View, graves *tombstone.Graveyard) CarriedState {
+func carriedNow(s *state, g *generation.Tree, graves *tombstone.Graveyard) CarriedState {
 	var out CarriedState
 	for _, c := range g.Carried {
 		if !s.windows.Open(c.Dropped, s.now) || graves.Redacted(g.Generation, c.Row) {

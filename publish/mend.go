@@ -298,7 +298,7 @@ func (r *Repo) remakeManifest(ctx context.Context, h *journal.History, switched 
 	}
 	if m.Kind == generation.KindRevert || m.Kind == generation.KindAutoRevert {
 		if left, err := r.manifest(m.From); err == nil {
-			m.Barred, m.BarredTrees = r.bar(&generation.View{Manifest: left, Dir: ""}, &generation.View{Manifest: m, Dir: dir}, m.Kind)
+			m.Barred, m.BarredTrees = generation.Bar(left, m, m.Kind, r.format)
 		}
 	}
 	return m.TreeID == was.TreeID, r.store.WriteManifest(m)

@@ -2,9 +2,7 @@ package publish
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"time"
@@ -14,7 +12,6 @@ import (
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
-	"example.com/publish/stage/tree"
 )
 
 // PromoteOptions say how to promote.
@@ -58,12 +55,12 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		return nil, interrupted(r.lockError(err))
 	}
 
+	var draft *generation.Draft
 	var valid *stage.Valid
-	var base *generation.View
+	var base *generation.Tree
 	var mark int
 	for {
-		draft, err := r.store.Draft(snapshotPrefix)
-		if err != nil {
+		if draft, err = r.store.Draft(snapshotPrefix); err != nil {
 			return nil, err
 		}
 		defer draft.Discard()
@@ -79,7 +76,9 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		if err := r.at("prepared"); err != nil {
 			return nil, err
 		}
-		base = s.current
+		if base = s.current; base != nil {
+			draft.Since = base.Manifest
+		}
 
 		// From here on the disk and the hashing are behind us.
 		var unlock func()
@@ -102,7 +101,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		// revoke moved production.
 		unlock()
 	}
-	res, err := r.publishValid(ctx, s, base, mark, valid, opt)
+	res, err := r.publishValid(ctx, s, draft, mark, valid, opt)
 	if res != nil {
 		res.Warnings = append(noNil(res.Warnings), valid.Report.Findings...)
 		res.LeftOut = valid.Report.LeftOut
@@ -186,7 +185,11 @@ func (r *Repo) prepare(ctx context.Context, s *state, dir string, docs []catalog
 		return nil, err
 	}
 	if valid == nil {
-		report.Findings = append(report.Findings, r.replacedBy(s, snap.Rows(), snap.Dir)...)
+		replaced, err := r.replacedBy(s, snap.Rows(), snap.Dir)
+		if err != nil {
+			return nil, err
+		}
+		report.Findings = append(report.Findings, replaced...)
 		catalog.Sort(report.Findings)
 		return nil, &FindingsError{Report: report}
 	}
@@ -197,33 +200,11 @@ func (r *Repo) prepare(ctx context.Context, s *state, dir string, docs []catalog
 }
 
 // stageBase is production as a snapshot sees it.
-func (r *Repo) stageBase(s *state) (*stage.Base, error) {
-	if s.current == nil {
-		return &stage.Base{}, nil
-	}
-	src, err := tree.OpenSource(s.current.Dir)
-	if err != nil {
-		return nil, err
-	}
-	rows := s.current.Promised(s.windows, s.now)
-	for _, c := range s.current.Carried {
-		// gc may have been there before the grace was raised.
-		if _, err := src.Root().Lstat(c.Path); errors.Is(err, fs.ErrNotExist) {
-			delete(rows, c.Path)
-		}
-	}
-	named := make(map[string]bool, len(s.current.Own))
-	for _, row := range s.current.Own {
-		if row.Role == catalog.Content {
-			named[row.Path] = true
-		}
-	}
-	return &stage.Base{Source: src, Rows: rows, TreeID: s.current.TreeID, Named: named}, nil
-}
+func (r *Repo) stageBase(s *state) (*stage.Base, error) { return s.current.Base(s.windows, s.now) }
 
 // moved refuses to go on when an operator reverted while the snapshot was
 // being prepared: what was prepared is what the operator went away from.
-func (r *Repo) moved(base *generation.View, s *state) error {
+func (r *Repo) moved(base *generation.Tree, s *state) error {
 	was := 0
 	if base != nil {
 		was = base.Generation
@@ -239,7 +220,7 @@ func (r *Repo) moved(base *generation.View, s *state) error {
 
 // publishValid is the part under the production lock. mark is how many of the
 // tombstones' lines were done with when the snapshot began.
-func (r *Repo) publishValid(ctx context.Context, s *state, base *generation.View, mark int, v *stage.Valid, opt PromoteOptions) (*Result, error) {
+func (r *Repo) publishValid(ctx context.Context, s *state, draft *generation.Draft, mark int, v *stage.Valid, opt PromoteOptions) (*Result, error) {
 	cur := s.current
 	if cur != nil && cur.TreeID == v.TreeID {
 		return r.unchanged(s, opt.DryRun), nil
@@ -254,15 +235,11 @@ func (r *Repo) publishValid(ctx context.Context, s *state, base *generation.View
 			return nil, err
 		}
 	}
-	c := candidateOf(v, opt.Message)
-	if base != nil && base.Generation != cur.Generation {
-		c.base = base
-	}
-	return r.commit(ctx, s, c, opt.DryRun)
+	return r.commit(ctx, s, candidateOf(draft, v, opt.Message), opt.DryRun)
 }
 
 // barredBy refuses a tree that would bring back what a revert took away.
-func barredBy(cur *generation.View, v *stage.Valid) error {
+func barredBy(cur *generation.Tree, v *stage.Valid) error {
 	const hint = "take it out of staging, revert forward to it, or give --force"
 	for _, id := range cur.BarredTrees {
 		if id == v.TreeID {

@@ -445,3 +445,18 @@ func (r *Repo) pending(s *state) bool {
 	}
 	return false
 }
+
+// freshen gives the files of a tree that was production before, and becomes it
+// again as it stands, the times that they need after the newest switch.
+func (r *Repo) freshen(ctx context.Context, h *journal.History, n int, dir string) error {
+	last, _ := h.Last()
+	if last.Generation == n {
+		return nil
+	}
+	return r.store.Freshen(ctx, n, dir, last.Generation, latest(r.now(), h.Newest()), h.Newest())
+}
+
+// latest returns the latest of some times.
+func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
+
+func join(dir, path string) string { return filepath.Join(dir, filepath.FromSlash(path)) }

@@ -22,16 +22,16 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// redact makes in dir the tree of a generation without the rows that are gone,
+// redact makes in the draft the tree of a generation without the rows that are gone,
 // and without the versions of unnamed that have no content:
 // its indexes are made anew, and what is left is validated and flushed.
-func (r *Repo) redact(ctx context.Context, s *state, g *generation.View, gone func(tree.Row) bool, unnamed catalog.Names, dir string) (*stage.Valid, error) {
+func (r *Repo) redact(ctx context.Context, s *state, g *generation.Tree, gone func(tree.Row) bool, unnamed catalog.Names, draft *generation.Draft) (*stage.Valid, error) {
 	left := *g.Manifest
 	left.Own = slices.DeleteFunc(slices.Clone(g.Own), gone)
-	if err := r.rebuild(ctx, s, &generation.View{Manifest: &left, Dir: g.Dir}, dir); err != nil {
+	if err := r.rebuild(ctx, s, &generation.Tree{Manifest: &left, Dir: g.Dir}, draft); err != nil {
 		return nil, err
 	}
-	valid, report, changed, err := stage.Strip(ctx, dir, r.format, g.Own, gone, unnamed, r.now())
+	valid, report, changed, err := stage.Strip(ctx, draft.Dir, r.format, g.Own, gone, unnamed, r.now())
 	if err != nil {
 		return nil, err
 	}
@@ -47,11 +47,11 @@ func (r *Repo) redact(ctx context.Context, s *state, g *generation.View, gone fu
 	}
 	defer base.Source.Close()
 	rewritten := slices.DeleteFunc(slices.Clone(valid.Rows), func(row tree.Row) bool { return !slices.Contains(changed, row.Path) })
-	if err := base.Settle(dir, rewritten, s.now); err != nil {
+	if err := base.Settle(draft.Dir, rewritten, s.now); err != nil {
 		return nil, err
 	}
 	for _, row := range rewritten {
-		if err := durable.SyncFile(filepath.Join(dir, filepath.FromSlash(row.Path))); err != nil {
+		if err := durable.SyncFile(filepath.Join(draft.Dir, filepath.FromSlash(row.Path))); err != nil {
 			return nil, err
 		}
 	}
@@ -59,8 +59,8 @@ func (r *Repo) redact(ctx context.Context, s *state, g *generation.View, gone fu
 }
 
 // sound returns a generation as it can be reverted to: itself, or, when it is
-// redacted, what redact makes of it in dir.
-func (r *Repo) sound(ctx context.Context, s *state, g *generation.View, dir string) (*generation.View, *stage.Valid, error) {
+// redacted, what redact makes of it in the draft.
+func (r *Repo) sound(ctx context.Context, s *state, g *generation.Tree, draft *generation.Draft) (*generation.Tree, *stage.Valid, error) {
 	graves, err := r.graveyard()
 	if err != nil {
 		return nil, nil, err
@@ -84,13 +84,13 @@ func (r *Repo) sound(ctx context.Context, s *state, g *generation.View, dir stri
 		return nil, nil, refuse(r.keptHint(), "generation %d had %s, which was revoked %s; a tree without indexes cannot be reverted to in part",
 			g.Generation, row.Path, graves.Over(row.SHA256).Reason())
 	}
-	valid, err := r.redact(ctx, s, g, gone, unnamed, dir)
+	valid, err := r.redact(ctx, s, g, gone, unnamed, draft)
 	if err != nil {
 		return nil, nil, err
 	}
 	m := *g.Manifest
 	m.Own, m.TreeID = valid.Rows, valid.TreeID
-	return &generation.View{Manifest: &m, Dir: g.Dir}, valid, nil
+	return &generation.Tree{Manifest: &m, Dir: g.Dir}, valid, nil
 }
 
 // redaction counts what the deletion of revoked content comes to.

@@ -269,7 +269,7 @@ func (r *Repo) treeOf(s *state, n int) string {
 // state is what is known of a repository at one moment.
 type state struct {
 	history *journal.History
-	current *generation.View // nil before the first promote
+	current *generation.Tree // nil before the first promote
 	windows generation.Windows
 	now     time.Time // never before the newest line of the history
 	behind  time.Duration
@@ -321,7 +321,7 @@ func (r *Repo) stateOf(h *journal.History, n int) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.current = &generation.View{Manifest: m, Dir: r.site.Dir(n)}
+	s.current = &generation.Tree{Manifest: m, Dir: r.site.Dir(n)}
 	return s, nil
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // resolve returns the generation that a name means: a number, or "production".
-func (r *Repo) resolve(s *state, name string) (*generation.View, error) {
+func (r *Repo) resolve(s *state, name string) (*generation.Tree, error) {
 	if name == "" || name == "production" {
 		if s.current == nil {
 			return nil, notFound("publish promote makes the first generation", "production does not exist yet")
@@ -30,5 +30,5 @@ func (r *Repo) resolve(s *state, name string) (*generation.View, error) {
 	if _, err := os.Lstat(dir); err != nil {
 		return nil, notFound(r.keptHint(), "the tree of generation %d is not kept", n)
 	}
-	return &generation.View{Manifest: m, Dir: dir}, nil
+	return &generation.Tree{Manifest: m, Dir: dir}, nil
 }

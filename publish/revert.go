@@ -9,8 +9,6 @@ import (
 	"example.com/publish/publish/generation"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
-	"example.com/publish/stage/durable"
-	"example.com/publish/stage/tree"
 )
 
 // RevertOptions say how to revert.
@@ -55,7 +53,7 @@ func (r *Repo) unchanged(s *state, dryRun bool) *Result {
 }
 
 // target finds the generation to revert to.
-func (r *Repo) target(s *state, to int) (*generation.View, error) {
+func (r *Repo) target(s *state, to int) (*generation.Tree, error) {
 	if s.current == nil {
 		return nil, notFound("publish promote makes the first generation", "production does not exist yet")
 	}
@@ -95,7 +93,7 @@ func (r *Repo) target(s *state, to int) (*generation.View, error) {
 	case n != to:
 		return nil, &Error{Path: dir, Fact: fmt.Sprintf("is not generation %d", to), Err: errForeign, Hint: r.keptHint()}
 	}
-	return &generation.View{Manifest: m, Dir: dir}, nil
+	return &generation.Tree{Manifest: m, Dir: dir}, nil
 }
 
 // before returns the origin of the content that was live just before the
@@ -128,123 +126,41 @@ func (r *Repo) keptHint() string {
 
 // revertTo builds a tree with the target's own rows, without what was revoked
 // of them since, and commits it.
-func (r *Repo) revertTo(ctx context.Context, s *state, target *generation.View, kind generation.Kind, opt RevertOptions) (*Result, error) {
+func (r *Repo) revertTo(ctx context.Context, s *state, target *generation.Tree, kind generation.Kind, opt RevertOptions) (*Result, error) {
 	draft, err := r.store.Draft(revertPrefix)
 	if err != nil {
 		return nil, err
 	}
 	defer draft.Discard()
-	dir := draft.Dir
-	target, valid, err := r.sound(ctx, s, target, dir)
+	target, valid, err := r.sound(ctx, s, target, draft)
 	if err == nil && target.TreeID == s.current.TreeID {
 		return r.unchanged(s, opt.DryRun), nil // asked only now: a redacted generation is not what its manifest says
 	}
 	if err == nil && valid == nil {
-		err = r.rebuild(ctx, s, target, dir)
+		err = r.rebuild(ctx, s, target, draft)
 	}
 	if err != nil {
 		return nil, interrupted(err)
 	}
 	units := target.Units
 	if valid != nil || !target.Counts() {
-		cat, err := stage.ReadCatalog(ctx, dir, r.format)
+		cat, err := stage.ReadCatalog(ctx, draft.Dir, r.format)
 		if err != nil {
 			return nil, err
 		}
 		units = cat.Units
 	}
-	c := &candidate{dir: dir, rows: target.Own, treeID: target.TreeID, units: units, kind: kind, origin: target.Origin, message: opt.Message, force: opt.Force}
-	c.barred, c.barredTrees = r.bar(s.current, target, kind)
+	c := &candidate{draft: draft, rows: target.Own, treeID: target.TreeID, units: units, kind: kind, origin: target.Origin, message: opt.Message, force: opt.Force}
+	c.barred, c.barredTrees = generation.Bar(s.current.Manifest, target.Manifest, kind, r.format)
 	return r.commit(ctx, s, c, opt.DryRun)
 }
 
-// bar works out what promote refuses after a revert: what the reverted tree
-// had and the target lacks. What was refused before still is, unless the
-// target has it. After a health check failed only that very tree is refused.
-func (r *Repo) bar(from, target *generation.View, kind generation.Kind) ([]tree.Row, []string) {
-	have := make(map[tree.Row]bool, len(target.Own))
-	for _, row := range target.Own {
-		have[row] = true
-	}
-	lacking := slices.Concat(from.Barred, target.Barred)
-	if kind == generation.KindRevert {
-		lacking = append(lacking, from.Own...)
-	}
-	var rows []tree.Row
-	seen := map[tree.Row]bool{}
-	for _, row := range lacking {
-		item := row.Role == catalog.Content || r.format.Class(row.Path) == catalog.Whole
-		if item && !have[row] && !seen[row] {
-			seen[row] = true
-			rows = append(rows, row)
-		}
-	}
-	tree.SortRows(rows)
-	trees := []string{from.TreeID}
-	for _, id := range slices.Concat(from.BarredTrees, target.BarredTrees) {
-		if id != target.TreeID && !slices.Contains(trees, id) {
-			trees = append(trees, id)
-		}
-	}
-	return rows, trees
-}
-
-// rebuild makes the target's own tree in dir and flushes it. A path that
-// production has with the same bytes is linked from there; one that it has
-// with other bytes becomes a file of its own, with a later time, so that no
-// client is told that nothing changed; the rest is linked from the target.
-func (r *Repo) rebuild(ctx context.Context, s *state, target *generation.View, dir string) error {
+// rebuild makes the target's own tree in the draft and flushes it.
+func (r *Repo) rebuild(ctx context.Context, s *state, target *generation.Tree, draft *generation.Draft) error {
 	base, err := r.stageBase(s)
 	if err != nil {
 		return err
 	}
 	defer base.Source.Close()
-	src, err := tree.OpenSource(target.Dir)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	format, err := stage.Within(target.Dir, r.format)
-	if err != nil {
-		return err
-	}
-	batch, err := durable.NewBatch(dir)
-	if err != nil {
-		return err
-	}
-	defer batch.Close()
-	ops := make([]tree.Op, len(target.Own))
-	var copied []tree.Row
-	for i, row := range target.Own {
-		op := tree.Op{Path: row.Path, From: src, How: tree.Share, SHA256: row.SHA256, Stat: tree.Stat{Size: row.Size}}
-		_, there := base.Rows[row.Path]
-		switch {
-		case row.Role == catalog.Link:
-			op.How = tree.Relink
-		case format.Class(row.Path) == catalog.Index, there && !base.Has(row.Path, row.SHA256):
-			op.How, op.SHA256 = tree.Copy, ""
-			copied = append(copied, row)
-		case there:
-			op.From = base.Source
-		}
-		ops[i] = op
-	}
-	cloner := tree.Cloner{Dst: dir, Batch: batch}
-	done, err := cloner.Run(ctx, ops)
-	if err != nil {
-		return err
-	}
-	for i, d := range done {
-		err := d.Err
-		if row := target.Own[i]; err == nil && (d.SHA256 != row.SHA256 || d.Size != row.Size) {
-			err = fmt.Errorf("has sha256 %s, its manifest says %s", d.SHA256, row.SHA256)
-		}
-		if err != nil {
-			return &Error{Path: ops[i].From.Dir + "/" + ops[i].Path, Fact: "the kept generation is damaged; production is unchanged", Err: err, Hint: "run publish verify"}
-		}
-	}
-	if err := base.Settle(dir, copied, s.now); err != nil {
-		return err
-	}
-	return batch.Flush()
+	return draft.Rebuild(ctx, target, base, r.format, s.now)
 }

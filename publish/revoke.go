@@ -193,37 +193,33 @@ func (r *Repo) switchAway(ctx context.Context, s *state, sel *tombstone.Selectio
 		return nil, err
 	}
 	defer draft.Discard()
-	dir := draft.Dir
-	valid, err := r.redact(ctx, s, s.current, func(row tree.Row) bool { return sel.Sums[row.SHA256] }, tombstone.NamesOf(sel.Unnamed), dir)
+	valid, err := r.redact(ctx, s, s.current, func(row tree.Row) bool { return sel.Sums[row.SHA256] }, tombstone.NamesOf(sel.Unnamed), draft)
 	if err != nil {
 		return nil, interrupted(err)
 	}
 	if err := r.at("prepared"); err != nil {
 		return nil, err
 	}
-	c := candidateOf(valid, opt.Why)
+	c := candidateOf(draft, valid, opt.Why)
 	c.kind, c.origin, c.revoked, c.unnamed = generation.KindRevoke, s.current.Origin, sel.Revoked, sel.Unnamed
 	// What an operator's revert barred stays barred.
 	c.barred, c.barredTrees = s.current.Barred, s.current.BarredTrees
 	return r.commit(ctx, s, c, opt.DryRun)
 }
 
-// leave takes out of what generation n would carry what it dropped itself, what
-// is revoked, and what stands beside documents (see stage.Companions): a
-// carried copy of an index names what that index had.
-func leave(carried []Carried, ops []tree.Op, n int, revoked []Revoked, beside func(path string) bool) ([]Carried, []tree.Op) {
+// leave removes from what generation n would carry what it dropped itself, what
+// is revoked, and what stands beside documents: a carried copy of an index names
+// what that index had.
+func leave(c *generation.Carrier, carried []Carried, n int, revoked []Revoked) ([]Carried, error) {
+	beside, err := c.Live.Companions(c.Format)
+	if err != nil {
+		return nil, err
+	}
 	sums := map[string]bool{}
 	for _, c := range revoked {
 		sums[c.SHA256] = true
 	}
-	var outCarried []Carried
-	var outOps []tree.Op
-	for i, c := range carried {
-		if c.Dropped != n && !sums[c.SHA256] && !beside(c.Path) {
-			outCarried, outOps = append(outCarried, c), append(outOps, ops[i])
-		}
-	}
-	return outCarried, outOps
+	return slices.DeleteFunc(carried, func(c Carried) bool { return c.Dropped == n || sums[c.SHA256] || beside(c.Path) != "" }), nil
 }
 
 // serves reports whether production has any of what is revoked, carried files

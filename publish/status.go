@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"time"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
@@ -192,11 +193,15 @@ func (r *Repo) compareStaging(ctx context.Context, s *state, out *Status) (*stag
 			return nil, err
 		}
 	}
-	added, removed, changed := diffUnits(units, r.units(staged.Catalog.Units, staged.Rows))
+	added, removed, changed := generation.DiffUnits(units, r.units(staged.Catalog.Units, staged.Rows))
 	st := &out.Staging
 	st.Added, st.Removed, st.Changed = len(added), len(removed), len(changed)
 	st.Equal = len(diffRows(own, staged.Rows)) == 0
-	for _, f := range append(staged.Report.Findings, r.replacedBy(s, staged.Rows, r.Stage.Dir)...) {
+	replaced, err := r.replacedBy(s, staged.Rows, r.Stage.Dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range append(staged.Report.Findings, replaced...) {
 		if f.Severity == catalog.Error {
 			st.Errors++
 		} else {

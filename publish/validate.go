@@ -43,7 +43,11 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 	if s, err := r.load(); err != nil {
 		r.opt.Warn(fmt.Sprintf("not compared with production: %v", err))
 	} else {
-		checked.Report.Findings = append(checked.Report.Findings, r.replacedBy(s, checked.Rows, r.Stage.Dir)...)
+		replaced, err := r.replacedBy(s, checked.Rows, r.Stage.Dir)
+		if err != nil {
+			return nil, err
+		}
+		checked.Report.Findings = append(checked.Report.Findings, replaced...)
 		revoked, graves, err := r.revokedAmong(s, checked.Rows)
 		if err != nil {
 			return nil, err
@@ -59,7 +63,7 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 
 // forgive takes from the report on a kept generation that what was revoked of it
 // is missing: a revert brings back what is left, with indexes made anew.
-func (r *Repo) forgive(g *generation.View, report *stage.Report) error {
+func (r *Repo) forgive(g *generation.Tree, report *stage.Report) error {
 	graves, err := r.graveyard()
 	if err != nil {
 		return err

@@ -98,11 +98,11 @@ func Identity(dir string) (int, error) {
 	return 0, err
 }
 
-func WriteIdentity(dir string, n int) error {
+func writeIdentity(dir string, n int) error {
 	return durable.WriteFile(filepath.Join(dir, IdentityName), fmt.Appendf(nil, "%d\n", n), 0o444)
 }
 
-func WriteMark(dir, id, seal string) error {
+func writeMark(dir, id, seal string) error {
 	return durable.WriteFile(filepath.Join(dir, MarkName), fmt.Appendf(nil, "repository %s\nmanifest %s\n", id, seal), 0o444)
 }
 

@@ -1,15 +1,25 @@
 package generation
 
 import (
+	"context"
+	"fmt"
 	"os"
+	"time"
 
+	"example.com/publish/publish/fault"
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
 )
 
 // Draft is the next tree while it is made: a private directory of the store, on
 // its file system. What a killed command leaves of it is found by its prefix.
 type Draft struct {
 	Dir string
+	// Since is what the times of its files were measured against when it was
+	// made, if production is another generation by now; nil: what is live.
+	Since *Manifest
 
 	store *Store
 }
@@ -43,4 +53,63 @@ func (s *Store) Scratch(prefix string) (string, error) {
 		return "", err
 	}
 	return dir, os.Chmod(dir, 0o755) // what a web server reads, whatever the umask
+}
+
+// Files are the files of the draft. Close them after use.
+func (d *Draft) Files() (Inside, error) { return OpenInside(d.Dir) }
+
+// Rebuild makes the target's own tree in the draft and flushes it. A path that
+// production, the base, has with the same bytes is linked from there; one that it
+// has with other bytes becomes a file of its own, with a later time, so that no
+// client is told that nothing changed; the rest is linked from the target.
+func (d *Draft) Rebuild(ctx context.Context, target *Tree, base *stage.Base, f catalog.Format, now time.Time) error {
+	src, err := tree.OpenSource(target.Dir)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	format, err := stage.Within(target.Dir, f)
+	if err != nil {
+		return err
+	}
+	batch, err := durable.NewBatch(d.Dir)
+	if err != nil {
+		return err
+	}
+	defer batch.Close()
+	ops := make([]tree.Op, len(target.Own))
+	var copied []tree.Row
+	for i, row := range target.Own {
+		op := tree.Op{Path: row.Path, From: src, How: tree.Share, SHA256: row.SHA256, Stat: tree.Stat{Size: row.Size}}
+		_, there := base.Rows[row.Path]
+		switch {
+		case row.Role == catalog.Link:
+			op.How = tree.Relink
+		case format.Class(row.Path) == catalog.Index, there && !base.Has(row.Path, row.SHA256):
+			op.How, op.SHA256 = tree.Copy, ""
+			copied = append(copied, row)
+		case there:
+			op.From = base.Source
+		}
+		ops[i] = op
+	}
+	cloner := tree.Cloner{Dst: d.Dir, Batch: batch}
+	done, err := cloner.Run(ctx, ops)
+	if err != nil {
+		return err
+	}
+	for i, c := range done {
+		err := c.Err
+		if row := target.Own[i]; err == nil && (c.SHA256 != row.SHA256 || c.Size != row.Size) {
+			err = fmt.Errorf("has sha256 %s, its manifest says %s", c.SHA256, row.SHA256)
+		}
+		if err != nil {
+			return &fault.Error{Path: ops[i].From.Dir + "/" + ops[i].Path, Err: err,
+				Fact: "the kept generation is damaged; production is unchanged", Hint: "run publish verify"}
+		}
+	}
+	if err := base.Settle(d.Dir, copied, now); err != nil {
+		return err
+	}
+	return batch.Flush()
 }

@@ -151,33 +151,3 @@ type Carried struct {
 	tree.Row
 	Dropped int // the generation that no longer had it: its window starts at that switch
 }
-
-// Rows returns every row, own and carried, sorted by path.
-func (m *Manifest) Rows() []tree.Row {
-	if len(m.Carried) == 0 {
-		return m.Own
-	}
-	rows, own := make([]tree.Row, 0, len(m.Own)+len(m.Carried)), m.Own
-	for _, c := range m.Carried {
-		for ; len(own) > 0 && own[0].Path < c.Path; own = own[1:] {
-			rows = append(rows, own[0])
-		}
-		rows = append(rows, c.Row)
-	}
-	return append(rows, own...)
-}
-
-// Promised returns the rows, by path, that production has to serve at the time
-// now: carried ones whose window has ended are served until a gc deletes them.
-func (m *Manifest) Promised(w Windows, now time.Time) map[string]tree.Row {
-	out := make(map[string]tree.Row, len(m.Own)+len(m.Carried))
-	for _, r := range m.Own {
-		out[r.Path] = r
-	}
-	for _, r := range m.Carried {
-		if w.Open(r.Dropped, now) {
-			out[r.Path] = r.Row
-		}
-	}
-	return out
-}

@@ -27,12 +27,21 @@ type Store struct {
 	// Erased returns which rows of generation n are not to be there any more,
 	// because they were revoked after it was made.
 	Erased func(n int) (func(tree.Row) bool, error)
+	// At is called at each protocol point, at which tests stop; nil otherwise.
+	At func(step string) error
 
 	mu   sync.Mutex
 	read struct { // the manifest that was read last
 		m     *Manifest
 		state tree.Stat // of its file
 	}
+}
+
+func (s *Store) at(step string) error {
+	if s.At == nil {
+		return nil
+	}
+	return s.At(step)
 }
 
 // maxManifest bounds a manifest, in bytes: one of five million files.
@@ -160,5 +169,7 @@ func (s *Store) Next(top int) (int, error) {
 // gone reports whether nothing stands at path.
 func gone(path string) bool {
 	_, err := os.Lstat(path)
-	return errors.Is(err, fs.ErrNotExist)
+	return isGone(err)
 }
+
+func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) }

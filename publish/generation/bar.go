@@ -1,0 +1,39 @@
+package generation
+
+import (
+	"slices"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// Bar works out what promote refuses after a revert from one generation to
+// another: what the reverted tree had and the target lacks. What was refused
+// before still is, unless the target has it. After a health check failed, kind
+// is KindAutoRevert, only that very tree is refused.
+func Bar(from, target *Manifest, kind Kind, f catalog.Format) (rows []tree.Row, trees []string) {
+	have := make(map[tree.Row]bool, len(target.Own))
+	for _, row := range target.Own {
+		have[row] = true
+	}
+	lacking := slices.Concat(from.Barred, target.Barred)
+	if kind == KindRevert {
+		lacking = append(lacking, from.Own...)
+	}
+	seen := map[tree.Row]bool{}
+	for _, row := range lacking {
+		item := row.Role == catalog.Content || f.Class(row.Path) == catalog.Whole
+		if item && !have[row] && !seen[row] {
+			seen[row] = true
+			rows = append(rows, row)
+		}
+	}
+	tree.SortRows(rows)
+	trees = []string{from.TreeID}
+	for _, id := range slices.Concat(from.BarredTrees, target.BarredTrees) {
+		if id != target.TreeID && !slices.Contains(trees, id) {
+			trees = append(trees, id)
+		}
+	}
+	return rows, trees
+}

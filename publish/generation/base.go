@@ -1,0 +1,36 @@
+package generation
+
+import (
+	"time"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// Base is a generation as a new tree begins from it: what it promises to serve
+// at the time now, as far as it is there. Without a generation there is nothing.
+// Close the base's source, if it has one.
+func (t *Tree) Base(w Windows, now time.Time) (*stage.Base, error) {
+	if t == nil {
+		return &stage.Base{}, nil
+	}
+	src, err := tree.OpenSource(t.Dir)
+	if err != nil {
+		return nil, err
+	}
+	rows := t.Promised(w, now)
+	for _, c := range t.Carried {
+		// gc may have been there before the grace was raised.
+		if _, err := src.Root().Lstat(c.Path); isGone(err) {
+			delete(rows, c.Path)
+		}
+	}
+	named := make(map[string]bool, len(t.Own))
+	for _, row := range t.Own {
+		if row.Role == catalog.Content {
+			named[row.Path] = true
+		}
+	}
+	return &stage.Base{Source: src, Rows: rows, TreeID: t.TreeID, Named: named}, nil
+}

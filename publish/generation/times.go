@@ -1,0 +1,330 @@
+package generation
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// A web server compares modification times in whole seconds, and answers 304
+// for a file that is not newer than the one that the client has. So a switch
+// keeps a rule for every path that production serves before and after it: with
+// the same bytes it keeps its time, with other bytes its time rises by a second
+// at least.
+//
+// What production serves is known only under the production lock: a revoke can
+// switch while a promote copies and hashes. The times that a tree got while it
+// was made are a good guess; Times makes them right.
+
+// Times sets times in a tree before it becomes production.
+type Times struct {
+	Live  Files          // the tree that is served until then
+	Dir   string         // the tree
+	Tmp   string         // a private directory on its file system; may be Dir, if that is private
+	Now   time.Time      //
+	Lost  time.Time      // what counts as the live time of a file that is gone; zero: such a file is passed over
+	Batch *durable.Batch // is told what has to be flushed
+}
+
+// Settle gives the files of the tree, which has these rows, the times that they
+// need; live lists what is served. Only files whose bytes differ from the live
+// ones are looked at. A file that has more names than this one is replaced by a
+// copy, since its time belongs to the other names as well. was is what the times
+// of the tree were measured against when it was made; nil: live.
+func (t *Times) Settle(ctx context.Context, rows []tree.Row, live, was *Manifest) error {
+	// Rows whose window has ended are served until a gc deletes them.
+	served := live.Rows()
+	links := map[string]bool{} // paths at which one of the trees has a link, and the other has not the same
+	alone := func(row tree.Row) {
+		if row.Role == catalog.Link {
+			links[row.Path] = true
+		}
+	}
+	left := served
+	for _, row := range rows {
+		for ; len(left) > 0 && left[0].Path < row.Path; left = left[1:] {
+			alone(left[0])
+		}
+		if len(left) == 0 || left[0].Path != row.Path {
+			alone(row)
+			continue
+		}
+		var err error
+		switch old := left[0]; {
+		case old.SHA256 == row.SHA256 && old.Role == row.Role:
+			err = t.keep(ctx, row, live, was)
+		case old.Role == catalog.Link || row.Role == catalog.Link:
+			links[row.Path] = true
+		case old.SHA256 != row.SHA256:
+			err = t.Rise(ctx, row.Path, row.Path)
+		}
+		if err != nil {
+			return err
+		}
+		left = left[1:]
+	}
+	for _, row := range left {
+		alone(row)
+	}
+	return t.behindLinks(ctx, links, rows, served)
+}
+
+// keep gives a file whose bytes are the live ones the live time. It has that
+// already, as a link to the live file or by the times it was given, unless the
+// tree was made when something else was live, or live has the path only until
+// the next gc: then it was staged anew.
+func (t *Times) keep(ctx context.Context, row tree.Row, live, was *Manifest) error {
+	if row.Role == catalog.Link {
+		return nil
+	}
+	if _, carried := findCarried(live.Carried, row.Path); !carried {
+		if was == nil {
+			return nil
+		}
+		if old, ok := find(was.Own, row.Path); ok && old.SHA256 == row.SHA256 {
+			return nil
+		}
+	}
+	old, err := t.Live.Stat(row.Path)
+	if isGone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	fi, err := os.Lstat(t.join(row.Path))
+	if err != nil || os.SameFile(fi, old) || fi.ModTime().Equal(old.ModTime()) {
+		return err
+	}
+	return t.set(ctx, row.Path, fi, old.ModTime())
+}
+
+// Rise makes the file at path newer than what the live tree has at the path
+// was, if it is not.
+func (t *Times) Rise(ctx context.Context, path, was string) error {
+	last := t.Lost
+	switch old, err := t.Live.Stat(was); {
+	case err == nil:
+		last = old.ModTime()
+	case !isGone(err):
+		return err
+	case last.IsZero():
+		return nil
+	}
+	fi, err := os.Lstat(t.join(path))
+	if isGone(err) {
+		return nil // of a kept tree: it was revoked, or somebody removed it
+	}
+	if err != nil || fi.ModTime().Unix() > last.Unix() {
+		return err
+	}
+	return t.set(ctx, path, fi, latest(t.Now, last.Add(time.Second)))
+}
+
+// Set gives the file at path a time.
+func (t *Times) Set(ctx context.Context, path string, at time.Time) error {
+	fi, err := os.Lstat(t.join(path))
+	if err != nil {
+		return err
+	}
+	return t.set(ctx, path, fi, at)
+}
+
+// set gives a regular file of the new tree a time, and notes it to be flushed.
+func (t *Times) set(ctx context.Context, path string, fi fs.FileInfo, at time.Time) error {
+	full := t.join(path)
+	if !fi.Mode().IsRegular() {
+		return nil
+	}
+	if tree.StatOf(fi).Links > 1 {
+		if err := t.separate(ctx, path, fi); err != nil {
+			return err
+		}
+		t.Batch.Add(filepath.Dir(full))
+	}
+	if err := os.Chtimes(full, time.Time{}, at); err != nil {
+		return err
+	}
+	t.Batch.Add(full)
+	return nil
+}
+
+// separate replaces one name of a file by a copy of its own.
+func (t *Times) separate(ctx context.Context, path string, fi fs.FileInfo) error {
+	src, err := tree.OpenSource(t.Dir)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	own, err := durable.NewBatch(t.Tmp) // of a name that goes
+	if err != nil {
+		return err
+	}
+	defer own.Close()
+	tmp := filepath.Join(t.Tmp, copyName)
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	cloner := tree.Cloner{Dst: t.Tmp, Batch: own}
+	done, err := cloner.Run(ctx, []tree.Op{{Path: copyName, From: src, Name: path, How: tree.Copy, Mode: fi.Mode().Perm()}})
+	if err == nil {
+		err = done[0].Err
+	}
+	if err == nil {
+		err = own.Flush()
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(tmp, t.join(path))
+}
+
+// copyName is the name of a copy while it is made.
+const copyName = ".publish-copy"
+
+// behindLinks makes what is served behind links newer where a link leads to
+// something else than before: the path that a client asks for is the link's.
+func (t *Times) behindLinks(ctx context.Context, links map[string]bool, rows, served []tree.Row) error {
+	if len(links) == 0 {
+		return nil
+	}
+	root, err := os.OpenRoot(t.Dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for link := range links {
+		is, ok := follow(root, link)
+		if !ok {
+			continue
+		}
+		was, ok := follow(t.Live, link)
+		if !ok {
+			continue
+		}
+		if err := t.behind(ctx, is, was, rows, served); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// behind compares what a link leads to, a file or a directory, with what was
+// served under the same path.
+func (t *Times) behind(ctx context.Context, is, was string, rows, served []tree.Row) error {
+	differ := func(path, old string) error {
+		row, ok := find(rows, path)
+		before, had := find(served, old)
+		if !ok || !had || row.SHA256 == before.SHA256 || row.Role == catalog.Link {
+			return nil
+		}
+		return t.Rise(ctx, path, old)
+	}
+	if err := differ(is, was); err != nil {
+		return err
+	}
+	i, _ := slices.BinarySearchFunc(rows, is+"/", byPath)
+	for ; i < len(rows); i++ {
+		rest, ok := strings.CutPrefix(rows[i].Path, is+"/")
+		if !ok {
+			break
+		}
+		if err := differ(rows[i].Path, was+"/"+rest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Times) join(p string) string { return filepath.Join(t.Dir, filepath.FromSlash(p)) }
+
+// links are the parts of Files that follow needs.
+type links interface {
+	Lstat(path string) (fs.FileInfo, error)
+	Readlink(path string) (string, error)
+}
+
+// follow follows the links of a path of a tree. It answers false where there is
+// nothing, or where it leads out of the tree.
+func follow(in links, p string) (string, bool) {
+	at, rest := ".", p
+	for hops := 0; rest != ""; {
+		var name string
+		if name, rest, _ = strings.Cut(rest, "/"); name == "" || name == "." {
+			continue
+		}
+		if name == ".." {
+			if at == "." {
+				return "", false
+			}
+			at = path.Dir(at) // at is no link: the way to it was followed
+			continue
+		}
+		next := path.Join(at, name)
+		fi, err := in.Lstat(next)
+		if err != nil || rest != "" && !fi.IsDir() && fi.Mode()&fs.ModeSymlink == 0 {
+			return "", false
+		}
+		if fi.Mode()&fs.ModeSymlink == 0 {
+			at = next
+			continue
+		}
+		text, err := in.Readlink(next)
+		if hops++; err != nil || hops > maxLinks || path.IsAbs(text) {
+			return "", false
+		}
+		rest = text + "/" + rest
+	}
+	return at, at != "."
+}
+
+// maxLinks is how many links a path may lead through, as in the kernel.
+const maxLinks = 40
+
+// latest returns the latest of some times.
+func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
+
+// Freshen gives the files of a tree that was production before, and becomes it
+// again as it stands, the times that they need: generation n, whose tree is at
+// dir, after generation last, whose tree may be gone. now is not before lost,
+// when the newest line of the history was written, and what counts as the time of
+// a live file that is gone. Where a manifest is missing nothing says what was
+// served: times stay.
+func (s *Store) Freshen(ctx context.Context, n int, dir string, last int, now, lost time.Time) error {
+	was, err := s.Manifest(last)
+	if err != nil {
+		return nil
+	}
+	m, err := s.Manifest(n)
+	if err != nil {
+		return nil
+	}
+	live, err := OpenInside(s.Dir(last))
+	if err != nil {
+		return err
+	}
+	defer live.Close()
+	t := &Times{Live: live, Dir: dir, Now: now, Lost: lost}
+	if t.Tmp, err = s.Scratch(RevertPrefix); err != nil {
+		return err
+	}
+	defer durable.RemoveAll(t.Tmp)
+	if t.Batch, err = durable.NewBatch(dir); err != nil {
+		return err
+	}
+	defer t.Batch.Close()
+	if err := t.Settle(ctx, m.Rows(), was, nil); err != nil {
+		return err
+	}
+	return t.Batch.Flush()
+}
