@@ -135,7 +135,7 @@ func (r *Repo) due(s *state) ([]int, error) {
 // so that no half tree ever bears a generation's name. It reports whether
 // nothing stays.
 func (r *Repo) retire(n int) (bool, error) {
-	trash, err := r.aside(number(n))
+	trash, err := r.store.Aside(n)
 	if err == nil {
 		err = durable.SyncDir(r.path("generations"))
 	}

@@ -206,29 +206,3 @@ func cause(err error) string {
 	}
 	return err.Error()
 }
-
-// aside gives a tree in the store a name that is no generation's, so that half
-// of it is never taken for one, and returns where it is then. A directory of a
-// lower layer of an overlay, as in a container whose image holds the
-// repository, cannot be renamed: it stays, without the file that says which
-// generation it is.
-func (r *Repo) aside(name string) (string, error) {
-	from := r.path("generations", name)
-	to, err := "", error(nil)
-	for i := range 100 {
-		to = r.path("generations", trashPrefix+name)
-		if i > 0 {
-			to += fmt.Sprint("-", i+1) // something that cannot be deleted has the name
-		}
-		if err = durable.RenameNew(from, to); !errors.Is(err, fs.ErrExist) {
-			break
-		}
-	}
-	if err == nil || !errors.Is(err, syscall.EXDEV) {
-		return to, err
-	}
-	if err := r.remove(filepath.Join(from, identityName)); err != nil {
-		return "", err
-	}
-	return from, durable.SyncDir(from)
-}

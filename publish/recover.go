@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -274,129 +272,86 @@ func btoi(b bool) int {
 	return 0
 }
 
-// sweep removes the trees that production never reached and what was on its
-// way out. A tree that history does not know is garbage only above every
-// number that production ever reached: below, it is history that has lost
-// something, and the tree stays. A snapshot goes only when its owner is gone: when nobody, or the
-// caller, holds the prepare lock.
+// known is what the store asks to tell litter from generations. preparing means
+// that the caller holds the prepare lock.
+func (r *Repo) known(s *state, preparing bool, tried func(name string) bool) generation.Known {
+	last, _ := s.history.Last()
+	k := generation.Known{Top: last.Generation, Tried: tried,
+		Reached:   func(n int) bool { _, known := s.history.Made(n); return known },
+		Freed:     s.history.Freed,
+		Abandoned: func() bool { return preparing || r.lockState(prepareLock) == lock.Free }}
+	if s.current != nil {
+		k.Live = s.current.Generation
+		k.Top = max(k.Top, k.Live)
+	}
+	return k
+}
+
+// sweep removes the trees that production never reached and what was on its way
+// out, but for mine, the caller's own draft.
 func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
-	store := r.path("generations")
-	list, err := os.ReadDir(store)
+	before := r.leftovers()[leftByRecovery]
+	litter, err := r.store.Litter(r.known(s, preparing, func(name string) bool {
+		at := filepath.Join("generations", name)
+		return slices.ContainsFunc(before, func(l Leftover) bool { return l.Path == at })
+	}))
 	if err != nil {
 		return nil, err
 	}
-	owned := preparing
-	for _, d := range list {
-		if strings.HasPrefix(d.Name(), snapshotPrefix) && !owned {
-			// Asked after the snapshots were listed: a promote that begins
-			// now makes another one.
-			owned = r.lockState(prepareLock) == lock.Free
-			break
-		}
-	}
-	current := 0
-	if s.current != nil {
-		current = s.current.Generation
-	}
-	last, _ := s.history.Last()
 	var done []string
-	drop := func(name, why string) {
-		if r.drop(leftByRecovery, filepath.Join(store, name)) {
+	for _, l := range litter {
+		if l.Path == mine {
+			continue
+		}
+		path, why := l.Path, ""
+		switch l.Kind {
+		case generation.Foreign:
+			r.opt.Warn(fmt.Sprintf("%s: is a tree of another repository, and is left alone; move it away", l.Path))
+			continue
+		case generation.Returned:
+			continue // tidy's business
+		case generation.PromoteDraft:
+			why = "the snapshot of a promote that did not end"
+		case generation.RevertDraft:
+			why = "the snapshot of a revert that did not end"
+		case generation.Unreached:
+			why = fmt.Sprintf("generation %d, which production never reached", l.Generation)
+			if l.Path != r.store.Dir(l.Generation) {
+				break
+			}
+			// The name first: half a tree must not look like a generation.
+			if path, err = r.store.Aside(l.Generation); err != nil {
+				r.leave(leftByRecovery, l.Path, err)
+				// Its manifest would prove, once later generations are there,
+				// that it was production.
+				path = r.manifestPath(l.Generation)
+				why = ""
+			}
+		}
+		if r.drop(leftByRecovery, path) && why != "" {
 			done = append(done, "removed "+why)
 		}
 	}
-	before := r.leftovers()[leftByRecovery]
-	stayed := func(name string) bool { // when an earlier recovery wanted to remove it
-		at := filepath.Join("generations", name)
-		return slices.ContainsFunc(before, func(l Leftover) bool { return l.Path == at })
+	newest, _ := s.history.Last()
+	live := 0
+	if s.current != nil {
+		live = s.current.Generation
 	}
-	for _, d := range list {
-		name := d.Name()
-		n, isTree := parseNumber(strings.TrimPrefix(name, site.NextPrefix))
-		waiting := strings.HasPrefix(name, site.NextPrefix)
-		_, known := s.history.Made(n)
-		switch {
-		case filepath.Join(store, name) == mine:
-		case isTree && r.claimed(filepath.Join(store, name)):
-			r.opt.Warn(fmt.Sprintf("%s: is a tree of another repository, and is left alone; move it away", filepath.Join(store, name)))
-		case strings.HasPrefix(name, snapshotPrefix) && owned:
-			drop(name, "the snapshot of a promote that did not end")
-		case strings.HasPrefix(name, revertPrefix):
-			drop(name, "the snapshot of a revert that did not end")
-		case isTree && waiting:
-			if id, err := identity(filepath.Join(store, name)); err == nil && id != 0 && id != n {
-				break // an exchange brought it back: tidy's business
-			}
-			drop(name, fmt.Sprintf("generation %d, which production never reached", n))
-		case isTree && !known && (n > max(current, last.Generation) || stayed(name)):
-			// The name first: half a tree must not look like a generation.
-			if dir, err := r.aside(name); err != nil {
-				r.leave(leftByRecovery, filepath.Join(store, name), err)
-				// Its manifest would prove, once later generations are there,
-				// that it was production.
-				r.drop(leftByRecovery, r.manifestPath(n))
-			} else {
-				drop(filepath.Base(dir), fmt.Sprintf("generation %d, which production never reached", n))
-			}
-		case isTree && s.history.Freed(n) && n != current:
-			// A gc deleted it where it was; see aside. Whole it is gc's again.
-			if id, err := identity(filepath.Join(store, name)); err == nil && id == 0 {
-				r.drop(leftByRecovery, filepath.Join(store, name))
-			}
-		}
+	stale, err := r.store.StaleManifests(newest.Generation, live)
+	for _, path := range stale {
+		r.drop(leftByRecovery, path)
 	}
-	if err := r.sweepRetired(); err != nil {
-		return done, err
-	}
-	return done, r.sweepManifests(s)
+	return done, err
 }
 
 // sweepRetired removes the retired generations that a gc did not get to the
 // end of.
 func (r *Repo) sweepRetired() error {
-	store := r.path("generations")
-	list, err := os.ReadDir(store)
-	if err != nil {
-		return err
+	trash, err := r.store.Trash()
+	for _, path := range trash {
+		r.drop(leftByRecovery, path)
 	}
-	for _, d := range list {
-		if !strings.HasPrefix(d.Name(), trashPrefix) {
-			continue
-		}
-		r.drop(leftByRecovery, filepath.Join(store, d.Name()))
-	}
-	return nil
-}
-
-// sweepManifests removes the manifests of trees that are gone, and temporary
-// files. The highest number stays taken even if production never reached it:
-// no number ever names two trees.
-func (r *Repo) sweepManifests(s *state) error {
-	dir := r.path(".publish", "manifests")
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	newest := 0
-	if last, ok := s.history.Last(); ok {
-		newest = last.Generation
-	}
-	for _, d := range list {
-		n, ok := parseNumber(d.Name())
-		if !ok {
-			if strings.HasPrefix(d.Name(), ".") {
-				r.drop(leftByRecovery, filepath.Join(dir, d.Name()))
-			}
-			continue
-		}
-		if n >= newest || s.current != nil && n == s.current.Generation {
-			continue
-		}
-		if _, err := os.Lstat(r.path("generations", number(n))); errors.Is(err, fs.ErrNotExist) {
-			r.drop(leftByRecovery, filepath.Join(dir, d.Name()))
-		}
-	}
-	return nil
+	return err
 }
 
 // pending reports, without changing anything, whether recover would have to do
@@ -422,28 +377,14 @@ func (r *Repo) pending(s *state) bool {
 			return true
 		}
 	}
-	list, err := os.ReadDir(r.path("generations"))
-	if err != nil {
-		return false
-	}
 	left := r.leftovers()
-	for _, d := range list {
-		if left.holds(d.Name()) {
-			continue // it was tried
-		}
-		n, isTree := parseNumber(strings.TrimPrefix(d.Name(), site.NextPrefix))
-		_, known := s.history.Made(n)
-		switch {
-		case isTree && strings.HasPrefix(d.Name(), site.NextPrefix), isTree && !known && n > max(current, last.Generation),
-			strings.HasPrefix(d.Name(), trashPrefix), strings.HasPrefix(d.Name(), revertPrefix):
-			return true
-		case strings.HasPrefix(d.Name(), snapshotPrefix):
-			if r.lockState(prepareLock) == lock.Free {
-				return true
-			}
-		}
-	}
-	return false
+	litter, err := r.store.Litter(r.known(s, false, func(string) bool { return false }))
+	return err == nil && slices.ContainsFunc(litter, func(l generation.Litter) bool {
+		name := filepath.Base(l.Path)
+		// One that waits, an exchange may have brought back: the site puts it back.
+		alone := l.Kind == generation.Foreign && !strings.HasPrefix(name, generation.NextPrefix)
+		return !alone && !left.holds(name) // what it holds was tried
+	})
 }
 
 // freshen gives the files of a tree that was production before, and becomes it

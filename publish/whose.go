@@ -18,7 +18,8 @@ const (
 // newStore returns where the generations of the repository are.
 func (r *Repo) newStore() *generation.Store {
 	return &generation.Store{Trees: r.path("generations"), Manifests: r.path(".publish", "manifests"), IDFile: idPath(r.Dir),
-		Recorded: r.recorded, Erased: r.redactedOf, At: r.at}
+		Recorded: r.recorded, Erased: r.redactedOf,
+		Remove: func(path string) error { return r.remove(path) }, At: r.at}
 }
 
 // recorded is what the history says of a generation. Damaged lines are passed

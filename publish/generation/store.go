@@ -27,6 +27,8 @@ type Store struct {
 	// Erased returns which rows of generation n are not to be there any more,
 	// because they were revoked after it was made.
 	Erased func(n int) (func(tree.Row) bool, error)
+	// Remove removes a file or a tree.
+	Remove func(path string) error
 	// At is called at each protocol point, at which tests stop; nil otherwise.
 	At func(step string) error
 
