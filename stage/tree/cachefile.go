@@ -1,0 +1,322 @@
+package tree
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"iter"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+
+	"example.com/publish/stage/durable"
+)
+
+// load reads what is at unread.
+func (c *Cache) load() {
+	f, err := durable.Open(c.unread)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil || !c.believed(fi) {
+		return
+	}
+	c.read(f)
+}
+
+// believed reports whether only the owner, and root, can have written the file.
+func (c *Cache) believed(fi fs.FileInfo) bool {
+	s := StatOf(fi)
+	return s.Mode.Perm()&0o022 == 0 && (s.UID == c.owner || s.UID == 0)
+}
+
+// read takes all that is whole. Damage costs the blocks and lines that it hits,
+// however long a piece without a newline is, and never the lines behind it.
+func (c *Cache) read(file io.Reader) {
+	r := bufio.NewReaderSize(file, 64<<10)
+	if left := c.packed.read(r); left != r {
+		r = bufio.NewReaderSize(left, 64<<10)
+	}
+	for at, seconds := range c.packed.eachEnd {
+		c.ends[at] = seconds
+	}
+	for {
+		line, err := r.ReadSlice('\n')
+		whole := err == nil
+		for err == bufio.ErrBufferFull {
+			_, err = r.ReadSlice('\n')
+		}
+		if err != nil {
+			return // the end; a torn line is not counted in
+		}
+		c.lines++
+		if text, ok := durable.Unline(bytes.TrimSuffix(line, []byte{'\n'})); whole && ok {
+			c.parse(text)
+		}
+	}
+}
+
+// parse takes one line:
+//
+//	F sha256 sealed(0|1) size mtime ctime inode path
+//	C sha256-of-both sha256-of-first sha256-of-second
+//	E sha256-of-metadata seconds-since-1970
+//	D path
+func (c *Cache) parse(text []byte) {
+	field := func() (f []byte) {
+		f, text, _ = bytes.Cut(text, []byte{' '})
+		return f
+	}
+	switch kind := string(field()); kind {
+	case "F":
+		var e cached
+		var ok [5]bool
+		e.sum, ok[0] = parseDigest(string(field()))
+		e.sealed = string(field()) == "1"
+		e.size, ok[1] = parseInt(field())
+		e.mtime, ok[2] = parseInt(field())
+		e.ctime, ok[3] = parseInt(field())
+		var err error
+		e.ino, err = strconv.ParseUint(string(field()), 10, 64)
+		if ok[4] = err == nil; ok == [5]bool{true, true, true, true, true} && len(text) > 0 && len(text) <= maxPath {
+			c.files[string(text)] = e
+		}
+	case "C":
+		both, ok := parseDigest(string(field()))
+		first, ok1 := parseDigest(string(field()))
+		second, ok2 := parseDigest(string(field()))
+		if ok && ok1 && ok2 {
+			c.pairs[pair{first, second}] = both
+		}
+	case "E":
+		sum, ok := parseDigest(string(field()))
+		if end, err := strconv.ParseInt(string(text), 10, 64); ok && err == nil {
+			c.ends[sum] = end
+		}
+	case "D":
+		c.files[string(text)] = cached{gone: true}
+	}
+}
+
+func parseInt(b []byte) (int64, bool) {
+	n, err := strconv.ParseInt(string(b), 10, 64)
+	return n, err == nil
+}
+
+func parseDigest(s string) (d digest, ok bool) {
+	if len(s) != 2*len(d) { // hex.Decode does not look how much room it has
+		return d, false
+	}
+	_, err := hex.Decode(d[:], []byte(s))
+	return d, err == nil
+}
+
+// maxFresh bounds the lines that wait to be written, in bytes.
+const maxFresh = 1 << 20
+
+// add takes a line that is to be stored. The caller holds mu.
+func (c *Cache) add(text []byte) {
+	if c.path == "" {
+		return
+	}
+	c.fresh.Write(durable.Line(text))
+	if c.fresh.Len() >= maxFresh {
+		c.lost = errors.Join(c.lost, c.flush())
+	}
+}
+
+// Save appends what is new. A cache that cannot be written, as for a reader
+// without permission or on a full disk, is only slower next time: that is no
+// error.
+func (c *Cache) Save() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := errors.Join(c.lost, c.flush())
+	c.lost = nil
+	return err
+}
+
+func (c *Cache) flush() error {
+	if c.fresh.Len() == 0 {
+		return nil
+	}
+	defer c.fresh.Reset()
+	f, err := c.openOwn()
+	if f == nil {
+		return unlessUnwritable(err)
+	}
+	lines := c.fresh.Bytes()
+	// The line that a killed writer tore must not take the next one with it.
+	if fi, err := f.Stat(); err == nil && fi.Size() > 0 {
+		last := []byte{0}
+		if _, err := f.ReadAt(last, fi.Size()-1); err == nil && last[0] != '\n' {
+			lines = append([]byte{'\n'}, lines...)
+		}
+	}
+	c.lines += bytes.Count(lines, []byte{'\n'})
+	_, err = f.Write(lines)
+	return unlessUnwritable(errors.Join(err, f.Close()))
+}
+
+// MendCache replaces a cache at path that others could write to by an empty one,
+// if that is this user's to do. A missing one stays missing.
+func MendCache(path string) error {
+	c := OpenCache(path)
+	f, err := c.openOwn()
+	if f == nil {
+		return unlessUnwritable(err)
+	}
+	return f.Close()
+}
+
+// ours reports whether this user's word counts.
+func (c *Cache) ours() bool {
+	me := os.Geteuid()
+	return me == 0 || uint32(me) == c.owner
+}
+
+// openOwn opens the file to append to it; nil for a user whose word does not
+// count. One that others could write to, as older versions made it for a group,
+// is replaced by an empty one: who has it open still writes to the old.
+func (c *Cache) openOwn() (*os.File, error) {
+	if !c.ours() {
+		return nil, nil
+	}
+	f, err := durable.OpenAppend(c.path)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && c.believed(fi) {
+		return f, nil
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = durable.WriteFile(c.path, nil, 0o644)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return durable.OpenAppend(c.path)
+}
+
+func unlessUnwritable(err error) error {
+	for _, harmless := range []error{fs.ErrNotExist, fs.ErrPermission, durable.ErrNotRegular, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT} {
+		if errors.Is(err, harmless) {
+			return nil
+		}
+	}
+	return err
+}
+
+// Compact writes the file anew, packed, when many of its lines or records are of no
+// use, or when it has many lines: only the files for which keep is true, and the
+// pairs and expiries whose contents are still there. expect is how many files
+// that will be. Call it under the staging lock, with everything saved.
+func (c *Cache) Compact(expect int, keep func(path string) bool) error {
+	c.lock()
+	defer c.mu.Unlock()
+	fi, err := os.Lstat(c.path)
+	if err != nil || !c.believed(fi) {
+		return nil
+	}
+	records := c.packed.records()
+	if c.lines < many(records) && len(c.packed.files)+len(c.files) < 2*expect+1000 {
+		return nil
+	}
+	live := make(map[digest]bool, expect)
+	n := 0
+	for _, e := range c.each(keep) {
+		live[e.sum] = true
+		n++
+	}
+	for range c.eachPair(live) {
+		n++
+	}
+	for range c.eachEnd(live) {
+		n++
+	}
+	if c.lines < many(n) && records+c.lines < 2*n+1000 {
+		return nil
+	}
+	err = durable.WriteWith(c.path, fi.Mode().Perm(), func(w io.Writer) error {
+		p := newPacker(w)
+		for path, e := range c.each(keep) {
+			p.file(path, e)
+		}
+		for of, both := range c.eachPair(live) {
+			p.pair(of, both)
+		}
+		for of, seconds := range c.eachEnd(live) {
+			p.end(of, seconds)
+		}
+		return p.close()
+	})
+	if err == nil {
+		c.lines = 0
+	}
+	return unlessUnwritable(err)
+}
+
+// many is how many lines are worth to be packed beside n records. A line costs
+// each reader twenty times as much as a record; but a file that is written anew
+// is flushed, so that is to be seldom.
+func many(n int) int { return 1000 + n/8 }
+
+// each yields the files for which keep is true, sorted by path.
+func (c *Cache) each(keep func(path string) bool) iter.Seq2[string, cached] {
+	return func(yield func(string, cached) bool) {
+		give := func(path string, e cached) bool { return e.gone || !keep(path) || yield(path, e) }
+		newer := slices.Sorted(maps.Keys(c.files))
+		for i := range c.packed.files {
+			path := string(c.packed.path(i))
+			for ; len(newer) > 0 && newer[0] < path; newer = newer[1:] {
+				if !give(newer[0], c.files[newer[0]]) {
+					return
+				}
+			}
+			if _, ok := c.files[path]; !ok && !give(path, c.packed.file(i)) {
+				return
+			}
+		}
+		for _, path := range newer {
+			if !give(path, c.files[path]) {
+				return
+			}
+		}
+	}
+}
+
+// eachPair yields the pairs of which both contents are live.
+func (c *Cache) eachPair(live map[digest]bool) iter.Seq2[pair, digest] {
+	return func(yield func(pair, digest) bool) {
+		give := func(of pair, both digest) bool { return !live[of.first] || !live[of.second] || yield(of, both) }
+		for of, both := range c.packed.eachPair {
+			if _, ok := c.pairs[of]; !ok && !give(of, both) {
+				return
+			}
+		}
+		for of, both := range c.pairs {
+			if !give(of, both) {
+				return
+			}
+		}
+	}
+}
+
+// eachEnd yields the expiries of metadata that is live.
+func (c *Cache) eachEnd(live map[digest]bool) iter.Seq2[digest, int64] {
+	return func(yield func(digest, int64) bool) {
+		for of, seconds := range c.ends {
+			if live[of] && !yield(of, seconds) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,346 @@
+package tree
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"hash/maphash"
+	"io"
+	"slices"
+	"strings"
+)
+
+// packed is what the file of a Cache begins with, once it was compacted: what
+// was known then, in a form that is not parsed but asked where it stands. Its
+// files are sorted by path, and who asks in that order, as all do who have
+// walked a tree, is answered by the next record.
+//
+// The file begins with a line of text, which says so. Blocks follow: a header
+// (the kind, and as little-endian numbers of 32 bits how many records there are,
+// their length in bytes, and the CRC-32C over the header so far and the records),
+// then the records. A block that is damaged is passed over. Where even a header
+// makes no sense the rest is read as lines of text.
+//
+//	F files   sha256, size, mtime, ctime, inode, 1 if sealed, length of the path, path
+//	C pairs   sha256 of the first, of the second, of both
+//	E ends    sha256 of the metadata, seconds since 1970
+//	Z         a line feed; it is the last block, and lines of text follow
+type packed struct {
+	blocks [][]byte // of files
+	files  []uint32 // each file's block and, in the low 16 bits, its place there
+	next   int      // the file after the one that was found last
+	pairs  [][]byte
+	table  []uint32 // places of pairs, 1 for the first, by their hash; nil: not made yet
+	seed   maphash.Seed
+	ends   [][]byte
+}
+
+const (
+	packedMagic = "publish-hashes 2\n"
+	headerLen   = 1 + 3*4
+
+	pathAt  = len(digest{}) + 4*8 + 1 + 2 // in the record of a file
+	pairLen = 3 * len(digest{})
+	endLen  = len(digest{}) + 8
+
+	maxBlock = 1<<16 - 1 // bytes of records
+	maxPath  = 1 << 15   // of a longer one nothing is kept
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+var (
+	errBadBlock = errors.New("the checksum of this block is wrong")
+	errNoBlock  = errors.New("no block is here, or only a part of one")
+)
+
+// read takes the blocks that r begins with, and returns what is left: lines.
+func (p *packed) read(r *bufio.Reader) io.Reader {
+	if magic, err := r.Peek(len(packedMagic)); err != nil || string(magic) != packedMagic {
+		return r
+	}
+	_, _ = r.Discard(len(packedMagic))
+	var damaged []byte // the block before; a file that was cut has its lines there
+	for {
+		block, err := p.readBlock(r)
+		switch {
+		case errors.Is(err, errBadBlock):
+			damaged = block
+		case errors.Is(err, io.EOF):
+			return r
+		case err != nil:
+			return io.MultiReader(bytes.NewReader(damaged), bytes.NewReader(block), r)
+		default:
+			damaged = nil
+		}
+	}
+}
+
+// readBlock takes one block. It returns io.EOF after the last one, and the records
+// of one that cannot be used, beside errBadBlock if another one may follow.
+func (p *packed) readBlock(r *bufio.Reader) ([]byte, error) {
+	header, err := r.Peek(headerLen)
+	if err != nil {
+		return nil, errNoBlock
+	}
+	kind, n, size := header[0], binary.LittleEndian.Uint32(header[1:]), binary.LittleEndian.Uint32(header[5:])
+	sum := crc32.Checksum(header[:9], castagnoli)
+	want := binary.LittleEndian.Uint32(header[9:])
+	if !strings.ContainsRune("FCEZ", rune(kind)) || size == 0 || size > maxBlock {
+		return nil, errNoBlock
+	}
+	_, _ = r.Discard(headerLen)
+	block := make([]byte, size)
+	if n, err := io.ReadFull(r, block); err != nil {
+		return block[:n], errNoBlock
+	}
+	if crc32.Update(sum, castagnoli, block) != want {
+		return block, errBadBlock
+	}
+	switch {
+	case kind == 'F':
+		p.addFiles(block, int(n))
+	case kind == 'C' && int(size) == int(n)*pairLen:
+		p.pairs = append(p.pairs, block)
+	case kind == 'E' && int(size) == int(n)*endLen:
+		p.ends = append(p.ends, block)
+	case kind == 'Z':
+		return nil, io.EOF
+	}
+	return nil, nil
+}
+
+// addFiles finds out where the records of a block are. One that is not as it
+// should be ends the block.
+func (p *packed) addFiles(block []byte, n int) {
+	if len(p.blocks) > 1<<16-1 {
+		return
+	}
+	place := uint32(len(p.blocks)) << 16
+	p.blocks = append(p.blocks, block)
+	p.files = slices.Grow(p.files, min(n, len(block)/pathAt))
+	for at := 0; at+pathAt <= len(block); {
+		end := at + pathAt + int(binary.LittleEndian.Uint16(block[at+pathAt-2:]))
+		if end > len(block) {
+			return
+		}
+		p.files = append(p.files, place|uint32(at))
+		at = end
+	}
+}
+
+// record is that of file i, as long as its block.
+func (p *packed) record(i int) []byte { return p.blocks[p.files[i]>>16][p.files[i]&0xffff:] }
+
+// path is that of file i. It is not to be written to.
+func (p *packed) path(i int) []byte {
+	r := p.record(i)
+	return r[pathAt : pathAt+int(binary.LittleEndian.Uint16(r[pathAt-2:]))]
+}
+
+func (p *packed) file(i int) (e cached) {
+	r := p.record(i)
+	n := copy(e.sum[:], r)
+	e.size = int64(binary.LittleEndian.Uint64(r[n:]))
+	e.mtime = int64(binary.LittleEndian.Uint64(r[n+8:]))
+	e.ctime = int64(binary.LittleEndian.Uint64(r[n+16:]))
+	e.ino = binary.LittleEndian.Uint64(r[n+24:])
+	e.sealed = r[n+32] == 1
+	return e
+}
+
+// find returns the file at path.
+func (p *packed) find(path string) (cached, bool) {
+	i := p.next
+	if i >= len(p.files) || string(p.path(i)) != path {
+		var ok bool
+		if i, ok = p.search(path); !ok {
+			p.next = i
+			return cached{}, false
+		}
+	}
+	p.next = i + 1
+	return p.file(i), true
+}
+
+// search returns the place of a path, or where it would have to be.
+func (p *packed) search(path string) (int, bool) {
+	from, to := 0, len(p.files)
+	if i := p.next; i > 0 && i < to && string(p.path(i)) > path && string(p.path(i-1)) < path {
+		return i, false
+	}
+	for from < to {
+		i := int(uint(from+to) >> 1)
+		switch at := p.path(i); {
+		case string(at) == path:
+			return i, true
+		case string(at) < path:
+			from = i + 1
+		default:
+			to = i
+		}
+	}
+	return from, false
+}
+
+// pair returns the sha256 over two contents.
+func (p *packed) pair(of pair) (both digest, ok bool) {
+	if len(p.pairs) == 0 {
+		return both, false
+	}
+	if p.table == nil {
+		p.index()
+	}
+	var key [2 * len(digest{})]byte
+	copy(key[copy(key[:], of.first[:]):], of.second[:])
+	for i := p.slot(key[:]); p.table[i] != 0; i = (i + 1) % len(p.table) {
+		if r := p.pairAt(p.table[i]); bytes.Equal(r[:len(key)], key[:]) {
+			return digest(r[len(key):pairLen]), true
+		}
+	}
+	return both, false
+}
+
+// index makes the table of pairs, at most half full.
+func (p *packed) index() {
+	n := 0
+	for _, b := range p.pairs {
+		n += len(b) / pairLen
+	}
+	p.table, p.seed = make([]uint32, 2*n+1), maphash.MakeSeed()
+	for at := range p.places {
+		i := p.slot(p.pairAt(at)[:2*len(digest{})])
+		for p.table[i] != 0 {
+			i = (i + 1) % len(p.table)
+		}
+		p.table[i] = at
+	}
+}
+
+func (p *packed) slot(key []byte) int { return int(maphash.Bytes(p.seed, key) % uint64(len(p.table))) }
+
+const pairsInBlock = maxBlock / pairLen
+
+// places yields those of all pairs, for the table.
+func (p *packed) places(yield func(at uint32) bool) {
+	for b, block := range p.pairs {
+		for i := range len(block) / pairLen {
+			if !yield(uint32(b*pairsInBlock + i + 1)) {
+				return
+			}
+		}
+	}
+}
+
+func (p *packed) pairAt(at uint32) []byte {
+	i := int(at - 1)
+	return p.pairs[i/pairsInBlock][i%pairsInBlock*pairLen:]
+}
+
+// eachPair yields all pairs.
+func (p *packed) eachPair(yield func(pair, digest) bool) {
+	for at := range p.places {
+		r := p.pairAt(at)
+		n := len(digest{})
+		if !yield(pair{digest(r[:n]), digest(r[n : 2*n])}, digest(r[2*n:3*n])) {
+			return
+		}
+	}
+}
+
+// records is how many there are of all kinds.
+func (p *packed) records() int {
+	n := len(p.files)
+	for range p.places {
+		n++
+	}
+	for range p.eachEnd {
+		n++
+	}
+	return n
+}
+
+// eachEnd yields when images expire.
+func (p *packed) eachEnd(yield func(digest, int64) bool) {
+	n := len(digest{})
+	for _, block := range p.ends {
+		for r := block; len(r) >= endLen; r = r[endLen:] {
+			if !yield(digest(r[:n]), int64(binary.LittleEndian.Uint64(r[n:]))) {
+				return
+			}
+		}
+	}
+}
+
+// packer writes what a packed is read from.
+type packer struct {
+	w      io.Writer
+	kind   byte
+	n      uint32
+	block  []byte
+	failed error
+}
+
+func newPacker(w io.Writer) *packer {
+	p := &packer{w: w, block: make([]byte, 0, maxBlock)}
+	_, p.failed = io.WriteString(w, packedMagic)
+	return p
+}
+
+// room begins another block where it has to, and counts a record of size bytes.
+func (p *packer) room(kind byte, size int) {
+	if kind != p.kind || len(p.block)+size > maxBlock {
+		p.flush()
+		p.kind = kind
+	}
+	p.n++
+}
+
+func (p *packer) flush() {
+	if p.n == 0 {
+		return
+	}
+	header := binary.LittleEndian.AppendUint32([]byte{p.kind}, p.n)
+	header = binary.LittleEndian.AppendUint32(header, uint32(len(p.block)))
+	header = binary.LittleEndian.AppendUint32(header, crc32.Update(crc32.Checksum(header, castagnoli), castagnoli, p.block))
+	for _, b := range [][]byte{header, p.block} {
+		if p.failed == nil {
+			_, p.failed = p.w.Write(b)
+		}
+	}
+	p.n, p.block = 0, p.block[:0]
+}
+
+func (p *packer) file(path string, e cached) {
+	p.room('F', pathAt+len(path))
+	b := append(p.block, e.sum[:]...)
+	for _, n := range []uint64{uint64(e.size), uint64(e.mtime), uint64(e.ctime), e.ino} {
+		b = binary.LittleEndian.AppendUint64(b, n)
+	}
+	sealed := byte(0)
+	if e.sealed {
+		sealed = 1
+	}
+	b = binary.LittleEndian.AppendUint16(append(b, sealed), uint16(len(path)))
+	p.block = append(b, path...)
+}
+
+func (p *packer) pair(of pair, both digest) {
+	p.room('C', pairLen)
+	p.block = append(append(append(p.block, of.first[:]...), of.second[:]...), both[:]...)
+}
+
+func (p *packer) end(of digest, seconds int64) {
+	p.room('E', endLen)
+	p.block = binary.LittleEndian.AppendUint64(append(p.block, of[:]...), uint64(seconds))
+}
+
+// close writes what is left, and the last block.
+func (p *packer) close() error {
+	p.room('Z', 1)
+	p.block = append(p.block, '\n')
+	p.flush()
+	return p.failed
+}
