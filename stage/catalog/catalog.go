@@ -212,9 +212,10 @@ type Format interface {
 // Within returns f as it is in a tree whose indexes name these documents: each
 // of them is an Index, whatever it is called.
 func Within(f Format, documents []string) Format {
-	w := within{f, make(map[string]bool, len(documents))}
+	w := within{Format: f, documents: make(map[string]bool, len(documents))}
 	for _, d := range documents {
 		w.documents[d] = true
+		w.lengths |= 1 << (len(d) % 64)
 	}
 	return w
 }
@@ -222,10 +223,11 @@ func Within(f Format, documents []string) Format {
 type within struct {
 	Format
 	documents map[string]bool
+	lengths   uint64 // a bit for each length, modulo 64, that a document's path has
 }
 
 func (w within) Class(path string) Class {
-	if w.documents[path] {
+	if w.lengths>>(len(path)%64)&1 != 0 && w.documents[path] {
 		return Index
 	}
 	return w.Format.Class(path)

@@ -37,7 +37,6 @@
 package simplestreams
 
 import (
-	"path"
 	"regexp"
 	"strings"
 
@@ -79,17 +78,19 @@ var (
 // name of an upload (rsync, renameio, or an ending such as .part) is
 // InProgress.
 func (Format) Class(p string) catalog.Class {
-	dir, base := path.Split(p)
-	if uploading(dir, base) {
+	at := strings.LastIndexByte(p, '/') + 1
+	if uploading(p, at) {
 		return catalog.InProgress
 	}
-	return finished(dir, base)
+	return finished(p, at)
 }
 
-// finished is the class of a name that is no upload's.
-func finished(dir, base string) catalog.Class {
-	if strings.HasPrefix(dir, "streams/") {
-		if isIndex(dir + base) {
+// finished is the class of a path, whose name begins at the byte at, that is no
+// upload's.
+func finished(p string, at int) catalog.Class {
+	base := p[at:]
+	if strings.HasPrefix(p, "streams/") {
+		if isIndex(p) {
 			return catalog.Index
 		}
 		return catalog.Other
@@ -107,18 +108,20 @@ func isIndex(p string) bool {
 	return strings.HasPrefix(p, "streams/") && strings.HasSuffix(p, ".json") && !strings.HasSuffix(p, "/.json")
 }
 
-// uploading reports whether a name is one that a file has only while it is
-// written: those of every format, an editor's copy, and dot files whose random
-// ending could be a word's, if the name inside it is an index's or an item's.
-func uploading(dir, base string) bool {
-	if len(base) > 1 && strings.HasSuffix(base, "~") || catalog.Uploading(dir+base) {
+// uploading reports whether a path, whose name begins at the byte at, is one that
+// a file has only while it is written: those of every format, an editor's copy,
+// and dot files whose random ending could be a word's, if the name inside it is an
+// index's or an item's.
+func uploading(p string, at int) bool {
+	base := p[at:]
+	if len(base) > 1 && strings.HasSuffix(base, "~") || catalog.Uploading(p) {
 		return true
 	}
 	if !strings.HasPrefix(base, ".") {
 		return false
 	}
 	for _, temp := range []*regexp.Regexp{rsyncTemp, pendingTemp} {
-		if m := temp.FindStringSubmatch(base); m != nil && finished(dir, m[1]) != catalog.Other {
+		if m := temp.FindStringSubmatch(base); m != nil && finished(p[:at]+m[1], at) != catalog.Other {
 			return true
 		}
 	}
