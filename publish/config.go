@@ -61,7 +61,7 @@ const maxConfig = 256 << 10
 // knows none of them.
 type Choices struct {
 	Formats Formats
-	Sites   site.Kinds
+	Sites   site.Kinds // the default first
 }
 
 // Formats are the names that the key format may have.
@@ -72,9 +72,12 @@ type Formats struct {
 
 // DefaultConfig is what an empty publish.yaml means.
 func DefaultConfig(choices Choices) *Config {
-	c := &Config{Switch: "symlink", Production: "production", Share: "auto", Links: "follow", Grace: Duration(2 * time.Hour)}
+	c := &Config{Production: "production", Share: "auto", Links: "follow", Grace: Duration(2 * time.Hour)}
 	if known := choices.Formats.Known; len(known) > 0 {
 		c.Format = known[0]
+	}
+	if sites := choices.Sites.Names(); len(sites) > 0 {
+		c.Switch = sites[0]
 	}
 	c.HealthCheck.Timeout = Duration(30 * time.Second)
 	c.Hooks.Timeout = Duration(60 * time.Second)

@@ -22,7 +22,7 @@ import (
 // InitOptions say what repository to make.
 type InitOptions struct {
 	Format     string // "": the default
-	Switch     string // "": symlink
+	Switch     string // "": the first of the sites
 	Production string // "": production
 	Group      string // "": staging belongs to its owner alone
 	Adopt      string // the tree that Adopt takes over next; "": none

@@ -147,7 +147,7 @@ func valuesOf(flag string) []string {
 	case "format":
 		return formatNames()
 	case "switch":
-		return sites.Names()
+		return siteKinds().Names()
 	case "repo", "production", "adopt":
 		return []string{":dirs"}
 	case "prometheus":

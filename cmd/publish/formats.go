@@ -66,7 +66,7 @@ func byHand(name string) (is bool, others string) {
 
 // choices is what a configuration chooses from.
 func choices() publish.Choices {
-	c := publish.Choices{Sites: sites}
+	c := publish.Choices{Sites: siteKinds()}
 	c.Formats.Here = slices.Sorted(slices.Values(formatNames()))
 	for _, f := range formats {
 		c.Formats.Known = append(c.Formats.Known, f.name)

@@ -25,7 +25,7 @@ func (p *program) initCommand() *cli.Command {
 			"beside it. If it failed, run it again: it continues.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "the tree is of `FORMAT` " + formatsText()},
-			&cli.StringFlag{Name: "switch", Usage: "production is of `KIND` symlink (default), or rename: a real directory"},
+			&cli.StringFlag{Name: "switch", Usage: "production is of `KIND` " + sitesText()},
 			&cli.StringFlag{Name: "production", Usage: "the web server serves `PATH`; default: production, in DIR"},
 			&cli.StringFlag{Name: "group", Usage: "let the members of `GROUP` write to staging"},
 			&cli.StringFlag{Name: "adopt", Usage: "take over the live tree `TREE`"},

@@ -15,12 +15,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
-	"example.com/publish/publish/site"
 	"example.com/publish/stage/lock"
 )
-
-// sites are the values of the key switch.
-var sites = site.Kinds{site.Symlink, site.Exchange}
 
 // program is one run of the command line.
 type program struct {
@@ -214,7 +210,7 @@ func (p *program) openAt(dir string) (*publish.Repo, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.opened, err = publish.Open(dir, c, f, sites, p.options())
+	p.opened, err = publish.Open(dir, c, f, siteKinds(), p.options())
 	return p.opened, err
 }
 
