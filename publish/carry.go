@@ -1,6 +1,9 @@
 package publish
 
 import (
+	"errors"
+	"io/fs"
+
 	"example.com/publish/publish/generation"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
@@ -19,9 +22,21 @@ func (r *Repo) carrier(s *state) (*generation.Carrier, error) {
 }
 
 // replacedBy returns the findings against production that a tree at dir with
-// these own rows would have.
+// these own rows would have. It needs no lock: if production was switched since s
+// was read, what it is now counts.
 func (r *Repo) replacedBy(s *state, own []tree.Row, dir string) ([]catalog.Finding, error) {
 	c, err := r.carrier(s)
+	for errors.Is(err, generation.ErrMoved) || errors.Is(err, fs.ErrNotExist) {
+		now, loadErr := r.load()
+		if loadErr != nil {
+			return nil, loadErr
+		}
+		if now.current != nil && now.current.Generation == s.current.Generation {
+			return nil, err // it is not a switch that moved it
+		}
+		s = now
+		c, err = r.carrier(s)
+	}
 	if err != nil || c.Live == nil {
 		return nil, err
 	}
