@@ -3,21 +3,23 @@
 //
 // # How a tree becomes production
 //
-// A promote copies staging into a private directory, validates that copy, and
-// flushes it to disk, all without the production lock. Then, under the lock:
+// A promote copies staging into a draft, a private directory, validates that copy,
+// and flushes it to disk, all without the production lock. Then, under the lock:
 //
 //  1. recover: finish what a killed command left
-//  2. carry: link what production serves now and the new tree lacks, for as
+//  2. carry: work out what production serves now and the new tree lacks, for as
 //     long as some client may still ask for it
-//  3. seal the manifest, which says all that history will say
+//  3. seal: link that, give files their times, flush, write the manifest, which
+//     says all that history will say, and give the tree its name
 //  4. switch: one rename or one exchange. This is the commit point.
 //  5. sync the directory in which production's name stands
 //  6. append to the history, run the health check, delete what is due
 //
 // No reader ever sees a half tree, for three reasons, each kept by one place:
 //
-//   - A tree is complete, and flushed, before it has a name that a switch uses:
-//     prepare and rebuild make it, seal completes it.
+//   - A tree is complete, and flushed, before it has a name that a switch uses.
+//     Drafts are private; only generation.Draft.Seal gives that name, as its last
+//     step.
 //   - One atomic system call makes it production: site.Site.Switch. A path
 //     resolves to the old tree or to the new one. (Each path on its own: two
 //     requests of one client may see two generations.)
@@ -25,7 +27,11 @@
 //     production, and only carried ones whose window has ended, so that no
 //     client that keeps its index for the grace window can still know them. In
 //     rename mode the tree that an exchange brings back is renamed, by Tidy,
-//     and otherwise left alone.
+//     and otherwise left alone. A tree is deleted only after a switch away from
+//     it, and its name goes first: generation.Store.Aside.
+//
+// Package generation has the life of a tree, step by step; package site has what
+// each way to switch guarantees.
 //
 // # What survives a crash
 //
@@ -50,7 +56,7 @@
 // # Whose tree it is
 //
 // A number does not tell. Each tree bears the repository's id and the seal of
-// its manifest (see whose), written before the tree has a name that a switch
+// its manifest (see generation.Claim), written before the tree has a name that a switch
 // uses; so whose it is can be told wherever a crash, or somebody, leaves it.
 // What another repository made is refused and left alone: in production's
 // place, among the generations, and when an exchange brings it back.

@@ -1,5 +1,3 @@
-// Package generation keeps the generations of an image tree: sealed manifests,
-// the trees that they list, and the next tree while it is made.
 package generation
 
 import (
