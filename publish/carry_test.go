@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
 )
 
 // A client that read any index within the last grace window gets every file
@@ -159,6 +162,30 @@ func TestPages(t *testing.T) {
 		w.gc()
 		if _, err := os.Stat(filepath.Dir(live)); !errors.Is(err, os.ErrNotExist) {
 			t.Fatalf("the empty directory stayed: %v", err)
+		}
+	})
+}
+
+// Status and validate compare staging with production without a lock: with the
+// one that is live by then, if a switch came in between.
+func TestComparedOverASwitch(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		w.put(map[string]string{"a/1": "one"})
+		w.promote()
+		r := w.repo()
+		s, err := r.load()
+		must(t, err)
+		w.put(map[string]string{"b/1": "two"})
+		w.promote()
+		w.now = w.now.Add(3 * time.Hour)
+		w.gc() // of the tree, and of what was carried
+		path := "images/" + sumOf("two")[:16] + ".bin"
+		own := []tree.Row{{Path: path, Size: 5, SHA256: sumOf("other"), Role: catalog.Content}}
+		findings, err := r.replacedBy(s, own, r.Stage.Dir)
+		must(t, err)
+		if len(findings) != 1 || findings[0].Path != path || findings[0].Code != "content-replaced" {
+			t.Errorf("%+v", findings)
 		}
 	})
 }
