@@ -79,23 +79,9 @@ func (r *Repo) Recover(ctx context.Context) ([]string, error) {
 	_, done, err := r.recover(ctx, false, "")
 	if err == nil {
 		r.noteLeftovers(true)
-		err = r.erased()
+		err = r.pendingErasure()
 	}
 	return append(mended, done...), err
-}
-
-// erased is an error while revoked content is still to be deleted: whoever
-// asks for recovery asks for that, too.
-func (r *Repo) erased() error {
-	graves, err := r.graveyard()
-	if err != nil {
-		return err
-	}
-	if _, pending := graves.Split(); len(pending) > 0 {
-		return &Error{Kind: Switched, Fact: "revoked content is not deleted everywhere yet",
-			Hint: "mend what the warning names, or wait for whoever holds staging; then publish recover again"}
-	}
-	return nil
 }
 
 // recover brings the repository into a state that no crash explains. What
@@ -169,11 +155,11 @@ func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state
 	if err != nil {
 		return nil, done, err
 	}
-	if did, finished, err := r.erase(ctx, s, false); err != nil {
+	if did, state, err := r.erase(ctx, s, r.tryStaging); err != nil {
 		// No reason to refuse a revert at night: it is tried again, and
 		// status says that it is due.
 		r.opt.Warn(fmt.Sprintf("revoked content is not deleted everywhere yet: %v", err))
-	} else if did != nil && finished {
+	} else if did != nil && state == eraseDone {
 		done = append(done, fmt.Sprintf("deleted revoked content: %d files", did.Files))
 	}
 	if s.current != nil && r.unchecked(h) {

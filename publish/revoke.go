@@ -9,7 +9,6 @@ import (
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/tombstone"
-	"example.com/publish/stage"
 	"example.com/publish/stage/tree"
 )
 
@@ -58,99 +57,122 @@ func (r *Repo) Revoke(ctx context.Context, opt RevokeOptions) (*RevokeResult, er
 		return nil, &Error{Kind: Usage, Fact: "a revoke needs a reason", Hint: "publish revoke WHAT... -m WHY"}
 	}
 	start := r.now()
-	res, finished, err := r.revoke(ctx, opt)
-	if res != nil && !finished && !opt.DryRun {
-		err = errors.Join(err, r.eraseStaging(context.WithoutCancel(ctx), res))
+	res, state, err := r.revoke(ctx, opt)
+	if res == nil {
+		return nil, err
 	}
-	if res == nil || err == nil {
-		if res != nil {
-			res.DurationMS = r.now().Sub(start).Milliseconds()
-		}
-		return res, err
+	if state == eraseWaits {
+		err = errors.Join(err, r.eraseWithStaging(context.WithoutCancel(ctx), res))
 	}
-	if res.Switched {
-		return res, afterSwitch(res.Generation, "publish recover deletes what is left of the revoked content", err)
+	switch {
+	case err == nil:
+		res.DurationMS = r.now().Sub(start).Milliseconds()
+	case res.Switched:
+		err = afterSwitch(res.Generation, "publish recover deletes what is left of the revoked content", err)
+	default:
+		err = &Error{Kind: Switched, Err: err, Hint: "publish recover deletes what is left",
+			Fact: "it is revoked, but not deleted everywhere yet; production is unchanged, it did not have it"}
 	}
-	return res, &Error{Kind: Switched, Fact: "it is revoked, but not deleted everywhere yet; production is unchanged, it did not have it", Err: err, Hint: "publish recover deletes what is left"}
+	return res, err
+}
+
+// revocation is a revoke that is worked out: what a dry run prints, and what the
+// run carries out.
+type revocation struct {
+	*tombstone.Selection
+	stone  tombstone.Stone
+	served bool // production has some of it: the switch is the commit point, else the stone is
+}
+
+func (r *Repo) planRevoke(ctx context.Context, s *state, graves *tombstone.Graveyard, opt RevokeOptions,
+) (*revocation, error) {
+	sel, err := r.selectContent(ctx, s, graves, opt.What)
+	if err != nil {
+		return nil, err
+	}
+	p := &revocation{Selection: sel, stone: sel.Stone(r.who(), opt.Why), served: serves(s, sel)}
+	p.stone.Time = s.now
+	return p, nil
 }
 
 // revoke is all that needs the production lock alone. The result is nil when
 // nothing was revoked.
-func (r *Repo) revoke(ctx context.Context, opt RevokeOptions) (res *RevokeResult, finished bool, err error) {
+func (r *Repo) revoke(ctx context.Context, opt RevokeOptions) (*RevokeResult, erasure, error) {
 	s, _, unlock, err := r.exclusive(ctx, "revoke", false, "")
 	if err != nil {
-		return nil, false, err
+		return nil, erasePending, err
 	}
 	defer unlock()
 	graves, err := r.graveyard()
 	if err != nil {
-		return nil, false, err
+		return nil, erasePending, err
 	}
-	sel, err := r.selectContent(ctx, s, graves, opt.What)
+	p, err := r.planRevoke(ctx, s, graves, opt)
 	if err != nil {
-		return nil, false, err
+		return nil, erasePending, err
 	}
-	res = &RevokeResult{Revoked: noNil(sel.Revoked), Unnamed: noNil(sel.Unnamed), Kept: noNil(sel.Kept), Generations: []int{}, DryRun: opt.DryRun}
+	res := &RevokeResult{Revoked: noNil(p.Revoked), Unnamed: noNil(p.Unnamed), Kept: noNil(p.Kept), Generations: []int{},
+		DryRun: opt.DryRun}
 	if s.current != nil {
 		res.Generation, res.From = s.current.Generation, s.current.Generation
 	}
-	if sel.Empty() { // all of it was revoked before, and perhaps not deleted yet
-		_, pending := graves.Split()
-		return res, len(pending) == 0, nil
+	if p.Empty() { // all of it was revoked before
+		if _, pending := graves.Split(); len(pending) > 0 && !opt.DryRun {
+			return res, eraseWaits, nil
+		}
+		return res, eraseDone, nil
 	}
-	list := sel.Stone(r.who(), opt.Why)
-	list.Time = s.now
 	if opt.DryRun {
-		did, err := r.eraseKept(ctx, s, contentsOf([]tombstone.Stone{list}), graves, true)
+		did, err := r.foresee(ctx, s, sought{contentsOf([]tombstone.Stone{p.stone}), graves})
 		if err != nil {
-			return nil, false, err
+			return nil, erasePending, err
 		}
-		found, err := stage.Find(ctx, r.Stage.Dir, r.format, tree.OpenCache(r.Stage.Hashes), contentsOf([]tombstone.Stone{list}))
-		if err != nil {
-			return nil, false, err
-		}
-		for _, e := range found {
-			did.count(e.Stat)
-		}
-		res.Generations, res.Files, res.Bytes = did.Generations, did.Files, did.Bytes
+		res.add(did)
 	}
-	if serves(s, sel) {
-		made, err := r.switchAway(ctx, s, sel, opt)
+	var later error // of a step after the commit point
+	switch {
+	case p.served:
+		made, err := r.switchAway(ctx, s, p, opt)
 		if made == nil {
-			return nil, false, err
+			return nil, erasePending, err
 		}
 		res.Generation, res.Switched = made.Generation, true
-		if opt.DryRun {
-			return res, true, nil
+		if !opt.DryRun && s.current.Generation != made.Generation {
+			return res, erasePending, err // not durable, so nothing may be deleted: recovery's business
 		}
-		if s.current.Generation != made.Generation {
-			return res, true, err // not durable, so nothing may be deleted: recovery's business
+		later = err
+	case !opt.DryRun:
+		if revoked, err := r.entomb(ctx, s, p.stone); err != nil {
+			if !revoked {
+				res = nil
+			}
+			return res, erasePending, err
 		}
-		did, finished, eraseErr := r.erase(context.WithoutCancel(ctx), s, false)
-		res.add(did)
-		return res, finished || eraseErr != nil, errors.Join(err, eraseErr)
 	}
 	if opt.DryRun {
-		return res, true, nil
+		return res, eraseDone, nil
 	}
-	if list.Before, err = r.next(s.history); err != nil {
-		return nil, false, err
+	did, state, err := r.erase(context.WithoutCancel(ctx), s, r.tryStaging)
+	res.add(did)
+	return res, state, errors.Join(later, err)
+}
+
+// entomb revokes what production does not have, and reports whether it is
+// revoked: the stone is the commit point.
+func (r *Repo) entomb(ctx context.Context, s *state, stone tombstone.Stone) (revoked bool, err error) {
+	if stone.Before, err = r.next(s.history); err != nil {
+		return false, err
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, false, interrupted(err)
+		return false, interrupted(err)
 	}
 	if err := r.at("before-tombstones"); err != nil {
-		return nil, false, err
+		return false, err
 	}
-	if err := r.bury(list); err != nil {
-		return nil, false, err
+	if err := r.bury(stone); err != nil {
+		return false, err
 	}
-	if err := r.at("after-tombstones"); err != nil {
-		return res, true, err
-	}
-	did, finished, err := r.erase(context.WithoutCancel(ctx), s, false)
-	res.add(did)
-	return res, finished || err != nil, err
+	return true, r.at("after-tombstones")
 }
 
 func (res *RevokeResult) add(did *redaction) {
@@ -166,9 +188,9 @@ func (res *RevokeResult) add(did *redaction) {
 	res.Bytes += did.Bytes
 }
 
-// eraseStaging waits for whoever has staging's lock, and then ends the
+// eraseWithStaging waits for whoever has staging's lock, and then ends the
 // deletion, with the locks in their order.
-func (r *Repo) eraseStaging(ctx context.Context, res *RevokeResult) error {
+func (r *Repo) eraseWithStaging(ctx context.Context, res *RevokeResult) error {
 	unlockStaging, err := r.Stage.Exclusive(ctx, "revoke")
 	if err != nil {
 		return r.lockError(err)
@@ -179,7 +201,7 @@ func (r *Repo) eraseStaging(ctx context.Context, res *RevokeResult) error {
 		return err
 	}
 	defer unlock()
-	did, _, err := r.erase(ctx, s, true)
+	did, _, err := r.erase(ctx, s, haveStaging)
 	res.add(did)
 	return err
 }
@@ -187,13 +209,13 @@ func (r *Repo) eraseStaging(ctx context.Context, res *RevokeResult) error {
 // switchAway switches production to its own content without what is revoked.
 // The new generation shows the same content as the one before, redacted: so
 // its origin is the same, and a revert goes to what was live before that.
-func (r *Repo) switchAway(ctx context.Context, s *state, sel *tombstone.Selection, opt RevokeOptions) (*Result, error) {
+func (r *Repo) switchAway(ctx context.Context, s *state, p *revocation, opt RevokeOptions) (*Result, error) {
 	draft, err := r.store.Draft(revertPrefix)
 	if err != nil {
 		return nil, err
 	}
 	defer draft.Discard()
-	valid, err := r.redact(ctx, s, s.current, func(row tree.Row) bool { return sel.Sums[row.SHA256] }, tombstone.NamesOf(sel.Unnamed), draft)
+	valid, err := r.redact(ctx, s, s.current, func(row tree.Row) bool { return p.Sums[row.SHA256] }, tombstone.NamesOf(p.Unnamed), draft)
 	if err != nil {
 		return nil, interrupted(err)
 	}
@@ -201,7 +223,7 @@ func (r *Repo) switchAway(ctx context.Context, s *state, sel *tombstone.Selectio
 		return nil, err
 	}
 	c := candidateOf(draft, valid, opt.Why)
-	c.kind, c.origin, c.revoked, c.unnamed = generation.KindRevoke, s.current.Origin, sel.Revoked, sel.Unnamed
+	c.kind, c.origin, c.revoked, c.unnamed = generation.KindRevoke, s.current.Origin, p.Revoked, p.Unnamed
 	// What an operator's revert barred stays barred.
 	c.barred, c.barredTrees = s.current.Barred, s.current.BarredTrees
 	return r.commit(ctx, s, c, opt.DryRun)

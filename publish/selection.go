@@ -15,7 +15,8 @@ import (
 type Shared = tombstone.Shared
 
 // selectContent works out what to revoke from what the trees hold.
-func (r *Repo) selectContent(ctx context.Context, s *state, graves *tombstone.Graveyard, words []string) (*tombstone.Selection, error) {
+func (r *Repo) selectContent(ctx context.Context, s *state, graves *tombstone.Graveyard, words []string,
+) (*tombstone.Selection, error) {
 	var what []catalog.What
 	for _, w := range words {
 		what = append(what, catalog.ParseWhat(w))
@@ -29,7 +30,8 @@ func (r *Repo) selectContent(ctx context.Context, s *state, graves *tombstone.Gr
 
 // holders reads the trees that may have what is to be revoked: production,
 // staging, and the kept generations, newest first.
-func (r *Repo) holders(ctx context.Context, s *state, graves *tombstone.Graveyard, what []catalog.What) ([]tombstone.Holder, error) {
+func (r *Repo) holders(ctx context.Context, s *state, graves *tombstone.Graveyard, what []catalog.What,
+) ([]tombstone.Holder, error) {
 	var out []tombstone.Holder
 	read := func(name string, m *Manifest, dir string) error {
 		cat, err := stage.ReadCatalog(ctx, dir, r.format)

@@ -1,0 +1,398 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"example.com/publish/publish/journal"
+	"example.com/publish/publish/tombstone"
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/lock"
+	"example.com/publish/stage/tree"
+)
+
+// redaction is what a deletion of revoked content came to.
+type redaction struct {
+	Redaction
+	inodes map[uint64]bool // of what was counted
+}
+
+func newRedaction() *redaction {
+	return &redaction{Redaction{Generations: []int{}, Paths: map[int][]string{}}, map[uint64]bool{}}
+}
+
+func (d *redaction) count(st tree.Stat) {
+	d.Files++
+	if !d.inodes[st.Ino] {
+		d.inodes[st.Ino] = true
+		d.Bytes += st.Size
+	}
+}
+
+// note notes that a generation had some of it.
+func (d *redaction) note(p place) {
+	if p.generation != 0 {
+		d.Generations, d.Paths[p.generation] = append(d.Generations, p.generation), p.paths
+	}
+}
+
+// sought is what a deletion is after: contents, without those that were deleted
+// before.
+type sought struct {
+	stage.Contents
+	done *tombstone.Graveyard
+}
+
+func contentsOf(list []tombstone.Stone) stage.Contents {
+	want := stage.Contents{Sums: map[string]bool{}, Sizes: map[int64]bool{}, Unnamed: catalog.Names{}}
+	for _, t := range list {
+		maps.Copy(want.Unnamed, tombstone.NamesOf(t.Unnamed))
+		for _, c := range t.Revoked {
+			want.Sums[c.SHA256], want.Sizes[c.Bytes] = true, true
+		}
+	}
+	return want
+}
+
+// erasure is how far the deletion of revoked content has come.
+type erasure int
+
+const (
+	// erasePending: something is left, and an error says why. The next recovery
+	// goes on.
+	erasePending erasure = iota
+	// eraseWaits: only staging is left, whose lock somebody else has.
+	eraseWaits
+	// eraseDone: nothing is left.
+	eraseDone
+)
+
+// locker takes a lock, and returns what releases it.
+type locker func(context.Context) (unlock func(), err error)
+
+// tryStaging takes staging's lock out of order, and so without waiting.
+func (r *Repo) tryStaging(ctx context.Context) (unlock func(), err error) {
+	try := *r.Stage
+	try.Wait = 0
+	return try.Exclusive(ctx, "revoke")
+}
+
+// haveStaging is tryStaging for who has the lock already.
+func haveStaging(context.Context) (unlock func(), err error) { return func() {}, nil }
+
+// erase deletes revoked content from every kept generation, from trash and
+// from staging, and says so in the history. The caller holds the production
+// lock, and has made the switch away from it durable. It is driven by the
+// tombstones alone and may be killed anywhere: whoever recovers next goes on.
+//
+// Staging belongs to another lock, which comes before production's; lockStaging
+// is tryStaging or haveStaging. The redaction is nil when there was nothing to
+// delete.
+func (r *Repo) erase(ctx context.Context, s *state, lockStaging locker) (*redaction, erasure, error) {
+	graves, err := r.graveyard()
+	if err != nil {
+		return nil, erasePending, err
+	}
+	done, pending := graves.Split()
+	r.tryAgain(leftByRevoke)
+	if len(pending) == 0 {
+		return nil, eraseDone, nil
+	}
+	if err := r.at("before-erase"); err != nil {
+		return nil, erasePending, err
+	}
+	// The gc behind the switch may have failed, which is no failure of its own.
+	if err := r.sweepRetired(); err != nil {
+		return nil, erasePending, err
+	}
+	did, want := newRedaction(), sought{contentsOf(pending), done}
+	if err := r.eraseTrees(ctx, s, want, did); err != nil {
+		return did, erasePending, err
+	}
+	unlock, err := lockStaging(ctx)
+	if held := new(lock.HeldError); errors.As(err, &held) {
+		return did, eraseWaits, nil
+	}
+	if err != nil {
+		return did, erasePending, err
+	}
+	defer unlock()
+	if err := r.eraseStaged(ctx, want.Contents, did); err != nil {
+		return did, erasePending, err
+	}
+	// gc and the sweeps do not sync what they remove: to them it is all the
+	// same when a power cut brings it back.
+	for _, dir := range append(r.Stage.Uploads(), r.path("generations"), r.path(".publish", "trash")) {
+		if err := durable.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return did, erasePending, err
+		}
+	}
+	if err := r.logRedaction(s, graves, pending, did); err != nil {
+		return did, erasePending, err
+	}
+	if err := r.at("after-redact-history"); err != nil {
+		return did, erasePending, err
+	}
+	if err := r.bury(tombstone.Stone{Time: s.now, Who: r.who(), Done: true}); err != nil {
+		return did, erasePending, err
+	}
+	return did, eraseDone, r.at("after-done")
+}
+
+// eraseTrees deletes contents from the trees beside production, and from trash.
+func (r *Repo) eraseTrees(ctx context.Context, s *state, want sought, did *redaction) error {
+	live := 0 // it was switched to without the content
+	if s.current != nil {
+		live = s.current.Generation
+	}
+	for p, err := range r.places(ctx, s, live, want) {
+		if err != nil {
+			return err
+		}
+		did.note(p)
+		if err := r.unlink(p, did); err != nil {
+			return err
+		}
+		if p.generation != 0 {
+			if err := r.at("after-redact"); err != nil {
+				return err
+			}
+		}
+	}
+	return r.eraseLeft(ctx, want.Contents, did)
+}
+
+// eraseStaged deletes contents from staging. It is an error also while some of
+// them could not be deleted, anywhere.
+func (r *Repo) eraseStaged(ctx context.Context, want stage.Contents, did *redaction) error {
+	if err := r.at("before-purge"); err != nil {
+		return err
+	}
+	found, err := r.Stage.Purge(ctx, want)
+	for _, e := range found {
+		did.count(e.Stat)
+	}
+	if at := new(fs.PathError); errors.As(err, &at) && strings.HasPrefix(at.Path, r.Stage.Dir) && !gone(at.Path) {
+		r.leave(leftByRevoke, at.Path, at)
+	} else if err != nil {
+		return errors.Join(fmt.Errorf("staging: %w", err), r.undeletable())
+	}
+	if err := r.undeletable(); err != nil {
+		return err
+	}
+	return r.at("after-purge")
+}
+
+// foresee counts what erase will delete once these contents are revoked.
+// Production's tree counts also: it is kept after the switch.
+func (r *Repo) foresee(ctx context.Context, s *state, want sought) (*redaction, error) {
+	did := newRedaction()
+	for p, err := range r.places(ctx, s, 0, want) {
+		if err != nil {
+			return nil, err
+		}
+		did.note(p)
+		for _, path := range p.paths {
+			if fi, err := os.Lstat(filepath.Join(p.dir, filepath.FromSlash(path))); err == nil {
+				did.count(tree.StatOf(fi))
+			}
+		}
+	}
+	found, err := stage.Find(ctx, r.Stage.Dir, r.format, tree.OpenCache(r.Stage.Hashes), want.Contents)
+	for _, e := range found {
+		did.count(e.Stat)
+	}
+	return did, err
+}
+
+// eraseLeft looks for contents in the trees that the sweep could not delete, and
+// deletes at least these.
+func (r *Repo) eraseLeft(ctx context.Context, want stage.Contents, did *redaction) error {
+	list, err := os.ReadDir(r.path("generations"))
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		n, isTree := parseNumber(d.Name())
+		dir := r.path("generations", d.Name())
+		left := r.left.holds(d.Name())
+		if isTree { // those that are whole were looked at by their manifests
+			id, err := identity(dir)
+			left = err == nil && id != n
+		}
+		if !left {
+			continue
+		}
+		found, err := stage.Find(ctx, dir, everyFile{r.format}, tree.OpenCache(""), want)
+		if err != nil {
+			r.leave(leftByRevoke, dir, err) // what cannot be read cannot be ruled out
+			continue
+		}
+		p := place{dir: dir}
+		for _, e := range found {
+			p.paths = append(p.paths, e.Path)
+		}
+		if err := r.unlink(p, did); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// undeletable is an error while something that was revoked could not be deleted.
+func (r *Repo) undeletable() error {
+	left := r.present(r.left)[leftByRevoke]
+	if len(left) == 0 {
+		return nil
+	}
+	more := ""
+	if len(left) > 1 {
+		more = fmt.Sprintf("; and %d more", len(left)-1)
+	}
+	return &Error{Kind: Switched, Path: left[0].Path, Hint: left[0].Remedy,
+		Fact: fmt.Sprintf("has revoked content and cannot be deleted: %s (owner: %s)%s", left[0].Reason, left[0].Owner, more)}
+}
+
+// logRedaction appends the event, unless the one who was killed before the
+// tombstones were marked as done had come as far.
+func (r *Repo) logRedaction(s *state, graves *tombstone.Graveyard, pending []tombstone.Stone, did *redaction) error {
+	if lines, ok := s.history.Redacted(); ok && lines == graves.Len() {
+		return nil
+	}
+	last := pending[len(pending)-1]
+	e := r.note(s, KindRedact, last.Why)
+	b := &journal.Redact{Redaction: &did.Redaction, Tombstones: graves.Len()}
+	for _, t := range pending {
+		b.Revoked = append(b.Revoked, revokedEvent(t.Revoked)...)
+		b.Unnamed = append(b.Unnamed, unnamedEvent(t.Unnamed)...)
+	}
+	e.Who, e.Body = last.Who, b
+	return r.log(s.history, e)
+}
+
+// place is a directory in which revoked content is, or was.
+type place struct {
+	generation int // 0: trash
+	dir        string
+	paths      []string // below dir
+}
+
+// places finds contents in the kept generations, but for the number without, and
+// in trash, one place after the other: who deletes what is in one does so before
+// the next is read.
+func (r *Repo) places(ctx context.Context, s *state, without int, want sought) iter.Seq2[place, error] {
+	return func(yield func(place, error) bool) {
+		current := 0
+		if s.current != nil {
+			current = s.current.Generation
+		}
+		kept, err := r.kept(current)
+		if err != nil {
+			yield(place{}, err)
+			return
+		}
+		for _, n := range kept {
+			if n == without || n != current && r.claimed(r.path("generations", number(n))) {
+				continue
+			}
+			paths, err := r.holding(ctx, s, n, want)
+			if err == nil && len(paths) == 0 {
+				continue
+			}
+			if !yield(place{n, r.treeOf(s, n), paths}, err) || err != nil {
+				return
+			}
+		}
+		trash := place{dir: r.path(".publish", "trash")}
+		found, err := stage.Find(ctx, trash.dir, everyFile{r.format}, tree.OpenCache(""), want.Contents)
+		for _, e := range found {
+			trash.paths = append(trash.paths, e.Path)
+		}
+		yield(trash, err)
+	}
+}
+
+// everyFile is a format to which no path in trash, where each lies below the
+// time of its removal, is an index or an upload.
+type everyFile struct{ catalog.Format }
+
+func (everyFile) Class(string) catalog.Class { return catalog.Whole }
+
+// holding returns the paths at which generation n had contents before they were
+// revoked: those too that a killed deletion has removed, but not those that
+// were done with before.
+func (r *Repo) holding(ctx context.Context, s *state, n int, want sought) ([]string, error) {
+	var paths []string
+	m, err := r.manifest(n)
+	if err != nil {
+		// Damaged: the tree itself tells.
+		found, err := stage.Find(ctx, r.treeOf(s, n), r.format, tree.OpenCache(""), want.Contents)
+		for _, e := range found {
+			paths = append(paths, e.Path)
+		}
+		return paths, err
+	}
+	for row := range m.All() {
+		if want.Sums[row.SHA256] && row.Role != catalog.Link && !want.done.Redacted(n, row) {
+			paths = append(paths, row.Path)
+		}
+	}
+	slices.Sort(paths)
+	return paths, nil
+}
+
+// unlink removes what is in a place and makes that durable; what is gone already
+// counts for nothing, and what cannot be removed is left over.
+func (r *Repo) unlink(p place, did *redaction) error {
+	dirs := map[string]bool{}
+	for _, path := range p.paths {
+		full := filepath.Join(p.dir, filepath.FromSlash(path))
+		fi, err := os.Lstat(full)
+		if errors.Is(err, fs.ErrNotExist) {
+			dirs[filepath.Dir(full)] = true // a removal that was not synced
+			continue
+		}
+		if errors.Is(err, syscall.ENOTDIR) {
+			continue
+		}
+		if err != nil {
+			r.leave(leftByRevoke, full, err)
+			continue
+		}
+		if r.drop(leftByRevoke, full) {
+			did.count(tree.StatOf(fi))
+		}
+		dirs[filepath.Dir(full)] = true
+	}
+	for d := range dirs {
+		if err := durable.SyncDir(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// pendingErasure is an error while revoked content is still to be deleted: whoever
+// asks for recovery asks for that, too.
+func (r *Repo) pendingErasure() error {
+	graves, err := r.graveyard()
+	if err != nil {
+		return err
+	}
+	if _, pending := graves.Split(); len(pending) > 0 {
+		return &Error{Kind: Switched, Fact: "revoked content is not deleted everywhere yet",
+			Hint: "mend what the warning names, or wait for whoever holds staging; then publish recover again"}
+	}
+	return nil
+}
