@@ -80,7 +80,7 @@ func Spread(ctx context.Context, r io.Reader, to ...io.Writer) (int64, error) {
 			return total, finish(err)
 		}
 		buf := blocks.Get().(*[]byte)
-		n, err := io.ReadFull(r, *buf)
+		n, err := fill(r, *buf)
 		if n > 0 {
 			total += int64(n)
 			left := new(atomic.Int32)
@@ -93,12 +93,23 @@ func Spread(ctx context.Context, r io.Reader, to ...io.Writer) (int64, error) {
 		}
 		switch err {
 		case nil:
-		case io.EOF, io.ErrUnexpectedEOF:
+		case io.EOF:
 			return total, finish(nil)
 		default:
 			return total, finish(err)
 		}
 	}
+}
+
+// fill is io.ReadFull that returns r's own error: what was cut off says
+// io.ErrUnexpectedEOF, too, and is not at its end.
+func fill(r io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var more int
+		more, err = r.Read(buf[n:])
+		n += more
+	}
+	return n, err
 }
 
 func spreadOne(ctx context.Context, r io.Reader, to []io.Writer) (int64, error) {

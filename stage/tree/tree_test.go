@@ -145,9 +145,11 @@ func TestDigest(t *testing.T) {
 	}
 	broken := errors.New("broken")
 	for n := range 3 {
-		r := io.MultiReader(bytes.NewReader(make([]byte, 3*blockSize+5)), iotest.ErrReader(broken))
-		if _, err := Digest(context.Background(), r, []Sum{NewSHA256(), md5.New()}[:n]...); !errors.Is(err, broken) {
-			t.Errorf("%d sums: err %v", n, err)
+		for _, is := range []error{broken, io.ErrUnexpectedEOF} { // the second is that of a stream that was cut
+			r := io.MultiReader(bytes.NewReader(make([]byte, 3*blockSize+5)), iotest.ErrReader(is))
+			if _, err := Digest(context.Background(), r, []Sum{NewSHA256(), md5.New()}[:n]...); !errors.Is(err, is) {
+				t.Errorf("%d sums: err %v", n, err)
+			}
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
