@@ -55,10 +55,16 @@ func (c *copier) indexes(ctx context.Context, all []tree.Entry, instead []catalo
 	if err := c.out.replace(instead); err != nil {
 		return nil, err
 	}
-	var err error
-	if c.format, err = Within(c.dst, c.format); err != nil {
+	contents, done, err := c.out.contents()
+	if err != nil {
 		return nil, err
 	}
+	defer done()
+	named, err := c.format.Documents(contents)
+	if err != nil {
+		return nil, err
+	}
+	c.format = catalog.Within(c.format, named)
 	documents = nil
 	rest = slices.DeleteFunc(rest, func(e tree.Entry) bool {
 		is := c.format.Class(e.Path) == catalog.Index

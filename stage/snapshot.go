@@ -180,7 +180,12 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 		}
 		out.report = &Report{Findings: ofIndexes} // all the rest is looked at again
 	}
-	if out.cat, err = ReadCatalog(ctx, dst, s.Format); err != nil {
+	contents, done, err := out.contents()
+	if err != nil {
+		return out, err
+	}
+	defer done()
+	if out.cat, err = s.Format.Read(ctx, contents); err != nil {
 		return out, err
 	}
 	intern(rest, out.cat)

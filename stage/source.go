@@ -1,0 +1,67 @@
+package stage
+
+import (
+	"iter"
+	"os"
+	"slices"
+	"strings"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// snapshotSource is what a format reads of a snapshot in the making: the
+// documents as they were copied, and content from staging, where nothing is
+// believed but its digest. What else lies in the directory, such as what is left
+// there of an older tree, is not of the snapshot.
+type snapshotSource struct {
+	documents catalog.Source
+	content   catalog.Source
+	files     map[string]tree.Row // what has been copied
+}
+
+// contents opens the source of a snapshot. Close it after use.
+func (sn *Snapshot) contents() (src catalog.Source, done func(), err error) {
+	root, err := os.OpenRoot(sn.Dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	return snapshotSource{tree.Contents(root), tree.Contents(sn.src.Root()), sn.files}, func() { _ = root.Close() }, nil
+}
+
+func (s snapshotSource) Document(path string) ([]byte, error) {
+	if _, ok := s.files[path]; !ok {
+		return nil, &catalog.DocumentError{Path: path, Code: "missing", Fact: "does not exist"}
+	}
+	return s.documents.Document(path)
+}
+
+func (s snapshotSource) Blob(path string, want catalog.Digest, limit int64) ([]byte, error) {
+	return s.content.Blob(path, want, limit)
+}
+
+func (s snapshotSource) List(dir string) iter.Seq2[string, error] {
+	var names []string
+	for p := range s.files {
+		rest, below := p, true
+		if dir != "." {
+			rest, below = strings.CutPrefix(p, dir+"/")
+		}
+		if !below || dir == "." && catalog.Reserved(p) {
+			continue
+		}
+		if name, _, deeper := strings.Cut(rest, "/"); deeper {
+			rest = name + "/"
+		}
+		names = append(names, rest)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	return func(yield func(string, error) bool) {
+		for _, n := range names {
+			if !yield(n, nil) {
+				return
+			}
+		}
+	}
+}
