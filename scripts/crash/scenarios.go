@@ -142,6 +142,18 @@ add 0; "$PUBLISH" stage reset
 add 0; cp "$IMAGES/0/rootfs.squashfs" staging/images/other.squashfs
 `
 
+// theirs is a tree beside the repository that others made, with image 3, an older kind of image 2, a
+// page, and what lies beside the index.
+const theirs = `
+rm -rf ../theirs; "$PUBLISH" init ../other
+"$PUBLISH" --repo ../other stage add "$IMAGES/3/metadata.tar.gz" "$IMAGES/3/rootfs.squashfs" "$IMAGES/3/disk.qcow2"
+"$PUBLISH" --repo ../other stage add "$IMAGES/2/metadata.tar.gz" "$IMAGES/2/rootfs.squashfs"
+mv ../other/staging ../theirs; rm -r ../other
+echo page > ../theirs/page.html
+gzip -k ../theirs/streams/v1/index.json
+(cd ../theirs && sha256sum page.html > SHA256SUMS)
+`
+
 // buried has image 0 in trash and in generation 1, which is pinned, and
 // neither in production nor in staging.
 const buried = add + `
@@ -187,6 +199,11 @@ test "$(echo generations/*)" = "$(if [ "$MODE" = rename ]; then echo generations
 	{name: "recover-clock", setup: history + `mkdir .publish/trash/20990101T000000.000000000Z`, verb: []string{"recover", "--clock-is-right"},
 		probe: `"$PUBLISH" status --check; test ! -e .publish/trash/2099*`},
 	{name: "stage-add", setup: history, verb: []string{"stage", "add", "$IMAGES/3/metadata.tar.gz", "$IMAGES/3/rootfs.squashfs", "$IMAGES/3/disk.qcow2"}},
+	{name: "stage-add-move", setup: history, fresh: `rm -rf ../built; mkdir ../built; cp "$IMAGES"/3/* ../built`,
+		verb:  []string{"stage", "add", "--move", "../built/metadata.tar.gz", "../built/rootfs.squashfs", "../built/disk.qcow2"},
+		again: 5, probe: `grep -q os3: staging/streams/v1/images.json`},
+	{name: "stage-import", setup: history, fresh: theirs, verb: []string{"stage", "import", "../theirs"},
+		probe: `grep -q os3: staging/streams/v1/images.json; test -e staging/page.html`},
 	{name: "stage-remove", setup: history, verb: []string{"stage", "remove", "os1:1:default:amd64"}, again: 5},
 	{name: "stage-reset", setup: history + change, verb: []string{"stage", "reset"}},
 	{name: "prune", setup: stale, verb: []string{"prune"}, probe: pruned},
