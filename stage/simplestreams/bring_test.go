@@ -86,12 +86,12 @@ func TestBring(t *testing.T) {
 		}
 		want := &catalog.Change{Places: paths,
 			Pairs: []catalog.Pair{
-				{First: paths["metadata"], Second: paths["root0"], SHA256: hashOf(meta+"hsqs root")},
-				{First: paths["metadata"], Second: paths["root1"], SHA256: hashOf(meta+"QFI\xfb disk")},
+				{First: paths["metadata"], Second: paths["root0"], SHA256: hashOf(meta + "hsqs root")},
+				{First: paths["metadata"], Second: paths["root1"], SHA256: hashOf(meta + "QFI\xfb disk")},
 			},
 			Images: []catalog.Image{
-				{Product: product, Version: version, Type: container, Fingerprint: hashOf(meta+"hsqs root")},
-				{Product: product, Version: version, Type: virtualMachine, Fingerprint: hashOf(meta+"QFI\xfb disk")},
+				{Product: product, Version: version, Type: container, Fingerprint: hashOf(meta + "hsqs root")},
+				{Product: product, Version: version, Type: virtualMachine, Fingerprint: hashOf(meta + "QFI\xfb disk")},
 			}}
 		docs := got.Documents
 		got.Documents = nil
