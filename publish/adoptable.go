@@ -37,7 +37,7 @@ func (r *Repo) AdoptionNeed(ctx context.Context, dir string) (*AdoptionNeed, err
 	}
 	need := &AdoptionNeed{Free: -1}
 	staging := r.path("staging")
-	apart := !sameDevice(staging, r.path("generations"))
+	apart := !sameDevice(staging, r.store.Trees)
 	var own, staged int64
 	probe := ""
 	for _, e := range entries {
@@ -69,7 +69,7 @@ func (r *Repo) AdoptionNeed(ctx context.Context, dir string) (*AdoptionNeed, err
 		}
 		need.Bytes = own
 	}
-	return need, r.fits(r.path("generations"), need.Bytes, need)
+	return need, r.fits(r.store.Trees, need.Bytes, need)
 }
 
 // fits refuses what the disk at path cannot hold.

@@ -255,7 +255,8 @@ func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *Manifest, li
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.site.Prepare(ctx, m.Generation), r.at("after-ready"))
+	next := &generation.Tree{Manifest: m, Dir: r.store.Waiting(m.Generation)}
+	return errors.Join(r.site.Prepare(ctx, next, s.current), r.at("after-ready"))
 }
 
 // settle makes a switch durable and appends it to the history. Its errors are

@@ -133,7 +133,7 @@ func (r *Repo) erase(ctx context.Context, s *state, lockStaging locker) (*redact
 	}
 	// gc and the sweeps do not sync what they remove: to them it is all the
 	// same when a power cut brings it back.
-	for _, dir := range append(r.Stage.Uploads(), r.path("generations"), r.path(".publish", "trash")) {
+	for _, dir := range append(r.Stage.Uploads(), r.store.Trees, r.path(".publish", "trash")) {
 		if err := durable.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return did, erasePending, err
 		}
@@ -219,7 +219,7 @@ func (r *Repo) foresee(ctx context.Context, s *state, want sought) (*redaction, 
 // eraseLeft looks for contents in the trees that the sweep could not delete, and
 // deletes at least these.
 func (r *Repo) eraseLeft(ctx context.Context, want stage.Contents, did *redaction) error {
-	list, err := os.ReadDir(r.path("generations"))
+	list, err := os.ReadDir(r.store.Trees)
 	if err != nil {
 		return err
 	}
@@ -303,7 +303,7 @@ func (r *Repo) places(ctx context.Context, s *state, without int, want sought) i
 			return
 		}
 		for _, n := range kept {
-			if n == without || n != current && r.claimed(r.path("generations", number(n))) {
+			if n == without || n != current && r.claimed(r.store.Dir(n)) {
 				continue
 			}
 			paths, err := r.holding(ctx, s, n, want)

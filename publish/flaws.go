@@ -18,7 +18,7 @@ func (r *Repo) flaws(h *journal.History, tip *Event) []journal.Flaw {
 	}
 	for _, n := range kept {
 		if n < tip.Generation && !h.Named(n) {
-			if id, err := r.whose(r.path("generations", number(n))); err == nil && id == n {
+			if id, err := r.whose(r.store.Dir(n)); err == nil && id == n {
 				out = append(out, journal.Flaw{Kind: journal.Lost, Generation: n, From: n})
 			}
 		}
@@ -30,7 +30,7 @@ func (r *Repo) flaws(h *journal.History, tip *Event) []journal.Flaw {
 // can be made.
 func (r *Repo) tells(n int) bool {
 	if n > 0 && gone(r.manifestPath(n)) {
-		id, err := r.whose(r.path("generations", number(n)))
+		id, err := r.whose(r.store.Dir(n))
 		return err == nil && id == n
 	}
 	return n > 0

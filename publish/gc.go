@@ -59,7 +59,7 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 		res.Generations = append(res.Generations, n)
 		end, _ := s.windows.Retired(n)
 		res.Items = append(res.Items, FreedItem{Generation: n, Reason: "its window ended " + end.UTC().Format(time.RFC3339)})
-		freed.below(r.path("generations", number(n)))
+		freed.below(r.store.Dir(n))
 	}
 	if !dryRun {
 		r.tryAgain(leftByGC)
@@ -93,7 +93,7 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 			kept = append(kept, FreedItem{Generation: n})
 		}
 	}
-	stay, err := r.site.Expire(ctx, s.current.Generation, files, nil)
+	stay, err := r.site.Expire(ctx, s.current, files, nil)
 	for _, f := range stay {
 		if r.leave(leftByGC, f.Path, f.Err); f.Row != "" {
 			kept = append(kept, FreedItem{Path: f.Row})
@@ -127,7 +127,7 @@ func (r *Repo) due(s *state) ([]int, error) {
 	}
 	all := r.tenures(s.history, kept, s.windows)
 	return slices.DeleteFunc(kept, func(n int) bool {
-		return !all[n].Due(s.now) || r.claimed(r.path("generations", number(n)))
+		return !all[n].Due(s.now) || r.claimed(r.store.Dir(n))
 	}), nil
 }
 
@@ -137,10 +137,10 @@ func (r *Repo) due(s *state) ([]int, error) {
 func (r *Repo) retire(n int) (bool, error) {
 	trash, err := r.store.Aside(n)
 	if err == nil {
-		err = durable.SyncDir(r.path("generations"))
+		err = durable.SyncDir(r.store.Trees)
 	}
 	if err != nil {
-		r.leave(leftByGC, r.path("generations", number(n)), err)
+		r.leave(leftByGC, r.store.Dir(n), err)
 		return false, nil
 	}
 	if err := r.at("after-trash"); err != nil {

@@ -188,7 +188,7 @@ func (r *Repo) fallBack(ctx context.Context, s *state, failure error) error {
 	}
 	m, err := r.manifest(failed.From)
 	if err == nil {
-		target := &generation.Tree{Manifest: m, Dir: r.path("generations", number(failed.From))}
+		target := &generation.Tree{Manifest: m, Dir: r.store.Dir(failed.From)}
 		_, err = r.revertTo(ctx, s, target, generation.KindAutoRevert, RevertOptions{Message: failure.Error(), Force: true})
 	}
 	if err != nil {

@@ -71,7 +71,7 @@ func (r *Repo) mendManifests(ctx context.Context, h *journal.History, heads map[
 		}
 		dir := r.site.Dir(n)
 		if k != n {
-			dir = r.path("generations", number(k))
+			dir = r.store.Dir(k)
 			if _, err := r.whose(dir); errors.Is(err, errForeign) {
 				r.opt.Warn(fmt.Sprintf("%v; it is left alone", err))
 				continue
@@ -233,7 +233,7 @@ func (r *Repo) switched(events iter.Seq[Event], heads map[int]Head, current int)
 	}
 	for _, n := range trees {
 		// Of a production that is missing too, the newest tree has to do.
-		if id, err := r.whose(r.path("generations", number(n))); err == nil && id == n && (n < top || current == 0 || r.site.Guarantee().NamedOnceLive) {
+		if id, err := r.whose(r.store.Dir(n)); err == nil && id == n && (n < top || current == 0 || r.site.Guarantee().NamedOnceLive) {
 			prove(n)
 		}
 	}

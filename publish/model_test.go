@@ -15,7 +15,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"example.com/publish/publish/site"
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage/lock"
 )
 
@@ -526,7 +526,7 @@ func (m *model) trees() map[int]shownTree {
 	must(m.t, err)
 	for _, d := range list {
 		// An exchange brings the old tree back under the new one's name.
-		if _, ok := parseNumber(strings.TrimPrefix(d.Name(), site.NextPrefix)); ok {
+		if _, ok := parseNumber(strings.TrimPrefix(d.Name(), generation.NextPrefix)); ok {
 			dirs = append(dirs, filepath.Join(m.dir, "generations", d.Name()))
 		}
 	}

@@ -12,7 +12,6 @@ import (
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
-	"example.com/publish/publish/site"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/lock"
 )
@@ -217,29 +216,25 @@ func (r *Repo) restore(ctx context.Context, h *journal.History, dangling bool) (
 		return cmp.Compare(btoi(b.Origin == last.Origin), btoi(a.Origin == last.Origin))
 	})
 	for _, e := range newest {
-		dir := r.path("generations", number(e.Generation))
-		next := r.path("generations", site.NextPrefix+number(e.Generation))
-		id, err := r.whose(dir)
-		waits, _ := r.whose(next) // a restore that was cut short has it there
-		if (err != nil || id != e.Generation) && waits != e.Generation {
+		n, dir := e.Generation, r.store.Find(e.Generation)
+		if dir == "" {
 			continue
 		}
-		if err == nil && id == e.Generation {
-			err = r.freshen(ctx, h, e.Generation, dir)
-		} else {
-			err = r.freshen(ctx, h, e.Generation, next)
-		}
-		if err != nil {
+		if err := r.freshen(ctx, h, n, dir); err != nil {
 			return 0, err
 		}
 		from := 0
 		if dangling {
 			from = last.Generation
 		}
-		if err := r.site.Prepare(ctx, e.Generation); err != nil {
+		next := &generation.Tree{Manifest: &Manifest{Head: Head{Generation: n}}, Dir: dir}
+		if m, err := r.manifest(n); err == nil { // a lost one is made anew when production is back
+			next.Manifest = m
+		}
+		if err := r.site.Prepare(ctx, next, nil); err != nil {
 			return 0, err
 		}
-		if err := r.site.Switch(ctx, from, e.Generation); err != nil {
+		if err := r.site.Switch(ctx, from, n); err != nil {
 			return 0, err
 		}
 		if err := r.site.Settle(ctx); err != nil {

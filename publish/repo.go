@@ -187,7 +187,7 @@ func assemble(dir string, c *Config, f catalog.Format, sites site.Kinds, opt Opt
 
 // place is what a site has to know of the repository.
 func (r *Repo) place() site.Place {
-	return site.Place{Production: r.Production(), Relative: !filepath.IsAbs(r.Config.Production), Store: r.path("generations"), Trees: r.store,
+	return site.Place{Production: r.Production(), Relative: !filepath.IsAbs(r.Config.Production), Store: r.store.Trees, Trees: r.store,
 		Left:   func(path string, err error) { r.leave(leftByRecovery, path, err) },
 		Remove: func(path string) error { return r.remove(path) },
 		Now:    func() time.Time { return r.now() }, At: r.at}
@@ -263,7 +263,7 @@ func (r *Repo) treeOf(s *state, n int) string {
 	if s.current != nil && s.current.Generation == n {
 		return s.current.Dir
 	}
-	return r.path("generations", number(n))
+	return r.store.Dir(n)
 }
 
 // state is what is known of a repository at one moment.

@@ -26,7 +26,7 @@ func (r *Repo) resolve(s *state, name string) (*generation.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := r.path("generations", number(n))
+	dir := r.store.Dir(n)
 	if _, err := os.Lstat(dir); err != nil {
 		return nil, notFound(r.keptHint(), "the tree of generation %d is not kept", n)
 	}

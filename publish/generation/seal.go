@@ -73,11 +73,11 @@ func (d *Draft) Seal(ctx context.Context, m *Manifest, live *View, now time.Time
 	if err := writeMark(d.Dir, id, m.Seal); err != nil {
 		return lost, err
 	}
-	return lost, errors.Join(os.Rename(d.Dir, s.waiting(m.Generation)), s.at("after-next"))
+	return lost, errors.Join(os.Rename(d.Dir, s.Waiting(m.Generation)), s.at("after-next"))
 }
 
-// waiting is where the tree of generation n is between its seal and its switch.
-func (s *Store) waiting(n int) string { return filepath.Join(s.Trees, NextPrefix+Number(n)) }
+// Waiting is where the tree of generation n is between its seal and its switch.
+func (s *Store) Waiting(n int) string { return filepath.Join(s.Trees, NextPrefix+Number(n)) }
 
 // carry links what m carries from the live tree.
 func (d *Draft) carry(ctx context.Context, m *Manifest, live *View, batch *durable.Batch) (lost []Carried, err error) {

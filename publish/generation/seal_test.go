@@ -120,7 +120,7 @@ func TestSealCarries(t *testing.T) {
 	if len(lost) != 1 || lost[0].Path != "b" || len(m.Carried) != 2 {
 		t.Errorf("lost %v, carried %v", lost, m.Carried)
 	}
-	next := w.waiting(2)
+	next := w.Waiting(2)
 	was, err := os.Lstat(filepath.Join(live.Dir, "a"))
 	must(t, err)
 	if is, err := os.Lstat(filepath.Join(next, "a")); err != nil || !os.SameFile(was, is) {
@@ -163,7 +163,7 @@ func TestSealTimes(t *testing.T) {
 	m := &Manifest{Head: Head{Generation: 3, From: 2, Kind: KindPromote}, Own: rows}
 	_, err := d.Seal(t.Context(), m, next, hours(3))
 	must(t, err)
-	if got, want := at(w.waiting(3), "a"), at(next.Dir, "a").Add(time.Second); !got.Equal(want) {
+	if got, want := at(w.Waiting(3), "a"), at(next.Dir, "a").Add(time.Second); !got.Equal(want) {
 		t.Errorf("a: %s, want %s", got, want)
 	}
 }
@@ -178,9 +178,9 @@ func TestLitter(t *testing.T) {
 	must(t, os.Rename(foreign.Dir, w.Dir(4)))
 	w.make(5, nil, map[string]string{"a": "one"})
 	w.make(6, nil, map[string]string{"a": "one"})
-	must(t, os.Rename(w.Dir(6), w.waiting(6)))
+	must(t, os.Rename(w.Dir(6), w.Waiting(6)))
 	w.make(7, nil, map[string]string{"a": "one"})
-	must(t, os.Rename(w.Dir(7), w.waiting(8))) // as an exchange leaves the tree that was live
+	must(t, os.Rename(w.Dir(7), w.Waiting(8))) // as an exchange leaves the tree that was live
 	w.make(9, nil, map[string]string{"a": "one"})
 	aside, err := w.Aside(9)
 	must(t, err)

@@ -97,7 +97,7 @@ func (w *world) make(n int, live *View, files map[string]string) *View {
 	if len(lost) > 0 {
 		w.t.Fatal(lost)
 	}
-	must(w.t, os.Rename(w.waiting(n), w.Dir(n)))
+	must(w.t, os.Rename(w.Waiting(n), w.Dir(n)))
 	w.history[n] = Recorded{Known: true, Seal: m.Seal}
 	return w.view(n)
 }

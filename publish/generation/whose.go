@@ -86,6 +86,18 @@ func (s *Store) prove(dir string, c Claim) error {
 	return nil
 }
 
+// Find returns the directory in which the store has the tree of generation n:
+// under its number, or where it waits for a switch; "" if it has none. The tree
+// at neither place may be production's.
+func (s *Store) Find(n int) string {
+	for _, dir := range []string{s.Dir(n), s.Waiting(n)} {
+		if id, err := s.Whose(dir); err == nil && id == n {
+			return dir
+		}
+	}
+	return ""
+}
+
 // Claimed reports whether a tree says that it is another repository's. Unlike
 // Whose it asks for no proof: half a tree that is being deleted has none.
 func (s *Store) Claimed(dir string) bool {

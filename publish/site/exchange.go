@@ -10,9 +10,8 @@ import (
 	"syscall"
 
 	"example.com/publish/publish/fault"
-	"example.com/publish/stage/catalog"
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage/durable"
-	"example.com/publish/stage/tree"
 )
 
 // exchange has production be a real directory. A switch exchanges it with the
@@ -63,7 +62,8 @@ func (s exchange) Probe(context.Context) error {
 }
 
 // Prepare moves a tree that was production before to where the next one waits.
-func (s exchange) Prepare(_ context.Context, n int) error {
+func (s exchange) Prepare(_ context.Context, next, _ *generation.Tree) error {
+	n := next.Generation
 	if waits, err := s.Trees.Whose(s.waiting(n)); err == nil && waits == n {
 		return durable.SyncDir(s.Store)
 	}
@@ -117,8 +117,8 @@ func (s exchange) Tidy(ctx context.Context) error {
 		return err
 	}
 	for _, d := range list {
-		waits, ok := parseNumber(strings.TrimPrefix(d.Name(), NextPrefix))
-		if !ok || !strings.HasPrefix(d.Name(), NextPrefix) {
+		waits, ok := generation.ParseNumber(strings.TrimPrefix(d.Name(), generation.NextPrefix))
+		if !ok || !strings.HasPrefix(d.Name(), generation.NextPrefix) {
 			continue
 		}
 		from := filepath.Join(s.Store, d.Name())
@@ -151,8 +151,4 @@ func (s exchange) Tidy(ctx context.Context) error {
 func (s exchange) Replace(ctx context.Context, n int, live string) (string, error) {
 	bring := func(aside string) error { return durable.RenameNew(s.waiting(n), aside) }
 	return s.replace(live, func() error { return s.Switch(ctx, 0, n) }, bring)
-}
-
-func (s exchange) Expire(_ context.Context, n int, gone []tree.Row, anew []catalog.Document) ([]Stay, error) {
-	return s.expire(s.Dir(n), gone, anew)
 }

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -13,29 +14,24 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// NextPrefix begins the name of a tree that waits for its switch.
-const NextPrefix = generation.NextPrefix
-
 // AsideSuffix is put behind the name of a directory that Replace moved aside.
 const AsideSuffix = ".before-publish"
-
-// number is how a generation is called in the store.
-func number(n int) string { return generation.Number(n) }
-
-func parseNumber(s string) (int, bool) { return generation.ParseNumber(s) }
 
 // local is what sites have in common whose production is a directory of this
 // machine.
 type local struct{ Place }
 
 // kept is where the tree of generation n is when it is not live.
-func (l local) kept(n int) string { return filepath.Join(l.Store, number(n)) }
+func (l local) kept(n int) string { return filepath.Join(l.Store, generation.Number(n)) }
 
 // waiting is where the tree of generation n waits for its switch.
-func (l local) waiting(n int) string { return filepath.Join(l.Store, NextPrefix+number(n)) }
+func (l local) waiting(n int) string {
+	return filepath.Join(l.Store, generation.NextPrefix+generation.Number(n))
+}
 
-// expire is Expire for a live tree at root.
-func (l local) expire(root string, gone []tree.Row, anew []catalog.Document) (stay []Stay, err error) {
+// Expire is the same for all of them: the live tree is a directory.
+func (l local) Expire(_ context.Context, live *generation.Tree, gone []tree.Row, anew []catalog.Document) (stay []Stay, err error) {
+	root := live.Dir
 	for _, d := range anew {
 		path := filepath.Join(root, filepath.FromSlash(d.Path))
 		if err := l.rewrite(path, d.Data); err != nil {

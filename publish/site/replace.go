@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"example.com/publish/publish/fault"
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage/durable"
 )
 
@@ -115,7 +116,7 @@ func (l local) leadsToStore(path string) bool {
 	if !filepath.IsAbs(text) {
 		text = filepath.Join(filepath.Dir(path), text)
 	}
-	_, ok := parseNumber(filepath.Base(text))
+	_, ok := generation.ParseNumber(filepath.Base(text))
 	same, err := sameFile(l.Store, filepath.Dir(text))
 	return ok && err == nil && same
 }

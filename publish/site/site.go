@@ -50,10 +50,11 @@ type Site interface {
 	Live(ctx context.Context) (int, error)
 	// Probe finds out, by doing it, whether a switch can work here.
 	Probe(ctx context.Context) error
-	// Prepare prepares generation n for its switch. Its tree, flushed except
-	// for its name, waits in the store under NextPrefix, or was production
-	// before and has its number there. It is idempotent.
-	Prepare(ctx context.Context, n int) error
+	// Prepare prepares a tree for its switch, in the place of the live one; nil
+	// if nothing is live. It is flushed except for its name, and waits in the
+	// store under generation.NextPrefix, or was production before and has its
+	// number there. It is idempotent.
+	Prepare(ctx context.Context, next, live *generation.Tree) error
 	// Switch makes generation to production, which is generation from; 0 if
 	// nothing stands there. It fails if something does, and with ErrForeign if
 	// that is not of this repository's making. A failure may have been applied
@@ -70,10 +71,10 @@ type Site interface {
 	// production will be, in one step that also moves it to the name that is
 	// returned.
 	Replace(ctx context.Context, n int, live string) (aside string, err error)
-	// Expire removes files from the tree of generation n, which is live, and
-	// the directories that become empty, durably; first it writes the documents
-	// anew that named them. It returns what stays. An error is that of Place.At.
-	Expire(ctx context.Context, n int, gone []tree.Row, anew []catalog.Document) ([]Stay, error)
+	// Expire removes files from the live tree, and the directories that become
+	// empty, durably; first it writes the documents anew that named them. It
+	// returns what stays. An error is that of Place.At.
+	Expire(ctx context.Context, live *generation.Tree, gone []tree.Row, anew []catalog.Document) ([]Stay, error)
 }
 
 // Guarantee is what a site promises, so that nobody asks what kind it is.

@@ -85,17 +85,24 @@ func grow(t *testing.T, path, owner string, n int) {
 	must(t, os.WriteFile(filepath.Join(path, "images", "file"), fmt.Appendf(nil, "%s %d", owner, n), 0o644))
 }
 
+// tree is generation n where it stands while it is live.
+func (w *world) tree(n int) *generation.Tree {
+	return &generation.Tree{Manifest: &generation.Manifest{Head: generation.Head{Generation: n}}, Dir: w.Dir(n)}
+}
+
+func (w *world) prepare(n int) error { return w.Prepare(ctx, w.tree(n), nil) }
+
 // seal makes generation n, as it waits for its switch.
 func (w *world) seal(n int) {
 	w.t.Helper()
-	grow(w.t, filepath.Join(w.place.Store, NextPrefix+number(n)), "us", n)
+	grow(w.t, filepath.Join(w.place.Store, generation.NextPrefix+generation.Number(n)), "us", n)
 }
 
 // change makes generation n and switches to it.
 func (w *world) change(from, n int) {
 	w.t.Helper()
 	w.seal(n)
-	must(w.t, w.Prepare(ctx, n))
+	must(w.t, w.prepare(n))
 	must(w.t, w.Switch(ctx, from, n))
 	must(w.t, w.Settle(ctx))
 	must(w.t, w.Tidy(ctx))
@@ -130,9 +137,9 @@ func (w *world) kept(live int, want ...int) {
 	}
 	names := []string{}
 	for _, n := range want {
-		names = append(names, number(n))
-		if id, err := w.place.Trees.Whose(filepath.Join(w.place.Store, number(n))); err != nil || id != n {
-			w.t.Errorf("%s holds generation %d, %v", number(n), id, err)
+		names = append(names, generation.Number(n))
+		if id, err := w.place.Trees.Whose(filepath.Join(w.place.Store, generation.Number(n))); err != nil || id != n {
+			w.t.Errorf("%s holds generation %d, %v", generation.Number(n), id, err)
 		}
 	}
 	list, err := os.ReadDir(w.place.Store)
@@ -174,9 +181,9 @@ func TestGuarantee(t *testing.T) {
 		g := w.Guarantee()
 		w.change(0, 1)
 		w.seal(2)
-		must(t, w.Prepare(ctx, 2))
+		must(t, w.prepare(2))
 		w.shows(1)
-		if _, err := os.Stat(filepath.Join(w.place.Store, number(2))); (err == nil) == g.NamedOnceLive {
+		if _, err := os.Stat(filepath.Join(w.place.Store, generation.Number(2))); (err == nil) == g.NamedOnceLive {
 			t.Errorf("%+v: what was prepared has its number: %v", g, err == nil)
 		}
 		// A reader that opened production has the whole of one generation.
@@ -203,7 +210,7 @@ func TestKilled(t *testing.T) {
 			w.change(0, 1)
 			w.seal(2)
 			for _, step := range []func() error{
-				func() error { return w.Prepare(ctx, 2) },
+				func() error { return w.prepare(2) },
 				func() error { return w.Switch(ctx, 1, 2) },
 				func() error { return w.Settle(ctx) },
 			}[:steps] {
@@ -220,8 +227,8 @@ func TestKilled(t *testing.T) {
 			}
 			// The sweep of the repository removes what never was production.
 			if steps <= 1 {
-				must(t, os.RemoveAll(filepath.Join(w.place.Store, NextPrefix+number(2))))
-				must(t, os.RemoveAll(filepath.Join(w.place.Store, number(2))))
+				must(t, os.RemoveAll(filepath.Join(w.place.Store, generation.NextPrefix+generation.Number(2))))
+				must(t, os.RemoveAll(filepath.Join(w.place.Store, generation.Number(2))))
 				w.kept(1)
 			}
 			w.change(live, 3)
@@ -238,12 +245,12 @@ func TestPrepareAgain(t *testing.T) {
 		w.change(0, 1)
 		w.seal(2)
 		w.seal(3)
-		must(t, w.Prepare(ctx, 2))
-		must(t, w.Prepare(ctx, 3))
-		must(t, w.Prepare(ctx, 3))
+		must(t, w.prepare(2))
+		must(t, w.prepare(3))
+		must(t, w.prepare(3))
 		must(t, w.Switch(ctx, 1, 3))
 		w.shows(3)
-		if err := w.Prepare(ctx, 9); err == nil {
+		if err := w.prepare(9); err == nil {
 			t.Error("a generation was prepared that is not there")
 		}
 	})
@@ -259,8 +266,8 @@ func TestRestore(t *testing.T) {
 		if n, err := w.Live(ctx); n != 0 || err != nil {
 			t.Errorf("generation %d, %v", n, err)
 		}
-		must(t, w.Prepare(ctx, 1))
-		must(t, w.Prepare(ctx, 1)) // the first was cut short
+		must(t, w.prepare(1))
+		must(t, w.prepare(1)) // the first was cut short
 		must(t, w.Switch(ctx, 0, 1))
 		must(t, w.Settle(ctx))
 		w.shows(1)
@@ -275,7 +282,7 @@ func TestRestoreDangling(t *testing.T) {
 	if n, err := w.Live(ctx); n != 0 || !errors.Is(err, ErrDangling) {
 		t.Errorf("generation %d, %v", n, err)
 	}
-	must(t, w.Prepare(ctx, 1))
+	must(t, w.prepare(1))
 	must(t, w.Switch(ctx, 2, 1))
 	w.shows(1)
 }
@@ -297,7 +304,7 @@ func TestForeign(t *testing.T) {
 			must(t, os.Mkdir(w.place.Store, 0o755))
 			w.change(0, 1)
 			w.seal(2)
-			must(t, w.Prepare(ctx, 2))
+			must(t, w.prepare(2))
 			must(t, os.Rename(w.place.Production, w.place.Production+".moved"))
 			stand(w.place.Production)
 			before, err := os.Lstat(w.place.Production)
@@ -328,7 +335,7 @@ func TestForeignBroughtBack(t *testing.T) {
 	w.seal(2)
 	must(t, os.RemoveAll(w.place.Production))
 	grow(t, w.place.Production, "them", 7)
-	must(t, durable.Exchange(filepath.Join(w.place.Store, NextPrefix+number(2)), w.place.Production))
+	must(t, durable.Exchange(filepath.Join(w.place.Store, generation.NextPrefix+generation.Number(2)), w.place.Production))
 	must(t, w.Tidy(ctx))
 	if n := (marks{}).Says(w.place.Production); n != 7 {
 		t.Errorf("production says that it is generation %d", n)
@@ -344,12 +351,12 @@ func TestNamesInTheWay(t *testing.T) {
 		must(t, os.Mkdir(name, 0o755))
 	}
 	w.seal(2)
-	must(t, w.Prepare(ctx, 2))
+	must(t, w.prepare(2))
 	must(t, w.Switch(ctx, 1, 2))
 	w.shows(2)
 	must(t, os.Mkdir(links[len(links)-1], 0o755))
 	w.seal(3)
-	if err := w.Prepare(ctx, 3); err == nil || !strings.Contains(err.Error(), "is in the way") {
+	if err := w.prepare(3); err == nil || !strings.Contains(err.Error(), "is in the way") {
 		t.Error(err)
 	}
 	w.shows(2)
@@ -360,7 +367,7 @@ func TestReplace(t *testing.T) {
 		adopt := func() (string, error) { return w.Replace(ctx, 1, w.place.Production) }
 		prepare := func() {
 			w.seal(1)
-			must(t, w.Prepare(ctx, 1))
+			must(t, w.prepare(1))
 		}
 		prepare()
 		grow(t, w.place.Production+"-other", "nobody", 0)
@@ -390,7 +397,7 @@ func TestReplace(t *testing.T) {
 	})
 	each(t, func(t *testing.T, w *world) { // nothing stands there
 		w.seal(1)
-		must(t, w.Prepare(ctx, 1))
+		must(t, w.prepare(1))
 		aside, err := w.Replace(ctx, 1, w.place.Store)
 		if err != nil || aside != "" {
 			t.Errorf("%q, %v", aside, err)
@@ -419,14 +426,14 @@ func TestExpire(t *testing.T) {
 		row := func(p string) tree.Row { return tree.Row{Path: p} }
 
 		// What a document that cannot be written still names stays.
-		stay, err := w.Expire(ctx, 1, []tree.Row{row("old/b")}, []catalog.Document{{Path: "none/index", Data: []byte("new")}})
+		stay, err := w.Expire(ctx, w.tree(1), []tree.Row{row("old/b")}, []catalog.Document{{Path: "none/index", Data: []byte("new")}})
 		if err != nil || len(stay) != 1 || stay[0].Row != "none/index" {
 			t.Errorf("%v, %v", stay, err)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "old/b")); err != nil {
 			t.Error(err)
 		}
-		stay, err = w.Expire(ctx, 1, []tree.Row{row("old/deep/a"), row("old/gone"), row("images/file")},
+		stay, err = w.Expire(ctx, w.tree(1), []tree.Row{row("old/deep/a"), row("old/gone"), row("images/file")},
 			[]catalog.Document{{Path: "index", Data: []byte("new")}})
 		if err != nil || len(stay) != 0 {
 			t.Errorf("%v, %v", stay, err)
@@ -458,7 +465,7 @@ func TestExpireStays(t *testing.T) {
 	w.Site = Symlink(w.place)
 	w.change(0, 1)
 	must(t, os.WriteFile(filepath.Join(w.Dir(1), "z"), nil, 0o644))
-	stay, err := w.Expire(ctx, 1, []tree.Row{{Path: "images/file"}, {Path: "z"}}, nil)
+	stay, err := w.Expire(ctx, w.tree(1), []tree.Row{{Path: "images/file"}, {Path: "z"}}, nil)
 	if err != nil || len(stay) != 1 || stay[0].Row != "images/file" || stay[0].Err != stuck {
 		t.Errorf("%v, %v", stay, err)
 	}

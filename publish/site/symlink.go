@@ -8,9 +8,8 @@ import (
 	"path/filepath"
 
 	"example.com/publish/publish/fault"
-	"example.com/publish/stage/catalog"
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage/durable"
-	"example.com/publish/stage/tree"
 )
 
 // symlink has production be a link into the store. A switch renames another
@@ -51,7 +50,7 @@ func (s symlink) Live(context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, ok := parseNumber(filepath.Base(dir))
+	n, ok := generation.ParseNumber(filepath.Base(dir))
 	if !ok || filepath.Dir(dir) != store {
 		return 0, s.foreign(s.Production, "leads to %s, which is not a generation of this repository", dir)
 	}
@@ -74,7 +73,8 @@ func (s symlink) links() []string {
 	return []string{first, first + "-2", first + "-3", first + "-4", first + "-5"}
 }
 
-func (s symlink) Prepare(ctx context.Context, n int) error {
+func (s symlink) Prepare(ctx context.Context, next, _ *generation.Tree) error {
+	n := next.Generation
 	if id, err := s.Trees.Whose(s.kept(n)); err != nil || id != n {
 		if err := durable.RenameNew(s.waiting(n), s.kept(n)); err != nil {
 			return err
@@ -132,7 +132,7 @@ func (s symlink) text(n int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return filepath.Rel(from, filepath.Join(store, number(n)))
+	return filepath.Rel(from, filepath.Join(store, generation.Number(n)))
 }
 
 func (s symlink) Switch(ctx context.Context, from, to int) error {
@@ -164,8 +164,4 @@ func (s symlink) Tidy(context.Context) error {
 func (s symlink) Replace(ctx context.Context, n int, live string) (string, error) {
 	bring := func(aside string) error { return s.move(n, aside, os.Rename) }
 	return s.replace(live, func() error { return s.Switch(ctx, 0, n) }, bring)
-}
-
-func (s symlink) Expire(_ context.Context, n int, gone []tree.Row, anew []catalog.Document) ([]Stay, error) {
-	return s.expire(s.Dir(n), gone, anew)
 }
