@@ -73,7 +73,7 @@ func (r *Repo) Adopt(ctx context.Context, dir, message string) (*Result, string,
 	if err := CheckAdopt(r.Dir, dir, r.Production()); err != nil {
 		return nil, "", err
 	}
-	if same, err := sameFile(dir, r.Production()); err == nil && same {
+	if same, err := durable.SameFile(dir, r.Production()); err == nil && same {
 		// It would take the place of what another repository switches.
 		if id, _ := identity(from); id != 0 {
 			if n, err := r.whose(from); err != nil || n == 0 {

@@ -38,7 +38,7 @@ func (r *Repo) homePath() string { return r.path(".publish", "home") }
 // settleHome notes where the repository stands. The caller holds the production
 // lock, and has asked for an original.
 func (r *Repo) settleHome() error {
-	dir, err := resolve(r.Dir)
+	dir, err := durable.Resolve(r.Dir)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (r *Repo) original() error {
 		return nil // nothing tells
 	}
 	home := strings.TrimSuffix(string(data), "\n")
-	if same, err := sameFile(home, r.Dir); err != nil || same || !filepath.IsAbs(home) {
+	if same, err := durable.SameFile(home, r.Dir); err != nil || same || !filepath.IsAbs(home) {
 		return nil
 	}
 	mine, err := r.id()
@@ -66,8 +66,8 @@ func (r *Repo) original() error {
 		return nil
 	}
 	if c, err := LoadConfig(home, Choices{Sites: r.sites}); err == nil {
-		a, err := resolve(filepath.Dir(c.production(home)))
-		b, err2 := resolve(filepath.Dir(r.Production()))
+		a, err := durable.Resolve(filepath.Dir(c.production(home)))
+		b, err2 := durable.Resolve(filepath.Dir(r.Production()))
 		if err == nil && err2 == nil && filepath.Join(a, filepath.Base(c.production(home))) != filepath.Join(b, filepath.Base(r.Production())) {
 			return nil
 		}

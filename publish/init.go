@@ -40,7 +40,7 @@ func (opt InitOptions) checkProduction(dir string, c *Config) error {
 		return err
 	}
 	if opt.Adopt != "" {
-		if same, err := sameFile(opt.Adopt, prod); err == nil && same {
+		if same, err := durable.SameFile(opt.Adopt, prod); err == nil && same {
 			return nil
 		}
 	}

@@ -1,15 +1,13 @@
 package publish
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
-	"syscall"
 
+	"example.com/publish/publish/generation"
+	"example.com/publish/publish/site"
 	"example.com/publish/stage/durable"
 )
 
@@ -31,7 +29,7 @@ func misplaced(up []string, own string) string {
 			place := filepath.Join(repo, name)
 			for _, d := range up {
 				// A bind mount has two names.
-				if same, err := sameFile(d, place); d == place || err == nil && same {
+				if same, err := durable.SameFile(d, place); d == place || err == nil && same {
 					return fmt.Sprintf("is in %s, which the repository %s keeps for itself", place, repo)
 				}
 			}
@@ -40,25 +38,15 @@ func misplaced(up []string, own string) string {
 	return ""
 }
 
-// sealedAbove returns the generation in which a place is; "" if it is in none.
-func sealedAbove(up []string) string {
-	for _, d := range up {
-		if there(filepath.Join(d, identityName)) {
-			return d
-		}
-	}
-	return ""
-}
-
 // checkDir refuses a directory in which no repository can be made.
 func checkDir(dir string) error {
-	real, err := resolve(dir)
+	real, err := durable.Resolve(dir)
 	if err != nil {
 		return err
 	}
-	up := ancestors(real)
+	up := durable.Above(real)
 	why := misplaced(up, "")
-	if d := sealedAbove(up); d != "" {
+	if d := generation.Around(up); d != "" {
 		why = fmt.Sprintf("is in %s, a generation, and generations never change", d)
 	}
 	if why == "" {
@@ -71,11 +59,11 @@ func checkDir(dir string) error {
 // whatever name: they may be production's.
 func (r *Repo) checkMove(files []string) error {
 	for _, path := range files {
-		real, err := resolve(path)
+		real, err := durable.Resolve(path)
 		if err != nil {
 			return err
 		}
-		up := ancestors(real)
+		up := durable.Above(real)
 		why := misplaced(up, r.Dir)
 		for _, d := range up {
 			switch {
@@ -98,76 +86,11 @@ func there(path string) bool {
 	return err == nil
 }
 
-func sameFile(a, b string) (bool, error) {
-	fa, err := os.Stat(a)
-	if err != nil {
-		return false, err
-	}
-	fb, err := os.Stat(b)
-	if err != nil {
-		return false, err
-	}
-	return os.SameFile(fa, fb), nil
-}
-
-// ancestors returns path and the directories above it, and the same of its
-// other names: a bind mount of production's folder does not look like one.
-func ancestors(path string) []string {
-	var list []string
-	for _, name := range durable.Names(path) {
-		list = append(list, name)
-		for name != filepath.Dir(name) {
-			name = filepath.Dir(name)
-			list = append(list, name)
-		}
-	}
-	return list
-}
-
-// resolve returns an absolute path without links. What is missing of it is
-// taken as it is written.
-func resolve(path string) (string, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
-	}
-	rest := ""
-	for dir := path; ; dir = filepath.Dir(dir) {
-		real, err := filepath.EvalSymlinks(dir)
-		switch {
-		case err == nil:
-			return filepath.Join(real, rest), nil
-		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) || dir == filepath.Dir(dir):
-			return "", err
-		}
-		rest = filepath.Join(filepath.Base(dir), rest)
-	}
-}
-
-// checkProduction refuses a production that cannot be switched where it is:
-// inside what never changes or belongs to a repository, or around the
-// repository itself.
+// checkProduction refuses a production that cannot be switched where it is.
 func (c *Config) checkProduction(dir string) error {
-	prod := c.production(dir)
-	own, err := resolve(dir)
-	if err != nil {
-		return err
+	why, err := site.Misplaced(c.production(dir), dir, misplaced)
+	if err == nil && why != "" {
+		err = fmt.Errorf("production: %s %s", c.Production, why)
 	}
-	parent, err := resolve(filepath.Dir(prod))
-	if err != nil {
-		return err
-	}
-	at := filepath.Join(parent, filepath.Base(prod)) // not resolved: it may be the link that is switched
-	above := ancestors(parent)
-	why := misplaced(append([]string{at}, above...), own)
-	switch d := sealedAbove(above); {
-	case d != "":
-		why = fmt.Sprintf("is in %s, a generation, and generations never change", d)
-	case strings.HasPrefix(own+"/", at+"/"):
-		why = "holds the repository itself"
-	}
-	if why != "" {
-		return fmt.Errorf("production: %s %s", c.Production, why)
-	}
-	return nil
+	return err
 }

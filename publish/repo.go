@@ -249,7 +249,7 @@ func (r *Repo) at(name string) error {
 // notInHook refuses a verb that takes a lock inside a hook or health check.
 func (r *Repo) notInHook(verb string) error {
 	in := os.Getenv(hookMark)
-	if same, err := sameFile(in, r.Dir); in == "" || err != nil || !same {
+	if same, err := durable.SameFile(in, r.Dir); in == "" || err != nil || !same {
 		return nil
 	}
 	if stage.Ended(os.Getenv(hookOf)) {

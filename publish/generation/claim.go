@@ -98,6 +98,17 @@ func Identity(dir string) (int, error) {
 	return 0, err
 }
 
+// Around returns which of some directories is the tree of a generation; "" if
+// none is.
+func Around(dirs []string) string {
+	for _, d := range dirs {
+		if _, err := os.Lstat(filepath.Join(d, IdentityName)); err == nil {
+			return d
+		}
+	}
+	return ""
+}
+
 func writeIdentity(dir string, n int) error {
 	return durable.WriteFile(filepath.Join(dir, IdentityName), fmt.Appendf(nil, "%d\n", n), 0o444)
 }

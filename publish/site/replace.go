@@ -16,7 +16,7 @@ import (
 // the place cannot be taken in one step. A tree that stays where it is, because
 // production is another path, may lie anywhere.
 func CheckReplace(live, production string) error {
-	if same, err := sameFile(live, production); err != nil || !same {
+	if same, err := durable.SameFile(live, production); err != nil || !same {
 		return nil // there is nothing to replace, or Replace refuses it
 	}
 	if durable.MountPoint(production) {
@@ -50,7 +50,7 @@ func (l local) replace(live string, first func() error, bring func(aside string)
 	if gone(l.Production) {
 		return "", first()
 	}
-	same, err := sameFile(live, l.Production)
+	same, err := durable.SameFile(live, l.Production)
 	if err != nil {
 		return "", err
 	}
@@ -117,7 +117,7 @@ func (l local) leadsToStore(path string) bool {
 		text = filepath.Join(filepath.Dir(path), text)
 	}
 	_, ok := generation.ParseNumber(filepath.Base(text))
-	same, err := sameFile(l.Store, filepath.Dir(text))
+	same, err := durable.SameFile(l.Store, filepath.Dir(text))
 	return ok && err == nil && same
 }
 
@@ -125,16 +125,4 @@ func (l local) leadsToStore(path string) bool {
 func gone(path string) bool {
 	_, err := os.Lstat(path)
 	return errors.Is(err, fs.ErrNotExist)
-}
-
-func sameFile(a, b string) (bool, error) {
-	fa, err := os.Stat(a)
-	if err != nil {
-		return false, err
-	}
-	fb, err := os.Stat(b)
-	if err != nil {
-		return false, err
-	}
-	return os.SameFile(fa, fb), nil
 }
