@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 
@@ -24,10 +25,10 @@ func (r *Repo) carrier(s *state) (*generation.Carrier, error) {
 // replacedBy returns the findings against production that a tree at dir with
 // these own rows would have. It needs no lock: if production was switched since s
 // was read, what it is now counts.
-func (r *Repo) replacedBy(s *state, own []tree.Row, dir string) ([]catalog.Finding, error) {
+func (r *Repo) replacedBy(ctx context.Context, s *state, own []tree.Row, dir string) ([]catalog.Finding, error) {
 	c, err := r.carrier(s)
 	for errors.Is(err, generation.ErrMoved) || errors.Is(err, fs.ErrNotExist) {
-		now, loadErr := r.load()
+		now, loadErr := r.load(ctx)
 		if loadErr != nil {
 			return nil, loadErr
 		}

@@ -174,7 +174,7 @@ func TestComparedOverASwitch(t *testing.T) {
 		w.put(map[string]string{"a/1": "one"})
 		w.promote()
 		r := w.repo()
-		s, err := r.load()
+		s, err := r.load(ctx)
 		must(t, err)
 		w.put(map[string]string{"b/1": "two"})
 		w.promote()
@@ -182,7 +182,7 @@ func TestComparedOverASwitch(t *testing.T) {
 		w.gc() // of the tree, and of what was carried
 		path := "images/" + sumOf("two")[:16] + ".bin"
 		own := []tree.Row{{Path: path, Size: 5, SHA256: sumOf("other"), Role: catalog.Content}}
-		findings, err := r.replacedBy(s, own, r.Stage.Dir)
+		findings, err := r.replacedBy(ctx, s, own, r.Stage.Dir)
 		must(t, err)
 		if len(findings) != 1 || findings[0].Path != path || findings[0].Code != "content-replaced" {
 			t.Errorf("%+v", findings)

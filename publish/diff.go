@@ -37,7 +37,7 @@ func (d *Diff) Equal() bool {
 // Diff compares two trees: staging, production or generations by number. It
 // takes no lock and writes nothing.
 func (r *Repo) Diff(ctx context.Context, from, to string) (*Diff, error) {
-	s, err := r.load()
+	s, err := r.load(ctx)
 	if err != nil {
 		return nil, err
 	}

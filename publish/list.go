@@ -40,7 +40,7 @@ func (r *Repo) glance(ctx context.Context, name string, read func(*state, *gener
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		s, err := r.load()
+		s, err := r.load(ctx)
 		if err != nil {
 			return err
 		}

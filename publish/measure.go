@@ -42,7 +42,7 @@ type Measures struct {
 
 // Measure takes the measures. It takes no lock and writes nothing.
 func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
-	s, err := r.load()
+	s, err := r.load(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -138,7 +138,7 @@ func (r *Repo) refresh(ctx context.Context, docs []catalog.Document, dryRun bool
 // manifest that could be trusted to be linked from. preparing tells that the
 // caller holds the prepare lock.
 func (r *Repo) recovered(ctx context.Context, verb string, preparing bool) (*state, error) {
-	s, err := r.load()
+	s, err := r.load(ctx)
 	if err == nil && !r.pending(s) {
 		return s, nil
 	}
@@ -185,7 +185,7 @@ func (r *Repo) prepare(ctx context.Context, s *state, dir string, docs []catalog
 		return nil, err
 	}
 	if valid == nil {
-		replaced, err := r.replacedBy(s, snap.Rows(), snap.Dir)
+		replaced, err := r.replacedBy(ctx, s, snap.Rows(), snap.Dir)
 		if err != nil {
 			return nil, err
 		}

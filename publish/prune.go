@@ -126,7 +126,7 @@ func (r *Repo) happened(p Plan) Plan {
 
 // dryPrune plans without a lock and without a trace.
 func (r *Repo) dryPrune(ctx context.Context, opt PruneOptions) (*PruneResult, error) {
-	s, err := r.load()
+	s, err := r.load(ctx)
 	if err != nil {
 		return nil, err
 	}

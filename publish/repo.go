@@ -197,7 +197,7 @@ func (r *Repo) place() site.Place {
 // are carried. What an adoption carried none had named.
 func (r *Repo) served() func(path string) bool {
 	paths := map[string]bool{}
-	if s, err := r.load(); err == nil && s.current != nil {
+	if s, err := r.load(context.Background()); err == nil && s.current != nil {
 		for _, row := range s.current.Own {
 			paths[row.Path] = row.Role == catalog.Content
 		}
@@ -292,12 +292,12 @@ func (r *Repo) window(h *journal.History) generation.Windows {
 }
 
 // load reads the state without taking a lock or writing anything.
-func (r *Repo) load() (*state, error) {
+func (r *Repo) load(ctx context.Context) (*state, error) {
 	h, err := r.readHistory()
 	if err != nil {
 		return nil, err
 	}
-	n, err := r.site.Live(context.Background())
+	n, err := r.site.Live(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ func (r *Repo) reset(ctx context.Context, links []tree.Entry) (added, dropped in
 	if err := r.notInHook("stage reset"); err != nil {
 		return 0, 0, err
 	}
-	s, err := r.load()
+	s, err := r.load(ctx)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -104,7 +104,7 @@ type LockHeld struct {
 // Status tells what the repository is like. It takes no lock and writes
 // nothing, so it answers while a promote runs.
 func (r *Repo) Status(ctx context.Context) (*Status, error) {
-	s, err := r.load()
+	s, err := r.load(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +197,7 @@ func (r *Repo) compareStaging(ctx context.Context, s *state, out *Status) (*stag
 	st := &out.Staging
 	st.Added, st.Removed, st.Changed = len(added), len(removed), len(changed)
 	st.Equal = len(diffRows(own, staged.Rows)) == 0
-	replaced, err := r.replacedBy(s, staged.Rows, r.Stage.Dir)
+	replaced, err := r.replacedBy(ctx, s, staged.Rows, r.Stage.Dir)
 	if err != nil {
 		return nil, err
 	}

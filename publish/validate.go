@@ -17,7 +17,7 @@ import (
 func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Report, error) {
 	c := stage.Checks{Full: full, Now: r.now()}
 	if name != "" && name != "staging" {
-		s, err := r.load()
+		s, err := r.load(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -40,10 +40,10 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 		return nil, err
 	}
 	// What staging is worth is told even where production is in trouble.
-	if s, err := r.load(); err != nil {
+	if s, err := r.load(ctx); err != nil {
 		r.opt.Warn(fmt.Sprintf("not compared with production: %v", err))
 	} else {
-		replaced, err := r.replacedBy(s, checked.Rows, r.Stage.Dir)
+		replaced, err := r.replacedBy(ctx, s, checked.Rows, r.Stage.Dir)
 		if err != nil {
 			return nil, err
 		}

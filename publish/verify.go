@@ -31,7 +31,7 @@ func (r *Repo) Verify(ctx context.Context, name string) (*stage.Report, int, err
 }
 
 func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, error) {
-	s, err := r.load()
+	s, err := r.load(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
