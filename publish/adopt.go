@@ -75,10 +75,11 @@ func (r *Repo) Adopt(ctx context.Context, dir, message string) (*Result, string,
 	}
 	if same, err := durable.SameFile(dir, r.Production()); err == nil && same {
 		// It would take the place of what another repository switches.
-		if id, _ := identity(from); id != 0 {
-			if n, err := r.whose(from); err != nil || n == 0 {
+		if id, _ := generation.Identity(from); id != 0 {
+			if n, err := r.store.Whose(from); err != nil || n == 0 {
 				return nil, "", &Error{Kind: Usage, Path: dir, Fact: fmt.Sprintf("is production of another repository, generation %d", id),
-					Hint: "adopt a copy of it; or, if that repository is gone, remove " + identityName + " and " + treeName + " there first"}
+					Hint: "adopt a copy of it; or, if that repository is gone, remove " + generation.IdentityName + " and " +
+						generation.MarkName + " there first"}
 			}
 		}
 	}
@@ -109,7 +110,7 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 	if _, err := r.AdoptionNeed(ctx, dir); err != nil {
 		return nil, "", err
 	}
-	draft, err := r.store.Draft(snapshotPrefix)
+	draft, err := r.store.Draft(generation.SnapshotPrefix)
 	if err != nil {
 		return nil, "", err
 	}
@@ -189,7 +190,8 @@ func (r *Repo) unused(ctx context.Context, dir string) (*state, error) {
 // adoptTree clones the tree at from into dir, everything that can be published
 // and the files that no index names, validates it, and flushes it. before is the
 // state in which the files were found.
-func (r *Repo) adoptTree(ctx context.Context, from string, draft *generation.Draft) (_ *candidate, _ []Carried, before map[string]tree.Stat, err error) {
+func (r *Repo) adoptTree(ctx context.Context, from string, draft *generation.Draft) (
+	_ *candidate, _ []generation.Carried, before map[string]tree.Stat, err error) {
 	dir := draft.Dir
 	batch, err := durable.NewBatch(dir)
 	if err != nil {
@@ -223,10 +225,10 @@ func (r *Repo) adoptTree(ctx context.Context, from string, draft *generation.Dra
 	}
 	c := candidateOf(draft, valid, "")
 	c.kind, c.warnings, c.left = generation.KindAdopt, report.Findings, report.LeftOut
-	carried := make([]Carried, len(rows))
+	carried := make([]generation.Carried, len(rows))
 	for i, row := range rows {
 		row.Role = catalog.Content
-		carried[i] = Carried{Row: row}
+		carried[i] = generation.Carried{Row: row}
 	}
 	return c, carried, before, batch.Flush()
 }

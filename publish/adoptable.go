@@ -9,6 +9,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
@@ -96,7 +97,7 @@ func (r *Repo) shares(path string) bool {
 		return false
 	}
 	defer src.Close()
-	dir, err := r.store.Scratch(snapshotPrefix)
+	dir, err := r.store.Scratch(generation.SnapshotPrefix)
 	if err != nil {
 		return false
 	}

@@ -49,7 +49,7 @@ func TestCarriedForOneWindow(t *testing.T) {
 		if left := w.served(); len(left) != 2 {
 			t.Fatalf("left in production: %v", left)
 		}
-		if kept, _ := w.repo().kept(5); len(kept) != 1 {
+		if kept, _ := w.repo().store.Kept(5); len(kept) != 1 {
 			t.Fatalf("kept: %v", kept)
 		}
 		wantItems(t, w, map[string]string{"a/3": "three"})

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
 	"example.com/publish/stage/durable"
 )
@@ -55,9 +56,10 @@ func (w *world) relink(n int) {
 	}
 	store := filepath.Join(w.dir, "generations")
 	if r.Config.Switch == "rename" {
-		err = errors.Join(os.Rename(w.production(), filepath.Join(store, number(was))), os.Rename(filepath.Join(store, number(n)), w.production()))
+		err = errors.Join(os.Rename(w.production(), filepath.Join(store, generation.Number(was))),
+			os.Rename(filepath.Join(store, generation.Number(n)), w.production()))
 	} else {
-		err = errors.Join(os.Remove(w.production()), os.Symlink("generations/"+number(n), w.production()))
+		err = errors.Join(os.Remove(w.production()), os.Symlink("generations/"+generation.Number(n), w.production()))
 	}
 	if err != nil {
 		w.t.Fatal(err)
@@ -307,7 +309,7 @@ func TestLostHistoryAndManifest(t *testing.T) {
 				w.promote()
 				w.now = w.now.Add(time.Minute)
 			}
-			if err := errors.Join(os.Remove(w.repo().historyPath()), os.Remove(w.repo().manifestPath(n))); err != nil {
+			if err := errors.Join(os.Remove(w.repo().historyPath()), os.Remove(w.repo().store.ManifestPath(n))); err != nil {
 				t.Fatal(err)
 			}
 			if done, err := w.repo().Recover(ctx); err != nil || w.chain() != "1<0 2<1 3<2 4<3" {
@@ -333,7 +335,7 @@ func TestLostLineAndManifest(t *testing.T) {
 			w.now = w.now.Add(time.Minute)
 		}
 		w.rewrite(slices.Delete(w.lines(), 1, 2)...)
-		if err := os.Remove(w.repo().manifestPath(2)); err != nil {
+		if err := os.Remove(w.repo().store.ManifestPath(2)); err != nil {
 			t.Fatal(err)
 		}
 		if done, err := w.repo().Recover(ctx); err != nil || w.chain() != "1<0 gap 3<2 4<3" {
@@ -371,7 +373,7 @@ func TestAbandonedIsNoSwitch(t *testing.T) {
 				w.put(map[string]string{"a/4": "four"})
 				w.promote()
 				w.veto(map[string]string{"a/5": "five"})
-				if gone(w.repo().manifestPath(5)) { // that of 3 went with the next promote
+				if gone(w.repo().store.ManifestPath(5)) { // that of 3 went with the next promote
 					t.Fatal("the newest number is not kept")
 				}
 				if err := lose(w); err != nil {

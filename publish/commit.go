@@ -142,7 +142,7 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 		from = s.current.Generation
 	}
 	err = errors.Join(r.site.Switch(ctx, from, n), r.at("after-swap"))
-	if errors.Is(err, errForeign) {
+	if errors.Is(err, generation.ErrForeign) {
 		return abandon(err)
 	}
 	if err != nil {
@@ -180,9 +180,10 @@ func interrupted(err error) error {
 }
 
 // plan works out what generation n would be: its manifest, with what is carried.
-func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier *generation.Carrier) (*Manifest, *Result, error) {
-	m := &Manifest{Own: c.rows, Barred: c.barred, Units: c.units, Head: Head{Generation: n, Origin: c.origin, TreeID: c.treeID, Kind: c.kind,
-		Who: r.who(), Message: c.message, Time: s.now.UTC(), Grace: int64(r.grace() / time.Second), Format: r.format.Name(),
+func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier *generation.Carrier) (
+	*generation.Manifest, *Result, error) {
+	m := &generation.Manifest{Own: c.rows, Barred: c.barred, Units: c.units, Head: generation.Head{
+		Generation: n, Origin: c.origin, TreeID: c.treeID, Kind: c.kind, Who: r.who(), Message: c.message, Time: s.now.UTC(), Grace: int64(r.grace() / time.Second), Format: r.format.Name(),
 		BarredTrees: c.barredTrees, Revoked: c.revoked, Unnamed: c.unnamed, Units: generation.UnitScheme}}
 	if m.Origin == 0 {
 		m.Origin = n
@@ -213,7 +214,7 @@ func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier 
 
 // carry works out what generation n has to carry. The error is a FindingsError
 // if it cannot, unless the candidate is forced.
-func (r *Repo) carry(c *candidate, n int, carrier *generation.Carrier) ([]Carried, []catalog.Finding, error) {
+func (r *Repo) carry(c *candidate, n int, carrier *generation.Carrier) ([]generation.Carried, []catalog.Finding, error) {
 	next, err := c.draft.Files()
 	if err != nil {
 		return nil, nil, err
@@ -244,7 +245,7 @@ func (r *Repo) carry(c *candidate, n int, carrier *generation.Carrier) ([]Carrie
 // seal completes the candidate's tree and makes it durable under its number,
 // with its manifest: after it only the switch is missing. live is what production
 // serves.
-func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *Manifest, live *generation.View) error {
+func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *generation.Manifest, live *generation.View) error {
 	if err := errors.Join(r.upgrade(), r.settleHome()); err != nil {
 		return err
 	}
@@ -261,7 +262,7 @@ func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *Manifest, li
 
 // settle makes a switch durable and appends it to the history. Its errors are
 // of kind Switched, as those of follow.
-func (r *Repo) settle(ctx context.Context, s *state, m *Manifest) error {
+func (r *Repo) settle(ctx context.Context, s *state, m *generation.Manifest) error {
 	n := m.Generation
 	const hint = "run publish recover"
 	if err := errors.Join(r.at("before-sync"), r.site.Settle(ctx), r.at("after-sync")); err != nil {
@@ -277,7 +278,7 @@ func (r *Repo) settle(ctx context.Context, s *state, m *Manifest) error {
 }
 
 // follow does what comes after a switch that the history names.
-func (r *Repo) follow(ctx context.Context, s *state, m *Manifest) error {
+func (r *Repo) follow(ctx context.Context, s *state, m *generation.Manifest) error {
 	n := m.Generation
 	if err := r.at("after-history"); err != nil {
 		return afterSwitch(n, "run publish recover", err)
@@ -298,7 +299,7 @@ func (r *Repo) follow(ctx context.Context, s *state, m *Manifest) error {
 
 // record appends the switch to m's generation to the history, and makes it
 // the state's current one.
-func (r *Repo) record(s *state, m *Manifest, recovered bool) error {
+func (r *Repo) record(s *state, m *generation.Manifest, recovered bool) error {
 	// Windows are counted from here: never before the switch was made, also
 	// where the clock was set back before recovery came to record it.
 	now := latest(r.now(), s.now, m.Time)

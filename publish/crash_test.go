@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"example.com/publish/publish/generation"
 )
 
 // The crash tests stop a command at every protocol point: killed, with an
@@ -172,7 +174,7 @@ func checkRecovered(t *testing.T, w *world) {
 		if strings.HasPrefix(d.Name(), ".") {
 			t.Fatalf("generations/%s was left behind", d.Name())
 		}
-		m, ok := parseNumber(d.Name())
+		m, ok := generation.ParseNumber(d.Name())
 		if report, _, err := r.Verify(ctx, d.Name()); ok && (err != nil || len(report.Findings) != 0) {
 			t.Fatalf("generation %d: %+v, %v", m, report, err)
 		}

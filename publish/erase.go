@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
 	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage"
@@ -224,11 +225,11 @@ func (r *Repo) eraseLeft(ctx context.Context, want stage.Contents, did *redactio
 		return err
 	}
 	for _, d := range list {
-		n, isTree := parseNumber(d.Name())
+		n, isTree := generation.ParseNumber(d.Name())
 		dir := r.path("generations", d.Name())
 		left := r.left.holds(d.Name())
 		if isTree { // those that are whole were looked at by their manifests
-			id, err := identity(dir)
+			id, err := generation.Identity(dir)
 			left = err == nil && id != n
 		}
 		if !left {
@@ -297,13 +298,13 @@ func (r *Repo) places(ctx context.Context, s *state, without int, want sought) i
 		if s.current != nil {
 			current = s.current.Generation
 		}
-		kept, err := r.kept(current)
+		kept, err := r.store.Kept(current)
 		if err != nil {
 			yield(place{}, err)
 			return
 		}
 		for _, n := range kept {
-			if n == without || n != current && r.claimed(r.store.Dir(n)) {
+			if n == without || n != current && r.store.Claimed(r.store.Dir(n)) {
 				continue
 			}
 			paths, err := r.holding(ctx, s, n, want)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"example.com/publish/publish/fault"
-	"example.com/publish/publish/generation"
 	"example.com/publish/publish/site"
 	"example.com/publish/stage"
 )
@@ -25,10 +24,7 @@ const (
 	Interrupted = fault.Interrupted
 )
 
-var (
-	errDangling = site.ErrDangling
-	errForeign  = generation.ErrForeign
-)
+var errDangling = site.ErrDangling
 
 // Error is a failure as people read it.
 type Error = fault.Error

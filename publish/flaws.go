@@ -12,13 +12,13 @@ func (r *Repo) flaws(h *journal.History, tip *Event) []journal.Flaw {
 	if tip == nil {
 		return out
 	}
-	kept, err := r.kept(tip.Generation)
+	kept, err := r.store.Kept(tip.Generation)
 	if err != nil {
 		return out // whoever needs the trees tells
 	}
 	for _, n := range kept {
 		if n < tip.Generation && !h.Named(n) {
-			if id, err := r.whose(r.store.Dir(n)); err == nil && id == n {
+			if id, err := r.store.Whose(r.store.Dir(n)); err == nil && id == n {
 				out = append(out, journal.Flaw{Kind: journal.Lost, Generation: n, From: n})
 			}
 		}
@@ -29,8 +29,8 @@ func (r *Repo) flaws(h *journal.History, tip *Event) []journal.Flaw {
 // tells reports whether something is left from which the line of generation n
 // can be made.
 func (r *Repo) tells(n int) bool {
-	if n > 0 && gone(r.manifestPath(n)) {
-		id, err := r.whose(r.store.Dir(n))
+	if n > 0 && gone(r.store.ManifestPath(n)) {
+		id, err := r.store.Whose(r.store.Dir(n))
 		return err == nil && id == n
 	}
 	return n > 0

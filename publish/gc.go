@@ -127,7 +127,7 @@ func (r *Repo) due(s *state) ([]int, error) {
 	}
 	all := r.tenures(s.history, kept, s.windows)
 	return slices.DeleteFunc(kept, func(n int) bool {
-		return !all[n].Due(s.now) || r.claimed(r.store.Dir(n))
+		return !all[n].Due(s.now) || r.store.Claimed(r.store.Dir(n))
 	}), nil
 }
 
@@ -149,7 +149,7 @@ func (r *Repo) retire(n int) (bool, error) {
 	if !r.drop(leftByGC, trash) {
 		return false, nil
 	}
-	return r.drop(leftByGC, r.manifestPath(n)), nil
+	return r.drop(leftByGC, r.store.ManifestPath(n)), nil
 }
 
 // tally adds up what a deletion frees, in bytes: a file counts when the last of

@@ -115,7 +115,7 @@ func (r *Repo) log(h *journal.History, e Event) error {
 }
 
 // switchEvent is the switch to the generation that a manifest begins with.
-func switchEvent(m *Head) Event {
+func switchEvent(m *generation.Head) Event {
 	return Event{Head: journal.Head{Time: m.Time, Kind: EventKind(m.Kind), Generation: m.Generation, From: m.From, Origin: m.Origin, Who: m.Who, Message: m.Message},
 		Body: &journal.Switch{TreeID: m.TreeID, Seal: m.Borne(), Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace,
 			Revoked: revokedEvent(m.Revoked), Unnamed: unnamedEvent(m.Unnamed)}}
@@ -149,7 +149,7 @@ func revokedBy(e *Event) (revoked []Revoked, unnamed []Named) {
 }
 
 // tipOf is the switch that production's manifest records; nil for none.
-func tipOf(m *Head) *Event {
+func tipOf(m *generation.Head) *Event {
 	if m == nil {
 		return nil
 	}

@@ -28,7 +28,8 @@ type detail struct {
 // environment tells what happened, its standard input is the same as JSON, its
 // output goes to a writer of Options.HookOutput. After the time limit it is killed with all its
 // children.
-func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.Duration, h Head, d detail) error {
+func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.Duration, h generation.Head,
+	d detail) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	h.Added, h.Removed, h.Changed, h.BarredTrees = noNil(h.Added), noNil(h.Removed), noNil(h.Changed), noNil(h.BarredTrees)
@@ -38,7 +39,7 @@ func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.
 		Production string    `json:"production"`
 		Actor      string    `json:"actor"` // who runs this verb; the head's who and time are of the generation
 		At         time.Time `json:"at"`
-		Head
+		generation.Head
 		detail
 	}{event, r.Dir, r.Production(), r.who(), r.now().UTC(), h, d})
 	if err != nil {
@@ -131,7 +132,7 @@ func capture(cmd *exec.Cmd, out io.Writer) (finish func(), err error) {
 }
 
 // hook runs a hook if one is configured.
-func (r *Repo) hook(ctx context.Context, event string, argv []string, h Head) error {
+func (r *Repo) hook(ctx context.Context, event string, argv []string, h generation.Head) error {
 	if len(argv) == 0 {
 		return nil
 	}

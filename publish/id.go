@@ -11,13 +11,9 @@ import (
 
 // idPath is the file that tells a repository from all others, wherever it
 // stands: 26 random letters and digits, and a newline. A move or a copy of the
-// repository keeps it.
+// repository keeps it. A plan without an id fits no repository: one of before
+// there were ids gets its id from the first switch, or prune that is no dry run.
 func idPath(dir string) string { return filepath.Join(dir, ".publish", "id") }
-
-// id reads it; "" where it was lost, and in a repository of before there were
-// ids, until the first switch, or prune that is no dry run, makes one. A plan
-// without one fits no repository.
-func (r *Repo) id() (string, error) { return r.store.ID() }
 
 // ensureID returns the id, and makes one first if there is none. The caller
 // holds the production lock or the staging lock.
@@ -60,7 +56,7 @@ func (r *Repo) original() error {
 	if same, err := durable.SameFile(home, r.Dir); err != nil || same || !filepath.IsAbs(home) {
 		return nil
 	}
-	mine, err := r.id()
+	mine, err := r.store.ID()
 	theirs, err2 := generation.ReadID(idPath(home))
 	if err != nil || err2 != nil || mine == "" || mine != theirs {
 		return nil
@@ -72,6 +68,6 @@ func (r *Repo) original() error {
 			return nil
 		}
 	}
-	return &Error{Path: r.Dir, Fact: "is a copy of " + home + ", which switches the same production", Err: errForeign,
+	return &Error{Path: r.Dir, Fact: "is a copy of " + home + ", which switches the same production", Err: generation.ErrForeign,
 		Hint: "copy production, too, and name that in publish.yaml; if the copy is to take over, move " + home + " away"}
 }

@@ -46,7 +46,7 @@ func (opt InitOptions) checkProduction(dir string, c *Config) error {
 	}
 	e := &Error{Kind: Usage, Path: prod, Fact: "exists already, and no promote could replace it",
 		Hint: fmt.Sprintf("publish init --adopt %s takes it over as generation 1; or move it away", prod)}
-	switch id, err := identity(prod); {
+	switch id, err := generation.Identity(prod); {
 	case err == nil && id != 0:
 		e.Fact, e.Hint = fmt.Sprintf("is production of another repository already, generation %d", id), "give another path with --production"
 	case fi.Mode()&fs.ModeSymlink != 0 && err != nil, !fi.IsDir() && fi.Mode()&fs.ModeSymlink == 0:

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"example.com/publish/publish/generation"
 )
 
 func needRoot(t *testing.T) {
@@ -184,7 +186,7 @@ func TestAbandonedThatStays(t *testing.T) {
 		return w.promote()
 	}
 	next("a/1")
-	stays := filepath.Join(w.dir, "generations", number(2))
+	stays := filepath.Join(w.dir, "generations", generation.Number(2))
 	w.step = func(name string) error {
 		if name != "before-swap" {
 			return nil

@@ -52,12 +52,12 @@ func (r *Repo) glance(ctx context.Context, name string, read func(*state, *gener
 			return err
 		}
 		live := s.current != nil && s.current.Generation == g.Generation
-		if n, e := identity(g.Dir); !live && e == nil && n != g.Generation {
+		if n, e := generation.Identity(g.Dir); !live && e == nil && n != g.Generation {
 			return notFound(r.keptHint(), "generation %d is not kept", g.Generation) // it is being deleted
 		}
 		err = read(s, g)
-		at := number(g.Generation) + " " + g.Dir
-		if n, e := identity(g.Dir); e == nil && n == g.Generation || at == last {
+		at := generation.Number(g.Generation) + " " + g.Dir
+		if n, e := generation.Identity(g.Dir); e == nil && n == g.Generation || at == last {
 			return err
 		}
 		last = at

@@ -58,8 +58,9 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 
 // mendManifests makes the manifests of kept trees anew that are damaged or
 // missing, and adds their heads. Production is generation n.
-func (r *Repo) mendManifests(ctx context.Context, h *journal.History, heads map[int]Head, n int) (done []string, err error) {
-	kept, err := r.kept(n)
+func (r *Repo) mendManifests(ctx context.Context, h *journal.History, heads map[int]generation.Head, n int) (
+	done []string, err error) {
+	kept, err := r.store.Kept(n)
 	if err != nil {
 		return nil, err
 	}
@@ -72,12 +73,12 @@ func (r *Repo) mendManifests(ctx context.Context, h *journal.History, heads map[
 		dir := r.site.Dir(n)
 		if k != n {
 			dir = r.store.Dir(k)
-			if _, err := r.whose(dir); errors.Is(err, errForeign) {
+			if _, err := r.store.Whose(dir); errors.Is(err, generation.ErrForeign) {
 				r.opt.Warn(fmt.Sprintf("%v; it is left alone", err))
 				continue
 			}
 		}
-		if id, err := identity(dir); err != nil || id != k {
+		if id, err := generation.Identity(dir); err != nil || id != k {
 			continue // not a generation's tree, or recovery has yet to put it in its place
 		}
 		same, failed := r.remakeManifest(ctx, h, was, k, dir)
@@ -104,7 +105,8 @@ func (r *Repo) mendManifests(ctx context.Context, h *journal.History, heads map[
 // returns the history as it is then.
 //
 // Killed at any point it leaves the old history or the new one.
-func (r *Repo) mendHistory(ctx context.Context, heads map[int]Head, current int) ([]string, *journal.History, error) {
+func (r *Repo) mendHistory(ctx context.Context, heads map[int]generation.Head, current int) (
+	[]string, *journal.History, error) {
 	path := r.historyPath()
 	data, err := durable.ReadFile(path, maxRecord)
 	missing := errors.Is(err, fs.ErrNotExist)
@@ -177,7 +179,7 @@ func (r *Repo) mendHistory(ctx context.Context, heads map[int]Head, current int)
 
 // provedBy returns the switches to the generations that were production, as
 // their manifests record them.
-func (r *Repo) provedBy(entries []journal.Entry, heads map[int]Head, current int) []Event {
+func (r *Repo) provedBy(entries []journal.Entry, heads map[int]generation.Head, current int) []Event {
 	events := func(yield func(Event) bool) {
 		for _, e := range entries {
 			if !yield(e.Event) {
@@ -203,7 +205,7 @@ func (r *Repo) provedBy(entries []journal.Entry, heads map[int]Head, current int
 // generation shows its content; and a tree, below those numbers, since what was
 // never switched to is removed before a higher number is given. In rename mode
 // a tree has its own name only after an exchange brought it back.
-func (r *Repo) switched(events iter.Seq[Event], heads map[int]Head, current int) map[int]bool {
+func (r *Repo) switched(events iter.Seq[Event], heads map[int]generation.Head, current int) map[int]bool {
 	out := map[int]bool{}
 	prove := func(n int) {
 		if n > 0 {
@@ -227,13 +229,13 @@ func (r *Repo) switched(events iter.Seq[Event], heads map[int]Head, current int)
 	for n := range out {
 		top = max(top, n)
 	}
-	trees, err := r.kept(current)
+	trees, err := r.store.Kept(current)
 	if err != nil {
 		return out
 	}
 	for _, n := range trees {
 		// Of a production that is missing too, the newest tree has to do.
-		if id, err := r.whose(r.store.Dir(n)); err == nil && id == n && (n < top || current == 0 || r.site.Guarantee().NamedOnceLive) {
+		if id, err := r.store.Whose(r.store.Dir(n)); err == nil && id == n && (n < top || current == 0 || r.site.Guarantee().NamedOnceLive) {
 			prove(n)
 		}
 	}
@@ -267,7 +269,8 @@ func (r *Repo) remakeManifest(ctx context.Context, h *journal.History, switched 
 	if err != nil {
 		return false, err
 	}
-	m := &Manifest{Head: Head{Generation: n, From: e.From, Origin: max(e.Origin, 0), Kind: generation.Kind(e.Kind), Who: e.Who, Message: e.Message, Time: r.now().UTC(),
+	m := &generation.Manifest{Head: generation.Head{Generation: n, From: e.From, Origin: max(e.Origin, 0),
+		Kind: generation.Kind(e.Kind), Who: e.Who, Message: e.Message, Time: r.now().UTC(),
 		Grace: was.Grace, Format: r.format.Name(), Added: was.Added, Removed: was.Removed, Changed: was.Changed}}
 	if m.Origin == 0 {
 		// Nothing tells what was before: most likely the one before it.
@@ -281,7 +284,7 @@ func (r *Repo) remakeManifest(ctx context.Context, h *journal.History, switched 
 	for _, row := range rows {
 		if !named[row.Path] && r.format.Class(row.Path) == catalog.ItemLike {
 			row.Role = catalog.Content
-			m.Carried = append(m.Carried, Carried{Row: row, Dropped: n})
+			m.Carried = append(m.Carried, generation.Carried{Row: row, Dropped: n})
 		} else {
 			m.Own = append(m.Own, row)
 		}

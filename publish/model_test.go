@@ -181,7 +181,7 @@ func (m *model) faulty(rt *rapid.T, c command, fault string, at int) error {
 	behind := m.now.Before(newest) // some commands take time
 	after := m.trees()
 	m.comparedStaging(rt, c, err)
-	if n, _ := identity(m.production()); err != nil && fault != "crash" && kindOf(err) != Switched && n != m.number && !c.beside {
+	if n, _ := generation.Identity(m.production()); err != nil && fault != "crash" && kindOf(err) != Switched && n != m.number && !c.beside {
 		rt.Fatalf("production went from generation %d to %d, and the command said only that it failed: %v", m.number, n, err)
 	}
 	m.comparedTimes(rt, before[m.number], after)
@@ -250,7 +250,7 @@ func (m *model) comparedStaging(rt *rapid.T, c command, err error) {
 // comparedProduction: production shows what it did, or what the command
 // wanted, under a number that was never used.
 func (m *model) comparedProduction(rt *rapid.T, c command, err error, after map[int]shownTree) {
-	number, _ := identity(m.production())
+	number, _ := generation.Identity(m.production())
 	if number < m.number {
 		rt.Fatalf("generation %d after %d", number, m.number)
 	}
@@ -313,7 +313,7 @@ func (m *model) comparedProduction(rt *rapid.T, c command, err error, after map[
 // comparedTimes: a path that production has with other bytes than before has a
 // later time, in whole seconds, as web servers compare them.
 func (m *model) comparedTimes(rt *rapid.T, was shownTree, after map[int]shownTree) {
-	number, _ := identity(m.production())
+	number, _ := generation.Identity(m.production())
 	if number == was.number {
 		return
 	}
@@ -520,18 +520,18 @@ type shownTree struct {
 // them.
 func (m *model) trees() map[int]shownTree {
 	out := map[int]shownTree{}
-	number, _ := identity(m.production())
+	number, _ := generation.Identity(m.production())
 	dirs := []string{m.production()}
 	list, err := os.ReadDir(filepath.Join(m.dir, "generations"))
 	must(m.t, err)
 	for _, d := range list {
 		// An exchange brings the old tree back under the new one's name.
-		if _, ok := parseNumber(strings.TrimPrefix(d.Name(), generation.NextPrefix)); ok {
+		if _, ok := generation.ParseNumber(strings.TrimPrefix(d.Name(), generation.NextPrefix)); ok {
 			dirs = append(dirs, filepath.Join(m.dir, "generations", d.Name()))
 		}
 	}
 	for _, dir := range dirs {
-		n, err := identity(dir)
+		n, err := generation.Identity(dir)
 		if _, have := out[n]; err != nil || n == 0 || n > number || have {
 			continue // never production, or production itself
 		}

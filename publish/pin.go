@@ -40,7 +40,7 @@ func (r *Repo) pin(ctx context.Context, verb string, n int, do func(*state) erro
 	if s.current != nil {
 		current = s.current.Generation
 	}
-	kept, err := r.kept(current)
+	kept, err := r.store.Kept(current)
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func (r *Repo) checkMove(files []string) error {
 		why := misplaced(up, r.Dir)
 		for _, d := range up {
 			switch {
-			case there(filepath.Join(d, identityName)):
+			case there(filepath.Join(d, generation.IdentityName)):
 				why = fmt.Sprintf("is in %s, a generation, and generations never change", d)
 			case why == "" && there(filepath.Join(d, ".publish", "layout")):
 				why = fmt.Sprintf("is in the repository %s", d)

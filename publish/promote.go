@@ -60,7 +60,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 	var base *generation.Tree
 	var mark int
 	for {
-		if draft, err = r.store.Draft(snapshotPrefix); err != nil {
+		if draft, err = r.store.Draft(generation.SnapshotPrefix); err != nil {
 			return nil, err
 		}
 		defer draft.Discard()

@@ -98,7 +98,7 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, preparing bool) (*Pr
 	if len(r.Config.Hooks.AfterPrune) == 0 {
 		return res, nil
 	}
-	h := Head{Kind: generation.Kind(KindPrune), Who: r.who(), Time: s.now.UTC()}
+	h := generation.Head{Kind: generation.Kind(KindPrune), Who: r.who(), Time: s.now.UTC()}
 	if s.current != nil {
 		h = s.current.Head
 	}
@@ -191,7 +191,7 @@ func (r *Repo) survey(ctx context.Context, s *state, remember bool) (*survey, er
 	if s.current != nil {
 		sv.generation = s.current.Generation
 	}
-	if sv.repository, err = r.id(); err != nil {
+	if sv.repository, err = r.store.ID(); err != nil {
 		return nil, err
 	}
 	sv.expires, err = r.expiries(ctx, checked, remember)

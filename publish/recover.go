@@ -16,12 +16,6 @@ import (
 	"example.com/publish/stage/lock"
 )
 
-const (
-	snapshotPrefix = generation.SnapshotPrefix // a promote's private tree; its owner holds the prepare lock
-	revertPrefix   = generation.RevertPrefix   // a revert's; its owner holds the production lock
-	trashPrefix    = generation.TrashPrefix    // a retired generation on its way out
-)
-
 // exclusive takes the production lock for a verb and recovers. preparing tells
 // that the caller holds the prepare lock, too, and mine is its own snapshot.
 func (r *Repo) exclusive(ctx context.Context, verb string, preparing bool, mine string) (s *state, done []string, unlock func(), err error) {
@@ -117,7 +111,7 @@ func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state
 	if err := r.original(); err != nil {
 		return nil, done, err
 	}
-	if _, err := r.site.Live(ctx); errors.Is(err, errForeign) {
+	if _, err := r.site.Live(ctx); errors.Is(err, generation.ErrForeign) {
 		return nil, done, err
 	}
 	if err := r.site.Tidy(ctx); err != nil {
@@ -227,7 +221,7 @@ func (r *Repo) restore(ctx context.Context, h *journal.History, dangling bool) (
 		if dangling {
 			from = last.Generation
 		}
-		next := &generation.Tree{Manifest: &Manifest{Head: Head{Generation: n}}, Dir: dir}
+		next := &generation.Tree{Manifest: &generation.Manifest{Head: generation.Head{Generation: n}}, Dir: dir}
 		if m, err := r.manifest(n); err == nil { // a lost one is made anew when production is back
 			next.Manifest = m
 		}
@@ -305,7 +299,7 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 				r.leave(leftByRecovery, l.Path, err)
 				// Its manifest would prove, once later generations are there,
 				// that it was production.
-				path = r.manifestPath(l.Generation)
+				path = r.store.ManifestPath(l.Generation)
 				why = ""
 			}
 		}

@@ -48,7 +48,7 @@ func TestDamagedHistoryAndManifestAreMended(t *testing.T) {
 			w.promote()
 			w.now = w.now.Add(time.Minute)
 		}
-		for _, path := range []string{w.repo().historyPath(), w.repo().manifestPath(3)} {
+		for _, path := range []string{w.repo().historyPath(), w.repo().store.ManifestPath(3)} {
 			data, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
@@ -192,7 +192,7 @@ func TestManifestAnewAfterRevoke(t *testing.T) {
 		w.promote()
 		w.put(map[string]string{"a/1": "one", "b/1": "both", "c/1": "three"})
 		w.promote()
-		must(t, os.Remove(w.repo().manifestPath(1)))
+		must(t, os.Remove(w.repo().store.ManifestPath(1)))
 		if _, err := w.repo().Revoke(ctx, RevokeOptions{What: []string{"a/1"}, Why: "leaked"}); err != nil {
 			t.Fatal(err)
 		}

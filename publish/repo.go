@@ -217,10 +217,6 @@ func (r *Repo) Production() string { return r.Config.production(r.Dir) }
 // of five million files, a history of as many switches.
 const maxRecord = 2 << 30
 
-func number(n int) string { return generation.Number(n) }
-
-func parseNumber(s string) (int, bool) { return generation.ParseNumber(s) }
-
 func (r *Repo) grace() time.Duration { return time.Duration(r.Config.Grace) }
 
 // who names the person or machine user that acts, for the history.
@@ -316,7 +312,8 @@ func (r *Repo) stateOf(h *journal.History, n int) (*state, error) {
 	}
 	m, err := r.manifest(n)
 	if e := new(Error); errors.As(err, &e) && e.Kind == NotFound {
-		return nil, &Error{Path: r.manifestPath(n), Fact: "the manifest of production is missing", Hint: "run publish recover: it is made anew from what production serves"}
+		return nil, &Error{Path: r.store.ManifestPath(n), Fact: "the manifest of production is missing",
+			Hint: "run publish recover: it is made anew from what production serves"}
 	}
 	if err != nil {
 		return nil, err
@@ -325,10 +322,6 @@ func (r *Repo) stateOf(h *journal.History, n int) (*state, error) {
 	return s, nil
 }
 
-// kept returns the numbers of the generations whose trees are there, sorted,
-// production's included.
-func (r *Repo) kept(current int) ([]int, error) { return r.store.Kept(current) }
-
 // Generations returns the numbers of the generations whose trees are kept,
 // sorted, production's included. It takes no lock.
 func (r *Repo) Generations() ([]int, error) {
@@ -336,7 +329,7 @@ func (r *Repo) Generations() ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.kept(current)
+	return r.store.Kept(current)
 }
 
 // next returns a generation number that was never used: above all that

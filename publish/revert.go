@@ -58,7 +58,7 @@ func (r *Repo) target(s *state, to int) (*generation.Tree, error) {
 		return nil, notFound("publish promote makes the first generation", "production does not exist yet")
 	}
 	cur := s.current
-	kept, err := r.kept(cur.Generation)
+	kept, err := r.store.Kept(cur.Generation)
 	if err != nil {
 		return nil, err
 	}
@@ -87,11 +87,12 @@ func (r *Repo) target(s *state, to int) (*generation.Tree, error) {
 		return nil, err
 	}
 	dir := r.treeOf(s, to)
-	switch n, err := r.whose(dir); {
+	switch n, err := r.store.Whose(dir); {
 	case err != nil:
 		return nil, err
 	case n != to:
-		return nil, &Error{Path: dir, Fact: fmt.Sprintf("is not generation %d", to), Err: errForeign, Hint: r.keptHint()}
+		return nil, &Error{Path: dir, Fact: fmt.Sprintf("is not generation %d", to), Err: generation.ErrForeign,
+			Hint: r.keptHint()}
 	}
 	return &generation.Tree{Manifest: m, Dir: dir}, nil
 }
@@ -108,7 +109,7 @@ func (r *Repo) keptHint() string {
 	if err != nil {
 		return ""
 	}
-	kept, err := r.kept(current)
+	kept, err := r.store.Kept(current)
 	if err != nil {
 		return ""
 	}
@@ -127,7 +128,7 @@ func (r *Repo) keptHint() string {
 // revertTo builds a tree with the target's own rows, without what was revoked
 // of them since, and commits it.
 func (r *Repo) revertTo(ctx context.Context, s *state, target *generation.Tree, kind generation.Kind, opt RevertOptions) (*Result, error) {
-	draft, err := r.store.Draft(revertPrefix)
+	draft, err := r.store.Draft(generation.RevertPrefix)
 	if err != nil {
 		return nil, err
 	}

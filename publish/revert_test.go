@@ -135,7 +135,7 @@ func TestRemadeManifestStillBars(t *testing.T) {
 			w.promote()
 		}
 		w.revert(0)
-		if err := os.Truncate(w.repo().manifestPath(3), 0); err != nil {
+		if err := os.Truncate(w.repo().store.ManifestPath(3), 0); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.repo().Recover(ctx); err != nil {

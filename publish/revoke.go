@@ -210,7 +210,7 @@ func (r *Repo) eraseWithStaging(ctx context.Context, res *RevokeResult) error {
 // The new generation shows the same content as the one before, redacted: so
 // its origin is the same, and a revert goes to what was live before that.
 func (r *Repo) switchAway(ctx context.Context, s *state, p *revocation, opt RevokeOptions) (*Result, error) {
-	draft, err := r.store.Draft(revertPrefix)
+	draft, err := r.store.Draft(generation.RevertPrefix)
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +232,7 @@ func (r *Repo) switchAway(ctx context.Context, s *state, p *revocation, opt Revo
 // leave removes from what generation n would carry what it dropped itself, what
 // is revoked, and what stands beside documents: a carried copy of an index names
 // what that index had.
-func leave(c *generation.Carrier, carried []Carried, n int, revoked []Revoked) ([]Carried, error) {
+func leave(c *generation.Carrier, carried []generation.Carried, n int, revoked []Revoked) ([]generation.Carried, error) {
 	beside, err := c.Live.Companions(c.Format)
 	if err != nil {
 		return nil, err
@@ -241,7 +241,9 @@ func leave(c *generation.Carrier, carried []Carried, n int, revoked []Revoked) (
 	for _, c := range revoked {
 		sums[c.SHA256] = true
 	}
-	return slices.DeleteFunc(carried, func(c Carried) bool { return c.Dropped == n || sums[c.SHA256] || beside(c.Path) != "" }), nil
+	return slices.DeleteFunc(carried, func(c generation.Carried) bool {
+		return c.Dropped == n || sums[c.SHA256] || beside(c.Path) != ""
+	}), nil
 }
 
 // serves reports whether production has any of what is revoked, carried files

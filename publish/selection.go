@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
@@ -33,7 +34,7 @@ func (r *Repo) selectContent(ctx context.Context, s *state, graves *tombstone.Gr
 func (r *Repo) holders(ctx context.Context, s *state, graves *tombstone.Graveyard, what []catalog.What,
 ) ([]tombstone.Holder, error) {
 	var out []tombstone.Holder
-	read := func(name string, m *Manifest, dir string) error {
+	read := func(name string, m *generation.Manifest, dir string) error {
 		cat, err := stage.ReadCatalog(ctx, dir, r.format)
 		if err == nil {
 			out = append(out, graves.Holder(name, r.format, cat, m))
@@ -53,7 +54,7 @@ func (r *Repo) holders(ctx context.Context, s *state, graves *tombstone.Graveyar
 	}
 	staging := len(out)
 	out = append(out, tombstone.NewHolder("staging", r.format, staged.Catalog, staged.Rows))
-	kept, err := r.kept(current)
+	kept, err := r.store.Kept(current)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func (r *Repo) tenures(h *journal.History, kept []int, w generation.Windows) map
 
 // beside returns the generations that are kept beside production, sorted.
 func (r *Repo) beside(s *state) ([]int, error) {
-	kept, err := r.kept(s.current.Generation)
+	kept, err := r.store.Kept(s.current.Generation)
 	return slices.DeleteFunc(kept, func(n int) bool { return n == s.current.Generation }), err
 }
 
@@ -57,7 +57,7 @@ func (r *Repo) revertTenureAfter(s *state, origin int) generation.Tenure {
 	if !ok {
 		return generation.Tenure{}
 	}
-	kept, err := r.kept(s.current.Generation)
+	kept, err := r.store.Kept(s.current.Generation)
 	if err != nil {
 		return generation.Tenure{}
 	}

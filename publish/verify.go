@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
@@ -49,13 +50,13 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 	fail := func(sev catalog.Severity, code, path, format string, args ...any) {
 		report.Findings = append(report.Findings, catalog.Finding{Severity: sev, Code: code, Path: path, Message: fmt.Sprintf(format, args...)})
 	}
-	switch id, err := r.whose(g.Dir); {
-	case errors.Is(err, errForeign):
-		fail(catalog.Error, "identity", treeName, "%v", err)
+	switch id, err := r.store.Whose(g.Dir); {
+	case errors.Is(err, generation.ErrForeign):
+		fail(catalog.Error, "identity", generation.MarkName, "%v", err)
 	case err != nil:
 		return nil, 0, err
 	case id != g.Generation:
-		fail(catalog.Error, "identity", identityName, "says generation %d, this is %d", id, g.Generation)
+		fail(catalog.Error, "identity", generation.IdentityName, "says generation %d, this is %d", id, g.Generation)
 	}
 	got, err := r.hashed(ctx, g.Dir, report)
 	if err != nil {

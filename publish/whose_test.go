@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/publish/site"
 	"example.com/publish/stage/lock"
 )
@@ -60,11 +61,11 @@ func TestForeignAtTheSwitch(t *testing.T) {
 					must(t, lock.Create(filepath.Join(w.dir, ".publish", l.file), lock.Private()))
 				}
 				_, err := w.repo().Recover(ctx)
-				if !errors.Is(err, errForeign) {
+				if !errors.Is(err, generation.ErrForeign) {
 					t.Errorf("recover: %v", err)
 				}
 			}()
-			if _, err := r.Promote(ctx, PromoteOptions{}); !errors.Is(err, errForeign) {
+			if _, err := r.Promote(ctx, PromoteOptions{}); !errors.Is(err, generation.ErrForeign) {
 				t.Errorf("%v: promote: %v", c, err)
 			}
 		}()
@@ -92,7 +93,7 @@ func TestForeignProductionIsRefused(t *testing.T) {
 		if err := os.WriteFile(precious, nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.repo().Promote(ctx, PromoteOptions{}); !errors.Is(err, errForeign) {
+		if _, err := w.repo().Promote(ctx, PromoteOptions{}); !errors.Is(err, generation.ErrForeign) {
 			t.Fatal(err)
 		}
 		if _, err := os.Stat(precious); err != nil {

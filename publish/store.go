@@ -10,11 +10,6 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-const (
-	identityName = generation.IdentityName
-	treeName     = generation.MarkName
-)
-
 // newStore returns where the generations of the repository are.
 func (r *Repo) newStore() *generation.Store {
 	return &generation.Store{Trees: r.path("generations"), Manifests: r.path(".publish", "manifests"), IDFile: idPath(r.Dir),
@@ -45,13 +40,18 @@ func (r *Repo) redactedOf(n int) (func(tree.Row) bool, error) {
 	return func(row tree.Row) bool { return graves.Redacted(n, row) }, nil
 }
 
-// identity reads which generation the tree at dir says that it is; 0 when it is
-// none of publish's.
-func identity(dir string) (int, error) { return generation.Identity(dir) }
+// manifest reads the manifest of generation n. Nobody changes what this returns.
+func (r *Repo) manifest(n int) (*generation.Manifest, error) {
+	m, err := r.store.Manifest(n)
+	if e := new(Error); errors.As(err, &e) && e.Kind == NotFound {
+		return nil, &Error{Kind: NotFound, Fact: e.Fact, Hint: r.keptHint()}
+	}
+	return m, err
+}
 
-// whose returns which generation of this repository the tree at dir is; 0 when
-// it is none of publish's.
-func (r *Repo) whose(dir string) (int, error) { return r.store.Whose(dir) }
-
-// claimed reports whether a tree says that it is another repository's.
-func (r *Repo) claimed(dir string) bool { return r.store.Claimed(dir) }
+type (
+	// Revoked is one content that was revoked.
+	Revoked = generation.Revoked
+	// Named is a version that was revoked and had no content of its own.
+	Named = generation.Named
+)
