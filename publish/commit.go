@@ -183,7 +183,8 @@ func interrupted(err error) error {
 func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier *generation.Carrier) (
 	*generation.Manifest, *Result, error) {
 	m := &generation.Manifest{Own: c.rows, Barred: c.barred, Units: c.units, Head: generation.Head{
-		Generation: n, Origin: c.origin, TreeID: c.treeID, Kind: c.kind, Who: r.who(), Message: c.message, Time: s.now.UTC(), Grace: int64(r.grace() / time.Second), Format: r.format.Name(),
+		Generation: n, Origin: c.origin, TreeID: c.treeID, Kind: c.kind, Who: r.who(), Message: c.message, Time: s.now.UTC(),
+		Grace: int64(r.grace() / time.Second), Format: r.format.Name(),
 		BarredTrees: c.barredTrees, Revoked: c.revoked, Unnamed: c.unnamed, Units: generation.UnitScheme}}
 	if m.Origin == 0 {
 		m.Origin = n

@@ -187,9 +187,8 @@ func (r *Repo) fallBack(ctx context.Context, s *state, failure error) error {
 	case failed.Kind != generation.KindPromote:
 		return afterSwitch(failed.Generation, "nothing was switched back after a revert; look at the check, or revert to another generation", failure)
 	}
-	m, err := r.manifest(failed.From)
+	target, err := r.tree(failed.From)
 	if err == nil {
-		target := &generation.Tree{Manifest: m, Dir: r.store.Dir(failed.From)}
 		_, err = r.revertTo(ctx, s, target, generation.KindAutoRevert, RevertOptions{Message: failure.Error(), Force: true})
 	}
 	if err != nil {

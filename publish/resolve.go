@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"os"
 	"strconv"
 
 	"example.com/publish/publish/generation"
@@ -22,13 +21,5 @@ func (r *Repo) resolve(s *state, name string) (*generation.Tree, error) {
 	if s.current != nil && n == s.current.Generation {
 		return s.current, nil
 	}
-	m, err := r.manifest(n)
-	if err != nil {
-		return nil, err
-	}
-	dir := r.store.Dir(n)
-	if _, err := os.Lstat(dir); err != nil {
-		return nil, notFound(r.keptHint(), "the tree of generation %d is not kept", n)
-	}
-	return &generation.Tree{Manifest: m, Dir: dir}, nil
+	return r.tree(n)
 }

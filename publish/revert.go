@@ -82,19 +82,20 @@ func (r *Repo) target(s *state, to int) (*generation.Tree, error) {
 	if !slices.Contains(kept, to) {
 		return nil, notFound(r.keptHint(), "generation %d is not kept", to)
 	}
-	m, err := r.manifest(to)
-	if err != nil {
-		return nil, err
+	target := cur
+	if to != cur.Generation {
+		if target, err = r.tree(to); err != nil {
+			return nil, err
+		}
 	}
-	dir := r.treeOf(s, to)
-	switch n, err := r.store.Whose(dir); {
+	switch n, err := r.store.Whose(target.Dir); {
 	case err != nil:
 		return nil, err
 	case n != to:
-		return nil, &Error{Path: dir, Fact: fmt.Sprintf("is not generation %d", to), Err: generation.ErrForeign,
+		return nil, &Error{Path: target.Dir, Fact: fmt.Sprintf("is not generation %d", to), Err: generation.ErrForeign,
 			Hint: r.keptHint()}
 	}
-	return &generation.Tree{Manifest: m, Dir: dir}, nil
+	return target, nil
 }
 
 // before returns the origin of the content that was live just before the

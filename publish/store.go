@@ -43,10 +43,22 @@ func (r *Repo) redactedOf(n int) (func(tree.Row) bool, error) {
 // manifest reads the manifest of generation n. Nobody changes what this returns.
 func (r *Repo) manifest(n int) (*generation.Manifest, error) {
 	m, err := r.store.Manifest(n)
+	return m, r.withKept(err)
+}
+
+// tree returns a generation that is kept beside production.
+func (r *Repo) tree(n int) (*generation.Tree, error) {
+	t, err := r.store.Tree(n)
+	return t, r.withKept(err)
+}
+
+// withKept gives the error about a generation that is not kept the hint which
+// ones are.
+func (r *Repo) withKept(err error) error {
 	if e := new(Error); errors.As(err, &e) && e.Kind == NotFound {
-		return nil, &Error{Kind: NotFound, Fact: e.Fact, Hint: r.keptHint()}
+		return &Error{Kind: NotFound, Fact: e.Fact, Hint: r.keptHint()}
 	}
-	return m, err
+	return err
 }
 
 type (

@@ -275,7 +275,8 @@ func TestView(t *testing.T) {
 	if _, err := (&Tree{Manifest: v.Manifest, Dir: prod}).View(); !errors.Is(err, ErrMoved) {
 		t.Error("another generation stands there:", err)
 	}
-	if _, err := w.View(2); !isGone(err) {
+	var e *fault.Error
+	if _, err := w.View(2); !errors.As(err, &e) || e.Kind != fault.NotFound {
 		t.Error(err)
 	}
 	// Nothing leads out.

@@ -31,13 +31,27 @@ type View struct {
 	root *os.Root
 }
 
-// View opens the generation n where the store keeps it: see [Tree.View].
-func (s *Store) View(n int) (*View, error) {
+// Tree returns the generation n that is kept beside production. The error is of
+// kind NotFound when there is no manifest, or no tree.
+func (s *Store) Tree(n int) (*Tree, error) {
 	m, err := s.Manifest(n)
 	if err != nil {
 		return nil, err
 	}
-	return (&Tree{Manifest: m, Dir: s.Dir(n)}).View()
+	t := &Tree{Manifest: m, Dir: s.Dir(n)}
+	if _, err := os.Lstat(t.Dir); err != nil {
+		return nil, &fault.Error{Kind: fault.NotFound, Fact: fmt.Sprintf("the tree of generation %d is not kept", n)}
+	}
+	return t, nil
+}
+
+// View opens the generation n that is kept beside production: see [Tree.View].
+func (s *Store) View(n int) (*View, error) {
+	t, err := s.Tree(n)
+	if err != nil {
+		return nil, err
+	}
+	return t.View()
 }
 
 // View opens the tree for readers. Whoever holds no lock that keeps switches
