@@ -1,8 +1,8 @@
 package generation
 
 import (
+	"cmp"
 	"iter"
-	"maps"
 	"slices"
 	"time"
 )
@@ -19,32 +19,64 @@ type Switch struct {
 	Ended time.Time
 }
 
-// Windows are the ends of the grace windows that began with each switch.
+// Windows are the ends of the grace windows that began with each switch. All
+// lists are sorted by generation; a history may have 100,000 switches.
 type Windows struct {
-	dropped  map[int]time.Time // of what generation n no longer had; see End
-	recorded map[int]time.Time // the same, by the grace recorded at the switch alone
-	retired  map[int]time.Time // of generation n itself
-	known    []int             // the keys of dropped, sorted
+	dropped  []window // of what a generation no longer had; see End
+	recorded []window // the same, by the grace recorded at the switch alone
+	retired  []window // of a generation itself
+}
+
+type window struct {
+	generation int
+	end        time.Time
+}
+
+func byGeneration(w window, n int) int { return cmp.Compare(w.generation, n) }
+
+// ends sets the end of the window of a generation. Most often that is a new one,
+// or the newest.
+func ends(list []window, n int, end time.Time) []window {
+	if len(list) == 0 || list[len(list)-1].generation < n {
+		return append(list, window{n, end})
+	}
+	i, there := slices.BinarySearchFunc(list, n, byGeneration)
+	if !there {
+		return slices.Insert(list, i, window{n, end})
+	}
+	list[i].end = end
+	return list
+}
+
+func endOf(list []window, n int) (time.Time, bool) {
+	i, ok := slices.BinarySearchFunc(list, n, byGeneration)
+	if !ok {
+		return time.Time{}, false
+	}
+	return list[i].end, true
 }
 
 // WindowsOf computes the end of each window: the longer of the grace recorded at
 // the switch and the grace configured now. The switches are in the order of the
-// history.
+// history, and are asked for twice.
 func WindowsOf(switches iter.Seq[Switch], grace time.Duration) Windows {
-	w := Windows{dropped: map[int]time.Time{}, recorded: map[int]time.Time{}, retired: map[int]time.Time{}}
+	n := 0
+	for range switches {
+		n++
+	}
+	w := Windows{dropped: make([]window, 0, n), recorded: make([]window, 0, n), retired: make([]window, 0, n)}
 	for s := range switches {
-		end := s.Time.Add(max(s.Grace, grace))
+		end, recorded := s.Time.Add(max(s.Grace, grace)), s.Time.Add(s.Grace)
 		if s.First {
-			w.dropped[s.Generation], w.recorded[s.Generation] = end, s.Time.Add(s.Grace)
-			if !s.Ended.IsZero() && s.Ended.Before(w.recorded[s.Generation]) {
-				w.recorded[s.Generation] = s.Ended
+			if !s.Ended.IsZero() && s.Ended.Before(recorded) {
+				recorded = s.Ended
 			}
+			w.dropped, w.recorded = ends(w.dropped, s.Generation, end), ends(w.recorded, s.Generation, recorded)
 		}
 		for _, n := range s.Left {
-			w.retired[n] = end
+			w.retired = ends(w.retired, n, end)
 		}
 	}
-	w.known = slices.Sorted(maps.Keys(w.dropped))
 	return w
 }
 
@@ -52,11 +84,11 @@ func WindowsOf(switches iter.Seq[Switch], grace time.Duration) Windows {
 // the line of n, the next that it knows came after it: a window that began with
 // that one is too long rather than too short.
 func (w Windows) End(n int) (time.Time, bool) {
-	i, _ := slices.BinarySearch(w.known, n)
-	if i == len(w.known) {
+	i, _ := slices.BinarySearchFunc(w.dropped, n, byGeneration)
+	if i == len(w.dropped) {
 		return time.Time{}, false
 	}
-	return w.dropped[w.known[i]], true
+	return w.dropped[i].end, true
 }
 
 // Open reports whether a path that generation n dropped must still be there.
@@ -69,21 +101,17 @@ func (w Windows) Open(n int, now time.Time) bool {
 // WasOver reports whether a gc, before the configured grace was raised, may have
 // deleted what generation n dropped.
 func (w Windows) WasOver(n int, now time.Time) bool {
-	end, ok := w.recorded[n]
+	end, ok := endOf(w.recorded, n)
 	return ok && !now.Before(end)
 }
 
 // Retired is when the window of generation n itself ends, which began when
 // production left it.
-func (w Windows) Retired(n int) (time.Time, bool) {
-	end, ok := w.retired[n]
-	return end, ok
-}
+func (w Windows) Retired(n int) (time.Time, bool) { return endOf(w.retired, n) }
 
 // After are the windows as a switch will leave them that retires generation n,
 // whose own window then ends at the time end.
 func (w Windows) After(n int, end time.Time) Windows {
-	w.retired = maps.Clone(w.retired)
-	w.retired[n] = end
+	w.retired = ends(slices.Clone(w.retired), n, end)
 	return w
 }
