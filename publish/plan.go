@@ -2,7 +2,6 @@ package publish
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -123,13 +122,7 @@ func (sv *survey) items() []retention.Item {
 		counted, last = i.Path, k
 	}
 	for _, p := range c.Report.BadPairs {
-		items := c.Catalog.Items
-		n, _ := slices.BinarySearchFunc(items, p.First, func(i catalog.Item, p string) int { return cmp.Compare(i.Path, p) })
-		for ; n < len(items) && items[n].Path == p.First; n++ {
-			if i := items[n]; i.Of() == p.Of() {
-				bad[i.Of()] = true
-			}
-		}
+		bad[c.Catalog.Items[p.First].Of()] = true
 	}
 	out := make([]retention.Item, 0, len(c.Catalog.Versions))
 	for _, v := range c.Catalog.Versions {

@@ -75,6 +75,7 @@ func (listed) Read(_ context.Context, src catalog.Source) (*catalog.Catalog, err
 			c.Versions = append(c.Versions, catalog.Version{Product: i.Product, Name: i.Version, Time: built, Skipped: "odd"})
 		}
 	}
+	slices.SortFunc(c.Items, func(a, b catalog.Item) int { return cmp.Compare(a.Path, b.Path) })
 	c.Images = images(items)
 	return c, nil
 }

@@ -66,11 +66,11 @@ func times(entries []tree.Entry) func(p, of string) bool {
 
 // stale reports the companions that do not belong to their documents. older is
 // as for companion.Check.
-func (r *Report) stale(root *os.Root, f catalog.Format, cat *catalog.Catalog, named map[string]bool, older func(p, of string) bool) error {
+func (r *Report) stale(root *os.Root, f catalog.Format, cat *catalog.Catalog, named names, older func(p, of string) bool) error {
 	if len(cat.Documents) == 0 {
 		return nil
 	}
-	list, err := companion.Check(tree.FS(root), documents(f, cat.Documents, func(p string) bool { return named[p] }), older)
+	list, err := companion.Check(tree.FS(root), documents(f, cat.Documents, named.has), older)
 	for _, s := range list {
 		advice := "clients that read it meet another index: make it again, or take it away"
 		if s.Remade() {

@@ -86,7 +86,7 @@ func (c *copier) run(ctx context.Context, entries []tree.Entry) error {
 }
 
 // plan sorts out what is published, and tells what is known of it.
-func (c *copier) plan(ctx context.Context, entries []tree.Entry, named map[string]bool) ([]tree.Entry, []fact, error) {
+func (c *copier) plan(ctx context.Context, entries []tree.Entry, named names) ([]tree.Entry, []fact, error) {
 	admitted, all := entries, true // most often: no copy of a long list then
 	g := newGate(c.format, entries, named, c.src.Root(), c.out.report)
 	g.known, g.linked, g.links = c.s.known(c.cache), c.linked, c.s.Links
@@ -119,11 +119,11 @@ func (c *copier) sameIndexes() bool {
 // same reports whether the indexes in the snapshot and what was planned beside
 // them make the very tree of the base. If so it completes the rows: nothing
 // has to be cloned to know that there is nothing to promote.
-func (c *copier) same(entries []tree.Entry, facts []fact, named map[string]bool) bool {
+func (c *copier) same(entries []tree.Entry, facts []fact, named names) bool {
 	indexes := slices.Collect(maps.Values(c.out.files))
 	rows := make([]tree.Row, 0, len(entries)+len(indexes))
 	for i, e := range entries {
-		row := tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: c.op(e, facts[i]).SHA256, Role: role(named, e.Path)}
+		row := tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: c.op(e, facts[i]).SHA256, Role: named.role(e.Path)}
 		if e.Kind == tree.Symlink {
 			row = linkRow(e)
 		}
@@ -142,7 +142,7 @@ func (c *copier) same(entries []tree.Entry, facts []fact, named map[string]bool)
 }
 
 // clone brings what was planned, by these ops, into the snapshot.
-func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op, named map[string]bool) error {
+func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op, named names) error {
 	var bytes int64
 	for _, op := range ops {
 		if op.How == tree.Copy {
@@ -165,7 +165,7 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 	if err != nil {
 		return err
 	}
-	needed := func(p string) bool { return named[p] || c.format.Class(p) == catalog.Index }
+	needed := func(p string) bool { return named.has(p) || c.format.Class(p) == catalog.Index }
 	// Of a page that somebody is writing to, production keeps what it has: it
 	// would be gone after the window, if no promote came before its end.
 	err = c.again(ctx, &cloner, ops, done, func(i int) bool {
@@ -191,7 +191,7 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 			c.out.report.unread(c.src.Root(), e.Path, e.Stat, needed(e.Path), d.Err)
 			continue
 		}
-		row := tree.Row{Path: e.Path, Size: d.Size, SHA256: d.SHA256, Role: role(named, e.Path)}
+		row := tree.Row{Path: e.Path, Size: d.Size, SHA256: d.SHA256, Role: named.role(e.Path)}
 		if ops[i].How == tree.Relink {
 			row.Role = catalog.Link
 		} else if ops[i].How == tree.Copy {

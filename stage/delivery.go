@@ -242,7 +242,7 @@ func (d *Delivery) land(change *catalog.Change, apply func([]catalog.Document) e
 	if err := d.fit(placed); err != nil {
 		return nil, err
 	}
-	for _, p := range change.Pairs {
+	for _, p := range change.Combined {
 		if first, second := d.at(change, p.First), d.at(change, p.Second); first != nil && second != nil {
 			d.cache.PutPair(first.row.SHA256, second.row.SHA256, p.SHA256)
 		}

@@ -79,7 +79,7 @@ func TestDeliveryPut(t *testing.T) {
 	got, err := d.Commit(context.Background(), makes(&catalog.Change{
 		Places:    map[string]string{"images/1": "images/1", "later": "images/two", "cut": "images/cut"},
 		Documents: []catalog.Document{{Path: "streams/v1/index.json", Data: []byte("{}")}},
-		Pairs:     []catalog.Pair{{First: "images/1", Second: "images/two", SHA256: sum([]byte("onetwo"))}},
+		Combined:  []catalog.Combined{{First: "images/1", Second: "images/two", SHA256: sum([]byte("onetwo"))}},
 	}))
 	must(t, err)
 	if len(got.Placed) != 3 || len(got.Kept) != 0 {

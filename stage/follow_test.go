@@ -119,10 +119,7 @@ func TestNamedThroughLink(t *testing.T) {
 	if list, sure, err := s.Orphans(context.Background(), checked.Catalog); err != nil || sure && len(list) > 0 {
 		t.Errorf("orphans %v, %v, %v", list, sure, err)
 	}
-	base.TreeID, base.Named = v.TreeID, map[string]bool{}
-	for _, i := range v.Catalog.Items {
-		base.Named[i.Path] = true
-	}
+	base.TreeID, base.Named = v.TreeID, named(v.Catalog)
 	if snap := snapshot(t, s, base); !snap.Same {
 		t.Error("the same tree is made anew")
 	}

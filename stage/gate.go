@@ -20,7 +20,7 @@ import (
 // files that look like an index's and uploads in progress are left out.
 type gate struct {
 	format catalog.Format
-	named  map[string]bool // paths that the indexes name
+	named  names // paths that the indexes name
 	root   *os.Root
 	report *Report
 	known  func(e tree.Entry) bool // what an index named once: to leave it out is no surprise; nil: nothing
@@ -35,7 +35,7 @@ type gate struct {
 }
 
 // newGate is the gate of a tree that was walked.
-func newGate(f catalog.Format, entries []tree.Entry, named map[string]bool, root *os.Root, r *Report) *gate {
+func newGate(f catalog.Format, entries []tree.Entry, named names, root *os.Root, r *Report) *gate {
 	g := &gate{format: f, named: named, root: root, report: r, vcs: map[string]bool{}}
 	for _, e := range entries {
 		if of, ok := catalog.Unfinished(e.Path); ok && e.Kind == tree.File {
@@ -59,6 +59,9 @@ func (g *gate) class(p string) catalog.Class {
 // admit reports whether an entry belongs to what is published, and finds fault
 // with those that cannot be.
 func (g *gate) admit(e tree.Entry) bool {
+	if e.Kind == tree.File && g.named.has(e.Path) {
+		return true // as nearly all: a format cleans what it names
+	}
 	r := g.report
 	if _, problem, ok := catalog.Clean(e.Path); !ok {
 		r.fail("bad-name", e.Path, "the name %s: %q", problem, e.Path)
@@ -68,14 +71,14 @@ func (g *gate) admit(e tree.Entry) bool {
 	if e.Kind == tree.Unreadable && catalog.Uploading(e.Path+"/-") {
 		class = catalog.InProgress // a directory, which an upload keeps to itself
 	}
-	if class == catalog.InProgress && !g.named[e.Path] {
+	if class == catalog.InProgress && !g.named.has(e.Path) {
 		if e.Kind == tree.File && e.Name == "" { // by a link it would count twice
 			r.leave(e, true)
 		}
 		return false
 	}
 	if e.Name != "" {
-		return g.named[e.Path] || g.published(e.Name)
+		return g.named.has(e.Path) || g.published(e.Name)
 	}
 	switch e.Kind {
 	case tree.Symlink:
@@ -90,7 +93,7 @@ func (g *gate) admit(e tree.Entry) bool {
 		r.fail("special-file", e.Path, "is a %s; only files and folders can be published", kindName(e.Stat.Mode))
 		return false
 	}
-	if g.named[e.Path] {
+	if g.named.has(e.Path) {
 		return e.Kind != tree.Symlink
 	}
 	switch {
@@ -109,7 +112,7 @@ func (g *gate) admit(e tree.Entry) bool {
 // published reports whether a file that lies at p is published there.
 func (g *gate) published(p string) bool {
 	class := g.class(p)
-	return g.named[p] || class != catalog.ItemLike && class != catalog.InProgress
+	return g.named.has(p) || class != catalog.ItemLike && class != catalog.InProgress
 }
 
 // aliased reports whether an index names a file by a path through a link.
@@ -120,7 +123,7 @@ func (g *gate) aliased(p string) bool {
 	if g.through == nil {
 		g.through = map[string]bool{}
 		for _, e := range g.linked.aliases {
-			if g.named[e.Path] {
+			if g.named.has(e.Path) {
 				g.through[e.Name] = true
 			}
 		}

@@ -141,7 +141,7 @@ type importer struct {
 	format  catalog.Format // as it is in that tree
 
 	cat   *catalog.Catalog
-	named map[string]bool
+	named names
 	docs  []tree.Row            // in indexes
 	near  []companion.Companion // of the documents, in indexes; those that fit them
 	came  []tree.Row            // in files
@@ -201,10 +201,9 @@ func (im *importer) fetch(ctx context.Context) error {
 		return err
 	}
 	im.report.Findings = append(im.report.Findings, im.cat.Findings...)
-	im.named = map[string]bool{}
+	im.named = named(im.cat)
 	claims := map[string]string{}
 	for _, i := range im.cat.Items {
-		im.named[i.Path] = true
 		claims[i.Path] = i.SHA256
 	}
 	g.named = im.named
@@ -221,7 +220,7 @@ func (im *importer) fetch(ctx context.Context) error {
 			continue
 		}
 		op := tree.Op{Path: e.Path, Name: e.Name, From: im.src, How: tree.Copy, Stat: e.Stat, Mode: 0o644 | e.Stat.Mode.Perm()&0o111}
-		if im.named[e.Path] {
+		if im.named.has(e.Path) {
 			op.Mode = 0o444
 		}
 		if e.Kind == tree.Symlink {
@@ -235,7 +234,7 @@ func (im *importer) fetch(ctx context.Context) error {
 	for i := range im.came {
 		r := &im.came[i]
 		if r.Role != catalog.Link {
-			r.Role = role(im.named, r.Path)
+			r.Role = im.named.role(r.Path)
 		}
 		rows[r.Path] = *r
 	}
@@ -254,12 +253,16 @@ func (im *importer) asLinks(walked, rest []tree.Entry) []tree.Entry {
 		return rest
 	}
 	through := map[string]bool{} // what something is named through
-	for _, paths := range []iter.Seq[string]{maps.Keys(im.named), im.documents()} {
-		for p := range paths {
-			for ; p != "" && !through[p]; p = parent(p) {
-				through[p] = true
-			}
+	add := func(p string) {
+		for ; p != "" && !through[p]; p = parent(p) {
+			through[p] = true
 		}
+	}
+	for _, i := range im.cat.Items {
+		add(i.Path)
+	}
+	for p := range im.documents() {
+		add(p)
 	}
 	texts := map[string]string{}
 	for _, e := range walked {
@@ -322,7 +325,7 @@ func (im *importer) clone(ctx context.Context, dir string, ops []tree.Op, batch 
 	for i, d := range done {
 		op := ops[i]
 		if d.Err != nil {
-			im.report.unread(im.src.Root(), cmp.Or(op.Name, op.Path), op.Stat, dir == im.indexes || im.named[op.Path], d.Err)
+			im.report.unread(im.src.Root(), cmp.Or(op.Name, op.Path), op.Stat, dir == im.indexes || im.named.has(op.Path), d.Err)
 			continue
 		}
 		row := tree.Row{Path: op.Path, Size: d.Size, SHA256: d.SHA256, Role: catalog.Mutable}
@@ -395,7 +398,7 @@ func (im *importer) recognize(ctx context.Context, entries []tree.Entry, claims 
 	for p, st := range stats {
 		if ours[p] != "" && ours[p] == theirs[p] {
 			im.same[p] = st
-			rows[p] = tree.Row{Path: p, Size: st.Size, SHA256: ours[p], Role: role(im.named, p)}
+			rows[p] = tree.Row{Path: p, Size: st.Size, SHA256: ours[p], Role: im.named.role(p)}
 		}
 	}
 	return rows, nil
@@ -410,17 +413,15 @@ func (im *importer) check(ctx context.Context, rows map[string]tree.Row) error {
 		return err
 	}
 	defer root.Close()
-	fresh := map[string]tree.Row{}
-	for _, r := range im.came {
-		fresh[r.Path] = r
-	}
-	needs := map[string]*need{}
+	fresh := slices.Clone(im.came)
+	tree.SortRows(fresh)
+	needs := needs{}
 	got := pairNeeds(im.cat, fresh, needs, im.cache, false)
 	needed := func(string) bool { return true } // what was copied is ours
-	if err := readNeeds(ctx, root, fresh, needs, needed, &got, im.cache, im.report, im.s.progress); err != nil {
+	if _, err := readNeeds(ctx, root, im.cat, fresh, needs, needed, &got, im.cache, im.report, im.s.progress); err != nil {
 		return err
 	}
-	check(im.cat, rows, got, im.report)
+	check(im.cat, sorted(rows), got, im.report)
 	return im.report.failed()
 }
 

@@ -43,7 +43,7 @@ func (g *gate) orphans(entries []tree.Entry, cat *catalog.Catalog) (list []tree.
 	}
 	through := map[string]bool{}
 	for _, e := range g.linked.aliases {
-		if g.named[e.Path] || decoded[e.Path] {
+		if g.named.has(e.Path) || decoded[e.Path] {
 			through[e.Name] = true
 		}
 	}
@@ -56,8 +56,10 @@ func (g *gate) orphans(entries []tree.Entry, cat *catalog.Catalog) (list []tree.
 			sure = false
 		} else if through[e.Path] {
 			continue
-		} else if _, _, ok := catalog.Clean(e.Path); ok && !g.named[e.Path] && !decoded[e.Path] && g.class(e.Path) == catalog.ItemLike {
-			list = append(list, e)
+		} else if !g.named.has(e.Path) && !decoded[e.Path] && g.class(e.Path) == catalog.ItemLike {
+			if _, _, ok := catalog.Clean(e.Path); ok {
+				list = append(list, e)
+			}
 		}
 	}
 	return list, sure

@@ -20,7 +20,7 @@ import (
 // The documents wait beside dst meanwhile, under a name that begins as dst does,
 // so that whoever sweeps one sweeps the other; a batch that knows their paths in
 // dst is right again when they are back.
-func (c *copier) shape(ctx context.Context, admitted []tree.Entry, facts []fact, named map[string]bool) error {
+func (c *copier) shape(ctx context.Context, admitted []tree.Entry, facts []fact, named names) error {
 	aside := c.dst + ".documents"
 	if err := os.Rename(c.dst, aside); err != nil {
 		return err

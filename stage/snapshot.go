@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,10 +20,10 @@ import (
 // Base is the generation that a new tree comes after: what the new tree has in
 // common with it is linked from it.
 type Base struct {
-	Source *tree.Source        // nil when there is none yet
-	Rows   map[string]tree.Row // every path that is there, by path
-	TreeID string              // over its own rows
-	Named  map[string]bool     // the paths that its own indexes name
+	Source *tree.Source           // nil when there is none yet
+	Rows   map[string]tree.Row    // every path that is there, by path
+	TreeID string                 // over its own rows
+	Named  func(path string) bool // whether its own indexes name it
 	// Spare puts a former tree, the beginning of the new one, at a path where
 	// nothing is, and reports whether there was one; nil: there is none.
 	Spare func(at string) bool
@@ -242,7 +243,7 @@ func (sn *Snapshot) Rows() []tree.Row {
 // Validate checks the snapshot. The Valid is nil when the report has errors.
 func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, error) {
 	if sn.Same { // what was promoted was valid, and its bytes are the same
-		check(sn.cat, sn.files, gathered{}, sn.report)
+		check(sn.cat, sn.Rows(), gathered{}, sn.report)
 		return sn.valid(sn.report), sn.report, nil
 	}
 	root, err := os.OpenRoot(sn.Dir)
@@ -250,15 +251,18 @@ func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, er
 		return nil, nil, err
 	}
 	defer root.Close()
-	needs := map[string]*need{}
-	got := pairNeeds(sn.cat, sn.files, needs, sn.cache, c.Full)
-	if len(needs) > 0 {
-		needed := func(string) bool { return true } // nobody else writes here
-		if err := readNeeds(ctx, root, sn.files, needs, needed, &got, sn.cache, sn.report, sn.stage.progress); err != nil {
-			return nil, nil, err
-		}
+	needs := needs{}
+	got := pairNeeds(sn.cat, sn.Rows(), needs, sn.cache, c.Full)
+	needed := func(string) bool { return true } // nobody else writes here
+	sn.rows, err = readNeeds(ctx, root, sn.cat, sn.Rows(), needs, needed, &got, sn.cache, sn.report, sn.stage.progress)
+	if err != nil {
+		return nil, nil, err
 	}
-	check(sn.cat, sn.files, got, sn.report)
+	if len(sn.rows) < len(sn.files) {
+		at := tree.NewRows(sn.rows)
+		maps.DeleteFunc(sn.files, func(p string, _ tree.Row) bool { return at.Find(p) < 0 })
+	}
+	check(sn.cat, sn.rows, got, sn.report)
 	return sn.valid(sn.report), sn.report, sn.cache.Save()
 }
 

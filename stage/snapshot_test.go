@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
@@ -220,10 +219,7 @@ func TestSnapshotSameLeavesTheSpare(t *testing.T) {
 	s := newStage(t)
 	add(t, s, built(t, "alpha", ""))
 	v, base := promoted(t, s, &Base{})
-	base.TreeID, base.Named = v.TreeID, map[string]bool{}
-	for _, row := range v.Rows {
-		base.Named[row.Path] = row.Role == catalog.Content
-	}
+	base.TreeID, base.Named = v.TreeID, named(v.Catalog)
 	base.Spare = func(string) bool { t.Error("the spare was asked for"); return false }
 	if again, _ := promoted(t, s, base); !again.Same {
 		t.Error("not the same")

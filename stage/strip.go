@@ -92,7 +92,8 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 	}
 	cache := tree.OpenCache("")
 	for _, p := range sealed.Pairs {
-		cache.PutPair(known[p.First].SHA256, known[p.Second].SHA256, p.SHA256)
+		first, second := sealed.Items[p.First].Path, sealed.Items[p.Second].Path
+		cache.PutPair(known[first].SHA256, known[second].SHA256, p.SHA256)
 	}
 	var changed []string
 	var dropped []string

@@ -126,7 +126,7 @@ type survey struct {
 	strays  []tree.Entry // of those left out: what no index names
 	sure    bool
 	cat     *catalog.Catalog
-	named   map[string]bool // paths that the indexes name
+	named   names
 	report  *Report
 }
 
@@ -163,15 +163,6 @@ func examine(ctx context.Context, dir string, f catalog.Format, policy Links, kn
 	return sv, nil
 }
 
-// named is the set of paths that the indexes name.
-func named(cat *catalog.Catalog) map[string]bool {
-	out := make(map[string]bool, len(cat.Items))
-	for _, i := range cat.Items {
-		out[i.Path] = true
-	}
-	return out
-}
-
 // intern lets entries have the catalog's strings for the paths that it names:
 // of a large tree every copy counts. Both are sorted by path.
 func intern(entries []tree.Entry, cat *catalog.Catalog) {
@@ -193,13 +184,6 @@ func linkRow(e tree.Entry) tree.Row {
 	return tree.Row{Path: e.Path, Size: int64(len(e.Target)), SHA256: fmt.Sprintf("%x", h.Sum(nil)), Role: catalog.Link}
 }
 
-func role(named map[string]bool, path string) catalog.Role {
-	if named[path] {
-		return catalog.Content
-	}
-	return catalog.Mutable
-}
-
 func validateTree(ctx context.Context, dir string, f catalog.Format, policy Links, named func(tree.Entry) bool, cache *tree.Cache, c Checks,
 	known map[string]tree.Row, progress func(string, int64) func(int64)) (*Checked, error) {
 	sv, err := examine(ctx, dir, f, policy, named)
@@ -214,15 +198,18 @@ func validateTree(ctx context.Context, dir string, f catalog.Format, policy Link
 	if err := sv.report.stale(sv.root, f, sv.cat, sv.named, older); err != nil {
 		return nil, err
 	}
-	files := make(map[string]tree.Row, len(sv.entries))
-	needs := map[string]*need{}
-	items := sv.cat.Items // sorted by path, as the entries are
-	for _, e := range sv.entries {
+	rows := make([]tree.Row, len(sv.entries))
+	needs := needs{}
+	aliases := map[string]string{}
+	for i, e := range sv.entries {
 		if e.Kind == tree.Symlink {
-			files[e.Path] = linkRow(e)
+			rows[i] = linkRow(e)
 			continue
 		}
-		row := tree.Row{Path: e.Path, Size: e.Stat.Size, Role: role(sv.named, e.Path)}
+		if e.Name != "" {
+			aliases[e.Path] = e.Name
+		}
+		row := tree.Row{Path: e.Path, Size: e.Stat.Size, Role: sv.named.role(e.Path)}
 		if k, ok := known[e.Path]; ok && k.Size == row.Size && !c.Full {
 			row.SHA256 = k.SHA256
 		} else if sum, _, ok := cache.Lookup(e.At(), e.Stat); ok && !c.Full {
@@ -230,21 +217,10 @@ func validateTree(ctx context.Context, dir string, f catalog.Format, policy Link
 		} else {
 			needs[e.Path] = &need{path: e.Path, name: e.Name, stat: e.Stat}
 		}
-		for len(items) > 0 && items[0].Path < e.Path {
-			items = items[1:]
-		}
-		if len(items) > 0 && items[0].SHA256 == row.SHA256 {
-			row.SHA256 = items[0].SHA256 // one copy of the string is enough
-		}
-		files[e.Path] = row
-	}
-	aliases := map[string]string{}
-	for _, e := range sv.entries {
-		if e.Name != "" {
-			aliases[e.Path] = e.Name
-		}
+		rows[i] = row
 	}
 	sv.entries = nil
+	share(rows, sv.cat)
 	if c.Full {
 		for _, i := range sv.cat.Items {
 			if n := needs[i.Path]; n != nil && i.MD5 != "" {
@@ -252,7 +228,7 @@ func validateTree(ctx context.Context, dir string, f catalog.Format, policy Link
 			}
 		}
 	}
-	got := pairNeeds(sv.cat, files, needs, cache, c.Full)
+	got := pairNeeds(sv.cat, rows, needs, cache, c.Full)
 	for _, n := range slices.Collect(maps.Values(needs)) {
 		n.name = aliases[n.path]
 		for _, first := range n.after {
@@ -261,8 +237,9 @@ func validateTree(ctx context.Context, dir string, f catalog.Format, policy Link
 			}
 		}
 	}
-	needed := func(p string) bool { return sv.named[p] || sv.format.Class(p) == catalog.Index }
-	if err := readNeeds(ctx, sv.root, files, needs, needed, &got, cache, sv.report, progress); err != nil {
+	needed := func(p string) bool { return sv.named.has(p) || sv.format.Class(p) == catalog.Index }
+	rows, err = readNeeds(ctx, sv.root, sv.cat, rows, needs, needed, &got, cache, sv.report, progress)
+	if err != nil {
 		return nil, err
 	}
 	for p, g := range got.sums {
@@ -270,8 +247,8 @@ func validateTree(ctx context.Context, dir string, f catalog.Format, policy Link
 			cache.Put(p, n.stat, g.sha256, c.Now)
 		}
 	}
-	check(sv.cat, files, got, sv.report)
-	return &Checked{Rows: sorted(files), Catalog: sv.cat, Report: sv.report, Strays: sv.strays, Sure: sv.sure}, nil
+	check(sv.cat, rows, got, sv.report)
+	return &Checked{Rows: rows, Catalog: sv.cat, Report: sv.report, Strays: sv.strays, Sure: sv.sure}, nil
 }
 
 func sorted(files map[string]tree.Row) []tree.Row {
@@ -283,121 +260,6 @@ func sorted(files map[string]tree.Row) []tree.Row {
 	return rows
 }
 
-// gathered is what readNeeds learned beside the rows' own hashes.
-type gathered struct {
-	sums  map[string]sums
-	pairs map[[2]string]string // paths of both files to the sha256 over both
-}
-
-// pairNeeds returns the sums of pairs that the cache knows, and adds the files
-// of the others to needs.
-func pairNeeds(cat *catalog.Catalog, files map[string]tree.Row, needs map[string]*need, cache *tree.Cache, full bool) gathered {
-	out := gathered{pairs: map[[2]string]string{}}
-	for _, p := range cat.Pairs {
-		first, ok1 := files[p.First]
-		second, ok2 := files[p.Second]
-		if !ok1 || !ok2 {
-			continue
-		}
-		if both, ok := cache.Pair(first.SHA256, second.SHA256); ok && !full {
-			out.pairs[[2]string{p.First, p.Second}] = both
-			continue
-		}
-		n := needs[p.Second]
-		if n == nil {
-			n = &need{path: p.Second}
-			needs[p.Second] = n
-		}
-		if !slices.Contains(n.after, p.First) {
-			n.after = append(n.after, p.First)
-		}
-	}
-	return out
-}
-
-// readNeeds reads the needed files, each once, and completes what is gathered
-// and the rows. Files that cannot be read become findings and lose their row;
-// needed tells which of them clients need.
-func readNeeds(ctx context.Context, root *os.Root, files map[string]tree.Row, needs map[string]*need, needed func(path string) bool,
-	out *gathered, cache *tree.Cache, r *Report, progress func(string, int64) func(int64)) error {
-	list := make([]*need, 0, len(needs))
-	var bytes int64
-	for _, n := range needs {
-		list = append(list, n)
-		bytes += files[n.path].Size
-	}
-	slices.SortFunc(list, func(a, b *need) int { return strings.Compare(a.path, b.path) })
-	var err error
-	out.sums, r.HashedBytes, err = readAll(ctx, root, list, progress("validate", bytes))
-	if err != nil {
-		return err
-	}
-	for p, g := range out.sums {
-		if g.err != nil {
-			var st tree.Stat
-			if n := needs[p]; n != nil {
-				st = n.stat
-			}
-			r.unread(root, p, st, needed(p), g.err)
-			delete(files, p)
-			delete(out.sums, p)
-			continue
-		}
-		row := files[p]
-		row.SHA256 = g.sha256
-		files[p] = row
-	}
-	for p, g := range out.sums {
-		for _, pair := range g.pairs {
-			out.pairs[[2]string{pair.first, p}] = pair.both
-			cache.PutPair(files[pair.first].SHA256, files[p].SHA256, pair.both)
-		}
-	}
-	return nil
-}
-
-// check compares what the indexes say with the files that are there. The
-// findings so far already name files that could not be read.
-func check(cat *catalog.Catalog, files map[string]tree.Row, got gathered, r *Report) {
-	told := map[string]bool{}
-	for _, x := range r.Findings {
-		told[x.Path] = told[x.Path] || x.Severity == catalog.Error
-	}
-	md5told := map[string]bool{}
-	for _, i := range cat.Items {
-		row, ok := files[i.Path]
-		switch {
-		case !ok && told[i.Path]:
-		case !ok:
-			r.fail("missing", i.Path, "%s names it, for %s, and it is not there as a regular file reached without links", i.Index, i.Where())
-		case i.Size >= 0 && i.Size != row.Size:
-			r.fail("size-mismatch", i.Path, "has %d bytes, %s says %d for %s", row.Size, i.Index, i.Size, i.Where())
-		case i.SHA256 != "" && row.SHA256 != "" && i.SHA256 != row.SHA256:
-			r.fail("hash-mismatch", i.Path, "has sha256 %s, %s says %s for %s", row.SHA256, i.Index, i.SHA256, i.Where())
-		}
-		if sum := got.sums[i.Path].md5; sum != "" && i.MD5 != "" && sum != i.MD5 && !md5told[i.Path] {
-			md5told[i.Path] = true
-			r.fail("md5-mismatch", i.Path, "has md5 %s, %s says %s for %s", sum, i.Index, i.MD5, i.Where())
-		}
-	}
-	for _, p := range cat.Pairs {
-		if both, ok := got.pairs[[2]string{p.First, p.Second}]; ok && both != p.SHA256 {
-			r.BadPairs = append(r.BadPairs, p)
-			r.fail("combined-mismatch", p.Index, "%s says %s, and %s followed by %s has %s: no client could take this image",
-				p.Where(), p.SHA256, p.First, p.Second, both)
-		}
-	}
-	for _, row := range files {
-		r.Files++
-		r.Bytes += row.Size
-	}
-	if len(files) == 0 && len(r.Errors()) == 0 {
-		r.fail("empty-tree", "", "there is nothing to publish")
-	}
-	r.sumLeft()
-	catalog.Sort(r.Findings)
-}
-
 func peek(ctx context.Context, dir string, f catalog.Format, policy Links, named func(tree.Entry) bool, cache *tree.Cache) (*Checked, error) {
 	sv, err := examine(ctx, dir, f, policy, named)
 	if err != nil {
@@ -407,43 +269,38 @@ func peek(ctx context.Context, dir string, f catalog.Format, policy Links, named
 	if err := sv.report.stale(sv.root, f, sv.cat, sv.named, times(sv.entries)); err != nil {
 		return nil, err
 	}
-	claimed := map[string]string{}
-	for _, i := range sv.cat.Items {
-		claimed[i.Path] = i.SHA256
-	}
-	files := map[string]tree.Row{}
-	var needs []*need
-	for _, e := range sv.entries {
+	rows := make([]tree.Row, len(sv.entries))
+	var list []*need
+	items := sv.cat.Items // sorted by path, as the entries are
+	for i, e := range sv.entries {
 		if e.Kind == tree.Symlink {
-			files[e.Path] = linkRow(e)
+			rows[i] = linkRow(e)
 			continue
 		}
-		row := tree.Row{Path: e.Path, Size: e.Stat.Size, Role: role(sv.named, e.Path), SHA256: claimed[e.Path]}
+		row := tree.Row{Path: e.Path, Size: e.Stat.Size, Role: sv.named.role(e.Path)}
+		for len(items) > 0 && items[0].Path <= e.Path { // of several the last one counts
+			if items[0].Path == e.Path {
+				row.SHA256 = items[0].SHA256
+			}
+			items = items[1:]
+		}
 		if sum, _, ok := cache.Lookup(e.At(), e.Stat); ok {
 			row.SHA256 = sum
 		}
 		if row.SHA256 == "" {
-			needs = append(needs, &need{path: e.Path, name: e.Name})
+			list = append(list, &need{path: e.Path, name: e.Name})
 		}
-		files[e.Path] = row
+		rows[i] = row
 	}
-	got, hashed, err := readAll(ctx, sv.root, needs, func(int64) {})
+	got, hashed, err := readAll(ctx, sv.root, list, func(int64) {})
 	if err != nil {
 		return nil, err
 	}
 	sv.report.HashedBytes = hashed
-	for p, g := range got {
-		if g.err != nil {
-			sv.report.unread(sv.root, p, tree.Stat{}, sv.named[p] || sv.format.Class(p) == catalog.Index, g.err)
-			delete(files, p)
-			continue
-		}
-		row := files[p]
-		row.SHA256 = g.sha256
-		files[p] = row
-	}
-	check(sv.cat, files, gathered{}, sv.report)
-	return &Checked{Rows: sorted(files), Catalog: sv.cat, Report: sv.report}, nil
+	needed := func(p string) bool { return sv.named.has(p) || sv.format.Class(p) == catalog.Index }
+	rows = learn(sv.root, rows, needs{}, needed, got, sv.report)
+	check(sv.cat, rows, gathered{}, sv.report)
+	return &Checked{Rows: rows, Catalog: sv.cat, Report: sv.report}, nil
 }
 
 // join is filepath.Join for a slash-separated path below dir.

@@ -26,11 +26,10 @@ func (t *Tree) Base(w Windows, now time.Time) (*stage.Base, error) {
 			delete(rows, c.Path)
 		}
 	}
-	named := make(map[string]bool, len(t.Own))
-	for _, row := range t.Own {
-		if row.Role == catalog.Content {
-			named[row.Path] = true
-		}
+	own := tree.NewRows(t.Own)
+	named := func(path string) bool {
+		row, ok := own.Get(path)
+		return ok && row.Role == catalog.Content
 	}
 	return &stage.Base{Source: src, Rows: rows, TreeID: t.TreeID, Named: named}, nil
 }

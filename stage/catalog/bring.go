@@ -74,14 +74,18 @@ type Change struct {
 	// paths that it was put under; what is not in it is not wanted. nil: all has
 	// the path that it was put under.
 	Places   map[string]string
-	Pairs    []Pair    // combined hashes that the format worked out itself, by paths in the tree
-	Images   []Image   // that the tree has now, in the order of the input
-	Replaced []string  // paths that the tree named before and that no index names now; sorted
-	Findings []Finding // about what the tree is then, and was not before
+	Combined []Combined // hashes that the format worked out itself
+	Images   []Image    // that the tree has now, in the order of the input
+	Replaced []string   // paths that the tree named before and that no index names now; sorted
+	Findings []Finding  // about what the tree is then, and was not before
 	// United are the documents of another tree that are in Documents, as far as
 	// they were not in the tree. Those that are in neither come as they are.
 	United []string
 }
+
+// Combined is a hash over the bytes of two files, one after the other, by their
+// paths in the tree.
+type Combined struct{ First, Second, SHA256 string }
 
 // UsageError is a request that cannot be carried out as it stands: nothing was
 // tried, and nothing has changed.

@@ -55,20 +55,10 @@ func (i Item) Of() Name { return Name{i.Product, i.Version} }
 // Pair is a hash over two items' bytes, one after the other, as the combined
 // hashes of simplestreams are.
 type Pair struct {
-	First, Second string // paths of two items
+	First, Second int    // places in Catalog.Items
 	SHA256        string // what the index says, lower-case hex
-	Product       string
-	Version       string
-	Name          string // of the item that says it
-	Field         string // of the item
-	Index         string // path of the document that names it
+	Field         string // of the first item, which says it
 }
-
-// Of is what people call the version that owns both.
-func (p Pair) Of() Name { return Name{p.Product, p.Version} }
-
-// Where names the pair for people: product/version/name.field.
-func (p Pair) Where() string { return p.Product + "/" + p.Version + "/" + p.Name + "." + p.Field }
 
 // Image is what a client can ask for by name, or what stands for a version that
 // clients skip: one of its images, or all its items where they make none.
@@ -137,8 +127,8 @@ type Finding struct {
 // Catalog is what the indexes of one tree say. Slices are sorted and may be shared:
 // do not write to them.
 type Catalog struct {
-	Items    []Item    // by Path, then Where; one path may be named more than once
-	Pairs    []Pair    // by Product, Version, Name, Field
+	Items    []Item    // by Path, then Product, Version, Name; one path may be named more than once
+	Pairs    []Pair    // in no order that means anything
 	Images   []Image   // by Product, Version, Fingerprint; at least one of each version
 	Units    []Unit    // by Key
 	Versions []Version // by Product, Name

@@ -100,10 +100,11 @@ func TestAddOneVersion(t *testing.T) {
 			if !slices.Equal(added.Replaced, tc.replaced) {
 				t.Errorf("replaced %v, want %v", added.Replaced, tc.replaced)
 			}
-			for _, p := range mustRead(t, tree).Pairs {
-				m, r := strings.TrimSuffix(strings.TrimPrefix(p.First, "images/"), ".incus.tar.xz"), p.Second
-				if m == "" || r == "" || !slices.Contains(want, p.SHA256) {
-					t.Errorf("pair %v", p)
+			cat := mustRead(t, tree)
+			for _, p := range cat.Pairs {
+				m, r := cat.Items[p.First], cat.Items[p.Second]
+				if !strings.HasSuffix(m.Path, ".incus.tar.xz") || m.Of() != r.Of() || !slices.Contains(want, p.SHA256) {
+					t.Errorf("pair %v of %v and %v", p, m, r)
 				}
 			}
 			clean(t, tree)

@@ -194,7 +194,7 @@ func (b *bringing) edit(_ context.Context, tree catalog.Source) (*catalog.Change
 	}
 	for i, r := range b.add.Roots {
 		c.Places[partRoot(i)] = did.Paths[1+i]
-		c.Pairs = append(c.Pairs, catalog.Pair{First: did.Paths[0], Second: did.Paths[1+i], SHA256: r.Combined})
+		c.Combined = append(c.Combined, catalog.Combined{First: did.Paths[0], Second: did.Paths[1+i], SHA256: r.Combined})
 	}
 	return c, nil
 }

@@ -85,7 +85,7 @@ func TestBring(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		want := &catalog.Change{Places: paths,
-			Pairs: []catalog.Pair{
+			Combined: []catalog.Combined{
 				{First: paths["metadata"], Second: paths["root0"], SHA256: hashOf(meta + "hsqs root")},
 				{First: paths["metadata"], Second: paths["root1"], SHA256: hashOf(meta + "QFI\xfb disk")},
 			},
@@ -108,7 +108,7 @@ func TestBring(t *testing.T) {
 			moved[p] = file(strings.ReplaceAll(string(f.Data), paths["root0"], "elsewhere/root"))
 		}
 		again, err := edit(context.Background(), catalog.Files(moved))
-		if err != nil || len(again.Documents) != 0 || again.Places["root0"] != "elsewhere/root" || again.Pairs[0].Second != "elsewhere/root" {
+		if err != nil || len(again.Documents) != 0 || again.Places["root0"] != "elsewhere/root" || again.Combined[0].Second != "elsewhere/root" {
 			t.Errorf("%s: %+v, %v", name, again, err)
 		}
 	}

@@ -110,6 +110,7 @@ type item struct {
 	negative bool
 	combined [len(combinedFields)]string
 	raw      []byte
+	place    int // among the items of a part
 }
 
 // combinedFields are the fields of a metadata item that tell fingerprints, in

@@ -237,8 +237,12 @@ func (t *tree) merged(ctx context.Context, before map[string]bool, src, dst cata
 	if err != nil {
 		return nil, err
 	}
+	had := make(map[catalog.Finding]bool, len(ours.Findings))
+	for _, f := range ours.Findings {
+		had[f] = true
+	}
 	for _, f := range united.Findings {
-		if !slices.Contains(ours.Findings, f) {
+		if !had[f] {
 			m.Findings = append(m.Findings, f)
 		}
 	}

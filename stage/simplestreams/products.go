@@ -23,6 +23,7 @@ type part struct {
 	current *current // the product being read
 	sold    []*current
 	scratch []byte // for digests
+	named   int    // items
 
 	items    blocks[catalog.Item]
 	pairs    blocks[catalog.Pair]
@@ -171,6 +172,8 @@ func (b *part) onVersion(p *product, v *version) {
 func (b *part) files(p *product, v *version, candidates []candidate) {
 	for i := range v.items {
 		if it := &v.items[i]; it.file != "" {
+			it.place = b.named
+			b.named++
 			b.items.add(catalog.Item{Path: it.file, Size: max(it.size, -1), SHA256: it.sha256, MD5: it.md5,
 				Product: p.key, Version: v.key, Name: it.key, Index: b.doc})
 		}
@@ -179,8 +182,8 @@ func (b *part) files(p *product, v *version, candidates []candidate) {
 		if c.root == nil || c.meta.file == "" || c.root.file == "" || !isHex(c.meta.combined[c.field], sha256.Size) {
 			continue
 		}
-		b.pairs.add(catalog.Pair{First: c.meta.file, Second: c.root.file, SHA256: c.meta.combined[c.field],
-			Product: p.key, Version: v.key, Name: c.meta.key, Field: combinedFields[c.field], Index: b.doc})
+		b.pairs.add(catalog.Pair{First: c.meta.place, Second: c.root.place,
+			SHA256: c.meta.combined[c.field], Field: combinedFields[c.field]})
 	}
 }
 

@@ -319,15 +319,21 @@ func (b *builder) finish() *catalog.Catalog {
 	var units blocks[catalog.Unit]
 	var versions blocks[catalog.Version]
 	for _, p := range b.parts {
-		items, pairs, images = append(items, p.items...), append(pairs, p.pairs...), append(images, p.images...)
+		items, images = append(items, p.items...), append(images, p.images...)
 		units, versions = append(units, p.units...), append(versions, p.versions...)
 	}
-	b.parts = nil
 	cat := b.cat
-	cat.Items = sortItems(items)
-	cat.Pairs = inOrder(pairs, func(x, y *catalog.Pair) int {
-		return firstOf(x.Product, y.Product, x.Version, y.Version, x.Name, y.Name, x.Field, y.Field, x.Second, y.Second)
-	})
+	var now []int
+	cat.Items, now = sortItems(items)
+	for _, p := range b.parts {
+		for _, block := range p.pairs {
+			for i := range block {
+				block[i].First, block[i].Second = now[block[i].First], now[block[i].Second]
+			}
+		}
+		now, pairs = now[p.named:], append(pairs, p.pairs...)
+	}
+	cat.Pairs = slices.Concat(pairs...)
 	cat.Images = inOrder(images, func(x, y *catalog.Image) int {
 		return firstOf(x.Product, y.Product, x.Version, y.Version, x.Fingerprint, y.Fingerprint, x.Type, y.Type)
 	})
@@ -356,13 +362,15 @@ func inOrder[T any](list blocks[T], compare func(x, y *T) int) []T {
 	return out
 }
 
-// sortItems is inOrder for items. Paths that are hashes come in no order at all,
-// and items are long to move and slow to compare: what is sorted is eight bytes of
-// each path, behind what all have in common.
-func sortItems(list blocks[catalog.Item]) []catalog.Item {
+// sortItems returns the items sorted, and the place that each has now. Paths that
+// are hashes come in no order at all, and items are long to move and slow to
+// compare: what is sorted is eight bytes of each path, behind what all have in
+// common.
+func sortItems(list blocks[catalog.Item]) (out []catalog.Item, now []int) {
 	type place struct {
 		key  uint64
 		item *catalog.Item
+		was  int
 	}
 	n, common := 0, ""
 	for _, block := range list {
@@ -380,7 +388,7 @@ func sortItems(list blocks[catalog.Item]) []catalog.Item {
 		for i := range block {
 			var key [8]byte
 			copy(key[:], block[i].Path[len(common):])
-			places = append(places, place{binary.BigEndian.Uint64(key[:]), &block[i]})
+			places = append(places, place{binary.BigEndian.Uint64(key[:]), &block[i], len(places)})
 		}
 	}
 	slices.SortFunc(places, func(x, y place) int {
@@ -390,11 +398,11 @@ func sortItems(list blocks[catalog.Item]) []catalog.Item {
 		a, b := x.item, y.item
 		return firstOf(a.Path, b.Path, a.Product, b.Product, a.Version, b.Version, a.Name, b.Name)
 	})
-	out := make([]catalog.Item, n)
+	out, now = make([]catalog.Item, n), make([]int, n)
 	for i, p := range places {
-		out[i] = *p.item
+		out[i], now[p.was] = *p.item, i
 	}
-	return out
+	return out, now
 }
 
 // firstOf compares pairs of strings until two differ.

@@ -1,0 +1,212 @@
+package stage
+
+import (
+	"context"
+	"os"
+	"slices"
+	"strings"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// What indexes say is compared with the files of a tree. Items and rows are
+// sorted by path: both are walked at once, and no map of them is made.
+
+// names tells which paths indexes name; nil: none. Who asks in the order of paths
+// gets an answer at once. It is for one goroutine.
+type names func(path string) bool
+
+func named(cat *catalog.Catalog) names {
+	items := tree.NewFinger(cat.Items, func(i *catalog.Item) string { return i.Path })
+	return func(path string) bool { return items.Find(path) >= 0 }
+}
+
+func (n names) has(path string) bool { return n != nil && n(path) }
+
+func (n names) role(path string) catalog.Role {
+	if n.has(path) {
+		return catalog.Content
+	}
+	return catalog.Mutable
+}
+
+// places are the rows of a catalog's items: one for each item, -1 where there is
+// none.
+func places(cat *catalog.Catalog, rows []tree.Row) []int32 {
+	out := make([]int32, len(cat.Items))
+	at := 0
+	for i := range cat.Items {
+		for at < len(rows) && rows[at].Path < cat.Items[i].Path {
+			at++
+		}
+		out[i] = -1
+		if at < len(rows) && rows[at].Path == cat.Items[i].Path {
+			out[i] = int32(at)
+		}
+	}
+	return out
+}
+
+// share lets rows have the catalog's strings for the hashes that it tells: of a
+// large tree every copy counts.
+func share(rows []tree.Row, cat *catalog.Catalog) {
+	for i, at := range places(cat, rows) {
+		if at >= 0 && rows[at].SHA256 == cat.Items[i].SHA256 {
+			rows[at].SHA256 = cat.Items[i].SHA256
+		}
+	}
+}
+
+// needs are the files that have to be read, by path.
+type needs map[string]*need
+
+// gathered is what readNeeds learned beside the rows' own hashes.
+type gathered struct {
+	sums  map[string]sums
+	pairs []string // a sha256 over both files for each of the catalog's pairs; "" where nothing is known
+}
+
+// pairNeeds returns the sums of pairs that the cache knows, and adds the files
+// of the others to needs.
+func pairNeeds(cat *catalog.Catalog, rows []tree.Row, needs needs, cache *tree.Cache, full bool) gathered {
+	out := gathered{pairs: make([]string, len(cat.Pairs))}
+	at := places(cat, rows)
+	for i, p := range cat.Pairs {
+		if at[p.First] < 0 || at[p.Second] < 0 {
+			continue
+		}
+		first, second := &rows[at[p.First]], &rows[at[p.Second]]
+		if both, ok := cache.Pair(first.SHA256, second.SHA256); ok && !full {
+			out.pairs[i] = both
+			continue
+		}
+		n := needs[second.Path]
+		if n == nil {
+			n = &need{path: second.Path}
+			needs[second.Path] = n
+		}
+		if !slices.Contains(n.after, first.Path) {
+			n.after = append(n.after, first.Path)
+		}
+	}
+	return out
+}
+
+// readNeeds reads the needed files, each once, and completes what is gathered
+// and the rows. Files that cannot be read become findings and lose their row;
+// needed tells which of them clients need.
+func readNeeds(ctx context.Context, root *os.Root, cat *catalog.Catalog, rows []tree.Row, needs needs,
+	needed func(path string) bool, out *gathered, cache *tree.Cache, r *Report,
+	progress func(string, int64) func(int64)) ([]tree.Row, error) {
+	if len(needs) == 0 {
+		return rows, nil
+	}
+	list := make([]*need, 0, len(needs))
+	for _, n := range needs {
+		list = append(list, n)
+	}
+	slices.SortFunc(list, func(a, b *need) int { return strings.Compare(a.path, b.path) })
+	var bytes int64
+	at := tree.NewRows(rows)
+	for _, n := range list {
+		row, _ := at.Get(n.path)
+		bytes += row.Size
+	}
+	var err error
+	out.sums, r.HashedBytes, err = readAll(ctx, root, list, progress("validate", bytes))
+	if err != nil {
+		return nil, err
+	}
+	rows = learn(root, rows, needs, needed, out.sums, r)
+	sums := map[[2]string]string{} // over both files of pairs
+	at = tree.NewRows(rows)
+	for p, g := range out.sums {
+		for _, pair := range g.pairs {
+			sums[[2]string{pair.first, p}] = pair.both
+			first, _ := at.Get(pair.first)
+			cache.PutPair(first.SHA256, g.sha256, pair.both)
+		}
+	}
+	for i, p := range cat.Pairs {
+		if out.pairs[i] == "" && len(sums) > 0 {
+			out.pairs[i] = sums[[2]string{cat.Items[p.First].Path, cat.Items[p.Second].Path}]
+		}
+	}
+	return rows, nil
+}
+
+// learn puts what was read of files into their rows, and returns the rows of
+// those that could be read.
+func learn(root *os.Root, rows []tree.Row, needs needs, needed func(path string) bool,
+	got map[string]sums, r *Report) []tree.Row {
+	at, lost := tree.NewRows(rows), map[string]bool{}
+	for p, g := range got {
+		if g.err != nil {
+			var st tree.Stat
+			if n := needs[p]; n != nil {
+				st = n.stat
+			}
+			r.unread(root, p, st, needed(p), g.err)
+			delete(got, p)
+			lost[p] = true
+		} else if i := at.Find(p); i >= 0 {
+			rows[i].SHA256 = g.sha256
+		}
+	}
+	if len(lost) == 0 {
+		return rows
+	}
+	return slices.DeleteFunc(rows, func(row tree.Row) bool { return lost[row.Path] })
+}
+
+// check compares what the indexes say with the files that are there. The
+// findings so far already name files that could not be read.
+func check(cat *catalog.Catalog, rows []tree.Row, got gathered, r *Report) {
+	told := map[string]bool{}
+	for _, x := range r.Findings {
+		if x.Severity == catalog.Error {
+			told[x.Path] = true
+		}
+	}
+	md5told := ""
+	for n, at := range places(cat, rows) {
+		i := &cat.Items[n]
+		var row tree.Row
+		if at >= 0 {
+			row = rows[at]
+		}
+		switch {
+		case at < 0 && told[i.Path]:
+		case at < 0:
+			r.fail("missing", i.Path, "%s names it, for %s, and it is not there as a regular file reached without links",
+				i.Index, i.Where())
+		case i.Size >= 0 && i.Size != row.Size:
+			r.fail("size-mismatch", i.Path, "has %d bytes, %s says %d for %s", row.Size, i.Index, i.Size, i.Where())
+		case i.SHA256 != "" && row.SHA256 != "" && i.SHA256 != row.SHA256:
+			r.fail("hash-mismatch", i.Path, "has sha256 %s, %s says %s for %s", row.SHA256, i.Index, i.SHA256, i.Where())
+		}
+		if sum := got.sums[i.Path].md5; sum != "" && i.MD5 != "" && sum != i.MD5 && md5told != i.Path {
+			md5told = i.Path
+			r.fail("md5-mismatch", i.Path, "has md5 %s, %s says %s for %s", sum, i.Index, i.MD5, i.Where())
+		}
+	}
+	for n, both := range got.pairs {
+		if p := cat.Pairs[n]; both != "" && both != p.SHA256 {
+			first, second := cat.Items[p.First], cat.Items[p.Second]
+			r.BadPairs = append(r.BadPairs, p)
+			r.fail("combined-mismatch", first.Index,
+				"%s.%s says %s, and %s followed by %s has %s: no client could take this image",
+				first.Where(), p.Field, p.SHA256, first.Path, second.Path, both)
+		}
+	}
+	r.Files += len(rows)
+	for i := range rows {
+		r.Bytes += rows[i].Size
+	}
+	if len(rows) == 0 && len(r.Errors()) == 0 {
+		r.fail("empty-tree", "", "there is nothing to publish")
+	}
+	r.sumLeft()
+	catalog.Sort(r.Findings)
+}

@@ -1,0 +1,48 @@
+package tree
+
+import (
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// A finger finds what a search from the beginning finds, in whatever order it is
+// asked.
+func TestFinger(t *testing.T) {
+	name := rapid.StringOfN(rapid.SampledFrom([]rune("abc/")), 0, 3, -1)
+	rapid.Check(t, func(t *rapid.T) {
+		list := rapid.SliceOfN(name, 0, 40).Draw(t, "list")
+		slices.Sort(list)
+		f := NewFinger(list, func(s *string) string { return *s })
+		for _, p := range rapid.SliceOfN(name, 0, 40).Draw(t, "asked") {
+			if got, want := f.Find(p), slices.Index(list, p); got != want {
+				t.Fatalf("%q in %q: %d, not %d", p, list, got, want)
+			}
+		}
+	})
+	if (*Finger[Row])(nil).Find("a") != -1 {
+		t.Error("nothing holds a")
+	}
+}
+
+// Asked in the order of its paths, it compares a few times for each.
+func TestFingerInOrder(t *testing.T) {
+	list := make([]int, 10_000)
+	compared := 0
+	for i := range list {
+		list[i] = i
+	}
+	f := NewFinger(list, func(i *int) string {
+		compared++
+		return string(rune(0x10000 + *i))
+	})
+	for i := range list {
+		if f.Find(string(rune(0x10000+i))) != i {
+			t.Fatal(i)
+		}
+	}
+	if most := 6 * len(list); compared > most {
+		t.Errorf("%d comparisons", compared)
+	}
+}
