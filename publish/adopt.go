@@ -130,7 +130,7 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 	if err != nil {
 		return nil, "", err
 	}
-	if _, err := r.sweep(s, true, draft.Dir); err != nil {
+	if _, err := r.sweep(s, actor{preparing: true, draft: draft.Dir}); err != nil {
 		return nil, "", err
 	}
 	n, err := r.next(s.history)

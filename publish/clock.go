@@ -30,7 +30,7 @@ func (r *Repo) ClockIsRight(ctx context.Context) ([]string, error) {
 		return nil, r.lockError(err)
 	}
 	defer unlockStaging()
-	s, done, unlock, err := r.exclusive(ctx, "recover", false, "")
+	s, done, unlock, err := r.exclusive(ctx, actor{verb: "recover"})
 	if err != nil {
 		return done, err
 	}

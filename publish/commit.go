@@ -113,7 +113,7 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 		// Recovery would do it too; but nothing is wrong that needs one. What
 		// tidy could not take back is not to be swept away.
 		if r.site.Tidy(context.WithoutCancel(ctx)) == nil {
-			_, _ = r.sweep(s, false, c.draft.Dir)
+			_, _ = r.sweep(s, actor{draft: c.draft.Dir})
 		}
 		return nil, interrupted(err)
 	}
@@ -272,7 +272,7 @@ func (r *Repo) settle(ctx context.Context, s *state, m *generation.Manifest) err
 	if err := errors.Join(r.site.Tidy(ctx), r.at("after-tidy")); err != nil {
 		return afterSwitch(n, hint, err)
 	}
-	if err := r.record(s, m, false); err != nil {
+	if err := r.record(s, m, byItself); err != nil {
 		return afterSwitch(n, "the history does not name the switch yet; "+hint, err)
 	}
 	return nil
@@ -298,9 +298,17 @@ func (r *Repo) follow(ctx context.Context, s *state, m *generation.Manifest) err
 	return nil
 }
 
+// recorder is who records a switch in the history.
+type recorder int
+
+const (
+	byItself   recorder = iota // the verb that made it
+	byRecovery                 // a later one: that verb was killed
+)
+
 // record appends the switch to m's generation to the history, and makes it
 // the state's current one.
-func (r *Repo) record(s *state, m *generation.Manifest, recovered bool) error {
+func (r *Repo) record(s *state, m *generation.Manifest, by recorder) error {
 	// Windows are counted from here: never before the switch was made, also
 	// where the clock was set back before recovery came to record it.
 	now := latest(r.now(), s.now, m.Time)
@@ -313,7 +321,7 @@ func (r *Repo) record(s *state, m *generation.Manifest, recovered bool) error {
 		}
 	}
 	e := switchEvent(&m.Head)
-	e.Time, e.Switch().Recovered = now, recovered
+	e.Time, e.Switch().Recovered = now, by == byRecovery
 	if len(r.Config.HealthCheck.Command) > 0 && m.Kind != generation.KindAutoRevert {
 		e.Switch().Health = "pending"
 	}

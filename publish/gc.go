@@ -26,7 +26,7 @@ type GCResult struct {
 
 // GC deletes retired generations and carried files whose window has ended.
 func (r *Repo) GC(ctx context.Context, dryRun bool) (*GCResult, error) {
-	s, _, unlock, err := r.exclusive(ctx, "gc", false, "")
+	s, _, unlock, err := r.exclusive(ctx, actor{verb: "gc"})
 	if err != nil {
 		return nil, err
 	}

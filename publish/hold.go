@@ -8,7 +8,7 @@ import (
 // Hold stops promotes until Unhold. It takes effect for a promote that has
 // begun but not switched.
 func (r *Repo) Hold(ctx context.Context, why string) error {
-	s, _, unlock, err := r.exclusive(ctx, "hold", false, "")
+	s, _, unlock, err := r.exclusive(ctx, actor{verb: "hold"})
 	if err != nil {
 		return err
 	}
@@ -21,7 +21,7 @@ func (r *Repo) Hold(ctx context.Context, why string) error {
 
 // Unhold ends a hold.
 func (r *Repo) Unhold(ctx context.Context) error {
-	s, _, unlock, err := r.exclusive(ctx, "unhold", false, "")
+	s, _, unlock, err := r.exclusive(ctx, actor{verb: "unhold"})
 	if err != nil {
 		return err
 	}

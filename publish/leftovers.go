@@ -129,10 +129,17 @@ func (rec leftoverRecord) holds(name string) bool {
 	return slices.ContainsFunc(rec.list(), func(l Leftover) bool { return l.Path == at || strings.HasPrefix(l.Path, at+"/") })
 }
 
+// warning says of which leftovers a command warns.
+type warning int
+
+const (
+	warnOfNew warning = iota // those that no command has warned of
+	warnOfAll
+)
+
 // noteLeftovers writes down what this command could not delete, and warns of
-// it: of what is new, and with loud of all. The caller holds the production
-// lock.
-func (r *Repo) noteLeftovers(loud bool) {
+// it. The caller holds the production lock.
+func (r *Repo) noteLeftovers(of warning) {
 	before := r.leftovers()
 	now := r.present(r.left)
 	for scope, list := range before {
@@ -142,7 +149,7 @@ func (r *Repo) noteLeftovers(loud bool) {
 	}
 	known := before.list()
 	for _, l := range now.list() {
-		if loud || !slices.ContainsFunc(known, func(old Leftover) bool { return old.Path == l.Path }) {
+		if of == warnOfAll || !slices.ContainsFunc(known, func(old Leftover) bool { return old.Path == l.Path }) {
 			r.opt.Warn(l.String())
 		}
 	}

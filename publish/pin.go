@@ -31,7 +31,7 @@ func (r *Repo) Unpin(ctx context.Context, n int) error {
 }
 
 func (r *Repo) pin(ctx context.Context, verb string, n int, do func(*state) error) error {
-	s, _, unlock, err := r.exclusive(ctx, verb, false, "")
+	s, _, unlock, err := r.exclusive(ctx, actor{verb: verb})
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		return nil, err
 	}
 	defer unlockPrepare()
-	s, err := r.recovered(ctx, "promote", true)
+	s, err := r.recovered(ctx, actor{verb: "promote", preparing: true})
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 	var pruned *PruneResult
 	var docs []catalog.Document // that a dry run has to imagine
 	if r.Config.Promote.Prune && !opt.NoPrune {
-		if pruned, err = r.prune(ctx, PruneOptions{DryRun: opt.DryRun}, true); err != nil {
+		if pruned, err = r.prune(ctx, PruneOptions{DryRun: opt.DryRun}, actor{verb: "prune", preparing: true}); err != nil {
 			return nil, err
 		}
 		if opt.DryRun {
@@ -51,7 +51,12 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		}
 	}
 
-	if docs, err = r.refresh(ctx, docs, opt.DryRun); err != nil {
+	if opt.DryRun {
+		docs, err = r.imagine(docs)
+	} else {
+		err = r.Stage.Refresh(ctx)
+	}
+	if err != nil {
 		return nil, interrupted(r.lockError(err))
 	}
 
@@ -82,7 +87,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 
 		// From here on the disk and the hashing are behind us.
 		var unlock func()
-		if s, _, unlock, err = r.exclusive(ctx, "promote", true, draft.Dir); err != nil {
+		if s, _, unlock, err = r.exclusive(ctx, actor{"promote", true, draft.Dir}); err != nil {
 			return nil, err
 		}
 		err = held(s.history)
@@ -114,12 +119,10 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 	return res, err
 }
 
-// refresh makes staging's compressed copies of documents what the documents
-// are. A dry run imagines that, and what becomes of the companions of docs.
-func (r *Repo) refresh(ctx context.Context, docs []catalog.Document, dryRun bool) ([]catalog.Document, error) {
-	if !dryRun {
-		return docs, r.Stage.Refresh(ctx)
-	}
+// imagine adds to documents that a dry run only thinks of what else would change
+// with them: their companions, and the compressed copies in staging that are out
+// of date.
+func (r *Repo) imagine(docs []catalog.Document) ([]catalog.Document, error) {
 	docs, _, err := stage.Follow(r.Stage.Dir, r.format, docs)
 	if err != nil {
 		return nil, err
@@ -135,14 +138,13 @@ func (r *Repo) refresh(ctx context.Context, docs []catalog.Document, dryRun bool
 
 // recovered reads the state from which a verb starts. If a killed command left
 // something to finish, it is finished first: an unrecovered production has no
-// manifest that could be trusted to be linked from. preparing tells that the
-// caller holds the prepare lock.
-func (r *Repo) recovered(ctx context.Context, verb string, preparing bool) (*state, error) {
+// manifest that could be trusted to be linked from.
+func (r *Repo) recovered(ctx context.Context, by actor) (*state, error) {
 	s, err := r.load(ctx)
 	if err == nil && !r.pending(s) {
 		return s, nil
 	}
-	s, _, unlock, err := r.exclusive(ctx, verb, preparing, "")
+	s, _, unlock, err := r.exclusive(ctx, by)
 	if err != nil {
 		return nil, err
 	}

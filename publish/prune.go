@@ -44,11 +44,11 @@ type PruneResult struct {
 // Killed before 5, the files of step 3 are seen as orphans later, and stay
 // longer.
 func (r *Repo) Prune(ctx context.Context, opt PruneOptions) (*PruneResult, error) {
-	return r.prune(ctx, opt, false)
+	return r.prune(ctx, opt, actor{verb: "prune"})
 }
 
-// prune is Prune for a caller that may hold the prepare lock.
-func (r *Repo) prune(ctx context.Context, opt PruneOptions, preparing bool) (*PruneResult, error) {
+// prune is Prune by a promote, or by itself.
+func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneResult, error) {
 	if err := r.notInHook("prune"); err != nil {
 		return nil, err
 	}
@@ -66,21 +66,21 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, preparing bool) (*Pr
 	}
 	release := func() { unlock(); unlock = func() {} }
 	defer func() { release() }()
-	s, err := r.recovered(ctx, "prune", preparing)
+	s, err := r.recovered(ctx, by)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := r.ensureID(); err != nil {
 		return nil, err
 	}
-	sv, plan, err := r.planPrune(ctx, s, opt.Apply, true)
+	sv, plan, err := r.planPrune(ctx, s, opt.Apply, tree.OpenCache)
 	if err != nil {
 		return nil, interrupted(err)
 	}
 	if opt.Plan || len(plan.Remove)+len(plan.Orphans) == 0 {
 		return &PruneResult{Plan: *plan, DryRun: opt.Plan}, r.remember(s, sv, sv.strays)
 	}
-	if err := r.notePrune(ctx, plan, opt.Apply != nil, preparing); err != nil {
+	if err := r.notePrune(ctx, by, plan, opt.Apply != nil); err != nil {
 		return nil, err
 	}
 	res := &PruneResult{Plan: *plan}
@@ -89,8 +89,8 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, preparing bool) (*Pr
 		return nil, &Error{Fact: "the prune did not end; staging is valid, and production is unchanged", Hint: "run publish prune again: it goes on", Err: err}
 	}
 	res.Plan = r.happened(res.Plan)
-	if len(r.left[leftInStaging]) > 0 && !preparing { // else the promote notes it
-		if _, _, unlock, err := r.exclusive(ctx, "prune", preparing, ""); err == nil {
+	if len(r.left[leftInStaging]) > 0 && !by.preparing { // else the promote notes it
+		if _, _, unlock, err := r.exclusive(ctx, by); err == nil {
 			unlock()
 		}
 	}
@@ -130,17 +130,21 @@ func (r *Repo) dryPrune(ctx context.Context, opt PruneOptions) (*PruneResult, er
 	if err != nil {
 		return nil, err
 	}
-	_, plan, err := r.planPrune(ctx, s, opt.Apply, false)
+	_, plan, err := r.planPrune(ctx, s, opt.Apply, tree.ReadCache)
 	if err != nil {
 		return nil, interrupted(err)
 	}
 	return &PruneResult{Plan: *plan, DryRun: true}, nil
 }
 
+// cacheOpener opens the hash cache, to note in it what is read, or for reading
+// alone.
+type cacheOpener = func(path string) *tree.Cache
+
 // planPrune reads staging and makes the plan. With a plan to apply it returns
 // that, or why it cannot be.
-func (r *Repo) planPrune(ctx context.Context, s *state, apply *Plan, remember bool) (*survey, *Plan, error) {
-	sv, err := r.survey(ctx, s, remember)
+func (r *Repo) planPrune(ctx context.Context, s *state, apply *Plan, open cacheOpener) (*survey, *Plan, error) {
+	sv, err := r.survey(ctx, s, open)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -174,8 +178,7 @@ func (r *Repo) planPrune(ctx context.Context, s *state, apply *Plan, remember bo
 
 // survey reads what a plan is made from. Documents that are not valid are an
 // error: what they do not name might only be unreadable.
-// remember allows it to note in the hash cache what it read.
-func (r *Repo) survey(ctx context.Context, s *state, remember bool) (*survey, error) {
+func (r *Repo) survey(ctx context.Context, s *state, open cacheOpener) (*survey, error) {
 	checked, err := r.Stage.Look(ctx)
 	if err != nil {
 		return nil, err
@@ -194,7 +197,7 @@ func (r *Repo) survey(ctx context.Context, s *state, remember bool) (*survey, er
 	if sv.repository, err = r.store.ID(); err != nil {
 		return nil, err
 	}
-	sv.expires, err = r.expiries(ctx, checked, remember)
+	sv.expires, err = r.expiries(ctx, checked, open)
 	return sv, err
 }
 
@@ -223,7 +226,7 @@ func (r *Repo) orphanGrace() time.Duration {
 
 // expiries reads when versions expire, of products whose rule asks. What does
 // not tell, because it cannot be read, never expires, which is worth a warning.
-func (r *Repo) expiries(ctx context.Context, c *stage.Checked, remember bool) (map[catalog.Name]time.Time, error) {
+func (r *Repo) expiries(ctx context.Context, c *stage.Checked, open cacheOpener) (map[catalog.Name]time.Time, error) {
 	if !slices.ContainsFunc(r.Config.Retention, func(r RetentionRule) bool { return r.Expired != "" }) {
 		return nil, nil
 	}
@@ -231,7 +234,7 @@ func (r *Repo) expiries(ctx context.Context, c *stage.Checked, remember bool) (m
 	e, err := r.Stage.Expiries(ctx, c, func(product string) bool {
 		n := rule(product)
 		return n > 0 && r.Config.Retention[n-1].Expired != ""
-	}, remember)
+	}, open)
 	if err != nil {
 		return nil, err
 	}
@@ -250,8 +253,8 @@ const maxUnread = 20
 
 // notePrune writes the history's line. A plan that was reviewed holds for the
 // production that it was made for.
-func (r *Repo) notePrune(ctx context.Context, p *Plan, reviewed, preparing bool) error {
-	s, _, unlock, err := r.exclusive(ctx, "prune", preparing, "")
+func (r *Repo) notePrune(ctx context.Context, by actor, p *Plan, reviewed bool) error {
+	s, _, unlock, err := r.exclusive(ctx, by)
 	if err != nil {
 		return err
 	}

@@ -16,21 +16,32 @@ import (
 	"example.com/publish/stage/lock"
 )
 
-// exclusive takes the production lock for a verb and recovers. preparing tells
-// that the caller holds the prepare lock, too, and mine is its own snapshot.
-func (r *Repo) exclusive(ctx context.Context, verb string, preparing bool, mine string) (s *state, done []string, unlock func(), err error) {
-	unlock, err = r.lock(ctx, productionLock, verb)
+// actor is who takes the production lock, and what it has of its own: recovery
+// leaves that alone.
+type actor struct {
+	verb      string
+	preparing bool   // it holds the prepare lock also: no other promote is at work
+	draft     string // path of its own tree in the making; "": none
+}
+
+// exclusive takes the production lock and recovers.
+func (r *Repo) exclusive(ctx context.Context, by actor) (s *state, done []string, unlock func(), err error) {
+	unlock, err = r.lock(ctx, productionLock, by.verb)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	s, done, err = r.recover(ctx, preparing, mine)
+	s, done, err = r.recover(ctx, by)
 	if err != nil {
 		unlock()
 		return nil, done, nil, err
 	}
 	release := unlock
 	return s, done, func() {
-		r.noteLeftovers(verb == "gc")
+		warn := warnOfNew
+		if by.verb == "gc" {
+			warn = warnOfAll
+		}
+		r.noteLeftovers(warn)
 		release()
 	}, nil
 }
@@ -69,9 +80,9 @@ func (r *Repo) Recover(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return mended, err
 	}
-	_, done, err := r.recover(ctx, false, "")
+	_, done, err := r.recover(ctx, actor{verb: "recover"})
 	if err == nil {
-		r.noteLeftovers(true)
+		r.noteLeftovers(warnOfAll)
 		err = r.pendingErasure()
 	}
 	return append(mended, done...), err
@@ -89,7 +100,7 @@ func (r *Repo) Recover(ctx context.Context) ([]string, error) {
 //	in the health check      a line that says pending          checkHealth
 //	in gc                    .trash-n, carried files           sweep, the next gc
 //	putting production back  .next-n that says it is n         restore
-func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state, []string, error) {
+func (r *Repo) recover(ctx context.Context, by actor) (*state, []string, error) {
 	var done []string
 	did := func(format string, args ...any) { done = append(done, fmt.Sprintf(format, args...)) }
 	h, err := r.readHistory()
@@ -143,7 +154,7 @@ func (r *Repo) recover(ctx context.Context, preparing bool, mine string) (*state
 		}
 		did("completed the history: production is generation %d", n)
 	}
-	swept, err := r.sweep(s, preparing, mine)
+	swept, err := r.sweep(s, by)
 	done = append(done, swept...)
 	if err != nil {
 		return nil, done, err
@@ -186,7 +197,7 @@ func (r *Repo) adoptTruth(ctx context.Context, s *state, last journal.Made) erro
 				return err
 			}
 		}
-		return r.record(s, m, true)
+		return r.record(s, m, byRecovery)
 	}
 	// Late, but not too late for a client that asks from now on.
 	if err := r.freshen(ctx, s.history, m.Generation, s.current.Dir); err != nil {
@@ -247,14 +258,13 @@ func btoi(b bool) int {
 	return 0
 }
 
-// known is what the store asks to tell litter from generations. preparing means
-// that the caller holds the prepare lock.
-func (r *Repo) known(s *state, preparing bool, tried func(name string) bool) generation.Known {
+// known is what the store asks to tell litter from generations.
+func (r *Repo) known(s *state, by actor, tried func(name string) bool) generation.Known {
 	last, _ := s.history.Last()
 	k := generation.Known{Top: last.Generation, Tried: tried,
 		Reached:   func(n int) bool { _, known := s.history.Made(n); return known },
 		Freed:     s.history.Freed,
-		Abandoned: func() bool { return preparing || r.lockState(prepareLock) == lock.Free }}
+		Abandoned: func() bool { return by.preparing || r.lockState(prepareLock) == lock.Free }}
 	if s.current != nil {
 		k.Live = s.current.Generation
 		k.Top = max(k.Top, k.Live)
@@ -263,10 +273,10 @@ func (r *Repo) known(s *state, preparing bool, tried func(name string) bool) gen
 }
 
 // sweep removes the trees that production never reached and what was on its way
-// out, but for mine, the caller's own draft.
-func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
+// out.
+func (r *Repo) sweep(s *state, by actor) ([]string, error) {
 	before := r.leftovers()[leftByRecovery]
-	litter, err := r.store.Litter(r.known(s, preparing, func(name string) bool {
+	litter, err := r.store.Litter(r.known(s, by, func(name string) bool {
 		at := filepath.Join("generations", name)
 		return slices.ContainsFunc(before, func(l Leftover) bool { return l.Path == at })
 	}))
@@ -275,7 +285,7 @@ func (r *Repo) sweep(s *state, preparing bool, mine string) ([]string, error) {
 	}
 	var done []string
 	for _, l := range litter {
-		if l.Path == mine {
+		if l.Path == by.draft {
 			continue
 		}
 		path, why := l.Path, ""
@@ -353,7 +363,7 @@ func (r *Repo) pending(s *state) bool {
 		}
 	}
 	left := r.leftovers()
-	litter, err := r.store.Litter(r.known(s, false, func(string) bool { return false }))
+	litter, err := r.store.Litter(r.known(s, actor{}, func(string) bool { return false }))
 	return err == nil && slices.ContainsFunc(litter, func(l generation.Litter) bool {
 		name := filepath.Base(l.Path)
 		// One that waits, an exchange may have brought back: the site puts it back.

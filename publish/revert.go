@@ -24,7 +24,7 @@ type RevertOptions struct {
 // when the error is of kind Switched.
 func (r *Repo) Revert(ctx context.Context, opt RevertOptions) (*Result, error) {
 	start := r.now()
-	s, _, unlock, err := r.exclusive(ctx, "revert", false, "")
+	s, _, unlock, err := r.exclusive(ctx, actor{verb: "revert"})
 	if err != nil {
 		return nil, err
 	}

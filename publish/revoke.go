@@ -98,7 +98,7 @@ func (r *Repo) planRevoke(ctx context.Context, s *state, graves *tombstone.Grave
 // revoke is all that needs the production lock alone. The result is nil when
 // nothing was revoked.
 func (r *Repo) revoke(ctx context.Context, opt RevokeOptions) (*RevokeResult, erasure, error) {
-	s, _, unlock, err := r.exclusive(ctx, "revoke", false, "")
+	s, _, unlock, err := r.exclusive(ctx, actor{verb: "revoke"})
 	if err != nil {
 		return nil, erasePending, err
 	}
@@ -196,7 +196,7 @@ func (r *Repo) eraseWithStaging(ctx context.Context, res *RevokeResult) error {
 		return r.lockError(err)
 	}
 	defer unlockStaging()
-	s, _, unlock, err := r.exclusive(ctx, "revoke", false, "")
+	s, _, unlock, err := r.exclusive(ctx, actor{verb: "revoke"})
 	if err != nil {
 		return err
 	}

@@ -26,9 +26,11 @@ type Expiries struct {
 
 // Expiries reads when the versions of products expire for which asked is true.
 // What the metadata of a verified file says is noted in the hash cache, by its
-// content, so that it is read once; remember stores that. Of a format whose
-// images tell no expiry there are none.
-func (s *Stage) Expiries(ctx context.Context, c *Checked, asked func(product string) bool, remember bool) (*Expiries, error) {
+// content, so that it is read once; open is [tree.OpenCache], or [tree.ReadCache]
+// for who leaves no trace. Of a format whose images tell no expiry there are
+// none.
+func (s *Stage) Expiries(ctx context.Context, c *Checked, asked func(product string) bool,
+	open func(path string) *tree.Cache) (*Expiries, error) {
 	out := &Expiries{At: map[catalog.Name]time.Time{}}
 	format, ok := s.Format.(catalog.Expirer)
 	if !ok {
@@ -39,10 +41,6 @@ func (s *Stage) Expiries(ctx context.Context, c *Checked, asked func(product str
 		return nil, err
 	}
 	defer root.Close()
-	open := tree.ReadCache
-	if remember {
-		open = tree.OpenCache
-	}
 	cache := open(s.Hashes)
 	ends := map[string]time.Time{}
 	unread := map[string]error{}
