@@ -34,15 +34,6 @@ type candidate struct {
 	left        stage.LeftOut
 }
 
-// unitsOf returns what a diff counts of a generation.
-func (r *Repo) unitsOf(ctx context.Context, g *generation.Tree) ([]catalog.Unit, error) {
-	cat, err := stage.ReadCatalog(ctx, g.Dir, r.format)
-	if err != nil {
-		return nil, err
-	}
-	return r.units(cat.Units, g.Own), nil
-}
-
 // candidateOf is how a promoted tree comes to be: only from a stage.Valid.
 func candidateOf(d *generation.Draft, v *stage.Valid, message string) *candidate {
 	return &candidate{draft: d, rows: v.Rows, treeID: v.TreeID, units: v.Catalog.Units, kind: generation.KindPromote, message: message}

@@ -37,10 +37,15 @@ func (d *Diff) Equal() bool {
 // Diff compares two trees: staging, production or generations by number. It
 // takes no lock and writes nothing.
 func (r *Repo) Diff(ctx context.Context, from, to string) (*Diff, error) {
-	s, err := r.load(ctx)
-	if err != nil {
-		return nil, err
-	}
+	var d *Diff
+	err := r.steady(ctx, func(s *state) (err error) {
+		d, err = r.diff(ctx, s, from, to)
+		return err
+	})
+	return d, err
+}
+
+func (r *Repo) diff(ctx context.Context, s *state, from, to string) (*Diff, error) {
 	a, au, err := r.side(ctx, s, from)
 	if err != nil {
 		return nil, err
@@ -77,7 +82,13 @@ func (r *Repo) formatOf(s *state, name string) (catalog.Format, error) {
 	if err != nil {
 		return nil, err
 	}
-	return stage.Within(g.Dir, r.format)
+	v, err := g.View()
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	documents, err := r.format.Documents(v.Contents())
+	return catalog.Within(r.format, documents), err
 }
 
 func (r *Repo) side(ctx context.Context, s *state, name string) ([]tree.Row, []catalog.Unit, error) {

@@ -2,13 +2,11 @@ package publish
 
 import (
 	"context"
-	"os"
 	"slices"
 	"time"
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/tombstone"
-	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 )
 
@@ -24,49 +22,16 @@ func (r *Repo) List(ctx context.Context, name string) ([]catalog.Image, error) {
 		return r.Stage.List(ctx)
 	}
 	var images []catalog.Image
-	err := r.glance(ctx, name, func(_ *state, g *generation.Tree) (err error) {
+	err := r.glance(ctx, name, func(_ *state, g *generation.View) (err error) {
 		images, err = r.imagesOf(ctx, g)
 		return err
 	})
 	return images, err
 }
 
-// glance calls read with production, or with a kept generation, without a lock.
-// A switch or a gc may take the tree away while it is read: then read is called
-// again, with what the name means now. A tree that does not say its own number
-// at two attempts is damaged, which is for verify to report.
-func (r *Repo) glance(ctx context.Context, name string, read func(*state, *generation.Tree) error) error {
-	for last := ""; ; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		s, err := r.load(ctx)
-		if err != nil {
-			return err
-		}
-		if _, switched := s.history.Last(); switched && s.current == nil && (name == "" || name == "production") {
-			return &Error{Path: r.Production(), Err: errDangling, Hint: "run publish recover"}
-		}
-		g, err := r.resolve(s, name)
-		if err != nil {
-			return err
-		}
-		live := s.current != nil && s.current.Generation == g.Generation
-		if n, e := generation.Identity(g.Dir); !live && e == nil && n != g.Generation {
-			return notFound(r.keptHint(), "generation %d is not kept", g.Generation) // it is being deleted
-		}
-		err = read(s, g)
-		at := generation.Number(g.Generation) + " " + g.Dir
-		if n, e := generation.Identity(g.Dir); e == nil && n == g.Generation || at == last {
-			return err
-		}
-		last = at
-	}
-}
-
 // imagesOf returns what List does for one generation.
-func (r *Repo) imagesOf(ctx context.Context, g *generation.Tree) ([]catalog.Image, error) {
-	cat, err := stage.ReadCatalog(ctx, g.Dir, r.format)
+func (r *Repo) imagesOf(ctx context.Context, g *generation.View) ([]catalog.Image, error) {
+	cat, err := r.format.Read(ctx, g.Contents())
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +50,7 @@ func (r *Repo) imagesOf(ctx context.Context, g *generation.Tree) ([]catalog.Imag
 			if row.Role == catalog.Link {
 				i.Type = "link"
 			}
-			if fi, err := os.Lstat(join(g.Dir, row.Path)); err == nil { // its time is all that is asked for
+			if fi, err := g.Lstat(row.Path); err == nil { // its time is all that is asked for
 				i.Created = fi.ModTime().UTC().Truncate(time.Second)
 			}
 			files = append(files, i)
@@ -140,8 +105,8 @@ func (r *Repo) Show(ctx context.Context, name string) (*Shown, error) {
 		return nil, &Error{Kind: Usage, Path: name, Fact: "is not a generation", Hint: "publish list staging and publish status report what is staged"}
 	}
 	var out *Shown
-	err := r.glance(ctx, name, func(s *state, g *generation.Tree) (err error) {
-		out, err = r.show(s, g)
+	err := r.glance(ctx, name, func(s *state, g *generation.View) (err error) {
+		out, err = r.show(s, &g.Tree)
 		return err
 	})
 	return out, err

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
@@ -42,10 +41,15 @@ type Measures struct {
 
 // Measure takes the measures. It takes no lock and writes nothing.
 func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
-	s, err := r.load(ctx)
-	if err != nil {
-		return nil, err
-	}
+	var m *Measures
+	err := r.steady(ctx, func(s *state) (err error) {
+		m, err = r.measure(ctx, s)
+		return err
+	})
+	return m, err
+}
+
+func (r *Repo) measure(ctx context.Context, s *state) (*Measures, error) {
 	st, staged, err := r.statusOf(ctx, s)
 	if err != nil {
 		return nil, err
@@ -71,7 +75,7 @@ func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
 		return nil, err
 	}
 	if s.current != nil {
-		cat, err := stage.ReadCatalog(ctx, s.current.Dir, r.format)
+		cat, err := r.catalogOf(ctx, s.current)
 		if err != nil {
 			return nil, err
 		}

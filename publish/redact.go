@@ -64,7 +64,7 @@ func (r *Repo) sound(ctx context.Context, s *state, g *generation.Tree, draft *g
 	}
 	if i < 0 {
 		// Names alone: most likely it does not have them.
-		cat, err := stage.ReadCatalog(ctx, g.Dir, r.format)
+		cat, err := r.catalogOf(ctx, g)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -3,7 +3,7 @@ package publish
 import (
 	"context"
 	"errors"
-	"path/filepath"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -90,9 +90,10 @@ func (r *Repo) planRevoke(ctx context.Context, s *state, graves *tombstone.Grave
 	if err != nil {
 		return nil, err
 	}
-	p := &revocation{Selection: sel, stone: sel.Stone(r.who(), opt.Why), served: serves(s, sel)}
+	p := &revocation{Selection: sel, stone: sel.Stone(r.who(), opt.Why)}
 	p.stone.Time = s.now
-	return p, nil
+	p.served, err = serves(s, sel)
+	return p, err
 }
 
 // revoke is all that needs the production lock alone. The result is nil when
@@ -248,17 +249,25 @@ func leave(c *generation.Carrier, carried []generation.Carried, n int, revoked [
 
 // serves reports whether production has any of what is revoked, carried files
 // that are due included.
-func serves(s *state, sel *tombstone.Selection) bool {
+func serves(s *state, sel *tombstone.Selection) (bool, error) {
 	if s.current == nil {
-		return false
+		return false, nil
 	}
-	if sel.Emptied {
-		return true
+	if sel.Emptied || slices.ContainsFunc(s.current.Own, func(row tree.Row) bool { return sel.Sums[row.SHA256] }) {
+		return true, nil
 	}
-	for row := range s.current.All() {
-		if sel.Sums[row.SHA256] && !gone(filepath.Join(s.current.Dir, filepath.FromSlash(row.Path))) {
-			return true
+	live, err := s.current.View()
+	if err != nil {
+		return false, err
+	}
+	defer live.Close()
+	for _, c := range s.current.Carried {
+		if !sel.Sums[c.SHA256] {
+			continue
+		}
+		if _, err := live.Lstat(c.Path); !errors.Is(err, fs.ErrNotExist) {
+			return true, nil
 		}
 	}
-	return slices.ContainsFunc(s.current.Own, func(row tree.Row) bool { return sel.Sums[row.SHA256] })
+	return false, nil
 }

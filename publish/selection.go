@@ -7,7 +7,6 @@ import (
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/tombstone"
-	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
 )
@@ -34,17 +33,17 @@ func (r *Repo) selectContent(ctx context.Context, s *state, graves *tombstone.Gr
 func (r *Repo) holders(ctx context.Context, s *state, graves *tombstone.Graveyard, what []catalog.What,
 ) ([]tombstone.Holder, error) {
 	var out []tombstone.Holder
-	read := func(name string, m *generation.Manifest, dir string) error {
-		cat, err := stage.ReadCatalog(ctx, dir, r.format)
+	read := func(name string, g *generation.Tree) error {
+		cat, err := r.catalogOf(ctx, g)
 		if err == nil {
-			out = append(out, graves.Holder(name, r.format, cat, m))
+			out = append(out, graves.Holder(name, r.format, cat, g.Manifest))
 		}
 		return err
 	}
 	current := 0
 	if s.current != nil {
 		current = s.current.Generation
-		if err := read(tombstone.Production, s.current.Manifest, s.current.Dir); err != nil {
+		if err := read(tombstone.Production, s.current); err != nil {
 			return nil, err
 		}
 	}
@@ -69,7 +68,7 @@ func (r *Repo) holders(ctx context.Context, s *state, graves *tombstone.Graveyar
 			r.opt.Warn(fmt.Sprintf("generation %d was not searched for names: %v", n, err))
 			continue
 		}
-		if err := read(fmt.Sprintf("generation %d", n), m, r.treeOf(s, n)); err != nil {
+		if err := read(fmt.Sprintf("generation %d", n), &generation.Tree{Manifest: m, Dir: r.treeOf(s, n)}); err != nil {
 			return nil, err
 		}
 	}

@@ -104,11 +104,11 @@ type LockHeld struct {
 // Status tells what the repository is like. It takes no lock and writes
 // nothing, so it answers while a promote runs.
 func (r *Repo) Status(ctx context.Context) (*Status, error) {
-	s, err := r.load(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out, _, err := r.statusOf(ctx, s)
+	var out *Status
+	err := r.steady(ctx, func(s *state) (err error) {
+		out, _, err = r.statusOf(ctx, s)
+		return err
+	})
 	return out, err
 }
 

@@ -45,8 +45,8 @@ type world struct {
 func newWorld(t *testing.T, make func(Place) Site) *world {
 	w := &world{t: t}
 	top := t.TempDir()
-	w.place = Place{Production: filepath.Join(top, "production"), Relative: true, Store: filepath.Join(top, "store"), Trees: marks{},
-		Left:   func(path string, err error) { w.left = append(w.left, filepath.Base(path)) },
+	w.place = Place{Production: filepath.Join(top, "production"), Relative: true, Store: filepath.Join(top, "store"),
+		Trees: marks{}, Left: func(path string, err error) { w.left = append(w.left, filepath.Base(path)) },
 		Remove: durable.RemoveAll, Now: time.Now, At: func(string) error { return nil }}
 	must(t, os.Mkdir(w.place.Store, 0o755))
 	w.Site = make(w.place)
@@ -205,7 +205,9 @@ func TestGuarantee(t *testing.T) {
 // Killed between any two steps, Tidy leaves what was live or what is live now,
 // and the next switch goes on from there.
 func TestKilled(t *testing.T) {
-	for killed, steps := range map[string]int{"before it was prepared": 0, "before the switch": 1, "after the switch": 2, "after it was durable": 3} {
+	for killed, steps := range map[string]int{
+		"before it was prepared": 0, "before the switch": 1, "after the switch": 2, "after it was durable": 3,
+	} {
 		each(t, func(t *testing.T, w *world) {
 			w.change(0, 1)
 			w.seal(2)
@@ -426,7 +428,8 @@ func TestExpire(t *testing.T) {
 		row := func(p string) tree.Row { return tree.Row{Path: p} }
 
 		// What a document that cannot be written still names stays.
-		stay, err := w.Expire(ctx, w.tree(1), []tree.Row{row("old/b")}, []catalog.Document{{Path: "none/index", Data: []byte("new")}})
+		lost := []catalog.Document{{Path: "none/index", Data: []byte("new")}}
+		stay, err := w.Expire(ctx, w.tree(1), []tree.Row{row("old/b")}, lost)
 		if err != nil || len(stay) != 1 || stay[0].Row != "none/index" {
 			t.Errorf("%v, %v", stay, err)
 		}
