@@ -45,6 +45,9 @@ type Delivery struct {
 	up    *upload
 	cache *tree.Cache
 
+	kept   bool   // Close keeps what was received: see Resume
+	unlock func() // of its name; may be nil
+
 	mu       sync.Mutex
 	parts    map[string]*part // by the path that they were put under
 	count    int              // of the files in the directory
@@ -65,8 +68,11 @@ func (s *Stage) Receive(_ context.Context, verb string) (*Delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Delivery{s: s, verb: verb, up: up, cache: tree.AppendTo(s.Hashes),
-		parts: map[string]*part{}, expected: map[string]int64{}}, nil
+	return s.delivery(verb, up), nil
+}
+
+func (s *Stage) delivery(verb string, up *upload) *Delivery {
+	return &Delivery{s: s, verb: verb, up: up, cache: tree.AppendTo(s.Hashes), parts: map[string]*part{}, expected: map[string]int64{}}
 }
 
 // Close gives up what was not committed: files that were to be moved are as
@@ -78,7 +84,16 @@ func (d *Delivery) Close() {
 		}
 	}
 	d.parts = nil
-	d.up.close()
+	switch {
+	case d.up.dir == nil: // closed before
+	case d.kept:
+		d.keep()
+	default:
+		d.up.close()
+		if d.unlock != nil {
+			d.unlock()
+		}
+	}
 }
 
 // Put implements [catalog.Sink]. A file of Input is moved or copied: see Take.
@@ -129,16 +144,20 @@ func (d *Delivery) receive(path, source string, want []catalog.Digest,
 		if i := slices.IndexFunc(want, func(w catalog.Digest) bool { return got[w.Algorithm] != w.Hex }); i >= 0 {
 			err = fmt.Errorf("%s: %w, %s", source, catalog.ErrDigest, want[i])
 			t.unseal()
+			_ = d.up.dir.RemoveAll(t.name) // else Close does
 		}
+	}
+	if err == nil {
+		err = d.settle(t)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err != nil {
 		delete(d.parts, path)
-		_ = d.up.dir.RemoveAll(file) // else Close does
+		_ = d.up.dir.RemoveAll(file) // what is left of it
 		return fail(err)
 	}
-	d.parts[path] = &part{row: tree.Row{Path: source, Size: t.size, SHA256: t.sha256, Role: catalog.Content}, file: file, taken: t}
+	d.parts[path] = &part{row: tree.Row{Path: source, Size: t.size, SHA256: t.sha256, Role: catalog.Content}, file: t.name, taken: t}
 	return catalog.Digest{Algorithm: catalog.SHA256, Hex: t.sha256}, t.size, nil
 }
 
@@ -196,6 +215,7 @@ func (d *Delivery) Commit(ctx context.Context, edit catalog.Edit) (*Delivered, e
 	if err != nil {
 		return nil, err
 	}
+	d.kept = false
 	for _, p := range d.parts {
 		if t := p.taken; t != nil && t.move {
 			if err := t.release(d.s); err != nil {

@@ -51,6 +51,7 @@ func openSource(path string) (*os.File, source, error) {
 type taken struct {
 	source
 	name   string // there
+	whole  string // the name that it gets when its digest is known to be right; "": it keeps its name
 	sha256 string
 	size   int64
 	move   bool        // the source is to go when all is done

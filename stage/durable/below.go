@@ -193,6 +193,16 @@ func (d *Dir) Create(name string) (*os.File, error) {
 	return f, d.fail("open", name, err)
 }
 
+// OpenAppend opens a name in the directory, which may not be there, for reading
+// and for appending.
+func (d *Dir) OpenAppend(name string) (*os.File, error) {
+	f, err := d.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_APPEND|safe, 0o600)
+	if err == nil {
+		d.Give(name)
+	}
+	return f, d.fail("open", name, err)
+}
+
 // MkdirTemp makes a new directory, of its owner alone, whose name begins with
 // prefix, and opens it.
 func (d *Dir) MkdirTemp(prefix string) (name string, made *Dir, err error) {
