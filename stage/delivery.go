@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"os"
 	"path"
 	"path/filepath"
@@ -72,7 +71,8 @@ func (s *Stage) Receive(_ context.Context, verb string) (*Delivery, error) {
 }
 
 func (s *Stage) delivery(verb string, up *upload) *Delivery {
-	return &Delivery{s: s, verb: verb, up: up, cache: tree.AppendTo(s.Hashes), parts: map[string]*part{}, expected: map[string]int64{}}
+	return &Delivery{s: s, verb: verb, up: up, cache: tree.AppendTo(s.Hashes),
+		parts: map[string]*part{}, expected: map[string]int64{}}
 }
 
 // Close gives up what was not committed: files that were to be moved are as
@@ -97,7 +97,8 @@ func (d *Delivery) Close() {
 }
 
 // Put implements [catalog.Sink]. A file of Input is moved or copied: see Take.
-func (d *Delivery) Put(ctx context.Context, path string, r io.Reader, want ...catalog.Digest) (catalog.Digest, int64, error) {
+func (d *Delivery) Put(ctx context.Context, path string, r io.Reader, want ...catalog.Digest) (
+	catalog.Digest, int64, error) {
 	if f, ok := r.(*inputFile); ok {
 		return d.Take(ctx, path, f.path, f.move, f.also, want...)
 	}
@@ -109,7 +110,8 @@ func (d *Delivery) Put(ctx context.Context, path string, r io.Reader, want ...ca
 // Take brings the file called name in, under a path as for Put. With move the
 // file itself comes, where it may: it keeps its name until Commit has made it
 // durable in staging. also are written all its bytes.
-func (d *Delivery) Take(ctx context.Context, path, name string, move bool, also []io.Writer, want ...catalog.Digest) (catalog.Digest, int64, error) {
+func (d *Delivery) Take(ctx context.Context, path, name string, move bool, also []io.Writer, want ...catalog.Digest) (
+	catalog.Digest, int64, error) {
 	return d.receive(path, name, want, func(in intake, file string, beside []io.Writer) (*taken, error) {
 		return in.take(ctx, name, file, move, append(beside, also...)...)
 	})
@@ -157,7 +159,8 @@ func (d *Delivery) receive(path, source string, want []catalog.Digest,
 		_ = d.up.dir.RemoveAll(file) // what is left of it
 		return fail(err)
 	}
-	d.parts[path] = &part{row: tree.Row{Path: source, Size: t.size, SHA256: t.sha256, Role: catalog.Content}, file: t.name, taken: t}
+	row := tree.Row{Path: source, Size: t.size, SHA256: t.sha256, Role: catalog.Content}
+	d.parts[path] = &part{row: row, file: t.name, taken: t}
 	return catalog.Digest{Algorithm: catalog.SHA256, Hex: t.sha256}, t.size, nil
 }
 
@@ -395,74 +398,6 @@ func (d *Delivery) fit(placed []tree.Row) error {
 	}
 	defer root.Close()
 	return d.s.touch(tree.FS(root), func(p string) bool { return came[p] })
-}
-
-// Input is what a person named: files, or one directory. With move, the files
-// themselves are to come.
-func (d *Delivery) Input(names []string, move bool) (catalog.Input, error) {
-	in := catalog.Input{Files: names, List: list}
-	in.Open = func(name string) (catalog.File, error) {
-		f, s, err := openSource(name)
-		if err != nil {
-			return nil, err
-		}
-		d.mu.Lock()
-		d.expected[name] = s.stat.Size
-		d.mu.Unlock()
-		return &inputFile{File: f, path: name, move: move}, nil
-	}
-	if len(names) == 0 {
-		return in, nil
-	}
-	fi, err := os.Stat(names[0])
-	if err != nil {
-		return in, err
-	}
-	if fi.IsDir() {
-		if len(names) > 1 {
-			return in, usage("add one directory at a time, or name the files",
-				"%s: is a directory, and there are more arguments", names[0])
-		}
-		in.Files, in.Dir = nil, names[0]
-		return in, nil
-	}
-	seen := map[string]bool{}
-	for _, p := range names {
-		if seen[filepath.Clean(p)] {
-			return in, usage("", "%s: is given twice", p)
-		}
-		seen[filepath.Clean(p)] = true
-	}
-	return in, nil
-}
-
-// inputFile is a file that a person named, for Put.
-type inputFile struct {
-	*os.File
-	path string
-	move bool
-	also []io.Writer
-}
-
-func (f *inputFile) Also(w io.Writer) { f.also = append(f.also, w) }
-
-// list is the names in a directory that a person named.
-func list(dir string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		entries, err := os.ReadDir(dir)
-		for _, e := range entries {
-			name := e.Name()
-			if e.IsDir() {
-				name += "/"
-			}
-			if !yield(name, nil) {
-				return
-			}
-		}
-		if err != nil {
-			yield("", err)
-		}
-	}
 }
 
 // located puts the path before an error that does not tell it.

@@ -67,11 +67,13 @@ func TestDeliveryPut(t *testing.T) {
 		"no digest":   {"images/2", "x", catalog.Digest{Algorithm: "md5", Hex: "0"}, nil},
 		"twice":       {"images/1", "one", one, nil},
 	} {
-		if _, _, err := d.Put(context.Background(), c.path, strings.NewReader(c.data), c.want); err == nil || c.is != nil && !errors.Is(err, c.is) {
+		_, _, err := d.Put(context.Background(), c.path, strings.NewReader(c.data), c.want)
+		if err == nil || c.is != nil && !errors.Is(err, c.is) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, _, err := d.Put(context.Background(), "cut", io.MultiReader(strings.NewReader("x"), &failing{})); !errors.Is(err, io.ErrUnexpectedEOF) {
+	cut := io.MultiReader(strings.NewReader("x"), &failing{})
+	if _, _, err := d.Put(context.Background(), "cut", cut); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("cut: %v", err)
 	}
 	deliver(t, d, "cut", "whole") // after a failure the path is free
@@ -90,11 +92,13 @@ func TestDeliveryPut(t *testing.T) {
 		if string(read(t, join(s.Dir, p))) != want || fi.Mode() != 0o444 {
 			t.Errorf("%s: %v", p, fi.Mode())
 		}
-		if got, sealed, ok := tree.OpenCache(s.Hashes).Lookup(p, tree.StatOf(fi)); !ok || !sealed || got != sum([]byte(want)) {
+		got, sealed, ok := tree.OpenCache(s.Hashes).Lookup(p, tree.StatOf(fi))
+		if !ok || !sealed || got != sum([]byte(want)) {
 			t.Errorf("%s: the cache does not know it as sealed", p)
 		}
 	}
-	if both, ok := tree.OpenCache(s.Hashes).Pair(sum([]byte("one")), sum([]byte("two"))); !ok || both != sum([]byte("onetwo")) {
+	both, ok := tree.OpenCache(s.Hashes).Pair(sum([]byte("one")), sum([]byte("two")))
+	if !ok || both != sum([]byte("onetwo")) {
 		t.Error("the cache does not know the combined hash")
 	}
 	if len(contents(t, s.Dir)) != 4 {

@@ -132,7 +132,8 @@ func (d *Delivery) Received(want catalog.Digest) (n int64, whole bool, err error
 // Append is Put in a delivery of Resume: r goes on where what Received tells
 // ends, and of whole content nothing is read of it. What came before r failed
 // stays for the next time. Bytes that do not have the digests are removed.
-func (d *Delivery) Append(ctx context.Context, path string, r io.Reader, want catalog.Digest, also ...catalog.Digest) (catalog.Digest, int64, error) {
+func (d *Delivery) Append(ctx context.Context, path string, r io.Reader, want catalog.Digest, also ...catalog.Digest) (
+	catalog.Digest, int64, error) {
 	return d.receive(path, path, append(also, want), func(in intake, _ string, beside []io.Writer) (*taken, error) {
 		return in.resume(ctx, r, want, beside...)
 	})

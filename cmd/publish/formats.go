@@ -29,7 +29,8 @@ func format(name string) (catalog.Format, error) {
 			return f.format, nil
 		}
 	}
-	return nil, usage("this version knows "+strings.Join(formatNames(), " and "), "format: %q is not in this version of publish", name)
+	return nil, usage("this version knows "+strings.Join(formatNames(), " and "),
+		"format: %q is not in this version of publish", name)
 }
 
 // formatNames are those that this version has.

@@ -9,8 +9,7 @@ import (
 )
 
 // Input is what somebody wants to have in a tree: files by their names, one
-// directory, or files as they come. Names are those that were given; others
-// than the format's caller open nothing.
+// directory, or files as they come. Names are those that a person gave.
 type Input struct {
 	Files []string // in their order; none: see Dir and Entries
 	Dir   string
@@ -78,8 +77,8 @@ type Change struct {
 	Images   []Image    // that the tree has now, in the order of the input
 	Replaced []string   // paths that the tree named before and that no index names now; sorted
 	Findings []Finding  // about what the tree is then, and was not before
-	// United are the documents of another tree that are in Documents, as far as
-	// they were not in the tree. Those that are in neither come as they are.
+	// United are the documents of another tree that a Merge made its Documents
+	// of. Others of that tree are for its caller to bring as they are.
 	United []string
 }
 

@@ -24,11 +24,13 @@ const forms = "METADATA [ROOTFS...]"
 
 // Bring takes METADATA [ROOTFS...], where METADATA alone is a unified image, or
 // one directory as distrobuilder leaves it.
-func (Format) Bring(ctx context.Context, in catalog.Input, to catalog.Sink, opt catalog.Addition) (catalog.Edit, error) {
+func (Format) Bring(ctx context.Context, in catalog.Input, to catalog.Sink, opt catalog.Addition) (
+	catalog.Edit, error) {
 	for _, a := range opt.Aliases {
 		odd := func(r rune) bool { return r == ',' || unicode.IsControl(r) }
 		if a == "" || strings.TrimSpace(a) != a || strings.ContainsFunc(a, odd) {
-			return nil, catalog.Usage("", "the alias %q is empty, or has a comma, a control character, or white space at an end", a)
+			return nil, catalog.Usage("",
+				"the alias %q is empty, or has a comma, a control character, or white space at an end", a)
 		}
 	}
 	files, err := resolve(in)
@@ -324,5 +326,6 @@ func inDir(in catalog.Input) (inputs, error) {
 }
 
 func ambiguous(dir string, names []string) error {
-	return catalog.Usage("name the files: "+forms, "%s: holds more than one that could be meant: %s", dir, strings.Join(names, ", "))
+	return catalog.Usage("name the files: "+forms,
+		"%s: holds more than one that could be meant: %s", dir, strings.Join(names, ", "))
 }

@@ -1,0 +1,97 @@
+package stage
+
+import (
+	"context"
+	"os"
+	"slices"
+
+	"example.com/publish/stage/tree"
+)
+
+// recognize finds the files that staging has with the same bytes, and returns
+// their rows: what the index says of a file is compared with what the cache
+// knows of staging's, and what nobody knows is read, which is cheaper than a
+// copy.
+func (im *importer) recognize(ctx context.Context, entries []tree.Entry, claims map[string]string) (map[string]tree.Row, error) {
+	im.same = map[string]tree.Stat{}
+	rows := map[string]tree.Row{}
+	now := im.s.Now()
+	var here, there []*need
+	ours, theirs := map[string]string{}, map[string]string{}
+	stats := map[string]tree.Stat{}
+	for _, e := range entries {
+		fi, err := im.dst.Lstat(e.Path)
+		if err != nil {
+			continue
+		}
+		st := tree.StatOf(fi)
+		if e.Kind == tree.Symlink {
+			if text, err := im.dst.Readlink(e.Path); err == nil && text == e.Target {
+				im.same[e.Path], rows[e.Path] = st, linkRow(e)
+			}
+			continue
+		}
+		if !fi.Mode().IsRegular() || st.Size != e.Stat.Size || realDirs(im.dst, e.Path) != nil {
+			continue
+		}
+		stats[e.Path] = st
+		if theirs[e.Path] = claims[e.Path]; theirs[e.Path] == "" {
+			there = append(there, &need{path: e.Path, name: e.Name, stat: e.Stat})
+		}
+		if sum, _, ok := im.cache.Lookup(e.Path, st); ok {
+			ours[e.Path] = sum
+		} else {
+			here = append(here, &need{path: e.Path, stat: st})
+		}
+	}
+	for _, side := range []struct {
+		root  *os.Root
+		needs []*need
+		into  map[string]string
+	}{{im.dst, here, ours}, {im.src.Root(), there, theirs}} {
+		var bytes int64
+		for _, n := range side.needs {
+			bytes += n.stat.Size
+		}
+		got, _, err := readAll(ctx, side.root, side.needs, im.s.progress("compare", bytes))
+		if err != nil {
+			return nil, err
+		}
+		for p, g := range got {
+			if g.err == nil {
+				side.into[p] = g.sha256
+			}
+			if g.err == nil && side.root == im.dst {
+				im.cache.Put(p, stats[p], g.sha256, now)
+			}
+		}
+	}
+	for p, st := range stats {
+		if ours[p] != "" && ours[p] == theirs[p] {
+			im.same[p] = st
+			rows[p] = tree.Row{Path: p, Size: st.Size, SHA256: ours[p], Role: im.named.role(p)}
+		}
+	}
+	return rows, nil
+}
+
+// check compares what came, and what is there already, with what the tree's
+// indexes say. Combined hashes are checked of images that came whole; of others
+// when staging is validated.
+func (im *importer) check(ctx context.Context, rows map[string]tree.Row) error {
+	root, err := os.OpenRoot(im.files)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	fresh := slices.Clone(im.came)
+	tree.SortRows(fresh)
+	needs := needs{}
+	got := pairNeeds(im.cat, fresh, needs, im.cache, false)
+	needed := func(string) bool { return true } // what was copied is ours
+	if _, err := readNeeds(ctx, root, im.cat, fresh, needs, needed, &got, im.cache, im.report, im.s.progress); err != nil {
+		return err
+	}
+	check(im.cat, sorted(rows), got, im.report)
+	return im.report.failed()
+}

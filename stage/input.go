@@ -1,0 +1,78 @@
+package stage
+
+import (
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+
+	"example.com/publish/stage/catalog"
+)
+
+// Input is what a person named: files, or one directory. With move, the files
+// themselves are to come.
+func (d *Delivery) Input(names []string, move bool) (catalog.Input, error) {
+	in := catalog.Input{Files: names, List: list}
+	in.Open = func(name string) (catalog.File, error) {
+		f, s, err := openSource(name)
+		if err != nil {
+			return nil, err
+		}
+		d.mu.Lock()
+		d.expected[name] = s.stat.Size
+		d.mu.Unlock()
+		return &inputFile{File: f, path: name, move: move}, nil
+	}
+	if len(names) == 0 {
+		return in, nil
+	}
+	fi, err := os.Stat(names[0])
+	if err != nil {
+		return in, err
+	}
+	if fi.IsDir() {
+		if len(names) > 1 {
+			return in, usage("add one directory at a time, or name the files",
+				"%s: is a directory, and there are more arguments", names[0])
+		}
+		in.Files, in.Dir = nil, names[0]
+		return in, nil
+	}
+	seen := map[string]bool{}
+	for _, p := range names {
+		if seen[filepath.Clean(p)] {
+			return in, usage("", "%s: is given twice", p)
+		}
+		seen[filepath.Clean(p)] = true
+	}
+	return in, nil
+}
+
+// inputFile is a file that a person named, for Put.
+type inputFile struct {
+	*os.File
+	path string
+	move bool
+	also []io.Writer
+}
+
+func (f *inputFile) Also(w io.Writer) { f.also = append(f.also, w) }
+
+// list is the names in a directory that a person named.
+func list(dir string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		entries, err := os.ReadDir(dir)
+		for _, e := range entries {
+			name := e.Name()
+			if e.IsDir() {
+				name += "/"
+			}
+			if !yield(name, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield("", err)
+		}
+	}
+}
