@@ -13,14 +13,15 @@ import (
 	"example.com/publish/publish/journal"
 )
 
-func (p *program) changelogCommand() *cli.Command {
+func (p *program) changelogCommand() *command {
 	return verb(&cli.Command{
 		Name: "changelog", Category: "look",
 		Usage: "write the history as Markdown that a team can publish",
 		Description: "By day (UTC), newest first: what each switch added, removed and changed, reverts with their reason, and holds. " +
 			"Names and messages are escaped for Markdown.",
 		Flags: spanFlags(),
-	}, 0, 0, p.changelog)
+	}, 0, 0, p.changelog).
+		example("write what changed since the new year", "publish changelog --since 2026-01-01 > changelog.md")
 }
 
 // changelogDay is what happened on one day.

@@ -24,7 +24,7 @@ var (
 	fishCompletion string
 )
 
-func (p *program) completionCommand() *cli.Command {
+func (p *program) completionCommand() *command {
 	scripts := map[string]string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
 	return verb(&cli.Command{
 		Name: "completion", Category: "help", ArgsUsage: "bash|zsh|fish",
@@ -39,15 +39,18 @@ func (p *program) completionCommand() *cli.Command {
 		}
 		_, err := p.out.WriteString(script)
 		return err
-	})
+	}).
+		example("complete commands in this bash", "eval \"$(publish completion bash)\"").
+		example("complete commands in every fish", "publish completion fish > publish.fish").
+		completes(every(these("bash", "zsh", "fish")))
 }
 
 // completeCommand answers the completion scripts: a candidate a line, with a
 // tab and a description behind it, or :files or :dirs where the shell knows
 // better. Its arguments are the words behind the program's name, the last one
 // as far as it is typed.
-func (p *program) completeCommand() *cli.Command {
-	return &cli.Command{Name: "__complete", Hidden: true, Action: func(c *cli.Context) error {
+func (p *program) completeCommand() *command {
+	return &command{Command: &cli.Command{Name: "__complete", Hidden: true, Action: func(c *cli.Context) error {
 		words := c.Args().Slice()
 		if len(words) == 0 {
 			words = []string{""}
@@ -65,7 +68,7 @@ func (p *program) completeCommand() *cli.Command {
 			}
 		}
 		return nil
-	}}
+	}}}
 }
 
 // typed is what the words before the last one come to.
@@ -87,11 +90,11 @@ func (p *program) complete(words []string) []string {
 	last := words[len(words)-1]
 	switch {
 	case t.pending != "":
-		return valuesOf(t.pending)
+		return p.valuesOf(t.path, t.pending)
 	case !t.onlyArgs && strings.HasPrefix(last, "-"):
 		if name, _, ok := strings.Cut(strings.TrimLeft(last, "-"), "="); ok {
 			var out []string
-			for _, v := range valuesOf(name) {
+			for _, v := range p.valuesOf(t.path, name) {
 				if !strings.HasPrefix(v, ":") {
 					v = last[:strings.Index(last, "=")+1] + v
 				}
@@ -103,7 +106,10 @@ func (p *program) complete(words []string) []string {
 	case len(t.commands) > 0:
 		return commandCandidates(t.commands)
 	}
-	return p.argumentCandidates(app, strings.Join(t.path, " "), t.args)
+	if c := at(p.commands(), t.path...); c != nil && c.words != nil {
+		return c.words(t.args)
+	}
+	return nil
 }
 
 func (t *typed) take(app *cli.App, word string, repo func(string)) {
@@ -142,22 +148,13 @@ func (t *typed) take(app *cli.App, word string, repo func(string)) {
 	}
 }
 
-func valuesOf(flag string) []string {
-	switch flag {
-	case "format":
-		return formatNames()
-	case "switch":
-		return siteKinds().Names()
-	case "repo", "production", "adopt":
+// valuesOf are the candidates for the value of a flag of the command at path.
+func (p *program) valuesOf(path []string, flag string) []string {
+	if flag == "repo" {
 		return []string{":dirs"}
-	case "prometheus":
-		return []string{":files"}
-	case "kind":
-		var out []string
-		for _, k := range publish.Kinds() {
-			out = append(out, string(k))
-		}
-		return out
+	}
+	if c := at(p.commands(), path...); c != nil && c.values[flag] != nil {
+		return c.values[flag]()
 	}
 	return nil
 }
@@ -181,40 +178,9 @@ func commandCandidates(commands []*cli.Command) []string {
 	return out
 }
 
-// argumentCandidates are those for the argument n of a command.
-func (p *program) argumentCandidates(app *cli.App, path string, n int) []string {
-	switch path {
-	case "stage add":
-		return []string{":files"}
-	case "init", "stage import":
-		return []string{":dirs"}
-	case "completion":
-		return []string{"bash", "zsh", "fish"}
-	case "help":
-		if n == 0 {
-			return append(commandCandidates(app.Commands), topicCandidates()...)
-		}
-	case "man":
-		if n == 0 {
-			return topicCandidates()
-		}
-	case "stage remove", "revoke":
-		return p.staged()
-	case "list", "validate", "diff":
-		if path != "diff" && n > 0 || n > 1 {
-			return nil
-		}
-		return append([]string{"staging", "production"}, p.generations()...)
-	case "show":
-		if n == 0 {
-			return append([]string{"production"}, p.generations()...)
-		}
-	case "revert", "verify", "pin", "unpin":
-		if n == 0 {
-			return p.generations()
-		}
-	}
-	return nil
+// trees are these names and the kept generations.
+func (p *program) trees(names ...string) func() []string {
+	return func() []string { return append(names, p.generations()...) }
 }
 
 // generations are the kept ones, newest first; none where there is no

@@ -9,22 +9,22 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-func (p *program) configCommand() *cli.Command {
-	return &cli.Command{
+func (p *program) configCommand() *command {
+	return &command{subs: []*command{p.configCheckCommand()}, Command: &cli.Command{
 		Name: "config", Category: "set up",
-		Usage:       "check publish.yaml",
-		Subcommands: []*cli.Command{p.configCheckCommand()},
-		Action:      p.whichCommand,
-	}
+		Usage:  "check publish.yaml",
+		Action: p.whichCommand,
+	}}
 }
 
-func (p *program) configCheckCommand() *cli.Command {
+func (p *program) configCheckCommand() *command {
 	return verb(&cli.Command{
 		Name:  "check",
 		Usage: "report what is wrong with publish.yaml, or the values that differ from the defaults",
 		Description: "Reads publish.yaml of the repository and prints each fault with its line; exits with status 2 if there is an error. " +
 			"Else it prints ok, and the keys whose values differ from the defaults. Takes no lock and runs no hook.",
-	}, 0, 0, p.configCheck)
+	}, 0, 0, p.configCheck).
+		example("see what is wrong with publish.yaml after an edit", "publish config check")
 }
 
 func (p *program) configCheck(*cli.Context) error {

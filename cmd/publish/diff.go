@@ -6,7 +6,7 @@ import (
 	"example.com/publish/publish"
 )
 
-func (p *program) diffCommand() *cli.Command {
+func (p *program) diffCommand() *command {
 	return verb(&cli.Command{
 		Name: "diff", Category: "staging", ArgsUsage: "[FROM] [TO]",
 		Usage: "compare two trees",
@@ -15,7 +15,11 @@ func (p *program) diffCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "exit-code", Usage: "exit with status 3 when they differ"},
 		},
-	}, 0, 2, p.diff)
+	}, 0, 2, p.diff).
+		note("the default is production to staging").
+		example("see what a promote would change", "publish diff").
+		example("compare generation 1 with production", "publish diff 1 production").
+		completes(upTo(2, p.trees("staging", "production")))
 }
 
 func (p *program) diff(c *cli.Context) error {

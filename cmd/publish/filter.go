@@ -44,6 +44,15 @@ func (p *program) clock() time.Time {
 	return time.Now()
 }
 
+// kindNames are the kinds of events.
+func kindNames() []string {
+	var out []string
+	for _, k := range publish.Kinds() {
+		out = append(out, string(k))
+	}
+	return out
+}
+
 // kindsOf reads --kind, which may be given again and may hold a list.
 func kindsOf(values []string) ([]journal.Kind, error) {
 	var out []journal.Kind

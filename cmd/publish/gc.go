@@ -9,14 +9,15 @@ import (
 	"example.com/publish/publish"
 )
 
-func (p *program) gcCommand() *cli.Command {
+func (p *program) gcCommand() *command {
 	return verb(&cli.Command{
 		Name: "gc", Category: "upkeep",
 		Usage: "delete retired generations and carried files whose window has ended",
 		Description: "promote and revert also do it. Nothing is deleted while the clock stands before the newest line of the " +
 			"history.",
 		Flags: []cli.Flag{dryRunFlag()},
-	}, 0, 0, p.gc)
+	}, 0, 0, p.gc).
+		example("see what can be deleted now", "publish gc --dry-run")
 }
 
 func (p *program) gc(c *cli.Context) error {

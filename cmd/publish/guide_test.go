@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -160,8 +161,7 @@ func TestPageBlocks(t *testing.T) {
 	}
 }
 
-// Each guide is a topic, the README and the guides link only what is there, and
-// the page of all commands has each of them.
+// Each guide is a topic, and the README and the guides link only what is there.
 func TestTopics(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
 	for _, page := range pages(t) {
@@ -184,17 +184,52 @@ func TestTopics(t *testing.T) {
 			}
 		}
 	}
-	all, _ := guide("commands")
-	var walk func(path string, commands []*cli.Command)
-	walk = func(path string, commands []*cli.Command) {
-		for _, c := range commands {
-			if name := path + " " + c.Name; !c.Hidden && !strings.Contains(all, "`"+name) {
-				t.Errorf("the guide commands lacks %s", name)
+}
+
+// TestTables compares the table of commands and the table of exit statuses with
+// those of the program. With UPDATE_PAGES=1 it writes them into the pages
+// instead.
+func TestTables(t *testing.T) {
+	var commands strings.Builder
+	var walk func(path string, list []*command)
+	walk = func(path string, list []*command) {
+		for _, c := range list {
+			name := path + " " + c.Name
+			if walk(name, c.subs); c.Hidden || len(c.subs) > 0 {
+				continue
 			}
-			walk(path+" "+c.Name, c.Subcommands)
+			call := strings.ReplaceAll(strings.TrimSpace(name+" "+c.ArgsUsage), "|", `\|`)
+			does := c.Usage
+			if c.more != "" {
+				does += "; " + c.more
+			}
+			fmt.Fprintf(&commands, "| `%s` | %s |\n", call, does)
 		}
 	}
-	walk("publish", (&program{}).app().Commands)
+	walk("publish", (&program{}).commands())
+	var exits strings.Builder
+	for _, s := range exitStatus {
+		fmt.Fprintf(&exits, "| %d | %s |\n", int(s.code), s.meaning)
+	}
+	for _, table := range []struct{ page, head, rows string }{
+		{"guide/commands.md", "| command | what it does |\n| --- | --- |\n", commands.String()},
+		{"guide/json.md", "| code | meaning |\n| --- | --- |\n", exits.String()},
+	} {
+		data, err := os.ReadFile(table.page)
+		must(t, err)
+		before, rest, ok := strings.Cut(string(data), table.head)
+		end := strings.Index(rest, "\n\n") + 1 // of the table's rows
+		if !ok || end == 0 {
+			t.Fatalf("%s has no such table", table.page)
+		}
+		fresh := before + table.head + table.rows + rest[end:]
+		if os.Getenv("UPDATE_PAGES") != "" {
+			must(t, os.WriteFile(table.page, []byte(fresh), 0o644))
+		} else if diff := cmp.Diff(strings.Split(string(data), "\n"), strings.Split(fresh, "\n")); diff != "" {
+			t.Errorf("%s is not what the program has (-page +program); UPDATE_PAGES=1 go test -run TestTables "+
+				"./cmd/publish writes it anew\n%s", table.page, diff)
+		}
+	}
 }
 
 // What the pages quote are commands that there are, with their flags.

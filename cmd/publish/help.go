@@ -16,7 +16,7 @@ import (
 //go:embed publish.yaml
 var annotatedConfig string
 
-func (p *program) helpCommand() *cli.Command {
+func (p *program) helpCommand() *command {
 	return verb(&cli.Command{
 		Name: "help", Category: "help", ArgsUsage: "[COMMAND|TOPIC]",
 		Usage: "explain a command, or show a guide",
@@ -46,7 +46,12 @@ func (p *program) helpCommand() *cli.Command {
 			p.showGuide(path[0])
 		}
 		return nil
-	})
+	}).
+		example("read about promote", "publish help promote").
+		example("see every key of publish.yaml", "publish help config").
+		completes(upTo(1, func() []string {
+			return append(commandCandidates(p.app().Commands), topicCandidates()...)
+		}))
 }
 
 // help explains the program, or the command at path.
@@ -82,9 +87,9 @@ func (p *program) help(app *cli.App, path []string) {
 	if len(commands) > 0 {
 		helpCommands(p.out, c.Name+" ", commands)
 	}
-	if list := examples[strings.Join(path, " ")]; len(list) > 0 {
+	if shown := at(p.commands(), path...); len(shown.examples) > 0 {
 		fmt.Fprintf(p.out, "\nexamples:\n")
-		for _, e := range list {
+		for _, e := range shown.examples {
 			fmt.Fprintf(p.out, "  # %s\n  %s\n", e.what, e.line)
 		}
 	}

@@ -46,8 +46,7 @@ func TestAnnotatedConfig(t *testing.T) {
 
 // Every command and flag is explained, with a word for each value.
 func TestEverythingIsExplained(t *testing.T) {
-	var walk func(path string, commands []*cli.Command)
-	shown := map[string]bool{}
+	var walk func(path string, commands []*command)
 	check := func(path string, flags []cli.Flag) {
 		for _, f := range flags {
 			s := specOf(f)
@@ -56,7 +55,7 @@ func TestEverythingIsExplained(t *testing.T) {
 			}
 		}
 	}
-	walk = func(path string, commands []*cli.Command) {
+	walk = func(path string, commands []*command) {
 		for _, c := range commands {
 			if c.Hidden {
 				continue
@@ -65,20 +64,18 @@ func TestEverythingIsExplained(t *testing.T) {
 				t.Errorf("%s %s: usage %q", path, c.Name, c.Usage)
 			}
 			check(path+" "+c.Name, c.Flags)
-			name := strings.TrimPrefix(path+" "+c.Name, "publish ")
-			shown[name] = true
-			if n := len(examples[name]); len(c.Subcommands) == 0 && (n < 1 || n > 2) {
-				t.Errorf("%s: has %d examples", name, n)
+			if n := len(c.examples); len(c.subs) == 0 && (n < 1 || n > 2) {
+				t.Errorf("%s %s: has %d examples", path, c.Name, n)
 			}
-			walk(path+" "+c.Name, c.Subcommands)
+			for name := range c.values {
+				if f := flagNamed(c.Flags, name); f == nil || !takesValue(f) {
+					t.Errorf("%s %s: completes --%s, and has no such flag with a value", path, c.Name, name)
+				}
+			}
+			walk(path+" "+c.Name, c.subs)
 		}
 	}
-	app := (&program{}).app()
-	check("publish", app.Flags)
-	walk("publish", app.Commands)
-	for name := range examples {
-		if !shown[name] {
-			t.Errorf("%s: has examples, and is no command", name)
-		}
-	}
+	p := &program{}
+	check("publish", p.app().Flags)
+	walk("publish", p.commands())
 }

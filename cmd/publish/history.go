@@ -11,7 +11,7 @@ import (
 	"example.com/publish/publish/journal"
 )
 
-func (p *program) historyCommand() *cli.Command {
+func (p *program) historyCommand() *command {
 	return verb(&cli.Command{
 		Name: "history", Category: "look",
 		Usage: "report who changed production, when, and how",
@@ -22,7 +22,10 @@ func (p *program) historyCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "kind", Usage: "only events of `KIND`, such as promote, revert, hold or gc; a list has commas"},
 			&cli.StringFlag{Name: "product", Usage: "only events that concern products like `PATTERN`"},
 		}, spanFlags()...),
-	}, 0, 0, p.history)
+	}, 0, 0, p.history).
+		completesFlag("kind", kindNames).
+		example("see the last five events", "publish history --limit 5").
+		example("see the reverts of a week", "publish history --kind revert --since 7d")
 }
 
 // told is an event with --json. New durations are in milliseconds.

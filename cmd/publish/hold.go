@@ -6,7 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-func (p *program) holdCommand() *cli.Command {
+func (p *program) holdCommand() *command {
 	return verb(&cli.Command{
 		Name: "hold", Category: "production",
 		Usage:       "refuse promotes until unhold",
@@ -14,7 +14,9 @@ func (p *program) holdCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "record `WHY`; required"},
 		},
-	}, 0, 0, p.hold)
+	}, 0, 0, p.hold).
+		note("`-m WHY` is required").
+		example("let no timer promote until somebody has looked", "publish hold -m 'images of Tuesday do not boot'")
 }
 
 // held is the answer of hold and unhold.

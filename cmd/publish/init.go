@@ -14,7 +14,7 @@ import (
 	"example.com/publish/publish"
 )
 
-func (p *program) initCommand() *cli.Command {
+func (p *program) initCommand() *command {
 	return verb(&cli.Command{
 		Name: "init", Category: "set up", ArgsUsage: "[DIR]",
 		Usage: "make a repository",
@@ -31,7 +31,15 @@ func (p *program) initCommand() *cli.Command {
 			&cli.StringFlag{Name: "adopt", Usage: "take over the live tree `TREE`"},
 			messageFlag(),
 		},
-	}, 0, 1, p.init)
+	}, 0, 1, p.init).
+		note("`--adopt TREE` takes over a live directory").
+		completesFlag("format", formatNames).
+		completesFlag("switch", siteKinds().Names).
+		completesFlag("production", these(":dirs")).
+		completesFlag("adopt", these(":dirs")).
+		example("make a repository in the folder images", "publish init images").
+		example("take over a tree that a web server serves already", "publish init --adopt www images").
+		completes(every(these(":dirs")))
 }
 
 func messageFlag() cli.Flag {

@@ -10,14 +10,18 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-func (p *program) listCommand() *cli.Command {
+func (p *program) listCommand() *command {
 	return verb(&cli.Command{
 		Name: "list", Aliases: []string{"ls"}, Category: "look", ArgsUsage: "[GENERATION|production|staging]",
 		Usage: "list the images of production, of a generation or of staging",
 		Description: "Lists the images of production (the default), of a kept generation, or of staging; of a plain tree the files. " +
 			"A version that clients skip is listed with the type - and the reason. What was revoked is not listed. " +
 			"Takes no lock and writes nothing.",
-	}, 0, 1, p.list)
+	}, 0, 1, p.list).
+		note("takes no lock").
+		example("print what production serves", "publish list").
+		example("print what generation 1 holds, for a script", "publish list 1 --json").
+		completes(upTo(1, p.trees("staging", "production")))
 }
 
 func (p *program) list(c *cli.Context) error {

@@ -7,14 +7,14 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-func (p *program) manCommand() *cli.Command {
+func (p *program) manCommand() *command {
 	return verb(&cli.Command{
 		Name: "man", Category: "help", ArgsUsage: "[TOPIC]",
 		Usage: "print the manual page, or a guide as one",
 		Description: "publish man | man -l - shows it; publish man > publish.1 makes it a file. " +
 			"publish man operating > publish-operating.7 does the same with a guide; publish help lists the topics.",
 	}, 0, 1, func(c *cli.Context) error {
-		text := manual(p.app())
+		text := p.manual()
 		if c.NArg() == 1 {
 			topic := c.Args().First()
 			if _, ok := guide(topic); !ok {
@@ -28,7 +28,9 @@ func (p *program) manCommand() *cli.Command {
 		}
 		_, err := p.out.WriteString(text)
 		return err
-	})
+	}).
+		example("write the manual page to a file", "publish man > publish.1").
+		completes(upTo(1, topicCandidates))
 }
 
 // roff writes a page in the macros of man(7).
@@ -93,32 +95,31 @@ func (r *roff) example(comment string, lines ...string) {
 	r.WriteString(".fi\n.RE\n")
 }
 
-func (r *roff) command(parent string, c *cli.Command) {
+func (r *roff) command(parent string, c *command) {
 	if c.Hidden {
 		return
 	}
-	if len(c.Subcommands) == 0 {
-		fmt.Fprintf(r, ".SS %s\n.B %s\n.PP\n", escape(parent+" "+c.Name), escape(synopsis(parent, c)))
+	if len(c.subs) == 0 {
+		fmt.Fprintf(r, ".SS %s\n.B %s\n.PP\n", escape(parent+" "+c.Name), escape(synopsis(parent, c.Command)))
 		r.text(sentence(c.Usage))
 		if c.Description != "" {
 			r.WriteString(".PP\n")
 			r.text(c.Description)
 		}
 		r.flags(c.Flags)
-		path, _ := strings.CutPrefix(parent+" "+c.Name, "publish ")
-		for _, e := range examples[path] {
+		for _, e := range c.examples {
 			r.example(sentence(e.what), e.line)
 		}
 		return
 	}
-	for _, sub := range c.Subcommands {
+	for _, sub := range c.subs {
 		r.command(parent+" "+c.Name, sub)
 	}
 }
 
 // manual is publish(1), made from the commands.
-func manual(app *cli.App) string {
-	r := &roff{}
+func (p *program) manual() string {
+	app, r := p.app(), &roff{}
 	fmt.Fprintf(r, ".TH PUBLISH 1 \"\" \"publish %s\" \"User Commands\"\n", escape(programVersion()))
 	r.section("NAME")
 	fmt.Fprintf(r, "%s \\- %s\n", app.Name, escape(app.Usage))
@@ -130,7 +131,7 @@ func manual(app *cli.App) string {
 	r.text("They may stand before or after the command and its arguments. Nothing after -- is a flag.")
 	r.flags(app.Flags)
 	r.section("COMMANDS")
-	for _, c := range app.Commands {
+	for _, c := range p.commands() {
 		r.command(app.Name, c)
 	}
 	r.section("OUTPUT")

@@ -6,7 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-func (p *program) pinCommand() *cli.Command {
+func (p *program) pinCommand() *command {
 	return verb(&cli.Command{
 		Name: "pin", Category: "production", ArgsUsage: "GENERATION",
 		Usage:       "keep a generation beyond its window",
@@ -14,7 +14,10 @@ func (p *program) pinCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "record `WHY`; required"},
 		},
-	}, 1, 1, p.pin)
+	}, 1, 1, p.pin).
+		note("`-m WHY` is required").
+		example("keep generation 1 until unpin", "publish pin 1 -m 'last one with the old kernel'").
+		completes(upTo(1, p.generations))
 }
 
 // pinned is the answer of pin and unpin.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -71,6 +70,20 @@ func (p *program) flush() error {
 	return nil
 }
 
+// commands are all verbs, in the order in which the help lists them.
+func (p *program) commands() []*command {
+	return []*command{
+		p.initCommand(), p.configCommand(),
+		p.stageCommand(),
+		p.validateCommand(), p.diffCommand(), p.pruneCommand(),
+		p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(), p.revokeCommand(),
+		p.pinCommand(), p.unpinCommand(),
+		p.statusCommand(), p.listCommand(), p.showCommand(), p.historyCommand(), p.changelogCommand(), p.verifyCommand(),
+		p.gcCommand(), p.recoverCommand(),
+		p.completionCommand(), p.completeCommand(), p.manCommand(), p.helpCommand(), p.versionCommand(),
+	}
+}
+
 // app is the tree of commands.
 func (p *program) app() *cli.App {
 	app := &cli.App{
@@ -85,16 +98,6 @@ func (p *program) app() *cli.App {
 			&cli.StringFlag{Name: "wait", Usage: "wait up to `DURATION`, such as 30s or 10m, for a lock that another command holds"},
 			&cli.BoolFlag{Name: "version", Usage: "print the version"},
 		},
-		Commands: []*cli.Command{
-			p.initCommand(), p.configCommand(),
-			p.stageCommand(),
-			p.validateCommand(), p.diffCommand(), p.pruneCommand(),
-			p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(), p.revokeCommand(),
-			p.pinCommand(), p.unpinCommand(),
-			p.statusCommand(), p.listCommand(), p.showCommand(), p.historyCommand(), p.changelogCommand(), p.verifyCommand(),
-			p.gcCommand(), p.recoverCommand(),
-			p.completionCommand(), p.completeCommand(), p.manCommand(), p.helpCommand(), p.versionCommand(),
-		},
 		Before:                    p.globals,
 		Action:                    p.bare,
 		OnUsageError:              badUsage,
@@ -105,17 +108,10 @@ func (p *program) app() *cli.App {
 		Writer:                    p.out,
 		ErrWriter:                 p.stderr,
 	}
-	for _, c := range app.Commands {
-		settle(c)
+	for _, c := range p.commands() {
+		app.Commands = append(app.Commands, c.settled())
 	}
 	return app
-}
-
-func settle(c *cli.Command) {
-	c.HideHelp, c.OnUsageError = true, badUsage
-	for _, sub := range c.Subcommands {
-		settle(sub)
-	}
 }
 
 func badUsage(_ *cli.Context, err error, _ bool) error { return usage("", "%s", err) }
@@ -150,22 +146,6 @@ func (p *program) bare(c *cli.Context) error {
 		fmt.Fprintln(p.stderr)
 	}
 	return usage("publish help COMMAND explains a command", "no command was given")
-}
-
-// verb makes a command that takes from min to max arguments (-1: any number).
-func verb(c *cli.Command, min, max int, do func(*cli.Context) error) *cli.Command {
-	c.Action = func(ctx *cli.Context) error {
-		name := ctx.Command.HelpName // with that of its parent
-		hint := "usage: " + synopsis(strings.TrimSuffix(name, " "+c.Name), c)
-		switch n := ctx.NArg(); {
-		case n < min:
-			return usage(hint, "%s: too few arguments", name)
-		case max >= 0 && n > max:
-			return usage(hint, "%s: %q is one argument too many", name, ctx.Args().Get(max))
-		}
-		return do(ctx)
-	}
-	return c
 }
 
 func usage(hint, format string, args ...any) error {

@@ -12,7 +12,7 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-func (p *program) promoteCommand() *cli.Command {
+func (p *program) promoteCommand() *command {
 	return verb(&cli.Command{
 		Name: "promote", Category: "production",
 		Usage: "make what is staged production",
@@ -23,7 +23,9 @@ func (p *program) promoteCommand() *cli.Command {
 			&cli.BoolFlag{Name: "no-prune", Usage: "do not prune staging first, even if publish.yaml says so"},
 			&cli.BoolFlag{Name: "force", Usage: "promote even if staging brings back content that an operator reverted, or that was revoked; findings and a hold still stop it"},
 		},
-	}, 0, 0, p.promote)
+	}, 0, 0, p.promote).
+		example("see what would change", "publish promote --dry-run").
+		example("make what is staged production", "publish promote -m 'weekly build'")
 }
 
 func dryRunFlag() cli.Flag {

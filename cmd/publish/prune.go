@@ -10,7 +10,7 @@ import (
 	"example.com/publish/retention"
 )
 
-func (p *program) pruneCommand() *cli.Command {
+func (p *program) pruneCommand() *command {
 	return verb(&cli.Command{
 		Name: "prune", Category: "staging",
 		Usage: "take out of staging what the rules of retention do not keep",
@@ -23,7 +23,9 @@ func (p *program) pruneCommand() *cli.Command {
 			&cli.StringFlag{Name: "plan", Usage: "prune nothing; write the plan to `FILE`"},
 			&cli.StringFlag{Name: "apply", Usage: "do what the plan in `FILE` says"},
 		},
-	}, 0, 0, p.prune)
+	}, 0, 0, p.prune).
+		example("see what the rules of retention would take out, and why", "publish prune --dry-run").
+		example("keep the plan, read it, then do it", "publish prune --plan plan.json && publish prune --apply plan.json")
 }
 
 func (p *program) prune(c *cli.Context) error {

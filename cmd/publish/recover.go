@@ -2,7 +2,7 @@ package main
 
 import "github.com/urfave/cli/v2"
 
-func (p *program) recoverCommand() *cli.Command {
+func (p *program) recoverCommand() *command {
 	return verb(&cli.Command{
 		Name: "recover", Category: "upkeep",
 		Usage: "finish or undo what a killed command left; mend a damaged history",
@@ -12,7 +12,8 @@ func (p *program) recoverCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "clock-is-right", Usage: "the clock was ahead and is right now: windows that seem to begin later begin now, and gc deletes again"},
 		},
-	}, 0, 0, p.recover)
+	}, 0, 0, p.recover).
+		example("finish what a killed command left", "publish recover")
 }
 
 func (p *program) recover(c *cli.Context) error {

@@ -8,7 +8,7 @@ import (
 	"example.com/publish/publish"
 )
 
-func (p *program) revertCommand() *cli.Command {
+func (p *program) revertCommand() *command {
 	return verb(&cli.Command{
 		Name: "revert", Category: "production", ArgsUsage: "[GENERATION]",
 		Usage: "go back to the content of an earlier generation",
@@ -19,7 +19,10 @@ func (p *program) revertCommand() *cli.Command {
 			dryRunFlag(), messageFlag(),
 			&cli.BoolFlag{Name: "force", Usage: "revert even if clients know a path with other content"},
 		},
-	}, 0, 1, p.revert)
+	}, 0, 1, p.revert).
+		example("go back to the content before", "publish revert -m 'does not boot'").
+		example("go back to the content of generation 1", "publish revert 1").
+		completes(upTo(1, p.generations))
 }
 
 func (p *program) revert(c *cli.Context) error {

@@ -14,7 +14,7 @@ import (
 	"example.com/publish/publish"
 )
 
-func (p *program) revokeCommand() *cli.Command {
+func (p *program) revokeCommand() *command {
 	return verb(&cli.Command{
 		Name: "revoke", Category: "production", ArgsUsage: "WHAT...",
 		Usage: "take a leaked secret or a poisoned image away at once, everywhere",
@@ -30,7 +30,11 @@ func (p *program) revokeCommand() *cli.Command {
 			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "record `WHY`; required"},
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask; only on a terminal it asks"},
 		},
-	}, 1, -1, p.revoke)
+	}, 1, -1, p.revoke).
+		note("`-m WHY` is required; on a terminal it asks, unless `--yes` is given").
+		example("see what would be deleted", "publish revoke debian:12:default:amd64/20260102_00:00 -m 'ssh key inside' --dry-run").
+		example("delete it everywhere, without being asked", "publish revoke debian:12:default:amd64/20260102_00:00 -m 'ssh key inside' --yes").
+		completes(every(p.staged))
 }
 
 func (p *program) revoke(c *cli.Context) error {

@@ -6,13 +6,13 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-func (p *program) stageCommand() *cli.Command {
-	return &cli.Command{
+func (p *program) stageCommand() *command {
+	subs := []*command{p.stageAddCommand(), p.stageImportCommand(), p.stageListCommand(), p.stageRemoveCommand(), p.stageResetCommand()}
+	return &command{subs: subs, Command: &cli.Command{
 		Name: "stage", Category: "staging",
-		Usage:       "put images into staging, list them, take them out",
-		Subcommands: []*cli.Command{p.stageAddCommand(), p.stageImportCommand(), p.stageListCommand(), p.stageRemoveCommand(), p.stageResetCommand()},
-		Action:      p.whichCommand,
-	}
+		Usage:  "put images into staging, list them, take them out",
+		Action: p.whichCommand,
+	}}
 }
 
 // whichCommand answers a command that is nothing without one of its own.

@@ -13,7 +13,7 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-func (p *program) stageAddCommand() *cli.Command {
+func (p *program) stageAddCommand() *command {
 	return verb(&cli.Command{
 		Name: "add", ArgsUsage: "METADATA [ROOTFS...] | DIR",
 		Usage: "stage an image",
@@ -29,7 +29,10 @@ func (p *program) stageAddCommand() *cli.Command {
 			&cli.BoolFlag{Name: "move", Usage: "take the files themselves, where they are on the same file system, instead of copies"},
 			&cli.BoolFlag{Name: "force", Usage: "stage it even if this content was revoked; promote also needs --force then"},
 		},
-	}, 1, -1, p.stageAdd)
+	}, 1, -1, p.stageAdd).
+		example("stage an image as distrobuilder leaves it", "publish stage add build").
+		example("stage an image with another alias, from two files", "publish stage add build/incus.tar.gz build/rootfs.squashfs --alias debian/stable").
+		completes(every(these(":files")))
 }
 
 // added is the answer of stage add.

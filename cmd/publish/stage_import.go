@@ -9,7 +9,7 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-func (p *program) stageImportCommand() *cli.Command {
+func (p *program) stageImportCommand() *command {
 	return verb(&cli.Command{
 		Name: "import", ArgsUsage: "TREE",
 		Usage: "merge a tree that other tools made into staging",
@@ -18,7 +18,9 @@ func (p *program) stageImportCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "force", Usage: "import it even if some of its content was revoked; promote also needs --force then"},
 		},
-	}, 1, 1, p.stageImport)
+	}, 1, 1, p.stageImport).
+		example("merge a tree that another tool made", "publish stage import www").
+		completes(every(these(":dirs")))
 }
 
 // imported is the answer of stage import.

@@ -4,14 +4,17 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-func (p *program) stageRemoveCommand() *cli.Command {
+func (p *program) stageRemoveCommand() *command {
 	return verb(&cli.Command{
 		Name: "remove", Aliases: []string{"rm"}, ArgsUsage: "WHAT...",
 		Usage: "take images out of staging",
 		Description: "WHAT is a fingerprint (twelve digits or more of it), a product, product/version, or a path. It is " +
 			"taken out of the indexes; its files stay until nothing needs them. The files of a plain tree go to trash for one " +
 			"grace window. If one of WHAT is not there, nothing is removed.",
-	}, 1, -1, p.stageRemove)
+	}, 1, -1, p.stageRemove).
+		example("take one version out of staging", "publish stage remove debian:12:default:amd64/20260103_00:00").
+		example("take a product out of staging, with all its versions", "publish stage remove alpine:3.23:default:amd64").
+		completes(every(p.staged))
 }
 
 // removedImage is one image, or file, that stage remove took out.

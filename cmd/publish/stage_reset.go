@@ -2,12 +2,13 @@ package main
 
 import "github.com/urfave/cli/v2"
 
-func (p *program) stageResetCommand() *cli.Command {
+func (p *program) stageResetCommand() *command {
 	return verb(&cli.Command{
 		Name:        "reset",
 		Usage:       "make staging what production is",
 		Description: "What staging has and production lacks waits in .publish/trash for one grace window.",
-	}, 0, 0, p.stageReset)
+	}, 0, 0, p.stageReset).
+		example("forget what is staged, and begin again from production", "publish stage reset")
 }
 
 func (p *program) stageReset(c *cli.Context) error {

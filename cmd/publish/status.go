@@ -11,7 +11,7 @@ import (
 	"example.com/publish/stage/lock"
 )
 
-func (p *program) statusCommand() *cli.Command {
+func (p *program) statusCommand() *command {
 	return verb(&cli.Command{
 		Name: "status", Category: "look",
 		Usage: "report what is live, what is staged, and what can be reverted to",
@@ -27,7 +27,11 @@ func (p *program) statusCommand() *cli.Command {
 			&cli.IntFlag{Name: "max-errors", Usage: "with --check: staging has at most `N` findings that stop a promote"},
 			&cli.StringFlag{Name: "prometheus", Usage: "write metrics to `FILE`, atomically; - means standard output"},
 		},
-	}, 0, 0, p.status)
+	}, 0, 0, p.status).
+		note("takes no lock").
+		completesFlag("prometheus", these(":files")).
+		example("look", "publish status").
+		example("in a monitor: fail if production is older than a month", "publish status --check --max-age 31d")
 }
 
 func (p *program) status(c *cli.Context) error {

@@ -2,8 +2,9 @@ package main
 
 import "github.com/urfave/cli/v2"
 
-func (p *program) unholdCommand() *cli.Command {
-	return verb(&cli.Command{Name: "unhold", Category: "production", Usage: "end a hold"}, 0, 0, p.unhold)
+func (p *program) unholdCommand() *command {
+	return verb(&cli.Command{Name: "unhold", Category: "production", Usage: "end a hold"}, 0, 0, p.unhold).
+		example("allow promotes again", "publish unhold")
 }
 
 func (p *program) unhold(c *cli.Context) error {

@@ -2,11 +2,13 @@ package main
 
 import "github.com/urfave/cli/v2"
 
-func (p *program) unpinCommand() *cli.Command {
+func (p *program) unpinCommand() *command {
 	return verb(&cli.Command{
 		Name: "unpin", Category: "production", ArgsUsage: "GENERATION",
 		Usage: "end a pin: gc deletes the generation when its window is over",
-	}, 1, 1, p.unpin)
+	}, 1, 1, p.unpin).
+		example("let the window of generation 1 end it", "publish unpin 1").
+		completes(upTo(1, p.generations))
 }
 
 func (p *program) unpin(c *cli.Context) error {

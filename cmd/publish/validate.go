@@ -7,7 +7,7 @@ import (
 	"example.com/publish/stage"
 )
 
-func (p *program) validateCommand() *cli.Command {
+func (p *program) validateCommand() *command {
 	return verb(&cli.Command{
 		Name: "validate", Category: "staging", ArgsUsage: "[staging|production|GENERATION]",
 		Usage: "check a tree as a client would see it",
@@ -16,7 +16,10 @@ func (p *program) validateCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "full", Usage: "read every file, also if its hash is known; also check md5 sums"},
 		},
-	}, 0, 1, p.validate)
+	}, 0, 1, p.validate).
+		example("check what is staged", "publish validate").
+		example("read every byte of what production serves", "publish validate --full production").
+		completes(upTo(1, p.trees("staging", "production")))
 }
 
 // validated is the answer of validate.

@@ -9,12 +9,16 @@ import (
 	"example.com/publish/publish"
 )
 
-func (p *program) verifyCommand() *cli.Command {
+func (p *program) verifyCommand() *command {
 	return verb(&cli.Command{
 		Name: "verify", Category: "look", ArgsUsage: "[GENERATION]",
 		Usage:       "read every byte of a generation and compare it with its manifest",
 		Description: "Default: production. Reports what was changed, removed or added since the generation was made. Takes no lock.",
-	}, 0, 1, p.verify)
+	}, 0, 1, p.verify).
+		note("takes no lock").
+		example("read all that production serves", "publish verify").
+		example("read what generation 1 holds", "publish verify 1").
+		completes(upTo(1, p.generations))
 }
 
 // verified is the answer of verify.

@@ -6,9 +6,10 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-func (p *program) versionCommand() *cli.Command {
+func (p *program) versionCommand() *command {
 	return verb(&cli.Command{Name: "version", Category: "help", Usage: "print the version"}, 0, 0,
-		func(*cli.Context) error { return p.printVersion() })
+		func(*cli.Context) error { return p.printVersion() }).
+		example("print the version for a script", "publish version --json")
 }
 
 func (p *program) printVersion() error {
