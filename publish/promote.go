@@ -272,7 +272,7 @@ func barredBy(cur *generation.Tree, v *stage.Valid) error {
 	owner := back[0]
 	for _, i := range v.Catalog.Items {
 		if i.Path == back[0] {
-			owner = i.Product + "/" + i.Version
+			owner = i.Of().String()
 		}
 	}
 	more := ""

@@ -50,8 +50,18 @@ func (r *Repo) Remove(ctx context.Context, what ...string) ([]catalog.Image, err
 	return out, r.lockError(err)
 }
 
-// Add puts an image into staging.
-func (r *Repo) Add(ctx context.Context, req stage.AddRequest) (*stage.Added, error) {
+// receiving is staging for a delivery. With force it also takes revoked content.
+func (r *Repo) receiving(force bool) *stage.Stage {
+	if !force {
+		return r.Stage
+	}
+	s := *r.Stage
+	s.Revoked = nil
+	return &s
+}
+
+// Add puts an image into staging; with force, even a revoked one.
+func (r *Repo) Add(ctx context.Context, req stage.AddRequest, force bool) (*stage.Added, error) {
 	if err := r.notInHook("stage add"); err != nil {
 		return nil, err
 	}
@@ -60,21 +70,17 @@ func (r *Repo) Add(ctx context.Context, req stage.AddRequest) (*stage.Added, err
 			return nil, err
 		}
 	}
-	out, err := r.Stage.Add(ctx, req)
+	out, err := r.receiving(force).Add(ctx, req)
 	return out, refused(r.lockError(err))
 }
 
-// Import merges a tree that others made into staging; with force, revoked
-// content too.
+// Import merges a tree that others made into staging; with force, even revoked
+// content.
 func (r *Repo) Import(ctx context.Context, dir string, force bool) (*stage.Imported, error) {
 	if err := r.notInHook("stage import"); err != nil {
 		return nil, err
 	}
-	s := *r.Stage
-	if force {
-		s.Revoked = nil
-	}
-	out, err := s.Import(ctx, dir)
+	out, err := r.receiving(force).Import(ctx, dir)
 	return out, refused(r.lockError(err))
 }
 

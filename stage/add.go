@@ -10,8 +10,7 @@ import (
 type AddRequest struct {
 	Files []string // what to bring: files, or one directory; see the format's Bring
 	catalog.Addition
-	Move  bool // take the files themselves where that can be done
-	Force bool // although the content was revoked
+	Move bool // take the files themselves where that can be done
 }
 
 // Added is what an Add did.
@@ -26,11 +25,6 @@ type Added struct {
 // into staging, and its indexes name it. Of a format whose files people copy
 // themselves the error is catalog.ErrByHand.
 func (s *Stage) Add(ctx context.Context, req AddRequest) (*Added, error) {
-	if req.Force {
-		any := *s
-		any.Revoked = nil
-		s = &any
-	}
 	d, err := s.Receive(ctx, "stage add")
 	if err != nil {
 		return nil, err

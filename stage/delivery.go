@@ -184,8 +184,7 @@ func (d *Delivery) hold(folder string, rows ...tree.Row) {
 	}
 }
 
-// done tells how far a delivery is. How many bytes are to come is known when
-// the first comes.
+// done reports n more bytes to Progress. The total is known when the first come.
 func (d *Delivery) done(n int64) {
 	d.mu.Lock()
 	if d.progress == nil {
@@ -400,7 +399,7 @@ func (d *Delivery) fit(placed []tree.Row) error {
 	return d.s.touch(tree.FS(root), func(p string) bool { return came[p] })
 }
 
-// located puts the path before an error that does not tell it.
+// located puts the path before an error that does not have it.
 func located(path string, err error) error {
 	if err == nil || errors.As(err, new(*os.PathError)) {
 		return err
@@ -408,7 +407,7 @@ func located(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-// below tells in full the path of a document that is named from its tree on.
+// below puts the tree before the path of a document that is relative to it.
 func below(dir string, err error) error {
 	if errors.As(err, new(*catalog.DocumentError)) {
 		return fmt.Errorf("%s/%w", dir, err)

@@ -21,8 +21,8 @@ import (
 // Nobody sweeps it before it is abandoned.
 const keptPrefix = "kept-"
 
-// The names in it: the lock, and content by its digest, whole or in part. What
-// has another name was not wanted by its digest, and starts anew.
+// The names in it: the lock, and content by its digest, whole or in part. Content
+// that came without a digest has another name, and cannot be resumed.
 const (
 	keptLock   = "lock"
 	keptWhole  = "whole-"
@@ -30,12 +30,11 @@ const (
 	maxKeptKey = 100 // bytes of the name of a delivery
 )
 
-// Resume is Receive for a delivery that has a name and outlives its process: a
-// download of many hours. What was received under a digest is there again, whole
-// or in part, after a kill and a power cut too. Only one process at a time has
-// it: for another the error is a *lock.HeldError. Close keeps what is there;
-// Commit removes it, and so does Discard. One that nobody has opened for a week
-// is removed.
+// Resume is Receive for a delivery that has a name and outlives its process, such
+// as a download of many hours. What was received under a digest is there again,
+// whole or in part, even after a kill or a power cut. Only one process at a time
+// has it: for another the error is a *lock.HeldError. Close keeps what is there,
+// Commit and Discard remove it. One that nobody opens for a week is removed.
 func (s *Stage) Resume(ctx context.Context, verb, name string) (*Delivery, error) {
 	odd := func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }
 	if name == "" || len(name) > maxKeptKey || strings.ContainsFunc(name, odd) {
@@ -73,8 +72,8 @@ func (s *Stage) Resume(ctx context.Context, verb, name string) (*Delivery, error
 	return d, nil
 }
 
-// tidy removes what a killed process has left that cannot be resumed, and tells
-// the sweep that somebody was here.
+// tidy removes what a killed process left and nobody can resume. It also sets the
+// directory's time, by which the sweep knows that somebody was here.
 func (d *Delivery) tidy() error {
 	names, err := d.up.dir.Names()
 	if err != nil {
@@ -129,9 +128,10 @@ func (d *Delivery) Received(want catalog.Digest) (n int64, whole bool, err error
 	return 0, false, nil
 }
 
-// Append is Put in a delivery of Resume: r goes on where what Received tells
-// ends, and of whole content nothing is read of it. What came before r failed
-// stays for the next time. Bytes that do not have the digests are removed.
+// Append is Put in a delivery of Resume, for content of which the first bytes are
+// here: r has what follows those that Received counts. If the content is whole,
+// r is not read. What r had before it failed stays for the next time. Bytes that
+// do not have the digests are removed.
 func (d *Delivery) Append(ctx context.Context, path string, r io.Reader, want catalog.Digest, also ...catalog.Digest) (
 	catalog.Digest, int64, error) {
 	return d.receive(path, path, append(also, want), func(in intake, _ string, beside []io.Writer) (*taken, error) {

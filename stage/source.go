@@ -11,9 +11,9 @@ import (
 )
 
 // snapshotSource is what a format reads of a snapshot in the making: the
-// documents as they were copied, and content from staging, where nothing is
-// believed but its digest. What else lies in the directory, such as what is left
-// there of an older tree, is not of the snapshot.
+// documents as they were copied, and content from staging, where only its digest
+// is believed. Other files in the directory, such as those of a spare, are no
+// part of the snapshot.
 type snapshotSource struct {
 	documents catalog.Source
 	content   catalog.Source

@@ -7,6 +7,9 @@
 // at most a file that no index names. Other tools may write to staging as they
 // like: nothing that they do afterwards reaches a snapshot.
 //
+// What this program brings comes by a Delivery: whole, sealed and flushed, before
+// anybody takes the lock.
+//
 // A Snapshot is a private copy of what staging would publish. Only validating
 // one makes a Valid, which is what package publish promotes: that a tree which
 // was not validated cannot be promoted is a matter of types.

@@ -22,9 +22,9 @@ const abandoned = 7 * 24 * time.Hour
 
 // upload is a private directory below staging, on its file system, for files
 // that are still being written. Its name says which process it belongs to, so
-// that a later command can remove it if that process died. It is open, and what
-// is done in it is done there: who swaps the directory of uploads for a link
-// leads nobody elsewhere.
+// that a later command can remove it if that process died. It is open, and files
+// are made in the open directory: nothing follows a link that somebody puts in
+// the place of the directory of uploads.
 type upload struct {
 	parent *durable.Dir // the directory of uploads
 	dir    *durable.Dir

@@ -226,7 +226,7 @@ func (p *program) staged() []string {
 	for _, i := range catalog.Images {
 		out = append(out, i.Product+"\tall its versions")
 		if i.Version != "" {
-			out = append(out, i.Product+"/"+i.Version)
+			out = append(out, i.Of().String())
 		}
 	}
 	slices.Sort(out)

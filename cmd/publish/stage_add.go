@@ -50,7 +50,7 @@ type addedImage struct {
 }
 
 func (p *program) stageAdd(c *cli.Context) error {
-	req := stage.AddRequest{Files: c.Args().Slice(), Move: c.Bool("move"), Force: c.Bool("force"),
+	req := stage.AddRequest{Files: c.Args().Slice(), Move: c.Bool("move"),
 		Addition: catalog.Addition{Name: c.String("product"), Aliases: c.StringSlice("alias"),
 			NoDefaultAlias: c.Bool("no-default-alias"), Requirements: map[string]string{}}}
 	if c.IsSet("product") && req.Name == "" {
@@ -75,7 +75,7 @@ func (p *program) stageAdd(c *cli.Context) error {
 			return &publish.Error{Kind: publish.NotFound, Path: path, Fact: "no such file", Hint: "nothing was staged"}
 		}
 	}
-	did, err := r.Add(c.Context, req)
+	did, err := r.Add(c.Context, req, c.Bool("force"))
 	if errors.Is(err, catalog.ErrByHand) {
 		_, others := byHand(r.Config.Format)
 		return usage("copy the files into "+r.Stage.Dir, "stage add needs format %s; this repository's is %s", others, r.Config.Format)

@@ -81,7 +81,7 @@ func (c Revoked) Name() string {
 	if c.Product == "" {
 		return c.Path
 	}
-	return c.Product + "/" + c.Version
+	return catalog.Name{Group: c.Product, Version: c.Version}.String()
 }
 
 // Named is a version that was revoked and had no content of its own: no items,
@@ -92,10 +92,7 @@ type Named struct {
 }
 
 func (v Named) String() string {
-	if v.Version == "" {
-		return v.Product
-	}
-	return v.Product + "/" + v.Version
+	return catalog.Name{Group: v.Product, Version: v.Version}.String()
 }
 
 // Head is a manifest's first part.

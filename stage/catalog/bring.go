@@ -39,8 +39,8 @@ type Entry struct {
 	Content io.Reader
 }
 
-// Addition is what a person says of an Input. A format refuses what it has no
-// use for with a *UsageError.
+// Addition is what a person says of an Input. What a format has no use for, it
+// refuses with a *UsageError.
 type Addition struct {
 	Name           string            // instead of what the input says itself: a product, a reference
 	Aliases        []string          // beside the default one
@@ -100,7 +100,7 @@ func Usage(hint, format string, args ...any) error {
 	return &UsageError{Fact: fmt.Sprintf(format, args...), Hint: hint}
 }
 
-// ErrByHand is the answer of a format whose files people copy into the tree.
+// ErrByHand is returned by a format whose files people copy into the tree.
 var ErrByHand = errors.New("the files of such a tree are copied into it")
 
 // Interruptible is r until ctx ends: what unpacks a large file in search of a

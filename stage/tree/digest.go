@@ -101,8 +101,8 @@ func Spread(ctx context.Context, r io.Reader, to ...io.Writer) (int64, error) {
 	}
 }
 
-// fill is io.ReadFull that returns r's own error: what was cut off says
-// io.ErrUnexpectedEOF, too, and is not at its end.
+// fill is io.ReadFull, but returns r's own error: io.ErrUnexpectedEOF is that of
+// a stream that was cut, and not the end of the last block.
 func fill(r io.Reader, buf []byte) (n int, err error) {
 	for n < len(buf) && err == nil {
 		var more int
