@@ -35,18 +35,6 @@ func Follow(dir string, f catalog.Format, docs []catalog.Document) (with []catal
 	return companion.Follow(tree.FS(root), docs, documents(f, nil, nil))
 }
 
-// Companions tells of which document of the tree at dir a path is a companion, by
-// its name; "" for any other path.
-func Companions(dir string, f catalog.Format) (of func(p string) string, err error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	paths, err := f.Documents(tree.Contents(root))
-	return documents(f, paths, nil).Of, err
-}
-
 // times tells which of two files of a walked tree, sorted by path, was written
 // before the other.
 func times(entries []tree.Entry) func(p, of string) bool {

@@ -144,3 +144,16 @@ func TestNamedThroughFileLinks(t *testing.T) {
 	}
 	promoted(t, s, &Base{})
 }
+
+func TestLinksInATreeWithIndexes(t *testing.T) {
+	s := newStage(t)
+	add(t, s, built(t, "alpha", ""))
+	root := "images/" + sum(squashfs("alpha")) + ".squashfs"
+	must(t, os.Symlink("images", filepath.Join(s.Dir, "latest")))
+	must(t, os.Rename(filepath.Join(s.Dir, root), filepath.Join(s.Dir, "elsewhere")))
+	must(t, os.Symlink("../elsewhere", filepath.Join(s.Dir, root)))
+	v, r := validate(t, snapshot(t, s, &Base{}))
+	if diff := cmp.Diff([]string{"error link " + root, "error link latest"}, codes(r)); diff != "" || v != nil {
+		t.Error(diff)
+	}
+}

@@ -10,7 +10,6 @@ import (
 // Merged is the answer to a Merge.
 type Merged struct {
 	Docs     []catalog.Document // the catalogs first, the index last
-	Items    []catalog.Item     // what src names, by path: these files have to be in dst
 	Replaced []string           // paths that dst named before and that no item names now; sorted
 	Findings []catalog.Finding  // what is wrong with the united tree, and was not with dst
 	United   []string           // documents of src that clients read images from
@@ -62,7 +61,7 @@ func Merge(ctx context.Context, dst, src catalog.Source) (*Merged, error) {
 		}
 	}
 	to.takeIndex(from)
-	m, err := to.merged(ctx, before, src, dst)
+	m, err := to.merged(ctx, before, dst)
 	if err == nil {
 		m.United = append(m.United, IndexPath)
 		for _, s := range from.streams {
@@ -214,14 +213,9 @@ func (t *tree) takeIndex(from *tree) {
 }
 
 // merged is the answer, once all streams are received.
-func (t *tree) merged(ctx context.Context, before map[string]bool, src, dst catalog.Source) (*Merged, error) {
+func (t *tree) merged(ctx context.Context, before map[string]bool, dst catalog.Source) (*Merged, error) {
 	docs := t.documents()
 	m := &Merged{Docs: docs, Replaced: t.unnamed(before)}
-	theirs, err := Format{}.Read(ctx, src)
-	if err != nil {
-		return nil, err
-	}
-	m.Items = theirs.Items
 	ours, err := Format{}.Read(ctx, dst)
 	if err != nil {
 		return nil, err

@@ -23,7 +23,6 @@ type Metadata struct {
 	OS           string    // property os, and so on
 	Release      string
 	Variant      string
-	Description  string
 	Properties   map[string]string // all of them, never nil
 	VM           bool              // the tarball has a rootfs.img: a unified virtual machine (lxc/incus#3386)
 }
@@ -94,7 +93,7 @@ func parseMetadata(body []byte) (*Metadata, error) {
 		}
 	}
 	m.OS, m.Release = m.Properties["os"], m.Properties["release"]
-	m.Variant, m.Description = m.Properties["variant"], m.Properties["description"]
+	m.Variant = m.Properties["variant"]
 	return m, nil
 }
 
@@ -204,49 +203,3 @@ func date(n *yaml.Node) (time.Time, error) {
 // VersionName is the name of a version that was made at t: YYYYMMDD_HH:MM, in
 // UTC wherever it runs.
 func VersionName(t time.Time) string { return t.UTC().Format("20060102_15:04") }
-
-// Arch is the architecture of the image's product: the property architecture,
-// as incus-simplestreams takes it, or when clients do not know that one, the
-// field of this name.
-func (m *Metadata) Arch() string {
-	if arch := m.Properties["architecture"]; arch != "" {
-		if _, ok := Architecture(arch); ok {
-			return arch
-		}
-	}
-	return m.Architecture
-}
-
-// Add is what the metadata says of an image: product os:release:variant:arch,
-// the alias os/release/variant, the version by the creation date, and the
-// properties requirements.*. An image without a variant is the default one.
-// The caller sets the files. Without os or release it is an error that wraps
-// [ErrBadMetadata].
-func (m *Metadata) Add() (Add, error) {
-	for _, p := range [][2]string{{"os", m.OS}, {"release", m.Release}, {"variant", m.Variant}} {
-		if strings.ContainsAny(p[1], ":,") || strings.TrimSpace(p[1]) != p[1] {
-			return Add{}, badMetadata("the property %s %q cannot be in a product's name or an alias", p[0], p[1])
-		}
-	}
-	if m.OS == "" || m.Release == "" {
-		return Add{}, badMetadata("it needs the properties os and release")
-	}
-	a := Add{
-		OS: m.OS, Release: m.Release, ReleaseTitle: m.Release, Variant: m.Variant, Arch: m.Arch(),
-		Version: VersionName(m.Created),
-	}
-	if a.Variant == "" {
-		a.Variant = "default"
-	}
-	a.Product = strings.Join([]string{a.OS, a.Release, a.Variant, a.Arch}, ":")
-	a.Aliases = []string{strings.Join([]string{a.OS, a.Release, a.Variant}, "/")}
-	for key, value := range m.Properties {
-		if name, ok := strings.CutPrefix(key, "requirements."); ok && name != "" {
-			if a.Requirements == nil {
-				a.Requirements = map[string]string{}
-			}
-			a.Requirements[name] = value
-		}
-	}
-	return a, nil
-}
