@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -77,19 +78,48 @@ func (w *world) veto(items map[string]string) {
 	}
 }
 
-// lines are those of the history's file, each with its newline.
+// lines are the whole lines of all files of the history, each with its newline,
+// checkpoints excepted.
 func (w *world) lines() [][]byte {
 	w.t.Helper()
-	data, err := os.ReadFile(w.repo().historyPath())
-	if err != nil {
+	var out [][]byte
+	own := w.repo().historyPath()
+	data, err := os.ReadFile(own)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		w.t.Fatal(err)
 	}
-	return slices.Collect(bytes.Lines(data))
+	for _, name := range append(w.closedFiles(), own) {
+		closed, err := os.ReadFile(name)
+		if name == own {
+			closed = data
+		} else if must(w.t, err); len(closed) > 0 && bytes.HasPrefix(data, closed) {
+			continue // it was being closed
+		}
+		for line := range bytes.Lines(closed) {
+			if bytes.HasSuffix(line, []byte("\n")) && !bytes.HasPrefix(line[min(9, len(line)):], []byte(`{"kind":"checkpoint"`)) {
+				out = append(out, line)
+			}
+		}
+	}
+	return out
 }
 
-// rewrite replaces the history's file.
+// closedFiles are the closed files of the history.
+func (w *world) closedFiles() []string {
+	files, err := filepath.Glob(filepath.Join(w.dir, ".publish", "history.0*[0-9]"))
+	must(w.t, err)
+	return slices.DeleteFunc(files, func(name string) bool {
+		fi, err := os.Stat(name)
+		return err == nil && fi.IsDir()
+	})
+}
+
+// rewrite replaces all files of the history by one.
 func (w *world) rewrite(lines ...[]byte) {
 	w.t.Helper()
+	for _, name := range w.closedFiles() {
+		must(w.t, os.Remove(name))
+	}
 	if err := os.WriteFile(w.repo().historyPath(), bytes.Join(lines, nil), 0o644); err != nil {
 		w.t.Fatal(err)
 	}

@@ -88,7 +88,7 @@ func crashWorld(t *testing.T, mode string) *world {
 
 func crashConfig(c *Config) { c.HealthCheck.Command = []string{"true"} }
 
-// crashChild runs DIR|VERB|POINT|TIME and dies at the POINT-th step.
+// crashChild runs DIR|VERB|POINT|TIME|CLOSE and dies at the POINT-th step.
 func crashChild(spec string) {
 	f := strings.Split(spec, "|")
 	at, _ := strconv.Atoi(f[2])
@@ -100,6 +100,9 @@ func crashChild(spec string) {
 	crashConfig(c)
 	r, err := Open(f[0], c, listed{}, sites, Options{Now: func() time.Time { return time.Unix(now, 0) }, Who: "child"})
 	if err != nil {
+		panic(err)
+	}
+	if r.closeBytes, err = strconv.ParseInt(f[4], 10, 64); err != nil {
 		panic(err)
 	}
 	n := 0
@@ -202,6 +205,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 		for _, verb := range []string{"promote", "revert", "gc"} {
 			t.Run(verb, func(t *testing.T) {
 				w := crashWorld(t, mode)
+				w.closeBytes = 1
 				var steps []string
 				w.step = func(name string) error { steps = append(steps, name); return nil }
 				if err := crashVerbs[verb](w.repo()); err != nil {
@@ -214,6 +218,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 					for _, how := range ways(i) {
 						t.Run(fmt.Sprintf("%d-%s-%s", i+1, name, how), func(t *testing.T) {
 							w := crashWorld(t, mode)
+							w.closeBytes = 1
 							promised := promisedBy(w)
 							crash(t, w, verb, i+1, how)
 							checkPromises(t, w, promised, verb)
@@ -264,7 +269,7 @@ func crash(t *testing.T, w *world, verb string, at int, how string) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("PUBLISH_TEST_CRASH=%s|%s|%d|%d", w.dir, verb, at, w.now.Unix()))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("PUBLISH_TEST_CRASH=%s|%s|%d|%d|%d", w.dir, verb, at, w.now.Unix(), w.repo().closeBytes))
 	cmd.Stderr = os.Stderr
 	err = cmd.Run()
 	var exit *exec.ExitError

@@ -25,57 +25,100 @@ type HistoryFilter struct {
 func Kinds() []EventKind { return journal.Kinds() }
 
 // History returns the events, newest first, each switch with what its health
-// check said. It takes no lock. A kind that is neither known nor in the
-// history is an error of kind Usage: a filter that is mistyped must not look
-// like a history that is empty.
+// check said. It takes no lock, and reads no further back than it has to. A kind
+// that is neither known nor in the history is an error of kind Usage: a filter
+// that is mistyped must not look like a history that is empty.
 func (r *Repo) History(f HistoryFilter) ([]Event, error) {
-	h, err := r.writtenHistory()
-	if err != nil {
-		return nil, err
-	}
-	switch err := r.legible(h); {
-	case errors.Is(err, errNewer): // who only looks may see what can be read
-		r.opt.Warn(err.Error() + "; what this version cannot read is left out")
-	case err != nil:
-		return nil, err
-	default:
-		if broken := r.flaws(h, nil); len(broken) > 0 {
-			r.opt.Warn(fmt.Sprintf("%s: %v; publish recover mends it", r.historyPath(), broken[0]))
-		}
-	}
-	for _, k := range f.Kinds {
-		known := k.Known() || slices.ContainsFunc(h.Events, func(e Event) bool { return e.Kind == k })
-		if !known {
-			return nil, &Error{Kind: Usage, Path: string(k), Fact: "is not a kind of event", Hint: fmt.Sprintf("the kinds are %s", journal.Kinds())}
-		}
-	}
 	if f.Product != "" {
 		if _, err := retention.Matches(f.Product, ""); err != nil {
 			return nil, &Error{Kind: Usage, Err: err}
 		}
 	}
+	unknown := map[EventKind]bool{}
+	for _, k := range f.Kinds {
+		if !k.Known() {
+			unknown[k] = true
+		}
+	}
+	said := map[int]string{} // by the health check of a generation, last
 	out := []Event{}
-	for _, e := range slices.Backward(h.Events) {
-		if !f.passes(e) {
-			continue
+	err := r.eachEvent(func(e Event) bool {
+		delete(unknown, e.Kind)
+		if b, ok := e.Body.(*journal.Health); ok && said[e.Generation] == "" {
+			said[e.Generation] = b.Result
 		}
-		if s := e.Switch(); s != nil {
-			told := *s
-			if said := h.Health(e.Generation); said != "" && s.Health == "pending" {
-				told.Health = said
-			}
-			told.Seal = "" // recovery's business
-			e.Body = &told
-		} else if o, ok := e.Body.(*journal.Other); ok {
-			told := *o
-			told.Seal = ""
-			e.Body = &told
+		full := f.Limit > 0 && len(out) == f.Limit
+		if !full && f.passes(e) {
+			out = append(out, shown(e, said[e.Generation]))
+			full = len(out) == f.Limit
 		}
-		if out = append(out, e); f.Limit > 0 && len(out) == f.Limit {
-			break
+		return !full || len(unknown) > 0
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range f.Kinds {
+		if unknown[k] {
+			return nil, &Error{Kind: Usage, Path: string(k), Fact: "is not a kind of event", Hint: fmt.Sprintf("the kinds are %s", journal.Kinds())}
 		}
 	}
 	return out, nil
+}
+
+// eachEvent calls yield with all events, the newest first, until it returns
+// false.
+func (r *Repo) eachEvent(yield func(Event) bool) error {
+	h, err := r.writtenHistory()
+	if err != nil {
+		return err
+	}
+	warned := false
+	each := func(path string, h *journal.History, broken []journal.Flaw) (more bool, err error) {
+		switch err := r.legible(path, h); {
+		case errors.Is(err, errNewer): // who only looks may see what can be read
+			r.opt.Warn(err.Error() + "; what this version cannot read is left out")
+		case err != nil:
+			return false, err
+		case len(broken) > 0 && !warned:
+			warned = true
+			r.opt.Warn(fmt.Sprintf("%s: %v; publish recover mends it", path, broken[0]))
+		}
+		for _, e := range slices.Backward(h.Events) {
+			if !yield(e) {
+				return false, nil
+			}
+		}
+		return true, nil
+	}
+	more, err := each(r.historyPath(), h, r.flaws(h, nil))
+	if err != nil || !more {
+		return err
+	}
+	r.journal().Closed(h, func(path string, h *journal.History, broken error) bool {
+		if more, err = each(path, h, nil); err == nil && broken != nil {
+			err = &Error{Path: path, Err: broken, Hint: "run publish recover: it makes anew what the manifests prove; --limit shows what is newer"}
+		}
+		return more && err == nil
+	})
+	return err
+}
+
+// shown is an event as an answer has it: a switch with what its health check
+// said, and without what is recovery's business.
+func shown(e Event, said string) Event {
+	switch b := e.Body.(type) {
+	case *journal.Switch:
+		told := *b
+		if told.Seal = ""; said != "" && b.Health == "pending" {
+			told.Health = said
+		}
+		e.Body = &told
+	case *journal.Other:
+		told := *b
+		told.Seal = ""
+		e.Body = &told
+	}
+	return e
 }
 
 func (f HistoryFilter) passes(e Event) bool {

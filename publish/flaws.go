@@ -26,6 +26,17 @@ func (r *Repo) flaws(h *journal.History, tip *Event) []journal.Flaw {
 	return out
 }
 
+// historyFlaw says what the history lost or has out of place; "" for nothing.
+func (r *Repo) historyFlaw(s *state) string {
+	if broken := r.flaws(s.history, s.tip()); len(broken) > 0 {
+		return broken[0].String()
+	}
+	if missing := r.journal().Missing(s.history); len(missing) > 0 {
+		return r.short(missing[0]) + " " + journal.ErrSegment.Error()
+	}
+	return ""
+}
+
 // tells reports whether something is left from which the line of generation n
 // can be made.
 func (r *Repo) tells(n int) bool {

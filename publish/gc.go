@@ -104,7 +104,7 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 	}
 	res.Freed = res.Freed.Without(kept)
 	for _, e := range again {
-		if err := durable.Truncate(r.historyPath(), s.history.Whole); err != nil {
+		if err := r.journal().Cut(s.history); err != nil {
 			return res, err
 		}
 		if err := r.log(s.history, e); err != nil {

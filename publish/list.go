@@ -134,6 +134,9 @@ func (r *Repo) show(s *state, g *generation.Tree) (*Shown, error) {
 		out.Files++
 		out.Bytes += row.Size
 	}
+	if err := r.know(s, g); err != nil {
+		return nil, err
+	}
 	out.Carried = carriedNow(s, g, graves)
 	if e, ok := s.history.Pin(g.Generation); ok {
 		out.Pinned, out.Pin = true, &HoldState{e.Who, e.Time, e.Message}

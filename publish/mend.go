@@ -4,17 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"iter"
-	"slices"
-	"strings"
-	"time"
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
-	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
 
@@ -33,22 +27,21 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 	if _, err := r.graveyard(); errors.Is(err, errNewer) {
 		return nil, err
 	}
-	data, err := durable.ReadFile(r.historyPath(), maxRecord)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	w, err := r.journal().Inspect(false)
+	if err != nil {
 		return nil, err
 	}
-	h := journal.Parse(data)
-	if h.Newer > 0 {
-		return nil, newer(fmt.Sprintf("%s:%d", r.historyPath(), h.Newer))
+	if w.Newer != "" {
+		return nil, newer(w.Newer)
 	}
 	// Manifests first: lines that are lost are made from them. One that cannot
 	// be made keeps nothing else from being mended.
 	var done []string
 	var failed error
 	if lookErr == nil && n != 0 { // else recover tells
-		done, failed = r.mendManifests(ctx, h, heads, n)
+		done, failed = r.mendManifests(ctx, w, heads, n)
 	}
-	mended, h, err := r.mendHistory(ctx, heads, n)
+	mended, h, err := r.repairHistory(ctx, w, heads, n)
 	if done = append(done, mended...); err != nil {
 		return done, errors.Join(err, failed)
 	}
@@ -58,13 +51,13 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 
 // mendManifests makes the manifests of kept trees anew that are damaged or
 // missing, and adds their heads. Production is generation n.
-func (r *Repo) mendManifests(ctx context.Context, h *journal.History, heads map[int]generation.Head, n int) (
+func (r *Repo) mendManifests(ctx context.Context, w *journal.Wreck, heads map[int]generation.Head, n int) (
 	done []string, err error) {
 	kept, err := r.store.Kept(n)
 	if err != nil {
 		return nil, err
 	}
-	was := r.switched(slices.Values(h.Events), heads, n)
+	was := r.switched(w.Base, w.Entries, heads, n)
 	for _, k := range kept {
 		var e *Error
 		if _, err := r.manifest(k); err == nil || !errors.As(err, &e) {
@@ -81,13 +74,14 @@ func (r *Repo) mendManifests(ctx context.Context, h *journal.History, heads map[
 		if id, err := generation.Identity(dir); err != nil || id != k {
 			continue // not a generation's tree, or recovery has yet to put it in its place
 		}
-		same, failed := r.remakeManifest(ctx, h, was, k, dir)
+		line, known := r.switchTo(w, k)
+		same, failed := r.remakeManifest(ctx, line, was, k, dir)
 		if failed != nil {
 			err = errors.Join(err, failed)
 			continue
 		}
 		done = append(done, fmt.Sprintf("made the manifest of generation %d anew from its tree", k))
-		if _, known := h.Made(k); known && !same {
+		if known && !same {
 			done = append(done, fmt.Sprintf("generation %d is not what history recorded, or some of its files were carried: run publish validate --full %d", k, k))
 		}
 		m, failed := r.manifest(k)
@@ -99,172 +93,13 @@ func (r *Repo) mendManifests(ctx context.Context, h *journal.History, heads map[
 	return done, err
 }
 
-// mendHistory writes the history anew, if it is missing, damaged or has flaws:
-// its sound lines, and what the manifests tell of switches that they lack. The
-// file as it was stays under another name. current is production; 0 for none. It
-// returns the history as it is then.
-//
-// Killed at any point it leaves the old history or the new one.
-func (r *Repo) mendHistory(ctx context.Context, heads map[int]generation.Head, current int) (
-	[]string, *journal.History, error) {
-	path := r.historyPath()
-	data, err := durable.ReadFile(path, maxRecord)
-	missing := errors.Is(err, fs.ErrNotExist)
-	if err != nil && !missing {
-		return nil, nil, err
-	}
-	h := journal.Parse(data)
-	var tip *Event
-	if m, ok := heads[current]; ok {
-		tip = tipOf(&m)
-	}
-	if !missing && len(h.Bad) == 0 && len(r.flaws(h, tip)) == 0 {
-		return nil, h, nil
-	}
-
-	proved := func(entries []journal.Entry) []Event { return r.provedBy(entries, heads, current) }
-	fixed := journal.Repair(nil, journal.Entries(data), proved, tip, journal.Head{Time: r.now(), Who: r.who()}, int64(r.grace()/time.Second))
-	if slices.Contains(fixed.Made, current) {
-		// History names a switch only after it was made durable.
-		if err := r.site.Settle(ctx); err != nil {
-			return nil, nil, err
-		}
-	}
-	if err := r.upgrade(); err != nil {
-		return nil, nil, err
-	}
-	var done []string
-	if missing {
-		done = append(done, "started a new history from the manifests")
-	} else {
-		aside := asideName(path)
-		if err := durable.WriteFile(aside, data, 0o644); err != nil {
-			return nil, nil, err
-		}
-		if err := r.at("after-aside"); err != nil {
-			return nil, nil, err
-		}
-		if n := len(h.Bad); n > 0 {
-			done = append(done, fmt.Sprintf("set %d damaged %s of the history aside in %s", n, plural(n, "line"), r.short(aside)))
-		} else {
-			done = append(done, "kept the history as it was in "+r.short(aside))
-		}
-	}
-	say := func(list []int, format string) {
-		if len(list) > 0 {
-			done = append(done, fmt.Sprintf(format, plural(len(list), "generation")+" "+strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ", "), "[]")))
-		}
-	}
-	if !missing {
-		say(fixed.Made, "made the history of %s anew from the manifests")
-	}
-	if n := fixed.Moved; n > 0 {
-		done = append(done, fmt.Sprintf("put %d %s of the history back in place", n, plural(n, "line")))
-	}
-	if n := fixed.Dropped; n > 0 {
-		done = append(done, fmt.Sprintf("left out %d repeated %s of the history", n, plural(n, "line")))
-	}
-	say(fixed.Back, "noted in the history that production went back to %s")
-	say(fixed.Gaps, "noted in the history that it does not tell what came before %s")
-
-	out, err := journal.Encode(fixed.Entries)
-	if err != nil {
-		return done, nil, err
-	}
-	if err := durable.WriteFile(path, out, 0o644); err != nil {
-		return done, nil, err
-	}
-	return done, journal.Parse(out), r.at("after-mend")
-}
-
-// provedBy returns the switches to the generations that were production, as
-// their manifests record them.
-func (r *Repo) provedBy(entries []journal.Entry, heads map[int]generation.Head, current int) []Event {
-	events := func(yield func(Event) bool) {
-		for _, e := range entries {
-			if !yield(e.Event) {
-				return
-			}
-		}
-	}
-	var out []Event
-	for n := range r.switched(events, heads, current) {
-		if m, ok := heads[n]; ok {
-			e := switchEvent(&m)
-			e.Switch().Recovered = true
-			out = append(out, e)
-		}
-	}
-	return out
-}
-
-// switched returns the generations that were production. A sealed manifest
-// alone proves nothing: a promote that a hook stopped has one, too. What proves
-// it: production itself; that some switch, or the manifest of one that was
-// abandoned, says that the generation was production before it; that a
-// generation shows its content; and a tree, below those numbers, since what was
-// never switched to is removed before a higher number is given. In rename mode
-// a tree has its own name only after an exchange brought it back.
-func (r *Repo) switched(events iter.Seq[Event], heads map[int]generation.Head, current int) map[int]bool {
-	out := map[int]bool{}
-	prove := func(n int) {
-		if n > 0 {
-			out[n] = true
-		}
-	}
-	prove(current)
-	for n, m := range heads {
-		prove(m.From)
-		if m.Origin != n {
-			prove(m.Origin)
-		}
-	}
-	top := 0
-	for e := range events {
-		if e.Kind.Switch() {
-			prove(e.Generation)
-			prove(e.From)
-		}
-	}
-	for n := range out {
-		top = max(top, n)
-	}
-	trees, err := r.store.Kept(current)
-	if err != nil {
-		return out
-	}
-	for _, n := range trees {
-		// Of a production that is missing too, the newest tree has to do.
-		if id, err := r.store.Whose(r.store.Dir(n)); err == nil && id == n && (n < top || current == 0 || r.site.Guarantee().NamedOnceLive) {
-			prove(n)
-		}
-	}
-	return out
-}
-
-// asideName is the first free name for a damaged file beside its own.
-func asideName(path string) string {
-	name := path + ".damaged"
-	for n := 2; !gone(name); n++ {
-		name = fmt.Sprintf("%s.damaged-%d", path, n)
-	}
-	return name
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return noun
-	}
-	return noun + "s"
-}
-
 // remakeManifest writes a manifest for the tree of generation n, which is at
 // dir; switched are the generations that were production. Which files were carried,
 // and since when, is lost: all that no index names counts as dropped by this
 // generation. What a revert refused is derived again from the tree that it left,
-// if that is kept. It reports whether the tree is the one that history recorded.
-func (r *Repo) remakeManifest(ctx context.Context, h *journal.History, switched map[int]bool, n int, dir string) (same bool, err error) {
-	e, was := switchTo(h, n)
+// if that is kept. e is the line that made the generation. It reports whether the tree is the one that history recorded.
+func (r *Repo) remakeManifest(ctx context.Context, e Event, switched map[int]bool, n int, dir string) (same bool, err error) {
+	was := e.Switch()
 	rows, named, err := r.scan(ctx, dir)
 	if err != nil {
 		return false, err
@@ -305,16 +140,6 @@ func (r *Repo) remakeManifest(ctx context.Context, h *journal.History, switched 
 		}
 	}
 	return m.TreeID == was.TreeID, r.store.WriteManifest(m)
-}
-
-// switchTo returns the line that made generation n; empty ones if none did.
-func switchTo(h *journal.History, n int) (Event, *journal.Switch) {
-	for _, e := range h.Events {
-		if e.Kind.Switch() && e.Generation == n {
-			return e, e.Switch()
-		}
-	}
-	return Event{}, &journal.Switch{}
 }
 
 // erasedOf returns rows for what the indexes of generation n name and a revoke

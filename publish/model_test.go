@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -106,6 +107,7 @@ func newModel(rt *rapid.T, dir, mode string, c *runs) *model {
 		config.HealthCheck.Command = []string{"test", "!", "-e", "sick"} // in the repository's directory
 	}
 	w := &world{t: rt, dir: dir, now: epoch, config: config}
+	w.closeBytes = rapid.SampledFrom([]int64{0, 1, 1500}).Draw(rt, "close the history after")
 	m := &model{world: w, runs: c, live: map[string]string{}, was: map[string]string{}, staged: map[string]string{}, shown: map[int]map[string]string{},
 		paths: map[string]string{}, left: map[string]time.Time{}, retired: map[int]time.Time{}, pins: map[int]bool{}, revoked: map[string]bool{}}
 	m.put(m.staged)
@@ -374,11 +376,7 @@ func (m *model) comparedTrees(rt *rapid.T, c command, before, after map[int]show
 // are added, in the order of time, and each switch starts where the one before
 // had ended.
 func (m *model) readLines() {
-	data, err := os.ReadFile(filepath.Join(m.dir, ".publish", "history"))
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	text := string(data[:strings.LastIndexByte(string(data), '\n')+1])
+	text := string(bytes.Join(m.world.lines(), nil))
 	added, ok := strings.CutPrefix(text, m.lines)
 	if !ok {
 		m.t.Fatalf("the history was\n%sand is\n%s", m.lines, text)

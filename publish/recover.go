@@ -12,7 +12,6 @@ import (
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
-	"example.com/publish/stage/durable"
 	"example.com/publish/stage/lock"
 )
 
@@ -42,6 +41,7 @@ func (r *Repo) exclusive(ctx context.Context, by actor) (s *state, done []string
 			warn = warnOfAll
 		}
 		r.noteLeftovers(warn)
+		r.closeHistory(context.WithoutCancel(ctx), s)
 		release()
 	}, nil
 }
@@ -80,9 +80,10 @@ func (r *Repo) Recover(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return mended, err
 	}
-	_, done, err := r.recover(ctx, actor{verb: "recover"})
+	s, done, err := r.recover(ctx, actor{verb: "recover"})
 	if err == nil {
 		r.noteLeftovers(warnOfAll)
+		r.closeHistory(context.WithoutCancel(ctx), s)
 		err = r.pendingErasure()
 	}
 	return append(mended, done...), err
@@ -111,10 +112,9 @@ func (r *Repo) recover(ctx context.Context, by actor) (*state, []string, error) 
 		return nil, nil, err
 	}
 	if h.Torn {
-		if err := durable.Truncate(r.historyPath(), h.Whole); err != nil {
+		if err := r.journal().Cut(h); err != nil {
 			return nil, nil, err
 		}
-		h.Torn = false
 		did("cut a torn last line off the history")
 	}
 	r.tryAgain(leftByRecovery)
@@ -216,8 +216,8 @@ func (r *Repo) adoptTruth(ctx context.Context, s *state, last journal.Made) erro
 // the newest at all.
 func (r *Repo) restore(ctx context.Context, h *journal.History, dangling bool) (int, error) {
 	last, _ := h.Last()
-	newest := slices.Collect(h.Switches())
-	slices.SortStableFunc(newest, func(a, b journal.Head) int {
+	newest := slices.Collect(h.Shown())
+	slices.SortStableFunc(newest, func(a, b journal.Made) int {
 		return cmp.Compare(btoi(b.Origin == last.Origin), btoi(a.Origin == last.Origin))
 	})
 	for _, e := range newest {
@@ -354,7 +354,7 @@ func (r *Repo) pending(s *state) bool {
 	if len(r.lostParts()) > 0 || s.history.Torn || switched && last.Generation != current || !switched && current != 0 {
 		return true
 	}
-	if r.unchecked(s.history) || len(r.flaws(s.history, s.tip())) > 0 {
+	if r.unchecked(s.history) || r.historyFlaw(s) != "" {
 		return true
 	}
 	if g, err := r.graveyard(); err == nil {

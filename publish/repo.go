@@ -30,7 +30,8 @@ import (
 //
 //	1  the first
 //	2  a history that corrects its clock and tells of its gaps
-const layoutVersion = 2
+//	3  a history whose long file is closed, and goes on behind a checkpoint
+const layoutVersion = 3
 
 // hookMark is set in the environment of hooks and health checks, to the
 // repository. A verb that takes a lock refuses to run there: it would wait for
@@ -71,6 +72,8 @@ type Repo struct {
 	// remove deletes a file or a tree: durable.RemoveAll, but for tests.
 	remove func(path string) error
 	free   func(path string) (int64, error) // durable.Free, but for tests
+	// closeBytes is the constant, but for tests.
+	closeBytes int64
 }
 
 // Find returns the repository that holds dir: dir itself or the nearest parent
@@ -162,7 +165,7 @@ func assemble(dir string, c *Config, f catalog.Format, sites site.Kinds, opt Opt
 	}
 	r := &Repo{Dir: dir, Config: c, format: f, sites: sites, opt: opt, now: opt.Now}
 	r.store = r.newStore()
-	r.left, r.remove, r.free = leftoverRecord{}, durable.RemoveAll, durable.Free
+	r.left, r.remove, r.free, r.closeBytes = leftoverRecord{}, durable.RemoveAll, durable.Free, closeBytes
 	if r.now == nil {
 		r.now = time.Now
 	}
@@ -303,12 +306,12 @@ func (r *Repo) load(ctx context.Context) (*state, error) {
 // stateOf is the state in which generation n is production; 0 if there is none.
 func (r *Repo) stateOf(h *journal.History, n int) (*state, error) {
 	now := r.now()
-	s := &state{history: h, windows: r.window(h), now: now}
+	s := &state{history: h, now: now}
 	if newest := h.Newest(); newest.After(now) {
 		s.now, s.behind = newest, newest.Sub(now)
 	}
 	if n == 0 {
-		return s, nil
+		return s, r.know(s, nil)
 	}
 	m, err := r.manifest(n)
 	if e := new(Error); errors.As(err, &e) && e.Kind == NotFound {
@@ -319,7 +322,19 @@ func (r *Repo) stateOf(h *journal.History, n int) (*state, error) {
 		return nil, err
 	}
 	s.current = &generation.Tree{Manifest: m, Dir: r.site.Dir(n)}
-	return s, nil
+	return s, r.know(s, s.current)
+}
+
+// know makes sure that the state has the windows of all kept trees, and of what a
+// generation carries.
+func (r *Repo) know(s *state, g *generation.Tree) error {
+	need, err := r.remembered(g)
+	if err != nil {
+		return err
+	}
+	s.history.Know(need...)
+	s.windows = r.window(s.history)
+	return nil
 }
 
 // Generations returns the numbers of the generations whose trees are kept,

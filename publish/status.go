@@ -121,8 +121,8 @@ func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked,
 		out.ClockBehindUntil = &until
 	}
 	// Asked while another command is at work, the lines may just be coming.
-	if broken := r.flaws(s.history, s.tip()); out.RecoveryPending && len(broken) > 0 {
-		out.HistoryFlaw = broken[0].String()
+	if out.RecoveryPending {
+		out.HistoryFlaw = r.historyFlaw(s)
 	}
 	back := r.revertTenure(s)
 	out.RevertUntil, out.RevertKept = back.End(), back.By

@@ -5,8 +5,6 @@ import (
 	"io/fs"
 
 	"example.com/publish/publish/generation"
-	"example.com/publish/publish/journal"
-	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
 
@@ -20,14 +18,21 @@ func (r *Repo) newStore() *generation.Store {
 // recorded is what the history says of a generation. Damaged lines are passed
 // over: whoever needs them reports them.
 func (r *Repo) recorded(n int) (generation.Recorded, error) {
-	data, err := durable.ReadFile(r.historyPath(), maxRecord)
-	if errors.Is(err, fs.ErrNotExist) {
+	h, err := r.journal().Read()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return generation.Recorded{Lost: true}, nil
-	}
-	if err != nil {
+	case err != nil:
 		return generation.Recorded{}, err
+	case len(h.Bad) > 0 || h.Stray != "": // the closed files may know
+		w, err := r.journal().Inspect(false)
+		if err != nil {
+			return generation.Recorded{}, err
+		}
+		e, known := r.switchTo(w, n)
+		return generation.Recorded{Known: known, Seal: e.Switch().Seal}, nil
 	}
-	e, known := journal.Parse(data).Made(n)
+	e, known := h.Made(n)
 	return generation.Recorded{Known: known, Seal: e.Seal}, nil
 }
 

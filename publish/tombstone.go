@@ -140,17 +140,25 @@ func (r *Repo) mendTombstones(h *journal.History) (done []string, err error) {
 		return nil, err
 	}
 	g, file := tombstone.Parse(data)
+	if len(file.Bad) == 0 && !h.Revoked() {
+		return nil, nil
+	}
 	var lost []tombstone.Stone
-	for _, e := range h.Events {
-		s := tombstone.Stone{Time: e.Time, Who: e.Who, Why: e.Message, Before: e.Generation + 1}
-		s.Revoked, s.Unnamed = revokedBy(&e)
-		if e.Kind == KindRevoke {
-			s.Before = e.Generation
-		}
-		if g.Lacks(s) {
-			lost = append(lost, s)
+	take := func(h *journal.History) {
+		for _, e := range slices.Backward(h.Events) {
+			s := tombstone.Stone{Time: e.Time, Who: e.Who, Why: e.Message, Before: e.Generation + 1}
+			s.Revoked, s.Unnamed = revokedBy(&e)
+			if e.Kind == KindRevoke {
+				s.Before = e.Generation
+			}
+			if g.Lacks(s) {
+				lost = append(lost, s)
+			}
 		}
 	}
+	take(h)
+	r.journal().Closed(h, func(_ string, h *journal.History, _ error) bool { take(h); return true })
+	slices.Reverse(lost)
 	if len(file.Bad) == 0 && len(lost) == 0 {
 		return nil, nil
 	}

@@ -168,6 +168,9 @@ type world struct {
 	stuck map[string]bool
 
 	config *Config // nil: read it from the repository each time
+	// closeBytes is how long the file of the history is when it is closed; 0: as it
+	// is outside of tests.
+	closeBytes int64
 }
 
 var epoch = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -210,6 +213,9 @@ func (w *world) repo() *Repo {
 		w.t.Fatal(err)
 	}
 	r.step, r.remove = w.step, stuckFiles(w.stuck)
+	if w.closeBytes > 0 {
+		r.closeBytes = w.closeBytes
+	}
 	return r
 }
 

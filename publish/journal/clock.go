@@ -39,10 +39,10 @@ func (o *opens) Pop() any {
 
 // collected notes which windows had ended for a gc at this time.
 func (p *past) collected(at time.Time) {
-	for len(p.open) > 0 && !at.Before(p.open[0].end()) {
-		n := heap.Pop(&p.open).(open).Generation
-		if _, ok := p.ended[n]; !ok {
-			p.ended[n] = at
+	for len(p.Open) > 0 && !at.Before(p.Open[0].end()) {
+		n := heap.Pop(&p.Open).(open).Generation
+		if _, ok := p.Ended[n]; !ok {
+			p.Ended[n] = at
 		}
 	}
 }
@@ -50,36 +50,36 @@ func (p *past) collected(at time.Time) {
 // correct gives everything that says a later time the time of a line of kind
 // clock.
 func (p *past) correct(at time.Time) {
-	p.clocks++
+	p.Clocks++
 	cut := func(t *time.Time) {
 		if t.After(at) {
 			*t = at
 		}
 	}
-	cut(&p.newest)
-	cut(&p.last.Time)
-	cut(&p.hold.Time)
-	for _, m := range p.first {
+	cut(&p.Newest)
+	cut(&p.Last.Time)
+	cut(&p.Hold.Time)
+	for _, m := range p.First {
 		cut(&m.Time)
 	}
-	for i := range p.changes {
-		cut(&p.changes[i].Time)
+	for i := range p.Changes {
+		cut(&p.Changes[i].Time)
 	}
-	for _, pin := range p.pins {
+	for _, pin := range p.Pins {
 		cut(&pin.Time)
 	}
-	for i := range p.promotes {
-		cut(&p.promotes[i].Time)
+	for i := range p.Promotes {
+		cut(&p.Promotes[i].Time)
 	}
-	for i := range p.turns {
-		cut(&p.turns[i].Time)
+	for i := range p.Turns {
+		cut(&p.Turns[i].Time)
 	}
-	for n, t := range p.ended {
+	for n, t := range p.Ended {
 		cut(&t)
-		p.ended[n] = t
+		p.Ended[n] = t
 	}
-	for i := range p.open {
-		cut(&p.open[i].Begin)
+	for i := range p.Open {
+		cut(&p.Open[i].Begin)
 	}
-	heap.Init(&p.open)
+	heap.Init(&p.Open)
 }

@@ -55,13 +55,13 @@ type Event struct {
 
 // Head is what every line says.
 type Head struct {
-	Time       time.Time // UTC
-	Kind       Kind
-	Generation int // of a switch, what production became; of a pin, what is pinned; else production at that time
-	From       int // the generation before; 0 for none
-	Origin     int // whose content the generation shows
-	Who        string
-	Message    string
+	Time       time.Time `json:"time"` // UTC
+	Kind       Kind      `json:"kind"`
+	Generation int       `json:"generation"` // of a switch, what production became; of a pin, what is pinned; else production at that time
+	From       int       `json:"from"`       // the generation before; 0 for none
+	Origin     int       `json:"origin"`     // whose content the generation shows
+	Who        string    `json:"who,omitempty"`
+	Message    string    `json:"message,omitempty"`
 }
 
 // Body is a [*Switch], [*Health], [*Freed], [*Prune], [*Redact], [*Pin], [*Gap],

@@ -5,20 +5,44 @@ import (
 	"iter"
 	"slices"
 	"time"
+
+	"example.com/publish/stage/durable"
 )
 
 // History is what the lines of a history say. Times are corrected by lines of
 // kind clock, but for those of Events.
 type History struct {
 	Sealed
-	Events []Event // as they were written
-	*past
+	Events []Event // of this file, as they were written
+	// Stray is the path of a closed file that cannot come before this one; "" for
+	// none. See Log.Read.
+	Stray string
+
+	p *past
+	// older reads what the lines before the checkpoint say, and reports whether
+	// all of them are there; nil where there is no more to read.
+	older func() (*past, bool)
+
+	sequence int       // of the file: 1 for one that begins without a checkpoint
+	segments []Segment // the files before it
+	first    Made      // what was live as it began
+	begins   int64     // bytes of the checkpoint
+	appended bool
 }
 
-// Parse reads the data of a history.
+// Parse reads the data of a file of a history.
 func Parse(data []byte) *History {
-	h := &History{past: newPast()}
+	h := &History{p: newPast(), sequence: 1}
+	lines := 0
 	h.Sealed = ReadSealed(data, func(text []byte) bool {
+		if lines++; lines == 1 && isCheckpoint(text) {
+			c, err := readCheckpoint(text)
+			if err != nil {
+				return false
+			}
+			h.p, h.sequence, h.segments, h.first, h.begins = c.Past, c.Sequence, c.Segments, c.Past.Last, int64(len(durable.Line(text)))
+			return true
+		}
 		var e Event
 		if json.Unmarshal(text, &e) != nil {
 			return false
@@ -31,21 +55,18 @@ func Parse(data []byte) *History {
 
 func (h *History) add(e Event) {
 	h.Events = append(h.Events, e)
-	h.past.add(&e)
-}
-
-// Append adds an event whose line of so many bytes was appended to the file.
-func (h *History) Append(e Event, bytes int) {
-	h.Whole += int64(bytes)
-	h.add(e)
+	h.p.add(&e)
 }
 
 // Last returns the newest switch.
-func (h *History) Last() (Made, bool) { return h.last, h.last.Kind != "" }
+func (h *History) Last() (Made, bool) { return h.p.Last, h.p.Last.Kind != "" }
 
 // Made returns the switch that made generation n.
 func (h *History) Made(n int) (Made, bool) {
-	if m, ok := h.first[n]; ok {
+	if h.p.Named.has(n) {
+		h.know(n)
+	}
+	if m, ok := h.p.First[n]; ok {
 		return *m, true
 	}
 	return Made{}, false
@@ -63,46 +84,72 @@ func (h *History) Before(origin int) (int, bool) {
 }
 
 // Top returns the highest number that a line names.
-func (h *History) Top() int { return h.top }
+func (h *History) Top() int { return h.p.Top }
 
 // Named reports whether a switch names generation n.
-func (h *History) Named(n int) bool { return h.named.has(n) }
+func (h *History) Named(n int) bool { return h.p.Named.has(n) }
+
+// Generations are those that a switch names, in their order.
+func (h *History) Generations() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for _, s := range h.p.Named {
+			for n := s.lo; n <= s.hi; n++ {
+				if !yield(n) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Revoked reports whether anything was ever revoked.
+func (h *History) Revoked() bool { return h.p.Revoked }
 
 // Adopted reports whether generation n was adopted.
-func (h *History) Adopted(n int) bool { return h.adopted.has(n) }
+func (h *History) Adopted(n int) bool { return h.p.Adopted.has(n) }
 
 // Health returns what the health check of generation n said last; "" when none
 // was recorded.
-func (h *History) Health(n int) string { return h.health[n] }
+func (h *History) Health(n int) string {
+	h.know(n)
+	return h.p.Health[n]
+}
 
 // Hold returns the hold in force.
-func (h *History) Hold() (Head, bool) { return h.hold, h.hold.Kind != "" }
+func (h *History) Hold() (Head, bool) { return h.p.Hold, h.p.Hold.Kind != "" }
 
 // Pin returns the pin of generation n in force.
 func (h *History) Pin(n int) (Head, bool) {
-	if pin, ok := h.pins[n]; ok {
+	if pin, ok := h.p.Pins[n]; ok {
 		return *pin, true
 	}
 	return Head{}, false
 }
 
 // Newest is the time of the newest line, or the zero time.
-func (h *History) Newest() time.Time { return h.newest }
+func (h *History) Newest() time.Time { return h.p.Newest }
 
 // LastPromote is when content last came from staging or by adoption, and stayed.
 func (h *History) LastPromote() (time.Time, bool) {
-	for _, c := range slices.Backward(h.promotes) {
-		if h.health[c.Generation] != "failed" {
+	for _, c := range slices.Backward(h.p.Promotes) {
+		if h.Health(c.Generation) != "failed" {
 			return c.Time, true
 		}
 	}
-	return time.Time{}, false
+	if !h.p.Fewer || h.older == nil {
+		return time.Time{}, false
+	}
+	h.all()
+	return h.LastPromote()
 }
 
 // Turned returns the first line that reports a change of production away from
 // what promotes made of it, after generation was.
 func (h *History) Turned(was int) (Head, bool) {
-	for _, e := range h.turns {
+	if was <= h.p.Cut {
+		h.all()
+	}
+	for _, e := range h.p.Turns {
 		if e.Generation > was || e.Kind == KindRelink && e.From >= was {
 			return e, true
 		}
@@ -110,11 +157,13 @@ func (h *History) Turned(was int) (Head, bool) {
 	return Head{}, false
 }
 
-// Switches are the switches, newest first.
-func (h *History) Switches() iter.Seq[Head] {
-	return func(yield func(Head) bool) {
-		for _, e := range slices.Backward(h.Events) {
-			if e.Kind.Switch() && !yield(e.Head) {
+// Shown are the generations that were production, that which was last first,
+// each as often as it was.
+func (h *History) Shown() iter.Seq[Made] {
+	return func(yield func(Made) bool) {
+		h.all()
+		for _, c := range slices.Backward(h.p.Changes) {
+			if m, ok := h.p.First[c.Generation]; ok && !yield(*m) {
 				return
 			}
 		}
@@ -123,17 +172,20 @@ func (h *History) Switches() iter.Seq[Head] {
 
 // Redacted returns how many lines of tombstones the newest line of kind redact
 // is about.
-func (h *History) Redacted() (lines int, ok bool) { return max(h.redacted, 0), h.redacted >= 0 }
+func (h *History) Redacted() (lines int, ok bool) { return max(h.p.Redacted, 0), h.p.Redacted >= 0 }
 
 // Freed reports whether a gc has said that it deletes generation n.
-func (h *History) Freed(n int) bool { return h.freed.has(n) }
+func (h *History) Freed(n int) bool { return h.p.Freed.has(n) }
 
 // FreedAll reports whether a gc has said before that it deletes all of this, of
 // production n: then something could not be deleted, and is tried again without
 // a line.
 func (h *History) FreedAll(items []FreedItem, n int) bool {
+	if n <= h.p.Cut && n != h.p.SaidOf {
+		h.all()
+	}
 	for _, i := range items {
-		if of, said := h.said[i.Path]; i.Path == "" && !h.freed.has(i.Generation) || i.Path != "" && (!said || of != n) {
+		if of, said := h.p.Said[i.Path]; i.Path == "" && !h.p.Freed.has(i.Generation) || i.Path != "" && (!said || of != n) {
 			return false
 		}
 	}
@@ -143,9 +195,9 @@ func (h *History) FreedAll(items []FreedItem, n int) bool {
 // Changes are the switches in their order, as windows are counted from them.
 func (h *History) Changes() iter.Seq[Change] {
 	return func(yield func(Change) bool) {
-		for _, c := range h.changes {
-			if h.clocks > 0 && c.First {
-				c.Ended = h.ended[c.Generation]
+		for _, c := range h.p.Changes {
+			if h.p.Clocks > 0 && c.First {
+				c.Ended = h.p.Ended[c.Generation]
 			}
 			if !yield(c) {
 				return
@@ -162,13 +214,16 @@ func (h *History) Changes() iter.Seq[Change] {
 // nothing is left of one.
 func (h *History) Flaws(tip *Event, lost func(n int) bool) []Flaw {
 	var out []Flaw
-	for _, f := range h.flaws {
-		if f.Kind != Lost || !h.recorded(f.Generation) || !lost(f.From) {
+	for _, f := range h.p.Flaws {
+		if f.Kind == Lost {
+			h.know(f.Generation)
+		}
+		if f.Kind != Lost || !h.p.recorded(f.Generation) || !lost(f.From) {
 			out = append(out, f)
 		}
 	}
-	if tip != nil && !h.chain.Made.has(tip.Generation) {
-		if f, broken := h.chain.judge(&tip.Head, false); broken {
+	if tip != nil && !h.p.Chain.Made.has(tip.Generation) {
+		if f, broken := h.p.Chain.judge(&tip.Head, false); broken {
 			out = append(out, f)
 		}
 	}
@@ -178,9 +233,9 @@ func (h *History) Flaws(tip *Event, lost func(n int) bool) []Flaw {
 // recorded reports whether the last switch to a generation was recorded by
 // recovery.
 func (p *past) recorded(n int) bool {
-	if recovered, ok := p.recovered[n]; ok {
+	if recovered, ok := p.Recovered[n]; ok {
 		return recovered
 	}
-	m, ok := p.first[n]
+	m, ok := p.First[n]
 	return ok && m.Recovered
 }

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ type drawn struct {
 	now       time.Time
 	origins   map[int]int
 	events    []Event
+	damaged   bool // a line is out of place, or names what never was
 }
 
 func (d *drawn) next(t *rapid.T) Event {
@@ -25,7 +27,11 @@ func (d *drawn) next(t *rapid.T) Event {
 	}
 	d.now = d.now.Add(time.Duration(rapid.SampledFrom([]int{0, 1, 60, 3600, 7200}).Draw(t, "seconds")) * time.Second)
 	e := Event{Head: Head{Time: d.now, Generation: d.live, From: 0, Origin: d.origins[d.live], Who: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "who")}}
-	some := func(label string) int { return rapid.IntRange(0, d.top+1).Draw(t, label) }
+	some := func(label string) int {
+		n := rapid.IntRange(0, d.top+1).Draw(t, label)
+		d.damaged = d.damaged || n > d.top
+		return n
+	}
 	e.Kind = rapid.SampledFrom([]Kind{KindPromote, KindPromote, KindPromote, KindPromote, KindRevert, KindRevert, KindAutoRevert, KindRelink, KindRevoke, KindAdopt,
 		KindHealth, KindHealth, KindGC, KindGC, KindGC, KindHold, KindUnhold, KindPin, KindPin, KindUnpin, KindClock, KindGap, KindRedact, KindPrune}).Draw(t, "kind")
 	odd := rapid.IntRange(0, 19).Draw(t, "odd") == 0
@@ -37,11 +43,15 @@ func (d *drawn) next(t *rapid.T) Event {
 		e.Origin = e.Generation
 		if e.Kind == KindRelink && d.top > 0 {
 			e.Generation = rapid.IntRange(1, d.top).Draw(t, "to")
+			if _, made := d.origins[e.Generation]; !made {
+				d.damaged = true
+			}
 		}
 		if e.Kind == KindRevert || e.Kind == KindRelink {
 			e.Origin = d.origins[some("origin")]
 		}
 		if odd {
+			d.damaged = true
 			e.From = some("from")
 			e.Generation = max(1, some("generation"))
 		}
@@ -75,6 +85,7 @@ func (d *drawn) next(t *rapid.T) Event {
 		e.Time = d.now
 	case e.Kind == KindGap:
 		e.Generation, e.From, e.Body = d.top+1, d.live, &Gap{}
+		d.damaged = true
 	}
 	d.events = append(d.events, e)
 	return e
@@ -125,6 +136,9 @@ func same(t *rapid.T, h *History, events []Event) {
 			}
 		}
 	}
+	for n := range r.top() + 2 {
+		h.Know(n)
+	}
 	for _, grace := range []time.Duration{0, time.Hour, 1000 * time.Hour} {
 		got, want := endsOf(h, grace), r.ends(grace)
 		for n := range r.top() + 2 {
@@ -147,5 +161,138 @@ func TestAnswers(t *testing.T) {
 			h.add(d.next(t))
 		}
 		same(t, h, d.events)
+	})
+}
+
+// closed returns a history that begins with a checkpoint in place of all its
+// lines, of which it keeps what concerns these generations.
+func closed(t *rapid.T, h *History, keep []int, older func() (*past, bool)) *History {
+	text, err := json.Marshal(&checkpoint{Kind: kindCheckpoint, Time: h.Newest(), Sequence: 2, Segments: []Segment{{Number: 1, SHA256: sum64}}, Past: h.trimmed(keep)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !isCheckpoint(text) {
+		t.Fatalf("it begins with %s", text[:30])
+	}
+	c, err := readCheckpoint(text)
+	if err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return &History{p: c.Past, older: older}
+}
+
+func pastOf(events []Event) *past {
+	p := newPast()
+	for i := range events {
+		p.add(&events[i])
+	}
+	return p
+}
+
+const sum64 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+// A history that begins with a checkpoint answers as one that has all lines.
+// What concerns the generations that are kept, it answers from the checkpoint.
+func TestAnswersBehindACheckpoint(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := &drawn{}
+		h := Parse(nil)
+		asked := false
+		keep := []int{}
+		for range rapid.IntRange(1, 60).Draw(t, "lines") {
+			h.add(d.next(t))
+			if rapid.IntRange(0, 9).Draw(t, "close") > 0 {
+				continue
+			}
+			keep = rapid.SliceOfN(rapid.IntRange(1, d.top+1), 0, 3).Draw(t, "keep")
+			before := d.events[:len(d.events):len(d.events)]
+			h = closed(t, h, keep, func() (*past, bool) {
+				asked = true
+				return pastOf(before), true
+			})
+			if last, ok := h.Last(); ok {
+				keep = append(keep, last.Generation)
+			}
+			asked = false
+		}
+		r := referenceOf(d.events)
+		for _, n := range keep {
+			m, _ := h.Made(n)
+			want, _ := r.made(n)
+			before, _ := h.Before(m.Origin)
+			wantBefore, _ := r.before(want.Origin)
+			h.Know(n)
+			got, ends := endsOf(h, time.Hour), r.ends(time.Hour)
+			end, _ := got.end(n)
+			wantEnd, _ := ends.end(n)
+			if diff := cmp.Diff(want, m); diff != "" || before != wantBefore || h.Health(n) != r.health(n) || !end.Equal(wantEnd) ||
+				!got.retired[n].Equal(ends.retired[n]) || !got.recorded[n].Equal(ends.recorded[n]) {
+				t.Fatalf("generation %d: %s; %d and %d, %s and %s, %s and %s", n, diff, before, wantBefore, end, wantEnd, got.retired[n], ends.retired[n])
+			}
+		}
+		if asked && !d.damaged {
+			t.Fatalf("the checkpoint lacks something about %v", keep)
+		}
+		same(t, h, d.events)
+	})
+}
+
+// Where lines before the checkpoint are lost, what it keeps stays known, and no
+// window becomes shorter.
+func TestAnswersWithoutOldLines(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := &drawn{}
+		h := Parse(nil)
+		add := func(lines int) {
+			for range rapid.IntRange(0, lines).Draw(t, "lines") {
+				h.add(d.next(t))
+			}
+		}
+		add(40)
+		keep := rapid.SliceOfN(rapid.IntRange(1, d.top+1), 0, 3).Draw(t, "keep")
+		var left []Event
+		for _, e := range d.events {
+			if rapid.Bool().Draw(t, "left") {
+				left = append(left, e)
+			}
+		}
+		h = closed(t, h, keep, func() (*past, bool) { return pastOf(left), false })
+		add(10)
+		r := referenceOf(d.events)
+		h.all()
+		// A switch of which the line is lost is taken to have been as long ago as the
+		// next; that the grace was longer then, nothing tells.
+		const grace = 200 * 365 * 24 * time.Hour
+		got, want := endsOf(h, grace), r.ends(grace)
+		for n := range d.top + 2 {
+			if d.damaged {
+				break
+			}
+			if m, ok := h.Made(n); ok && h.p.Complete.has(n) {
+				if want, _ := r.made(n); cmp.Diff(want, m) != "" {
+					t.Fatalf("generation %d: %s", n, cmp.Diff(want, m))
+				}
+			}
+			end, ok := got.end(n)
+			if want, _ := want.end(n); ok && end.Before(want) {
+				t.Fatalf("what generation %d dropped goes at %s, not %s", n, end, want)
+			}
+			if end, ok := got.retired[n]; n > 0 && ok && end.Before(want.retired[n]) {
+				t.Fatalf("generation %d goes at %s, not %s", n, end, want.retired[n])
+			}
+		}
+		last, _ := h.Last()
+		wantLast, _ := r.last()
+		hold, held := h.Hold()
+		wantHold, wantHeld := r.hold()
+		if cmp.Diff(last, wantLast)+cmp.Diff(hold, wantHold) != "" || held != wantHeld || !h.Newest().Equal(r.newest()) || h.Top() != r.top() {
+			t.Fatalf("%+v, %+v", last, hold)
+		}
+		for n := range d.top + 2 {
+			_, pinned := h.Pin(n)
+			if _, want := r.pin(n); pinned != want || h.Freed(n) != r.freed(n) {
+				t.Fatalf("generation %d: pinned %v, freed %v", n, pinned, h.Freed(n))
+			}
+		}
 	})
 }

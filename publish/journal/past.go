@@ -8,52 +8,61 @@ import (
 // past is what all lines so far say together, as far as verbs ask. It is
 // computed line by line, so a checkpoint can stand for the lines before it.
 type past struct {
-	chain chain
-	flaws []Flaw
+	Chain chain  `json:"chain"`
+	Flaws []Flaw `json:"flaws,omitempty"`
 
-	named  ranges    // the generations that some switch names: those of chain.Made, and those of relinks whose own line is lost
-	top    int       // the highest number that any line names
-	newest time.Time // the latest time that a line says
-	last   Made      // the newest switch; Generation is 0 for none
+	// What a checkpoint left out: of the generations up to Cut only those in
+	// Complete are known. Cut is 0 where nothing was left out.
+	Cut      int    `json:"cut"`
+	Complete ranges `json:"complete"`
+	SaidOf   int    `json:"said_of"` // the production of which Said has all that lines before the checkpoint said
+	Fewer    bool   `json:"fewer"`   // there are older promotes than those in Promotes
 
-	first     map[int]*Made  // the first switch to each generation
-	recovered map[int]bool   // whether the last switch to a generation was recorded by recovery, of those that have several
-	health    map[int]string // what the last health check of a generation said
-	changes   []Change       // all switches, in order
+	Named  ranges    `json:"named"`  // the generations that some switch names: those of Chain.Made, and those of relinks whose own line is lost
+	Top    int       `json:"top"`    // the highest number that a line is about
+	Reach  int       `json:"reach"`  // the highest number that a line names at all
+	Newest time.Time `json:"newest"` // the latest time that a line says
+	Last   Made      `json:"last"`   // the newest switch; Kind is "" for none
 
-	hold     Head // Kind is "" for none
-	pins     map[int]*Head
-	promotes []came // content that came from staging or by adoption, in order
-	adopted  ranges // generations
-	turns    []Head // reverts and relinks, in order
+	First     map[int]*Made  `json:"first"`               // the first switch to each generation
+	Recovered map[int]bool   `json:"recovered,omitempty"` // whether the last switch to a generation was recorded by recovery, of those that have several
+	Health    map[int]string `json:"health,omitempty"`    // what the last health check of a generation said
+	Changes   []Change       `json:"changes"`             // all switches, in order
 
-	freed    ranges         // generations that a gc said it deletes
-	said     map[string]int // carried files that a gc said it deletes: production at the last time
-	redacted int            // Tombstones of the last redact; -1 before the first
+	Hold     Head          `json:"hold"` // Kind is "" for none
+	Pins     map[int]*Head `json:"pins,omitempty"`
+	Promotes []came        `json:"promotes"`        // content that came from staging or by adoption, in order
+	Adopted  ranges        `json:"adopted"`         // generations
+	Turns    []Head        `json:"turns,omitempty"` // reverts and relinks, in order
 
-	clocks int // lines of kind clock
-	open   opens
-	ended  map[int]time.Time // when a gc first found ended what a generation dropped
+	Freed    ranges         `json:"freed"`          // generations that a gc said it deletes
+	Said     map[string]int `json:"said,omitempty"` // carried files that a gc said it deletes: production at the last time
+	Revoked  bool           `json:"revoked"`        // something was revoked
+	Redacted int            `json:"redacted"`       // Tombstones of the last redact; -1 before the first
+
+	Clocks int               `json:"clocks"` // lines of kind clock
+	Open   opens             `json:"open,omitempty"`
+	Ended  map[int]time.Time `json:"ended,omitempty"` // when a gc first found ended what a generation dropped
 }
 
 // Made is a switch, without what it changed.
 type Made struct {
 	Head
-	TreeID    string
-	Seal      string
-	Grace     int64  // in seconds
-	Health    string // "", or pending
-	Recovered bool
+	TreeID    string `json:"tree_id,omitempty"`
+	Seal      string `json:"seal,omitempty"`
+	Grace     int64  `json:"grace_seconds"`
+	Health    string `json:"health,omitempty"` // "", or pending
+	Recovered bool   `json:"recovered,omitempty"`
 }
 
 // Change is a switch as windows are counted from it.
 type Change struct {
-	Generation int
-	Left       []int // which generations production left with it, 0 excepted: From, and what was live by the line before
-	Time       time.Time
-	Grace      int64     // in seconds, as recorded
-	First      bool      // the first switch to Generation
-	Ended      time.Time // when a gc, by a clock that was wrong, may have deleted what Generation dropped; zero for never
+	Generation int       `json:"generation"`
+	Left       []int     `json:"left"` // which generations production left with it, 0 excepted: From, and what was live by the line before
+	Time       time.Time `json:"time"`
+	Grace      int64     `json:"grace_seconds"` // as recorded
+	First      bool      `json:"first"`         // the first switch to Generation
+	Ended      time.Time `json:"-"`             // when a gc, by a clock that was wrong, may have deleted what Generation dropped; zero for never
 }
 
 // came is a promote or an adoption.
@@ -63,8 +72,25 @@ type came struct {
 }
 
 func newPast() *past {
-	return &past{first: map[int]*Made{}, recovered: map[int]bool{}, health: map[int]string{}, pins: map[int]*Head{}, said: map[string]int{},
-		redacted: -1, ended: map[int]time.Time{}}
+	p := &past{Redacted: -1}
+	p.init()
+	return p
+}
+
+// init makes the maps that are missing.
+func (p *past) init() {
+	need(&p.First)
+	need(&p.Recovered)
+	need(&p.Health)
+	need(&p.Pins)
+	need(&p.Said)
+	need(&p.Ended)
+}
+
+func need[K comparable, V any](m *map[K]V) {
+	if *m == nil {
+		*m = map[K]V{}
+	}
 }
 
 // add appends a line.
@@ -72,56 +98,59 @@ func (p *past) add(e *Event) {
 	if e.Kind == KindClock {
 		p.correct(e.Time)
 	}
-	if e.Time.After(p.newest) {
-		p.newest = e.Time
+	if e.Time.After(p.Newest) {
+		p.Newest = e.Time
 	}
-	p.top = max(p.top, e.Generation)
+	revoked, unnamed := e.Revocation()
+	p.Revoked = p.Revoked || len(revoked)+len(unnamed) > 0
+	p.Top = max(p.Top, e.Generation)
+	p.Reach = max(p.Reach, e.Generation, e.From)
 	if s := e.Switch(); s != nil {
 		p.addSwitch(e.Head, s)
 		return
 	}
 	switch b := e.Body.(type) {
 	case *Health:
-		p.health[e.Generation] = b.Result
+		p.Health[e.Generation] = b.Result
 	case *Freed:
 		for _, n := range b.Generations {
-			p.freed.add(n)
+			p.Freed.add(n)
 		}
 		for _, i := range b.Items {
 			if i.Path == "" {
-				p.freed.add(i.Generation)
+				p.Freed.add(i.Generation)
 			} else {
-				p.said[i.Path] = e.Generation
+				p.Said[i.Path] = e.Generation
 			}
 		}
 	case *Redact:
-		p.redacted = b.Tombstones
+		p.Redacted = b.Tombstones
 	}
 	switch e.Kind {
 	case KindGC:
 		p.collected(e.Time)
 	case KindHold:
-		p.hold = e.Head
+		p.Hold = e.Head
 	case KindUnhold:
-		p.hold = Head{}
+		p.Hold = Head{}
 	case KindPin:
 		pin := e.Head
-		p.pins[e.Generation] = &pin
+		p.Pins[e.Generation] = &pin
 	case KindUnpin:
-		delete(p.pins, e.Generation)
+		delete(p.Pins, e.Generation)
 	case KindGap:
-		p.chain.Told = true
+		p.Chain.Told = true
 	}
 }
 
 func (p *past) addSwitch(h Head, s *Switch) {
-	live, n := p.last.Generation, h.Generation
-	if f, broken := p.chain.add(&h, s.Recovered, false); broken {
-		p.flaws = append(p.flaws, f)
+	live, n := p.Last.Generation, h.Generation
+	if f, broken := p.Chain.add(&h, s.Recovered, false); broken {
+		p.Flaws = append(p.Flaws, f)
 	}
 	m := Made{h, s.TreeID, s.Seal, s.Grace, s.Health, s.Recovered}
-	p.last = m
-	c := Change{Generation: n, Time: h.Time, Grace: s.Grace, First: !p.named.has(n)}
+	p.Last = m
+	c := Change{Generation: n, Time: h.Time, Grace: s.Grace, First: !p.Named.has(n)}
 	// If the line is lost with which production left a generation, it had left
 	// it by now.
 	for _, left := range []int{h.From, live} {
@@ -129,21 +158,21 @@ func (p *past) addSwitch(h Head, s *Switch) {
 			c.Left = append(c.Left, left)
 		}
 	}
-	p.changes = append(p.changes, c)
+	p.Changes = append(p.Changes, c)
 	if c.First {
-		p.named.add(n)
-		p.first[n] = &m
+		p.Named.add(n)
+		p.First[n] = &m
 	} else {
-		p.recovered[n] = s.Recovered
+		p.Recovered[n] = s.Recovered
 	}
-	heap.Push(&p.open, open{n, h.Time, s.Grace})
+	heap.Push(&p.Open, open{n, h.Time, s.Grace})
 	switch h.Kind {
 	case KindAdopt:
-		p.adopted.add(n)
-		p.promotes = append(p.promotes, came{n, h.Time})
+		p.Adopted.add(n)
+		p.Promotes = append(p.Promotes, came{n, h.Time})
 	case KindPromote:
-		p.promotes = append(p.promotes, came{n, h.Time})
+		p.Promotes = append(p.Promotes, came{n, h.Time})
 	case KindRevert, KindRelink:
-		p.turns = append(p.turns, h)
+		p.Turns = append(p.Turns, h)
 	}
 }

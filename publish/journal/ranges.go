@@ -35,6 +35,8 @@ func (r ranges) from(n int) (int, bool) {
 	return max(n, r[i].lo), true
 }
 
+func (r ranges) clone() ranges { return slices.Clone(r) }
+
 func (r *ranges) add(n int) {
 	i := r.find(n - 1) // the first that reaches up to n, or is behind it
 	s := *r

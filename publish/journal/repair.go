@@ -19,12 +19,13 @@ type Entry struct {
 	Text []byte
 }
 
-// Entries reads the sound lines of a history, of which this version knows all.
+// Entries reads the sound lines of a file of a history, of which this version
+// knows all. A checkpoint is no entry.
 func Entries(data []byte) []Entry {
 	var out []Entry
 	ReadSealed(data, func(text []byte) bool {
 		var e Event
-		if json.Unmarshal(text, &e) != nil {
+		if isCheckpoint(text) || json.Unmarshal(text, &e) != nil {
 			return false
 		}
 		out = append(out, Entry{e, text})
@@ -60,11 +61,11 @@ type Repaired struct {
 }
 
 // Repair makes lines a history whose chain is whole. base is what came before
-// them, all of it whole; nil for nothing. proved returns the
-// switches that something else than these lines proves, tip is the switch that
-// production's manifest records, nil for none, and note is the rest of a line
-// that notes what is not known.
-func Repair(base *History, entries []Entry, proved func([]Entry) []Event, tip *Event, note Head, grace int64) Repaired {
+// them, all of it whole; nil for nothing. proved returns the switches that
+// something else than these lines proves, and tip is the switch that comes next,
+// as production's manifest records it; nil for none. Lines that note what is not
+// known are of now and of who, and have the grace that is configured.
+func Repair(base *History, entries []Entry, proved func([]Entry) []Event, tip *Event, now time.Time, who string, grace time.Duration) Repaired {
 	if base == nil {
 		base = Parse(nil)
 	}
@@ -73,7 +74,7 @@ func Repair(base *History, entries []Entry, proved func([]Entry) []Event, tip *E
 	entries, r.Moved, r.Dropped = base.straighten(entries)
 	entries, r.Made = base.fill(entries, proved(entries))
 	entries, relinked, twice = base.settleRelinks(entries)
-	r.Entries, r.Back, r.Gaps = base.bridge(entries, tip, note, grace)
+	r.Entries, r.Back, r.Gaps = base.bridge(entries, tip, Head{Time: now, Who: who}, int64(grace/time.Second))
 	r.Moved, r.Dropped = r.Moved+relinked, r.Dropped+twice
 	return r
 }
@@ -88,7 +89,7 @@ func (h *History) straighten(entries []Entry) (out []Entry, moved, dropped int) 
 			kept = append(kept, e)
 			continue
 		}
-		if h.chain.Made.has(e.Generation) {
+		if h.p.Chain.Made.has(e.Generation) {
 			dropped++
 			continue
 		}
@@ -110,7 +111,7 @@ func (h *History) straighten(entries []Entry) (out []Entry, moved, dropped int) 
 			continue
 		}
 		for len(path) > 0 && kept[path[len(path)-1]].Generation > e.Generation {
-			before := h.chain.Top
+			before := h.p.Chain.Top
 			if len(path) > 1 {
 				before = kept[path[len(path)-2]].Generation
 			}
@@ -144,7 +145,7 @@ func (h *History) straighten(entries []Entry) (out []Entry, moved, dropped int) 
 // they continue the chain, and drops those that are there twice.
 func (h *History) settleRelinks(entries []Entry) (out []Entry, moved, dropped int) {
 	var astray []Entry
-	live := h.last.Generation
+	live := h.p.Last.Generation
 	for _, e := range entries {
 		if e.Kind == KindRelink && e.From != live {
 			astray = append(astray, e)
@@ -195,7 +196,7 @@ func (h *History) insert(entries []Entry, e Entry) []Entry {
 // it stands by its time; but a line of kind clock says that times before it may
 // be too late, so one that does not fit behind it stands before it.
 func (h *History) place(entries []Entry, e Entry, lo, hi int) (at, best int) {
-	live := h.last.Generation
+	live := h.p.Last.Generation
 	for i := 0; i <= hi; i++ {
 		if i >= lo && live == e.From {
 			score := 1
@@ -225,7 +226,7 @@ func (h *History) fill(entries []Entry, switches []Event) (out []Entry, made []i
 			have[e.Generation] = true
 		}
 	}
-	switches = slices.DeleteFunc(slices.Clone(switches), func(e Event) bool { return have[e.Generation] || h.chain.Made.has(e.Generation) })
+	switches = slices.DeleteFunc(slices.Clone(switches), func(e Event) bool { return have[e.Generation] || h.p.Chain.Made.has(e.Generation) })
 	slices.SortFunc(switches, func(a, b Event) int { return cmp.Compare(a.Generation, b.Generation) })
 	for _, e := range switches {
 		made = append(made, e.Generation)
@@ -238,7 +239,7 @@ func (h *History) fill(entries []Entry, switches []Event) (out []Entry, made []i
 // generation is derived from the switch after it; what nothing tells becomes a
 // gap.
 func (h *History) bridge(entries []Entry, tip *Event, note Head, grace int64) (out []Entry, back, gaps []int) {
-	c, live := h.chain.clone(), h.last.Generation
+	c, live := h.p.Chain.clone(), h.p.Last.Generation
 	made := map[int]*Event{} // by these lines
 	find := func(n int) (origin int, treeID string) {
 		if e := made[n]; e != nil {

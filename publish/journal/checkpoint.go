@@ -1,0 +1,254 @@
+package journal
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// checkpoint is the first line of a file before which there were others: it
+// seals them, and holds what all their lines say together, as far as verbs ask.
+//
+// That is little, however many lines there were: what is in force (the newest
+// switch, the hold, the pins), sets of numbers that are mostly a few ranges, and
+// all that is known of the generations that the caller named. A question about
+// another one is answered from the closed files: see History.all.
+type checkpoint struct {
+	Kind     Kind      `json:"kind"` // kindCheckpoint; the first field: see isCheckpoint
+	Time     time.Time `json:"time"` // of the newest line
+	Sequence int       `json:"sequence"`
+	Segments []Segment `json:"segments"` // all files before this one, oldest first
+	Past     *past     `json:"past"`
+}
+
+// kindCheckpoint is no kind of event: nothing happened.
+const kindCheckpoint Kind = "checkpoint"
+
+// Segment is a closed file of a history. It is never appended to again.
+type Segment struct {
+	Number int    `json:"number"` // from 1
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`         // of the whole file, lower-case hex
+	Lost   bool   `json:"lost,omitempty"` // some of its lines are lost: recovery wrote it anew from what was left
+}
+
+// isCheckpoint reports whether the text of a line is a checkpoint. Whatever
+// stands there, no line of an event begins like that.
+func isCheckpoint(text []byte) bool { return bytes.HasPrefix(text, []byte(`{"kind":"checkpoint",`)) }
+
+var errCheckpoint = errors.New("is not a checkpoint")
+
+// readCheckpoint reads the text of a checkpoint, and accepts only what could
+// have been written.
+func readCheckpoint(text []byte) (*checkpoint, error) {
+	c := &checkpoint{}
+	if err := json.Unmarshal(text, c); err != nil {
+		return nil, err
+	}
+	p := c.Past
+	if c.Kind != kindCheckpoint || c.Sequence < 2 || p == nil || p.Cut < 0 || len(p.Turns) > 0 {
+		return nil, errCheckpoint
+	}
+	for i, s := range c.Segments {
+		if s.Number != i+1 || s.Bytes < 0 || len(s.SHA256) != 64 {
+			return nil, fmt.Errorf("%w: segment %d", errCheckpoint, i+1)
+		}
+	}
+	if len(c.Segments) != c.Sequence-1 {
+		return nil, fmt.Errorf("%w: it has %d segments before file %d", errCheckpoint, len(c.Segments), c.Sequence)
+	}
+	for n, m := range p.First {
+		if m == nil || !p.Complete.has(n) {
+			return nil, fmt.Errorf("%w: generation %d", errCheckpoint, n)
+		}
+	}
+	for n, pin := range p.Pins {
+		if pin == nil {
+			return nil, fmt.Errorf("%w: the pin of %d", errCheckpoint, n)
+		}
+	}
+	p.init()
+	return c, nil
+}
+
+// trimmed returns what a checkpoint keeps of the past: all about these
+// generations, and about what they come from.
+func (h *History) trimmed(keep []int) *past {
+	keep = slices.Clone(keep)
+	promotes, fewer := h.newestPromotes()
+	for _, c := range promotes {
+		keep = append(keep, c.Generation)
+	}
+	complete := h.closure(keep)
+	p := *h.p // what is shared with it is not changed
+	p.Promotes, p.Fewer = promotes, fewer
+	p.Chain = *h.p.Chain.clone()
+	p.Cut, p.Complete, p.Turns = h.p.Reach, complete, nil
+
+	p.First = only(h.p.First, complete)
+	p.Recovered = only(h.p.Recovered, complete)
+	p.Ended = only(h.p.Ended, complete)
+	p.Open = slices.DeleteFunc(slices.Clone(h.p.Open), func(w open) bool { return !complete.has(w.Generation) })
+	p.trimChanges()
+	p.Health = only(h.p.Health, complete)
+	p.SaidOf = p.Last.Generation
+	p.Said = map[string]int{}
+	for path, n := range h.p.Said {
+		if n == p.SaidOf {
+			p.Said[path] = n
+		}
+	}
+	return &p
+}
+
+// only returns the entries of a map whose keys are in a set.
+func only[T any](m map[int]T, set ranges) map[int]T {
+	out := map[int]T{}
+	for n, v := range m {
+		if set.has(n) {
+			out[n] = v
+		}
+	}
+	return out
+}
+
+// closure returns the generations of which a checkpoint keeps all: those that
+// are asked for, what is live, and those where the chain is broken; with the
+// origin of each, and what was live before that. Where a line is lost, the next
+// generation stands for it: windows are counted from there.
+func (h *History) closure(keep []int) ranges {
+	var out ranges
+	add := func(n int) (Made, bool) {
+		h.know(n)
+		out.add(n)
+		if next, ok := h.p.Named.from(n); ok && next != n {
+			h.know(next)
+			out.add(next)
+		}
+		return h.Made(n)
+	}
+	keep = append(slices.Clone(keep), h.p.Last.Generation)
+	for _, f := range h.p.Flaws {
+		keep = append(keep, f.Generation)
+	}
+	for _, n := range keep {
+		if n < 1 {
+			continue
+		}
+		m, ok := add(n)
+		if !ok || m.Origin < 1 {
+			continue
+		}
+		if m, ok := add(m.Origin); ok && m.From > 0 {
+			add(m.From)
+		}
+	}
+	return out
+}
+
+// trimChanges drops the changes from which no window of a complete generation is
+// counted.
+func (p *past) trimChanges() {
+	all := p.Changes
+	p.Changes = nil
+	retired := map[int]bool{} // by a later change
+	for _, c := range slices.Backward(all) {
+		needed := c.First && p.Complete.has(c.Generation)
+		for _, n := range c.Left {
+			if p.Complete.has(n) && !retired[n] {
+				retired[n], needed = true, true
+			}
+		}
+		if needed {
+			p.Changes = append(p.Changes, c)
+		}
+	}
+	slices.Reverse(p.Changes)
+}
+
+// newestPromotes returns the promotes from one on whose health check will hardly
+// say anything else any more, and whether there are older ones.
+func (h *History) newestPromotes() (list []came, fewer bool) {
+	p := h.p
+	for i, c := range slices.Backward(p.Promotes) {
+		said := h.Health(c.Generation)
+		if h.p != p {
+			return h.newestPromotes() // there are more now
+		}
+		if said == "ok" || said == "" && c.Generation != p.Last.Generation {
+			return slices.Clone(p.Promotes[i:]), p.Fewer || i > 0
+		}
+	}
+	return slices.Clone(p.Promotes), p.Fewer
+}
+
+// know makes sure that all that lines say about generation n is at hand.
+func (h *History) know(n int) {
+	if n <= h.p.Cut && !h.p.Complete.has(n) {
+		h.all()
+	}
+}
+
+// Know makes sure that the windows of these generations, and of what they
+// dropped, are in Changes. It reports whether Changes have changed by that.
+func (h *History) Know(generations ...int) bool {
+	before := h.p
+	for _, n := range generations {
+		if h.know(n); h.p.Named.has(n) {
+			continue
+		}
+		if next, ok := h.p.Named.from(n); ok {
+			h.know(next)
+		}
+	}
+	return h.p != before
+}
+
+// all reads what the checkpoint left out, once. Where some of it is lost, what
+// there is completes what the checkpoint says: a window that is counted from
+// less than all lines is too long rather than too short.
+func (h *History) all() {
+	if h.older == nil {
+		return
+	}
+	older := h.older
+	h.older = nil
+	p, whole := older()
+	if whole {
+		for i := range h.Events {
+			p.add(&h.Events[i])
+		}
+		h.p = p
+		return
+	}
+	now := *h.p
+	now.Cut = 0
+	now.Changes = nil
+	for _, c := range p.Changes {
+		if c.First && !h.p.Complete.has(c.Generation) {
+			c.Left = nil // the line with which production left it last may be lost
+			now.Changes = append(now.Changes, c)
+		}
+	}
+	now.Changes = append(now.Changes, h.p.Changes...)
+	now.First, now.Health = merged(p.First, h.p.First), merged(p.Health, h.p.Health)
+	now.Recovered, now.Ended = merged(p.Recovered, h.p.Recovered), merged(p.Ended, h.p.Ended)
+	now.Promotes = append(slices.Clone(p.Promotes), h.p.Promotes...)
+	now.Turns = append(slices.Clone(p.Turns), h.p.Turns...)
+	h.p = &now
+}
+
+// merged returns the entries of two maps; those of the second prevail.
+func merged[T any](a, b map[int]T) map[int]T {
+	out := make(map[int]T, len(a)+len(b))
+	for n, v := range a {
+		out[n] = v
+	}
+	for n, v := range b {
+		out[n] = v
+	}
+	return out
+}

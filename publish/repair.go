@@ -1,0 +1,281 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"example.com/publish/publish/generation"
+	"example.com/publish/publish/journal"
+	"example.com/publish/stage/durable"
+)
+
+// repairHistory writes the history anew, if it is missing, damaged or has flaws:
+// its sound lines, and what the manifests prove of switches that they lack.
+// Files as they were stay under other names. current is production; 0 for none.
+// It returns the history as it is then.
+//
+// Killed at any point it leaves the old history or the new one.
+func (r *Repo) repairHistory(ctx context.Context, w *journal.Wreck, heads map[int]generation.Head, current int) (done []string, h *journal.History, err error) {
+	var tip *Event
+	if m, ok := heads[current]; ok {
+		tip = tipOf(&m)
+	}
+	lines := !w.Whole() // the lines of the file that is written to have to be repaired
+	if !lines {
+		if h, err = r.journal().Read(); err != nil {
+			return nil, nil, err
+		}
+		flaws := r.flaws(h, tip)
+		if len(flaws) == 0 && len(w.Closed) == 0 {
+			return nil, h, nil
+		}
+		lines = len(flaws) > 0
+		// A line that belongs before the checkpoint.
+		if w.Base != nil && slices.ContainsFunc(flaws, func(f journal.Flaw) bool { return f.Kind == journal.Lost && f.From <= w.Base.Top() }) {
+			if w, err = r.journal().Inspect(true); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	if err := r.upgrade(); err != nil {
+		return nil, nil, err
+	}
+	if done, err = r.repairClosed(w, heads); err != nil {
+		return done, nil, err
+	}
+	entries := w.Entries
+	if lines {
+		fixed := journal.Repair(w.Base, w.Entries, func(entries []journal.Entry) []Event { return r.provedBy(w.Base, entries, heads, current) },
+			tip, r.now(), r.who(), r.grace())
+		if slices.Contains(fixed.Made, current) {
+			// History names a switch only after it was made durable.
+			if err := r.site.Settle(ctx); err != nil {
+				return done, nil, err
+			}
+		}
+		said, err := r.setAside(w)
+		if done = append(done, said...); err != nil {
+			return done, nil, err
+		}
+		done = append(done, repaired(fixed, !w.Missing)...)
+		entries = fixed.Entries
+	}
+	keep, err := r.remembered(nil)
+	if err != nil {
+		return done, nil, err
+	}
+	h, err = r.journal().Restore(w, entries, keep, func(path string) string {
+		aside := asideName(path)
+		done = append(done, fmt.Sprintf("set %s, which cannot be beside the history, aside in %s", r.short(path), r.short(aside)))
+		return aside
+	})
+	return done, h, err
+}
+
+// setAside keeps the file that is about to be written anew as it is.
+func (r *Repo) setAside(w *journal.Wreck) (done []string, err error) {
+	switch {
+	case w.Missing && w.Base == nil && len(w.Stray) == 0:
+		return []string{"started a new history from the manifests"}, nil
+	case w.Missing:
+		return []string{"made the history anew from its closed files and the manifests"}, nil
+	}
+	aside := asideName(r.historyPath())
+	if err := durable.WriteFile(aside, w.Data, 0o644); err != nil {
+		return nil, err
+	}
+	if err := r.at("after-aside"); err != nil {
+		return nil, err
+	}
+	if n := w.Bad; n > 0 {
+		return []string{fmt.Sprintf("set %d damaged %s of the history aside in %s", n, plural(n, "line"), r.short(aside))}, nil
+	}
+	return []string{"kept the history as it was in " + r.short(aside)}, nil
+}
+
+// repaired says in words what a repair of lines came to. Of a history that is
+// new, who is told that it is need not be told which lines it has.
+func repaired(fixed journal.Repaired, made bool) (done []string) {
+	say := func(list []int, format string) {
+		if len(list) > 0 {
+			done = append(done, fmt.Sprintf(format, plural(len(list), "generation")+" "+strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ", "), "[]")))
+		}
+	}
+	if made {
+		say(fixed.Made, "made the history of %s anew from the manifests")
+	}
+	if n := fixed.Moved; n > 0 {
+		done = append(done, fmt.Sprintf("put %d %s of the history back in place", n, plural(n, "line")))
+	}
+	if n := fixed.Dropped; n > 0 {
+		done = append(done, fmt.Sprintf("left out %d repeated %s of the history", n, plural(n, "line")))
+	}
+	say(fixed.Back, "noted in the history that production went back to %s")
+	say(fixed.Gaps, "noted in the history that it does not tell what came before %s")
+	return done
+}
+
+// repairClosed writes the closed files anew that are missing or damaged: their
+// sound lines, and of the switches that they lack what the manifests and the next
+// checkpoint prove.
+func (r *Repo) repairClosed(w *journal.Wreck, heads map[int]generation.Head) (done []string, err error) {
+	for _, d := range w.Closed {
+		fixed := journal.Repaired{Entries: d.Entries}
+		if !d.Unknown {
+			fixed = journal.Repair(d.Base, d.Entries, func([]journal.Entry) []Event { return provedBehind(d, heads) }, d.Next, r.now(), r.who(), r.grace())
+		}
+		name := r.short(d.Path)
+		switch {
+		case d.Data == nil:
+			done = append(done, fmt.Sprintf("made %s, which was missing, anew", name))
+		case !d.Is(fixed.Entries):
+			aside := asideName(d.Path)
+			if err := durable.WriteFile(aside, d.Data, 0o644); err != nil {
+				return done, err
+			}
+			done = append(done, fmt.Sprintf("made %s anew, which was damaged, and kept it as %s", name, r.short(aside)))
+		default: // by a recovery that was killed
+			done = append(done, fmt.Sprintf("noted that lines of %s are lost", name))
+		}
+		done = append(done, repaired(fixed, true)...)
+		if err := r.journal().RestoreClosed(w, d, fixed.Entries); err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// provedBehind returns the switches that a damaged file had: as their manifests
+// record them, at the times that the checkpoint behind it knows.
+func provedBehind(d *journal.Damaged, heads map[int]generation.Head) (out []Event) {
+	known := map[int]Event{}
+	for _, e := range d.Known {
+		known[e.Generation] = e
+	}
+	for n, m := range heads {
+		if !d.Made(n) {
+			continue
+		}
+		e := switchEvent(&m)
+		e.Switch().Recovered = true
+		if k, ok := known[n]; ok {
+			e.Time, e.Switch().Grace = k.Time, k.Switch().Grace
+			delete(known, n)
+		}
+		out = append(out, e)
+	}
+	for _, e := range known {
+		out = append(out, e)
+	}
+	return out
+}
+
+// provedBy returns the switches to the generations that were production, as
+// their manifests record them.
+func (r *Repo) provedBy(before *journal.History, entries []journal.Entry, heads map[int]generation.Head, current int) (out []Event) {
+	for n := range r.switched(before, entries, heads, current) {
+		if m, ok := heads[n]; ok {
+			e := switchEvent(&m)
+			e.Switch().Recovered = true
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// switched returns the generations that were production, by what came before
+// lines, which may be nil, and these. A sealed manifest alone proves nothing: a
+// promote that a hook stopped has one also. What proves it: production itself;
+// that some switch, or the manifest of one that was abandoned, says that the
+// generation was production before it; that a generation shows its content; and
+// a tree, below those numbers, since what was never switched to is removed before
+// a higher number is given. In rename mode a tree has its own name only after an
+// exchange brought it back.
+func (r *Repo) switched(before *journal.History, entries []journal.Entry, heads map[int]generation.Head, current int) map[int]bool {
+	out := map[int]bool{}
+	prove := func(n int) {
+		if n > 0 {
+			out[n] = true
+		}
+	}
+	prove(current)
+	for n, m := range heads {
+		prove(m.From)
+		if m.Origin != n {
+			prove(m.Origin)
+		}
+	}
+	if before != nil {
+		for n := range before.Generations() {
+			prove(n)
+		}
+	}
+	for _, e := range entries {
+		if e.Kind.Switch() {
+			prove(e.Generation)
+			prove(e.From)
+		}
+	}
+	top := 0
+	for n := range out {
+		top = max(top, n)
+	}
+	trees, err := r.store.Kept(current)
+	if err != nil {
+		return out
+	}
+	for _, n := range trees {
+		// Of a production that is missing too, the newest tree has to do.
+		if id, err := r.store.Whose(r.store.Dir(n)); err == nil && id == n && (n < top || current == 0 || r.site.Guarantee().NamedOnceLive) {
+			prove(n)
+		}
+	}
+	return out
+}
+
+// switchTo returns the line that made generation n, and whether there is one.
+func (r *Repo) switchTo(w *journal.Wreck, n int) (Event, bool) {
+	for _, e := range w.Entries {
+		if e.Kind.Switch() && e.Generation == n {
+			return e.Event, true
+		}
+	}
+	none := Event{Body: &journal.Switch{}}
+	if w.Base == nil || !w.Base.Named(n) {
+		return none, false
+	}
+	found, ok := none, false
+	look := func(events []Event) bool {
+		i := slices.IndexFunc(events, func(e Event) bool { return e.Kind.Switch() && e.Generation == n })
+		if i >= 0 {
+			found, ok = events[i], true
+		}
+		return i < 0 || found.Kind == KindRelink
+	}
+	if look(w.Base.Events) {
+		r.journal().Closed(w.Base, func(_ string, h *journal.History, _ error) bool { return look(h.Events) })
+	}
+	if !ok { // the line is lost, and not what a checkpoint kept of it
+		m, _ := w.Base.Made(n)
+		found = Event{Head: m.Head, Body: &journal.Switch{TreeID: m.TreeID, Seal: m.Seal, Grace: m.Grace}}
+	}
+	return found, true
+}
+
+// asideName is the first free name for a damaged file beside its own.
+func asideName(path string) string {
+	name := path + ".damaged"
+	for n := 2; !gone(name); n++ {
+		name = fmt.Sprintf("%s.damaged-%d", path, n)
+	}
+	return name
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
+}
