@@ -19,7 +19,7 @@ import (
 const maxValues = catalog.MaxDocument / 16
 
 // maxObjects bounds the objects in a document, by their opening brackets: a
-// product without anything in it takes some 700 bytes of memory. An item as tools
+// product without anything in it takes some thousand bytes of memory. An item as tools
 // write it has more than two hundred bytes.
 const maxObjects = catalog.MaxDocument / 192
 

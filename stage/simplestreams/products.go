@@ -21,7 +21,7 @@ type part struct {
 	findings // about these products
 	*decoder
 	current *current // the product being read
-	sold    []*current
+	sold    []claims
 	scratch []byte // for digests
 	named   int    // items
 
@@ -56,6 +56,12 @@ type current struct {
 	notes     map[string]*note
 
 	listed, skipped []string // its versions, by whether clients list them
+}
+
+// claims are the aliases of a product, and the types of its images.
+type claims struct {
+	product, arch  string
+	aliases, types []string
 }
 
 // note is a warning that a product's versions or items may repeat.
@@ -190,7 +196,9 @@ func (b *part) files(p *product, v *version, candidates []candidate) {
 // endProduct reports what only all versions of a product tell.
 func (b *part) endProduct() {
 	c := b.current
-	b.sold = append(b.sold, c)
+	if len(c.aliases) > 0 && len(c.types) > 0 {
+		b.sold = append(b.sold, claims{c.key, c.canonical, c.aliases, c.types})
+	}
 	if n := len(c.listed) + len(c.skipped); n == 0 {
 		b.images.add(empty(c.key))
 	}
@@ -209,7 +217,6 @@ func (b *part) endProduct() {
 			"%s: the versions %s are named in different styles: clients take the greatest name for the newest",
 			show(c.key), strings.Join(c.styles, ", "))
 	}
-	c.notes, c.listed, c.skipped = nil, nil, nil
 }
 
 // more is nothing for none, else a number of things, between words.

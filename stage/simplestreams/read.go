@@ -236,6 +236,7 @@ func (b *builder) readCatalog(name string, s stream, documents map[string]bool) 
 	}
 	for _, p := range parts {
 		b.take(&p.findings)
+		p.decoder = nil // and with it the document
 		for _, c := range p.sold {
 			b.claim(name, c)
 		}
@@ -270,42 +271,45 @@ func share(parts []*part, products object) {
 
 // compare checks the index's products against the catalog's.
 func (b *builder) compare(name string, s stream, products object) {
-	there, listed := make(map[string]bool, len(products)), make(map[string]bool, len(s.products))
-	for _, p := range products {
-		there[p.name] = true
-	}
-	for _, p := range s.products {
-		if !listed[p] && !there[p] {
-			b.error("index-mismatch", "the stream %s names the product %s, which %s does not have",
-				show(s.key), show(p), name)
-		}
-		listed[p] = true
-	}
 	if len(s.products) == 0 && len(products) > 0 {
 		b.error("index-mismatch", "the stream %s names no product: clients see none of the %d in %s",
 			show(s.key), len(products), name)
 		return
 	}
-	for _, p := range products {
-		if !listed[p.name] {
+	listed, there := slices.Clone(s.products), make([]string, len(products))
+	for i, p := range products {
+		there[i] = p.name
+	}
+	slices.Sort(listed)
+	slices.Sort(there)
+	for listed, there = slices.Compact(listed), slices.Compact(there); len(listed)+len(there) > 0; {
+		switch {
+		case len(there) == 0 || len(listed) > 0 && listed[0] < there[0]:
+			b.error("index-mismatch", "the stream %s names the product %s, which %s does not have",
+				show(s.key), show(listed[0]), name)
+			listed = listed[1:]
+		case len(listed) == 0 || there[0] < listed[0]:
 			b.error("index-mismatch", "the stream %s does not name the product %s, which %s has",
-				show(s.key), show(p.name), name)
+				show(s.key), show(there[0]), name)
+			there = there[1:]
+		default:
+			listed, there = listed[1:], there[1:]
 		}
 	}
 }
 
 // claim reports the aliases of a product that another one claims.
-func (b *builder) claim(doc string, c *current) {
+func (b *builder) claim(doc string, c claims) {
 	for _, alias := range c.aliases {
 		for _, imageType := range c.types {
-			at := claim{alias, imageType, c.canonical}
+			at := claim{alias, imageType, c.arch}
 			switch owner, taken := b.claims[at]; {
 			case !taken:
-				b.claims[at] = c.key
-			case owner != c.key:
+				b.claims[at] = c.product
+			case owner != c.product:
 				b.report(catalog.Warning, "alias-shared", doc,
 					"%s and %s both claim the alias %s for a %s on %s: clients see it on one of them",
-					show(owner), show(c.key), show(alias), imageType, c.canonical)
+					show(owner), show(c.product), show(alias), imageType, c.arch)
 			}
 		}
 	}
@@ -318,22 +322,26 @@ func (b *builder) finish() *catalog.Catalog {
 	var images blocks[catalog.Image]
 	var units blocks[catalog.Unit]
 	var versions blocks[catalog.Version]
-	for _, p := range b.parts {
-		items, images = append(items, p.items...), append(images, p.images...)
-		units, versions = append(units, p.units...), append(versions, p.versions...)
-	}
-	cat := b.cat
-	var now []int
-	cat.Items, now = sortItems(items)
+	named := 0
 	for _, p := range b.parts {
 		for _, block := range p.pairs {
 			for i := range block {
-				block[i].First, block[i].Second = now[block[i].First], now[block[i].Second]
+				block[i].First += named
+				block[i].Second += named
 			}
 		}
-		now, pairs = now[p.named:], append(pairs, p.pairs...)
+		named += p.named
+		items, pairs, images = append(items, p.items...), append(pairs, p.pairs...), append(images, p.images...)
+		units, versions = append(units, p.units...), append(versions, p.versions...)
 	}
+	b.parts = nil // what is copied below is not needed any more
+	cat := b.cat
+	var now []int
+	cat.Items, now = sortItems(items)
 	cat.Pairs = slices.Concat(pairs...)
+	for i, p := range cat.Pairs {
+		cat.Pairs[i].First, cat.Pairs[i].Second = now[p.First], now[p.Second]
+	}
 	cat.Images = inOrder(images, func(x, y *catalog.Image) int {
 		return firstOf(x.Product, y.Product, x.Version, y.Version, x.Fingerprint, y.Fingerprint, x.Type, y.Type)
 	})
