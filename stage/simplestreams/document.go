@@ -19,8 +19,8 @@ import (
 const maxValues = catalog.MaxDocument / 16
 
 // maxObjects bounds the objects in a document, by their opening brackets: a
-// product without anything in it takes some thousand bytes of memory. An item as tools
-// write it has more than two hundred bytes.
+// product without anything in it takes some thousand bytes of memory. An item as
+// tools write it has more than two hundred bytes.
 const maxObjects = catalog.MaxDocument / 192
 
 // maxItems bounds the items of one version. The largest known have about forty.
