@@ -251,5 +251,5 @@ func shareWith(dir, group string) error {
 			return err
 		}
 	}
-	return lock.Mend(filepath.Join(dir, ".publish", stagingLock), lock.Shared(filepath.Join(dir, "staging")))
+	return lock.Repair(filepath.Join(dir, ".publish", stagingLock), lock.Shared(filepath.Join(dir, "staging")))
 }

@@ -44,7 +44,7 @@ func (r *Repo) lockAccess(name string) lock.Access {
 // with the hash cache, which a group could write to.
 func (r *Repo) mendLocks() {
 	for _, l := range lockNames {
-		if err := lock.Mend(r.path(".publish", l.file), r.lockAccess(l.file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := lock.Repair(r.path(".publish", l.file), r.lockAccess(l.file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			r.opt.Warn(fmt.Sprintf("who may take a lock could not be mended: %v", err))
 		}
 	}

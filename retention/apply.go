@@ -119,7 +119,7 @@ const (
 	never   = iota - 1 // is kept, and never counts
 	listed             // clients list it
 	skipped            // clients skip it
-	undated            // clients skip it, and its name tells no time
+	undated            // clients skip it, and its name has no time
 	classes = iota - 1
 )
 
@@ -145,9 +145,10 @@ type tally struct {
 	periods       [3]period
 }
 
-// count tells because for which versions, in an order, newest first, which keep
-// speaks. min_versions speaks for those that have no reason yet.
-func (r Rule) count(versions []*Item, order []int, now time.Time, because func(i int, reason string), reasons [][]string) {
+// count calls because with each version that a keep wants, and the reason. The order is
+// newest first. min_versions comes last, for versions that have no reason yet.
+func (r Rule) count(versions []*Item, order []int, now time.Time, because func(i int, reason string),
+	reasons [][]string) {
 	var tallies [classes]tally
 	for c := range tallies {
 		tallies[c].periods = [3]period{
@@ -231,7 +232,7 @@ func (p *period) take(name string) bool {
 	return true
 }
 
-// few adds a place to those from which min_versions takes.
+// few adds a place to those that min_versions can take.
 func (r Rule) few(places []int, i int) []int {
 	if len(places) < r.minVersions() {
 		places = append(places, i)

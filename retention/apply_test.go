@@ -24,7 +24,7 @@ func at(s string) time.Time {
 	panic(s)
 }
 
-// timeOf is the time that a name of the tests tells; zero for none.
+// timeOf returns the time in a name of the tests; zero if there is none.
 func timeOf(name string) time.Time {
 	name, _, _ = strings.Cut(name, ".")
 	for _, layout := range []string{"20060102", "20060102_15:04", "200601021504"} {
@@ -118,9 +118,10 @@ var goldens = []struct {
 		"- 20260101_10:00: not kept by rule 1 (debian:*)",
 	},
 }, {
-	name:  "union of keeps, a reason for each",
-	now:   "2026-01-10T12:00:00Z",
-	rules: []Rule{{Match: "*", KeepLast: 1, KeepWithin: 7 * 24 * time.Hour, KeepDaily: 2, KeepWeekly: 2, KeepMonthly: 3}},
+	name: "union of keeps, a reason for each",
+	now:  "2026-01-10T12:00:00Z",
+	rules: []Rule{{Match: "*", KeepLast: 1, KeepWithin: 7 * 24 * time.Hour, KeepDaily: 2, KeepWeekly: 2,
+		KeepMonthly: 3}},
 	items: items(product, "20260110_08:00", "20260110_07:00", "20260109_23:59", "20260103_12:00", "20260103_11:59",
 		"20251228_12:00", "20251130_12:00", "20251129_12:00", "20251031_12:00"),
 	want: []string{
@@ -212,7 +213,8 @@ var goldens = []struct {
 	name:  "incomplete and undated versions stay and never count",
 	now:   "2026-01-10",
 	rules: []Rule{{Match: "*", KeepLast: 1, KeepDaily: 1, MinVersions: new(2)}},
-	items: items(product, "20260104 incomplete", "20260103", "20260102 incomplete", "20260101", "20251231", "latest", "20261301", "x incomplete"),
+	items: items(product, "20260104 incomplete", "20260103", "20260102 incomplete", "20260101", "20251231", "latest",
+		"20261301", "x incomplete"),
 	want: []string{
 		"+ x: incomplete: never counts as kept; no date in its name: never counts as kept",
 		"+ latest: no date in its name: never counts as kept",
@@ -258,7 +260,8 @@ var goldens = []struct {
 	name:  "half builds take no place, and are not incomplete for ever",
 	now:   "2026-01-10",
 	rules: []Rule{{Match: "*", KeepLast: 2}},
-	items: items(product, "20260106 skipped", "20260105 skipped incomplete", "20260104 skipped", "20260103", "20260102 skipped", "20260101"),
+	items: items(product, "20260106 skipped", "20260105 skipped incomplete", "20260104 skipped", "20260103",
+		"20260102 skipped", "20260101"),
 	want: []string{
 		"+ 20260106: last 2",
 		"+ 20260105: last 2",
@@ -299,10 +302,12 @@ var goldens = []struct {
 		"- 20260102: support ended 2026-01-05; clients skip it; not kept by rule 1 (*)",
 	},
 }, {
-	name:  "first match wins; rules of no use are told",
-	now:   "2026-01-10",
-	rules: []Rule{{Match: "debian:*", KeepAll: true}, {Match: "debian:11:*", KeepLast: 1}, {Match: "ubuntu:*", KeepLast: 1}, {Match: "*:arm64", KeepLast: 1}},
-	items: append(append(items("debian:11:default:amd64", "20260102", "20260101"), items("ubuntu:24.04:default:arm64", "20260102", "20260101")...),
+	name: "first match wins; rules of no use are reported",
+	now:  "2026-01-10",
+	rules: []Rule{{Match: "debian:*", KeepAll: true}, {Match: "debian:11:*", KeepLast: 1},
+		{Match: "ubuntu:*", KeepLast: 1}, {Match: "*:arm64", KeepLast: 1}},
+	items: append(append(items("debian:11:default:amd64", "20260102", "20260101"), items("ubuntu:24.04:default:arm64",
+		"20260102", "20260101")...),
 		items("alpine:3.20:default:amd64", "20250101")...),
 	want: []string{
 		"+ alpine:3.20:default:amd64 20250101: no rule",
@@ -322,7 +327,8 @@ var goldens = []struct {
 	name:  "expired versions are wanted by no keep and take no place",
 	now:   "2026-01-10T06:00:00Z",
 	rules: []Rule{{Match: "*", KeepLast: 2, RemoveExpired: true}},
-	items: items(product, "20260109 expires=2026-01-10T06:00:00Z", "20260108 expires=2026-01-10T06:00:01Z", "20260107", "20260106"),
+	items: items(product, "20260109 expires=2026-01-10T06:00:00Z", "20260108 expires=2026-01-10T06:00:01Z", "20260107",
+		"20260106"),
 	want: []string{
 		"+ 20260108: last 2",
 		"+ 20260107: last 2",
@@ -333,7 +339,8 @@ var goldens = []struct {
 	name:  "keep: all but what has expired; incomplete ones stay",
 	now:   "2026-01-10",
 	rules: []Rule{{Match: "*", KeepAll: true, RemoveExpired: true}},
-	items: items(product, "20260109", "20260108 expires=2026-01-01", "20260107 expires=2026-01-01 incomplete", "20260106 expires=2027-01-01"),
+	items: items(product, "20260109", "20260108 expires=2026-01-01", "20260107 expires=2026-01-01 incomplete",
+		"20260106 expires=2027-01-01"),
 	want: []string{
 		"+ 20260109: keep: all",
 		"+ 20260107: incomplete: never counts as kept",
@@ -354,7 +361,8 @@ var goldens = []struct {
 	name:  "a product is supported until its last day ends",
 	now:   "2026-01-10T23:59:59Z",
 	rules: []Rule{{Match: "*", KeepLast: 1, RemoveExpired: true, MinVersions: new(0)}},
-	items: append(items("debian:10:default:amd64", "20260101 eol=2026-01-09"), items("debian:11:default:amd64", "20260101 eol=2026-01-10")...),
+	items: append(items("debian:10:default:amd64", "20260101 eol=2026-01-09"), items("debian:11:default:amd64",
+		"20260101 eol=2026-01-10")...),
 	want: []string{
 		"+ debian:11:default:amd64 20260101: last 1",
 		"- debian:10:default:amd64 20260101: support ended 2026-01-09; not kept by rule 1 (*)",
@@ -379,7 +387,8 @@ var goldens = []struct {
 	name:  "parts of one version are one version",
 	now:   "2026-01-10",
 	rules: []Rule{{Match: "*", KeepLast: 2, RemoveExpired: true}},
-	items: items(product, "20260104 expires=2026-01-05", "20260104", "20260103", "20260103 incomplete", "20260102", "20260101 expires=2026-01-05", "20260101 expires=2026-01-06", "20251231", "20251231"),
+	items: items(product, "20260104 expires=2026-01-05", "20260104", "20260103", "20260103 incomplete", "20260102",
+		"20260101 expires=2026-01-05", "20260101 expires=2026-01-06", "20251231", "20251231"),
 	want: []string{
 		"+ 20260104: last 2",
 		"+ 20260103: incomplete: never counts as kept",
@@ -415,7 +424,8 @@ func TestResult(t *testing.T) {
 			{Product: product, Version: "20260102", Reasons: []string{"last 1"}, Bytes: 10, Rule: 2},
 			{Product: "other", Version: "20260101", Reasons: []string{"no rule"}, Bytes: 10},
 		},
-		Remove:    []Decision{{Product: product, Version: "20260101", Reasons: []string{"not kept by rule 2 (debian:*)"}, Bytes: 20, Rule: 2}},
+		Remove: []Decision{{Product: product, Version: "20260101",
+			Reasons: []string{"not kept by rule 2 (debian:*)"}, Bytes: 20, Rule: 2}},
 		Unmatched: []Unmatched{{Rule: 1, Match: "none"}},
 	}
 	if diff := cmp.Diff(want, Apply(in, p, at("2026-01-10"))); diff != "" {
@@ -443,8 +453,10 @@ func TestOddItems(t *testing.T) {
 	east := time.FixedZone("", 14*60*60)
 	zoned := Item{Product: product, Version: "20260102", Time: at("2026-01-02T12:00:00Z").In(east), Complete: true,
 		Expires: at("2026-01-05T12:00:00Z").In(east), SupportEOL: at("2026-01-05T12:00:00Z").In(east)}
-	early := Item{Product: product, Version: "20260101", Time: at("2025-12-31"), Complete: true, Expires: at("2026-01-03"), SupportEOL: at("2026-01-03")}
-	late := Item{Product: product, Version: "20260101", Time: at("2026-01-01"), Complete: true, Expires: at("2026-01-09"), SupportEOL: at("2026-01-09")}
+	early := Item{Product: product, Version: "20260101", Time: at("2025-12-31"), Complete: true,
+		Expires: at("2026-01-03"), SupportEOL: at("2026-01-03")}
+	late := Item{Product: product, Version: "20260101", Time: at("2026-01-01"), Complete: true,
+		Expires: at("2026-01-09"), SupportEOL: at("2026-01-09")}
 	undated, lasting := late, late
 	undated.Time = time.Time{}
 	lasting.Expires, lasting.SupportEOL = time.Time{}, time.Time{}
@@ -455,10 +467,12 @@ func TestOddItems(t *testing.T) {
 		want  string
 	}{
 		{"2026-01-05", []Item{zoned}, "+ 20260102: daily 2026-01-02"},
-		{"2026-01-06", []Item{zoned}, "- 20260102: expired 2026-01-05; support ended 2026-01-05; not kept by rule 1 (*)"},
+		{"2026-01-06", []Item{zoned},
+			"- 20260102: expired 2026-01-05; support ended 2026-01-05; not kept by rule 1 (*)"},
 		{"2026-01-05", []Item{early, late}, "+ 20260101: daily 2026-01-01"},
 		{"2026-01-05", []Item{late, early}, "+ 20260101: daily 2026-01-01"},
-		{"2026-01-10", []Item{late, early}, "- 20260101: expired 2026-01-09; support ended 2026-01-09; not kept by rule 1 (*)"},
+		{"2026-01-10", []Item{late, early},
+			"- 20260101: expired 2026-01-09; support ended 2026-01-09; not kept by rule 1 (*)"},
 		{"2026-01-10", []Item{early, lasting}, "+ 20260101: daily 2026-01-01"},
 		{"2026-01-10", []Item{early, undated}, "+ 20260101: no date in its name: never counts as kept"},
 	} {

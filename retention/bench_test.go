@@ -13,14 +13,16 @@ func tree(n, products int) []Item {
 	for i := range items {
 		j := i * 7919 % n // a prime that divides no n of the tests
 		made := epoch.Add(time.Duration(j/products) * time.Hour)
-		items[i] = Item{Product: fmt.Sprintf("debian:%d:default:amd64", j%products), Version: made.Format("20060102_15:04"), Time: made, Complete: true}
+		items[i] = Item{Product: fmt.Sprintf("debian:%d:default:amd64", j%products),
+			Version: made.Format("20060102_15:04"), Time: made, Complete: true}
 	}
 	return items
 }
 
 var benchPolicy = Policy{Rules: []Rule{
 	{Match: "ubuntu:*", KeepAll: true},
-	{Match: "debian:*", KeepLast: 3, KeepWithin: 30 * day, KeepDaily: 90, KeepWeekly: 52, KeepMonthly: 60, RemoveExpired: true},
+	{Match: "debian:*", KeepLast: 3, KeepWithin: 30 * day, KeepDaily: 90, KeepWeekly: 52, KeepMonthly: 60,
+		RemoveExpired: true},
 }}
 
 func BenchmarkApply(b *testing.B) {

@@ -18,7 +18,7 @@ type Policy struct {
 // comment for what each keep means and how they combine.
 type Rule struct {
 	// Match is a glob over a whole product name, case-sensitive: * is any run
-	// of characters, : and / too, so that debian:* matches
+	// of characters, also : and /, so that debian:* matches
 	// debian:12:default:amd64; ? is any one character, [a-z] one of a class,
 	// [^a-z] one outside it, \ takes the next character as it is.
 	Match string
@@ -41,16 +41,16 @@ type Rule struct {
 const DefaultMinVersions = 1
 
 // Beyond these a number is taken for a slip: a million is a version an hour
-// for a century, and no image is kept for longer. Names tell minutes, so that
-// a shorter keep_within is most likely a number that lost its unit.
+// for a century, and no image is kept for longer. Names have minutes, so a
+// shorter keep_within is most likely a number that lost its unit.
 const (
 	maxCount  = 1_000_000
 	minWithin = time.Minute
 	maxWithin = 100 * 366 * 24 * time.Hour
 )
 
-// RuleFor returns a function that tells which rule decides on a product, counted
-// from 1; 0: none. It is not to be called by two goroutines at once.
+// RuleFor returns a function that returns the number of the rule for a product,
+// counted from 1; 0: none. Two goroutines must not call it at once.
 func (p Policy) RuleFor() func(product string) int {
 	rs := newRules(p)
 	return func(product string) int { return rs.find(product) + 1 }
@@ -79,7 +79,8 @@ func (p Policy) Check() error {
 	first := map[string]int{}
 	for i, r := range p.Rules {
 		bad := func(key, format string, args ...any) {
-			errs = append(errs, &RuleError{Rule: i + 1, Match: r.Match, Key: key, Problem: fmt.Sprintf(format, args...)})
+			errs = append(errs, &RuleError{Rule: i + 1, Match: r.Match, Key: key,
+				Problem: fmt.Sprintf(format, args...)})
 		}
 		if problem := globProblem(r.Match); problem != "" {
 			bad("match", "%s", problem)
@@ -93,7 +94,7 @@ func (p Policy) Check() error {
 	return errors.Join(errs...)
 }
 
-// check tells bad what is wrong with a rule's values.
+// check calls bad with each fault in a rule's values.
 func (r Rule) check(bad func(key, format string, args ...any)) {
 	count := func(key string, n int) {
 		switch {
@@ -113,7 +114,8 @@ func (r Rule) check(bad func(key, format string, args ...any)) {
 	case r.KeepWithin > 0 && r.KeepWithin < minWithin:
 		bad("keep_within", "%s is less than a minute: write a unit, such as 30d", r.KeepWithin)
 	case r.KeepWithin > maxWithin:
-		bad("keep_within", "%s is more than a hundred years; to keep everything, write keep: all", formatDays(r.KeepWithin))
+		bad("keep_within", "%s is more than a hundred years; to keep everything, write keep: all",
+			formatDays(r.KeepWithin))
 	}
 	if r.KeepAll && r.KeepWithin != 0 {
 		bad("keep", "all contradicts keep_within: %s", formatDays(r.KeepWithin))
@@ -127,11 +129,13 @@ func (r Rule) check(bad func(key, format string, args ...any)) {
 
 	// Nothing but the default floor is most likely an unfinished rule, or
 	// one that means to remove what has expired and to keep the rest.
-	keeps := r.KeepAll || r.KeepLast != 0 || r.KeepWithin != 0 || r.KeepDaily != 0 || r.KeepWeekly != 0 || r.KeepMonthly != 0
+	keeps := r.KeepAll || r.KeepLast != 0 || r.KeepWithin != 0 || r.KeepDaily != 0 || r.KeepWeekly != 0 ||
+		r.KeepMonthly != 0
 	switch {
 	case keeps:
 	case r.RemoveExpired:
-		bad("expired", "the rule does not say what to keep of the versions that have not expired: add keep: all or one of keep_*")
+		bad("expired",
+			"the rule does not say what to keep of the versions that have not expired: add keep: all or one of keep_*")
 	case r.MinVersions == nil:
 		bad("keep", "the rule does not say what to keep: write keep: all, one of keep_*, or min_versions")
 	}
@@ -149,13 +153,14 @@ func (r Rule) minVersions() int {
 // on both sides.
 func noSlash(s string) string { return strings.ReplaceAll(s, "/", "\x00") }
 
-// globProblem tells what is wrong with a pattern, "" when nothing is.
+// globProblem returns what is wrong with a pattern, "" if nothing is.
 func globProblem(pattern string) string {
 	if pattern == "" {
 		return "is empty; * matches every product"
 	}
 	if _, err := path.Match(pattern, ""); err != nil {
-		return fmt.Sprintf("%q is not a pattern: a [ without its ], an empty or reversed range, or a \\ at the end", pattern)
+		return fmt.Sprintf("%q is not a pattern: a [ without its ], an empty or reversed range, or a \\ at the end",
+			pattern)
 	}
 	if strings.Contains(pattern, "[!") {
 		return fmt.Sprintf("%q: a class is negated with [^, not with [!", pattern)

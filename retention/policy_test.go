@@ -18,7 +18,8 @@ func TestCheck(t *testing.T) {
 		want  []string
 	}{
 		{nil, nil},
-		{[]Rule{{Match: "debian:*", KeepLast: 3, KeepWithin: 30 * day, MinVersions: new(1)}, {Match: "*", KeepAll: true}}, nil},
+		{[]Rule{{Match: "debian:*", KeepLast: 3, KeepWithin: 30 * day, MinVersions: new(1)},
+			{Match: "*", KeepAll: true}}, nil},
 		{[]Rule{{Match: "*", MinVersions: new(0)}}, nil},
 		{[]Rule{{Match: "*", KeepAll: true, RemoveExpired: true, MinVersions: new(0)}}, nil},
 		{[]Rule{{Match: "*", KeepLast: 1_000_000, KeepWithin: 100 * 366 * day}}, nil},
@@ -30,7 +31,8 @@ func TestCheck(t *testing.T) {
 			[]string{`rule 1 (a[!b]): match: "a[!b]": a class is negated with [^, not with [!`}},
 		{[]Rule{{Match: "a", KeepAll: true}, {Match: "b", KeepAll: true}, {Match: "a", KeepLast: 1}},
 			[]string{"rule 3 (a): match: rule 1 has the same pattern and comes first"}},
-		{[]Rule{{Match: "a", KeepLast: -1, KeepDaily: -2, KeepWeekly: -3, KeepMonthly: -4, KeepWithin: -time.Hour, MinVersions: new(-5)}},
+		{[]Rule{{Match: "a", KeepLast: -1, KeepDaily: -2, KeepWeekly: -3, KeepMonthly: -4, KeepWithin: -time.Hour,
+			MinVersions: new(-5)}},
 			[]string{
 				"rule 1 (a): keep_last: -1 is negative; to keep everything, write keep: all",
 				"rule 1 (a): keep_within: -1h0m0s is negative",
@@ -53,9 +55,11 @@ func TestCheck(t *testing.T) {
 				"rule 1 (a): keep: all contradicts keep_within: 30d",
 			}},
 		{[]Rule{{Match: "a"}},
-			[]string{"rule 1 (a): keep: the rule does not say what to keep: write keep: all, one of keep_*, or min_versions"}},
+			[]string{"rule 1 (a): keep: the rule does not say what to keep: write keep: all, one of keep_*, or " +
+				"min_versions"}},
 		{[]Rule{{Match: "a", RemoveExpired: true, MinVersions: new(0)}},
-			[]string{"rule 1 (a): expired: the rule does not say what to keep of the versions that have not expired: add keep: all or one of keep_*"}},
+			[]string{"rule 1 (a): expired: the rule does not say what to keep of the versions that have not expired: " +
+				"add keep: all or one of keep_*"}},
 	}
 	for _, test := range tests {
 		var got []string

@@ -15,12 +15,13 @@ import (
 // enough that every rule has something to choose from.
 var (
 	epoch    = at("2020-12-19")
-	products = []string{"debian:12:default:amd64", "debian:12:cloud:arm64", "ubuntu:24.04:default:amd64", "team/a:1:x:y"}
-	layouts  = []string{"20060102", "20060102_15:04", "200601021504", "20060102.1", "latest-20060102", "2006-01-02"}
+	products = []string{"debian:12:default:amd64", "debian:12:cloud:arm64", "ubuntu:24.04:default:amd64",
+		"team/a:1:x:y"}
+	layouts = []string{"20060102", "20060102_15:04", "200601021504", "20060102.1", "latest-20060102", "2006-01-02"}
 )
 
-// upTo draws from 0 to n, all alike: rapid's own integers are mostly small, which
-// would put most versions into one minute and most trees at a handful.
+// upTo draws from 0 to n evenly: rapid's own integers are mostly small, which
+// would put most versions into one minute and give most trees a few versions only.
 func upTo(n int) *rapid.Generator[int] {
 	return rapid.Custom(func(t *rapid.T) int {
 		x := 0
@@ -38,8 +39,9 @@ func genItem(t *rapid.T) Item {
 	minutes := upTo(28*24*60).Draw(t, "minutes")
 	item := Item{
 		Product: products[upTo(len(products)-1).Draw(t, "product")],
-		Version: epoch.Add(time.Duration(minutes) * time.Minute).Format(layouts[upTo(len(layouts)-1).Draw(t, "layout")]),
-		Bytes:   rapid.Int64Range(0, 1000).Draw(t, "bytes"),
+		Version: epoch.Add(time.Duration(minutes) * time.Minute).Format(layouts[upTo(len(layouts)-1).Draw(t,
+			"layout")]),
+		Bytes: rapid.Int64Range(0, 1000).Draw(t, "bytes"),
 	}
 	item.Time = timeOf(item.Version)
 	item.Complete = upTo(4).Draw(t, "complete") > 0
@@ -92,7 +94,8 @@ func genPolicy(t *rapid.T) Policy {
 		if upTo(5).Draw(t, "keep") == 0 {
 			r.KeepAll = true
 		} else {
-			r.KeepLast, r.KeepDaily, r.KeepWeekly, r.KeepMonthly = count("last"), count("daily"), count("weekly"), count("monthly")
+			r.KeepLast, r.KeepDaily, r.KeepWeekly, r.KeepMonthly = count("last"), count("daily"), count("weekly"),
+				count("monthly")
 			r.KeepWithin = time.Duration(count("within")) * 31 * time.Hour
 		}
 		if rapid.Bool().Draw(t, "floor") {
@@ -136,7 +139,7 @@ func spec(v Item, versions []Item, r Rule, now time.Time) bool {
 	if !v.Skipped && !usable(v) {
 		return true
 	}
-	// rival tells whether w may take a place from v.
+	// rival reports whether w may take a place from v.
 	rival := func(w Item) bool {
 		switch {
 		case !v.Skipped:
@@ -158,7 +161,8 @@ func spec(v Item, versions []Item, r Rule, now time.Time) bool {
 func usable(v Item) bool { return v.Complete && !v.Time.IsZero() }
 
 // counted is spec in one order.
-func counted(v Item, versions []Item, r Rule, now time.Time, gone, rival func(Item) bool, after func(w, v Item) bool) bool {
+func counted(v Item, versions []Item, r Rule, now time.Time, gone, rival func(Item) bool,
+	after func(w, v Item) bool) bool {
 	newer := func(name func(Item) any) (periods int, same bool) {
 		seen := map[any]bool{}
 		for _, w := range versions {
@@ -323,7 +327,8 @@ func TestNeverCounts(t *testing.T) {
 			}
 		}
 		got := Apply(items, p, now)
-		kept := slices.DeleteFunc(slices.Clone(got.Keep), func(d Decision) bool { return added[key{d.Product, d.Version}] })
+		kept := slices.DeleteFunc(slices.Clone(got.Keep),
+			func(d Decision) bool { return added[key{d.Product, d.Version}] })
 		if len(kept)+len(added) != len(got.Keep) {
 			t.Fatalf("of %d added, %d stay", len(added), len(got.Keep)-len(kept))
 		}
@@ -393,14 +398,18 @@ func TestSkippedTakesNoPlace(t *testing.T) {
 		list := slices.DeleteFunc(slices.Clone(items), func(v Item) bool { return v.Skipped })
 		of := func(r Result) (out []Decision) {
 			for _, d := range slices.Concat(r.Keep, r.Remove) {
-				if slices.ContainsFunc(list, func(v Item) bool { return v.Product == d.Product && v.Version == d.Version }) {
+				if slices.ContainsFunc(list, func(v Item) bool {
+					return v.Product == d.Product && v.Version == d.Version
+				}) {
 					out = append(out, d)
 				}
 			}
 			return out
 		}
 		apart := slices.DeleteFunc(slices.Clone(items), func(v Item) bool {
-			return v.Skipped && slices.ContainsFunc(list, func(w Item) bool { return v.Product == w.Product && v.Version == w.Version })
+			return v.Skipped && slices.ContainsFunc(list, func(w Item) bool {
+				return v.Product == w.Product && v.Version == w.Version
+			})
 		})
 		if diff := cmp.Diff(of(Apply(list, p, now)), of(Apply(apart, p, now))); diff != "" {
 			t.Fatalf("decisions on the others changed:\n%s", diff)

@@ -22,7 +22,7 @@
 //     takes no place in its counts. A rule without it ignores both dates.
 //   - min_versions N (1 where it is not written): the N newest versions that
 //     have not expired stay, whatever else the rule says; where there are fewer
-//     than N of these, the newest expired ones stay too. Only a written
+//     than N of these, the newest expired ones also stay. Only a written
 //     min_versions: 0 lets a rule remove every version of a product.
 //
 // min_versions is a keep like the others, not a number to fill up to after
@@ -32,7 +32,7 @@
 // # Versions that never count
 //
 // An incomplete version (a file is missing or wrong) may be an upload in
-// progress; a version that clients list and whose name tells no time cannot be
+// progress; a version that clients list and whose name has no time cannot be
 // aged. Both are kept, and neither takes a place in any count: a broken build
 // must not push out the last good one.
 //
@@ -42,16 +42,16 @@
 // version is kept by what would keep it if every version counted: it stays under
 // keep_last N while fewer than N versions are newer. But it takes no place from a
 // version that clients list, so half a build does not push out a whole one. A
-// skipped version whose name tells no time is kept by keep_last and min_versions
-// only, and takes no place from one whose name tells it.
+// skipped version whose name has no time is kept by keep_last and min_versions
+// only, and takes no place from one whose name has a time.
 //
 // # Newest
 //
-// Newest is what clients take for it: the lexicographically greatest version
+// The newest version is the one that clients take: the lexicographically greatest
 // name (Incus, shared/simplestreams/sort.go, "serial" descending). People order
 // names as numbers (see [Item.Rank]): to a client 20260101.9 is newer than
 // 20260101.10, and 20260102_08:00 newer than 202601022300, because _ is greater
-// than any digit. Which of them was meant cannot be told, so each keep counts in
+// than any digit. Nobody knows which order was meant, so each keep counts in
 // both orders, and keeps what either wants; the reason says where only the order
 // of numbers does. Times decide keep_within and name the days, weeks and months,
 // and nothing else. They come from names only, never from files: upload tools
@@ -78,15 +78,16 @@ import "time"
 // skipped when all are; it expires with the last of them, and has the bytes of
 // all.
 type Item struct {
-	Product    string    // os:release:variant:arch, or whatever names a series of versions
-	Version    string    // its name
-	Rank       int       // its place when the product's names are ordered as numbers; as text among equals
-	Time       time.Time // from its name; zero: cannot be told
-	Complete   bool      // every file is there and right
-	Skipped    bool      // clients skip it
-	Expires    time.Time // when it expires (expiry_date); zero: never
-	SupportEOL time.Time // any time of the last day, UTC, on which the product is supported (support_eol); zero: not told
-	Bytes      int64     // what its files take
+	Product  string    // os:release:variant:arch, or whatever names a series of versions
+	Version  string    // its name
+	Rank     int       // its place when the product's names are ordered as numbers; as text among equals
+	Time     time.Time // from its name; zero: not known
+	Complete bool      // every file is there and right
+	Skipped  bool      // clients skip it
+	Expires  time.Time // when it expires (expiry_date); zero: never
+	// any time of the last day, UTC, on which the product is supported (support_eol); zero: not known
+	SupportEOL time.Time
+	Bytes      int64 // what its files take
 }
 
 // Decision is what is to become of one version, and why.
@@ -113,7 +114,7 @@ type Result struct {
 }
 
 // The reasons, beside "rule N (pattern)" in "not kept by": one vocabulary for
-// reports, plans and history, and a promise to whoever reads their JSON.
+// reports, plans and history, and a promise to everybody who reads their JSON.
 const (
 	reasonNoRule     = "no rule"
 	reasonInvalid    = "invalid policy"

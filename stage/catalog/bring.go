@@ -8,8 +8,8 @@ import (
 	"iter"
 )
 
-// Input is what somebody wants to have in a tree: files by their names, one
-// directory, or files as they come. Names are those that a person gave.
+// Input is what somebody wants to add to a tree: files by their names, one
+// directory, or a stream of files. Names are those that a person gave.
 type Input struct {
 	Files []string // in their order; none: see Dir and Entries
 	Dir   string
@@ -39,8 +39,8 @@ type Entry struct {
 	Content io.Reader
 }
 
-// Addition is what a person says of an Input. What a format has no use for, it
-// refuses with a *UsageError.
+// Addition is what a person says about an Input. A format refuses what it cannot
+// use, with a *UsageError.
 type Addition struct {
 	Name           string            // instead of what the input says itself: a product, a reference
 	Aliases        []string          // beside the default one
@@ -48,7 +48,7 @@ type Addition struct {
 	Requirements   map[string]string // of the product
 }
 
-// Sink takes in files that are to come into a tree. More than one may come at
+// Sink takes files that are to be added to a tree. Several calls may run at
 // the same time.
 type Sink interface {
 	// Put stores all bytes of r under a path: the one that it is to have in the
@@ -61,7 +61,7 @@ type Sink interface {
 	Open(path string) (io.ReadCloser, error)
 }
 
-// Edit works out how a tree has to change so that it has what was put into a
+// Edit works out how a tree must change so that it has what was put into a
 // Sink. It runs while nobody else writes to the tree.
 type Edit func(ctx context.Context, tree Source) (*Change, error)
 
@@ -103,8 +103,8 @@ func Usage(hint, format string, args ...any) error {
 // ErrByHand is returned by a format whose files people copy into the tree.
 var ErrByHand = errors.New("the files of such a tree are copied into it")
 
-// Interruptible is r until ctx ends: what unpacks a large file in search of a
-// small one would be deaf to a signal for minutes.
+// Interruptible is r until ctx ends. Without it, code that unpacks a large file in
+// search of a small one would ignore a signal for minutes.
 func Interruptible(ctx context.Context, r io.Reader) io.Reader { return interruptible{ctx, r} }
 
 type interruptible struct {

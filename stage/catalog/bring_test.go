@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// What unpacks a large file in search of a small one hears a signal.
+// Code that unpacks a large file in search of a small one stops at a signal.
 func TestInterruptible(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := Interruptible(ctx, strings.NewReader("text"))

@@ -1,13 +1,13 @@
-// Package catalog holds what every format of image tree tells the rest of the
-// program, and nothing that is particular to one of them.
+// Package catalog holds the types with which every format of image tree answers
+// the rest of the program, and nothing that is particular to one format.
 //
 // A Format reads the indexes of a tree (a Source) and answers with a Catalog: the
 // files that the indexes name (items), the images that clients see, and what is
 // wrong with the indexes themselves (findings). It reads index documents, and
-// content only by its digest; whether the named files exist and have the right
-// bytes is checked by package stage, once for all formats. Paths in an index are input from outside: a
-// format cleans them (see Clean) and reports those that are unsafe, and nobody
-// follows them.
+// content only by its digest. Package stage checks, once for all formats, whether
+// the named files exist and have the right bytes. Paths in an index are input from
+// outside: a format cleans them (see Clean) and reports those that are unsafe, and
+// nobody follows them.
 package catalog
 
 import (
@@ -37,7 +37,7 @@ const (
 // Item is one file that an index names.
 type Item struct {
 	Path    string // cleaned, slash-separated, relative to the tree's root
-	Size    int64  // bytes; -1 when the index does not tell
+	Size    int64  // bytes; -1 when the index does not say
 	SHA256  string // lower-case hex; "" when the index does not tell
 	MD5     string // lower-case hex; "" when the index does not tell
 	Product string // simplestreams product, or OCI repository
@@ -69,7 +69,7 @@ type Image struct {
 	Fingerprint string    `json:"fingerprint"` // "" where its items make no image
 	Aliases     []string  `json:"aliases"`     // never nil
 	Bytes       int64     `json:"bytes"`
-	Created     time.Time `json:"created"` // from the version's name, UTC; zero when it tells none
+	Created     time.Time `json:"created"` // from the version's name, UTC; zero when it has none
 	Paths       []string  `json:"-"`       // the items it needs
 	// Skipped is why clients skip it, in lower case, without its name; ""
 	// where they list it.
@@ -92,18 +92,19 @@ type Unit struct {
 
 // Version is one version of a product, whether or not a client sees it.
 type Version struct {
-	Product    string
-	Name       string
-	Skipped    string    // why clients skip it; "" where they list an image of it
-	Time       time.Time // that its name tells, UTC; zero when it tells none
-	Rank       int       // its place among the product's versions when their names are ordered as numbers; 0 is the oldest
-	SupportEOL time.Time // some time of the last day, UTC, on which the product is supported; zero when it tells none
+	Product string
+	Name    string
+	Skipped string    // why clients skip it; "" where they list an image of it
+	Time    time.Time // in its name, UTC; zero when it has none
+	// its place among the product's versions when their names are ordered as numbers; 0 is the oldest
+	Rank       int
+	SupportEOL time.Time // some time of the last day, UTC, on which the product is supported; zero when it names none
 }
 
 // Of is what people call the version.
 func (v Version) Of() Name { return Name{v.Product, v.Name} }
 
-// Severity tells findings that stop a promote from those that do not.
+// Severity says whether a finding stops a promote.
 type Severity string
 
 const (
@@ -139,7 +140,7 @@ type Catalog struct {
 	Documents []string
 }
 
-// Class is what a path's name alone tells: see Within for what the indexes say.
+// Class is what a path's name alone says: see Within for what the indexes say.
 type Class int
 
 const (
@@ -153,7 +154,7 @@ const (
 	InProgress
 	// Whole files are the payload of a tree that has no indexes: published
 	// as they are, relative links among them too. Replacing one is worth a
-	// warning, since nothing tells a client that it changed.
+	// warning, since no index shows a client that it changed.
 	Whole
 )
 
@@ -167,7 +168,7 @@ type Document struct {
 type Format interface {
 	// Name is what publish.yaml calls it.
 	Name() string
-	// Class tells what a cleaned path is by its name alone. The documents
+	// Class returns what a cleaned path is by its name alone. The documents
 	// that an index names may lie anywhere: see Within.
 	Class(path string) Class
 	// Documents is Catalog.Documents, from no more than the index itself.
@@ -191,11 +192,11 @@ type Format interface {
 	WithoutVersions(ctx context.Context, src Source, drop func(Name) bool) ([]Document, error)
 	// Bring recognizes an image in an Input, puts its files into a Sink, and
 	// returns the Edit with which a tree names it. It looks at all that can be
-	// wrong before the long part. ErrByHand: nobody brings anything in this way.
+	// wrong before the long part. ErrByHand: the format adds nothing in this way.
 	Bring(ctx context.Context, in Input, to Sink, opt Addition) (Edit, error)
 	// Merge returns the Edit with which a tree names all that theirs names; the
-	// files themselves are the caller's. What both have counts as theirs has it,
-	// and what only the tree has stays.
+	// caller adds the files themselves. Where both have something, theirs wins;
+	// what only the tree has stays.
 	Merge(ctx context.Context, theirs Source) (Edit, error)
 }
 
@@ -223,7 +224,7 @@ func (w within) Class(path string) Class {
 	return w.Format.Class(path)
 }
 
-// An Expirer is a Format whose images may tell when they expire, each in the
+// An Expirer is a Format whose images may say when they expire, each in the
 // first of its files.
 type Expirer interface {
 	// Expires reads that file; the zero time when the image never does.
@@ -231,7 +232,7 @@ type Expirer interface {
 }
 
 // Clean returns the cleaned form of a path from an index or a directory
-// listing, relative to the tree. ok is false, and problem tells why, for a
+// listing, relative to the tree. ok is false, and problem says why, for a
 // path that must never be followed: absolute, climbing out, empty, or with
 // bytes that a report, a URL or a manifest could not carry.
 func Clean(p string) (clean, problem string, ok bool) {

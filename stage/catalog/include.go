@@ -14,7 +14,7 @@ type Globs struct {
 	patterns [][]string // each split at its slashes
 }
 
-// ParseGlob adds a pattern. The error tells what is wrong with it.
+// ParseGlob adds a pattern. The error says what is wrong with it.
 func (g *Globs) ParseGlob(pattern string) error {
 	switch {
 	case pattern == "":
@@ -56,8 +56,8 @@ func (g *Globs) Match(p string) bool {
 	return false
 }
 
-// matchParts goes back to no more than the last **, as one for characters goes
-// back to the last *: what an earlier one could take, the last can take, too.
+// matchParts goes back to the last ** only, as a match of characters goes back to
+// the last *: the last one can also take what an earlier one could take.
 func matchParts(pattern, parts []string) bool {
 	i, j, star, mark := 0, 0, -1, 0
 	for j < len(parts) {

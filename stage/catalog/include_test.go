@@ -8,7 +8,8 @@ func TestGlobs(t *testing.T) {
 		yes, no []string
 	}{
 		{"meta/**", []string{"meta/a", "meta/1.0/index-user"}, []string{"a/meta/b", "metas/a"}},
-		{"**/meta.tar.xz", []string{"meta.tar.xz", "a/meta.tar.xz", "a/b/meta.tar.xz"}, []string{"a/xmeta.tar.xz", "meta.tar.xz/a"}},
+		{"**/meta.tar.xz", []string{"meta.tar.xz", "a/meta.tar.xz", "a/b/meta.tar.xz"},
+			[]string{"a/xmeta.tar.xz", "meta.tar.xz/a"}},
 		{"*.vcdiff", []string{"a.vcdiff"}, []string{"a/b.vcdiff"}},
 		{"images/*/x", []string{"images/a/x"}, []string{"images/x", "images/a/b/x"}},
 		{"a/**/b/**/c", []string{"a/b/c", "a/x/b/y/z/c", "a/b/b/c/c"}, []string{"a/c", "a/b", "b/c"}},
@@ -30,7 +31,8 @@ func TestGlobs(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range []string{"", "/a", "a/", "../a", "a/../b", "./a", "a//b", "a**", "a/**b/c", "a[", `a\`, "a\nb", "."} {
+	for _, bad := range []string{"", "/a", "a/", "../a", "a/../b", "./a", "a//b", "a**", "a/**b/c", "a[", `a\`, "a\nb",
+		"."} {
 		if err := new(Globs).ParseGlob(bad); err == nil {
 			t.Errorf("%q is taken", bad)
 		}

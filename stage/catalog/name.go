@@ -45,7 +45,7 @@ func (d Digest) String() string {
 	return d.Algorithm + ":" + d.Hex
 }
 
-// Check returns what is wrong with a digest from outside. One without fault may
+// Check returns what is wrong with a digest from outside. A digest that passes may
 // stand in a path.
 func (d Digest) Check() error {
 	size := map[string]int{SHA256: 32, SHA512: 64}[d.Algorithm]

@@ -15,15 +15,15 @@ import (
 )
 
 // Source is a tree that a format reads: documents freely, content only by its
-// digest. It does not lead out of the tree. Who has documents in one place and
-// content in another (a snapshot, a tree in transit) joins two with Split.
+// digest. It does not lead out of the tree. Split joins two sources, with documents in
+// one place and content in another (a snapshot, a tree in transit).
 type Source interface {
-	// Document returns all bytes of a document. Of one that is missing, too
-	// large (MaxDocument), no regular file, or reached through a link it is a
-	// *DocumentError; any other error means that it could not be read.
+	// Document returns all bytes of a document. The error is a *DocumentError if
+	// it is missing, larger than MaxDocument, not a regular file, or reached
+	// through a link; any other error means that it could not be read.
 	Document(path string) ([]byte, error)
-	// Blob returns the bytes of content, which are those of want: where they
-	// come from does not matter then. It wraps fs.ErrNotExist for content that
+	// Blob returns the content with the digest want; it does not matter where
+	// it comes from. It wraps fs.ErrNotExist for content that
 	// is not there, and ErrDigest for bytes that are not those of want, or more
 	// than limit.
 	Blob(path string, want Digest, limit int64) ([]byte, error)

@@ -6,8 +6,8 @@ import (
 )
 
 // The names that files have only while something writes them, for all formats.
-// To leave out a finished file is worse than to publish an unfinished one under
-// a name that nobody asks for, so only names that tools give stand here.
+// Leaving out a finished file is worse than publishing an unfinished one under
+// a name that nobody asks for. So only names that tools give are listed here.
 
 // uploadEndings are what tools append to a name while they write the file, in
 // lower case, from the last dot on.
@@ -25,8 +25,8 @@ var uploadEndings = map[string]bool{
 	".work-in-progress": true, ".in-progress": true, ".inprogress": true,
 }
 
-// uploadPrefixes are what tools put before a name, or how the names begin that
-// they make up.
+// uploadPrefixes are what tools put before a name, or the beginnings of names
+// that they make up.
 var uploadPrefixes = []string{
 	".in.",              // ProFTPD's HiddenStores (.in.NAME.) and lftp (.in.NAME)
 	".pureftpd-upload.", // Pure-FTPd
@@ -41,7 +41,7 @@ var uploadPrefixes = []string{
 	".fuse_hidden", ".__afs", // what was removed while it was open
 }
 
-// uploadDirs are directories in which files lie only until they are whole.
+// uploadDirs are directories that hold files only until they are complete.
 var uploadDirs = map[string]bool{
 	".rsync-partial": true, ".~tmp~": true, // rsync's --partial-dir and --delay-updates
 	".work-in-progress": true,
@@ -74,9 +74,9 @@ var uploadNames = []struct {
 	{regexp.MustCompile(`^#(.+)#$`), nil},
 }
 
-// mixed tells random characters from a word or a number: of six that rsync
-// chooses, 96 of a hundred have upper case beside something else, and
-// ".htaccess.backup", ".env.README" or ".log.202601" do not.
+// mixed reports whether characters are random rather than a word or a number. Of
+// names with six that rsync chooses, 96 of a hundred mix upper case with something
+// else; ".htaccess.backup", ".env.README" or ".log.202601" do not.
 func mixed(random string) bool {
 	upper := 0
 	for _, r := range random {
@@ -106,7 +106,7 @@ func Uploading(p string) bool {
 	}
 	n := len(base)
 	if n == 0 || base[0] != '.' && base[0] != '#' && !hexEnding(base) && (n != 14 || !strings.HasPrefix(base, "tmp.")) {
-		return false // as nearly all: no expression would match
+		return false // like nearly all names: no expression would match
 	}
 	for _, u := range uploadNames {
 		if m := u.name.FindStringSubmatch(base); m != nil && (u.accept == nil || u.accept(m[1])) {

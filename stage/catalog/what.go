@@ -7,19 +7,19 @@ import (
 
 // What is what a person writes to say which images or files a command is about:
 // a group (a product, a repository), a group and a version, a fingerprint or a
-// sha256, twelve or more of its first digits, or the path of a file. It is one
-// word for all of these: what it means depends on what is there.
+// sha256, twelve or more of its first digits, or the path of a file. One word
+// covers all of these: what it means depends on what is there.
 type What struct {
 	text   string
 	digits string // lower case; "" where the text is not the beginning of a hash
 }
 
-// minDigits is how many digits of a hash say which one is meant: as many as
-// the tables of commands print.
+// minDigits is how many digits are enough to name a hash: as many as the tables
+// of commands print.
 const minDigits = 12
 
-// ParseWhat reads a word. Every word may name something: that of none is for
-// the caller to report.
+// ParseWhat reads a word. Any word may name something. The caller reports one that
+// names nothing.
 func ParseWhat(text string) What {
 	w := What{text: text}
 	if low := strings.ToLower(text); len(low) >= minDigits && strings.Trim(low, "0123456789abcdef") == "" {

@@ -22,8 +22,8 @@ const (
 )
 
 // staleTwin compares the text of a clearsigned twin with the document. Whether
-// the signature is good is for those who have the key. A twin that says the same
-// in other words is right, too: see sameSaid.
+// the signature is good is for those who have the key. A twin with the same
+// JSON in another layout is also right: see sameSaid.
 func (c Companion) staleTwin(fsys fs.FS, docs Documents) (string, error) {
 	doc, size, err := open(fsys, c.Of)
 	if err != nil {
@@ -40,7 +40,8 @@ func (c Companion) staleTwin(fsys fs.FS, docs Documents) (string, error) {
 	text, err := newClearText(in)
 	if err == nil {
 		var same bool
-		if same, err = equal(&trimmed{in: bufio.NewReader(doc)}, &trimmed{in: bufio.NewReader(text)}); err == nil && !same {
+		if same, err = equal(&trimmed{in: bufio.NewReader(doc)}, &trimmed{in: bufio.NewReader(text)}); err == nil &&
+			!same {
 			if same, err = c.sameSaid(fsys, docs, size); same || err != nil {
 				return "", err
 			}
@@ -133,7 +134,7 @@ func sameValue(a, b any, twins map[string]string) bool {
 type clearText struct {
 	in    *bufio.Reader
 	begin bool   // at the beginning of a line
-	rest  []byte // that is read, and not handed out
+	rest  []byte // that is read, and not returned yet
 	err   error
 }
 
@@ -192,7 +193,7 @@ func (c *clearText) next() {
 // itself, which a clear signature does not sign.
 type trimmed struct {
 	in     *bufio.Reader
-	blanks []byte // that may turn out to stand at an end
+	blanks []byte // that may stand at an end
 	rest   []byte
 }
 

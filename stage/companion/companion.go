@@ -28,9 +28,9 @@ const (
 	Packed Kind = iota
 	// Clearsigned is the document as text within a signature.
 	Clearsigned
-	// Signature is a detached signature: only its key tells what it signs.
+	// Signature is a detached signature: only its key shows what it signs.
 	Signature
-	// List is a list of checksums. It may name other files, too.
+	// List is a list of checksums. It may also name other files.
 	List
 )
 
@@ -44,7 +44,8 @@ type Companion struct {
 var (
 	packedEndings    = []string{".gz", ".zst", ".xz", ".bz2", ".br"}
 	signatureEndings = []string{".gpg", ".asc", ".sig", ".sign", ".pgp", ".minisig", ".p7s", ".sigstore"}
-	sumsEndings      = []string{".sha256", ".sha512", ".sha384", ".sha1", ".md5", ".sha256sum", ".sha512sum", ".sha384sum", ".sha1sum", ".md5sum"}
+	sumsEndings      = []string{".sha256", ".sha512", ".sha384", ".sha1", ".md5", ".sha256sum", ".sha512sum",
+		".sha384sum", ".sha1sum", ".md5sum"}
 	// sumsNames are those of lists for a folder, in lower case.
 	sumsNames = []string{
 		"sha256sums", "sha512sums", "sha384sums", "sha1sums", "md5sums",
@@ -53,7 +54,7 @@ var (
 	}
 )
 
-// Documents tells which files have companions.
+// Documents says which files have companions.
 type Documents struct {
 	Paths []string // of the documents
 	// Clearsigned is the name of a document's clearsigned twin, "" without
@@ -99,7 +100,7 @@ func (docs Documents) twin(d string) string {
 
 // Of returns the document of which a path has the name of a companion, or of a
 // companion's companion, whether or not it is there; "" for any other path.
-// Lists for a folder are none.
+// A list for a folder is not a companion in this sense.
 func (docs Documents) Of(p string) (document string) {
 	names := map[string]string{}
 	for _, d := range docs.Paths {
@@ -113,7 +114,8 @@ func (docs Documents) Of(p string) (document string) {
 	}
 	for names[p] == "" {
 		ending := path.Ext(p)
-		if !slices.Contains(packedEndings, ending) && !slices.Contains(signatureEndings, ending) && !slices.Contains(sumsEndings, ending) {
+		if !slices.Contains(packedEndings, ending) && !slices.Contains(signatureEndings, ending) &&
+			!slices.Contains(sumsEndings, ending) {
 			return ""
 		}
 		p = strings.TrimSuffix(p, ending)
@@ -222,10 +224,10 @@ type Stale struct {
 	Why string // for people, after the path
 }
 
-// Check compares every companion with what it is beside. Of those whose bytes
-// tell nothing (see Blind) it asks older, which reports whether the first path
-// was written before the second; nil: nobody knows. Files that cannot be read
-// are passed over: who publishes them reports them.
+// Check compares every companion with what it is beside. Where the bytes
+// show nothing (see Blind) it asks older, which reports whether the first path
+// was written before the second; nil: not known. It skips files that cannot be
+// read: the code that publishes them reports them.
 func Check(fsys fs.FS, docs Documents, older func(p, of string) bool) ([]Stale, error) {
 	found, err := Find(fsys, docs)
 	if err != nil {
@@ -260,7 +262,7 @@ func Check(fsys fs.FS, docs Documents, older func(p, of string) bool) ([]Stale, 
 	return stale, nil
 }
 
-// Blind reports whether only times tell whether the companion is stale.
+// Blind reports whether only times show whether the companion is stale.
 func (c Companion) Blind() bool {
 	return c.Kind == Signature || c.Kind == Packed && strings.HasSuffix(c.Path, ".br")
 }
@@ -279,7 +281,7 @@ func (c Companion) stalePacked(fsys fs.FS) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	// Nothing packs to more than a little over its size.
+	// No packed copy is much larger than its document.
 	in := &source{r: io.LimitReader(f, size+size/8+1<<20)}
 	plain, done, err := unpack(in, path.Ext(c.Path))
 	if err == nil {
@@ -298,7 +300,7 @@ func (c Companion) stalePacked(fsys fs.FS) (string, error) {
 	return "", nil
 }
 
-// source remembers the error of a file, which is none of what unpacks it.
+// source remembers the error of a file, to distinguish it from an error of unpacking.
 type source struct {
 	r   io.Reader
 	err error

@@ -27,7 +27,9 @@ const (
 const bz = "BZh91AY&SY" // a stub: cut
 
 func docs(paths ...string) Documents {
-	return Documents{Paths: paths, Clearsigned: func(d string) string { return strings.TrimSuffix(d, ".json") + ".sjson" }}
+	return Documents{Paths: paths, Clearsigned: func(d string) string {
+		return strings.TrimSuffix(d, ".json") + ".sjson"
+	}}
 }
 
 func tree(files ...string) fstest.MapFS {
@@ -77,39 +79,49 @@ func TestCheck(t *testing.T) {
 		files []string
 		want  string // the stale ones
 	}{
-		"fresh":          {[]string{doc + ".gz", pack(t, ".gz", text), doc + ".zst", pack(t, ".zst", text), doc + ".xz", pack(t, ".xz", text)}, ""},
-		"gz":             {[]string{doc + ".gz", pack(t, ".gz", old)}, doc + ".gz"},
-		"zst":            {[]string{doc + ".zst", pack(t, ".zst", old)}, doc + ".zst"},
-		"xz":             {[]string{doc + ".xz", pack(t, ".xz", old)}, doc + ".xz"},
-		"bz2":            {[]string{doc + ".bz2", bz}, doc + ".bz2"},
-		"longer":         {[]string{doc + ".gz", pack(t, ".gz", text+"x")}, doc + ".gz"},
-		"shorter":        {[]string{doc + ".gz", pack(t, ".gz", text[1:])}, doc + ".gz"},
-		"two members":    {[]string{doc + ".gz", pack(t, ".gz", text[:5]) + pack(t, ".gz", text[5:])}, ""},
-		"cut":            {[]string{doc + ".gz", pack(t, ".gz", text)[:12]}, doc + ".gz"},
-		"none":           {[]string{doc + ".gz", ""}, doc + ".gz"},
-		"a bomb":         {[]string{doc + ".zst", bomb}, doc + ".zst"},
-		"brotli":         {[]string{doc + ".br", "?"}, ""},
-		"twin":           {[]string{"s/v1/index.sjson", clearsigned(text)}, ""},
-		"twin, crlf":     {[]string{"s/v1/index.sjson", strings.ReplaceAll(clearsigned(text), "\n", "\r\n")}, ""},
-		"twin, bare":     {[]string{"s/v1/index.sjson", clearsigned(strings.TrimRight(text, " \n"))}, ""},
-		"old twin":       {[]string{"s/v1/index.sjson", clearsigned(old)}, "s/v1/index.sjson"},
-		"no twin":        {[]string{"s/v1/index.sjson", text}, "s/v1/index.sjson"},
-		"unsigned":       {[]string{"s/v1/index.sjson", signedBegin + "\n\n" + text}, "s/v1/index.sjson"},
-		"endless header": {[]string{"s/v1/index.sjson", signedBegin + "\n" + strings.Repeat("a: b\n", 1000)}, "s/v1/index.sjson"},
-		"blanks":         {[]string{"s/v1/index.sjson", clearsigned(text + strings.Repeat(" ", 1<<20))}, "s/v1/index.sjson"},
-		"own sum":        {[]string{"SHA256SUMS", sha("") + "  SHA256SUMS\n" + sha(text) + "  s/v1/index.json\n"}, ""},
-		"sum of sums":    {[]string{"MD5SUMS", md(sha(text)) + "  s/v1/index.json.sha256\n", doc + ".sha256", sha(text)}, ""},
-		"sums":           {[]string{"s/v1/SHA256SUMS", sha(text) + "  index.json\n", "MD5SUMS", md(text) + " *./s/v1/index.json\n"}, ""},
+		"fresh": {[]string{doc + ".gz", pack(t, ".gz", text), doc + ".zst", pack(t, ".zst", text), doc + ".xz",
+			pack(t, ".xz", text)}, ""},
+		"gz":          {[]string{doc + ".gz", pack(t, ".gz", old)}, doc + ".gz"},
+		"zst":         {[]string{doc + ".zst", pack(t, ".zst", old)}, doc + ".zst"},
+		"xz":          {[]string{doc + ".xz", pack(t, ".xz", old)}, doc + ".xz"},
+		"bz2":         {[]string{doc + ".bz2", bz}, doc + ".bz2"},
+		"longer":      {[]string{doc + ".gz", pack(t, ".gz", text+"x")}, doc + ".gz"},
+		"shorter":     {[]string{doc + ".gz", pack(t, ".gz", text[1:])}, doc + ".gz"},
+		"two members": {[]string{doc + ".gz", pack(t, ".gz", text[:5]) + pack(t, ".gz", text[5:])}, ""},
+		"cut":         {[]string{doc + ".gz", pack(t, ".gz", text)[:12]}, doc + ".gz"},
+		"none":        {[]string{doc + ".gz", ""}, doc + ".gz"},
+		"a bomb":      {[]string{doc + ".zst", bomb}, doc + ".zst"},
+		"brotli":      {[]string{doc + ".br", "?"}, ""},
+		"twin":        {[]string{"s/v1/index.sjson", clearsigned(text)}, ""},
+		"twin, crlf":  {[]string{"s/v1/index.sjson", strings.ReplaceAll(clearsigned(text), "\n", "\r\n")}, ""},
+		"twin, bare":  {[]string{"s/v1/index.sjson", clearsigned(strings.TrimRight(text, " \n"))}, ""},
+		"old twin":    {[]string{"s/v1/index.sjson", clearsigned(old)}, "s/v1/index.sjson"},
+		"no twin":     {[]string{"s/v1/index.sjson", text}, "s/v1/index.sjson"},
+		"unsigned":    {[]string{"s/v1/index.sjson", signedBegin + "\n\n" + text}, "s/v1/index.sjson"},
+		"endless header": {[]string{"s/v1/index.sjson", signedBegin + "\n" + strings.Repeat("a: b\n", 1000)},
+			"s/v1/index.sjson"},
+		"blanks": {[]string{"s/v1/index.sjson", clearsigned(text + strings.Repeat(" ", 1<<20))},
+			"s/v1/index.sjson"},
+		"own sum": {[]string{"SHA256SUMS", sha("") + "  SHA256SUMS\n" + sha(text) + "  s/v1/index.json\n"}, ""},
+		"sum of sums": {[]string{"MD5SUMS", md(sha(text)) + "  s/v1/index.json.sha256\n", doc + ".sha256",
+			sha(text)}, ""},
+		"sums": {[]string{"s/v1/SHA256SUMS", sha(text) + "  index.json\n", "MD5SUMS",
+			md(text) + " *./s/v1/index.json\n"}, ""},
 		"old sums":       {[]string{"s/v1/SHA256SUMS", sha(old) + "  index.json\n"}, "s/v1/SHA256SUMS"},
 		"old sums above": {[]string{"MD5SUMS", "0  x\n" + md(old) + " *s/v1/index.json\n"}, "MD5SUMS"},
-		"bsd":            {[]string{"s/sha256sums.txt", "SHA256 (v1/index.json) = " + sha(old) + "\n"}, "s/sha256sums.txt"},
-		"of one":         {[]string{doc + ".sha256", sha(text) + "\n"}, ""},
-		"of one, old":    {[]string{doc + ".sha256", sha(old)}, doc + ".sha256"},
-		"of others":      {[]string{"SHA256SUMS", sha(old) + "  images/x\n" + sha(old) + "  ../../etc/passwd\nnonsense\n"}, ""},
-		"of a copy":      {[]string{doc + ".gz", pack(t, ".gz", text), "s/v1/SHA256SUMS", sha(text) + "  index.json.gz\n"}, "s/v1/SHA256SUMS"},
-		"a huge list":    {[]string{"SHA256SUMS", strings.Repeat("\n", 2<<20)}, "SHA256SUMS"},
-		"not beside":     {[]string{"s/index.json.gz", "x", "s/v1/other.json.gz", "x", "s/v1/index.json.gz.tmp", "x"}, ""},
-		"signature":      {[]string{doc + ".gpg", "x", doc + ".gz", pack(t, ".gz", text), doc + ".gz.asc", "x"}, doc + ".gpg " + doc + ".gz.asc"},
+		"bsd": {[]string{"s/sha256sums.txt", "SHA256 (v1/index.json) = " + sha(old) + "\n"},
+			"s/sha256sums.txt"},
+		"of one":      {[]string{doc + ".sha256", sha(text) + "\n"}, ""},
+		"of one, old": {[]string{doc + ".sha256", sha(old)}, doc + ".sha256"},
+		"of others": {[]string{"SHA256SUMS", sha(old) + "  images/x\n" + sha(old) +
+			"  ../../etc/passwd\nnonsense\n"}, ""},
+		"of a copy": {[]string{doc + ".gz", pack(t, ".gz", text), "s/v1/SHA256SUMS",
+			sha(text) + "  index.json.gz\n"}, "s/v1/SHA256SUMS"},
+		"a huge list": {[]string{"SHA256SUMS", strings.Repeat("\n", 2<<20)}, "SHA256SUMS"},
+		"not beside": {[]string{"s/index.json.gz", "x", "s/v1/other.json.gz", "x", "s/v1/index.json.gz.tmp", "x"},
+			""},
+		"signature": {[]string{doc + ".gpg", "x", doc + ".gz", pack(t, ".gz", text), doc + ".gz.asc", "x"},
+			doc + ".gpg " + doc + ".gz.asc"},
 	} {
 		older := func(string, string) bool { return name == "signature" }
 		stale, err := Check(tree(append(tc.files, doc, text)...), docs(doc), older)
@@ -130,8 +142,10 @@ func TestCheck(t *testing.T) {
 // copy that is older than its document, and what cannot be goes first.
 func TestFollow(t *testing.T) {
 	const next = "{}"
-	fsys := tree(doc, text, doc+".gz", "?", doc+".gz.asc", "?", doc+".zst", "?", doc+".br", "?", "s/v1/index.sjson", "?", doc+".gpg", "?",
-		"SHA256SUMS", sha(text)+"  s/v1/index.json\n"+sha("i")+"  images/i\n"+md("?")+" *s/v1/index.json.br\n", "SHA256SUMS.gpg", "?",
+	fsys := tree(doc, text, doc+".gz", "?", doc+".gz.asc", "?", doc+".zst", "?", doc+".br", "?", "s/v1/index.sjson",
+		"?", doc+".gpg", "?",
+		"SHA256SUMS", sha(text)+"  s/v1/index.json\n"+sha("i")+"  images/i\n"+md("?")+" *s/v1/index.json.br\n",
+		"SHA256SUMS.gpg", "?",
 		"s/v1/MD5SUMS", md("i")+"  i\n", "s/v1/MD5SUMS.gpg", "?", "s/v1/other.json.gz", "?")
 	out, gone, err := Follow(fsys, []catalog.Document{{Path: doc, Data: []byte(next)}}, docs())
 	if err != nil {
@@ -142,13 +156,15 @@ func TestFollow(t *testing.T) {
 	for _, d := range out {
 		did, got[d.Path] = append(did, d.Path), d.Data
 	}
-	want := []string{"s/v1/index.json.br", "s/v1/index.json.gpg", "s/v1/index.json.gz.asc", "s/v1/index.json.gz", "s/v1/index.json.zst",
+	want := []string{"s/v1/index.json.br", "s/v1/index.json.gpg", "s/v1/index.json.gz.asc", "s/v1/index.json.gz",
+		"s/v1/index.json.zst",
 		"s/v1/index.sjson", doc, "SHA256SUMS.gpg", "SHA256SUMS"}
 	if !slices.Equal(did, want) {
 		t.Errorf("order\n%v, want\n%v", did, want)
 	}
 	slices.Sort(gone)
-	if want := []string{"SHA256SUMS.gpg", doc + ".br", doc + ".gpg", doc + ".gz.asc", "s/v1/index.sjson"}; !slices.Equal(gone, want) {
+	if want := []string{"SHA256SUMS.gpg", doc + ".br", doc + ".gpg", doc + ".gz.asc",
+		"s/v1/index.sjson"}; !slices.Equal(gone, want) {
 		t.Errorf("gone %v", gone)
 	}
 	if want := sha(next) + "  s/v1/index.json\n" + sha("i") + "  images/i\n"; string(got["SHA256SUMS"]) != want {
@@ -165,7 +181,7 @@ func TestFollow(t *testing.T) {
 		t.Errorf("afterwards %v, %v", stale, err)
 	}
 
-	// Without the document they all go, and nobody has to be told.
+	// Without the document they all go, and nothing is reported.
 	out, gone, err = Follow(fsys, []catalog.Document{{Path: doc}}, docs())
 	if err != nil || len(gone) > 0 {
 		t.Errorf("gone %v, %v", gone, err)
@@ -180,8 +196,10 @@ func TestFollow(t *testing.T) {
 // TestFollowLists: a list that names another one is made after it.
 func TestFollowLists(t *testing.T) {
 	lists := map[string]string{"s/v1/SHA256SUMS": sha(text) + "  index.json\n", doc + ".sha256": sha(text) + "\n"}
-	fsys := tree(doc, text, doc+".sha256", lists[doc+".sha256"], "s/v1/SHA256SUMS", lists["s/v1/SHA256SUMS"], "s/v1/SHA256SUMS.gpg", "?",
-		"MD5SUMS", md("")+"  MD5SUMS\n"+md(lists[doc+".sha256"])+"  "+doc+".sha256\n"+md(lists["s/v1/SHA256SUMS"])+"  s/v1/SHA256SUMS\n"+md("?")+"  s/v1/SHA256SUMS.gpg\n")
+	fsys := tree(doc, text, doc+".sha256", lists[doc+".sha256"], "s/v1/SHA256SUMS", lists["s/v1/SHA256SUMS"],
+		"s/v1/SHA256SUMS.gpg", "?",
+		"MD5SUMS", md("")+"  MD5SUMS\n"+md(lists[doc+".sha256"])+"  "+doc+".sha256\n"+md(lists["s/v1/SHA256SUMS"])+
+			"  s/v1/SHA256SUMS\n"+md("?")+"  s/v1/SHA256SUMS.gpg\n")
 	out, _, err := Follow(fsys, []catalog.Document{{Path: doc, Data: []byte("{}")}}, docs())
 	if err != nil {
 		t.Fatal(err)
@@ -245,7 +263,8 @@ func FuzzTwin(f *testing.F) {
 	f.Add(text, clearsigned(text))
 	f.Add("{}", signedBegin+"\n\n- -x\n")
 	f.Fuzz(func(t *testing.T, document, twin string) {
-		if _, err := Check(tree(doc, document, "s/v1/index.sjson", twin, doc+".gz", twin, "SHA256SUMS", twin), docs(doc), nil); err != nil {
+		if _, err := Check(tree(doc, document, "s/v1/index.sjson", twin, doc+".gz", twin, "SHA256SUMS", twin),
+			docs(doc), nil); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.ContainsAny(document, "\r\x00") {
@@ -254,7 +273,8 @@ func FuzzTwin(f *testing.F) {
 				t.Fatalf("%v, %v", stale, err)
 			}
 		}
-		if _, _, err := Follow(tree(doc, document, "SHA256SUMS", twin), []catalog.Document{{Path: doc, Data: []byte(twin)}}, docs()); err != nil {
+		if _, _, err := Follow(tree(doc, document, "SHA256SUMS", twin),
+			[]catalog.Document{{Path: doc, Data: []byte(twin)}}, docs()); err != nil {
 			t.Fatal(err)
 		}
 	})

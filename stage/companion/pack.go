@@ -26,7 +26,8 @@ func unpack(in io.Reader, ending string) (plain io.Reader, done func(), err erro
 		plain, err = gzip.NewReader(in)
 	case ".zst":
 		var z *zstd.Decoder
-		if z, err = zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow)); err == nil {
+		if z, err = zstd.NewReader(in, zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderMaxWindow(maxWindow)); err == nil {
 			plain, done = z, z.Close
 		}
 	case ".xz":
@@ -48,7 +49,7 @@ func unpack(in io.Reader, ending string) (plain io.Reader, done func(), err erro
 }
 
 // dictionary is the size of the dictionary that the first block of an xz file
-// asks for, in bytes; 0 when it tells none. The file format's section 5.3.1:
+// asks for, in bytes; 0 when it names none. The file format's section 5.3.1:
 // the stream's header has 12 bytes; the block's starts with its size, its flags,
 // and the filters, LZMA2 last: 0x21, 1, and the size as mantissa and exponent.
 func dictionary(head []byte) int64 {

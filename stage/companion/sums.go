@@ -35,8 +35,8 @@ type sum struct {
 	start, end int // of the hex, in the line
 }
 
-// readList reads a list of checksums. big is true for one that is none, by its
-// size.
+// readList reads a list of checksums. big is true if the file is too large to be
+// one.
 func readList(fsys fs.FS, p string) (list []byte, big bool, err error) {
 	f, _, err := open(fsys, p)
 	if err != nil {
@@ -53,7 +53,8 @@ func readList(fsys fs.FS, p string) (list []byte, big bool, err error) {
 func (c Companion) sumOf(line []byte) (s sum, ok bool) {
 	text := strings.TrimRight(string(line), " \t\r\n")
 	name := ""
-	if open, rest, found := strings.Cut(text, " ("); found && open == strings.ToUpper(open) && strings.Contains(rest, ") = ") {
+	if open, rest, found := strings.Cut(text, " ("); found && open == strings.ToUpper(open) &&
+		strings.Contains(rest, ") = ") {
 		i := strings.LastIndex(rest, ") = ")
 		name, s.hex = rest[:i], rest[i+4:]
 		s.start = len(text) - len(s.hex)
@@ -110,8 +111,8 @@ func (c Companion) staleList(fsys fs.FS, about map[string]bool) (string, error) 
 	return "", nil
 }
 
-// rewrite returns a list with the checksums of what has changed; same when there
-// are none of it.
+// rewrite returns a list with the checksums of what has changed; same if nothing
+// in it has changed.
 func (c Companion) rewrite(list []byte, changed map[string][]byte) (out []byte, same bool) {
 	same = true
 	for line := range bytes.Lines(list) {

@@ -14,13 +14,13 @@ import (
 )
 
 // syncfsAbove is the number of flushes above which the whole file system is
-// flushed at once. That waits for all that anybody has written there, and so
+// flushed at once. That waits for everything that any process wrote there, so
 // its time has no bound: beside a writer that never pauses it took 0.5 s on
 // ext4, 2 s on XFS and up to 8 s on btrfs, and 14 s on a machine full of
 // builds, however little was to be flushed. Flushed one by one, 512 files of
 // 4 KiB took 0.03, 0.05 and 1 s on an idle machine (syncfs: 0.01, 0.02 and
-// 0.04), and 0.1, 0.2 and 2 s beside that writer. So much can be lost on an idle
-// machine, and not more; 20,000 files would take seconds on any.
+// 0.04), and 0.1, 0.2 and 2 s beside that writer. That much may be
+// lost on an idle machine, and not more; 20,000 files would take seconds on any.
 const syncfsAbove = 512
 
 // syncers is how many flushes are under way at a time. A file system commits
@@ -33,7 +33,7 @@ const syncers = 16
 // errors of writes that came after the descriptor was opened.
 //
 // Few are flushed each by itself, so that it does not matter how much others
-// write to the file system. Such files stay open until then, each flushed
+// write to the file system. Such files stay open until then. Each is flushed
 // through the descriptor that wrote it: a network file system reports a failed
 // write there, at the flush or at the close, and perhaps nowhere else. What is
 // discarded before Flush costs no flush.
@@ -105,21 +105,21 @@ func (b *Batch) Add(paths ...string) {
 	b.paths = append(b.paths, paths...)
 }
 
-// Flush makes all that was added durable. After an error nothing is known of
+// Flush makes all that was added durable. After an error nothing is known about
 // any of it: discard it, do not flush again.
 //
 // Calls, of few: sync_file_range of each file that was taken, fsync of each,
 // then fsync of each path, those that lie deepest first. Of many: one syncfs.
 //
 // Nothing of it has a name that counts before Flush has returned, so no order
-// could leave a promise broken; this one leaves, at a cut midway, no durable name
-// of a file or a directory whose content is not durable, and so nothing to
-// puzzle over. That is why a depth ends before the next one begins: a file is
-// deeper than its directory, and that is deeper than its parent.
+// could break a promise. With this order a power cut midway leaves no durable name
+// of a file or a directory whose content is not durable. That is why one depth
+// ends before the next one begins: a file is deeper than its directory, and that
+// is deeper than its parent.
 //
-// Without the sync_file_range the file system would give each file its place
-// on the disk in a commit of its own; with it the first fsync commits the places
-// of all, and most of the others find that done. It promises nothing by itself.
+// Without sync_file_range the file system would allocate each file's blocks in a
+// commit of its own. With it the first fsync commits the blocks of all files, and
+// most other calls have nothing left to do. It promises nothing by itself.
 func (b *Batch) Flush() error {
 	b.mu.Lock()
 	files, paths := b.files, b.paths
@@ -159,8 +159,8 @@ func (b *Batch) Flush() error {
 
 func depth(path string) int { return strings.Count(path, string(os.PathSeparator)) }
 
-// abreast calls f for each, a few at a time, and returns the first error. After
-// one it begins no more.
+// abreast calls f for each, a few at a time, and returns the first error. It
+// starts no call after an error.
 func abreast[T any](list []T, f func(T) error) error {
 	if len(list) == 1 {
 		return f(list[0])

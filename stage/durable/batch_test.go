@@ -137,7 +137,8 @@ func TestBatchFails(t *testing.T) {
 		if slices.Contains(did.synced, dir) || failing == "1" && slices.Contains(did.synced, filepath.Join(dir, "d")) {
 			t.Errorf("%s: what lies above it was flushed: %q", failing, did.synced)
 		}
-		if i := slices.Index(did.synced, filepath.Join(dir, "d", failing)); i >= 0 && slices.Contains(did.synced[i+1:], did.synced[i]) {
+		if i := slices.Index(did.synced, filepath.Join(dir, "d", failing)); i >= 0 && slices.Contains(did.synced[i+1:],
+			did.synced[i]) {
 			t.Errorf("%s: it was flushed again", failing)
 		}
 		for _, f := range files {

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dir is a directory of a tree that others write to, open. What is done to a
-// name in it is done there: who puts a link into the place of a folder leads
-// nobody elsewhere.
+// Dir is an open directory of a tree that others write to. A change to a name is
+// made in this directory, even if somebody puts a link into the place of a folder
+// meanwhile.
 type Dir struct {
 	path string
 	root *os.Root
@@ -135,7 +135,7 @@ func (d *Dir) open(name string) (*Dir, error) {
 	return next, nil
 }
 
-// fail tells in full the path of what an error is about.
+// fail returns an error with the full path that it is about.
 func (d *Dir) fail(op, name string, err error) error {
 	if err == nil {
 		return nil
@@ -149,7 +149,7 @@ func (d *Dir) fail(op, name string, err error) error {
 // Close closes the directory.
 func (d *Dir) Close() error { return errors.Join(d.f.Close(), d.root.Close()) }
 
-// Path is that by which the directory was opened.
+// Path returns the path with which the directory was opened.
 func (d *Dir) Path() string { return d.path }
 
 // Root gives access to what is in the directory.
@@ -271,7 +271,8 @@ func (d *Dir) RenameNew(name string, to *Dir, as string) error {
 		return err
 	}
 	if _, lerr := to.root.Lstat(as); lerr == nil {
-		return &os.LinkError{Op: "rename", Old: filepath.Join(d.path, name), New: filepath.Join(to.path, as), Err: unix.EEXIST}
+		return &os.LinkError{Op: "rename", Old: filepath.Join(d.path, name), New: filepath.Join(to.path, as),
+			Err: unix.EEXIST}
 	}
 	return d.Rename(name, to, as)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Whoever puts a link into the place of a folder, at any time, leads nobody
-// elsewhere.
+// A link that somebody puts into the place of a folder, at any time, is never
+// followed.
 func TestBelow(t *testing.T) {
 	root, out := t.TempDir(), t.TempDir()
 	in := func(name string) string { return filepath.Join(root, name) }

@@ -2,8 +2,8 @@ package durable
 
 import "unsafe"
 
-// directAlign is what the address and the length of a write have to be
-// multiples of to go past the page cache, in bytes: the largest sector there is.
+// directAlign is the alignment, in bytes, that the address and the length of a
+// write need to go past the page cache: the size of the largest sector.
 const directAlign = 4096
 
 // Block returns size bytes at an address from which a Direct can write.

@@ -15,8 +15,8 @@ type Direct struct {
 	direct bool
 }
 
-// NewDirect makes f, which is new and empty, one to write to directly.
-// ErrUnsupported tells that its file system cannot do that.
+// NewDirect prepares f, which is new and empty, for direct writes.
+// It returns ErrUnsupported if the file system cannot do that.
 func NewDirect(f *os.File) (*Direct, error) {
 	d := &Direct{f: f}
 	if err := d.set(unix.O_DIRECT); err != nil {

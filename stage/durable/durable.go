@@ -3,7 +3,7 @@
 // What is on disk after a cut was measured on ext4, XFS and btrfs: a rename
 // whose file was not synced first leaves an empty file under the new name, a
 // rename whose directory was not synced may be undone, and an error of a flush
-// is told once and never again. So every function here that promises
+// is reported once and never again. So every function here that promises
 // durability lists its system calls in order, and none retries a flush that
 // failed: the caller discards what it wrote.
 //
@@ -55,7 +55,8 @@ func WriteWith(path string, mode fs.FileMode, f func(io.Writer) error) error {
 }
 
 func write(path string, mode fs.FileMode, modified time.Time, data func(io.Writer) error) error {
-	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(mode))
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)),
+		renameio.WithStaticPermissions(mode))
 	if err != nil {
 		return err
 	}
@@ -119,8 +120,8 @@ func syncPath(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// openAny opens a file or a directory to flush it. Whoever may write to staging
-// can put a pipe there: nobody waits for it.
+// openAny opens a file or a directory to flush it. A user who may write to
+// staging can put a pipe there: it must not block.
 func openAny(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }

@@ -30,7 +30,8 @@ func RenameNew(a, b string) error {
 // noSuchRename reports whether a rename failed because it cannot be had in one
 // step here.
 func noSuchRename(err error) bool {
-	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM)
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) ||
+		errors.Is(err, unix.EPERM)
 }
 
 func renameNewAt(from int, name string, to int, as string) error {
@@ -46,7 +47,8 @@ func rename2(a, b string, flags uint) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EXDEV), errors.Is(err, unix.EBUSY), errors.Is(err, unix.EOPNOTSUPP):
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EXDEV),
+		errors.Is(err, unix.EBUSY), errors.Is(err, unix.EOPNOTSUPP):
 		return fmt.Errorf("%w: %w", ErrUnsupported, &os.LinkError{Op: "renameat2", Old: a, New: b, Err: err})
 	}
 	return &os.LinkError{Op: "renameat2", Old: a, New: b, Err: err}
@@ -60,7 +62,8 @@ func Clone(dst, src *os.File) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EXDEV), errors.Is(err, unix.EINVAL),
-		errors.Is(err, unix.ENOTTY), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM), errors.Is(err, unix.ETXTBSY):
+		errors.Is(err, unix.ENOTTY), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM),
+		errors.Is(err, unix.ETXTBSY):
 		return fmt.Errorf("%w: clone: %w", ErrUnsupported, err)
 	}
 	return &os.LinkError{Op: "clone", Old: src.Name(), New: dst.Name(), Err: err}
@@ -101,10 +104,10 @@ func mountRoot(dirFD int, name string) bool {
 }
 
 // Unwritten reports whether nobody has f, which is open for reading, open for
-// writing, as far as the kernel tells: it gives a read lease only then, and only
+// writing, as far as the kernel knows: it gives a read lease only then, and only
 // to the file's owner. Where there are no leases, such as on a network file
-// system, the answer is false. Whoever opens the file later is not seen: take
-// the permission away first.
+// system, the answer is false. A later open is not seen: take the
+// permission away first.
 func Unwritten(f *os.File) bool {
 	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK); err != nil {
 		return false

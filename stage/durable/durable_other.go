@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Exchange is not to be had here: use switch: symlink.
+// Exchange does not exist here: use switch: symlink.
 func Exchange(a, b string) error { return ErrUnsupported }
 
 // RenameNew renames a to b unless b exists. Between the look and the rename
@@ -23,20 +23,20 @@ func RenameNew(a, b string) error {
 
 func renameNewAt(int, string, int, string) error { return ErrUnsupported }
 
-// Clone is not to be had here: files are copied.
+// Clone does not exist here: files are copied.
 func Clone(dst, src *os.File) error { return ErrUnsupported }
 
 func syncfs(f *os.File) error { return ErrUnsupported }
 
-// Free is not to be had here.
+// Free does not exist here.
 func Free(path string) (int64, error) { return 0, ErrUnsupported }
 
 func startWriteback(f *os.File, off, n int64) {}
 
-// Direct is not to be had here.
+// Direct does not exist here.
 type Direct struct{}
 
-// NewDirect is not to be had here.
+// NewDirect does not exist here.
 func NewDirect(f *os.File) (*Direct, error) { return nil, ErrUnsupported }
 
 func (*Direct) Write(p []byte) (int, error) { return 0, ErrUnsupported }
@@ -46,18 +46,19 @@ func (*Direct) End() error { return nil }
 
 func mountRoot(dirFD int, name string) bool { return across(dirFD, name) }
 
-// Immutable is not to be had here.
+// Immutable does not exist here.
 func Immutable(path string) bool { return false }
 
 func give(dirFD int, path string, uid, gid int) {
 	var st unix.Stat_t
-	if unix.Fstatat(dirFD, path, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && (st.Mode&unix.S_IFMT == unix.S_IFDIR || st.Nlink == 1) {
+	if unix.Fstatat(dirFD, path, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && (st.Mode&unix.S_IFMT == unix.S_IFDIR ||
+		st.Nlink == 1) {
 		_ = unix.Fchownat(dirFD, path, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
 	}
 }
 
-// Unwritten reports whether nobody has f open for writing: here nothing tells.
+// Unwritten reports whether nobody has f open for writing: here that is not known.
 func Unwritten(*os.File) bool { return false }
 
-// Names returns the path: here nothing tells of other names.
+// Names returns the path: here other names are not known.
 func Names(path string) []string { return []string{path} }

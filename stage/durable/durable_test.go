@@ -43,7 +43,7 @@ func TestWriteFile(t *testing.T) {
 	masked(t, 0o077)
 	dir := t.TempDir()
 	p := filepath.Join(dir, "f")
-	for i, mode := range []fs.FileMode{0o644, 0o664, 0o600, 0o444, 0o640} { // over what stands there, read-only too
+	for i, mode := range []fs.FileMode{0o644, 0o664, 0o600, 0o444, 0o640} { // the old file may be read-only
 		text := fmt.Sprint(i)
 		must(t, WriteFile(p, []byte(text), mode))
 		fi, err := os.Stat(p)
@@ -59,7 +59,8 @@ func TestWriteFile(t *testing.T) {
 	}
 	// A failure leaves what was there, and nothing else.
 	must(t, os.MkdirAll(filepath.Join(dir, "d/x"), 0o755))
-	if WriteFile(filepath.Join(dir, "d"), nil, 0o644) == nil || WriteFile(filepath.Join(dir, "gone/f"), nil, 0o644) == nil {
+	if WriteFile(filepath.Join(dir, "d"), nil, 0o644) == nil || WriteFile(filepath.Join(dir, "gone/f"), nil,
+		0o644) == nil {
 		t.Error("no error")
 	}
 	if diff := cmp.Diff([]string{"d", "f"}, names(t, dir)); diff != "" {
@@ -102,7 +103,8 @@ func TestMkdirAll(t *testing.T) {
 	must(t, os.Mkdir(filepath.Join(dir, "there"), 0o700))
 	must(t, MkdirAll(filepath.Join(dir, "there/a/b"), 0o775|fs.ModeSetgid))
 	must(t, MkdirAll(filepath.Join(dir, "there/a/b"), 0o700))
-	for p, want := range map[string]fs.FileMode{"there": 0o700, "there/a": 0o775 | fs.ModeSetgid, "there/a/b": 0o775 | fs.ModeSetgid} {
+	for p, want := range map[string]fs.FileMode{"there": 0o700, "there/a": 0o775 | fs.ModeSetgid,
+		"there/a/b": 0o775 | fs.ModeSetgid} {
 		fi, err := os.Stat(filepath.Join(dir, p))
 		must(t, err)
 		if got := fi.Mode() &^ fs.ModeDir; got != want {
@@ -229,7 +231,8 @@ func TestLine(t *testing.T) {
 	if got := string(Line([]byte("123456789"))); got != golden {
 		t.Errorf("%q", got)
 	}
-	for _, bad := range []string{"", "e3069283", "e3069283 12345678", "e306928 123456789", "E306928x 123456789", "e3069283\t123456789", "00000001 "} {
+	for _, bad := range []string{"", "e3069283", "e3069283 12345678", "e306928 123456789", "E306928x 123456789",
+		"e3069283\t123456789", "00000001 "} {
 		if text, ok := Unline([]byte(bad)); ok {
 			t.Errorf("%q: is %q", bad, text)
 		}

@@ -29,7 +29,7 @@ type Name struct {
 type Kind uint8
 
 const (
-	// Unknown has to be looked at: not every file system keeps this.
+	// Unknown needs a stat: not every file system keeps the kind.
 	Unknown Kind = iota
 	// Folder is a directory.
 	Folder
@@ -78,7 +78,8 @@ func ListIn(root *os.Root, rel, path string) (*Listing, error) {
 // Below opens a directory in this one.
 func (l *Listing) Below(name string) (*Listing, error) {
 	fd, err := ignoringEINTR(func() (int, error) {
-		return unix.Openat(l.fd(), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		return unix.Openat(l.fd(), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC,
+			0)
 	})
 	if err != nil {
 		return nil, l.fail("open", name, err)
@@ -87,7 +88,7 @@ func (l *Listing) Below(name string) (*Listing, error) {
 	return &Listing{path: path, f: os.NewFile(uintptr(fd), path)}, nil
 }
 
-// Path is that by which the directory was opened.
+// Path returns the path with which the directory was opened.
 func (l *Listing) Path() string { return l.path }
 
 // Close closes it.

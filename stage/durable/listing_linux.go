@@ -58,7 +58,7 @@ const direntName = 19
 
 // Exact reports whether the inode numbers that Each reports are those of stat.
 // They were compared on these file systems. Overlays and network file systems
-// report other ones, or make them up; of an unknown one nobody knows.
+// report other ones, or make them up; an unknown file system may do so.
 func (l *Listing) Exact() bool {
 	var s unix.Statfs_t
 	if unix.Fstatfs(l.fd(), &s) != nil {
@@ -75,7 +75,8 @@ func (l *Listing) Exact() bool {
 func (l *Listing) Facts() (Facts, error) {
 	var st unix.Statx_t
 	const want = unix.STATX_UID | unix.STATX_MODE
-	if unix.Statx(l.fd(), "", unix.AT_EMPTY_PATH|unix.AT_STATX_SYNC_AS_STAT, want, &st) != nil || st.Mask&want != want ||
+	if unix.Statx(l.fd(), "", unix.AT_EMPTY_PATH|unix.AT_STATX_SYNC_AS_STAT, want, &st) != nil ||
+		st.Mask&want != want ||
 		st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT == 0 {
 		return l.facts()
 	}

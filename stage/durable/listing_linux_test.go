@@ -68,7 +68,8 @@ func TestListing(t *testing.T) {
 	if _, err := d.Below("never"); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
-	if err := errors.Join(d.Link("b", top, "linked"), d.Rename("link", top, "moved"), d.Remove("b"), d.RemoveAll("e"), d.Chmod(0o700)); err != nil {
+	if err := errors.Join(d.Link("b", top, "linked"), d.Rename("link", top, "moved"), d.Remove("b"), d.RemoveAll("e"),
+		d.Chmod(0o700)); err != nil {
 		t.Error(err)
 	}
 	if err := top.RemoveDir("other"); !errors.Is(err, syscall.ENOTEMPTY) {

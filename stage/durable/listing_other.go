@@ -40,5 +40,5 @@ func (l *Listing) Exact() bool { return false }
 // Facts looks at the directory.
 func (l *Listing) Facts() (Facts, error) { return l.facts() }
 
-// MountedBelow is "": here nothing tells.
+// MountedBelow is "": here mounts are not known.
 func MountedBelow(path string) string { return "" }

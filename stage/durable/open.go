@@ -13,7 +13,7 @@ import (
 // became something else after it was looked at.
 var ErrNotRegular = errors.New("is not a regular file")
 
-// ErrTooLong is returned for what is longer than anybody could have meant.
+// ErrTooLong is returned for input that is longer than its limit.
 var ErrTooLong = errors.New("is too long")
 
 // safe are flags for a path at which somebody else may have put anything: a
@@ -21,8 +21,8 @@ var ErrTooLong = errors.New("is too long")
 const safe = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
 // Open opens the regular file at path for reading. At the end of path a link
-// is not followed, and a pipe, a device or a folder is refused, without waiting
-// for anybody: the error is ErrNotRegular then.
+// is not followed, and a pipe, a device or a folder is refused without waiting:
+// the error is ErrNotRegular then.
 func Open(path string) (*os.File, error) { return open(path, os.O_RDONLY|safe) }
 
 // OpenNamed is Open for a file that a person named: a link is followed.
@@ -52,7 +52,7 @@ func open(path string, flag int) (*os.File, error) {
 }
 
 // Create makes a new file at path, of its owner alone until it is sealed, and
-// opens it; see Give. Whatever stands there, a link too, is an error:
+// opens it; see Give. Anything that stands there, also a link, is an error:
 // fs.ErrExist.
 func Create(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -76,8 +76,7 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	return data, errors.Join(err, f.Close())
 }
 
-// ReadText is ReadFile for a file of text, of which what is taken shares its
-// memory.
+// ReadText is ReadFile for a file of text. Parts of the result share its memory.
 func ReadText(path string, limit int64) (string, error) {
 	f, err := Open(path)
 	if err != nil {
@@ -100,7 +99,7 @@ func ReadText(path string, limit int64) (string, error) {
 }
 
 // ReadBounded reads all of r, and fails when it is longer than limit bytes. Of
-// a regular file it reserves what the file has, and no more.
+// a regular file it allocates the file's size, and no more.
 func ReadBounded(r io.Reader, limit int64) ([]byte, error) {
 	tooLong := fmt.Errorf("%w: more than %d bytes", ErrTooLong, limit)
 	size := int64(512)

@@ -25,7 +25,8 @@ func TestOpen(t *testing.T) {
 	must(t, err)
 	defer socket.Close()
 
-	for name, want := range map[string]error{"file": nil, "link": ErrNotRegular, "zero": ErrNotRegular, "pipe": ErrNotRegular,
+	for name, want := range map[string]error{"file": nil, "link": ErrNotRegular, "zero": ErrNotRegular,
+		"pipe":   ErrNotRegular,
 		"folder": ErrNotRegular, "socket": ErrNotRegular, "gone": fs.ErrNotExist} {
 		for how, open := range map[string]func(string) (*os.File, error){"Open": Open, "OpenAppend": OpenAppend} {
 			f, err := open(at(name))
@@ -49,7 +50,8 @@ func TestOpen(t *testing.T) {
 			t.Errorf("Truncate(%s): %v", name, err)
 		}
 	}
-	for name, want := range map[string]error{"file": nil, "link": nil, "zero": ErrNotRegular, "pipe": ErrNotRegular, "folder": ErrNotRegular} {
+	for name, want := range map[string]error{"file": nil, "link": nil, "zero": ErrNotRegular, "pipe": ErrNotRegular,
+		"folder": ErrNotRegular} {
 		f, err := OpenNamed(at(name))
 		if !errors.Is(err, want) {
 			t.Errorf("OpenNamed(%s): %v", name, err)

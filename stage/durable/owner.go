@@ -8,18 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Root, at work in somebody's repository, must leave nothing there that its
-// owner cannot remove or write to again. So each function of this package that
-// makes something gives it to the owner of the directory that it is made in,
-// and whoever makes something by other means calls Give.
+// Root may run a command in another user's repository. It must leave nothing there
+// that the owner cannot remove or write to. So each function of this package that
+// makes something gives it to the owner of the directory that it is made in.
+// Code that makes something by other means calls Give.
 
 // Give gives what root has made at path, and nobody else has a name for, to the
 // owner and the group of the directory that it is in. It does nothing for
 // other users, and nothing where that fails: a file system may know no owners.
 //
 // Others may write to the directory. So the owner changes through a descriptor
-// of what is there, which is looked at first: something of root's, and no hard
-// link, else who swaps the name would get a file of root's as a present.
+// of what is there, after a check that it is root's and no hard link. Otherwise
+// somebody who swaps the name would become the owner of another file of root's.
 func Give(path string) {
 	if os.Geteuid() != 0 {
 		return

@@ -22,7 +22,7 @@ func SameFile(a, b string) (bool, error) {
 	return os.SameFile(fa, fb), nil
 }
 
-// Resolve returns an absolute path without links. What is missing of it is
+// Resolve returns an absolute path without links. The part that does not exist is
 // taken as it is written.
 func Resolve(path string) (string, error) {
 	path, err := filepath.Abs(path)
@@ -43,7 +43,7 @@ func Resolve(path string) (string, error) {
 }
 
 // Above returns a path, absolute and without links, and the directories above
-// it, and the same of its other names: a bind mount does not look like what it
+// it, and the same of its other names: a bind mount has another path than what it
 // shows.
 func Above(path string) []string {
 	var list []string

@@ -17,7 +17,8 @@ func TestResolve(t *testing.T) {
 	must(t, os.Symlink("none", in("dangling")))
 	must(t, os.Symlink("circle", in("circle")))
 	for path, want := range map[string]string{
-		"link": "a/b", "link/x/y": "a/b/x/y", "a/../link": "a/b", "a/file/x": "a/file/x", "dangling/x": "dangling/x", "none": "none",
+		"link": "a/b", "link/x/y": "a/b/x/y", "a/../link": "a/b", "a/file/x": "a/file/x", "dangling/x": "dangling/x",
+		"none": "none",
 	} {
 		if got, err := Resolve(in(path)); err != nil || got != in(want) {
 			t.Errorf("%s: %s, %v; want %s", path, got, err, want)

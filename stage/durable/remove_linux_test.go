@@ -54,7 +54,7 @@ func TestRemoveAllTree(t *testing.T) {
 	}
 }
 
-// What cannot be removed is told, and nothing else stays.
+// What cannot be removed is reported, and nothing else stays.
 func TestRemoveAllGoesOn(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can make a file that its owner cannot remove")
@@ -66,7 +66,7 @@ func TestRemoveAllGoesOn(t *testing.T) {
 	}
 	defer exec.Command("chattr", "-i", stuck).Run()
 	if !Immutable(stuck) || Immutable(filepath.Dir(stuck)) {
-		t.Error("what is immutable is not told")
+		t.Error("what is immutable is not reported")
 	}
 	err := RemoveAll(filepath.Join(dir, "tree"))
 	var path *fs.PathError
@@ -98,7 +98,7 @@ func TestRemoveAllMount(t *testing.T) {
 	}
 	defer syscall.Unmount(mnt, syscall.MNT_DETACH)
 	if !MountPoint(mnt) || MountPoint(filepath.Dir(mnt)) || MountPoint(filepath.Join(dir, "never")) {
-		t.Error("what is a mount point is not told")
+		t.Error("what is a mount point is not reported")
 	}
 	for _, top := range []string{"tree", "tree/mnt"} {
 		err := RemoveAll(filepath.Join(dir, top))
@@ -160,7 +160,7 @@ func TestGive(t *testing.T) {
 	}
 	made(tmp)
 
-	// Who has swapped the name gets nothing that was not made for him.
+	// Somebody who swapped the name gets nothing that was not made for him.
 	if err := os.Link(filepath.Join(dir, "roots"), filepath.Join(dir, "a/swapped")); err != nil {
 		t.Fatal(err)
 	}

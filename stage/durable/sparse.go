@@ -8,13 +8,13 @@ import (
 
 // Sparse reads a file from its beginning without reading its holes: they are
 // zeros, and come from no disk. A disk image of a few GiB often has a few KiB
-// of data. Where the file system does not tell holes from data, all is read.
+// of data. Where the file system does not report holes, all is read.
 type Sparse struct {
 	f      *os.File
 	off    int64
 	end    int64 // of the piece that off is in
 	hole   bool  // the piece is a hole
-	plain  bool  // nothing is told of holes
+	plain  bool  // holes are not reported
 	ending error // io.EOF, or why reading ended
 }
 

@@ -13,8 +13,8 @@ const streamStep = 16 << 20
 // kernel (copy_file_range, where the file systems can; package os falls back
 // to reads and writes), and then read from the copy, whose pages are at hand.
 // So what is read is what was copied, whatever a writer does to Src meanwhile.
-// The kernel begins early with what the fsync at the end would otherwise wait
-// for. It makes nothing durable.
+// The kernel starts to write early, so that the fsync at the end waits for less.
+// It makes nothing durable.
 type Through struct {
 	Dst *os.File // new and empty, open for reading and writing
 	Src *os.File // at its beginning

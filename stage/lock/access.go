@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// Access says who may take a lock, beside root: whoever may open its file can
-// keep everybody else waiting for as long as he likes.
+// Access says who may take a lock, besides root. A user who may open its file can
+// keep everybody else waiting without a limit.
 type Access struct {
 	mode fs.FileMode
 	gid  int // -1: as it is
@@ -37,19 +37,19 @@ func Shared(dir string) Access {
 // is none.
 func (a Access) Group() (gid int, ok bool) { return a.gid, a.mode&0o060 != 0 }
 
-// Create makes the lock file at path if it is missing, and mends it: see Mend.
+// Create makes the lock file at path if it is missing, and repairs its access: see Repair.
 func Create(path string, a Access) error {
 	f, err := open(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
-	return errors.Join(a.mend(f, path), f.Close())
+	return errors.Join(a.repair(f, path), f.Close())
 }
 
-// Mend gives the lock file at path its access and, where root is at work, the
-// owner of the directory that it lies in. What another user owns, or a missing
-// file, is left alone: that is no error.
-func Mend(path string, a Access) error {
+// Repair gives the lock file at path its access and, when run by root, the
+// owner of its directory. It leaves a missing file alone, and a file of another
+// user: neither is an error.
+func Repair(path string, a Access) error {
 	f, err := open(path, os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return nil
@@ -57,11 +57,11 @@ func Mend(path string, a Access) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(a.mend(f, path), f.Close())
+	return errors.Join(a.repair(f, path), f.Close())
 }
 
-// mend works on the descriptor: a name could be another file's by now.
-func (a Access) mend(f *os.File, path string) error {
+// repair works on the descriptor: the name may belong to another file by now.
+func (a Access) repair(f *os.File, path string) error {
 	fi, err := f.Stat()
 	if err != nil {
 		return err

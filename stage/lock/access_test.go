@@ -39,14 +39,14 @@ func TestMend(t *testing.T) {
 		p := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
 		must(t, os.WriteFile(p, nil, 0o600))
 		must(t, os.Chmod(p, c.was))
-		must(t, Mend(p, c.access))
+		must(t, Repair(p, c.access))
 		fi, err := os.Stat(p)
 		must(t, err)
 		if fi.Mode() != c.want {
 			t.Errorf("%s: mode %v, want %v", name, fi.Mode(), c.want)
 		}
 	}
-	if err := Mend(filepath.Join(dir, "none"), Private()); err != nil {
+	if err := Repair(filepath.Join(dir, "none"), Private()); err != nil {
 		t.Errorf("a missing file: %v", err)
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "none")); err == nil {
@@ -54,7 +54,7 @@ func TestMend(t *testing.T) {
 	}
 }
 
-// Root gives what it mends to the owner of the directory; another user changes
+// Root gives what it repairs to the owner of the directory; another user changes
 // nothing; and a file of root's that the owner linked there stays root's.
 func TestMendByRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -75,7 +75,7 @@ func TestMendByRoot(t *testing.T) {
 	}
 	must(t, os.Chown(p, 0, 0))
 	must(t, os.Chmod(p, 0o644))
-	must(t, Mend(p, Private()))
+	must(t, Repair(p, Private()))
 	if got := owner(p); got != [2]uint32{1234, 0o600} {
 		t.Errorf("mended by root: %o", got)
 	}
@@ -83,7 +83,7 @@ func TestMendByRoot(t *testing.T) {
 	must(t, os.WriteFile(roots, nil, 0o640))
 	linked := filepath.Join(dir, "linked")
 	must(t, os.Link(roots, linked))
-	if err := Mend(linked, Private()); err == nil {
+	if err := Repair(linked, Private()); err == nil {
 		t.Error("root gave a file of its own away")
 	}
 	if got := owner(roots); got != [2]uint32{0, 0o640} {
@@ -91,7 +91,7 @@ func TestMendByRoot(t *testing.T) {
 	}
 }
 
-// TestAnyUser holds the kernel to it: who may not open the file can neither
+// TestAnyUser checks the kernel: a user who may not open the file can neither
 // lock it nor ask.
 func TestAnyUser(t *testing.T) {
 	if os.Geteuid() != 0 {

@@ -2,7 +2,7 @@
 // deleted: unlinking a lock file would let two holders in.
 //
 // The kernel drops a lock when its holder dies, so a lock is never stale. The
-// file's text only tells people who holds it; nothing depends on it.
+// file's text only shows people who holds it; nothing depends on it.
 package lock
 
 import (
@@ -22,12 +22,12 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// poll is how long to sleep between two tries. A held lock is given up within
-// milliseconds by all but a promote, so waiting longer would idle a queue.
+// poll is how long to sleep between two tries. Every holder except a
+// promote is done within milliseconds, so a longer sleep would leave a queue idle.
 const poll = 5 * time.Millisecond
 
 // patience is how often a lock is tried before it counts as held: 250 ms of
-// polls. A reader that asks who holds it (see Look) has it for an instant, and
+// polls. A reader that looks for its holder (see Look) has it for an instant, and
 // the kernel takes a moment to drop the locks of a process that was killed.
 const patience = 50
 
@@ -59,7 +59,7 @@ type Options struct {
 	Verb    string
 	Now     time.Time
 	Wait    time.Duration // at least; 0: 250 ms; negative: as long as it takes
-	Waiting func(Holder)  // called once, if the lock is not had within 250 ms and Wait is not 0
+	Waiting func(Holder)  // called once, if the lock is not free within 250 ms and Wait is not 0
 }
 
 // Acquire locks the file at path, which exists, and returns the function that
@@ -123,7 +123,7 @@ func try(ctx context.Context, l *flock.Flock, path string, opt Options) error {
 	}
 }
 
-// State is what Look learns of a lock.
+// State is what Look finds out about a lock.
 type State int
 
 const (
@@ -131,13 +131,13 @@ const (
 	Free State = iota
 	// Held: somebody holds it.
 	Held
-	// Unknown: this user may not open the file, so the kernel does not tell.
+	// Unknown: this user may not open the file, so cannot ask the kernel.
 	Unknown
 )
 
-// Look reports whether somebody holds the lock, and what the holder wrote of
-// itself. It asks the kernel, by taking the lock shared for an instant: what
-// the file says of a process is never proof that it lives, for a PID means
+// Look reports whether somebody holds the lock, and what the holder wrote about
+// itself. It asks the kernel, by taking the lock shared for an instant. What
+// the file says about a process is no proof that it lives: a PID means
 // nothing in another container, and another process may have it now.
 // A writer that comes in that instant tries again; see Acquire.
 func Look(path string) (Holder, State) {
@@ -161,15 +161,15 @@ func Look(path string) (Holder, State) {
 	return holder(path), Held
 }
 
-// What a file may say of a holder: whoever may take the lock may write there.
+// Limits of what a file may say about a holder: every user who may take the lock may write there.
 const (
 	maxText = 4096 // bytes
 	maxName = 64   // characters of a verb or a user
 	maxPID  = 1 << 22
 )
 
-// holder is what the file says of who holds the lock; a zero Holder where it
-// says nothing that can be believed.
+// holder returns what the file says about the holder of the lock; a zero Holder if
+// it says nothing credible.
 func holder(path string) Holder {
 	f, err := open(path, os.O_RDONLY, 0)
 	if err != nil {
@@ -185,8 +185,8 @@ func holder(path string) Holder {
 	return h
 }
 
-// plain is a name without what a terminal would take for a command, and not
-// longer than a name is.
+// plain returns a name without what a terminal would take for a command, cut to
+// the length of a name.
 func plain(name string) string {
 	n := 0
 	return strings.Map(func(r rune) rune {
@@ -216,8 +216,8 @@ func username() string {
 	return fmt.Sprint(os.Getuid())
 }
 
-// safe are the flags with which a lock file is opened: nobody's link is
-// followed, and nobody's pipe blocks.
+// safe are the flags with which a lock file is opened: no link is followed, and
+// no pipe blocks.
 const safe = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
 // open opens a regular file.

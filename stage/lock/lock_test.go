@@ -78,7 +78,8 @@ func TestExcludesProcesses(t *testing.T) {
 	p := newLock(t)
 	c, release := hold(t, p)
 	held := (*HeldError)(nil)
-	if err := attempt(p); !errors.As(err, &held) || held.Holder.PID != c.Process.Pid || held.Holder.Verb != "gc" || held.Holder.User == "" || held.Path != p {
+	if err := attempt(p); !errors.As(err, &held) || held.Holder.PID != c.Process.Pid || held.Holder.Verb != "gc" ||
+		held.Holder.User == "" || held.Path != p {
 		t.Errorf("err %v", err)
 	}
 	if !strings.HasPrefix(held.Error(), fmt.Sprintf("%s: locked by pid %d (publish gc by ", p, c.Process.Pid)) {
@@ -129,7 +130,7 @@ func TestTextOfALivingProcess(t *testing.T) {
 	must(t, attempt(p))
 }
 
-// Whoever may take a lock may write to its file. What he writes is shown to
+// A user who may take a lock may write to its file. What he writes is shown to
 // others, on their terminals.
 func TestHostileText(t *testing.T) {
 	p := newLock(t)
@@ -137,11 +138,14 @@ func TestHostileText(t *testing.T) {
 	must(t, err)
 	defer unlock()
 	for text, want := range map[string]string{
-		`{"pid":7,"verb":"a\u001b[2Jb\nc\u202ed","user":"` + strings.Repeat("u", 3000) + `","since":"2026-01-01T00:00:00+02:00"}`: "pid 7 (publish a[2Jbcd by " + strings.Repeat("u", 64) + ", since 2025-12-31T22:00:00Z)",
-		`{"pid":7,"verb":"` + strings.Repeat("v", 10_000) + `"}`:                                                                  "another process",
-		`{"pid":999999999,"verb":"revert"}`:                                                                                       "another process",
-		`{"pid":-1,"verb":"revert"}`:                                                                                              "another process",
-		strings.Repeat("[", 10_000):                                                                                               "another process",
+		`{"pid":7,"verb":"a\u001b[2Jb\nc\u202ed","user":"` + strings.Repeat("u", 3000) +
+			`","since":"2026-01-01T00:00:00+02:00"}`: "pid 7 (publish a[2Jbcd by " + strings.Repeat("u", 64) +
+			", since 2025-12-31T22:00:00Z)",
+		`{"pid":7,"verb":"` + strings.Repeat("v", 10_000) +
+			`"}`: "another process",
+		`{"pid":999999999,"verb":"revert"}`: "another process",
+		`{"pid":-1,"verb":"revert"}`:        "another process",
+		strings.Repeat("[", 10_000):         "another process",
 	} {
 		must(t, os.WriteFile(p, []byte(text), 0o600))
 		if h, state := Look(p); state != Held || h.String() != want {
@@ -184,7 +188,7 @@ func TestAskingDisturbsNobody(t *testing.T) {
 	readers.Wait()
 }
 
-// A holder that gives the lock up within the first tries is not told of.
+// A holder that gives the lock up within the first tries is not reported.
 func TestTriesBeforeItGivesUp(t *testing.T) {
 	p := newLock(t)
 	first, err := Acquire(context.Background(), p, Options{Verb: "first", Now: time.Now()})
@@ -295,7 +299,8 @@ func TestWait(t *testing.T) {
 	got := make(chan error)
 	waiting := make(chan struct{})
 	go func() {
-		unlock, err := Acquire(context.Background(), p, Options{Verb: "third", Now: time.Now(), Wait: -1, Waiting: func(Holder) { close(waiting) }})
+		unlock, err := Acquire(context.Background(), p, Options{Verb: "third", Now: time.Now(), Wait: -1,
+			Waiting: func(Holder) { close(waiting) }})
 		if err == nil {
 			unlock()
 		}
@@ -340,6 +345,6 @@ func TestCreate(t *testing.T) {
 	}
 	unlock()
 	if after, err := os.Stat(p); err != nil || !os.SameFile(before, after) || after.Size() != 0 {
-		t.Errorf("the file was replaced, or tells of who is gone: %v %v", after, err)
+		t.Errorf("the file was replaced, or names a holder that is gone: %v %v", after, err)
 	}
 }

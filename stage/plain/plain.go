@@ -34,15 +34,15 @@ func (Format) Class(p string) catalog.Class {
 	return catalog.Whole
 }
 
-// Read finds no index, so nothing in it.
+// Read finds nothing: there is no index.
 func (Format) Read(context.Context, catalog.Source) (*catalog.Catalog, error) {
 	return &catalog.Catalog{}, nil
 }
 
-// Documents are none.
+// Documents returns none.
 func (Format) Documents(catalog.Source) ([]string, error) { return nil, nil }
 
-// Clearsigned is none.
+// Clearsigned returns "": there are no twins.
 func (Format) Clearsigned(string) string { return "" }
 
 // Without has no document to write.
@@ -50,7 +50,7 @@ func (Format) Without(context.Context, catalog.Source, func(catalog.Image) bool)
 	return nil, nil
 }
 
-// Bring is not for trees without indexes: their files are copied by hand.
+// Bring returns ErrByHand: the files of a tree without indexes are copied by hand.
 func (Format) Bring(context.Context, catalog.Input, catalog.Sink, catalog.Addition) (catalog.Edit, error) {
 	return nil, catalog.ErrByHand
 }
