@@ -109,8 +109,10 @@ func Around(dirs []string) string {
 	return ""
 }
 
-func writeIdentity(dir string, n int) error {
-	return durable.WriteFile(filepath.Join(dir, IdentityName), fmt.Appendf(nil, "%d\n", n), 0o444)
+// writeIdentity makes the tree at dir, which has no name yet, that of generation n.
+func writeIdentity(batch *durable.Batch, dir string, n int) error {
+	batch.Add(dir)
+	return batch.WriteFile(filepath.Join(dir, IdentityName), fmt.Appendf(nil, "%d\n", n), 0o444)
 }
 
 func writeMark(dir, id, seal string) error {

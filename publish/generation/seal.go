@@ -51,7 +51,7 @@ func (d *Draft) Seal(ctx context.Context, m *Manifest, live *View, now time.Time
 	if err != nil {
 		return lost, err
 	}
-	if err := writeIdentity(d.Dir, m.Generation); err != nil {
+	if err := writeIdentity(batch, d.Dir, m.Generation); err != nil {
 		return lost, err
 	}
 	if live != nil {
