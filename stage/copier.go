@@ -66,8 +66,9 @@ func (c *copier) indexes(ctx context.Context, all []tree.Entry, instead []catalo
 	}
 	c.format = catalog.Within(c.format, named)
 	documents = nil
+	at := tree.NewFinger(slices.Sorted(slices.Values(named)), func(p *string) string { return *p })
 	rest = slices.DeleteFunc(rest, func(e tree.Entry) bool {
-		is := c.format.Class(e.Path) == catalog.Index
+		is := at.Find(e.Path) >= 0
 		if is {
 			documents = append(documents, e)
 		}
@@ -82,7 +83,16 @@ func (c *copier) run(ctx context.Context, entries []tree.Entry) error {
 	if err != nil {
 		return err
 	}
-	return c.clone(ctx, admitted, c.ops(admitted, facts), nil)
+	ops := make([]tree.Op, len(admitted))
+	for i, e := range admitted {
+		ops[i] = c.copy(e, facts[i])
+		ops[i].SHA256 = "" // it gets a hash of its own
+	}
+	rows, err := c.clone(ctx, admitted, ops, nil)
+	for _, row := range rows {
+		c.out.documents[row.Path] = row
+	}
+	return err
 }
 
 // plan sorts out what is published, and tells what is known of it.
@@ -100,7 +110,7 @@ func (c *copier) plan(ctx context.Context, entries []tree.Entry, named names) ([
 		}
 	}
 	if named != nil { // not for the documents alone
-		g.vain(admitted, maps.Keys(c.out.files))
+		g.vain(admitted, maps.Keys(c.out.documents))
 	}
 	facts, err := c.recognize(ctx, admitted)
 	return admitted, facts, err
@@ -108,7 +118,7 @@ func (c *copier) plan(ctx context.Context, entries []tree.Entry, named names) ([
 
 // sameIndexes reports whether every index in the snapshot is the base's.
 func (c *copier) sameIndexes() bool {
-	for _, row := range c.out.files {
+	for _, row := range c.out.documents {
 		if !c.base.Has(row.Path, row.SHA256) {
 			return false
 		}
@@ -120,29 +130,23 @@ func (c *copier) sameIndexes() bool {
 // them make the very tree of the base. If so it completes the rows: nothing
 // has to be cloned to know that there is nothing to promote.
 func (c *copier) same(entries []tree.Entry, facts []fact, named names) bool {
-	indexes := slices.Collect(maps.Values(c.out.files))
-	rows := make([]tree.Row, 0, len(entries)+len(indexes))
+	rows := make([]tree.Row, len(entries))
 	for i, e := range entries {
-		row := tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: c.op(e, facts[i]).SHA256, Role: named.role(e.Path)}
+		rows[i] = tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: facts[i].sum, Role: named.role(e.Path)}
 		if e.Kind == tree.Symlink {
-			row = linkRow(e)
+			rows[i] = linkRow(e)
 		}
-		rows = append(rows, row)
 	}
-	rows = append(rows, indexes...)
-	tree.SortRows(rows)
-	if tree.ID(rows) != c.base.TreeID {
+	if c.out.complete(rows); tree.ID(c.out.rows) != c.base.TreeID {
 		return false
 	}
-	for _, row := range rows {
-		c.out.files[row.Path] = row
-	}
-	c.out.rows, c.out.treeID = rows, c.base.TreeID
+	c.out.treeID = c.base.TreeID
 	return true
 }
 
-// clone brings what was planned, by these ops, into the snapshot.
-func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op, named names) error {
+// clone brings what was planned, by these ops, into the snapshot, and returns the
+// rows of what is there then.
+func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op, named names) ([]tree.Row, error) {
 	var bytes int64
 	for _, op := range ops {
 		if op.How == tree.Copy {
@@ -152,7 +156,7 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 	cloner := tree.Cloner{Dst: c.dst, Batch: c.batch, Progress: c.s.progress("copy", bytes)}
 	done, err := cloner.Run(ctx, ops)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// What a gc or a switch has taken from the base since is in staging still.
 	err = c.again(ctx, &cloner, ops, done, func(i int) bool {
@@ -163,14 +167,14 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 		return lost
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	needed := func(p string) bool { return named.has(p) || c.format.Class(p) == catalog.Index }
 	// Of a page that somebody is writing to, production keeps what it has: it
 	// would be gone after the window, if no promote came before its end.
 	err = c.again(ctx, &cloner, ops, done, func(i int) bool {
 		e, d := admitted[i], done[i]
-		old, ok := c.base.Rows[e.Path]
+		old, ok := c.base.Rows.Get(e.Path)
 		kept := ok && d.Err != nil && !needed(e.Path) && !errors.Is(d.Err, fs.ErrNotExist) && restless(c.src.Root(), e.At(), e.Stat, d.Err)
 		if kept {
 			c.out.report.add(catalog.Warning, "changed", e.Path, "changed while it was copied: what production has of it stays until a later promote")
@@ -182,8 +186,9 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 		return kept
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
+	rows := make([]tree.Row, 0, len(done))
 	var copied []tree.Row
 	for i, d := range done {
 		e := admitted[i]
@@ -200,9 +205,9 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 			}
 			copied = append(copied, row)
 		}
-		c.out.files[e.Path] = row
+		rows = append(rows, row)
 	}
-	return c.base.Settle(c.dst, copied, c.now)
+	return rows, c.base.Settle(c.dst, copied, c.now)
 }
 
 // again makes those of the ops anew for which change is true, after it has
@@ -244,10 +249,10 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 			continue
 		}
 		f := &facts[i]
-		if f.sum, f.sealed, f.known = c.cache.Lookup(e.At(), e.Stat); f.known {
+		old, ok := c.base.Rows.Get(e.Path)
+		if f.sum, f.sealed, f.known = c.cache.LookupLike(e.At(), e.Stat, old.SHA256); f.known {
 			continue
 		}
-		old, ok := c.base.Rows[e.Path]
 		if !ok || old.Size != e.Stat.Size || c.format.Class(e.Path) == catalog.Index {
 			continue
 		}
@@ -276,7 +281,7 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 	return facts, err
 }
 
-// ops decides how each entry comes into the snapshot.
+// ops decides how each entry that is no document comes into the snapshot.
 func (c *copier) ops(admitted []tree.Entry, facts []fact) []tree.Op {
 	ops := make([]tree.Op, len(admitted))
 	for i, e := range admitted {
@@ -285,22 +290,25 @@ func (c *copier) ops(admitted []tree.Entry, facts []fact) []tree.Op {
 	return ops
 }
 
-// op decides how one entry comes into the snapshot.
-func (c *copier) op(e tree.Entry, f fact) tree.Op {
+// copy is an entry as a file of its own in the snapshot.
+func (c *copier) copy(e tree.Entry, f fact) tree.Op {
 	op := tree.Op{Path: e.Path, Name: e.Name, From: c.src, How: tree.Copy, Stat: e.Stat, Mode: 0o444 | e.Stat.Mode.Perm()&0o111}
-	if e.Kind == tree.Symlink {
+	switch {
+	case e.Kind == tree.Symlink:
 		op.How = tree.Relink
-		return op
-	}
-	if f.known {
+	case f.known:
 		op.SHA256, op.Sealed = f.sum, f.sealed
 	}
+	return op
+}
+
+// op decides how one entry, no document, comes into the snapshot.
+func (c *copier) op(e tree.Entry, f fact) tree.Op {
+	op := c.copy(e, f)
 	switch {
-	case c.base.Has(e.Path, f.sum) && c.format.Class(e.Path) != catalog.Index:
+	case e.Kind == tree.Symlink:
+	case c.base.Has(e.Path, f.sum):
 		op.From, op.Name, op.How, op.SHA256, op.Stat = c.base.Source, "", tree.Share, f.sum, tree.Stat{Size: e.Stat.Size}
-	case c.format.Class(e.Path) == catalog.Index:
-		// Always a file of its own, with a hash of its own.
-		op.SHA256 = ""
 	case f.known && f.sealed && c.s.Share && !c.changes(e.Path):
 		// Sealed are only files of the repository's owner: a builder could
 		// make his own writable again, and write to production.
@@ -312,6 +320,5 @@ func (c *copier) op(e tree.Entry, f fact) tree.Op {
 // changes reports whether the base has the path with, as far as is known here,
 // other bytes: such a file needs a time of its own, so it cannot be shared.
 func (c *copier) changes(path string) bool {
-	_, ok := c.base.Rows[path]
-	return ok
+	return c.base.Rows.Find(path) >= 0
 }

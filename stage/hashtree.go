@@ -80,9 +80,9 @@ func (s *Stage) Unnamed(ctx context.Context, dst string, snap *Snapshot, batch *
 	entries = links(entries, s.Format).apply(entries, s.Links)
 	g := newGate(s.Format, entries, nil, nil, nil)
 	var ops []tree.Op
+	taken := tree.NewRows(snap.rows)
 	for _, e := range entries {
-		_, taken := snap.files[e.Path]
-		if _, _, ok := catalog.Clean(e.Path); !ok || taken || e.Kind != tree.File || g.class(e.At()) != catalog.ItemLike {
+		if _, _, ok := catalog.Clean(e.Path); !ok || taken.Find(e.Path) >= 0 || e.Kind != tree.File || g.class(e.At()) != catalog.ItemLike {
 			continue
 		}
 		if _, err := os.Lstat(filepath.Join(dst, e.Path)); err != nil {

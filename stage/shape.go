@@ -32,15 +32,17 @@ func (c *copier) shape(ctx context.Context, admitted []tree.Entry, facts []fact,
 	}
 	defer documents.Close()
 	ops := c.ops(admitted, facts)
-	for _, p := range slices.Sorted(maps.Keys(c.out.files)) {
+	for _, p := range slices.Sorted(maps.Keys(c.out.documents)) {
 		ops = append(ops, tree.Op{Path: p, From: documents, How: tree.Move})
 	}
 	if err := c.begin(ctx, ops); err != nil {
 		return err
 	}
-	if err := c.clone(ctx, admitted, ops[:len(admitted)], named); err != nil {
+	rows, err := c.clone(ctx, admitted, ops[:len(admitted)], named)
+	if err != nil {
 		return err
 	}
+	c.out.complete(rows)
 	cloner := tree.Cloner{Dst: c.dst, Batch: c.batch}
 	_, err = cloner.Run(ctx, ops[len(admitted):])
 	return err

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,7 +20,7 @@ import (
 // common with it is linked from it.
 type Base struct {
 	Source *tree.Source           // nil when there is none yet
-	Rows   map[string]tree.Row    // every path that is there, by path
+	Rows   tree.Rows              // every path that is there
 	TreeID string                 // over its own rows
 	Named  func(path string) bool // whether its own indexes name it
 	// Spare puts a former tree, the beginning of the new one, at a path where
@@ -31,7 +30,7 @@ type Base struct {
 
 // Has reports whether the base has this path with these bytes.
 func (b *Base) Has(path, sha256 string) bool {
-	r, ok := b.Rows[path]
+	r, ok := b.Rows.Get(path)
 	return ok && sha256 != "" && r.SHA256 == sha256
 }
 
@@ -40,7 +39,7 @@ func (b *Base) Has(path, sha256 string) bool {
 // clients compare whole seconds and answer 304 for anything that is not newer.
 // For a path that the base does not have it is now.
 func (b *Base) ModTime(path string, now time.Time) (time.Time, error) {
-	if _, ok := b.Rows[path]; !ok {
+	if b.Rows.Find(path) < 0 {
 		return now, nil
 	}
 	fi, err := os.Lstat(join(b.Source.Dir, path))
@@ -61,7 +60,7 @@ func (b *Base) ModTime(path string, now time.Time) (time.Time, error) {
 // the base: the same bytes keep the base's time, other bytes get a later one.
 func (b *Base) Settle(dir string, copied []tree.Row, now time.Time) error {
 	for _, row := range copied {
-		old, ok := b.Rows[row.Path]
+		old, ok := b.Rows.Get(row.Path)
 		if !ok {
 			continue
 		}
@@ -94,14 +93,14 @@ type Snapshot struct {
 	// indexes were copied, and Dir is not a tree.
 	Same bool
 
-	stage  *Stage
-	src    *tree.Source
-	cache  *tree.Cache
-	cat    *catalog.Catalog
-	files  map[string]tree.Row
-	rows   []tree.Row // the same, sorted; nil when they are not known yet
-	treeID string     // of rows; "" when it is not known yet
-	report *Report    // of making it
+	stage     *Stage
+	src       *tree.Source
+	cache     *tree.Cache
+	cat       *catalog.Catalog
+	documents map[string]tree.Row
+	rows      []tree.Row // of all that it holds, sorted; nil when they are not known yet
+	treeID    string     // of rows; "" when it is not known yet
+	report    *Report    // of making it
 }
 
 // Valid is a tree without errors, ready to be promoted. Only Validate of a
@@ -143,7 +142,8 @@ func (s *Stage) Snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if err := cache.Save(); err != nil {
 		return nil, err
 	}
-	return snap, cache.Compact(len(snap.files), func(path string) bool { _, ok := snap.files[path]; return ok })
+	at := tree.NewRows(snap.rows)
+	return snap, cache.Compact(len(snap.rows), func(path string) bool { return at.Find(path) >= 0 })
 }
 
 func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *durable.Batch, cache *tree.Cache, now time.Time, instead []catalog.Document) (out *Snapshot, err error) {
@@ -151,7 +151,7 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if err != nil {
 		return nil, err
 	}
-	out = &Snapshot{Dir: dst, stage: s, src: src, cache: cache, files: map[string]tree.Row{}, report: &Report{}}
+	out = &Snapshot{Dir: dst, stage: s, src: src, cache: cache, documents: map[string]tree.Row{}, report: &Report{}}
 	defer func() {
 		if err != nil {
 			out.Close()
@@ -227,23 +227,24 @@ func (sn *Snapshot) replace(docs []catalog.Document) error {
 			return err
 		}
 		durable.Give(p)
-		sn.files[d.Path] = tree.Row{Path: d.Path, Size: int64(len(d.Data)), SHA256: fmt.Sprintf("%x", sha256.Sum256(d.Data)), Role: catalog.Mutable}
+		sn.documents[d.Path] = tree.Row{Path: d.Path, Size: int64(len(d.Data)), SHA256: fmt.Sprintf("%x", sha256.Sum256(d.Data)), Role: catalog.Mutable}
 	}
 	return nil
 }
 
 // Rows returns what the snapshot holds, valid or not, sorted.
-func (sn *Snapshot) Rows() []tree.Row {
-	if sn.rows == nil {
-		sn.rows = sorted(sn.files)
-	}
-	return sn.rows
+func (sn *Snapshot) Rows() []tree.Row { return sn.rows }
+
+// complete notes the rows of all that the snapshot holds: those of the documents,
+// and the others, which are sorted.
+func (sn *Snapshot) complete(others []tree.Row) {
+	sn.rows = tree.MergeRows(others, sorted(sn.documents))
 }
 
 // Validate checks the snapshot. The Valid is nil when the report has errors.
 func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, error) {
 	if sn.Same { // what was promoted was valid, and its bytes are the same
-		check(sn.cat, sn.Rows(), gathered{}, sn.report)
+		check(sn.cat, sn.rows, gathered{}, sn.report)
 		return sn.valid(sn.report), sn.report, nil
 	}
 	root, err := os.OpenRoot(sn.Dir)
@@ -252,15 +253,11 @@ func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, er
 	}
 	defer root.Close()
 	needs := needs{}
-	got := pairNeeds(sn.cat, sn.Rows(), needs, sn.cache, c.Full)
+	got := pairNeeds(sn.cat, sn.rows, needs, sn.cache, c.Full)
 	needed := func(string) bool { return true } // nobody else writes here
-	sn.rows, err = readNeeds(ctx, root, sn.cat, sn.Rows(), needs, needed, &got, sn.cache, sn.report, sn.stage.progress)
+	sn.rows, err = readNeeds(ctx, root, sn.cat, sn.rows, needs, needed, &got, sn.cache, sn.report, sn.stage.progress)
 	if err != nil {
 		return nil, nil, err
-	}
-	if len(sn.rows) < len(sn.files) {
-		at := tree.NewRows(sn.rows)
-		maps.DeleteFunc(sn.files, func(p string, _ tree.Row) bool { return at.Find(p) < 0 })
 	}
 	check(sn.cat, sn.rows, got, sn.report)
 	return sn.valid(sn.report), sn.report, sn.cache.Save()
@@ -271,9 +268,8 @@ func (sn *Snapshot) valid(report *Report) *Valid {
 	if len(report.Errors()) > 0 {
 		return nil
 	}
-	rows := sn.Rows()
 	if sn.treeID == "" {
-		sn.treeID = tree.ID(rows)
+		sn.treeID = tree.ID(sn.rows)
 	}
-	return &Valid{Dir: sn.Dir, Same: sn.Same, Rows: rows, Catalog: sn.cat, TreeID: sn.treeID, Report: report}
+	return &Valid{Dir: sn.Dir, Same: sn.Same, Rows: sn.rows, Catalog: sn.cat, TreeID: sn.treeID, Report: report}
 }

@@ -47,11 +47,7 @@ func promoted(t *testing.T, s *Stage, base *Base) (*Valid, *Base) {
 	src, err := tree.OpenSource(v.Dir)
 	must(t, err)
 	t.Cleanup(func() { _ = src.Close() })
-	next := &Base{Source: src, Rows: map[string]tree.Row{}}
-	for _, row := range v.Rows {
-		next.Rows[row.Path] = row
-	}
-	return v, next
+	return v, &Base{Source: src, Rows: tree.NewRows(v.Rows)}
 }
 
 func stat(t *testing.T, parts ...string) os.FileInfo {

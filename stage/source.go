@@ -17,7 +17,7 @@ import (
 type snapshotSource struct {
 	documents catalog.Source
 	content   catalog.Source
-	files     map[string]tree.Row // what has been copied
+	copied    map[string]tree.Row // the documents that are there
 }
 
 // contents opens the source of a snapshot. Close it after use.
@@ -26,11 +26,11 @@ func (sn *Snapshot) contents() (src catalog.Source, done func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return snapshotSource{tree.Contents(root), tree.Contents(sn.src.Root()), sn.files}, func() { _ = root.Close() }, nil
+	return snapshotSource{tree.Contents(root), tree.Contents(sn.src.Root()), sn.documents}, func() { _ = root.Close() }, nil
 }
 
 func (s snapshotSource) Document(path string) ([]byte, error) {
-	if _, ok := s.files[path]; !ok {
+	if _, ok := s.copied[path]; !ok {
 		return nil, &catalog.DocumentError{Path: path, Code: "missing", Fact: "does not exist"}
 	}
 	return s.documents.Document(path)
@@ -42,7 +42,7 @@ func (s snapshotSource) Blob(path string, want catalog.Digest, limit int64) ([]b
 
 func (s snapshotSource) List(dir string) iter.Seq2[string, error] {
 	var names []string
-	for p := range s.files {
+	for p := range s.copied {
 		rest, below := p, true
 		if dir != "." {
 			rest, below = strings.CutPrefix(p, dir+"/")

@@ -252,10 +252,7 @@ func validateTree(ctx context.Context, dir string, f catalog.Format, policy Link
 }
 
 func sorted(files map[string]tree.Row) []tree.Row {
-	rows := make([]tree.Row, 0, len(files))
-	for _, r := range files {
-		rows = append(rows, r)
-	}
+	rows := slices.Collect(maps.Values(files))
 	tree.SortRows(rows)
 	return rows
 }

@@ -19,17 +19,14 @@ func (t *Tree) Base(w Windows, now time.Time) (*stage.Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows := t.Promised(w, now)
-	for _, c := range t.Carried {
-		// gc may have been there before the grace was raised.
-		if _, err := src.Root().Lstat(c.Path); isGone(err) {
-			delete(rows, c.Path)
-		}
-	}
+	rows := t.Promised(w, now, func(c Carried) bool {
+		_, err := src.Root().Lstat(c.Path) // gc may have been there before the grace was raised
+		return !isGone(err)
+	})
 	own := tree.NewRows(t.Own)
 	named := func(path string) bool {
 		row, ok := own.Get(path)
 		return ok && row.Role == catalog.Content
 	}
-	return &stage.Base{Source: src, Rows: rows, TreeID: t.TreeID, Named: named}, nil
+	return &stage.Base{Source: src, Rows: tree.NewRows(rows), TreeID: t.TreeID, Named: named}, nil
 }

@@ -81,7 +81,7 @@ func (d *Draft) Rebuild(ctx context.Context, target *Tree, base *stage.Base, f c
 	var copied []tree.Row
 	for i, row := range target.Own {
 		op := tree.Op{Path: row.Path, From: src, How: tree.Share, SHA256: row.SHA256, Stat: tree.Stat{Size: row.Size}}
-		_, there := base.Rows[row.Path]
+		there := base.Rows.Find(row.Path) >= 0
 		switch {
 		case row.Role == catalog.Link:
 			op.How = tree.Relink

@@ -31,33 +31,24 @@ func findCarried(rows []Carried, path string) (Carried, bool) {
 
 // Rows returns every row, own and carried, sorted by path.
 func (m *Manifest) Rows() []tree.Row {
-	if len(m.Carried) == 0 {
-		return m.Own
+	carried := make([]tree.Row, len(m.Carried))
+	for i, c := range m.Carried {
+		carried[i] = c.Row
 	}
-	rows, own := make([]tree.Row, 0, len(m.Own)+len(m.Carried)), m.Own
-	for _, c := range m.Carried {
-		for ; len(own) > 0 && own[0].Path < c.Path; own = own[1:] {
-			rows = append(rows, own[0])
-		}
-		rows = append(rows, c.Row)
-	}
-	return append(rows, own...)
+	return tree.MergeRows(m.Own, carried)
 }
 
-// Promised returns the rows, by path, that the generation has to serve at the
-// time now. Carried ones whose window has ended are not among them, though they
-// are served until a gc deletes them.
-func (m *Manifest) Promised(w Windows, now time.Time) map[string]tree.Row {
-	out := make(map[string]tree.Row, len(m.Own)+len(m.Carried))
-	for _, r := range m.Own {
-		out[r.Path] = r
-	}
-	for _, r := range m.Carried {
-		if w.Open(r.Dropped, now) {
-			out[r.Path] = r.Row
+// Promised returns the rows, sorted by path, that the generation has to serve at
+// the time now, the carried ones as far as they are there. Those whose window has
+// ended are not among them, though they are served until a gc deletes them.
+func (m *Manifest) Promised(w Windows, now time.Time, there func(Carried) bool) []tree.Row {
+	var carried []tree.Row
+	for _, c := range m.Carried {
+		if w.Open(c.Dropped, now) && there(c) {
+			carried = append(carried, c.Row)
 		}
 	}
-	return out
+	return tree.MergeRows(m.Own, carried)
 }
 
 // promises is Promised for one path.

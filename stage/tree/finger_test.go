@@ -46,3 +46,23 @@ func TestFingerInOrder(t *testing.T) {
 		t.Errorf("%d comparisons", compared)
 	}
 }
+
+// Merged lists are sorted, whatever is in them.
+func TestMergeRows(t *testing.T) {
+	rows := rapid.Custom(func(t *rapid.T) []Row {
+		var out []Row
+		for _, p := range rapid.SliceOfN(rapid.StringOfN(rapid.SampledFrom([]rune("ab/")), 0, 3, -1), 0, 20).Draw(t, "paths") {
+			out = append(out, Row{Path: p})
+		}
+		SortRows(out)
+		return out
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := rows.Draw(t, "a"), rows.Draw(t, "b")
+		want := slices.Concat(a, b)
+		SortRows(want)
+		if got := MergeRows(a, b); !slices.Equal(got, want) {
+			t.Fatalf("%v and %v become %v", a, b, got)
+		}
+	})
+}

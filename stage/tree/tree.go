@@ -58,6 +58,20 @@ func SortRows(rows []Row) {
 	slices.SortFunc(rows, func(a, b Row) int { return cmp.Compare(a.Path, b.Path) })
 }
 
+// MergeRows merges lists that are sorted by path into one.
+func MergeRows(a, b []Row) []Row {
+	if len(b) == 0 {
+		return a
+	}
+	out := make([]Row, 0, len(a)+len(b))
+	for _, r := range b {
+		i, _ := slices.BinarySearchFunc(a, r.Path, func(r Row, p string) int { return cmp.Compare(r.Path, p) })
+		out = append(append(out, a[:i]...), r)
+		a = a[i:]
+	}
+	return append(out, a...)
+}
+
 // Kind is what an entry of a walked tree is.
 type Kind int
 
