@@ -39,16 +39,16 @@ func (c *copier) indexes(ctx context.Context, all []tree.Entry, instead []catalo
 		replaced[d.Path] = true
 	}
 	var documents []tree.Entry
-	rest := make([]tree.Entry, 0, len(all))
-	for _, e := range all {
-		switch {
-		case replaced[e.Path]:
-		case c.format.Class(e.Path) == catalog.Index:
-			documents = append(documents, e)
-		default:
-			rest = append(rest, e)
+	rest := filter(all, func(e tree.Entry) bool {
+		if replaced[e.Path] {
+			return false
 		}
-	}
+		is := c.format.Class(e.Path) == catalog.Index
+		if is {
+			documents = append(documents, e)
+		}
+		return !is
+	})
 	if err := c.run(ctx, documents); err != nil {
 		return nil, err
 	}
@@ -67,14 +67,30 @@ func (c *copier) indexes(ctx context.Context, all []tree.Entry, instead []catalo
 	c.format = catalog.Within(c.format, named)
 	documents = nil
 	at := tree.NewFinger(slices.Sorted(slices.Values(named)), func(p *string) string { return *p })
-	rest = slices.DeleteFunc(rest, func(e tree.Entry) bool {
+	rest = filter(rest, func(e tree.Entry) bool {
 		is := at.Find(e.Path) >= 0
 		if is {
 			documents = append(documents, e)
 		}
-		return is
+		return !is
 	})
 	return rest, c.run(ctx, documents)
+}
+
+// filter returns the entries for which keep is true, in a new list only if it is
+// another one than before: most often, and of a large tree, none or only the last
+// ones go.
+func filter(entries []tree.Entry, keep func(tree.Entry) bool) []tree.Entry {
+	all, out := true, entries
+	for i, e := range entries {
+		switch ok := keep(e); {
+		case !ok && all:
+			all, out = false, entries[:i:i]
+		case ok && !all:
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // run brings documents into the snapshot.
@@ -97,18 +113,9 @@ func (c *copier) run(ctx context.Context, entries []tree.Entry) error {
 
 // plan sorts out what is published, and tells what is known of it.
 func (c *copier) plan(ctx context.Context, entries []tree.Entry, named names) ([]tree.Entry, []fact, error) {
-	admitted, all := entries, true // most often: no copy of a long list then
 	g := newGate(c.format, entries, named, c.src.Root(), c.out.report)
 	g.known, g.linked, g.links = c.s.known(c.cache), c.linked, c.s.Links
-	for i, e := range entries {
-		ok := g.admit(e)
-		switch {
-		case !ok && all:
-			admitted, all = slices.Clone(entries[:i]), false
-		case ok && !all:
-			admitted = append(admitted, e)
-		}
-	}
+	admitted := filter(entries, g.admit)
 	if named != nil { // not for the documents alone
 		g.vain(admitted, maps.Keys(c.out.documents))
 	}

@@ -144,7 +144,7 @@ func (w *walker) dir(l *durable.Listing, rel string) ([][]Entry, error) {
 			}
 		}
 	}
-	w.look(l, files)
+	w.look(l, files, len(join(rel, "")))
 	if err := workers.Wait(); err != nil {
 		return nil, err
 	}
@@ -263,9 +263,10 @@ func sortNames(names []name, from int) {
 	copy(names, sorted)
 }
 
-// look completes entries of one directory, on as many cores as are free. Of one
-// that was removed meanwhile the path becomes empty.
-func (w *walker) look(l *durable.Listing, entries []Entry) {
+// look completes entries of one directory, whose names begin at the byte name of
+// their paths, on as many cores as are free. Of one that was removed meanwhile the
+// path becomes empty.
+func (w *walker) look(l *durable.Listing, entries []Entry, name int) {
 	const few = 128 // at a time
 	var next atomic.Int64
 	work := func() {
@@ -275,7 +276,7 @@ func (w *walker) look(l *durable.Listing, entries []Entry) {
 				return
 			}
 			for i := range entries[from:min(from+few, len(entries))] {
-				complete(l, &entries[from+i])
+				complete(l, &entries[from+i], name)
 			}
 		}
 	}
@@ -296,9 +297,10 @@ func (w *walker) look(l *durable.Listing, entries []Entry) {
 	workers.Wait()
 }
 
-// complete looks at one name in a directory.
-func complete(l *durable.Listing, e *Entry) {
-	base := e.Path[strings.LastIndexByte(e.Path, '/')+1:]
+// complete looks at one name in a directory, which begins at the byte name of its
+// path.
+func complete(l *durable.Listing, e *Entry, name int) {
+	base := e.Path[name:]
 	st, err := l.Stat(base)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
