@@ -26,6 +26,7 @@ type copier struct {
 	batch  *durable.Batch
 	out    *Snapshot
 	seen   map[string]string // hashes of files that recognize has read
+	later  []func()          // what the cache is to be told of documents: see remember
 }
 
 // indexes brings the documents into the snapshot and returns the other entries.
@@ -93,16 +94,14 @@ func filter(entries []tree.Entry, keep func(tree.Entry) bool) []tree.Entry {
 	return out
 }
 
-// run brings documents into the snapshot.
+// run brings documents into the snapshot. Nothing is asked of the cache: they are
+// copied and hashed whatever it knows, and of a large tree it is better read when
+// the catalog's bytes are free again.
 func (c *copier) run(ctx context.Context, entries []tree.Entry) error {
-	admitted, facts, err := c.plan(ctx, entries, nil)
-	if err != nil {
-		return err
-	}
+	admitted := c.admit(entries, nil)
 	ops := make([]tree.Op, len(admitted))
 	for i, e := range admitted {
-		ops[i] = c.copy(e, facts[i])
-		ops[i].SHA256 = "" // it gets a hash of its own
+		ops[i] = c.copy(e, fact{})
 	}
 	rows, err := c.clone(ctx, admitted, ops, nil)
 	for _, row := range rows {
@@ -113,14 +112,28 @@ func (c *copier) run(ctx context.Context, entries []tree.Entry) error {
 
 // plan sorts out what is published, and tells what is known of it.
 func (c *copier) plan(ctx context.Context, entries []tree.Entry, named names) ([]tree.Entry, []fact, error) {
+	admitted := c.admit(entries, named)
+	facts, err := c.recognize(ctx, admitted)
+	return admitted, facts, err
+}
+
+// admit sorts out what is published. named is nil for documents.
+func (c *copier) admit(entries []tree.Entry, named names) []tree.Entry {
 	g := newGate(c.format, entries, named, c.src.Root(), c.out.report)
 	g.known, g.linked, g.links = c.s.known(c.cache), c.linked, c.s.Links
 	admitted := filter(entries, g.admit)
-	if named != nil { // not for the documents alone
+	if named != nil {
 		g.vain(admitted, maps.Keys(c.out.documents))
 	}
-	facts, err := c.recognize(ctx, admitted)
-	return admitted, facts, err
+	return admitted
+}
+
+// remember tells the cache what documents are.
+func (c *copier) remember() {
+	for _, put := range c.later {
+		put()
+	}
+	c.later = nil
 }
 
 // sameIndexes reports whether every index in the snapshot is the base's.
@@ -207,8 +220,13 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 		if ops[i].How == tree.Relink {
 			row.Role = catalog.Link
 		} else if ops[i].How == tree.Copy {
-			if ops[i].SHA256 == "" {
-				c.cache.Put(e.At(), e.Stat, d.SHA256, c.now)
+			put := func() { c.cache.Put(e.At(), e.Stat, d.SHA256, c.now) }
+			switch {
+			case ops[i].SHA256 != "":
+			case named == nil:
+				c.later = append(c.later, put)
+			default:
+				put()
 			}
 			copied = append(copied, row)
 		}
@@ -288,9 +306,11 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 	return facts, err
 }
 
-// ops decides how each entry that is no document comes into the snapshot.
-func (c *copier) ops(admitted []tree.Entry, facts []fact) []tree.Op {
-	ops := make([]tree.Op, len(admitted))
+// ops decides how each entry that is no document comes into the snapshot. There is
+// room for more: of a large tree a second list of them would be a good part of all
+// memory.
+func (c *copier) ops(admitted []tree.Entry, facts []fact, more int) []tree.Op {
+	ops := make([]tree.Op, len(admitted), len(admitted)+more)
 	for i, e := range admitted {
 		ops[i] = c.op(e, facts[i])
 	}

@@ -31,7 +31,7 @@ func (c *copier) shape(ctx context.Context, admitted []tree.Entry, facts []fact,
 		return err
 	}
 	defer documents.Close()
-	ops := c.ops(admitted, facts)
+	ops := c.ops(admitted, facts, len(c.out.documents))
 	for _, p := range slices.Sorted(maps.Keys(c.out.documents)) {
 		ops = append(ops, tree.Op{Path: p, From: documents, How: tree.Move})
 	}

@@ -134,7 +134,6 @@ func (s *Stage) Snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	defer unlock()
 	now := s.Now()
 	cache := tree.OpenCache(s.Hashes)
-	cache.Prefetch()
 	snap, err := s.snapshot(ctx, dst, base, batch, cache, now, instead)
 	if err != nil {
 		return nil, err
@@ -176,11 +175,16 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 			return out, err
 		}
 		if out.Same = copier.same(admitted, facts, base.Named); out.Same {
+			copier.remember()
 			out.cat = &catalog.Catalog{}
 			return out, nil
 		}
 		out.report = &Report{Findings: ofIndexes} // all the rest is looked at again
 	}
+	intern(rest, func(p string) string {
+		row, _ := base.Rows.Get(p)
+		return row.Path
+	})
 	contents, done, err := out.contents()
 	if err != nil {
 		return out, err
@@ -189,7 +193,7 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if out.cat, err = s.Format.Read(ctx, contents); err != nil {
 		return out, err
 	}
-	intern(rest, out.cat)
+	intern(rest, itemPath(out.cat))
 	names := named(out.cat)
 	admitted, facts, err := copier.plan(ctx, rest, names)
 	if err != nil {
@@ -198,6 +202,7 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if err := copier.shape(ctx, admitted, facts, names); err != nil {
 		return out, err
 	}
+	copier.remember()
 	root, err := os.OpenRoot(dst)
 	if err != nil {
 		return out, err

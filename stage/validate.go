@@ -159,21 +159,28 @@ func examine(ctx context.Context, dir string, f catalog.Format, policy Links, kn
 	all = g.linked.apply(all, policy)
 	sv.entries = slices.DeleteFunc(all, func(e tree.Entry) bool { return !g.admit(e) })
 	g.vain(sv.entries, slices.Values(sv.cat.Documents))
-	intern(sv.entries, sv.cat)
+	intern(sv.entries, itemPath(sv.cat))
 	return sv, nil
 }
 
-// intern lets entries have the catalog's strings for the paths that it names:
-// of a large tree every copy counts. Both are sorted by path.
-func intern(entries []tree.Entry, cat *catalog.Catalog) {
-	items := cat.Items
-	for n := range entries {
-		for len(items) > 0 && items[0].Path < entries[n].Path {
-			items = items[1:]
+// intern lets entries have the strings for their paths that somebody else has
+// already, whom known asks; "": nobody. Of a large tree every copy counts.
+func intern(entries []tree.Entry, known func(path string) string) {
+	for i := range entries {
+		if p := known(entries[i].Path); p != "" {
+			entries[i].Path = p
 		}
-		if len(items) > 0 && items[0].Path == entries[n].Path {
-			entries[n].Path = items[0].Path
+	}
+}
+
+// itemPath returns the catalog's strings for the paths that it names.
+func itemPath(cat *catalog.Catalog) func(path string) string {
+	items := tree.NewFinger(cat.Items, func(i *catalog.Item) string { return i.Path })
+	return func(path string) string {
+		if at := items.Find(path); at >= 0 {
+			return cat.Items[at].Path
 		}
+		return ""
 	}
 }
 

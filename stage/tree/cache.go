@@ -96,15 +96,6 @@ func (c *Cache) lock() {
 	}
 }
 
-// Prefetch begins to read the file, for somebody who is about to ask and has
-// something else to do first.
-func (c *Cache) Prefetch() {
-	go func() {
-		c.lock()
-		c.mu.Unlock()
-	}()
-}
-
 // Lookup returns the verified sha256 of the file at path, if it is still in
 // the state s, and whether this program sealed it.
 func (c *Cache) Lookup(path string, s Stat) (sha256 string, sealed, ok bool) {
