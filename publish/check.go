@@ -35,7 +35,7 @@ func (m *Measures) Check(t Thresholds) []Check {
 	unfinished := "a command did not end: publish recover, or the next command, finishes it"
 	switch {
 	case m.HistoryFlaw != "":
-		unfinished = "in the history, " + m.HistoryFlaw + ": publish recover mends it"
+		unfinished = "in the history, " + m.HistoryFlaw + ": publish recover repairs it"
 	case slices.Contains(m.LocksUnknown, "production"):
 		unfinished = "a command is at work or did not end: only the owner of the repository can tell which"
 	}

@@ -81,7 +81,7 @@ func (r *Repo) eachEvent(yield func(Event) bool) error {
 			return false, err
 		case len(broken) > 0 && !warned:
 			warned = true
-			r.opt.Warn(fmt.Sprintf("%s: %v; publish recover mends it", path, broken[0]))
+			r.opt.Warn(fmt.Sprintf("%s: %v; publish recover repairs it", path, broken[0]))
 		}
 		for _, e := range slices.Backward(h.Events) {
 			if !yield(e) {

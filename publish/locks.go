@@ -132,7 +132,7 @@ func (r *Repo) ownerHint(err error) string {
 		if g, err := user.LookupGroupId(name); err == nil {
 			name = g.Name
 		}
-		return hint + "; members of the group " + name + " may stage, too"
+		return hint + "; members of the group " + name + " may also stage"
 	}
 	return hint + "; publish init --group GROUP lets a group stage"
 }

@@ -37,7 +37,7 @@ type Status struct {
 	// clock stands before it.
 	ClockBehindUntil *time.Time `json:"clock_behind_until,omitempty"`
 	// HistoryFlaw is what the history lost or has out of place; "" when it is
-	// whole. publish recover mends it.
+	// whole. publish recover repairs it.
 	HistoryFlaw string `json:"history_flaw,omitempty"`
 	// Leftovers are what was to be deleted, and could not.
 	Leftovers []Leftover `json:"leftovers"`
@@ -63,7 +63,7 @@ type StagingState struct {
 	Added    int  `json:"added"` // versions; files of a plain tree
 	Changed  int  `json:"changed"`
 	Removed  int  `json:"removed"`
-	Errors   int  `json:"errors"` // of what can be told without reading content
+	Errors   int  `json:"errors"` // those that need no reading of content
 	Warnings int  `json:"warnings"`
 }
 

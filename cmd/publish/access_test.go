@@ -18,7 +18,7 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// person is a user of this machine, as guide/access.md tells them apart.
+// person is a user of this machine; guide/access.md describes the kinds.
 type person struct {
 	t     *testing.T
 	name  string
@@ -52,7 +52,8 @@ func persons(t *testing.T) (owner, builder, other *person) {
 		must(t, writeImage(filepath.Join(dir, os), os, "1", time.Date(2026, 1, 1+i, 0, 0, 0, 0, time.UTC)))
 	}
 	make := func(name string, uid uint32, groups ...uint32) *person {
-		return &person{t: t, name: name, cred: syscall.Credential{Uid: uid, Gid: uid, Groups: groups}, dir: dir, umask: 0o022}
+		return &person{t: t, name: name, cred: syscall.Credential{Uid: uid, Gid: uid, Groups: groups}, dir: dir,
+			umask: 0o022}
 	}
 	owner, builder, other = make("owner", 61001, uint32(gid)), make("builder", 61002, uint32(gid)), make("other", 61003)
 	must(t, os.Mkdir(filepath.Join(dir, "repo"), 0o755))
@@ -71,9 +72,11 @@ func must(t testing.TB, err error) {
 // returns what it prints and its exit status.
 func (p *person) sh(command string, args ...string) (string, int) {
 	p.t.Helper()
-	c := exec.Command("/bin/sh", append([]string{"-c", fmt.Sprintf("umask %04o; ", p.umask) + command, "sh"}, args...)...)
+	c := exec.Command("/bin/sh", append([]string{"-c", fmt.Sprintf("umask %04o; ", p.umask) + command, "sh"},
+		args...)...)
 	c.Dir = p.dir
-	c.Env = []string{"PATH=" + p.dir + ":" + os.Getenv("PATH"), "PUBLISH_REPO=" + filepath.Join(p.dir, "repo"), "PUBLISH_TEST_NOW=2026-01-10T12:00:00Z",
+	c.Env = []string{"PATH=" + p.dir + ":" + os.Getenv("PATH"), "PUBLISH_REPO=" + filepath.Join(p.dir, "repo"),
+		"PUBLISH_TEST_NOW=2026-01-10T12:00:00Z",
 		"GORACE=atexit_sleep_ms=0"}
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: &p.cred}
 	out, err := c.CombinedOutput()
@@ -102,7 +105,7 @@ func (p *person) cannot(code int, text, command string) {
 	}
 }
 
-// repository is what the owner makes for a group, with one generation.
+// repository makes a repository of the owner for a group, with one generation.
 func (p *person) repository() {
 	p.t.Helper()
 	p.does("publish -q init --group daemon repo && publish -q stage add debian && publish -q promote")
@@ -112,7 +115,8 @@ func TestAccessOfBuilder(t *testing.T) {
 	owner, builder, _ := persons(t)
 	owner.repository()
 	builder.does("publish -q stage add alpine && publish -q validate && publish stage list | grep -q alpine")
-	for _, verb := range []string{"promote", "revert", "hold -m x", "gc", "recover", "pin 1 -m x", "revoke alpine:1:default:amd64 -m x"} {
+	for _, verb := range []string{"promote", "revert", "hold -m x", "gc", "recover", "pin 1 -m x",
+		"revoke alpine:1:default:amd64 -m x"} {
 		builder.cannot(1, "owner", "publish "+verb)
 	}
 	builder.cannot(0, "denied", "exec 3<repo/.publish/lock")
@@ -123,12 +127,13 @@ func TestAccessOfBuilder(t *testing.T) {
 		t.Errorf("besides staging and trash a builder may write to: %s", out)
 	}
 	owner.does("publish -q promote && publish -q verify")
-	builder.does("publish -q stage remove alpine:1:default:amd64 && publish -q stage reset && publish -q stage remove alpine:1:default:amd64")
+	builder.does("publish -q stage remove alpine:1:default:amd64 && publish -q stage reset && publish -q stage " +
+		"remove alpine:1:default:amd64")
 	owner.does("publish -q stage add alpine && publish -q promote")
 }
 
-// A builder says of bytes that he changed that they were verified, in a cache
-// that an older version let him write to. Nobody believes it.
+// A builder changes bytes, and records them as verified in a cache that an older
+// version let him write to. The record is not believed.
 func TestAccessForgedHashes(t *testing.T) {
 	owner, builder, _ := persons(t)
 	owner.repository()
@@ -142,12 +147,14 @@ func TestAccessForgedHashes(t *testing.T) {
 		t.Fatal("the builder owns nothing in staging")
 	}
 	for _, f := range files {
-		builder.does("chmod u+w " + f + " && printf X | dd of=" + f + " bs=1 seek=9 conv=notrunc 2>/dev/null && chmod 444 " + f)
+		builder.does("chmod u+w " + f + " && printf X | dd of=" + f +
+			" bs=1 seek=9 conv=notrunc 2>/dev/null && chmod 444 " + f)
 		var st syscall.Stat_t
 		must(t, syscall.Stat(filepath.Join(owner.dir, f), &st))
 		rel := strings.TrimPrefix(f, "repo/staging/")
 		sum := strings.SplitN(strings.TrimPrefix(filepath.Base(f), "."), ".", 2)[0]
-		forged.Write(durable.Line(fmt.Appendf(nil, "F %s 1 %d %d %d %d %s", sum, st.Size, st.Mtim.Nano(), st.Ctim.Nano(), st.Ino, rel)))
+		forged.Write(durable.Line(fmt.Appendf(nil, "F %s 1 %d %d %d %d %s", sum, st.Size, st.Mtim.Nano(),
+			st.Ctim.Nano(), st.Ino, rel)))
 	}
 	must(t, os.WriteFile(filepath.Join(owner.dir, "forged"), forged.Bytes(), 0o644))
 	builder.does("cat forged >> repo/.publish/hashes")
@@ -183,17 +190,20 @@ func TestAccessOfOthers(t *testing.T) {
 	owner.does("publish -q stage add alpine && publish -q promote && publish -q revert")
 	other.does(`for f in $(find -L repo/production -type f) repo/.publish/history repo/.publish/manifests/* repo/.publish/layout; do cat "$f" >/dev/null || exit 1; done`)
 	other.does("publish -q history && publish -q verify && publish -q diff")
-	if out := other.does("publish status"); !strings.Contains(out, "unknown: this user may not ask whether somebody holds prepare, staging, production") {
+	if out := other.does("publish status"); !strings.Contains(out,
+		"unknown: this user may not ask whether somebody holds prepare, staging, production") {
 		t.Errorf("status: %s", out)
 	}
-	if out := other.does("publish status --json"); !strings.Contains(out, `"locks_unknown":["prepare","staging","production"]`) {
+	if out := other.does("publish status --json"); !strings.Contains(out,
+		`"locks_unknown":["prepare","staging","production"]`) {
 		t.Errorf("status: %s", out)
 	}
 	other.does("publish status --check")
 	if out := other.does("find repo ! -type l -writable"); out != "" {
 		t.Errorf("another user may write to: %s", out)
 	}
-	for _, verb := range []string{"stage add debian", "stage remove debian:1:default:amd64", "promote", "revert", "recover"} {
+	for _, verb := range []string{"stage add debian", "stage remove debian:1:default:amd64", "promote", "revert",
+		"recover"} {
 		if out, code := other.sh("publish " + verb); code != 1 || !strings.Contains(out, "denied") {
 			t.Errorf("%s: exit %d: %s", verb, code, out)
 		}
@@ -203,7 +213,8 @@ func TestAccessOfOthers(t *testing.T) {
 		other.cannot(0, "denied", "exec 3>>repo/.publish/"+name)
 	}
 	// Every file that is served is read-only, and nothing of .publish is served.
-	must(t, filepath.WalkDir(filepath.Join(owner.dir, "repo/generations"), func(path string, d fs.DirEntry, err error) error {
+	must(t, filepath.WalkDir(filepath.Join(owner.dir, "repo/generations"), func(path string, d fs.DirEntry,
+		err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
@@ -215,7 +226,7 @@ func TestAccessOfOthers(t *testing.T) {
 	}))
 }
 
-// Root at work leaves the repository the owner's.
+// Commands that root runs leave the repository to its owner.
 func TestAccessOfRoot(t *testing.T) {
 	owner, _, _ := persons(t)
 	owner.repository()

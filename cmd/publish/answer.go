@@ -20,7 +20,7 @@ func (p *program) answer(v any, people func()) error {
 		return p.object(v)
 	}
 	people()
-	return nil // the flush tells whether it could be written
+	return nil // the flush reports whether it could be written
 }
 
 // object writes one line of JSON.
@@ -44,7 +44,7 @@ func (p *program) idle(format string, args ...any) {
 }
 
 // table writes rows in columns, two spaces apart, as wide as what they hold on
-// a terminal. The last column may be as long as it likes.
+// a terminal. The last column has no limit.
 func (p *program) table(rows [][]string) {
 	var widths []int
 	for _, row := range rows {
@@ -152,11 +152,12 @@ type checkedSums struct {
 }
 
 func checkedOf(r *stage.Report) checked {
-	return checked{append([]catalog.Finding{}, r.Findings...), checkedSums{r.Files, r.Bytes, r.HashedBytes}, append([]string{}, r.Redacted...)}
+	return checked{append([]catalog.Finding{}, r.Findings...), checkedSums{r.Files, r.Bytes, r.HashedBytes},
+		append([]string{}, r.Redacted...)}
 }
 
-// tellRedacted notes what is no finding.
-func (p *program) tellRedacted(r *stage.Report) {
+// printRedacted notes revoked paths, which are no findings.
+func (p *program) printRedacted(r *stage.Report) {
 	if n := len(r.Redacted); n > 0 {
 		p.note("note: redacted, without %s; publish history --kind revoke says why", count(n, "file"))
 	}

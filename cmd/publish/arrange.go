@@ -111,21 +111,25 @@ func unknownFlag(app *cli.App, flags []cli.Flag, path []string, arg string) erro
 		names = append(names, f.Names()[0])
 	}
 	called := strings.Join(append([]string{"publish"}, path...), " ")
-	hint := strings.Join(append([]string{"publish help"}, path...), " ") + " lists the flags; an argument that begins with - must stand after --"
+	hint := strings.Join(append([]string{"publish help"}, path...), " ") +
+		" lists the flags; an argument that begins with - must stand after --"
 	if near := nearest(name, names); near != "" {
 		hint = "did you mean --" + near + "?"
 	}
 	return usage(hint, "%s: is not a flag of %s", arg, called)
 }
 
-// otherWords are what other tools call a command of this one.
+// otherWords maps other tools' names of commands to ours.
 var otherWords = map[string]string{
-	"rollback": "revert", "undo": "revert", "back": "revert", "release": "promote", "deploy": "promote", "switch": "promote",
-	"log": "history", "check": "validate", "lint": "validate", "reset": "stage reset", "rm": "stage remove", "delete": "stage remove",
-	"info": "status", "freeze": "hold", "cleanup": "gc", "clean": "gc", "man-page": "man", "create": "init", "new": "init",
+	"rollback": "revert", "undo": "revert", "back": "revert", "release": "promote", "deploy": "promote",
+	"switch": "promote",
+	"log":    "history", "check": "validate", "lint": "validate", "reset": "stage reset", "rm": "stage remove",
+	"delete": "stage remove",
+	"info":   "status", "freeze": "hold", "cleanup": "gc", "clean": "gc", "man-page": "man", "create": "init",
+	"new": "init",
 }
 
-// unknownTopic is the error of help for what is neither a command nor a topic.
+// unknownTopic is the error of help for a word that is neither a command nor a topic.
 func unknownTopic(app *cli.App, commands []*cli.Command, path []string, name string) error {
 	names := slices.Clone(topics)
 	for _, c := range app.Commands {
@@ -173,8 +177,8 @@ func meant(app *cli.App, commands []*cli.Command, path []string, name string) st
 	return whole[nearest(name, names)]
 }
 
-// nearest returns what somebody who wrote name may have meant; "" when nothing
-// comes near.
+// nearest returns the candidate that a mistyped name may mean; "" when none is
+// near.
 func nearest(name string, names []string) (near string) {
 	best := 0.8
 	for _, n := range names {

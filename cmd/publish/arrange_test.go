@@ -51,7 +51,8 @@ func TestArrange(t *testing.T) {
 			t.Errorf("arrange(%q): %v; want %q", in, err, want)
 		}
 	}
-	for in, want := range map[string][]string{"--help": nil, "promote -h": {"promote"}, "stage add x --help": {"stage", "add"}, "--help stage": {"stage"}} {
+	for in, want := range map[string][]string{"--help": nil, "promote -h": {"promote"}, "stage add x --help": {"stage",
+		"add"}, "--help stage": {"stage"}} {
 		p := &program{}
 		_, err := arrange(p.app(), strings.Fields(in))
 		var help *wantsHelp

@@ -17,8 +17,8 @@ func (p *program) changelogCommand() *command {
 	return verb(&cli.Command{
 		Name: "changelog", Category: "look",
 		Usage: "write the history as Markdown that a team can publish",
-		Description: "By day (UTC), newest first: what each switch added, removed and changed, reverts with their reason, and holds. " +
-			"Names and messages are escaped for Markdown.",
+		Description: "By day (UTC), newest first: what each switch added, removed and changed, reverts with their " +
+			"reason, and holds. Names and messages are escaped for Markdown.",
 		Flags: spanFlags(),
 	}, 0, 0, p.changelog).
 		example("write what changed since the new year", "publish changelog --since 2026-01-01 > changelog.md")
@@ -49,13 +49,14 @@ func (p *program) changelog(c *cli.Context) error {
 	}{days}, func() { writeChangelog(p.out, days) })
 }
 
-// byDay groups events, newest first. What only concerns upkeep is left out:
-// nobody who reads a changelog misses a gc.
+// byDay groups events, newest first. Upkeep is left out:
+// a changelog's reader does not need a gc.
 func byDay(events []journal.Event) []changelogDay {
 	days := []changelogDay{}
 	for _, e := range events {
 		switch e.Kind {
-		case journal.KindGC, journal.KindHealth, journal.KindPin, journal.KindUnpin, journal.KindRedact, journal.KindClock:
+		case journal.KindGC, journal.KindHealth, journal.KindPin, journal.KindUnpin, journal.KindRedact,
+			journal.KindClock:
 			continue
 		}
 		day := e.Time.UTC().Format(time.DateOnly)
@@ -63,7 +64,7 @@ func byDay(events []journal.Event) []changelogDay {
 			days = append(days, changelogDay{Day: day})
 		}
 		last := &days[len(days)-1]
-		last.Events = append(last.Events, tell(e))
+		last.Events = append(last.Events, entry(e))
 	}
 	return days
 }
@@ -157,7 +158,7 @@ func changelogReason(e journal.Record) string {
 	return ""
 }
 
-// manyEntries is how many lines of one switch a reader bears.
+// manyEntries is the largest number of lines that is printed of one switch.
 const manyEntries = 200
 
 func writeEntries(w io.Writer, what string, names []string) {

@@ -6,8 +6,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// command is a verb, with all that help, the manual page and completion say of
-// it. It stands in a file of its own, and in the list of p.commands.
+// command is a verb, with all that help, the manual page and completion say about
+// it. Each has a file of its own, and an entry in p.commands.
 type command struct {
 	*cli.Command
 	subs     []*command
@@ -50,8 +50,8 @@ func (c *command) note(text string) *command {
 }
 
 // completes says what argument n may be, from 0. A candidate is a word, or a
-// word, a tab and a description; :files and :dirs stand for what the shell
-// knows better.
+// word, a tab and a description; :files and :dirs let the shell complete
+// files and directories.
 func (c *command) completes(words func(n int) []string) *command {
 	c.words = words
 	return c
@@ -84,7 +84,7 @@ func upTo(max int, words func() []string) func(int) []string {
 // these are always the same candidates.
 func these(words ...string) func() []string { return func() []string { return words } }
 
-// settled is the command as the library of the command line takes it.
+// settled is the command in the form that the command line's library takes.
 func (c *command) settled() *cli.Command {
 	c.HideHelp, c.OnUsageError = true, badUsage
 	for _, sub := range c.subs {

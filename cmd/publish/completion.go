@@ -35,7 +35,8 @@ func (p *program) completionCommand() *command {
 	}, 1, 1, func(c *cli.Context) error {
 		script, ok := scripts[c.Args().First()]
 		if !ok {
-			return usage("publish completion bash, zsh or fish", "%q: is not a shell that publish knows", c.Args().First())
+			return usage("publish completion bash, zsh or fish", "%q: is not a shell that publish knows",
+				c.Args().First())
 		}
 		_, err := p.out.WriteString(script)
 		return err
@@ -46,8 +47,8 @@ func (p *program) completionCommand() *command {
 }
 
 // completeCommand answers the completion scripts: a candidate a line, with a
-// tab and a description behind it, or :files or :dirs where the shell knows
-// better. Its arguments are the words behind the program's name, the last one
+// tab and a description behind it, or :files or :dirs where the shell
+// completes. Its arguments are the words behind the program's name, the last one
 // as far as it is typed.
 func (p *program) completeCommand() *command {
 	return &command{Command: &cli.Command{Name: "__complete", Hidden: true, Action: func(c *cli.Context) error {
@@ -71,7 +72,7 @@ func (p *program) completeCommand() *command {
 	}}}
 }
 
-// typed is what the words before the last one come to.
+// typed is what the words before the last one mean.
 type typed struct {
 	path     []string
 	flags    []cli.Flag

@@ -21,8 +21,9 @@ func (p *program) configCheckCommand() *command {
 	return verb(&cli.Command{
 		Name:  "check",
 		Usage: "report what is wrong with publish.yaml, or the values that differ from the defaults",
-		Description: "Reads publish.yaml of the repository and prints each fault with its line; exits with status 2 if there is an error. " +
-			"Else it prints ok, and the keys whose values differ from the defaults. Takes no lock and runs no hook.",
+		Description: "Reads publish.yaml of the repository and prints each fault with its line; exits with status 2 " +
+			"if there is an error. Else it prints ok, and the keys whose values differ from the defaults. Takes no " +
+			"lock and runs no hook.",
 	}, 0, 0, p.configCheck).
 		example("see what is wrong with publish.yaml after an edit", "publish config check")
 }
@@ -65,7 +66,8 @@ func (p *program) configCheck(*cli.Context) error {
 		}
 	}
 	if err == nil && bad > 0 {
-		err = &publish.Error{Kind: publish.Usage, Path: r.Path, Fact: count(bad, "error") + " found", Hint: "publish help config prints every key with its default"}
+		err = &publish.Error{Kind: publish.Usage, Path: r.Path, Fact: count(bad, "error") + " found",
+			Hint: "publish help config prints every key with its default"}
 	}
 	return err
 }

@@ -35,7 +35,8 @@ func TestContributing(t *testing.T) {
 		}
 		for _, other := range imports {
 			known := row == "all below" || strings.Contains(row, "`"+other+"`") ||
-				strings.Contains(row, "its leaves") && strings.HasPrefix(other, "stage/") && other != "stage/simplestreams"
+				strings.Contains(row, "its leaves") && strings.HasPrefix(other, "stage/") &&
+					other != "stage/simplestreams"
 			if _, ours := rows[other]; ours && !known {
 				t.Errorf("the map does not say that %s imports %s", name, other)
 			}

@@ -10,8 +10,8 @@ func (p *program) diffCommand() *command {
 	return verb(&cli.Command{
 		Name: "diff", Category: "staging", ArgsUsage: "[FROM] [TO]",
 		Usage: "compare two trees",
-		Description: "Compares staging, production, or generations by number; default: production with staging. Lists what was added " +
-			"(+), removed (-) and changed (~): versions and, where no index names them, files.",
+		Description: "Compares staging, production, or generations by number; default: production with staging. " +
+			"Lists what was added (+), removed (-) and changed (~): versions and, where no index names them, files.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "exit-code", Usage: "exit with status 3 when they differ"},
 		},
@@ -67,7 +67,7 @@ func (p *program) showDiff(d *publish.Diff) {
 		} else {
 			came += f.Bytes
 		}
-		// What versions bring along is told with them.
+		// What belongs to versions is printed with them.
 		if ok && (!units || !f.Told) {
 			p.say("%s %s", sign, oneLine(f.Path))
 		}

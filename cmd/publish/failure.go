@@ -38,15 +38,18 @@ var exitStatus = []struct {
 	{exitOK, "done, and the change survives a power cut; or there was nothing to do"},
 	{exitFailed, "failed; production is unchanged"},
 	{exitUsage, "wrong usage, or a bad configuration"},
-	{exitFindings, "findings: the tree to promote or to verify is not valid; diff --exit-code: the trees differ; status --check: something is wrong"},
+	{exitFindings, "findings: the tree to promote or to verify is not valid; diff --exit-code: the trees differ; " +
+		"status --check: something is wrong"},
 	{exitLocked, "locked by another process"},
 	{exitNotFound, "no such generation, product, version or file"},
-	{exitRefused, "refused: production is on hold; or the change would bring back reverted or revoked content; or the plan is out of date or was edited"},
-	{exitSwitched, "production was switched, and a later step failed (the message reports the state); or revoked content is not deleted everywhere yet"},
+	{exitRefused, "refused: production is on hold; or the change would bring back reverted or revoked content; or " +
+		"the plan is out of date or was edited"},
+	{exitSwitched, "production was switched, and a later step failed (the message reports the state); or revoked " +
+		"content is not deleted everywhere yet"},
 	{exitInterrupted, "interrupted before the switch"},
 }
 
-// Error makes an exit status an error of which nothing is told.
+// Error makes an exit status an error for which nothing is printed.
 func (c exitCode) Error() string { return fmt.Sprintf("exit status %d", int(c)) }
 
 // codeOf is the one place where errors become exit statuses.
@@ -96,7 +99,7 @@ func codeOf(err error) exitCode {
 	return exitFailed
 }
 
-// failure is what is told of an error.
+// failure is what is printed of an error.
 type failure struct {
 	Code     exitCode          `json:"code"`
 	Message  string            `json:"message"`
@@ -113,12 +116,12 @@ type hinted struct {
 
 func (h *hinted) Unwrap() error { return h.error }
 
-// untouched is an error of a command that changes production, and did not.
+// untouched is an error of a command that could have changed production, and did not.
 type untouched struct{ error }
 
 func (u *untouched) Unwrap() error { return u.error }
 
-// switching marks an error of a verb that switches, so that people are told
+// switching marks an error of a verb that switches, so that the message says
 // whether production changed.
 func switching(err error) error {
 	if err == nil || codeOf(err) == exitSwitched {
@@ -163,7 +166,7 @@ func explain(err error) failure {
 	return f
 }
 
-// message puts the path first in errors of the operating system too.
+// message puts the path first, also in errors of the operating system.
 func message(err error) string {
 	var e *publish.Error
 	var pe *fs.PathError
@@ -184,8 +187,8 @@ func message(err error) string {
 	return text
 }
 
-// tell writes the error, if there is one, and returns the exit status.
-func (p *program) tell(err error) int {
+// report writes the error, if there is one, and returns the exit status.
+func (p *program) report(err error) int {
 	code := codeOf(err)
 	if silent := exitCode(0); err == nil || errors.As(err, &silent) {
 		if p.json {
@@ -217,5 +220,5 @@ func (p *program) tell(err error) int {
 func (p *program) tellJSON(v any) {
 	enc := json.NewEncoder(p.stderr)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // there is nobody left to tell
+	_ = enc.Encode(v) // there is nowhere left to report it
 }

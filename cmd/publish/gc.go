@@ -13,8 +13,8 @@ func (p *program) gcCommand() *command {
 	return verb(&cli.Command{
 		Name: "gc", Category: "upkeep",
 		Usage: "delete retired generations and carried files whose window has ended",
-		Description: "promote and revert also do it. Nothing is deleted while the clock stands before the newest line of the " +
-			"history.",
+		Description: "promote and revert also do it. Nothing is deleted while the clock stands before the newest " +
+			"line of the history.",
 		Flags: []cli.Flag{dryRunFlag()},
 	}, 0, 0, p.gc).
 		example("see what can be deleted now", "publish gc --dry-run")
@@ -50,5 +50,6 @@ func gcLine(res *publish.GCResult) string {
 	if len(res.Generations) > 0 {
 		which = " (" + strings.Trim(strings.ReplaceAll(fmt.Sprint(res.Generations), " ", ", "), "[]") + ")"
 	}
-	return fmt.Sprintf("%s %s%s and %s, %s", word, count(len(res.Generations), "generation"), which, count(res.Files, "carried file"), size(res.Bytes))
+	return fmt.Sprintf("%s %s%s and %s, %s", word, count(len(res.Generations), "generation"), which,
+		count(res.Files, "carried file"), size(res.Bytes))
 }

@@ -168,7 +168,8 @@ func TestTopics(t *testing.T) {
 		data, err := os.ReadFile(page)
 		must(t, err)
 		for _, m := range link.FindAllStringSubmatch(string(data), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil && !strings.Contains(m[1], "://") {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil &&
+				!strings.Contains(m[1], "://") {
 				t.Errorf("%s: link: %v", page, err)
 			}
 		}
@@ -266,7 +267,9 @@ func TestQuotedCommands(t *testing.T) {
 func checkQuoted(t *testing.T, app *cli.App, page, command string) {
 	t.Helper()
 	words := strings.Fields(command)[1:]
-	if i := slices.IndexFunc(words, func(w string) bool { return strings.ContainsAny(w, "|>;&") && !strings.Contains(w, `\|`) }); i >= 0 {
+	if i := slices.IndexFunc(words, func(w string) bool {
+		return strings.ContainsAny(w, "|>;&") && !strings.Contains(w, `\|`)
+	}); i >= 0 {
 		words = words[:i]
 	}
 	if len(words) > 1 && words[0] == "stage" && strings.HasSuffix(words[1], "...") {

@@ -15,11 +15,13 @@ func (p *program) historyCommand() *command {
 	return verb(&cli.Command{
 		Name: "history", Category: "look",
 		Usage: "report who changed production, when, and how",
-		Description: "Newest first. An event is shown if it passes every filter. A pattern for products is one as in retention.match (* is any run of characters) and is " +
-			"compared with what an event added, removed or changed: the product, product/version, or a file's path.",
+		Description: "Newest first. An event is shown if it passes every filter. A pattern for products is one as in " +
+			"retention.match (* is any run of characters) and is compared with what an event added, removed or " +
+			"changed: the product, product/version, or a file's path.",
 		Flags: append([]cli.Flag{
 			&cli.IntFlag{Name: "limit", Usage: "only the newest `N` events"},
-			&cli.StringSliceFlag{Name: "kind", Usage: "only events of `KIND`, such as promote, revert, hold or gc; a list has commas"},
+			&cli.StringSliceFlag{Name: "kind",
+				Usage: "only events of `KIND`, such as promote, revert, hold or gc; a list has commas"},
 			&cli.StringFlag{Name: "product", Usage: "only events that concern products like `PATTERN`"},
 		}, spanFlags()...),
 	}, 0, 0, p.history).
@@ -34,7 +36,7 @@ type told struct {
 	GraceMS int64 `json:"grace_ms,omitempty"` // of a switch: grace_seconds
 }
 
-func tell(e journal.Event) told {
+func entry(e journal.Event) told {
 	r := e.Record()
 	return told{r, r.Grace * 1000}
 }
@@ -66,7 +68,7 @@ func (p *program) history(c *cli.Context) error {
 	rows := [][]string{{"TIME", "KIND", "GENERATION", "FROM", "WHO", "CHANGES", "MESSAGE"}}
 	for _, e := range events {
 		if p.json {
-			if err := p.object(tell(e)); err != nil {
+			if err := p.object(entry(e)); err != nil {
 				return err
 			}
 			continue
@@ -117,7 +119,8 @@ func (p *program) historyRow(e journal.Event) []string {
 	switch b := e.Body.(type) {
 	case *journal.Switch:
 		if n := len(b.Added) + len(b.Removed) + len(b.Changed); n > 0 {
-			what = "+" + strconv.Itoa(len(b.Added)) + " -" + strconv.Itoa(len(b.Removed)) + " ~" + strconv.Itoa(len(b.Changed))
+			what = "+" + strconv.Itoa(len(b.Added)) + " -" + strconv.Itoa(len(b.Removed)) + " ~" +
+				strconv.Itoa(len(b.Changed))
 		}
 		if b.Health != "" {
 			text = append(text, "[health "+b.Health+"]")

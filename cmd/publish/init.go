@@ -18,11 +18,11 @@ func (p *program) initCommand() *command {
 	return verb(&cli.Command{
 		Name: "init", Category: "set up", ArgsUsage: "[DIR]",
 		Usage: "make a repository",
-		Description: "Makes the repository DIR (default: the working directory): staging, the store of generations, and " +
-			"publish.yaml, in which every key is optional (publish help config).\n\n" +
-			"--adopt takes over a tree that is served already: it becomes generation 1, and staging. Unless --production " +
-			"says otherwise, the generation takes the tree's own place, in one atomic step, and the former directory is kept " +
-			"beside it. If it failed, run it again: it continues.",
+		Description: "Makes the repository DIR (default: the working directory): staging, the store of generations, " +
+			"and publish.yaml, in which every key is optional (publish help config).\n\n" +
+			"--adopt takes over a tree that is served already: it becomes generation 1, and staging. Unless " +
+			"--production says otherwise, the generation takes the tree's own place, in one atomic step, and the " +
+			"former directory is kept beside it. If it failed, run it again: it continues.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "the tree is of `FORMAT` " + formatsText()},
 			&cli.StringFlag{Name: "switch", Usage: "production is of `KIND` " + sitesText()},
@@ -63,7 +63,8 @@ func (p *program) init(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	opt := publish.InitOptions{Format: c.String("format"), Switch: c.String("switch"), Production: c.String("production"), Group: c.String("group")}
+	opt := publish.InitOptions{Format: c.String("format"), Switch: c.String("switch"),
+		Production: c.String("production"), Group: c.String("group")}
 	if opt.Format != "" {
 		if _, err := format(opt.Format); err != nil {
 			return err
@@ -122,7 +123,7 @@ func inside(dir, path string) string {
 	return path
 }
 
-// isTree tells at once that an argument names no directory.
+// isTree reports early that an argument names no directory.
 func isTree(path string) error {
 	fi, err := os.Stat(path)
 	switch {
@@ -156,7 +157,7 @@ func (p *program) adopt(ctx context.Context, dir, live string, opt publish.InitO
 	p.note("%s", needLine(need))
 	res, former, err := r.Adopt(ctx, live, message)
 	if res != nil && err == nil {
-		p.tellWarnings(res.Warnings)
+		p.printWarnings(res.Warnings)
 	}
 	switch codeOf(err) {
 	case exitOK:
@@ -168,7 +169,7 @@ func (p *program) adopt(ctx context.Context, dir, live string, opt publish.InitO
 	return p.initialized(dir, res, former, need)
 }
 
-// needLine tells what an adoption will copy.
+// needLine says what an adoption will copy.
 func needLine(n *publish.AdoptionNeed) string {
 	if n.Shared {
 		return fmt.Sprintf("adopting %s: the file system shares their data, nothing is copied", count(n.Files, "file"))
@@ -189,9 +190,11 @@ func matches(dir string, opt publish.InitOptions) error {
 	if err != nil {
 		return err
 	}
-	for _, kv := range [][3]string{{"format", c.Format, opt.Format}, {"switch", c.Switch, opt.Switch}, {"production", c.Production, opt.Production}} {
+	for _, kv := range [][3]string{{"format", c.Format, opt.Format}, {"switch", c.Switch, opt.Switch},
+		{"production", c.Production, opt.Production}} {
 		if kv[2] != "" && kv[1] != kv[2] {
-			return usage("change the file, or leave the flag out", "%s: says %s: %s, and %s was asked for", filepath.Join(dir, publish.ConfigName), kv[0], kv[1], kv[2])
+			return usage("change the file, or leave the flag out", "%s: says %s: %s, and %s was asked for",
+				filepath.Join(dir, publish.ConfigName), kv[0], kv[1], kv[2])
 		}
 	}
 	return nil
@@ -203,7 +206,8 @@ func (p *program) initialized(dir string, res *publish.Result, former string, ne
 		return err
 	}
 	p.warnConfig(r)
-	a := inited{Repository: r.Dir, Format: r.Config.Format, Switch: r.Config.Switch, Production: r.Production(), Adopted: res, Former: former, Needed: need}
+	a := inited{Repository: r.Dir, Format: r.Config.Format, Switch: r.Config.Switch, Production: r.Production(),
+		Adopted: res, Former: former, Needed: need}
 	return p.answer(a, func() {
 		p.say("%s: a repository, format %s, switch %s, production %s", a.Repository, a.Format, a.Switch, a.Production)
 		if res == nil {
@@ -214,7 +218,8 @@ func (p *program) initialized(dir string, res *publish.Result, former string, ne
 			p.note("%s, then run publish promote", how)
 			return
 		}
-		p.say("generation %d: adopted, %s; %s carried", res.Generation, changes(len(res.Added), 0, 0), count(res.Carried, "file"))
+		p.say("generation %d: adopted, %s; %s carried", res.Generation, changes(len(res.Added), 0, 0),
+			count(res.Carried, "file"))
 		if former != "" {
 			p.say("the former directory is kept as %s", former)
 			p.note("delete it when no reader has it open")

@@ -14,9 +14,9 @@ func (p *program) listCommand() *command {
 	return verb(&cli.Command{
 		Name: "list", Aliases: []string{"ls"}, Category: "look", ArgsUsage: "[GENERATION|production|staging]",
 		Usage: "list the images of production, of a generation or of staging",
-		Description: "Lists the images of production (the default), of a kept generation, or of staging; of a plain tree the files. " +
-			"A version that clients skip is listed with the type - and the reason. What was revoked is not listed. " +
-			"Takes no lock and writes nothing.",
+		Description: "Lists the images of production (the default), of a kept generation, or of staging; of a plain " +
+			"tree the files. A version that clients skip is listed with the type - and the reason. What was revoked " +
+			"is not listed. Takes no lock and writes nothing.",
 	}, 0, 1, p.list).
 		note("takes no lock").
 		example("print what production serves", "publish list").
@@ -37,7 +37,7 @@ func (p *program) list(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.tellImages(images, tree(name)+": nothing is listed there")
+	return p.printImages(images, tree(name)+": nothing is listed there")
 }
 
 // listed is a line of list and of stage list.
@@ -48,19 +48,20 @@ type listed struct {
 	Fingerprint string     `json:"fingerprint"`
 	Aliases     []string   `json:"aliases"`
 	Bytes       int64      `json:"bytes"`
-	Created     *time.Time `json:"created"`           // null where the version's name does not tell
+	Created     *time.Time `json:"created"`           // null where the version's name has no time
 	Skipped     string     `json:"skipped,omitempty"` // why clients skip it
 }
 
-// tellImages prints a table of images, or an object for each. none is the note
+// printImages prints a table of images, or an object for each. none is the note
 // for an empty list.
-func (p *program) tellImages(images []catalog.Image, none string) error {
+func (p *program) printImages(images []catalog.Image, none string) error {
 	rows := [][]string{{"PRODUCT", "VERSION", "TYPE", "FINGERPRINT", "SIZE", "ALIASES"}}
 	if slices.ContainsFunc(images, func(i catalog.Image) bool { return i.Skipped != "" }) {
 		rows[0] = append(rows[0], "CLIENTS SKIP IT:")
 	}
 	for _, i := range images {
-		l := listed{i.Product, i.Version, i.Type, i.Fingerprint, append([]string{}, i.Aliases...), i.Bytes, nil, i.Skipped}
+		l := listed{i.Product, i.Version, i.Type, i.Fingerprint, append([]string{}, i.Aliases...), i.Bytes, nil,
+			i.Skipped}
 		if !i.Created.IsZero() {
 			created := i.Created.UTC().Truncate(time.Second)
 			l.Created = &created
@@ -71,7 +72,8 @@ func (p *program) tellImages(images []catalog.Image, none string) error {
 			}
 			continue
 		}
-		rows = append(rows, []string{oneLine(i.Product), oneLine(i.Version), i.Type, i.Fingerprint[:min(12, len(i.Fingerprint))],
+		rows = append(rows, []string{oneLine(i.Product), oneLine(i.Version), i.Type,
+			i.Fingerprint[:min(12, len(i.Fingerprint))],
 			size(i.Bytes), oneLine(strings.Join(i.Aliases, ", ")), oneLine(i.Skipped)})
 	}
 	switch {

@@ -9,7 +9,7 @@
 //   - Standard error carries progress (on a terminal only), warnings and the
 //     error: the path first, then the fact, and the remedy on a line of its
 //     own. With --json the error is one object.
-//   - The exit status tells what a script can do about it: see exitCode.
+//   - The exit status shows what a script can do about it: see exitCode.
 package main
 
 import (
@@ -31,8 +31,8 @@ func main() {
 	os.Exit(code)
 }
 
-// execute runs the program with signals as it wants them: those that ask it to
-// end do so before the switch and wait after it, and a reader that goes away
+// execute runs the program with its signal handling: a signal that asks it to end
+// stops it before the switch and waits after it; a reader that goes away
 // ends nothing.
 func execute(p *program, args []string) int {
 	ends := []os.Signal{syscall.SIGTERM}
@@ -48,7 +48,7 @@ func execute(p *program, args []string) int {
 	return p.run(ctx, args)
 }
 
-// programVersion is the linker's word, else what the Go tool knows.
+// programVersion is the version from the linker, else the one from the Go tool.
 func programVersion() string {
 	if version != "dev" {
 		return version

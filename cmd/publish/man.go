@@ -143,7 +143,8 @@ func (p *program) manual() string {
 	r.section("ENVIRONMENT")
 	r.item("PUBLISH_REPO", "The repository, where --repo is not given.")
 	r.item("PUBLISH_EVENT, PUBLISH_GENERATION, PUBLISH_FROM, PUBLISH_ORIGIN, PUBLISH_KIND, PUBLISH_PRODUCTION",
-		"Set for hooks and health checks, which get the same, and more, as a JSON object on standard input. They may call\nstatus, history, verify and diff; what takes a lock is refused there.")
+		"Set for hooks and health checks, which get the same, and more, as a JSON object on standard input. "+
+			"They may call\nstatus, history, verify and diff; what takes a lock is refused there.")
 	r.section("FILES")
 	for _, f := range manFiles {
 		r.item(f[0], f[1])
@@ -158,7 +159,8 @@ func (p *program) manual() string {
 	r.section("EXAMPLES")
 	r.text("A first promote, a way back, and the way in for a tree that is served already.")
 	r.example("Stage an image as distrobuilder leaves it, look, and make it production:",
-		"publish init /srv/images", "export PUBLISH_REPO=/srv/images", "publish stage add ./build", "publish diff", "publish promote -m 'weekly build'")
+		"publish init /srv/images", "export PUBLISH_REPO=/srv/images", "publish stage add ./build", "publish diff",
+		"publish promote -m 'weekly build'")
 	r.example("Go back:", "publish revert -m 'does not boot'")
 	r.example("Take over a tree that a web server serves already:", "publish init --adopt /var/www/images /srv/images")
 	r.section("SEE ALSO")
@@ -169,8 +171,8 @@ func (p *program) manual() string {
 	return r.String()
 }
 
-const manDescription = `publish gives a tree of images, such as a simplestreams server of Incus or LXD, two stages. Builds write to staging.
-promote validates what is staged and makes it production in one atomic step: a client sees the old tree or the new
+const manDescription = `publish gives a tree of images, such as a simplestreams server of Incus or LXD, two stages. Builds write to
+staging. promote validates what is staged and makes it production in one atomic step: a client sees the old tree or the new
 one, never a mixture, and every file that it learned of stays for the grace window. revert goes back to the previous
 content.
 
@@ -178,11 +180,11 @@ Each complete tree is a generation, with a number that only rises. A revert is a
 old one. The history records every switch. If a command is killed, or the power fails, production is the
 old tree or the new one; the next command finishes the rest.`
 
-const manOutput = `Standard output carries the answer. Standard error carries progress (on a terminal), notes, warnings and errors. An
-error says what went wrong; a hint on a line of its own says what to do.
+const manOutput = `Standard output carries the answer. Standard error carries progress (on a terminal), notes, warnings and errors.
+An error says what went wrong; a hint on a line of its own says what to do.
 
-With --json the answer is one object on standard output; history, list and stage list write one a line. An error is one object
-on standard error, with code, message, hint, findings and warnings. Times are RFC 3339 in UTC, lists are never null, and
+With --json the answer is one object on standard output; history, list and stage list write one a line. An error is one
+object on standard error, with code, message, hint, findings and warnings. Times are RFC 3339 in UTC, lists are never null, and
 fields are only ever added.`
 
 var manFiles = [][2]string{

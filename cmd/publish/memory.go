@@ -8,17 +8,17 @@ import (
 )
 
 // The heap may grow by slack before the garbage in it is collected, and a large
-// one by a fifth. What large trees need stays until the end, so waiting for as
+// one by a fifth. The content of large trees stays until the end. Waiting for as
 // much garbage as there is content, as the runtime does, would only double the
-// memory; and a small one needs hardly any collection at all.
+// memory. A small heap needs hardly any collection.
 const (
 	slack    = 48 << 20  // bytes
 	large    = 128 << 20 // bytes
 	collects = 20        // percent
 )
 
-// economize sets how soon the heap is collected, after each collection anew,
-// unless the environment says it.
+// economize sets how soon the heap is collected, anew after each collection,
+// unless the environment sets it.
 func economize() {
 	if os.Getenv("GOGC") != "" {
 		return

@@ -57,16 +57,16 @@ func (p *program) monitor(c *cli.Context) error {
 	}
 	switch {
 	case check:
-		return p.tellChecks(m.Check(limits))
+		return p.printChecks(m.Check(limits))
 	case p.json:
 		return p.object(m.Status)
 	}
 	return nil
 }
 
-// tellChecks prints what Nagios and its kin show: the first line in full, the
-// others on demand.
-func (p *program) tellChecks(checks []publish.Check) error {
+// printChecks prints lines for Nagios and similar monitors: they show the first
+// line in full, the others on demand.
+func (p *program) printChecks(checks []publish.Check) error {
 	failed := slices.DeleteFunc(slices.Clone(checks), func(c publish.Check) bool { return c.OK })
 	err := p.answer(checkAnswer{len(failed) == 0, checks}, func() {
 		for _, c := range failed {
@@ -87,7 +87,7 @@ func (p *program) tellChecks(checks []publish.Check) error {
 	return err
 }
 
-// thresholds reads what a check is to hold the repository against.
+// thresholds reads the limits that a check compares the repository with.
 func thresholds(c *cli.Context) (t publish.Thresholds, err error) {
 	for _, l := range []struct {
 		name string

@@ -96,7 +96,7 @@ func (p *page) children(n *blackfriday.Node) string {
 	return b.String()
 }
 
-// reference says where a link leads, for who cannot follow it.
+// reference says where a link leads, for a reader who cannot follow it.
 func reference(n *blackfriday.Node) string {
 	if topic, ok := topicOf(n); ok {
 		return " (publish help " + topic + ")"

@@ -9,9 +9,9 @@ import (
 	"runtime/pprof"
 )
 
-// startProfile begins to profile the program where PUBLISH_PROFILE is set: the
-// beginning of the path of two files, which get the process's number and .cpu
-// or .alloc behind it. The function that it returns writes them.
+// startProfile begins to profile the program if PUBLISH_PROFILE is set. That is
+// the beginning of the path of two files; the process's number and .cpu or .alloc
+// follow it. The returned function writes them.
 func startProfile() (stop func()) {
 	name := os.Getenv("PUBLISH_PROFILE")
 	if name == "" {
@@ -31,7 +31,7 @@ func startProfile() (stop func()) {
 		if err != nil {
 			panic(err)
 		}
-		runtime.GC() // what was freed is in the profile, too
+		runtime.GC() // the profile also has what was freed
 		if err := pprof.Lookup("allocs").WriteTo(alloc, 0); err != nil {
 			panic(err)
 		}

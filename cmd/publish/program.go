@@ -59,7 +59,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	if werr := p.flush(); err == nil {
 		err = werr
 	}
-	return p.tell(err)
+	return p.report(err)
 }
 
 // flush writes the answer out. A reader that went away has seen enough.
@@ -78,7 +78,8 @@ func (p *program) commands() []*command {
 		p.validateCommand(), p.diffCommand(), p.pruneCommand(),
 		p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(), p.revokeCommand(),
 		p.pinCommand(), p.unpinCommand(),
-		p.statusCommand(), p.listCommand(), p.showCommand(), p.historyCommand(), p.changelogCommand(), p.verifyCommand(),
+		p.statusCommand(), p.listCommand(), p.showCommand(), p.historyCommand(), p.changelogCommand(),
+		p.verifyCommand(),
 		p.gcCommand(), p.recoverCommand(),
 		p.completionCommand(), p.completeCommand(), p.manCommand(), p.helpCommand(), p.versionCommand(),
 	}
@@ -92,10 +93,13 @@ func (p *program) app() *cli.App {
 		Description: "Builds write to staging. promote validates what is staged and makes it production in one " +
 			"atomic step; the tree before is kept for a grace window, and revert goes back to it.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "repo", Usage: "use the repository at `DIR`; default: PUBLISH_REPO, else the repository that contains the working directory"},
+			&cli.StringFlag{Name: "repo", Usage: "use the repository at `DIR`; default: PUBLISH_REPO, else the " +
+				"repository that contains the working directory"},
 			&cli.BoolFlag{Name: "json", Usage: "print the answer and errors as JSON"},
-			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print no progress, notes or warnings, and nothing at all if there was nothing to do"},
-			&cli.StringFlag{Name: "wait", Usage: "wait up to `DURATION`, such as 30s or 10m, for a lock that another command holds"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"},
+				Usage: "print no progress, notes or warnings, and nothing at all if there was nothing to do"},
+			&cli.StringFlag{Name: "wait",
+				Usage: "wait up to `DURATION`, such as 30s or 10m, for a lock that another command holds"},
 			&cli.BoolFlag{Name: "version", Usage: "print the version"},
 		},
 		Before:                    p.globals,
@@ -170,7 +174,8 @@ func (p *program) open() (*publish.Repo, error) {
 		return nil, err
 	}
 	r, err := p.openAt(dir)
-	if e := new(publish.Error); p.repo == "" && os.Getenv("PUBLISH_REPO") != "" && errors.As(err, &e) && e.Kind == publish.Usage && e.Path != "" {
+	if e := new(publish.Error); p.repo == "" && os.Getenv("PUBLISH_REPO") != "" && errors.As(err, &e) &&
+		e.Kind == publish.Usage && e.Path != "" {
 		p.note("note: PUBLISH_REPO names the repository %s", dir)
 	}
 	return r, err
@@ -195,14 +200,15 @@ func (p *program) openAt(dir string) (*publish.Repo, error) {
 }
 
 func (p *program) options() publish.Options {
-	opt := publish.Options{Now: p.now, Who: p.who, Wait: p.wait, Warn: p.warn, Waiting: p.waiting, HookOutput: p.hookOutput}
+	opt := publish.Options{Now: p.now, Who: p.who, Wait: p.wait, Warn: p.warn, Waiting: p.waiting,
+		HookOutput: p.hookOutput}
 	if !p.json && !p.quiet && p.progress.possible() {
 		opt.Progress = p.progress.step
 	}
 	return opt
 }
 
-// warn tells what does not stop the command.
+// warn prints what does not stop the command.
 func (p *program) warn(text string) {
 	if p.json {
 		p.warnings = append(p.warnings, text)
@@ -211,14 +217,14 @@ func (p *program) warn(text string) {
 	}
 }
 
-// warnConfig tells what is unwise in publish.yaml.
+// warnConfig prints what is unwise in publish.yaml.
 func (p *program) warnConfig(r *publish.Repo) {
 	for _, w := range r.Config.Warnings() {
 		p.warn(publish.ConfigName + ": " + w)
 	}
 }
 
-// note tells people something beside the answer.
+// note prints something for people beside the answer.
 func (p *program) note(format string, args ...any) {
 	if p.json || p.quiet {
 		return

@@ -61,7 +61,8 @@ func (g *progress) show() {
 	g.bars = mpb.New(mpb.WithOutput(g.to), mpb.WithWidth(64))
 	g.bar = g.bars.New(g.total, mpb.BarStyle(),
 		mpb.PrependDecorators(decor.Name(g.name+" ")),
-		mpb.AppendDecorators(decor.CountersKibiByte("% .1f of % .1f"), decor.AverageETA(decor.ET_STYLE_GO, decor.WC{W: 7})))
+		mpb.AppendDecorators(decor.CountersKibiByte("% .1f of % .1f"), decor.AverageETA(decor.ET_STYLE_GO,
+			decor.WC{W: 7})))
 	g.bar.DecoratorAverageAdjust(g.since)
 	g.bar.SetCurrent(g.done)
 }

@@ -28,7 +28,8 @@ type label struct{ name, value string }
 
 // family begins a metric.
 func (x *exposition) family(name, help string) {
-	fmt.Fprintf(x, "# HELP %s %s\n# TYPE %s gauge\n", name, strings.NewReplacer(`\`, `\\`, "\n", `\n`).Replace(help), name)
+	fmt.Fprintf(x, "# HELP %s %s\n# TYPE %s gauge\n", name, strings.NewReplacer(`\`, `\\`, "\n", `\n`).Replace(help),
+		name)
 }
 
 var labelEscape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
@@ -58,8 +59,8 @@ func (x *exposition) flag(name, help string, set bool) {
 	x.gauge(name, help, v)
 }
 
-// since writes when something was and how long ago. Of what never was there is
-// no sample: no age is right.
+// since writes when something was and how long ago. For what never
+// was there is no sample, since no age is right.
 func (x *exposition) since(name, what string, at *time.Time, now time.Time) {
 	if at == nil {
 		return
@@ -85,7 +86,8 @@ func metricsOf(m *publish.Measures) []byte {
 	if m.Hold != nil {
 		hold = &m.Hold.Since
 	}
-	x.gauge("publish_generation", "The number of the generation that is production; 0 before the first.", float64(generation))
+	x.gauge("publish_generation", "The number of the generation that is production; 0 before the first.",
+		float64(generation))
 	x.since("publish_production", "production was switched last", since, m.Time)
 	x.since("publish_last_promote", "a promote last brought new content and it stayed", m.LastPromote, m.Time)
 	x.since("publish_oldest_lock", "the lock was taken that is held the longest", m.OldestLock, m.Time)
@@ -93,7 +95,8 @@ func metricsOf(m *publish.Measures) []byte {
 
 	x.flag("publish_hold", "Whether an operator holds promotes.", m.Hold != nil)
 	x.flag("publish_recovery_pending", "Whether a command did not end and none is at work.", m.Unfinished)
-	x.flag("publish_clock_behind", "Whether the clock stands before the newest line of the history: nothing is deleted.", m.ClockBehind)
+	x.flag("publish_clock_behind",
+		"Whether the clock stands before the newest line of the history: nothing is deleted.", m.ClockBehind)
 	x.family("publish_lock_held", "Whether another process holds a lock.")
 	for _, name := range []string{"prepare", "staging", "production"} {
 		held := 0.0
@@ -110,31 +113,42 @@ func metricsOf(m *publish.Measures) []byte {
 	x.sample("publish_staging_changes", float64(st.Changed), label{"change", "changed"})
 	x.sample("publish_staging_changes", float64(st.Removed), label{"change", "removed"})
 	x.since("publish_staged_changes", "staging or production changed last, while they differ", m.Waiting, m.Time)
-	x.family("publish_staging_findings", "Findings in staging that can be told without reading content; an error stops a promote.")
+	x.family("publish_staging_findings",
+		"Findings in staging that need no reading of content; an error stops a promote.")
 	x.sample("publish_staging_findings", float64(st.Errors), label{"severity", "error"})
 	x.sample("publish_staging_findings", float64(st.Warnings), label{"severity", "warning"})
 
 	x.gauge("publish_staging_bytes", "Size of all files in staging.", float64(m.StagingBytes))
 	x.gauge("publish_production_files", "Files of production, without carried ones.", float64(production.Files))
 	x.gauge("publish_production_bytes", "Size of production's files, without carried ones.", float64(production.Bytes))
-	x.gauge("publish_carried_files", "Files that production serves for clients of earlier generations.", float64(m.Carried.Files))
+	x.gauge("publish_carried_files", "Files that production serves for clients of earlier generations.",
+		float64(m.Carried.Files))
 	x.gauge("publish_carried_bytes", "Size of the carried files.", float64(m.Carried.Bytes))
 	x.gauge("publish_kept_generations", "Generations that can be reverted to.", float64(len(m.Generations)))
-	x.gauge("publish_kept_bytes", "Size of the kept generations' files; most are shared with each other and with production.", float64(m.KeptBytes))
+	x.gauge("publish_kept_bytes",
+		"Size of the kept generations' files; most are shared with each other and with production.",
+		float64(m.KeptBytes))
 	if m.FreeBytes >= 0 {
-		x.gauge("publish_free_bytes", "What an ordinary user may still write to the repository's file system.", float64(m.FreeBytes))
+		x.gauge("publish_free_bytes", "What an ordinary user may still write to the repository's file system.",
+			float64(m.FreeBytes))
 	}
 	x.gauge("publish_gc_due_generations", "Generations that gc would delete now.", float64(len(m.GC.Generations)))
 	x.gauge("publish_gc_due_files", "Carried files that gc would delete now.", float64(m.GC.Files))
-	x.gauge("publish_gc_due_bytes", "What gc would free now, of files that no other tree or stage has.", float64(m.GC.Bytes))
+	x.gauge("publish_gc_due_bytes", "What gc would free now, of files that no other tree or stage has.",
+		float64(m.GC.Bytes))
 	if m.NextExpiry != nil {
-		x.gauge("publish_gc_next_timestamp_seconds", "When the next grace window ends and gc has more to delete, in Unix time.", unix(*m.NextExpiry))
-		x.gauge("publish_gc_next_generations", "Generations that gc would delete then, those that are due now included.", float64(len(m.GCNext.Generations)))
-		x.gauge("publish_gc_next_files", "Carried files that gc would delete then, those that are due now included.", float64(m.GCNext.Files))
+		x.gauge("publish_gc_next_timestamp_seconds",
+			"When the next grace window ends and gc has more to delete, in Unix time.", unix(*m.NextExpiry))
+		x.gauge("publish_gc_next_generations",
+			"Generations that gc would delete then, those that are due now included.",
+			float64(len(m.GCNext.Generations)))
+		x.gauge("publish_gc_next_files", "Carried files that gc would delete then, those that are due now included.",
+			float64(m.GCNext.Files))
 		x.gauge("publish_gc_next_bytes", "What gc would free then, what is due now included.", float64(m.GCNext.Bytes))
 	}
 	if m.RevertUntil != nil {
-		x.gauge("publish_revert_until_timestamp_seconds", "Until when the previous content is kept, in Unix time; not there when it is pinned or kept without an end.", unix(*m.RevertUntil))
+		x.gauge("publish_revert_until_timestamp_seconds", "Until when the previous content is kept, in Unix time; "+
+			"not there when it is pinned or kept without an end.", unix(*m.RevertUntil))
 	}
 	x.versions(m)
 	return x.Bytes()
@@ -154,7 +168,8 @@ func (x *exposition) versions(m *publish.Measures) {
 	}
 	x.family("publish_versions", "Versions of a product that clients can choose from, in either stage.")
 	for _, p := range slices.Sorted(maps.Keys(products)) {
-		x.sample("publish_versions", float64(m.ProductionVersions[p]), label{"stage", "production"}, label{"product", p})
+		x.sample("publish_versions", float64(m.ProductionVersions[p]), label{"stage", "production"},
+			label{"product", p})
 		x.sample("publish_versions", float64(m.StagedVersions[p]), label{"stage", "staging"}, label{"product", p})
 	}
 }
@@ -165,7 +180,8 @@ func (x *exposition) versions(m *publish.Measures) {
 func writeMetrics(path string, metrics []byte) error {
 	// A device or a pipe would be replaced by a file.
 	if fi, err := os.Lstat(path); err == nil && !fi.Mode().IsRegular() {
-		return &publish.Error{Kind: publish.Usage, Path: path, Fact: "is not a regular file", Hint: "- is standard output"}
+		return &publish.Error{Kind: publish.Usage, Path: path, Fact: "is not a regular file",
+			Hint: "- is standard output"}
 	}
 	return durable.WriteFile(path, metrics, 0o644)
 }

@@ -26,7 +26,8 @@ func hostileMeasures() *publish.Measures {
 			Hold:        &publish.HoldState{Since: at.Add(-2 * time.Hour)},
 			Locks:       []publish.LockHeld{{Name: "prepare", Holder: lock.Holder{PID: 1}}},
 			RevertUntil: &at},
-		Time: at, LastPromote: &at, OldestLock: &at, Waiting: &at, NextExpiry: &at, FreeBytes: 5, GC: &publish.GCResult{}, GCNext: &publish.GCResult{},
+		Time: at, LastPromote: &at, OldestLock: &at, Waiting: &at, NextExpiry: &at, FreeBytes: 5,
+		GC: &publish.GCResult{}, GCNext: &publish.GCResult{},
 		StagedVersions: map[string]int{hostile: 2, "b": 1}, ProductionVersions: map[string]int{"c": 3},
 	}
 }
@@ -37,8 +38,8 @@ type metric struct {
 	samples    map[string]float64 // by labels
 }
 
-// parseMetrics is a small and strict reader of the text format. It tells what
-// Prometheus would refuse.
+// parseMetrics is a small and strict reader of the text format. It fails on
+// what Prometheus would refuse.
 func parseMetrics(text string) (map[string]*metric, error) {
 	if text != "" && !strings.HasSuffix(text, "\n") {
 		return nil, fmt.Errorf("the last line does not end")
@@ -115,22 +116,25 @@ func TestMetricsAreWellFormed(t *testing.T) {
 	}
 }
 
-// Of what never was there is no age, and nothing is missing that needs none.
+// What never was has no age, and every other metric is there.
 func TestMetricsOfAnEmptyRepository(t *testing.T) {
 	m := &publish.Measures{Status: &publish.Status{Repository: "/r"}, FreeBytes: -1, GC: &publish.GCResult{}}
 	got, err := parseMetrics(string(metricsOf(m)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]bool{"publish_production_age_seconds": false, "publish_last_promote_timestamp_seconds": false,
-		"publish_free_bytes": false, "publish_versions": false, "publish_gc_next_timestamp_seconds": false, "publish_generation": true, "publish_hold": true} {
+	for name, want := range map[string]bool{
+		"publish_production_age_seconds": false, "publish_last_promote_timestamp_seconds": false,
+		"publish_free_bytes": false, "publish_versions": false, "publish_gc_next_timestamp_seconds": false,
+		"publish_generation": true, "publish_hold": true,
+	} {
 		if (got[name] != nil) != want {
 			t.Errorf("%s is there: %t", name, !want)
 		}
 	}
 }
 
-// promtool also tells what is valid but against the conventions.
+// promtool also reports what is valid but against the conventions.
 func TestPromtoolTakesTheMetrics(t *testing.T) {
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {

@@ -16,12 +16,14 @@ func (p *program) promoteCommand() *command {
 	return verb(&cli.Command{
 		Name: "promote", Category: "production",
 		Usage: "make what is staged production",
-		Description: "Takes a snapshot of staging, validates it, and makes it production in one atomic step. The tree before, and " +
-			"each file that only it had, is kept for the grace window. If staging equals production, nothing changes.",
+		Description: "Takes a snapshot of staging, validates it, and makes it production in one atomic step. The " +
+			"tree before, and each file that only it had, is kept for the grace window. If staging equals " +
+			"production, nothing changes.",
 		Flags: []cli.Flag{
 			dryRunFlag(), messageFlag(),
 			&cli.BoolFlag{Name: "no-prune", Usage: "do not prune staging first, even if publish.yaml says so"},
-			&cli.BoolFlag{Name: "force", Usage: "promote even if staging brings back content that an operator reverted, or that was revoked; findings and a hold still stop it"},
+			&cli.BoolFlag{Name: "force", Usage: "promote even if staging brings back content that an operator " +
+				"reverted, or that was revoked; findings and a hold still stop it"},
 		},
 	}, 0, 0, p.promote).
 		example("see what would change", "publish promote --dry-run").
@@ -51,7 +53,7 @@ func (p *program) switched(res *publish.Result, err error, equal string) error {
 	if res == nil {
 		return switching(err)
 	}
-	p.tellWarnings(res.Warnings)
+	p.printWarnings(res.Warnings)
 	werr := p.answer(res, func() {
 		if res.Unchanged && len(res.Pruned) == 0 {
 			p.idle("%s", p.switchLine(res, equal))
@@ -63,13 +65,15 @@ func (p *program) switched(res *publish.Result, err error, equal string) error {
 		werr = p.flush()
 	}
 	if err == nil && werr != nil && !res.DryRun && !res.Unchanged {
-		return &publish.Error{Kind: publish.Switched, Fact: fmt.Sprintf("production is generation %d now, but the answer could not be written", res.Generation), Err: werr,
+		return &publish.Error{Kind: publish.Switched,
+			Fact: fmt.Sprintf("production is generation %d now, but the answer could not be written", res.Generation),
+			Err:  werr,
 			Hint: "the switch is complete; publish history reports it"}
 	}
 	return switching(errors.Join(err, werr))
 }
 
-// switchLine tells in one line what a promote or revert did.
+// switchLine says in one line what a promote or revert did.
 func (p *program) switchLine(res *publish.Result, equal string) string {
 	if res.Unchanged {
 		return fmt.Sprintf("generation %d: unchanged, %s%s", res.Generation, equal, p.revertible(res))
@@ -90,7 +94,8 @@ func (p *program) switchLine(res *publish.Result, equal string) string {
 	if n := len(res.Pruned); n > 0 {
 		fmt.Fprintf(&b, ", %s pruned", count(n, "version"))
 	}
-	fmt.Fprintf(&b, ": %s; %s carried, %s new", changes(len(res.Added), len(res.Removed), len(res.Changed)), count(res.Carried, "file"), size(res.NewBytes))
+	fmt.Fprintf(&b, ": %s; %s carried, %s new", changes(len(res.Added), len(res.Removed), len(res.Changed)),
+		count(res.Carried, "file"), size(res.NewBytes))
 	if !res.DryRun {
 		fmt.Fprintf(&b, "; %s", time.Duration(res.DurationMS)*time.Millisecond)
 	}
@@ -116,11 +121,11 @@ func keptBy(k publish.KeptBy) string {
 	return "kept"
 }
 
-// manyWarnings is how many warnings people read.
+// manyWarnings is the largest number of warnings that is printed.
 const manyWarnings = 20
 
-// tellWarnings tells the warnings of a tree that became, or will be, something.
-func (p *program) tellWarnings(list []catalog.Finding) {
+// printWarnings prints the warnings of a tree that was, or will be, published.
+func (p *program) printWarnings(list []catalog.Finding) {
 	if p.json {
 		return // they stand in the answer
 	}

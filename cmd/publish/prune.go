@@ -14,10 +14,10 @@ func (p *program) pruneCommand() *command {
 	return verb(&cli.Command{
 		Name: "prune", Category: "staging",
 		Usage: "take out of staging what the rules of retention do not keep",
-		Description: "Takes versions out of the indexes by the rules in publish.yaml (publish help config). Files that no index has named " +
-			"for orphan_grace are deleted, those of pruned versions among them. Production stays as it is until the next " +
-			"promote. --plan writes a plan to a file for review; --apply carries out that plan and nothing else, " +
-			"and refuses it if staging, production, the rules or the file have changed.",
+		Description: "Takes versions out of the indexes by the rules in publish.yaml (publish help config). Files " +
+			"that no index has named for orphan_grace are deleted, those of pruned versions among them. Production " +
+			"stays as it is until the next promote. --plan writes a plan to a file for review; --apply carries out " +
+			"that plan and nothing else, and refuses it if staging, production, the rules or the file have changed.",
 		Flags: []cli.Flag{
 			dryRunFlag(),
 			&cli.StringFlag{Name: "plan", Usage: "prune nothing; write the plan to `FILE`"},
@@ -25,7 +25,8 @@ func (p *program) pruneCommand() *command {
 		},
 	}, 0, 0, p.prune).
 		example("see what the rules of retention would take out, and why", "publish prune --dry-run").
-		example("keep the plan, read it, then do it", "publish prune --plan plan.json && publish prune --apply plan.json")
+		example("keep the plan, read it, then do it",
+			"publish prune --plan plan.json && publish prune --apply plan.json")
 }
 
 func (p *program) prune(c *cli.Context) error {
@@ -36,7 +37,8 @@ func (p *program) prune(c *cli.Context) error {
 	}
 	write, read := c.String("plan"), c.String("apply")
 	if write != "" && read != "" {
-		return usage("write a plan, read it, and then apply it", "publish prune: --plan and --apply cannot be given together")
+		return usage("write a plan, read it, and then apply it",
+			"publish prune: --plan and --apply cannot be given together")
 	}
 	r, err := p.open()
 	if err != nil {
@@ -51,7 +53,8 @@ func (p *program) prune(c *cli.Context) error {
 	}
 	res, err := r.Prune(c.Context, opt)
 	if codeOf(err) == exitFindings {
-		err = &hinted{err, "the indexes are not valid, so nothing was pruned; correct them: publish validate shows all findings"}
+		err = &hinted{err,
+			"the indexes are not valid, so nothing was pruned; correct them: publish validate shows all findings"}
 	}
 	if res == nil {
 		return err
@@ -87,7 +90,8 @@ func (p *program) pruned(res *publish.PruneResult, written string) {
 		var rows [][]string
 		take := func(list []retention.Decision, word string) []retention.Decision {
 			for ; len(list) > 0 && list[0].Product == product; list = list[1:] {
-				rows = append(rows, []string{"  " + word, oneLine(list[0].Version), size(list[0].Bytes), oneLine(strings.Join(list[0].Reasons, "; "))})
+				rows = append(rows, []string{"  " + word, oneLine(list[0].Version), size(list[0].Bytes),
+					oneLine(strings.Join(list[0].Reasons, "; "))})
 			}
 			return list
 		}
@@ -123,6 +127,7 @@ func pruneLine(res *publish.PruneResult) string {
 	if res.DryRun {
 		word = "dry run: would prune"
 	}
-	return fmt.Sprintf("%s %s of %d and %s; %s freed now, %s after the grace window", word, count(len(res.Remove), "version"),
+	return fmt.Sprintf("%s %s of %d and %s; %s freed now, %s after the grace window", word,
+		count(len(res.Remove), "version"),
 		len(res.Keep)+len(res.Remove), count(len(res.Orphans), "file"), size(res.BytesNow), size(res.BytesAfterGrace))
 }

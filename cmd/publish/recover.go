@@ -5,12 +5,14 @@ import "github.com/urfave/cli/v2"
 func (p *program) recoverCommand() *command {
 	return verb(&cli.Command{
 		Name: "recover", Category: "upkeep",
-		Usage: "finish or undo what a killed command left; mend a damaged history",
-		Description: "Every command that changes production also finishes or undoes what a killed command left. The generation that " +
-			"production leads to counts; if production is missing, it is restored from the history. Lost lines of the history are made " +
-			"again from the manifests; a line of kind gap marks those that cannot be. recover fails while revoked content cannot be deleted.",
+		Usage: "finish or undo what a killed command left; repair a damaged history",
+		Description: "Every command that changes production also finishes or undoes what a killed command left. The " +
+			"generation that production leads to counts; if production is missing, it is restored from the history. " +
+			"Lost lines of the history are made again from the manifests; a line of kind gap marks those that cannot " +
+			"be. recover fails while revoked content cannot be deleted.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "clock-is-right", Usage: "the clock was ahead and is right now: windows that seem to begin later begin now, and gc deletes again"},
+			&cli.BoolFlag{Name: "clock-is-right", Usage: "the clock was ahead and is right now: windows that seem to " +
+				"begin later begin now, and gc deletes again"},
 		},
 	}, 0, 0, p.recover).
 		example("finish what a killed command left", "publish recover")

@@ -12,9 +12,10 @@ func (p *program) revertCommand() *command {
 	return verb(&cli.Command{
 		Name: "revert", Category: "production", ArgsUsage: "[GENERATION]",
 		Usage: "go back to the content of an earlier generation",
-		Description: "Makes the content of a kept generation production again, as a new generation, in one atomic step; default: the " +
-			"content that was live before the current one, so that twice goes back twice. It does not wait for a promote that " +
-			"is still at work. promote then refuses what was reverted until it is out of staging, or --force is given.",
+		Description: "Makes the content of a kept generation production again, as a new generation, in one atomic " +
+			"step; default: the content that was live before the current one, so that twice goes back twice. It does " +
+			"not wait for a promote that is still at work. promote then refuses what was reverted until it is out of " +
+			"staging, or --force is given.",
 		Flags: []cli.Flag{
 			dryRunFlag(), messageFlag(),
 			&cli.BoolFlag{Name: "force", Usage: "revert even if clients know a path with other content"},
@@ -34,7 +35,8 @@ func (p *program) revert(c *cli.Context) error {
 	if err != nil {
 		return switching(err)
 	}
-	res, err := r.Revert(c.Context, publish.RevertOptions{To: to, DryRun: c.Bool("dry-run"), Message: c.String("message"), Force: c.Bool("force")})
+	res, err := r.Revert(c.Context, publish.RevertOptions{To: to, DryRun: c.Bool("dry-run"),
+		Message: c.String("message"), Force: c.Bool("force")})
 	if codeOf(err) == exitFindings {
 		err = &hinted{err, "wait until the paths are free, or give --force: clients that know them otherwise will fail"}
 	}

@@ -18,13 +18,15 @@ func (p *program) revokeCommand() *command {
 	return verb(&cli.Command{
 		Name: "revoke", Category: "production", ArgsUsage: "WHAT...",
 		Usage: "take a leaked secret or a poisoned image away at once, everywhere",
-		Description: "WHAT is a fingerprint (twelve digits or more of it), a product, product/version, a path, or the sha256 of a file. " +
-			"First production is switched to a new generation without it, of which nothing is carried; then it is deleted " +
-			"from staging, trash and every kept generation, past grace windows. The same content cannot be staged or " +
-			"promoted again without --force. A path stands for its content, and for every image that needs it; a product or " +
-			"version for whatever bears that name in any tree, also for what clients skip. A file that another image needs stays, and that is said.\n\n" +
+		Description: "WHAT is a fingerprint (twelve digits or more of it), a product, product/version, a path, or " +
+			"the sha256 of a file. First production is switched to a new generation without it, of which nothing is " +
+			"carried; then it is deleted from staging, trash and every kept generation, past grace windows. The same " +
+			"content cannot be staged or promoted again without --force. A path stands for its content, and for " +
+			"every image that needs it; a product or version for whatever bears that name in any tree, also for what " +
+			"clients skip. A file that another image needs stays, and that is said.\n\n" +
 			"On a terminal it prints what it would delete, and asks, unless --yes or --json is given.\n\n" +
-			"A kept generation that had it can be reverted to without it; of a tree without indexes it cannot. Nothing undoes a revoke.",
+			"A kept generation that had it can be reverted to without it; of a tree without indexes it cannot. " +
+			"Nothing undoes a revoke.",
 		Flags: []cli.Flag{
 			dryRunFlag(),
 			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "record `WHY`; required"},
@@ -32,8 +34,10 @@ func (p *program) revokeCommand() *command {
 		},
 	}, 1, -1, p.revoke).
 		note("`-m WHY` is required; on a terminal it asks, unless `--yes` is given").
-		example("see what would be deleted", "publish revoke debian:12:default:amd64/20260102_00:00 -m 'ssh key inside' --dry-run").
-		example("delete it everywhere, without being asked", "publish revoke debian:12:default:amd64/20260102_00:00 -m 'ssh key inside' --yes").
+		example("see what would be deleted",
+			"publish revoke debian:12:default:amd64/20260102_00:00 -m 'ssh key inside' --dry-run").
+		example("delete it everywhere, without being asked",
+			"publish revoke debian:12:default:amd64/20260102_00:00 -m 'ssh key inside' --yes").
 		completes(every(p.staged))
 }
 
@@ -48,29 +52,32 @@ func (p *program) revoke(c *cli.Context) error {
 	}
 	p.warnConfig(r)
 	if !c.Bool("dry-run") && !c.Bool("yes") && !p.json && isTerminal(os.Stdin) && isTerminal(p.stderr) {
-		if err := p.confirmRevoke(c.Context, r, publish.RevokeOptions{What: c.Args().Slice(), Why: why, DryRun: true}); err != nil {
+		if err := p.confirmRevoke(c.Context, r, publish.RevokeOptions{What: c.Args().Slice(), Why: why,
+			DryRun: true}); err != nil {
 			return switching(err)
 		}
 	}
 	res, err := r.Revoke(c.Context, publish.RevokeOptions{What: c.Args().Slice(), Why: why, DryRun: c.Bool("dry-run")})
 	if codeOf(err) == exitFindings {
-		err = &hinted{err, "production is damaged: publish verify reports where; revert to a sound generation, then revoke"}
+		err = &hinted{err,
+			"production is damaged: publish verify reports where; revert to a sound generation, then revoke"}
 	}
 	if res == nil {
 		return switching(err)
 	}
 	for _, k := range res.Kept {
-		p.warn(fmt.Sprintf("%s stays: %s/%s also needs it; to take it from every image, revoke its path", k.Path, k.Product, k.Version))
+		p.warn(fmt.Sprintf("%s stays: %s/%s also needs it; to take it from every image, revoke its path", k.Path,
+			k.Product, k.Version))
 	}
-	if werr := p.answer(res, func() { p.tellRevoke(res) }); err == nil {
+	if werr := p.answer(res, func() { p.printRevoke(res) }); err == nil {
 		err = werr
 	}
 	return err
 }
 
 // confirmRevoke shows what a revoke would do, and returns an error unless a
-// person agrees to it. Nothing undoes a revoke, and a product's name is soon
-// typed where a version's was meant.
+// person agrees to it. Nothing undoes a revoke, and it is easy to type a
+// product's name instead of a version's.
 func (p *program) confirmRevoke(ctx context.Context, r *publish.Repo, dry publish.RevokeOptions) error {
 	res, err := r.Revoke(ctx, dry)
 	if err != nil || len(res.Revoked)+len(res.Unnamed) == 0 {
@@ -78,7 +85,7 @@ func (p *program) confirmRevoke(ctx context.Context, r *publish.Repo, dry publis
 	}
 	answer := p.out // which gets nothing yet
 	p.out = bufio.NewWriter(p.stderr)
-	p.tellRevoke(res)
+	p.printRevoke(res)
 	p.progress.end()
 	err = p.out.Flush()
 	if p.out = answer; err != nil {
@@ -86,7 +93,8 @@ func (p *program) confirmRevoke(ctx context.Context, r *publish.Repo, dry publis
 	}
 	yes, err := p.ask(ctx, os.Stdin, "Delete this everywhere, now? Nothing undoes it. [y/N] ")
 	if err == nil && !yes {
-		err = &publish.Error{Kind: publish.Refused, Fact: "publish revoke: not confirmed; nothing was deleted", Hint: "answer y, or give --yes"}
+		err = &publish.Error{Kind: publish.Refused, Fact: "publish revoke: not confirmed; nothing was deleted",
+			Hint: "answer y, or give --yes"}
 	}
 	return err
 }
@@ -109,7 +117,7 @@ func (p *program) ask(ctx context.Context, in io.Reader, question string) (bool,
 	}
 }
 
-func (p *program) tellRevoke(res *publish.RevokeResult) {
+func (p *program) printRevoke(res *publish.RevokeResult) {
 	if len(res.Revoked)+len(res.Unnamed) == 0 {
 		p.idle("nothing to do: it was revoked before")
 		return
@@ -135,7 +143,8 @@ func (p *program) tellRevoke(res *publish.RevokeResult) {
 	}
 	fmt.Fprintf(&b, ": %s deleted, %s", count(res.Files, "file"), size(res.Bytes))
 	if len(res.Generations) > 0 {
-		fmt.Fprintf(&b, "; redacted: %s", strings.Trim(strings.ReplaceAll(fmt.Sprint(res.Generations), " ", ", "), "[]"))
+		fmt.Fprintf(&b, "; redacted: %s", strings.Trim(strings.ReplaceAll(fmt.Sprint(res.Generations), " ", ", "),
+			"[]"))
 	}
 	if !res.DryRun {
 		fmt.Fprintf(&b, "; %s", time.Duration(res.DurationMS)*time.Millisecond)

@@ -19,8 +19,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain makes the test binary the program, too: what testscript runs as
-// publish is this binary, with the clock and the user of the test.
+// TestMain makes the test binary also the program: testscript runs it as publish,
+// with the clock and the user of the test.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"publish": func() {
@@ -56,7 +56,8 @@ func TestScript(t *testing.T) {
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // else each run ends with a second of sleep
 			return os.Chmod(e.WorkDir, 0o755)       // other users look in
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "image": makeImage, "damage": damage, "unpack": unpack},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "image": makeImage,
+			"damage": damage, "unpack": unpack},
 	})
 }
 
@@ -96,9 +97,10 @@ func makeImage(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // writeImage makes in dir a container and a virtual machine of a release of an
-// OS, with bytes that tell the OS and the time.
+// OS, with bytes that depend on the OS and the time.
 func writeImage(dir, name, release string, created time.Time) error {
-	yaml := fmt.Sprintf("architecture: x86_64\ncreation_date: %d\nproperties:\n  architecture: amd64\n  description: %s\n  os: %s\n  release: %q\n  variant: default\n",
+	yaml := fmt.Sprintf("architecture: x86_64\ncreation_date: %d\nproperties:\n  architecture: amd64\n  description: "+
+		"%s\n  os: %s\n  release: %q\n  variant: default\n",
 		created.Unix(), name, name, release)
 	var buf bytes.Buffer
 	zip := gzip.NewWriter(&buf)
@@ -109,7 +111,8 @@ func writeImage(dir, name, release string, created time.Time) error {
 		return err
 	}
 	body := strings.Repeat(name+" "+created.Format(time.RFC3339)+"\n", 100)
-	for file, data := range map[string]string{"incus.tar.gz": buf.String(), "rootfs.squashfs": "hsqs" + body, "disk.qcow2": "QFI\xfb" + body} {
+	for file, data := range map[string]string{"incus.tar.gz": buf.String(), "rootfs.squashfs": "hsqs" + body,
+		"disk.qcow2": "QFI\xfb" + body} {
 		if err := os.WriteFile(filepath.Join(dir, file), []byte(data), 0o644); err != nil {
 			return err
 		}

@@ -13,8 +13,9 @@ func (p *program) showCommand() *command {
 	return verb(&cli.Command{
 		Name: "show", Category: "look", ArgsUsage: "[GENERATION|production]",
 		Usage: "describe a generation",
-		Description: "Prints who made a generation, when and why, what the switch to it changed, what it holds and carries, and until " +
-			"when it is kept. Default: production. publish list prints its images. Takes no lock and writes nothing.",
+		Description: "Prints who made a generation, when and why, what the switch to it changed, what it holds and " +
+			"carries, and until when it is kept. Default: production. publish list prints its images. Takes no lock " +
+			"and writes nothing.",
 	}, 0, 1, p.show).
 		note("takes no lock").
 		example("see who made generation 1, why, and until when it is kept", "publish show 1").

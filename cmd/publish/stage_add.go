@@ -17,21 +17,25 @@ func (p *program) stageAddCommand() *command {
 	return verb(&cli.Command{
 		Name: "add", ArgsUsage: "METADATA [ROOTFS...] | DIR",
 		Usage: "stage an image",
-		Description: "Stages the image that METADATA (a tarball with metadata.yaml, compressed or not) and the root files make: " +
-			"a squashfs or tarball for containers, a qcow2 disk for virtual machines, one or both; METADATA alone is a " +
-			"unified image. DIR is a directory as distrobuilder leaves it. Prints a fingerprint a line.\n\n" +
+		Description: "Stages the image that METADATA (a tarball with metadata.yaml, compressed or not) and the root " +
+			"files make: a squashfs or tarball for containers, a qcow2 disk for virtual machines, one or both; " +
+			"METADATA alone is a unified image. DIR is a directory as distrobuilder leaves it. Prints a fingerprint " +
+			"a line.\n\n" +
 			"The same image again changes nothing. Another one under the same version's name replaces it.",
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "alias", Usage: "give it a further `ALIAS`; may be given again"},
 			&cli.BoolFlag{Name: "no-default-alias", Usage: "without the alias OS/RELEASE/VARIANT"},
 			&cli.StringFlag{Name: "product", Usage: "call the product `NAME` instead of OS:RELEASE:VARIANT:ARCH"},
 			&cli.StringSliceFlag{Name: "requirement", Usage: "the product requires `KEY=VALUE`; may be given again"},
-			&cli.BoolFlag{Name: "move", Usage: "take the files themselves, where they are on the same file system, instead of copies"},
-			&cli.BoolFlag{Name: "force", Usage: "stage it even if this content was revoked; promote also needs --force then"},
+			&cli.BoolFlag{Name: "move",
+				Usage: "take the files themselves, where they are on the same file system, instead of copies"},
+			&cli.BoolFlag{Name: "force",
+				Usage: "stage it even if this content was revoked; promote also needs --force then"},
 		},
 	}, 1, -1, p.stageAdd).
 		example("stage an image as distrobuilder leaves it", "publish stage add build").
-		example("stage an image with another alias, from two files", "publish stage add build/incus.tar.gz build/rootfs.squashfs --alias debian/stable").
+		example("stage an image with another alias, from two files",
+			"publish stage add build/incus.tar.gz build/rootfs.squashfs --alias debian/stable").
 		completes(every(these(":files")))
 }
 
@@ -78,7 +82,8 @@ func (p *program) stageAdd(c *cli.Context) error {
 	did, err := r.Add(c.Context, req, c.Bool("force"))
 	if errors.Is(err, catalog.ErrByHand) {
 		_, others := byHand(r.Config.Format)
-		return usage("copy the files into "+r.Stage.Dir, "stage add needs format %s; this repository's is %s", others, r.Config.Format)
+		return usage("copy the files into "+r.Stage.Dir, "stage add needs format %s; this repository's is %s", others,
+			r.Config.Format)
 	}
 	if err != nil {
 		return err

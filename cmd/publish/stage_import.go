@@ -13,10 +13,12 @@ func (p *program) stageImportCommand() *command {
 	return verb(&cli.Command{
 		Name: "import", ArgsUsage: "TREE",
 		Usage: "merge a tree that other tools made into staging",
-		Description: "Checks TREE, copies what staging lacks, and merges its indexes into staging's: for what both have, TREE's " +
-			"entry counts; what only staging has stays. TREE is only read. Fields that publish does not know survive.",
+		Description: "Checks TREE, copies what staging lacks, and merges its indexes into staging's: for what both " +
+			"have, TREE's entry counts; what only staging has stays. TREE is only read. Fields that publish does not " +
+			"know survive.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "force", Usage: "import it even if some of its content was revoked; promote also needs --force then"},
+			&cli.BoolFlag{Name: "force",
+				Usage: "import it even if some of its content was revoked; promote also needs --force then"},
 		},
 	}, 1, 1, p.stageImport).
 		example("merge a tree that another tool made", "publish stage import www").
@@ -48,12 +50,13 @@ func (p *program) stageImport(c *cli.Context) error {
 	if err != nil {
 		return &hinted{err, "nothing was imported"}
 	}
-	a := imported{did.Images, did.Files, did.Bytes, append([]string{}, did.Replaced...), did.Unchanged, []catalog.Finding{}, did.Skipped, stage.LeftOut{Examples: []string{}}}
+	a := imported{did.Images, did.Files, did.Bytes, append([]string{}, did.Replaced...), did.Unchanged,
+		[]catalog.Finding{}, did.Skipped, stage.LeftOut{Examples: []string{}}}
 	if did.Report != nil {
 		a.Findings = append(a.Findings, did.Report.Findings...)
 		a.LeftOut = did.Report.LeftOut
 	}
-	p.tellWarnings(a.Findings)
+	p.printWarnings(a.Findings)
 	names := count(a.Images, "image")
 	if a.Skipped > 0 {
 		names += fmt.Sprintf(" and %d that clients skip", a.Skipped)

@@ -8,12 +8,13 @@ func (p *program) stageRemoveCommand() *command {
 	return verb(&cli.Command{
 		Name: "remove", Aliases: []string{"rm"}, ArgsUsage: "WHAT...",
 		Usage: "take images out of staging",
-		Description: "WHAT is a fingerprint (twelve digits or more of it), a product, product/version, or a path. It is " +
-			"taken out of the indexes; its files stay until nothing needs them. The files of a plain tree go to trash for one " +
-			"grace window. If one of WHAT is not there, nothing is removed.",
+		Description: "WHAT is a fingerprint (twelve digits or more of it), a product, product/version, or a path. It " +
+			"is taken out of the indexes; its files stay until nothing needs them. The files of a plain tree go to " +
+			"trash for one grace window. If one of WHAT is not there, nothing is removed.",
 	}, 1, -1, p.stageRemove).
 		example("take one version out of staging", "publish stage remove debian:12:default:amd64/20260103_00:00").
-		example("take a product out of staging, with all its versions", "publish stage remove alpine:3.23:default:amd64").
+		example("take a product out of staging, with all its versions",
+			"publish stage remove alpine:3.23:default:amd64").
 		completes(every(p.staged))
 }
 
@@ -46,7 +47,8 @@ func (p *program) stageRemove(c *cli.Context) error {
 			case i.Fingerprint == "":
 				p.say("removed %s/%s, which clients skip", oneLine(i.Product), oneLine(i.Version))
 			default:
-				p.say("removed %s/%s, %s, %s", oneLine(i.Product), oneLine(i.Version), i.Type, i.Fingerprint[:min(12, len(i.Fingerprint))])
+				p.say("removed %s/%s, %s, %s", oneLine(i.Product), oneLine(i.Version), i.Type,
+					i.Fingerprint[:min(12, len(i.Fingerprint))])
 			}
 		}
 	})

@@ -15,16 +15,20 @@ func (p *program) statusCommand() *command {
 	return verb(&cli.Command{
 		Name: "status", Category: "look",
 		Usage: "report what is live, what is staged, and what can be reverted to",
-		Description: "Takes no lock and reads no image, so it counts only the findings that need no reading; publish validate " +
-			"reports all. With --check it exits with 3 if a command did not end, if the clock stands before the history, if production " +
-			"failed its health check, or if a threshold is passed, and prints a line for each. With --prometheus it writes a file for the " +
-			"textfile collector of node_exporter and prints nothing.",
+		Description: "Takes no lock and reads no image, so it counts only the findings that need no reading; publish " +
+			"validate reports all. With --check it exits with 3 if a command did not end, if the clock stands before " +
+			"the history, if production failed its health check, or if a threshold is passed, and prints a line for " +
+			"each. With --prometheus it writes a file for the textfile collector of node_exporter and prints nothing.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "check", Usage: "for a monitor: report what is wrong, and exit with status 3 if anything is"},
-			&cli.StringFlag{Name: "max-age", Usage: "with --check: the last promote that stayed was at most `DURATION` ago"},
-			&cli.StringFlag{Name: "max-wait", Usage: "with --check: staging equals production, or one of them changed at most `DURATION` ago"},
+			&cli.BoolFlag{Name: "check",
+				Usage: "for a monitor: report what is wrong, and exit with status 3 if anything is"},
+			&cli.StringFlag{Name: "max-age",
+				Usage: "with --check: the last promote that stayed was at most `DURATION` ago"},
+			&cli.StringFlag{Name: "max-wait",
+				Usage: "with --check: staging equals production, or one of them changed at most `DURATION` ago"},
 			&cli.StringFlag{Name: "min-free", Usage: "with --check: at least `SIZE`, such as 20GiB, is free"},
-			&cli.IntFlag{Name: "max-errors", Usage: "with --check: staging has at most `N` findings that stop a promote"},
+			&cli.IntFlag{Name: "max-errors",
+				Usage: "with --check: staging has at most `N` findings that stop a promote"},
 			&cli.StringFlag{Name: "prometheus", Usage: "write metrics to `FILE`, atomically; - means standard output"},
 		},
 	}, 0, 0, p.status).
@@ -62,7 +66,8 @@ func (p *program) statusRows(s *publish.Status) [][]string {
 			row("production", "not there yet: publish promote makes it")
 		}
 	} else {
-		row("production", "generation %d, %s by %s since %s%s", live.Generation, live.Kind, live.Who, p.when(live.Since), said(live.Message))
+		row("production", "generation %d, %s by %s since %s%s", live.Generation, live.Kind, live.Who,
+			p.when(live.Since), said(live.Message))
 		content := fmt.Sprintf("%s, %s", count(live.Files, "file"), size(live.Bytes))
 		if live.Origin != live.Generation {
 			content += fmt.Sprintf(", the content of generation %d", live.Origin)
@@ -124,7 +129,7 @@ func (p *program) statusRows(s *publish.Status) [][]string {
 	}
 	switch {
 	case s.HistoryFlaw != "":
-		row("history", "%s: publish recover mends it", s.HistoryFlaw)
+		row("history", "%s: publish recover repairs it", s.HistoryFlaw)
 	case s.RecoveryPending && slices.Contains(s.LocksUnknown, "production"):
 		row("recovery", "pending, or a command is at work: only the owner of the repository can tell which")
 	case s.RecoveryPending:
@@ -138,7 +143,8 @@ func (p *program) statusRows(s *publish.Status) [][]string {
 		row(name, "%s", l)
 	}
 	if s.ClockBehind {
-		row("clock", "stands before the newest line of the history, of %s: nothing is deleted until then", p.when(*s.ClockBehindUntil))
+		row("clock", "stands before the newest line of the history, of %s: nothing is deleted until then",
+			p.when(*s.ClockBehindUntil))
 		row("", "%s", publish.ClockRemedy)
 	}
 	return rows
@@ -152,11 +158,11 @@ func (p *program) holder(h lock.Holder) string {
 	return fmt.Sprintf("%s, %s", h, distance(p.clock(), h.Since))
 }
 
-// longMessage is how much of a message stands in a line about something else,
+// longMessage is how much of a message is printed in a line about something else,
 // in columns of a terminal. history and show have the whole of it.
 const longMessage = 72
 
-// said is a message in passing, cut where it is very long.
+// said is a message within such a line, cut if it is very long.
 func said(message string) string {
 	if message = strings.TrimSpace(message); message == "" {
 		return ""

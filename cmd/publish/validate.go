@@ -11,8 +11,9 @@ func (p *program) validateCommand() *command {
 	return verb(&cli.Command{
 		Name: "validate", Category: "staging", ArgsUsage: "[staging|production|GENERATION]",
 		Usage: "check a tree as a client would see it",
-		Description: "Checks that the indexes are sound and that every file they name is there with its size and hashes; prints each " +
-			"finding. Errors stop a promote. Default: staging, which is also compared with what production serves.",
+		Description: "Checks that the indexes are sound and that every file they name is there with its size and " +
+			"hashes; prints each finding. Errors stop a promote. Default: staging, which is also compared with what " +
+			"production serves.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "full", Usage: "read every file, also if its hash is known; also check md5 sums"},
 		},
@@ -42,7 +43,7 @@ func (p *program) validate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	p.tellRedacted(report)
+	p.printRedacted(report)
 	err = p.answer(validated{checkedOf(report), report.LeftOut}, func() {
 		for _, f := range report.Findings {
 			p.say("%s", findingLine(f))
@@ -59,7 +60,7 @@ func (p *program) validate(c *cli.Context) error {
 	return err
 }
 
-// tree is how people call what validate, verify and diff take.
+// tree is the name for people of what validate, verify and diff take.
 func tree(name string) string {
 	if name == "staging" || name == "production" {
 		return name

@@ -12,8 +12,9 @@ import (
 func (p *program) verifyCommand() *command {
 	return verb(&cli.Command{
 		Name: "verify", Category: "look", ArgsUsage: "[GENERATION]",
-		Usage:       "read every byte of a generation and compare it with its manifest",
-		Description: "Default: production. Reports what was changed, removed or added since the generation was made. Takes no lock.",
+		Usage: "read every byte of a generation and compare it with its manifest",
+		Description: "Default: production. Reports what was changed, removed or added since the generation was made. " +
+			"Takes no lock.",
 	}, 0, 1, p.verify).
 		note("takes no lock").
 		example("read all that production serves", "publish verify").
@@ -46,7 +47,7 @@ func (p *program) verify(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	p.tellRedacted(report)
+	p.printRedacted(report)
 	err = p.answer(verified{n, checkedOf(report)}, func() {
 		for _, f := range report.Findings {
 			p.say("%s", findingLine(f))
@@ -61,7 +62,8 @@ func (p *program) verify(c *cli.Context) error {
 		}
 	})
 	if bad := len(report.Errors()); err == nil && bad > 0 {
-		err = &publish.Error{Kind: publish.Invalid, Path: fmt.Sprintf("generation %d", n), Fact: "is not what its manifest says: " + count(bad, "error") + " found"}
+		err = &publish.Error{Kind: publish.Invalid, Path: fmt.Sprintf("generation %d", n),
+			Fact: "is not what its manifest says: " + count(bad, "error") + " found"}
 	}
 	return err
 }

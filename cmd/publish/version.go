@@ -14,6 +14,7 @@ func (p *program) versionCommand() *command {
 
 func (p *program) printVersion() error {
 	v := programVersion()
-	return p.answer(map[string]string{"version": v, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH},
+	return p.answer(map[string]string{"version": v, "go": runtime.Version(), "platform": runtime.GOOS + "/" +
+		runtime.GOARCH},
 		func() { p.say("publish %s", v) })
 }
