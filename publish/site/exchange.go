@@ -14,9 +14,9 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// exchange has production be a real directory. A switch exchanges it with the
-// next one, which waits in the store; what it brought back has the name of what
-// was switched to until Tidy.
+// exchange makes production a real directory. A switch exchanges it with the next
+// one, which waits in the store. Until Tidy the tree that it brought back has the
+// name under which the next one waited.
 type exchange struct{ local }
 
 // Exchange makes a site where production is a real directory, for web servers
@@ -75,7 +75,7 @@ func (s exchange) Switch(ctx context.Context, from, to int) error {
 	if from == 0 {
 		return durable.RenameNew(next, s.Production)
 	}
-	// Of what stands there the exchange tells nothing, so look at what it brought
+	// The exchange does not say what stood there, so look at what it brought
 	// back. It may have been put there since production was looked at.
 	err := durable.Exchange(next, s.Production)
 	if errors.Is(err, syscall.EXDEV) {
@@ -135,10 +135,10 @@ func (s exchange) Tidy(ctx context.Context) error {
 			}
 		}
 		if n == 0 || n == waits {
-			continue // never switched: the sweep's business
+			continue // never switched: the sweep removes it
 		}
 		if err := durable.RenameNew(from, s.kept(n)); err != nil {
-			s.Left(from, err) // it cannot be reverted to; no reason to stop
+			s.Left(from, err) // it cannot be reverted to, which is no reason to stop
 			continue
 		}
 		if err := durable.SyncDir(s.Store); err != nil {

@@ -17,7 +17,7 @@ import (
 // AsideSuffix is put behind the name of a directory that Replace moved aside.
 const AsideSuffix = ".before-publish"
 
-// local is what sites have in common whose production is a directory of this
+// local is the common part of sites whose production is a directory of this
 // machine.
 type local struct{ Place }
 
@@ -64,8 +64,8 @@ func (l local) Expire(_ context.Context, live *generation.Tree, gone []tree.Row,
 }
 
 // rewrite replaces a live document, in one step, by one that is newer by a
-// second at least: a web server compares whole seconds, and answers 304 to a
-// client for what is not newer than the client's copy.
+// second at least: a web server compares whole seconds, and answers 304 if
+// the document is not newer than the client's copy.
 func (l local) rewrite(path string, data []byte) error {
 	old, err := os.Lstat(path)
 	if err != nil {

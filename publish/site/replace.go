@@ -12,9 +12,9 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// CheckReplace refuses to adopt a tree in whose place production is to be where
-// the place cannot be taken in one step. A tree that stays where it is, because
-// production is another path, may lie anywhere.
+// CheckReplace refuses to adopt a tree whose place production is to take, if the
+// place cannot be taken in one step. A tree that stays where it is, because
+// production is another path, may be anywhere.
 func CheckReplace(live, production string) error {
 	if same, err := durable.SameFile(live, production); err != nil || !same {
 		return nil // there is nothing to replace, or Replace refuses it
@@ -71,9 +71,9 @@ func (l local) replace(live string, first func() error, bring func(aside string)
 	return aside, err
 }
 
-// aside returns the name under which the former directory is kept. What an
-// adoption left under it that was killed just before its switch goes: its new
-// tree, or the link to one, which the sweep has removed.
+// aside returns the name under which the former directory is kept. It
+// removes what an adoption left there that was killed just before its switch: its
+// new tree, or a link to one, which the sweep has removed.
 func (l local) aside() (string, error) {
 	aside := l.Production + AsideSuffix
 	for i := 2; i < 10; i++ {

@@ -1,7 +1,7 @@
 // Package site knows what production is, and makes a complete tree production.
 //
-// A switch has three steps, and a site gives what comes before and after each
-// back to whoever holds the production lock:
+// A switch has these steps. Each is a method, and the holder of the production
+// lock calls them in this order:
 //
 //	Prepare   the sealed tree gets the place, or the name, from which the
 //	          switch takes it. Readers see nothing of it.
@@ -13,8 +13,8 @@
 //
 // What Live returns is the truth, whatever records say. Each step can be killed:
 // Tidy brings a site into a state that no crash explains, so recovery and the
-// end of every switch are the same code. Nothing is written to a tree that is
-// live, but by Expire.
+// end of every switch are the same code. Only Expire writes to
+// a tree that is live.
 //
 // A tree of another repository is refused and left alone wherever it turns up:
 // in production's place, and when an exchange brings it back.
@@ -45,10 +45,10 @@ type Site interface {
 	// production. It looks at nothing.
 	Dir(n int) string
 	// Live returns the generation that is production; 0 if there is no
-	// production. The error wraps ErrDangling or ErrForeign where that is the
-	// trouble.
+	// production. The error wraps ErrDangling or ErrForeign if that is the
+	// reason.
 	Live(ctx context.Context) (int, error)
-	// Probe finds out, by doing it, whether a switch can work here.
+	// Probe tries out whether a switch can work here.
 	Probe(ctx context.Context) error
 	// Prepare prepares a tree for its switch, in the place of the live one; nil
 	// if nothing is live. It is flushed except for its name, and waits in the
@@ -57,8 +57,8 @@ type Site interface {
 	Prepare(ctx context.Context, next, live *generation.Tree) error
 	// Switch makes generation to production, which is generation from; 0 if
 	// nothing stands there. It fails if something does, and with ErrForeign if
-	// that is not of this repository's making. A failure may have been applied
-	// all the same, on a network for example: look at Live.
+	// that is not of this repository's making. A switch that failed may have been
+	// applied, on a network for example: look at Live.
 	Switch(ctx context.Context, from, to int) error
 	// Settle makes a switch durable.
 	Settle(ctx context.Context) error
@@ -77,7 +77,7 @@ type Site interface {
 	Expire(ctx context.Context, live *generation.Tree, gone []tree.Row, anew []catalog.Document) ([]Stay, error)
 }
 
-// Guarantee is what a site promises, so that nobody asks what kind it is.
+// Guarantee is what a site promises, so that callers need not ask for its kind.
 type Guarantee struct {
 	// Whole: one step changes all paths at once. Otherwise each path changes on
 	// its own, and readers meet a mixture until the last one has.
@@ -116,12 +116,12 @@ type Trees interface {
 	// if publish did not make it. The error wraps ErrForeign for the tree of
 	// another repository.
 	Whose(dir string) (int, error)
-	// Says returns which generation the tree at dir says that it is, whoever
-	// made it; 0 if it says nothing.
+	// Says returns which generation the tree at dir says that it is, also if
+	// another repository made it; 0 if it says nothing.
 	Says(dir string) int
 }
 
-// Kinds are the kinds of site that a program has, each by what makes one.
+// Kinds are the kinds of site that a program has, each with its constructor.
 type Kinds []func(Place) Site
 
 // Names returns the values of the key switch.

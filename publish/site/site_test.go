@@ -53,7 +53,7 @@ func newWorld(t *testing.T, make func(Place) Site) *world {
 	return w
 }
 
-// marks tells whose tree a directory is by the file owner in it: "us 1".
+// marks reads whose tree a directory is from the file owner in it: "us 1".
 type marks struct{}
 
 func (marks) Whose(dir string) (n int, err error) {
@@ -175,7 +175,7 @@ func TestSwitch(t *testing.T) {
 	})
 }
 
-// What is promised is so.
+// Each site keeps its promises.
 func TestGuarantee(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		g := w.Guarantee()
@@ -337,7 +337,8 @@ func TestForeignBroughtBack(t *testing.T) {
 	w.seal(2)
 	must(t, os.RemoveAll(w.place.Production))
 	grow(t, w.place.Production, "them", 7)
-	must(t, durable.Exchange(filepath.Join(w.place.Store, generation.NextPrefix+generation.Number(2)), w.place.Production))
+	must(t, durable.Exchange(filepath.Join(w.place.Store, generation.NextPrefix+generation.Number(2)),
+		w.place.Production))
 	must(t, w.Tidy(ctx))
 	if n := (marks{}).Says(w.place.Production); n != 7 {
 		t.Errorf("production says that it is generation %d", n)

@@ -12,7 +12,7 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// symlink has production be a link into the store. A switch renames another
+// symlink makes production a link into the store. A switch renames another
 // link to its name.
 type symlink struct{ local }
 
@@ -66,8 +66,8 @@ func (s symlink) Live(context.Context) (int, error) {
 func (s symlink) Probe(context.Context) error { return nil }
 
 // links is where the link waits that becomes production: made before the switch,
-// for a new name in a directory can take longer than all the rest of it. Where
-// something has the name that cannot be removed, the next of them will do.
+// for a new name in a directory can take longer than all the rest of it. If
+// something that cannot be removed has a name, the next name is taken.
 func (s symlink) links() []string {
 	first := filepath.Join(filepath.Dir(s.Production), "."+filepath.Base(s.Production)+".next")
 	return []string{first, first + "-2", first + "-3", first + "-4", first + "-5"}
@@ -152,7 +152,7 @@ func (s symlink) Tidy(context.Context) error {
 	for _, name := range s.links() {
 		fi, err := os.Lstat(name)
 		if err != nil || fi.Mode()&fs.ModeSymlink == 0 {
-			continue // what is no link is none of ours
+			continue // publish makes only links there
 		}
 		if err := os.Remove(name); err != nil {
 			s.Left(name, err)

@@ -42,7 +42,8 @@ const Production = "production"
 
 // NewHolder is a tree with these rows, whose indexes say cat.
 func NewHolder(name string, f catalog.Format, cat *catalog.Catalog, rows []tree.Row) Holder {
-	h := Holder{Name: name, Rows: make(map[string]tree.Row, len(rows)), Carried: map[string]tree.Row{}, Images: cat.Images, Items: cat.Items,
+	h := Holder{Name: name, Rows: make(map[string]tree.Row, len(rows)), Carried: map[string]tree.Row{},
+		Images: cat.Images, Items: cat.Items,
 		Format: catalog.Within(f, cat.Documents), Dead: catalog.Names{}}
 	for _, row := range rows {
 		h.Rows[row.Path] = row
@@ -50,10 +51,11 @@ func NewHolder(name string, f catalog.Format, cat *catalog.Catalog, rows []tree.
 	return h
 }
 
-// Holder is the generation of a manifest, whose indexes say cat. Of a redacted
-// tree they still name what it had.
+// Holder is the generation of a manifest, whose indexes say cat. The indexes of a
+// redacted tree still name what it had.
 func (g *Graveyard) Holder(name string, f catalog.Format, cat *catalog.Catalog, m *generation.Manifest) Holder {
-	h := NewHolder(name, f, cat, slices.DeleteFunc(slices.Clone(m.Own), func(row tree.Row) bool { return g.Redacted(m.Generation, row) }))
+	h := NewHolder(name, f, cat, slices.DeleteFunc(slices.Clone(m.Own),
+		func(row tree.Row) bool { return g.Redacted(m.Generation, row) }))
 	for _, c := range m.Carried {
 		if !g.Redacted(m.Generation, c.Row) {
 			h.Carried[c.Path] = c.Row
@@ -96,7 +98,7 @@ func (h *Holder) Holds(what catalog.What) bool {
 }
 
 // Selection is what a revoke is about. A fingerprint, a product and a version
-// mean images, in whatever tree bears them; a path means the one content that
+// mean images, in any tree that has them; a path means the one content that
 // it has, and with it every image that needs that content. What clients skip
 // counts as everything else; but where items make no image, a path means its
 // content alone, and the others go from the indexes with it.
@@ -113,8 +115,8 @@ type Selection struct {
 // Empty reports whether nothing goes.
 func (s *Selection) Empty() bool { return len(s.Revoked)+len(s.Unnamed) == 0 }
 
-// Stone is the selection as a line of who revokes it and why. When and Before
-// are the caller's.
+// Stone returns the selection as a line that says who revokes it and why. The
+// caller sets the time and Before.
 func (s *Selection) Stone(who, why string) Stone {
 	return Stone{Who: who, Why: why, Revoked: s.Revoked, Unnamed: s.Unnamed}
 }
@@ -134,8 +136,10 @@ func Select(holders []Holder, graves *Graveyard, what ...catalog.What) (*Selecti
 			return nil, err
 		}
 		if !found && !graves.Has(w) {
-			return nil, &fault.Error{Kind: fault.NotFound, Fact: fmt.Sprintf("%s: is neither in production, nor in staging, nor in a kept generation", w),
-				Hint: "publish stage list, publish diff N production, and the paths that production serves tell what there is; nothing was revoked"}
+			return nil, &fault.Error{Kind: fault.NotFound,
+				Fact: fmt.Sprintf("%s: is neither in production, nor in staging, nor in a kept generation", w),
+				Hint: "publish stage list, publish diff N production, and the paths that production serves show what " +
+					"there is; nothing was revoked"}
 		}
 	}
 	for _, t := range c.trees {
@@ -191,7 +195,8 @@ func (c *choice) mark(what catalog.What) (bool, error) {
 				case row.Role == catalog.Link:
 					return false, refuse("revoke the file that it leads to", "%s: is a link", row.Path)
 				case row.Size == 0:
-					return false, refuse("take it out of staging, and promote", "%s: is empty: there is nothing in it to revoke", row.Path)
+					return false, refuse("take it out of staging, and promote",
+						"%s: is empty: there is nothing in it to revoke", row.Path)
 				}
 				where[row.SHA256] = append(where[row.SHA256], t.Name)
 			}
@@ -202,7 +207,8 @@ func (c *choice) mark(what catalog.What) (bool, error) {
 		for _, sum := range slices.Sorted(maps.Keys(where)) {
 			list = append(list, fmt.Sprintf("%s (%s)", sum[:16], strings.Join(slices.Compact(where[sum]), ", ")))
 		}
-		return false, refuse("give the digits instead of the path", "%s: has more than one content: %s", what, strings.Join(list, "; "))
+		return false, refuse("give the digits instead of the path", "%s: has more than one content: %s", what,
+			strings.Join(list, "; "))
 	}
 	for sum := range where {
 		c.contents[sum] = true
@@ -275,11 +281,12 @@ func (c *choice) settle(t *choosing) {
 	}
 }
 
-// leaves notes that a content goes: by the first path that it was found at, if that
-// is one of an image.
+// leaves notes that a content goes, with the first path at which it was found, if
+// an image has that path.
 func (c *choice) leaves(row tree.Row, of catalog.Name, fingerprint string) {
 	if was, ok := c.goes[row.SHA256]; row.Size > 0 && (!ok || was.Product == "" && of.Group != "") {
-		c.goes[row.SHA256] = Revoked{Path: row.Path, SHA256: row.SHA256, Bytes: row.Size, Product: of.Group, Version: of.Version, Fingerprint: fingerprint}
+		c.goes[row.SHA256] = Revoked{Path: row.Path, SHA256: row.SHA256, Bytes: row.Size, Product: of.Group,
+			Version: of.Version, Fingerprint: fingerprint}
 	}
 }
 
@@ -305,8 +312,8 @@ func (c *choice) selection() (*Selection, error) {
 	return s, c.whole(s)
 }
 
-// whole refuses a selection that would leave an image where it is: one of which
-// every file belongs to another image also.
+// whole refuses a selection with an image that would stay whole, because every
+// file of it also belongs to another image.
 func (c *choice) whole(s *Selection) error {
 	for _, t := range c.trees {
 		for n, i := range t.Images {
@@ -315,8 +322,9 @@ func (c *choice) whole(s *Selection) error {
 			}
 			for _, p := range i.Paths {
 				if of, ok := c.stays[t.Rows[p].SHA256]; ok {
-					return refuse("revoke that, too, or name the file: its path stands for every image that needs it",
-						"%s/%s: has no file of its own; %s belongs to %s/%s as well", i.Product, i.Version, path.Base(p), of.Group, of.Version)
+					return refuse("also revoke that, or name the file: its path stands for every image that needs it",
+						"%s/%s: has no file of its own; %s belongs to %s/%s as well", i.Product, i.Version,
+						path.Base(p), of.Group, of.Version)
 				}
 			}
 		}

@@ -52,8 +52,8 @@ func made(name string, images ...string) Holder {
 	return NewHolder(name, listed{}, cat, list)
 }
 
-// told is a selection in words: what goes with the name that it goes by, what
-// stays and for whom, and names that go.
+// told is a selection in words: what goes and under which name, what stays and for
+// whom, and names that go.
 func told(s *Selection) string {
 	var out []string
 	for _, r := range s.Revoked {
@@ -87,7 +87,8 @@ func TestSelect(t *testing.T) {
 			"p/1: 0:x; p/1: h:new; p/1: i:old; keep a:x for r/1; keep b:x for p/2"},
 		{"a product", "p", "p/1: 0:x; p/1: b:x; p/2: c:x; p/3: g:x; p/1: h:new; p/1: i:old; keep a:x for r/1"},
 		{"a fingerprint means one image", sum("f2"), "p/2: c:x; keep b:y for p/1"},
-		{"an image whose files all belong to others", sum("f3"), "refused: r/1: has no file of its own; a:z belongs to p/1 as well"},
+		{"an image whose files all belong to others", sum("f3"),
+			"refused: r/1: has no file of its own; a:z belongs to p/1 as well"},
 		{"a content goes with every image that needs it", "b:y", "p/1: 0:x; p/1: b:x; p/2: c:x; keep a:x for r/1"},
 		{"its digits", sum("b"), "p/1: 0:x; p/1: b:x; p/2: c:x; keep a:x for r/1"},
 		{"a path with two contents", "a:x", "refused: a:x: has more than one content: " +
@@ -121,7 +122,8 @@ func TestSelect(t *testing.T) {
 	if s.Empty() || !s.Sums[sum("a")] || s.Sums[sum("b")] {
 		t.Errorf("%v", s.Sums)
 	}
-	if holders[0].Holds(catalog.ParseWhat("g:x")) || !holders[1].Holds(catalog.ParseWhat("g:x")) || !holders[0].Holds(catalog.ParseWhat("old")) {
+	if holders[0].Holds(catalog.ParseWhat("g:x")) || !holders[1].Holds(catalog.ParseWhat("g:x")) ||
+		!holders[0].Holds(catalog.ParseWhat("old")) {
 		t.Error("Holds is wrong")
 	}
 }
@@ -137,13 +139,15 @@ func TestHolderRedacted(t *testing.T) {
 		m.Own = append(m.Own, row)
 	}
 	h := g.Holder("generation 1", listed{}, cat, m)
-	if len(h.Images) != 2 || len(h.Items) != 4 || !h.Dead[catalog.Name{Group: "p", Version: "1"}] || !h.Dead[catalog.Name{Group: "q", Version: "odd"}] {
+	if len(h.Images) != 2 || len(h.Items) != 4 || !h.Dead[catalog.Name{Group: "p", Version: "1"}] ||
+		!h.Dead[catalog.Name{Group: "q", Version: "odd"}] {
 		t.Fatalf("%+v", h)
 	}
 	if len(cat.Images) != 3 || len(cat.Items) != 6 {
 		t.Error("the catalog was written to")
 	}
-	for what, want := range map[string]string{"r/1": "r/1: b:z; r/1: d:x", "c:x": "q/odd: c:x", "q/odd": "q/odd: c:x", "p/1": ""} {
+	for what, want := range map[string]string{"r/1": "r/1: b:z; r/1: d:x", "c:x": "q/odd: c:x", "q/odd": "q/odd: c:x",
+		"p/1": ""} {
 		s, err := Select([]Holder{h}, g, catalog.ParseWhat(what))
 		if err != nil {
 			t.Errorf("%s: %v", what, err)

@@ -1,11 +1,11 @@
 // Package tombstone has what was revoked, as values: which contents and which
-// names must not be there, in which generations, who said so and why. Select
-// works out what to revoke.
+// names must not be there, in which generations, by whom and why. Select works
+// out what to revoke.
 //
 // A Stone is the line of one revoke in .publish/tombstones, and a Graveyard all
 // of them. The line is the promise that its contents will be deleted everywhere:
 // until a later line says that this is done, every recovery goes on with it.
-// Stones are never taken back: what --force lets in passes them each time.
+// Stones are never taken back: content that --force lets in needs it each time.
 //
 // The package opens no file. Package publish reads and appends the lines, and
 // deletes what they name.
@@ -41,7 +41,7 @@ type Stone struct {
 	Done    bool      `json:"done,omitempty"`    // all above was deleted everywhere
 }
 
-// Reason is who revoked it, when and why, as a message says it after "was
+// Reason says who revoked it, when and why, in the words of a message after "was
 // revoked".
 func (s *Stone) Reason() string {
 	return fmt.Sprintf("by %s at %s: %s", s.Who, s.Time.UTC().Format(time.RFC3339), s.Why)
@@ -138,7 +138,8 @@ func (g *Graveyard) Unnamed(n int) catalog.Names {
 func (g *Graveyard) Has(what catalog.What) bool {
 	return slices.ContainsFunc(g.stones, func(s Stone) bool {
 		return slices.ContainsFunc(s.Revoked, func(c Revoked) bool {
-			return what.Path(c.Path) || what.Hash(c.SHA256) || what.Hash(c.Fingerprint) || what.Name(nameOf(c.Product, c.Version))
+			return what.Path(c.Path) || what.Hash(c.SHA256) || what.Hash(c.Fingerprint) ||
+				what.Name(nameOf(c.Product, c.Version))
 		}) || slices.ContainsFunc(s.Unnamed, func(v Named) bool { return what.Name(nameOf(v.Product, v.Version)) })
 	})
 }

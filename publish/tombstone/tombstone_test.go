@@ -19,9 +19,11 @@ func sum(c string) string { return c + strings.Repeat("0", 64-len(c)) }
 
 func TestGraveyard(t *testing.T) {
 	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	one := Stone{Time: at, Who: "eve", Why: "leaked", Before: 3, Revoked: []Revoked{{Path: "a/x", SHA256: sum("a"), Product: "p", Version: "1",
-		Fingerprint: sum("f")}}}
-	two := Stone{Time: at, Who: "eve", Why: "again", Before: 5, Unnamed: []Named{{Product: "p", Version: "2"}, {Product: "q"}}}
+	one := Stone{Time: at, Who: "eve", Why: "leaked", Before: 3,
+		Revoked: []Revoked{{Path: "a/x", SHA256: sum("a"), Product: "p", Version: "1",
+			Fingerprint: sum("f")}}}
+	two := Stone{Time: at, Who: "eve", Why: "again", Before: 5, Unnamed: []Named{{Product: "p", Version: "2"},
+		{Product: "q"}}}
 	g := Of(one, Stone{Done: true}, two)
 
 	for _, c := range []struct {
@@ -50,8 +52,9 @@ func TestGraveyard(t *testing.T) {
 	if done, pending := g.Split(); done.Len() != 2 || len(pending) != 1 || pending[0].Why != "again" {
 		t.Errorf("%d done, %+v", done.Len(), pending)
 	}
-	for what, want := range map[string]bool{"p": true, "p/1": true, "p/2": true, "q": true, "a/x": true, sum("a"): true, sum("f")[:12]: true,
-		"p/3": false, "a": false, sum("b"): false} {
+	for what, want := range map[string]bool{"p": true, "p/1": true, "p/2": true, "q": true, "a/x": true, sum("a"): true,
+		sum("f")[:12]: true,
+		"p/3":         false, "a": false, sum("b"): false} {
 		if g.Has(catalog.ParseWhat(what)) != want {
 			t.Errorf("%s: %t", what, !want)
 		}
@@ -101,7 +104,8 @@ func flipped(data []byte, at uint) []byte {
 
 // FuzzTombstones is given the texts of the lines.
 func FuzzTombstones(f *testing.F) {
-	f.Add(`{"time":"2030-01-02T03:04:05Z","before":3,"revoked":[{"path":"a","sha256":"`+sum("x")+`"}]}`+"\n"+`{"done":true}`+"\n", uint(9))
+	f.Add(`{"time":"2030-01-02T03:04:05Z","before":3,"revoked":[{"path":"a","sha256":"`+sum("x")+`"}]}`+"\n"+
+		`{"done":true}`+"\n", uint(9))
 	f.Fuzz(func(t *testing.T, text string, at uint) {
 		Parse([]byte(text))
 		data := sealLines(text)

@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Every case runs, each with its check of what was done, on trees that are
-// tiny; peers that are not there are named. Only make check, which sets
+// Every case runs on tiny trees, each with its check of what was done. Peers that
+// are not installed are named. Only make check, which sets
 // PUBLISH_TEST_LONG, runs it.
 func TestEveryCase(t *testing.T) {
 	if os.Getenv("PUBLISH_TEST_LONG") == "" {
@@ -43,12 +43,15 @@ func TestEveryCase(t *testing.T) {
 		t.Fatal(err)
 	}
 	var table, log strings.Builder
-	err := run(t.Context(), []string{"-publish", bin, "-incus", "../../bin/incus-simplestreams", "-scale", "0.0001", "-rounds", "1",
+	err := run(t.Context(), []string{"-publish", bin, "-incus", "../../bin/incus-simplestreams", "-scale", "0.0001",
+		"-rounds", "1",
 		"-dir", dir, "-out", out, "-readme", readme}, &table, &log)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &log)
 	}
-	for _, line := range []string{"| stage add of an image of 10 MiB, durable | ", "| promote, one new image, 10 files, steady state | ", "| prune plan, 10 versions | ", "| promote | 10 | publish | 1 | "} {
+	for _, line := range []string{"| stage add of an image of 10 MiB, durable | ",
+		"| promote, one new image, 10 files, steady state | ", "| prune plan, 10 versions | ",
+		"| promote | 10 | publish | 1 | "} {
 		if !strings.Contains(table.String(), line) {
 			t.Errorf("the table lacks %q:\n%s", line, &table)
 		}
@@ -102,7 +105,9 @@ func TestEveryCase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := string(text); !strings.HasPrefix(s, "before\n<!-- bench -->\n") || !strings.HasSuffix(s, "<!-- /bench -->\nafter\n") || strings.Contains(s, "old") || !strings.Contains(s, "| stage add") {
+	if s := string(text); !strings.HasPrefix(s, "before\n<!-- bench -->\n") ||
+		!strings.HasSuffix(s, "<!-- /bench -->\nafter\n") || strings.Contains(s, "old") ||
+		!strings.Contains(s, "| stage add") {
 		t.Errorf("README:\n%s", s)
 	}
 	left, err := filepath.Glob(filepath.Join(dir, "publish-bench-*"))
@@ -122,7 +127,8 @@ func TestStopped(t *testing.T) {
 	if err := os.WriteFile(readme, []byte("<!-- bench -->\nold\n<!-- /bench -->\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	err := run(t.Context(), []string{"-publish", bin, "-scale", "0.0001", "-dir", dir, "-out", out, "-readme", readme, "-run", "^validate/2000"}, io.Discard, io.Discard)
+	err := run(t.Context(), []string{"-publish", bin, "-scale", "0.0001", "-dir", dir, "-out", out, "-readme", readme,
+		"-run", "^validate/2000"}, io.Discard, io.Discard)
 	if err == nil {
 		t.Error("it found no fault")
 	}
@@ -141,7 +147,8 @@ func TestVerdict(t *testing.T) {
 	var b bench
 	add := func(contender string, size int, us ...int64) {
 		for _, n := range us {
-			b.samples = append(b.samples, sample{Experiment: "e", Size: size, Items: size, Contender: contender, WallUS: n})
+			b.samples = append(b.samples, sample{Experiment: "e", Size: size, Items: size, Contender: contender,
+				WallUS: n})
 		}
 	}
 	add(ours, 10, 300, 100, 200)

@@ -60,8 +60,9 @@ func (b *bench) adds(ctx context.Context) error {
 	err = b.measure(ctx, experiment{name: "add", size: size, items: b.n(size), contenders: []contender{
 		{name: ours, prepare: fresh, check: staged(repo + "/staging"),
 			run: func(int) []command { return b.publish(repo, "stage", "add", img.metadata, img.root) }},
-		{name: incus, missing: b.missing(b.incus), prepare: func(int) error { return emptied(peer) }, check: staged(peer),
-			run: func(int) []command { return one(peer, b.incus, "add", img.metadata, img.root) }},
+		{name: incus, missing: b.missing(b.incus), prepare: func(int) error { return emptied(peer) },
+			check: staged(peer),
+			run:   func(int) []command { return one(peer, b.incus, "add", img.metadata, img.root) }},
 		{name: direct, prepare: func(int) error { return os.RemoveAll(copied) }, run: func(int) []command {
 			return one("", "dd", "if="+img.root, "of="+copied, "bs=1M", "oflag=direct", "conv=fsync", "status=none")
 		}},
@@ -76,11 +77,14 @@ func (b *bench) adds(ctx context.Context) error {
 				if err := w.newRepo(repo, ""); err != nil {
 					return err
 				}
-				_, err := b.do(command{argv: []string{"rm", "-rf", moved}}, command{argv: []string{"cp", "-r", "--reflink=never", w.path("image"), moved}})
+				_, err := b.do(command{argv: []string{"rm", "-rf", moved}},
+					command{argv: []string{"cp", "-r", "--reflink=never", w.path("image"), moved}})
 				return err
 			},
 			run: func(int) []command { return b.publish(repo, "stage", "add", "--move", moved) }},
-		{name: openssl, missing: b.missing("openssl"), run: func(int) []command { return one("", "openssl", "dgst", "-sha256", img.root) }},
+		{name: openssl, missing: b.missing("openssl"), run: func(int) []command {
+			return one("", "openssl", "dgst", "-sha256", img.root)
+		}},
 	}})
 }
 
@@ -117,27 +121,29 @@ func (b *bench) addsMany(ctx context.Context) error {
 			return out
 		}
 	}
-	return b.measure(ctx, experiment{name: "add-many", size: size, items: s.versions, rounds: 2, contenders: []contender{
-		{name: ours, prepare: func(int) error { return w.newRepo(repo, tree) },
-			run: loop(func(i image) []command { return b.publish(repo, "stage", "add", i.metadata, i.root) }),
-			check: func(int, []byte) error {
-				out, err := b.do(b.publish(repo, "stage", "list", "--json")...)
-				if n := bytes.Count(out, []byte("\n")); err == nil && n != s.versions+len(images) {
-					err = fmt.Errorf("%d images are staged", n)
-				}
-				return err
-			}},
-		{name: incus, missing: b.missing(b.incus),
-			prepare: func(int) error {
-				_, err := b.do(command{argv: []string{"rm", "-rf", peer}}, command{argv: []string{"cp", "-a", tree, peer}})
-				return err
-			},
-			run:   loop(func(i image) []command { return one(peer, b.incus, "add", i.metadata, i.root) }),
-			check: func(int, []byte) error { return holds(peer, last, 4<<10) }},
-	}})
+	return b.measure(ctx, experiment{name: "add-many", size: size, items: s.versions, rounds: 2,
+		contenders: []contender{
+			{name: ours, prepare: func(int) error { return w.newRepo(repo, tree) },
+				run: loop(func(i image) []command { return b.publish(repo, "stage", "add", i.metadata, i.root) }),
+				check: func(int, []byte) error {
+					out, err := b.do(b.publish(repo, "stage", "list", "--json")...)
+					if n := bytes.Count(out, []byte("\n")); err == nil && n != s.versions+len(images) {
+						err = fmt.Errorf("%d images are staged", n)
+					}
+					return err
+				}},
+			{name: incus, missing: b.missing(b.incus),
+				prepare: func(int) error {
+					_, err := b.do(command{argv: []string{"rm", "-rf", peer}},
+						command{argv: []string{"cp", "-a", tree, peer}})
+					return err
+				},
+				run:   loop(func(i image) []command { return one(peer, b.incus, "add", i.metadata, i.root) }),
+				check: func(int, []byte) error { return holds(peer, last, 4<<10) }},
+		}})
 }
 
-// validates reads a few large gigabytes, or finds that it need not.
+// validates reads a few gigabytes of large files, or finds that it need not.
 func (b *bench) validates(ctx context.Context) error {
 	const size = 2_000
 	if !b.wants("validate", size) && !b.wants("validate-again", size) {
@@ -168,10 +174,12 @@ func (b *bench) validates(ctx context.Context) error {
 // validate measures it with an empty cache.
 func (w *workshop) validate(ctx context.Context, repo string, size int, s shape, rounds int) error {
 	b, staging := w.bench, repo+"/staging"
-	return b.measure(ctx, experiment{name: "validate", size: size, items: s.files(), rounds: rounds, catalog: staging + "/" + catalogName,
+	return b.measure(ctx, experiment{name: "validate", size: size, items: s.files(), rounds: rounds, catalog: staging +
+		"/" + catalogName,
 		contenders: []contender{
-			{name: ours, prepare: func(int) error { return os.Truncate(repo+"/.publish/hashes", 0) }, check: s.checked(false),
-				run: func(int) []command { return b.publish(repo, "validate", "--json") }},
+			{name: ours, prepare: func(int) error { return os.Truncate(repo+"/.publish/hashes", 0) },
+				check: s.checked(false),
+				run:   func(int) []command { return b.publish(repo, "validate", "--json") }},
 			b.hashesAlone(staging + "/images"),
 			b.verify(staging),
 		}})
@@ -193,7 +201,8 @@ func (w *workshop) validateAgain(ctx context.Context, repo string, size int, s s
 // hashesAlone computes what publish has to compute, and does nothing else.
 func (b *bench) hashesAlone(args ...string) contender {
 	self, err := os.Executable()
-	c := contender{name: hashesAlone, run: func(int) []command { return one("", append([]string{self, hashesAlone}, args...)...) }}
+	c := contender{name: hashesAlone,
+		run: func(int) []command { return one("", append([]string{self, hashesAlone}, args...)...) }}
 	if err != nil {
 		c.missing = err.Error()
 	}
@@ -202,7 +211,8 @@ func (b *bench) hashesAlone(args ...string) contender {
 
 // verify is the peer's validate. It only reads.
 func (b *bench) verify(tree string) contender {
-	return contender{name: incus, missing: b.missing(b.incus), run: func(int) []command { return one(tree, b.incus, "verify") }}
+	return contender{name: incus, missing: b.missing(b.incus),
+		run: func(int) []command { return one(tree, b.incus, "verify") }}
 }
 
 // checked checks that all files were looked at, and whether they were read.
@@ -255,7 +265,8 @@ func prunes(size int) func(*bench, context.Context) error {
 		}
 		drop := s.versions / s.perProduct() * (s.perProduct() - keep)
 		drop += max(0, s.versions%s.perProduct()-keep)
-		return b.measure(ctx, experiment{name: "prune", size: size, items: s.versions, catalog: repo + "/staging/" + catalogName, contenders: []contender{
+		return b.measure(ctx, experiment{name: "prune", size: size, items: s.versions, catalog: repo + "/staging/" +
+			catalogName, contenders: []contender{
 			{name: ours, run: func(int) []command { return b.publish(repo, "prune", "--plan", plan) },
 				check: func(int, []byte) error {
 					data, err := os.ReadFile(plan)

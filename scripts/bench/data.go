@@ -83,7 +83,9 @@ func product(name string) string { return name + ":1:default:amd64" }
 // writeProduct writes the files of a product's versions, and its entry in the
 // catalog.
 func (s shape) writeProduct(catalog io.Writer, dir, name string, versions int) error {
-	fmt.Fprintf(catalog, `%q:{"aliases":"%s/1/default","arch":"amd64","os":%q,"release":"1","release_title":"1","versions":{`, product(name), name, name)
+	fmt.Fprintf(catalog,
+		`%q:{"aliases":"%s/1/default","arch":"amd64","os":%q,"release":"1","release_title":"1","versions":{`,
+		product(name), name, name)
 	for v := range versions {
 		if v > 0 {
 			fmt.Fprint(catalog, ",")
@@ -104,14 +106,17 @@ func (s shape) writeVersion(dir, name string, v int) (string, error) {
 	if s.unified {
 		sum := sha256.New()
 		at := fmt.Sprintf("images/%s.incus_combined.tar.gz", hashOf(meta))
-		err := create(filepath.Join(dir, at), func(w io.Writer) error { return noise(io.MultiWriter(w, sum), name, v, s.root) })
+		err := create(filepath.Join(dir, at), func(w io.Writer) error {
+			return noise(io.MultiWriter(w, sum), name, v, s.root)
+		})
 		return fmt.Sprintf(`"incus_combined.tar.gz":{"ftype":"incus_combined.tar.gz","path":%q,"sha256":"%x","size":%d}`, at, sum.Sum(nil), s.root), err
 	}
 	combined, sum := sha256.New(), sha256.New()
 	combined.Write(meta)
 	base := "images/" + hashOf(meta)
 	err := errors.Join(
-		create(filepath.Join(dir, base+".incus.tar.xz"), func(w io.Writer) error { _, err := w.Write(meta); return err }),
+		create(filepath.Join(dir, base+".incus.tar.xz"),
+			func(w io.Writer) error { _, err := w.Write(meta); return err }),
 		create(filepath.Join(dir, base+".squashfs"), func(w io.Writer) error {
 			return noise(io.MultiWriter(w, sum, combined), name, v, s.root)
 		}))
@@ -154,7 +159,7 @@ func growTree(dir string, s shape, name string) error {
 type image struct{ metadata, root string }
 
 // makeImage writes an image to dir, which it makes. Its name makes it differ
-// from all others. The root begins as a squashfs does, and is none.
+// from all others. The root begins like a squashfs, and is none.
 func makeImage(dir, name string, size int64) (image, error) {
 	i := image{filepath.Join(dir, "incus.tar.gz"), filepath.Join(dir, "rootfs.squashfs")}
 	return i, errors.Join(
@@ -182,8 +187,8 @@ properties:
 	return err
 }
 
-// noise writes bytes that nothing can compress or share, the same for the same
-// name and number.
+// noise writes bytes that nothing can compress or share. The same name and number
+// give the same bytes.
 func noise(w io.Writer, name string, n int, size int64) error {
 	seed := sha256.Sum256(binary.BigEndian.AppendUint64([]byte(name), uint64(n)))
 	if _, err := io.WriteString(w, "hsqs"); err != nil {
@@ -203,7 +208,8 @@ func makeDebs(dir string, first, n int) error {
 		return err
 	}
 	for i := first; i < first+n; i++ {
-		control, err := tarball("./control", fmt.Sprintf("Package: bench%06d\nVersion: 1\nArchitecture: amd64\nMaintainer: nobody <nobody@example.com>\nDescription: nothing\n", i))
+		control, err := tarball("./control", fmt.Sprintf("Package: bench%06d\nVersion: 1\nArchitecture: "+
+			"amd64\nMaintainer: nobody <nobody@example.com>\nDescription: nothing\n", i))
 		if err != nil {
 			return err
 		}

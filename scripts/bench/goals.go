@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// number is what a goal compares, of one run.
+// number is what a goal compares: a number of one run.
 type number struct {
 	unit string // s or MiB
 	of   func(sample) float64
@@ -25,7 +25,7 @@ var (
 	bound = number{"MiB", func(s sample) float64 { return 128 + 4*float64(s.CatalogBytes)/(1<<20) }}
 )
 
-// given is a number that nobody measured.
+// given is a number that is not measured.
 func given(x float64, unit string) number { return number{unit, func(sample) float64 { return x }} }
 
 // pick are the runs of a contender in an experiment, and their number.
@@ -44,9 +44,9 @@ type goal struct {
 	or     pick    // another one: the longer of the two counts; zero: none
 	peer   string  // what to call beside; "": by the contender's name
 	linear bool    // what is compared is the cost of one item
-	reach  float64 // 0: nothing is to be reached, but it is good to know
+	reach  float64 // 0: no limit, only information
 	aim    float64 // 0: none
-	bound  string  // what bounds it, for when it is not reached; "": not known
+	bound  string  // what bounds it, printed if it is not reached; "": not known
 }
 
 // goals are what is to be reached on two cores.
@@ -72,7 +72,8 @@ func (b *bench) stagingGoals() []goal {
 		{title: b.f("%s stage adds", 1_000) + b.f(" to %s versions", 5_000),
 			mine:   at("add-many", 5_000, ours),
 			beside: at("add-many", 5_000, incus), peer: incus + " add in a loop", reach: 0.5},
-		{title: b.f("validate, nothing cached, %s files, half of them of 4 MiB", 2000), mine: at("validate", 2000, ours),
+		{title: b.f("validate, nothing cached, %s files, half of them of 4 MiB", 2000),
+			mine:   at("validate", 2000, ours),
 			beside: at("validate", 2000, hashesAlone), peer: "the same hashes alone", reach: 1.1},
 		{title: "validate, unchanged, the same tree", mine: at("validate-again", 2000, ours),
 			beside: at("validate-again", 2000, incus), peer: incus + " verify", reach: 0.02},

@@ -14,8 +14,8 @@ import (
 	"sync"
 )
 
-// hashes is what this program is as a contender, under the name of its first
-// argument: it computes the hashes that validating and staging images need, and
+// hashes is this program as a contender, under the name of its first argument: it
+// computes the hashes that validating and staging images need, and
 // nothing else. Those are the two files of each version, each by itself and one
 // after the other. args are a metadata file and a root, or a directory with many.
 func hashes(args []string) error {

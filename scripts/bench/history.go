@@ -123,7 +123,8 @@ func age(repo string, n int) error {
 		}
 		why := "its window ended " + began.Format(time.RFC3339)
 		gone := map[string]any{"generation": i - 2, "path": "", "reason": why}
-		err := out(map[string]any{"time": e["time"], "kind": "gc", "generation": i, "from": i - 1, "origin": i, "who": e["who"],
+		err := out(map[string]any{"time": e["time"], "kind": "gc", "generation": i, "from": i - 1, "origin": i,
+			"who":     e["who"],
 			"message": "", "added": []string{}, "removed": []string{}, "changed": []string{}, "health": "",
 			"freed": map[string]any{"generations": []int{i - 2}, "files": 0, "bytes": 4096, "items": []any{gone}}})
 		if err != nil {

@@ -43,7 +43,8 @@ func (b *bench) facts() ([]fact, error) {
 		return nil, err
 	}
 	facts = append(facts, fact{"peak memory of true(1) here", fmt.Sprintf("%.1f MiB", float64(s.PeakBytes)/(1<<20))})
-	for _, p := range []struct{ name, flag string }{{"ostree", "--version"}, {"aptly", "version"}, {"rsync", "--version"}, {"cp", "--version"}, {"openssl", "version"}} {
+	for _, p := range []struct{ name, flag string }{{"ostree", "--version"}, {"aptly", "version"},
+		{"rsync", "--version"}, {"cp", "--version"}, {"openssl", "version"}} {
 		value := b.missing(p.name)
 		if value == "" {
 			out, err := exec.Command(p.name, p.flag).CombinedOutput()
@@ -68,7 +69,8 @@ func firstLine(out []byte) string {
 // versionIn finds what looks like a version in what a program says of itself.
 func versionIn(out []byte) string {
 	for _, word := range strings.Fields(string(out)) {
-		if word = strings.Trim(word, "'(),"); word != "" && '0' <= word[0] && word[0] <= '9' && strings.Contains(word, ".") {
+		if word = strings.Trim(word, "'(),"); word != "" && '0' <= word[0] && word[0] <= '9' &&
+			strings.Contains(word, ".") {
 			return word
 		}
 	}
@@ -82,7 +84,8 @@ func moduleVersion(bin string) string {
 		return "of unknown version"
 	}
 	for line := range strings.Lines(string(out)) {
-		if f := strings.Fields(line); len(f) > 2 && (f[0] == "dep" || f[0] == "mod") && strings.HasPrefix(f[1], "github.com/lxc/incus") {
+		if f := strings.Fields(line); len(f) > 2 && (f[0] == "dep" || f[0] == "mod") &&
+			strings.HasPrefix(f[1], "github.com/lxc/incus") {
 			return f[2]
 		}
 	}

@@ -79,11 +79,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&b.incus, "incus", "bin/incus-simplestreams", "its peer")
 	flags.IntVar(&b.rounds, "rounds", 7, "how often each case is run; those that take long, fewer times")
 	flags.Float64Var(&b.scale, "scale", 1, "multiplies all sizes")
-	flags.StringVar(&b.profile, "profile", "", "run only publish, once, and write its profiles to this `directory`; needs a binary built with -tags profile")
+	flags.StringVar(&b.profile, "profile", "",
+		"run only publish, once, and write its profiles to this `directory`; needs a binary built with -tags profile")
 	only := flags.String("run", "", "only the experiments that match, such as 'promote/20000' or 'prune|add'")
 	dir := flags.String("dir", "", "a `directory` on the file system to measure; default: the one for temporary files")
 	out := flags.String("out", "bin/bench", "the `directory` for results")
-	readme := flags.String("readme", "", "put the results between the marks in this `file`, too")
+	readme := flags.String("readme", "", "put the results between the marks in this `file` also")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -123,10 +124,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if b.profile != "" {
 		return err
 	}
-	if err != nil { // what was measured was measured, but is not all
+	if err != nil { // the results so far are good, but not complete
 		*readme = ""
 	}
-	return errors.Join(err, b.tell(facts, *out, *readme, stdout))
+	return errors.Join(err, b.write(facts, *out, *readme, stdout))
 }
 
 func (b *bench) groups(ctx context.Context) error {
@@ -138,8 +139,8 @@ func (b *bench) groups(ctx context.Context) error {
 	return nil
 }
 
-// tell writes the results.
-func (b *bench) tell(facts []fact, out, readme string, stdout io.Writer) error {
+// write writes the results.
+func (b *bench) write(facts []fact, out, readme string, stdout io.Writer) error {
 	raw, err := json.MarshalIndent(struct {
 		Facts   []fact   `json:"facts"`
 		Skipped []skip   `json:"skipped"`
@@ -166,7 +167,7 @@ func (b *bench) tell(facts []fact, out, readme string, stdout io.Writer) error {
 // n scales a size; a little is always left.
 func (b *bench) n(size int) int { return min(size, max(10, int(float64(size)*b.scale))) }
 
-// roomy tells in advance that the data will not fit.
+// roomy reports in advance that the data will not fit.
 func (b *bench) roomy() error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(b.dir, &fs); err != nil {
@@ -199,5 +200,5 @@ func (b *bench) skip(e experiment, c contender, why string) {
 	b.skipped = append(b.skipped, s)
 }
 
-// say tells what is being done.
+// say prints what is being done.
 func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.log, "bench: "+format+"\n", args...) }

@@ -63,7 +63,8 @@ func (t *site) replacer(dir string) contender {
 // bare-user-only is the mode in which no root is needed and a checkout can be
 // made of hard links.
 func ostreeCommit(repo, tree string, more ...string) []string {
-	return append([]string{"ostree", "commit", "--repo=" + repo, "--branch=main", "--canonical-permissions", "--tree=dir=" + tree}, more...)
+	return append([]string{"ostree", "commit", "--repo=" + repo, "--branch=main", "--canonical-permissions",
+		"--tree=dir=" + tree}, more...)
 }
 
 func ostreeCheckout(repo, dir string) []string {
@@ -74,15 +75,17 @@ func (t *site) ostreeRepo(repo string) error {
 	if _, err := os.Stat(repo); err == nil {
 		return nil
 	}
-	_, err := t.bench.do(command{argv: []string{"ostree", "init", "--repo=" + repo, "--mode=bare-user-only"}}, command{argv: ostreeCommit(repo, t.tree)})
+	_, err := t.bench.do(command{argv: []string{"ostree", "init", "--repo=" + repo, "--mode=bare-user-only"}},
+		command{argv: ostreeCommit(repo, t.tree)})
 	return err
 }
 
-// ostreeLinked is what somebody would do who builds in a checkout of hard
-// links, so that only new files are read.
+// ostreeLinked commits from a checkout of hard links, as a builder would who works
+// in one, so that only new files are read.
 func (t *site) ostreeLinked() contender {
 	repo, work, checkout := t.path("ostree-linked"), t.path("work"), t.path("checkout-linked")
-	c := t.cloner(ostreeFast, checkout, ostreeCommit(repo, work, "--link-checkout-speedup"), ostreeCheckout(repo, checkout))
+	c := t.cloner(ostreeFast, checkout, ostreeCommit(repo, work, "--link-checkout-speedup"),
+		ostreeCheckout(repo, checkout))
 	c.check = nil
 	c.prepare = func(int) error { return t.grow(work, checkout) }
 	if c.missing = t.bench.missing("ostree"); c.missing == "" {
@@ -118,7 +121,8 @@ func (t *site) aptly() contender {
 	}
 	c.prepare = func(round int) error { return add(fmt.Sprint("debs", round), n+round, 1) }
 	c.check = func(round int, _ []byte) error {
-		found, err := filepath.Glob(filepath.Join(dir, "public/pool/main/*", "*", fmt.Sprintf("bench%06d_1_amd64.deb", n+round)))
+		found, err := filepath.Glob(filepath.Join(dir, "public/pool/main/*", "*", fmt.Sprintf("bench%06d_1_amd64.deb",
+			n+round)))
 		if err == nil && len(found) != 1 {
 			err = fmt.Errorf("the new package is not published")
 		}
@@ -132,7 +136,8 @@ func (t *site) aptly() contender {
 		err = add("debs", 0, n)
 	}
 	if err == nil {
-		_, err = t.bench.do(argv("publish", "repo", "-skip-signing", "-architectures=amd64", "-distribution=stable", "bench"))
+		_, err = t.bench.do(argv("publish", "repo", "-skip-signing", "-architectures=amd64", "-distribution=stable",
+			"bench"))
 	}
 	if err != nil {
 		c.missing = err.Error()

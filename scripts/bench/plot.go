@@ -73,23 +73,30 @@ const (
 // plot draws lines on two logarithmic axes, as an SVG for light and dark pages.
 func plot(lines []line) string {
 	var t strings.Builder
-	fmt.Fprintf(&t, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" aria-label="Cost against size" font-family="system-ui, sans-serif" font-size="13">`+"\n", plotWidth, plotHeight)
+	fmt.Fprintf(&t,
+		`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" aria-label="Cost against size" font-family="system-ui, sans-serif" font-size="13">`+"\n", plotWidth, plotHeight)
 	t.WriteString(style())
 	fmt.Fprintf(&t, `<rect class="page" width="%d" height="%d"/>`+"\n", plotWidth, plotHeight)
-	fmt.Fprintf(&t, `<text class="title" x="%d" y="26">Cost against size (medians; dashed: peers)</text>`+"\n", plotLeft)
+	fmt.Fprintf(&t, `<text class="title" x="%d" y="26">Cost against size (medians; dashed: peers)</text>`+"\n",
+		plotLeft)
 	x, y := axes(lines)
 	for _, d := range x.ticks() {
 		at := x.at(d)
-		fmt.Fprintf(&t, `<line class="grid" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/><text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n",
+		fmt.Fprintf(&t,
+			`<line class="grid" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/><text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n",
 			at, plotTop, at, plotBottom, at, plotBottom+20, thousands(int(d)))
 	}
 	for _, d := range y.ticks() {
 		at := y.at(d)
-		fmt.Fprintf(&t, `<line class="grid" x1="%d" y1="%.1f" x2="%d" y2="%.1f"/><text x="%d" y="%.1f" text-anchor="end">%s</text>`+"\n",
+		fmt.Fprintf(&t,
+			`<line class="grid" x1="%d" y1="%.1f" x2="%d" y2="%.1f"/><text x="%d" y="%.1f" text-anchor="end">%s</text>`+
+				"\n",
 			plotLeft, at, plotRight, at, plotLeft-8, at+4, duration(d))
 	}
-	fmt.Fprintf(&t, `<text x="%d" y="%d" text-anchor="middle">files in the tree (prune: versions)</text>`+"\n", (plotLeft+plotRight)/2, plotBottom+44)
-	fmt.Fprintf(&t, `<text x="18" y="%d" text-anchor="middle" transform="rotate(-90 18 %d)">time</text>`+"\n", (plotTop+plotBottom)/2, (plotTop+plotBottom)/2)
+	fmt.Fprintf(&t, `<text x="%d" y="%d" text-anchor="middle">files in the tree (prune: versions)</text>`+"\n",
+		(plotLeft+plotRight)/2, plotBottom+44)
+	fmt.Fprintf(&t, `<text x="18" y="%d" text-anchor="middle" transform="rotate(-90 18 %d)">time</text>`+"\n",
+		(plotTop+plotBottom)/2, (plotTop+plotBottom)/2)
 	for i, l := range lines {
 		class := fmt.Sprintf("l%d", i%len(colours))
 		if l.peer {
@@ -101,7 +108,8 @@ func plot(lines []line) string {
 		}
 		fmt.Fprintf(&t, `<g class="%s"><path d="%s"/>`, class, path.String())
 		for _, p := range l.points {
-			fmt.Fprintf(&t, `<circle cx="%.1f" cy="%.1f" r="3.5"><title>%s, %s: %s</title></circle>`, x.at(p.x), y.at(p.y), html.EscapeString(l.name), thousands(int(p.x)), scalar(p.y, "s"))
+			fmt.Fprintf(&t, `<circle cx="%.1f" cy="%.1f" r="3.5"><title>%s, %s: %s</title></circle>`, x.at(p.x),
+				y.at(p.y), html.EscapeString(l.name), thousands(int(p.x)), scalar(p.y, "s"))
 		}
 		at := plotTop + 12 + i*legendStep
 		fmt.Fprintf(&t, `<path d="M%d %dh%d"/><circle cx="%d" cy="%d" r="3.5"/></g><text x="%d" y="%d">%s</text>`+"\n",
@@ -118,7 +126,9 @@ func style() string {
 		fmt.Fprintf(&dark, ".l%d{stroke:%s;fill:%s}", i, c[1], c[1])
 	}
 	return `<style>.page{fill:#fff}text{fill:#24292f}.title{font-size:15px;font-weight:600}.grid{stroke:#d0d7de}path{fill:none;stroke-width:2}.peer path{stroke-dasharray:6 4}` +
-		light.String() + `@media (prefers-color-scheme:dark){.page{fill:#0d1117}text{fill:#e6edf3}.grid{stroke:#30363d}` + dark.String() + "}</style>\n"
+		light.String() +
+		`@media (prefers-color-scheme:dark){.page{fill:#0d1117}text{fill:#e6edf3}.grid{stroke:#30363d}` +
+		dark.String() + "}</style>\n"
 }
 
 // axis maps the powers of ten from min to max to positions.

@@ -45,8 +45,8 @@ func (t *site) promotes(ctx context.Context) error {
 	return t.measure(ctx, "promote", cs...)
 }
 
-// promotesBusy is the same while somebody else works on the file system: one
-// who wants all on the disk at once, and builds that leave that to the kernel.
+// promotesBusy is the same while others work on the file system: a process that
+// flushes each write at once, and builds that leave that to the kernel.
 func (t *site) promotesBusy(ctx context.Context) error {
 	if t.size != 20_000 {
 		return nil
@@ -135,7 +135,7 @@ func (t *site) promotesSame(ctx context.Context) error {
 	return t.measure(ctx, "promote-same", cs...)
 }
 
-// firsts measures the first promote of what publish staged, so that links do.
+// firsts measures the first promote of what publish staged, so that links are enough.
 func (t *site) firsts(ctx context.Context) error {
 	b := t.bench
 	if t.size != 20_000 || !b.wants("promote-first", t.size) {
@@ -152,7 +152,8 @@ func (t *site) firsts(ctx context.Context) error {
 			run: func(int) []command { return b.publish(repo, "promote", "--json") },
 			check: func(_ int, out []byte) error {
 				var res switched
-				if err := json.Unmarshal(out, &res); err != nil || res.Generation != 1 || len(res.Added) < t.shape.versions {
+				if err := json.Unmarshal(out, &res); err != nil || res.Generation != 1 ||
+					len(res.Added) < t.shape.versions {
 					return fmt.Errorf("%s", out)
 				}
 				return nil
@@ -219,8 +220,8 @@ func (t *site) collect(int) error {
 	return nil
 }
 
-// large promotes one new image into a tree that is so large that only its
-// memory is asked for.
+// large promotes one new image into a tree so large that only the memory is
+// measured.
 func (b *bench) large(ctx context.Context) error {
 	const size = 500_000
 	if !b.wants("promote-large", size) {

@@ -40,7 +40,7 @@ type contender struct {
 	check func(round int, out []byte) error
 	// beside runs while it is measured, until its context ends; may be nil.
 	beside func(context.Context)
-	// switched tells from out how many microseconds the switch took; may be nil.
+	// switched reads from out how many microseconds the switch took; may be nil.
 	switched func(out []byte) (int64, error)
 }
 
@@ -115,7 +115,8 @@ func (b *bench) measure(ctx context.Context, e experiment) error {
 				b.skip(e, c, err.Error())
 				continue
 			}
-			s.Experiment, s.Size, s.Items, s.Contender, s.Round, s.CatalogBytes = e.name, e.size, e.items, c.name, round, catalog
+			s.Experiment, s.Size, s.Items, s.Contender, s.Round, s.CatalogBytes = e.name, e.size, e.items, c.name,
+				round, catalog
 			b.samples = append(b.samples, s)
 		}
 	}
@@ -150,7 +151,8 @@ func (b *bench) once(ctx context.Context, e experiment, c contender, round int) 
 		}
 	}
 	if b.profile != "" {
-		if found, err := filepath.Glob(filepath.Join(b.profile, fmt.Sprintf("%s-%d.*.cpu", e.name, e.size))); err != nil || len(found) == 0 {
+		if found, err := filepath.Glob(filepath.Join(b.profile, fmt.Sprintf("%s-%d.*.cpu", e.name,
+			e.size))); err != nil || len(found) == 0 {
 			return s, errors.New("it left no profile: build it with -tags profile")
 		}
 	}
@@ -198,7 +200,7 @@ func (s *sample) run(ctx context.Context, c command, env []string) ([]byte, erro
 	}
 	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	if !ok {
-		return nil, errors.New("the system does not tell what a process used")
+		return nil, errors.New("the system does not report what a process used")
 	}
 	s.CPUUS += (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Microseconds()
 	s.PeakBytes = max(s.PeakBytes, usage.Maxrss<<10)

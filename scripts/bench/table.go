@@ -12,8 +12,10 @@ import (
 func (b *bench) markdown(facts []fact) string {
 	var t strings.Builder
 	t.WriteString(b.summary(facts))
-	t.WriteString("\nEvery contender: the median time (the least to the most), processor time, and peak memory. The size is in files; of prune and add-many in versions, of add in MiB.\n\n")
-	t.WriteString("| experiment | size | contender | runs | time | processor | peak | switch |\n| --- | --: | --- | --: | --: | --: | --: | --: |\n")
+	t.WriteString("\nEvery contender: the median time (the least to the most), processor time, and peak memory. The " +
+		"size is in files; of prune and add-many in versions, of add in MiB.\n\n")
+	t.WriteString("| experiment | size | contender | runs | time | processor | peak | switch |\n| --- | --: | --- | " +
+		"--: | --: | --: | --: | --: |\n")
 	type who struct {
 		experiment string
 		size       int
@@ -30,16 +32,19 @@ func (b *bench) markdown(facts []fact) string {
 			out, _ := b.find(pick{s.Experiment, s.Size, s.Contender, n})
 			return out
 		}
-		fmt.Fprintf(&t, "| %s | %s | %s | %d | %s | %s | %s | %s |\n", s.Experiment, thousands(s.Items), s.Contender, of(wall).n,
-			show(of(wall), "s"), scalar(of(processor).median, "s"), scalar(of(peak).median, "MiB"), blankZero(show(of(switching), "s"), of(switching)))
+		fmt.Fprintf(&t, "| %s | %s | %s | %d | %s | %s | %s | %s |\n", s.Experiment, thousands(s.Items), s.Contender,
+			of(wall).n,
+			show(of(wall), "s"), scalar(of(processor).median, "s"), scalar(of(peak).median, "MiB"),
+			blankZero(show(of(switching), "s"), of(switching)))
 	}
 	for _, s := range b.skipped {
-		fmt.Fprintf(&t, "| %s | %s | %s | 0 | %s | | | |\n", s.Experiment, thousands(b.n(s.Size)), s.Contender, cell(s.Why))
+		fmt.Fprintf(&t, "| %s | %s | %s | 0 | %s | | | |\n", s.Experiment, thousands(b.n(s.Size)), s.Contender,
+			cell(s.Why))
 	}
 	return t.String()
 }
 
-// summary is what was to be reached, and what was.
+// summary lists what was to be reached, and what was reached.
 func (b *bench) summary(facts []fact) string {
 	var t strings.Builder
 	for i, f := range facts {
@@ -85,7 +90,8 @@ func (b *bench) summary(facts []fact) string {
 				bounds = append(bounds, fmt.Sprintf("- %s, beside %s: %s.\n", g.title, name, g.bound))
 			}
 		}
-		fmt.Fprintf(&t, "| %s | %s | %s | %s | %s | %s | %s |\n", g.title, show(v.mine, g.mine.number.unit), name, beside, ratio, limit, word)
+		fmt.Fprintf(&t, "| %s | %s | %s | %s | %s | %s | %s |\n", g.title, show(v.mine, g.mine.number.unit), name,
+			beside, ratio, limit, word)
 	}
 	if len(bounds) > 0 {
 		t.WriteString("\nWhat bounds the rows that are not reached:\n\n" + strings.Join(bounds, ""))
@@ -93,7 +99,7 @@ func (b *bench) summary(facts []fact) string {
 	return t.String()
 }
 
-// blankZero leaves a cell empty that has nothing to tell.
+// blankZero leaves a cell empty if its value is zero.
 func blankZero(text string, s spread) string {
 	if s.max == 0 {
 		return ""

@@ -24,7 +24,7 @@ func switchUS(out []byte) (int64, error) {
 	var res switched
 	err := json.Unmarshal(out, &res)
 	if err == nil && res.SwitchUS == 0 {
-		err = fmt.Errorf("it does not tell how long the switch took: %s", out)
+		err = fmt.Errorf("it does not say how long the switch took: %s", out)
 	}
 	return res.SwitchUS, err
 }
@@ -39,7 +39,7 @@ const grace = 200 * time.Millisecond
 
 // trees promotes and reverts a tree with so many files. The peers work on a
 // tree of their own, equal and as old: links to the files of a repository
-// would make publish believe no hash of them any more.
+// would make publish distrust their hashes.
 func trees(size int) func(*bench, context.Context) error {
 	return func(b *bench, ctx context.Context) error {
 		if !slices.ContainsFunc(treeNames, func(name string) bool { return b.wants(name, size) }) {

@@ -35,7 +35,8 @@ func TestCrashShort(t *testing.T) {
 	long(t)
 	publish := program(t)
 	for only, step := range map[string]string{"^(promote-with-gc|revert|stage-add|prune)/": "11", "^revoke/": "29"} {
-		code, err := matrix(context.Background(), []string{"-publish", publish, "-run", only, "-faults", "kill,EIO", "-step", step})
+		code, err := matrix(context.Background(), []string{"-publish", publish, "-run", only, "-faults", "kill,EIO",
+			"-step", step})
 		if code != 0 || err != nil {
 			t.Fatalf("%s: exit %d, %v", only, code, err)
 		}
@@ -59,7 +60,8 @@ func TestPowerCutShort(t *testing.T) {
 	if out, err := exec.Command("losetup", "--find").CombinedOutput(); err != nil {
 		t.Skipf("this machine has no loop devices: %s", out)
 	}
-	code, err := powercut(context.Background(), []string{"-publish", program(t), "-fs", "btrfs", "-run", "^(promote|revert|stage-add|prune|revoke-kept)$", "-rounds", "1"})
+	code, err := powercut(context.Background(), []string{"-publish", program(t), "-fs", "btrfs", "-run",
+		"^(promote|revert|stage-add|prune|revoke-kept)$", "-rounds", "1"})
 	if code != 0 || err != nil {
 		t.Fatalf("exit %d, %v", code, err)
 	}

@@ -45,7 +45,8 @@ func makeImages(dir string, n int) error {
 func fingerprint(images, image string) string {
 	h := sha256.New()
 	for _, name := range []string{"metadata.tar.gz", "rootfs.squashfs"} {
-		data, _ := os.ReadFile(filepath.Join(images, image, name)) // what is missing has no fingerprint that a command finds
+		// what is missing has no fingerprint that a command finds
+		data, _ := os.ReadFile(filepath.Join(images, image, name))
 		h.Write(data)
 	}
 	return hex.EncodeToString(h.Sum(nil))

@@ -83,7 +83,8 @@ func run(ctx context.Context, args []string) (int, error) {
 		return result.ExitCode, nil
 	}
 	if !result.Hit {
-		return 1, fmt.Errorf("the command ended with exit code %d after %d calls, before call %d", result.ExitCode, len(result.Calls), mode.N)
+		return 1, fmt.Errorf("the command ended with exit code %d after %d calls, before call %d", result.ExitCode,
+			len(result.Calls), mode.N)
 	}
 	fmt.Fprintf(os.Stderr, "crash: hit %v, exit code %d\n", result.Calls[mode.N-1], result.ExitCode)
 	if result.ExitCode < 0 {

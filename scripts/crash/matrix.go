@@ -64,7 +64,8 @@ func matrix(ctx context.Context, args []string) (int, error) {
 	dir := flags.String("dir", "", "where the repositories are made (default: the temporary directory)")
 	modes := flags.String("switch", "symlink,rename", "switch modes")
 	only := flags.String("run", "", "only scenarios that this regular expression matches")
-	faults := flags.String("faults", "kill", "what happens at a point: kill, or errors such as ENOSPC; with a + they stay (ENOSPC+)")
+	faults := flags.String("faults", "kill",
+		"what happens at a point: kill, or errors such as ENOSPC; with a + they stay (ENOSPC+)")
 	step := flags.Int("step", 1, "try every so manieth point")
 	workers := flags.Int("j", 2, "points at a time")
 	verbose := flags.Bool("v", false, "print every point")
@@ -72,7 +73,8 @@ func matrix(ctx context.Context, args []string) (int, error) {
 	if err := flags.Parse(args); err != nil {
 		return 2, nil
 	}
-	o := options{modes: strings.Split(*modes, ","), step: max(*step, 1), workers: max(*workers, 1), verbose: *verbose, keep: *keep}
+	o := options{modes: strings.Split(*modes, ","), step: max(*step, 1), workers: max(*workers, 1), verbose: *verbose,
+		keep: *keep}
 	var err error
 	if o.only, err = regexp.Compile(*only); err != nil {
 		return 2, err
@@ -108,7 +110,8 @@ func matrix(ctx context.Context, args []string) (int, error) {
 			if !o.only.MatchString(name) {
 				continue
 			}
-			b := &bench{options: o, scenario: scenarios[i], mode: mode, root: filepath.Join(o.dir, scenarios[i].name+"-"+mode)}
+			b := &bench{options: o, scenario: scenarios[i], mode: mode,
+				root: filepath.Join(o.dir, scenarios[i].name+"-"+mode)}
 			if err := b.prepare(ctx); err != nil {
 				return 1, fmt.Errorf("%s: %w", name, err)
 			}
@@ -118,7 +121,8 @@ func matrix(ctx context.Context, args []string) (int, error) {
 				if err != nil {
 					return 1, fmt.Errorf("%s: %w", name, err)
 				}
-				fmt.Printf("%-32s %-8s %4d points, %d broken, %.1f s\n", name, f.name, t, bad, time.Since(start).Seconds())
+				fmt.Printf("%-32s %-8s %4d points, %d broken, %.1f s\n", name, f.name, t, bad,
+					time.Since(start).Seconds())
 				tried, broken = tried+t, broken+bad
 			}
 			if !o.keep {
@@ -345,7 +349,8 @@ func (b *bench) publishRun(ctx context.Context, repo string, args ...string) ([]
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return append(stdout.Bytes(), stderr.Bytes()...), fmt.Errorf("%s: %w", strconv.Quote(strings.Join(args, " ")), err)
+		return append(stdout.Bytes(), stderr.Bytes()...), fmt.Errorf("%s: %w", strconv.Quote(strings.Join(args, " ")),
+			err)
 	}
 	return stdout.Bytes(), nil
 }

@@ -198,7 +198,8 @@ func (c *cutter) judge(repo string, before, after state, afterExit bool) error {
 		return fmt.Errorf("after recover: %w", err)
 	}
 	if before.production != nil {
-		if err := check.StillServed(before.production, now.production, !c.scenario.dropsCarried, c.secrets); err != nil {
+		if err := check.StillServed(before.production, now.production, !c.scenario.dropsCarried,
+			c.secrets); err != nil {
 			return err
 		}
 	}
@@ -209,7 +210,8 @@ func (c *cutter) judge(repo string, before, after state, afterExit bool) error {
 	if len(found) > 0 && !slices.Equal(found, c.found) {
 		return fmt.Errorf("after recover: revoked content is left, but not everywhere: %q", found)
 	}
-	if out, err := c.command(repo, c.publish, c.scenario.args(c.images)...).CombinedOutput(); err != nil && !c.scenario.done(err) {
+	if out, err := c.command(repo, c.publish, c.scenario.args(c.images)...).CombinedOutput(); err != nil &&
+		!c.scenario.done(err) {
 		return fmt.Errorf("%v again: %w\n%s", c.scenario.verb, err, out)
 	}
 	if found, err = check.Find(repo, c.secrets); err != nil || len(found) > 0 {
@@ -226,7 +228,8 @@ func (c *cutter) judge(repo string, before, after state, afterExit bool) error {
 
 // differs compares two states file by file, times and directories apart.
 func differs(a, b state) string {
-	for name, pair := range map[string][2]*check.View{"production": {a.production, b.production}, "staging": {a.staging, b.staging}} {
+	for name, pair := range map[string][2]*check.View{"production": {a.production, b.production},
+		"staging": {a.staging, b.staging}} {
 		x, y := pair[0], pair[1]
 		if (x == nil) != (y == nil) {
 			return name + " is there in one of them only"

@@ -82,7 +82,7 @@ func events(from io.Reader) <-chan event {
 	return to
 }
 
-// report prints what it is told.
+// report prints the events that it gets.
 type report struct {
 	to       io.Writer
 	verbose  bool

@@ -132,7 +132,8 @@ func (r *repo) runIn(dir string, want int, args ...string) string {
 		r.t.Fatal(err)
 	}
 	if got := cmd.ProcessState.ExitCode(); got != want {
-		r.t.Fatalf("publish %s: exit %d, want %d\n%s%s", strings.Join(args, " "), got, want, stdout.Bytes(), stderr.Bytes())
+		r.t.Fatalf("publish %s: exit %d, want %d\n%s%s", strings.Join(args, " "), got, want, stdout.Bytes(),
+			stderr.Bytes())
 	}
 	return stdout.String()
 }
@@ -311,7 +312,8 @@ func TestOracleOnPeersTree(t *testing.T) {
 			}
 			cached := oracle.Cached{URL: server + "/streams/v1/images.json"}
 			for _, want := range []int{200, 304} {
-				if status, err := cached.Refresh(t.Context(), http.DefaultClient); err != nil || status != want || len(cached.Body) == 0 {
+				if status, err := cached.Refresh(t.Context(), http.DefaultClient); err != nil || status != want ||
+					len(cached.Body) == 0 {
 					t.Errorf("status %d, want %d: %v", status, want, err)
 				}
 			}
@@ -329,7 +331,8 @@ func TestOracleOnPeersTree(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer os.WriteFile(index, whole, 0o644)
-			if err := os.WriteFile(index, bytes.Replace(whole, []byte("os004"), []byte("os005"), 1), 0o644); err != nil {
+			if err := os.WriteFile(index, bytes.Replace(whole, []byte("os004"), []byte("os005"), 1),
+				0o644); err != nil {
 				t.Fatal(err)
 			}
 			if s := take(t, server); s.Torn == "" {

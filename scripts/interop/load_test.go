@@ -8,7 +8,7 @@ import (
 )
 
 // Readers that hold an index for the window meet no failure and no mixture;
-// those that count on a longer window do, so the program can tell.
+// those that count on a longer window do, so the program detects it.
 func TestLoad(t *testing.T) {
 	need(t, "nginx")
 	publish, err := shared.publish()
@@ -21,7 +21,8 @@ func TestLoad(t *testing.T) {
 	}
 	run := func(t *testing.T, args ...string) (string, int) {
 		t.Helper()
-		cmd := exec.Command(load, append([]string{"-publish", publish, "-dir", openDir(t), "-duration", "4s", "-readers", "12"}, args...)...)
+		cmd := exec.Command(load, append([]string{"-publish", publish, "-dir", openDir(t), "-duration", "4s",
+			"-readers", "12"}, args...)...)
 		out, err := cmd.CombinedOutput()
 		if cmd.ProcessState == nil {
 			t.Fatal(err)
@@ -37,7 +38,8 @@ func TestLoad(t *testing.T) {
 				t.Errorf("exit %d", code)
 			}
 			out, code = run(t, "-switch", mode, "-grace", "1s", "-believe", "3s")
-			if code != 1 || !regexp.MustCompile(`(?m)^[1-9]\d* requests, [1-9]\d* failures, 0 mixtures$`).MatchString(out) {
+			if code != 1 ||
+				!regexp.MustCompile(`(?m)^[1-9]\d* requests, [1-9]\d* failures, 0 mixtures$`).MatchString(out) {
 				t.Errorf("a window that readers take for longer: exit %d\n%s", code, out)
 			}
 		})

@@ -21,7 +21,8 @@ func TestPrometheusParsesMetrics(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v in\n%s", err, text)
 		}
-		for _, name := range []string{"publish_info", "publish_generation", "publish_free_bytes", "publish_staging_findings", "publish_gc_due_bytes"} {
+		for _, name := range []string{"publish_info", "publish_generation", "publish_free_bytes",
+			"publish_staging_findings", "publish_gc_due_bytes"} {
 			if families[name] == nil {
 				t.Errorf("%s is missing", name)
 			}

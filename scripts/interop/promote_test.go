@@ -48,7 +48,8 @@ func TestOracle(t *testing.T) {
 				r.run("promote", "-m", "first")
 				offers(t, server, want)
 				aliases, err := connect(t, server).Aliases()
-				if err != nil || len(aliases["sample"]) != 2 || len(aliases[images[0].Alias()]) != 2 || len(aliases[images[1].Alias()]) != 1 {
+				if err != nil || len(aliases["sample"]) != 2 || len(aliases[images[0].Alias()]) != 2 ||
+					len(aliases[images[1].Alias()]) != 1 {
 					t.Errorf("aliases %v: %v", aliases, err)
 				}
 
@@ -72,8 +73,10 @@ func TestOracle(t *testing.T) {
 							t.Errorf("%s: an index of old: %v", when, err)
 						}
 						got, err := clients[i].DownloadAll()
-						if err != nil || !slices.Equal(slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(offered[i]))) {
-							t.Errorf("%s: a client of old, %d images, want %d: %v", when, len(got), len(offered[i]), err)
+						if err != nil || !slices.Equal(slices.Sorted(maps.Keys(got)),
+							slices.Sorted(maps.Keys(offered[i]))) {
+							t.Errorf("%s: a client of old, %d images, want %d: %v", when, len(got), len(offered[i]),
+								err)
 						}
 					}
 					offers(t, server, want)

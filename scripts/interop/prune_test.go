@@ -22,7 +22,8 @@ func TestPruneAsPeer(t *testing.T) {
 	meta, root := filepath.Join(files, "incus.tar.xz"), filepath.Join(files, "rootfs.squashfs")
 	for os, versions := range map[string]int{"one": 1, "three": 3, "six": 6} {
 		for v := range versions {
-			image := fixture.Image{OS: os, Release: "1", Variant: "default", Created: time.Date(2026, 1, 1+v*v, v, 0, 0, 0, time.UTC), Serial: fmt.Sprint(os, v)}
+			image := fixture.Image{OS: os, Release: "1", Variant: "default", Created: time.Date(2026, 1, 1+v*v, v, 0, 0,
+				0, time.UTC), Serial: fmt.Sprint(os, v)}
 			if err := errors.Join(image.Metadata(meta), image.Squashfs(root)); err != nil {
 				t.Fatal(err)
 			}

@@ -13,7 +13,8 @@ func TestRules(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	for _, args := range [][]string{{"check", "rules", "publish.rules.yml"}, {"test", "rules", "publish.rules.test.yml"}} {
+	for _, args := range [][]string{{"check", "rules", "publish.rules.yml"},
+		{"test", "rules", "publish.rules.test.yml"}} {
 		if out, err := exec.Command(promtool, args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %v: %v\n%s", args, err, out)
 		}

@@ -58,7 +58,8 @@ func TestServicesAreHardened(t *testing.T) {
 		if !strings.HasSuffix(u, ".service") {
 			continue
 		}
-		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", u).CombinedOutput()
+		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager",
+			u).CombinedOutput()
 		if err != nil {
 			t.Errorf("%s: %v\n%s", filepath.Base(u), err, out)
 		}

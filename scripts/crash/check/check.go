@@ -227,7 +227,8 @@ func (v *View) items(where string, items map[string]item) error {
 		byType[it.FileType] = clean
 	}
 	for key, it := range items {
-		for root, want := range map[string]string{"squashfs": it.Squashfs, "disk-kvm.img": it.Disk, "root.tar.xz": it.RootTar} {
+		for root, want := range map[string]string{"squashfs": it.Squashfs, "disk-kvm.img": it.Disk,
+			"root.tar.xz": it.RootTar} {
 			if want == "" || byType[root] == "" {
 				continue
 			}
@@ -236,7 +237,8 @@ func (v *View) items(where string, items map[string]item) error {
 				return err
 			}
 			if got.SHA256 != want {
-				return fmt.Errorf("%s/%s: with its %s the fingerprint is %s, not %s", where, key, root, got.SHA256, want)
+				return fmt.Errorf("%s/%s: with its %s the fingerprint is %s, not %s", where, key, root, got.SHA256,
+					want)
 			}
 		}
 	}
@@ -282,9 +284,11 @@ func StillServed(before, after *View, carried bool, revoked map[File]bool) error
 		got, ok := after.Files[name]
 		switch {
 		case !ok:
-			return fmt.Errorf("%s was served by generation %d, and generation %d does not have it", name, before.Generation, after.Generation)
+			return fmt.Errorf("%s was served by generation %d, and generation %d does not have it", name,
+				before.Generation, after.Generation)
 		case (named || !strings.HasPrefix(name, "streams/")) && got != want:
-			return fmt.Errorf("%s has other bytes in generation %d than in %d", name, after.Generation, before.Generation)
+			return fmt.Errorf("%s has other bytes in generation %d than in %d", name, after.Generation,
+				before.Generation)
 		}
 	}
 	return nil
@@ -330,7 +334,7 @@ func Find(repo string, contents map[File]bool) ([]string, error) {
 	return slices.Sorted(maps.Keys(found)), nil
 }
 
-// SameContent tells how what two trees' indexes name differs; "" when it does
+// SameContent says how the content that two trees' indexes name differs; "" when it does
 // not.
 func SameContent(a, b *View) string {
 	if a == nil || b == nil {

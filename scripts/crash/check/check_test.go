@@ -20,7 +20,8 @@ func repository(t *testing.T) (repo, tree string) {
 	write(t, tree, "images/m", meta)
 	write(t, tree, "images/r", root)
 	write(t, tree, "images/carried", "old")
-	write(t, tree, "streams/v1/index.json", `{"format":"index:1.0","index":{"images":{"path":"streams/v1/images.json","products":["p"]}}}`)
+	write(t, tree, "streams/v1/index.json",
+		`{"format":"index:1.0","index":{"images":{"path":"streams/v1/images.json","products":["p"]}}}`)
 	write(t, tree, "streams/v1/images.json", fmt.Sprintf(
 		`{"products":{"p":{"versions":{"202601010000":{"items":{
 		"incus.tar.xz":{"ftype":"incus.tar.xz","path":"images/m","size":%d,"sha256":"%s","combined_squashfs_sha256":"%s"},
@@ -63,26 +64,49 @@ func TestProduction(t *testing.T) {
 		spoil func(t *testing.T, repo, tree string)
 		want  string
 	}{
-		"good":               {func(t *testing.T, repo, tree string) {}, ""},
-		"file missing":       {func(t *testing.T, repo, tree string) { os.Remove(filepath.Join(tree, "images/r")) }, "is missing"},
-		"other bytes":        {func(t *testing.T, repo, tree string) { write(t, tree, "images/r", "hsqs toor") }, "sha256"},
-		"cut":                {func(t *testing.T, repo, tree string) { write(t, tree, "images/r", "hsqs") }, "bytes"},
-		"fingerprint":        {func(t *testing.T, repo, tree string) { replace(t, tree, catalog, sum("metadatahsqs root"), sum("x")) }, "fingerprint"},
-		"climbs":             {func(t *testing.T, repo, tree string) { replace(t, tree, catalog, "images/m", "../images/m") }, "path"},
-		"torn catalog":       {func(t *testing.T, repo, tree string) { write(t, tree, catalog, `{"products":{`) }, "unexpected EOF"},
-		"empty catalog":      {func(t *testing.T, repo, tree string) { write(t, tree, catalog, "") }, "EOF"},
-		"two documents":      {func(t *testing.T, repo, tree string) { replace(t, tree, catalog, `{"products"`, `{}{"products"`) }, "more after"},
-		"product not in it":  {func(t *testing.T, repo, tree string) { replace(t, tree, "streams/v1/index.json", `["p"]`, `["p","q"]`) }, "does not have it"},
-		"product not named":  {func(t *testing.T, repo, tree string) { replace(t, tree, "streams/v1/index.json", `["p"]`, `[]`) }, "does not name it"},
-		"no identity":        {func(t *testing.T, repo, tree string) { os.Remove(filepath.Join(tree, Identity)) }, "identity"},
-		"bad identity":       {func(t *testing.T, repo, tree string) { write(t, tree, Identity, "3") }, "not a number"},
-		"other identity":     {func(t *testing.T, repo, tree string) { write(t, tree, Identity, "4\n") }, "identity is 4"},
-		"dangling":           {func(t *testing.T, repo, tree string) { os.RemoveAll(tree) }, "resolves to nothing"},
-		"unreadable":         {func(t *testing.T, repo, tree string) { os.Chmod(filepath.Join(tree, "images/r"), 0o600) }, "cannot read"},
-		"directory shut":     {func(t *testing.T, repo, tree string) { os.Chmod(filepath.Join(tree, "images"), 0o700) }, "cannot enter"},
-		"link inside":        {func(t *testing.T, repo, tree string) { os.Symlink("m", filepath.Join(tree, "images/l")) }, "is a L"},
-		"no index":           {func(t *testing.T, repo, tree string) { os.Remove(filepath.Join(tree, "streams/v1/index.json")) }, "missing"},
-		"production is none": {func(t *testing.T, repo, tree string) { os.Remove(filepath.Join(repo, "production")) }, ""},
+		"good": {func(t *testing.T, repo, tree string) {}, ""},
+		"file missing": {func(t *testing.T, repo, tree string) { os.Remove(filepath.Join(tree, "images/r")) },
+			"is missing"},
+		"other bytes": {func(t *testing.T, repo, tree string) { write(t, tree, "images/r", "hsqs toor") },
+			"sha256"},
+		"cut": {func(t *testing.T, repo, tree string) { write(t, tree, "images/r", "hsqs") }, "bytes"},
+		"fingerprint": {func(t *testing.T, repo, tree string) {
+			replace(t, tree, catalog, sum("metadatahsqs root"), sum("x"))
+		}, "fingerprint"},
+		"climbs": {func(t *testing.T, repo, tree string) {
+			replace(t, tree, catalog, "images/m", "../images/m")
+		}, "path"},
+		"torn catalog": {func(t *testing.T, repo, tree string) { write(t, tree, catalog, `{"products":{`) },
+			"unexpected EOF"},
+		"empty catalog": {func(t *testing.T, repo, tree string) { write(t, tree, catalog, "") }, "EOF"},
+		"two documents": {func(t *testing.T, repo, tree string) {
+			replace(t, tree, catalog, `{"products"`, `{}{"products"`)
+		}, "more after"},
+		"product not in it": {func(t *testing.T, repo, tree string) {
+			replace(t, tree, "streams/v1/index.json", `["p"]`, `["p","q"]`)
+		}, "does not have it"},
+		"product not named": {func(t *testing.T, repo, tree string) {
+			replace(t, tree, "streams/v1/index.json", `["p"]`, `[]`)
+		}, "does not name it"},
+		"no identity": {func(t *testing.T, repo, tree string) { os.Remove(filepath.Join(tree, Identity)) },
+			"identity"},
+		"bad identity": {func(t *testing.T, repo, tree string) { write(t, tree, Identity, "3") }, "not a number"},
+		"other identity": {func(t *testing.T, repo, tree string) { write(t, tree, Identity, "4\n") },
+			"identity is 4"},
+		"dangling": {func(t *testing.T, repo, tree string) { os.RemoveAll(tree) }, "resolves to nothing"},
+		"unreadable": {func(t *testing.T, repo, tree string) {
+			os.Chmod(filepath.Join(tree, "images/r"), 0o600)
+		}, "cannot read"},
+		"directory shut": {func(t *testing.T, repo, tree string) { os.Chmod(filepath.Join(tree, "images"), 0o700) },
+			"cannot enter"},
+		"link inside": {func(t *testing.T, repo, tree string) {
+			os.Symlink("m", filepath.Join(tree, "images/l"))
+		}, "is a L"},
+		"no index": {func(t *testing.T, repo, tree string) {
+			os.Remove(filepath.Join(tree, "streams/v1/index.json"))
+		}, "missing"},
+		"production is none": {func(t *testing.T, repo, tree string) { os.Remove(filepath.Join(repo, "production")) },
+			""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			repo, tree := repository(t)
@@ -129,7 +153,8 @@ func TestStillServed(t *testing.T) {
 	if err := StillServed(before, look(t, repo), true, nil); err == nil {
 		t.Error("a carried file that went is no error")
 	}
-	if err := StillServed(before, look(t, repo), true, map[File]bool{before.Files["images/carried"]: true}); err != nil {
+	if err := StillServed(before, look(t, repo), true,
+		map[File]bool{before.Files["images/carried"]: true}); err != nil {
 		t.Error("revoked: ", err)
 	}
 	// An index may change; what it named may not go.

@@ -28,8 +28,8 @@ func init() {
 // become returns only when something failed. The filter is on this thread
 // alone until exec makes it the only one.
 //
-// From the moment the filter is there until the listener has been handed over nobody would
-// answer, so only raw calls that the filter lets through stand between.
+// Nobody answers from the moment the filter is there until the listener has been
+// handed over. So only raw calls that the filter lets through stand between.
 func become(path string, argv []string) error {
 	unix.CloseOnExec(3)
 	env := os.Environ()
@@ -51,7 +51,8 @@ func become(path string, argv []string) error {
 	message.SetControllen(len(oob))
 
 	fd, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
-		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, uintptr(unsafe.Pointer(&fprog)))
+		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+		uintptr(unsafe.Pointer(&fprog)))
 	if errno != 0 {
 		return fmt.Errorf("seccomp with a listener (Linux 5.19 or later): %w", errno)
 	}

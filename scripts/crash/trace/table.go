@@ -21,7 +21,7 @@ var ioctls = []uint32{
 	0x40086602, // FS_IOC_SETFLAGS
 }
 
-// syscallInfo tells where a call's arguments name its targets.
+// syscallInfo says where a call's arguments name its targets.
 type syscallInfo struct {
 	name    string
 	flags   int // 1 + the argument that holds open flags; 0: none
@@ -88,8 +88,8 @@ var common = map[uintptr]syscallInfo{
 	unix.SYS_FREMOVEXATTR:    {"fremovexattr", 0, fd(0)},
 }
 
-// needsSpace tells the calls that a full disk lets fail from those that work
-// on it, so that a clean-up after ENOSPC can be seen to work.
+// needsSpace reports whether a call fails on a full disk. Other calls still work
+// there, so that a test sees a clean-up after ENOSPC.
 func needsSpace(name string) bool {
 	switch {
 	case strings.HasPrefix(name, "unlink"), name == "rmdir", strings.HasSuffix(name, "sync"), name == "syncfs",
@@ -107,7 +107,8 @@ func describe(note *notification) (Call, bool) {
 	if note.nr == unix.SYS_OPENAT2 {
 		// struct open_how starts with its flags.
 		how := make([]byte, 8)
-		if readMemory(call.PID, note.args[2], how) == 8 && (uint32(how[0])|uint32(how[1])<<8|uint32(how[2])<<16|uint32(how[3])<<24)&openFlags == 0 {
+		if readMemory(call.PID, note.args[2], how) == 8 &&
+			(uint32(how[0])|uint32(how[1])<<8|uint32(how[2])<<16|uint32(how[3])<<24)&openFlags == 0 {
 			return call, false
 		}
 	}

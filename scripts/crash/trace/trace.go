@@ -13,8 +13,8 @@
 // What counts: calls that create, write, rename, link, remove, truncate, sync
 // or change the attributes of regular files, directories and links. What does
 // not: pipes, sockets, terminals, /dev, /proc, /sys, reads, opens that can
-// only read, close, and stores into a shared mapping. A call that goes on to fail by
-// itself (mkdir of what exists) counts too.
+// only read, close, and stores into a shared mapping. A call that then fails by
+// itself (mkdir of what exists) also counts.
 //
 // It is no security boundary: paths are read from the caller's memory before
 // the call and serve as labels only.
@@ -42,7 +42,7 @@ import (
 type Mode struct {
 	N     int           // from 1; 0: nowhere
 	Errno syscall.Errno // 0: kill there; else the call does not take place and returns this
-	// Sticky lets the later calls fail too, as on a disk that stays full or
+	// Sticky lets the later calls also fail, as on a disk that stays full or
 	// read-only. With ENOSPC only calls that need space fail.
 	Sticky bool
 }
@@ -149,7 +149,8 @@ func Run(ctx context.Context, mode Mode, argv, env []string, dir string) (*Resul
 	wg.Wait()
 	unix.Close(listener)
 
-	result := &Result{Calls: s.calls, Hit: s.hit, ExitCode: cmd.ProcessState.ExitCode(), Stdout: stdout.Bytes(), Stderr: stderr.Bytes()}
+	result := &Result{Calls: s.calls, Hit: s.hit, ExitCode: cmd.ProcessState.ExitCode(), Stdout: stdout.Bytes(),
+		Stderr: stderr.Bytes()}
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:

@@ -58,7 +58,8 @@ func TestMain(m *testing.M) {
 func run(t *testing.T, mode Mode, dir string, env []string, argv ...string) *Result {
 	t.Helper()
 	result, err := Run(context.Background(), mode, argv, append(os.Environ(), env...), dir)
-	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSYS) || err != nil && strings.Contains(err.Error(), "seccomp with a listener") {
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSYS) || err != nil && strings.Contains(err.Error(),
+		"seccomp with a listener") {
 		if os.Getenv("CI") == "" {
 			t.Skipf("no seccomp listener here: %v", err)
 		}
@@ -101,7 +102,8 @@ func TestEveryThreadCounts(t *testing.T) {
 			env := []string{"WORK_IN=" + dir, fmt.Sprint("THREADS=", threads)}
 			got := run(t, List(), "", env, self(t))
 			if got.ExitCode != 0 || len(got.Calls) != threads*30 {
-				t.Fatalf("%d threads: exit %d, %d calls, want %d: %v\n%s", threads, got.ExitCode, len(got.Calls), threads*30, got.Calls, got.Stderr)
+				t.Fatalf("%d threads: exit %d, %d calls, want %d: %v\n%s", threads, got.ExitCode, len(got.Calls),
+					threads*30, got.Calls, got.Stderr)
 			}
 			if !strings.Contains(string(got.Stdout), "does not count") {
 				t.Errorf("standard output: %q", got.Stdout)
@@ -210,7 +212,8 @@ func TestCoreutils(t *testing.T) {
 		}
 		return dir
 	}
-	for _, argv := range [][]string{{"cp", "-r", "from", "to"}, {"mv", "from", "to"}, {"rm", "-r", "from"}, {"ln", "-s", "from", "to"}} {
+	for _, argv := range [][]string{{"cp", "-r", "from", "to"}, {"mv", "from", "to"}, {"rm", "-r", "from"},
+		{"ln", "-s", "from", "to"}} {
 		if _, err := exec.LookPath(argv[0]); err != nil {
 			t.Skip(err)
 		}
@@ -225,10 +228,12 @@ func TestCoreutils(t *testing.T) {
 			}
 		}
 	}
-	if got := run(t, Fail(1, syscall.ENOSPC), tree(), nil, "cp", "-r", "from", "to"); got.ExitCode == 0 || !strings.Contains(string(got.Stderr), "No space left") {
+	if got := run(t, Fail(1, syscall.ENOSPC), tree(), nil, "cp", "-r", "from", "to"); got.ExitCode == 0 ||
+		!strings.Contains(string(got.Stderr), "No space left") {
 		t.Errorf("cp on a full disk: %d, %s", got.ExitCode, got.Stderr)
 	}
-	if got := run(t, Fail(1, syscall.EROFS), tree(), nil, "mv", "from", "to"); got.ExitCode == 0 || !strings.Contains(string(got.Stderr), "Read-only") {
+	if got := run(t, Fail(1, syscall.EROFS), tree(), nil, "mv", "from", "to"); got.ExitCode == 0 ||
+		!strings.Contains(string(got.Stderr), "Read-only") {
 		t.Errorf("mv on a read-only disk: %d, %s", got.ExitCode, got.Stderr)
 	}
 }

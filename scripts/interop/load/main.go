@@ -21,8 +21,8 @@
 //
 // A file that is gone is no failure when the answer came after the window. Such
 // answers are counted: late, when the reader meant to be in time, and gone, when
-// it asked on purpose, to see that windows do end. nginx's log may tell of
-// neither more nor fewer.
+// it asked on purpose, to see that windows do end. nginx's log must
+// have neither more nor fewer.
 //
 // A run takes -duration for each mode, and longer until each verb has succeeded
 // and some file was gone. Afterwards `publish verify` must find nothing.
@@ -48,7 +48,7 @@ type options struct {
 	publish  string // absolute
 	dir      string
 	duration time.Duration
-	grace    time.Duration // what publish is told
+	grace    time.Duration // what publish is given
 	believe  time.Duration // what the readers believe
 	readers  int
 }
@@ -70,7 +70,8 @@ func run(ctx context.Context, args []string) (int, error) {
 	flags.StringVar(&o.dir, "dir", "", "where the repositories are made (default: the temporary directory)")
 	flags.DurationVar(&o.duration, "duration", 2*time.Minute, "how long for each mode")
 	flags.DurationVar(&o.grace, "grace", 6*time.Second, "the grace window, whole seconds")
-	flags.DurationVar(&o.believe, "believe", 0, "the window that readers count on (default: as -grace); with a longer one, they must fail")
+	flags.DurationVar(&o.believe, "believe", 0,
+		"the window that readers count on (default: as -grace); with a longer one, they must fail")
 	flags.IntVar(&o.readers, "readers", 24, "how many readers")
 	modes := flags.String("switch", "symlink,rename", "switch modes")
 	if err := flags.Parse(args); err != nil {
@@ -105,7 +106,7 @@ func run(ctx context.Context, args []string) (int, error) {
 	return 0, nil
 }
 
-// load is the run in one mode. It returns a tally, too, with what broke.
+// load is the run in one mode. It also returns a tally if something broke.
 func load(ctx context.Context, o options, mode string) (t *tally, err error) {
 	dir, err := os.MkdirTemp(o.dir, "publish-load-")
 	if err != nil {

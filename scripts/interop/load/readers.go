@@ -101,7 +101,8 @@ func (w *world) there(ctx context.Context, h held, err error) bool {
 
 // take reads the documents and judges how they fit each other; nil when they
 // did not come.
-func (w *world) take(ctx context.Context, h held, server string, client, plain *http.Client, proxy *oracle.Proxy) *oracle.Snapshot {
+func (w *world) take(ctx context.Context, h held, server string, client, plain *http.Client,
+	proxy *oracle.Proxy) *oracle.Snapshot {
 	before, err := identity(plain, server)
 	if !w.there(ctx, h, err) {
 		return nil
@@ -180,7 +181,8 @@ func (w *world) hold(ctx context.Context, h held, s *oracle.Snapshot, client *ht
 		for _, k := range order {
 			var err error
 			if rand.N(4) == 0 {
-				err = s.Items[k].Resume(context.Background(), client, s.Server, func() { sleep(ctx, rand.N(w.believe/50)) })
+				err = s.Items[k].Resume(context.Background(), client, s.Server,
+					func() { sleep(ctx, rand.N(w.believe/50)) })
 			} else {
 				err = s.Items[k].Fetch(context.Background(), client, s.Server)
 			}

@@ -62,7 +62,8 @@ func (t *tally) judge(h held, err error, probing bool) bool {
 		return false
 	case now.Before(h.until) || !errors.As(err, &status) || status.Code != http.StatusNotFound:
 		t.failures++
-		t.detail("failure", h.reader, fmt.Errorf("%w (%v left of the window)", err, h.until.Sub(now).Round(time.Millisecond)))
+		t.detail("failure", h.reader, fmt.Errorf("%w (%v left of the window)", err,
+			h.until.Sub(now).Round(time.Millisecond)))
 		return false
 	case probing:
 		t.gone++
@@ -124,7 +125,7 @@ func (t *tally) verb(name string, status int, unchanged bool) {
 }
 
 // shows reports whether the run has seen enough to mean something. Readers that
-// believe in a longer window than there is have to fail.
+// expect a longer window than there is must fail.
 func (t *tally) shows(deceived bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -154,8 +155,10 @@ func (t *tally) String() string {
 		}
 		return strings.Join(out, ", ")
 	}
-	return fmt.Sprintf("%v, %d requests (nginx %d, Incus %d, files %d) on %d indexes (%d within one generation, %d documents by 304), %d failures, %d mixtures; "+
+	return fmt.Sprintf("%v, %d requests (nginx %d, Incus %d, files %d) on %d indexes (%d within one generation, %d "+
+		"documents by 304), %d failures, %d mixtures; "+
 		"%d late, %d gone after their window; %s; gc freed %d; nothing done: %s",
-		t.took.Round(time.Second), t.requests(), t.http.Load(), t.incus, t.files.Load(), t.indexes, t.whole, t.unchanged, t.failures, t.mixtures,
+		t.took.Round(time.Second), t.requests(), t.http.Load(), t.incus, t.files.Load(), t.indexes, t.whole,
+		t.unchanged, t.failures, t.mixtures,
 		t.late, t.gone, list(t.verbs), t.freed, list(t.idle))
 }

@@ -26,7 +26,8 @@ type world struct {
 
 // newWorld makes a repository with a first generation, and serves it.
 func newWorld(o options, mode, dir string) (*world, error) {
-	w := &world{options: o, t: newTally(), caches: filepath.Join(dir, "caches"), transport: &http.Transport{MaxIdleConnsPerHost: o.readers}}
+	w := &world{options: o, t: newTally(), caches: filepath.Join(dir, "caches"),
+		transport: &http.Transport{MaxIdleConnsPerHost: o.readers}}
 	repo, conf := filepath.Join(dir, "repo"), filepath.Join(dir, "nginx")
 	w.production = filepath.Join(repo, "production")
 	w.writer = &writer{program: o.publish, repo: repo, t: w.t}
@@ -41,7 +42,8 @@ func newWorld(o options, mode, dir string) (*world, error) {
 	if _, _, err := w.writer.publish("init", "--switch", mode); err != nil {
 		return nil, err
 	}
-	config := fmt.Sprintf("switch: %s\ngrace: %v\norphan_grace: 1s\nretention: [{match: '*', keep_last: 3}]\n", mode, o.grace)
+	config := fmt.Sprintf("switch: %s\ngrace: %v\norphan_grace: 1s\nretention: [{match: '*', keep_last: 3}]\n", mode,
+		o.grace)
 	if err := os.WriteFile(filepath.Join(repo, "publish.yaml"), []byte(config), 0o644); err != nil {
 		return nil, err
 	}
@@ -96,7 +98,8 @@ func (w *world) end() error {
 	total, bad, logErr := w.nginx.Answers()
 	w.t.incus = int64(total) - w.t.http.Load()
 	if w.t.failures == 0 && len(bad) != w.t.absent {
-		logErr = errors.Join(logErr, fmt.Errorf("nginx logged %d answers that are errors, readers saw %d: %q", len(bad), w.t.absent, bad))
+		logErr = errors.Join(logErr, fmt.Errorf("nginx logged %d answers that are errors, readers saw %d: %q", len(bad),
+			w.t.absent, bad))
 	}
 	_, _, verifyErr := w.writer.publish("verify")
 	var freedErr error

@@ -147,7 +147,7 @@ func (w *writer) prune() error { return w.count("prune", []int{4}, "prune") }
 
 func (w *writer) gc() error { return w.count("gc", []int{4}, "gc") }
 
-// freed adds up what every gc deleted, those of promotes and reverts too.
+// freed adds up what every gc deleted, also those of promotes and reverts.
 func (w *writer) freed() (int, error) {
 	out, _, err := w.publish("history", "--kind", "gc")
 	if err != nil {
@@ -180,7 +180,8 @@ func makeImages(dir string, products, versions int) ([]string, error) {
 				Created: time.Date(2026, 1, 1+v, p, 0, 0, 0, time.UTC), Serial: fmt.Sprint(p, "-", v)}
 			sub := filepath.Join(dir, fmt.Sprintf("%d-%d", p, v))
 			disk := filepath.Join(sub, "disk.qcow2")
-			if err := errors.Join(image.Metadata(filepath.Join(sub, "incus.tar.xz")), image.QCOW2(disk), pad(disk, rand.N(1<<19))); err != nil {
+			if err := errors.Join(image.Metadata(filepath.Join(sub, "incus.tar.xz")), image.QCOW2(disk),
+				pad(disk, rand.N(1<<19))); err != nil {
 				return nil, err
 			}
 			dirs = append(dirs, sub)

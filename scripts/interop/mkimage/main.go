@@ -38,7 +38,8 @@ func main() {
 		image.Serial = image.OS
 		image.Busybox = noBusybox == nil && i == 0
 		dir := filepath.Join(flag.Arg(0), image.OS)
-		err := errors.Join(image.Metadata(filepath.Join(dir, "incus.tar.xz")), image.QCOW2(filepath.Join(dir, "disk.qcow2")))
+		err := errors.Join(image.Metadata(filepath.Join(dir, "incus.tar.xz")),
+			image.QCOW2(filepath.Join(dir, "disk.qcow2")))
 		if noSquashfs == nil {
 			err = errors.Join(err, image.Squashfs(filepath.Join(dir, "rootfs.squashfs")))
 		}

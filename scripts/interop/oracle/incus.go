@@ -1,4 +1,4 @@
-// Package oracle looks at a published tree with other people's eyes: the Incus
+// Package oracle checks a published tree with other people's programs: the Incus
 // client library, incus-simplestreams, nginx, and a client that keeps what it
 // once read.
 package oracle
@@ -161,7 +161,8 @@ type Tool string
 // BuildTool builds it, in the version that this module's go.mod names, to dir.
 func BuildTool(dir string) (Tool, error) {
 	name := filepath.Join(dir, "incus-simplestreams")
-	if out, err := exec.Command("go", "build", "-o", name, "github.com/lxc/incus/v6/cmd/incus-simplestreams").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", name,
+		"github.com/lxc/incus/v6/cmd/incus-simplestreams").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build incus-simplestreams: %w\n%s", err, out)
 	}
 	return Tool(name), nil
@@ -173,7 +174,8 @@ func (t Tool) Run(tree string, args ...string) (string, error) {
 	cmd.Dir, cmd.Env = tree, append(os.Environ(), "TZ=UTC")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("incus-simplestreams %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+		return "", fmt.Errorf("incus-simplestreams %s: %w: %s", strings.Join(args, " "), err,
+			strings.TrimSpace(string(out)))
 	}
 	return string(out), nil
 }

@@ -95,7 +95,7 @@ func (s *Snapshot) read(ctx context.Context, client *http.Client, name string, i
 	return nil
 }
 
-// Fetch gets every item and checks its bytes; the error tells of all that
+// Fetch gets every item and checks its bytes; the error names all that
 // fail.
 func (s *Snapshot) Fetch(ctx context.Context, client *http.Client) error {
 	var errs []error

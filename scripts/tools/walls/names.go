@@ -22,7 +22,8 @@ var named = regexp.MustCompile(`\b(simplestreams|oci)\b|^plain$`)
 // and cmd, tests excepted: what differs from format to format is a method of
 // catalog.Format.
 func names(root string) *analysis.Analyzer {
-	return &analysis.Analyzer{Name: "names", Doc: "finds the names of formats", Run: func(pass *analysis.Pass) (any, error) {
+	return &analysis.Analyzer{Name: "names", Doc: "finds the names of formats", Run: func(pass *analysis.Pass) (any,
+		error) {
 		for _, file := range pass.Files {
 			name, err := filepath.Rel(root, pass.Fset.Position(file.Pos()).Filename)
 			if err != nil || !anyFormat(filepath.ToSlash(name)) {

@@ -33,7 +33,8 @@ func TestOpensBites(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := 0
-		if _, err := opens(root).Run(&analysis.Pass{Fset: fset, Files: []*ast.File{file}, Report: func(analysis.Diagnostic) { n++ }}); err != nil {
+		if _, err := opens(root).Run(&analysis.Pass{Fset: fset, Files: []*ast.File{file},
+			Report: func(analysis.Diagnostic) { n++ }}); err != nil {
 			t.Fatal(err)
 		}
 		if (n > 0) != c.bites {
