@@ -22,8 +22,8 @@ type Added struct {
 }
 
 // Add stages an image, by a Delivery: what the format makes of the files comes
-// into staging, and its indexes name it. Of a format whose files people copy
-// themselves the error is catalog.ErrByHand.
+// into staging, and its indexes name it. The error is catalog.ErrByHand if people
+// copy the format's files themselves.
 func (s *Stage) Add(ctx context.Context, req AddRequest) (*Added, error) {
 	d, err := s.Receive(ctx, "stage add")
 	if err != nil {

@@ -39,14 +39,16 @@ func TestMain(m *testing.M) {
 func TestAddSplit(t *testing.T) {
 	s := newStage(t)
 	meta, root, disk := metadataFor(t, "alpha", ""), squashfs("root"), qcow2("disk")
-	dir := files(t, map[string][]byte{"incus.tar.xz": meta, "rootfs.squashfs": root, "disk.qcow2": disk, "image.yaml": []byte("x")})
+	dir := files(t, map[string][]byte{"incus.tar.xz": meta, "rootfs.squashfs": root, "disk.qcow2": disk,
+		"image.yaml": []byte("x")})
 	got := add(t, s, dir)
 	product := "alpha:one:default:amd64"
 	want := &Added{Images: []catalog.Image{
 		{Product: product, Version: version, Type: "container", Fingerprint: sum(meta, root)},
 		{Product: product, Version: version, Type: "virtual-machine", Fingerprint: sum(meta, disk)},
 	}}
-	if diff := cmp.Diff(want, got, cmp.Transformer("empty", func(p []string) string { return strings.Join(p, ",") })); diff != "" {
+	if diff := cmp.Diff(want, got,
+		cmp.Transformer("empty", func(p []string) string { return strings.Join(p, ",") })); diff != "" {
 		t.Error(diff)
 	}
 	images := valid(t, s)
@@ -63,7 +65,8 @@ func TestAddSplit(t *testing.T) {
 		if fi.Mode() != 0o444 || string(read(t, filepath.Join(s.Dir, name))) != string(data) {
 			t.Errorf("%s: mode %v, or other bytes", name, fi.Mode())
 		}
-		if got, sealed, ok := tree.OpenCache(s.Hashes).Lookup(name, tree.StatOf(fi)); !ok || !sealed || got != sum(data) {
+		if got, sealed, ok := tree.OpenCache(s.Hashes).Lookup(name, tree.StatOf(fi)); !ok || !sealed ||
+			got != sum(data) {
 			t.Errorf("%s: the cache does not know it as sealed", name)
 		}
 	}
@@ -119,7 +122,8 @@ func TestAddFlags(t *testing.T) {
 	})
 	must(t, err)
 	images := valid(t, s)
-	if len(images) != 1 || images[0].Product != "my:own:name:amd64" || !cmp.Equal(images[0].Aliases, []string{"a", "b/c"}) {
+	if len(images) != 1 || images[0].Product != "my:own:name:amd64" || !cmp.Equal(images[0].Aliases,
+		[]string{"a", "b/c"}) {
 		t.Errorf("%+v", images)
 	}
 	var doc struct {
@@ -236,7 +240,8 @@ func TestAddMoveAcrossFileSystems(t *testing.T) {
 	s := newStage(t)
 	must(t, os.WriteFile(filepath.Join(other, "m"), metadataFor(t, "alpha", ""), 0o644))
 	must(t, os.WriteFile(filepath.Join(other, "r"), squashfs("r"), 0o644))
-	got, err := s.Add(context.Background(), AddRequest{Files: []string{filepath.Join(other, "m"), filepath.Join(other, "r")}, Move: true})
+	got, err := s.Add(context.Background(),
+		AddRequest{Files: []string{filepath.Join(other, "m"), filepath.Join(other, "r")}, Move: true})
 	must(t, err)
 	if len(got.Kept) > 0 || exists(filepath.Join(other, "r")) {
 		t.Errorf("%+v", got)
@@ -247,7 +252,8 @@ func TestAddMoveAcrossFileSystems(t *testing.T) {
 // A failed add leaves staging, and the files to be moved, as they were.
 func TestAddFails(t *testing.T) {
 	meta := metadataFor(t, "alpha", "")
-	good := files(t, map[string][]byte{"m.tar": meta, "r.squashfs": squashfs("r"), "r2.squashfs": squashfs("r2"), "x": []byte("text"), "cut.tar.gz": packed(t, meta)[".tar.gz"][:40]})
+	good := files(t, map[string][]byte{"m.tar": meta, "r.squashfs": squashfs("r"), "r2.squashfs": squashfs("r2"),
+		"x": []byte("text"), "cut.tar.gz": packed(t, meta)[".tar.gz"][:40]})
 	must(t, syscall.Mkfifo(filepath.Join(good, "fifo"), 0o644))
 	must(t, os.Mkdir(filepath.Join(good, "d"), 0o755))
 	two := files(t, map[string][]byte{"incus.tar.xz": meta, "incus.tar": meta, "rootfs.squashfs": squashfs("r")})
@@ -302,7 +308,8 @@ func TestAddFails(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := newPlain(t).Add(context.Background(), AddRequest{Files: []string{good}}); !errors.Is(err, catalog.ErrByHand) {
+	if _, err := newPlain(t).Add(context.Background(), AddRequest{Files: []string{good}}); !errors.Is(err,
+		catalog.ErrByHand) {
 		t.Errorf("plain: %v", err)
 	}
 	s := newStage(t)
@@ -360,7 +367,8 @@ func TestAddSourceChanges(t *testing.T) {
 	in := intake{dir: openDir(t, t.TempDir()), progress: func(int64) {
 		must(t, os.Chtimes(root, time.Time{}, time.Now().Add(2*time.Hour)))
 	}}
-	if _, err := in.take(context.Background(), root, "x", false); !errors.Is(err, tree.ErrChanged) || !strings.HasPrefix(err.Error(), root) {
+	if _, err := in.take(context.Background(), root, "x", false); !errors.Is(err, tree.ErrChanged) ||
+		!strings.HasPrefix(err.Error(), root) {
 		t.Errorf("err %v", err)
 	}
 }

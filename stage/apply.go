@@ -30,7 +30,7 @@ type intent struct {
 const intents = "intents"
 
 // applyNames is how many names there are for documents that are being put into
-// their places: the next is taken where what has one cannot be removed.
+// their places: the next is taken if something with the first name cannot be removed.
 const applyNames = 8
 
 func applyName(i int) string {
@@ -44,7 +44,7 @@ func applyName(i int) string {
 const maxIntents = 16 << 20
 
 // Apply writes documents, with what becomes of their companions (see Follow),
-// and tells Warn what it took away. See apply for the rest.
+// and reports to Warn what it removed. See apply for the rest.
 func (s *Stage) Apply(docs []catalog.Document) error {
 	docs, gone, err := Follow(s.Dir, s.Format, docs)
 	if err != nil {
@@ -60,9 +60,9 @@ func (s *Stage) Apply(docs []catalog.Document) error {
 // apply writes documents in their order, each atomically and durably. A
 // document without data is removed. The caller holds the staging lock.
 //
-// A reader of one document never sees half of it. That those who read more
-// than one do not find an index and a catalog that disagree for good, when
-// the writer is killed or the power cut between two of them, needs an intent:
+// A reader of one document never sees half of it. If the writer is killed or the
+// power cut between two documents, an index and a catalog must not disagree for
+// good. That needs an intent:
 //
 //  1. all documents are written to a private directory and flushed;
 //  2. the directory gets the name "apply": the commit point, then durable;
@@ -169,7 +169,7 @@ func (s *Stage) writeIntents(u *upload, docs []catalog.Document) error {
 	if err := u.write(batch, intents, data); err != nil {
 		return err
 	}
-	// Whoever of the group holds the lock next has to be able to go on.
+	// The next holder of the lock may be another user of the group, and must be able to go on.
 	if err := u.dir.Chmod(s.dirMode()); err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (s *Stage) statOf(p string) (tree.Stat, error) {
 	return tree.StatOf(fi), nil
 }
 
-// rollForward ends an Apply from its third step on: its own caller's or that
+// rollForward ends an Apply from its third step on: the caller's own, or that
 // of a writer that died. The caller holds the staging lock.
 func (s *Stage) rollForward() error {
 	for _, dir := range s.Uploads() {
@@ -221,14 +221,14 @@ func (s *Stage) rollOne(apply string) error {
 			if err := s.putInPlace(apply, i, list[i]); err != nil {
 				if !begun {
 					// Nothing has happened yet: the failure that the
-					// caller tells must not become a success later on.
+					// caller reports must not become a success later.
 					_ = s.endApply(apply)
 				}
 				return err
 			}
 			begun = true
 		}
-		// Of all documents, for those too that a killed writer renamed.
+		// Of all documents, also of those that a killed writer renamed.
 		dirs := map[string]bool{}
 		for _, d := range list {
 			dirs[filepath.Dir(join(s.Dir, d.Path))] = true
@@ -242,10 +242,10 @@ func (s *Stage) rollOne(apply string) error {
 	return s.endApply(apply)
 }
 
-// endApply takes away the name first: what is left of a removal that was cut
-// short must not be taken for an intent. Where that cannot be, as in a lower
-// layer of an overlay, the list goes first. What cannot be removed at all stays,
-// and is not in the way: all of its documents are in their places.
+// endApply removes the name first: the rest of an interrupted removal must not be
+// taken for an intent. Where that is impossible, as in a lower layer of an
+// overlay, the list goes first. What cannot be removed at all stays, and does no
+// harm: all of its documents are in their places.
 func (s *Stage) endApply(apply string) error {
 	left := func(name string, err error) {
 		if err != nil && s.Left != nil {
@@ -277,7 +277,8 @@ func (s *Stage) endApply(apply string) error {
 // these since: what stands there is newer than the intent.
 func (s *Stage) readIntents(apply string) (list []intent, waiting []int, err error) {
 	data, err := durable.ReadFile(filepath.Join(apply, intents), maxIntents)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, durable.ErrNotRegular) || errors.Is(err, durable.ErrTooLong) ||
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, durable.ErrNotRegular) ||
+		errors.Is(err, durable.ErrTooLong) ||
 		err == nil && json.Unmarshal(data, &list) != nil {
 		return nil, nil, nil // not one of this program's
 	}
@@ -369,8 +370,7 @@ func (s *Stage) makeDir(dir string) (*durable.Dir, error) {
 	return durable.MakeBelow(s.Dir, rel, s.dirMode(), true)
 }
 
-// folder keeps the directory open that was asked for last: paths in their order
-// lie in the same one for long.
+// folder keeps the last directory open: sorted paths are often in the same one.
 type folder struct {
 	open func(dir string) (*durable.Dir, error)
 	path string

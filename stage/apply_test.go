@@ -15,7 +15,8 @@ import (
 func prepared(t *testing.T, placed int) *Stage {
 	t.Helper()
 	s := newStage(t)
-	must(t, s.Apply([]catalog.Document{{Path: "streams/v1/b.json", Data: []byte("old")}, {Path: "c", Data: []byte("gone")}}))
+	must(t, s.Apply([]catalog.Document{{Path: "streams/v1/b.json", Data: []byte("old")},
+		{Path: "c", Data: []byte("gone")}}))
 	u, err := s.upload()
 	must(t, err)
 	must(t, s.writeIntents(u, []catalog.Document{
@@ -36,7 +37,8 @@ func TestApplyIsEnded(t *testing.T) {
 		unlock, err := s.Exclusive(context.Background(), "test")
 		must(t, err)
 		unlock()
-		if string(read(t, filepath.Join(s.Dir, "new/a.json"))) != "a" || string(read(t, filepath.Join(s.Dir, "streams/v1/b.json"))) != "b" || exists(filepath.Join(s.Dir, "c")) {
+		if string(read(t, filepath.Join(s.Dir, "new/a.json"))) != "a" ||
+			string(read(t, filepath.Join(s.Dir, "streams/v1/b.json"))) != "b" || exists(filepath.Join(s.Dir, "c")) {
 			t.Errorf("%d placed: %v", placed, contents(t, s.Dir))
 		}
 		clean(t, s)
@@ -51,7 +53,8 @@ func TestApplyYields(t *testing.T) {
 		unlock, err := s.Exclusive(context.Background(), "test")
 		must(t, err)
 		unlock()
-		if string(read(t, filepath.Join(s.Dir, "streams/v1/b.json"))) != "theirs" || exists(filepath.Join(s.Dir, "new/a.json")) != (placed > 0) || !exists(filepath.Join(s.Dir, "c")) {
+		if string(read(t, filepath.Join(s.Dir, "streams/v1/b.json"))) != "theirs" ||
+			exists(filepath.Join(s.Dir, "new/a.json")) != (placed > 0) || !exists(filepath.Join(s.Dir, "c")) {
 			t.Errorf("%d placed: %v", placed, contents(t, s.Dir))
 		}
 		clean(t, s)
@@ -96,7 +99,8 @@ func TestApplyFollowsNoLink(t *testing.T) {
 // An intent that a builder made up does not lead out of staging.
 func TestApplyBelievesNoPath(t *testing.T) {
 	for _, list := range []string{
-		`[{"path":"../../escaped"},{"path":"x"}]`, `[{"path":"/tmp/escaped"}]`, `{`, ``, `[{"path":"../../.publish/hashes","remove":true}]`,
+		`[{"path":"../../escaped"},{"path":"x"}]`, `[{"path":"/tmp/escaped"}]`, `{`, ``,
+		`[{"path":"../../.publish/hashes","remove":true}]`,
 	} {
 		s := newStage(t)
 		apply := filepath.Join(s.Dir, Incoming, applying)

@@ -37,14 +37,17 @@ func large(b *testing.B, versions int) *Stage {
 			at := "images/" + sum(meta)
 			write(at+".incus.tar.xz", meta)
 			write(at+".squashfs", root)
-			fmt.Fprintf(&catalog, `"%s":{"items":{"incus.tar.xz":{"combined_squashfs_sha256":%q,"ftype":"incus.tar.xz",`+
-				`"path":"%s.incus.tar.xz","sha256":%q,"size":%d},"squashfs":{"ftype":"squashfs","path":"%s.squashfs","sha256":%q,"size":%d}}}`,
-				time.Date(2020, 1, 1+v, 0, 0, 0, 0, time.UTC).Format("200601021504"), sum(meta+root), at, sum(meta), len(meta),
+			fmt.Fprintf(&catalog,
+				`"%s":{"items":{"incus.tar.xz":{"combined_squashfs_sha256":%q,"ftype":"incus.tar.xz",`+
+					`"path":"%s.incus.tar.xz","sha256":%q,"size":%d},"squashfs":{"ftype":"squashfs","path":"%s.squashfs","sha256":%q,"size":%d}}}`,
+				time.Date(2020, 1, 1+v, 0, 0, 0, 0, time.UTC).Format("200601021504"), sum(meta+root), at, sum(meta),
+				len(meta),
 				at, sum(root), len(root))
 		}
 		catalog.WriteString(`},"variant":"default"}`)
 	}
-	write("streams/v1/images.json", `{"content_id":"images","datatype":"image-downloads","products":{`+catalog.String()+`}}`)
+	write("streams/v1/images.json", `{"content_id":"images","datatype":"image-downloads","products":{`+catalog.String()+
+		`}}`)
 	write("streams/v1/index.json", `{"format":"index:1.0","index":{"images":{"datatype":"image-downloads",`+
 		`"path":"streams/v1/images.json","products":[`+names.String()+`]}}}`)
 	s.Now = func() time.Time { return time.Now().Add(time.Hour) } // the cache believes what it has

@@ -15,7 +15,7 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// documents tells whose companions there are in a tree; item reports what an
+// documents says which documents of a tree have companions; item reports what an
 // index names by its hash, and may be nil.
 func documents(f catalog.Format, paths []string, item func(string) bool) companion.Documents {
 	return companion.Documents{Paths: paths, Clearsigned: f.Clearsigned, Item: item}
@@ -35,11 +35,13 @@ func Follow(dir string, f catalog.Format, docs []catalog.Document) (with []catal
 	return companion.Follow(tree.FS(root), docs, documents(f, nil, nil))
 }
 
-// times tells which of two files of a walked tree, sorted by path, was written
-// before the other.
+// times reports which of two files of a walked tree, sorted by path, was written
+// first.
 func times(entries []tree.Entry) func(p, of string) bool {
 	at := func(p string) (int64, bool) {
-		i, ok := slices.BinarySearchFunc(entries, p, func(e tree.Entry, p string) int { return strings.Compare(e.Path, p) })
+		i, ok := slices.BinarySearchFunc(entries, p, func(e tree.Entry, p string) int {
+			return strings.Compare(e.Path, p)
+		})
 		if !ok {
 			return 0, false
 		}
@@ -54,7 +56,8 @@ func times(entries []tree.Entry) func(p, of string) bool {
 
 // stale reports the companions that do not belong to their documents. older is
 // as for companion.Check.
-func (r *Report) stale(root *os.Root, f catalog.Format, cat *catalog.Catalog, named names, older func(p, of string) bool) error {
+func (r *Report) stale(root *os.Root, f catalog.Format, cat *catalog.Catalog, named names,
+	older func(p, of string) bool) error {
 	if len(cat.Documents) == 0 {
 		return nil
 	}
@@ -71,7 +74,7 @@ func (r *Report) stale(root *os.Root, f catalog.Format, cat *catalog.Catalog, na
 
 // renewed returns what makes the companions in the tree at dir right again:
 // compressed copies are made anew. With drop, what cannot be made again goes,
-// and gone tells what.
+// and gone lists it.
 func renewed(dir string, f catalog.Format, drop bool) (docs []catalog.Document, gone []string, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -121,9 +124,8 @@ func readDocument(root *os.Root, p string) ([]byte, error) {
 	return durable.ReadBounded(f, maxDocument)
 }
 
-// Stale returns the documents that make staging's compressed copies what their
-// documents are now: those that another tool left as they were. It is for a dry
-// run of Refresh.
+// Stale returns new compressed copies for staging, where another tool changed a
+// document and left its copies as they were. It is for a dry run of Refresh.
 func (s *Stage) Stale() ([]catalog.Document, error) {
 	docs, _, err := renewed(s.Dir, s.Format, false)
 	return docs, err
@@ -163,7 +165,7 @@ func (s *Stage) Refresh(ctx context.Context) error {
 	return nil
 }
 
-// lost tells what a rewrite took away.
+// lost reports what a rewrite removed.
 func (s *Stage) lost(gone []string) {
 	for _, p := range gone {
 		s.warn("%s: is removed, since what it belongs to has changed; sign or make it again", join(s.Dir, p))
@@ -176,10 +178,9 @@ func (s *Stage) warn(format string, args ...any) {
 	}
 }
 
-// touch makes those companions of documents in staging that came from fsys, as
-// came reports, no older than what they are of: they belonged together there,
-// and were written here in any order. One that cannot be touched is reported as
-// stale; that is all.
+// touch makes companions in staging that came from fsys, as came reports, no older
+// than their documents: they belonged together there, and were written here in
+// any order. One that cannot be touched is only reported as stale.
 func (s *Stage) touch(fsys fs.FS, came func(p string) bool) error {
 	paths, err := s.Format.Documents(catalog.Files(fsys))
 	if err != nil || len(paths) == 0 {
@@ -204,7 +205,8 @@ func (s *Stage) touch(fsys fs.FS, came func(p string) bool) error {
 		}
 	}
 	for _, c := range found {
-		if fi, err := root.Lstat(c.Path); err == nil && came(c.Path) && fi.Mode().IsRegular() && fi.ModTime().Before(newest) {
+		if fi, err := root.Lstat(c.Path); err == nil && came(c.Path) && fi.Mode().IsRegular() &&
+			fi.ModTime().Before(newest) {
 			_ = root.Chtimes(c.Path, time.Time{}, newest)
 		}
 	}

@@ -13,8 +13,8 @@ import (
 // What indexes say is compared with the files of a tree. Items and rows are
 // sorted by path: both are walked at once, and no map of them is made.
 
-// names tells which paths indexes name; nil: none. Who asks in the order of paths
-// gets an answer at once. It is for one goroutine.
+// names reports which paths indexes name; nil: none. Questions in the order of
+// paths are answered at once. It is for one goroutine.
 type names func(path string) bool
 
 func named(cat *catalog.Catalog) names {
@@ -48,8 +48,8 @@ func places(cat *catalog.Catalog, rows []tree.Row) []int32 {
 	return out
 }
 
-// share lets rows have the catalog's strings for the hashes that it tells: of a
-// large tree every copy counts.
+// share lets rows use the catalog's strings for the hashes in it: in a large tree
+// every copy counts.
 func share(rows []tree.Row, cat *catalog.Catalog) {
 	for i, at := range places(cat, rows) {
 		if at >= 0 && rows[at].SHA256 == cat.Items[i].SHA256 {
@@ -61,7 +61,7 @@ func share(rows []tree.Row, cat *catalog.Catalog) {
 // needs are the files that have to be read, by path.
 type needs map[string]*need
 
-// gathered is what readNeeds learned beside the rows' own hashes.
+// gathered is what readNeeds found out besides the rows' own hashes.
 type gathered struct {
 	sums  map[string]sums
 	pairs []string // a sha256 over both files for each of the catalog's pairs; "" where nothing is known
@@ -95,7 +95,7 @@ func pairNeeds(cat *catalog.Catalog, rows []tree.Row, needs needs, cache *tree.C
 
 // readNeeds reads the needed files, each once, and completes what is gathered
 // and the rows. Files that cannot be read become findings and lose their row;
-// needed tells which of them clients need.
+// needed reports which of them clients need.
 func readNeeds(ctx context.Context, root *os.Root, cat *catalog.Catalog, rows []tree.Row, needs needs,
 	needed func(path string) bool, out *gathered, cache *tree.Cache, r *Report,
 	progress func(string, int64) func(int64)) ([]tree.Row, error) {
@@ -136,8 +136,8 @@ func readNeeds(ctx context.Context, root *os.Root, cat *catalog.Catalog, rows []
 	return rows, nil
 }
 
-// learn puts what was read of files into their rows, and returns the rows of
-// those that could be read.
+// learn puts the hashes of the files that were read into their rows, and returns
+// the rows of those that could be read.
 func learn(root *os.Root, rows []tree.Row, needs needs, needed func(path string) bool,
 	got map[string]sums, r *Report) []tree.Row {
 	at, lost := tree.NewRows(rows), map[string]bool{}
@@ -179,12 +179,14 @@ func check(cat *catalog.Catalog, rows []tree.Row, got gathered, r *Report) {
 		switch {
 		case at < 0 && told[i.Path]:
 		case at < 0:
-			r.fail("missing", i.Path, "%s names it, for %s, and it is not there as a regular file reached without links",
+			r.fail("missing", i.Path,
+				"%s names it, for %s, and it is not there as a regular file reached without links",
 				i.Index, i.Where())
 		case i.Size >= 0 && i.Size != row.Size:
 			r.fail("size-mismatch", i.Path, "has %d bytes, %s says %d for %s", row.Size, i.Index, i.Size, i.Where())
 		case i.SHA256 != "" && row.SHA256 != "" && i.SHA256 != row.SHA256:
-			r.fail("hash-mismatch", i.Path, "has sha256 %s, %s says %s for %s", row.SHA256, i.Index, i.SHA256, i.Where())
+			r.fail("hash-mismatch", i.Path, "has sha256 %s, %s says %s for %s", row.SHA256, i.Index, i.SHA256,
+				i.Where())
 		}
 		if sum := got.sums[i.Path].md5; sum != "" && i.MD5 != "" && sum != i.MD5 && md5told != i.Path {
 			md5told = i.Path

@@ -32,8 +32,8 @@ type copier struct {
 // indexes brings the documents into the snapshot and returns the other entries.
 // They come first: what they say in the snapshot, and not what they may say in
 // staging a moment later, decides which files belong to it. First come those
-// that tell their class by their name, then those that these name, wherever
-// they lie. instead are documents that the snapshot has in place of staging's.
+// whose name shows their class, then those that these name, wherever they are. instead are documents that the snapshot
+// has in place of staging's.
 func (c *copier) indexes(ctx context.Context, all []tree.Entry, instead []catalog.Document) ([]tree.Entry, error) {
 	replaced := map[string]bool{}
 	for _, d := range instead {
@@ -110,7 +110,7 @@ func (c *copier) run(ctx context.Context, entries []tree.Entry) error {
 	return err
 }
 
-// plan sorts out what is published, and tells what is known of it.
+// plan sorts out what is published, and returns what is known about it.
 func (c *copier) plan(ctx context.Context, entries []tree.Entry, named names) ([]tree.Entry, []fact, error) {
 	admitted := c.admit(entries, named)
 	facts, err := c.recognize(ctx, admitted)
@@ -178,11 +178,12 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 	if err != nil {
 		return nil, err
 	}
-	// What a gc or a switch has taken from the base since is in staging still.
+	// What a gc or a switch has taken from the base meanwhile is still in staging.
 	err = c.again(ctx, &cloner, ops, done, func(i int) bool {
 		lost := ops[i].From == c.base.Source && errors.Is(done[i].Err, fs.ErrNotExist)
 		if lost {
-			ops[i].From, ops[i].Name, ops[i].How, ops[i].SHA256, ops[i].Stat = c.src, admitted[i].Name, tree.Copy, "", admitted[i].Stat
+			ops[i].From, ops[i].Name, ops[i].How, ops[i].SHA256, ops[i].Stat = c.src, admitted[i].Name, tree.Copy, "",
+				admitted[i].Stat
 		}
 		return lost
 	})
@@ -195,10 +196,13 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 	err = c.again(ctx, &cloner, ops, done, func(i int) bool {
 		e, d := admitted[i], done[i]
 		old, ok := c.base.Rows.Get(e.Path)
-		kept := ok && d.Err != nil && !needed(e.Path) && !errors.Is(d.Err, fs.ErrNotExist) && restless(c.src.Root(), e.At(), e.Stat, d.Err)
+		kept := ok && d.Err != nil && !needed(e.Path) && !errors.Is(d.Err, fs.ErrNotExist) &&
+			restless(c.src.Root(), e.At(), e.Stat, d.Err)
 		if kept {
-			c.out.report.add(catalog.Warning, "changed", e.Path, "changed while it was copied: what production has of it stays until a later promote")
-			ops[i] = tree.Op{Path: e.Path, From: c.base.Source, How: tree.Share, SHA256: old.SHA256, Stat: tree.Stat{Size: old.Size}}
+			c.out.report.add(catalog.Warning, "changed", e.Path,
+				"changed while it was copied: what production has of it stays until a later promote")
+			ops[i] = tree.Op{Path: e.Path, From: c.base.Source, How: tree.Share, SHA256: old.SHA256,
+				Stat: tree.Stat{Size: old.Size}}
 			if old.Role == catalog.Link {
 				ops[i].How = tree.Relink
 			}
@@ -237,7 +241,8 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 
 // again makes those of the ops anew for which change is true, after it has
 // changed them.
-func (c *copier) again(ctx context.Context, cloner *tree.Cloner, ops []tree.Op, done []tree.Cloned, change func(i int) bool) error {
+func (c *copier) again(ctx context.Context, cloner *tree.Cloner, ops []tree.Op, done []tree.Cloned,
+	change func(i int) bool) error {
 	var list []tree.Op
 	var which []int
 	for i := range ops {
@@ -254,16 +259,16 @@ func (c *copier) again(ctx context.Context, cloner *tree.Cloner, ops []tree.Op, 
 	return err
 }
 
-// fact is what the cache, or a look at the file, tells of an entry.
+// fact is what the cache, or a look at the file, says about an entry.
 type fact struct {
 	sum    string // "" when nothing is known
 	sealed bool
 	known  bool // by the cache, and not only since a moment ago
 }
 
-// recognize tells what is known of entries. It hashes files that may well be
-// what the base has already, but of which the cache knows nothing: reading one
-// is cheaper than copying it.
+// recognize returns what is known about entries. It hashes files that the base
+// probably has already, but that the cache does not know: reading one is cheaper
+// than copying it.
 func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, error) {
 	facts := make([]fact, len(entries))
 	var needs []*need
@@ -319,7 +324,8 @@ func (c *copier) ops(admitted []tree.Entry, facts []fact, more int) []tree.Op {
 
 // copy is an entry as a file of its own in the snapshot.
 func (c *copier) copy(e tree.Entry, f fact) tree.Op {
-	op := tree.Op{Path: e.Path, Name: e.Name, From: c.src, How: tree.Copy, Stat: e.Stat, Mode: 0o444 | e.Stat.Mode.Perm()&0o111}
+	op := tree.Op{Path: e.Path, Name: e.Name, From: c.src, How: tree.Copy, Stat: e.Stat,
+		Mode: 0o444 | e.Stat.Mode.Perm()&0o111}
 	switch {
 	case e.Kind == tree.Symlink:
 		op.How = tree.Relink
@@ -335,7 +341,8 @@ func (c *copier) op(e tree.Entry, f fact) tree.Op {
 	switch {
 	case e.Kind == tree.Symlink:
 	case c.base.Has(e.Path, f.sum):
-		op.From, op.Name, op.How, op.SHA256, op.Stat = c.base.Source, "", tree.Share, f.sum, tree.Stat{Size: e.Stat.Size}
+		op.From, op.Name, op.How, op.SHA256, op.Stat = c.base.Source, "", tree.Share, f.sum,
+			tree.Stat{Size: e.Stat.Size}
 	case f.known && f.sealed && c.s.Share && !c.changes(e.Path):
 		// Sealed are only files of the repository's owner: a builder could
 		// make his own writable again, and write to production.

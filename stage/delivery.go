@@ -21,8 +21,7 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Delivery is the one way into staging: builds, trees of others and archives
-// come by it.
+// Delivery is the one way into staging, for builds, trees of others and archives.
 //
 // First, without a lock, for as long as it takes, content is received: Put and
 // Take bring it into a private directory below staging, where it is whole,
@@ -34,8 +33,8 @@ import (
 // Killed before Commit, or when that fails before the documents, staging names
 // what it named; at most a file is there that no index names, which the next
 // delivery of the same content replaces. When Commit has returned without an
-// error, all of it survives a power cut. A killed delivery's directory is
-// removed by whoever takes the staging lock next.
+// error, all of it survives a power cut. The next holder of the
+// staging lock removes a killed delivery's directory.
 //
 // Put and Take may be called from several goroutines at once.
 type Delivery struct {

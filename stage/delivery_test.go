@@ -185,7 +185,7 @@ func TestDeliveryFails(t *testing.T) {
 	}
 }
 
-// Who may write to staging swaps the directory of uploads for a link, while an
+// Somebody who may write to staging swaps the directory of uploads for a link, while an
 // upload runs: nothing is made where it leads.
 func TestDeliveryIsNotLedAway(t *testing.T) {
 	for name, commit := range map[string]bool{"put": false, "commit": true} {
@@ -210,7 +210,8 @@ func TestDeliveryIsNotLedAway(t *testing.T) {
 				swap()
 			}
 			_, err = d.Commit(context.Background(), makes(&catalog.Change{Documents: []catalog.Document{
-				{Path: "streams/v1/images.json", Data: []byte("{}")}, {Path: "streams/v1/index.json", Data: []byte("{}")},
+				{Path: "streams/v1/images.json", Data: []byte("{}")}, {Path: "streams/v1/index.json",
+					Data: []byte("{}")},
 			}}))
 			must(t, err)
 			d.Close()

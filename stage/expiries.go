@@ -109,7 +109,8 @@ func (e *Expiries) join(version catalog.Name, end time.Time) {
 
 // expiry reads one metadata file. What it says is noted only for bytes of which
 // the hash is known: those of the state that was hashed, before and after.
-func expiry(ctx context.Context, root *os.Root, path string, format catalog.Expirer, cache *tree.Cache) (time.Time, error) {
+func expiry(ctx context.Context, root *os.Root, path string, format catalog.Expirer,
+	cache *tree.Cache) (time.Time, error) {
 	f, before, err := tree.Open(root, path)
 	if err != nil {
 		return time.Time{}, err

@@ -54,7 +54,8 @@ func TestExpiriesAreReadOnce(t *testing.T) {
 	meta := simplestreams.ContentPath("incus.tar.xz", sum(metadataFor(t, "one", "")))
 	must(t, os.Remove(filepath.Join(s.Dir, meta)))
 	must(t, os.WriteFile(filepath.Join(s.Dir, meta), []byte("no tarball"), 0o644))
-	if e := look(tree.OpenCache); reads.Load() != 1 || len(e.Unread) != 1 || !strings.HasPrefix(e.Unread[0].Error(), meta+": ") {
+	if e := look(tree.OpenCache); reads.Load() != 1 || len(e.Unread) != 1 || !strings.HasPrefix(e.Unread[0].Error(),
+		meta+": ") {
 		t.Errorf("%d, %+v", reads.Load(), e)
 	}
 	// And when the lines of contents that are gone make most of the cache, they go.

@@ -72,7 +72,8 @@ func links(entries []tree.Entry, f catalog.Format) *linked {
 	for _, i := range list {
 		e := entries[i]
 		if f.Class(e.Path) == catalog.Index {
-			r.out.verdicts[e.Path] = verdict{catalog.Error, "link", fmt.Sprintf("is a symbolic link to %q; a document is a regular file", e.Target), true}
+			r.out.verdicts[e.Path] = verdict{catalog.Error, "link",
+				fmt.Sprintf("is a symbolic link to %q; a document is a regular file", e.Target), true}
 			continue
 		}
 		before := len(r.out.aliases)
@@ -108,11 +109,13 @@ func (r *resolver) find(p string) (tree.Entry, bool) {
 // resolve returns the path to which a link leads, through other links.
 func (r *resolver) resolve(link tree.Entry) (string, verdict, bool) {
 	outside := func(target string) (string, verdict, bool) {
-		return "", verdict{catalog.Error, "link-outside", fmt.Sprintf("is a link that leads out of the tree, to %q", target), true}, false
+		return "", verdict{catalog.Error, "link-outside", fmt.Sprintf("is a link that leads out of the tree, to %q",
+			target), true}, false
 	}
 	at := parent(link.Path)
 	if path.IsAbs(link.Target) {
-		return "", verdict{catalog.Error, "link-outside", fmt.Sprintf("is a link to the absolute path %q; links have to be relative", link.Target), true}, false
+		return "", verdict{catalog.Error, "link-outside",
+			fmt.Sprintf("is a link to the absolute path %q; links have to be relative", link.Target), true}, false
 	}
 	rest := strings.Split(link.Target, "/")
 	for hops := 0; len(rest) > 0; {
@@ -139,13 +142,15 @@ func (r *resolver) resolve(link tree.Entry) (string, verdict, bool) {
 				return outside(e.Target)
 			}
 			if hops++; hops > maxLinkHops {
-				return "", verdict{catalog.Warning, "link-loop", fmt.Sprintf("is a link to %q that leads in a circle, and is left out", link.Target), true}, false
+				return "", verdict{catalog.Warning, "link-loop",
+					fmt.Sprintf("is a link to %q that leads in a circle, and is left out", link.Target), true}, false
 			}
 			rest = append(strings.Split(e.Target, "/"), rest...)
 		case ok && e.Kind == tree.File && len(rest) == 0, r.dirs[next]:
 			at = next
 		default:
-			return "", verdict{catalog.Warning, "link-dangling", fmt.Sprintf("is a link to %q, where there is nothing to publish, and is left out", link.Target), false}, false
+			what := fmt.Sprintf("is a link to %q, where there is nothing to publish, and is left out", link.Target)
+			return "", verdict{catalog.Warning, "link-dangling", what, false}, false
 		}
 	}
 	return at, verdict{}, true
@@ -163,7 +168,8 @@ func (r *resolver) follow(as string, link tree.Entry, within []string) (verdict,
 		return r.add(e)
 	}
 	if slices.Contains(within, to) || inside(link.Path, to) || inside(as, to) {
-		return verdict{catalog.Warning, "link-loop", fmt.Sprintf("is a link to %q, a folder that holds it, and is left out", link.Target), true}, true
+		return verdict{catalog.Warning, "link-loop",
+			fmt.Sprintf("is a link to %q, a folder that holds it, and is left out", link.Target), true}, true
 	}
 	if len(within) == maxLinkDepth {
 		return tooMany(), true
@@ -205,7 +211,8 @@ func (r *resolver) add(e tree.Entry) (verdict, bool) {
 }
 
 func tooMany() verdict {
-	return verdict{catalog.Error, "link-depth", "is a link that leads to folders with links, and these to more than can be published", true}
+	return verdict{catalog.Error, "link-depth",
+		"is a link that leads to folders with links, and these to more than can be published", true}
 }
 
 // apply returns the entries that count under a policy: with FollowLinks, what

@@ -48,7 +48,7 @@ func newGate(f catalog.Format, entries []tree.Entry, named names, root *os.Root,
 	return g
 }
 
-// class is the format's, or that of an upload which its control file tells.
+// class is the format's, or that of an upload if a control file shows one.
 func (g *gate) class(p string) catalog.Class {
 	if g.busy[p] {
 		return catalog.InProgress
@@ -143,7 +143,8 @@ func (g *gate) refuse(e tree.Entry) {
 	case g.linked == nil || g.links == "" || g.links == RefuseLinks || g.links == FollowLinks && !bad:
 		g.report.fail("link", e.Path, "is a symbolic link to %q, and publish.yaml refuses links", e.Target)
 	case g.links == DropLinks:
-		g.report.add(catalog.Warning, "link-dropped", e.Path, "is a symbolic link to %q, and is left out, as publish.yaml says", e.Target)
+		g.report.add(catalog.Warning, "link-dropped", e.Path,
+			"is a symbolic link to %q, and is left out, as publish.yaml says", e.Target)
 	default:
 		g.report.add(v.severity, v.code, e.Path, "%s", v.message)
 	}
@@ -163,11 +164,13 @@ func (g *gate) vain(admitted []tree.Entry, documents iter.Seq[string]) {
 	}
 	for _, p := range slices.Sorted(maps.Keys(g.linked.followed)) {
 		at := func(p string) (int, bool) {
-			return slices.BinarySearchFunc(admitted, p, func(e tree.Entry, p string) int { return strings.Compare(e.Path, p) })
+			return slices.BinarySearchFunc(admitted, p,
+				func(e tree.Entry, p string) int { return strings.Compare(e.Path, p) })
 		}
 		_, file := at(p)
 		if below, _ := at(p + "/"); !file && !of[p] && (below == len(admitted) || !inside(admitted[below].Path, p)) {
-			g.report.add(catalog.Warning, "link-dangling", p, "is a link to what is not published itself, and is left out")
+			g.report.add(catalog.Warning, "link-dangling", p,
+				"is a link to what is not published itself, and is left out")
 		}
 	}
 }
@@ -178,7 +181,8 @@ func (g *gate) watch(p string) {
 	at, ok := versionControl(p)
 	if ok && !g.vcs[at] {
 		g.vcs[at] = true
-		g.report.add(catalog.Warning, "vcs", at, "is the data of a version control system, and is published with its whole history: keep it outside the tree")
+		g.report.add(catalog.Warning, "vcs", at, "is the data of a version control system, and is published with its "+
+			"whole history: keep it outside the tree")
 	}
 }
 
@@ -210,7 +214,8 @@ func restless(root *os.Root, p string, st tree.Stat, err error) bool {
 		return true
 	}
 	fi, err := root.Lstat(p)
-	return err != nil && !errors.Is(err, fs.ErrPermission) || err == nil && st.Ino != 0 && !tree.StatOf(fi).Same(st, true)
+	return err != nil && !errors.Is(err, fs.ErrPermission) || err == nil && st.Ino != 0 &&
+		!tree.StatOf(fi).Same(st, true)
 }
 
 // unread reports a file that could not be read. One that a client needs is an
@@ -219,7 +224,8 @@ func restless(root *os.Root, p string, st tree.Stat, err error) bool {
 func (r *Report) unread(root *os.Root, p string, st tree.Stat, needed bool, err error) {
 	switch {
 	case !needed && restless(root, p, st, err):
-		r.add(catalog.Warning, "changed", p, "changed while it was read, and is left out: it comes with a later promote")
+		r.add(catalog.Warning, "changed", p,
+			"changed while it was read, and is left out: it comes with a later promote")
 	case errors.Is(err, tree.ErrChanged):
 		r.fail("changed", p, "%s", cause(err))
 	default:
@@ -241,7 +247,8 @@ func soundLink(e tree.Entry, root *os.Root, r *Report) bool {
 	case errors.Is(err, fs.ErrNotExist):
 		r.add(catalog.Warning, "link-dangling", e.Path, "is a link to %q, which is not there", e.Target)
 	default:
-		r.fail("link-outside", e.Path, "is a link that cannot be followed inside the tree, to %q: %s", e.Target, cause(err))
+		r.fail("link-outside", e.Path, "is a link that cannot be followed inside the tree, to %q: %s", e.Target,
+			cause(err))
 		return false
 	}
 	return true
@@ -259,7 +266,7 @@ func kindName(m fs.FileMode) string {
 	return "special file"
 }
 
-// cause is an error without the path, which the finding tells already.
+// cause is an error without the path, which the finding has already.
 func cause(err error) string {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {

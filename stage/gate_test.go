@@ -157,7 +157,8 @@ func TestControlFile(t *testing.T) {
 			}
 			put(t, s, "page.html", "page")
 			want := contents(t, s.Dir)
-			put(t, s, "a/x.iso", "half", "a/x.iso.aria2", "state", "a/y.tar.xz", "half", "a/y.tar.xz.aria2", "state", ".in.z.iso.", "half")
+			put(t, s, "a/x.iso", "half", "a/x.iso.aria2", "state", "a/y.tar.xz", "half", "a/y.tar.xz.aria2", "state",
+				".in.z.iso.", "half")
 			v, _ := promoted(t, s, &Base{})
 			if diff := cmp.Diff(want, contents(t, v.Dir)); diff != "" {
 				t.Error(diff)
@@ -198,8 +199,10 @@ func TestVersionControl(t *testing.T) {
 			if kind == "simplestreams" {
 				add(t, s, built(t, "alpha", ""))
 			}
-			put(t, s, "page.html", "page", ".git/config", "secret", ".git/objects/aa/bb", "x", ".git/modules/y/.git/config", "x", "sub/.git", "gitdir: ..",
-				"a/b/.svn/entries", "x", "c/.hg/store/00", "x", "d/CVS/Root", "x", "d/CVS/Entries", "x", "e/CVS/cv.html", "x",
+			put(t, s, "page.html", "page", ".git/config", "secret", ".git/objects/aa/bb", "x",
+				".git/modules/y/.git/config", "x", "sub/.git", "gitdir: ..",
+				"a/b/.svn/entries", "x", "c/.hg/store/00", "x", "d/CVS/Root", "x", "d/CVS/Entries", "x",
+				"e/CVS/cv.html", "x",
 				".gitignore", "x", "pool.git/HEAD", "x")
 			checked, err := s.Validate(context.Background(), Checks{Now: time.Now()})
 			must(t, err)

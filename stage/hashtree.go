@@ -82,7 +82,8 @@ func (s *Stage) Unnamed(ctx context.Context, dst string, snap *Snapshot, batch *
 	var ops []tree.Op
 	taken := tree.NewRows(snap.rows)
 	for _, e := range entries {
-		if _, _, ok := catalog.Clean(e.Path); !ok || taken.Find(e.Path) >= 0 || e.Kind != tree.File || g.class(e.At()) != catalog.ItemLike {
+		if _, _, ok := catalog.Clean(e.Path); !ok || taken.Find(e.Path) >= 0 || e.Kind != tree.File ||
+			g.class(e.At()) != catalog.ItemLike {
 			continue
 		}
 		if _, err := os.Lstat(filepath.Join(dst, e.Path)); err != nil {

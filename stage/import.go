@@ -36,7 +36,7 @@ type Imported struct {
 // and read there; every file that they name, and every other one that a promote
 // would publish, is copied there too, unless staging is known to have the same
 // bytes under its path, and checked against the indexes. An error of severity
-// error is told in a *FindingsError, and nothing has changed. Then, under the
+// error is returned in a *FindingsError, and nothing has changed. Then, under the
 // staging lock, as for Add: content, directories, catalogs, index.
 func (s *Stage) Import(ctx context.Context, dir string) (*Imported, error) {
 	if err := s.foreign(dir); err != nil {
@@ -219,7 +219,8 @@ func (im *importer) fetch(ctx context.Context) error {
 		if _, ok := rows[e.Path]; ok {
 			continue
 		}
-		op := tree.Op{Path: e.Path, Name: e.Name, From: im.src, How: tree.Copy, Stat: e.Stat, Mode: 0o644 | e.Stat.Mode.Perm()&0o111}
+		op := tree.Op{Path: e.Path, Name: e.Name, From: im.src, How: tree.Copy, Stat: e.Stat,
+			Mode: 0o644 | e.Stat.Mode.Perm()&0o111}
 		if im.named.has(e.Path) {
 			op.Mode = 0o444
 		}
@@ -266,11 +267,13 @@ func (im *importer) asLinks(walked, rest []tree.Entry) []tree.Entry {
 	}
 	texts := map[string]string{}
 	for _, e := range walked {
-		if class := im.format.Class(e.Path); e.Kind != tree.Symlink || through[e.Path] || class == catalog.Whole || class == catalog.InProgress {
+		if class := im.format.Class(e.Path); e.Kind != tree.Symlink || through[e.Path] || class == catalog.Whole ||
+			class == catalog.InProgress {
 			continue
 		}
 		fi, err := im.dst.Lstat(e.Path)
-		if (errors.Is(err, fs.ErrNotExist) || err == nil && fi.Mode()&fs.ModeSymlink != 0) && unlessMissing(realDirs(im.dst, e.Path)) == nil {
+		if (errors.Is(err, fs.ErrNotExist) || err == nil && fi.Mode()&fs.ModeSymlink != 0) &&
+			unlessMissing(realDirs(im.dst, e.Path)) == nil {
 			texts[e.Path] = e.Target
 		}
 	}
@@ -325,7 +328,8 @@ func (im *importer) clone(ctx context.Context, dir string, ops []tree.Op, batch 
 	for i, d := range done {
 		op := ops[i]
 		if d.Err != nil {
-			im.report.unread(im.src.Root(), cmp.Or(op.Name, op.Path), op.Stat, dir == im.indexes || im.named.has(op.Path), d.Err)
+			im.report.unread(im.src.Root(), cmp.Or(op.Name, op.Path), op.Stat, dir == im.indexes ||
+				im.named.has(op.Path), d.Err)
 			continue
 		}
 		row := tree.Row{Path: op.Path, Size: d.Size, SHA256: d.SHA256, Role: catalog.Mutable}

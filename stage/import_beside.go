@@ -18,7 +18,8 @@ import (
 // are copied to, and returns the entries that are none. Those that are stale
 // already are left out. Lists of checksums for a folder also name other files:
 // they come as these do, with their signatures, and Apply makes them right.
-func (im *importer) beside(ctx context.Context, entries, rest []tree.Entry, g *gate, batch *durable.Batch) ([]tree.Entry, error) {
+func (im *importer) beside(ctx context.Context, entries, rest []tree.Entry, g *gate,
+	batch *durable.Batch) ([]tree.Entry, error) {
 	paths := make([]string, len(im.docs))
 	for i, r := range im.docs {
 		paths[i] = r.Path
@@ -97,7 +98,8 @@ func (im *importer) withCompanions(docs []catalog.Document) ([]catalog.Document,
 		im.near = slices.Delete(im.near, i, i+1)
 		if same[c.Path] = same[c.Of]; !same[c.Path] {
 			if !c.Remade() && c.Kind != companion.List {
-				im.report.add(catalog.Warning, "stale-companion", c.Path, "belongs to the tree's %s, and staging's is another: it is not imported", c.Of)
+				im.report.add(catalog.Warning, "stale-companion", c.Path,
+					"belongs to the tree's %s, and staging's is another: it is not imported", c.Of)
 			}
 			continue
 		}

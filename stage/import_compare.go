@@ -12,7 +12,8 @@ import (
 // their rows: what the index says of a file is compared with what the cache
 // knows of staging's, and what nobody knows is read, which is cheaper than a
 // copy.
-func (im *importer) recognize(ctx context.Context, entries []tree.Entry, claims map[string]string) (map[string]tree.Row, error) {
+func (im *importer) recognize(ctx context.Context, entries []tree.Entry,
+	claims map[string]string) (map[string]tree.Row, error) {
 	im.same = map[string]tree.Stat{}
 	rows := map[string]tree.Row{}
 	now := im.s.Now()
@@ -89,7 +90,8 @@ func (im *importer) check(ctx context.Context, rows map[string]tree.Row) error {
 	needs := needs{}
 	got := pairNeeds(im.cat, fresh, needs, im.cache, false)
 	needed := func(string) bool { return true } // what was copied is ours
-	if _, err := readNeeds(ctx, root, im.cat, fresh, needs, needed, &got, im.cache, im.report, im.s.progress); err != nil {
+	if _, err := readNeeds(ctx, root, im.cat, fresh, needs, needed, &got, im.cache, im.report,
+		im.s.progress); err != nil {
 		return err
 	}
 	check(im.cat, sorted(rows), got, im.report)

@@ -39,7 +39,9 @@ func TestImport(t *testing.T) {
 	s := newStage(t)
 	add(t, s, built(t, "own", ""))
 	dir := foreignTree(t, "alpha", "beta")
-	for name, text := range map[string]string{"index.html": "page", "streams/v1/images.json.gpg": "signature", "images/orphan.squashfs": "x", "images/y.squashfs.part": "x", ".publish-generation": "7\n", "streams/v1/images.json.gz": "stale"} {
+	for name, text := range map[string]string{"index.html": "page", "streams/v1/images.json.gpg": "signature",
+		"images/orphan.squashfs": "x", "images/y.squashfs.part": "x", ".publish-generation": "7\n",
+		"streams/v1/images.json.gz": "stale"} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
 	before := contents(t, dir)
@@ -51,7 +53,9 @@ func TestImport(t *testing.T) {
 	if images := valid(t, s); len(images) != 3 {
 		t.Errorf("%d images", len(images))
 	}
-	for name, there := range map[string]bool{"index.html": true, "streams/v1/images.json.gpg": false, "images/orphan.squashfs": false, "images/y.squashfs.part": false, ".publish-generation": false, "streams/v1/images.json.gz": false} {
+	for name, there := range map[string]bool{"index.html": true, "streams/v1/images.json.gpg": false,
+		"images/orphan.squashfs": false, "images/y.squashfs.part": false, ".publish-generation": false,
+		"streams/v1/images.json.gz": false} {
 		if exists(filepath.Join(s.Dir, name)) != there {
 			t.Errorf("%s: there %v", name, !there)
 		}
@@ -89,7 +93,7 @@ func TestImport(t *testing.T) {
 	}
 }
 
-// What is wrong with a tree is told in full, and nothing comes of it.
+// What is wrong with a tree is reported in full, and nothing of it is imported.
 func TestImportRefuses(t *testing.T) {
 	root := "images/" + sum(squashfs("alpha")) + ".squashfs"
 	index := func(old, new string) func(t *testing.T, dir string) {
@@ -106,10 +110,12 @@ func TestImportRefuses(t *testing.T) {
 		harm func(t *testing.T, dir string)
 		want string
 	}{
-		"missing":    {func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, root))) }, "error missing " + root},
+		"missing": {func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, root))) },
+			"error missing " + root},
 		"etc/passwd": {index(root, "/etc/passwd"), "error unsafe-path streams/v1/images.json"},
 		"climbs out": {index(root, "../../x.squashfs"), "error unsafe-path streams/v1/images.json"},
-		"no index":   {func(t *testing.T, dir string) { must(t, os.RemoveAll(filepath.Join(dir, "streams"))) }, "error no-index streams/v1/index.json"},
+		"no index": {func(t *testing.T, dir string) { must(t, os.RemoveAll(filepath.Join(dir, "streams"))) },
+			"error no-index streams/v1/index.json"},
 		"cut index": {func(t *testing.T, dir string) {
 			must(t, os.Truncate(filepath.Join(dir, "streams/v1/images.json"), 40))
 		}, "error bad-json streams/v1/images.json"},
@@ -121,7 +127,8 @@ func TestImportRefuses(t *testing.T) {
 			must(t, os.Chmod(filepath.Join(dir, root), 0o644))
 			must(t, os.WriteFile(filepath.Join(dir, root), squashfs(""), 0o644))
 		}, "error size-mismatch " + root},
-		"wrong fingerprint": {index(sum(metadataFor(t, "alpha", ""), squashfs("alpha")), strings.Repeat("0", 64)), "error combined-mismatch streams/v1/images.json"},
+		"wrong fingerprint": {index(sum(metadataFor(t, "alpha", ""), squashfs("alpha")), strings.Repeat("0", 64)),
+			"error combined-mismatch streams/v1/images.json"},
 		"through a folder that is a link": {func(t *testing.T, dir string) {
 			must(t, os.Rename(filepath.Join(dir, "images"), filepath.Join(dir, "real")))
 			must(t, os.Symlink("real", filepath.Join(dir, "images")))
@@ -130,8 +137,11 @@ func TestImportRefuses(t *testing.T) {
 			must(t, os.Rename(filepath.Join(dir, root), filepath.Join(dir, "x")))
 			must(t, os.Symlink("../x", filepath.Join(dir, root)))
 		}, "error link " + root},
-		"a link elsewhere": {func(t *testing.T, dir string) { must(t, os.Symlink("index.json", filepath.Join(dir, "l"))) }, "error link l"},
-		"a pipe":           {func(t *testing.T, dir string) { must(t, syscall.Mkfifo(filepath.Join(dir, "p"), 0o644)) }, "error special-file p"},
+		"a link elsewhere": {func(t *testing.T, dir string) {
+			must(t, os.Symlink("index.json", filepath.Join(dir, "l")))
+		}, "error link l"},
+		"a pipe": {func(t *testing.T, dir string) { must(t, syscall.Mkfifo(filepath.Join(dir, "p"), 0o644)) },
+			"error special-file p"},
 		"a pipe as content": {func(t *testing.T, dir string) {
 			must(t, os.Remove(filepath.Join(dir, root)))
 			must(t, syscall.Mkfifo(filepath.Join(dir, root), 0o644))
@@ -179,7 +189,8 @@ func TestImportFolderInTheWay(t *testing.T) {
 	s := newPlain(t)
 	must(t, os.MkdirAll(filepath.Join(s.Dir, "a/b"), 0o755))
 	must(t, os.WriteFile(filepath.Join(s.Dir, "c"), nil, 0o644))
-	_, err := s.Import(context.Background(), files(t, map[string][]byte{"a/b": []byte("x"), "c/d": []byte("x"), "e": nil}))
+	_, err := s.Import(context.Background(), files(t, map[string][]byte{"a/b": []byte("x"), "c/d": []byte("x"),
+		"e": nil}))
 	if diff := cmp.Diff([]string{"error path-conflict a/b", "error path-conflict c/d"}, findings(t, err)); diff != "" {
 		t.Error(diff)
 	}
@@ -207,7 +218,8 @@ func TestImportPlain(t *testing.T) {
 	s := newPlain(t)
 	must(t, os.WriteFile(filepath.Join(s.Dir, "same"), []byte("same"), 0o644))
 	must(t, os.WriteFile(filepath.Join(s.Dir, "other"), []byte("mine"), 0o644))
-	dir := files(t, map[string][]byte{"same": []byte("same"), "other": []byte("your"), "a/new": []byte("new"), "a/x.part": nil})
+	dir := files(t, map[string][]byte{"same": []byte("same"), "other": []byte("your"), "a/new": []byte("new"),
+		"a/x.part": nil})
 	must(t, os.Chmod(filepath.Join(dir, "a/new"), 0o755))
 	must(t, os.Symlink("new", filepath.Join(dir, "a/link")))
 	same, err := os.Lstat(filepath.Join(s.Dir, "same"))
@@ -217,7 +229,8 @@ func TestImportPlain(t *testing.T) {
 	if got.Files != 3 || !cmp.Equal(got.Replaced, []string{"other"}) {
 		t.Errorf("%+v", got)
 	}
-	want := map[string]string{"same": sum([]byte("same")), "other": sum([]byte("your")), "a/new": sum([]byte("new")), "a/link": "-> new"}
+	want := map[string]string{"same": sum([]byte("same")), "other": sum([]byte("your")), "a/new": sum([]byte("new")),
+		"a/link": "-> new"}
 	if diff := cmp.Diff(want, contents(t, s.Dir)); diff != "" {
 		t.Error(diff)
 	}
@@ -233,12 +246,13 @@ func TestImportPlain(t *testing.T) {
 	must(t, os.Symlink("/etc/passwd", filepath.Join(dir, "bad")))
 	must(t, os.Symlink("../../x", filepath.Join(dir, "a/bad")))
 	_, err = s.Import(context.Background(), dir)
-	if diff := cmp.Diff([]string{"warning left-out ", "error link-outside a/bad", "error link-outside bad"}, findings(t, err)); diff != "" {
+	if diff := cmp.Diff([]string{"warning left-out ", "error link-outside a/bad", "error link-outside bad"},
+		findings(t, err)); diff != "" {
 		t.Error(diff)
 	}
 }
 
-// Staging that changes between the look and the lock is told, not overwritten.
+// Staging that changes between the look and the lock is reported, not overwritten.
 func TestImportMeetsAWriter(t *testing.T) {
 	s := newPlain(t)
 	must(t, os.WriteFile(filepath.Join(s.Dir, "same"), []byte("same"), 0o644))

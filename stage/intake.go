@@ -56,7 +56,7 @@ type taken struct {
 	size   int64
 	move   bool        // the source is to go when all is done
 	moved  bool        // it is the source itself
-	busy   bool        // somebody has the source open for writing, for all that is known
+	busy   bool        // somebody may have the source open for writing
 	mode   fs.FileMode // of the source, before it was sealed
 	place  string      // its path in staging, once it is there
 }
@@ -73,7 +73,7 @@ type intake struct {
 //
 // Calls for a copy: create, FICLONE, or else O_DIRECT writes of a large file and
 // copy_file_range of a small one, fchmod 0444, fsync. For a move:
-// link, fchmod 0444, a read lease for an instant, then the reading, fsync: who opens the file for writing
+// link, fchmod 0444, a read lease for an instant, then the reading, fsync: an open of the file for writing
 // from there on is refused, and the source keeps its name until the caller's
 // index is durable (see release).
 func (in intake) take(ctx context.Context, path, name string, move bool, beside ...io.Writer) (*taken, error) {
@@ -187,9 +187,9 @@ func (in intake) digest(ctx context.Context, r io.Reader, t *taken, to []io.Writ
 	return err
 }
 
-// movable reports whether the file itself may become content: nobody else's,
-// since its owner could write to it again, and under no other name, since who
-// writes there knows nothing of this.
+// movable reports whether the file itself may become content. It must not belong
+// to another user, who could write to it again. It must have no other name, since
+// a program that writes there does not know of this.
 func (s source) movable() bool {
 	return !s.link && s.stat.Links == 1 && int(s.uid) == os.Geteuid()
 }

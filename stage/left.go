@@ -14,7 +14,7 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// LeftOut is what a tree holds and nobody will be served: uploads in progress,
+// LeftOut is what a tree holds and no client is served: uploads in progress,
 // and files that look like an index's, which none names and none named in
 // production. Files of versions that were dropped are not counted: they wait
 // for a prune.
@@ -83,7 +83,7 @@ type kind struct {
 }
 
 // kindsOf sorts files into kinds, the most frequent first: by their names as
-// far as these return, which tells more, else by their endings.
+// far as these return, which says more, else by their endings.
 func kindsOf(list []tree.Entry) []kind {
 	times := map[string]int{}
 	for _, e := range list {
@@ -104,7 +104,9 @@ func kindsOf(list []tree.Entry) []kind {
 	for _, k := range kinds {
 		out = append(out, *k)
 	}
-	slices.SortFunc(out, func(a, b kind) int { return cmp.Or(cmp.Compare(b.files, a.files), cmp.Compare(a.name, b.name)) })
+	slices.SortFunc(out, func(a, b kind) int {
+		return cmp.Or(cmp.Compare(b.files, a.files), cmp.Compare(a.name, b.name))
+	})
 	return out
 }
 

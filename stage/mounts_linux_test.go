@@ -78,7 +78,8 @@ func TestMounts(t *testing.T) {
 					t.Errorf("staging: %s is %q, %v", p, got, err)
 				}
 			}
-			for p, want := range map[string]string{"images/stale": "stale", "images/deep/stale": "deep", "images/changed": "before", "images/link": "stale"} {
+			for p, want := range map[string]string{"images/stale": "stale", "images/deep/stale": "deep",
+				"images/changed": "before", "images/link": "stale"} {
 				if got, err := os.ReadFile(filepath.Join(trash, p)); err != nil || string(got) != want {
 					t.Errorf("trash: %s is %q, %v", p, got, err)
 				}
@@ -90,7 +91,8 @@ func TestMounts(t *testing.T) {
 				t.Errorf("staging has %v, %v", left, err)
 			}
 			// Documents, one and more than one.
-			docs := []catalog.Document{{Path: "images/a.json", Data: []byte("a")}, {Path: "images/b.json", Data: []byte("b")}}
+			docs := []catalog.Document{{Path: "images/a.json", Data: []byte("a")},
+				{Path: "images/b.json", Data: []byte("b")}}
 			for n := 1; n <= 2; n++ {
 				unlock, err := s.Exclusive(t.Context(), "test")
 				if err != nil {

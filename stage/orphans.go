@@ -16,7 +16,7 @@ import (
 
 // Orphans returns the item-like files of staging that cat does not name, by
 // path, or by that of a link that leads there. Uploads in progress are none. sure
-// is false when something in the tree makes it impossible to tell: a link that
+// is false when something in the tree makes this uncertain: a link that
 // leads out of the tree or nowhere in the end, under which named files may stand
 // by another name, or a directory that cannot be listed.
 func (s *Stage) Orphans(ctx context.Context, cat *catalog.Catalog) (list []tree.Entry, sure bool, err error) {
@@ -49,7 +49,8 @@ func (g *gate) orphans(entries []tree.Entry, cat *catalog.Catalog) (list []tree.
 	}
 	sure = true
 	for _, e := range entries {
-		if e.Kind == tree.Symlink && (g.linked.followed[e.Path] || !g.linked.verdicts[e.Path].unsure && g.linked.verdicts[e.Path].code != "") {
+		if e.Kind == tree.Symlink && (g.linked.followed[e.Path] || !g.linked.verdicts[e.Path].unsure &&
+			g.linked.verdicts[e.Path].code != "") {
 			continue
 		}
 		if e.Kind != tree.File {
@@ -68,7 +69,7 @@ func (g *gate) orphans(entries []tree.Entry, cat *catalog.Catalog) (list []tree.
 // Delete deletes files of staging for good, each only if it is still in the
 // state in which it was walked, and returns those that it did delete. The caller
 // holds the staging lock. Left is called for a file that cannot be deleted: no
-// index names it, so it stops nobody.
+// index names it, so it stops nothing.
 func (s *Stage) Delete(entries []tree.Entry) (gone []tree.Entry, err error) {
 	root, err := os.OpenRoot(s.Dir)
 	if err != nil {

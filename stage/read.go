@@ -17,7 +17,7 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// need is what validation has to learn by reading one file.
+// need is what validation has to find out by reading one file.
 type need struct {
 	path  string
 	name  string    // where the file lies, if path leads there through a link; else ""
@@ -26,7 +26,7 @@ type need struct {
 	after []string // paths whose bytes come before this file's in a Pair
 }
 
-// sums is what reading one file told.
+// sums is the result of reading one file.
 type sums struct {
 	sha256, md5 string
 	pairs       []pairSum
@@ -39,7 +39,7 @@ type pairSum struct{ first, both string }
 // readAll reads every needed file once, on all cores. The files that come
 // first in a pair are read before the others, and the state of their hash is
 // kept: the second file's bytes then feed its own hash and the pair's at once.
-// An error of one file is told in its sums; the second result counts bytes.
+// An error of one file is in its sums; the second result counts bytes.
 func readAll(ctx context.Context, root *os.Root, needs []*need, progress func(int64)) (map[string]sums, int64, error) {
 	firsts := map[string]bool{}
 	for _, n := range needs {
@@ -65,7 +65,8 @@ func readAll(ctx context.Context, root *os.Root, needs []*need, progress func(in
 			early = append(early, &need{path: f})
 		}
 	}
-	r := &reader{root: root, progress: progress, out: map[string]sums{}, states: map[string]hash.Cloner{}, firsts: firsts}
+	r := &reader{root: root, progress: progress, out: map[string]sums{}, states: map[string]hash.Cloner{},
+		firsts: firsts}
 	if err := r.run(ctx, early); err != nil {
 		return nil, r.bytes, err
 	}
@@ -129,7 +130,7 @@ func (r *reader) one(ctx context.Context, n *need) (sums, hash.Cloner, int64) {
 		state := r.states[first]
 		r.mu.Unlock()
 		if state == nil {
-			continue // the first file could not be read, which its own sums tell
+			continue // the first file could not be read, which its own sums report
 		}
 		c, err := state.Clone()
 		if err != nil {
@@ -138,7 +139,8 @@ func (r *reader) one(ctx context.Context, n *need) (sums, hash.Cloner, int64) {
 		pairs, firsts = append(pairs, c), append(firsts, first)
 		all = append(all, c)
 	}
-	size, err := tree.Digest(ctx, io.LimitReader(countingReader{tree.Content(f, st), r.progress}, st.Size+1), all...) // one that grows has no end
+	// one that grows has no end
+	size, err := tree.Digest(ctx, io.LimitReader(countingReader{tree.Content(f, st), r.progress}, st.Size+1), all...)
 	if err != nil {
 		return sums{err: err}, nil, size
 	}

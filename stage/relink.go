@@ -32,7 +32,8 @@ func (s *Stage) relink(rows []tree.Row, links []tree.Entry, f catalog.Format) ([
 	wanted := map[string]string{}
 	for _, l := range links {
 		class := f.Class(l.Path)
-		if l.Kind == tree.Symlink && class != catalog.Whole && class != catalog.Index && class != catalog.InProgress && len(index.below(l.Path)) > 0 {
+		if l.Kind == tree.Symlink && class != catalog.Whole && class != catalog.Index && class != catalog.InProgress &&
+			len(index.below(l.Path)) > 0 {
 			wanted[l.Path] = l.Target
 		}
 	}
@@ -116,7 +117,8 @@ func (x *rowIndex) misfits(wanted map[string]string, f catalog.Format) (bad []st
 	slices.SortFunc(entries, func(a, b tree.Entry) int { return strings.Compare(a.Path, b.Path) })
 	led := links(entries, f)
 	for _, p := range slices.Sorted(maps.Keys(wanted)) {
-		first, _ := slices.BinarySearchFunc(led.aliases, p, func(e tree.Entry, p string) int { return strings.Compare(e.Path, p) })
+		first, _ := slices.BinarySearchFunc(led.aliases, p,
+			func(e tree.Entry, p string) int { return strings.Compare(e.Path, p) })
 		aliases := led.aliases[first:]
 		fits := led.followed[p]
 		for _, r := range x.below(p) {

@@ -20,7 +20,8 @@ func TestListAndRemove(t *testing.T) {
 	if len(list) != 2 || list[0].Fingerprint != a.Fingerprint || list[1].Fingerprint != b.Fingerprint {
 		t.Fatalf("list: %+v", list)
 	}
-	if _, err := s.Remove(context.Background(), "", b.Product, "nothing"); !errors.Is(err, ErrNotFound) || !strings.HasPrefix(err.Error(), "nothing: ") {
+	if _, err := s.Remove(context.Background(), "", b.Product, "nothing"); !errors.Is(err, ErrNotFound) ||
+		!strings.HasPrefix(err.Error(), "nothing: ") {
 		t.Errorf("removing what is not there: %v", err)
 	}
 	if got := len(valid(t, s)); got != 2 {

@@ -18,7 +18,8 @@ import (
 // the directory trash. Links that lead to what the rows have in their place
 // stay, and those of had, which the tree had that the rows were made of, come
 // back. It returns how many files came and went.
-func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, trash string, had ...tree.Entry) (added, dropped int, err error) {
+func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, trash string,
+	had ...tree.Entry) (added, dropped int, err error) {
 	unlock, err := s.Exclusive(ctx, "stage reset")
 	if err != nil {
 		return 0, 0, err
@@ -89,7 +90,8 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 		if have[r.Path] {
 			continue
 		}
-		op := tree.Op{Path: r.Path, From: from, How: tree.Copy, SHA256: r.SHA256, Mode: 0o644, Stat: tree.Stat{Size: r.Size}}
+		op := tree.Op{Path: r.Path, From: from, How: tree.Copy, SHA256: r.SHA256, Mode: 0o644,
+			Stat: tree.Stat{Size: r.Size}}
 		switch {
 		case r.Role == catalog.Link:
 			op.How = tree.Relink
@@ -118,7 +120,8 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 		case r.Err != nil:
 			return 0, 0, r.Err
 		case r.SHA256 != ops[i].SHA256:
-			return 0, 0, fmt.Errorf("%s: has sha256 %s, its manifest says %s", join(from.Dir, ops[i].Path), r.SHA256, ops[i].SHA256)
+			return 0, 0, fmt.Errorf("%s: has sha256 %s, its manifest says %s", join(from.Dir, ops[i].Path), r.SHA256,
+				ops[i].SHA256)
 		}
 	}
 	if err := batch.Flush(); err != nil {
@@ -139,7 +142,7 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 		}
 	}
 	d.hold(".", others...)
-	// What is beside the documents comes from there, too.
+	// What is beside the documents also comes from there.
 	if _, err := d.land(&catalog.Change{Documents: docs}, s.apply); err != nil {
 		return 0, 0, err
 	}
@@ -155,7 +158,8 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 // alike finds what staging has as the rows have it. Files of the right size of
 // which the cache knows nothing are read: that is cheaper than to bring them
 // again, and fills no trash.
-func (s *Stage) alike(ctx context.Context, entries []tree.Entry, want map[string]tree.Row, cache *tree.Cache) (map[string]bool, error) {
+func (s *Stage) alike(ctx context.Context, entries []tree.Entry, want map[string]tree.Row,
+	cache *tree.Cache) (map[string]bool, error) {
 	have := map[string]bool{}
 	stats := map[string]tree.Stat{}
 	now := s.Now()

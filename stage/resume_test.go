@@ -28,7 +28,7 @@ func digestOf(data string) catalog.Digest {
 	return catalog.Digest{Algorithm: catalog.SHA256, Hex: sum([]byte(data))}
 }
 
-// What was received goes on where it ended, whoever receives it, and however the
+// What was received goes on where it ended, in any process, and however the
 // one before came to its end.
 func TestResume(t *testing.T) {
 	content := strings.Repeat("0123456789", 500_000)
@@ -60,7 +60,8 @@ func TestResume(t *testing.T) {
 						rest = io.MultiReader(strings.NewReader(content[from:from+1_500_000]), &failing{})
 					}
 					_, size, err := d.Append(context.Background(), "images/x", rest, want)
-					if last := from+1_500_000 >= len(content); (err == nil) != last || last && int(size) != len(content) {
+					if last := from+1_500_000 >= len(content); (err == nil) != last || last &&
+						int(size) != len(content) {
 						t.Fatalf("from %d: %d bytes, %v", from, size, err)
 					}
 					if err != nil {
@@ -76,13 +77,15 @@ func TestResume(t *testing.T) {
 				if n, whole, err := d.Received(want); int(n) != len(content) || !whole || err != nil {
 					t.Errorf("%d bytes, whole %v, %v", n, whole, err)
 				}
-				if got, _, err := d.Append(context.Background(), "images/x", &failing{}, want); err != nil || got != digestOf(content) {
+				if got, _, err := d.Append(context.Background(), "images/x", &failing{}, want); err != nil ||
+					got != digestOf(content) {
 					t.Errorf("%v, %v", got, err)
 				}
 				_, err = d.Commit(context.Background(), makes(&catalog.Change{}))
 				must(t, err)
 				d.Close()
-				if fi := stat(t, s.Dir, "images/x"); fi.Mode() != 0o444 || string(read(t, join(s.Dir, "images/x"))) != content {
+				if fi := stat(t, s.Dir, "images/x"); fi.Mode() != 0o444 ||
+					string(read(t, join(s.Dir, "images/x"))) != content {
 					t.Errorf("mode %v, or other bytes", fi.Mode())
 				}
 				clean(t, s)
@@ -95,7 +98,8 @@ func TestResumeWrongBytes(t *testing.T) {
 	s := newStage(t)
 	d := resume(t, s)
 	want := digestOf("content")
-	if _, _, err := d.Append(context.Background(), "x", strings.NewReader("consent"), want); !errors.Is(err, catalog.ErrDigest) {
+	if _, _, err := d.Append(context.Background(), "x", strings.NewReader("consent"), want); !errors.Is(err,
+		catalog.ErrDigest) {
 		t.Errorf("%v", err)
 	}
 	if n, _, err := d.Received(want); n != 0 || err != nil {

@@ -18,8 +18,8 @@ import (
 // missing. So a snapshot costs what has changed.
 //
 // The documents wait beside dst meanwhile, under a name that begins as dst does,
-// so that whoever sweeps one sweeps the other; a batch that knows their paths in
-// dst is right again when they are back.
+// so that a sweep of one sweeps the other. A batch that has their paths in dst is
+// right again when they are back.
 func (c *copier) shape(ctx context.Context, admitted []tree.Entry, facts []fact, named names) error {
 	aside := c.dst + ".documents"
 	if err := os.Rename(c.dst, aside); err != nil {
@@ -49,8 +49,7 @@ func (c *copier) shape(ctx context.Context, admitted []tree.Entry, facts []fact,
 }
 
 // begin makes dst anew: of the spare what the ops hold, or an empty directory. A
-// spare that is of no use, whatever is the matter with it, is only one that
-// there is not.
+// spare that is of no use, for any reason, counts as none.
 func (c *copier) begin(ctx context.Context, ops []tree.Op) error {
 	if c.base.Source != nil && c.base.Spare != nil && c.base.Spare(c.dst) {
 		cloner := tree.Cloner{Dst: c.dst, Batch: c.batch}

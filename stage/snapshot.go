@@ -89,7 +89,7 @@ func (b *Base) Settle(dir string, copied []tree.Row, now time.Time) error {
 type Snapshot struct {
 	Dir string
 
-	// Same tells that this would be the very tree of the base: then only the
+	// Same says that this would be the same tree as the base's: then only the
 	// indexes were copied, and Dir is not a tree.
 	Same bool
 
@@ -119,14 +119,15 @@ type Valid struct {
 // same bytes is linked from there; what this program sealed is linked from
 // staging; everything else, and every index, becomes a copy that no other
 // process can write to. Files that no index names, and uploads in progress,
-// are left out. The batch is told what has to be flushed. instead are documents
+// are left out. The batch gets what has to be flushed. instead are documents
 // that the snapshot has in place of staging's: a dry run of what rewrites them
 // first.
 //
 // The documents come first. What they say, in these copies, decides what the tree
-// is to have; and if that is the base's very tree, nothing else is made. Else
+// is to have; and if that is the base's tree, nothing else is made. Otherwise
 // the base's spare, or an empty directory, becomes that tree: see shape.
-func (s *Stage) Snapshot(ctx context.Context, dst string, base *Base, batch *durable.Batch, instead ...catalog.Document) (*Snapshot, error) {
+func (s *Stage) Snapshot(ctx context.Context, dst string, base *Base, batch *durable.Batch,
+	instead ...catalog.Document) (*Snapshot, error) {
 	unlock, err := s.Exclusive(ctx, "promote")
 	if err != nil {
 		return nil, err
@@ -145,7 +146,8 @@ func (s *Stage) Snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	return snap, cache.Compact(len(snap.rows), func(path string) bool { return at.Find(path) >= 0 })
 }
 
-func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *durable.Batch, cache *tree.Cache, now time.Time, instead []catalog.Document) (out *Snapshot, err error) {
+func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *durable.Batch, cache *tree.Cache,
+	now time.Time, instead []catalog.Document) (out *Snapshot, err error) {
 	src, err := tree.OpenSource(s.Dir)
 	if err != nil {
 		return nil, err
@@ -160,7 +162,8 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if err != nil {
 		return out, err
 	}
-	copier := &copier{s: s, format: s.Format, src: src, dst: dst, base: base, cache: cache, now: now, batch: batch, out: out, seen: map[string]string{}}
+	copier := &copier{s: s, format: s.Format, src: src, dst: dst, base: base, cache: cache, now: now, batch: batch,
+		out: out, seen: map[string]string{}}
 	copier.linked = links(all, s.Format)
 	all = copier.linked.apply(all, s.Links)
 	rest, err := copier.indexes(ctx, all, instead)
@@ -232,7 +235,8 @@ func (sn *Snapshot) replace(docs []catalog.Document) error {
 			return err
 		}
 		durable.Give(p)
-		sn.documents[d.Path] = tree.Row{Path: d.Path, Size: int64(len(d.Data)), SHA256: fmt.Sprintf("%x", sha256.Sum256(d.Data)), Role: catalog.Mutable}
+		sn.documents[d.Path] = tree.Row{Path: d.Path, Size: int64(len(d.Data)),
+			SHA256: fmt.Sprintf("%x", sha256.Sum256(d.Data)), Role: catalog.Mutable}
 	}
 	return nil
 }

@@ -85,7 +85,8 @@ func TestSnapshotShares(t *testing.T) {
 			t.Errorf("a write in place reached the snapshot: %s", got)
 		}
 		// The cache outlives the links that the snapshot made.
-		if sum, sealed, ok := tree.OpenCache(s.Hashes).Lookup(root, tree.StatOf(stat(t, s.Dir, root))); !ok || !sealed || sum == "" {
+		if sum, sealed, ok := tree.OpenCache(s.Hashes).Lookup(root, tree.StatOf(stat(t, s.Dir, root))); !ok ||
+			!sealed || sum == "" {
 			t.Error("the cache has forgotten a sealed file")
 		}
 	}
@@ -136,7 +137,8 @@ func TestSnapshotOfASpare(t *testing.T) {
 		"no spare": nil,
 		"a spare":  func(t *testing.T, spare string) {},
 		"a spare with much else": func(t *testing.T, spare string) {
-			for _, p := range []string{"streams/v1/index.json", "streams/v1/old.json", "images/old", "old/images/x", ".publish-generation", ".publish-tree"} {
+			for _, p := range []string{"streams/v1/index.json", "streams/v1/old.json", "images/old", "old/images/x",
+				".publish-generation", ".publish-tree"} {
 				must(t, os.MkdirAll(filepath.Dir(filepath.Join(spare, p)), 0o755))
 				must(t, os.WriteFile(filepath.Join(spare, p), []byte("old"), 0o444))
 			}
@@ -192,14 +194,16 @@ func TestSnapshotOfASpare(t *testing.T) {
 				rows := map[string]tree.Row{}
 				for _, row := range v.Rows {
 					rows[row.Path] = row
-					if data := read(t, filepath.Join(v.Dir, row.Path)); row.Size != int64(len(data)) || row.SHA256 != sum(data) {
+					if data := read(t, filepath.Join(v.Dir, row.Path)); row.Size != int64(len(data)) ||
+						row.SHA256 != sum(data) {
 						t.Errorf("%+v", row)
 					}
 				}
 				if len(rows) != len(want) {
 					t.Errorf("%d rows, %d files", len(rows), len(want))
 				}
-				if name == "nothing" && !os.SameFile(stat(t, v.Dir, path("gamma")), stat(t, base.Source.Dir, path("gamma"))) {
+				if name == "nothing" && !os.SameFile(stat(t, v.Dir, path("gamma")),
+					stat(t, base.Source.Dir, path("gamma"))) {
 					t.Error("a file of the base is not its file")
 				}
 				if left, err := filepath.Glob(v.Dir + ".*"); err != nil || len(left) > 0 {
@@ -261,7 +265,8 @@ func TestSnapshotAgainstBase(t *testing.T) {
 	// Touched and not changed: the base's time stays.
 	write("changes", "two", 0)
 	third, _ := promoted(t, s, base2)
-	if third.TreeID != second.TreeID || !stat(t, third.Dir, "changes").ModTime().Equal(stat(t, second.Dir, "changes").ModTime()) {
+	if third.TreeID != second.TreeID || !stat(t, third.Dir, "changes").ModTime().Equal(stat(t, second.Dir,
+		"changes").ModTime()) {
 		t.Error("a touched file is another one")
 	}
 }
@@ -277,7 +282,8 @@ func TestSnapshotFindsWhatChanged(t *testing.T) {
 	must(t, os.WriteFile(p, squashfs("alphx"), 0o644))
 	must(t, os.Chtimes(p, time.Time{}, fi.ModTime()))
 	v, r := validate(t, snapshot(t, s, &Base{}))
-	if v != nil || !cmp.Equal(codes(r), []string{"error hash-mismatch " + root, "error combined-mismatch streams/v1/images.json"}) {
+	if v != nil || !cmp.Equal(codes(r), []string{"error hash-mismatch " + root,
+		"error combined-mismatch streams/v1/images.json"}) {
 		t.Errorf("findings %v", codes(r))
 	}
 }
@@ -300,14 +306,20 @@ func TestSnapshotSame(t *testing.T) {
 		change func(*testing.T, *Stage)
 		same   bool
 	}{
-		"nothing":         {func(*testing.T, *Stage) {}, true},
-		"written again":   {page("page"), true},
-		"other bytes":     {page("else"), false},
-		"a file less":     {func(t *testing.T, s *Stage) { must(t, os.Remove(filepath.Join(s.Dir, "page.html"))) }, false},
-		"a file more":     {func(t *testing.T, s *Stage) { must(t, os.WriteFile(filepath.Join(s.Dir, "new.html"), nil, 0o644)) }, false},
-		"an image more":   {func(t *testing.T, s *Stage) { add(t, s, built(t, "beta", "")) }, false},
-		"other index":     {func(t *testing.T, s *Stage) { appendTo(t, filepath.Join(s.Dir, "streams/v1/index.json"), "\n") }, false},
-		"no index at all": {func(t *testing.T, s *Stage) { must(t, os.RemoveAll(filepath.Join(s.Dir, "streams"))) }, false},
+		"nothing":       {func(*testing.T, *Stage) {}, true},
+		"written again": {page("page"), true},
+		"other bytes":   {page("else"), false},
+		"a file less": {func(t *testing.T, s *Stage) { must(t, os.Remove(filepath.Join(s.Dir, "page.html"))) },
+			false},
+		"a file more": {func(t *testing.T, s *Stage) {
+			must(t, os.WriteFile(filepath.Join(s.Dir, "new.html"), nil, 0o644))
+		}, false},
+		"an image more": {func(t *testing.T, s *Stage) { add(t, s, built(t, "beta", "")) }, false},
+		"other index": {func(t *testing.T, s *Stage) {
+			appendTo(t, filepath.Join(s.Dir, "streams/v1/index.json"), "\n")
+		}, false},
+		"no index at all": {func(t *testing.T, s *Stage) { must(t, os.RemoveAll(filepath.Join(s.Dir, "streams"))) },
+			false},
 	} {
 		s := newStage(t)
 		add(t, s, built(t, "alpha", ""))

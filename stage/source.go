@@ -26,7 +26,8 @@ func (sn *Snapshot) contents() (src catalog.Source, done func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return snapshotSource{tree.Contents(root), tree.Contents(sn.src.Root()), sn.documents}, func() { _ = root.Close() }, nil
+	return snapshotSource{tree.Contents(root), tree.Contents(sn.src.Root()), sn.documents}, func() { _ = root.Close() },
+		nil
 }
 
 func (s snapshotSource) Document(path string) ([]byte, error) {

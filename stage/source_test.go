@@ -64,13 +64,15 @@ func (f layouts) Read(ctx context.Context, src catalog.Source) (*catalog.Catalog
 		}
 		item := func(sum string) string {
 			p := path.Join(path.Dir(index), "blobs", sum)
-			cat.Items = append(cat.Items, catalog.Item{Path: p, Size: -1, SHA256: sum, Product: path.Dir(index), Index: index})
+			cat.Items = append(cat.Items, catalog.Item{Path: p, Size: -1, SHA256: sum, Product: path.Dir(index),
+				Index: index})
 			return p
 		}
 		for sum := range strings.FieldsSeq(string(data)) {
 			manifest, err := src.Blob(item(sum), catalog.Digest{Algorithm: catalog.SHA256, Hex: sum}, 1000)
 			if err != nil {
-				cat.Findings = append(cat.Findings, catalog.Finding{Severity: catalog.Error, Code: "bad-digest", Path: index, Message: err.Error()})
+				cat.Findings = append(cat.Findings, catalog.Finding{Severity: catalog.Error, Code: "bad-digest",
+					Path: index, Message: err.Error()})
 				continue
 			}
 			for layer := range strings.FieldsSeq(string(manifest)) {
@@ -90,7 +92,8 @@ func TestSnapshotSource(t *testing.T) {
 	repository := func(dir string, more ...string) map[string][]byte {
 		return map[string][]byte{
 			dir + "/index": []byte(sum(manifest) + strings.Join(more, "")), dir + "/page": []byte("page"),
-			dir + "/blobs/" + sum(manifest): manifest, dir + "/blobs/" + sum(layer): layer, dir + "/blobs/orphan": layer,
+			dir + "/blobs/" + sum(manifest): manifest, dir + "/blobs/" + sum(layer): layer,
+			dir + "/blobs/orphan": layer,
 		}
 	}
 	for name, c := range map[string]struct {
@@ -102,7 +105,8 @@ func TestSnapshotSource(t *testing.T) {
 		"other manifest": {joined(repository("a"), map[string][]byte{"a/blobs/" + sum(manifest): layer}),
 			[]string{"bad-digest", "hash-mismatch", "left-out"}},
 		"no manifest": {repository("a", "\n"+sum([]byte("x"))), []string{"bad-digest", "left-out", "missing"}},
-		"too large":   {joined(repository("a", "\n"+sum(large)), map[string][]byte{"a/blobs/" + sum(large): large}), []string{"bad-digest", "left-out"}},
+		"too large": {joined(repository("a", "\n"+sum(large)), map[string][]byte{"a/blobs/" + sum(large): large}),
+			[]string{"bad-digest", "left-out"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t)

@@ -1,5 +1,5 @@
-// Package stage is the staging tree: the directory that builds write to, in
-// which nothing is atomic for anybody but this program's own writers.
+// Package stage is the staging tree: the directory that builds write to. There only
+// this program's own writes are atomic.
 //
 // Writers of staging's indexes hold the staging lock, and write content first,
 // the documents that name it after, the index last, each with an atomic
@@ -11,8 +11,8 @@
 // anybody takes the lock.
 //
 // A Snapshot is a private copy of what staging would publish. Only validating
-// one makes a Valid, which is what package publish promotes: that a tree which
-// was not validated cannot be promoted is a matter of types.
+// one makes a Valid, which is what package publish promotes: the types
+// make it impossible to promote a tree that was not validated.
 package stage
 
 import (
@@ -50,20 +50,20 @@ type Stage struct {
 	// number of bytes it will read, and returns what to call as bytes are
 	// done; may be nil, and so may what it returns.
 	Progress func(step string, bytes int64) func(done int64)
-	// Warn is told what a rewrite of documents took away with them; may be nil.
+	// Warn gets what a rewrite of documents removed with them; may be nil.
 	Warn func(string)
 	// Left is called for what is of no use any more and cannot be deleted; nil:
-	// nobody is told.
+	// it is not reported.
 	Left func(path string, err error)
 	// Revoked reads which contents must not come into staging again, and
 	// returns who revoked one and why; nil: none.
 	Revoked func() (func(sha256 string) (why string, ok bool), error)
-	// Served reads which paths an index of production names, or named: to leave
-	// them out is no surprise. nil: none.
+	// Served reads which paths an index of production names, or named: nobody is
+	// surprised if they are left out. nil: none.
 	Served func() func(path string) bool
 }
 
-// known tells which files an index names or named: those that Served tells, and
+// known reports which files an index names or named: those that Served names, and
 // those that this program staged, as the cache knows.
 func (s *Stage) known(cache *tree.Cache) func(e tree.Entry) bool {
 	var served func(string) bool
@@ -141,7 +141,8 @@ func (s *Stage) List(ctx context.Context) ([]catalog.Image, error) {
 	for _, e := range entries {
 		kind := map[tree.Kind]string{tree.File: "file", tree.Symlink: "link"}[e.Kind]
 		if s.Format.Class(e.Path) == catalog.Whole && kind != "" {
-			images = append(images, catalog.Image{Product: e.Path, Type: kind, Aliases: []string{}, Bytes: e.Stat.Size, Created: time.Unix(0, e.Stat.Mtime).UTC(), Paths: []string{e.Path}})
+			images = append(images, catalog.Image{Product: e.Path, Type: kind, Aliases: []string{}, Bytes: e.Stat.Size,
+				Created: time.Unix(0, e.Stat.Mtime).UTC(), Paths: []string{e.Path}})
 		}
 	}
 	return images, nil

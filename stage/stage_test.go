@@ -71,13 +71,15 @@ const created = 1767323040
 const version = "20260102_03:04"
 
 // metadataFor is a metadata tarball for an os. salt changes its bytes and
-// nothing that an index tells.
+// nothing that an index says.
 func metadataFor(t testing.TB, os, salt string) []byte {
 	t.Helper()
-	body := fmt.Sprintf("architecture: x86_64\ncreation_date: %d\nproperties:\n  os: %s\n  release: one\n  variant: default\n  architecture: amd64\n  description: %s %s\n", created, os, os, salt)
+	body := fmt.Sprintf("architecture: x86_64\ncreation_date: %d\nproperties:\n  os: %s\n  release: one\n  variant: "+
+		"default\n  architecture: amd64\n  description: %s %s\n", created, os, os, salt)
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
-	must(t, w.WriteHeader(&tar.Header{Name: "metadata.yaml", Mode: 0o644, Size: int64(len(body)), Typeflag: tar.TypeReg}))
+	must(t, w.WriteHeader(&tar.Header{Name: "metadata.yaml", Mode: 0o644, Size: int64(len(body)),
+		Typeflag: tar.TypeReg}))
 	_, err := w.Write([]byte(body))
 	must(t, err)
 	must(t, w.Close())
@@ -194,7 +196,8 @@ func packed(t testing.TB, data []byte) map[string][]byte {
 	must(t, x.Close())
 	z, err := zstd.NewWriter(nil)
 	must(t, err)
-	return map[string][]byte{".tar": data, ".tar.gz": gz.Bytes(), ".tar.xz": xzed.Bytes(), ".tar.zst": z.EncodeAll(data, nil)}
+	return map[string][]byte{".tar": data, ".tar.gz": gz.Bytes(), ".tar.xz": xzed.Bytes(),
+		".tar.zst": z.EncodeAll(data, nil)}
 }
 
 func TestWaitEndsWithTheHolder(t *testing.T) {

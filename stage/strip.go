@@ -51,7 +51,7 @@ func (e *RevokedError) Error() string {
 }
 
 // refuseRevoked returns a RevokedError for the first row whose content was
-// revoked. The caller holds the staging lock: whoever revokes deletes from
+// revoked. The caller holds the staging lock: a revoke deletes from
 // staging under it, after the tombstones are written.
 func (s *Stage) refuseRevoked(rows ...tree.Row) error {
 	if s.Revoked == nil {
@@ -77,7 +77,8 @@ func (s *Stage) refuseRevoked(rows ...tree.Row) error {
 // what is written here. Files that no index names afterwards are removed from
 // dir. It returns the paths whose bytes are new. The Valid is nil when the
 // report has errors; a tree that is left empty is none.
-func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, gone func(tree.Row) bool, unnamed catalog.Names, now time.Time) (*Valid, *Report, []string, error) {
+func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, gone func(tree.Row) bool,
+	unnamed catalog.Names, now time.Time) (*Valid, *Report, []string, error) {
 	known, lost := map[string]tree.Row{}, map[string]bool{}
 	for _, r := range rows {
 		if gone(r) {
@@ -134,7 +135,8 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	out.Report.Findings = slices.DeleteFunc(out.Report.Findings, func(x catalog.Finding) bool { return x.Code == "empty-tree" })
+	out.Report.Findings = slices.DeleteFunc(out.Report.Findings,
+		func(x catalog.Finding) bool { return x.Code == "empty-tree" })
 	out.Report.Dropped = append(dropped, stale...)
 	if len(out.Report.Errors()) > 0 {
 		return nil, out.Report, nil, nil
@@ -148,14 +150,16 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 		}
 	}
 	slices.Sort(changed)
-	return &Valid{Dir: dir, Rows: out.Rows, Catalog: out.Catalog, TreeID: tree.ID(out.Rows), Report: out.Report}, out.Report, slices.Compact(changed), nil
+	return &Valid{Dir: dir, Rows: out.Rows, Catalog: out.Catalog, TreeID: tree.ID(out.Rows), Report: out.Report},
+		out.Report, slices.Compact(changed), nil
 }
 
 // strip has the indexes of the tree at dir written without what needs a lost
 // path, and without the versions of unnamed that have no content: those whose
 // files are lost, missing or empty. A version of that name with other content
 // came later, and stays.
-func strip(ctx context.Context, dir string, f catalog.Format, lost func(string) bool, unnamed catalog.Names, write func([]catalog.Document) error) error {
+func strip(ctx context.Context, dir string, f catalog.Format, lost func(string) bool, unnamed catalog.Names,
+	write func([]catalog.Document) error) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
@@ -204,7 +208,8 @@ func Find(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache, 
 	var needs []*need
 	sum := map[string]string{}
 	for _, e := range entries {
-		if class := f.Class(e.Path); e.Kind != tree.File || !want.Sizes[e.Stat.Size] || class == catalog.Index || class == catalog.InProgress {
+		if class := f.Class(e.Path); e.Kind != tree.File || !want.Sizes[e.Stat.Size] || class == catalog.Index ||
+			class == catalog.InProgress {
 			continue
 		}
 		if known, _, ok := cache.Lookup(e.Path, e.Stat); ok {
@@ -309,7 +314,8 @@ func (s *Stage) Row(ctx context.Context, p string) (row tree.Row, ok bool, err e
 		return row, false, err
 	}
 	defer root.Close()
-	if fi, err := root.Lstat(p); err != nil || !fi.Mode().IsRegular() || s.Format.Class(p) == catalog.InProgress || catalog.Reserved(p) {
+	if fi, err := root.Lstat(p); err != nil || !fi.Mode().IsRegular() || s.Format.Class(p) == catalog.InProgress ||
+		catalog.Reserved(p) {
 		return row, false, nil
 	}
 	f, st, err := tree.Open(root, p)

@@ -71,7 +71,7 @@ func errnoOf(err error) error {
 	return err
 }
 
-// keep puts what is about to be replaced into the directory trash, too.
+// keep also puts what is about to be replaced into the directory trash.
 func (s *Stage) keep(ctx context.Context, paths []string, trash string) error {
 	b := s.bin(trash)
 	defer b.close()
@@ -191,7 +191,7 @@ func replace(from *durable.Dir, name string, to *durable.Dir, as string) error {
 }
 
 // move renames a file. Where a folder of staging is a mount of its own it copies
-// the file, so that it has its name there in one step, too.
+// the file, so that it also gets its name there in one step.
 func move(from *durable.Dir, name string, to *durable.Dir, as string) error {
 	err := from.Rename(name, to, as)
 	if !errors.Is(err, syscall.EXDEV) {

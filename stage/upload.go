@@ -129,7 +129,7 @@ func (s *Stage) incoming() (string, error) {
 }
 
 // sweep removes uploads of processes that are gone. What cannot be removed,
-// because another user owns it, is in nobody's way.
+// because another user owns it, does no harm.
 func (s *Stage) sweep() {
 	for _, dir := range s.Uploads() {
 		s.sweepUploads(dir)
@@ -163,16 +163,16 @@ func (s *Stage) sweepUploads(parent string) {
 	}
 }
 
-// Self names this process apart from all others, of this host and of its
-// containers, that ever ran.
+// Self is a name of this process that no other process of this host and its
+// containers ever had.
 func Self() string {
 	pid := os.Getpid()
 	return fmt.Sprintf("%s%d.%s", here(), pid, started(pid))
 }
 
-// Ended reports whether the process is known to have ended of which this is
-// what Self said, or begins with that and a dot. Of a process in another
-// container nothing is known.
+// Ended reports whether the process with this Self is known to have ended; a dot
+// and more may follow the name. Nothing is known about a process in another
+// container.
 func Ended(self string) bool {
 	rest, ok := strings.CutPrefix(self, here())
 	if !ok {
@@ -211,8 +211,8 @@ func runs(pid int, start string) bool {
 	return start == "0" || now == "0" || start == now
 }
 
-// started tells when a process began, in ticks since the machine did; "0"
-// where nothing tells that, "ended" of one that is only still listed.
+// started returns when a process began, in ticks since the machine did; "0" if
+// that is not known, "ended" for one that is only still listed.
 func started(pid int) string {
 	stat, err := durable.ReadFile(fmt.Sprintf("/proc/%d/stat", pid), 4096)
 	if err != nil {

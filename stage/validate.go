@@ -47,7 +47,8 @@ func (r *Report) Errors() []catalog.Finding {
 }
 
 func (r *Report) add(s catalog.Severity, code, path, format string, args ...any) {
-	r.Findings = append(r.Findings, catalog.Finding{Severity: s, Code: code, Path: path, Message: fmt.Sprintf(format, args...)})
+	r.Findings = append(r.Findings, catalog.Finding{Severity: s, Code: code, Path: path,
+		Message: fmt.Sprintf(format, args...)})
 }
 
 func (r *Report) fail(code, path, format string, args ...any) {
@@ -59,10 +60,10 @@ type Checks struct {
 	Full bool // read everything anew; md5 sums too
 	Now  time.Time
 
-	times bool // those of files tell what was written after what
+	times bool // times of files show what was written after what
 }
 
-// Checked is what was learned of a tree, errors or not. Only a Valid can be
+// Checked is what is known about a tree, with errors or without. Only a Valid can be
 // promoted.
 type Checked struct {
 	Rows    []tree.Row // of what can be published, sorted
@@ -93,10 +94,11 @@ func (s *Stage) Validate(ctx context.Context, c Checks) (*Checked, error) {
 	return out, cache.Save()
 }
 
-// Look is Validate that leaves no trace: what it verified is forgotten.
+// Look is Validate that writes nothing: what it verified is not stored.
 func (s *Stage) Look(ctx context.Context) (*Checked, error) {
 	cache := tree.ReadCache(s.Hashes)
-	return validateTree(ctx, s.Dir, s.Format, s.Links, s.known(cache), cache, Checks{Now: s.Now(), times: true}, nil, s.progress)
+	return validateTree(ctx, s.Dir, s.Format, s.Links, s.known(cache), cache, Checks{Now: s.Now(), times: true}, nil,
+		s.progress)
 }
 
 // Peek is Validate without reading content: it believes the hash cache and,
@@ -107,9 +109,10 @@ func (s *Stage) Peek(ctx context.Context) (*Checked, error) {
 	return peek(ctx, s.Dir, s.Format, s.Links, s.known(cache), cache)
 }
 
-// ValidateTree checks any tree, such as a generation. known tells hashes that
-// are believed unless c.Full; nil knows none.
-func ValidateTree(ctx context.Context, dir string, f catalog.Format, c Checks, known map[string]tree.Row, progress func(string, int64) func(int64)) (*Checked, error) {
+// ValidateTree checks any tree, such as a generation. known has hashes that
+// are believed unless c.Full; nil: none.
+func ValidateTree(ctx context.Context, dir string, f catalog.Format, c Checks, known map[string]tree.Row,
+	progress func(string, int64) func(int64)) (*Checked, error) {
 	s := Stage{Progress: progress}
 	return validateTree(ctx, dir, f, RefuseLinks, everything, tree.OpenCache(""), c, known, s.progress)
 }
@@ -133,7 +136,8 @@ type survey struct {
 // examine walks the tree at dir, reads its indexes, and sorts out what can be
 // published: regular files with sound names, and relative links that stay
 // inside where the format allows links.
-func examine(ctx context.Context, dir string, f catalog.Format, policy Links, known func(tree.Entry) bool) (*survey, error) {
+func examine(ctx context.Context, dir string, f catalog.Format, policy Links, known func(tree.Entry) bool) (*survey,
+	error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
@@ -191,7 +195,8 @@ func linkRow(e tree.Entry) tree.Row {
 	return tree.Row{Path: e.Path, Size: int64(len(e.Target)), SHA256: fmt.Sprintf("%x", h.Sum(nil)), Role: catalog.Link}
 }
 
-func validateTree(ctx context.Context, dir string, f catalog.Format, policy Links, named func(tree.Entry) bool, cache *tree.Cache, c Checks,
+func validateTree(ctx context.Context, dir string, f catalog.Format, policy Links, named func(tree.Entry) bool,
+	cache *tree.Cache, c Checks,
 	known map[string]tree.Row, progress func(string, int64) func(int64)) (*Checked, error) {
 	sv, err := examine(ctx, dir, f, policy, named)
 	if err != nil {
@@ -264,7 +269,8 @@ func sorted(files map[string]tree.Row) []tree.Row {
 	return rows
 }
 
-func peek(ctx context.Context, dir string, f catalog.Format, policy Links, named func(tree.Entry) bool, cache *tree.Cache) (*Checked, error) {
+func peek(ctx context.Context, dir string, f catalog.Format, policy Links, named func(tree.Entry) bool,
+	cache *tree.Cache) (*Checked, error) {
 	sv, err := examine(ctx, dir, f, policy, named)
 	if err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// asNobody runs the test again as another user when root runs it, who reads
+// asNobody runs the test again as another user when root runs it, since root reads
 // everything. It reports whether the caller is that other user.
 func asNobody(t *testing.T) bool {
 	t.Helper()
@@ -42,7 +42,7 @@ func asNobody(t *testing.T) bool {
 	return false
 }
 
-// A staging tree that others write to may hold anything. All of it is told,
+// A staging tree that others write to may hold anything. All of it is reported,
 // nothing blocks, and nothing outside is touched.
 func TestHostileTree(t *testing.T) {
 	s := newPlain(t)
@@ -107,7 +107,8 @@ func TestHostileTree(t *testing.T) {
 }
 
 func TestIndexNamesOutside(t *testing.T) {
-	for _, path := range []string{"/etc/passwd", "../../x", "images/../../x", "linked/passwd", "images/\\u0000x", ".publish-incoming/x", "streams/v1/index.json"} {
+	for _, path := range []string{"/etc/passwd", "../../x", "images/../../x", "linked/passwd", "images/\\u0000x",
+		".publish-incoming/x", "streams/v1/index.json"} {
 		s := newStage(t)
 		add(t, s, built(t, "alpha", ""))
 		must(t, os.Symlink("/etc", filepath.Join(s.Dir, "linked")))
@@ -153,7 +154,8 @@ func TestPairsInAChain(t *testing.T) {
 	root, err := os.OpenRoot(dir)
 	must(t, err)
 	defer root.Close()
-	got, _, err := readAll(context.Background(), root, []*need{{path: "b", after: []string{"a"}}, {path: "c", after: []string{"b"}}, {path: "a", after: []string{"b", "a"}}}, func(int64) {})
+	got, _, err := readAll(context.Background(), root, []*need{{path: "b", after: []string{"a"}},
+		{path: "c", after: []string{"b"}}, {path: "a", after: []string{"b", "a"}}}, func(int64) {})
 	must(t, err)
 	for second, firsts := range map[string]string{"b": "a", "c": "b", "a": "ab"} {
 		for _, first := range strings.Split(firsts, "") {
