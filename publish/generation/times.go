@@ -28,10 +28,10 @@ import (
 
 // Times sets times in a tree before it becomes production.
 type Times struct {
-	Live  Files          // the tree that is served until then
-	Dir   string         // the tree
-	Tmp   string         // a private directory on its file system; may be Dir, if that is private
-	Now   time.Time      //
+	Live  Files  // the tree that is served until then
+	Dir   string // the tree
+	Tmp   string // a private directory on its file system; may be Dir, if that is private
+	Now   time.Time
 	Lost  time.Time      // what counts as the live time of a file that is gone; zero: such a file is passed over
 	Batch *durable.Batch // is told what has to be flushed
 }
