@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -25,6 +26,11 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 		return 0, 0, err
 	}
 	defer unlock()
+	defer func() {
+		if err != nil { // perhaps that is why
+			err = errors.Join(err, from.Proved())
+		}
+	}()
 	cache := tree.OpenCache(s.Hashes)
 	entries, err := tree.Walk(ctx, s.Dir)
 	if err != nil {
@@ -112,7 +118,7 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 	}
 	cloner := tree.Cloner{Dst: d.up.path(), DirMode: s.dirMode(), Batch: batch, Progress: s.progress("reset", 0)}
 	results, err := cloner.Run(ctx, ops)
-	if err != nil {
+	if err = errors.Join(err, from.Proved()); err != nil {
 		return 0, 0, err
 	}
 	for i, r := range results {

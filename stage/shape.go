@@ -2,7 +2,6 @@ package stage
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"os"
 	"slices"
@@ -35,7 +34,8 @@ func (c *copier) shape(ctx context.Context, admitted []tree.Entry, facts []fact,
 	for _, p := range slices.Sorted(maps.Keys(c.out.documents)) {
 		ops = append(ops, tree.Op{Path: p, From: documents, How: tree.Move})
 	}
-	if err := c.begin(ctx, ops); err != nil {
+	cloner := tree.Cloner{Dst: c.dst, Batch: c.batch}
+	if err := cloner.Begin(ctx, c.base.Spare, c.base.Source, ops); err != nil {
 		return err
 	}
 	rows, err := c.clone(ctx, admitted, ops[:len(admitted)], named)
@@ -43,29 +43,6 @@ func (c *copier) shape(ctx context.Context, admitted []tree.Entry, facts []fact,
 		return err
 	}
 	c.out.complete(rows)
-	cloner := tree.Cloner{Dst: c.dst, Batch: c.batch}
 	_, err = cloner.Run(ctx, ops[len(admitted):])
 	return err
-}
-
-// begin makes dst anew: of the spare what the ops hold, or an empty directory. A
-// spare that is of no use, for any reason, counts as none.
-func (c *copier) begin(ctx context.Context, ops []tree.Op) error {
-	if c.base.Source != nil && c.base.Spare != nil && c.base.Spare(c.dst) {
-		cloner := tree.Cloner{Dst: c.dst, Batch: c.batch}
-		err := cloner.Trim(ctx, c.base.Source, ops)
-		if err == nil || ctx.Err() != nil {
-			return errors.Join(err, ctx.Err())
-		}
-		for i := range ops {
-			ops[i].Held = false
-		}
-		if durable.RemoveAll(c.dst) != nil {
-			// It stays under a name that the next recovery tries to sweep.
-			if err := os.Rename(c.dst, c.dst+".left"); err != nil {
-				return err
-			}
-		}
-	}
-	return durable.MkdirAll(c.dst, 0o755)
 }

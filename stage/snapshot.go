@@ -25,7 +25,7 @@ type Base struct {
 	Named  func(path string) bool // whether its own indexes name it
 	// Spare puts a former tree, the beginning of the new one, at a path where
 	// nothing is, and reports whether there was one; nil: there is none.
-	Spare func(at string) bool
+	Spare func(at string) (bool, error)
 }
 
 // Has reports whether the base has this path with these bytes.
@@ -42,7 +42,7 @@ func (b *Base) ModTime(path string, now time.Time) (time.Time, error) {
 	if b.Rows.Find(path) < 0 {
 		return now, nil
 	}
-	fi, err := os.Lstat(join(b.Source.Dir, path))
+	fi, err := b.Source.Root().Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return now, nil
 	}
@@ -69,7 +69,7 @@ func (b *Base) Settle(dir string, copied []tree.Row, now time.Time) error {
 			return err
 		}
 		if old.SHA256 == row.SHA256 {
-			fi, err := os.Lstat(join(b.Source.Dir, row.Path))
+			fi, err := b.Source.Root().Lstat(row.Path)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // gone meanwhile
 			}
@@ -136,6 +136,13 @@ func (s *Stage) Snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	now := s.Now()
 	cache := tree.OpenCache(s.Hashes)
 	snap, err := s.snapshot(ctx, dst, base, batch, cache, now, instead)
+	if moved := base.Source.Proved(); moved != nil {
+		// What was read, and so what came of it, may be of another tree.
+		if err == nil {
+			err = snap.Close()
+		}
+		return nil, errors.Join(moved, err)
+	}
 	if err != nil {
 		return nil, err
 	}

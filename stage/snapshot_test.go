@@ -169,10 +169,7 @@ func TestSnapshotOfASpare(t *testing.T) {
 				if prepare != nil {
 					linkTree(t, base.Source.Dir, spare)
 					prepare(t, spare)
-					base.Spare = func(at string) bool {
-						must(t, os.Rename(spare, at))
-						return true
-					}
+					base.Spare = func(at string) (bool, error) { return true, os.Rename(spare, at) }
 				}
 				c.change(t, s, base)
 				add(t, s, built(t, "epsilon", ""))
@@ -220,7 +217,7 @@ func TestSnapshotSameLeavesTheSpare(t *testing.T) {
 	add(t, s, built(t, "alpha", ""))
 	v, base := promoted(t, s, &Base{})
 	base.TreeID, base.Named = v.TreeID, named(v.Catalog)
-	base.Spare = func(string) bool { t.Error("the spare was asked for"); return false }
+	base.Spare = func(string) (bool, error) { return false, errors.New("the spare was asked for") }
 	if again, _ := promoted(t, s, base); !again.Same {
 		t.Error("not the same")
 	}

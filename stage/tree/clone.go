@@ -66,7 +66,11 @@ type Op struct {
 
 // Source is a tree to clone from.
 type Source struct {
-	Dir  string
+	Dir string
+	// Proof tells whether the tree is still the one that was opened: a directory
+	// that is held open can become another tree. nil: it cannot. See Proved.
+	Proof func() error
+
 	root *os.Root
 }
 
@@ -77,6 +81,15 @@ func OpenSource(dir string) (*Source, error) {
 		return nil, err
 	}
 	return &Source{Dir: dir, root: r}, nil
+}
+
+// Proved is asked when all has been read and linked, and before any of it counts.
+// It returns an error if some of it may have been another tree's.
+func (s *Source) Proved() error {
+	if s == nil || s.Proof == nil {
+		return nil
+	}
+	return s.Proof()
 }
 
 // Root gives access that does not lead out of the tree.

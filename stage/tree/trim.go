@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +35,9 @@ type Common struct {
 	// KeepDir is asked for each directory of both trees in which nothing is
 	// kept; nil: keep it.
 	KeepDir func(path string) bool
+	// Unflushed says that more has changed in the tree than Trim changes: every
+	// directory is to be flushed.
+	Unflushed bool
 }
 
 // Trimmed is what became of a tree.
@@ -93,44 +95,6 @@ func Beyond(ctx context.Context, dst string, like *Source, c Common, f func(Stat
 	defer t.close()
 	t.tell = f
 	_, err = t.trim()
-	return err
-}
-
-// Trim makes the tree at c.Dst, which may hold a generation of before, the
-// beginning of what the ops make: all goes that is not held. An op is held if it
-// shares a file of the tree like, which has the same inode at the op's path in
-// both trees. The batch is told which directories have changed. After an error
-// the tree at c.Dst is of no use.
-func (c *Cloner) Trim(ctx context.Context, like *Source, ops []Op) error {
-	shared := make([]int, 0, len(ops)) // sorted by path
-	dirs := map[string]bool{}
-	last := ""
-	for i, op := range ops {
-		ops[i].Held = false
-		if op.How == Share && op.Bytes == nil && op.From == like && (op.Name == "" || op.Name == op.Path) {
-			shared = append(shared, i)
-		}
-		if d := dirOf(op.Path); d != last {
-			for last = d; d != "" && !dirs[d]; d = dirOf(d) {
-				dirs[d] = true
-			}
-		}
-	}
-	byPath := func(i int, path string) int { return strings.Compare(ops[i].Path, path) }
-	slices.SortFunc(shared, func(a, b int) int { return byPath(a, ops[b].Path) })
-	done, err := Trim(ctx, c.Dst, like, Common{
-		Keep: func(path string) bool {
-			at, ok := slices.BinarySearchFunc(shared, path, byPath)
-			if ok {
-				ops[shared[at]].Held = true
-			}
-			return ok
-		},
-		KeepDir: func(path string) bool { return dirs[path] },
-	})
-	if err == nil {
-		c.Batch.Add(done.Changed...)
-	}
 	return err
 }
 
@@ -245,7 +209,7 @@ func (t *trimmer) dir(dst, like *durable.Listing, facts durable.Facts, rel strin
 	stay, dropped, err := t.below(dst, like, facts.Dev, rel, folders)
 	did := Trimmed{Kept: kept, Removed: removed + dropped}
 	if stay += kept; stay > 0 || rel == "" || t.KeepDir == nil || t.KeepDir(rel) {
-		if changed || did.Removed > 0 {
+		if changed || did.Removed > 0 || t.Unflushed {
 			did.Changed = []string{dst.Path()}
 		}
 		stay++
