@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/stage"
@@ -88,7 +89,7 @@ func (r *Repo) formatOf(s *state, name string) (catalog.Format, error) {
 	}
 	defer v.Close()
 	documents, err := r.format.Documents(v.Contents())
-	return catalog.Within(r.format, documents), err
+	return catalog.Within(r.format, documents), errors.Join(v.Proved(), err)
 }
 
 func (r *Repo) side(ctx context.Context, s *state, name string) ([]tree.Row, []catalog.Unit, error) {

@@ -88,7 +88,8 @@ func (r *Repo) catalogOf(ctx context.Context, g *generation.Tree) (*catalog.Cata
 		return nil, err
 	}
 	defer v.Close()
-	return r.format.Read(ctx, v.Contents())
+	cat, err := r.format.Read(ctx, v.Contents())
+	return cat, errors.Join(v.Proved(), err)
 }
 
 // unitsOf returns what a diff counts of a generation.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
@@ -20,21 +21,33 @@ func (r *Repo) reset(ctx context.Context, links []tree.Entry) (added, dropped in
 	if err := r.notInHook("stage reset"); err != nil {
 		return 0, 0, err
 	}
+	for last := 0; ; {
+		n, added, dropped, err := r.resetTo(ctx, links)
+		if errors.Is(err, generation.ErrMoved) && n != last {
+			last = n // it waited for staging for longer than the tree was kept
+			continue
+		}
+		r.tell(leftInStaging)
+		return added, dropped, r.lockError(err)
+	}
+}
+
+// resetTo makes staging equal to what is production now, generation n.
+func (r *Repo) resetTo(ctx context.Context, links []tree.Entry) (n, added, dropped int, err error) {
 	s, err := r.load(ctx)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	if s.current == nil {
-		return 0, 0, notFound("publish promote makes the first generation", "production does not exist yet")
+		return 0, 0, 0, notFound("publish promote makes the first generation", "production does not exist yet")
 	}
-	src, err := tree.OpenSource(s.current.Dir)
+	src, err := s.current.Open()
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	defer src.Close()
 	added, dropped, err = r.Stage.Reset(ctx, src, s.current.Own, r.trash(), links...)
-	r.tell(leftInStaging)
-	return added, dropped, r.lockError(err)
+	return s.current.Generation, added, dropped, err
 }
 
 // Remove takes images, or files of a plain tree, out of staging.

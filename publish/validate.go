@@ -17,23 +17,13 @@ import (
 func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Report, error) {
 	c := stage.Checks{Full: full, Now: r.now()}
 	if name != "" && name != "staging" {
-		s, err := r.load(ctx)
-		if err != nil {
-			return nil, err
+		for last := 0; ; {
+			g, report, err := r.validateKept(ctx, name, c)
+			if g == nil || !moved(g) || g.Generation == last {
+				return report, err
+			}
+			last = g.Generation
 		}
-		g, err := r.resolve(s, name)
-		if err != nil {
-			return nil, err
-		}
-		known := map[string]tree.Row{}
-		for _, row := range g.Own {
-			known[row.Path] = row
-		}
-		checked, err := stage.ValidateTree(ctx, g.Dir, r.format, c, known, r.opt.Progress)
-		if err != nil {
-			return nil, err
-		}
-		return checked.Report, r.forgive(g, checked.Report)
 	}
 	checked, err := r.Stage.Validate(ctx, c)
 	if err != nil {
@@ -59,6 +49,27 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 		catalog.Sort(checked.Report.Findings)
 	}
 	return checked.Report, nil
+}
+
+// validateKept is Validate for production or a kept generation, which it returns.
+func (r *Repo) validateKept(ctx context.Context, name string, c stage.Checks) (*generation.Tree, *stage.Report, error) {
+	s, err := r.load(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	g, err := r.resolve(s, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	known := map[string]tree.Row{}
+	for _, row := range g.Own {
+		known[row.Path] = row
+	}
+	checked, err := stage.ValidateTree(ctx, g.Dir, r.format, c, known, r.opt.Progress)
+	if err != nil {
+		return g, nil, err
+	}
+	return g, checked.Report, r.forgive(g, checked.Report)
 }
 
 // forgive takes from the report on a kept generation that what was revoked of it

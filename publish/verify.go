@@ -58,7 +58,11 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 	case id != g.Generation:
 		fail(catalog.Error, "identity", generation.IdentityName, "says generation %d, this is %d", id, g.Generation)
 	}
+	whole := !moved(g)
 	got, err := r.hashed(ctx, g.Dir, report)
+	if whole && moved(g) {
+		return nil, 0, notFound(r.keptHint(), "generation %d is not kept any more", g.Generation)
+	}
 	if err != nil {
 		return nil, 0, err
 	}

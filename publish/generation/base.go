@@ -1,6 +1,7 @@
 package generation
 
 import (
+	"errors"
 	"time"
 
 	"example.com/publish/stage"
@@ -15,7 +16,7 @@ func (t *Tree) Base(w Windows, now time.Time) (*stage.Base, error) {
 	if t == nil {
 		return &stage.Base{}, nil
 	}
-	src, err := tree.OpenSource(t.Dir)
+	src, err := t.Open()
 	if err != nil {
 		return nil, err
 	}
@@ -29,4 +30,21 @@ func (t *Tree) Base(w Windows, now time.Time) (*stage.Base, error) {
 		return ok && row.Role == catalog.Content
 	}
 	return &stage.Base{Source: src, Rows: tree.NewRows(rows), TreeID: t.TreeID, Named: named}, nil
+}
+
+// Open opens the tree to be linked and copied from, by a command that holds no
+// lock. Its Proof is that of View.Proved, from the opening on.
+func (t *Tree) Open() (*tree.Source, error) {
+	src, err := tree.OpenSource(t.Dir)
+	if err != nil {
+		return nil, err
+	}
+	src.Proof = func() error {
+		c, err := claimIn(src.Root(), t.Dir)
+		if c.Number != t.Generation {
+			return errors.Join(t.moved(c.Number), err)
+		}
+		return nil
+	}
+	return src, nil
 }

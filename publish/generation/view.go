@@ -23,12 +23,14 @@ type Tree struct {
 // View is a generation opened for readers. It never changes, and many may read
 // it at once. It holds the directory of the tree, so it shows the same tree
 // whatever is exchanged or renamed at Dir meanwhile. What gc or a revoke deletes
-// of a tree is gone from its views as well: reading it is fs.ErrNotExist.
+// of a tree is gone from its views as well: reading it is fs.ErrNotExist. And a
+// directory comes back in a later generation: see Proved.
 //
 // No path and no link leads out of the tree. Close the view after use.
 type View struct {
 	Tree
 	root *os.Root
+	says bool // its number, when it was opened
 }
 
 // Tree returns the generation n that is kept beside production. The error is of
@@ -64,11 +66,33 @@ func (t *Tree) View() (*View, error) {
 	v := &View{Tree: *t, root: root}
 	// Read through the directory that is open, not by its name. A tree that does
 	// not say its number is damaged, and verify's business.
-	if c, err := v.Claim(); err == nil && c.Number != 0 && c.Number != t.Generation {
+	c, err := v.Claim()
+	if err == nil && c.Number != 0 && c.Number != t.Generation {
 		_ = root.Close()
-		return nil, &fault.Error{Path: t.Dir, Fact: fmt.Sprintf("is generation %d, not %d", c.Number, t.Generation), Err: ErrMoved}
+		return nil, t.moved(c.Number)
 	}
+	v.says = c.Number == t.Generation
 	return v, nil
+}
+
+// Proved is asked after the last read, by whoever holds no lock, and before any of
+// it counts. It returns an error that wraps ErrMoved if what was read may be half a
+// tree, or another generation's: its number is the first to go from a directory,
+// and the last to come back.
+func (v *View) Proved() error {
+	c, err := v.Claim()
+	if v.says && c.Number != v.Generation {
+		return errors.Join(v.moved(c.Number), err)
+	}
+	return nil
+}
+
+func (t *Tree) moved(n int) error {
+	fact := fmt.Sprintf("is generation %d, not %d", n, t.Generation)
+	if n == 0 {
+		fact = fmt.Sprintf("is not generation %d any more", t.Generation)
+	}
+	return &fault.Error{Path: t.Dir, Fact: fact, Err: ErrMoved, Hint: "run it again"}
 }
 
 // ErrMoved is wrapped by the error for a directory in which another generation
