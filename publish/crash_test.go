@@ -3,6 +3,7 @@ package publish
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -86,6 +87,36 @@ func crashWorld(t *testing.T, mode string) *world {
 	return w
 }
 
+// spareWorld is crashWorld with a spare, and a generation that is due and becomes
+// the next one. All have a file in common.
+func spareWorld(t *testing.T, mode string) *world {
+	w := newWorldIn(t, fastDir(t), mode)
+	put := func(items map[string]string) {
+		items = maps.Clone(items)
+		items["c/1"] = "common"
+		w.put(items)
+	}
+	for _, items := range []map[string]string{{"a/0": "one"}, {"a/1": "one"}, {"a/2": "two"}} {
+		put(items)
+		w.promote()
+		w.now = w.now.Add(time.Minute)
+	}
+	w.now = w.now.Add(time.Hour)
+	put(crashOld)
+	w.promote()
+	w.now = epoch.Add(2*time.Hour + 90*time.Second)
+	if res := w.gc(); len(res.Generations) != 1 || gone(filepath.Join(w.dir, "generations", generation.SpareName, "images", sumOf("common")[:16]+".bin")) {
+		t.Fatalf("there is no spare: %+v", res)
+	}
+	put(crashNew)
+	w.now = w.now.Add(time.Minute)
+	w.cfg = crashConfig
+	return w
+}
+
+// crashWorlds are the worlds in which commands are stopped.
+var crashWorlds = map[string]func(t *testing.T, mode string) *world{"no spare": crashWorld, "spare": spareWorld}
+
 func crashConfig(c *Config) { c.HealthCheck.Command = []string{"true"} }
 
 // crashChild runs DIR|VERB|POINT|TIME|CLOSE and dies at the POINT-th step.
@@ -123,7 +154,9 @@ func crashChild(spec string) {
 // checkPromises is the one checker: what holds at every instant.
 func checkPromises(t *testing.T, w *world, promised map[string]string, verb string) {
 	t.Helper()
-	got := fmt.Sprint(w.items())
+	items := w.items()
+	delete(items, "c/1")
+	got := fmt.Sprint(items)
 	allowed := map[string][]map[string]string{"promote": {crashOld, crashNew}, "revert": {crashOld, {"a/2": "two"}}, "gc": {crashOld}, "recover": {crashOld, crashNew}}[verb]
 	ok := false
 	for _, items := range allowed {
@@ -174,6 +207,10 @@ func checkRecovered(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	for _, d := range list {
+		if d.Name() == generation.SpareName {
+			checkSpare(t, w)
+			continue
+		}
 		if strings.HasPrefix(d.Name(), ".") {
 			t.Fatalf("generations/%s was left behind", d.Name())
 		}
@@ -202,46 +239,51 @@ func promisedBy(w *world) map[string]string {
 
 func TestCrashAtEveryStep(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
-		for _, verb := range []string{"promote", "revert", "gc"} {
-			t.Run(verb, func(t *testing.T) {
-				w := crashWorld(t, mode)
-				w.closeBytes = 1
-				var steps []string
-				w.step = func(name string) error { steps = append(steps, name); return nil }
-				if err := crashVerbs[verb](w.repo()); err != nil {
-					t.Fatal(err)
-				}
-				if len(steps) == 0 {
-					t.Fatal("no steps")
-				}
-				for i, name := range steps {
-					for _, how := range ways(i) {
-						t.Run(fmt.Sprintf("%d-%s-%s", i+1, name, how), func(t *testing.T) {
-							w := crashWorld(t, mode)
-							w.closeBytes = 1
-							promised := promisedBy(w)
-							crash(t, w, verb, i+1, how)
-							checkPromises(t, w, promised, verb)
-							if _, err := w.repo().Recover(ctx); err != nil {
-								t.Fatalf("recover: %v", err)
-							}
-							checkPromises(t, w, promised, verb)
-							checkRecovered(t, w)
-							if err := crashVerbs[verb](w.repo()); err != nil && (verb != "revert" || kindOf(err) != NotFound) {
-								t.Fatalf("again: %v", err)
-							}
-							checkRecovered(t, w)
-							w.put(map[string]string{"z/1": "zed"})
-							if res := w.promote(); res.Unchanged {
-								t.Fatal("unchanged")
-							}
-							checkRecovered(t, w)
-						})
-					}
-				}
-			})
+		for with, make := range crashWorlds {
+			for _, verb := range []string{"promote", "revert", "gc"} {
+				t.Run(verb+" with "+with, func(t *testing.T) { crashAtEveryStep(t, mode, make, verb) })
+			}
 		}
 	})
+}
+
+func crashAtEveryStep(t *testing.T, mode string, make func(t *testing.T, mode string) *world, verb string) {
+	w := make(t, mode)
+	w.closeBytes = 1
+	var steps []string
+	w.step = func(name string) error { steps = append(steps, name); return nil }
+	if err := crashVerbs[verb](w.repo()); err != nil {
+		t.Fatal(err)
+	}
+	if len(steps) == 0 {
+		t.Fatal("no steps")
+	}
+	for i, name := range steps {
+		for _, how := range ways(i) {
+			t.Run(fmt.Sprintf("%d-%s-%s", i+1, name, how), func(t *testing.T) {
+				w := make(t, mode)
+				w.closeBytes = 1
+				promised := promisedBy(w)
+				crash(t, w, verb, i+1, how)
+				checkPromises(t, w, promised, verb)
+				checkSpare(t, w)
+				if _, err := w.repo().Recover(ctx); err != nil {
+					t.Fatalf("recover: %v", err)
+				}
+				checkPromises(t, w, promised, verb)
+				checkRecovered(t, w)
+				if err := crashVerbs[verb](w.repo()); err != nil && (verb != "revert" || kindOf(err) != NotFound) {
+					t.Fatalf("again: %v", err)
+				}
+				checkRecovered(t, w)
+				w.put(map[string]string{"z/1": "zed"})
+				if res := w.promote(); res.Unchanged {
+					t.Fatal("unchanged")
+				}
+				checkRecovered(t, w)
+			})
+		}
+	}
 }
 
 func crash(t *testing.T, w *world, verb string, at int, how string) {

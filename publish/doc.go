@@ -53,6 +53,19 @@
 // A revert is a promote whose source is a kept generation. It needs no lock but
 // production's, so it never waits for a promote that is still hashing.
 //
+// # The spare
+//
+// A tree that is due is not deleted file by file. gc takes out of it all that
+// production does not have as the same inode, and keeps the rest as the spare:
+// see generation.SpareName. A promote, a revert or a revoke begins its tree with
+// it, compares it with production once more, and makes what is missing. So each
+// costs what has changed, and the same code makes a tree where there is no spare.
+//
+// The directory of a generation comes back, with its inode, in a later one. Its
+// number goes before anything else does, and is written when nothing is missing
+// any more. So who holds a directory open without a lock, and finds the number in
+// it after the last read, has read that generation: see tree.Source.Proved.
+//
 // # Whose tree it is
 //
 // A number does not tell. Each tree bears the repository's id and the seal of

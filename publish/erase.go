@@ -114,7 +114,7 @@ func (r *Repo) erase(ctx context.Context, s *state, lockStaging locker) (*redact
 		return nil, erasePending, err
 	}
 	// The gc behind the switch may have failed, which is no failure of its own.
-	if err := r.sweepRetired(); err != nil {
+	if err := errors.Join(r.dropSpare(), r.sweepRetired()); err != nil {
 		return nil, erasePending, err
 	}
 	did, want := newRedaction(), sought{contentsOf(pending), done}

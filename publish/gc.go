@@ -54,17 +54,27 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 	if err != nil {
 		return nil, err
 	}
-	freed := tally{names: map[uint64]uint64{}}
 	for _, n := range due {
 		res.Generations = append(res.Generations, n)
 		end, _ := s.windows.Retired(n)
 		res.Items = append(res.Items, FreedItem{Generation: n, Reason: "its window ended " + end.UTC().Format(time.RFC3339)})
-		freed.below(r.store.Dir(n))
 	}
 	if !dryRun {
 		r.tryAgain(leftByGC)
 	}
+	freed := tally{names: map[uint64]uint64{}}
 	files := r.expired(s, res, &freed)
+	live, err := tree.OpenSource(s.current.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer live.Close()
+	keep := staying(files)
+	if len(due)+len(files) > 0 {
+		for _, dir := range append(r.store.Dirs(due), r.store.SparePath()) {
+			freed.beyond(ctx, dir, live, keep)
+		}
+	}
 	res.Files, res.Bytes = len(files), freed.bytes
 	if dryRun {
 		res.Leftovers = r.leftovers().list()
@@ -83,9 +93,20 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 			return res, err
 		}
 	}
+	// The spare first, for it may hold what expires: killed before that is gone
+	// from production as well, gc finds all of it again.
+	if len(due)+len(files) > 0 {
+		if err := r.reduceSpare(ctx, live, keep, len(due) > 0); err != nil {
+			return res, err
+		}
+	}
 	var kept []FreedItem // what stays after all
-	for _, n := range due {
-		ok, err := r.retire(n)
+	for i, n := range due {
+		var reuse func(dir string) error
+		if i == len(due)-1 { // the newest has most of what production has
+			reuse = func(dir string) error { return r.store.KeepSpare(ctx, dir, live, tree.Common{Keep: keep}) }
+		}
+		ok, err := r.retire(n, reuse)
 		if err := errors.Join(err, r.at("after-retire")); err != nil {
 			return res, err
 		}
@@ -132,9 +153,10 @@ func (r *Repo) due(s *state) ([]int, error) {
 }
 
 // retire deletes the tree of generation n and then its manifest: renamed first,
-// so that no half tree ever bears a generation's name. It reports whether
-// nothing stays.
-func (r *Repo) retire(n int) (bool, error) {
+// so that no half tree ever bears a generation's name. Where reuse is not nil it
+// is asked to make something else of the tree first. It reports whether nothing
+// stays of the generation.
+func (r *Repo) retire(n int, reuse func(dir string) error) (bool, error) {
 	trash, err := r.store.Aside(n)
 	if err == nil {
 		err = durable.SyncDir(r.store.Trees)
@@ -146,7 +168,7 @@ func (r *Repo) retire(n int) (bool, error) {
 	if err := r.at("after-trash"); err != nil {
 		return false, err
 	}
-	if !r.drop(leftByGC, trash) {
+	if reused := reuse != nil && reuse(trash) == nil; !reused && !r.drop(leftByGC, trash) {
 		return false, nil
 	}
 	return r.drop(leftByGC, r.store.ManifestPath(n)), nil
@@ -166,17 +188,38 @@ func (t *tally) add(st tree.Stat) {
 	}
 }
 
-// below adds all files below dir.
-func (t *tally) below(dir string) {
-	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+// beyond adds the files of a tree that production, live, does not have as the
+// same inode at the same path, and those that are not to stay there.
+func (t *tally) beyond(ctx context.Context, dir string, live *tree.Source, keep func(path string) bool) {
+	var files []tree.Stat
+	err := tree.Beyond(ctx, dir, live, tree.Common{Keep: keep}, func(st tree.Stat) { files = append(files, st) })
+	if err != nil { // something is mounted there, for example: all of it goes, as far as it can
+		files = nil
+		_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return nil
+			}
+			if fi, err := d.Info(); err == nil {
+				files = append(files, tree.StatOf(fi))
+			}
 			return nil
-		}
-		if fi, err := d.Info(); err == nil {
-			t.add(tree.StatOf(fi))
-		}
+		})
+	}
+	for _, st := range files {
+		t.add(st)
+	}
+}
+
+// staying reports which paths of production stay when rows expire.
+func staying(rows []tree.Row) func(path string) bool {
+	if len(rows) == 0 {
 		return nil
-	})
+	}
+	gone := make(map[string]bool, len(rows))
+	for _, row := range rows {
+		gone[row.Path] = true
+	}
+	return func(path string) bool { return !gone[path] }
 }
 
 // expired returns the carried files of production whose window has ended and

@@ -89,7 +89,11 @@ func TestLeftoversOfSystem(t *testing.T) {
 			if st, err := w.repo().Status(ctx); err != nil || len(st.Leftovers) != 0 {
 				t.Errorf("%+v, %v", st, err)
 			}
-			if list, err := os.ReadDir(store); err != nil || len(list) != 1 {
+			checkSpare(t, w)
+			if list, err := filepath.Glob(filepath.Join(store, "[^.]*")); err != nil || len(list) != 1 {
+				t.Errorf("%v, %v", list, err)
+			}
+			if list, err := filepath.Glob(filepath.Join(store, ".[^s]*")); err != nil || len(list) != 0 {
 				t.Errorf("%v, %v", list, err)
 			}
 		})

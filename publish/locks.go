@@ -65,14 +65,23 @@ func (r *Repo) makeLocks() error {
 
 // lock takes one of the repository's locks.
 func (r *Repo) lock(ctx context.Context, name, verb string) (func(), error) {
-	if err := r.notInHook(verb); err != nil {
-		return nil, err
-	}
-	r.mendLocks()
 	var wait time.Duration
 	if r.opt.Wait != nil {
 		wait = *r.opt.Wait
 	}
+	return r.lockWithin(ctx, name, verb, wait)
+}
+
+// tryLock is lock without waiting.
+func (r *Repo) tryLock(ctx context.Context, name, verb string) (func(), error) {
+	return r.lockWithin(ctx, name, verb, 0)
+}
+
+func (r *Repo) lockWithin(ctx context.Context, name, verb string, wait time.Duration) (func(), error) {
+	if err := r.notInHook(verb); err != nil {
+		return nil, err
+	}
+	r.mendLocks()
 	path := r.path(".publish", name)
 	unlock, err := lock.Acquire(ctx, path, lock.Options{Verb: verb, Now: r.now(), Wait: wait, Waiting: r.opt.Waiting})
 	if err != nil {

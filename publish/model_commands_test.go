@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"example.com/publish/publish/generation"
 )
 
 // versions are what the model stages: each has a content of its own, but for one
@@ -435,6 +437,9 @@ func (m *model) recoverAll(rt *rapid.T) {
 	list, err := os.ReadDir(filepath.Join(m.dir, "generations"))
 	must(m.t, err)
 	for _, d := range list {
+		if d.Name() == generation.SpareName {
+			continue // see check
+		}
 		if strings.HasPrefix(d.Name(), ".") {
 			if len(m.stuck) > 0 {
 				continue

@@ -465,6 +465,7 @@ func (m *model) check(rt *rapid.T) {
 	if m.number == 0 {
 		return
 	}
+	checkSpare(rt, m.world)
 	served := m.before[m.number].files
 	for p, data := range m.paths {
 		left, gone := m.left[p]

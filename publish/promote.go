@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -68,20 +69,37 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		if draft, err = r.store.Draft(generation.SnapshotPrefix); err != nil {
 			return nil, err
 		}
-		defer draft.Discard()
+		draft.Look = opt.DryRun
+		defer r.discard(draft, false)
 		graves, err := r.graveyard()
 		if err != nil {
 			return nil, err
 		}
 		done, _ := graves.Split()
 		mark = done.Len()
-		if valid, err = r.prepare(ctx, s, draft.Dir, docs); err != nil {
+		base = s.current
+		valid, err = r.prepare(ctx, s, draft, docs)
+		if errors.Is(err, generation.ErrMoved) {
+			// What was production is not kept any more: begin anew from what is.
+			now, err := r.recovered(ctx, actor{verb: "promote", preparing: true})
+			if err == nil {
+				err = r.reverted(base, now)
+			}
+			if err != nil {
+				return nil, err
+			}
+			if now.current == nil || now.current.Generation != base.Generation {
+				s = now
+				continue
+			}
+		}
+		if err != nil {
 			return nil, interrupted(r.lockError(err))
 		}
 		if err := r.at("prepared"); err != nil {
 			return nil, err
 		}
-		if base = s.current; base != nil {
+		if base != nil {
 			draft.Since = base.Manifest
 		}
 
@@ -92,7 +110,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		}
 		err = held(s.history)
 		if err == nil {
-			err = r.moved(base, s)
+			err = r.reverted(base, s)
 		}
 		if err != nil {
 			unlock()
@@ -159,10 +177,10 @@ func held(h *journal.History) error {
 	return nil
 }
 
-// prepare makes, validates and flushes the snapshot in dir, with docs in place
-// of those that staging has.
-func (r *Repo) prepare(ctx context.Context, s *state, dir string, docs []catalog.Document) (*stage.Valid, error) {
-	batch, err := durable.NewBatch(dir)
+// prepare makes, validates and flushes the snapshot in the draft, with docs in
+// place of those that staging has.
+func (r *Repo) prepare(ctx context.Context, s *state, draft *generation.Draft, docs []catalog.Document) (*stage.Valid, error) {
+	batch, err := durable.NewBatch(draft.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -171,10 +189,11 @@ func (r *Repo) prepare(ctx context.Context, s *state, dir string, docs []catalog
 	if err != nil {
 		return nil, err
 	}
+	base.Spare = draft.Spare
 	if base.Source != nil {
 		defer base.Source.Close()
 	}
-	snap, err := r.Stage.Snapshot(ctx, dir, base, batch, docs...)
+	snap, err := r.Stage.Snapshot(ctx, draft.Dir, base, batch, docs...)
 	if err != nil {
 		return nil, err
 	}
@@ -204,9 +223,9 @@ func (r *Repo) prepare(ctx context.Context, s *state, dir string, docs []catalog
 // stageBase is production as a snapshot sees it.
 func (r *Repo) stageBase(s *state) (*stage.Base, error) { return s.current.Base(s.windows, s.now) }
 
-// moved refuses to go on when an operator reverted while the snapshot was
+// reverted refuses to go on when an operator reverted while the snapshot was
 // being prepared: what was prepared is what the operator went away from.
-func (r *Repo) moved(base *generation.Tree, s *state) error {
+func (r *Repo) reverted(base *generation.Tree, s *state) error {
 	was := 0
 	if base != nil {
 		was = base.Generation

@@ -100,6 +100,7 @@ func (r *Repo) Recover(ctx context.Context) ([]string, error) {
 //	before the history line  a production history lacks        adoptTruth
 //	in the health check      a line that says pending          checkHealth
 //	in gc                    .trash-n, carried files           sweep, the next gc
+//	making the spare         .trash-n, half of it              sweep
 //	putting production back  .next-n that says it is n         restore
 func (r *Repo) recover(ctx context.Context, by actor) (*state, []string, error) {
 	var done []string

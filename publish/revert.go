@@ -133,7 +133,8 @@ func (r *Repo) revertTo(ctx context.Context, s *state, target *generation.Tree, 
 	if err != nil {
 		return nil, err
 	}
-	defer draft.Discard()
+	draft.Look = opt.DryRun
+	defer r.discard(draft, true)
 	target, valid, err := r.sound(ctx, s, target, draft)
 	if err == nil && target.TreeID == s.current.TreeID {
 		return r.unchanged(s, opt.DryRun), nil // asked only now: a redacted generation is not what its manifest says

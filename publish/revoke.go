@@ -215,7 +215,8 @@ func (r *Repo) switchAway(ctx context.Context, s *state, p *revocation, opt Revo
 	if err != nil {
 		return nil, err
 	}
-	defer draft.Discard()
+	draft.Look = opt.DryRun
+	defer r.discard(draft, true)
 	valid, err := r.redact(ctx, s, s.current, func(row tree.Row) bool { return p.Sums[row.SHA256] }, tombstone.NamesOf(p.Unnamed), draft)
 	if err != nil {
 		return nil, interrupted(err)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/publish/site"
 	"example.com/publish/stage/catalog"
 )
@@ -216,6 +217,19 @@ func (w *world) repo() *Repo {
 	if w.closeBytes > 0 {
 		r.closeBytes = w.closeBytes
 	}
+	if len(w.stuck) > 0 { // a trim would remove what r.remove does not
+		r.step = func(name string) error {
+			if w.step != nil {
+				if err := w.step(name); err != nil {
+					return err
+				}
+			}
+			if name == "before-trim" {
+				return errors.New("there are files that cannot be removed")
+			}
+			return nil
+		}
+	}
 	return r
 }
 
@@ -381,4 +395,42 @@ func onStderr() io.WriteCloser {
 		io.Writer
 		io.Closer
 	}{os.Stderr, io.NopCloser(nil)}
+}
+
+// checkSpare fails unless the spare, if there is one, has only files that
+// production has as the same inode at the same path, and names no generation.
+func checkSpare(t failer, w *world) {
+	t.Helper()
+	spare := filepath.Join(w.dir, "generations", generation.SpareName)
+	if gone(spare) {
+		return
+	}
+	err := filepath.WalkDir(spare+"/", func(p string, d fs.DirEntry, err error) error {
+		rel := strings.TrimPrefix(p, spare+"/")
+		switch {
+		case err != nil:
+			return err
+		case rel == "":
+			return nil
+		case catalog.Reserved(rel):
+			return fmt.Errorf("%s is left", rel)
+		}
+		in, err := os.Lstat(p)
+		if err != nil {
+			return err
+		}
+		live, err := os.Lstat(filepath.Join(w.production(), rel))
+		switch {
+		case err != nil:
+			return err
+		case !d.IsDir() && !os.SameFile(in, live):
+			return fmt.Errorf("%s is not production's", rel)
+		case d.IsDir() && in.Mode() != live.Mode():
+			return fmt.Errorf("%s has the mode %s", rel, in.Mode())
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("the spare: %v", err)
+	}
 }

@@ -20,15 +20,18 @@ type Draft struct {
 	// Since is what the times of its files were measured against when it was
 	// made, if production is another generation by now; nil: what is live.
 	Since *Manifest
+	// Look says that it is for a dry run, which leaves the spare as it is.
+	Look bool
 
 	store *Store
 }
 
 // Draft begins a tree; prefix says who may sweep it: SnapshotPrefix or
 // RevertPrefix. The directory is the caller's alone until the draft is sealed or
-// discarded.
+// discarded. It is empty: the spare takes its place when it is known what the
+// tree is to have.
 func (s *Store) Draft(prefix string) (*Draft, error) {
-	dir, err := s.begin(prefix)
+	dir, err := s.Scratch(prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -37,13 +40,16 @@ func (s *Store) Draft(prefix string) (*Draft, error) {
 
 // Discard gives up a draft that was not sealed; after a switch there is nothing
 // left at its name. It may be called again.
-func (d *Draft) Discard() { d.store.end(d.Dir) }
+func (d *Draft) Discard() { _ = durable.RemoveAll(d.Dir) } // else it is swept
 
-// begin is where the directory of a draft comes from.
-func (s *Store) begin(prefix string) (string, error) { return s.Scratch(prefix) }
-
-// end is where the directory of a draft goes when its verb has failed.
-func (s *Store) end(dir string) { _ = durable.RemoveAll(dir) } // else it is swept
+// Return makes a draft that was given up the spare, unless there is one: see
+// KeepSpare, also for what the caller has to hold. Discard it in any case.
+func (d *Draft) Return(ctx context.Context, live *tree.Source) error {
+	if d.Look || gone(d.Dir) || d.store.HasSpare() {
+		return nil
+	}
+	return d.store.KeepSpare(ctx, d.Dir, live, tree.Common{Unflushed: true})
+}
 
 // Scratch makes an empty private directory among the trees, on their file
 // system.
@@ -55,13 +61,23 @@ func (s *Store) Scratch(prefix string) (string, error) {
 	return dir, os.Chmod(dir, 0o755) // what a web server reads, whatever the umask
 }
 
+// Spare puts the spare at a path among the trees, as the draft, and reports
+// whether there is one: see stage.Base and TakeSpare.
+func (d *Draft) Spare(at string) (bool, error) {
+	if d.Look || !d.store.TakeSpare(at) {
+		return false, nil
+	}
+	return true, d.store.at("spare-taken")
+}
+
 // Files are the files of the draft. Close them after use.
 func (d *Draft) Files() (Inside, error) { return OpenInside(d.Dir) }
 
-// Rebuild makes the target's own tree in the draft and flushes it. A path that
-// production, the base, has with the same bytes is linked from there; one that it
-// has with other bytes becomes a file of its own, with a later time, so that no
-// client is told that nothing changed; the rest is linked from the target.
+// Rebuild makes the target's own tree in the draft, from the spare where there is
+// one, and flushes it. A path that production, the base, has with the same bytes
+// is linked from there, if it is not there already; one that it has with other
+// bytes becomes a file of its own, with a later time, so that no client is told
+// that nothing changed; the rest is linked from the target.
 func (d *Draft) Rebuild(ctx context.Context, target *Tree, base *stage.Base, f catalog.Format, now time.Time) error {
 	src, err := tree.OpenSource(target.Dir)
 	if err != nil {
@@ -72,7 +88,7 @@ func (d *Draft) Rebuild(ctx context.Context, target *Tree, base *stage.Base, f c
 	if err != nil {
 		return err
 	}
-	batch, err := durable.NewBatch(d.Dir)
+	batch, err := durable.NewBatch(d.store.Trees)
 	if err != nil {
 		return err
 	}
@@ -94,6 +110,12 @@ func (d *Draft) Rebuild(ctx context.Context, target *Tree, base *stage.Base, f c
 		ops[i] = op
 	}
 	cloner := tree.Cloner{Dst: d.Dir, Batch: batch}
+	if err := cloner.Begin(ctx, d.Spare, base.Source, ops); err != nil {
+		return err
+	}
+	if err := d.store.at("begun"); err != nil {
+		return err
+	}
 	done, err := cloner.Run(ctx, ops)
 	if err != nil {
 		return err

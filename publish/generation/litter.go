@@ -147,11 +147,13 @@ func (s *Store) StaleManifests(newest, live int) ([]string, error) {
 // a lower layer of an overlay, as in a container whose image holds the
 // repository, cannot be renamed: it stays, without the file that says which
 // generation it is. The new name is durable when the store is synced.
-func (s *Store) Aside(n int) (string, error) {
-	from := s.Dir(n)
+func (s *Store) Aside(n int) (string, error) { return s.aside(Number(n)) }
+
+func (s *Store) aside(name string) (string, error) {
+	from := filepath.Join(s.Trees, name)
 	to, err := "", error(nil)
 	for i := range 100 {
-		to = filepath.Join(s.Trees, TrashPrefix+Number(n))
+		to = filepath.Join(s.Trees, TrashPrefix+name)
 		if i > 0 {
 			to += fmt.Sprint("-", i+1) // something that cannot be deleted has the name
 		}

@@ -52,6 +52,15 @@ const maxManifest = 2 << 30
 // Dir is where the tree of generation n is when it is not live elsewhere.
 func (s *Store) Dir(n int) string { return filepath.Join(s.Trees, Number(n)) }
 
+// Dirs is Dir for some generations.
+func (s *Store) Dirs(ns []int) []string {
+	var out []string
+	for _, n := range ns {
+		out = append(out, s.Dir(n))
+	}
+	return out
+}
+
 // ManifestPath is the file that holds the manifest of generation n.
 func (s *Store) ManifestPath(n int) string { return filepath.Join(s.Manifests, Number(n)) }
 
