@@ -203,11 +203,14 @@ func (c *cutter) judge(repo string, before, after state, afterExit bool) error {
 			return err
 		}
 	}
+	if err := check.Spare(repo); err != nil {
+		return err
+	}
 	found, err := check.Find(repo, c.secrets)
 	if err != nil {
 		return err
 	}
-	if len(found) > 0 && !slices.Equal(found, c.found) {
+	if len(found) > 0 && !slices.Equal(keptOf(found), keptOf(c.found)) {
 		return fmt.Errorf("after recover: revoked content is left, but not everywhere: %q", found)
 	}
 	if out, err := c.command(repo, c.publish, c.scenario.args(c.images)...).CombinedOutput(); err != nil &&

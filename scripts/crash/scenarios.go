@@ -134,6 +134,22 @@ sleep 2
 configure 1
 `
 
+// spared has the generations 3 and 4, and the second as the spare, with image 0,
+// which is all that it has in common with the fourth.
+const spared = add + `
+"$PUBLISH" init --switch "$MODE" .
+configure() { printf 'switch: %s\ngrace: 1s\ngenerations: {keep: %s}\n' "$MODE" "$1" > publish.yaml; }
+configure 9
+add 0; "$PUBLISH" promote
+add 1; "$PUBLISH" promote
+add 2; "$PUBLISH" promote
+"$PUBLISH" stage remove os1:1:default:amd64; "$PUBLISH" promote
+sleep 2
+configure 1
+"$PUBLISH" gc
+test "$(ls generations/.spare/images | wc -l)" = 3
+`
+
 // leaked has image 0 in the generations 1 and 2, of which one is pinned,
 // carried in 3, in trash, and in staging, there also by another name.
 const leaked = history + `
@@ -175,8 +191,13 @@ add 0
 	{name: "promote-with-gc", setup: expired + "add 3\n", verb: []string{"promote"}, dropsCarried: true},
 	{name: "promote-with-prune", setup: stale + "add 3; echo 'promote: {prune: true}' >> publish.yaml\n",
 		verb: []string{"promote"}, probe: pruned},
+	{name: "promote-with-spare", setup: spared + "configure 0; add 3\n", verb: []string{"promote"}, dropsCarried: true,
+		probe: `test ! -e generations/.spare || test "$(ls generations/.spare/images | wc -l)" = 6`},
 	{name: "revert", setup: history, verb: []string{"revert", "-m", "back"}},
 	{name: "revert-to-first", setup: history, verb: []string{"revert", "1"}},
+	{name: "revert-with-spare", setup: spared, verb: []string{"revert", "3"}, dropsCarried: true, again: 5},
+	{name: "gc-with-spare", setup: spared + "configure 0\n", verb: []string{"gc"}, dropsCarried: true,
+		probe: `test ! -e generations/.spare || test "$(ls generations/.spare/images | wc -l)" = 6`},
 	{name: "gc", setup: expired, verb: []string{"gc"}, dropsCarried: true},
 	{name: "gc-kept", setup: kept, verb: []string{"gc"}, dropsCarried: true, probe: `
 test "$(echo generations/*)" = "$(if [ "$MODE" = rename ]; then echo generations/000001 generations/000004; else
@@ -233,6 +254,8 @@ test "$(echo generations/*)" = "$(if [ "$MODE" = rename ]; then echo generations
 	{name: "revoke-with-gc", setup: expired + `add 3; "$PUBLISH" promote; sleep 2`,
 		verb:    []string{"revoke", "os2:1:default:amd64", "-m", "leaked"},
 		revokes: []string{"2/*"}, dropsCarried: true},
+	{name: "revoke-with-spare", setup: spared, verb: []string{"revoke", "os0:1:default:amd64", "-m", "leaked"},
+		revokes: []string{"0/*"}, dropsCarried: true},
 	{name: "revoke-kept", setup: buried, verb: []string{"revoke", "os0:1:default:amd64", "-m", "leaked"},
 		revokes: []string{"0/*"}, probe: `"$PUBLISH" revert 1`},
 	{name: "revoke-staged", setup: history + "add 3\n", verb: []string{"revoke", "os3:1:default:amd64", "-m", "leaked"},
