@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"encoding/json"
 	"iter"
 	"slices"
 	"time"
@@ -43,12 +42,11 @@ func Parse(data []byte) *History {
 			h.p, h.sequence, h.segments, h.first, h.begins = c.Past, c.Sequence, c.Segments, c.Past.Last, int64(len(durable.Line(text)))
 			return true
 		}
-		var e Event
-		if json.Unmarshal(text, &e) != nil {
-			return false
+		e, ok := eventOf(text)
+		if ok {
+			h.add(e)
 		}
-		h.add(e)
-		return e.Kind.Known()
+		return ok && e.Kind.Known()
 	})
 	return h
 }

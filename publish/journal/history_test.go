@@ -78,6 +78,8 @@ func (d *drawn) next(t *rapid.T) Event {
 			e.Generation = some("production")
 		}
 		e.Body = f
+	case e.Kind == KindPrune:
+		e.Body = &Prune{}
 	case e.Kind == KindRedact:
 		e.Body = &Redact{Tombstones: len(d.events)}
 	case e.Kind == KindClock:

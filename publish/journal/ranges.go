@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,7 +18,7 @@ type span struct{ lo, hi int }
 
 // find returns the index of the first span that ends at n or later.
 func (r ranges) find(n int) int {
-	i, _ := slices.BinarySearchFunc(r, n, func(s span, n int) int { return s.hi - n })
+	i, _ := slices.BinarySearchFunc(r, n, func(s span, n int) int { return cmp.Compare(s.hi, n) })
 	return i
 }
 
@@ -38,16 +39,21 @@ func (r ranges) from(n int) (int, bool) {
 func (r ranges) clone() ranges { return slices.Clone(r) }
 
 func (r *ranges) add(n int) {
-	i := r.find(n - 1) // the first that reaches up to n, or is behind it
-	s := *r
-	if i == len(s) || s[i].lo > n+1 {
-		*r = slices.Insert(s, i, span{n, n})
+	s, i := *r, r.find(n)
+	if r.has(n) {
 		return
 	}
-	s[i].lo, s[i].hi = min(s[i].lo, n), max(s[i].hi, n)
-	if i+1 < len(s) && s[i+1].lo <= s[i].hi+1 {
-		s[i].hi = max(s[i].hi, s[i+1].hi)
-		*r = slices.Delete(s, i+1, i+2)
+	before, behind := i > 0 && s[i-1].hi == n-1, i < len(s) && s[i].lo == n+1
+	switch {
+	case before && behind:
+		s[i-1].hi = s[i].hi
+		*r = slices.Delete(s, i, i+1)
+	case before:
+		s[i-1].hi = n
+	case behind:
+		s[i].lo = n
+	default:
+		*r = slices.Insert(s, i, span{n, n})
 	}
 }
 

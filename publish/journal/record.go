@@ -112,6 +112,16 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// eventOf reads the text of a line. It asks for a Record: a type that reads itself
+// is given its text only after that was looked at once more.
+func eventOf(text []byte) (Event, bool) {
+	var r Record
+	if json.Unmarshal(text, &r) != nil {
+		return Event{}, false
+	}
+	return r.Event(), true
+}
+
 func noNil[T any](s []T) []T {
 	if s == nil {
 		return []T{}

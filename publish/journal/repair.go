@@ -24,12 +24,11 @@ type Entry struct {
 func Entries(data []byte) []Entry {
 	var out []Entry
 	ReadSealed(data, func(text []byte) bool {
-		var e Event
-		if isCheckpoint(text) || json.Unmarshal(text, &e) != nil {
-			return false
+		e, ok := eventOf(text)
+		if ok = ok && !isCheckpoint(text); ok {
+			out = append(out, Entry{e, text})
 		}
-		out = append(out, Entry{e, text})
-		return true
+		return ok
 	})
 	return out
 }

@@ -30,7 +30,8 @@ type Wreck struct {
 
 	sequence int // of the file that is to be written
 	segments []Segment
-	long     bool   // Base has lines that a checkpoint has to stand for
+	head     []byte // the line of the checkpoint that Base is
+	long     bool   // Base has lines, for which a checkpoint has to be made
 	twin     string // another name of the file, which was being closed; "" for none
 }
 
@@ -138,7 +139,7 @@ func (l Log) Inspect(all bool) (*Wreck, error) {
 	if !all && !ahead && (!w.Missing || len(names) == 0) {
 		// As it should be, but for lines.
 		w.take(own, 0)
-		w.Base, w.sequence, w.segments = l.begin(own), own.sequence, own.segments
+		w.start(l, own)
 		if w.Newer == "" {
 			err = l.inspectClosed(w, own)
 		}
@@ -188,6 +189,11 @@ func (l Log) closedNames(own *file) (out []int, twin string, err error) {
 	return out, twin, nil
 }
 
+// start has what comes before the lines of a file for a beginning.
+func (w *Wreck) start(l Log, f *file) {
+	w.Base, w.head, w.sequence, w.segments = l.begin(f), f.head(), f.sequence, f.segments
+}
+
 // take adds lines of a file, those from the skip-th on.
 func (w *Wreck) take(f *file, skip int) {
 	w.newer(f)
@@ -223,7 +229,7 @@ func (l Log) salvage(w *Wreck, own *file, closed map[int]*file, names []int, all
 	switch {
 	case all:
 	case done:
-		w.Base, w.sequence, w.segments = l.begin(own), own.sequence, own.segments
+		w.start(l, own)
 		for _, n := range names {
 			if n >= own.sequence {
 				w.Stray = append(w.Stray, closed[n].path)
@@ -232,8 +238,8 @@ func (l Log) salvage(w *Wreck, own *file, closed map[int]*file, names []int, all
 		w.take(own, 0)
 		return
 	case len(own.head()) > 0: // closed files beside it that come after it
-		from, w.sequence = own.sequence, own.sequence
-		w.Base, w.segments = l.begin(own), own.segments
+		from = own.sequence
+		w.start(l, own)
 	default:
 		for n := top; n > 0 && from == 0; n-- {
 			if f := closed[n]; f != nil && f.sequence == n && (n == 1 || len(f.head()) > 0) {
@@ -247,9 +253,8 @@ func (l Log) salvage(w *Wreck, own *file, closed map[int]*file, names []int, all
 		for n := from; n <= top; n++ {
 			whole = whole && closed[n].whole(n)
 		}
-		f := closed[from]
-		if w.sequence, w.Base, w.segments = from, l.begin(f), f.segments; whole {
-			f = closed[top]
+		if w.start(l, closed[from]); whole {
+			f := closed[top]
 			w.Base, w.long = f.History, true
 			w.segments = append(slices.Clone(f.segments), seal(top, f.data))
 			from, w.sequence = top+1, top+1
@@ -402,7 +407,8 @@ func (l Log) Restore(w *Wreck, entries []Entry, keep []int, aside func(path stri
 		return nil, err
 	}
 	if w.sequence > 1 {
-		c := &checkpoint{Kind: kindCheckpoint, Time: w.Base.Newest().UTC(), Sequence: w.sequence, Segments: w.segments, Past: w.Base.p}
+		// Questions may have added to Base since.
+		c := &checkpoint{Kind: kindCheckpoint, Time: w.Base.Newest().UTC(), Sequence: w.sequence, Segments: w.segments, Past: Parse(w.head).p}
 		if w.long {
 			c.Past = w.Base.trimmed(keep)
 		}
