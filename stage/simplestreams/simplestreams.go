@@ -27,6 +27,14 @@
 // simplestreams.go; shared/osarch), the names for LXD as canonical/lxd does
 // it, and what the documents look like as cmd/incus-simplestreams writes them.
 //
+// # Reading
+//
+// A document is read once, by the rules of encoding/json, with which the client
+// decodes. Clients stop at the first value of a wrong type; here each one is
+// reported. What is not JSON to its last byte is refused as a whole, and nothing
+// that was read before the fault counts. Of a large document the products are read
+// on all cores. No string of a catalog holds on to the document's bytes.
+//
 // # Rewriting
 //
 // Documents are rewritten as raw JSON: what is not changed keeps its bytes, so
