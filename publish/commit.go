@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/journal"
 	"example.com/publish/publish/tombstone"
 	"example.com/publish/retention"
 	"example.com/publish/stage"
@@ -314,7 +315,7 @@ func (r *Repo) record(s *state, m *generation.Manifest, by recorder) error {
 	e := switchEvent(&m.Head)
 	e.Time, e.Switch().Recovered = now, by == byRecovery
 	if len(r.Config.HealthCheck.Command) > 0 && m.Kind != generation.KindAutoRevert {
-		e.Switch().Health = "pending"
+		e.Switch().Health = journal.HealthPending
 	}
 	if err := r.log(s.history, e); err != nil {
 		return err

@@ -5,26 +5,28 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"example.com/publish/publish/site"
+	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 )
 
 // Config is publish.yaml. Every key is optional.
 type Config struct {
-	Format      string   `yaml:"format"`     // see Formats
-	Switch      string   `yaml:"switch"`     // the name of a site
-	Production  string   `yaml:"production"` // what the web server serves; relative to the repository, or absolute
-	Share       string   `yaml:"share"`      // auto, copy
-	Links       string   `yaml:"links"`      // follow, drop, refuse: of a tree with indexes
-	Include     []string `yaml:"include"`    // what is published although no index names it: catalog.Globs
-	Grace       Duration `yaml:"grace"`
-	OrphanGrace Duration `yaml:"orphan_grace"` // 0: as Grace
+	Format      string      `yaml:"format"`     // see Formats
+	Switch      string      `yaml:"switch"`     // the name of a site
+	Production  string      `yaml:"production"` // what the web server serves; relative to the repository, or absolute
+	Share       Share       `yaml:"share"`
+	Links       stage.Links `yaml:"links"`   // of a tree with indexes
+	Include     []string    `yaml:"include"` // what is published although no index names it: catalog.Globs
+	Grace       Duration    `yaml:"grace"`
+	OrphanGrace Duration    `yaml:"orphan_grace"` // 0: as Grace
 
 	Generations struct {
 		Keep int `yaml:"keep"` // beside the grace window
@@ -50,6 +52,17 @@ type Config struct {
 	} `yaml:"hooks"`
 }
 
+// Share says how content comes from staging into a generation.
+type Share string
+
+const (
+	// ShareAuto shares the data where the file system can, else links what this
+	// program sealed, and copies the rest.
+	ShareAuto Share = "auto"
+	// ShareCopy never links.
+	ShareCopy Share = "copy"
+)
+
 // ConfigName is the configuration's file name in a repository.
 const ConfigName = "publish.yaml"
 
@@ -72,7 +85,7 @@ type Formats struct {
 
 // DefaultConfig is what an empty publish.yaml means.
 func DefaultConfig(choices Choices) *Config {
-	c := &Config{Production: "production", Share: "auto", Links: "follow", Grace: Duration(2 * time.Hour)}
+	c := &Config{Production: "production", Share: ShareAuto, Links: stage.FollowLinks, Grace: Duration(2 * time.Hour)}
 	if known := choices.Formats.Known; len(known) > 0 {
 		c.Format = known[0]
 	}
@@ -163,14 +176,6 @@ func (c *Config) production(dir string) string {
 }
 
 func (c *Config) check(choices Choices) error {
-	oneOf := func(key, value string, allowed ...string) error {
-		for _, a := range allowed {
-			if value == a {
-				return nil
-			}
-		}
-		return fmt.Errorf("%s: %q is not one of %s", key, value, strings.Join(allowed, ", "))
-	}
 	formats := choices.Formats.Known
 	if len(formats) == 0 {
 		formats = []string{c.Format}
@@ -178,8 +183,8 @@ func (c *Config) check(choices Choices) error {
 	err := errors.Join(
 		oneOf("format", c.Format, formats...),
 		choices.Sites.Check(c.Switch),
-		oneOf("share", c.Share, "auto", "copy"),
-		oneOf("links", c.Links, "follow", "drop", "refuse"),
+		oneOf("share", c.Share, ShareAuto, ShareCopy),
+		oneOf("links", c.Links, stage.FollowLinks, stage.DropLinks, stage.RefuseLinks),
 	)
 	if c.HealthCheck.Timeout == 0 {
 		err = errors.Join(err, errors.New("health_check.timeout: 0 would end every command at once"))
@@ -194,6 +199,17 @@ func (c *Config) check(choices Choices) error {
 		err = errors.Join(err, fmt.Errorf("production: %q cannot be switched", c.Production))
 	}
 	return err
+}
+
+func oneOf[T ~string](key string, value T, allowed ...T) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	list := make([]string, len(allowed))
+	for i, a := range allowed {
+		list[i] = string(a)
+	}
+	return fmt.Errorf("%s: %q is not one of %s", key, value, strings.Join(list, ", "))
 }
 
 // Warnings tells what is allowed but unwise or without effect.

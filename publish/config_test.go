@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"example.com/publish/publish/generation"
 )
 
 func TestParseConfig(t *testing.T) {
@@ -76,22 +74,6 @@ func TestParseConfigHostile(t *testing.T) {
 		}
 		if used := after.TotalAlloc - before.TotalAlloc; used > 64<<20 {
 			t.Errorf("%s: %d MiB were allocated: %v", name, used>>20, err)
-		}
-	}
-}
-
-func TestErrorText(t *testing.T) {
-	for _, test := range []struct {
-		err  *Error
-		want string
-	}{
-		{&Error{Path: "p", Fact: "f", Err: generation.ErrDamaged}, "p: f: the manifest is damaged"},
-		{&Error{Path: "p", Err: generation.ErrDamaged}, "p: the manifest is damaged"},
-		{&Error{Fact: "f"}, "f"},
-		{&Error{Err: generation.ErrDamaged}, "the manifest is damaged"},
-	} {
-		if got := test.err.Error(); got != test.want {
-			t.Errorf("got %q, want %q", got, test.want)
 		}
 	}
 }

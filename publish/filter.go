@@ -109,7 +109,7 @@ func shown(e Event, said string) Event {
 	switch b := e.Body.(type) {
 	case *journal.Switch:
 		told := *b
-		if told.Seal = ""; said != "" && b.Health == "pending" {
+		if told.Seal = ""; said != "" && b.Health == journal.HealthPending {
 			told.Health = said
 		}
 		e.Body = &told

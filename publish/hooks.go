@@ -160,9 +160,9 @@ func (r *Repo) checkHealth(ctx context.Context, s *state) error {
 	m := s.current.Manifest
 	failure := r.run(ctx, "health_check", r.Config.HealthCheck.Command, time.Duration(r.Config.HealthCheck.Timeout), m.Head, detail{})
 	e := r.note(s, KindHealth, "")
-	said := &journal.Health{Result: "ok"}
+	said := &journal.Health{Result: journal.HealthOK}
 	if e.Body = said; failure != nil {
-		said.Result, e.Message = "failed", failure.Error()
+		said.Result, e.Message = journal.HealthFailed, failure.Error()
 	}
 	if failure != nil {
 		// Back first: killed in between, the check has no result and runs

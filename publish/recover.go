@@ -179,7 +179,7 @@ func (r *Repo) recover(ctx context.Context, by actor) (*state, []string, error) 
 // unchecked reports whether the newest switch still waits for its health check.
 func (r *Repo) unchecked(h *journal.History) bool {
 	last, ok := h.Last()
-	return ok && last.Health == "pending" && h.Health(last.Generation) == "" && len(r.Config.HealthCheck.Command) > 0
+	return ok && last.Health == journal.HealthPending && h.Health(last.Generation) == "" && len(r.Config.HealthCheck.Command) > 0
 }
 
 // adoptTruth appends what history lacks: the switch to the generation that

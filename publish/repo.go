@@ -76,23 +76,6 @@ type Repo struct {
 	closeBytes int64
 }
 
-// Find returns the repository that holds dir: dir itself or the nearest parent
-// that is one.
-func Find(dir string) (string, error) {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return "", err
-	}
-	for d := abs; ; d = filepath.Dir(d) {
-		if _, err := os.Stat(filepath.Join(d, ".publish", "layout")); err == nil {
-			return d, nil
-		}
-		if d == filepath.Dir(d) {
-			return "", &Error{Kind: Usage, Path: abs, Fact: "is not in a repository", Hint: whereHint(abs)}
-		}
-	}
-}
-
 // Open opens the repository at dir, whose publish.yaml was read into c and asks
 // for the format f, and for one of the sites.
 func Open(dir string, c *Config, f catalog.Format, sites site.Kinds, opt Options) (*Repo, error) {
@@ -177,7 +160,7 @@ func assemble(dir string, c *Config, f catalog.Format, sites site.Kinds, opt Opt
 		wait = *opt.Wait
 	}
 	r.Stage = &stage.Stage{Dir: r.path("staging"), Lock: r.path(".publish", stagingLock), Hashes: r.path(".publish", "hashes"),
-		Format: f, Links: stage.Links(c.Links), Share: c.Share == "auto", Now: r.now, Wait: wait, Waiting: opt.Waiting, Progress: opt.Progress}
+		Format: f, Links: c.Links, Share: c.Share == ShareAuto, Now: r.now, Wait: wait, Waiting: opt.Waiting, Progress: opt.Progress}
 	r.Stage.Warn = r.opt.Warn
 	r.Stage.Revoked, r.Stage.BeforeLock, r.Stage.Served = r.revoked, r.mendLocks, r.served
 	r.Stage.Left = func(path string, err error) { r.leave(leftInStaging, path, err) }

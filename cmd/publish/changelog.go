@@ -119,7 +119,7 @@ func changelogTitle(e journal.Record) string {
 		return fmt.Sprintf("Adopted as generation %d", e.Generation)
 	case journal.KindPromote:
 		failed := ""
-		if e.Health == "failed" {
+		if e.Health == journal.HealthFailed {
 			failed = ", which failed its health check"
 		}
 		return fmt.Sprintf("Promoted generation %d%s", e.Generation, failed)

@@ -78,11 +78,18 @@ type Switch struct {
 	Removed   []string
 	Changed   []string
 	Grace     int64     // in seconds, as it was configured
-	Health    string    // "", or pending: a check was to follow
+	Health    string    // "", or HealthPending: a check was to follow
 	Recovered bool      // the line was derived from the manifest, or from what production resolved to
 	Revoked   []Revoked // of revoke
 	Unnamed   []Named   // likewise, versions that had no content
 }
+
+// What a health check can say, and that it has not been run yet.
+const (
+	HealthOK      = "ok"
+	HealthFailed  = "failed"
+	HealthPending = "pending"
+)
 
 // Health is what the health check of a generation said.
 type Health struct {

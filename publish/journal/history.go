@@ -130,7 +130,7 @@ func (h *History) Newest() time.Time { return h.p.Newest }
 // LastPromote is when content last came from staging or by adoption, and stayed.
 func (h *History) LastPromote() (time.Time, bool) {
 	for _, c := range slices.Backward(h.p.Promotes) {
-		if h.Health(c.Generation) != "failed" {
+		if h.Health(c.Generation) != HealthFailed {
 			return c.Time, true
 		}
 	}

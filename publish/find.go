@@ -66,3 +66,20 @@ func gone(path string) bool {
 	_, err := os.Lstat(path)
 	return errors.Is(err, fs.ErrNotExist)
 }
+
+// Find returns the repository that holds dir: dir itself or the nearest parent
+// that is one.
+func Find(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	for d := abs; ; d = filepath.Dir(d) {
+		if _, err := os.Stat(filepath.Join(d, ".publish", "layout")); err == nil {
+			return d, nil
+		}
+		if d == filepath.Dir(d) {
+			return "", &Error{Kind: Usage, Path: abs, Fact: "is not in a repository", Hint: whereHint(abs)}
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"example.com/publish/publish/journal"
 	"github.com/dustin/go-humanize"
 	"github.com/dustin/go-humanize/english"
 )
@@ -42,7 +43,7 @@ func (m *Measures) Check(t Thresholds) []Check {
 	out := []Check{
 		yesOrNo("recovery", m.Unfinished, "nothing to recover", unfinished),
 		yesOrNo("clock", m.ClockBehind, "the clock is sound", "the clock stands before the newest line of the history: nothing is deleted; "+ClockRemedy),
-		yesOrNo("health", m.Production != nil && m.Production.Health == "failed", "production is healthy", "production failed its health check, and nobody has switched since"),
+		yesOrNo("health", m.Production != nil && m.Production.Health == journal.HealthFailed, "production is healthy", "production failed its health check, and nobody has switched since"),
 	}
 	left := yesOrNo("leftovers", len(m.Leftovers) > 0, "nothing is left over", "")
 	if n := len(m.Leftovers); n > 0 {
