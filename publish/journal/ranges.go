@@ -36,8 +36,6 @@ func (r ranges) from(n int) (int, bool) {
 	return max(n, r[i].lo), true
 }
 
-func (r ranges) clone() ranges { return slices.Clone(r) }
-
 func (r *ranges) add(n int) {
 	s, i := *r, r.find(n)
 	if r.has(n) {

@@ -69,9 +69,6 @@ func (d *decoder) is(first byte, field, want string) bool {
 	return false
 }
 
-// maxKept is the size of the pieces of memory that kept strings share, in bytes.
-const maxKept = 64 << 10
-
 // keep decodes a string.
 func (d *decoder) keep(quoted []byte, plain bool) string {
 	switch {

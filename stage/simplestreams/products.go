@@ -296,7 +296,7 @@ func (b *part) describe(beside object) string {
 
 // canonical is a value as encoding/json writes it after reading it.
 func canonical(raw []byte) []byte {
-	if r := (reader{b: raw}); r.kind() == '"' && bytes.IndexAny(raw, "<>&") < 0 {
+	if r := (reader{b: raw}); r.kind() == '"' && !bytes.ContainsAny(raw, "<>&") {
 		if _, plain := r.str(); plain {
 			return raw
 		}
