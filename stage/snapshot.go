@@ -209,10 +209,11 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if err != nil {
 		return out, err
 	}
+	copier.remember()
+	cache.Release() // it has told what it knows, and of a large tree it is large
 	if err := copier.shape(ctx, admitted, facts, names); err != nil {
 		return out, err
 	}
-	copier.remember()
 	root, err := os.OpenRoot(dst)
 	if err != nil {
 		return out, err

@@ -49,6 +49,8 @@ type Cache struct {
 	fresh  bytes.Buffer     // lines not yet written
 	lines  int              // in the file
 	lost   error            // why some were not written
+
+	released int // how many files were known before a Release
 }
 
 type digest [32]byte

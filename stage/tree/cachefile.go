@@ -215,19 +215,33 @@ func unlessUnwritable(err error) error {
 	return err
 }
 
+// Release lets go of what is known of files, which is most of its memory: nothing
+// is known of them from then on, but of those that are Put, and what is new is
+// stored as ever. So it is for somebody who has asked for all files. Pairs and
+// expiries stay.
+func (c *Cache) Release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.released += len(c.packed.files) + len(c.files)
+	c.packed.blocks, c.packed.files, c.packed.next = nil, nil, 0
+	c.files = map[string]cached{}
+}
+
 // Compact writes the file anew, packed, when many of its lines or records are of no
 // use, or when it has many lines: only the files for which keep is true, and the
 // pairs and expiries whose contents are still there. expect is how many files
 // that will be. Call it under the staging lock, with everything saved.
 func (c *Cache) Compact(expect int, keep func(path string) bool) error {
 	c.lock()
+	files, records := len(c.packed.files)+len(c.files)+c.released, c.packed.records()+c.released
+	worth := c.lines >= many(records) || files >= 2*expect+1000
+	if worth && c.released > 0 { // what was let go of is needed
+		c.mu.Unlock()
+		return OpenCache(c.path).Compact(expect, keep)
+	}
 	defer c.mu.Unlock()
 	fi, err := os.Lstat(c.path)
-	if err != nil || !c.believed(fi) {
-		return nil
-	}
-	records := c.packed.records()
-	if c.lines < many(records) && len(c.packed.files)+len(c.files) < 2*expect+1000 {
+	if err != nil || !c.believed(fi) || !worth {
 		return nil
 	}
 	live := make(map[digest]bool, expect)

@@ -167,6 +167,41 @@ func (p *packed) sorted() bool {
 	return true
 }
 
+// Of what was let go of nothing is known; it is all there the next time, what came
+// after that too, and it is compacted as if it had never gone.
+func TestCacheRelease(t *testing.T) {
+	p := newCache(t)
+	paths, st, now := filled(t, p, 2000)
+	for _, packs := range []bool{false, true} {
+		if packs {
+			must(t, OpenCache(p).Compact(2000, everything))
+		}
+		c := OpenCache(p)
+		if files, pairs, _ := knows(t, c, paths, st); files != 2000 || pairs != 1000 {
+			t.Fatalf("packed %v: %d files, %d pairs", packs, files, pairs)
+		}
+		c.Release()
+		if files, pairs, ends := knows(t, c, paths, st); files != 0 || pairs != 1000 || ends != 200 {
+			t.Errorf("packed %v: %d files, %d pairs and %d ends are left", packs, files, pairs, ends)
+		}
+		c.Put("new", st, one, now)
+		if got, _, _ := c.Lookup("new", st); got != one {
+			t.Errorf("packed %v: what came later is %q", packs, got)
+		}
+		must(t, c.Save())
+		before := lstat(t, p)
+		must(t, c.Compact(2001, everything))
+		if again := lstat(t, p).Ino != before.Ino; again == packs {
+			t.Errorf("packed %v: it was compacted %v", packs, again)
+		}
+		c = OpenCache(p)
+		files, pairs, ends := knows(t, c, paths, st)
+		if got, _, _ := c.Lookup("new", st); got != one || files != 2000 || pairs != 1000 || ends != 200 {
+			t.Errorf("packed %v: then there are %d files, %d pairs, %d ends, and %q", packs, files, pairs, ends, got)
+		}
+	}
+}
+
 // Nothing is written where nothing is new, whatever has to be kept; and when a
 // packed file has got many lines, it is packed again.
 func TestCacheIsPackedSeldom(t *testing.T) {
