@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -12,7 +11,7 @@ import (
 
 	"example.com/publish/publish/journal"
 	"example.com/publish/retention"
-	"example.com/publish/stage/durable"
+	"example.com/publish/stage/durable/durabletest"
 	"example.com/publish/stage/tree"
 )
 
@@ -21,28 +20,11 @@ import (
 // wrong is refused. No fuzzer finds a checksum, so the targets seal what they
 // are given.
 
-// sealLines is a file with each line of a text sealed, as it is appended.
-func sealLines(text string) []byte {
-	var out []byte
-	for line := range strings.Lines(text) {
-		out = append(out, durable.Line([]byte(strings.TrimSuffix(line, "\n")))...)
-	}
-	return out
-}
-
-// flipped is data with one bit of it wrong: none that would only turn a digit
-// of a checksum into the other case.
-func flipped(data []byte, at uint) []byte {
-	out := bytes.Clone(data)
-	out[at%uint(len(out))] ^= 1
-	return out
-}
-
 // FuzzWindows is given the texts of a history's lines.
 func FuzzWindows(f *testing.F) {
 	f.Add(`{"time":"2030-01-02T03:04:05Z","kind":"revert","generation":3,"from":2,"origin":1,"grace_seconds":4611686018427387904}`)
 	f.Fuzz(func(t *testing.T, text string) {
-		h := journal.Parse(sealLines(text))
+		h := journal.Parse(durabletest.Lines(text))
 		w := (&Repo{Config: DefaultConfig(choices)}).window(h)
 		if len(h.Events) == 0 || !h.Events[0].Kind.Switch() || h.Newest().IsZero() {
 			return
@@ -55,8 +37,10 @@ func FuzzWindows(f *testing.F) {
 
 // FuzzConfig: what publish.yaml holds is refused in words, or can be obeyed.
 func FuzzConfig(f *testing.F) {
-	f.Add([]byte("format: plain\nswitch: rename\nproduction: /srv/www\ngrace: 2d\ngenerations: {keep: 3}\nhooks: {timeout: 1m, after_gc: [a, b]}\n"))
-	f.Add([]byte("retention:\n - {match: \"a:*\", keep_last: 3, keep_within: 30d, expired: remove}\n - {match: '*', keep: all, min_versions: 0}\n"))
+	f.Add([]byte("format: plain\nswitch: rename\nproduction: /srv/www\ngrace: 2d\ngenerations: {keep: 3}\nhooks: " +
+		"{timeout: 1m, after_gc: [a, b]}\n"))
+	f.Add([]byte("retention:\n - {match: \"a:*\", keep_last: 3, keep_within: 30d, expired: remove}\n - {match: '*', " +
+		"keep: all, min_versions: 0}\n"))
 	f.Add([]byte("a: &a [1]\ntags: [{x: *a}]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, _, err := parseConfig(data, choices)
@@ -69,19 +53,24 @@ func FuzzConfig(f *testing.F) {
 			}
 			return
 		}
-		if p := filepath.Clean(c.Production); slices.Contains([]string{".", "/", "staging", "generations", ".publish", ConfigName}, p) ||
-			strings.HasPrefix(p, "staging/") || strings.HasPrefix(p, "generations/") || strings.HasPrefix(p, ".publish/") {
+		if p := filepath.Clean(c.Production); slices.Contains([]string{".", "/", "staging", "generations", ".publish",
+			ConfigName}, p) ||
+			strings.HasPrefix(p, "staging/") || strings.HasPrefix(p, "generations/") ||
+			strings.HasPrefix(p, ".publish/") {
 			t.Errorf("production is %q", c.Production)
 		}
-		if c.Grace < 0 || c.OrphanGrace < 0 || c.Hooks.Timeout <= 0 || c.HealthCheck.Timeout <= 0 || c.Generations.Keep < 0 {
+		if c.Grace < 0 || c.OrphanGrace < 0 || c.Hooks.Timeout <= 0 || c.HealthCheck.Timeout <= 0 ||
+			c.Generations.Keep < 0 {
 			t.Errorf("%+v", c)
 		}
 		c.Warnings()
 		// Whatever the rules, each version is kept or goes, and one that has
 		// no age stays.
-		items := []retention.Item{{Product: "a:b", Version: "20290101", Time: epoch.AddDate(-1, 0, 0), Complete: true}, {Product: "a:b", Version: "x"}}
+		items := []retention.Item{{Product: "a:b", Version: "20290101", Time: epoch.AddDate(-1, 0, 0), Complete: true},
+			{Product: "a:b", Version: "x"}}
 		res := retention.Apply(items, c.Policy(), epoch)
-		if len(res.Keep)+len(res.Remove) != len(items) || slices.ContainsFunc(res.Remove, func(d retention.Decision) bool { return d.Version == "x" }) {
+		if len(res.Keep)+len(res.Remove) != len(items) || slices.ContainsFunc(res.Remove,
+			func(d retention.Decision) bool { return d.Version == "x" }) {
 			t.Errorf("%+v", res)
 		}
 	})
@@ -90,7 +79,8 @@ func FuzzConfig(f *testing.F) {
 // FuzzReadPlan: whatever a plan file holds, it is refused or is what was
 // written, and it deletes nothing that is not due.
 func FuzzReadPlan(f *testing.F) {
-	p := Plan{Time: epoch, Keep: []retention.Decision{}, Remove: []retention.Decision{}, Orphans: []Orphan{{Path: "../../etc/passwd"}}, Waiting: []Orphan{}, Rules: []RetentionRule{}}
+	p := Plan{Time: epoch, Keep: []retention.Decision{}, Remove: []retention.Decision{},
+		Orphans: []Orphan{{Path: "../../etc/passwd"}}, Waiting: []Orphan{}, Rules: []RetentionRule{}}
 	data, err := json.Marshal(p)
 	must(f, err)
 	f.Add(data, uint(1))
@@ -128,8 +118,8 @@ func FuzzReadPlan(f *testing.F) {
 		if back.hash() != p.hash() {
 			t.Errorf("%+v became %+v", p, back)
 		}
-		if edited, ok := read(flipped(written, at)); ok && edited.hash() != p.hash() {
-			t.Errorf("an edited plan: %s", flipped(written, at))
+		if edited, ok := read(durabletest.Flipped(written, at)); ok && edited.hash() != p.hash() {
+			t.Errorf("an edited plan: %s", durabletest.Flipped(written, at))
 		}
 		now := p
 		if now.Orphans = nil; len(p.Orphans) > 0 && p.fits(&now) == nil {
@@ -144,7 +134,7 @@ func FuzzOrphans(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		r := &Repo{Dir: fastDir(t)}
 		must(t, os.Mkdir(r.path(".publish"), 0o755))
-		must(t, os.WriteFile(r.orphansPath(), sealLines(text), 0o644))
+		must(t, os.WriteFile(r.orphansPath(), durabletest.Lines(text), 0o644))
 		seen, err := r.readOrphans()
 		if err != nil {
 			return
@@ -155,7 +145,8 @@ func FuzzOrphans(f *testing.F) {
 		}
 		// A file that is not what was seen is young.
 		for p, s := range seen {
-			if got := seen.since(tree.Entry{Path: p, Stat: tree.Stat{Size: s.stat.Size + 1}}, epoch); !got.Equal(epoch.Truncate(time.Second)) {
+			if got := seen.since(tree.Entry{Path: p, Stat: tree.Stat{Size: s.stat.Size + 1}},
+				epoch); !got.Equal(epoch.Truncate(time.Second)) {
 				t.Errorf("%s: since %s", p, got)
 			}
 		}

@@ -12,32 +12,26 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable/durabletest"
 	"example.com/publish/stage/tree"
 )
 
 func sumOf(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
-
-// flipped is data with one bit of it wrong: none that would only turn a digit
-// of a checksum into the other case.
-func flipped(data []byte, at uint) []byte {
-	out := bytes.Clone(data)
-	out[at%uint(len(out))] ^= 1
-	return out
-}
 
 // FuzzManifest: a manifest is read without a crash; what is accepted is safe and
 // survives being written again; sealed text of which one bit is wrong is
 // refused. No fuzzer finds a checksum, so the target seals what it is given: all
 // between the first line and the seal.
 func FuzzManifest(f *testing.F) {
-	f.Add([]byte(`{"generation":1}`+"\nown content 3 "+sumOf("x")+" images/a b\ncarried 2 link 0 "+sumOf("")+" l\nbarred mutable 1 "+sumOf("y")+" .x\n"), uint(30))
+	f.Add([]byte(`{"generation":1}`+"\nown content 3 "+sumOf("x")+" images/a b\ncarried 2 link 0 "+sumOf("")+
+		" l\nbarred mutable 1 "+sumOf("y")+" .x\n"), uint(30))
 	f.Fuzz(func(t *testing.T, body []byte, at uint) {
 		if m, err := Decode(string(body)); err == nil {
 			t.Fatalf("what nobody sealed is %+v", m)
 		}
 		data := slices.Concat([]byte(manifestMagic), body)
 		data = fmt.Appendf(data, "end %x\n", sha256.Sum256(data))
-		if m, err := Decode(string(flipped(data, at))); err == nil {
+		if m, err := Decode(string(durabletest.Flipped(data, at))); err == nil {
 			t.Fatalf("one bit is wrong: %+v", m)
 		}
 		m, err := Decode(string(data))
@@ -69,9 +63,11 @@ func BenchmarkDecode(b *testing.B) {
 	m := &Manifest{Head: Head{Generation: 1, Kind: KindPromote, Units: UnitScheme}}
 	for i := range 20_000 {
 		sum := sumOf(fmt.Sprint(i))
-		m.Own = append(m.Own, tree.Row{Path: "images/" + sum + ".squashfs", Size: int64(i), SHA256: sum, Role: catalog.Content})
+		m.Own = append(m.Own, tree.Row{Path: "images/" + sum + ".squashfs", Size: int64(i), SHA256: sum,
+			Role: catalog.Content})
 		if i%2 == 0 {
-			m.Units = append(m.Units, catalog.Unit{Key: fmt.Sprintf("os%06d:1:default:amd64/202001010000", i), Digest: sum})
+			m.Units = append(m.Units, catalog.Unit{Key: fmt.Sprintf("os%06d:1:default:amd64/202001010000", i),
+				Digest: sum})
 		}
 	}
 	var text strings.Builder

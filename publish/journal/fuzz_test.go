@@ -1,13 +1,14 @@
 package journal
 
 import (
-	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"example.com/publish/stage/durable/durabletest"
 )
 
 // FuzzHistory is given the texts of the lines.
@@ -29,10 +30,12 @@ func FuzzHistory(f *testing.F) {
 	f.Add("{}\nnull\n[]\n", uint(0))
 	f.Fuzz(func(t *testing.T, text string, at uint) {
 		Parse([]byte(text))
-		data := sealLines(text)
+		data := durabletest.Lines(text)
 		h := Parse(data)
-		if n := strings.Count(string(data), "\n"); !h.Torn && len(h.Events)+len(h.Bad) != n && (h.Newer == 0 || len(h.Events)+len(h.Bad) > n) {
-			t.Fatalf("%d lines, %d events, damaged %v, the first of a newer version is %d", n, len(h.Events), h.Bad, h.Newer)
+		if n := strings.Count(string(data), "\n"); !h.Torn && len(h.Events)+len(h.Bad) != n &&
+			(h.Newer == 0 || len(h.Events)+len(h.Bad) > n) {
+			t.Fatalf("%d lines, %d events, damaged %v, the first of a newer version is %d", n, len(h.Events), h.Bad,
+				h.Newer)
 		}
 		h.Last()
 		h.Before(1)
@@ -40,7 +43,7 @@ func FuzzHistory(f *testing.F) {
 		h.Pin(1)
 		h.Newest()
 		if again, ok := h.text(); ok {
-			if twice, _ := Parse(sealLines(again)).text(); twice != again {
+			if twice, _ := Parse(durabletest.Lines(again)).text(); twice != again {
 				t.Errorf("%s\nbecame\n%s", again, twice)
 			}
 		}
@@ -53,8 +56,8 @@ func FuzzHistory(f *testing.F) {
 		if len(cut.Bad) > 0 || !cmp.Equal(cut.Events, h.Events[:len(cut.Events)], cmpopts.EquateEmpty()) {
 			t.Errorf("cut: %+v", cut)
 		}
-		if wrong := Parse(flipped(data, at)); len(wrong.Bad) == 0 && !wrong.Torn {
-			t.Errorf("one bit is wrong: %q", flipped(data, at))
+		if wrong := Parse(durabletest.Flipped(data, at)); len(wrong.Bad) == 0 && !wrong.Torn {
+			t.Errorf("one bit is wrong: %q", durabletest.Flipped(data, at))
 		}
 	})
 }
@@ -71,12 +74,4 @@ func (h *History) text() (string, bool) {
 		b.Write(append(line, '\n'))
 	}
 	return b.String(), true
-}
-
-// flipped is data with one bit of it wrong: none that would only turn a digit
-// of a checksum into the other case.
-func flipped(data []byte, at uint) []byte {
-	out := bytes.Clone(data)
-	out[at%uint(len(out))] ^= 1
-	return out
 }

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"example.com/publish/stage/durable"
+	"example.com/publish/stage/durable/durabletest"
 )
 
 // logIn is an empty history in a directory of its own.
@@ -94,7 +95,8 @@ func TestLog(t *testing.T) {
 			}
 			if stop == "after-segment" && rapid.Bool().Draw(t, "copy") { // by something that does not know of links
 				data, err := os.ReadFile(l.segment(h.sequence))
-				if err = errors.Join(err, os.Remove(l.segment(h.sequence)), os.WriteFile(l.segment(h.sequence), data, 0o600)); err != nil {
+				if err = errors.Join(err, os.Remove(l.segment(h.sequence)), os.WriteFile(l.segment(h.sequence), data,
+					0o600)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -179,7 +181,8 @@ func TestWreck(t *testing.T) {
 			for _, c := range w.Closed {
 				fixed := Repaired{Entries: c.Entries}
 				if !c.Unknown {
-					fixed = Repair(c.Base, c.Entries, func([]Entry) []Event { return proved(c.Made) }, c.Next, d.now, "x", time.Hour)
+					fixed = Repair(c.Base, c.Entries, func([]Entry) []Event { return proved(c.Made) }, c.Next, d.now,
+						"x", time.Hour)
 				}
 				if err := l.RestoreClosed(w, c, fixed.Entries); err != nil {
 					t.Fatal(err)
@@ -205,9 +208,12 @@ func TestWreck(t *testing.T) {
 			}
 			entries := w.Entries
 			if broken {
-				entries = Repair(w.Base, entries, func([]Entry) []Event { return proved(func(int) bool { return true }) }, nil, d.now, "x", time.Hour).Entries
+				entries = Repair(w.Base, entries,
+					func([]Entry) []Event { return proved(func(int) bool { return true }) }, nil, d.now, "x",
+					time.Hour).Entries
 			}
-			if _, err := l.Restore(w, entries, []int{1, d.top}, func(path string) string { return path + ".damaged" }); err != nil {
+			if _, err := l.Restore(w, entries, []int{1, d.top},
+				func(path string) string { return path + ".damaged" }); err != nil {
 				t.Fatal(err)
 			}
 			return false
@@ -266,7 +272,7 @@ func damage(t *rapid.T, l Log, h *History) (own bool) {
 		}
 	case "bit":
 		if len(data) > 0 {
-			err = os.WriteFile(path, flipped(data, uint(rapid.IntRange(0, len(data)-1).Draw(t, "at"))), 0o644)
+			err = os.WriteFile(path, durabletest.Flipped(data, uint(rapid.IntRange(0, len(data)-1).Draw(t, "at"))), 0o644)
 		}
 	case "torn":
 		err = os.Truncate(path, int64(rapid.IntRange(0, len(data)).Draw(t, "at")))
@@ -283,12 +289,14 @@ func FuzzCheckpoint(f *testing.F) {
 	for _, e := range []Event{
 		{Head{Time: epoch, Kind: KindPromote, Generation: 1, Origin: 1}, &Switch{Grace: 60, Health: "pending"}},
 		{Head{Time: epoch, Kind: KindPin, Generation: 1}, &Pin{}},
-		{Head{Time: epoch, Kind: KindGC, Generation: 1}, &Freed{Generations: []int{7}, Items: []FreedItem{{Path: "x"}}}},
+		{Head{Time: epoch, Kind: KindGC, Generation: 1},
+			&Freed{Generations: []int{7}, Items: []FreedItem{{Path: "x"}}}},
 		{Head{Time: epoch, Kind: KindRelink, Generation: 3, From: 2, Origin: 1}, &Switch{Recovered: true}},
 	} {
 		h.add(e)
 	}
-	text, err := json.Marshal(&checkpoint{Kind: kindCheckpoint, Time: epoch, Sequence: 2, Segments: []Segment{{Number: 1, SHA256: sum64}}, Past: h.trimmed([]int{1})})
+	text, err := json.Marshal(&checkpoint{Kind: kindCheckpoint, Time: epoch, Sequence: 2,
+		Segments: []Segment{{Number: 1, SHA256: sum64}}, Past: h.trimmed([]int{1})})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -318,7 +326,8 @@ func FuzzCheckpoint(f *testing.F) {
 		if h.sequence < 2 || h.Newer > 0 {
 			return
 		}
-		again, err := json.Marshal(&checkpoint{Kind: kindCheckpoint, Sequence: h.sequence, Segments: h.segments, Past: h.trimmed([]int{1, 4})})
+		again, err := json.Marshal(&checkpoint{Kind: kindCheckpoint, Sequence: h.sequence, Segments: h.segments,
+			Past: h.trimmed([]int{1, 4})})
 		if err != nil {
 			return // a time that JSON can carry in one direction only
 		}

@@ -1,7 +1,6 @@
 package tombstone
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -10,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"example.com/publish/stage/catalog"
-	"example.com/publish/stage/durable"
+	"example.com/publish/stage/durable/durabletest"
 	"example.com/publish/stage/tree"
 )
 
@@ -85,30 +84,13 @@ func TestGraveyard(t *testing.T) {
 	}
 }
 
-// sealLines is a file with each line of a text sealed, as it is appended.
-func sealLines(text string) []byte {
-	var out []byte
-	for line := range strings.Lines(text) {
-		out = append(out, durable.Line([]byte(strings.TrimSuffix(line, "\n")))...)
-	}
-	return out
-}
-
-// flipped is data with one bit of it wrong: none that would only turn a digit
-// of a checksum into the other case.
-func flipped(data []byte, at uint) []byte {
-	out := bytes.Clone(data)
-	out[at%uint(len(out))] ^= 1
-	return out
-}
-
 // FuzzTombstones is given the texts of the lines.
 func FuzzTombstones(f *testing.F) {
 	f.Add(`{"time":"2030-01-02T03:04:05Z","before":3,"revoked":[{"path":"a","sha256":"`+sum("x")+`"}]}`+"\n"+
 		`{"done":true}`+"\n", uint(9))
 	f.Fuzz(func(t *testing.T, text string, at uint) {
 		Parse([]byte(text))
-		data := sealLines(text)
+		data := durabletest.Lines(text)
 		g, file := Parse(data)
 		done, pending := g.Split()
 		if done.Len()+len(pending) != g.Len() {
@@ -130,14 +112,14 @@ func FuzzTombstones(f *testing.F) {
 			}
 			again.Write(append(text, '\n'))
 		}
-		if back, _ := Parse(sealLines(again.String())); !cmp.Equal(back.Stones(), g.Stones(), cmpopts.EquateEmpty()) {
+		if back, _ := Parse(durabletest.Lines(again.String())); !cmp.Equal(back.Stones(), g.Stones(), cmpopts.EquateEmpty()) {
 			t.Error(cmp.Diff(back.Stones(), g.Stones(), cmpopts.EquateEmpty()))
 		}
 		if len(file.Bad) > 0 || file.Torn || len(data) == 0 {
 			return
 		}
-		if _, wrong := Parse(flipped(data, at)); len(wrong.Bad) == 0 && !wrong.Torn {
-			t.Errorf("one bit is wrong: %q", flipped(data, at))
+		if _, wrong := Parse(durabletest.Flipped(data, at)); len(wrong.Bad) == 0 && !wrong.Torn {
+			t.Errorf("one bit is wrong: %q", durabletest.Flipped(data, at))
 		}
 	})
 }
