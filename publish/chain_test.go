@@ -37,7 +37,8 @@ func chainWorld(t *testing.T, mode string) *world {
 		t.Fatal(err)
 	}
 	next(map[string]string{"a/5": "five"})
-	if err := errors.Join(w.repo().Hold(ctx, "weekend"), w.repo().Unhold(ctx), w.repo().Pin(ctx, 2, "golden")); err != nil {
+	if err := errors.Join(w.repo().Hold(ctx, "weekend"), w.repo().Unhold(ctx),
+		w.repo().Pin(ctx, 2, "golden")); err != nil {
 		t.Fatal(err)
 	}
 	w.now = w.now.Add(time.Minute)
@@ -96,7 +97,8 @@ func (w *world) lines() [][]byte {
 			continue // it was being closed
 		}
 		for line := range bytes.Lines(closed) {
-			if bytes.HasSuffix(line, []byte("\n")) && !bytes.HasPrefix(line[min(9, len(line)):], []byte(`{"kind":"checkpoint"`)) {
+			if bytes.HasSuffix(line, []byte("\n")) && !bytes.HasPrefix(line[min(9, len(line)):],
+				[]byte(`{"kind":"checkpoint"`)) {
 				out = append(out, line)
 			}
 		}
@@ -153,8 +155,10 @@ func mutations(lines [][]byte) map[string][][]byte {
 		}
 		for j := range n {
 			if (i+2*j)%3 == 0 { // a third of all is enough
-				out[fmt.Sprintf("line %d again behind %d", i+1, j+1)] = slices.Insert(slices.Clone(lines), j+1, lines[i])
-				out[fmt.Sprintf("line %d moved to %d", i+1, j+1)] = slices.Insert(slices.Delete(slices.Clone(lines), i, i+1), j, lines[i])
+				out[fmt.Sprintf("line %d again behind %d", i+1, j+1)] = slices.Insert(slices.Clone(lines), j+1,
+					lines[i])
+				out[fmt.Sprintf("line %d moved to %d", i+1, j+1)] = slices.Insert(slices.Delete(slices.Clone(lines), i,
+					i+1), j, lines[i])
 			}
 			if i < j {
 				swapped := slices.Clone(lines)
@@ -202,7 +206,8 @@ func TestLostLines(t *testing.T) {
 			if _, err := w.repo().GC(ctx, true); err != nil {
 				// It says what to do, and has not made it worse.
 				var e *Error
-				if !errors.As(err, &e) || !strings.Contains(e.Hint, "publish recover") || !bytes.Equal(before, bytes.Join(w.lines(), nil)) {
+				if !errors.As(err, &e) || !strings.Contains(e.Hint, "publish recover") ||
+					!bytes.Equal(before, bytes.Join(w.lines(), nil)) {
 					t.Fatalf("%s: %v", name, err)
 				}
 			} else if w.rewrite(lines...); !flawed {
@@ -221,7 +226,8 @@ func TestLostLines(t *testing.T) {
 			if again, err := w.repo().Recover(ctx); err != nil || len(again) > 0 {
 				t.Fatalf("%s: again: %v %v", name, again, err)
 			}
-			if kept, _ := os.ReadFile(filepath.Join(w.dir, ".publish/history.damaged")); len(kept) > 0 && !bytes.Equal(kept, before) {
+			if kept, _ := os.ReadFile(filepath.Join(w.dir, ".publish/history.damaged")); len(kept) > 0 &&
+				!bytes.Equal(kept, before) {
 				t.Fatalf("%s: what is kept is not the history as it was", name)
 			}
 			_ = os.Remove(filepath.Join(w.dir, ".publish/history.damaged"))
@@ -339,7 +345,8 @@ func TestLostHistoryAndManifest(t *testing.T) {
 				w.promote()
 				w.now = w.now.Add(time.Minute)
 			}
-			if err := errors.Join(os.Remove(w.repo().historyPath()), os.Remove(w.repo().store.ManifestPath(n))); err != nil {
+			if err := errors.Join(os.Remove(w.repo().historyPath()),
+				os.Remove(w.repo().store.ManifestPath(n))); err != nil {
 				t.Fatal(err)
 			}
 			if done, err := w.repo().Recover(ctx); err != nil || w.chain() != "1<0 2<1 3<2 4<3" {
@@ -394,11 +401,7 @@ func TestAbandonedIsNoSwitch(t *testing.T) {
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
-				w := newWorld(t, mode)
-				w.put(map[string]string{"a/1": "one"})
-				w.promote()
-				w.put(map[string]string{"a/2": "two"})
-				w.promote()
+				w := twoGenerations(t, mode)
 				w.veto(map[string]string{"a/3": "three"})
 				w.put(map[string]string{"a/4": "four"})
 				w.promote()
@@ -470,7 +473,8 @@ func TestHistoryOfLayout1(t *testing.T) {
 		w.promote()
 	}
 	line := func(n, from int) []byte {
-		e := Event{Head: journal.Head{Time: w.now, Kind: KindPromote, Generation: n, From: from, Origin: n}, Body: &journal.Switch{Grace: 7200, Recovered: true}}
+		e := Event{Head: journal.Head{Time: w.now, Kind: KindPromote, Generation: n, From: from, Origin: n},
+			Body: &journal.Switch{Grace: 7200, Recovered: true}}
 		text, err := json.Marshal(e)
 		if err != nil {
 			t.Fatal(err)

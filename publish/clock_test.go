@@ -86,13 +86,17 @@ func TestClockIsRight(t *testing.T) {
 				}
 				w.now = w.now.Add(2*time.Hour - time.Second)
 				upkeep()
-				if gens, _ := w.repo().Generations(); len(gens) != 2 || len(w.served()) != 3 || len(w.trashed()) == 0 || gone(stray) {
-					t.Errorf("before the windows end there are generations %v, %v, trash %v, the orphan: %v", gens, w.served(), w.trashed(), !gone(stray))
+				if gens, _ := w.repo().Generations(); len(gens) != 2 || len(w.served()) != 3 || len(w.trashed()) == 0 ||
+					gone(stray) {
+					t.Errorf("before the windows end there are generations %v, %v, trash %v, the orphan: %v", gens,
+						w.served(), w.trashed(), !gone(stray))
 				}
 				w.now = w.now.Add(2 * time.Second)
 				upkeep()
-				if gens, _ := w.repo().Generations(); len(gens) != 1 || len(w.served()) != 2 || len(w.trashed()) != 0 || !gone(stray) {
-					t.Errorf("after the windows ended there are generations %v, %v, trash %v, the orphan: %v", gens, w.served(), w.trashed(), !gone(stray))
+				if gens, _ := w.repo().Generations(); len(gens) != 1 || len(w.served()) != 2 || len(w.trashed()) != 0 ||
+					!gone(stray) {
+					t.Errorf("after the windows ended there are generations %v, %v, trash %v, the orphan: %v", gens,
+						w.served(), w.trashed(), !gone(stray))
 				}
 				w.put(map[string]string{"a/3": "three"})
 				if res := w.promote(); res.Generation != 3 {
@@ -106,11 +110,7 @@ func TestClockIsRight(t *testing.T) {
 // What a gc deleted by the wrong clock is not missed when the clock is right.
 func TestGCByTheWrongClock(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
-		w := newWorld(t, mode)
-		w.put(map[string]string{"a/1": "one"})
-		w.promote()
-		w.put(map[string]string{"a/2": "two"})
-		w.promote()
+		w := twoGenerations(t, mode)
 		w.now = epoch.AddDate(10, 0, 0)
 		w.gc()
 		if n := len(w.served()); n != 2 {

@@ -56,24 +56,29 @@ func (listed) Read(_ context.Context, src catalog.Source) (*catalog.Catalog, err
 	c := &catalog.Catalog{Documents: []string{"index.json"}}
 	data, err := src.Document("index.json")
 	if err != nil {
-		c.Findings = append(c.Findings, catalog.Finding{Severity: catalog.Error, Code: "no-index", Path: "index.json", Message: "is missing"})
+		c.Findings = append(c.Findings, catalog.Finding{Severity: catalog.Error, Code: "no-index", Path: "index.json",
+			Message: "is missing"})
 		return c, nil
 	}
 	var items []listedItem
 	if err := json.Unmarshal(data, &items); err != nil {
-		c.Findings = append(c.Findings, catalog.Finding{Severity: catalog.Error, Code: "bad-json", Path: "index.json", Message: err.Error()})
+		c.Findings = append(c.Findings, catalog.Finding{Severity: catalog.Error, Code: "bad-json", Path: "index.json",
+			Message: err.Error()})
 		return c, nil
 	}
 	for _, i := range items {
 		if i.Path != "" {
-			c.Items = append(c.Items, catalog.Item{Path: i.Path, Size: i.Size, SHA256: i.SHA256, Product: i.Product, Version: i.Version, Name: "item", Index: "index.json"})
+			c.Items = append(c.Items, catalog.Item{Path: i.Path, Size: i.Size, SHA256: i.SHA256, Product: i.Product,
+				Version: i.Version, Name: "item", Index: "index.json"})
 		}
 		c.Units = append(c.Units, catalog.Unit{Key: i.Product + "/" + i.Version, Digest: cmp.Or(i.SHA256, noContent)})
 		built, _ := time.Parse("20060102", i.Version[:min(8, len(i.Version))])
 		if !i.skipped() {
 			c.Versions = append(c.Versions, catalog.Version{Product: i.Product, Name: i.Version, Time: built})
-		} else if n := len(c.Versions); n == 0 || c.Versions[n-1].Product != i.Product || c.Versions[n-1].Name != i.Version {
-			c.Versions = append(c.Versions, catalog.Version{Product: i.Product, Name: i.Version, Time: built, Skipped: "odd"})
+		} else if n := len(c.Versions); n == 0 || c.Versions[n-1].Product != i.Product ||
+			c.Versions[n-1].Name != i.Version {
+			c.Versions = append(c.Versions, catalog.Version{Product: i.Product, Name: i.Version, Time: built,
+				Skipped: "odd"})
 		}
 	}
 	slices.SortFunc(c.Items, func(a, b catalog.Item) int { return cmp.Compare(a.Path, b.Path) })
@@ -88,7 +93,8 @@ func (i listedItem) skipped() bool { return strings.Contains(i.Version, "odd") }
 // images are those of an index, in which the items of a version follow each other.
 func images(items []listedItem) (out []catalog.Image) {
 	for _, i := range items {
-		img := catalog.Image{Product: i.Product, Version: i.Version, Fingerprint: i.SHA256, Paths: []string{i.Path}, Aliases: []string{}}
+		img := catalog.Image{Product: i.Product, Version: i.Version, Fingerprint: i.SHA256, Paths: []string{i.Path},
+			Aliases: []string{}}
 		if i.skipped() {
 			if img.Fingerprint, img.Skipped = "", "odd"; i.Path == "" {
 				img.Paths = []string{}
@@ -103,7 +109,9 @@ func images(items []listedItem) (out []catalog.Image) {
 	return out
 }
 
-func (f listed) WithoutVersions(ctx context.Context, src catalog.Source, drop func(catalog.Name) bool) ([]catalog.Document, error) {
+func (f listed) WithoutVersions(
+	ctx context.Context, src catalog.Source, drop func(catalog.Name) bool,
+) ([]catalog.Document, error) {
 	return f.Without(ctx, src, func(i catalog.Image) bool { return drop(i.Of()) })
 }
 
@@ -115,7 +123,9 @@ func (listed) Merge(context.Context, catalog.Source) (catalog.Edit, error) {
 	return func(context.Context, catalog.Source) (*catalog.Change, error) { return &catalog.Change{}, nil }, nil
 }
 
-func (listed) Without(_ context.Context, src catalog.Source, drop func(catalog.Image) bool) ([]catalog.Document, error) {
+func (listed) Without(
+	_ context.Context, src catalog.Source, drop func(catalog.Image) bool,
+) ([]catalog.Document, error) {
 	data, err := src.Document("index.json")
 	if catalog.Missing(err) {
 		return nil, nil
@@ -179,12 +189,25 @@ var epoch = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 var sites = site.Kinds{site.Symlink, site.Exchange}
 
 // choices are those that a program would give.
-var choices = Choices{Sites: sites, Formats: Formats{Known: []string{"simplestreams", "oci", "plain"}, Here: []string{"simplestreams"}}}
+var choices = Choices{Sites: sites, Formats: Formats{Known: []string{"simplestreams", "oci", "plain"},
+	Here: []string{"simplestreams"}}}
 
 // newWorld makes a repository; mode is symlink or rename.
 func newWorld(t testing.TB, mode string) *world {
 	t.Helper()
 	return newWorldIn(t, t.TempDir(), mode)
+}
+
+// twoGenerations makes a repository of which a/1 was promoted, then a/2 in its
+// place.
+func twoGenerations(t testing.TB, mode string) *world {
+	t.Helper()
+	w := newWorld(t, mode)
+	w.put(map[string]string{"a/1": "one"})
+	w.promote()
+	w.put(map[string]string{"a/2": "two"})
+	w.promote()
+	return w
 }
 
 // newWorldIn makes a repository below base.
@@ -208,8 +231,9 @@ func (w *world) repo() *Repo {
 	if w.cfg != nil {
 		w.cfg(c)
 	}
-	r, err := Open(w.dir, c, listed{}, sites, Options{Now: func() time.Time { return w.now }, Who: "tester", HookOutput: onStderr,
-		Warn: func(s string) { w.t.Log("warning:", s) }})
+	r, err := Open(w.dir, c, listed{}, sites, Options{Now: func() time.Time { return w.now }, Who: "tester",
+		HookOutput: onStderr,
+		Warn:       func(s string) { w.t.Log("warning:", s) }})
 	if err != nil {
 		w.t.Fatal(err)
 	}

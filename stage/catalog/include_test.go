@@ -39,9 +39,10 @@ func TestGlobs(t *testing.T) {
 	}
 }
 
-type stub struct{ Format }
+// byName tells a class by the name alone.
+type byName struct{ Format }
 
-func (stub) Class(p string) Class {
+func (byName) Class(p string) Class {
 	if p == "a/x" {
 		return ItemLike
 	}
@@ -53,7 +54,7 @@ func TestIncluding(t *testing.T) {
 	if err := g.ParseGlob("a/**"); err != nil {
 		t.Fatal(err)
 	}
-	f := Including(stub{}, &g)
+	f := Including(byName{}, &g)
 	if c := f.Class("a/x"); c != Other {
 		t.Errorf("an included file has class %d", c)
 	}

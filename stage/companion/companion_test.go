@@ -24,7 +24,7 @@ const (
 )
 
 // bz is text, packed by bzip2, which nothing here can pack with.
-const bz = "BZh91AY&SY" // a stub: cut
+const bz = "BZh91AY&SY" // only its beginning
 
 func docs(paths ...string) Documents {
 	return Documents{Paths: paths, Clearsigned: func(d string) string {
