@@ -46,7 +46,8 @@ func apart(dir, tree string) error {
 			// By identity and not by name: a bind mount has two names.
 			for ; ; real = filepath.Dir(real) {
 				if fi, err := os.Stat(real); err == nil && os.SameFile(fi, top) {
-					return &Error{Kind: Usage, Path: tree, Fact: "is, or holds, the repository itself", Hint: "make the repository beside it: publish init --adopt " + tree + " DIR"}
+					return &Error{Kind: Usage, Path: tree, Fact: "is, or holds, the repository itself",
+						Hint: "make the repository beside it: publish init --adopt " + tree + " DIR"}
 				}
 				if real == filepath.Dir(real) {
 					return nil
@@ -77,8 +78,10 @@ func (r *Repo) Adopt(ctx context.Context, dir, message string) (*Result, string,
 		// It would take the place of what another repository switches.
 		if id, _ := generation.Identity(from); id != 0 {
 			if n, err := r.store.Whose(from); err != nil || n == 0 {
-				return nil, "", &Error{Kind: Usage, Path: dir, Fact: fmt.Sprintf("is production of another repository, generation %d", id),
-					Hint: "adopt a copy of it; or, if that repository is gone, remove " + generation.IdentityName + " and " +
+				return nil, "", &Error{Kind: Usage, Path: dir,
+					Fact: fmt.Sprintf("is production of another repository, generation %d", id),
+					Hint: "adopt a copy of it; or, if that repository is gone, remove " + generation.IdentityName +
+						" and " +
 						generation.MarkName + " there first"}
 			}
 		}
@@ -175,14 +178,16 @@ func (r *Repo) unused(ctx context.Context, dir string) (*state, error) {
 	_, switched := h.Last()
 	if n, err := r.site.Live(ctx); switched || err == nil && n != 0 {
 		return nil, &Error{Kind: Usage, Path: r.Dir, Fact: "has generations already",
-			Hint: "publish stage reset fills staging with production; publish stage import " + dir + " merges the tree into staging"}
+			Hint: "publish stage reset fills staging with production; publish stage import " + dir +
+				" merges the tree into staging"}
 	}
 	staged, err := tree.Walk(ctx, r.Stage.Dir)
 	if err != nil {
 		return nil, err
 	}
 	if len(staged) > 0 {
-		return nil, &Error{Kind: Usage, Path: r.Stage.Dir, Fact: fmt.Sprintf("holds %d files already", len(staged)), Hint: "adopt into a repository in which nothing is staged"}
+		return nil, &Error{Kind: Usage, Path: r.Stage.Dir, Fact: fmt.Sprintf("holds %d files already", len(staged)),
+			Hint: "adopt into a repository in which nothing is staged"}
 	}
 	return &state{history: h, windows: r.window(h), now: r.now()}, nil
 }
@@ -206,7 +211,8 @@ func (r *Repo) adoptTree(ctx context.Context, from string, draft *generation.Dra
 	for _, e := range entries {
 		before[e.Path] = e.Stat
 	}
-	src := &stage.Stage{Dir: from, Lock: r.path(".publish", stagingLock), Format: r.format, Links: r.Stage.Links, Now: r.now, Wait: r.Stage.Wait, Progress: r.opt.Progress}
+	src := &stage.Stage{Dir: from, Lock: r.path(".publish", stagingLock), Format: r.format, Links: r.Stage.Links,
+		Now: r.now, Wait: r.Stage.Wait, Progress: r.opt.Progress}
 	snap, err := src.Snapshot(ctx, dir, &stage.Base{}, batch)
 	if err != nil {
 		return nil, nil, nil, err

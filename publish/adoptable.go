@@ -87,7 +87,8 @@ func (r *Repo) fits(path string, bytes int64, need *AdoptionNeed) error {
 	}
 	return &Error{Path: path, Fact: fmt.Sprintf("%s have to be copied here, and %s are free; nothing was copied",
 		humanize.IBytes(uint64(bytes)), humanize.IBytes(uint64(max(free, 0)))),
-		Hint: "make room, or make the repository on a larger file system; on the tree's own, if that can share data, nothing is copied"}
+		Hint: "make room, or make the repository on a larger file system; on the tree's own, if that can share data, " +
+			"nothing is copied"}
 }
 
 // shares finds out by doing it whether the store can share the data of a file.

@@ -13,7 +13,8 @@ import (
 // carrier opens what production serves, to work out what a switch carries. Close
 // its view, if it has one, after use.
 func (r *Repo) carrier(s *state) (*generation.Carrier, error) {
-	c := &generation.Carrier{Windows: s.windows, Now: s.now, Grace: r.grace(), Spelled: Duration(r.grace()).String(), Format: r.format}
+	c := &generation.Carrier{Windows: s.windows, Now: s.now, Grace: r.grace(), Spelled: Duration(r.grace()).String(),
+		Format: r.format}
 	if s.current == nil {
 		return c, nil
 	}

@@ -145,7 +145,8 @@ func TestPages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if data, _ := os.ReadFile(live); string(data) != "first" || third.ModTime().Sub(second.ModTime()) < time.Second {
+		if data, _ := os.ReadFile(live); string(data) != "first" ||
+			third.ModTime().Sub(second.ModTime()) < time.Second {
 			t.Fatalf("%q, %s after %s", data, third.ModTime(), second.ModTime())
 		}
 		w.put(map[string]string{"a/1": "one", "a/2": "two"})

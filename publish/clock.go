@@ -62,5 +62,6 @@ func (r *Repo) ClockIsRight(ctx context.Context) ([]string, error) {
 	if err := r.log(s.history, e); err != nil {
 		return done, err
 	}
-	return append(done, "noted in the history that the clock is right: windows that began later begin now"), r.at("after-clock")
+	return append(done, "noted in the history that the clock is right: windows that began later begin now"),
+		r.at("after-clock")
 }

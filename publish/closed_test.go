@@ -85,21 +85,27 @@ var damages = map[string]struct {
 	"a closed file is lost":          {func(w *world) error { return os.Remove(w.closed(2)) }, true, false},
 	"the first closed file is lost":  {func(w *world) error { return os.Remove(w.closed(1)) }, true, false},
 	"the newest closed file is lost": {func(w *world) error { return os.Remove(w.closed(4)) }, true, false},
-	"two closed files are lost":      {func(w *world) error { return errors.Join(os.Remove(w.closed(2)), os.Remove(w.closed(3))) }, true, false},
+	"two closed files are lost": {func(w *world) error {
+		return errors.Join(os.Remove(w.closed(2)), os.Remove(w.closed(3)))
+	}, true, false},
 	"all closed files are lost": {func(w *world) error {
-		return errors.Join(os.Remove(w.closed(1)), os.Remove(w.closed(2)), os.Remove(w.closed(3)), os.Remove(w.closed(4)))
+		return errors.Join(os.Remove(w.closed(1)), os.Remove(w.closed(2)), os.Remove(w.closed(3)),
+			os.Remove(w.closed(4)))
 	}, true, false},
 	"a closed file is emptied": {func(w *world) error { return os.Truncate(w.closed(3), 0) }, true, false},
 	"a closed file is cut at a line": {func(w *world) error {
 		data := w.read(w.closed(3))
 		return os.Truncate(w.closed(3), int64(bytes.LastIndexByte(data[:len(data)-1], '\n')+1))
 	}, true, false},
-	"a closed file is torn":          {func(w *world) error { return os.Truncate(w.closed(2), int64(len(w.read(w.closed(2)))-5)) }, true, false},
+	"a closed file is torn": {func(w *world) error {
+		return os.Truncate(w.closed(2), int64(len(w.read(w.closed(2)))-5))
+	}, true, false},
 	"a line of a closed file":        {func(w *world) error { return flip(w.closed(2), -20) }, true, false},
 	"the checkpoint of a closed one": {func(w *world) error { return flip(w.closed(3), 30) }, true, false},
 	"the file is lost":               {func(w *world) error { return os.Remove(w.repo().historyPath()) }, false, true},
-	"the file is emptied":            {func(w *world) error { return os.Truncate(w.repo().historyPath(), 0) }, false, true},
-	"the checkpoint":                 {func(w *world) error { return flip(w.repo().historyPath(), 30) }, false, false},
+	"the file is emptied": {func(w *world) error { return os.Truncate(w.repo().historyPath(), 0) }, false,
+		true},
+	"the checkpoint": {func(w *world) error { return flip(w.repo().historyPath(), 30) }, false, false},
 	"the checkpoint's line is lost": {func(w *world) error {
 		data := w.read(w.repo().historyPath())
 		return os.WriteFile(w.repo().historyPath(), data[bytes.IndexByte(data, '\n')+1:], 0o644)
@@ -116,13 +122,16 @@ var damages = map[string]struct {
 	"a much older file is put back": {func(w *world) error {
 		return os.WriteFile(w.repo().historyPath(), w.read(w.closed(2)), 0o644)
 	}, false, true},
-	"the file is a closed one": {func(w *world) error { return os.Rename(w.closed(4), w.repo().historyPath()) }, true, true},
-	"it was being closed":      {func(w *world) error { return os.Link(w.repo().historyPath(), w.closed(5)) }, true, false},
+	"the file is a closed one": {func(w *world) error { return os.Rename(w.closed(4), w.repo().historyPath()) }, true,
+		true},
+	"it was being closed": {func(w *world) error { return os.Link(w.repo().historyPath(), w.closed(5)) }, true,
+		false},
 	"it was being closed, and was copied": {func(w *world) error {
 		data := w.read(w.repo().historyPath())
 		return os.WriteFile(w.closed(5), data[:bytes.LastIndexByte(data[:len(data)-1], '\n')+1], 0o644)
 	}, true, false},
-	"another file is there": {func(w *world) error { return os.WriteFile(w.closed(5), w.read(w.closed(2)), 0o644) }, false, false},
+	"another file is there": {func(w *world) error { return os.WriteFile(w.closed(5), w.read(w.closed(2)), 0o644) },
+		false, false},
 }
 
 // flip sets one bit of a file wrong; at counts from the end where it is negative.
@@ -153,7 +162,8 @@ func TestClosedHistoryIsDamaged(t *testing.T) {
 				}
 				must(t, c.do(w))
 				left := w.lines()
-				if st, err := w.repo().Status(ctx); c.goes && err != nil || !c.goes && err == nil && !st.RecoveryPending {
+				if st, err := w.repo().Status(ctx); c.goes && err != nil || !c.goes && err == nil &&
+					!st.RecoveryPending {
 					t.Errorf("status: %+v %v", st, err)
 				}
 				if c.goes && c.lost {
@@ -178,7 +188,8 @@ func TestClosedHistoryIsDamaged(t *testing.T) {
 					t.Errorf("%v: %+v %v", done, st, err)
 				}
 				for _, line := range left {
-					if all[string(line)] && !slices.ContainsFunc(w.lines(), func(l []byte) bool { return bytes.Equal(l, line) }) {
+					if all[string(line)] && !slices.ContainsFunc(w.lines(),
+						func(l []byte) bool { return bytes.Equal(l, line) }) {
 						t.Errorf("%v: lost is %s", done, line)
 					}
 				}
@@ -243,7 +254,8 @@ func TestStoppedWhileRepairingClosedHistory(t *testing.T) {
 				}
 				lines := w.lines()
 				for i, line := range lines {
-					if text, ok := durable.Unline(bytes.TrimSuffix(line, []byte("\n"))); !ok || slices.ContainsFunc(lines[:i], func(l []byte) bool { return bytes.Equal(l, line) }) {
+					if text, ok := durable.Unline(bytes.TrimSuffix(line, []byte("\n"))); !ok ||
+						slices.ContainsFunc(lines[:i], func(l []byte) bool { return bytes.Equal(l, line) }) {
 						t.Errorf("%s: %v: there twice is %s", at, done, text)
 					}
 				}

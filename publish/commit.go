@@ -37,7 +37,8 @@ type candidate struct {
 
 // candidateOf is how a promoted tree comes to be: only from a stage.Valid.
 func candidateOf(d *generation.Draft, v *stage.Valid, message string) *candidate {
-	return &candidate{draft: d, rows: v.Rows, treeID: v.TreeID, units: v.Catalog.Units, kind: generation.KindPromote, message: message}
+	return &candidate{draft: d, rows: v.Rows, treeID: v.TreeID, units: v.Catalog.Units, kind: generation.KindPromote,
+		message: message}
 }
 
 // Result is what a promote or a revert did, or would do.
@@ -55,7 +56,8 @@ type Result struct {
 	NewBytes    int64      `json:"new_bytes"`
 	RevertUntil *time.Time `json:"revert_until"` // until when the previous content is kept; null: see RevertKept
 	DurationMS  int64      `json:"duration_ms"`
-	SwitchUS    int64      `json:"switch_us"` // from the commit point until the history has it, durably; 0 when nothing was switched
+	// from the commit point until the history has it, durably; 0 when nothing was switched
+	SwitchUS int64 `json:"switch_us"`
 
 	Warnings []catalog.Finding `json:"warnings"`
 
@@ -140,7 +142,8 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 	if err != nil {
 		switch now, lookErr := r.site.Live(context.WithoutCancel(ctx)); {
 		case lookErr != nil:
-			return nil, &Error{Kind: Switched, Fact: "whether production was switched cannot be told", Err: errors.Join(err, lookErr), Hint: "run publish recover"}
+			return nil, &Error{Kind: Switched, Fact: "whether production was switched cannot be told",
+				Err: errors.Join(err, lookErr), Hint: "run publish recover"}
 		case now != n:
 			return abandon(err)
 		}
@@ -175,7 +178,8 @@ func interrupted(err error) error {
 func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier *generation.Carrier) (
 	*generation.Manifest, *Result, error) {
 	m := &generation.Manifest{Own: c.rows, Barred: c.barred, Units: c.units, Head: generation.Head{
-		Generation: n, Origin: c.origin, TreeID: c.treeID, Kind: c.kind, Who: r.who(), Message: c.message, Time: s.now.UTC(),
+		Generation: n, Origin: c.origin, TreeID: c.treeID, Kind: c.kind, Who: r.who(), Message: c.message,
+		Time:  s.now.UTC(),
 		Grace: int64(r.grace() / time.Second), Format: r.format.Name(),
 		BarredTrees: c.barredTrees, Revoked: c.revoked, Unnamed: c.unnamed, Units: generation.UnitScheme}}
 	if m.Origin == 0 {
@@ -207,7 +211,9 @@ func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier 
 
 // carry works out what generation n has to carry. The error is a FindingsError
 // if it cannot, unless the candidate is forced.
-func (r *Repo) carry(c *candidate, n int, carrier *generation.Carrier) ([]generation.Carried, []catalog.Finding, error) {
+func (r *Repo) carry(
+	c *candidate, n int, carrier *generation.Carrier,
+) ([]generation.Carried, []catalog.Finding, error) {
 	next, err := c.draft.Files()
 	if err != nil {
 		return nil, nil, err
@@ -307,7 +313,8 @@ func (r *Repo) record(s *state, m *generation.Manifest, by recorder) error {
 	// The switch is durable: from here on the content is revoked, and what it
 	// takes to delete it everywhere is promised before the history tells.
 	if len(m.Revoked)+len(m.Unnamed) > 0 {
-		t := tombstone.Stone{Time: now, Who: m.Who, Why: m.Message, Before: m.Generation, Revoked: m.Revoked, Unnamed: m.Unnamed}
+		t := tombstone.Stone{Time: now, Who: m.Who, Why: m.Message, Before: m.Generation, Revoked: m.Revoked,
+			Unnamed: m.Unnamed}
 		if err := errors.Join(r.bury(t), r.at("after-tombstones")); err != nil {
 			return err
 		}

@@ -195,7 +195,8 @@ func (c *Config) check(choices Choices) error {
 	if c.Generations.Keep < 0 {
 		err = errors.Join(err, fmt.Errorf("generations.keep: %d is negative", c.Generations.Keep))
 	}
-	if p := filepath.Clean(c.Production); c.Production == "" || p == "." || p == "/" || strings.ContainsRune(c.Production, 0) {
+	if p := filepath.Clean(c.Production); c.Production == "" || p == "." || p == "/" ||
+		strings.ContainsRune(c.Production, 0) {
 		err = errors.Join(err, fmt.Errorf("production: %q cannot be switched", c.Production))
 	}
 	return err
@@ -216,7 +217,9 @@ func oneOf[T ~string](key string, value T, allowed ...T) error {
 func (c *Config) Warnings() []string {
 	var out []string
 	if time.Duration(c.Grace) < time.Hour {
-		out = append(out, fmt.Sprintf("grace: %s is less than the one hour for which clients keep an index: they will meet missing files", c.Grace))
+		out = append(out,
+			fmt.Sprintf("grace: %s is less than the one hour for which clients keep an index: "+
+				"they will meet missing files", c.Grace))
 	}
 	unused := func(key string, set bool) {
 		if set {

@@ -63,7 +63,8 @@ func CheckConfig(dir string, choices Choices) (*ConfigReport, error) {
 		return out, nil
 	}
 	if !slices.Contains(choices.Formats.Here, c.Format) && out.sound() {
-		out.find(catalog.Error, doc, fmt.Errorf("format: %q is not in this version of publish; it has %s", c.Format, strings.Join(choices.Formats.Here, ", ")))
+		out.find(catalog.Error, doc, fmt.Errorf("format: %q is not in this version of publish; it has %s", c.Format,
+			strings.Join(choices.Formats.Here, ", ")))
 	}
 	for _, w := range c.Warnings() {
 		out.find(catalog.Warning, doc, errors.New(w))

@@ -44,8 +44,10 @@ func (c *Config) Policy() retention.Policy { return policy(c.Retention) }
 func policy(rules []RetentionRule) retention.Policy {
 	var p retention.Policy
 	for _, r := range rules {
-		p.Rules = append(p.Rules, retention.Rule{Match: r.Match, KeepLast: int(r.KeepLast), KeepWithin: time.Duration(r.KeepWithin), KeepDaily: int(r.KeepDaily),
-			KeepWeekly: int(r.KeepWeekly), KeepMonthly: int(r.KeepMonthly), KeepAll: r.Keep == "all", RemoveExpired: r.Expired == "remove", MinVersions: (*int)(r.MinVersions)})
+		p.Rules = append(p.Rules, retention.Rule{Match: r.Match, KeepLast: int(r.KeepLast),
+			KeepWithin: time.Duration(r.KeepWithin), KeepDaily: int(r.KeepDaily),
+			KeepWeekly: int(r.KeepWeekly), KeepMonthly: int(r.KeepMonthly), KeepAll: r.Keep == "all",
+			RemoveExpired: r.Expired == "remove", MinVersions: (*int)(r.MinVersions)})
 	}
 	return p
 }
@@ -58,9 +60,11 @@ func checkRetention(rules []RetentionRule, doc *yaml.Node) error {
 		errs = append(errs, fmt.Errorf("%sretention: %w", ruleLine(doc, i, key), err))
 	}
 	for i, r := range rules {
-		for _, word := range []struct{ key, value, only string }{{"keep", r.Keep, "all"}, {"expired", r.Expired, "remove"}} {
+		for _, word := range []struct{ key, value, only string }{{"keep", r.Keep, "all"},
+			{"expired", r.Expired, "remove"}} {
 			if word.value != "" && word.value != word.only {
-				bad(i, word.key, fmt.Errorf("rule %d (%s): %s: %q is not %s", i+1, r.Match, word.key, word.value, word.only))
+				bad(i, word.key, fmt.Errorf("rule %d (%s): %s: %q is not %s", i+1, r.Match, word.key, word.value,
+					word.only))
 			}
 		}
 	}

@@ -11,14 +11,16 @@ import (
 
 func TestParseConfig(t *testing.T) {
 	// What says nothing means the defaults.
-	for _, text := range []string{"", "# a comment\n", "---\n", "grace:\n", "grace: null\nformat: ~\n", "health_check:\n", "health_check: {timeout: }\n", "hooks:\n  # nothing\n"} {
+	for _, text := range []string{"", "# a comment\n", "---\n", "grace:\n", "grace: null\nformat: ~\n",
+		"health_check:\n", "health_check: {timeout: }\n", "hooks:\n  # nothing\n"} {
 		c, _, err := parseConfig([]byte(text), choices)
 		if err != nil || !reflect.DeepEqual(c, DefaultConfig(choices)) {
 			t.Errorf("%q: %+v, %v", text, c, err)
 		}
 	}
 	c, _, err := parseConfig([]byte("\ufeff# one\ngrace: 1d # two\nhealth_check: {command: [\"true\"]}\n"), choices)
-	if err != nil || time.Duration(c.Grace) != 24*time.Hour || time.Duration(c.HealthCheck.Timeout) != 30*time.Second || len(c.HealthCheck.Command) != 1 {
+	if err != nil || time.Duration(c.Grace) != 24*time.Hour || time.Duration(c.HealthCheck.Timeout) != 30*time.Second ||
+		len(c.HealthCheck.Command) != 1 {
 		t.Errorf("%+v, %v", c, err)
 	}
 	for text, want := range map[string]string{
@@ -53,7 +55,8 @@ func TestParseConfig(t *testing.T) {
 func TestParseConfigHostile(t *testing.T) {
 	bomb := "in_use: &a0 [x, x, x, x, x, x, x, x, x]\n"
 	for i := range 9 {
-		bomb += fmt.Sprintf("x%d: &a%d [%s]\n", i, i+1, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d, ", i), 9), ", "))
+		bomb += fmt.Sprintf("x%d: &a%d [%s]\n", i, i+1, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d, ", i), 9),
+			", "))
 	}
 	for name, text := range map[string]string{
 		"flow":      "retention: " + strings.Repeat("[", 40_000),

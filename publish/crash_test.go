@@ -105,7 +105,8 @@ func spareWorld(t *testing.T, mode string) *world {
 	put(crashOld)
 	w.promote()
 	w.now = epoch.Add(2*time.Hour + 90*time.Second)
-	if res := w.gc(); len(res.Generations) != 1 || gone(filepath.Join(w.dir, "generations", generation.SpareName, "images", sumOf("common")[:16]+".bin")) {
+	if res := w.gc(); len(res.Generations) != 1 || gone(filepath.Join(w.dir, "generations", generation.SpareName,
+		"images", sumOf("common")[:16]+".bin")) {
 		t.Fatalf("there is no spare: %+v", res)
 	}
 	put(crashNew)
@@ -157,7 +158,8 @@ func checkPromises(t *testing.T, w *world, promised map[string]string, verb stri
 	items := w.items()
 	delete(items, "c/1")
 	got := fmt.Sprint(items)
-	allowed := map[string][]map[string]string{"promote": {crashOld, crashNew}, "revert": {crashOld, {"a/2": "two"}}, "gc": {crashOld}, "recover": {crashOld, crashNew}}[verb]
+	allowed := map[string][]map[string]string{"promote": {crashOld, crashNew}, "revert": {crashOld, {"a/2": "two"}},
+		"gc": {crashOld}, "recover": {crashOld, crashNew}}[verb]
 	ok := false
 	for _, items := range allowed {
 		ok = ok || got == fmt.Sprint(items)
@@ -311,7 +313,8 @@ func crash(t *testing.T, w *world, verb string, at int, how string) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("PUBLISH_TEST_CRASH=%s|%s|%d|%d|%d", w.dir, verb, at, w.now.Unix(), w.repo().closeBytes))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("PUBLISH_TEST_CRASH=%s|%s|%d|%d|%d", w.dir, verb, at, w.now.Unix(),
+		w.repo().closeBytes))
 	cmd.Stderr = os.Stderr
 	err = cmd.Run()
 	var exit *exec.ExitError

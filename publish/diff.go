@@ -123,7 +123,8 @@ func diffRows(a, b []tree.Row) []FileDiff {
 			b = b[1:]
 		default:
 			if a[0].SHA256 != b[0].SHA256 {
-				out = append(out, FileDiff{b[0].Path, "changed", b[0].Size, a[0].Role == catalog.Content || b[0].Role == catalog.Content})
+				out = append(out, FileDiff{b[0].Path, "changed", b[0].Size, a[0].Role == catalog.Content ||
+					b[0].Role == catalog.Content})
 			}
 			a, b = a[1:], b[1:]
 		}

@@ -262,7 +262,8 @@ func (r *Repo) undeletable() error {
 		more = fmt.Sprintf("; and %d more", len(left)-1)
 	}
 	return &Error{Kind: Switched, Path: left[0].Path, Hint: left[0].Remedy,
-		Fact: fmt.Sprintf("has revoked content and cannot be deleted: %s (owner: %s)%s", left[0].Reason, left[0].Owner, more)}
+		Fact: fmt.Sprintf("has revoked content and cannot be deleted: %s (owner: %s)%s", left[0].Reason, left[0].Owner,
+			more)}
 }
 
 // logRedaction appends the event, unless the one who was killed before the

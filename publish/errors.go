@@ -46,5 +46,6 @@ func afterSwitch(n int, hint string, err error) error {
 	if errors.As(err, &e) && e.Kind == Switched {
 		return err
 	}
-	return &Error{Kind: Switched, Fact: fmt.Sprintf("production is generation %d now, but a later step failed", n), Hint: hint, Err: err}
+	return &Error{Kind: Switched, Fact: fmt.Sprintf("production is generation %d now, but a later step failed", n),
+		Hint: hint, Err: err}
 }

@@ -59,7 +59,8 @@ func (r *Repo) History(f HistoryFilter) ([]Event, error) {
 	}
 	for _, k := range f.Kinds {
 		if unknown[k] {
-			return nil, &Error{Kind: Usage, Path: string(k), Fact: "is not a kind of event", Hint: fmt.Sprintf("the kinds are %s", journal.Kinds())}
+			return nil, &Error{Kind: Usage, Path: string(k), Fact: "is not a kind of event",
+				Hint: fmt.Sprintf("the kinds are %s", journal.Kinds())}
 		}
 	}
 	return out, nil
@@ -96,7 +97,8 @@ func (r *Repo) eachEvent(yield func(Event) bool) error {
 	}
 	r.journal().Closed(h, func(path string, h *journal.History, broken error) bool {
 		if more, err = each(path, h, nil); err == nil && broken != nil {
-			err = &Error{Path: path, Err: broken, Hint: "run publish recover: it makes anew what the manifests prove; --limit shows what is newer"}
+			err = &Error{Path: path, Err: broken,
+				Hint: "run publish recover: it makes anew what the manifests prove; --limit shows what is newer"}
 		}
 		return more && err == nil
 	})
@@ -129,7 +131,8 @@ func (f HistoryFilter) passes(e Event) bool {
 		!f.Until.IsZero() && e.Time.After(f.Until):
 		return false
 	}
-	return f.Product == "" || slices.ContainsFunc(e.Names(), func(name string) bool { return ofProduct(f.Product, name) })
+	return f.Product == "" || slices.ContainsFunc(e.Names(),
+		func(name string) bool { return ofProduct(f.Product, name) })
 }
 
 // ofProduct reports whether an entry of a history belongs to the products that

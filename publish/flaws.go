@@ -55,7 +55,8 @@ func (r *Repo) whole(s *state) error {
 			continue
 		}
 		return &Error{Path: r.historyPath(), Fact: f.String(),
-			Hint: "run publish recover: it keeps the file as " + r.short(asideName(r.historyPath())) + " and makes what is missing anew from the manifests"}
+			Hint: "run publish recover: it keeps the file as " + r.short(asideName(r.historyPath())) +
+				" and makes what is missing anew from the manifests"}
 	}
 	return nil
 }

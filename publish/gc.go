@@ -45,8 +45,9 @@ func (r *Repo) GC(ctx context.Context, dryRun bool) (*GCResult, error) {
 // it begins: should the clock be set back afterwards, the line tells that
 // windows had ended which look open again.
 func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, error) {
-	res := &GCResult{Freed: Freed{Generations: []int{}, Items: []FreedItem{}}, DryRun: dryRun, ClockBehind: s.clockBehind(),
-		Leftovers: []Leftover{}}
+	res := &GCResult{Freed: Freed{Generations: []int{}, Items: []FreedItem{}}, DryRun: dryRun,
+		ClockBehind: s.clockBehind(),
+		Leftovers:   []Leftover{}}
 	if s.current == nil || res.ClockBehind {
 		return res, nil
 	}
@@ -57,7 +58,8 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 	for _, n := range due {
 		res.Generations = append(res.Generations, n)
 		end, _ := s.windows.Retired(n)
-		res.Items = append(res.Items, FreedItem{Generation: n, Reason: "its window ended " + end.UTC().Format(time.RFC3339)})
+		res.Items = append(res.Items, FreedItem{Generation: n, Reason: "its window ended " +
+			end.UTC().Format(time.RFC3339)})
 	}
 	if !dryRun {
 		r.tryAgain(leftByGC)
@@ -245,7 +247,8 @@ func (r *Repo) expired(s *state, res *GCResult, freed *tally) []tree.Row {
 		end, _ := s.windows.End(c.Dropped)
 		freed.add(tree.StatOf(fi))
 		res.Items = append(res.Items, FreedItem{Path: c.Path,
-			Reason: fmt.Sprintf("generation %d dropped it, and its window ended %s", c.Dropped, end.UTC().Format(time.RFC3339))})
+			Reason: fmt.Sprintf("generation %d dropped it, and its window ended %s", c.Dropped,
+				end.UTC().Format(time.RFC3339))})
 	}
 	return files
 }

@@ -71,14 +71,16 @@ func (r *Repo) readHistory() (*journal.History, error) {
 // legible refuses a file of the history with damaged lines, or with such as this
 // version does not know, or that cannot be the one behind the closed files.
 func (r *Repo) legible(path string, h *journal.History) error {
-	hint := "run publish recover: it keeps the file as " + r.short(asideName(path)) + " and makes damaged lines anew from the manifests"
+	hint := "run publish recover: it keeps the file as " + r.short(asideName(path)) +
+		" and makes damaged lines anew from the manifests"
 	switch {
 	case len(h.Bad) > 0:
 		return &Error{Path: fmt.Sprintf("%s:%d", path, h.Bad[0]), Fact: "the line is damaged", Hint: hint}
 	case h.Newer > 0:
 		return newer(fmt.Sprintf("%s:%d", path, h.Newer))
 	case h.Stray != "":
-		return &Error{Path: path, Fact: "is not the file that comes after " + r.short(h.Stray), Hint: "run publish recover: it puts the lines of both into one history"}
+		return &Error{Path: path, Fact: "is not the file that comes after " + r.short(h.Stray),
+			Hint: "run publish recover: it puts the lines of both into one history"}
 	}
 	return nil
 }
@@ -87,7 +89,8 @@ func (r *Repo) legible(path string, h *journal.History) error {
 func (r *Repo) writtenHistory() (*journal.History, error) {
 	h, err := r.journal().Read()
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &Error{Path: r.historyPath(), Fact: "the history is missing", Hint: "run publish recover: it starts a new one from the manifests"}
+		return nil, &Error{Path: r.historyPath(), Fact: "the history is missing",
+			Hint: "run publish recover: it starts a new one from the manifests"}
 	}
 	return h, err
 }
@@ -173,8 +176,10 @@ func dropped(m *generation.Manifest) []int {
 
 // switchEvent is the switch to the generation that a manifest begins with.
 func switchEvent(m *generation.Head) Event {
-	return Event{Head: journal.Head{Time: m.Time, Kind: EventKind(m.Kind), Generation: m.Generation, From: m.From, Origin: m.Origin, Who: m.Who, Message: m.Message},
-		Body: &journal.Switch{TreeID: m.TreeID, Seal: m.Borne(), Added: m.Added, Removed: m.Removed, Changed: m.Changed, Grace: m.Grace,
+	return Event{Head: journal.Head{Time: m.Time, Kind: EventKind(m.Kind), Generation: m.Generation, From: m.From,
+		Origin: m.Origin, Who: m.Who, Message: m.Message},
+		Body: &journal.Switch{TreeID: m.TreeID, Seal: m.Borne(), Added: m.Added, Removed: m.Removed, Changed: m.Changed,
+			Grace:   m.Grace,
 			Revoked: revokedEvent(m.Revoked), Unnamed: unnamedEvent(m.Unnamed)}}
 }
 

@@ -14,7 +14,8 @@ func (r *Repo) Hold(ctx context.Context, why string) error {
 	}
 	defer unlock()
 	if e, ok := s.history.Hold(); ok {
-		return refuse("publish unhold ends it", "already held by %s since %s: %s", e.Who, e.Time.Format(time.RFC3339), e.Message)
+		return refuse("publish unhold ends it", "already held by %s since %s: %s", e.Who, e.Time.Format(time.RFC3339),
+			e.Message)
 	}
 	return r.log(s.history, r.note(s, KindHold, why))
 }

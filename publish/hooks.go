@@ -28,11 +28,13 @@ type detail struct {
 // environment tells what happened, its standard input is the same as JSON, its
 // output goes to a writer of Options.HookOutput. After the time limit it is killed with all its
 // children.
-func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.Duration, h generation.Head,
-	d detail) error {
+func (r *Repo) run(
+	ctx context.Context, event string, argv []string, limit time.Duration, h generation.Head, d detail,
+) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	h.Added, h.Removed, h.Changed, h.BarredTrees = noNil(h.Added), noNil(h.Removed), noNil(h.Changed), noNil(h.BarredTrees)
+	h.Added, h.Removed, h.Changed, h.BarredTrees = noNil(h.Added), noNil(h.Removed), noNil(h.Changed),
+		noNil(h.BarredTrees)
 	stdin, err := json.Marshal(struct {
 		Event      string    `json:"event"`
 		Repository string    `json:"repository"`
@@ -56,8 +58,10 @@ func (r *Repo) run(ctx context.Context, event string, argv []string, limit time.
 			return err
 		}
 	}
-	cmd.Env = append(os.Environ(), hookMark+"="+r.Dir, hookOf+"="+stage.Self(), "PUBLISH_REPO="+r.Dir, "PUBLISH_EVENT="+event,
-		"PUBLISH_PRODUCTION="+r.Production(), "PUBLISH_GENERATION="+strconv.Itoa(h.Generation), "PUBLISH_FROM="+strconv.Itoa(h.From),
+	cmd.Env = append(os.Environ(), hookMark+"="+r.Dir, hookOf+"="+stage.Self(), "PUBLISH_REPO="+r.Dir,
+		"PUBLISH_EVENT="+event,
+		"PUBLISH_PRODUCTION="+r.Production(), "PUBLISH_GENERATION="+strconv.Itoa(h.Generation),
+		"PUBLISH_FROM="+strconv.Itoa(h.From),
 		"PUBLISH_ORIGIN="+strconv.Itoa(h.Origin), "PUBLISH_KIND="+string(h.Kind))
 	// A group of its own: a terminal's interrupt must not reach it after the
 	// switch, and the limit must end its children too.
@@ -158,7 +162,8 @@ func (r *Repo) checkHealth(ctx context.Context, s *state) error {
 		return nil
 	}
 	m := s.current.Manifest
-	failure := r.run(ctx, "health_check", r.Config.HealthCheck.Command, time.Duration(r.Config.HealthCheck.Timeout), m.Head, detail{})
+	failure := r.run(ctx, "health_check", r.Config.HealthCheck.Command, time.Duration(r.Config.HealthCheck.Timeout),
+		m.Head, detail{})
 	e := r.note(s, KindHealth, "")
 	said := &journal.Health{Result: journal.HealthOK}
 	if e.Body = said; failure != nil {
@@ -172,7 +177,8 @@ func (r *Repo) checkHealth(ctx context.Context, s *state) error {
 	}
 	err := errors.Join(r.log(s.history, e), r.at("after-health"))
 	if err != nil {
-		err = afterSwitch(s.current.Generation, "the result of the health check could not be recorded; run publish recover", err)
+		err = afterSwitch(s.current.Generation,
+			"the result of the health check could not be recorded; run publish recover", err)
 	}
 	return errors.Join(failure, err)
 }
@@ -185,15 +191,20 @@ func (r *Repo) fallBack(ctx context.Context, s *state, failure error) error {
 	case failed.From == 0:
 		return afterSwitch(failed.Generation, "there is no earlier content to go back to", failure)
 	case failed.Kind != generation.KindPromote:
-		return afterSwitch(failed.Generation, "nothing was switched back after a revert; look at the check, or revert to another generation", failure)
+		return afterSwitch(failed.Generation,
+			"nothing was switched back after a revert; look at the check, or revert to another generation", failure)
 	}
 	target, err := r.tree(failed.From)
 	if err == nil {
-		_, err = r.revertTo(ctx, s, target, generation.KindAutoRevert, RevertOptions{Message: failure.Error(), Force: true})
+		_, err = r.revertTo(ctx, s, target, generation.KindAutoRevert, RevertOptions{Message: failure.Error(),
+			Force: true})
 	}
 	if err != nil {
-		return afterSwitch(failed.Generation, "run publish revert", errors.Join(failure, fmt.Errorf("and going back failed: %w", err)))
+		return afterSwitch(failed.Generation, "run publish revert",
+			errors.Join(failure, fmt.Errorf("and going back failed: %w", err)))
 	}
-	return &Error{Kind: Switched, Err: failure, Hint: "staging is as it was; mend it and promote again, or promote --force if the check was wrong",
-		Fact: fmt.Sprintf("generation %d failed its health check; production is generation %d now, with the content of generation %d", failed.Generation, s.current.Generation, s.current.Origin)}
+	return &Error{Kind: Switched, Err: failure,
+		Hint: "staging is as it was; mend it and promote again, or promote --force if the check was wrong",
+		Fact: fmt.Sprintf("generation %d failed its health check; production is generation %d now, with the content "+
+			"of generation %d", failed.Generation, s.current.Generation, s.current.Origin)}
 }

@@ -45,7 +45,8 @@ func TestCaptureOnASlowMachine(t *testing.T) {
 			if strings.Contains(script, "seq") {
 				want = 5000
 			}
-			if n := bytes.Count(out.Bytes(), []byte("\n")); n != want || want > 0 && !strings.HasSuffix(out.String(), "\n5000\n") {
+			if n := bytes.Count(out.Bytes(), []byte("\n")); n != want || want > 0 && !strings.HasSuffix(out.String(),
+				"\n5000\n") {
 				t.Errorf("%d lines of %d", n, want)
 			}
 		})
@@ -97,7 +98,8 @@ func TestHealthCheckFailureGoesBack(t *testing.T) {
 		w.put(map[string]string{"a/1": "one", "a/2": "two", "b/1": "more"})
 		w.promote()
 		events, err := w.repo().History(HistoryFilter{})
-		if err != nil || events[0].Record().Health != "ok" || events[1].Kind != KindAutoRevert || events[2].Record().Health != "failed" {
+		if err != nil || events[0].Record().Health != "ok" || events[1].Kind != KindAutoRevert ||
+			events[2].Record().Health != "failed" {
 			t.Fatalf("%+v, %v", events, err)
 		}
 	})
@@ -159,7 +161,8 @@ func TestKilledInAFailingHealthCheck(t *testing.T) {
 		done, err := w.repo().Recover(ctx)
 		st, _ := w.repo().Status(ctx)
 		if st.Production.Origin != 1 {
-			t.Errorf("production is generation %d health %q; recover: %v %v pending %v", st.Production.Generation, st.Production.Health, done, err, st.RecoveryPending)
+			t.Errorf("production is generation %d health %q; recover: %v %v pending %v", st.Production.Generation,
+				st.Production.Health, done, err, st.RecoveryPending)
 		}
 	})
 }

@@ -64,10 +64,13 @@ func (r *Repo) original() error {
 	if c, err := LoadConfig(home, Choices{Sites: r.sites}); err == nil {
 		a, err := durable.Resolve(filepath.Dir(c.production(home)))
 		b, err2 := durable.Resolve(filepath.Dir(r.Production()))
-		if err == nil && err2 == nil && filepath.Join(a, filepath.Base(c.production(home))) != filepath.Join(b, filepath.Base(r.Production())) {
+		if err == nil && err2 == nil && filepath.Join(a, filepath.Base(c.production(home))) != filepath.Join(b,
+			filepath.Base(r.Production())) {
 			return nil
 		}
 	}
-	return &Error{Path: r.Dir, Fact: "is a copy of " + home + ", which switches the same production", Err: generation.ErrForeign,
-		Hint: "copy production, too, and name that in publish.yaml; if the copy is to take over, move " + home + " away"}
+	return &Error{Path: r.Dir, Fact: "is a copy of " + home + ", which switches the same production",
+		Err: generation.ErrForeign,
+		Hint: "copy production, too, and name that in publish.yaml; if the copy is to take over, move " + home +
+			" away"}
 }

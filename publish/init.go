@@ -48,7 +48,8 @@ func (opt InitOptions) checkProduction(dir string, c *Config) error {
 		Hint: fmt.Sprintf("publish init --adopt %s takes it over as generation 1; or move it away", prod)}
 	switch id, err := generation.Identity(prod); {
 	case err == nil && id != 0:
-		e.Fact, e.Hint = fmt.Sprintf("is production of another repository already, generation %d", id), "give another path with --production"
+		e.Fact, e.Hint = fmt.Sprintf("is production of another repository already, generation %d", id),
+			"give another path with --production"
 	case fi.Mode()&fs.ModeSymlink != 0 && err != nil, !fi.IsDir() && fi.Mode()&fs.ModeSymlink == 0:
 		e.Hint = "move it away"
 	}
@@ -70,7 +71,8 @@ func Init(dir string, choices Choices, opt InitOptions) error {
 		return err
 	}
 	if !gone(layoutPath(dir)) {
-		return &Error{Kind: Usage, Path: dir, Fact: "is a repository already", Hint: "publish status --repo " + dir + " tells about it"}
+		return &Error{Kind: Usage, Path: dir, Fact: "is a repository already", Hint: "publish status --repo " + dir +
+			" tells about it"}
 	}
 	c, err := initConfig(dir, choices, opt)
 	if err != nil {
@@ -150,7 +152,8 @@ func layOut(dir string, made []string) ([]string, error) {
 			return made, err
 		}
 	}
-	for _, d := range []string{filepath.Join(dir, "staging"), filepath.Join(dir, "generations"), state, filepath.Join(state, "manifests"), filepath.Join(state, "trash")} {
+	for _, d := range []string{filepath.Join(dir, "staging"), filepath.Join(dir, "generations"), state,
+		filepath.Join(state, "manifests"), filepath.Join(state, "trash")} {
 		if gone(d) {
 			made = append(made, d)
 		}
@@ -194,12 +197,15 @@ func initConfig(dir string, choices Choices, opt InitOptions) (*Config, error) {
 			return nil
 		}
 		if there {
-			return &Error{Kind: Usage, Path: filepath.Join(dir, ConfigName), Fact: fmt.Sprintf("says %s: %s, and %s was asked for", key, *have, want), Hint: "change the file, or leave the flag out"}
+			return &Error{Kind: Usage, Path: filepath.Join(dir, ConfigName),
+				Fact: fmt.Sprintf("says %s: %s, and %s was asked for", key, *have, want),
+				Hint: "change the file, or leave the flag out"}
 		}
 		*have = want
 		return nil
 	}
-	if err := errors.Join(set("format", &c.Format, opt.Format), set("switch", &c.Switch, opt.Switch), set("production", &c.Production, opt.Production)); err != nil {
+	if err := errors.Join(set("format", &c.Format, opt.Format), set("switch", &c.Switch, opt.Switch),
+		set("production", &c.Production, opt.Production)); err != nil {
 		return nil, err
 	}
 	err = c.check(choices)

@@ -126,7 +126,9 @@ func (rec leftoverRecord) list() []Leftover {
 // holds reports whether something of a tree in the store is left over.
 func (rec leftoverRecord) holds(name string) bool {
 	at := filepath.Join("generations", name)
-	return slices.ContainsFunc(rec.list(), func(l Leftover) bool { return l.Path == at || strings.HasPrefix(l.Path, at+"/") })
+	return slices.ContainsFunc(rec.list(), func(l Leftover) bool {
+		return l.Path == at || strings.HasPrefix(l.Path, at+"/")
+	})
 }
 
 // warning says of which leftovers a command warns.
@@ -174,12 +176,14 @@ func (r *Repo) explain(path string, err error) Leftover {
 	if at := new(fs.PathError); errors.As(err, &at) && strings.HasPrefix(at.Path, path) {
 		path = at.Path
 	}
-	l := Leftover{Path: path, Owner: ownerOf(path), Reason: cause(err), Remedy: "mend that; publish gc and publish recover try again"}
+	l := Leftover{Path: path, Owner: ownerOf(path), Reason: cause(err),
+		Remedy: "mend that; publish gc and publish recover try again"}
 	if rel, err := filepath.Rel(r.Dir, path); err == nil && rel != ".." && !strings.HasPrefix(rel, "../") {
 		l.Path = rel
 	}
 	again := ", then publish gc"
-	if strings.HasPrefix(path, r.Stage.Dir+"/") && !strings.HasPrefix(path, filepath.Join(r.Stage.Dir, stage.Incoming)) {
+	if strings.HasPrefix(path, r.Stage.Dir+"/") &&
+		!strings.HasPrefix(path, filepath.Join(r.Stage.Dir, stage.Incoming)) {
 		again = ", then publish prune"
 	}
 	dir := filepath.Dir(path)
@@ -196,7 +200,9 @@ func (r *Repo) explain(path string, err error) Leftover {
 	case errors.Is(err, syscall.EBUSY):
 		l.Reason, l.Remedy = "it is in use", "end what uses it"+again
 	case errors.Is(err, fs.ErrExist): // ENOTEMPTY too
-		l.Reason, l.Remedy = "it fills again while it is emptied: a file in it is open on another machine, or somebody writes there", "close it"+again
+		l.Reason,
+			l.Remedy = "it fills again while it is emptied: a file in it is open on another machine, or somebody "+
+			"writes there", "close it"+again
 	case errors.Is(err, syscall.EROFS):
 		l.Reason, l.Remedy = "it lies on a read-only file system", "mount that for writing"+again
 	}

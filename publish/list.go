@@ -46,7 +46,8 @@ func (r *Repo) imagesOf(ctx context.Context, g *generation.View) ([]catalog.Imag
 		case graves.Redacted(g.Generation, row):
 			gone[row.Path] = true
 		case r.format.Class(row.Path) == catalog.Whole:
-			i := catalog.Image{Product: row.Path, Type: "file", Aliases: []string{}, Bytes: row.Size, Paths: []string{row.Path}}
+			i := catalog.Image{Product: row.Path, Type: "file", Aliases: []string{}, Bytes: row.Size,
+				Paths: []string{row.Path}}
 			if row.Role == catalog.Link {
 				i.Type = "link"
 			}
@@ -102,7 +103,8 @@ type Shown struct {
 // its number. It takes no lock and writes nothing. The errors are those of List.
 func (r *Repo) Show(ctx context.Context, name string) (*Shown, error) {
 	if name == "staging" {
-		return nil, &Error{Kind: Usage, Path: name, Fact: "is not a generation", Hint: "publish list staging and publish status report what is staged"}
+		return nil, &Error{Kind: Usage, Path: name, Fact: "is not a generation",
+			Hint: "publish list staging and publish status report what is staged"}
 	}
 	var out *Shown
 	err := r.glance(ctx, name, func(s *state, g *generation.View) (err error) {
@@ -113,10 +115,13 @@ func (r *Repo) Show(ctx context.Context, name string) (*Shown, error) {
 }
 
 func (r *Repo) show(s *state, g *generation.Tree) (*Shown, error) {
-	out := &Shown{Generation: g.Generation, Live: s.current != nil && s.current.Generation == g.Generation, Origin: g.Origin, From: g.From,
-		Time: g.Time.UTC(), Kind: EventKind(g.Kind), Who: g.Who, Message: g.Message, Health: s.history.Health(g.Generation), TreeID: g.TreeID, Format: g.Format,
-		Added: noNil(g.Added), Removed: noNil(g.Removed), Changed: noNil(g.Changed), Redacted: []string{}, Revoked: noNil(g.Manifest.Revoked),
-		Grace: g.Grace * 1000}
+	out := &Shown{Generation: g.Generation, Live: s.current != nil && s.current.Generation == g.Generation,
+		Origin: g.Origin, From: g.From,
+		Time: g.Time.UTC(), Kind: EventKind(g.Kind), Who: g.Who, Message: g.Message,
+		Health: s.history.Health(g.Generation), TreeID: g.TreeID, Format: g.Format,
+		Added: noNil(g.Added), Removed: noNil(g.Removed), Changed: noNil(g.Changed), Redacted: []string{},
+		Revoked: noNil(g.Manifest.Revoked),
+		Grace:   g.Grace * 1000}
 	if e, ok := s.history.Made(g.Generation); ok {
 		if out.Time = e.Time.UTC(); out.Health == "" {
 			out.Health = e.Health

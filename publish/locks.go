@@ -24,7 +24,8 @@ const (
 )
 
 // lockNames are the lock files with what status calls them.
-var lockNames = []struct{ file, label string }{{prepareLock, "prepare"}, {stagingLock, "staging"}, {productionLock, "production"}}
+var lockNames = []struct{ file, label string }{{prepareLock, "prepare"}, {stagingLock, "staging"},
+	{productionLock, "production"}}
 
 // lockAccess says who may take a lock: whoever may can stop a revert for ever.
 // Staging's is also of the builders, the group that may write to staging; where
@@ -44,7 +45,8 @@ func (r *Repo) lockAccess(name string) lock.Access {
 // with the hash cache, which a group could write to.
 func (r *Repo) mendLocks() {
 	for _, l := range lockNames {
-		if err := lock.Repair(r.path(".publish", l.file), r.lockAccess(l.file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := lock.Repair(r.path(".publish", l.file), r.lockAccess(l.file)); err != nil &&
+			!errors.Is(err, fs.ErrNotExist) {
 			r.opt.Warn(fmt.Sprintf("who may take a lock could not be mended: %v", err))
 		}
 	}
@@ -117,9 +119,11 @@ func (r *Repo) lockError(err error) error {
 func LockedHint(held *lock.HeldError) string {
 	const first = "wait for it to end, or give --wait DURATION; "
 	if held.Holder.PID == 0 {
-		return first + "if it does not end, fuser " + held.Path + " names the process; when that is stopped, the next command finishes or undoes what it left"
+		return first + "if it does not end, fuser " + held.Path +
+			" names the process; when that is stopped, the next command finishes or undoes what it left"
 	}
-	return fmt.Sprintf("%sif it does not end, look at it with ps -fp %d and stop it with kill %[2]d (in its own container, if it runs in one): the next command finishes or undoes what it left",
+	return fmt.Sprintf("%sif it does not end, look at it with ps -fp %d and stop it with kill %[2]d (in its own "+
+		"container, if it runs in one): the next command finishes or undoes what it left",
 		first, held.Holder.PID)
 }
 

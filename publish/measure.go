@@ -28,12 +28,13 @@ type Measures struct {
 	// the newest change to either. What was staged earlier, and joined by more
 	// since, waits for longer than that; nothing records how long. Nil while they
 	// are equal.
-	Waiting    *time.Time
-	KeptBytes  int64
-	FreeBytes  int64      // -1: the system does not tell
-	GC         *GCResult  // what gc would delete now
-	NextExpiry *time.Time // when the next window ends after this moment, and gc has more to delete; nil when none is open
-	GCNext     *GCResult  // what gc would delete then, with what it would delete now; nil when NextExpiry is
+	Waiting   *time.Time
+	KeptBytes int64
+	FreeBytes int64     // -1: the system does not tell
+	GC        *GCResult // what gc would delete now
+	// when the next window ends after this moment, and gc has more to delete; nil when none is open
+	NextExpiry *time.Time
+	GCNext     *GCResult // what gc would delete then, with what it would delete now; nil when NextExpiry is
 	// Versions counts, by product, what a client sees.
 	StagedVersions     map[string]int
 	ProductionVersions map[string]int
@@ -54,7 +55,8 @@ func (r *Repo) measure(ctx context.Context, s *state) (*Measures, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Measures{Status: st, Time: r.now().UTC(), StagedVersions: versionsOf(staged.Catalog), ProductionVersions: map[string]int{}, FreeBytes: -1}
+	m := &Measures{Status: st, Time: r.now().UTC(), StagedVersions: versionsOf(staged.Catalog),
+		ProductionVersions: map[string]int{}, FreeBytes: -1}
 	var touched time.Time
 	if m.StagingBytes, touched, err = extent(ctx, r.path("staging")); err != nil {
 		return nil, err

@@ -75,7 +75,8 @@ func TestMeasureLastPromote(t *testing.T) {
 	_, err := w.repo().Promote(ctx, PromoteOptions{})
 	wantKind(t, err, Switched)
 	m := w.measure()
-	if m.LastPromote == nil || !m.LastPromote.Equal(epoch) || m.Production.Generation != 3 || !m.Production.Since.Equal(w.now) {
+	if m.LastPromote == nil || !m.LastPromote.Equal(epoch) || m.Production.Generation != 3 ||
+		!m.Production.Since.Equal(w.now) {
 		t.Fatalf("last promote %v, production %+v", m.LastPromote, m.Production)
 	}
 	// An upload in progress counts: it takes the space.
@@ -103,7 +104,8 @@ func TestMeasureUnfinished(t *testing.T) {
 	}
 	m.Unfinished = false
 	since := epoch.Add(time.Minute)
-	m.Locks = []LockHeld{{"prepare", lock.Holder{Since: since.Add(time.Hour)}}, {"production", lock.Holder{Since: since}}}
+	m.Locks = []LockHeld{{"prepare", lock.Holder{Since: since.Add(time.Hour)}},
+		{"production", lock.Holder{Since: since}}}
 	if m.locks(); m.Unfinished || !m.OldestLock.Equal(since) || !m.Check(Thresholds{})[0].OK {
 		t.Fatalf("%+v", m)
 	}
@@ -167,7 +169,8 @@ func TestMeasureWaiting(t *testing.T) {
 
 func TestRough(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		0: "0s", 90 * time.Second: "1m30s", 26*time.Hour + time.Millisecond: "26h", 48 * time.Hour: "2d", 75*time.Hour + time.Minute: "3d3h",
+		0: "0s", 90 * time.Second: "1m30s", 26*time.Hour + time.Millisecond: "26h", 48 * time.Hour: "2d",
+		75*time.Hour + time.Minute: "3d3h",
 	} {
 		if got := rough(d); got != want {
 			t.Errorf("%v: %s, want %s", d, got, want)

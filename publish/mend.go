@@ -82,7 +82,8 @@ func (r *Repo) mendManifests(ctx context.Context, w *journal.Wreck, heads map[in
 		}
 		done = append(done, fmt.Sprintf("made the manifest of generation %d anew from its tree", k))
 		if known && !same {
-			done = append(done, fmt.Sprintf("generation %d is not what history recorded, or some of its files were carried: run publish validate --full %d", k, k))
+			done = append(done, fmt.Sprintf("generation %d is not what history recorded, or some of its files were "+
+				"carried: run publish validate --full %d", k, k))
 		}
 		m, failed := r.manifest(k)
 		if failed != nil {
@@ -97,8 +98,11 @@ func (r *Repo) mendManifests(ctx context.Context, w *journal.Wreck, heads map[in
 // dir; switched are the generations that were production. Which files were carried,
 // and since when, is lost: all that no index names counts as dropped by this
 // generation. What a revert refused is derived again from the tree that it left,
-// if that is kept. e is the line that made the generation. It reports whether the tree is the one that history recorded.
-func (r *Repo) remakeManifest(ctx context.Context, e Event, switched map[int]bool, n int, dir string) (same bool, err error) {
+// if that is kept. e is the line that made the generation. It reports whether the tree is the one that history
+// recorded.
+func (r *Repo) remakeManifest(
+	ctx context.Context, e Event, switched map[int]bool, n int, dir string,
+) (same bool, err error) {
 	was := e.Switch()
 	rows, named, err := r.scan(ctx, dir)
 	if err != nil {

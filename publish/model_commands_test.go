@@ -18,7 +18,8 @@ import (
 
 // versions are what the model stages: each has a content of its own, but for one
 // that has none. Clients skip those with odd names.
-var versions = []string{"a/20290101", "a/20290102", "a/20290102-odd", "a/20290103", "b/20290101", "b/20290102", "b/20290103", "b/odd"}
+var versions = []string{"a/20290101", "a/20290102", "a/20290102-odd", "a/20290103", "b/20290101", "b/20290102",
+	"b/20290103", "b/odd"}
 
 func contentOf(key string) string {
 	if key == "b/odd" {
@@ -35,7 +36,8 @@ func (m *model) commands(rt *rapid.T) map[string]func(*rapid.T) {
 		"build, prune": m.promotePruned, "revert": m.revertTo,
 		"gc": m.collect, "prune": m.pruneStaged, "plan": m.writePlan, "plan, apply": m.applyPlan,
 		"pin": m.pin, "stop": m.hold,
-		"revoke": m.revokeOne, "revoke in promote": m.revokeInPromote, "recover": m.recoverAll, "clock is right": m.clockIsRight, "try": m.dryRun,
+		"revoke": m.revokeOne, "revoke in promote": m.revokeInPromote, "recover": m.recoverAll,
+		"clock is right": m.clockIsRight, "try": m.dryRun,
 	}
 	for name, f := range all {
 		all[name] = func(rt *rapid.T) { m.runs.commands[name]++; f(rt) }
@@ -120,7 +122,8 @@ func (m *model) promotePruned(rt *rapid.T) {
 func (m *model) promoteAs(rt *rapid.T, to map[string]string, set func(*Config)) {
 	opt := PromoteOptions{Force: rapid.IntRange(0, 2).Draw(rt, "force") > 0}
 	leaked := func(items map[string]string) bool {
-		return slices.ContainsFunc(slices.Collect(maps.Values(items)), func(data string) bool { return m.revoked[data] })
+		return slices.ContainsFunc(slices.Collect(maps.Values(items)),
+			func(data string) bool { return m.revoked[data] })
 	}
 	last := Event{}
 	if n := len(m.switches); n > 0 {
@@ -165,7 +168,8 @@ func minus(a, b map[string]string) map[string]string {
 func pruned(items map[string]string) map[string]string {
 	out := map[string]string{}
 	taken := map[string]bool{}
-	for _, key := range slices.Backward(slices.Sorted(maps.Keys(items))) { // newest first, the one without a date before all
+	// Newest first, the one without a date before all.
+	for _, key := range slices.Backward(slices.Sorted(maps.Keys(items))) {
 		product, version, _ := strings.Cut(key, "/")
 		dated, odd := version != "odd", strings.Contains(version, "odd")
 		switch {
@@ -200,7 +204,8 @@ func (m *model) revertTo(rt *rapid.T) {
 func (m *model) collect(rt *rapid.T) {
 	crashes, failures := m.runs.crashes, m.runs.failures
 	err := m.do(rt, command{run: func(r *Repo) error { _, err := r.GC(ctx, false); return err }})
-	if err != nil || crashes != m.runs.crashes || failures != m.runs.failures || m.now.Before(m.newest) || m.number == 0 {
+	if err != nil || crashes != m.runs.crashes || failures != m.runs.failures || m.now.Before(m.newest) ||
+		m.number == 0 {
 		return
 	}
 	trees := m.before
@@ -353,7 +358,8 @@ func (m *model) revokeInPromote(rt *rapid.T) {
 					other := m.repo()
 					other.step = nil
 					_, err := other.Revoke(ctx, RevokeOptions{What: []string{key}, Why: "leaked"})
-					if kind := kindOf(err); err != nil && kind != NotFound && kind != Refused && (kind != Switched || len(r.Config.HealthCheck.Command) == 0 && !m.stuck[data]) {
+					if kind := kindOf(err); err != nil && kind != NotFound && kind != Refused &&
+						(kind != Switched || len(r.Config.HealthCheck.Command) == 0 && !m.stuck[data]) {
 						rt.Fatalf("a revoke while a promote is prepared: %v", err)
 					}
 				}
@@ -453,7 +459,8 @@ func (m *model) recoverAll(rt *rapid.T) {
 		rt.Fatalf("%+v, %v", st, err)
 	}
 	for _, l := range st.Leftovers {
-		if data, err := os.ReadFile(m.repo().absolute(l.Path)); strings.Contains(l.Path, "generations/.") && (err != nil || !m.stuck[string(data)]) {
+		if data, err := os.ReadFile(m.repo().absolute(l.Path)); strings.Contains(l.Path, "generations/.") &&
+			(err != nil || !m.stuck[string(data)]) {
 			rt.Fatalf("%s is left over, and nothing holds it", l)
 		}
 	}
@@ -461,7 +468,8 @@ func (m *model) recoverAll(rt *rapid.T) {
 
 // dryRun changes nothing, and tells what the command would do.
 func (m *model) dryRun(rt *rapid.T) {
-	if err := m.faulty(rt, command{run: func(r *Repo) error { _, err := r.Recover(ctx); return err }}, "", 0); err != nil {
+	if err := m.faulty(rt, command{run: func(r *Repo) error { _, err := r.Recover(ctx); return err }}, "",
+		0); err != nil {
 		return
 	}
 	before := m.listing()

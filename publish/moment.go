@@ -19,5 +19,6 @@ func ParseMoment(s string, now time.Time) (from, to time.Time, err error) {
 		t := now.Add(-time.Duration(d)).UTC()
 		return t, t, nil
 	}
-	return from, to, fmt.Errorf("%q is not a time such as 2026-01-31T12:00:00Z, 2026-01-31, or 7d for seven days ago", s)
+	return from, to, fmt.Errorf("%q is not a time such as 2026-01-31T12:00:00Z, 2026-01-31, or 7d for seven days ago",
+		s)
 }

@@ -103,7 +103,8 @@ func (r *Repo) readOrphans() (firstSeen, error) {
 func (r *Repo) writeOrphans(f firstSeen) error {
 	var b bytes.Buffer
 	for p, s := range f {
-		b.Write(durable.Line(fmt.Appendf(nil, "%d %d %d %d %d %d %s", s.since.Unix(), s.stat.Size, s.stat.Mtime, s.stat.Ctime,
+		b.Write(durable.Line(fmt.Appendf(nil, "%d %d %d %d %d %d %s", s.since.Unix(), s.stat.Size, s.stat.Mtime,
+			s.stat.Ctime,
 			int64(s.stat.Links), int64(s.stat.Ino), p)))
 	}
 	return durable.WriteFile(r.orphansPath(), b.Bytes(), 0o644)

@@ -17,7 +17,8 @@ func TestMissingPartsOfBuilders(t *testing.T) {
 		t.Skip("only root may give a folder to another group")
 	}
 	const gid = 54321
-	for _, lost := range []string{"staging", ".publish/trash", ".publish/staging.lock", "staging .publish/trash", "staging .publish/staging.lock .publish/lock",
+	for _, lost := range []string{"staging", ".publish/trash", ".publish/staging.lock", "staging .publish/trash",
+		"staging .publish/staging.lock .publish/lock",
 		".publish/trash .publish/prepare.lock generations"} {
 		w := newWorld(t, "symlink")
 		for _, dir := range []string{"staging", ".publish/trash"} {
@@ -35,7 +36,8 @@ func TestMissingPartsOfBuilders(t *testing.T) {
 		if done, err := w.repo().Recover(ctx); err != nil || len(done) == 0 {
 			t.Fatalf("%s: %v %v", lost, done, err)
 		}
-		for part, want := range map[string]fs.FileMode{"staging": 0o775 | fs.ModeSetgid, ".publish/trash": 0o775 | fs.ModeSetgid, ".publish/staging.lock": 0o660,
+		for part, want := range map[string]fs.FileMode{"staging": 0o775 | fs.ModeSetgid,
+			".publish/trash": 0o775 | fs.ModeSetgid, ".publish/staging.lock": 0o660,
 			".publish/lock": 0o600, ".publish/prepare.lock": 0o600, ".publish/manifests": 0o755, "generations": 0o755} {
 			fi, err := os.Stat(filepath.Join(w.dir, part))
 			if err != nil {

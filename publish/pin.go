@@ -13,7 +13,8 @@ import (
 func (r *Repo) Pin(ctx context.Context, n int, why string) error {
 	return r.pin(ctx, "pin", n, func(s *state) error {
 		if e, ok := s.history.Pin(n); ok {
-			return refuse("publish unpin ends it", "generation %d is already pinned by %s since %s: %s", n, e.Who, e.Time.Format(time.RFC3339), e.Message)
+			return refuse("publish unpin ends it", "generation %d is already pinned by %s since %s: %s", n, e.Who,
+				e.Time.Format(time.RFC3339), e.Message)
 		}
 		return r.notePin(s, KindPin, n, why)
 	})
@@ -52,6 +53,7 @@ func (r *Repo) pin(ctx context.Context, verb string, n int, do func(*state) erro
 
 func (r *Repo) notePin(s *state, kind EventKind, n int, why string) error {
 	made, _ := s.history.Made(n)
-	return r.log(s.history, Event{Head: journal.Head{Time: s.now, Kind: kind, Generation: n, From: made.From, Origin: made.Origin, Who: r.who(), Message: why},
+	return r.log(s.history, Event{Head: journal.Head{Time: s.now, Kind: kind, Generation: n, From: made.From,
+		Origin: made.Origin, Who: r.who(), Message: why},
 		Body: &journal.Pin{TreeID: made.TreeID}})
 }

@@ -20,7 +20,8 @@ var ownPlaces = []string{"staging", "generations", ".publish", ConfigName}
 // it, links resolved; it need not exist. own is a repository that may have no
 // marker yet; "" for none.
 func misplaced(up []string, own string) string {
-	repos := slices.DeleteFunc(slices.Clone(up), func(d string) bool { return !there(filepath.Join(d, ".publish", "layout")) })
+	repos := slices.DeleteFunc(slices.Clone(up),
+		func(d string) bool { return !there(filepath.Join(d, ".publish", "layout")) })
 	if own != "" {
 		repos = append(repos, own)
 	}
@@ -74,7 +75,8 @@ func (r *Repo) checkMove(files []string) error {
 			}
 		}
 		if why != "" {
-			return &Error{Kind: Usage, Path: path, Fact: why, Hint: "leave --move out: a copy is staged then; nothing was staged"}
+			return &Error{Kind: Usage, Path: path, Fact: why,
+				Hint: "leave --move out: a copy is staged then; nothing was staged"}
 		}
 	}
 	return nil

@@ -27,7 +27,8 @@ func TestPlacesBehindBindMounts(t *testing.T) {
 			return at
 		}
 		images, staging, top := bind("production/images"), bind("staging/images"), bind(".")
-		for _, path := range []string{images + "/x", staging + "/x", top + "/staging/x", top + "/production/images/x", top + "/x"} {
+		for _, path := range []string{images + "/x", staging + "/x", top + "/staging/x", top + "/production/images/x",
+			top + "/x"} {
 			if e := new(Error); !errors.As(w.repo().checkMove([]string{path}), &e) || e.Kind != Usage {
 				t.Errorf("%s may be moved: %v", path, e)
 			}

@@ -70,8 +70,9 @@ type survey struct {
 
 // plan works out what a prune has to do. It opens no file and reads no clock.
 func (sv *survey) plan() (*Plan, []retention.Unmatched) {
-	p := &Plan{Repository: sv.repository, Time: sv.now.UTC(), Generation: sv.generation, StagingTreeID: tree.ID(sv.checked.Rows),
-		Rules: noNil(sv.rules), Orphans: []Orphan{}, Waiting: []Orphan{}}
+	p := &Plan{Repository: sv.repository, Time: sv.now.UTC(), Generation: sv.generation,
+		StagingTreeID: tree.ID(sv.checked.Rows),
+		Rules:         noNil(sv.rules), Orphans: []Orphan{}, Waiting: []Orphan{}}
 	res := retention.Apply(sv.items(), policy(sv.rules), p.Time)
 	p.Keep, p.Remove = res.Keep, res.Remove
 	p.BytesAfterGrace = sv.only(p.removes())
@@ -127,7 +128,8 @@ func (sv *survey) items() []retention.Item {
 	out := make([]retention.Item, 0, len(c.Catalog.Versions))
 	for _, v := range c.Catalog.Versions {
 		k := v.Of()
-		out = append(out, retention.Item{Product: v.Product, Version: v.Name, Rank: v.Rank, Time: v.Time, Complete: !bad[k], Skipped: v.Skipped != "",
+		out = append(out, retention.Item{Product: v.Product, Version: v.Name, Rank: v.Rank, Time: v.Time,
+			Complete: !bad[k], Skipped: v.Skipped != "",
 			Expires: sv.expires[k], SupportEOL: v.SupportEOL, Bytes: bytes[k]})
 		bytes[k] = 0 // of a version that two catalogs have, once
 	}
@@ -232,7 +234,8 @@ func (p *Plan) fits(now *Plan) error {
 	case p.Repository == "" || p.Repository != now.Repository:
 		return moved("the plan is of another repository")
 	case p.Generation != now.Generation:
-		return moved("the plan was made when production was generation %d; it is generation %d now", p.Generation, now.Generation)
+		return moved("the plan was made when production was generation %d; it is generation %d now", p.Generation,
+			now.Generation)
 	case p.StagingTreeID != now.StagingTreeID:
 		return moved("staging has changed since the plan was made")
 	case !slices.EqualFunc(p.Rules, now.Rules, sameRule):

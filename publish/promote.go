@@ -42,7 +42,8 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 	var pruned *PruneResult
 	var docs []catalog.Document // that a dry run has to imagine
 	if r.Config.Promote.Prune && !opt.NoPrune {
-		if pruned, err = r.prune(ctx, PruneOptions{DryRun: opt.DryRun}, actor{verb: "prune", preparing: true}); err != nil {
+		if pruned, err = r.prune(ctx, PruneOptions{DryRun: opt.DryRun},
+			actor{verb: "prune", preparing: true}); err != nil {
 			return nil, err
 		}
 		if opt.DryRun {
@@ -172,14 +173,17 @@ func (r *Repo) recovered(ctx context.Context, by actor) (*state, error) {
 
 func held(h *journal.History) error {
 	if e, ok := h.Hold(); ok {
-		return refuse("publish unhold ends it", "production is held by %s since %s: %s", e.Who, e.Time.Format(time.RFC3339), e.Message)
+		return refuse("publish unhold ends it", "production is held by %s since %s: %s", e.Who,
+			e.Time.Format(time.RFC3339), e.Message)
 	}
 	return nil
 }
 
 // prepare makes, validates and flushes the snapshot in the draft, with docs in
 // place of those that staging has.
-func (r *Repo) prepare(ctx context.Context, s *state, draft *generation.Draft, docs []catalog.Document) (*stage.Valid, error) {
+func (r *Repo) prepare(
+	ctx context.Context, s *state, draft *generation.Draft, docs []catalog.Document,
+) (*stage.Valid, error) {
 	batch, err := durable.NewBatch(draft.Dir)
 	if err != nil {
 		return nil, err
@@ -234,14 +238,18 @@ func (r *Repo) reverted(base *generation.Tree, s *state) error {
 		return nil
 	}
 	if e, ok := s.history.Turned(was); ok {
-		return refuse("look at publish history, then promote again", "%s went to generation %d while this promote was being prepared; production is unchanged by it", e.Who, s.current.Generation)
+		return refuse("look at publish history, then promote again",
+			"%s went to generation %d while this promote was being prepared; production is unchanged by it", e.Who,
+			s.current.Generation)
 	}
 	return nil
 }
 
 // publishValid is the part under the production lock. mark is how many of the
 // tombstones' lines were done with when the snapshot began.
-func (r *Repo) publishValid(ctx context.Context, s *state, draft *generation.Draft, mark int, v *stage.Valid, opt PromoteOptions) (*Result, error) {
+func (r *Repo) publishValid(
+	ctx context.Context, s *state, draft *generation.Draft, mark int, v *stage.Valid, opt PromoteOptions,
+) (*Result, error) {
 	cur := s.current
 	if cur != nil && cur.TreeID == v.TreeID {
 		return r.unchanged(s, opt.DryRun), nil
@@ -265,7 +273,8 @@ func barredBy(cur *generation.Tree, v *stage.Valid) error {
 	for _, id := range cur.BarredTrees {
 		if id == v.TreeID {
 			if cur.Kind == generation.KindAutoRevert {
-				return refuse("change staging, or give --force", "staging is the very tree that failed its health check; production went back to generation %d's content", cur.Origin)
+				return refuse("change staging, or give --force", "staging is the very tree that failed its health "+
+					"check; production went back to generation %d's content", cur.Origin)
 			}
 			why := ""
 			if cur.Message != "" {
@@ -298,5 +307,6 @@ func barredBy(cur *generation.Tree, v *stage.Valid) error {
 	if len(back) > 1 {
 		more = fmt.Sprintf(" and %d more", len(back)-1)
 	}
-	return refuse(hint, "staging still names %s (%s%s), which %s reverted in generation %d", owner, filepath.Base(back[0]), more, cur.Who, cur.Generation)
+	return refuse(hint, "staging still names %s (%s%s), which %s reverted in generation %d", owner,
+		filepath.Base(back[0]), more, cur.Who, cur.Generation)
 }

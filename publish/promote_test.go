@@ -26,7 +26,8 @@ func TestUnchangedPromoteChangesNothing(t *testing.T) {
 func TestSwitchIsTimed(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
-		took := map[string]time.Duration{"before-swap": time.Second, "after-swap": time.Millisecond, "after-sync": 2 * time.Millisecond,
+		took := map[string]time.Duration{"before-swap": time.Second, "after-swap": time.Millisecond,
+			"after-sync": 2 * time.Millisecond,
 			"after-tidy": 4 * time.Millisecond, "after-history": time.Second}
 		w.step = func(step string) error {
 			w.now = w.now.Add(took[step])
@@ -75,11 +76,7 @@ func TestInPlaceWriteInStagingStaysThere(t *testing.T) {
 
 func TestRevertDuringPromoteStopsIt(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
-		w := newWorld(t, mode)
-		w.put(map[string]string{"a/1": "one"})
-		w.promote()
-		w.put(map[string]string{"a/2": "two"})
-		w.promote()
+		w := twoGenerations(t, mode)
 		w.put(map[string]string{"a/3": "three"})
 		other := *w
 		w.step = func(name string) error {

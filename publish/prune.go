@@ -86,7 +86,8 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneRes
 	res := &PruneResult{Plan: *plan}
 	// From here signals wait: the record is made.
 	if err := r.carryOut(context.WithoutCancel(ctx), s, sv, plan); err != nil {
-		return nil, &Error{Fact: "the prune did not end; staging is valid, and production is unchanged", Hint: "run publish prune again: it goes on", Err: err}
+		return nil, &Error{Fact: "the prune did not end; staging is valid, and production is unchanged",
+			Hint: "run publish prune again: it goes on", Err: err}
 	}
 	res.Plan = r.happened(res.Plan)
 	if len(r.left[leftInStaging]) > 0 && !by.preparing { // else the promote notes it
@@ -102,7 +103,8 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneRes
 	if s.current != nil {
 		h = s.current.Head
 	}
-	if err := r.run(ctx, "after_prune", r.Config.Hooks.AfterPrune, time.Duration(r.Config.Hooks.Timeout), h, detail{Plan: plan}); err != nil {
+	if err := r.run(ctx, "after_prune", r.Config.Hooks.AfterPrune, time.Duration(r.Config.Hooks.Timeout), h,
+		detail{Plan: plan}); err != nil {
 		return res, fmt.Errorf("staging was pruned, and production is unchanged: %w", err)
 	}
 	return res, nil
@@ -159,7 +161,8 @@ func (r *Repo) planPrune(ctx context.Context, s *state, apply *Plan, open cacheO
 	if len(sv.strays) > 0 && s.clockBehind() {
 		r.opt.Warn("the clock stands before the newest line of the history: no file is deleted; " + ClockRemedy)
 	} else if len(sv.strays) > 0 && !sv.sure {
-		r.opt.Warn("staging holds links that lead out of it or in a circle, folders that cannot be listed, or special files: no file is deleted, since an index may name it by another path")
+		r.opt.Warn("staging holds links that lead out of it or in a circle, folders that cannot be listed, or " +
+			"special files: no file is deleted, since an index may name it by another path")
 	}
 	if apply == nil {
 		return sv, plan, nil
@@ -183,7 +186,8 @@ func (r *Repo) survey(ctx context.Context, s *state, open cacheOpener) (*survey,
 	if err != nil {
 		return nil, err
 	}
-	sv := &survey{checked: checked, rules: r.Config.Retention, strays: checked.Strays, now: s.now, grace: r.orphanGrace()}
+	sv := &survey{checked: checked, rules: r.Config.Retention, strays: checked.Strays, now: s.now,
+		grace: r.orphanGrace()}
 	if sv.seen, err = r.readOrphans(); err != nil {
 		return nil, err
 	}
@@ -272,7 +276,8 @@ func (r *Repo) notePrune(ctx context.Context, by actor, p *Plan, reviewed bool) 
 	}
 	b := &journal.Prune{PlanHash: p.PlanHash, BytesNow: p.BytesNow, BytesAfterGrace: p.BytesAfterGrace}
 	for _, d := range p.Remove {
-		b.Pruned = append(b.Pruned, journal.Pruned{Product: d.Product, Version: d.Version, Reasons: d.Reasons, Bytes: d.Bytes})
+		b.Pruned = append(b.Pruned, journal.Pruned{Product: d.Product, Version: d.Version, Reasons: d.Reasons,
+			Bytes: d.Bytes})
 	}
 	for _, o := range p.Orphans {
 		b.Orphans = append(b.Orphans, journal.Orphan(o))

@@ -152,7 +152,8 @@ func TestPruneOrder(t *testing.T) {
 		if first == nil {
 			first = res
 		}
-		if diff := cmp.Diff(first.Keep, res.Keep) + cmp.Diff(first.Remove, res.Remove); diff != "" || len(res.Remove) == 0 {
+		if diff := cmp.Diff(first.Keep, res.Keep) + cmp.Diff(first.Remove, res.Remove); diff != "" ||
+			len(res.Remove) == 0 {
 			t.Fatal(diff)
 		}
 	}
@@ -177,7 +178,8 @@ func TestPruneIncomplete(t *testing.T) {
 				if len(res.Remove) != 0 {
 					t.Errorf("%+v", res)
 				}
-			} else if len(res.Keep) != 2 || !slices.Equal(res.Keep[0].Reasons, want) || res.Keep[1].Version != "20290102" {
+			} else if len(res.Keep) != 2 || !slices.Equal(res.Keep[0].Reasons, want) ||
+				res.Keep[1].Version != "20290102" {
 				t.Errorf("%+v", res)
 			}
 		})
@@ -201,13 +203,19 @@ func TestOrphansStartAnew(t *testing.T) {
 			w.put(threeVersions)
 			return nil
 		},
-		"state lost":    func(w *world, p string) error { return os.Remove(w.repo().orphansPath()) },
-		"state damaged": func(w *world, p string) error { return os.WriteFile(w.repo().orphansPath(), []byte("x\ny"), 0o644) },
+		"state lost": func(w *world, p string) error { return os.Remove(w.repo().orphansPath()) },
+		"state damaged": func(w *world, p string) error {
+			return os.WriteFile(w.repo().orphansPath(), []byte("x\ny"), 0o644)
+		},
 		"young": func(w *world, p string) error {
 			return os.Chtimes(p, time.Time{}, w.now.Add(-time.Hour))
 		},
-		"a link":     func(w *world, p string) error { return os.Symlink("images", filepath.Join(w.staging(), "other")) },
-		"a link out": func(w *world, p string) error { return os.Symlink(w.staging(), filepath.Join(w.staging(), "other")) },
+		"a link": func(w *world, p string) error {
+			return os.Symlink("images", filepath.Join(w.staging(), "other"))
+		},
+		"a link out": func(w *world, p string) error {
+			return os.Symlink(w.staging(), filepath.Join(w.staging(), "other"))
+		},
 		"clock behind": func(w *world, p string) error {
 			w.now = w.now.Add(24 * time.Hour)
 			r := w.repo()
@@ -286,7 +294,8 @@ func TestPruneCrash(t *testing.T) {
 	var steps []string
 	w.step = func(name string) error { steps = append(steps, name); return nil }
 	must(t, crashVerbs["prune"](w.repo()))
-	if want := []string{"after-prune-history", "after-prune-indexes", "after-prune-orphans"}; !slices.Equal(steps, want) {
+	if want := []string{"after-prune-history", "after-prune-indexes", "after-prune-orphans"}; !slices.Equal(steps,
+		want) {
 		t.Fatalf("%v", steps)
 	}
 	for i, name := range steps {
@@ -317,18 +326,22 @@ func TestPruneCrash(t *testing.T) {
 func BenchmarkPlan(b *testing.B) {
 	for _, n := range []int{10_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			sv := &survey{checked: &stage.Checked{Catalog: &catalog.Catalog{}, Report: &stage.Report{}}, now: epoch, grace: time.Hour, sure: true,
+			sv := &survey{checked: &stage.Checked{Catalog: &catalog.Catalog{}, Report: &stage.Report{}}, now: epoch,
+				grace: time.Hour, sure: true,
 				rules: []RetentionRule{{Match: "*", KeepLast: 3, KeepDaily: 7, KeepMonthly: 12}}}
 			c := sv.checked.Catalog
 			for p := range n / 100 {
 				for v := range 100 {
 					built := epoch.AddDate(0, 0, v-200)
 					product, version := fmt.Sprintf("os%04d:1:default:amd64", p), built.Format("20060102_15:04")
-					c.Versions = append(c.Versions, catalog.Version{Product: product, Name: version, Time: built, Rank: v})
+					c.Versions = append(c.Versions, catalog.Version{Product: product, Name: version, Time: built,
+						Rank: v})
 					for _, ending := range []string{"disk.qcow2", "incus.tar.xz", "root.squashfs"} {
 						path := fmt.Sprintf("images/%s/%s/%s", product, version, ending)
-						c.Items = append(c.Items, catalog.Item{Path: path, Product: product, Version: version, Name: ending})
-						sv.checked.Rows = append(sv.checked.Rows, tree.Row{Path: path, Size: 1000, SHA256: strings.Repeat("0", 64), Role: catalog.Content})
+						c.Items = append(c.Items, catalog.Item{Path: path, Product: product, Version: version,
+							Name: ending})
+						sv.checked.Rows = append(sv.checked.Rows, tree.Row{Path: path, Size: 1000,
+							SHA256: strings.Repeat("0", 64), Role: catalog.Content})
 					}
 				}
 			}

@@ -61,7 +61,9 @@ func (r *Repo) glance(ctx context.Context, name string, read func(*state, *gener
 
 // glanceAt is one attempt of glance. It is sure if what was read is the tree
 // that was asked for.
-func (r *Repo) glanceAt(s *state, g *generation.Tree, read func(*state, *generation.View) error) (sure bool, err error) {
+func (r *Repo) glanceAt(
+	s *state, g *generation.Tree, read func(*state, *generation.View) error,
+) (sure bool, err error) {
 	live := s.current != nil && s.current.Generation == g.Generation
 	v, err := g.View()
 	switch {

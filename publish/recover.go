@@ -179,7 +179,8 @@ func (r *Repo) recover(ctx context.Context, by actor) (*state, []string, error) 
 // unchecked reports whether the newest switch still waits for its health check.
 func (r *Repo) unchecked(h *journal.History) bool {
 	last, ok := h.Last()
-	return ok && last.Health == journal.HealthPending && h.Health(last.Generation) == "" && len(r.Config.HealthCheck.Command) > 0
+	return ok && last.Health == journal.HealthPending && h.Health(last.Generation) == "" &&
+		len(r.Config.HealthCheck.Command) > 0
 }
 
 // adoptTruth appends what history lacks: the switch to the generation that
@@ -204,8 +205,9 @@ func (r *Repo) adoptTruth(ctx context.Context, s *state, last journal.Made) erro
 	if err := r.freshen(ctx, s.history, m.Generation, s.current.Dir); err != nil {
 		r.opt.Warn(fmt.Sprintf("%s: a client may be told that a file of it has not changed: %v", r.Production(), err))
 	}
-	e := Event{Head: journal.Head{Time: s.now, Kind: KindRelink, Generation: m.Generation, From: last.Generation, Origin: m.Origin,
-		Who: "unknown", Message: "production was changed by another program"},
+	e := Event{Head: journal.Head{Time: s.now, Kind: KindRelink, Generation: m.Generation, From: last.Generation,
+		Origin: m.Origin,
+		Who:    "unknown", Message: "production was changed by another program"},
 		Body: &journal.Switch{TreeID: m.TreeID, Grace: int64(r.grace() / time.Second), Recovered: true}}
 	err := r.log(s.history, e)
 	s.windows = r.window(s.history)
@@ -248,7 +250,8 @@ func (r *Repo) restore(ctx context.Context, h *journal.History, dangling bool) (
 		}
 		return r.site.Live(ctx)
 	}
-	return 0, &Error{Path: r.Production(), Err: errDangling, Fact: "no generation that history names is left to put there",
+	return 0, &Error{Path: r.Production(), Err: errDangling,
+		Fact: "no generation that history names is left to put there",
 		Hint: "restore generations/ from a backup, or start anew with publish init"}
 }
 

@@ -14,11 +14,7 @@ import (
 
 func TestRecoverPutsProductionBack(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
-		w := newWorld(t, mode)
-		w.put(map[string]string{"a/1": "one"})
-		w.promote()
-		w.put(map[string]string{"a/2": "two"})
-		w.promote()
+		w := twoGenerations(t, mode)
 		if mode == "symlink" {
 			if err := os.Remove(w.production()); err != nil {
 				t.Fatal(err)
@@ -83,11 +79,7 @@ func TestDamagedHistoryAndManifestAreMended(t *testing.T) {
 // A repository is a directory like any other: it can be copied and moved.
 func TestSurvivesMove(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
-		w := newWorld(t, mode)
-		w.put(map[string]string{"a/1": "one"})
-		w.promote()
-		w.put(map[string]string{"a/2": "two"})
-		w.promote()
+		w := twoGenerations(t, mode)
 		moved := filepath.Join(t.TempDir(), "elsewhere")
 		if err := os.Rename(w.dir, moved); err != nil {
 			t.Fatal(err)

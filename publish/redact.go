@@ -16,7 +16,8 @@ import (
 // redact makes in the draft the tree of a generation without the rows that are gone,
 // and without the versions of unnamed that have no content:
 // its indexes are made anew, and what is left is validated and flushed.
-func (r *Repo) redact(ctx context.Context, s *state, g *generation.Tree, gone func(tree.Row) bool, unnamed catalog.Names, draft *generation.Draft) (*stage.Valid, error) {
+func (r *Repo) redact(ctx context.Context, s *state, g *generation.Tree, gone func(tree.Row) bool,
+	unnamed catalog.Names, draft *generation.Draft) (*stage.Valid, error) {
 	left := *g.Manifest
 	left.Own = slices.DeleteFunc(slices.Clone(g.Own), gone)
 	if err := r.rebuild(ctx, s, &generation.Tree{Manifest: &left, Dir: g.Dir}, draft); err != nil {
@@ -30,14 +31,16 @@ func (r *Repo) redact(ctx context.Context, s *state, g *generation.Tree, gone fu
 		return nil, &FindingsError{Report: report}
 	}
 	for _, p := range report.Dropped {
-		r.opt.Warn(fmt.Sprintf("production/%s: is left out, since what it belongs to has changed; sign or make it again", p))
+		r.opt.Warn(fmt.Sprintf("production/%s: is left out, since what it belongs to has changed; "+
+			"sign or make it again", p))
 	}
 	base, err := r.stageBase(s)
 	if err != nil {
 		return nil, err
 	}
 	defer base.Source.Close()
-	rewritten := slices.DeleteFunc(slices.Clone(valid.Rows), func(row tree.Row) bool { return !slices.Contains(changed, row.Path) })
+	rewritten := slices.DeleteFunc(slices.Clone(valid.Rows),
+		func(row tree.Row) bool { return !slices.Contains(changed, row.Path) })
 	if err := base.Settle(draft.Dir, rewritten, s.now); err != nil {
 		return nil, err
 	}
@@ -51,7 +54,9 @@ func (r *Repo) redact(ctx context.Context, s *state, g *generation.Tree, gone fu
 
 // sound returns a generation as it can be reverted to: itself, or, when it is
 // redacted, what redact makes of it in the draft.
-func (r *Repo) sound(ctx context.Context, s *state, g *generation.Tree, draft *generation.Draft) (*generation.Tree, *stage.Valid, error) {
+func (r *Repo) sound(
+	ctx context.Context, s *state, g *generation.Tree, draft *generation.Draft,
+) (*generation.Tree, *stage.Valid, error) {
 	graves, err := r.graveyard()
 	if err != nil {
 		return nil, nil, err
@@ -72,8 +77,10 @@ func (r *Repo) sound(ctx context.Context, s *state, g *generation.Tree, draft *g
 			return g, nil, nil
 		}
 	} else if row := g.Own[i]; r.format.Class(row.Path) == catalog.Whole {
-		return nil, nil, refuse(r.keptHint(), "generation %d had %s, which was revoked %s; a tree without indexes cannot be reverted to in part",
-			g.Generation, row.Path, graves.Over(row.SHA256).Reason())
+		return nil, nil,
+			refuse(r.keptHint(),
+				"generation %d had %s, which was revoked %s; a tree without indexes cannot be reverted to in part",
+				g.Generation, row.Path, graves.Over(row.SHA256).Reason())
 	}
 	valid, err := r.redact(ctx, s, g, gone, unnamed, draft)
 	if err != nil {

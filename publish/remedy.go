@@ -35,7 +35,8 @@ func Remedy(err error) string {
 	for _, p := range paths {
 		for _, at := range inTheWay(p) {
 			if owner, ok := foreignOwner(at); ok {
-				return fmt.Sprintf("%s belongs to %s: run the command as that user, or give it back with chown -R", at, owner)
+				return fmt.Sprintf("%s belongs to %s: run the command as that user, or give it back with chown -R", at,
+					owner)
 			}
 		}
 	}
@@ -75,7 +76,8 @@ func inTheWay(path string) []string {
 // this one may not write to it.
 func foreignOwner(path string) (string, bool) {
 	fi, err := os.Lstat(path)
-	if err != nil || fi.Mode()&fs.ModeSymlink != 0 || int(tree.StatOf(fi).UID) == os.Geteuid() || durable.Writable(path) {
+	if err != nil || fi.Mode()&fs.ModeSymlink != 0 || int(tree.StatOf(fi).UID) == os.Geteuid() ||
+		durable.Writable(path) {
 		return "", false
 	}
 	return ownerOf(path), true

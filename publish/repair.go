@@ -17,7 +17,9 @@ import (
 // It returns the history as it is then.
 //
 // Killed at any point it leaves the old history or the new one.
-func (r *Repo) repairHistory(ctx context.Context, w *journal.Wreck, heads map[int]generation.Head, current int) (done []string, h *journal.History, err error) {
+func (r *Repo) repairHistory(
+	ctx context.Context, w *journal.Wreck, heads map[int]generation.Head, current int,
+) (done []string, h *journal.History, err error) {
 	var tip *Event
 	if m, ok := heads[current]; ok {
 		tip = tipOf(&m)
@@ -33,7 +35,9 @@ func (r *Repo) repairHistory(ctx context.Context, w *journal.Wreck, heads map[in
 		}
 		lines = len(flaws) > 0
 		// A line that belongs before the checkpoint.
-		if w.Base != nil && slices.ContainsFunc(flaws, func(f journal.Flaw) bool { return f.Kind == journal.Lost && f.From <= w.Base.Top() }) {
+		if w.Base != nil && slices.ContainsFunc(flaws, func(f journal.Flaw) bool {
+			return f.Kind == journal.Lost && f.From <= w.Base.Top()
+		}) {
 			if w, err = r.journal().Inspect(true); err != nil {
 				return nil, nil, err
 			}
@@ -47,7 +51,9 @@ func (r *Repo) repairHistory(ctx context.Context, w *journal.Wreck, heads map[in
 	}
 	entries := w.Entries
 	if lines {
-		fixed := journal.Repair(w.Base, w.Entries, func(entries []journal.Entry) []Event { return r.provedBy(w.Base, entries, heads, current) },
+		fixed := journal.Repair(w.Base, w.Entries, func(entries []journal.Entry) []Event {
+			return r.provedBy(w.Base, entries, heads, current)
+		},
 			tip, r.now(), r.who(), r.grace())
 		if slices.Contains(fixed.Made, current) {
 			// History names a switch only after it was made durable.
@@ -68,7 +74,8 @@ func (r *Repo) repairHistory(ctx context.Context, w *journal.Wreck, heads map[in
 	}
 	h, err = r.journal().Restore(w, entries, keep, func(path string) string {
 		aside := asideName(path)
-		done = append(done, fmt.Sprintf("set %s, which cannot be beside the history, aside in %s", r.short(path), r.short(aside)))
+		done = append(done, fmt.Sprintf("set %s, which cannot be beside the history, aside in %s", r.short(path),
+			r.short(aside)))
 		return aside
 	})
 	return done, h, err
@@ -90,7 +97,8 @@ func (r *Repo) setAside(w *journal.Wreck) (done []string, err error) {
 		return nil, err
 	}
 	if n := w.Bad; n > 0 {
-		return []string{fmt.Sprintf("set %d damaged %s of the history aside in %s", n, plural(n, "line"), r.short(aside))}, nil
+		return []string{fmt.Sprintf("set %d damaged %s of the history aside in %s", n, plural(n, "line"),
+			r.short(aside))}, nil
 	}
 	return []string{"kept the history as it was in " + r.short(aside)}, nil
 }
@@ -100,7 +108,8 @@ func (r *Repo) setAside(w *journal.Wreck) (done []string, err error) {
 func repaired(fixed journal.Repaired, made bool) (done []string) {
 	say := func(list []int, format string) {
 		if len(list) > 0 {
-			done = append(done, fmt.Sprintf(format, plural(len(list), "generation")+" "+strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ", "), "[]")))
+			done = append(done, fmt.Sprintf(format, plural(len(list), "generation")+" "+
+				strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ", "), "[]")))
 		}
 	}
 	if made {
@@ -124,7 +133,8 @@ func (r *Repo) repairClosed(w *journal.Wreck, heads map[int]generation.Head) (do
 	for _, d := range w.Closed {
 		fixed := journal.Repaired{Entries: d.Entries}
 		if !d.Unknown {
-			fixed = journal.Repair(d.Base, d.Entries, func([]journal.Entry) []Event { return provedBehind(d, heads) }, d.Next, r.now(), r.who(), r.grace())
+			fixed = journal.Repair(d.Base, d.Entries, func([]journal.Entry) []Event { return provedBehind(d, heads) },
+				d.Next, r.now(), r.who(), r.grace())
 		}
 		name := r.short(d.Path)
 		switch {
@@ -174,7 +184,9 @@ func provedBehind(d *journal.Damaged, heads map[int]generation.Head) (out []Even
 
 // provedBy returns the switches to the generations that were production, as
 // their manifests record them.
-func (r *Repo) provedBy(before *journal.History, entries []journal.Entry, heads map[int]generation.Head, current int) (out []Event) {
+func (r *Repo) provedBy(
+	before *journal.History, entries []journal.Entry, heads map[int]generation.Head, current int,
+) (out []Event) {
 	for n := range r.switched(before, entries, heads, current) {
 		if m, ok := heads[n]; ok {
 			e := switchEvent(&m)
@@ -193,7 +205,9 @@ func (r *Repo) provedBy(before *journal.History, entries []journal.Entry, heads 
 // a tree, below those numbers, since what was never switched to is removed before
 // a higher number is given. In rename mode a tree has its own name only after an
 // exchange brought it back.
-func (r *Repo) switched(before *journal.History, entries []journal.Entry, heads map[int]generation.Head, current int) map[int]bool {
+func (r *Repo) switched(
+	before *journal.History, entries []journal.Entry, heads map[int]generation.Head, current int,
+) map[int]bool {
 	out := map[int]bool{}
 	prove := func(n int) {
 		if n > 0 {
@@ -228,7 +242,8 @@ func (r *Repo) switched(before *journal.History, entries []journal.Entry, heads 
 	}
 	for _, n := range trees {
 		// Of a production that is missing too, the newest tree has to do.
-		if id, err := r.store.Whose(r.store.Dir(n)); err == nil && id == n && (n < top || current == 0 || r.site.Guarantee().NamedOnceLive) {
+		if id, err := r.store.Whose(r.store.Dir(n)); err == nil && id == n &&
+			(n < top || current == 0 || r.site.Guarantee().NamedOnceLive) {
 			prove(n)
 		}
 	}

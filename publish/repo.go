@@ -117,9 +117,11 @@ func readLayout(dir string) (int, error) {
 	v, err := strconv.Atoi(strings.TrimSpace(string(data)))
 	switch {
 	case err != nil || v < 1:
-		return 0, &Error{Path: path, Fact: "does not hold a layout version", Hint: fmt.Sprintf("this version of publish writes %d there", layoutVersion)}
+		return 0, &Error{Path: path, Fact: "does not hold a layout version",
+			Hint: fmt.Sprintf("this version of publish writes %d there", layoutVersion)}
 	case v > layoutVersion:
-		return 0, &Error{Path: dir, Fact: fmt.Sprintf("has layout version %d, this publish knows %d", v, layoutVersion), Hint: "use a newer publish; nothing was changed"}
+		return 0, &Error{Path: dir, Fact: fmt.Sprintf("has layout version %d, this publish knows %d", v, layoutVersion),
+			Hint: "use a newer publish; nothing was changed"}
 	}
 	return v, nil
 }
@@ -159,8 +161,10 @@ func assemble(dir string, c *Config, f catalog.Format, sites site.Kinds, opt Opt
 	if opt.Wait != nil {
 		wait = *opt.Wait
 	}
-	r.Stage = &stage.Stage{Dir: r.path("staging"), Lock: r.path(".publish", stagingLock), Hashes: r.path(".publish", "hashes"),
-		Format: f, Links: c.Links, Share: c.Share == ShareAuto, Now: r.now, Wait: wait, Waiting: opt.Waiting, Progress: opt.Progress}
+	r.Stage = &stage.Stage{Dir: r.path("staging"), Lock: r.path(".publish", stagingLock),
+		Hashes: r.path(".publish", "hashes"),
+		Format: f, Links: c.Links, Share: c.Share == ShareAuto, Now: r.now, Wait: wait, Waiting: opt.Waiting,
+		Progress: opt.Progress}
 	r.Stage.Warn = r.opt.Warn
 	r.Stage.Revoked, r.Stage.BeforeLock, r.Stage.Served = r.revoked, r.mendLocks, r.served
 	r.Stage.Left = func(path string, err error) { r.leave(leftInStaging, path, err) }
@@ -173,7 +177,8 @@ func assemble(dir string, c *Config, f catalog.Format, sites site.Kinds, opt Opt
 
 // place is what a site has to know of the repository.
 func (r *Repo) place() site.Place {
-	return site.Place{Production: r.Production(), Relative: !filepath.IsAbs(r.Config.Production), Store: r.store.Trees, Trees: r.store,
+	return site.Place{Production: r.Production(), Relative: !filepath.IsAbs(r.Config.Production), Store: r.store.Trees,
+		Trees:  r.store,
 		Left:   func(path string, err error) { r.leave(leftByRecovery, path, err) },
 		Remove: func(path string) error { return r.remove(path) },
 		Now:    func() time.Time { return r.now() }, At: r.at}
@@ -237,7 +242,8 @@ func (r *Repo) notInHook(verb string) error {
 	if stage.Ended(os.Getenv(hookOf)) {
 		return nil
 	}
-	return refuse("a hook may call status, history, verify and diff", "publish %s was called from a hook or health check of this repository", verb)
+	return refuse("a hook may call status, history, verify and diff",
+		"publish %s was called from a hook or health check of this repository", verb)
 }
 
 // treeOf is where the tree of a kept generation is.

@@ -45,9 +45,11 @@ func (r *Repo) Revert(ctx context.Context, opt RevertOptions) (*Result, error) {
 // already.
 func (r *Repo) unchanged(s *state, dryRun bool) *Result {
 	cur := s.current
-	res := &Result{Generation: cur.Generation, From: cur.From, Origin: cur.Origin, TreeID: cur.TreeID, Unchanged: true, DryRun: dryRun,
+	res := &Result{Generation: cur.Generation, From: cur.From, Origin: cur.Origin, TreeID: cur.TreeID, Unchanged: true,
+		DryRun:  dryRun,
 		LeftOut: stage.LeftOut{Examples: []string{}},
-		Added:   []string{}, Removed: []string{}, Changed: []string{}, Carried: len(cur.Carried), Warnings: []catalog.Finding{}}
+		Added:   []string{}, Removed: []string{}, Changed: []string{}, Carried: len(cur.Carried),
+		Warnings: []catalog.Finding{}}
 	res.revertible(r.revertTenure(s))
 	return res
 }
@@ -76,7 +78,9 @@ func (r *Repo) target(s *state, to int) (*generation.Tree, error) {
 			}
 		}
 		if to == 0 {
-			return nil, notFound(r.keptHint(), "the content before the current one, of generation %d, is no longer kept", origin)
+			return nil,
+				notFound(r.keptHint(), "the content before the current one, of generation %d, is no longer kept",
+					origin)
 		}
 	}
 	if !slices.Contains(kept, to) {
@@ -128,7 +132,9 @@ func (r *Repo) keptHint() string {
 
 // revertTo builds a tree with the target's own rows, without what was revoked
 // of them since, and commits it.
-func (r *Repo) revertTo(ctx context.Context, s *state, target *generation.Tree, kind generation.Kind, opt RevertOptions) (*Result, error) {
+func (r *Repo) revertTo(
+	ctx context.Context, s *state, target *generation.Tree, kind generation.Kind, opt RevertOptions,
+) (*Result, error) {
 	draft, err := r.store.Draft(generation.RevertPrefix)
 	if err != nil {
 		return nil, err
@@ -153,7 +159,8 @@ func (r *Repo) revertTo(ctx context.Context, s *state, target *generation.Tree, 
 		}
 		units = cat.Units
 	}
-	c := &candidate{draft: draft, rows: target.Own, treeID: target.TreeID, units: units, kind: kind, origin: target.Origin, message: opt.Message, force: opt.Force}
+	c := &candidate{draft: draft, rows: target.Own, treeID: target.TreeID, units: units, kind: kind,
+		origin: target.Origin, message: opt.Message, force: opt.Force}
 	c.barred, c.barredTrees = generation.Bar(s.current.Manifest, target.Manifest, kind, r.format)
 	return r.commit(ctx, s, c, opt.DryRun)
 }

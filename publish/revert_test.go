@@ -38,7 +38,8 @@ func TestPromoteRevertTwice(t *testing.T) {
 		}
 		wantItems(t, w, three)
 		events, err := w.repo().History(HistoryFilter{})
-		if err != nil || len(events) != 6 || events[0].Kind != KindRevert || events[0].From != 5 || events[0].Who != "tester" {
+		if err != nil || len(events) != 6 || events[0].Kind != KindRevert || events[0].From != 5 ||
+			events[0].Who != "tester" {
 			t.Fatalf("history: %+v, %v", events, err)
 		}
 	})

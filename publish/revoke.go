@@ -21,17 +21,18 @@ type RevokeOptions struct {
 
 // RevokeResult is what a revoke did, or would do.
 type RevokeResult struct {
-	Generation  int       `json:"generation"` // production's now
-	From        int       `json:"from"`       // production's before; the same when it did not have the content
-	Switched    bool      `json:"switched"`
-	Revoked     []Revoked `json:"revoked"`
-	Unnamed     []Named   `json:"unnamed,omitempty"`    // versions that had no content, and that no index names any more
-	Kept        []Shared  `json:"kept"`                 // files that stay, because another image names them
-	Generations []int     `json:"generations_redacted"` // kept trees that had it
-	Files       int       `json:"files"`                // deleted
-	Bytes       int64     `json:"bytes"`                // of these, each file once whatever its number of names
-	DurationMS  int64     `json:"duration_ms"`
-	DryRun      bool      `json:"dry_run"`
+	Generation int       `json:"generation"` // production's now
+	From       int       `json:"from"`       // production's before; the same when it did not have the content
+	Switched   bool      `json:"switched"`
+	Revoked    []Revoked `json:"revoked"`
+	// versions that had no content, and that no index names any more
+	Unnamed     []Named  `json:"unnamed,omitempty"`
+	Kept        []Shared `json:"kept"`                 // files that stay, because another image names them
+	Generations []int    `json:"generations_redacted"` // kept trees that had it
+	Files       int      `json:"files"`                // deleted
+	Bytes       int64    `json:"bytes"`                // of these, each file once whatever its number of names
+	DurationMS  int64    `json:"duration_ms"`
+	DryRun      bool     `json:"dry_run"`
 }
 
 // Revoke takes content away at once: a leaked secret, a poisoned image.
@@ -84,7 +85,8 @@ type revocation struct {
 	served bool // production has some of it: the switch is the commit point, else the stone is
 }
 
-func (r *Repo) planRevoke(ctx context.Context, s *state, graves *tombstone.Graveyard, opt RevokeOptions,
+func (r *Repo) planRevoke(
+	ctx context.Context, s *state, graves *tombstone.Graveyard, opt RevokeOptions,
 ) (*revocation, error) {
 	sel, err := r.selectContent(ctx, s, graves, opt.What)
 	if err != nil {
@@ -112,8 +114,9 @@ func (r *Repo) revoke(ctx context.Context, opt RevokeOptions) (*RevokeResult, er
 	if err != nil {
 		return nil, erasePending, err
 	}
-	res := &RevokeResult{Revoked: noNil(p.Revoked), Unnamed: noNil(p.Unnamed), Kept: noNil(p.Kept), Generations: []int{},
-		DryRun: opt.DryRun}
+	res := &RevokeResult{Revoked: noNil(p.Revoked), Unnamed: noNil(p.Unnamed), Kept: noNil(p.Kept),
+		Generations: []int{},
+		DryRun:      opt.DryRun}
 	if s.current != nil {
 		res.Generation, res.From = s.current.Generation, s.current.Generation
 	}
@@ -217,7 +220,8 @@ func (r *Repo) switchAway(ctx context.Context, s *state, p *revocation, opt Revo
 	}
 	draft.Look = opt.DryRun
 	defer r.discard(draft, true)
-	valid, err := r.redact(ctx, s, s.current, func(row tree.Row) bool { return p.Sums[row.SHA256] }, tombstone.NamesOf(p.Unnamed), draft)
+	valid, err := r.redact(ctx, s, s.current, func(row tree.Row) bool { return p.Sums[row.SHA256] },
+		tombstone.NamesOf(p.Unnamed), draft)
 	if err != nil {
 		return nil, interrupted(err)
 	}
@@ -234,7 +238,9 @@ func (r *Repo) switchAway(ctx context.Context, s *state, p *revocation, opt Revo
 // leave removes from what generation n would carry what it dropped itself, what
 // is revoked, and what stands beside documents: a carried copy of an index names
 // what that index had.
-func leave(c *generation.Carrier, carried []generation.Carried, n int, revoked []Revoked) ([]generation.Carried, error) {
+func leave(
+	c *generation.Carrier, carried []generation.Carried, n int, revoked []Revoked,
+) ([]generation.Carried, error) {
 	beside, err := c.Live.Companions(c.Format)
 	if err != nil {
 		return nil, err

@@ -19,7 +19,8 @@ func TestRevokeSkipped(t *testing.T) {
 			w.put(map[string]string{"a/1": "one", "a/2-odd": "poison", "a/odd": noContent, "b/1": "other"})
 			w.promote()
 			w.now = w.now.Add(time.Minute)
-			w.put(map[string]string{"a/2-odd": "poison", "a/3": "three", "a/odd": noContent, "b/1": "other", "b/odd": noContent})
+			w.put(map[string]string{"a/2-odd": "poison", "a/3": "three", "a/odd": noContent, "b/1": "other",
+				"b/odd": noContent})
 			w.promote()
 			w.now = w.now.Add(time.Minute)
 			n, killed := 0, false
@@ -64,12 +65,14 @@ func TestRevokeSkipped(t *testing.T) {
 func TestRevokeRestOfSkipped(t *testing.T) {
 	w := newWorld(t, "symlink")
 	dir := filepath.Join(w.dir, "staging")
-	if err := stageItems(dir, map[string]string{"a/odd": "kernel", "a/odd2": "initrd", "b/1": "initrd", "b/2": "two"}); err != nil {
+	if err := stageItems(dir, map[string]string{"a/odd": "kernel", "a/odd2": "initrd", "b/1": "initrd",
+		"b/2": "two"}); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(filepath.Join(dir, "index.json"))
 	must(t, err)
-	must(t, os.WriteFile(filepath.Join(dir, "index.json"), []byte(strings.ReplaceAll(string(data), `"odd2"`, `"odd"`)), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "index.json"), []byte(strings.ReplaceAll(string(data), `"odd2"`, `"odd"`)),
+		0o644))
 	w.promote()
 	w.now = w.now.Add(time.Minute)
 	path := "images/" + sumOf("kernel")[:16] + ".bin"

@@ -90,7 +90,8 @@ func checkRedacted(t *testing.T, w *world) {
 	m := w.measure()
 	for _, k := range m.Generations {
 		report, err := w.repo().Validate(ctx, fmt.Sprint(k.Generation), false)
-		if err != nil || len(report.Findings) != 0 || len(report.Redacted) != 1 || report.Redacted[0] != "images/"+sumOf("poison")[:16]+".bin" {
+		if err != nil || len(report.Findings) != 0 || len(report.Redacted) != 1 || report.Redacted[0] != "images/"+
+			sumOf("poison")[:16]+".bin" {
 			t.Fatalf("validate %d: %+v, %v", k.Generation, report, err)
 		}
 		if k.Bytes != report.Bytes {
@@ -111,10 +112,12 @@ func TestRevokeDeletesEverywhere(t *testing.T) {
 		}
 		wantItems(t, w, map[string]string{"a/2": "poison", "a/4": "four"})
 		res := w.revoke("a/2")
-		if res.Generation != 4 || res.From != 3 || !res.Switched || len(res.Revoked) != 1 || fmt.Sprint(res.Generations) != "[1 2 3]" {
+		if res.Generation != 4 || res.From != 3 || !res.Switched || len(res.Revoked) != 1 ||
+			fmt.Sprint(res.Generations) != "[1 2 3]" {
 			t.Fatalf("%+v", res)
 		}
-		if dry.Generation != 4 || fmt.Sprint(dry.Generations, dry.Revoked, dry.Files, dry.Bytes) != fmt.Sprint(res.Generations, res.Revoked, res.Files, res.Bytes) {
+		if dry.Generation != 4 || fmt.Sprint(dry.Generations, dry.Revoked, dry.Files,
+			dry.Bytes) != fmt.Sprint(res.Generations, res.Revoked, res.Files, res.Bytes) {
 			t.Fatalf("dry run %+v, run %+v", dry, res)
 		}
 		nowhere(t, w, "poison")
@@ -130,7 +133,8 @@ func TestRevokeDeletesEverywhere(t *testing.T) {
 			t.Fatalf("%+v", res)
 		}
 		events, err := w.repo().History(HistoryFilter{})
-		if err != nil || events[1].Kind != KindRedact || events[2].Kind != KindRevoke || len(events[1].Record().Redacted.Paths) != 3 || events[2].Message != "leaked" {
+		if err != nil || events[1].Kind != KindRedact || events[2].Kind != KindRevoke ||
+			len(events[1].Record().Redacted.Paths) != 3 || events[2].Message != "leaked" {
 			t.Fatalf("%+v, %v", events, err)
 		}
 		if res := w.revoke("a/2"); len(res.Revoked) != 0 || res.Switched {
@@ -236,7 +240,8 @@ func TestRevokeElsewhere(t *testing.T) {
 		wantItems(t, w, map[string]string{"a/4": "four"})
 		checkVerify(t, w)
 		// An orphan of staging, by its path.
-		if err := os.WriteFile(filepath.Join(w.dir, "staging", "images", "o.bin"), []byte("orphan"), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(w.dir, "staging", "images", "o.bin"), []byte("orphan"),
+			0o644); err != nil {
 			t.Fatal(err)
 		}
 		if res := w.revoke("images/o.bin"); res.Switched || res.Generation != 5 || res.Files != 1 {

@@ -15,7 +15,8 @@ import (
 type Shared = tombstone.Shared
 
 // selectContent works out what to revoke from what the trees hold.
-func (r *Repo) selectContent(ctx context.Context, s *state, graves *tombstone.Graveyard, words []string,
+func (r *Repo) selectContent(
+	ctx context.Context, s *state, graves *tombstone.Graveyard, words []string,
 ) (*tombstone.Selection, error) {
 	var what []catalog.What
 	for _, w := range words {
@@ -30,7 +31,8 @@ func (r *Repo) selectContent(ctx context.Context, s *state, graves *tombstone.Gr
 
 // holders reads the trees that may have what is to be revoked: production,
 // staging, and the kept generations, newest first.
-func (r *Repo) holders(ctx context.Context, s *state, graves *tombstone.Graveyard, what []catalog.What,
+func (r *Repo) holders(
+	ctx context.Context, s *state, graves *tombstone.Graveyard, what []catalog.What,
 ) ([]tombstone.Holder, error) {
 	var out []tombstone.Holder
 	read := func(name string, g *generation.Tree) error {
@@ -68,7 +70,8 @@ func (r *Repo) holders(ctx context.Context, s *state, graves *tombstone.Graveyar
 			r.opt.Warn(fmt.Sprintf("generation %d was not searched for names: %v", n, err))
 			continue
 		}
-		if err := read(fmt.Sprintf("generation %d", n), &generation.Tree{Manifest: m, Dir: r.treeOf(s, n)}); err != nil {
+		if err := read(fmt.Sprintf("generation %d", n),
+			&generation.Tree{Manifest: m, Dir: r.treeOf(s, n)}); err != nil {
 			return nil, err
 		}
 	}

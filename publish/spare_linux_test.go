@@ -70,7 +70,8 @@ func TestSpareThatStays(t *testing.T) {
 			t.Errorf("%+v", st.Leftovers)
 		}
 		// Its bytes are revoked: it is found, wherever it is by now.
-		if _, err := w.repo().Revoke(ctx, RevokeOptions{What: []string{"c/2"}, Why: "leaked"}); kindOf(err) != Switched {
+		if _, err := w.repo().Revoke(ctx, RevokeOptions{What: []string{"c/2"},
+			Why: "leaked"}); kindOf(err) != Switched {
 			t.Errorf("revoked, and it is there still: %v", err)
 		}
 		must(t, exec.Command("chattr", "-R", "-i", store).Run())
@@ -79,7 +80,8 @@ func TestSpareThatStays(t *testing.T) {
 		}
 		nowhere(t, w, "common, too")
 		checkRecovered(t, w)
-		if left, err := filepath.Glob(filepath.Join(store, ".*")); err != nil || len(left) > 1 || len(left) == 1 && filepath.Base(left[0]) != generation.SpareName {
+		if left, err := filepath.Glob(filepath.Join(store, ".*")); err != nil || len(left) > 1 || len(left) == 1 &&
+			filepath.Base(left[0]) != generation.SpareName {
 			t.Errorf("left: %v, %v", left, err)
 		}
 	})

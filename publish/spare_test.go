@@ -51,7 +51,8 @@ func TestSpare(t *testing.T) {
 			if i >= 3 != w.hasSpare() {
 				t.Fatalf("round %d: a spare: %v", i, w.hasSpare())
 			}
-			want := fmt.Sprint(map[string]string{"c/1": "common", "c/2": "common, too", "a/" + fmt.Sprint(i): fmt.Sprint("of ", i)})
+			want := fmt.Sprint(map[string]string{"c/1": "common", "c/2": "common, too",
+				"a/" + fmt.Sprint(i): fmt.Sprint("of ", i)})
 			if got := fmt.Sprint(w.items()); got != want {
 				t.Fatalf("round %d: %s", i, got)
 			}
@@ -97,8 +98,13 @@ func TestSpareIsChanged(t *testing.T) {
 			must(t, os.Remove(w.spare(common)))
 			must(t, os.WriteFile(w.spare(common), []byte("evil!!"), 0o444))
 		},
-		"a file is written to": func(t *testing.T, w *world) { must(t, os.WriteFile(w.spare("images/new.bin"), []byte("evil"), 0o444)) },
-		"an index is brought":  func(t *testing.T, w *world) { must(t, os.WriteFile(w.spare("index.json"), []byte("[]"), 0o444)) },
+		"a file is written to": func(t *testing.T,
+			w *world) {
+			must(t, os.WriteFile(w.spare("images/new.bin"), []byte("evil"), 0o444))
+		},
+		"an index is brought": func(t *testing.T, w *world) {
+			must(t, os.WriteFile(w.spare("index.json"), []byte("[]"), 0o444))
+		},
 		"a number is brought": func(t *testing.T, w *world) {
 			must(t, os.WriteFile(w.spare(generation.IdentityName), []byte("1\n"), 0o444))
 		},
@@ -108,7 +114,10 @@ func TestSpareIsChanged(t *testing.T) {
 			must(t, os.RemoveAll(w.spare()))
 			must(t, os.WriteFile(w.spare(), nil, 0o644))
 		},
-		"it is empty":             func(t *testing.T, w *world) { must(t, os.RemoveAll(w.spare())); must(t, os.Mkdir(w.spare(), 0o755)) },
+		"it is empty": func(t *testing.T, w *world) {
+			must(t, os.RemoveAll(w.spare()))
+			must(t, os.Mkdir(w.spare(), 0o755))
+		},
 		"it is gone":              func(t *testing.T, w *world) { must(t, os.RemoveAll(w.spare())) },
 		"nobody may look into it": func(t *testing.T, w *world) { must(t, os.Chmod(w.spare("images"), 0)) },
 		"all may write to it":     func(t *testing.T, w *world) { must(t, os.Chmod(w.spare("images"), 0o777)) },
@@ -382,7 +391,8 @@ func TestPromoteWhoseBaseComesBack(t *testing.T) {
 			t.Error(err)
 		}
 		checkSpare(t, w)
-		if res, err := w.repo().Promote(ctx, PromoteOptions{Force: true}); err != nil || res.Unchanged || !maps.Equal(w.items(), items) {
+		if res, err := w.repo().Promote(ctx, PromoteOptions{Force: true}); err != nil || res.Unchanged ||
+			!maps.Equal(w.items(), items) {
 			t.Errorf("%+v, %v", res, err)
 		}
 		checkRecovered(t, w)
@@ -405,7 +415,8 @@ func TestResetWhoseBaseComesBack(t *testing.T) {
 		_, _, err = r.Reset(ctx)
 		must(t, err)
 		staged, live := w.filesIn(filepath.Join(w.dir, "staging")), w.served()
-		if !maps.Equal(w.itemsIn(filepath.Join(w.dir, "staging")), w.items()) || staged["page.html"] != live["page.html"] {
+		if !maps.Equal(w.itemsIn(filepath.Join(w.dir, "staging")), w.items()) ||
+			staged["page.html"] != live["page.html"] {
 			t.Errorf("staging has %v, production %v", staged, live)
 		}
 		if res := w.promote(); !res.Unchanged {

@@ -57,7 +57,8 @@ func (r *Repo) Remove(ctx context.Context, what ...string) ([]catalog.Image, err
 	}
 	out, err := r.Stage.Remove(ctx, r.trash(), what...)
 	if errors.Is(err, stage.ErrNotFound) {
-		return nil, &Error{Kind: NotFound, Err: err, Hint: "publish stage list shows what is there; nothing was removed"}
+		return nil, &Error{Kind: NotFound, Err: err,
+			Hint: "publish stage list shows what is there; nothing was removed"}
 	}
 	r.tell(leftInStaging)
 	return out, r.lockError(err)
@@ -103,5 +104,6 @@ func refused(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	return &Error{Kind: Refused, Err: err, Hint: "nothing was staged; --force stages it all the same, and promote asks for --force again"}
+	return &Error{Kind: Refused, Err: err,
+		Hint: "nothing was staged; --force stages it all the same, and promote asks for --force again"}
 }

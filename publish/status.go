@@ -139,7 +139,8 @@ func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked,
 
 func (r *Repo) describe(s *state, out *Status) {
 	cur := s.current
-	p := &Production{Generation: cur.Generation, Origin: cur.Origin, Since: cur.Time, Who: cur.Who, Message: cur.Message, Kind: EventKind(cur.Kind),
+	p := &Production{Generation: cur.Generation, Origin: cur.Origin, Since: cur.Time, Who: cur.Who,
+		Message: cur.Message, Kind: EventKind(cur.Kind),
 		Path: r.Production(), Health: s.history.Health(cur.Generation), Files: len(cur.Own)}
 	if e, ok := s.history.Made(cur.Generation); ok {
 		if p.Since = e.Time; p.Health == "" {
@@ -166,7 +167,8 @@ func (r *Repo) describe(s *state, out *Status) {
 			continue
 		}
 		t := tenures[n]
-		k := Kept{Generation: n, Origin: e.Origin, Since: e.Time, Message: e.Message, Until: t.End(), Pinned: t.By == KeptByPin, KeptBy: t.By}
+		k := Kept{Generation: n, Origin: e.Origin, Since: e.Time, Message: e.Message, Until: t.End(),
+			Pinned: t.By == KeptByPin, KeptBy: t.By}
 		if m, err := r.manifest(n); err == nil {
 			for _, row := range m.Own {
 				if !graves.Redacted(n, row) {

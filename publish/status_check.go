@@ -42,8 +42,10 @@ func (m *Measures) Check(t Thresholds) []Check {
 	}
 	out := []Check{
 		yesOrNo("recovery", m.Unfinished, "nothing to recover", unfinished),
-		yesOrNo("clock", m.ClockBehind, "the clock is sound", "the clock stands before the newest line of the history: nothing is deleted; "+ClockRemedy),
-		yesOrNo("health", m.Production != nil && m.Production.Health == journal.HealthFailed, "production is healthy", "production failed its health check, and nobody has switched since"),
+		yesOrNo("clock", m.ClockBehind, "the clock is sound",
+			"the clock stands before the newest line of the history: nothing is deleted; "+ClockRemedy),
+		yesOrNo("health", m.Production != nil && m.Production.Health == journal.HealthFailed, "production is healthy",
+			"production failed its health check, and nobody has switched since"),
 	}
 	left := yesOrNo("leftovers", len(m.Leftovers) > 0, "nothing is left over", "")
 	if n := len(m.Leftovers); n > 0 {
@@ -60,13 +62,15 @@ func (m *Measures) Check(t Thresholds) []Check {
 		out = append(out, c)
 	}
 	if t.MaxWait != nil {
-		c := Check{Name: "staged", OK: true, Value: new(int64), Limit: int64(*t.MaxWait / time.Second), Message: "nothing staged waits"}
+		c := Check{Name: "staged", OK: true, Value: new(int64), Limit: int64(*t.MaxWait / time.Second),
+			Message: "nothing staged waits"}
 		switch {
 		case m.Waiting == nil:
 		case m.Hold != nil:
 			c.Message = "promotes are held"
 		default:
-			c.hold(m.Time.Sub(*m.Waiting), *t.MaxWait, "staging differs from production, and nothing has changed for %s")
+			c.hold(m.Time.Sub(*m.Waiting), *t.MaxWait,
+				"staging differs from production, and nothing has changed for %s")
 		}
 		out = append(out, c)
 	}
@@ -74,7 +78,8 @@ func (m *Measures) Check(t Thresholds) []Check {
 		c := Check{Name: "free", Limit: *t.MinFree, Message: "the system does not tell how much space is free"}
 		if m.FreeBytes >= 0 {
 			c.Value, c.OK = &m.FreeBytes, m.FreeBytes >= *t.MinFree
-			c.Message = fmt.Sprintf("%s are free%s", humanize.IBytes(uint64(m.FreeBytes)), beyond(c.OK, "less than "+humanize.IBytes(uint64(*t.MinFree))))
+			c.Message = fmt.Sprintf("%s are free%s", humanize.IBytes(uint64(m.FreeBytes)),
+				beyond(c.OK, "less than "+humanize.IBytes(uint64(*t.MinFree))))
 		}
 		out = append(out, c)
 	}
@@ -82,7 +87,8 @@ func (m *Measures) Check(t Thresholds) []Check {
 		n := int64(m.Staging.Errors)
 		ok := n <= *t.MaxErrors
 		out = append(out, Check{Name: "errors", OK: ok, Value: &n, Limit: *t.MaxErrors,
-			Message: fmt.Sprintf("staging has %s%s", english.Plural(int(n), "error", ""), beyond(ok, fmt.Sprintf("more than %d: publish validate tells them", *t.MaxErrors)))})
+			Message: fmt.Sprintf("staging has %s%s", english.Plural(int(n), "error", ""),
+				beyond(ok, fmt.Sprintf("more than %d: publish validate tells them", *t.MaxErrors)))})
 	}
 	return out
 }

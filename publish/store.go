@@ -10,7 +10,8 @@ import (
 
 // newStore returns where the generations of the repository are.
 func (r *Repo) newStore() *generation.Store {
-	return &generation.Store{Trees: r.path("generations"), Manifests: r.path(".publish", "manifests"), IDFile: idPath(r.Dir),
+	return &generation.Store{Trees: r.path("generations"), Manifests: r.path(".publish", "manifests"),
+		IDFile:   idPath(r.Dir),
 		Recorded: r.recorded, Erased: r.redactedOf,
 		Remove: func(path string) error { return r.remove(path) }, At: r.at}
 }

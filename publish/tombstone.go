@@ -31,7 +31,8 @@ func (r *Repo) readTombstones() (*tombstone.Graveyard, journal.Sealed, error) {
 	}
 	g, file := tombstone.Parse(data)
 	if len(file.Bad) > 0 {
-		return nil, file, &Error{Path: fmt.Sprintf("%s:%d", r.tombstonePath(), file.Bad[0]), Fact: "the line is damaged",
+		return nil, file, &Error{Path: fmt.Sprintf("%s:%d", r.tombstonePath(), file.Bad[0]),
+			Fact: "the line is damaged",
 			Hint: "run publish recover: it keeps the file as " + r.short(asideName(r.tombstonePath())) +
 				" and makes damaged lines anew from the history"}
 	}

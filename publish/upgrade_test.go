@@ -111,16 +111,24 @@ func TestNewerRecords(t *testing.T) {
 		change     func([]byte) []byte
 		verb       func(r *Repo) error
 	}{
-		{"a manifest's version", "manifests/000003", sealed(replace("publish-manifest 1", "publish-manifest 2")), crashVerbs["revert"]},
-		{"a manifest's version and seal", "manifests/000003", replace("publish-manifest 1", "publish-manifest 17"), crashVerbs["promote"]},
-		{"a manifest's kind", "manifests/000003", sealed(replace(`"kind":"promote"`, `"kind":"merge"`)), crashVerbs["gc"]},
+		{"a manifest's version", "manifests/000003", sealed(replace("publish-manifest 1", "publish-manifest 2")),
+			crashVerbs["revert"]},
+		{"a manifest's version and seal", "manifests/000003", replace("publish-manifest 1", "publish-manifest 17"),
+			crashVerbs["promote"]},
+		{"a manifest's kind", "manifests/000003", sealed(replace(`"kind":"promote"`, `"kind":"merge"`)),
+			crashVerbs["gc"]},
 		{"a manifest's rows", "manifests/000003", sealed(replace("\nown ", "\nchunked ")), crashVerbs["revert"]},
-		{"a manifest's fields", "manifests/000003", sealed(replace(`"generation":3`, `"generation":{"n":3}`)), crashVerbs["revert"]},
-		{"a kept manifest's version", "manifests/000002", sealed(replace("publish-manifest 1", "publish-manifest 2")), crashVerbs["recover"]},
-		{"a kind of line", "history", line(`{"time":"2030-01-02T03:04:05Z","kind":"merge","generation":4,"from":3}`), crashVerbs["gc"]},
-		{"a line's fields", "history", line(`{"time":"2030-01-02T03:04:05Z","kind":"hold","who":["a","b"]}`), crashVerbs["promote"]},
+		{"a manifest's fields", "manifests/000003", sealed(replace(`"generation":3`, `"generation":{"n":3}`)),
+			crashVerbs["revert"]},
+		{"a kept manifest's version", "manifests/000002", sealed(replace("publish-manifest 1", "publish-manifest 2")),
+			crashVerbs["recover"]},
+		{"a kind of line", "history", line(`{"time":"2030-01-02T03:04:05Z","kind":"merge","generation":4,"from":3}`),
+			crashVerbs["gc"]},
+		{"a line's fields", "history", line(`{"time":"2030-01-02T03:04:05Z","kind":"hold","who":["a","b"]}`),
+			crashVerbs["promote"]},
 		{"a line", "history", line(`merge 3 4`), crashVerbs["revert"]},
-		{"a tombstone", "tombstones", line(`{"time":"2030-01-02T03:04:05Z","revoked":{"sha256":["x"]}}`), crashVerbs["promote"]},
+		{"a tombstone", "tombstones", line(`{"time":"2030-01-02T03:04:05Z","revoked":{"sha256":["x"]}}`),
+			crashVerbs["promote"]},
 		{"an orphan", "orphans", line(`7 a 2`), crashVerbs["prune"]},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -150,7 +158,8 @@ func TestNewerRecords(t *testing.T) {
 			for name, verb := range verbs {
 				err := verb(w.repo())
 				var e *Error
-				if !errors.Is(err, errNewer) || !errors.As(err, &e) || !strings.Contains(e.Hint, "use a newer publish") || !strings.HasPrefix(e.Path, path) {
+				if !errors.Is(err, errNewer) || !errors.As(err, &e) ||
+					!strings.Contains(e.Hint, "use a newer publish") || !strings.HasPrefix(e.Path, path) {
 					t.Errorf("%s: %v", name, err)
 				}
 				after := w.all()

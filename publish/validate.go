@@ -43,7 +43,8 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 			return nil, err
 		}
 		for _, row := range revoked {
-			checked.Report.Findings = append(checked.Report.Findings, catalog.Finding{Severity: catalog.Warning, Code: "revoked", Path: row.Path,
+			checked.Report.Findings = append(checked.Report.Findings, catalog.Finding{Severity: catalog.Warning,
+				Code: "revoked", Path: row.Path,
 				Message: "was revoked " + graves.Over(row.SHA256).Reason() + ": promote refuses it without --force"})
 		}
 		catalog.Sort(checked.Report.Findings)

@@ -48,7 +48,8 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 	}
 	report := &stage.Report{Findings: []catalog.Finding{}}
 	fail := func(sev catalog.Severity, code, path, format string, args ...any) {
-		report.Findings = append(report.Findings, catalog.Finding{Severity: sev, Code: code, Path: path, Message: fmt.Sprintf(format, args...)})
+		report.Findings = append(report.Findings, catalog.Finding{Severity: sev, Code: code, Path: path,
+			Message: fmt.Sprintf(format, args...)})
 	}
 	switch id, err := r.store.Whose(g.Dir); {
 	case errors.Is(err, generation.ErrForeign):
@@ -76,7 +77,8 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 		switch {
 		case graves.Redacted(g.Generation, row):
 			if report.Redacted = append(report.Redacted, row.Path); ok {
-				fail(catalog.Error, "revoked", row.Path, "was revoked %s, and is still here: run publish recover", graves.Over(row.SHA256).Reason())
+				fail(catalog.Error, "revoked", row.Path, "was revoked %s, and is still here: run publish recover",
+					graves.Over(row.SHA256).Reason())
 			}
 		case !ok && !gone:
 			fail(catalog.Error, "missing", row.Path, "the manifest has this %s file, and it is not there", kind)
@@ -84,7 +86,8 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 		case have.Size != row.Size:
 			fail(catalog.Error, "size-mismatch", row.Path, "has %d bytes, the manifest says %d", have.Size, row.Size)
 		case have.SHA256 != row.SHA256:
-			fail(catalog.Error, "hash-mismatch", row.Path, "has sha256 %s, the manifest says %s", have.SHA256, row.SHA256)
+			fail(catalog.Error, "hash-mismatch", row.Path, "has sha256 %s, the manifest says %s", have.SHA256,
+				row.SHA256)
 		}
 	}
 	for _, row := range g.Own {
@@ -118,7 +121,8 @@ func (r *Repo) hashed(ctx context.Context, dir string, report *stage.Report) (ma
 		return nil, err
 	}
 	report.Findings = append(report.Findings, checked.Report.Findings...)
-	report.Files, report.Bytes, report.HashedBytes = checked.Report.Files, checked.Report.Bytes, checked.Report.HashedBytes
+	report.Files, report.Bytes, report.HashedBytes = checked.Report.Files, checked.Report.Bytes,
+		checked.Report.HashedBytes
 	out := make(map[string]tree.Row, len(checked.Rows))
 	for _, row := range checked.Rows {
 		out[row.Path] = row

@@ -147,8 +147,9 @@ type tally struct {
 
 // count calls because with each version that a keep wants, and the reason. The order is
 // newest first. min_versions comes last, for versions that have no reason yet.
-func (r Rule) count(versions []*Item, order []int, now time.Time, because func(i int, reason string),
-	reasons [][]string) {
+func (r Rule) count(
+	versions []*Item, order []int, now time.Time, because func(i int, reason string), reasons [][]string,
+) {
 	var tallies [classes]tally
 	for c := range tallies {
 		tallies[c].periods = [3]period{

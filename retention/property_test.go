@@ -161,8 +161,9 @@ func spec(v Item, versions []Item, r Rule, now time.Time) bool {
 func usable(v Item) bool { return v.Complete && !v.Time.IsZero() }
 
 // counted is spec in one order.
-func counted(v Item, versions []Item, r Rule, now time.Time, gone, rival func(Item) bool,
-	after func(w, v Item) bool) bool {
+func counted(
+	v Item, versions []Item, r Rule, now time.Time, gone, rival func(Item) bool, after func(w, v Item) bool,
+) bool {
 	newer := func(name func(Item) any) (periods int, same bool) {
 		seen := map[any]bool{}
 		for _, w := range versions {

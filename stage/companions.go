@@ -56,8 +56,9 @@ func times(entries []tree.Entry) func(p, of string) bool {
 
 // stale reports the companions that do not belong to their documents. older is
 // as for companion.Check.
-func (r *Report) stale(root *os.Root, f catalog.Format, cat *catalog.Catalog, named names,
-	older func(p, of string) bool) error {
+func (r *Report) stale(
+	root *os.Root, f catalog.Format, cat *catalog.Catalog, named names, older func(p, of string) bool,
+) error {
 	if len(cat.Documents) == 0 {
 		return nil
 	}

@@ -138,8 +138,9 @@ func readNeeds(ctx context.Context, root *os.Root, cat *catalog.Catalog, rows []
 
 // learn puts the hashes of the files that were read into their rows, and returns
 // the rows of those that could be read.
-func learn(root *os.Root, rows []tree.Row, needs needs, needed func(path string) bool,
-	got map[string]sums, r *Report) []tree.Row {
+func learn(
+	root *os.Root, rows []tree.Row, needs needs, needed func(path string) bool, got map[string]sums, r *Report,
+) []tree.Row {
 	at, lost := tree.NewRows(rows), map[string]bool{}
 	for p, g := range got {
 		if g.err != nil {

@@ -241,8 +241,9 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 
 // again makes those of the ops anew for which change is true, after it has
 // changed them.
-func (c *copier) again(ctx context.Context, cloner *tree.Cloner, ops []tree.Op, done []tree.Cloned,
-	change func(i int) bool) error {
+func (c *copier) again(
+	ctx context.Context, cloner *tree.Cloner, ops []tree.Op, done []tree.Cloned, change func(i int) bool,
+) error {
 	var list []tree.Op
 	var which []int
 	for i := range ops {

@@ -29,8 +29,9 @@ type Expiries struct {
 // content, so that it is read once; open is [tree.OpenCache], or [tree.ReadCache]
 // for who leaves no trace. Of a format whose images tell no expiry there are
 // none.
-func (s *Stage) Expiries(ctx context.Context, c *Checked, asked func(product string) bool,
-	open func(path string) *tree.Cache) (*Expiries, error) {
+func (s *Stage) Expiries(
+	ctx context.Context, c *Checked, asked func(product string) bool, open func(path string) *tree.Cache,
+) (*Expiries, error) {
 	out := &Expiries{At: map[catalog.Name]time.Time{}}
 	format, ok := s.Format.(catalog.Expirer)
 	if !ok {
@@ -109,8 +110,9 @@ func (e *Expiries) join(version catalog.Name, end time.Time) {
 
 // expiry reads one metadata file. What it says is noted only for bytes of which
 // the hash is known: those of the state that was hashed, before and after.
-func expiry(ctx context.Context, root *os.Root, path string, format catalog.Expirer,
-	cache *tree.Cache) (time.Time, error) {
+func expiry(
+	ctx context.Context, root *os.Root, path string, format catalog.Expirer, cache *tree.Cache,
+) (time.Time, error) {
 	f, before, err := tree.Open(root, path)
 	if err != nil {
 		return time.Time{}, err

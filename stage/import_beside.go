@@ -18,8 +18,9 @@ import (
 // are copied to, and returns the entries that are none. Those that are stale
 // already are left out. Lists of checksums for a folder also name other files:
 // they come as these do, with their signatures, and Apply makes them right.
-func (im *importer) beside(ctx context.Context, entries, rest []tree.Entry, g *gate,
-	batch *durable.Batch) ([]tree.Entry, error) {
+func (im *importer) beside(
+	ctx context.Context, entries, rest []tree.Entry, g *gate, batch *durable.Batch,
+) ([]tree.Entry, error) {
 	paths := make([]string, len(im.docs))
 	for i, r := range im.docs {
 		paths[i] = r.Path

@@ -12,8 +12,9 @@ import (
 // their rows: what the index says of a file is compared with what the cache
 // knows of staging's, and what nobody knows is read, which is cheaper than a
 // copy.
-func (im *importer) recognize(ctx context.Context, entries []tree.Entry,
-	claims map[string]string) (map[string]tree.Row, error) {
+func (im *importer) recognize(
+	ctx context.Context, entries []tree.Entry, claims map[string]string,
+) (map[string]tree.Row, error) {
 	im.same = map[string]tree.Stat{}
 	rows := map[string]tree.Row{}
 	now := im.s.Now()

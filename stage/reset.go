@@ -19,8 +19,9 @@ import (
 // the directory trash. Links that lead to what the rows have in their place
 // stay, and those of had, which the tree had that the rows were made of, come
 // back. It returns how many files came and went.
-func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, trash string,
-	had ...tree.Entry) (added, dropped int, err error) {
+func (s *Stage) Reset(
+	ctx context.Context, from *tree.Source, rows []tree.Row, trash string, had ...tree.Entry,
+) (added, dropped int, err error) {
 	unlock, err := s.Exclusive(ctx, "stage reset")
 	if err != nil {
 		return 0, 0, err
@@ -164,8 +165,9 @@ func (s *Stage) Reset(ctx context.Context, from *tree.Source, rows []tree.Row, t
 // alike finds what staging has as the rows have it. Files of the right size of
 // which the cache knows nothing are read: that is cheaper than to bring them
 // again, and fills no trash.
-func (s *Stage) alike(ctx context.Context, entries []tree.Entry, want map[string]tree.Row,
-	cache *tree.Cache) (map[string]bool, error) {
+func (s *Stage) alike(
+	ctx context.Context, entries []tree.Entry, want map[string]tree.Row, cache *tree.Cache,
+) (map[string]bool, error) {
 	have := map[string]bool{}
 	stats := map[string]tree.Stat{}
 	now := s.Now()

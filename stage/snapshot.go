@@ -126,8 +126,9 @@ type Valid struct {
 // The documents come first. What they say, in these copies, decides what the tree
 // is to have; and if that is the base's tree, nothing else is made. Otherwise
 // the base's spare, or an empty directory, becomes that tree: see shape.
-func (s *Stage) Snapshot(ctx context.Context, dst string, base *Base, batch *durable.Batch,
-	instead ...catalog.Document) (*Snapshot, error) {
+func (s *Stage) Snapshot(
+	ctx context.Context, dst string, base *Base, batch *durable.Batch, instead ...catalog.Document,
+) (*Snapshot, error) {
 	unlock, err := s.Exclusive(ctx, "promote")
 	if err != nil {
 		return nil, err

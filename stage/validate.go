@@ -136,8 +136,9 @@ type survey struct {
 // examine walks the tree at dir, reads its indexes, and sorts out what can be
 // published: regular files with sound names, and relative links that stay
 // inside where the format allows links.
-func examine(ctx context.Context, dir string, f catalog.Format, policy Links, known func(tree.Entry) bool) (*survey,
-	error) {
+func examine(
+	ctx context.Context, dir string, f catalog.Format, policy Links, known func(tree.Entry) bool,
+) (*survey, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err

@@ -188,7 +188,8 @@ func TestAccessOfOthers(t *testing.T) {
 	owner.umask = 0o077 // what a web server reads is readable all the same
 	owner.repository()
 	owner.does("publish -q stage add alpine && publish -q promote && publish -q revert")
-	other.does(`for f in $(find -L repo/production -type f) repo/.publish/history repo/.publish/manifests/* repo/.publish/layout; do cat "$f" >/dev/null || exit 1; done`)
+	other.does(`for f in $(find -L repo/production -type f) repo/.publish/history repo/.publish/manifests/* \
+			repo/.publish/layout; do cat "$f" >/dev/null || exit 1; done`)
 	other.does("publish -q history && publish -q verify && publish -q diff")
 	if out := other.does("publish status"); !strings.Contains(out,
 		"unknown: this user may not ask whether somebody holds prepare, staging, production") {

@@ -69,7 +69,8 @@ func TestRemedyNamesOwner(t *testing.T) {
 func TestStagingCannotBeDeleted(t *testing.T) {
 	owner, _, _ := persons(t)
 	owner.repository()
-	owner.does(`publish -q stage add alpine; printf 'orphan_grace: 1ns\npromote: {prune: true}\n' >> repo/publish.yaml; echo x > repo/staging/images/a.tar.xz; echo x > repo/staging/images/b.tar.xz`)
+	owner.does(`publish -q stage add alpine; printf 'orphan_grace: 1ns\npromote: {prune: true}\n' >> repo/publish.yaml
+		echo x > repo/staging/images/a.tar.xz; echo x > repo/staging/images/b.tar.xz`)
 	stray := filepath.Join(owner.dir, "repo/staging/images/a.tar.xz")
 	undo := immutable(t, stray)
 	const later = "export PUBLISH_TEST_NOW=2026-01-11T12:00:00Z; "

@@ -7,10 +7,11 @@ import (
 	"runtime/metrics"
 )
 
-// The heap may grow by slack before the garbage in it is collected. The content of large trees stays until the end:
-// waiting for as much garbage as there is content, as the runtime does, would only double the memory. So a large heap may
-// grow by a tenth: a promote of 100,000 files takes 160 MiB instead of 185, and a tenth of its processor time is for
-// that. In a huge heap each collection takes long, so it may grow by a quarter. A small heap needs hardly any collection.
+// The heap may grow by slack before the garbage in it is collected. The content of large trees
+// stays until the end: waiting for as much garbage as there is content, as the runtime does, would
+// only double the memory. So a large heap may grow by a tenth: a promote of 100,000 files takes 160
+// MiB instead of 185, and a tenth of its processor time is for that. In a huge heap each collection
+// takes long, so it may grow by a quarter. A small heap needs hardly any collection.
 const (
 	slack = 48 << 20  // bytes
 	large = 80 << 20  // bytes

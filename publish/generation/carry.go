@@ -144,7 +144,8 @@ func (t *carrying) replaced(old, mine tree.Row, until time.Time) (catalog.Findin
 	case old.Role == catalog.Content && !until.IsZero():
 		f.Message = "clients may still fetch the former content of this path; it is free " + freeFrom(until, t.Now)
 	case old.Role == catalog.Content:
-		f.Message = fmt.Sprintf("production serves other content under this path; it is free %s after a promote that no longer has it", t.Spelled)
+		f.Message = fmt.Sprintf("production serves other content under this path; "+
+			"it is free %s after a promote that no longer has it", t.Spelled)
 	case t.Format.Class(old.Path) == catalog.Whole:
 		f.Severity, f.Message = catalog.Warning, "replaces the file that production serves"
 	default:
@@ -154,7 +155,8 @@ func (t *carrying) replaced(old, mine tree.Row, until time.Time) (catalog.Findin
 }
 
 func freeFrom(until, now time.Time) string {
-	return fmt.Sprintf("from %s (%s)", until.UTC().Format(time.RFC3339), strings.TrimSpace(humanize.RelTime(until, now, "ago", "from now")))
+	return fmt.Sprintf("from %s (%s)", until.UTC().Format(time.RFC3339),
+		strings.TrimSpace(humanize.RelTime(until, now, "ago", "from now")))
 }
 
 // sameKind reports whether a path, through links that stay inside, is a file in
@@ -195,7 +197,8 @@ func (c *Carrier) Aged(carried []Carried, own []tree.Row) (findings []catalog.Fi
 		}
 		before, _ := c.Live.promises(doc, c.Windows, c.Now)
 		if mine, ok := find(own, doc); ok && before.SHA256 != mine.SHA256 {
-			findings = append(findings, catalog.Finding{Severity: catalog.Warning, Code: "stale-companion", Path: row.Path,
+			findings = append(findings, catalog.Finding{Severity: catalog.Warning, Code: "stale-companion",
+				Path: row.Path,
 				Message: fmt.Sprintf("is not in the new tree, and belongs to the %s before: "+
 					"it is carried for a grace window, and clients that read it meet the old one", doc)})
 		}

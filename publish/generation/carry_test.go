@@ -32,19 +32,23 @@ func TestCarry(t *testing.T) {
 		"without a grace window nothing is carried": {
 			live: map[string]string{"a": "one", "b": "two"}, next: map[string]string{"b": "two"}, grace: -1},
 		"what is carried stays carried for its window": {
-			live: map[string]string{"a": "one", "b": "two", "d": "x"}, carried: map[string]int{"a": 1, "b": 2}, next: map[string]string{"d": "x"},
-			now: hours(2), want: []string{"b 2"}}, // the window of 1 ended at hours(2)
+			live: map[string]string{"a": "one", "b": "two", "d": "x"}, carried: map[string]int{"a": 1, "b": 2},
+			next: map[string]string{"d": "x"},
+			now:  hours(2), want: []string{"b 2"}}, // the window of 1 ended at hours(2)
 		"a carried path comes back": {
-			live: map[string]string{"a": "one", "b": "two"}, carried: map[string]int{"a": 2}, next: map[string]string{"a": "one", "b": "two"}},
+			live: map[string]string{"a": "one", "b": "two"}, carried: map[string]int{"a": 2},
+			next: map[string]string{"a": "one", "b": "two"}},
 		"other content under a path that is served": {
 			live: map[string]string{"a": "one"}, next: map[string]string{"a": "two"},
 			want: []string{"content-replaced a"}},
 		"other content under a path that is carried": {
-			live: map[string]string{"a": "one", "b": "x"}, carried: map[string]int{"a": 2}, next: map[string]string{"a": "two", "b": "x"},
-			now: hours(2), want: []string{"content-replaced a"}},
+			live: map[string]string{"a": "one", "b": "x"}, carried: map[string]int{"a": 2},
+			next: map[string]string{"a": "two", "b": "x"},
+			now:  hours(2), want: []string{"content-replaced a"}},
 		"other content after the window": {
-			live: map[string]string{"a": "one", "b": "x"}, carried: map[string]int{"a": 2}, next: map[string]string{"a": "two", "b": "x"},
-			now: hours(3)},
+			live: map[string]string{"a": "one", "b": "x"}, carried: map[string]int{"a": 2},
+			next: map[string]string{"a": "two", "b": "x"},
+			now:  hours(3)},
 		"a page gets other bytes": {
 			live: map[string]string{"a.html": "one"}, next: map[string]string{"a.html": "two"},
 			want: []string{"content-replaced a.html"}}, // plain trees: a warning
@@ -86,7 +90,8 @@ func TestCarry(t *testing.T) {
 			live.Manifest = &m
 			windows := WindowsOf(slices.Values([]Switch{{Generation: 1, First: true, Time: hours(0), Grace: grace},
 				{Generation: 2, First: true, Left: []int{1}, Time: hours(1), Grace: grace}}), grace)
-			carrier := &Carrier{Live: live, Windows: windows, Now: c.now, Grace: grace, Spelled: "2h", Format: plain.Format{}}
+			carrier := &Carrier{Live: live, Windows: windows, Now: c.now, Grace: grace, Spelled: "2h",
+				Format: plain.Format{}}
 			if c.now.IsZero() {
 				carrier.Now = hours(1)
 			}
@@ -122,7 +127,8 @@ func TestCarryAfterGC(t *testing.T) {
 	live.Manifest = &m
 	must(t, os.Remove(filepath.Join(live.Dir, "a")))
 	for recorded, want := range map[time.Duration]int{time.Hour: 1, 9 * time.Hour: 2} {
-		windows := WindowsOf(slices.Values([]Switch{{Generation: 1, First: true, Time: hours(0), Grace: recorded}}), 9*time.Hour)
+		windows := WindowsOf(slices.Values([]Switch{{Generation: 1, First: true, Time: hours(0), Grace: recorded}}),
+			9*time.Hour)
 		carrier := &Carrier{Live: live, Windows: windows, Now: hours(2), Grace: 9 * time.Hour, Format: plain.Format{}}
 		carried, findings := carrier.Carry(3, m.Own, Inside{})
 		if len(carried) != want || len(findings) > 0 {
@@ -141,17 +147,21 @@ func TestNewBytes(t *testing.T) {
 	for i, row := range rows(map[string]string{"c": "three", "d": "four"}) {
 		live.Carried = append(live.Carried, Carried{Row: row, Dropped: 1 + i})
 	}
-	windows := WindowsOf(slices.Values([]Switch{{Generation: 1, First: true, Time: hours(0)}, {Generation: 2, First: true, Time: hours(2)}}), time.Hour)
-	if got := (&Carrier{Live: live, Windows: windows, Now: hours(2)}).NewBytes(next); got != int64(len("other")+len("three")) {
+	windows := WindowsOf(slices.Values([]Switch{{Generation: 1, First: true, Time: hours(0)},
+		{Generation: 2, First: true, Time: hours(2)}}), time.Hour)
+	if got := (&Carrier{Live: live, Windows: windows,
+		Now: hours(2)}).NewBytes(next); got != int64(len("other")+len("three")) {
 		t.Error(got) // the window of c has ended
 	}
 }
 
 func TestBar(t *testing.T) {
 	rows := func(files map[string]string) []tree.Row { return fill(t, t.TempDir(), files) }
-	from := &Manifest{Head: Head{TreeID: "bad", BarredTrees: []string{"worse"}}, Own: rows(map[string]string{"a": "one", "b": "two", "x": "bad"}),
+	from := &Manifest{Head: Head{TreeID: "bad", BarredTrees: []string{"worse"}},
+		Own:    rows(map[string]string{"a": "one", "b": "two", "x": "bad"}),
 		Barred: rows(map[string]string{"o": "old"})}
-	target := &Manifest{Head: Head{TreeID: "good", BarredTrees: []string{"worse", "good"}}, Own: rows(map[string]string{"a": "one", "b": "other"}),
+	target := &Manifest{Head: Head{TreeID: "good", BarredTrees: []string{"worse", "good"}},
+		Own:    rows(map[string]string{"a": "one", "b": "other"}),
 		Barred: rows(map[string]string{"p": "older"})}
 	paths := func(rows []tree.Row) (out []string) {
 		for _, r := range rows {
@@ -174,12 +184,15 @@ func TestBar(t *testing.T) {
 
 func TestFollow(t *testing.T) {
 	dir := t.TempDir()
-	fill(t, dir, map[string]string{"a": "one", "d/e/b": "two", "l": "-> a", "d/up": "-> ../a", "to": "-> d/e", "twice": "-> to/b",
-		"gone": "-> x", "out": "-> ../x", "abs": "-> /etc", "loop": "-> loop2", "loop2": "-> loop", "d/self": "-> ./e/../e/b", "slash": "-> d/e/", "top": "-> ."})
+	fill(t, dir, map[string]string{"a": "one", "d/e/b": "two", "l": "-> a", "d/up": "-> ../a", "to": "-> d/e",
+		"twice": "-> to/b",
+		"gone":  "-> x", "out": "-> ../x", "abs": "-> /etc", "loop": "-> loop2", "loop2": "-> loop",
+		"d/self": "-> ./e/../e/b", "slash": "-> d/e/", "top": "-> ."})
 	in, err := OpenInside(dir)
 	must(t, err)
 	defer in.Close()
-	for p, want := range map[string]string{"a": "a", "l": "a", "d/up": "a", "to": "d/e", "to/b": "d/e/b", "twice": "d/e/b", "d/self": "d/e/b", "slash": "d/e",
+	for p, want := range map[string]string{"a": "a", "l": "a", "d/up": "a", "to": "d/e", "to/b": "d/e/b",
+		"twice": "d/e/b", "d/self": "d/e/b", "slash": "d/e",
 		"gone": "", "out": "", "abs": "", "loop": "", "l/x": "", "top": "", "top/l": "a", "d/../a": "a", "..": ""} {
 		got, ok := follow(in, p)
 		if got != want && !(want == "" && !ok) || ok != (want != "") {
@@ -196,8 +209,10 @@ func TestFollow(t *testing.T) {
 }
 
 func TestDiffUnits(t *testing.T) {
-	from := []catalog.Unit{{Key: "a/1", Digest: "x"}, {Key: "b/1", Digest: "x"}, {Key: "g", Digest: "x", Group: true}, {Key: "h", Group: true}}
-	to := []catalog.Unit{{Key: "b/1", Digest: "y"}, {Key: "c/1", Digest: "x"}, {Key: "g", Digest: "y", Group: true}, {Key: "i", Group: true}}
+	from := []catalog.Unit{{Key: "a/1", Digest: "x"}, {Key: "b/1", Digest: "x"}, {Key: "g", Digest: "x", Group: true},
+		{Key: "h", Group: true}}
+	to := []catalog.Unit{{Key: "b/1", Digest: "y"}, {Key: "c/1", Digest: "x"}, {Key: "g", Digest: "y", Group: true},
+		{Key: "i", Group: true}}
 	added, removed, changed := DiffUnits(from, to)
 	if diff := cmp.Diff([][]string{{"c/1"}, {"a/1"}, {"b/1", "g"}}, [][]string{added, removed, changed}); diff != "" {
 		t.Error(diff)

@@ -116,7 +116,8 @@ func writeIdentity(batch *durable.Batch, dir string, n int) error {
 }
 
 func writeMark(dir, id, seal string) error {
-	return durable.WriteFile(filepath.Join(dir, MarkName), fmt.Appendf(nil, "repository %s\nmanifest %s\n", id, seal), 0o444)
+	return durable.WriteFile(filepath.Join(dir, MarkName), fmt.Appendf(nil, "repository %s\nmanifest %s\n", id, seal),
+		0o444)
 }
 
 // Another is the error about a tree that another repository made.

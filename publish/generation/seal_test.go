@@ -151,7 +151,8 @@ func TestSealTimes(t *testing.T) {
 	must(t, os.Chtimes(filepath.Join(live.Dir, IdentityName), time.Time{}, ahead))
 	must(t, os.Chtimes(filepath.Join(live.Dir, "a"), time.Time{}, hours(9)))
 	next := w.make(2, live, map[string]string{"a": "other", "b": "two"})
-	for p, want := range map[string]time.Time{"a": hours(9).Add(time.Second), IdentityName: ahead.Add(time.Second), "b": epoch} {
+	for p, want := range map[string]time.Time{"a": hours(9).Add(time.Second), IdentityName: ahead.Add(time.Second),
+		"b": epoch} {
 		if got := at(next.Dir, p); !got.Equal(want) {
 			t.Errorf("%s: %s, want %s", p, got, want)
 		}

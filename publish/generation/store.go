@@ -84,7 +84,8 @@ func (s *Store) Manifest(n int) (*Manifest, error) {
 		text, err = durable.ReadText(path, maxManifest)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &fault.Error{Kind: fault.NotFound, Fact: fmt.Sprintf("there is no generation %d, or it is not kept any more", n)}
+		return nil, &fault.Error{Kind: fault.NotFound,
+			Fact: fmt.Sprintf("there is no generation %d, or it is not kept any more", n)}
 	}
 	if err != nil {
 		return nil, err
@@ -95,7 +96,8 @@ func (s *Store) Manifest(n int) (*Manifest, error) {
 	}
 	if errors.Is(err, ErrNewer) {
 		return nil, &fault.Error{Path: path, Err: err,
-			Hint: "use a newer publish; nothing was changed. If none was used here, move the file away and run publish recover"}
+			Hint: "use a newer publish; nothing was changed. If none was used here, move the file away and run " +
+				"publish recover"}
 	}
 	if err != nil {
 		return nil, &fault.Error{Path: path, Err: err,

@@ -34,7 +34,8 @@ var errStopped = errors.New("stopped")
 func newWorld(t testing.TB) *world {
 	dir := t.TempDir()
 	w := &world{t: t, history: map[int]Recorded{}, erased: map[string]bool{}}
-	w.Store = &Store{Trees: filepath.Join(dir, "generations"), Manifests: filepath.Join(dir, "manifests"), IDFile: filepath.Join(dir, "id"),
+	w.Store = &Store{Trees: filepath.Join(dir, "generations"), Manifests: filepath.Join(dir, "manifests"),
+		IDFile:   filepath.Join(dir, "id"),
 		Recorded: func(n int) (Recorded, error) { return w.history[n], nil },
 		Erased: func(int) (func(tree.Row) bool, error) {
 			return func(r tree.Row) bool { return w.erased[r.SHA256] }, nil
@@ -168,7 +169,8 @@ func TestNumbers(t *testing.T) {
 		t.Error(n)
 	}
 	w.make(3, nil, map[string]string{"a": "one"})
-	for name, want := range map[string]int{".trash-000007": 8, ".trash-000008-2": 9, ".next-000010": 11, ".snapshot-000099": 11, "000012": 13, "13": 13} {
+	for name, want := range map[string]int{".trash-000007": 8, ".trash-000008-2": 9, ".next-000010": 11,
+		".snapshot-000099": 11, "000012": 13, "13": 13} {
 		must(t, os.Mkdir(filepath.Join(w.Trees, name), 0o755))
 		_ = want
 	}

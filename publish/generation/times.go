@@ -176,7 +176,8 @@ func (t *Times) separate(ctx context.Context, path string, fi fs.FileInfo) error
 		return err
 	}
 	cloner := tree.Cloner{Dst: t.Tmp, Batch: own}
-	done, err := cloner.Run(ctx, []tree.Op{{Path: copyName, From: src, Name: path, How: tree.Copy, Mode: fi.Mode().Perm()}})
+	done, err := cloner.Run(ctx, []tree.Op{{Path: copyName, From: src, Name: path, How: tree.Copy,
+		Mode: fi.Mode().Perm()}})
 	if err == nil {
 		err = done[0].Err
 	}

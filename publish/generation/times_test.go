@@ -45,7 +45,8 @@ func TestTimesOfSharedFile(t *testing.T) {
 	for p, want := range map[string]time.Time{"new/x": epoch.Add(time.Second), "staging/x": epoch} {
 		fi, err := os.Stat(filepath.Join(dir, p))
 		must(t, err)
-		if data, err := os.ReadFile(filepath.Join(dir, p)); err != nil || string(data) != "new" || !fi.ModTime().Equal(want) || fi.Mode() != 0o444 {
+		if data, err := os.ReadFile(filepath.Join(dir, p)); err != nil || string(data) != "new" ||
+			!fi.ModTime().Equal(want) || fi.Mode() != 0o444 {
 			t.Errorf("%s: %q, %s, %v, %v", p, data, fi.ModTime(), fi.Mode(), err)
 		}
 	}

@@ -116,7 +116,8 @@ func (v *View) Open(row tree.Row) (*os.File, error) {
 	}
 	if st.Size != row.Size {
 		_ = f.Close()
-		return nil, &fs.PathError{Op: "open", Path: row.Path, Err: fmt.Errorf("has %d bytes, the manifest says %d", st.Size, row.Size)}
+		return nil, &fs.PathError{Op: "open", Path: row.Path, Err: fmt.Errorf("has %d bytes, the manifest says %d",
+			st.Size, row.Size)}
 	}
 	return f, nil
 }

@@ -78,7 +78,8 @@ func (s *Store) prove(dir string, c Claim) error {
 	case c.Marked:
 		return &fault.Error{Path: dir, Err: ErrForeign,
 			Fact: fmt.Sprintf("holds generation %d as this repository did not make it", c.Number),
-			Hint: "a copy of this repository, or its original, switches it too: give each a production of its own in publish.yaml; " +
+			Hint: "a copy of this repository, or its original, switches it too: give each a production of its own in " +
+				"publish.yaml; " +
 				"if the other is gone, move the tree away and run publish recover"}
 	case !hasManifest && !rec.Known, m != nil && !s.resembles(m, dir):
 		return Another(dir, "holds a generation %d that this repository did not make", c.Number)

@@ -25,19 +25,25 @@ func TestWindows(t *testing.T) {
 		retired  map[int]time.Time
 		wasOver  []int // at hours(3)
 	}{
-		"nothing":                  {nil, grace, map[int]time.Time{1: {}}, map[int]time.Time{1: {}}, nil},
-		"the first retires nobody": {[]Switch{first}, grace, map[int]time.Time{1: hours(2), 2: {}}, map[int]time.Time{1: {}}, []int{1}},
+		"nothing": {nil, grace, map[int]time.Time{1: {}}, map[int]time.Time{1: {}}, nil},
+		"the first retires nobody": {[]Switch{first}, grace, map[int]time.Time{1: hours(2), 2: {}},
+			map[int]time.Time{1: {}}, []int{1}},
 		"a promote": {[]Switch{first, second}, grace,
 			map[int]time.Time{1: hours(2), 2: hours(3), 3: {}}, map[int]time.Time{1: hours(3), 2: {}}, []int{1, 2}},
 		"the longer grace counts": {[]Switch{first, second}, 5 * time.Hour,
 			map[int]time.Time{1: hours(5), 2: hours(6)}, map[int]time.Time{1: hours(6)}, []int{1, 2}},
-		"a grace that was longer still counts": {[]Switch{{Generation: 1, First: true, Time: hours(0), Grace: 9 * time.Hour}}, grace,
+		"a grace that was longer still counts": {[]Switch{{Generation: 1, First: true, Time: hours(0),
+			Grace: 9 * time.Hour}}, grace,
 			map[int]time.Time{1: hours(9)}, nil, nil},
-		"a relink begins no window of what was dropped": {[]Switch{first, second, {Generation: 1, Left: []int{2}, Time: hours(4), Grace: grace}}, grace,
+		"a relink begins no window of what was dropped": {[]Switch{first, second, {Generation: 1, Left: []int{2},
+			Time: hours(4), Grace: grace}}, grace,
 			map[int]time.Time{1: hours(2), 2: hours(3)}, map[int]time.Time{1: hours(3), 2: hours(6)}, []int{1, 2}},
-		"a line is lost: what it dropped counts from the next": {[]Switch{first, {Generation: 4, First: true, Left: []int{3, 1}, Time: hours(7), Grace: grace}}, grace,
-			map[int]time.Time{2: hours(9), 3: hours(9), 4: hours(9), 5: {}}, map[int]time.Time{1: hours(9), 3: hours(9)}, []int{1}},
-		"a gc by a clock that was ahead": {[]Switch{{Generation: 1, First: true, Time: hours(0), Grace: 9 * time.Hour, Ended: hours(2)}}, grace,
+		"a line is lost: what it dropped counts from the next": {[]Switch{first,
+			{Generation: 4, First: true, Left: []int{3, 1}, Time: hours(7), Grace: grace}}, grace,
+			map[int]time.Time{2: hours(9), 3: hours(9), 4: hours(9), 5: {}}, map[int]time.Time{1: hours(9),
+				3: hours(9)}, []int{1}},
+		"a gc by a clock that was ahead": {[]Switch{{Generation: 1, First: true, Time: hours(0), Grace: 9 * time.Hour,
+			Ended: hours(2)}}, grace,
 			map[int]time.Time{1: hours(9)}, nil, []int{1}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -107,7 +113,8 @@ func TestTenures(t *testing.T) {
 	if _, ok := w.Retired(5); ok {
 		t.Error("After changed what it was made of")
 	}
-	for _, less := range []Tenure{{}, {By: KeptByWindow, Until: hours(1)}, {By: KeptByWindow, Until: hours(2)}, {By: KeptByKeep}} {
+	for _, less := range []Tenure{{}, {By: KeptByWindow, Until: hours(1)}, {By: KeptByWindow, Until: hours(2)},
+		{By: KeptByKeep}} {
 		if !(Tenure{By: KeptByPin}).Outlasts(less) || less.Outlasts(Tenure{By: KeptByPin}) {
 			t.Error(less)
 		}

@@ -39,7 +39,8 @@ func (f Flaw) String() string {
 		}
 		return fmt.Sprintf("the switch to generation %d is missing: generation %d came after it", f.From, f.Generation)
 	case Moved:
-		return fmt.Sprintf("how production went back to generation %d is missing: generation %d came after it", f.From, f.Generation)
+		return fmt.Sprintf("how production went back to generation %d is missing: generation %d came after it", f.From,
+			f.Generation)
 	case Misplaced:
 		return fmt.Sprintf("the switch to generation %d stands behind later ones", f.Generation)
 	}

@@ -23,12 +23,16 @@ func TestCorrectTimes(t *testing.T) {
 		want   []int // of the switches
 		newest int
 	}{
-		"none":        {[]Event{line(KindPromote, 9), line(KindPromote, 2)}, []int{9, 2}, 9},
-		"one":         {[]Event{line(KindPromote, 1), line(KindHold, 90), line(KindClock, 3), line(KindPromote, 4)}, []int{1, 4}, 4},
-		"a hold":      {[]Event{line(KindPromote, 1), line(KindHold, 90), line(KindClock, 3)}, []int{1}, 3},
-		"ahead twice": {[]Event{line(KindPromote, 90), line(KindClock, 3), line(KindPromote, 80), line(KindClock, 5)}, []int{3, 5}, 5},
-		"wrong again": {[]Event{line(KindPromote, 90), line(KindClock, 50), line(KindPromote, 51), line(KindClock, 5)}, []int{5, 5}, 5},
-		"behind":      {[]Event{line(KindPromote, 90), line(KindClock, 5), line(KindPromote, 91), line(KindClock, 92)}, []int{5, 91}, 92},
+		"none": {[]Event{line(KindPromote, 9), line(KindPromote, 2)}, []int{9, 2}, 9},
+		"one": {[]Event{line(KindPromote, 1), line(KindHold, 90), line(KindClock, 3), line(KindPromote, 4)},
+			[]int{1, 4}, 4},
+		"a hold": {[]Event{line(KindPromote, 1), line(KindHold, 90), line(KindClock, 3)}, []int{1}, 3},
+		"ahead twice": {[]Event{line(KindPromote, 90), line(KindClock, 3), line(KindPromote, 80), line(KindClock, 5)},
+			[]int{3, 5}, 5},
+		"wrong again": {[]Event{line(KindPromote, 90), line(KindClock, 50), line(KindPromote, 51), line(KindClock, 5)},
+			[]int{5, 5}, 5},
+		"behind": {[]Event{line(KindPromote, 90), line(KindClock, 5), line(KindPromote, 91), line(KindClock, 92)},
+			[]int{5, 91}, 92},
 	} {
 		h := Parse(nil)
 		for _, e := range c.events {

@@ -25,10 +25,12 @@ const (
 	KindPin        Kind = "pin" // this and unpin name the generation that they are about
 	KindUnpin      Kind = "unpin"
 	KindClock      Kind = "clock" // the clock is right from here on, though it was ahead: see past.correct
-	KindGap        Kind = "gap"   // what came between the switch before this line and generation, from included, is not known
+	// what came between the switch before this line and generation, from included, is not known
+	KindGap Kind = "gap"
 )
 
-var kinds = []Kind{KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRelink, KindHealth, KindHold, KindUnhold, KindGC,
+var kinds = []Kind{KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRelink, KindHealth, KindHold, KindUnhold,
+	KindGC,
 	KindPrune, KindPin, KindUnpin, KindRevoke, KindRedact, KindClock, KindGap}
 
 // Kinds returns every kind that a history can hold.
@@ -55,13 +57,14 @@ type Event struct {
 
 // Head is what every line says.
 type Head struct {
-	Time       time.Time `json:"time"` // UTC
-	Kind       Kind      `json:"kind"`
-	Generation int       `json:"generation"` // of a switch, what production became; of a pin, what is pinned; else production at that time
-	From       int       `json:"from"`       // the generation before; 0 for none
-	Origin     int       `json:"origin"`     // whose content the generation shows
-	Who        string    `json:"who,omitempty"`
-	Message    string    `json:"message,omitempty"`
+	Time time.Time `json:"time"` // UTC
+	Kind Kind      `json:"kind"`
+	// of a switch, what production became; of a pin, what is pinned; else production at that time
+	Generation int    `json:"generation"`
+	From       int    `json:"from"`   // the generation before; 0 for none
+	Origin     int    `json:"origin"` // whose content the generation shows
+	Who        string `json:"who,omitempty"`
+	Message    string `json:"message,omitempty"`
 }
 
 // Body is a [*Switch], [*Health], [*Freed], [*Prune], [*Redact], [*Pin], [*Gap],
@@ -114,7 +117,9 @@ type FreedItem struct {
 // Without leaves out what could not be deleted after all.
 func (f Freed) Without(kept []FreedItem) Freed {
 	stays := func(i FreedItem) bool {
-		return slices.ContainsFunc(kept, func(k FreedItem) bool { return k.Generation == i.Generation && k.Path == i.Path })
+		return slices.ContainsFunc(kept, func(k FreedItem) bool {
+			return k.Generation == i.Generation && k.Path == i.Path
+		})
 	}
 	if len(kept) == 0 {
 		return f

@@ -39,7 +39,8 @@ func Parse(data []byte) *History {
 			if err != nil {
 				return false
 			}
-			h.p, h.sequence, h.segments, h.first, h.begins = c.Past, c.Sequence, c.Segments, c.Past.Last, int64(len(durable.Line(text)))
+			h.p, h.sequence, h.segments, h.first, h.begins = c.Past, c.Sequence, c.Segments, c.Past.Last,
+				int64(len(durable.Line(text)))
 			return true
 		}
 		e, ok := eventOf(text)
@@ -183,7 +184,8 @@ func (h *History) FreedAll(items []FreedItem, n int) bool {
 		h.all()
 	}
 	for _, i := range items {
-		if of, said := h.p.Said[i.Path]; i.Path == "" && !h.p.Freed.has(i.Generation) || i.Path != "" && (!said || of != n) {
+		if of, said := h.p.Said[i.Path]; i.Path == "" && !h.p.Freed.has(i.Generation) || i.Path != "" &&
+			(!said || of != n) {
 			return false
 		}
 	}

@@ -26,19 +26,24 @@ func (d *drawn) next(t *rapid.T) Event {
 		d.origins, d.now = map[int]int{0: 0}, epoch
 	}
 	d.now = d.now.Add(time.Duration(rapid.SampledFrom([]int{0, 1, 60, 3600, 7200}).Draw(t, "seconds")) * time.Second)
-	e := Event{Head: Head{Time: d.now, Generation: d.live, From: 0, Origin: d.origins[d.live], Who: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "who")}}
+	e := Event{Head: Head{Time: d.now, Generation: d.live, From: 0, Origin: d.origins[d.live],
+		Who: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "who")}}
 	some := func(label string) int {
 		n := rapid.IntRange(0, d.top+1).Draw(t, label)
 		d.damaged = d.damaged || n > d.top
 		return n
 	}
-	e.Kind = rapid.SampledFrom([]Kind{KindPromote, KindPromote, KindPromote, KindPromote, KindRevert, KindRevert, KindAutoRevert, KindRelink, KindRevoke, KindAdopt,
-		KindHealth, KindHealth, KindGC, KindGC, KindGC, KindHold, KindUnhold, KindPin, KindPin, KindUnpin, KindClock, KindGap, KindRedact, KindPrune}).Draw(t, "kind")
+	e.Kind = rapid.SampledFrom([]Kind{KindPromote, KindPromote, KindPromote, KindPromote, KindRevert, KindRevert,
+		KindAutoRevert, KindRelink, KindRevoke, KindAdopt,
+		KindHealth, KindHealth, KindGC, KindGC, KindGC, KindHold, KindUnhold, KindPin, KindPin, KindUnpin, KindClock,
+		KindGap, KindRedact, KindPrune}).Draw(t, "kind")
 	odd := rapid.IntRange(0, 19).Draw(t, "odd") == 0
 	switch {
 	case e.Kind.Switch():
-		s := &Switch{TreeID: fmt.Sprint("t", len(d.events)), Grace: rapid.SampledFrom([]int64{0, 60, 7200, 7200, 1 << 40}).Draw(t, "grace"),
-			Health: rapid.SampledFrom([]string{"", "pending"}).Draw(t, "check"), Recovered: rapid.IntRange(0, 4).Draw(t, "recovered") == 0}
+		s := &Switch{TreeID: fmt.Sprint("t", len(d.events)),
+			Grace:  rapid.SampledFrom([]int64{0, 60, 7200, 7200, 1 << 40}).Draw(t, "grace"),
+			Health: rapid.SampledFrom([]string{"", "pending"}).Draw(t, "check"), Recovered: rapid.IntRange(0, 4).Draw(t,
+				"recovered") == 0}
 		e.Generation, e.From, e.Body = d.top+1+rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "abandoned"), d.live, s
 		e.Origin = e.Generation
 		if e.Kind == KindRelink && d.top > 0 {
@@ -169,7 +174,8 @@ func TestAnswers(t *testing.T) {
 // closed returns a history that begins with a checkpoint in place of all its
 // lines, of which it keeps what concerns these generations.
 func closed(t *rapid.T, h *History, keep []int, older func() (*past, bool)) *History {
-	text, err := json.Marshal(&checkpoint{Kind: kindCheckpoint, Time: h.Newest(), Sequence: 2, Segments: []Segment{{Number: 1, SHA256: sum64}}, Past: h.trimmed(keep)})
+	text, err := json.Marshal(&checkpoint{Kind: kindCheckpoint, Time: h.Newest(), Sequence: 2,
+		Segments: []Segment{{Number: 1, SHA256: sum64}}, Past: h.trimmed(keep)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,9 +233,11 @@ func TestAnswersBehindACheckpoint(t *testing.T) {
 			got, ends := endsOf(h, time.Hour), r.ends(time.Hour)
 			end, _ := got.end(n)
 			wantEnd, _ := ends.end(n)
-			if diff := cmp.Diff(want, m); diff != "" || before != wantBefore || h.Health(n) != r.health(n) || !end.Equal(wantEnd) ||
+			if diff := cmp.Diff(want, m); diff != "" || before != wantBefore || h.Health(n) != r.health(n) ||
+				!end.Equal(wantEnd) ||
 				!got.retired[n].Equal(ends.retired[n]) || !got.recorded[n].Equal(ends.recorded[n]) {
-				t.Fatalf("generation %d: %s; %d and %d, %s and %s, %s and %s", n, diff, before, wantBefore, end, wantEnd, got.retired[n], ends.retired[n])
+				t.Fatalf("generation %d: %s; %d and %d, %s and %s, %s and %s", n, diff, before, wantBefore, end,
+					wantEnd, got.retired[n], ends.retired[n])
 			}
 		}
 		if asked && !d.damaged {
@@ -287,7 +295,8 @@ func TestAnswersWithoutOldLines(t *testing.T) {
 		wantLast, _ := r.last()
 		hold, held := h.Hold()
 		wantHold, wantHeld := r.hold()
-		if cmp.Diff(last, wantLast)+cmp.Diff(hold, wantHold) != "" || held != wantHeld || !h.Newest().Equal(r.newest()) || h.Top() != r.top() {
+		if cmp.Diff(last, wantLast)+cmp.Diff(hold, wantHold) != "" || held != wantHeld ||
+			!h.Newest().Equal(r.newest()) || h.Top() != r.top() {
 			t.Fatalf("%+v, %+v", last, hold)
 		}
 		for n := range d.top + 2 {

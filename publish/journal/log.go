@@ -140,7 +140,8 @@ func (l Log) readSegment(s Segment) (*History, error) {
 		return Parse(nil), err
 	}
 	h := Parse(data)
-	if seal(s.Number, data) != (Segment{Number: s.Number, Bytes: s.Bytes, SHA256: s.SHA256}) || h.sequence != s.Number && !s.Lost {
+	if seal(s.Number, data) != (Segment{Number: s.Number, Bytes: s.Bytes, SHA256: s.SHA256}) ||
+		h.sequence != s.Number && !s.Lost {
 		err = ErrSegment
 	}
 	return h, err

@@ -18,16 +18,18 @@ type past struct {
 	SaidOf   int    `json:"said_of"` // the production of which Said has all that lines before the checkpoint said
 	Fewer    bool   `json:"fewer"`   // there are older promotes than those in Promotes
 
-	Named  ranges    `json:"named"`  // the generations that some switch names: those of Chain.Made, and those of relinks whose own line is lost
+	// the generations that some switch names: those of Chain.Made, and those of relinks whose own line is lost
+	Named  ranges    `json:"named"`
 	Top    int       `json:"top"`    // the highest number that a line is about
 	Reach  int       `json:"reach"`  // the highest number that a line names at all
 	Newest time.Time `json:"newest"` // the latest time that a line says
 	Last   Made      `json:"last"`   // the newest switch; Kind is "" for none
 
-	First     map[int]*Made  `json:"first"`               // the first switch to each generation
-	Recovered map[int]bool   `json:"recovered,omitempty"` // whether the last switch to a generation was recorded by recovery, of those that have several
-	Health    map[int]string `json:"health,omitempty"`    // what the last health check of a generation said
-	Changes   []Change       `json:"changes"`             // all switches, in order
+	First map[int]*Made `json:"first"` // the first switch to each generation
+	// whether the last switch to a generation was recorded by recovery, of those that have several
+	Recovered map[int]bool   `json:"recovered,omitempty"`
+	Health    map[int]string `json:"health,omitempty"` // what the last health check of a generation said
+	Changes   []Change       `json:"changes"`          // all switches, in order
 
 	Hold     Head          `json:"hold"` // Kind is "" for none
 	Pins     map[int]*Head `json:"pins,omitempty"`
@@ -35,10 +37,11 @@ type past struct {
 	Adopted  ranges        `json:"adopted"`         // generations
 	Turns    []Head        `json:"turns,omitempty"` // reverts and relinks, in order
 
-	Freed    ranges         `json:"freed"`          // generations that a gc said it deletes
-	Said     map[string]int `json:"said,omitempty"` // carried files that a gc said it deletes: production at the last time
-	Revoked  bool           `json:"revoked"`        // something was revoked
-	Redacted int            `json:"redacted"`       // Tombstones of the last redact; -1 before the first
+	Freed ranges `json:"freed"` // generations that a gc said it deletes
+	// carried files that a gc said it deletes: production at the last time
+	Said     map[string]int `json:"said,omitempty"`
+	Revoked  bool           `json:"revoked"`  // something was revoked
+	Redacted int            `json:"redacted"` // Tombstones of the last redact; -1 before the first
 
 	Clocks int               `json:"clocks"` // lines of kind clock
 	Open   opens             `json:"open,omitempty"`
@@ -57,12 +60,14 @@ type Made struct {
 
 // Change is a switch as windows are counted from it.
 type Change struct {
-	Generation int       `json:"generation"`
-	Left       []int     `json:"left"` // which generations production left with it, 0 excepted: From, and what was live by the line before
-	Time       time.Time `json:"time"`
-	Grace      int64     `json:"grace_seconds"` // as recorded
-	First      bool      `json:"first"`         // the first switch to Generation
-	Ended      time.Time `json:"-"`             // when a gc, by a clock that was wrong, may have deleted what Generation dropped; zero for never
+	Generation int `json:"generation"`
+	// which generations production left with it, 0 excepted: From, and what was live by the line before
+	Left  []int     `json:"left"`
+	Time  time.Time `json:"time"`
+	Grace int64     `json:"grace_seconds"` // as recorded
+	First bool      `json:"first"`         // the first switch to Generation
+	// when a gc, by a clock that was wrong, may have deleted what Generation dropped; zero for never
+	Ended time.Time `json:"-"`
 }
 
 // came is a promote or an adoption.

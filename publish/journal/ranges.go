@@ -85,7 +85,8 @@ func (r *ranges) UnmarshalText(text []byte) error {
 		if s.hi = s.lo; more {
 			s.hi, err2 = strconv.Atoi(hi)
 		}
-		if n := len(*r); err != nil || err2 != nil || s.lo < 0 || more && s.hi <= s.lo || n > 0 && s.lo <= (*r)[n-1].hi+1 {
+		if n := len(*r); err != nil || err2 != nil || s.lo < 0 || more && s.hi <= s.lo || n > 0 &&
+			s.lo <= (*r)[n-1].hi+1 {
 			return fmt.Errorf("%q: %w", text, errRanges)
 		}
 		*r = append(*r, s)

@@ -38,7 +38,8 @@ type Record struct {
 
 // Record returns the event as JSON has it.
 func (e *Event) Record() Record {
-	r := Record{Time: e.Time.UTC(), Kind: e.Kind, Generation: e.Generation, From: e.From, Origin: e.Origin, Who: e.Who, Message: e.Message}
+	r := Record{Time: e.Time.UTC(), Kind: e.Kind, Generation: e.Generation, From: e.From, Origin: e.Origin, Who: e.Who,
+		Message: e.Message}
 	if e.Body != nil {
 		e.Body.fill(&r)
 	}
@@ -49,10 +50,12 @@ func (e *Event) Record() Record {
 // Event is the inverse of [Event.Record]. What a line of a kind that this version
 // knows says beside the fields of its kind is left out.
 func (r *Record) Event() Event {
-	e := Event{Head: Head{Time: r.Time, Kind: r.Kind, Generation: r.Generation, From: r.From, Origin: r.Origin, Who: r.Who, Message: r.Message}}
+	e := Event{Head: Head{Time: r.Time, Kind: r.Kind, Generation: r.Generation, From: r.From, Origin: r.Origin,
+		Who: r.Who, Message: r.Message}}
 	switch k := r.Kind; {
 	case k.Switch():
-		e.Body = &Switch{TreeID: r.TreeID, Seal: r.Seal, Added: r.Added, Removed: r.Removed, Changed: r.Changed, Grace: r.Grace, Health: r.Health,
+		e.Body = &Switch{TreeID: r.TreeID, Seal: r.Seal, Added: r.Added, Removed: r.Removed, Changed: r.Changed,
+			Grace: r.Grace, Health: r.Health,
 			Recovered: r.Recovered, Revoked: r.Revoked, Unnamed: r.Unnamed}
 	case k == KindHealth:
 		e.Body = &Health{r.Health}
@@ -82,7 +85,8 @@ func (b *Health) fill(r *Record) { r.Health = b.Result }
 func (b *Freed) fill(r *Record) { r.Freed = b }
 
 func (b *Prune) fill(r *Record) {
-	r.Pruned, r.Orphans, r.PlanHash, r.BytesNow, r.BytesAfterGrace = b.Pruned, b.Orphans, b.PlanHash, b.BytesNow, b.BytesAfterGrace
+	r.Pruned, r.Orphans, r.PlanHash, r.BytesNow, r.BytesAfterGrace = b.Pruned, b.Orphans, b.PlanHash, b.BytesNow,
+		b.BytesAfterGrace
 }
 
 func (b *Redact) fill(r *Record) {
@@ -96,7 +100,8 @@ func (b *Gap) fill(r *Record) { r.Grace = b.Grace }
 func (b *Other) fill(r *Record) {
 	head := *r
 	*r = b.Record
-	r.Time, r.Kind, r.Generation, r.From, r.Origin, r.Who, r.Message = head.Time, head.Kind, head.Generation, head.From, head.Origin, head.Who, head.Message
+	r.Time, r.Kind, r.Generation, r.From, r.Origin, r.Who, r.Message = head.Time, head.Kind, head.Generation, head.From,
+		head.Origin, head.Who, head.Message
 }
 
 // MarshalJSON writes the text of the event's line.

@@ -157,7 +157,8 @@ func (r *reference) lastPromote() (time.Time, bool) {
 
 func (r *reference) turned(was int) (Head, bool) {
 	for _, e := range r.events {
-		if e.Generation > was && (e.Kind == KindRevert || e.Kind == KindRelink) || e.Kind == KindRelink && e.From >= was {
+		if e.Generation > was && (e.Kind == KindRevert || e.Kind == KindRelink) || e.Kind == KindRelink &&
+			e.From >= was {
 			return e.Head, true
 		}
 	}
@@ -191,7 +192,8 @@ func (r *reference) freedAll(items []FreedItem, n int) bool {
 			}
 		}
 	}
-	return !slices.ContainsFunc(items, func(i FreedItem) bool { return !said[FreedItem{Generation: i.Generation, Path: i.Path}] })
+	return !slices.ContainsFunc(items,
+		func(i FreedItem) bool { return !said[FreedItem{Generation: i.Generation, Path: i.Path}] })
 }
 
 // flaws walks the chain from its beginning.
@@ -247,7 +249,9 @@ func (r *reference) flaws(tip *Event, lost func(int) bool) (out []Flaw) {
 	if tip != nil && !made[tip.Generation] {
 		add(*tip)
 	}
-	return slices.DeleteFunc(out, func(f Flaw) bool { return f.Kind == Lost && recovered[f.Generation] && lost(f.From) })
+	return slices.DeleteFunc(out, func(f Flaw) bool {
+		return f.Kind == Lost && recovered[f.Generation] && lost(f.From)
+	})
 }
 
 // ends are windows as publish counts them.

@@ -64,7 +64,8 @@ type Repaired struct {
 // something else than these lines proves, and tip is the switch that comes next,
 // as production's manifest records it; nil for none. Lines that note what is not
 // known are of now and of who, and have the grace that is configured.
-func Repair(base *History, entries []Entry, proved func([]Entry) []Event, tip *Event, now time.Time, who string, grace time.Duration) Repaired {
+func Repair(base *History, entries []Entry, proved func([]Entry) []Event, tip *Event, now time.Time, who string,
+	grace time.Duration) Repaired {
 	if base == nil {
 		base = Parse(nil)
 	}
@@ -225,7 +226,9 @@ func (h *History) fill(entries []Entry, switches []Event) (out []Entry, made []i
 			have[e.Generation] = true
 		}
 	}
-	switches = slices.DeleteFunc(slices.Clone(switches), func(e Event) bool { return have[e.Generation] || h.p.Chain.Made.has(e.Generation) })
+	switches = slices.DeleteFunc(slices.Clone(switches), func(e Event) bool {
+		return have[e.Generation] || h.p.Chain.Made.has(e.Generation)
+	})
 	slices.SortFunc(switches, func(a, b Event) int { return cmp.Compare(a.Generation, b.Generation) })
 	for _, e := range switches {
 		made = append(made, e.Generation)
@@ -255,7 +258,8 @@ func (h *History) bridge(entries []Entry, tip *Event, note Head, grace int64) (o
 		}
 		e := Event{Head: note}
 		e.Time, e.Kind, e.Generation, e.From, e.Who = at, KindRelink, f.From, live, "unknown"
-		e.Message = fmt.Sprintf("the line was lost; that production went back, the manifest of generation %d tells", f.Generation)
+		e.Message = fmt.Sprintf("the line was lost; that production went back, the manifest of generation %d tells",
+			f.Generation)
 		s := &Switch{Recovered: true, Grace: grace}
 		e.Origin, s.TreeID = find(f.From)
 		e.Body = s

@@ -363,7 +363,8 @@ func (l Log) damaged(w *Wreck, i int, own *file) (*Damaged, error) {
 		d.made = func(n int) bool { return end.p.Chain.Made.has(n) && (d.Base == nil || !d.Base.p.Chain.Made.has(n)) }
 		for n, m := range end.p.First {
 			if d.made(n) && m.Kind != KindRelink {
-				d.Known = append(d.Known, Event{Head: m.Head, Body: &Switch{TreeID: m.TreeID, Seal: m.Seal, Grace: m.Grace, Health: m.Health, Recovered: true}})
+				d.Known = append(d.Known, Event{Head: m.Head, Body: &Switch{TreeID: m.TreeID, Seal: m.Seal,
+					Grace: m.Grace, Health: m.Health, Recovered: true}})
 			}
 		}
 	}
@@ -408,7 +409,8 @@ func (l Log) Restore(w *Wreck, entries []Entry, keep []int, aside func(path stri
 	}
 	if w.sequence > 1 {
 		// Questions may have added to Base since.
-		c := &checkpoint{Kind: kindCheckpoint, Time: w.Base.Newest().UTC(), Sequence: w.sequence, Segments: w.segments, Past: Parse(w.head).p}
+		c := &checkpoint{Kind: kindCheckpoint, Time: w.Base.Newest().UTC(), Sequence: w.sequence, Segments: w.segments,
+			Past: Parse(w.head).p}
 		if w.long {
 			c.Past = w.Base.trimmed(keep)
 		}

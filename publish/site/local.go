@@ -30,7 +30,8 @@ func (l local) waiting(n int) string {
 }
 
 // Expire is the same for all of them: the live tree is a directory.
-func (l local) Expire(_ context.Context, live *generation.Tree, gone []tree.Row, anew []catalog.Document,
+func (l local) Expire(
+	_ context.Context, live *generation.Tree, gone []tree.Row, anew []catalog.Document,
 ) (stay []Stay, err error) {
 	root := live.Dir
 	for _, d := range anew {

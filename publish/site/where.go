@@ -13,8 +13,9 @@ import (
 // what never changes or belongs to a repository, or around its own repository;
 // "" if it can. taken says that for a path, given with the directories above it,
 // that repositories keep for themselves; the path may not exist.
-func Misplaced(production, repository string,
-	taken func(up []string, repository string) string) (why string, err error) {
+func Misplaced(
+	production, repository string, taken func(up []string, repository string) string,
+) (why string, err error) {
 	own, err := durable.Resolve(repository)
 	if err != nil {
 		return "", err

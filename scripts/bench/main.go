@@ -176,7 +176,8 @@ func (b *bench) roomy() error {
 	// The most is needed for 500,000 files, in staging and in a first generation.
 	need := uint64(12*b.scale*(1<<30)) + 512<<20
 	if have := fs.Bavail * uint64(fs.Bsize); have < need {
-		return fmt.Errorf("%s: %d MiB are free, about %d are needed\nhint: give -dir a directory elsewhere, or a smaller -scale", b.dir, have>>20, need>>20)
+		return fmt.Errorf("%s: %d MiB are free, about %d are needed\n"+
+			"hint: give -dir a directory elsewhere, or a smaller -scale", b.dir, have>>20, need>>20)
 	}
 	return nil
 }

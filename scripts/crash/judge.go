@@ -87,7 +87,8 @@ func (b *bench) judge(ctx context.Context, repo string, f fault, result *trace.R
 
 // keptOf leaves out what lies in the spare, which may be gone at any time.
 func keptOf(found []string) []string {
-	return slices.DeleteFunc(slices.Clone(found), func(p string) bool { return strings.HasPrefix(p, "generations/.spare/") })
+	return slices.DeleteFunc(slices.Clone(found),
+		func(p string) bool { return strings.HasPrefix(p, "generations/.spare/") })
 }
 
 // judgeExit holds the exit code of a command that met an error against what

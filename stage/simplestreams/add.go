@@ -191,7 +191,9 @@ func ignore(_, _ string, _ ...any) {}
 
 // uniteVersion returns the bytes of a version with the items of another, and
 // the paths that it does not name any more.
-func uniteVersion(raw []byte, from, to *version, keepPaths bool) (united []byte, removed map[string]bool, changed bool) {
+func uniteVersion(
+	raw []byte, from, to *version, keepPaths bool,
+) (united []byte, removed map[string]bool, changed bool) {
 	v := split(raw)
 	items, changed := uniteItems(split(v.get("items")), from, to, keepPaths)
 	if !changed {

@@ -35,9 +35,13 @@ func TestAddFirst(t *testing.T) {
 		t.Fatalf("docs %v", added.Docs)
 	}
 	want := `{"content_id":"images","datatype":"image-downloads","format":"products:1.0","products":{"debian:13:default:amd64":{"aliases":"debian/13/default","arch":"amd64","os":"debian","release":"13","release_title":"13","versions":{"20260101_00:00":{"items":{` +
-		`"disk-kvm.img":{"ftype":"disk-kvm.img","path":"images/` + hashOf("d") + `.qcow2","sha256":"` + hashOf("d") + `","size":1},` +
-		`"incus.tar.xz":{"ftype":"incus.tar.xz","path":"images/` + hashOf("m") + `.incus.tar.xz","sha256":"` + hashOf("m") + `","size":1,"combined_squashfs_sha256":"` + hashOf("m", "s") + `","combined_disk-kvm-img_sha256":"` + hashOf("m", "d") + `"},` +
-		`"squashfs":{"ftype":"squashfs","path":"images/` + hashOf("s") + `.squashfs","sha256":"` + hashOf("s") + `","size":1}}}},"variant":"default"}}}`
+		`"disk-kvm.img":{"ftype":"disk-kvm.img","path":"images/` + hashOf("d") + `.qcow2","sha256":"` + hashOf("d") +
+		`","size":1},` +
+		`"incus.tar.xz":{"ftype":"incus.tar.xz","path":"images/` + hashOf("m") + `.incus.tar.xz","sha256":"` +
+		hashOf("m") + `","size":1,"combined_squashfs_sha256":"` + hashOf("m", "s") +
+		`","combined_disk-kvm-img_sha256":"` + hashOf("m", "d") + `"},` +
+		`"squashfs":{"ftype":"squashfs","path":"images/` + hashOf("s") + `.squashfs","sha256":"` + hashOf("s") +
+		`","size":1}}}},"variant":"default"}}}`
 	if got := string(added.Docs[0].Data); got != want {
 		t.Errorf("catalog\n%s\nwant\n%s", got, want)
 	}
@@ -67,21 +71,30 @@ func TestAddOneVersion(t *testing.T) {
 		want     []string
 		replaced []string // by the last add
 	}{
-		{"container then vm, same metadata", []Add{s("m", "squashfs=s"), s("m", "disk-kvm.img=d")}, []string{"m+s", "m+d"}, nil},
-		{"container then vm, other metadata", []Add{s("m", "squashfs=s"), s("n", "disk-kvm.img=d")}, []string{"m+s", "n+d"}, nil},
-		{"vm then container, other metadata", []Add{s("n", "disk-kvm.img=d"), s("m", "squashfs=s")}, []string{"m+s", "n+d"}, nil},
-		{"three roots, three metadata", []Add{s("a", "squashfs=s"), s("b", "disk-kvm.img=d"), s("c", "root.tar.xz=x")}, []string{"a+s", "b+d", "c+x"}, nil},
-		{"another root", []Add{s("m", "squashfs=s"), s("m", "squashfs=t")}, []string{"m+t"}, []string{ContentPath("squashfs", hashOf("s"))}},
-		{"another metadata, same root", []Add{s("m", "squashfs=s"), s("n", "squashfs=s")}, []string{"n+s"}, []string{ContentPath(metaIncus, hashOf("m"))}},
+		{"container then vm, same metadata", []Add{s("m", "squashfs=s"), s("m", "disk-kvm.img=d")},
+			[]string{"m+s", "m+d"}, nil},
+		{"container then vm, other metadata", []Add{s("m", "squashfs=s"), s("n", "disk-kvm.img=d")},
+			[]string{"m+s", "n+d"}, nil},
+		{"vm then container, other metadata", []Add{s("n", "disk-kvm.img=d"), s("m", "squashfs=s")},
+			[]string{"m+s", "n+d"}, nil},
+		{"three roots, three metadata", []Add{s("a", "squashfs=s"), s("b", "disk-kvm.img=d"), s("c", "root.tar.xz=x")},
+			[]string{"a+s", "b+d", "c+x"}, nil},
+		{"another root", []Add{s("m", "squashfs=s"), s("m", "squashfs=t")}, []string{"m+t"},
+			[]string{ContentPath("squashfs", hashOf("s"))}},
+		{"another metadata, same root", []Add{s("m", "squashfs=s"), s("n", "squashfs=s")}, []string{"n+s"},
+			[]string{ContentPath(metaIncus, hashOf("m"))}},
 		{"both other", []Add{s("m", "squashfs=s"), s("n", "squashfs=t")}, []string{"n+t"},
 			sorted(ContentPath(metaIncus, hashOf("m")), ContentPath("squashfs", hashOf("s")))},
-		{"other metadata for one of two", []Add{s("m", "squashfs=s", "disk-kvm.img=d"), s("n", "squashfs=t")}, []string{"n+t", "m+d"},
+		{"other metadata for one of two", []Add{s("m", "squashfs=s", "disk-kvm.img=d"), s("n", "squashfs=t")},
+			[]string{"n+t", "m+d"},
 			[]string{ContentPath("squashfs", hashOf("s"))}},
-		{"joined again", []Add{s("m", "squashfs=s"), s("n", "disk-kvm.img=d"), s("n", "squashfs=s")}, []string{"n+s", "n+d"},
+		{"joined again", []Add{s("m", "squashfs=s"), s("n", "disk-kvm.img=d"), s("n", "squashfs=s")},
+			[]string{"n+s", "n+d"},
 			[]string{ContentPath(metaIncus, hashOf("m"))}},
 		{"unified beside split", []Add{s("m", "squashfs=s"), unifiedAdd(debian, v, "u")}, []string{"m+s", "u"}, nil},
 		{"split beside unified", []Add{unifiedAdd(debian, v, "u"), s("m", "squashfs=s")}, []string{"m+s", "u"}, nil},
-		{"another unified", []Add{unifiedAdd(debian, v, "u"), unifiedAdd(debian, v, "w")}, []string{"w"}, []string{ContentPath(unifiedIncus, hashOf("u"))}},
+		{"another unified", []Add{unifiedAdd(debian, v, "u"), unifiedAdd(debian, v, "w")}, []string{"w"},
+			[]string{ContentPath(unifiedIncus, hashOf("u"))}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tree := fstest.MapFS{}
@@ -111,7 +124,8 @@ func TestAddOneVersion(t *testing.T) {
 
 			last := tc.adds[len(tc.adds)-1]
 			again, err := AddImage(catalog.Files(tree), last)
-			if err != nil || !again.Unchanged || len(again.Docs) != 0 || !slices.Equal(again.Fingerprints, last.fingerprints()) {
+			if err != nil || !again.Unchanged || len(again.Docs) != 0 || !slices.Equal(again.Fingerprints,
+				last.fingerprints()) {
 				t.Errorf("again: %+v, %v", again, err)
 			}
 		})
@@ -151,8 +165,10 @@ func TestAddKeepsUnknownFields(t *testing.T) {
 	add.Requirements = map[string]string{"secureboot": "true", "cdrom_agent": "true"}
 	after, added := mustAdd(t, tree, add)
 	doc := string(after[defaultCatalog].Data)
-	for _, want := range []string{`"content_id":"mine"`, `"x-doc":[1,2]`, `"x-p":{"a":null}`, `"x-product":1.50`, `"x-version":true`, `"x-item":"\u00e9"`,
-		`"aliases":"debian/13,old,debian/13/default"`, `"requirements":{"cdrom_agent":"true","secureboot":"true"}`, `"path":"images/m"`} {
+	for _, want := range []string{`"content_id":"mine"`, `"x-doc":[1,2]`, `"x-p":{"a":null}`, `"x-product":1.50`,
+		`"x-version":true`, `"x-item":"\u00e9"`,
+		`"aliases":"debian/13,old,debian/13/default"`, `"requirements":{"cdrom_agent":"true","secureboot":"true"}`,
+		`"path":"images/m"`} {
 		if !strings.Contains(doc, want) {
 			t.Errorf("%s is not in %s", want, doc)
 		}

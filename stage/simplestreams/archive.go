@@ -164,7 +164,8 @@ func findMetadata(r io.Reader) (body []byte, vm bool, err error) {
 		case hdr.Typeflag != tar.TypeReg:
 			return nil, false, fmt.Errorf("%w: it is there, but as no regular file", ErrNoMetadata)
 		case hdr.Size > maxMetadata:
-			return nil, false, fmt.Errorf("%w: metadata.yaml has %d bytes; %d are allowed", ErrTooLarge, hdr.Size, maxMetadata)
+			return nil, false, fmt.Errorf("%w: metadata.yaml has %d bytes; %d are allowed", ErrTooLarge, hdr.Size,
+				maxMetadata)
 		default:
 			if body, err = io.ReadAll(tr); err != nil {
 				return nil, false, damaged(err)

@@ -25,15 +25,20 @@ func bigTree(versions int) fstest.MapFS {
 		if p > 0 {
 			doc.WriteByte(',')
 		}
-		fmt.Fprintf(&doc, `%q:{"aliases":"os%05d/1","arch":"amd64","os":"os","release":"1","release_title":"1","versions":{`, name, p)
+		fmt.Fprintf(&doc,
+			`%q:{"aliases":"os%05d/1","arch":"amd64","os":"os","release":"1","release_title":"1","versions":{`, name, p)
 		for v := range 100 {
 			if v > 0 {
 				doc.WriteByte(',')
 			}
-			m, s, d := hashOf(name, fmt.Sprint("m", v)), hashOf(name, fmt.Sprint("s", v)), hashOf(name, fmt.Sprint("d", v))
+			m, s, d := hashOf(name, fmt.Sprint("m", v)), hashOf(name, fmt.Sprint("s", v)),
+				hashOf(name, fmt.Sprint("d", v))
 			dir := fmt.Sprintf("images/os%05d/1/amd64/default/%s", p, VersionName(start.AddDate(0, 0, v)))
-			fmt.Fprintf(&doc, `%q:{"items":{"incus.tar.xz":{"ftype":"incus.tar.xz","path":"%s/incus.tar.xz","sha256":%q,"size":1234,"combined_squashfs_sha256":%q,"combined_disk-kvm-img_sha256":%q},`+
-				`"root.squashfs":{"ftype":"squashfs","path":"%s/rootfs.squashfs","sha256":%q,"size":123456789},"disk.qcow2":{"ftype":"disk-kvm.img","path":"%s/disk.qcow2","sha256":%q,"size":987654321}}}`,
+			fmt.Fprintf(&doc,
+				`%q:{"items":{"incus.tar.xz":{"ftype":"incus.tar.xz","path":"%s/incus.tar.xz","sha256":%q,"size":1234,
+"combined_squashfs_sha256":%q,"combined_disk-kvm-img_sha256":%q},`+
+					`"root.squashfs":{"ftype":"squashfs","path":"%s/rootfs.squashfs","sha256":%q,"size":123456789},
+"disk.qcow2":{"ftype":"disk-kvm.img","path":"%s/disk.qcow2","sha256":%q,"size":987654321}}}`,
 				VersionName(start.AddDate(0, 0, v)), dir, m, hashOf(m, s), hashOf(m, d), dir, s, dir, d)
 		}
 		doc.WriteString(`}}`)
@@ -41,7 +46,8 @@ func bigTree(versions int) fstest.MapFS {
 	doc.WriteString(`}}`)
 	return fstest.MapFS{
 		defaultCatalog: file(doc.String()),
-		IndexPath:      file(fmt.Sprintf(`{"index":{"images":{"datatype":"image-downloads","path":"streams/v1/images.json","products":%s,"format":"products:1.0"}},"format":"index:1.0"}`, list(names))),
+		IndexPath: file(fmt.Sprintf(`{"index":{"images":{"datatype":"image-downloads",
+"path":"streams/v1/images.json","products":%s,"format":"products:1.0"}},"format":"index:1.0"}`, list(names))),
 	}
 }
 
@@ -65,7 +71,8 @@ func BenchmarkAdd(b *testing.B) {
 	tree := bigTree(5_000)
 	b.SetBytes(int64(len(tree[defaultCatalog].Data)))
 	for i := 0; b.Loop(); i++ {
-		added, err := AddImage(catalog.Files(tree), splitAdd("os00001:1:default:amd64", "20250101_00:00", fmt.Sprint("m", i), "squashfs=s"))
+		added, err := AddImage(catalog.Files(tree), splitAdd("os00001:1:default:amd64", "20250101_00:00",
+			fmt.Sprint("m", i), "squashfs=s"))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -77,7 +84,8 @@ func BenchmarkWithout(b *testing.B) {
 	tree := bigTree(5_000)
 	b.SetBytes(int64(len(tree[defaultCatalog].Data)))
 	for b.Loop() {
-		docs, err := Format{}.Without(context.Background(), catalog.Files(tree), func(i catalog.Image) bool { return i.Version < "20200110" })
+		docs, err := Format{}.Without(context.Background(), catalog.Files(tree),
+			func(i catalog.Image) bool { return i.Version < "20200110" })
 		if err != nil || len(docs) != 1 {
 			b.Fatal(err)
 		}
@@ -123,7 +131,8 @@ func TestTooLarge(t *testing.T) {
 		for _, f := range mustRead(t, tree).Findings {
 			found = found || f.Code == "too-large" && f.Path == defaultCatalog
 		}
-		if _, err := AddImage(catalog.Files(tree), splitAdd(debian, "20260101_00:00", "m", "squashfs=s")); err == nil || !found {
+		if _, err := AddImage(catalog.Files(tree), splitAdd(debian, "20260101_00:00", "m", "squashfs=s")); err == nil ||
+			!found {
 			t.Errorf("%s: not told, or rewritten: %v", name, err)
 		}
 	}
@@ -133,7 +142,8 @@ func TestTooLarge(t *testing.T) {
 	tree[defaultCatalog] = file(`{"products":{` + twice + `}}`)
 	found := mustRead(t, tree).Findings
 	more := slices.ContainsFunc(found, func(f catalog.Finding) bool {
-		return f.Severity == catalog.Error && f.Code == "more-findings" && strings.Contains(f.Message, fmt.Sprint(len(found)-1))
+		return f.Severity == catalog.Error && f.Code == "more-findings" &&
+			strings.Contains(f.Message, fmt.Sprint(len(found)-1))
 	})
 	if len(found) != maxFindings+1 || !more {
 		t.Errorf("%d findings, told %v", len(found), more)

@@ -154,7 +154,8 @@ func (b *bringing) take(ctx context.Context, opt catalog.Addition) error {
 				return err
 			}
 			f, err := b.put(gctx, name, partRoot(i), both)
-			b.add.Roots[i] = Root{File: f.named(b.types[i]), Ftype: b.types[i], Combined: hex.EncodeToString(both.Sum(nil))}
+			b.add.Roots[i] = Root{File: f.named(b.types[i]), Ftype: b.types[i],
+				Combined: hex.EncodeToString(both.Sum(nil))}
 			return err
 		})
 	}
@@ -196,7 +197,8 @@ func (b *bringing) edit(_ context.Context, tree catalog.Source) (*catalog.Change
 	}
 	for i, r := range b.add.Roots {
 		c.Places[partRoot(i)] = did.Paths[1+i]
-		c.Combined = append(c.Combined, catalog.Combined{First: did.Paths[0], Second: did.Paths[1+i], SHA256: r.Combined})
+		c.Combined = append(c.Combined, catalog.Combined{First: did.Paths[0], Second: did.Paths[1+i],
+			SHA256: r.Combined})
 	}
 	return c, nil
 }
@@ -316,7 +318,8 @@ func inDir(in catalog.Input) (inputs, error) {
 		return inputs{}, ambiguous(in.Dir, metas)
 	case len(metas) == 0:
 		return inputs{}, catalog.Usage("name the files: "+forms,
-			"%s: holds no image as distrobuilder leaves it: no incus.tar.xz, lxd.tar.xz or incus_combined.tar.gz", in.Dir)
+			"%s: holds no image as distrobuilder leaves it: no incus.tar.xz, lxd.tar.xz or incus_combined.tar.gz",
+			in.Dir)
 	}
 	out := inputs{meta: path.Join(in.Dir, metas[0])}
 	for _, r := range roots {

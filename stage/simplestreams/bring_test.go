@@ -64,8 +64,10 @@ func (p *pile) Open(path string) (io.ReadCloser, error) {
 }
 
 func TestBring(t *testing.T) {
-	meta := string(tarball(t, "metadata.yaml", "architecture: x86_64\ncreation_date: 1767225600\nproperties: {os: debian, release: sid}\n"))
-	all := fstest.MapFS{"d/incus.tar.xz": file(meta), "d/rootfs.squashfs": file("hsqs root"), "d/disk.qcow2": file("QFI\xfb disk"), "d/notes": file("x")}
+	meta := string(tarball(t, "metadata.yaml",
+		"architecture: x86_64\ncreation_date: 1767225600\nproperties: {os: debian, release: sid}\n"))
+	all := fstest.MapFS{"d/incus.tar.xz": file(meta), "d/rootfs.squashfs": file("hsqs root"),
+		"d/disk.qcow2": file("QFI\xfb disk"), "d/notes": file("x")}
 	const product, version = "debian:sid:default:x86_64", "20260101_00:00"
 	paths := map[string]string{
 		"metadata": ContentPath(metaIncus, hashOf(meta)),
@@ -108,16 +110,19 @@ func TestBring(t *testing.T) {
 			moved[p] = file(strings.ReplaceAll(string(f.Data), paths["root0"], "elsewhere/root"))
 		}
 		again, err := edit(context.Background(), catalog.Files(moved))
-		if err != nil || len(again.Documents) != 0 || again.Places["root0"] != "elsewhere/root" || again.Combined[0].Second != "elsewhere/root" {
+		if err != nil || len(again.Documents) != 0 || again.Places["root0"] != "elsewhere/root" ||
+			again.Combined[0].Second != "elsewhere/root" {
 			t.Errorf("%s: %+v, %v", name, again, err)
 		}
 	}
 }
 
 func TestBringRefuses(t *testing.T) {
-	meta := tarball(t, "metadata.yaml", "architecture: x86_64\ncreation_date: 1767225600\nproperties: {os: debian, release: sid}\n")
+	meta := tarball(t, "metadata.yaml",
+		"architecture: x86_64\ncreation_date: 1767225600\nproperties: {os: debian, release: sid}\n")
 	nameless := tarball(t, "metadata.yaml", "architecture: x86_64\ncreation_date: 1767225600\n")
-	all := fstest.MapFS{"m": {Data: meta}, "n": {Data: nameless}, "r": file("hsqs"), "s": file("hsqs more"), "x": file("text"), "d/notes": file("x"),
+	all := fstest.MapFS{"m": {Data: meta}, "n": {Data: nameless}, "r": file("hsqs"), "s": file("hsqs more"),
+		"x": file("text"), "d/notes": file("x"),
 		"two/incus.tar.xz": {Data: meta}, "two/lxd.tar.xz": {Data: meta}, "roots/incus.tar": {Data: meta},
 		"roots/rootfs.squashfs": file("hsqs"), "roots/root.squashfs": file("hsqs")}
 	in := func(dir string) catalog.Input {
@@ -131,10 +136,12 @@ func TestBringRefuses(t *testing.T) {
 		usage bool
 		text  string
 	}{
-		"nothing":       {in(""), catalog.Addition{}, true, "no file to add"},
-		"an archive":    {catalog.Input{Entries: func(func(catalog.Entry, error) bool) {}}, catalog.Addition{}, true, "no file to add"},
-		"no image":      {in("d"), catalog.Addition{}, true, "d: holds no image"},
-		"two metadata":  {in("two"), catalog.Addition{}, true, "two: holds more than one that could be meant: incus.tar.xz, lxd.tar.xz"},
+		"nothing": {in(""), catalog.Addition{}, true, "no file to add"},
+		"an archive": {catalog.Input{Entries: func(func(catalog.Entry, error) bool) {}}, catalog.Addition{}, true,
+			"no file to add"},
+		"no image": {in("d"), catalog.Addition{}, true, "d: holds no image"},
+		"two metadata": {in("two"), catalog.Addition{}, true,
+			"two: holds more than one that could be meant: incus.tar.xz, lxd.tar.xz"},
 		"two roots":     {in("roots"), catalog.Addition{}, true, "rootfs.squashfs, root.squashfs"},
 		"alias":         {given(all, "m", "r"), catalog.Addition{Aliases: []string{"a,b"}}, true, `"a,b"`},
 		"a kind twice":  {given(all, "m", "r", "s"), catalog.Addition{}, true, "r and s are both a squashfs"},
@@ -149,13 +156,15 @@ func TestBringRefuses(t *testing.T) {
 		_, err := Format{}.Bring(context.Background(), c.in, sink, c.opt)
 		switch {
 		case c.text == "" && err == nil:
-		case err == nil || !strings.Contains(err.Error(), c.text) || errors.As(err, new(*catalog.UsageError)) != c.usage:
+		case err == nil || !strings.Contains(err.Error(), c.text) ||
+			errors.As(err, new(*catalog.UsageError)) != c.usage:
 			t.Errorf("%s: %T %v", name, err, err)
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := (Format{}).Bring(ctx, given(all, "m", "r"), &pile{parts: map[string][]byte{}}, catalog.Addition{}); !errors.Is(err, context.Canceled) {
+	if _, err := (Format{}).Bring(ctx, given(all, "m", "r"), &pile{parts: map[string][]byte{}},
+		catalog.Addition{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
 	}
 }

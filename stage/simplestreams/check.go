@@ -30,7 +30,8 @@ func (b *part) checkVersion(p *product, v *version, candidates []candidate, skip
 		default:
 			if isUnified(it.ftype) {
 				warn("combined-type", "", fmt.Sprintf("combined_type %s is neither %s nor %s: "+
-					"clients take the image for a container, or refuse it", show(it.combinedType), container, virtualMachine))
+					"clients take the image for a container, or refuse it", show(it.combinedType), container,
+					virtualMachine))
 			}
 		}
 		if it.sha256 == "" && it.path != "" && !isUnified(it.ftype) {

@@ -16,7 +16,8 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-const fuzzIndex = `{"index":{"images":{"datatype":"image-downloads","path":"streams/v1/images.json","products":["p"]}},"format":"index:1.0"}`
+const fuzzIndex = `{"index":{"images":{"datatype":"image-downloads","path":"streams/v1/images.json",
+"products":["p"]}},"format":"index:1.0"}`
 
 // FuzzIndex: whatever stands in the index, it is read, with paths that can be
 // followed; refused is exactly what the client's decoding refuses; and a
@@ -42,7 +43,9 @@ func FuzzCatalog(f *testing.F) {
 	f.Add([]byte(wild()))
 	f.Add([]byte(treeDoc(metaIncus, unifiedIncus)))
 	f.Add([]byte(`{"products":{"p":{"\u0061rch":"amd64","versions":{"20260101":{"items":null}}}}}`))
-	f.Add([]byte(`{"products":{"":{"arch":"amd64","supported":0,"requirements":{"a":null},"versions":{"20260101":{"items":{"a":{"size":-0,"ftype":"incus_combined.tar.gz","sha256":"é\ud800","path":"/\u0000"}}}}}}}`))
+	f.Add([]byte(`{"products":{"":{"arch":"amd64","supported":0,"requirements":{"a":null},
+"versions":{"20260101":{"items":{"a":{"size":-0,"ftype":"incus_combined.tar.gz","sha256":"é\ud800",
+"path":"/\u0000"}}}}}}}`))
 	f.Add([]byte("{\"products\" : {\"\xff\":{\"arch\":\"arm\"}}} x"))
 	f.Fuzz(func(t *testing.T, images []byte) {
 		tree := fstest.MapFS{IndexPath: file(fuzzIndex), defaultCatalog: {Data: images}}
@@ -50,8 +53,12 @@ func FuzzCatalog(f *testing.F) {
 		var products client.Products
 		err := json.Unmarshal(images, &products)
 		// The client of this version does not read combined_type.
-		typed := slices.ContainsFunc(cat.Findings, func(f catalog.Finding) bool { return strings.Contains(f.Message, "combined_type is ") }) ||
-			slices.ContainsFunc(cat.Images, func(i catalog.Image) bool { return i.Type == virtualMachine && len(i.Paths) < 2 })
+		typed := slices.ContainsFunc(cat.Findings, func(f catalog.Finding) bool {
+			return strings.Contains(f.Message, "combined_type is ")
+		}) ||
+			slices.ContainsFunc(cat.Images, func(i catalog.Image) bool {
+				return i.Type == virtualMachine && len(i.Paths) < 2
+			})
 		if (err != nil) != refused(cat, defaultCatalog) && !typed {
 			t.Errorf("client says %v, we say %v", err, cat.Findings)
 		}

@@ -41,7 +41,8 @@ func TestCombinedType(t *testing.T) {
 	}
 	// Another one of a type replaces that of the same type only.
 	next, added := mustAdd(t, tree, vmAdd(debian, v, "e"))
-	if got := types(t, next); !slices.Equal(got, sorted(box, "virtual-machine "+hashOf("e")[:8])) || len(added.Replaced) != 1 {
+	if got := types(t, next); !slices.Equal(got, sorted(box, "virtual-machine "+hashOf("e")[:8])) ||
+		len(added.Replaced) != 1 {
 		t.Errorf("replaced %v: %v", added.Replaced, got)
 	}
 	// A merge takes the field along, and does not lose it to a tree without it.
@@ -58,7 +59,8 @@ func TestCombinedType(t *testing.T) {
 	if got := types(t, tree); !slices.Equal(got, []string{vm}) {
 		t.Errorf("added over one without the type: %v", got)
 	}
-	left, _ := without(t, treeWith(t, unifiedAdd(debian, v, "c"), vmAdd(debian, v, "d")), func(i catalog.Image) bool { return i.Type == virtualMachine })
+	left, _ := without(t, treeWith(t, unifiedAdd(debian, v, "c"), vmAdd(debian, v, "d")),
+		func(i catalog.Image) bool { return i.Type == virtualMachine })
 	if got := types(t, left); !slices.Equal(got, []string{box}) {
 		t.Errorf("without virtual machines: %v", got)
 	}
@@ -74,7 +76,8 @@ func TestCombinedTypeFindings(t *testing.T) {
 		want []string
 	}{
 		"a container and a machine": {[]Add{unifiedAdd(debian, v, "c"), other(vmAdd(debian, v, "d"))}, nil},
-		"two machines":              {[]Add{vmAdd(debian, v, "c"), other(vmAdd(debian, v, "d"))}, []string{"warning alias-shared"}},
+		"two machines": {[]Add{vmAdd(debian, v, "c"), other(vmAdd(debian, v, "d"))},
+			[]string{"warning alias-shared"}},
 		"a split one, and a unified": {[]Add{splitAdd(debian, v, "m", "disk-kvm.img=k"), other(vmAdd(debian, v, "d"))},
 			[]string{"warning alias-shared"}},
 	} {
@@ -84,10 +87,12 @@ func TestCombinedTypeFindings(t *testing.T) {
 	}
 	tree := treeWith(t, vmAdd(debian, v, "d"))
 	edit := func(value string) fstest.MapFS {
-		doc := strings.Replace(string(tree[defaultCatalog].Data), `"combined_type":"virtual-machine"`, `"combined_type":`+value, 1)
+		doc := strings.Replace(string(tree[defaultCatalog].Data), `"combined_type":"virtual-machine"`,
+			`"combined_type":`+value, 1)
 		return fstest.MapFS{IndexPath: tree[IndexPath], defaultCatalog: {Data: []byte(doc)}}
 	}
-	for value, want := range map[string]string{`"container"`: "", `""`: "", `null`: "", `"vm"`: "warning combined-type", `1`: "error bad-type"} {
+	for value, want := range map[string]string{`"container"`: "", `""`: "", `null`: "", `"vm"`: "warning combined-type",
+		`1`: "error bad-type"} {
 		if got := strings.Join(codes(mustRead(t, edit(value)).Findings), " "); got != want {
 			t.Errorf("combined_type %s: %q, not %q", value, got, want)
 		}

@@ -60,15 +60,20 @@ func TestMergeOne(t *testing.T) {
 		want     []string
 		replaced []string
 	}{
-		{"other versions", []Add{s("m", "squashfs=s")}, []Add{splitAdd(debian, "20260102_00:00", "n", "squashfs=t")}, []string{"m+s", "n+t"}, nil},
-		{"other products", []Add{s("m", "squashfs=s")}, []Add{splitAdd("a:b:c:arm64", v, "n", "squashfs=t")}, []string{"m+s", "n+t"}, nil},
+		{"other versions", []Add{s("m", "squashfs=s")}, []Add{splitAdd(debian, "20260102_00:00", "n", "squashfs=t")},
+			[]string{"m+s", "n+t"}, nil},
+		{"other products", []Add{s("m", "squashfs=s")}, []Add{splitAdd("a:b:c:arm64", v, "n", "squashfs=t")},
+			[]string{"m+s", "n+t"}, nil},
 		{"the same", []Add{s("m", "squashfs=s")}, []Add{s("m", "squashfs=s")}, []string{"m+s"}, nil},
 		{"a vm beside", []Add{s("m", "squashfs=s")}, []Add{s("m", "disk-kvm.img=d")}, []string{"m+s", "m+d"}, nil},
-		{"a vm beside, other metadata", []Add{s("m", "squashfs=s")}, []Add{s("n", "disk-kvm.img=d")}, []string{"m+s", "n+d"}, nil},
+		{"a vm beside, other metadata", []Add{s("m", "squashfs=s")}, []Add{s("n", "disk-kvm.img=d")},
+			[]string{"m+s", "n+d"}, nil},
 		{"replaced", []Add{s("m", "squashfs=s")}, []Add{s("n", "squashfs=t")}, []string{"n+t"},
 			sorted(ContentPath(metaIncus, hashOf("m")), ContentPath("squashfs", hashOf("s")))},
-		{"two metadata for two", []Add{s("m", "squashfs=s"), s("n", "disk-kvm.img=d")}, []Add{s("n", "squashfs=s"), s("m", "disk-kvm.img=d")}, []string{"n+s", "m+d"}, nil},
-		{"a unified image", []Add{s("m", "squashfs=s"), unifiedAdd(debian, v, "u")}, []Add{unifiedAdd(debian, v, "w")}, []string{"m+s", "w"}, []string{ContentPath(unifiedIncus, hashOf("u"))}},
+		{"two metadata for two", []Add{s("m", "squashfs=s"), s("n", "disk-kvm.img=d")},
+			[]Add{s("n", "squashfs=s"), s("m", "disk-kvm.img=d")}, []string{"n+s", "m+d"}, nil},
+		{"a unified image", []Add{s("m", "squashfs=s"), unifiedAdd(debian, v, "u")}, []Add{unifiedAdd(debian, v, "w")},
+			[]string{"m+s", "w"}, []string{ContentPath(unifiedIncus, hashOf("u"))}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dst, src := treeWith(t, tc.dst...), treeWith(t, tc.src...)
@@ -93,13 +98,16 @@ func TestMergeOne(t *testing.T) {
 }
 
 func TestMergeFields(t *testing.T) {
-	dst := treeOf(t, `{"x-doc":"dst","content_id":"images","products":{"p":{"aliases":"a","arch":"amd64","os":"o","x-both":"dst","x-dst":1,"versions":{
+	dst := treeOf(t,
+		`{"x-doc":"dst","content_id":"images","products":{"p":{"aliases":"a","arch":"amd64","os":"o","x-both":"dst","x-dst":1,"versions":{
 		"20260101":{"x-dst":1,"label":"l","items":{"f":{"ftype":"other","path":"images/f","sha256":"`+hashOf("f")+`","x-dst":1}}}}}}}`)
-	src := treeOf(t, `{"x-doc":"src","x-src":2,"content_id":"there","products":{"p":{"aliases":"b","arch":"amd64","os":"","x-both":"src","x-src":2,"versions":{
+	src := treeOf(t,
+		`{"x-doc":"src","x-src":2,"content_id":"there","products":{"p":{"aliases":"b","arch":"amd64","os":"","x-both":"src","x-src":2,"versions":{
 		"20260101":{"x-src":2,"items":{"g":{"ftype":"other","path":"images/g","sha256":"`+hashOf("f")+`","x-src":2}}}}}}}`)
 	after, m := mustMerge(t, dst, src)
 	want := `{"x-doc":"dst","content_id":"images","products":{"p":{"aliases":"b","arch":"amd64","os":"o","x-both":"src","x-dst":1,"versions":{` +
-		`"20260101":{"x-dst":1,"label":"l","items":{"f":{"ftype":"other","path":"images/g","sha256":"` + hashOf("f") + `","x-dst":1,"x-src":2}},"x-src":2}},"x-src":2}},"x-src":2}`
+		`"20260101":{"x-dst":1,"label":"l","items":{"f":{"ftype":"other","path":"images/g","sha256":"` + hashOf("f") +
+		`","x-dst":1,"x-src":2}},"x-src":2}},"x-src":2}},"x-src":2}`
 	if diff := cmp.Diff(want, string(after[defaultCatalog].Data)); diff != "" {
 		t.Error(diff)
 	}
@@ -133,7 +141,8 @@ func TestMergeStreams(t *testing.T) {
 	if strings.Contains(index, "ids") || !strings.Contains(index, `"x":1`) || !strings.Contains(index, `"x-stream":1`) {
 		t.Errorf("index %s", index)
 	}
-	clean(t, fstest.MapFS{IndexPath: after[IndexPath], "streams/v1/daily.json": after["streams/v1/daily.json"], "streams/v2/images.json": file(`{"products":{"q":{"arch":"arm64"}}}`)})
+	clean(t, fstest.MapFS{IndexPath: after[IndexPath], "streams/v1/daily.json": after["streams/v1/daily.json"],
+		"streams/v2/images.json": file(`{"products":{"q":{"arch":"arm64"}}}`)})
 }
 
 // TestMergeConflict: both trees name one path, for different files.
@@ -187,12 +196,14 @@ func TestMergeProperty(t *testing.T) {
 		for _, img := range mustReadRapid(t, after).Images {
 			now[img.Product+img.Version+img.Fingerprint] = true
 			if img.Fingerprint != "" && !had[img.Product+img.Version+img.Fingerprint] {
-				t.Fatalf("new image %v\n%s\n%s\n%s", img, dst[defaultCatalog].Data, src[defaultCatalog].Data, after[defaultCatalog].Data)
+				t.Fatalf("new image %v\n%s\n%s\n%s", img, dst[defaultCatalog].Data, src[defaultCatalog].Data,
+					after[defaultCatalog].Data)
 			}
 		}
 		for _, img := range mustReadRapid(t, src).Images {
 			if img.Fingerprint != "" && !now[img.Product+img.Version+img.Fingerprint] {
-				t.Fatalf("lost %v\n%s\n%s\n%s", img, dst[defaultCatalog].Data, src[defaultCatalog].Data, after[defaultCatalog].Data)
+				t.Fatalf("lost %v\n%s\n%s\n%s", img, dst[defaultCatalog].Data, src[defaultCatalog].Data,
+					after[defaultCatalog].Data)
 			}
 		}
 	})
@@ -203,7 +214,8 @@ func TestMergeProperty(t *testing.T) {
 func TestMergeCombinedFallback(t *testing.T) {
 	doc := func(field, fingerprint string) string {
 		return `{"products":{"` + debian + `":{"arch":"amd64","versions":{"20260101_00:00":{"items":{` +
-			`"m":{"ftype":"incus.tar.xz","path":"images/m","sha256":"` + hashOf("m") + `","` + field + `":"` + hashOf(fingerprint) + `"},` +
+			`"m":{"ftype":"incus.tar.xz","path":"images/m","sha256":"` + hashOf("m") + `","` + field + `":"` +
+			hashOf(fingerprint) + `"},` +
 			`"r":{"ftype":"root.tar.xz","path":"images/r","sha256":"` + hashOf("r") + `"}}}}}}}`
 	}
 	for _, fields := range [][2]string{

@@ -89,8 +89,10 @@ func TestReadMetadata(t *testing.T) {
 		Created:      time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		Expires:      time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC),
 		OS:           "debian", Release: "13.10", Variant: "cloud",
-		Properties: map[string]string{"architecture": "amd64", "description": "Debian trixie amd64 (cloud) (20260101_00:00)", "os": "debian",
-			"release": "13.10", "variant": "cloud", "serial": "20260101_00:00", "requirements.secureboot": "false", "empty": ""},
+		Properties: map[string]string{"architecture": "amd64",
+			"description": "Debian trixie amd64 (cloud) (20260101_00:00)", "os": "debian",
+			"release": "13.10", "variant": "cloud", "serial": "20260101_00:00", "requirements.secureboot": "false",
+			"empty": ""},
 	}
 	for _, kind := range []string{"tar", "gzip", "xz", "zstd"} {
 		for _, files := range [][]string{
@@ -106,7 +108,8 @@ func TestReadMetadata(t *testing.T) {
 		}
 	}
 	add, err := describe(want, catalog.Addition{}, "metadata.yaml")
-	if err != nil || add.Product != "debian:13.10:cloud:amd64" || add.Version != "20260101_00:00" || add.Aliases[0] != "debian/13.10/cloud" ||
+	if err != nil || add.Product != "debian:13.10:cloud:amd64" || add.Version != "20260101_00:00" ||
+		add.Aliases[0] != "debian/13.10/cloud" ||
 		add.Arch != "amd64" {
 		t.Errorf("%+v, %v", add, err)
 	}
@@ -230,13 +233,15 @@ func TestReadMetadataBomb(t *testing.T) {
 }
 
 func TestRootType(t *testing.T) {
-	for head, want := range map[string]string{"hsqs1234": rootSquashfs, "QFI\xfb1234": rootDiskKVM, "\xfd7zXZ\x00": rootTarXz} {
+	for head, want := range map[string]string{"hsqs1234": rootSquashfs, "QFI\xfb1234": rootDiskKVM,
+		"\xfd7zXZ\x00": rootTarXz} {
 		if got, err := RootType([]byte(head), "x"); err != nil || got != want {
 			t.Errorf("%q is %s, %v", head, got, err)
 		}
 	}
 	for _, head := range []string{"", "hs", "\x1f\x8b...", "plain text"} {
-		if _, err := RootType([]byte(head), "x.img"); !errors.Is(err, ErrNotRoot) || !strings.HasPrefix(err.Error(), "x.img: ") {
+		if _, err := RootType([]byte(head), "x.img"); !errors.Is(err, ErrNotRoot) || !strings.HasPrefix(err.Error(),
+			"x.img: ") {
 			t.Errorf("%q: %v", head, err)
 		}
 	}

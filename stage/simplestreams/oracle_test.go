@@ -49,7 +49,8 @@ func clientLines(t testing.TB, fsys fs.FS) []line {
 						paths = append(paths, d[0])
 					}
 				}
-				lines = append(lines, line{img.Properties["serial"], img.Type, img.Fingerprint, strings.Join(paths, " ")})
+				lines = append(lines, line{img.Properties["serial"], img.Type, img.Fingerprint,
+					strings.Join(paths, " ")})
 			}
 		}
 		sortLines(lines)
@@ -189,7 +190,8 @@ func splitAdd(product, version, meta string, roots ...string) Add {
 	}
 	for _, r := range roots { // ftype=word
 		ftype, word, _ := strings.Cut(r, "=")
-		a.Roots = append(a.Roots, Root{File{ContentPath(ftype, hashOf(word)), hashOf(word), int64(len(word))}, ftype, hashOf(meta, word)})
+		a.Roots = append(a.Roots, Root{File{ContentPath(ftype, hashOf(word)), hashOf(word), int64(len(word))}, ftype,
+			hashOf(meta, word)})
 	}
 	return a
 }
@@ -217,7 +219,8 @@ func treeOf(t testing.TB, images string) fstest.MapFS {
 		t.Fatal(err)
 	}
 	names := slices.Sorted(maps.Keys(doc.Products))
-	index := fmt.Sprintf(`{"index":{"images":{"datatype":"image-downloads","path":"streams/v1/images.json","products":%s,"format":"products:1.0"}},"format":"index:1.0"}`, list(names))
+	index := fmt.Sprintf(`{"index":{"images":{"datatype":"image-downloads","path":"streams/v1/images.json",
+"products":%s,"format":"products:1.0"}},"format":"index:1.0"}`, list(names))
 	return fstest.MapFS{IndexPath: file(index), defaultCatalog: file(images)}
 }
 

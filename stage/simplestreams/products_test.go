@@ -42,7 +42,8 @@ func TestProductsOnAllCores(t *testing.T) {
 		at := bytes.LastIndexByte(doc, ':')
 		cut := append(append(slices.Clone(doc[:at]), ' '), doc[at+1:]...)
 		bad := mustRead(t, apply(tree, []catalog.Document{{Path: defaultCatalog, Data: cut}}))
-		if got := codes(bad.Findings); !slices.Equal(got, []string{"error bad-json"}) || len(bad.Items)+len(bad.Images) > 0 {
+		if got := codes(bad.Findings); !slices.Equal(got, []string{"error bad-json"}) ||
+			len(bad.Items)+len(bad.Images) > 0 {
 			t.Errorf("on %d cores, a colon less: %v, %d items", cores, got, len(bad.Items))
 		}
 	}

@@ -85,21 +85,35 @@ func TestArchitectures(t *testing.T) {
 func wild() string {
 	h := hashOf
 	return `{"content_id":"images","datatype":"image-downloads","format":"products:1.0","products":{
-"debian:13:amd64:default":{"aliases":"debian/13/default,debian/13","arch":"amd64","os":"Debian","release":"trixie","release_title":"13","requirements":{},"variant":"default",
+"debian:13:amd64:default":{"aliases":"debian/13/default,debian/13","arch":"amd64","os":"Debian","release":"trixie",
+"release_title":"13","requirements":{},"variant":"default",
  "versions":{"20260101_05:24":{"items":{
-  "incus.tar.xz":{"ftype":"incus.tar.xz","path":"images/debian/13/amd64/default/20260101_05:24/incus.tar.xz","sha256":"` + h("m") + `","size":100,"combined_squashfs_sha256":"` + h("m", "s") + `","combined_disk-kvm-img_sha256":"` + h("m", "d") + `","combined_rootxz_sha256":"` + h("m", "x") + `","combined_sha256":"` + h("m", "x") + `"},
-  "lxd.tar.xz":{"ftype":"lxd.tar.xz","path":"images/debian/13/amd64/default/20260101_05:24/incus.tar.xz","sha256":"` + h("m") + `","size":100,"combined_squashfs_sha256":"` + h("m", "s") + `","combined_disk-kvm-img_sha256":"` + h("m", "d") + `","combined_rootxz_sha256":"` + h("m", "x") + `"},
-  "root.squashfs":{"ftype":"squashfs","path":"./images/debian/13/amd64/default/20260101_05:24/rootfs.squashfs","sha256":"` + h("s") + `","size":1000},
-  "disk.qcow2":{"ftype":"disk-kvm.img","path":"images/debian/13/amd64/default/20260101_05:24/disk.qcow2","sha256":"` + h("d") + `","size":2000},
-  "root.tar.xz":{"ftype":"root.tar.xz","path":"images/debian/13/amd64/default/20260101_05:24/rootfs.tar.xz","sha256":"` + h("x") + `","size":3000},
-  "delta-1":{"ftype":"squashfs.vcdiff","delta_base":"20251231_05:24","path":"images/debian/13/amd64/default/20260101_05:24/d.vcdiff","sha256":"` + h("v") + `","size":10}}}}},
-"ubuntu:24.04:amd64:default":{"aliases":"ubuntu/24.04","arch":"amd64","os":"ubuntu","release":"noble","release_title":"24.04","supported":true,"support_eol":"2029-01-01","version":"24.04",
+  "incus.tar.xz":{"ftype":"incus.tar.xz","path":"images/debian/13/amd64/default/20260101_05:24/incus.tar.xz",
+"sha256":"` + h("m") + `","size":100,"combined_squashfs_sha256":"` + h("m", "s") + `",
+"combined_disk-kvm-img_sha256":"` + h("m", "d") + `","combined_rootxz_sha256":"` + h("m", "x") + `",
+"combined_sha256":"` + h("m", "x") + `"},
+  "lxd.tar.xz":{"ftype":"lxd.tar.xz","path":"images/debian/13/amd64/default/20260101_05:24/incus.tar.xz",
+"sha256":"` + h("m") + `","size":100,"combined_squashfs_sha256":"` + h("m", "s") + `",
+"combined_disk-kvm-img_sha256":"` + h("m", "d") + `","combined_rootxz_sha256":"` + h("m", "x") + `"},
+  "root.squashfs":{"ftype":"squashfs","path":"./images/debian/13/amd64/default/20260101_05:24/rootfs.squashfs",
+"sha256":"` + h("s") + `","size":1000},
+  "disk.qcow2":{"ftype":"disk-kvm.img","path":"images/debian/13/amd64/default/20260101_05:24/disk.qcow2",
+"sha256":"` + h("d") + `","size":2000},
+  "root.tar.xz":{"ftype":"root.tar.xz","path":"images/debian/13/amd64/default/20260101_05:24/rootfs.tar.xz",
+"sha256":"` + h("x") + `","size":3000},
+  "delta-1":{"ftype":"squashfs.vcdiff","delta_base":"20251231_05:24",
+"path":"images/debian/13/amd64/default/20260101_05:24/d.vcdiff","sha256":"` + h("v") + `","size":10}}}}},
+"ubuntu:24.04:amd64:default":{"aliases":"ubuntu/24.04","arch":"amd64","os":"ubuntu","release":"noble",
+"release_title":"24.04","supported":true,"support_eol":"2029-01-01","version":"24.04",
  "versions":{"20260102":{"label":"release","pubname":"u","items":{
-  "incus.tar.xz":{"ftype":"incus.tar.xz","path":"images/u.tar.xz","sha256":"` + h("um") + `","md5":"` + strings.Repeat("a", 32) + `","size":5,"combined_sha256":"` + h("um", "ux") + `","combined_disk1-img_sha256":"` + h("um", "u1") + `","combined_uefi1-img_sha256":"` + h("um", "uu") + `"},
+  "incus.tar.xz":{"ftype":"incus.tar.xz","path":"images/u.tar.xz","sha256":"` + h("um") + `",
+"md5":"` + strings.Repeat("a", 32) + `","size":5,"combined_sha256":"` + h("um", "ux") + `",
+"combined_disk1-img_sha256":"` + h("um", "u1") + `","combined_uefi1-img_sha256":"` + h("um", "uu") + `"},
   "r":{"ftype":"root.tar.xz","path":"images/u.root","sha256":"` + h("ux") + `","size":6},
   "1":{"ftype":"disk1.img","path":"images/u.1","sha256":"` + h("u1") + `","size":7},
   "u":{"ftype":"uefi1.img","path":"images/u.u","sha256":"` + h("uu") + `","size":8}}},
- "20260103.1":{"items":{"incus_combined.tar.gz":{"ftype":"incus_combined.tar.gz","path":"images/all.tar.gz","sha256":"` + h("all") + `","size":9}}}}}
+ "20260103.1":{"items":{"incus_combined.tar.gz":{"ftype":"incus_combined.tar.gz","path":"images/all.tar.gz",
+"sha256":"` + h("all") + `","size":9}}}}}
 }}`
 }
 
@@ -119,7 +133,8 @@ func TestReadWild(t *testing.T) {
 	}
 	var images []string
 	for _, img := range cat.Images {
-		images = append(images, fmt.Sprint(img.Product, " ", img.Version, " ", img.Type, " ", img.Bytes, " ", img.Aliases, " ", img.Created.Format(time.RFC3339)))
+		images = append(images, fmt.Sprint(img.Product, " ", img.Version, " ", img.Type, " ", img.Bytes, " ",
+			img.Aliases, " ", img.Created.Format(time.RFC3339)))
 	}
 	slices.Sort(images)
 	want := []string{
@@ -154,8 +169,10 @@ func TestReadLXDOnly(t *testing.T) {
 
 // treeDoc is a small catalog with one split and one unified image.
 func treeDoc(meta, unified string) string {
-	return `{"products":{"` + debian + `":{"aliases":"debian/13","arch":"amd64","os":"debian","release":"13","versions":{"20260101_00:00":{"items":{` +
-		`"meta":{"ftype":"` + meta + `","path":"images/m.tar.xz","sha256":"` + hashOf("m") + `","size":1,"combined_squashfs_sha256":"` + hashOf("m", "s") + `"},` +
+	return `{"products":{"` + debian +
+		`":{"aliases":"debian/13","arch":"amd64","os":"debian","release":"13","versions":{"20260101_00:00":{"items":{` +
+		`"meta":{"ftype":"` + meta + `","path":"images/m.tar.xz","sha256":"` + hashOf("m") +
+		`","size":1,"combined_squashfs_sha256":"` + hashOf("m", "s") + `"},` +
 		`"root":{"ftype":"squashfs","path":"images/s.squashfs","sha256":"` + hashOf("s") + `","size":2},` +
 		`"uni":{"ftype":"` + unified + `","path":"images/u.tar.gz","sha256":"` + hashOf("u") + `","size":3}}}}}}}`
 }
@@ -180,9 +197,12 @@ func TestFindings(t *testing.T) {
 	}{
 		{"good", treeOf(t, good), nil},
 		{"no index", fstest.MapFS{}, []string{"error no-index"}},
-		{"empty tree", fstest.MapFS{IndexPath: file(`{"index":{"images":{"datatype":"image-downloads","path":"streams/v1/images.json","products":[]}}}`)}, nil},
+		{"empty tree",
+			fstest.MapFS{IndexPath: file(`{"index":{"images":{"datatype":"image-downloads",
+"path":"streams/v1/images.json","products":[]}}}`)}, nil},
 		{"no catalog", index("images.json", "gone.json"), []string{"error missing"}},
-		{"index link", fstest.MapFS{IndexPath: {Data: []byte("x"), Mode: fs.ModeSymlink}}, []string{"error through-link"}},
+		{"index link", fstest.MapFS{IndexPath: {Data: []byte("x"), Mode: fs.ModeSymlink}},
+			[]string{"error through-link"}},
 		{"index pipe", fstest.MapFS{IndexPath: {Mode: fs.ModeNamedPipe}}, []string{"error not-a-file"}},
 		{"index unsafe", index("streams/v1/images.json", "../../x"), []string{"error unsafe-path"}},
 		{"index itself", index("streams/v1/images.json", "./streams/v1/index.json"), []string{"error unsafe-path"}},
@@ -203,11 +223,15 @@ func TestFindings(t *testing.T) {
 		{"an index", with("images/s.squashfs", "streams/v1/images.json"), []string{"error unsafe-path"}},
 		{"reserved", with("images/s.squashfs", ".publish-generation"), []string{"error unsafe-path"}},
 		{"no root path", with("images/s.squashfs", ""), []string{"error no-path"}},
-		{"no metadata path", with("images/m.tar.xz", ""), []string{"warning no-fingerprint", "warning no-path"}}, // the unified image is listed
-		{"root path of a skipped version", with("images/s.squashfs", "", "20260101_00:00", "v1"), []string{"warning version-name"}},
+		// the unified image is listed
+		{"no metadata path", with("images/m.tar.xz", ""), []string{"warning no-fingerprint", "warning no-path"}},
+		{"root path of a skipped version", with("images/s.squashfs", "", "20260101_00:00", "v1"),
+			[]string{"warning version-name"}},
 		{"order", with("20260101_00:00", `20260101.9":{"items":{}},"20260101.10`), []string{"warning no-fingerprint"}},
-		{"two hashes", with("images/u.tar.gz", "images/s.squashfs", `"size":3`, `"size":2`), []string{"error path-conflict"}},
-		{"two sizes", with("images/u.tar.gz", "./images/s.squashfs", hashOf("u"), hashOf("s")), []string{"error path-conflict"}},
+		{"two hashes", with("images/u.tar.gz", "images/s.squashfs", `"size":3`, `"size":2`),
+			[]string{"error path-conflict"}},
+		{"two sizes", with("images/u.tar.gz", "./images/s.squashfs", hashOf("u"), hashOf("s")),
+			[]string{"error path-conflict"}},
 		{"short hash", with(hashOf("s"), "abc"), []string{"error bad-hash"}},
 		{"upper case", with(hashOf("s"), strings.ToUpper(hashOf("s"))), []string{"error bad-hash"}},
 		{"bad combined", with(hashOf("m", "s"), "abc"), []string{"error bad-hash"}},
@@ -220,7 +244,8 @@ func TestFindings(t *testing.T) {
 		{"architecture", with(`"arch":"amd64"`, `"arch":"z80"`), []string{"warning unknown-architecture"}},
 		{"alias", with(`debian/13"`, `debian/13, b"`), []string{"warning bad-alias"}},
 		{"percent", with("images/s.squashfs", "images/s%20.squashfs"), []string{"warning encoded-path"}},
-		{"fingerprint twice", with(`"`+hashOf("m", "s")+`"`, `"`+hashOf("u")+`"`), []string{"warning fingerprint-shared"}},
+		{"fingerprint twice", with(`"`+hashOf("m", "s")+`"`, `"`+hashOf("u")+`"`),
+			[]string{"warning fingerprint-shared"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cat := mustRead(t, tc.tree)
@@ -241,8 +266,10 @@ func TestFindings(t *testing.T) {
 
 // TestBadTypes: every value of a wrong type is told, with its place.
 func TestBadTypes(t *testing.T) {
-	doc := `{"content_id":1,"products":{"p":{"arch":true,"supported":"yes","requirements":{"secureboot":false,"n":1},"versions":{
-		"20260101":{"label":[],"items":{"a":{"size":"12"},"b":{"size":1.5,"path":{}},"c":7,"d":{"size":9223372036854775808}}},"20260102":[]}},"q":"x"}}`
+	doc := `{"content_id":1,"products":{"p":{"arch":true,"supported":"yes","requirements":{"secureboot":false,"n":1},
+"versions":{
+		"20260101":{"label":[],"items":{"a":{"size":"12"},"b":{"size":1.5,"path":{}},"c":7,
+"d":{"size":9223372036854775808}}},"20260102":[]}},"q":"x"}}`
 	cat := mustRead(t, treeOf(t, doc))
 	var got []string
 	for _, f := range cat.Findings {
@@ -251,9 +278,12 @@ func TestBadTypes(t *testing.T) {
 			got = append(got, what)
 		}
 	}
-	want := sorted("content_id is the number 1", "p: arch is a boolean", "p: supported is a string", "p: requirements.secureboot is a boolean",
-		"p: requirements.n is the number 1", "p/20260101: label is an array", "p/20260101/a: size is a string", "p/20260101/b: size is the number 1.5",
-		"p/20260101/b: path is an object", "p/20260101/c: the item is the number 7", "p/20260101/d: size is the number 9223372036854775808",
+	want := sorted("content_id is the number 1", "p: arch is a boolean", "p: supported is a string",
+		"p: requirements.secureboot is a boolean",
+		"p: requirements.n is the number 1", "p/20260101: label is an array", "p/20260101/a: size is a string",
+		"p/20260101/b: size is the number 1.5",
+		"p/20260101/b: path is an object", "p/20260101/c: the item is the number 7",
+		"p/20260101/d: size is the number 9223372036854775808",
 		"p/20260102: the version is an array", "q: the product is a string")
 	slices.Sort(got)
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -263,16 +293,21 @@ func TestBadTypes(t *testing.T) {
 
 func TestFindingsAcrossProducts(t *testing.T) {
 	v := func(name, meta, root string) string {
-		return `"` + name + `":{"items":{"incus.tar.xz":{"ftype":"incus.tar.xz","path":"images/` + meta + `","sha256":"` + hashOf(meta) + `","size":1,"combined_squashfs_sha256":"` + hashOf(meta, root) +
+		return `"` + name + `":{"items":{"incus.tar.xz":{"ftype":"incus.tar.xz","path":"images/` + meta +
+			`","sha256":"` + hashOf(meta) + `","size":1,"combined_squashfs_sha256":"` + hashOf(meta, root) +
 			`"},"squashfs":{"ftype":"squashfs","path":"images/` + root + `","sha256":"` + hashOf(root) + `","size":1}}}`
 	}
-	tree := treeOf(t, `{"products":{"a":{"aliases":"x,y","arch":"amd64","versions":{`+v("20260101_00:00", "m", "s")+`,`+v("202601020000", "n", "t")+`}},
-		"b":{"aliases":"y","arch":"x86_64","versions":{`+v("20260101", "o", "u")+`}},"c":{"aliases":"x","arch":"arm64","versions":{`+v("20260101", "p", "v")+`}}}}`)
-	if diff := cmp.Diff([]string{"warning alias-shared", "warning mixed-version-names"}, codes(mustRead(t, tree).Findings)); diff != "" {
+	tree := treeOf(t, `{"products":{"a":{"aliases":"x,y","arch":"amd64","versions":{`+v("20260101_00:00", "m", "s")+`,`+
+		v("202601020000", "n", "t")+`}},
+		"b":{"aliases":"y","arch":"x86_64","versions":{`+v("20260101", "o", "u")+`}},"c":{"aliases":"x",
+"arch":"arm64","versions":{`+v("20260101", "p", "v")+`}}}}`)
+	if diff := cmp.Diff([]string{"warning alias-shared", "warning mixed-version-names"},
+		codes(mustRead(t, tree).Findings)); diff != "" {
 		t.Error(diff)
 	}
 	tree["streams/v2/images.json"] = file(`{"products":{}}`)
-	tree[IndexPath] = file(strings.Replace(string(tree[IndexPath].Data), `{"images"`, `{"more":{"datatype":"image-downloads","path":"streams/v2/images.json","products":[]},"images"`, 1))
+	tree[IndexPath] = file(strings.Replace(string(tree[IndexPath].Data), `{"images"`,
+		`{"more":{"datatype":"image-downloads","path":"streams/v2/images.json","products":[]},"images"`, 1))
 	if !slices.Contains(codes(mustRead(t, tree).Findings), "warning name-collision") {
 		t.Error("no name-collision")
 	}
@@ -307,9 +342,18 @@ func TestReadFiles(t *testing.T) {
 // TestUnits: a unit's digest changes with what it says, not with the order of
 // its fields or the shape of the document.
 func TestUnits(t *testing.T) {
-	a := mustRead(t, treeOf(t, `{"products":{"p":{"arch":"amd64","x":{"a":1,"b":2},"versions":{"20260101":{"items":{"a":{"path":"images/a","size":1},"b":{"path":"images/b"}}}}}}}`)).Units
-	b := mustRead(t, treeOf(t, `{"products":{"p":{"versions":{"20260101":{"items":{"b":{"path":"images/b"}, "a":{"size":1,"path":"images/a"}}}},"x":{"b":2,"a":1},"arch":"amd64"}}}`)).Units
-	c := mustRead(t, treeOf(t, `{"products":{"p":{"arch":"arm64","x":{"a":1,"b":2},"versions":{"20260101":{"items":{"a":{"path":"images/a","size":2},"b":{"path":"images/b"}}}}}}}`)).Units
+	a := mustRead(t,
+		treeOf(t,
+			`{"products":{"p":{"arch":"amd64","x":{"a":1,"b":2},
+"versions":{"20260101":{"items":{"a":{"path":"images/a","size":1},"b":{"path":"images/b"}}}}}}}`)).Units
+	b := mustRead(t,
+		treeOf(t,
+			`{"products":{"p":{"versions":{"20260101":{"items":{"b":{"path":"images/b"}, "a":{"size":1,
+"path":"images/a"}}}},"x":{"b":2,"a":1},"arch":"amd64"}}}`)).Units
+	c := mustRead(t,
+		treeOf(t,
+			`{"products":{"p":{"arch":"arm64","x":{"a":1,"b":2},
+"versions":{"20260101":{"items":{"a":{"path":"images/a","size":2},"b":{"path":"images/b"}}}}}}}`)).Units
 	if diff := cmp.Diff(a, b); diff != "" {
 		t.Error(diff)
 	}

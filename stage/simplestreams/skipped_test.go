@@ -14,7 +14,8 @@ import (
 // Every version is there, with the reason why clients skip it.
 func TestSkipped(t *testing.T) {
 	it := func(ftype, word, more string) string {
-		return fmt.Sprintf(`%q:{"ftype":%q,"path":"images/%s.%s","sha256":%q,"size":2%s}`, ftype, ftype, word, ftype, hashOf(word), more)
+		return fmt.Sprintf(`%q:{"ftype":%q,"path":"images/%s.%s","sha256":%q,"size":2%s}`, ftype, ftype, word, ftype,
+			hashOf(word), more)
 	}
 	meta := it(metaIncus, "m", `,"combined_squashfs_sha256":"`+hashOf("m", "s")+`"`)
 	root := it(rootSquashfs, "s", "")
@@ -27,12 +28,18 @@ func TestSkipped(t *testing.T) {
 		{"amd64", "20260101", "", "it has no items"},
 		{"amd64", "20260101", root, "it has no metadata item"},
 		{"amd64", "20260101", meta, "it has no root item"},
-		{"amd64", "20260101", it(metaIncus, "m", "") + "," + root, "no metadata item has a combined hash for a root item"},
-		{"amd64", "20260101", strings.Replace(meta, "images/m.incus.tar.xz", "", 1) + "," + root, "its metadata item has no path"},
-		{"amd64", "20260101", strings.Replace(it(unifiedIncus, "u", ""), hashOf("u"), "", 1), "its unified item has no sha256, which is its fingerprint"},
-		{"amd64", "20260101", it("boot-kernel", "k", "") + "," + it("boot-initrd", "i", "") + "," + root, "it has no metadata item"},
+		{"amd64", "20260101", it(metaIncus, "m", "") + "," + root,
+			"no metadata item has a combined hash for a root item"},
+		{"amd64", "20260101", strings.Replace(meta, "images/m.incus.tar.xz", "", 1) + "," + root,
+			"its metadata item has no path"},
+		{"amd64", "20260101", strings.Replace(it(unifiedIncus, "u", ""), hashOf("u"), "", 1),
+			"its unified item has no sha256, which is its fingerprint"},
+		{"amd64", "20260101", it("boot-kernel", "k", "") + "," + it("boot-initrd", "i", "") + "," + root,
+			"it has no metadata item"},
 	} {
-		cat := mustRead(t, treeOf(t, fmt.Sprintf(`{"products":{"p":{"aliases":"a","arch":%q,"versions":{%q:{"items":{%s}}}}}}`, tc.arch, tc.version, tc.items)))
+		cat := mustRead(t,
+			treeOf(t, fmt.Sprintf(`{"products":{"p":{"aliases":"a","arch":%q,"versions":{%q:{"items":{%s}}}}}}`,
+				tc.arch, tc.version, tc.items)))
 		if len(cat.Images) != 1 || len(cat.Versions) != 1 {
 			t.Fatalf("%s: %d images, %d versions", tc.want, len(cat.Images), len(cat.Versions))
 		}
@@ -51,7 +58,8 @@ func TestSkipped(t *testing.T) {
 		if !slices.Equal(img.Paths, paths) {
 			t.Errorf("%s: needs %v, has %v", tc.want, img.Paths, paths)
 		}
-		if warned := slices.ContainsFunc(cat.Findings, func(f catalog.Finding) bool { return f.Severity == catalog.Warning }); warned != (tc.want != "") {
+		if warned := slices.ContainsFunc(cat.Findings,
+			func(f catalog.Finding) bool { return f.Severity == catalog.Warning }); warned != (tc.want != "") {
 			t.Errorf("%s: %v", tc.want, cat.Findings)
 		}
 	}
@@ -62,12 +70,19 @@ func TestSkipped(t *testing.T) {
 func TestRepeatedWarnings(t *testing.T) {
 	var half, odd, weird []string
 	for i := range 240 {
-		half = append(half, fmt.Sprintf(`"20260101.%d":{"items":{"k":{"ftype":"boot-kernel","path":"images/k%d.img"},"r":{"ftype":"squashfs","path":"images/r%d.squashfs"}}}`, 1000+i, i, i))
+		half = append(half,
+			fmt.Sprintf(`"20260101.%d":{"items":{"k":{"ftype":"boot-kernel","path":"images/k%d.img"},
+"r":{"ftype":"squashfs","path":"images/r%d.squashfs"}}}`, 1000+i, i, i))
 		odd = append(odd, fmt.Sprintf(`"v%d":{"items":{}}`, 1000+i))
-		weird = append(weird, fmt.Sprintf(`"x%d":{"items":{"r":{"ftype":"squashfs","path":"images/w%d%%20","sha256":%q}}}`, 1000+i, i, hashOf("w")))
+		weird = append(weird,
+			fmt.Sprintf(`"x%d":{"items":{"r":{"ftype":"squashfs","path":"images/w%d%%20","sha256":%q}}}`, 1000+i, i,
+				hashOf("w")))
 	}
-	cat := mustRead(t, treeOf(t, fmt.Sprintf(`{"products":{"half":{"arch":"amd64","versions":{%s}},"odd":{"arch":"amd64","versions":{%s}},"weird":{"arch":"weird","versions":{%s}}}}`,
-		strings.Join(half, ","), strings.Join(odd, ","), strings.Join(weird, ","))))
+	cat := mustRead(t,
+		treeOf(t,
+			fmt.Sprintf(`{"products":{"half":{"arch":"amd64","versions":{%s}},"odd":{"arch":"amd64","versions":{%s}},
+"weird":{"arch":"weird","versions":{%s}}}}`,
+				strings.Join(half, ","), strings.Join(odd, ","), strings.Join(weird, ","))))
 	var got []string
 	for _, f := range cat.Findings {
 		got = append(got, f.Code+": "+f.Message)

@@ -86,7 +86,8 @@ func TestVersionTime(t *testing.T) {
 
 // A name that tells a time is one that clients list, with the same day.
 func FuzzVersionTime(f *testing.F) {
-	for _, name := range []string{"20260102", "20260102_15:04", "202601021504", "20260102_1504.1", "20260102T150405Z", "20260230_9:99", "1712010100"} {
+	for _, name := range []string{"20260102", "20260102_15:04", "202601021504", "20260102_1504.1", "20260102T150405Z",
+		"20260230_9:99", "1712010100"} {
 		f.Add(name)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
@@ -112,7 +113,8 @@ func FuzzVersionTime(f *testing.F) {
 func TestDated(t *testing.T) {
 	digits := rapid.StringOfN(rapid.SampledFrom([]rune("0001239")), 8, 8, -1)
 	rapid.Check(t, func(t *rapid.T) {
-		name := rapid.OneOf(rapid.String(), digits, rapid.Map(digits, func(s string) string { return s[:6] + "3" + s[7:] + "x" })).Draw(t, "name")
+		name := rapid.OneOf(rapid.String(), digits,
+			rapid.Map(digits, func(s string) string { return s[:6] + "3" + s[7:] + "x" })).Draw(t, "name")
 		want := false
 		if len(name) >= 8 {
 			_, err := time.Parse("20060102", name[:8])
@@ -171,13 +173,17 @@ func TestOrderIsTotal(t *testing.T) {
 // told the order of the numbers.
 func TestVersionOrder(t *testing.T) {
 	version := func(name string) string {
-		return `"` + name + `":{"items":{"u":{"ftype":"incus_combined.tar.gz","path":"images/` + hashOf(name) + `.tar.gz","sha256":"` + hashOf(name) + `","size":1}}}`
+		return `"` + name + `":{"items":{"u":{"ftype":"incus_combined.tar.gz","path":"images/` + hashOf(name) +
+			`.tar.gz","sha256":"` + hashOf(name) + `","size":1}}}`
 	}
 	for _, tc := range []struct{ names, want string }{
 		{"20260101.1 20260101.2 20260102", ""},
-		{"20260101.10 20260101.9", "p: as text 20260101.10 sorts before 20260101.9, and as a number after it: clients take 20260101.9 for the newest, not 20260101.10"},
-		{"20260101.10 20260101.9 20260102", "p: as text 20260101.10 sorts before 20260101.9, and as a number after it: clients take the order of the text"},
-		{"20260101_9:00 20260101_10:00", "p: as text 20260101_10:00 sorts before 20260101_9:00, and as a number after it: clients take 20260101_9:00 for the newest, not 20260101_10:00"},
+		{"20260101.10 20260101.9", "p: as text 20260101.10 sorts before 20260101.9, and as a number after it: " +
+			"clients take 20260101.9 for the newest, not 20260101.10"},
+		{"20260101.10 20260101.9 20260102", "p: as text 20260101.10 sorts before 20260101.9, and as a number after " +
+			"it: clients take the order of the text"},
+		{"20260101_9:00 20260101_10:00", "p: as text 20260101_10:00 sorts before 20260101_9:00, and as a number " +
+			"after it: clients take 20260101_9:00 for the newest, not 20260101_10:00"},
 		{"v10 v9", "p: as text v10 sorts before v9, and as a number after it: clients take v9 for the newest, not v10"},
 		{"v10 20260101", ""},
 		{"9.0 20260101", ""}, // one of them is skipped
@@ -186,7 +192,8 @@ func TestVersionOrder(t *testing.T) {
 		for _, name := range strings.Fields(tc.names) {
 			versions = append(versions, version(name))
 		}
-		cat := mustRead(t, treeOf(t, `{"products":{"p":{"arch":"amd64","versions":{`+strings.Join(versions, ",")+`}}}}`))
+		cat := mustRead(t, treeOf(t, `{"products":{"p":{"arch":"amd64","versions":{`+strings.Join(versions, ",")+
+			`}}}}`))
 		got := ""
 		for _, f := range cat.Findings {
 			if f.Code == "version-order" {
@@ -210,7 +217,9 @@ func TestVersionOrder(t *testing.T) {
 // version.
 func TestOneReader(t *testing.T) {
 	doc := treeDoc(metaIncus, unifiedIncus)
-	for name, want := range map[string]string{"2026010215": "2026-01-02T15:00:00Z", "20260102_15:04-rc1": "2026-01-02T15:04:00Z", "20260102150": "0001-01-01T00:00:00Z", "v1": "0001-01-01T00:00:00Z"} {
+	for name, want := range map[string]string{"2026010215": "2026-01-02T15:00:00Z",
+		"20260102_15:04-rc1": "2026-01-02T15:04:00Z", "20260102150": "0001-01-01T00:00:00Z",
+		"v1": "0001-01-01T00:00:00Z"} {
 		cat := mustRead(t, treeOf(t, strings.Replace(doc, "20260101_00:00", name, 1)))
 		for _, img := range cat.Images {
 			if got := img.Created.Format(time.RFC3339); got != want || !img.Created.Equal(cat.Versions[0].Time) {

@@ -42,13 +42,17 @@ func TestWithout(t *testing.T) {
 		items int
 		docs  int
 	}{
-		"nothing":   {func(catalog.Image) bool { return false }, []string{"m+s", "m+d", "n+t", "o+e", "u"}, 8, 0},
-		"all":       {func(catalog.Image) bool { return true }, nil, 0, 2},
-		"version":   {func(i catalog.Image) bool { return i.Product == debian && i.Version == v1 }, []string{"n+t", "o+e", "u"}, 5, 1},
-		"product":   {func(i catalog.Image) bool { return i.Product == debian }, []string{"u"}, 1, 2},
-		"container": {func(i catalog.Image) bool { return i.Fingerprint == hashOf("m", "s") }, []string{"m+d", "n+t", "o+e", "u"}, 7, 1},
-		"other vm":  {func(i catalog.Image) bool { return i.Fingerprint == hashOf("o", "e") }, []string{"m+s", "m+d", "n+t", "u"}, 6, 1},
-		"unified":   {func(i catalog.Image) bool { return i.Fingerprint == hashOf("u") }, []string{"m+s", "m+d", "n+t", "o+e"}, 7, 2},
+		"nothing": {func(catalog.Image) bool { return false }, []string{"m+s", "m+d", "n+t", "o+e", "u"}, 8, 0},
+		"all":     {func(catalog.Image) bool { return true }, nil, 0, 2},
+		"version": {func(i catalog.Image) bool { return i.Product == debian && i.Version == v1 },
+			[]string{"n+t", "o+e", "u"}, 5, 1},
+		"product": {func(i catalog.Image) bool { return i.Product == debian }, []string{"u"}, 1, 2},
+		"container": {func(i catalog.Image) bool { return i.Fingerprint == hashOf("m", "s") },
+			[]string{"m+d", "n+t", "o+e", "u"}, 7, 1},
+		"other vm": {func(i catalog.Image) bool { return i.Fingerprint == hashOf("o", "e") },
+			[]string{"m+s", "m+d", "n+t", "u"}, 6, 1},
+		"unified": {func(i catalog.Image) bool { return i.Fingerprint == hashOf("u") },
+			[]string{"m+s", "m+d", "n+t", "o+e"}, 7, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			after, docs := without(t, tree, tc.drop)
@@ -69,7 +73,8 @@ func TestWithout(t *testing.T) {
 			clean(t, after)
 		})
 	}
-	if docs, err := (Format{}).Without(context.Background(), catalog.Files(fstest.MapFS{}), func(catalog.Image) bool { return true }); err != nil || docs != nil {
+	if docs, err := (Format{}).Without(context.Background(), catalog.Files(fstest.MapFS{}),
+		func(catalog.Image) bool { return true }); err != nil || docs != nil {
 		t.Errorf("no index: %v, %v", docs, err)
 	}
 }
@@ -80,7 +85,8 @@ func TestWithoutSkipped(t *testing.T) {
 	head := `{"products":{"p":{"arch":"z80","versions":{`
 	tree := treeOf(t, head+`"odd":{"items":{}},"20260101":{"items":{}}}},"q":{"arch":"amd64","versions":{}}}}`)
 	after, _ := without(t, tree, func(i catalog.Image) bool { return i.Version == "odd" })
-	if got := string(after[defaultCatalog].Data); got != head+`"20260101":{"items":{}}}},"q":{"arch":"amd64","versions":{}}}}` {
+	if got := string(after[defaultCatalog].Data); got != head+
+		`"20260101":{"items":{}}}},"q":{"arch":"amd64","versions":{}}}}` {
 		t.Error(got)
 	}
 	after, _ = without(t, tree, func(i catalog.Image) bool { return i.Product == "q" })
@@ -93,7 +99,8 @@ func TestWithoutSkipped(t *testing.T) {
 		t.Error(got)
 	}
 
-	tree = treeOf(t, strings.Replace(treeDoc(metaIncus, unifiedIncus), `"uni":`, `"note":{"ftype":"manifest","path":"images/note"},"uni":`, 1))
+	tree = treeOf(t, strings.Replace(treeDoc(metaIncus, unifiedIncus), `"uni":`,
+		`"note":{"ftype":"manifest","path":"images/note"},"uni":`, 1))
 	images := len(mustRead(t, tree).Images)
 	after, _ = without(t, tree, func(i catalog.Image) bool { return slices.Contains(i.Paths, "images/note") })
 	if cat := mustRead(t, after); len(cat.Images) != images || len(cat.Items) != 3 {
@@ -105,7 +112,8 @@ func TestWithoutSkipped(t *testing.T) {
 // hash of the dropped image may bring it back.
 func TestWithoutLegacyHash(t *testing.T) {
 	meta := func(key, word, fields string) string {
-		return `"` + key + `":{"ftype":"incus.tar.xz","path":"images/` + word + `","sha256":"` + hashOf(word) + `","size":1,` + fields + `},`
+		return `"` + key + `":{"ftype":"incus.tar.xz","path":"images/` + word + `","sha256":"` + hashOf(word) +
+			`","size":1,` + fields + `},`
 	}
 	tree := treeOf(t, `{"products":{"p":{"arch":"amd64","versions":{"20260101":{"items":{`+
 		meta("a", "m", `"combined_rootxz_sha256":"`+hashOf("m", "x")+`","combined_sha256":"`+hashOf("m", "y")+`"`)+
@@ -126,13 +134,17 @@ func genTree(t *rapid.T) fstest.MapFS {
 	word := rapid.SampledFrom([]string{"a", "b", "c", "d"})
 	pad := rapid.SampledFrom([]string{"", " ", "\n  "})
 	var products []string
-	for _, p := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"p:1:d:amd64", "q:1:d:arm64", "r:1:d:z80"}), 0, 3, rapid.ID).Draw(t, "products") {
+	for _, p := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"p:1:d:amd64", "q:1:d:arm64", "r:1:d:z80"}), 0,
+		3, rapid.ID).Draw(t, "products") {
 		var versions []string
-		for _, v := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"20260101", "20260102_03:04", "20260103", "x"}), 0, 3, rapid.ID).Draw(t, "versions") {
+		for _, v := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"20260101", "20260102_03:04", "20260103",
+			"x"}), 0, 3, rapid.ID).Draw(t, "versions") {
 			var items []string
-			for i, ftype := range rapid.SliceOfN(rapid.SampledFrom([]string{metaIncus, metaIncus, metaLXD, rootSquashfs, rootDiskKVM, rootTarXz, unifiedIncus, "squashfs.vcdiff", "other"}), 0, 6).Draw(t, "ftypes") {
+			for i, ftype := range rapid.SliceOfN(rapid.SampledFrom([]string{metaIncus, metaIncus, metaLXD, rootSquashfs,
+				rootDiskKVM, rootTarXz, unifiedIncus, "squashfs.vcdiff", "other"}), 0, 6).Draw(t, "ftypes") {
 				w := word.Draw(t, "content")
-				it := fmt.Sprintf(`"ftype":%q,"path":"images/%s.%s","sha256":%q,"size":1,"x-item":%d`, ftype, w, ftype, hashOf(w, ftype), i)
+				it := fmt.Sprintf(`"ftype":%q,"path":"images/%s.%s","sha256":%q,"size":1,"x-item":%d`, ftype, w, ftype,
+					hashOf(w, ftype), i)
 				if isMeta(ftype) {
 					for f := range combinedFields {
 						if rapid.Bool().Draw(t, "combined") {
@@ -144,7 +156,8 @@ func genTree(t *rapid.T) fstest.MapFS {
 			}
 			versions = append(versions, fmt.Sprintf(`%q:{"x-version":1.0,"items":{%s}}`, v, strings.Join(items, ",")))
 		}
-		products = append(products, fmt.Sprintf(`%q:%s{"versions":{%s},"arch":%q,"x-product":[{}],"aliases":"a,b"}`, p, pad.Draw(t, "pad"), strings.Join(versions, ","), strings.Split(p, ":")[3]))
+		products = append(products, fmt.Sprintf(`%q:%s{"versions":{%s},"arch":%q,"x-product":[{}],"aliases":"a,b"}`, p,
+			pad.Draw(t, "pad"), strings.Join(versions, ","), strings.Split(p, ":")[3]))
 	}
 	doc := fmt.Sprintf(`{"x-doc":"\u00e9","products":{%s}}`, strings.Join(products, ","))
 	var d struct{ Products map[string]any }
@@ -157,7 +170,8 @@ func genTree(t *rapid.T) fstest.MapFS {
 	}
 	slices.Sort(names)
 	return fstest.MapFS{defaultCatalog: file(doc),
-		IndexPath: file(fmt.Sprintf(`{"x-index":1,"index":{"images":{"x-stream":2,"datatype":"image-downloads","path":"streams/v1/images.json","products":%s}}}`, list(names)))}
+		IndexPath: file(fmt.Sprintf(`{"x-index":1,"index":{"images":{"x-stream":2,"datatype":"image-downloads",
+"path":"streams/v1/images.json","products":%s}}}`, list(names)))}
 }
 
 // unknowns are the unknown fields of a tree, by the place they stand in.
@@ -195,11 +209,13 @@ func TestWithoutProperty(t *testing.T) {
 		for _, img := range before.Images {
 			dropped[id(img)] = dropped[id(img)] || rapid.Bool().Draw(t, "drop")
 		}
-		docs, err := Format{}.Without(context.Background(), catalog.Files(tree), func(i catalog.Image) bool { return dropped[id(i)] })
+		docs, err := Format{}.Without(context.Background(), catalog.Files(tree),
+			func(i catalog.Image) bool { return dropped[id(i)] })
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, _ := Format{}.Without(context.Background(), catalog.Files(tree), func(i catalog.Image) bool { return dropped[id(i)] })
+		again, _ := Format{}.Without(context.Background(), catalog.Files(tree),
+			func(i catalog.Image) bool { return dropped[id(i)] })
 		if diff := cmp.Diff(docs, again); diff != "" {
 			t.Fatal(diff)
 		}
@@ -223,7 +239,8 @@ func TestWithoutProperty(t *testing.T) {
 		if len(docs) == 0 && len(old) != len(now) {
 			t.Fatal("unknown fields are gone")
 		}
-		for _, at := range []string{IndexPath + "/x-index", IndexPath + "/index/images/x-stream", defaultCatalog + "/x-doc"} {
+		for _, at := range []string{IndexPath + "/x-index", IndexPath + "/index/images/x-stream",
+			defaultCatalog + "/x-doc"} {
 			if now[at] == "" {
 				t.Fatalf("%s is gone", at)
 			}
@@ -259,7 +276,8 @@ func TestAddProperty(t *testing.T) {
 		for _, img := range mustReadRapid(t, tree).Images {
 			before[img.Product+img.Version+img.Fingerprint] = true
 		}
-		add := splitAdd("p:1:d:amd64", "20260101", rapid.SampledFrom([]string{"a", "z"}).Draw(t, "meta"), rapid.SampledFrom([]string{"squashfs=a", "disk-kvm.img=b", "root.tar.xz=c"}).Draw(t, "root"))
+		add := splitAdd("p:1:d:amd64", "20260101", rapid.SampledFrom([]string{"a", "z"}).Draw(t, "meta"),
+			rapid.SampledFrom([]string{"squashfs=a", "disk-kvm.img=b", "root.tar.xz=c"}).Draw(t, "root"))
 		if rapid.Bool().Draw(t, "same") { // content that the tree may have
 			add.Meta.SHA256 = hashOf("a", metaIncus)
 			add.Roots[0].SHA256 = hashOf("b", add.Roots[0].Ftype)
@@ -294,11 +312,13 @@ func TestWithoutVersions(t *testing.T) {
 		for _, v := range mustReadRapid(t, tree).Versions {
 			gone[v.Of()] = rapid.Bool().Draw(t, "drop")
 		}
-		want, err := Format{}.Without(context.Background(), catalog.Files(tree), func(i catalog.Image) bool { return gone[i.Of()] })
+		want, err := Format{}.Without(context.Background(), catalog.Files(tree),
+			func(i catalog.Image) bool { return gone[i.Of()] })
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := Format{}.WithoutVersions(context.Background(), catalog.Files(tree), func(n catalog.Name) bool { return gone[n] })
+		got, err := Format{}.WithoutVersions(context.Background(), catalog.Files(tree),
+			func(n catalog.Name) bool { return gone[n] })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -57,7 +57,8 @@ func TestCache(t *testing.T) {
 		c = OpenCache(p)
 	}
 	for name, change := range map[string]func(s *Stat){
-		"size": func(s *Stat) { s.Size++ }, "mtime": func(s *Stat) { s.Mtime++ }, "inode": func(s *Stat) { s.Ino++ }, "ctime": func(s *Stat) { s.Ctime++ },
+		"size": func(s *Stat) { s.Size++ }, "mtime": func(s *Stat) { s.Mtime++ }, "inode": func(s *Stat) { s.Ino++ },
+		"ctime": func(s *Stat) { s.Ctime++ },
 	} {
 		other, otherSealed := st, sealed
 		change(&other)
@@ -95,7 +96,8 @@ func TestCacheOfAYoungFile(t *testing.T) {
 		{"just changed", at(now, time.Millisecond), false},
 		{"the tick of a coarse clock", at(now, 1500*time.Millisecond), false}, // a whole second
 		{"finer", at(now, 1501*time.Millisecond), true},
-		{"from the future", Stat{Size: 3, Ino: 7, Ctime: now.UnixNano() - 1e9, Mtime: now.Add(time.Hour).UnixNano()}, false},
+		{"from the future", Stat{Size: 3, Ino: 7, Ctime: now.UnixNano() - 1e9, Mtime: now.Add(time.Hour).UnixNano()},
+			false},
 	} {
 		cache := OpenCache("")
 		cache.Put("f", c.stat, one, now)
@@ -307,7 +309,8 @@ func TestCacheOfOthers(t *testing.T) {
 	c = OpenCache(p)
 	c.Put("b", st, two, now)
 	must(t, c.Save())
-	_, err = held.Write(durable.Line(fmt.Appendf(nil, "F %s 0 %d %d %d %d c", three, st.Size, st.Mtime, st.Ctime, st.Ino)))
+	_, err = held.Write(durable.Line(fmt.Appendf(nil, "F %s 0 %d %d %d %d c", three, st.Size, st.Mtime, st.Ctime,
+		st.Ino)))
 	must(t, err)
 	if fi, err := os.Stat(p); err != nil || fi.Mode() != 0o644 {
 		t.Errorf("%v %v", fi, err)

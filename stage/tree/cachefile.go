@@ -207,7 +207,8 @@ func (c *Cache) openOwn() (*os.File, error) {
 }
 
 func unlessUnwritable(err error) error {
-	for _, harmless := range []error{fs.ErrNotExist, fs.ErrPermission, durable.ErrNotRegular, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT} {
+	for _, harmless := range []error{fs.ErrNotExist, fs.ErrPermission, durable.ErrNotRegular, syscall.EROFS,
+		syscall.ENOSPC, syscall.EDQUOT} {
 		if errors.Is(err, harmless) {
 			return nil
 		}

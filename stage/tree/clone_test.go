@@ -124,7 +124,9 @@ func TestCloneBadSources(t *testing.T) {
 // A destination that fails stops it all.
 func TestCloneBadDestination(t *testing.T) {
 	for name, ops := range map[string]func(src *Source) []Op{
-		"twice":         func(src *Source) []Op { return []Op{{Path: "x", Bytes: []byte{}}, {Path: "x", Bytes: []byte{}}} },
+		"twice": func(src *Source) []Op {
+			return []Op{{Path: "x", Bytes: []byte{}}, {Path: "x", Bytes: []byte{}}}
+		},
 		"name too long": func(src *Source) []Op { return []Op{{Path: strings.Repeat("y", 300), Bytes: []byte{}}} },
 	} {
 		if _, _, err := cloned(t, ops); err == nil {
@@ -148,7 +150,8 @@ func TestCloneAcrossFileSystems(t *testing.T) {
 	must(t, err)
 	defer batch.Close()
 	c := Cloner{Dst: other, Batch: batch}
-	out, err := c.Run(context.Background(), []Op{{Path: "f", From: src, How: Share, SHA256: sum([]byte("f")), Stat: st}})
+	out, err := c.Run(context.Background(), []Op{{Path: "f", From: src, How: Share, SHA256: sum([]byte("f")),
+		Stat: st}})
 	must(t, err)
 	if out[0].Err != nil || out[0].Shared || out[0].SHA256 != sum([]byte("f")) {
 		t.Errorf("%+v", out[0])

@@ -51,7 +51,8 @@ func TestFingerInOrder(t *testing.T) {
 func TestMergeRows(t *testing.T) {
 	rows := rapid.Custom(func(t *rapid.T) []Row {
 		var out []Row
-		for _, p := range rapid.SliceOfN(rapid.StringOfN(rapid.SampledFrom([]rune("ab/")), 0, 3, -1), 0, 20).Draw(t, "paths") {
+		for _, p := range rapid.SliceOfN(rapid.StringOfN(rapid.SampledFrom([]rune("ab/")), 0, 3, -1), 0, 20).Draw(t,
+			"paths") {
 			out = append(out, Row{Path: p})
 		}
 		SortRows(out)

@@ -80,7 +80,8 @@ func (l *linker) link(op Op) (bool, error) {
 	case err == nil:
 	case op.How == Move:
 		return false, err
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), unlinkable(err), l.src == nil:
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP),
+		unlinkable(err), l.src == nil:
 		return false, nil
 	default:
 		return false, err
@@ -103,7 +104,8 @@ func (l *linker) link(op Op) (bool, error) {
 // or not of this file: a copy will do. Network file systems and FUSE (sshfs,
 // CIFS, rclone) know no links, and say so in several ways.
 func unlinkable(err error) bool {
-	for _, no := range []error{syscall.EPERM, syscall.EACCES, syscall.EMLINK, syscall.EXDEV, syscall.ENOSYS, syscall.EOPNOTSUPP, syscall.ENOTSUP, syscall.EINVAL} {
+	for _, no := range []error{syscall.EPERM, syscall.EACCES, syscall.EMLINK, syscall.EXDEV, syscall.ENOSYS,
+		syscall.EOPNOTSUPP, syscall.ENOTSUP, syscall.EINVAL} {
 		if errors.Is(err, no) {
 			return true
 		}

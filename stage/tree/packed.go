@@ -304,7 +304,8 @@ func (p *packer) flush() {
 	}
 	header := binary.LittleEndian.AppendUint32([]byte{p.kind}, p.n)
 	header = binary.LittleEndian.AppendUint32(header, uint32(len(p.block)))
-	header = binary.LittleEndian.AppendUint32(header, crc32.Update(crc32.Checksum(header, castagnoli), castagnoli, p.block))
+	header = binary.LittleEndian.AppendUint32(header, crc32.Update(crc32.Checksum(header, castagnoli), castagnoli,
+		p.block))
 	for _, b := range [][]byte{header, p.block} {
 		if p.failed == nil {
 			_, p.failed = p.w.Write(b)

@@ -9,8 +9,9 @@ import (
 // statOf converts what the system tells of a name in an open directory: of a
 // large tree the way from the root to every file is a good part of a walk.
 func statOf(st *unix.Stat_t) Stat {
-	return Stat{Size: st.Size, Ino: st.Ino, Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano(), Mode: modeOf(uint32(st.Mode)), Links: uint64(st.Nlink),
-		UID: st.Uid, Sparse: sparse(int64(st.Blocks), st.Size)}
+	return Stat{Size: st.Size, Ino: st.Ino, Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano(), Mode: modeOf(uint32(st.Mode)),
+		Links: uint64(st.Nlink),
+		UID:   st.Uid, Sparse: sparse(int64(st.Blocks), st.Size)}
 }
 
 // modeOf is what package os makes of a mode.

@@ -192,7 +192,8 @@ func Open(root *os.Root, path string) (*os.File, Stat, error) {
 // meanwhile.
 func HashFile(ctx context.Context, f *os.File, before Stat, sums ...Sum) (string, error) {
 	own := NewSHA256()
-	n, err := Digest(ctx, io.LimitReader(Content(f, before), before.Size+1), append(sums, own)...) // one that grows has no end
+	// one that grows has no end
+	n, err := Digest(ctx, io.LimitReader(Content(f, before), before.Size+1), append(sums, own)...)
 	if err != nil {
 		return "", err
 	}
@@ -213,7 +214,8 @@ func Duplicate(ctx context.Context, f, src *os.File, before Stat) error {
 	err := durable.Clone(f, src)
 	if errors.Is(err, durable.ErrUnsupported) {
 		w, end := Filler(f, before)
-		if _, err = Spread(ctx, io.LimitReader(Content(src, before), before.Size+1), w); err == nil { // one that grows has no end
+		bounded := io.LimitReader(Content(src, before), before.Size+1) // one that grows has no end
+		if _, err = Spread(ctx, bounded, w); err == nil {
 			err = end()
 		}
 	}

@@ -50,7 +50,8 @@ func lstat(t testing.TB, path string) Stat {
 
 func TestWalk(t *testing.T) {
 	dir := t.TempDir()
-	for _, p := range []string{"b", "a/z", "a.b", "a-b", ".publish-generation", ".publish-incoming/x", "a/.publish-generation"} {
+	for _, p := range []string{"b", "a/z", "a.b", "a-b", ".publish-generation", ".publish-incoming/x",
+		"a/.publish-generation"} {
 		write(t, filepath.Join(dir, p), p)
 	}
 	must(t, os.Mkdir(filepath.Join(dir, "empty"), 0o755))
@@ -70,7 +71,8 @@ func TestWalk(t *testing.T) {
 			t.Errorf("%s: %+v", e.Path, e.Stat)
 		}
 	}
-	want := []named{{"a-b", File, ""}, {"a.b", File, ""}, {"a/.publish-generation", File, ""}, {"a/z", File, ""}, {"b", File, ""}, {"link", Symlink, "a"}, {"pipe", Special, ""}}
+	want := []named{{"a-b", File, ""}, {"a.b", File, ""}, {"a/.publish-generation", File, ""}, {"a/z", File, ""},
+		{"b", File, ""}, {"link", Symlink, "a"}, {"pipe", Special, ""}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -102,7 +104,8 @@ func TestID(t *testing.T) {
 	}
 	for i := range rows {
 		for _, change := range []func(r *Row){
-			func(r *Row) { r.Path += "x" }, func(r *Row) { r.Size++ }, func(r *Row) { r.SHA256 = sum([]byte("x")) }, func(r *Row) { r.Role += "x" },
+			func(r *Row) { r.Path += "x" }, func(r *Row) { r.Size++ }, func(r *Row) { r.SHA256 = sum([]byte("x")) },
+			func(r *Row) { r.Role += "x" },
 		} {
 			other := append([]Row{}, rows...)
 			change(&other[i])
@@ -123,7 +126,8 @@ func TestDigest(t *testing.T) {
 		m := md5.Sum(data)
 		for n := range 4 {
 			for name, r := range map[string]io.Reader{
-				"whole": bytes.NewReader(data), "half": iotest.HalfReader(bytes.NewReader(data)), "data with EOF": iotest.DataErrReader(bytes.NewReader(data)),
+				"whole": bytes.NewReader(data), "half": iotest.HalfReader(bytes.NewReader(data)),
+				"data with EOF": iotest.DataErrReader(bytes.NewReader(data)),
 			} {
 				sums := []Sum{md5.New(), NewSHA256(), md5.New()}[:n]
 				got, err := Digest(context.Background(), r, sums...)
@@ -153,14 +157,16 @@ func TestDigest(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		if _, err := Digest(ctx, bytes.NewReader(make([]byte, blockSize)), []Sum{NewSHA256(), md5.New()}[:n]...); !errors.Is(err, context.Canceled) {
+		if _, err := Digest(ctx, bytes.NewReader(make([]byte, blockSize)),
+			[]Sum{NewSHA256(), md5.New()}[:n]...); !errors.Is(err, context.Canceled) {
 			t.Errorf("%d sums: err %v", n, err)
 		}
 	}
 	// A writer that fails ends it, however many there are beside it.
 	for n := range 3 {
 		to := append([]io.Writer{failing{broken}}, []io.Writer{NewSHA256(), md5.New()}[:n]...)
-		if _, err := Spread(context.Background(), bytes.NewReader(make([]byte, 20*blockSize)), to...); !errors.Is(err, broken) {
+		if _, err := Spread(context.Background(), bytes.NewReader(make([]byte, 20*blockSize)), to...); !errors.Is(err,
+			broken) {
 			t.Errorf("%d writers beside: %v", n, err)
 		}
 	}

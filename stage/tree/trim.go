@@ -82,7 +82,8 @@ func (t *trimmer) trim() (Trimmed, error) {
 func (t *trimmer) note(add Trimmed) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.out.Kept, t.out.Removed, t.out.Changed = t.out.Kept+add.Kept, t.out.Removed+add.Removed, append(t.out.Changed, add.Changed...)
+	t.out.Kept, t.out.Removed, t.out.Changed = t.out.Kept+add.Kept, t.out.Removed+add.Removed,
+		append(t.out.Changed, add.Changed...)
 }
 
 // Beyond calls f for each file that Trim would remove, one at a time, and changes
@@ -127,7 +128,8 @@ func newTrimmer(ctx context.Context, dst string, like *Source, c Common) (*trimm
 	if err = errors.Join(err, parent.Close()); err != nil {
 		return nil, err
 	}
-	t := &trimmer{Common: c, ctx: ctx, gather: 1 << 16, seed: maphash.MakeSeed(), slots: make(chan struct{}, runtime.GOMAXPROCS(0)-1)}
+	t := &trimmer{Common: c, ctx: ctx, gather: 1 << 16, seed: maphash.MakeSeed(),
+		slots: make(chan struct{}, runtime.GOMAXPROCS(0)-1)}
 	if t.dst, err = durable.List(dst); err != nil {
 		return nil, err
 	}
@@ -274,7 +276,8 @@ func linked(a, b *durable.Listing, name string) bool {
 		return false
 	}
 	y, err := b.Stat(name)
-	return err == nil && x.Dev == y.Dev && x.Ino == y.Ino && x.Nlink > 1 && x.Nlink == y.Nlink && x.Mode == y.Mode && x.Uid == y.Uid &&
+	return err == nil && x.Dev == y.Dev && x.Ino == y.Ino && x.Nlink > 1 && x.Nlink == y.Nlink && x.Mode == y.Mode &&
+		x.Uid == y.Uid &&
 		x.Size == y.Size && x.Mtim == y.Mtim && x.Ctim == y.Ctim
 }
 
@@ -290,7 +293,9 @@ func (t *trimmer) report(dir *durable.Listing, name string) {
 }
 
 // below compares the directories in one.
-func (t *trimmer) below(dst, like *durable.Listing, dev uint64, rel string, folders []string) (stay, dropped int, err error) {
+func (t *trimmer) below(
+	dst, like *durable.Listing, dev uint64, rel string, folders []string,
+) (stay, dropped int, err error) {
 	kept, errs := make([]bool, len(folders)), make([]error, len(folders))
 	var workers sync.WaitGroup
 	for i, name := range folders {

@@ -77,7 +77,8 @@ func TestTrimOnFileSystems(t *testing.T) {
 			}
 			if list.Exact() {
 				must(t, list.Each(func(n durable.Name) error {
-					if st := lstat(t, filepath.Join(like.Dir, "d", string(n.Text))); st.Ino != n.Ino || n.Kind != durable.Leaf {
+					if st := lstat(t, filepath.Join(like.Dir, "d", string(n.Text))); st.Ino != n.Ino ||
+						n.Kind != durable.Leaf {
 						t.Errorf("%s: listed as %+v, is %+v", n.Text, n, st)
 					}
 					return nil

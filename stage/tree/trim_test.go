@@ -90,12 +90,14 @@ func TestTrim(t *testing.T) {
 			before := names(t, like.Dir)
 
 			var told []string
-			must(t, Beyond(context.Background(), old, like, Common{Keep: func(p string) bool { return p != "d/unwanted" }},
+			must(t, Beyond(context.Background(), old, like,
+				Common{Keep: func(p string) bool { return p != "d/unwanted" }},
 				func(st Stat) { told = append(told, fmt.Sprint(st.Size)) }))
 			if len(told) != 11 {
 				t.Errorf("beyond: %d files: %v", len(told), told)
 			}
-			done, err := trim(old, like, Common{Keep: func(p string) bool { return p != "d/unwanted" }, KeepDir: func(p string) bool { return p != "empty" }})
+			done, err := trim(old, like, Common{Keep: func(p string) bool { return p != "d/unwanted" },
+				KeepDir: func(p string) bool { return p != "empty" }})
 			must(t, err)
 			if got, want := fmt.Sprint(names(t, old)), "[a d/ d/both f/ f/g/ shared x/ x/y/ x/y/both]"; got != want {
 				t.Errorf("left: %s, want %s", got, want)
@@ -243,14 +245,17 @@ func TestTrimRefuses(t *testing.T) {
 			must(t, os.Rename(old, old+"-2"))
 			must(t, os.Symlink(old+"-2", old))
 		}, syscall.ENOTDIR},
-		"it is a file":   {func(t *testing.T, old string) { must(t, os.RemoveAll(old)); write(t, old, "") }, syscall.ENOTDIR},
-		"it is missing":  {func(t *testing.T, old string) { must(t, os.RemoveAll(old)) }, os.ErrNotExist},
-		"another user's": {func(t *testing.T, old string) { asRoot(t); must(t, os.Chown(old, 12345, 12345)) }, ErrForeign},
+		"it is a file": {func(t *testing.T, old string) { must(t, os.RemoveAll(old)); write(t, old, "") },
+			syscall.ENOTDIR},
+		"it is missing": {func(t *testing.T, old string) { must(t, os.RemoveAll(old)) }, os.ErrNotExist},
+		"another user's": {func(t *testing.T, old string) { asRoot(t); must(t, os.Chown(old, 12345, 12345)) },
+			ErrForeign},
 		"a file that nobody removes": {func(t *testing.T, old string) {
 			write(t, filepath.Join(old, "d/x"), "")
 			immutable(t, filepath.Join(old, "d/x"))
 		}, os.ErrPermission},
-		"a directory that nobody changes": {func(t *testing.T, old string) { immutable(t, filepath.Join(old, "d")) }, ErrForeign},
+		"a directory that nobody changes": {func(t *testing.T, old string) { immutable(t, filepath.Join(old, "d")) },
+			ErrForeign},
 		"a mount": {func(t *testing.T, old string) {
 			asRoot(t)
 			bind(t, t.TempDir(), filepath.Join(old, "d"))
@@ -334,7 +339,8 @@ func TestTrimAndRun(t *testing.T) {
 			t.Errorf("%s: one inode: %v", op.Path, same)
 		}
 	}
-	want := []string{"a", "copied", "d/", "d/keep", "d/link", "e/", "e/f/", "e/f/keep", "n/", "n/new", "s/", "s/index", "swapped"}
+	want := []string{"a", "copied", "d/", "d/keep", "d/link", "e/", "e/f/", "e/f/keep", "n/", "n/new", "s/", "s/index",
+		"swapped"}
 	if got := names(t, old); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
@@ -362,7 +368,8 @@ func TestLinkLimit(t *testing.T) {
 	must(t, err)
 	defer batch.Close()
 	c := Cloner{Dst: dst, Batch: batch}
-	out, err := c.Run(context.Background(), []Op{{Path: "a", From: src, How: Share, SHA256: sum([]byte("a")), Stat: Stat{Size: 1}}})
+	out, err := c.Run(context.Background(), []Op{{Path: "a", From: src, How: Share, SHA256: sum([]byte("a")),
+		Stat: Stat{Size: 1}}})
 	must(t, err)
 	if out[0].Shared || out[0].Err != nil || out[0].SHA256 != sum([]byte("a")) {
 		t.Errorf("%+v", out[0])

@@ -44,8 +44,10 @@ func walked(t testing.TB, root string) []string {
 
 // The order is that of whole paths, whatever names stand beside those of folders.
 func TestWalkOrder(t *testing.T) {
-	names := []string{"p", "p.x", "p-", "pq", "P", "p ", "p!", "p0", "ü", "\x01", "common-prefix-1", "common-prefix-10", "common-prefix-1.x",
-		"common-prefix-1-", "common-prefix", "common-prefix-12345678", "common-prefix-123456789", "common-prefix-12345678.x"}
+	names := []string{"p", "p.x", "p-", "pq", "P", "p ", "p!", "p0", "ü", "\x01",
+		"common-prefix-1", "common-prefix-10",
+		"common-prefix-1.x", "common-prefix-1-", "common-prefix", "common-prefix-12345678", "common-prefix-123456789",
+		"common-prefix-12345678.x"}
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 20 {
 		dir := t.TempDir()
@@ -149,7 +151,8 @@ func BenchmarkWalk(b *testing.B) {
 			if dir == "" {
 				dir = b.TempDir()
 				for i := range 20_000 {
-					write(b, filepath.Join(dir, fmt.Sprint("images-", i%folders), sum(fmt.Append(nil, i))+".squashfs"), "")
+					write(b, filepath.Join(dir, fmt.Sprint("images-", i%folders), sum(fmt.Append(nil, i))+".squashfs"),
+						"")
 				}
 			}
 			b.ReportAllocs()

@@ -101,8 +101,9 @@ func (w *world) there(ctx context.Context, h held, err error) bool {
 
 // take reads the documents and judges how they fit each other; nil when they
 // did not come.
-func (w *world) take(ctx context.Context, h held, server string, client, plain *http.Client,
-	proxy *oracle.Proxy) *oracle.Snapshot {
+func (w *world) take(
+	ctx context.Context, h held, server string, client, plain *http.Client, proxy *oracle.Proxy,
+) *oracle.Snapshot {
 	before, err := identity(plain, server)
 	if !w.there(ctx, h, err) {
 		return nil

@@ -62,7 +62,8 @@ func Take(ctx context.Context, client *http.Client, server string) (*Snapshot, e
 		if err := s.read(ctx, client, stream.Path, &catalog); err != nil {
 			return nil, err
 		}
-		if has := slices.Sorted(maps.Keys(catalog.Products)); !slices.Equal(slices.Sorted(slices.Values(stream.Products)), has) {
+		has := slices.Sorted(maps.Keys(catalog.Products))
+		if !slices.Equal(slices.Sorted(slices.Values(stream.Products)), has) {
 			s.Torn = fmt.Sprintf("%s: the index says %v, the catalog has %v", name, stream.Products, has)
 		}
 		for _, product := range catalog.Products {
