@@ -5,16 +5,16 @@ import (
 	"slices"
 )
 
-// Each switch of the history names the generation that was production before
-// it, so the switches form a chain: from 0, nothing, to what production is. A
-// history that lost lines, or has them twice or in another order, breaks it.
-// Lines that are no switches are in no chain: nobody misses a gc.
+// Each switch in the history names the generation that was production before
+// it. So the switches form a chain, from 0 (no production yet) to the current
+// production. Lines that are missing, duplicated or out of order break the
+// chain. Other lines, such as gc, are not part of it: losing one does no harm.
 
 // Flaw is a place where the chain is broken.
 type Flaw struct {
 	Kind       FlawKind `json:"kind"`
-	Generation int      `json:"generation"` // that the line at the place is about
-	From       int      `json:"from"`       // which generation the line says was before
+	Generation int      `json:"generation"` // of the line at this place
+	From       int      `json:"from"`       // what the line names as production before it
 }
 
 // FlawKind is how the chain is broken.
@@ -22,9 +22,9 @@ type FlawKind int
 
 // The kinds of flaws.
 const (
-	Lost      FlawKind = iota // no line makes the generation that was before
-	Moved                     // the line that makes the generation before was not the last
-	Misplaced                 // the line stands behind lines of later generations
+	Lost      FlawKind = iota // no earlier line makes generation From
+	Moved                     // a line makes generation From, but another switch came after it
+	Misplaced                 // the line comes after lines of later generations
 	Twice                     // an earlier line makes the same generation
 )
 
@@ -35,32 +35,32 @@ func (f Flaw) String() string {
 			return fmt.Sprintf("the switch to generation %d is missing: its tree is there", f.From)
 		}
 		if f.From == 0 {
-			return fmt.Sprintf("what was production before generation %d is not recorded", f.Generation)
+			return fmt.Sprintf("the production before generation %d is not recorded", f.Generation)
 		}
 		return fmt.Sprintf("the switch to generation %d is missing: generation %d came after it", f.From, f.Generation)
 	case Moved:
-		return fmt.Sprintf("how production went back to generation %d is missing: generation %d came after it", f.From,
+		return fmt.Sprintf("the switch back to generation %d is missing: generation %d came after it", f.From,
 			f.Generation)
 	case Misplaced:
-		return fmt.Sprintf("the switch to generation %d stands behind later ones", f.Generation)
+		return fmt.Sprintf("the switch to generation %d comes after later ones", f.Generation)
 	}
 	return fmt.Sprintf("the switch to generation %d is there twice", f.Generation)
 }
 
-// chain is what the switches so far say together. A relink, which another
-// program made, is a link of the chain and makes no generation.
+// chain is the state of the chain after the switches so far. A relink, which
+// another program made, is part of the chain but makes no generation.
 type chain struct {
 	Made ranges `json:"made"` // the generations that were made
 	Top  int    `json:"top"`  // the highest of them
-	// Ends are the generations from which the next switch may come. The last is
-	// what was production then. Before it stands what was production before a
-	// switch that recovery recorded: up to layout 1, it took a promote that was
-	// abandoned for one.
+	// Ends are the generations that the next switch may name as From. The last
+	// one is production. The ones before it were production before a switch that
+	// recovery recorded. They are allowed because recovery in layout 1 and
+	// earlier recorded an abandoned promote as a switch.
 	Ends []int `json:"ends"`
-	Told bool  `json:"told"` // the line before is a gap: whatever comes continues the chain
+	Told bool  `json:"told"` // the last line is a gap: any switch continues the chain
 }
 
-// live is what was production then; 0 for none.
+// live returns the generation that is production after these switches; 0 for none.
 func (c *chain) live() int {
 	if n := len(c.Ends); n > 0 {
 		return c.Ends[n-1]
@@ -68,8 +68,8 @@ func (c *chain) live() int {
 	return 0
 }
 
-// judge returns the flaw that a switch is at this place. In a strict judgement
-// only what was production continues the chain.
+// judge returns the flaw, if any, of a switch that comes next. If strict is set,
+// only the last of Ends continues the chain.
 func (c *chain) judge(e *Head, strict bool) (Flaw, bool) {
 	f := Flaw{Generation: e.Generation, From: e.From}
 	switch own := e.Kind != KindRelink; {
@@ -92,7 +92,8 @@ func (c *chain) follows(from int, strict bool) bool {
 	return slices.Contains(c.Ends, from)
 }
 
-// add appends a switch, which is recovered or not, and returns its flaw.
+// add appends a switch and returns its flaw. recovered says that recovery
+// recorded the switch.
 func (c *chain) add(e *Head, recovered, strict bool) (f Flaw, broken bool) {
 	f, broken = c.judge(e, strict)
 	if broken && f.Kind == Twice {
@@ -110,7 +111,7 @@ func (c *chain) add(e *Head, recovered, strict bool) (f Flaw, broken bool) {
 	return f, broken
 }
 
-// clone returns a chain that can be continued without changing this one.
+// clone returns a copy that can be changed without changing the original.
 func (c *chain) clone() *chain {
 	out := *c
 	out.Made, out.Ends = slices.Clone(c.Made), slices.Clone(c.Ends)

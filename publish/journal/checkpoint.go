@@ -9,13 +9,15 @@ import (
 	"time"
 )
 
-// checkpoint is the first line of a file before which there were others: it
-// seals them, and holds what all their lines say together, as far as verbs ask.
+// checkpoint is the first line of each file except the first. It has the
+// checksums of the closed files before it, and a summary of their lines, so
+// that commands need not read them.
 //
-// That is little, however many lines there were: what is in force (the newest
-// switch, the hold, the pins), sets of numbers that are mostly a few ranges, and
-// all that is known of the generations that the caller named. A question about
-// another one is answered from the closed files: see History.all.
+// The summary stays small, however many lines there were. It has what is in
+// force (the newest switch, the hold, the pins), sets of numbers, which are
+// mostly a few ranges, and all details of the generations that the caller of
+// Close names. For details of other generations, History.all reads the closed
+// files.
 type checkpoint struct {
 	Kind     Kind      `json:"kind"` // kindCheckpoint; the first field: see isCheckpoint
 	Time     time.Time `json:"time"` // of the newest line
@@ -24,7 +26,7 @@ type checkpoint struct {
 	Past     *past     `json:"past"`
 }
 
-// kindCheckpoint is no kind of event: nothing happened.
+// kindCheckpoint is not among the kinds of events, because nothing happened.
 const kindCheckpoint Kind = "checkpoint"
 
 // Segment is a closed file of a history. It is never appended to again.
@@ -32,17 +34,17 @@ type Segment struct {
 	Number int    `json:"number"` // from 1
 	Bytes  int64  `json:"bytes"`
 	SHA256 string `json:"sha256"`         // of the whole file, lower-case hex
-	Lost   bool   `json:"lost,omitempty"` // some of its lines are lost: recovery wrote it anew from what was left
+	Lost   bool   `json:"lost,omitempty"` // some of its lines are lost: recovery rewrote it from the others
 }
 
-// isCheckpoint reports whether the text of a line is a checkpoint. Whatever
-// stands there, no line of an event begins like that.
+// isCheckpoint reports whether the text of a line claims to be a checkpoint. No
+// line of an event begins like this: its first field is the time.
 func isCheckpoint(text []byte) bool { return bytes.HasPrefix(text, []byte(`{"kind":"checkpoint",`)) }
 
 var errCheckpoint = errors.New("is not a checkpoint")
 
-// readCheckpoint reads the text of a checkpoint, and accepts only what could
-// have been written.
+// readCheckpoint decodes a checkpoint. It rejects a line that Close and Restore
+// could not have written.
 func readCheckpoint(text []byte) (*checkpoint, error) {
 	c := &checkpoint{}
 	if err := json.Unmarshal(text, c); err != nil {
@@ -74,8 +76,8 @@ func readCheckpoint(text []byte) (*checkpoint, error) {
 	return c, nil
 }
 
-// trimmed returns what a checkpoint keeps of the past: all about these
-// generations, and about what they come from.
+// trimmed returns the summary for a checkpoint: of the details, only those of
+// the generations in keep, and of those that closure adds to them.
 func (h *History) trimmed(keep []int) *past {
 	keep = slices.Clone(keep)
 	promotes, fewer := h.newestPromotes()
@@ -83,7 +85,7 @@ func (h *History) trimmed(keep []int) *past {
 		keep = append(keep, c.Generation)
 	}
 	complete := h.closure(keep)
-	p := *h.p // what is shared with it is not changed
+	p := *h.p // a shallow copy: the code below replaces maps and slices, and never writes into them
 	p.Promotes, p.Fewer = promotes, fewer
 	p.Chain = *h.p.Chain.clone()
 	p.Cut, p.Complete, p.Turns = h.p.Reach, complete, nil
@@ -115,10 +117,11 @@ func only[T any](m map[int]T, set ranges) map[int]T {
 	return out
 }
 
-// closure returns the generations of which a checkpoint keeps all: those that
-// are asked for, what is live, and those where the chain is broken; with the
-// origin of each, and what was live before that. Where a line is lost, the next
-// generation stands for it: windows are counted from there.
+// closure returns the generations whose details a checkpoint keeps: those in
+// keep, the live one, and those at flaws of the chain. Each comes with its
+// origin, and with the generation that was live before the origin. If the line
+// of a generation is lost, the next generation is also kept, because windows
+// are then counted from that one.
 func (h *History) closure(keep []int) ranges {
 	var out ranges
 	add := func(n int) (Made, bool) {
@@ -149,12 +152,12 @@ func (h *History) closure(keep []int) ranges {
 	return out
 }
 
-// trimChanges drops the changes from which no window of a complete generation is
-// counted.
+// trimChanges drops the changes that no window of a generation in Complete is
+// counted from.
 func (p *past) trimChanges() {
 	all := p.Changes
 	p.Changes = nil
-	retired := map[int]bool{} // by a later change
+	retired := map[int]bool{} // generations that a later change retired
 	for _, c := range slices.Backward(all) {
 		needed := c.First && p.Complete.has(c.Generation)
 		for _, n := range c.Left {
@@ -169,8 +172,9 @@ func (p *past) trimChanges() {
 	slices.Reverse(p.Changes)
 }
 
-// newestPromotes returns the promotes from one on whose health check will hardly
-// say anything else any more, and whether there are older ones.
+// newestPromotes returns the promotes that [History.LastPromote] may still need,
+// and whether there are older ones. The first is the newest whose health check
+// is unlikely to fail later: it passed, or a newer generation is production.
 func (h *History) newestPromotes() (list []came, fewer bool) {
 	p := h.p
 	for i, c := range slices.Backward(p.Promotes) {
@@ -185,15 +189,15 @@ func (h *History) newestPromotes() (list []came, fewer bool) {
 	return slices.Clone(p.Promotes), p.Fewer
 }
 
-// know makes sure that all that lines say about generation n is at hand.
+// know loads the details of generation n, if the checkpoint left them out.
 func (h *History) know(n int) {
 	if n <= h.p.Cut && !h.p.Complete.has(n) {
 		h.all()
 	}
 }
 
-// Know makes sure that the windows of these generations, and of what they
-// dropped, are in Changes. It reports whether Changes have changed by that.
+// Know loads what Changes needs for the windows of these generations and of the
+// files that they dropped. It reports whether that changed the result of Changes.
 func (h *History) Know(generations ...int) bool {
 	before := h.p
 	for _, n := range generations {
@@ -207,9 +211,9 @@ func (h *History) Know(generations ...int) bool {
 	return h.p != before
 }
 
-// all reads what the checkpoint left out, once. Where some of it is lost, what
-// there is completes what the checkpoint says: a window that is counted from
-// less than all lines is too long rather than too short.
+// all reads the closed files, once, to learn what the checkpoint left out. If
+// lines of them are lost, it adds what is left to the checkpoint. A window that
+// is counted from incomplete lines must then be too long, never too short.
 func (h *History) all() {
 	if h.older == nil {
 		return
@@ -229,7 +233,7 @@ func (h *History) all() {
 	now.Changes = nil
 	for _, c := range p.Changes {
 		if c.First && !h.p.Complete.has(c.Generation) {
-			c.Left = nil // the line with which production left it last may be lost
+			c.Left = nil // production may have left it again, with a line that is lost
 			now.Changes = append(now.Changes, c)
 		}
 	}
@@ -241,7 +245,7 @@ func (h *History) all() {
 	h.p = &now
 }
 
-// merged returns the entries of two maps; those of the second prevail.
+// merged returns the entries of two maps. For a key in both, b wins.
 func merged[T any](a, b map[int]T) map[int]T {
 	out := make(map[int]T, len(a)+len(b))
 	for n, v := range a {

@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// A line of kind clock says that the clock is right from here on. A line before
-// it that says a later time was written while the clock was ahead: when it was
-// really written, nothing tells; not after the clock was set right, that is
-// sure. So that is its time from then on.
+// A line of kind clock says that the clock is right from here on. If an earlier
+// line has a later time, the clock was ahead when that line was written. Its
+// real time is unknown, but it is not later than the line of kind clock. So the
+// earlier line counts as if it had the time of the line of kind clock.
 //
-// A gc that ran while the clock was ahead may have deleted what switches
-// dropped, by windows that look open again since. So for each gc the windows are
-// noted that had ended by what it knew: the times as they were written before
-// it, corrected by the lines of kind clock before it.
+// A gc that ran while the clock was ahead may have deleted files whose windows
+// are open again after the correction. So we record, for each gc, which windows
+// had ended at that gc, by the times that were known then: those of the lines
+// before it, corrected by the lines of kind clock before it.
 
-// open is a window that no gc has found ended.
+// open is a window that had not ended at any gc so far.
 type open struct {
 	Generation int       `json:"generation"`
 	Begin      time.Time `json:"begin"`
@@ -24,7 +24,7 @@ type open struct {
 
 func (w open) end() time.Time { return w.Begin.Add(time.Duration(w.Grace) * time.Second) }
 
-// opens are the windows that no gc has found ended, the first to end on top.
+// opens is a heap of open windows, for container/heap. The first to end is on top.
 type opens []open
 
 func (o opens) Len() int           { return len(o) }
@@ -37,7 +37,7 @@ func (o *opens) Pop() any {
 	return last
 }
 
-// collected notes which windows had ended for a gc at this time.
+// collected records which windows had ended at a gc at this time.
 func (p *past) collected(at time.Time) {
 	for len(p.Open) > 0 && !at.Before(p.Open[0].end()) {
 		n := heap.Pop(&p.Open).(open).Generation
@@ -47,8 +47,8 @@ func (p *past) collected(at time.Time) {
 	}
 }
 
-// correct gives everything that says a later time the time of a line of kind
-// clock.
+// correct replaces every time after at, which is the time of a line of kind
+// clock, by at.
 func (p *past) correct(at time.Time) {
 	p.Clocks++
 	cut := func(t *time.Time) {

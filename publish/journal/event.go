@@ -22,10 +22,10 @@ const (
 	KindUnhold     Kind = "unhold"
 	KindGC         Kind = "gc"
 	KindPrune      Kind = "prune"
-	KindPin        Kind = "pin" // this and unpin name the generation that they are about
+	KindPin        Kind = "pin" // Generation is the one that is pinned or unpinned
 	KindUnpin      Kind = "unpin"
-	KindClock      Kind = "clock" // the clock is right from here on, though it was ahead: see past.correct
-	// what came between the switch before this line and generation, from included, is not known
+	KindClock      Kind = "clock" // the clock was ahead, and is right from here on: see past.correct
+	// lines are lost between the switch before this line and the switch to Generation
 	KindGap Kind = "gap"
 )
 
@@ -48,27 +48,27 @@ func (k Kind) Switch() bool {
 	return false
 }
 
-// Event is one line of the history: what every line says, and what only lines of
-// its kind say.
+// Event is one line of the history: the fields that every line has, and those
+// of its kind.
 type Event struct {
 	Head
 	Body Body // nil for the kinds hold, unhold and clock, which have none
 }
 
-// Head is what every line says.
+// Head has the fields that every line has.
 type Head struct {
 	Time time.Time `json:"time"` // UTC
 	Kind Kind      `json:"kind"`
-	// of a switch, what production became; of a pin, what is pinned; else production at that time
+	// of a switch, the new production; of a pin, what is pinned; else production at that time
 	Generation int    `json:"generation"`
-	From       int    `json:"from"`   // the generation before; 0 for none
-	Origin     int    `json:"origin"` // whose content the generation shows
+	From       int    `json:"from"`   // production before this line; 0 for none
+	Origin     int    `json:"origin"` // the generation whose content Generation shows
 	Who        string `json:"who,omitempty"`
 	Message    string `json:"message,omitempty"`
 }
 
-// Body is a [*Switch], [*Health], [*Freed], [*Prune], [*Redact], [*Pin], [*Gap],
-// or, of a kind that this version does not know, an [*Other].
+// Body is a [*Switch], [*Health], [*Freed], [*Prune], [*Redact], [*Pin] or
+// [*Gap]; or an [*Other], for a kind that this version does not know.
 type Body interface {
 	fill(*Record)
 }
@@ -76,34 +76,34 @@ type Body interface {
 // Switch is the body of the kinds for which [Kind.Switch] is true.
 type Switch struct {
 	TreeID    string
-	Seal      string // the manifest's, lower-case hex
+	Seal      string // of the manifest, lower-case hex
 	Added     []string
 	Removed   []string
 	Changed   []string
-	Grace     int64     // in seconds, as it was configured
-	Health    string    // "", or HealthPending: a check was to follow
-	Recovered bool      // the line was derived from the manifest, or from what production resolved to
-	Revoked   []Revoked // of revoke
-	Unnamed   []Named   // likewise, versions that had no content
+	Grace     int64     // in seconds, as configured then
+	Health    string    // HealthPending if a health check was to follow, else ""
+	Recovered bool      // recovery derived the line from the manifest, or from what production resolved to
+	Revoked   []Revoked // only of kind revoke
+	Unnamed   []Named   // only of kind revoke: versions that had no content
 }
 
-// What a health check can say, and that it has not been run yet.
+// The results of a health check; HealthPending if it has not run yet.
 const (
 	HealthOK      = "ok"
 	HealthFailed  = "failed"
 	HealthPending = "pending"
 )
 
-// Health is what the health check of a generation said.
+// Health is the result of the health check of a generation.
 type Health struct {
 	Result string // ok or failed
 }
 
-// Freed is what a gc deleted, because its window had ended.
+// Freed is what a gc deleted, because the windows had ended.
 type Freed struct {
 	Generations []int       `json:"generations"`
 	Files       int         `json:"files"` // carried files of production
-	Bytes       int64       `json:"bytes"` // of files that no other tree or stage has
+	Bytes       int64       `json:"bytes"` // disk space freed: files that no other tree and not staging has
 	Items       []FreedItem `json:"items"` // each of them, generations first
 }
 
@@ -114,7 +114,7 @@ type FreedItem struct {
 	Reason     string `json:"reason"`
 }
 
-// Without leaves out what could not be deleted after all.
+// Without returns f without the items in kept, which could not be deleted.
 func (f Freed) Without(kept []FreedItem) Freed {
 	stays := func(i FreedItem) bool {
 		return slices.ContainsFunc(kept, func(k FreedItem) bool {
@@ -140,7 +140,8 @@ func (f Freed) Without(kept []FreedItem) Freed {
 	return out
 }
 
-// Prune is what a prune took out of staging, with the plan's hash and sums.
+// Prune is what a prune deleted from staging, with the hash and the totals of
+// its plan.
 type Prune struct {
 	Pruned          []Pruned
 	Orphans         []Orphan
@@ -169,30 +170,31 @@ type Redact struct {
 	Revoked    []Revoked
 	Unnamed    []Named
 	Redaction  *Redaction
-	Tombstones int // how many lines of tombstones it is about
+	Tombstones int // number of lines of the tombstones file that it covers
 }
 
-// Redaction is what the deletion of revoked content came to.
+// Redaction is the result of deleting revoked content.
 type Redaction struct {
-	Generations []int            `json:"generations"` // kept trees that had it
-	Paths       map[int][]string `json:"paths"`       // in each
-	Files       int              `json:"files"`       // deleted, in staging and trash too
-	Bytes       int64            `json:"bytes"`       // of these, each file once whatever its number of names
+	Generations []int            `json:"generations"` // kept trees that had the content
+	Paths       map[int][]string `json:"paths"`       // its paths in each of them
+	Files       int              `json:"files"`       // deleted files, also in staging and trash
+	Bytes       int64            `json:"bytes"`       // of these; hard links of one file count once
 }
 
-// Revoked is one content that was revoked, with a path under which it was
-// found and the image that it belonged to.
+// Revoked is one revoked file content, with a path where it was found and the
+// image that it belonged to.
 type Revoked struct {
 	Path    string `json:"path"`
 	SHA256  string `json:"sha256"`
 	Bytes   int64  `json:"bytes"`
 	Product string `json:"product"` // "" for a file that no index named
 	Version string `json:"version"`
-	// Fingerprint is the image's; "" for a file that belongs to none.
+	// Fingerprint is of the image; "" for a file that belongs to no image.
 	Fingerprint string `json:"fingerprint"`
 }
 
-// Name is the product's version that a revoked file was of, or its path.
+// Name returns product/version of a revoked file, or its path if no index named
+// it.
 func (v Revoked) Name() string {
 	if v.Product == "" {
 		return v.Path
@@ -200,8 +202,8 @@ func (v Revoked) Name() string {
 	return v.Product + "/" + v.Version
 }
 
-// Named is a version that was revoked and had no content of its own: no items,
-// or none that is there. Version is "" for a product that had no version.
+// Named is a revoked version without content: it had no items, or all their
+// files were missing. Version is "" for a product without versions.
 type Named struct {
 	Product string `json:"product"`
 	Version string `json:"version"`
@@ -219,21 +221,21 @@ type Pin struct {
 	TreeID string // of the generation
 }
 
-// Gap is the body of a line that notes what is not known.
+// Gap is the body of a line of [KindGap].
 type Gap struct {
-	Grace int64 // in seconds, as it was configured
+	Grace int64 // in seconds, as configured then
 }
 
-// Other is all that is known of a line of another version's kind.
+// Other is the body of a line of a kind that this version does not know.
 type Other struct{ Record }
 
-// Switch returns the body of a switch; nil for an event that is none.
+// Switch returns the body of a switch; nil for other kinds of events.
 func (e *Event) Switch() *Switch {
 	s, _ := e.Body.(*Switch)
 	return s
 }
 
-// Revocation returns what a revoke or its deletion was about.
+// Revocation returns what a line of kind revoke or redact is about.
 func (e *Event) Revocation() (revoked []Revoked, unnamed []Named) {
 	switch b := e.Body.(type) {
 	case *Switch:
@@ -246,8 +248,8 @@ func (e *Event) Revocation() (revoked []Revoked, unnamed []Named) {
 	return nil, nil
 }
 
-// Names are all that an event names: what came, went or changed, and what a
-// prune, a gc or a revoke took away.
+// Names returns all names in an event: what was added, removed or changed, and
+// what a prune, a gc or a revoke deleted.
 func (e *Event) Names() []string {
 	r := e.Record()
 	out := slices.Concat(r.Added, r.Removed, r.Changed)

@@ -8,28 +8,30 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// History is what the lines of a history say. Times are corrected by lines of
-// kind clock, but for those of Events.
+// History answers questions about the lines of a history. The times in its
+// answers are corrected by lines of kind clock; only Events has the times as
+// they were written.
 type History struct {
 	Sealed
 	Events []Event // of this file, as they were written
-	// Stray is the path of a closed file that cannot come before this one; "" for
-	// none. See Log.Read.
+	// Stray is the path of a closed file that does not belong before this one;
+	// "" for none. See Log.Read.
 	Stray string
 
 	p *past
-	// older reads what the lines before the checkpoint say, and reports whether
-	// all of them are there; nil where there is no more to read.
+	// older reads the lines before the checkpoint, and reports whether all of
+	// them are there; nil if there is no checkpoint, or they were read already.
 	older func() (*past, bool)
 
-	sequence int       // of the file: 1 for one that begins without a checkpoint
-	segments []Segment // the files before it
-	first    Made      // what was live as it began
-	begins   int64     // bytes of the checkpoint
+	sequence int       // number of this file, from 1; only file 1 begins without a checkpoint
+	segments []Segment // the closed files before it
+	first    Made      // the newest switch of the closed files
+	begins   int64     // length of the checkpoint line
 	appended bool
 }
 
-// Parse reads the data of a file of a history.
+// Parse reads one file of a history. It opens no other file, so what the
+// checkpoint left out stays unknown.
 func Parse(data []byte) *History {
 	h := &History{p: newPast(), sequence: 1}
 	lines := 0
@@ -71,8 +73,8 @@ func (h *History) Made(n int) (Made, bool) {
 	return Made{}, false
 }
 
-// Before returns the origin of the content that was live just before the
-// content of an origin first was.
+// Before returns the origin of the content that was live just before generation
+// origin first went live.
 func (h *History) Before(origin int) (int, bool) {
 	made, ok := h.Made(origin)
 	if !ok || made.From == 0 {
@@ -82,13 +84,13 @@ func (h *History) Before(origin int) (int, bool) {
 	return from.Origin, ok
 }
 
-// Top returns the highest number that a line names.
+// Top returns the highest generation that a line is about.
 func (h *History) Top() int { return h.p.Top }
 
 // Named reports whether a switch names generation n.
 func (h *History) Named(n int) bool { return h.p.Named.has(n) }
 
-// Generations are those that a switch names, in their order.
+// Generations returns the generations that a switch names, in ascending order.
 func (h *History) Generations() iter.Seq[int] {
 	return func(yield func(int) bool) {
 		for _, s := range h.p.Named {
@@ -107,8 +109,8 @@ func (h *History) Revoked() bool { return h.p.Revoked }
 // Adopted reports whether generation n was adopted.
 func (h *History) Adopted(n int) bool { return h.p.Adopted.has(n) }
 
-// Health returns what the health check of generation n said last; "" when none
-// was recorded.
+// Health returns the last result of the health check of generation n; "" if
+// none was recorded.
 func (h *History) Health(n int) string {
 	h.know(n)
 	return h.p.Health[n]
@@ -125,10 +127,11 @@ func (h *History) Pin(n int) (Head, bool) {
 	return Head{}, false
 }
 
-// Newest is the time of the newest line, or the zero time.
+// Newest returns the latest time of any line; the zero time for an empty history.
 func (h *History) Newest() time.Time { return h.p.Newest }
 
-// LastPromote is when content last came from staging or by adoption, and stayed.
+// LastPromote returns the time of the newest promote or adoption whose health
+// check did not fail.
 func (h *History) LastPromote() (time.Time, bool) {
 	for _, c := range slices.Backward(h.p.Promotes) {
 		if h.Health(c.Generation) != HealthFailed {
@@ -142,8 +145,8 @@ func (h *History) LastPromote() (time.Time, bool) {
 	return h.LastPromote()
 }
 
-// Turned returns the first line that reports a change of production away from
-// what promotes made of it, after generation was.
+// Turned returns the first revert or relink after generation was: somebody
+// changed production by other means than a promote.
 func (h *History) Turned(was int) (Head, bool) {
 	if was <= h.p.Cut {
 		h.all()
@@ -156,8 +159,8 @@ func (h *History) Turned(was int) (Head, bool) {
 	return Head{}, false
 }
 
-// Shown are the generations that were production, that which was last first,
-// each as often as it was.
+// Shown returns the generations that were production, newest first. A
+// generation that was production several times comes several times.
 func (h *History) Shown() iter.Seq[Made] {
 	return func(yield func(Made) bool) {
 		h.all()
@@ -169,16 +172,16 @@ func (h *History) Shown() iter.Seq[Made] {
 	}
 }
 
-// Redacted returns how many lines of tombstones the newest line of kind redact
-// is about.
+// Redacted returns how many lines of the tombstones file the newest line of kind
+// redact covers.
 func (h *History) Redacted() (lines int, ok bool) { return max(h.p.Redacted, 0), h.p.Redacted >= 0 }
 
-// Freed reports whether a gc has said that it deletes generation n.
+// Freed reports whether a gc recorded that it deletes generation n.
 func (h *History) Freed(n int) bool { return h.p.Freed.has(n) }
 
-// FreedAll reports whether a gc has said before that it deletes all of this, of
-// production n: then something could not be deleted, and is tried again without
-// a line.
+// FreedAll reports whether an earlier gc already recorded that it deletes all of
+// these items, while generation n was production. That gc failed to delete some
+// of them, and the next gc tries again without another line.
 func (h *History) FreedAll(items []FreedItem, n int) bool {
 	if n <= h.p.Cut && n != h.p.SaidOf {
 		h.all()
@@ -192,7 +195,7 @@ func (h *History) FreedAll(items []FreedItem, n int) bool {
 	return true
 }
 
-// Changes are the switches in their order, as windows are counted from them.
+// Changes returns the switches in order, with what is needed to compute windows.
 func (h *History) Changes() iter.Seq[Change] {
 	return func(yield func(Change) bool) {
 		for _, c := range h.p.Changes {
@@ -206,12 +209,14 @@ func (h *History) Changes() iter.Seq[Change] {
 	}
 }
 
-// Flaws returns where the chain is broken. tip is the switch that production's
-// manifest records; nil for none. A production that the history does not name
-// yet has to continue the chain: a command that was killed behind its switch
-// leaves one line to write. That recovery up to layout 1 found nothing of a
-// generation before the lines that it made is no flaw: lost reports whether
-// nothing is left of one.
+// Flaws returns where the chain is broken. tip is the switch that the manifest
+// of production records; nil for none. If the history does not have tip yet, it
+// must continue the chain: a command that was killed after its switch leaves
+// exactly one line to write.
+//
+// lost reports whether nothing is left of a generation. In layout 1 and
+// earlier, recovery could record a switch whose From it had no line for. If
+// that generation is lost, this is not a flaw.
 func (h *History) Flaws(tip *Event, lost func(n int) bool) []Flaw {
 	var out []Flaw
 	for _, f := range h.p.Flaws {

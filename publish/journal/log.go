@@ -1,3 +1,13 @@
+// Package journal keeps the history of a repository: one line for each event,
+// appended and never changed. Each line begins with a checksum of its text, so a
+// damaged line is found; see [ReadSealed].
+//
+// A history is a chain of files: closed ones, and the one that lines are appended
+// to. Each file except the first begins with a checkpoint, which has a summary of
+// the files before it. So commands read only the newest file, and the closed ones
+// only for questions about the far past.
+//
+// [Repair] and [Log.Restore] mend a history that lost lines or whole files.
 package journal
 
 import (
@@ -15,15 +25,15 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// Log is a history on disk. Lines are appended to the file at Path. When that is
-// long, Close gives it another name for ever, and begins a new one: the closed
-// files are Path.000001, Path.000002 and so on.
+// Log is a history on disk. Lines are appended to the file at Path. When the
+// file is long, Close renames it and begins a new one. Closed files are named
+// Path.000001, Path.000002 and so on, and never change again.
 //
-// Whoever writes holds the repository's lock. Readers hold none: a file that
-// they have open does not change but at its end, and closed files never do.
+// Writers hold the lock of the repository. Readers need no lock: a file that
+// they have open changes only at its end.
 type Log struct {
 	Path  string
-	Limit int64                   // of a file that is read, in bytes
+	Limit int64                   // of a file, in bytes; longer files are not read
 	Step  func(name string) error // tests stop a command at a protocol point; nil otherwise
 }
 
@@ -34,11 +44,12 @@ func (l Log) at(name string) error {
 	return l.Step(name)
 }
 
-// segment is the path of a closed file.
+// segment returns the path of the n-th closed file.
 func (l Log) segment(n int) string { return fmt.Sprintf("%s.%06d", l.Path, n) }
 
-// Read reads the file that is written to. What is wrong with it is for the
-// caller to judge. The error is fs.ErrNotExist where there is none.
+// Read reads the file at Path. Damage is no error: it is in the Sealed part and
+// in Stray of the result, and the caller decides what to do. The error wraps
+// fs.ErrNotExist if there is no file.
 func (l Log) Read() (*History, error) {
 	data, err := durable.ReadFile(l.Path, l.Limit)
 	if err != nil {
@@ -49,10 +60,13 @@ func (l Log) Read() (*History, error) {
 	return h, err
 }
 
-// stray returns the path of a closed file that this history cannot have beside
-// it: it begins where that ends, or is an older one that somebody put back.
-// While a file is being closed it has two names; a copy of a repository may have
-// two files then, of which one has what the other begins with.
+// stray returns the path of a closed file that does not belong beside h; "" for
+// none. A closed file with the number of h, or the next one, shows that somebody
+// put back an older state of the file at Path, or lost its checkpoint.
+//
+// There is one exception. While a file is being closed it has two names; in a
+// copy of the repository these may be two files, one a prefix of the other. Such
+// a file is not a stray.
 func (l Log) stray(h *History, data []byte) (string, error) {
 	path := l.segment(h.sequence)
 	there, err := regular(path)
@@ -77,7 +91,7 @@ func (l Log) stray(h *History, data []byte) (string, error) {
 	return path, nil
 }
 
-// regular returns what stands at path; nil where that is no file.
+// regular returns the info of the regular file at path; nil if there is none.
 func regular(path string) (fs.FileInfo, error) {
 	fi, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !fi.Mode().IsRegular() {
@@ -86,7 +100,7 @@ func regular(path string) (fs.FileInfo, error) {
 	return fi, err
 }
 
-// Append appends an event and flushes it.
+// Append appends an event to the file and syncs it.
 func (l Log) Append(h *History, e Event) error {
 	e.Time = e.Time.UTC()
 	text, err := json.Marshal(e)
@@ -103,8 +117,8 @@ func (l Log) Append(h *History, e Event) error {
 	return nil
 }
 
-// Cut cuts off what a crash, or an append that failed, left behind the last whole
-// line.
+// Cut truncates the file after its last whole line. What follows that line is
+// left from a crash, or from an append that failed.
 func (l Log) Cut(h *History) error {
 	if err := durable.Truncate(l.Path, h.Whole); err != nil {
 		return err
@@ -113,13 +127,13 @@ func (l Log) Cut(h *History) error {
 	return nil
 }
 
-// ErrSegment is what is wrong with a closed file that is missing, or is not what
-// it was when it was closed.
-var ErrSegment = errors.New("is missing, or is not what it was when it was closed")
+// ErrSegment is the error of a closed file that is missing, or has changed since
+// it was closed.
+var ErrSegment = errors.New("is missing, or has changed since it was closed")
 
-// Closed reads the closed files that came before a history, the newest first,
-// and calls yield with each. The error is ErrSegment for one that is not what it
-// was; what can be read of it is in its history all the same.
+// Closed reads the closed files before h, newest first, and calls yield with
+// each. The error is ErrSegment for a file that is missing or has changed; its
+// history then has the lines that can still be read.
 func (l Log) Closed(h *History, yield func(path string, h *History, err error) bool) {
 	for i := len(h.segments) - 1; i >= 0; i-- {
 		s := h.segments[i]
@@ -147,14 +161,14 @@ func (l Log) readSegment(s Segment) (*History, error) {
 	return h, err
 }
 
-// fold reads what the lines of closed files say, and reports whether all of them
-// are there.
+// fold reads the lines of closed files, and reports whether all of them are
+// there.
 func (l Log) fold(list []Segment) (*past, bool) {
 	p, whole := newPast(), true
 	for _, s := range list {
 		h, err := l.readSegment(s)
 		if !whole && h.sequence > 1 {
-			p.Last = h.first // the line that made it may be lost
+			p.Last = h.first // from the checkpoint, because the line of this switch may be lost
 		}
 		whole = whole && err == nil && !s.Lost
 		for i := range h.Events {
@@ -164,8 +178,8 @@ func (l Log) fold(list []Segment) (*past, bool) {
 	return p, whole
 }
 
-// Missing returns the paths of closed files that are not there, or do not have
-// the length that they had. What is in them it does not read.
+// Missing returns the paths of closed files that are missing or have another
+// length than before. It does not read them.
 func (l Log) Missing(h *History) []string {
 	var out []string
 	for _, s := range h.segments {
@@ -177,20 +191,23 @@ func (l Log) Missing(h *History) []string {
 	return out
 }
 
-// Long reports whether it is time to close the file: an event was appended, and
-// beside the checkpoint it has so many bytes.
+// Long reports whether it is time to close the file: this process appended an
+// event, and the file without its checkpoint has at least this many bytes.
 func (h *History) Long(bytes int64) bool { return h.appended && h.Whole-h.begins >= bytes }
 
-// Close closes the file: it gets its last name, and in its place comes one that
-// begins with a checkpoint, which keeps all about these generations. The chain
-// of switches has to be whole. Calls: link, fsync(directory), then those of
-// [durable.WriteFile]. Killed before the rename, the file has two names, and goes
-// on; from then on there is the new one. No line is ever in neither.
+// Close closes the file: the file gets its final name, and a new file with a
+// checkpoint takes its place. The checkpoint keeps the details of the
+// generations in keep. The chain of switches must be whole.
 //
-// Where it fails the history is as it was.
+// Calls: link, fsync(directory), then those of [durable.WriteFile]. A command
+// that is killed before the rename leaves one file with two names, and the next
+// command continues with it. After the rename the new file is in place. So each
+// line is in at least one file at every instant.
+//
+// If Close fails, h is unchanged.
 func (l Log) Close(h *History, keep []int) error {
 	if h.Torn || len(h.Bad) > 0 || h.Newer > 0 || h.Stray != "" {
-		return errors.New("the history is not whole")
+		return errors.New("the history is damaged")
 	}
 	fi, err := os.Lstat(l.Path)
 	if err != nil {
@@ -210,7 +227,7 @@ func (l Log) Close(h *History, keep []int) error {
 		return err
 	}
 	line := durable.Line(text)
-	began := l.parse(line) // what the next command reads is what this one goes on with
+	began := l.parse(line) // continue with exactly what the next command will read
 	if began.sequence != next.Sequence || int64(len(line)) > l.Limit/2 {
 		return errors.New("the checkpoint cannot be read")
 	}
@@ -227,13 +244,14 @@ func (l Log) Close(h *History, keep []int) error {
 	return l.at("after-checkpoint")
 }
 
-// link gives the file another name, durably. One that a command which was killed
-// here gave it counts; so does a copy of that, which has less. Where the file
-// system has no links, the other name is that of a copy.
+// link gives the file a second name, durably. The name may exist already: a
+// command that was killed in Close left it, and a copy of the repository may
+// have made a shorter file of it. Then link replaces it. On a file system
+// without hard links it makes a copy instead.
 func (l Log) link(name string, mode fs.FileMode) error {
 	err := os.Link(l.Path, name)
 	if errors.Is(err, fs.ErrExist) {
-		// Read has found that it is no stray.
+		// Read has already checked that this is not a stray file.
 		if fi, err := regular(name); fi == nil {
 			return errors.Join(fmt.Errorf("%s: %w", name, durable.ErrNotRegular), err)
 		}

@@ -5,30 +5,30 @@ import (
 	"time"
 )
 
-// past is what all lines so far say together, as far as verbs ask. It is
-// computed line by line, so a checkpoint can stand for the lines before it.
+// past is the summary of all lines so far: all that commands need to know. It is
+// updated line by line, so a checkpoint can hold it in place of the lines.
 type past struct {
 	Chain chain  `json:"chain"`
 	Flaws []Flaw `json:"flaws,omitempty"`
 
-	// What a checkpoint left out: of the generations up to Cut only those in
-	// Complete are known. Cut is 0 where nothing was left out.
+	// A checkpoint leaves details out: of the generations up to Cut, it has only
+	// the details of those in Complete. Cut is 0 if nothing was left out.
 	Cut      int    `json:"cut"`
 	Complete ranges `json:"complete"`
-	SaidOf   int    `json:"said_of"` // the production of which Said has all that lines before the checkpoint said
+	SaidOf   int    `json:"said_of"` // Said is complete only for gcs while this generation was production
 	Fewer    bool   `json:"fewer"`   // there are older promotes than those in Promotes
 
 	// the generations that some switch names: those of Chain.Made, and those of relinks whose own line is lost
 	Named  ranges    `json:"named"`
-	Top    int       `json:"top"`    // the highest number that a line is about
-	Reach  int       `json:"reach"`  // the highest number that a line names at all
-	Newest time.Time `json:"newest"` // the latest time that a line says
+	Top    int       `json:"top"`    // the highest Generation of any line
+	Reach  int       `json:"reach"`  // the highest Generation or From of any line
+	Newest time.Time `json:"newest"` // the latest time of any line
 	Last   Made      `json:"last"`   // the newest switch; Kind is "" for none
 
 	First map[int]*Made `json:"first"` // the first switch to each generation
-	// whether the last switch to a generation was recorded by recovery, of those that have several
+	// of generations with several switches: whether recovery recorded the last of them
 	Recovered map[int]bool   `json:"recovered,omitempty"`
-	Health    map[int]string `json:"health,omitempty"` // what the last health check of a generation said
+	Health    map[int]string `json:"health,omitempty"` // the last result of the health check of a generation
 	Changes   []Change       `json:"changes"`          // all switches, in order
 
 	Hold     Head          `json:"hold"` // Kind is "" for none
@@ -37,15 +37,15 @@ type past struct {
 	Adopted  ranges        `json:"adopted"`         // generations
 	Turns    []Head        `json:"turns,omitempty"` // reverts and relinks, in order
 
-	Freed ranges `json:"freed"` // generations that a gc said it deletes
-	// carried files that a gc said it deletes: production at the last time
+	Freed ranges `json:"freed"` // generations that a gc recorded as deleted
+	// carried files that a gc recorded as deleted, with the generation that was production at the last such gc
 	Said     map[string]int `json:"said,omitempty"`
 	Revoked  bool           `json:"revoked"`  // something was revoked
 	Redacted int            `json:"redacted"` // Tombstones of the last redact; -1 before the first
 
 	Clocks int               `json:"clocks"` // lines of kind clock
 	Open   opens             `json:"open,omitempty"`
-	Ended  map[int]time.Time `json:"ended,omitempty"` // when a gc first found ended what a generation dropped
+	Ended  map[int]time.Time `json:"ended,omitempty"` // by generation: the first gc at which its window had ended
 }
 
 // Made is a switch, without what it changed.
@@ -58,15 +58,15 @@ type Made struct {
 	Recovered bool   `json:"recovered,omitempty"`
 }
 
-// Change is a switch as windows are counted from it.
+// Change is what windows need to know of a switch.
 type Change struct {
 	Generation int `json:"generation"`
-	// which generations production left with it, 0 excepted: From, and what was live by the line before
+	// the generations that it retired: From, and what was live according to the line before; never 0
 	Left  []int     `json:"left"`
 	Time  time.Time `json:"time"`
 	Grace int64     `json:"grace_seconds"` // as recorded
 	First bool      `json:"first"`         // the first switch to Generation
-	// when a gc, by a clock that was wrong, may have deleted what Generation dropped; zero for never
+	// the time of a gc that may have deleted what Generation dropped, because its clock was wrong; zero for none
 	Ended time.Time `json:"-"`
 }
 
@@ -82,7 +82,7 @@ func newPast() *past {
 	return p
 }
 
-// init makes the maps that are missing.
+// init makes maps of those that are nil.
 func (p *past) init() {
 	need(&p.First)
 	need(&p.Recovered)
@@ -156,8 +156,7 @@ func (p *past) addSwitch(h Head, s *Switch) {
 	m := Made{h, s.TreeID, s.Seal, s.Grace, s.Health, s.Recovered}
 	p.Last = m
 	c := Change{Generation: n, Time: h.Time, Grace: s.Grace, First: !p.Named.has(n)}
-	// If the line is lost with which production left a generation, it had left
-	// it by now.
+	// Both may differ if a line is lost: then production had left both by now.
 	for _, left := range []int{h.From, live} {
 		if left != n && left != 0 && (len(c.Left) == 0 || c.Left[0] != left) {
 			c.Left = append(c.Left, left)

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// ranges is a set of numbers that are mostly next to each other: all
-// generations that there ever were are a few of them.
+// ranges is a set of numbers. It is small if most of them are consecutive, as
+// the numbers of generations are.
 type ranges []span
 
 // span is the numbers from lo to hi, both included.
@@ -71,7 +71,7 @@ func (r ranges) MarshalText() ([]byte, error) {
 
 var errRanges = errors.New("is not a set of numbers such as 1-5,7")
 
-// UnmarshalText is the inverse of MarshalText, and accepts nothing else.
+// UnmarshalText reads what MarshalText writes, and nothing else.
 func (r *ranges) UnmarshalText(text []byte) error {
 	*r = nil
 	if len(text) == 0 {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Record is an event as JSON has it, on disk and in answers: the fields of all
-// kinds side by side, in this order. Fields are only ever added.
+// Record is an event in JSON, on disk and in the output of commands. It has the
+// fields of all kinds, in this order. Fields are only ever added.
 type Record struct {
 	Time       time.Time `json:"time"` // UTC
 	Kind       Kind      `json:"kind"`
@@ -36,7 +36,7 @@ type Record struct {
 	Tombstones      int        `json:"tombstones,omitempty"` // of redact
 }
 
-// Record returns the event as JSON has it.
+// Record returns the event in its JSON form.
 func (e *Event) Record() Record {
 	r := Record{Time: e.Time.UTC(), Kind: e.Kind, Generation: e.Generation, From: e.From, Origin: e.Origin, Who: e.Who,
 		Message: e.Message}
@@ -47,8 +47,8 @@ func (e *Event) Record() Record {
 	return r
 }
 
-// Event is the inverse of [Event.Record]. What a line of a kind that this version
-// knows says beside the fields of its kind is left out.
+// Event is the inverse of [Event.Record]. It drops fields that do not belong to
+// the kind of the record, unless this version does not know the kind.
 func (r *Record) Event() Event {
 	e := Event{Head: Head{Time: r.Time, Kind: r.Kind, Generation: r.Generation, From: r.From, Origin: r.Origin,
 		Who: r.Who, Message: r.Message}}
@@ -104,7 +104,7 @@ func (b *Other) fill(r *Record) {
 		head.Origin, head.Who, head.Message
 }
 
-// MarshalJSON writes the text of the event's line.
+// MarshalJSON returns the text of the line of an event.
 func (e Event) MarshalJSON() ([]byte, error) { return json.Marshal(e.Record()) }
 
 // UnmarshalJSON reads the text of a line.
@@ -117,8 +117,8 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// eventOf reads the text of a line. It asks for a Record: a type that reads itself
-// is given its text only after that was looked at once more.
+// eventOf reads the text of a line. It decodes into a Record because that is
+// faster: for a type with UnmarshalJSON, the decoder scans the text twice.
 func eventOf(text []byte) (Event, bool) {
 	var r Record
 	if json.Unmarshal(text, &r) != nil {

@@ -11,16 +11,16 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// Entry is a line of the history: what it says and, of a line that was read,
-// its text. A line is written again as it was, with fields that this version
-// does not know.
+// Entry is a line of the history: its event and, if it was read from a file, its
+// text. Encode writes that text unchanged, so fields that this version does not
+// know are kept.
 type Entry struct {
 	Event
 	Text []byte
 }
 
-// Entries reads the sound lines of a file of a history, of which this version
-// knows all. A checkpoint is no entry.
+// Entries returns the sound lines of a file of a history, without its
+// checkpoint. The caller has checked that this version knows all of them.
 func Entries(data []byte) []Entry {
 	var out []Entry
 	ReadSealed(data, func(text []byte) bool {
@@ -49,21 +49,21 @@ func Encode(entries []Entry) ([]byte, error) {
 	return out, nil
 }
 
-// Repaired is what Repair made of the lines of a history.
+// Repaired is the result of Repair.
 type Repaired struct {
 	Entries []Entry
-	Made    []int // generations whose lines were made anew
-	Back    []int // generations to which production went back, as the switch after it proves
-	Gaps    []int // generations of which it is not known what came before
-	Moved   int   // lines that were put back in place
-	Dropped int   // lines that were there twice
+	Made    []int // generations whose missing lines were added
+	Back    []int // generations that production went back to by a lost line, as the next switch proves
+	Gaps    []int // generations for which it is unknown what came before
+	Moved   int   // lines that were out of place
+	Dropped int   // duplicate lines that were removed
 }
 
-// Repair makes lines a history whose chain is whole. base is what came before
-// them, all of it whole; nil for nothing. proved returns the switches that
-// something else than these lines proves, and tip is the switch that comes next,
-// as production's manifest records it; nil for none. Lines that note what is not
-// known are of now and of who, and have the grace that is configured.
+// Repair turns lines into a history whose chain is whole. base is the undamaged
+// history before them; nil for none. proved returns the switches that other
+// evidence, such as manifests, proves. tip is the switch to production that its
+// manifest records; nil for none. now, who and grace go into the lines that
+// Repair adds.
 func Repair(base *History, entries []Entry, proved func([]Entry) []Event, tip *Event, now time.Time, who string,
 	grace time.Duration) Repaired {
 	if base == nil {
@@ -79,8 +79,8 @@ func Repair(base *History, entries []Entry, proved func([]Entry) []Event, tip *E
 	return r
 }
 
-// straighten puts lines that are out of place back, and drops those that are
-// there twice.
+// straighten moves switches that are out of place to where they belong, and
+// drops duplicates.
 func (h *History) straighten(entries []Entry) (out []Entry, moved, dropped int) {
 	at := map[int]int{} // the index in out of the line that makes a generation
 	var astray, kept []Entry
@@ -95,15 +95,16 @@ func (h *History) straighten(entries []Entry) (out []Entry, moved, dropped int) 
 		}
 		if i, twice := at[e.Generation]; twice {
 			if dropped++; kept[i].Switch().Recovered && !e.Switch().Recovered {
-				kept[i] = e // it knows more
+				kept[i] = e // the original line has more details than a recovered one
 			}
 			continue
 		}
 		at[e.Generation] = len(kept)
 		kept = append(kept, e)
 	}
-	// The line that breaks the order is the later one or the one before it:
-	// that whose neighbour continues the chain without it.
+	// Of two lines in the wrong order, either may be the one that is out of
+	// place. If the later line continues the chain without the earlier one, the
+	// earlier one is out of place; else the later one is.
 	var path []int // indexes in kept of switches with rising generations
 	gone := map[int]bool{}
 	for i, e := range kept {
@@ -141,8 +142,8 @@ func (h *History) straighten(entries []Entry) (out []Entry, moved, dropped int) 
 	return out, len(astray), dropped
 }
 
-// settleRelinks puts the lines of changes that another program made to where
-// they continue the chain, and drops those that are there twice.
+// settleRelinks moves relinks that are out of place to where they continue the
+// chain, and drops duplicates.
 func (h *History) settleRelinks(entries []Entry) (out []Entry, moved, dropped int) {
 	var astray []Entry
 	live := h.p.Last.Generation
@@ -163,15 +164,15 @@ func (h *History) settleRelinks(entries []Entry) (out []Entry, moved, dropped in
 			out = slices.Insert(out, i, e)
 			moved++
 		} else {
-			return entries, 0, 0 // it has no place: each is true where it is
+			return entries, 0, 0 // it fits nowhere: leave all of them where they are
 		}
 	}
 	return out, moved, dropped
 }
 
-// insert puts a switch where it was made: between those to earlier and to
-// later generations, where it continues the chain, else before the first to a
-// later one.
+// insert inserts a switch between those to earlier and those to later
+// generations. There it goes where it continues the chain, or else directly
+// before the first switch to a later generation.
 func (h *History) insert(entries []Entry, e Entry) []Entry {
 	lo, hi := 0, len(entries)
 	for i, o := range entries {
@@ -191,10 +192,12 @@ func (h *History) insert(entries []Entry, e Entry) []Entry {
 	return slices.Insert(entries, i, e)
 }
 
-// place finds where from lo to hi a switch continues the chain (1), or where the
-// next one follows it also (2); 0 is nowhere. Among lines that are no switches
-// it stands by its time; but a line of kind clock says that times before it may
-// be too late, so one that does not fit behind it stands before it.
+// place finds the best index from lo to hi for a switch. The score best is 2 if
+// the switch continues the chain there and the next switch continues it, 1 if
+// only the former is true, and 0 if no index fits. Among indexes with the same
+// score, the time decides between lines that are not switches. But times before
+// a line of kind clock may be too late: a switch goes after such a line only if
+// its time fits the line behind it.
 func (h *History) place(entries []Entry, e Entry, lo, hi int) (at, best int) {
 	live := h.p.Last.Generation
 	for i := 0; i <= hi; i++ {
@@ -217,8 +220,8 @@ func (h *History) place(entries []Entry, e Entry, lo, hi int) (at, best int) {
 	return at, best
 }
 
-// fill adds the switches whose line the history lacks, in the order of their
-// generations. It returns those generations.
+// fill adds those of the switches that the history lacks, in the order of their
+// generations. made has these generations.
 func (h *History) fill(entries []Entry, switches []Event) (out []Entry, made []int) {
 	have := map[int]bool{}
 	for _, e := range entries {
@@ -237,9 +240,8 @@ func (h *History) fill(entries []Entry, switches []Event) (out []Entry, made []i
 	return entries, made
 }
 
-// bridge notes where the chain stays broken. That production went back to a
-// generation is derived from the switch after it; what nothing tells becomes a
-// gap.
+// bridge adds a line wherever the chain is still broken: a relink where the next
+// switch proves that production went back to a generation, else a gap.
 func (h *History) bridge(entries []Entry, tip *Event, note Head, grace int64) (out []Entry, back, gaps []int) {
 	c, live := h.p.Chain.clone(), h.p.Last.Generation
 	made := map[int]*Event{} // by these lines
@@ -258,7 +260,7 @@ func (h *History) bridge(entries []Entry, tip *Event, note Head, grace int64) (o
 		}
 		e := Event{Head: note}
 		e.Time, e.Kind, e.Generation, e.From, e.Who = at, KindRelink, f.From, live, "unknown"
-		e.Message = fmt.Sprintf("the line was lost; that production went back, the manifest of generation %d tells",
+		e.Message = fmt.Sprintf("the line was lost; the manifest of generation %d shows that production went back",
 			f.Generation)
 		s := &Switch{Recovered: true, Grace: grace}
 		e.Origin, s.TreeID = find(f.From)
@@ -288,13 +290,13 @@ func (h *History) bridge(entries []Entry, tip *Event, note Head, grace int64) (o
 	return out, back, gaps
 }
 
-// GapBefore is the line that says what the history does not tell, with note as
-// its rest.
+// GapBefore returns the line of [KindGap] for a flaw. Its other fields come from
+// note.
 func GapBefore(f Flaw, note Head, grace int64) Event {
 	note.Kind, note.Generation, note.From = KindGap, f.Generation, f.From
-	note.Message = "what was production before this generation, neither the history nor a manifest tells"
+	note.Message = "neither the history nor a manifest records what was production before this generation"
 	if f.From != 0 {
-		note.Message = fmt.Sprintf("how generation %d came to be, neither the history nor a manifest tells", f.From)
+		note.Message = fmt.Sprintf("neither the history nor a manifest records how generation %d was made", f.From)
 	}
 	return Event{note, &Gap{grace}}
 }

@@ -16,64 +16,62 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// Wreck is what is left of the files of a history, as far as it has to be
-// repaired.
+// Wreck is what is left of a damaged history, and how to write it again.
 type Wreck struct {
-	Missing bool     // there is no file to append to
+	Missing bool     // the file at Path is missing
 	Data    []byte   // that file as it is
-	Bad     int      // damaged lines, of all whose lines are in Entries
-	Newer   string   // the place of a line that this version does not know; "" for none
-	Base    *History // what came before Entries; nil for nothing
+	Bad     int      // damaged lines, in the files whose lines are in Entries
+	Newer   string   // path:line of a line that this version does not know; "" for none
+	Base    *History // the history before Entries; nil for none
 	Entries []Entry  // in the order in which they were written
-	Stray   []string // paths of closed files that cannot be there: Entries has their lines, or another file
+	Stray   []string // closed files that do not belong there; Entries or another file has their lines
 	Closed  []*Damaged
 
-	sequence int // of the file that is to be written
+	sequence int // of the file to write
 	segments []Segment
-	head     []byte // the line of the checkpoint that Base is
-	long     bool   // Base has lines, for which a checkpoint has to be made
-	twin     string // another name of the file, which was being closed; "" for none
+	head     []byte // the checkpoint line that Base was read from
+	long     bool   // Base has lines behind its checkpoint, so the file to write needs a new checkpoint
+	twin     string // second name of the file at Path, left by a Close that was killed; "" for none
 }
 
-// Broken reports whether anything but the chain of the lines has to be repaired.
+// Broken reports whether more than the chain of the lines has to be repaired.
 func (w *Wreck) Broken() bool {
 	return w.Missing || w.Bad > 0 || w.long || len(w.Stray)+len(w.Closed) > 0
 }
 
-// Whole reports whether the file to which lines are appended can stay as it is,
-// if its lines can: only closed files are not what they were.
+// Whole reports whether the file at Path need not be rewritten, unless its chain
+// is broken: at most closed files are damaged.
 func (w *Wreck) Whole() bool { return !w.Missing && w.Bad == 0 && !w.long && len(w.Stray) == 0 }
 
-// Damaged is a closed file that is missing, or is not what it was when it was
-// closed. The checkpoint behind it knows what verbs ask, so they go on without
-// it; who looks at the past does not.
+// Damaged is a closed file that is missing, or has changed since it was closed.
+// The checkpoint after it has what most commands need, so they work without the
+// file. Commands that show old lines need it.
 type Damaged struct {
 	Path    string
 	Data    []byte // as it is; nil for a file that is missing
 	Bad     int    // damaged lines
 	Entries []Entry
-	// Base is what came before it. If that is not known the lines stay as they are.
-	Base    *History
-	Unknown bool
-	// Known are switches of the file, as the checkpoint behind it knows them: not
+	Base    *History // the history before it; nil for none
+	Unknown bool     // the history before it is not known, so its chain cannot be repaired
+	// Known are switches of the file that the checkpoint after it knows, without
 	// what they changed.
 	Known []Event
-	Next  *Event // the first switch behind it; nil for none
+	Next  *Event // the first switch after it; nil for none
 
 	made func(n int) bool
 
-	head  []byte // the line of its checkpoint
-	index int    // in the segments
+	head  []byte // its checkpoint line
+	index int    // in Wreck.segments
 }
 
-// Is reports whether the file has these lines already.
+// Is reports whether the file already has exactly these lines.
 func (d *Damaged) Is(entries []Entry) bool {
 	data, err := Encode(entries)
 	return err == nil && d.Data != nil && bytes.Equal(d.Data, slices.Concat(d.head, data))
 }
 
-// Made reports whether a line of the file, or of one that is lost behind it, made
-// generation n, as far as that is known.
+// Made reports whether a line of this file, or of a lost file directly after it,
+// is known to have made generation n.
 func (d *Damaged) Made(n int) bool { return d.made != nil && d.made(n) }
 
 // file is a file of a history that was read.
@@ -94,7 +92,7 @@ func (l Log) file(path string) (*file, error) {
 	return f, nil
 }
 
-// parse is Parse of a file that has closed ones before it.
+// parse is like Parse, but the history can read the closed files before it.
 func (l Log) parse(data []byte) *History {
 	h := Parse(data)
 	if h.sequence > 1 {
@@ -103,10 +101,10 @@ func (l Log) parse(data []byte) *History {
 	return h
 }
 
-// head is the line of the checkpoint; empty where there is none that is sound.
+// head returns the checkpoint line; empty if there is none or it is damaged.
 func (f *file) head() []byte { return f.data[:f.begins] }
 
-// begin is what came before the lines of the file; nil for nothing.
+// begin returns the history before the lines of the file; nil for none.
 func (l Log) begin(f *file) *History {
 	if len(f.head()) == 0 {
 		return nil
@@ -114,13 +112,14 @@ func (l Log) begin(f *file) *History {
 	return l.parse(f.head())
 }
 
-// whole reports whether the file is the n-th and all its lines are sound.
+// whole reports whether the file has number n and all its lines are sound.
 func (f *file) whole(n int) bool {
 	return f != nil && f.sequence == n && !f.Torn && len(f.Bad) == 0
 }
 
-// Inspect looks at all files of a history. With all set it gives up every
-// checkpoint: all lines are in Entries, for one that has to be put before one.
+// Inspect examines all files of a history. If all is set, it ignores checkpoints
+// and returns all lines in Entries. The caller needs that to insert a line
+// before the newest checkpoint.
 func (l Log) Inspect(all bool) (*Wreck, error) {
 	w := &Wreck{}
 	own, err := l.file(l.Path)
@@ -137,7 +136,7 @@ func (l Log) Inspect(all bool) (*Wreck, error) {
 	w.Data, w.twin = own.data, twin
 	ahead := slices.ContainsFunc(names, func(n int) bool { return n >= own.sequence })
 	if !all && !ahead && (!w.Missing || len(names) == 0) {
-		// As it should be, but for lines.
+		// The right files are there; at most their lines are damaged.
 		w.take(own, 0)
 		w.start(l, own)
 		if w.Newer == "" {
@@ -159,9 +158,9 @@ func (l Log) Inspect(all bool) (*Wreck, error) {
 	return w, l.inspectClosed(w, own)
 }
 
-// closedNames returns the numbers of the closed files that are there, sorted. A
-// file that was being closed, which is the file at Path or has what that begins
-// with, is none yet: twin is its path.
+// closedNames returns the numbers of the closed files that exist, sorted. twin is
+// the path of a file that a killed Close left: it is the file at Path under a
+// second name, or a prefix of it, and does not count as closed. See stray.
 func (l Log) closedNames(own *file) (out []int, twin string, err error) {
 	list, err := os.ReadDir(filepath.Dir(l.Path))
 	if err != nil {
@@ -189,12 +188,12 @@ func (l Log) closedNames(own *file) (out []int, twin string, err error) {
 	return out, twin, nil
 }
 
-// start has what comes before the lines of a file for a beginning.
+// start makes the history before the lines of f the base of the repaired file.
 func (w *Wreck) start(l Log, f *file) {
 	w.Base, w.head, w.sequence, w.segments = l.begin(f), f.head(), f.sequence, f.segments
 }
 
-// take adds lines of a file, those from the skip-th on.
+// take adds the lines of a file, without the first skip lines.
 func (w *Wreck) take(f *file, skip int) {
 	w.newer(f)
 	w.Bad += len(f.Bad)
@@ -207,11 +206,12 @@ func (w *Wreck) newer(f *file) {
 	}
 }
 
-// salvage finds what came before lines whose checkpoint is lost, or that have
-// closed files beside them which cannot be there. It is the newest checkpoint
-// that is sound; and if all closed files from there on are whole, these lines too.
+// salvage finds a base for the lines of own if its checkpoint is lost, or if
+// there are closed files that do not belong beside it. The base is the newest
+// sound checkpoint. If all closed files from that one on are whole, the base
+// also has their lines. Otherwise their lines go into Entries.
 func (l Log) salvage(w *Wreck, own *file, closed map[int]*file, names []int, all bool) {
-	from, top := 0, 0 // from which closed file on the lines are taken; 0: from the first
+	from, top := 0, 0 // take the lines of the closed files from number from on
 	if len(names) > 0 {
 		top = names[len(names)-1]
 	}
@@ -219,7 +219,7 @@ func (l Log) salvage(w *Wreck, own *file, closed map[int]*file, names []int, all
 	for _, e := range own.entries {
 		have[string(e.Text)] = true
 	}
-	done := !w.Missing // a recovery that was killed has the lines of all closed files behind it already
+	done := !w.Missing // own has the lines of all later closed files: a killed recovery left it like this
 	for _, n := range names {
 		if n >= own.sequence {
 			done = done && !slices.ContainsFunc(closed[n].entries, func(e Entry) bool { return !have[string(e.Text)] })
@@ -237,7 +237,7 @@ func (l Log) salvage(w *Wreck, own *file, closed map[int]*file, names []int, all
 		}
 		w.take(own, 0)
 		return
-	case len(own.head()) > 0: // closed files beside it that come after it
+	case len(own.head()) > 0: // own is an older state, and there are closed files that come after it
 		from = own.sequence
 		w.start(l, own)
 	default:
@@ -260,7 +260,7 @@ func (l Log) salvage(w *Wreck, own *file, closed map[int]*file, names []int, all
 			from, w.sequence = top+1, top+1
 		}
 	}
-	same := 0 // lines with which the file that is written to and a closed one begin alike
+	same := 0 // number of first lines that own has in common with a closed file
 	for _, n := range names {
 		f := closed[n]
 		if n >= own.sequence {
@@ -269,15 +269,15 @@ func (l Log) salvage(w *Wreck, own *file, closed map[int]*file, names []int, all
 		if n >= from {
 			w.Stray = append(w.Stray, f.path)
 		}
-		if n >= from && (len(f.head()) == 0 || f.sequence == n) { // else it is a copy of another one
+		if n >= from && (len(f.head()) == 0 || f.sequence == n) { // else it is a copy of another closed file
 			w.take(f, 0)
 		}
 	}
 	w.take(own, same)
 }
 
-// alike returns with how many lines two files begin alike: one is an older state
-// of the other then, which somebody put back.
+// alike returns how many first lines two files have in common. If there are any,
+// somebody put back an older state of the other file.
 func alike(a, b *file) int {
 	n := 0
 	for n < len(a.entries) && n < len(b.entries) && bytes.Equal(a.entries[n].Text, b.entries[n].Text) {
@@ -290,8 +290,8 @@ func seal(n int, data []byte) Segment {
 	return Segment{Number: n, Bytes: int64(len(data)), SHA256: fmt.Sprintf("%x", sha256.Sum256(data))}
 }
 
-// inspectClosed looks for closed files that are not what they were. own is the
-// file behind them.
+// inspectClosed finds closed files that are missing or have changed. own is the
+// file after them.
 func (l Log) inspectClosed(w *Wreck, own *file) error {
 	for i, s := range w.segments {
 		ok, err := l.as(s)
@@ -310,7 +310,7 @@ func (l Log) inspectClosed(w *Wreck, own *file) error {
 	return nil
 }
 
-// as reports whether a closed file is what it was.
+// as reports whether a closed file is unchanged.
 func (l Log) as(s Segment) (bool, error) {
 	sum, size, err := digest(l.segment(s.Number))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, durable.ErrNotRegular) {
@@ -319,7 +319,8 @@ func (l Log) as(s Segment) (bool, error) {
 	return size == s.Bytes && sum == s.SHA256, err
 }
 
-// damaged finds what is left of a closed file, and what those beside it know.
+// damaged collects what is left of a closed file, and what the files before and
+// after it know about its lines.
 func (l Log) damaged(w *Wreck, i int, own *file) (*Damaged, error) {
 	s := w.segments[i]
 	d := &Damaged{Path: l.segment(s.Number), index: i}
@@ -332,7 +333,7 @@ func (l Log) damaged(w *Wreck, i int, own *file) (*Damaged, error) {
 		d.Data, d.Bad, d.Entries, d.head = f.data, len(f.Bad), f.entries, f.head()
 		d.Base = l.begin(f)
 	}
-	// What came before it, if that is not its own to say.
+	// Its own checkpoint is missing: the file before it has the history up to here.
 	if d.Base == nil && s.Number > 1 {
 		before, err := l.optional(s.Number - 1)
 		if err != nil {
@@ -342,7 +343,7 @@ func (l Log) damaged(w *Wreck, i int, own *file) (*Damaged, error) {
 			d.Base = before.History
 		}
 	}
-	// What came behind it.
+	// The next file with a checkpoint knows what this file had made.
 	next := own
 	for n := s.Number + 1; n <= len(w.segments); n++ {
 		if f, err = l.optional(n); err != nil {
@@ -371,7 +372,7 @@ func (l Log) damaged(w *Wreck, i int, own *file) (*Damaged, error) {
 	return d, nil
 }
 
-// optional reads the n-th closed file; nil for none that could be one.
+// optional reads the n-th closed file; nil if it is missing or not a regular file.
 func (l Log) optional(n int) (*file, error) {
 	f, err := l.file(l.segment(n))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, durable.ErrNotRegular) {
@@ -380,8 +381,9 @@ func (l Log) optional(n int) (*file, error) {
 	return f, err
 }
 
-// RestoreClosed writes a closed file anew. The caller has set what it was aside.
-// Until [Log.Restore] has noted it, the file is not what it was.
+// RestoreClosed rewrites a closed file. The caller has moved the old file aside.
+// The file counts as damaged until [Log.Restore] writes its new checksum into the
+// checkpoint.
 func (l Log) RestoreClosed(w *Wreck, d *Damaged, entries []Entry) error {
 	data, err := Encode(entries)
 	if err != nil {
@@ -398,17 +400,17 @@ func (l Log) RestoreClosed(w *Wreck, d *Damaged, entries []Entry) error {
 	return l.at("after-segment-anew")
 }
 
-// Restore writes the file to which lines are appended anew, with these lines,
-// and then gives closed files whose lines it has now other names, which aside
-// returns. Killed before that, it is done again. keep are the generations as for
-// [Log.Close]. It returns the history as it is then.
+// Restore rewrites the file at Path with these lines, and then renames the stray
+// closed files to the names that aside returns. This order is safe: after a kill
+// between the two, the next Inspect finds that the file has all lines of the
+// stray files. keep is as in [Log.Close]. Restore returns the new history.
 func (l Log) Restore(w *Wreck, entries []Entry, keep []int, aside func(path string) string) (*History, error) {
 	data, err := Encode(entries)
 	if err != nil {
 		return nil, err
 	}
 	if w.sequence > 1 {
-		// Questions may have added to Base since.
+		// Parse the checkpoint again: questions to Base may have loaded more details into it.
 		c := &checkpoint{Kind: kindCheckpoint, Time: w.Base.Newest().UTC(), Sequence: w.sequence, Segments: w.segments,
 			Past: Parse(w.head).p}
 		if w.long {
@@ -422,7 +424,7 @@ func (l Log) Restore(w *Wreck, entries []Entry, keep []int, aside func(path stri
 	}
 	h := l.parse(data)
 	if h.sequence != w.sequence || len(h.Events) != len(entries) {
-		return nil, errors.New("the history that was made cannot be read")
+		return nil, errors.New("the repaired history cannot be read back")
 	}
 	if err := durable.WriteFile(l.Path, data, 0o644); err != nil {
 		return nil, err

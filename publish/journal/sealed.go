@@ -6,7 +6,7 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// Sealed is how an append-only file of sealed lines is.
+// Sealed is the state of an append-only file of sealed lines.
 type Sealed struct {
 	Whole int64 // bytes before a torn last line
 	Torn  bool  // a crash left a part of a line that was being appended
@@ -14,10 +14,12 @@ type Sealed struct {
 	Newer int   // the number of the first sound line that this version does not know, from 1; 0 for none
 }
 
-// ReadSealed gives the text of each sound line to take, which reports whether
-// this version knows what it says. A torn last line was never promised to anybody: it has no
-// newline, or zeros where a power cut left its length but not its bytes. Any
-// other line that is not sound is damage.
+// ReadSealed calls take with the text of each sound line. take reports whether
+// this version knows the content of the line.
+//
+// A torn last line is not damage, because no command reported success for it. It
+// lacks its newline, or has zero bytes: a power cut can leave the length of a
+// file without its data. Any other line that is not sound is damaged.
 func ReadSealed(data []byte, take func(text []byte) bool) Sealed {
 	whole, torn := durable.SplitTorn(data)
 	s := Sealed{Whole: int64(len(whole)), Torn: len(torn) > 0}
