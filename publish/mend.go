@@ -104,7 +104,16 @@ func (r *Repo) remakeManifest(
 	ctx context.Context, e Event, switched map[int]bool, n int, dir string,
 ) (same bool, err error) {
 	was := e.Switch()
-	rows, named, err := r.scan(ctx, dir)
+	src, err := tree.OpenSource(dir)
+	if err != nil {
+		return false, err
+	}
+	defer src.Close()
+	cat, err := r.format.Read(ctx, tree.Contents(src.Root()))
+	if err != nil {
+		return false, err
+	}
+	rows, named, err := r.scan(ctx, src, cat)
 	if err != nil {
 		return false, err
 	}
@@ -128,7 +137,7 @@ func (r *Repo) remakeManifest(
 			m.Own = append(m.Own, row)
 		}
 	}
-	erased, err := r.erasedOf(ctx, n, dir, rows)
+	erased, err := r.erasedOf(n, cat, rows)
 	if err != nil {
 		return false, err
 	}
@@ -146,16 +155,12 @@ func (r *Repo) remakeManifest(
 	return m.TreeID == was.TreeID, r.store.WriteManifest(m)
 }
 
-// erasedOf returns rows for what the indexes of generation n name and a revoke
-// deleted: its manifest had them, and without them a revert would not know that
-// the indexes have to be written anew.
-func (r *Repo) erasedOf(ctx context.Context, n int, dir string, rows []tree.Row) ([]tree.Row, error) {
+// erasedOf returns rows for what the indexes of generation n, cat, name and a
+// revoke deleted: its manifest had them, and without them a revert would not know
+// that the indexes have to be written anew.
+func (r *Repo) erasedOf(n int, cat *catalog.Catalog, rows []tree.Row) ([]tree.Row, error) {
 	graves, err := r.graveyard()
 	if err != nil || graves.Len() == 0 {
-		return nil, err
-	}
-	cat, err := stage.ReadCatalog(ctx, dir, r.format)
-	if err != nil {
 		return nil, err
 	}
 	seen := map[string]bool{}
@@ -173,14 +178,12 @@ func (r *Repo) erasedOf(ctx context.Context, n int, dir string, rows []tree.Row)
 	return out, nil
 }
 
-// scan hashes the tree at dir and gives each row its role; named tells the
-// paths that the indexes name, items and documents.
-func (r *Repo) scan(ctx context.Context, dir string) (rows []tree.Row, named map[string]bool, err error) {
-	checked, err := stage.HashTree(ctx, dir, r.opt.Progress)
-	if err != nil {
-		return nil, nil, err
-	}
-	cat, err := stage.ReadCatalog(ctx, dir, r.format)
+// scan hashes a tree and gives each row its role; named has the paths that its
+// indexes, cat, name, items and documents.
+func (r *Repo) scan(
+	ctx context.Context, src *tree.Source, cat *catalog.Catalog,
+) (rows []tree.Row, named map[string]bool, err error) {
+	checked, err := stage.HashTree(ctx, src, r.opt.Progress)
 	if err != nil {
 		return nil, nil, err
 	}

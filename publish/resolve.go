@@ -23,11 +23,3 @@ func (r *Repo) resolve(s *state, name string) (*generation.Tree, error) {
 	}
 	return r.tree(n)
 }
-
-// moved reports whether another tree stands where this one was resolved, or half
-// of one. A command that holds no lock asks when it has read the tree: a gc that
-// deletes it, or makes it the spare, takes its number first.
-func moved(g *generation.Tree) bool {
-	n, err := generation.Identity(g.Dir)
-	return err == nil && n != g.Generation
-}

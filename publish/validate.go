@@ -2,7 +2,9 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 
@@ -18,11 +20,11 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 	c := stage.Checks{Full: full, Now: r.now()}
 	if name != "" && name != "staging" {
 		for last := 0; ; {
-			g, report, err := r.validateKept(ctx, name, c)
-			if g == nil || !moved(g) || g.Generation == last {
+			n, moved, report, err := r.validateKept(ctx, name, c)
+			if !moved || n == last {
 				return report, err
 			}
-			last = g.Generation
+			last = n
 		}
 	}
 	checked, err := r.Stage.Validate(ctx, c)
@@ -52,25 +54,34 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 	return checked.Report, nil
 }
 
-// validateKept is Validate for production or a kept generation, which it returns.
-func (r *Repo) validateKept(ctx context.Context, name string, c stage.Checks) (*generation.Tree, *stage.Report, error) {
+// validateKept is Validate for production or a kept generation, whose number it
+// returns. It reports whether a switch or a gc took the tree away meanwhile.
+func (r *Repo) validateKept(
+	ctx context.Context, name string, c stage.Checks,
+) (n int, moved bool, _ *stage.Report, err error) {
 	s, err := r.load(ctx)
 	if err != nil {
-		return nil, nil, err
+		return 0, false, nil, err
 	}
 	g, err := r.resolve(s, name)
 	if err != nil {
-		return nil, nil, err
+		return 0, false, nil, err
 	}
+	src, err := g.Open()
+	if err != nil {
+		return g.Generation, errors.Is(err, fs.ErrNotExist), nil, err
+	}
+	defer src.Close()
 	known := map[string]tree.Row{}
 	for _, row := range g.Own {
 		known[row.Path] = row
 	}
-	checked, err := stage.ValidateTree(ctx, g.Dir, r.format, c, known, r.opt.Progress)
+	checked, err := stage.ValidateTree(ctx, src, r.format, c, known, r.opt.Progress)
+	moved = src.Proved() != nil
 	if err != nil {
-		return g, nil, err
+		return g.Generation, moved, nil, err
 	}
-	return g, checked.Report, r.forgive(g, checked.Report)
+	return g.Generation, moved, checked.Report, r.forgive(g, checked.Report)
 }
 
 // forgive takes from the report on a kept generation that what was revoked of it

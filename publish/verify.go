@@ -51,6 +51,11 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 		report.Findings = append(report.Findings, catalog.Finding{Severity: sev, Code: code, Path: path,
 			Message: fmt.Sprintf(format, args...)})
 	}
+	src, err := g.Open()
+	if err != nil {
+		return nil, 0, err
+	}
+	defer src.Close()
 	switch id, err := r.store.Whose(g.Dir); {
 	case errors.Is(err, generation.ErrForeign):
 		fail(catalog.Error, "identity", generation.MarkName, "%v", err)
@@ -59,9 +64,9 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 	case id != g.Generation:
 		fail(catalog.Error, "identity", generation.IdentityName, "says generation %d, this is %d", id, g.Generation)
 	}
-	whole := !moved(g)
-	got, err := r.hashed(ctx, g.Dir, report)
-	if whole && moved(g) {
+	whole := src.Proved() == nil
+	got, err := r.hashed(ctx, src, report)
+	if whole && src.Proved() != nil {
 		return nil, 0, notFound(r.keptHint(), "generation %d is not kept any more", g.Generation)
 	}
 	if err != nil {
@@ -114,9 +119,9 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 	return report, g.Generation, nil
 }
 
-// hashed walks and hashes the tree at dir.
-func (r *Repo) hashed(ctx context.Context, dir string, report *stage.Report) (map[string]tree.Row, error) {
-	checked, err := stage.HashTree(ctx, dir, r.opt.Progress)
+// hashed walks and hashes a tree.
+func (r *Repo) hashed(ctx context.Context, src *tree.Source, report *stage.Report) (map[string]tree.Row, error) {
+	checked, err := stage.HashTree(ctx, src, r.opt.Progress)
 	if err != nil {
 		return nil, err
 	}

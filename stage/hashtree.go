@@ -10,16 +10,10 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// HashTree reads every file of the tree at dir, whatever its format, and
-// believes nothing. Files that cannot be read, and whatever is neither file
+// HashTree reads every file of a tree, whatever its format, and believes nothing. Files that cannot be read, and whatever is neither file
 // nor link, are findings. All rows but links have the role Mutable.
-func HashTree(ctx context.Context, dir string, progress func(string, int64) func(int64)) (*Checked, error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	entries, err := tree.Walk(ctx, dir)
+func HashTree(ctx context.Context, src *tree.Source, progress func(string, int64) func(int64)) (*Checked, error) {
+	entries, err := src.Walk(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +34,7 @@ func HashTree(ctx context.Context, dir string, progress func(string, int64) func
 		}
 	}
 	s := Stage{Progress: progress}
-	got, hashed, err := readAll(ctx, root, needs, s.progress("verify", bytes))
+	got, hashed, err := readAll(ctx, src.Root(), needs, s.progress("verify", bytes))
 	if err != nil {
 		return nil, err
 	}

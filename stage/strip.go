@@ -130,8 +130,13 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	src, err := tree.OpenSource(dir)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer src.Close()
 	s := Stage{}
-	out, err := validateTree(ctx, dir, f, RefuseLinks, everything, cache, Checks{Now: now}, known, s.progress)
+	out, err := validateTree(ctx, src, f, RefuseLinks, everything, cache, Checks{Now: now}, known, s.progress)
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -86,8 +86,7 @@ func (c *Checked) Row(path string) (tree.Row, bool) {
 // it verified. It takes no lock: a writer at work may show up as a finding.
 func (s *Stage) Validate(ctx context.Context, c Checks) (*Checked, error) {
 	cache := tree.OpenCache(s.Hashes)
-	c.times = true
-	out, err := validateTree(ctx, s.Dir, s.Format, s.Links, s.known(cache), cache, c, nil, s.progress)
+	out, err := s.validate(ctx, cache, c)
 	if err != nil {
 		return nil, err
 	}
@@ -96,25 +95,38 @@ func (s *Stage) Validate(ctx context.Context, c Checks) (*Checked, error) {
 
 // Look is Validate that writes nothing: what it verified is not stored.
 func (s *Stage) Look(ctx context.Context) (*Checked, error) {
-	cache := tree.ReadCache(s.Hashes)
-	return validateTree(ctx, s.Dir, s.Format, s.Links, s.known(cache), cache, Checks{Now: s.Now(), times: true}, nil,
-		s.progress)
+	return s.validate(ctx, tree.ReadCache(s.Hashes), Checks{Now: s.Now()})
+}
+
+func (s *Stage) validate(ctx context.Context, cache *tree.Cache, c Checks) (*Checked, error) {
+	src, err := tree.OpenSource(s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	c.times = true
+	return validateTree(ctx, src, s.Format, s.Links, s.known(cache), cache, c, nil, s.progress)
 }
 
 // Peek is Validate without reading content: it believes the hash cache and,
 // where that says nothing, the index. It writes nothing. The rows are those
 // that a promote would publish if the index is right.
 func (s *Stage) Peek(ctx context.Context) (*Checked, error) {
+	src, err := tree.OpenSource(s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
 	cache := tree.ReadCache(s.Hashes)
-	return peek(ctx, s.Dir, s.Format, s.Links, s.known(cache), cache)
+	return peek(ctx, src, s.Format, s.Links, s.known(cache), cache)
 }
 
 // ValidateTree checks any tree, such as a generation. known has hashes that
 // are believed unless c.Full; nil: none.
-func ValidateTree(ctx context.Context, dir string, f catalog.Format, c Checks, known map[string]tree.Row,
+func ValidateTree(ctx context.Context, src *tree.Source, f catalog.Format, c Checks, known map[string]tree.Row,
 	progress func(string, int64) func(int64)) (*Checked, error) {
 	s := Stage{Progress: progress}
-	return validateTree(ctx, dir, f, RefuseLinks, everything, tree.OpenCache(""), c, known, s.progress)
+	return validateTree(ctx, src, f, RefuseLinks, everything, tree.OpenCache(""), c, known, s.progress)
 }
 
 // everything is what is known of a generation: what it holds beside what its
@@ -133,24 +145,21 @@ type survey struct {
 	report  *Report
 }
 
-// examine walks the tree at dir, reads its indexes, and sorts out what can be
+// examine walks a tree, reads its indexes, and sorts out what can be
 // published: regular files with sound names, and relative links that stay
 // inside where the format allows links.
 func examine(
-	ctx context.Context, dir string, f catalog.Format, policy Links, known func(tree.Entry) bool,
+	ctx context.Context, src *tree.Source, f catalog.Format, policy Links, known func(tree.Entry) bool,
 ) (*survey, error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
+	root := src.Root()
 	sv := &survey{root: root, report: &Report{}}
 	var all []tree.Entry
+	var err error
 	sv.cat, err = f.Read(ctx, tree.Contents(root)) // the document's bytes are free again before the walk
 	if err == nil {
-		all, err = tree.Walk(ctx, dir)
+		all, err = src.Walk(ctx)
 	}
 	if err != nil {
-		_ = root.Close()
 		return nil, err
 	}
 	f = catalog.Within(f, sv.cat.Documents)
@@ -196,14 +205,13 @@ func linkRow(e tree.Entry) tree.Row {
 	return tree.Row{Path: e.Path, Size: int64(len(e.Target)), SHA256: fmt.Sprintf("%x", h.Sum(nil)), Role: catalog.Link}
 }
 
-func validateTree(ctx context.Context, dir string, f catalog.Format, policy Links, named func(tree.Entry) bool,
+func validateTree(ctx context.Context, src *tree.Source, f catalog.Format, policy Links, named func(tree.Entry) bool,
 	cache *tree.Cache, c Checks,
 	known map[string]tree.Row, progress func(string, int64) func(int64)) (*Checked, error) {
-	sv, err := examine(ctx, dir, f, policy, named)
+	sv, err := examine(ctx, src, f, policy, named)
 	if err != nil {
 		return nil, err
 	}
-	defer sv.root.Close()
 	var older func(p, of string) bool
 	if c.times {
 		older = times(sv.entries)
@@ -270,13 +278,12 @@ func sorted(files map[string]tree.Row) []tree.Row {
 	return rows
 }
 
-func peek(ctx context.Context, dir string, f catalog.Format, policy Links, named func(tree.Entry) bool,
+func peek(ctx context.Context, src *tree.Source, f catalog.Format, policy Links, named func(tree.Entry) bool,
 	cache *tree.Cache) (*Checked, error) {
-	sv, err := examine(ctx, dir, f, policy, named)
+	sv, err := examine(ctx, src, f, policy, named)
 	if err != nil {
 		return nil, err
 	}
-	defer sv.root.Close()
 	if err := sv.report.stale(sv.root, f, sv.cat, sv.named, times(sv.entries)); err != nil {
 		return nil, err
 	}

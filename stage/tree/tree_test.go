@@ -248,3 +248,20 @@ func TestStat(t *testing.T) {
 		}
 	}
 }
+
+// A tree that is open is listed itself, not what has come to its name.
+func TestWalkAnOpenTree(t *testing.T) {
+	dir := t.TempDir()
+	was, is := filepath.Join(dir, "was"), filepath.Join(dir, "is")
+	write(t, filepath.Join(was, "a", "1"), "one")
+	write(t, filepath.Join(is, "b"), "two")
+	src, err := OpenSource(was)
+	must(t, err)
+	defer src.Close()
+	must(t, os.Rename(was, was+".old"))
+	must(t, os.Rename(is, was))
+	entries, err := src.Walk(t.Context())
+	if err != nil || len(entries) != 1 || entries[0].Path != "a/1" {
+		t.Errorf("%v, %v", entries, err)
+	}
+}

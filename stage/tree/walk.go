@@ -35,6 +35,21 @@ func Walk(ctx context.Context, root string) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	return walk(ctx, top)
+}
+
+// Walk is the function Walk for a tree that is open: it lists that tree, whatever
+// stands at its name by now.
+func (s *Source) Walk(ctx context.Context) ([]Entry, error) {
+	top, err := durable.ListIn(s.root, ".", s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return walk(ctx, top)
+}
+
+// walk lists the tree below top, and closes it.
+func walk(ctx context.Context, top *durable.Listing) ([]Entry, error) {
 	defer top.Close()
 	w := &walker{ctx: ctx, slots: make(chan struct{}, runtime.GOMAXPROCS(0)-1)}
 	runs, err := w.dir(top, "")
