@@ -82,12 +82,7 @@ func (s *Store) Waiting(n int) string { return filepath.Join(s.Trees, NextPrefix
 
 // carry links what m carries from the live tree.
 func (d *Draft) carry(ctx context.Context, m *Manifest, live *View, batch *durable.Batch) (lost []Carried, err error) {
-	src, err := tree.OpenSource(live.Dir)
-	if err != nil {
-		return nil, err
-	}
-	defer src.Close()
-	ops := make([]tree.Op, len(m.Carried))
+	src, ops := live.Source(), make([]tree.Op, len(m.Carried))
 	for i, c := range m.Carried {
 		ops[i] = tree.Op{Path: c.Path, From: src, How: tree.Share, SHA256: c.SHA256, Stat: tree.Stat{Size: c.Size}}
 		if c.Role == catalog.Link {

@@ -29,7 +29,7 @@ type Tree struct {
 // No path and no link leads out of the tree. Close the view after use.
 type View struct {
 	Tree
-	root *os.Root
+	src  *tree.Source
 	says bool // its number, when it was opened
 }
 
@@ -59,16 +59,17 @@ func (s *Store) View(n int) (*View, error) {
 // View opens the tree for readers. Whoever holds no lock that keeps switches
 // out may meet another generation at Dir by then: the error wraps ErrMoved.
 func (t *Tree) View() (*View, error) {
-	root, err := os.OpenRoot(t.Dir)
+	src, err := tree.OpenSource(t.Dir)
 	if err != nil {
 		return nil, err
 	}
-	v := &View{Tree: *t, root: root}
+	v := &View{Tree: *t, src: src}
+	src.Proof = v.Proved
 	// Read through the directory that is open, not by its name. A tree that does
 	// not say its number is damaged, and verify's business.
 	c, err := v.Claim()
 	if err == nil && c.Number != 0 && c.Number != t.Generation {
-		_ = root.Close()
+		_ = src.Close()
 		return nil, t.moved(c.Number)
 	}
 	v.says = c.Number == t.Generation
@@ -100,17 +101,20 @@ func (t *Tree) moved(n int) error {
 var ErrMoved = errors.New("another generation stands there")
 
 // Close releases the tree.
-func (v *View) Close() error { return v.root.Close() }
+func (v *View) Close() error { return v.src.Close() }
+
+// Source is the tree as one to link and copy from. It is closed with the view.
+func (v *View) Source() *tree.Source { return v.src }
 
 // Claim reads, anew each time, what the tree says of itself. A directory comes
 // back in a later generation, with the same inode: this tells whether it is still
 // the one that was opened.
-func (v *View) Claim() (Claim, error) { return claimIn(v.root, v.Dir) }
+func (v *View) Claim() (Claim, error) { return claimIn(v.src.Root(), v.Dir) }
 
 // Open opens the file of a row. A file that has another size than its row is
 // refused; the bytes are not looked at.
 func (v *View) Open(row tree.Row) (*os.File, error) {
-	f, st, err := tree.Open(v.root, row.Path) // follows no link, waits for no pipe
+	f, st, err := tree.Open(v.src.Root(), row.Path) // follows no link, waits for no pipe
 	if err != nil {
 		return nil, err
 	}
@@ -124,16 +128,16 @@ func (v *View) Open(row tree.Row) (*os.File, error) {
 
 // Stat describes what a path leads to. Where it leads out of the tree there is
 // nothing: fs.ErrNotExist.
-func (v *View) Stat(path string) (fs.FileInfo, error) { return Inside{v.root}.Stat(path) }
+func (v *View) Stat(path string) (fs.FileInfo, error) { return Inside{v.src.Root()}.Stat(path) }
 
 // Lstat describes what stands at a path.
-func (v *View) Lstat(path string) (fs.FileInfo, error) { return v.root.Lstat(path) }
+func (v *View) Lstat(path string) (fs.FileInfo, error) { return v.src.Root().Lstat(path) }
 
 // Readlink returns the text of a link.
-func (v *View) Readlink(path string) (string, error) { return v.root.Readlink(path) }
+func (v *View) Readlink(path string) (string, error) { return v.src.Root().Readlink(path) }
 
 // Contents is what a format reads of the tree.
-func (v *View) Contents() catalog.Source { return tree.Contents(v.root) }
+func (v *View) Contents() catalog.Source { return tree.Contents(v.src.Root()) }
 
 // Companions returns of which document of the tree a path is a companion, by its
 // name; "" for any other path.
