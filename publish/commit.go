@@ -198,7 +198,7 @@ func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier 
 		res.From = cur.Generation
 		res.revertible(r.revertTenureAfter(s, c.origin))
 		var err error
-		if m.Carried, res.Warnings, err = r.carry(c, n, carrier); err != nil {
+		if m.Carried, res.Warnings, err = c.carry(n, carrier); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -209,11 +209,9 @@ func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier 
 	return m, res, nil
 }
 
-// carry works out what generation n has to carry. The error is a FindingsError
-// if it cannot, unless the candidate is forced.
-func (r *Repo) carry(
-	c *candidate, n int, carrier *generation.Carrier,
-) ([]generation.Carried, []catalog.Finding, error) {
+// carry works out what the candidate, as generation n, has to carry. The error is
+// a FindingsError if it cannot, unless the candidate is forced.
+func (c *candidate) carry(n int, carrier *generation.Carrier) ([]generation.Carried, []catalog.Finding, error) {
 	next, err := c.draft.Files()
 	if err != nil {
 		return nil, nil, err

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
 )
 
@@ -8,7 +9,7 @@ import (
 // production that no line made is a flaw, though the chain may be closed: lost
 // are the switch to it, and the one back.
 func (r *Repo) flaws(h *journal.History, tip *Event) []journal.Flaw {
-	out := h.Flaws(tip, func(n int) bool { return !r.tells(n) })
+	out := h.Flaws(tip, func(n int) bool { return !tells(r.store, n) })
 	if tip == nil {
 		return out
 	}
@@ -17,10 +18,8 @@ func (r *Repo) flaws(h *journal.History, tip *Event) []journal.Flaw {
 		return out // whoever needs the trees tells
 	}
 	for _, n := range kept {
-		if n < tip.Generation && !h.Named(n) {
-			if id, err := r.store.Whose(r.store.Dir(n)); err == nil && id == n {
-				out = append(out, journal.Flaw{Kind: journal.Lost, Generation: n, From: n})
-			}
+		if n < tip.Generation && !h.Named(n) && r.store.Holds(n) {
+			out = append(out, journal.Flaw{Kind: journal.Lost, Generation: n, From: n})
 		}
 	}
 	return out
@@ -39,19 +38,15 @@ func (r *Repo) historyFlaw(s *state) string {
 
 // tells reports whether something is left from which the line of generation n
 // can be made.
-func (r *Repo) tells(n int) bool {
-	if n > 0 && gone(r.store.ManifestPath(n)) {
-		id, err := r.store.Whose(r.store.Dir(n))
-		return err == nil && id == n
-	}
-	return n > 0
+func tells(store *generation.Store, n int) bool {
+	return n > 0 && (!gone(store.ManifestPath(n)) || store.Holds(n))
 }
 
 // whole refuses to go on with a history that lost what recover can make anew:
 // windows are counted from it. What nothing is left of stops nobody.
 func (r *Repo) whole(s *state) error {
 	for _, f := range r.flaws(s.history, s.tip()) {
-		if f.Kind == journal.Moved || f.Kind == journal.Lost && !r.tells(f.From) {
+		if f.Kind == journal.Moved || f.Kind == journal.Lost && !tells(r.store, f.From) {
 			continue
 		}
 		return &Error{Path: r.historyPath(), Fact: f.String(),

@@ -84,7 +84,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 			// What was production is not kept any more: begin anew from what is.
 			now, err := r.recovered(ctx, actor{verb: "promote", preparing: true})
 			if err == nil {
-				err = r.reverted(base, now)
+				err = reverted(base, now)
 			}
 			if err != nil {
 				return nil, err
@@ -111,7 +111,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		}
 		err = held(s.history)
 		if err == nil {
-			err = r.reverted(base, s)
+			err = reverted(base, s)
 		}
 		if err != nil {
 			unlock()
@@ -189,7 +189,7 @@ func (r *Repo) prepare(
 		return nil, err
 	}
 	defer batch.Close()
-	base, err := r.stageBase(s)
+	base, err := s.base()
 	if err != nil {
 		return nil, err
 	}
@@ -224,12 +224,12 @@ func (r *Repo) prepare(
 	return valid, batch.Flush()
 }
 
-// stageBase is production as a snapshot sees it.
-func (r *Repo) stageBase(s *state) (*stage.Base, error) { return s.current.Base(s.windows, s.now) }
+// base is production as a snapshot sees it.
+func (s *state) base() (*stage.Base, error) { return s.current.Base(s.windows, s.now) }
 
 // reverted refuses to go on when an operator reverted while the snapshot was
 // being prepared: what was prepared is what the operator went away from.
-func (r *Repo) reverted(base *generation.Tree, s *state) error {
+func reverted(base *generation.Tree, s *state) error {
 	was := 0
 	if base != nil {
 		was = base.Generation

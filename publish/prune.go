@@ -187,11 +187,11 @@ func (r *Repo) survey(ctx context.Context, s *state, open cacheOpener) (*survey,
 		return nil, err
 	}
 	sv := &survey{checked: checked, rules: r.Config.Retention, strays: checked.Strays, now: s.now,
-		grace: r.orphanGrace()}
+		grace: r.Config.orphanGrace()}
 	if sv.seen, err = r.readOrphans(); err != nil {
 		return nil, err
 	}
-	if err := r.readable(checked, sv.strays); err != nil {
+	if err := readable(r.format, checked, sv.strays); err != nil {
 		return nil, err
 	}
 	sv.sure = checked.Sure && !s.clockBehind()
@@ -207,8 +207,8 @@ func (r *Repo) survey(ctx context.Context, s *state, open cacheOpener) (*survey,
 
 // readable refuses a staging tree whose documents have errors, unless there is
 // nothing in it.
-func (r *Repo) readable(c *stage.Checked, strays []tree.Entry) error {
-	bad, format := &stage.Report{}, catalog.Within(r.format, c.Catalog.Documents)
+func readable(f catalog.Format, c *stage.Checked, strays []tree.Entry) error {
+	bad, format := &stage.Report{}, catalog.Within(f, c.Catalog.Documents)
 	for _, f := range c.Report.Findings {
 		if f.Severity == catalog.Error && format.Class(f.Path) == catalog.Index && f.Code != "combined-mismatch" {
 			bad.Findings = append(bad.Findings, f)
@@ -221,11 +221,11 @@ func (r *Repo) readable(c *stage.Checked, strays []tree.Entry) error {
 }
 
 // orphanGrace is for how long files that no index names stay.
-func (r *Repo) orphanGrace() time.Duration {
-	if r.Config.OrphanGrace > 0 {
-		return time.Duration(r.Config.OrphanGrace)
+func (c *Config) orphanGrace() time.Duration {
+	if c.OrphanGrace > 0 {
+		return time.Duration(c.OrphanGrace)
 	}
-	return r.grace()
+	return time.Duration(c.Grace)
 }
 
 // expiries reads when versions expire, of products whose rule asks. What does

@@ -109,7 +109,7 @@ func (r *Repo) recover(ctx context.Context, by actor) (*state, []string, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := r.writable(r.historyPath()); err != nil {
+	if err := writable(r.historyPath()); err != nil {
 		return nil, nil, err
 	}
 	if h.Torn {

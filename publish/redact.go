@@ -34,7 +34,7 @@ func (r *Repo) redact(ctx context.Context, s *state, g *generation.Tree, gone fu
 		r.opt.Warn(fmt.Sprintf("production/%s: is left out, since what it belongs to has changed; "+
 			"sign or make it again", p))
 	}
-	base, err := r.stageBase(s)
+	base, err := s.base()
 	if err != nil {
 		return nil, err
 	}

@@ -87,7 +87,7 @@ func foreignOwner(path string) (string, bool) {
 // changes anything that the record has to name. A record of another user, as
 // root left it behind in older versions, is replaced by a copy: the directory is
 // its owner's. The caller holds the production lock.
-func (r *Repo) writable(path string) error {
+func writable(path string) error {
 	f, err := durable.OpenAppend(path)
 	if err == nil {
 		return f.Close()

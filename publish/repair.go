@@ -242,8 +242,7 @@ func (r *Repo) switched(
 	}
 	for _, n := range trees {
 		// Of a production that is missing too, the newest tree has to do.
-		if id, err := r.store.Whose(r.store.Dir(n)); err == nil && id == n &&
-			(n < top || current == 0 || r.site.Guarantee().NamedOnceLive) {
+		if r.store.Holds(n) && (n < top || current == 0 || r.site.Guarantee().NamedOnceLive) {
 			prove(n)
 		}
 	}

@@ -65,7 +65,7 @@ func (r *Repo) target(s *state, to int) (*generation.Tree, error) {
 		return nil, err
 	}
 	if to == 0 {
-		origin, ok := r.before(s)
+		origin, ok := s.before()
 		if !ok {
 			return nil, notFound(r.keptHint(), "there is no content before generation %d", cur.Origin)
 		}
@@ -104,7 +104,7 @@ func (r *Repo) target(s *state, to int) (*generation.Tree, error) {
 
 // before returns the origin of the content that was live just before the
 // current origin: so a second revert goes back a second step.
-func (r *Repo) before(s *state) (origin int, ok bool) {
+func (s *state) before() (origin int, ok bool) {
 	return s.history.Before(s.current.Origin)
 }
 
@@ -167,7 +167,7 @@ func (r *Repo) revertTo(
 
 // rebuild makes the target's own tree in the draft and flushes it.
 func (r *Repo) rebuild(ctx context.Context, s *state, target *generation.Tree, draft *generation.Draft) error {
-	base, err := r.stageBase(s)
+	base, err := s.base()
 	if err != nil {
 		return err
 	}

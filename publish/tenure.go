@@ -36,7 +36,7 @@ func (r *Repo) revertTenure(s *state) generation.Tenure {
 	if s.current == nil {
 		return generation.Tenure{}
 	}
-	origin, ok := r.before(s)
+	origin, ok := s.before()
 	if !ok {
 		return generation.Tenure{}
 	}

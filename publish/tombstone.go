@@ -58,7 +58,7 @@ func (r *Repo) bury(s tombstone.Stone) error {
 			return err
 		}
 	}
-	if err := r.writable(path); err != nil {
+	if err := writable(path); err != nil {
 		return err
 	}
 	if file.Torn {

@@ -36,6 +36,13 @@ func (s *Store) Whose(dir string) (int, error) {
 	}
 }
 
+// Holds reports whether the tree of generation n, of this repository, is among the
+// trees under its number.
+func (s *Store) Holds(n int) bool {
+	id, err := s.Whose(s.Dir(n))
+	return err == nil && id == n
+}
+
 // Says returns which generation the tree at dir says that it is, whoever made
 // it; 0 if it says nothing.
 func (s *Store) Says(dir string) int {
