@@ -43,7 +43,7 @@ func (r *Repo) ClockIsRight(ctx context.Context) ([]string, error) {
 	if err := r.at("after-clock-trash"); err != nil {
 		return done, err
 	}
-	orphans, err := r.correctOrphans(now)
+	orphans, err := r.orphans().correct(now)
 	if err != nil {
 		return done, err
 	}

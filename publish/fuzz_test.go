@@ -134,13 +134,13 @@ func FuzzOrphans(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		r := &Repo{Dir: fastDir(t)}
 		must(t, os.Mkdir(r.path(".publish"), 0o755))
-		must(t, os.WriteFile(r.orphansPath(), durabletest.Lines(text), 0o644))
-		seen, err := r.readOrphans()
+		must(t, os.WriteFile(string(r.orphans()), durabletest.Lines(text), 0o644))
+		seen, err := r.orphans().read()
 		if err != nil {
 			return
 		}
-		must(t, r.writeOrphans(seen))
-		if back, err := r.readOrphans(); err != nil || !seen.equal(back) {
+		must(t, r.orphans().write(seen))
+		if back, err := r.orphans().read(); err != nil || !seen.equal(back) {
 			t.Errorf("%v became %v", seen, back)
 		}
 		// A file that is not what was seen is young.

@@ -59,17 +59,21 @@ func (f firstSeen) equal(g firstSeen) bool {
 	return true
 }
 
-func (r *Repo) orphansPath() string { return r.path(".publish", "orphans") }
+// orphanFile is the path of the file that keeps what is known of orphans. Whoever
+// writes it holds the staging lock.
+type orphanFile string
 
-// readOrphans reads what is known of orphans, a sealed line for each:
+func (r *Repo) orphans() orphanFile { return orphanFile(r.path(".publish", "orphans")) }
+
+// read returns what is known of orphans, a sealed line for each:
 //
 //	SINCE SIZE MTIME CTIME LINKS INODE PATH
 //
 // What is damaged is forgotten: its file waits for one more window. What a newer
 // version wrote is an error.
-func (r *Repo) readOrphans() (firstSeen, error) {
+func (file orphanFile) read() (firstSeen, error) {
 	out := firstSeen{}
-	data, err := durable.ReadFile(r.orphansPath(), maxRecord)
+	data, err := durable.ReadFile(string(file), maxRecord)
 	if err != nil {
 		return out, nil
 	}
@@ -82,7 +86,7 @@ func (r *Repo) readOrphans() (firstSeen, error) {
 			continue
 		}
 		if len(f) != 7 {
-			return nil, newer(fmt.Sprintf("%s:%d", r.orphansPath(), n))
+			return nil, newer(fmt.Sprintf("%s:%d", file, n))
 		}
 		var v [6]int64
 		for i := range v {
@@ -91,7 +95,7 @@ func (r *Repo) readOrphans() (firstSeen, error) {
 			}
 		}
 		if err != nil {
-			return nil, newer(fmt.Sprintf("%s:%d", r.orphansPath(), n))
+			return nil, newer(fmt.Sprintf("%s:%d", file, n))
 		}
 		out[string(f[6])] = sighting{time.Unix(v[0], 0).UTC(),
 			tree.Stat{Size: v[1], Mtime: v[2], Ctime: v[3], Links: uint64(v[4]), Ino: uint64(v[5])}}
@@ -99,21 +103,21 @@ func (r *Repo) readOrphans() (firstSeen, error) {
 	return out, nil
 }
 
-// writeOrphans replaces what is known. The caller holds the staging lock.
-func (r *Repo) writeOrphans(f firstSeen) error {
+// write replaces what is known.
+func (file orphanFile) write(seen firstSeen) error {
 	var b bytes.Buffer
-	for p, s := range f {
+	for p, s := range seen {
 		b.Write(durable.Line(fmt.Appendf(nil, "%d %d %d %d %d %d %s", s.since.Unix(), s.stat.Size, s.stat.Mtime,
 			s.stat.Ctime,
 			int64(s.stat.Links), int64(s.stat.Ino), p)))
 	}
-	return durable.WriteFile(r.orphansPath(), b.Bytes(), 0o644)
+	return durable.WriteFile(string(file), b.Bytes(), 0o644)
 }
 
-// correctOrphans gives the orphans that were first seen at a time that has not
-// come the time now. The caller holds the staging lock.
-func (r *Repo) correctOrphans(now time.Time) (n int, err error) {
-	seen, err := r.readOrphans()
+// correct gives the orphans that were first seen at a time that has not come the
+// time now.
+func (file orphanFile) correct(now time.Time) (n int, err error) {
+	seen, err := file.read()
 	if err != nil {
 		return 0, err
 	}
@@ -124,7 +128,7 @@ func (r *Repo) correctOrphans(now time.Time) (n int, err error) {
 		}
 	}
 	if n > 0 {
-		err = r.writeOrphans(seen)
+		err = file.write(seen)
 	}
 	return n, err
 }

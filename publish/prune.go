@@ -188,7 +188,7 @@ func (r *Repo) survey(ctx context.Context, s *state, open cacheOpener) (*survey,
 	}
 	sv := &survey{checked: checked, rules: r.Config.Retention, strays: checked.Strays, now: s.now,
 		grace: r.Config.orphanGrace()}
-	if sv.seen, err = r.readOrphans(); err != nil {
+	if sv.seen, err = r.orphans().read(); err != nil {
 		return nil, err
 	}
 	if err := readable(r.format, checked, sv.strays); err != nil {
@@ -352,5 +352,5 @@ func (r *Repo) remember(s *state, sv *survey, strays []tree.Entry) error {
 	if next.equal(sv.seen) {
 		return nil
 	}
-	return r.writeOrphans(next)
+	return r.orphans().write(next)
 }

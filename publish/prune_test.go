@@ -203,9 +203,9 @@ func TestOrphansStartAnew(t *testing.T) {
 			w.put(threeVersions)
 			return nil
 		},
-		"state lost": func(w *world, p string) error { return os.Remove(w.repo().orphansPath()) },
+		"state lost": func(w *world, p string) error { return os.Remove(string(w.repo().orphans())) },
 		"state damaged": func(w *world, p string) error {
-			return os.WriteFile(w.repo().orphansPath(), []byte("x\ny"), 0o644)
+			return os.WriteFile(string(w.repo().orphans()), []byte("x\ny"), 0o644)
 		},
 		"young": func(w *world, p string) error {
 			return os.Chtimes(p, time.Time{}, w.now.Add(-time.Hour))
