@@ -27,7 +27,7 @@ func (r *Repo) ClockIsRight(ctx context.Context) ([]string, error) {
 	}
 	unlockStaging, err := r.Stage.Exclusive(ctx, "recover") // for the orphans; it comes before the other lock
 	if err != nil {
-		return nil, r.lockError(err)
+		return nil, r.locks().explain(err)
 	}
 	defer unlockStaging()
 	s, done, unlock, err := r.exclusive(ctx, actor{verb: "recover"})

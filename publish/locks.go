@@ -27,26 +27,33 @@ const (
 var lockNames = []struct{ file, label string }{{prepareLock, "prepare"}, {stagingLock, "staging"},
 	{productionLock, "production"}}
 
-// lockAccess says who may take a lock: whoever may can stop a revert for ever.
+// locks are the locks of the repository in a directory.
+type locks struct{ dir string }
+
+func (r *Repo) locks() locks { return locks{r.Dir} }
+
+func (l locks) path(name string) string { return filepath.Join(l.dir, ".publish", name) }
+
+// access says who may take a lock: whoever may can stop a revert for ever.
 // Staging's is also of the builders, the group that may write to staging; where
 // staging is gone, trash remembers them.
-func (r *Repo) lockAccess(name string) lock.Access {
+func (l locks) access(name string) lock.Access {
 	if name != stagingLock {
 		return lock.Private()
 	}
-	if dir := r.path("staging"); !gone(dir) {
+	if dir := filepath.Join(l.dir, "staging"); !gone(dir) {
 		return lock.Shared(dir)
 	}
-	return lock.Shared(r.path(".publish", "trash"))
+	return lock.Shared(l.path("trash"))
 }
 
 // mendLocks gives the lock files the access that they should have: versions
 // before this one made them readable, and so lockable, by everybody. So it does
 // with the hash cache, which a group could write to.
 func (r *Repo) mendLocks() {
+	locks := r.locks()
 	for _, l := range lockNames {
-		if err := lock.Repair(r.path(".publish", l.file), r.lockAccess(l.file)); err != nil &&
-			!errors.Is(err, fs.ErrNotExist) {
+		if err := lock.Repair(locks.path(l.file), locks.access(l.file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			r.opt.Warn(fmt.Sprintf("who may take a lock could not be mended: %v", err))
 		}
 	}
@@ -55,10 +62,10 @@ func (r *Repo) mendLocks() {
 	}
 }
 
-// makeLocks makes the lock files that are missing, with their access.
-func (r *Repo) makeLocks() error {
-	for _, l := range lockNames {
-		if err := lock.Create(r.path(".publish", l.file), r.lockAccess(l.file)); err != nil {
+// create makes the lock files that are missing, with their access.
+func (l locks) create() error {
+	for _, of := range lockNames {
+		if err := lock.Create(l.path(of.file), l.access(of.file)); err != nil {
 			return err
 		}
 	}
@@ -84,10 +91,10 @@ func (r *Repo) lockWithin(ctx context.Context, name, verb string, wait time.Dura
 		return nil, err
 	}
 	r.mendLocks()
-	path := r.path(".publish", name)
-	unlock, err := lock.Acquire(ctx, path, lock.Options{Verb: verb, Now: r.now(), Wait: wait, Waiting: r.opt.Waiting})
+	unlock, err := lock.Acquire(ctx, r.locks().path(name),
+		lock.Options{Verb: verb, Now: r.now(), Wait: wait, Waiting: r.opt.Waiting})
 	if err != nil {
-		return nil, r.lockError(err)
+		return nil, r.locks().explain(err)
 	}
 	// A newer program may have upgraded the repository since it was opened.
 	if err := CheckLayout(r.Dir); err != nil {
@@ -97,7 +104,8 @@ func (r *Repo) lockWithin(ctx context.Context, name, verb string, wait time.Dura
 	return unlock, nil
 }
 
-func (r *Repo) lockError(err error) error {
+// explain gives the error about a lock its kind and its hint.
+func (l locks) explain(err error) error {
 	var held *lock.HeldError
 	switch {
 	case errors.As(err, &held):
@@ -105,8 +113,8 @@ func (r *Repo) lockError(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return &Error{Kind: Interrupted, Fact: "interrupted; production is unchanged", Err: err}
 	case errors.Is(err, fs.ErrPermission):
-		if !ownedBy(r.path(".publish"), os.Geteuid()) {
-			return &Error{Err: err, Hint: r.ownerHint(err)}
+		if !ownedBy(l.path(""), os.Geteuid()) {
+			return &Error{Err: err, Hint: l.ownerHint(err)}
 		}
 		return &Error{Err: err, Hint: Remedy(err)}
 	}
@@ -129,8 +137,8 @@ func LockedHint(held *lock.HeldError) string {
 
 // ownerHint is the remedy for a user who may not take a lock: who the owner of
 // the repository is, how to act as that user, and which group may stage.
-func (r *Repo) ownerHint(err error) string {
-	owner := ownerOf(r.path(".publish"))
+func (l locks) ownerHint(err error) string {
+	owner := ownerOf(l.path(""))
 	hint := "run it as the owner of the repository, " + owner
 	if id, unnamed := strings.CutPrefix(owner, "user "); unnamed {
 		owner = "'#" + id + "'"
@@ -140,7 +148,7 @@ func (r *Repo) ownerHint(err error) string {
 	if !errors.As(err, &at) || filepath.Base(at.Path) != stagingLock {
 		return hint
 	}
-	if gid, ok := r.lockAccess(stagingLock).Group(); ok {
+	if gid, ok := l.access(stagingLock).Group(); ok {
 		name := strconv.Itoa(gid)
 		if g, err := user.LookupGroupId(name); err == nil {
 			name = g.Name
@@ -150,22 +158,22 @@ func (r *Repo) ownerHint(err error) string {
 	return hint + "; publish init --group GROUP lets a group stage"
 }
 
-// lockState asks the kernel whether somebody holds a lock.
-func (r *Repo) lockState(name string) lock.State {
-	_, state := lock.Look(r.path(".publish", name))
+// state asks the kernel whether somebody holds a lock.
+func (l locks) state(name string) lock.State {
+	_, state := lock.Look(l.path(name))
 	return state
 }
 
-// locksHeld returns the locks that other processes hold, and the names of those
+// held returns the locks that other processes hold, and the names of those
 // that this user may not ask for.
-func (r *Repo) locksHeld() (held []LockHeld, unknown []string) {
+func (l locks) held() (held []LockHeld, unknown []string) {
 	held, unknown = []LockHeld{}, []string{}
-	for _, l := range lockNames {
-		switch h, state := lock.Look(r.path(".publish", l.file)); {
+	for _, of := range lockNames {
+		switch h, state := lock.Look(l.path(of.file)); {
 		case state == lock.Unknown:
-			unknown = append(unknown, l.label)
+			unknown = append(unknown, of.label)
 		case state == lock.Held:
-			held = append(held, LockHeld{l.label, h})
+			held = append(held, LockHeld{of.label, h})
 		}
 	}
 	return held, unknown

@@ -61,7 +61,7 @@ func (r *Repo) makeParts() ([]string, error) {
 			}
 		}
 	}
-	if err := r.makeLocks(); err != nil {
+	if err := r.locks().create(); err != nil {
 		return nil, err
 	}
 	// Whoever writes to the cache does not make it.

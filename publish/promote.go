@@ -59,7 +59,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		err = r.Stage.Refresh(ctx)
 	}
 	if err != nil {
-		return nil, interrupted(r.lockError(err))
+		return nil, interrupted(r.locks().explain(err))
 	}
 
 	var draft *generation.Draft
@@ -95,7 +95,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 			}
 		}
 		if err != nil {
-			return nil, interrupted(r.lockError(err))
+			return nil, interrupted(r.locks().explain(err))
 		}
 		if err := r.at("prepared"); err != nil {
 			return nil, err

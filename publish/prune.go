@@ -62,7 +62,7 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneRes
 	r.tryAgain(leftInStaging)
 	unlock, err := r.Stage.Exclusive(ctx, "prune")
 	if err != nil {
-		return nil, r.lockError(err)
+		return nil, r.locks().explain(err)
 	}
 	release := func() { unlock(); unlock = func() {} }
 	defer func() { release() }()

@@ -268,7 +268,7 @@ func (r *Repo) known(s *state, by actor, tried func(name string) bool) generatio
 	k := generation.Known{Top: last.Generation, Tried: tried,
 		Reached:   func(n int) bool { _, known := s.history.Made(n); return known },
 		Freed:     s.history.Freed,
-		Abandoned: func() bool { return by.preparing || r.lockState(prepareLock) == lock.Free }}
+		Abandoned: func() bool { return by.preparing || r.locks().state(prepareLock) == lock.Free }}
 	if s.current != nil {
 		k.Live = s.current.Generation
 		k.Top = max(k.Top, k.Live)
@@ -347,7 +347,7 @@ func (r *Repo) sweepRetired() error {
 // something. A user who may not ask for the production lock is told so too
 // while a command is at work: see Status.LocksUnknown.
 func (r *Repo) pending(s *state) bool {
-	if r.lockState(productionLock) == lock.Held {
+	if r.locks().state(productionLock) == lock.Held {
 		return false // somebody is at it
 	}
 	last, switched := s.history.Last()

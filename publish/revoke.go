@@ -197,7 +197,7 @@ func (res *RevokeResult) add(did *redaction) {
 func (r *Repo) eraseWithStaging(ctx context.Context, res *RevokeResult) error {
 	unlockStaging, err := r.Stage.Exclusive(ctx, "revoke")
 	if err != nil {
-		return r.lockError(err)
+		return r.locks().explain(err)
 	}
 	defer unlockStaging()
 	s, _, unlock, err := r.exclusive(ctx, actor{verb: "revoke"})

@@ -28,7 +28,7 @@ func (r *Repo) reset(ctx context.Context, links []tree.Entry) (added, dropped in
 			continue
 		}
 		r.tell(leftInStaging)
-		return added, dropped, r.lockError(err)
+		return added, dropped, r.locks().explain(err)
 	}
 }
 
@@ -61,7 +61,7 @@ func (r *Repo) Remove(ctx context.Context, what ...string) ([]catalog.Image, err
 			Hint: "publish stage list shows what is there; nothing was removed"}
 	}
 	r.tell(leftInStaging)
-	return out, r.lockError(err)
+	return out, r.locks().explain(err)
 }
 
 // receiving is staging for a delivery. With force it also takes revoked content.
@@ -85,7 +85,7 @@ func (r *Repo) Add(ctx context.Context, req stage.AddRequest, force bool) (*stag
 		}
 	}
 	out, err := r.receiving(force).Add(ctx, req)
-	return out, refused(r.lockError(err))
+	return out, refused(r.locks().explain(err))
 }
 
 // Import merges a tree that others made into staging; with force, even revoked
@@ -95,7 +95,7 @@ func (r *Repo) Import(ctx context.Context, dir string, force bool) (*stage.Impor
 		return nil, err
 	}
 	out, err := r.receiving(force).Import(ctx, dir)
-	return out, refused(r.lockError(err))
+	return out, refused(r.locks().explain(err))
 }
 
 // refused gives staging's refusal its kind.

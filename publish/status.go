@@ -129,7 +129,7 @@ func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked,
 	if e, ok := s.history.Hold(); ok {
 		out.Hold = &HoldState{e.Who, e.Time, e.Message}
 	}
-	out.Locks, out.LocksUnknown = r.locksHeld()
+	out.Locks, out.LocksUnknown = r.locks().held()
 	if s.current != nil {
 		r.describe(s, out)
 	}
