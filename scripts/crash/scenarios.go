@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"example.com/publish/scripts/crash/check"
 )
@@ -181,6 +182,25 @@ sleep 1.1; "$PUBLISH" gc
 add 0; "$PUBLISH" stage reset
 `
 
+// lengthy is history whose file a line of longMessage makes so long that it is closed.
+const lengthy = history + `
+text=$(head -c 125000 /dev/zero | tr '\0' x)
+for i in 1 2 3 4 5 6 7 8; do "$PUBLISH" hold -m "$i $text"; "$PUBLISH" unhold; done
+test ! -e .publish/history.000001
+`
+
+var longMessage = strings.Repeat("x", 60_000)
+
+// closed checks that the history is closed, by the next line at the latest, and
+// every line is there once: those of lengthy, and two more holds.
+const closed = `
+"$PUBLISH" hold -m last; "$PUBLISH" unhold; "$PUBLISH" verify
+test -s .publish/history.000001; test "$(wc -c < .publish/history)" -lt 200000
+"$PUBLISH" history --json > ../lines; test -z "$(sort ../lines | uniq -d)"
+count() { grep -c "\"kind\":\"$1\"" ../lines; }
+test "$(count hold)" = "$(count unhold)"; test "$(count promote)" = "${promotes:-3}"; test "$(count hold)" = 10
+`
+
 var scenarios = []scenario{
 	{name: "first-promote", verb: []string{"promote", "-m", "first"}, setup: add + `
 "$PUBLISH" init --switch "$MODE" .
@@ -213,6 +233,17 @@ test "$(echo generations/*)" = "$(if [ "$MODE" = rename ]; then echo generations
 		probe: `! "$PUBLISH" promote`},
 	{name: "unhold", setup: history + change + `"$PUBLISH" hold -m 'not now'`, verb: []string{"unhold"},
 		probe: `"$PUBLISH" promote`},
+	{name: "hold-closes", setup: lengthy, verb: []string{"hold", "-m", longMessage}, again: 6,
+		probe: `"$PUBLISH" unhold` + closed},
+	// A command that was killed while it closed the file has given it its second name.
+	{name: "hold-closes-again", setup: lengthy + `ln .publish/history .publish/history.000001`,
+		verb: []string{"hold", "-m", longMessage}, again: 6, probe: `"$PUBLISH" unhold` + closed},
+	{name: "promote-closes", setup: lengthy + change, verb: []string{"promote", "-m", longMessage},
+		probe: `promotes=4; "$PUBLISH" hold -m more; "$PUBLISH" unhold` + closed},
+	// The file behind the closed one has lost its checkpoint.
+	{name: "recover-closed", setup: lengthy + `"$PUBLISH" hold -m "$text"; "$PUBLISH" unhold
+test -e .publish/history.000001; sed -i 1d .publish/history`, verb: []string{"recover"},
+		probe: closed},
 	{name: "recover-before-switch", setup: history + change, wreck: []string{"promote"}, verb: []string{"recover"}},
 	{name: "recover-after-switch", setup: history + change, wreck: []string{"promote"}, after: true,
 		verb: []string{"recover"}},
