@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/unpack"
 )
 
 // Kind is what a companion is.
@@ -283,7 +284,7 @@ func (c Companion) stalePacked(fsys fs.FS) (string, error) {
 	defer f.Close()
 	// No packed copy is much larger than its document.
 	in := &source{r: io.LimitReader(f, size+size/8+1<<20)}
-	plain, done, err := unpack(in, path.Ext(c.Path))
+	plain, done, err := unpack.Reader(in, kinds[path.Ext(c.Path)], maxWindow)
 	if err == nil {
 		defer done()
 		var same bool

@@ -4,16 +4,13 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
-	"compress/bzip2"
 	"errors"
 	"fmt"
 	"io"
 	"path"
 	"strings"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+	"example.com/publish/stage/unpack"
 )
 
 // What ReadMetadata refuses, however long the tarball is.
@@ -48,10 +45,10 @@ var ErrNoMetadata = errors.New("no metadata.yaml in the tarball")
 
 // magics are the first bytes of files, as lxc/incus shared/archive tells them.
 var magics = []struct{ magic, kind string }{
-	{"\x1f\x8b", "gzip"},
-	{"\xfd7zXZ\x00", "xz"},
-	{"\x28\xb5\x2f\xfd", "zstd"},
-	{"BZh", "bzip2"},
+	{"\x1f\x8b", unpack.Gzip},
+	{"\xfd7zXZ\x00", unpack.Xz},
+	{"\x28\xb5\x2f\xfd", unpack.Zstd},
+	{"BZh", unpack.Bzip2},
 	{"hsqs", "squashfs"},
 	{"QFI\xfb", "qcow2"},
 	{"\x5d\x00\x00", "lzma"},
@@ -81,7 +78,7 @@ func RootType(head []byte, name string) (ftype string, err error) {
 		return rootSquashfs, nil
 	case "qcow2":
 		return rootDiskKVM, nil
-	case "xz":
+	case unpack.Xz:
 		return rootTarXz, nil
 	case "":
 		return "", fmt.Errorf("%s: %w", name, ErrNotRoot)
@@ -132,7 +129,7 @@ func findMetadata(r io.Reader) (body []byte, vm bool, err error) {
 	if err != nil && err != io.EOF {
 		return nil, false, err
 	}
-	plain, done, err := unpack(in, kindOf(head), head)
+	plain, done, err := archive(in, kindOf(head))
 	if err != nil {
 		return nil, false, err
 	}
@@ -183,55 +180,22 @@ func damaged(err error) error {
 	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
-// unpack returns the archive in a packed one. head is what in starts with. done
-// frees what the decompression holds.
-func unpack(in io.Reader, kind string, head []byte) (plain io.Reader, done func(), err error) {
-	done = func() {}
+// archive returns the archive in a packed one. done frees what the decompression
+// holds.
+func archive(in io.Reader, kind string) (plain io.Reader, done func(), err error) {
 	switch kind {
-	case "gzip":
-		plain, err = gzip.NewReader(in)
-	case "xz":
-		if dictionary(head) > maxWindow {
-			return nil, nil, fmt.Errorf("%w: its xz dictionary has more than %d bytes", ErrTooLarge, maxWindow)
-		}
-		plain, err = xz.NewReader(in)
-	case "zstd":
-		var z *zstd.Decoder
-		z, err = zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
-		if err == nil {
-			plain, done = z, z.Close
-		}
-	case "bzip2":
-		plain = bzip2.NewReader(in)
 	case "tar", "":
-		plain = in // archive/tar also knows archives without a magic
+		return in, func() {}, nil // archive/tar also knows archives without a magic
+	case unpack.Gzip, unpack.Xz, unpack.Zstd, unpack.Bzip2:
 	default:
 		return nil, nil, fmt.Errorf("%w: it is %s", ErrNotTarball, kind)
 	}
-	if err != nil {
+	plain, done, err = unpack.Reader(in, kind, maxWindow)
+	switch {
+	case errors.Is(err, unpack.ErrWindow):
+		return nil, nil, fmt.Errorf("%w: its xz dictionary has more than %d bytes", ErrTooLarge, maxWindow)
+	case err != nil:
 		return nil, nil, damaged(err)
 	}
 	return plain, done, nil
-}
-
-// dictionary is the size of the dictionary that the first block of an xz file
-// asks for, in bytes; 0 when it tells none. The file format's section 5.3.1:
-// the stream's header has 12 bytes; the block's starts with its size, its flags
-// (bit 6: packed size, bit 7: unpacked size, each a variable-length number),
-// and the filters, LZMA2 last: 0x21, 1, and the size as mantissa and exponent.
-func dictionary(head []byte) int64 {
-	if len(head) < 24 || head[12] == 0 {
-		return 0
-	}
-	end := min(12+(int(head[12])+1)*4, len(head))
-	for i := 14; i+2 < end; i++ {
-		if head[i] == 0x21 && head[i+1] == 1 {
-			bits := head[i+2] & 0x3f
-			if bits >= 40 {
-				return 1<<32 - 1
-			}
-			return int64(2|bits&1) << (bits/2 + 11)
-		}
-	}
-	return 0
 }

@@ -103,6 +103,7 @@ var cases = []struct{ file, imports, rule string }{
 	{"stage/durable/batch_test.go", ours + "stage/durable", ""},
 	{"stage/lock/lock.go", ours + "stage/durable", "lock-is-a-leaf"},
 	{"stage/lock/lock_test.go", ours + "stage/lock", ""},
+	{"stage/unpack/unpack.go", ours + "stage/catalog", "unpack-is-a-leaf"},
 
 	{"stage/tree/tree.go", ours + "stage/lock", "tree-knows-no-format"},
 	{"stage/tree/tree.go", ours + "stage/simplestreams", "tree-knows-no-format"},
@@ -113,10 +114,12 @@ var cases = []struct{ file, imports, rule string }{
 	{"stage/companion/companion.go", ours + "stage/simplestreams", "companion-knows-no-format"},
 	{"stage/companion/companion.go", ours + "stage/tree", "companion-knows-no-format"},
 	{"stage/companion/companion.go", ours + "stage/catalog", ""},
+	{"stage/companion/pack.go", ours + "stage/unpack", ""},
 
 	{"stage/simplestreams/index.go", ours + "stage/durable", "simplestreams-is-bytes-in-values-out"},
 	{"stage/simplestreams/index.go", ours + "stage", "simplestreams-is-bytes-in-values-out"},
 	{"stage/simplestreams/index.go", ours + "stage/catalog", ""},
+	{"stage/simplestreams/archive.go", ours + "stage/unpack", ""},
 	{"stage/oci/layout.go", ours + "stage/simplestreams", "oci-is-bytes-in-values-out"},
 	{"stage/oci/layout.go", ours + "stage/catalog", ""},
 	{"stage/plain/plain.go", ours + "stage/tree", "plain-is-bytes-in-values-out"},
