@@ -16,10 +16,10 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// CheckAdopt tells whether the tree, which exists, can be adopted by a
-// repository at dir, which need not exist: not when the tree holds it, nor when
-// production, an absolute path or one below dir, is to take the tree's place and
-// cannot.
+// CheckAdopt returns an error if a repository at dir cannot adopt the tree. The tree
+// exists; dir need not exist. The tree must not contain the repository. If production
+// (an absolute path, or one relative to dir) is the tree itself, it must be
+// replaceable in one step.
 func CheckAdopt(dir, tree, production string) error {
 	if err := apart(dir, tree); err != nil {
 		return err
@@ -43,7 +43,7 @@ func apart(dir, tree string) error {
 	for d := own; ; d = filepath.Dir(d) {
 		real, err := filepath.EvalSymlinks(d)
 		if err == nil {
-			// By identity and not by name: a bind mount has two names.
+			// Compare by identity, not by name: a bind mount gives a directory two names.
 			for ; ; real = filepath.Dir(real) {
 				if fi, err := os.Stat(real); err == nil && os.SameFile(fi, top) {
 					return &Error{Kind: Usage, Path: tree, Fact: "is, or holds, the repository itself",
@@ -60,11 +60,11 @@ func apart(dir, tree string) error {
 	}
 }
 
-// Adopt takes the live tree at dir over as generation 1 and fills staging with
-// it. When dir is where production will be, the generation takes its place in
-// one atomic step, so that readers never miss it, and the former directory is
-// kept beside it under the name that is returned. Files that no index names
-// are carried for one grace window: a client may still know of them.
+// Adopt makes the live tree at dir generation 1 and fills staging with it. If dir is
+// where production will be, the generation takes its place in one atomic step, so that
+// readers never miss it. The former directory is kept beside it, under the name that
+// Adopt returns. Files that no index names are carried for one grace window, because a
+// client may still know them.
 func (r *Repo) Adopt(ctx context.Context, dir, message string) (*Result, string, error) {
 	start := r.now()
 	from, err := filepath.EvalSymlinks(dir)
@@ -75,7 +75,7 @@ func (r *Repo) Adopt(ctx context.Context, dir, message string) (*Result, string,
 		return nil, "", err
 	}
 	if same, err := durable.SameFile(dir, r.Production()); err == nil && same {
-		// It would take the place of what another repository switches.
+		// dir may be production of another repository, which would lose it.
 		if id, _ := generation.Identity(from); id != 0 {
 			if n, err := r.store.Whose(from); err != nil || n == 0 {
 				return nil, "", &Error{Kind: Usage, Path: dir,
@@ -168,8 +168,8 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 	return res, aside, r.follow(context.WithoutCancel(ctx), s, m)
 }
 
-// unused returns the state of a repository that has no generation and nothing
-// staged, and refuses any other: an adoption of dir would push it away.
+// unused returns the state of a repository that has no generation and nothing staged.
+// It refuses any other repository, because adopting dir would replace what it has.
 func (r *Repo) unused(ctx context.Context, dir string) (*state, error) {
 	h, err := r.readHistory()
 	if err != nil {
@@ -192,9 +192,9 @@ func (r *Repo) unused(ctx context.Context, dir string) (*state, error) {
 	return &state{history: h, windows: r.window(h), now: r.now()}, nil
 }
 
-// adoptTree clones the tree at from into dir, everything that can be published
-// and the files that no index names, validates it, and flushes it. before is the
-// state in which the files were found.
+// adoptTree clones the tree at from into the draft, validates the clone, and flushes
+// it. The clone has everything that can be published, and the files that no index
+// names. before has the state of each file when the tree was listed.
 func (r *Repo) adoptTree(ctx context.Context, from string, draft *generation.Draft) (
 	_ *candidate, _ []generation.Carried, before map[string]tree.Stat, err error) {
 	dir := draft.Dir
@@ -239,9 +239,9 @@ func (r *Repo) adoptTree(ctx context.Context, from string, draft *generation.Dra
 	return c, carried, before, batch.Flush()
 }
 
-// adoptTimes gives the files of a clone of the tree at from the times that they
-// have there, for production may be served from there until the switch. A file
-// that somebody has written to since becomes newer than that.
+// adoptTimes gives the files of a clone the modification times that they have in the
+// tree at from, because production may be served from there until the switch. A file
+// that changed after the tree was listed gets a newer time.
 func (r *Repo) adoptTimes(ctx context.Context, from, dir string, rows []tree.Row, before map[string]tree.Stat) error {
 	batch, err := durable.NewBatch(dir)
 	if err != nil {
@@ -268,8 +268,8 @@ func (r *Repo) adoptTimes(ctx context.Context, from, dir string, rows []tree.Row
 	return batch.Flush()
 }
 
-// anywhere are the files of a tree that others made, whose links are followed
-// wherever they lead.
+// anywhere reads a tree that publish did not make. It follows links wherever they
+// lead.
 type anywhere string
 
 func (dir anywhere) Stat(p string) (fs.FileInfo, error)  { return os.Stat(join(string(dir), p)) }

@@ -15,18 +15,17 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// AdoptionNeed is what an adoption needs of the disk that holds the
-// repository. Sizes are bytes.
+// AdoptionNeed is the disk space that an adoption needs in the repository. Sizes are
+// in bytes.
 type AdoptionNeed struct {
 	Files  int   `json:"files"`      // of the tree
-	Bytes  int64 `json:"bytes"`      // that are copied; 0 where the file system shares them
+	Bytes  int64 `json:"bytes"`      // to copy; 0 if the file system shares the data
 	Shared bool  `json:"shared"`     // the file system shares the data of copies
-	Free   int64 `json:"free_bytes"` // -1: the system does not tell
+	Free   int64 `json:"free_bytes"` // -1: unknown
 }
 
-// AdoptionNeed tells what an adoption of the tree at dir will copy, before it
-// copies anything. With the error that the disk cannot hold it, it tells that,
-// too.
+// AdoptionNeed reports what an adoption of the tree at dir will copy, before it copies
+// anything. If the disk cannot hold that, it returns the need together with the error.
 func (r *Repo) AdoptionNeed(ctx context.Context, dir string) (*AdoptionNeed, error) {
 	dir, err := filepath.EvalSymlinks(dir)
 	if err != nil {
@@ -49,7 +48,7 @@ func (r *Repo) AdoptionNeed(ctx context.Context, dir string) (*AdoptionNeed, err
 		path := filepath.Join(dir, filepath.FromSlash(e.Path))
 		bytes := onDisk(path, e.Stat.Size)
 		own += bytes
-		// What staging gets is linked, but for what builds rewrite.
+		// Staging gets links, except for files that builds rewrite in place.
 		if apart || !r.Stage.Share || r.format.Class(e.Path) != catalog.ItemLike {
 			staged += bytes
 		}
@@ -64,7 +63,7 @@ func (r *Repo) AdoptionNeed(ctx context.Context, dir string) (*AdoptionNeed, err
 		}
 	}
 	need.Bytes = own + staged
-	if apart { // each of two disks has to hold its part
+	if apart { // staging and the generations are on two disks: check each
 		if err := r.fits(staging, staged, nil); err != nil {
 			return need, err
 		}
@@ -73,11 +72,12 @@ func (r *Repo) AdoptionNeed(ctx context.Context, dir string) (*AdoptionNeed, err
 	return need, r.fits(r.store.Trees, need.Bytes, need)
 }
 
-// fits refuses what the disk at path cannot hold.
+// fits returns an error if the disk at path has less than the given free space. It
+// records the free space in need, unless need is nil.
 func (r *Repo) fits(path string, bytes int64, need *AdoptionNeed) error {
 	free, err := r.free(path)
 	if err != nil {
-		return nil // not known
+		return nil // the free space is unknown: try
 	}
 	if need != nil {
 		need.Free = free
@@ -91,7 +91,8 @@ func (r *Repo) fits(path string, bytes int64, need *AdoptionNeed) error {
 			"nothing is copied"}
 }
 
-// shares finds out by doing it whether the store can share the data of a file.
+// shares reports whether the store can share the data of a file (reflink). It tries it
+// with a temporary file.
 func (r *Repo) shares(path string) bool {
 	src, err := durable.OpenNamed(path)
 	if err != nil {
@@ -111,7 +112,7 @@ func (r *Repo) shares(path string) bool {
 	return durable.Clone(dst, src) == nil
 }
 
-// onDisk is how many bytes of a file are not a hole.
+// onDisk returns how many bytes of a file take space on the disk. Holes do not.
 func onDisk(path string, size int64) int64 {
 	fi, err := os.Lstat(path)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// carrier opens what production serves, to work out what a switch carries. Close
-// its view, if it has one, after use.
+// carrier opens production, to find out what a switch has to carry. The caller closes
+// its view, if it has one.
 func (r *Repo) carrier(s *state) (*generation.Carrier, error) {
 	c := &generation.Carrier{Windows: s.windows, Now: s.now, Grace: r.grace(), Spelled: Duration(r.grace()).String(),
 		Format: r.format}
@@ -23,9 +23,9 @@ func (r *Repo) carrier(s *state) (*generation.Carrier, error) {
 	return c, err
 }
 
-// replacedBy returns the findings against production that a tree at dir with
-// these own rows would have. It needs no lock: if production was switched since s
-// was read, what it is now counts.
+// replacedBy returns the findings that a tree at dir with these own rows would have
+// against production: content that would be replaced. It needs no lock. If production
+// was switched after s was read, it compares with the new production.
 func (r *Repo) replacedBy(ctx context.Context, s *state, own []tree.Row, dir string) ([]catalog.Finding, error) {
 	c, err := r.carrier(s)
 	for errors.Is(err, generation.ErrMoved) || errors.Is(err, fs.ErrNotExist) {
@@ -34,7 +34,7 @@ func (r *Repo) replacedBy(ctx context.Context, s *state, own []tree.Row, dir str
 			return nil, loadErr
 		}
 		if now.current != nil && now.current.Generation == s.current.Generation {
-			return nil, err // it is not a switch that moved it
+			return nil, err // production was not switched, so the error is real
 		}
 		s = now
 		c, err = r.carrier(s)
@@ -52,7 +52,7 @@ func (r *Repo) replacedBy(ctx context.Context, s *state, own []tree.Row, dir str
 	return findings, nil
 }
 
-// units returns what a diff counts of a tree.
+// units returns the units that a diff compares.
 func (r *Repo) units(of []catalog.Unit, own []tree.Row) []catalog.Unit {
 	return generation.Units(of, own, r.format)
 }

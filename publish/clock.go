@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// ClockRemedy is what to do when the clock stands before the newest line of
-// the history. Which of the two is wrong, only people know.
+// ClockRemedy says what to do if the clock is behind the newest line of the history.
+// Only a person can decide which of the two is wrong.
 const ClockRemedy = "set the clock; or, if it is right and was ahead before, run publish recover --clock-is-right"
 
-// ClockIsRight is for a machine whose clock was ahead for a while: lines of the
-// history have times that have not come, and until they come nothing is
-// deleted. It appends a line that says that the clock is right now. All that
-// began later, by what is recorded, begins now: windows (see correctTimes), the
-// wait of trash and of orphans. No window ends before its length has passed. It
-// tells in words what it did: nothing when nothing lies ahead.
+// ClockIsRight corrects the records of a machine whose clock was ahead for a while.
+// The history then has lines with times in the future, and nothing is deleted until
+// those times have passed. ClockIsRight appends a line that says that the clock is
+// right now. Everything recorded as beginning in the future begins now instead:
+// windows (see package journal), and the waiting times of trash and orphans. No window
+// becomes shorter than its length. It returns sentences that say what it did; none if
+// there was nothing to correct.
 //
-// The order: what waits in trash, the orphans' ages, the history's line. A clock
-// that is behind the history is so until the line is there, so whoever was told
-// of it is told again, and all is done again. Numbers of generations and times
-// of files keep rising.
+// The order is trash, orphans, history. Until the line is in the history, the clock
+// counts as behind. So if the command is killed, the warning stays, and running it
+// again repeats every step. Generation numbers and file times keep rising.
 func (r *Repo) ClockIsRight(ctx context.Context) ([]string, error) {
 	if err := r.notInHook("recover"); err != nil {
 		return nil, err

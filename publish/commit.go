@@ -15,8 +15,8 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// candidate is a complete, validated and flushed tree in a private directory,
-// with what its manifest will say of it.
+// candidate is a complete, validated and flushed tree in a private directory, with
+// what its manifest will record.
 type candidate struct {
 	draft  *generation.Draft
 	rows   []tree.Row
@@ -28,14 +28,15 @@ type candidate struct {
 	message     string
 	barred      []tree.Row
 	barredTrees []string
-	force       bool // replace served content all the same
+	force       bool // allow it to replace content that production serves
 	revoked     []Revoked
 	unnamed     []Named
 	warnings    []catalog.Finding
 	left        stage.LeftOut
 }
 
-// candidateOf is how a promoted tree comes to be: only from a stage.Valid.
+// candidateOf makes the candidate of a promote. It takes a stage.Valid, so that only a
+// validated tree can be promoted.
 func candidateOf(d *generation.Draft, v *stage.Valid, message string) *candidate {
 	return &candidate{draft: d, rows: v.Rows, treeID: v.TreeID, units: v.Catalog.Units, kind: generation.KindPromote,
 		message: message}
@@ -56,31 +57,31 @@ type Result struct {
 	NewBytes    int64      `json:"new_bytes"`
 	RevertUntil *time.Time `json:"revert_until"` // until when the previous content is kept; null: see RevertKept
 	DurationMS  int64      `json:"duration_ms"`
-	// from the commit point until the history has it, durably; 0 when nothing was switched
+	// from the commit point until the switch is durable in the history; 0 if nothing was switched
 	SwitchUS int64 `json:"switch_us"`
 
 	Warnings []catalog.Finding `json:"warnings"`
 
-	// LeftOut is what staging, or an adopted tree, has and this does not publish.
+	// LeftOut counts files of staging, or of an adopted tree, that are not published.
 	LeftOut stage.LeftOut `json:"left_out"`
 
-	// RevertKept is what keeps the previous content: a window that ends at
-	// RevertUntil, or a pin or the configuration, without an end; "" when there
-	// is nothing to revert to.
+	// RevertKept is the reason why the previous content is kept: a window that
+	// ends at RevertUntil, or a pin or the configuration, which have no end. It is
+	// "" if there is nothing to revert to.
 	RevertKept KeptBy `json:"revert_kept_by"`
 
-	// Pruned is what was taken out of staging first; absent when nothing was.
+	// Pruned lists the versions that were removed from staging first; absent if none were.
 	Pruned []retention.Decision `json:"pruned,omitempty"`
 }
 
 func (res *Result) revertible(t generation.Tenure) { res.RevertUntil, res.RevertKept = t.End(), t.By }
 
-// commit makes the candidate production. The caller holds the production lock
-// and has recovered: s is the state now. It returns a result, too, with an
-// error of kind Switched.
+// commit makes the candidate production. The caller holds the production lock and has
+// recovered; s is the state after that. The result is also non-nil if the error is of
+// kind Switched.
 //
-// Nothing before swap changes what production resolves to or what it serves;
-// nothing after it is undone by a signal.
+// No step before the switch changes what production resolves to or serves. After the
+// switch, signals are ignored until commit returns.
 func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) (*Result, error) {
 	n, err := r.next(s.history)
 	if err != nil {
@@ -104,8 +105,8 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 		return nil, err
 	}
 	abandon := func(err error) (*Result, error) {
-		// Recovery would do it too; but nothing is wrong that needs one. What
-		// tidy could not take back is not to be swept away.
+		// Clean up now, so that no recovery is needed. If Tidy failed, a tree may
+		// be out of its place, and the sweep could delete it.
 		if r.site.Tidy(context.WithoutCancel(ctx)) == nil {
 			_, _ = r.sweep(s, actor{draft: c.draft.Dir})
 		}
@@ -121,15 +122,15 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 		case m.Kind == generation.KindPromote:
 			return abandon(fmt.Errorf("production is unchanged: %w", err))
 		}
-		// Nobody's veto keeps bad content live.
+		// A hook must not be able to keep bad content live.
 		r.opt.Warn(fmt.Sprintf("%v; only a promote is stopped by it", err))
 	}
 	if err := errors.Join(ctx.Err(), r.at("before-swap")); err != nil {
 		return abandon(err)
 	}
 
-	// The commit point. A failure that was reported may have been applied all
-	// the same (on a network, or by a signal in between): look.
+	// The commit point. A switch that returned an error may still have happened,
+	// for example on a network file system. So look at production.
 	begin := r.now()
 	from := 0
 	if s.current != nil {
@@ -156,14 +157,14 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 	}
 	if err != nil {
 		if s.current != nil && s.current.Generation > n {
-			return nil, err // it went back: the error tells to what
+			return nil, err // the health check failed and production went back; the error says to what
 		}
 		return res, err
 	}
 	return res, nil
 }
 
-// interrupted gives a cancellation its kind, once.
+// interrupted gives a cancellation the kind Interrupted, unless it has it already.
 func interrupted(err error) error {
 	if e := new(Error); errors.As(err, &e) && e.Kind == Interrupted {
 		return err
@@ -174,7 +175,7 @@ func interrupted(err error) error {
 	return err
 }
 
-// plan works out what generation n would be: its manifest, with what is carried.
+// plan works out the manifest of generation n, with the files that it carries.
 func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier *generation.Carrier) (
 	*generation.Manifest, *Result, error) {
 	m := &generation.Manifest{Own: c.rows, Barred: c.barred, Units: c.units, Head: generation.Head{
@@ -209,8 +210,8 @@ func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier 
 	return m, res, nil
 }
 
-// carry works out what the candidate, as generation n, has to carry. The error is
-// a FindingsError if it cannot, unless the candidate is forced.
+// carry works out what generation n, made from the candidate, has to carry. Content
+// that would be replaced is a FindingsError, unless the candidate is forced.
 func (c *candidate) carry(n int, carrier *generation.Carrier) ([]generation.Carried, []catalog.Finding, error) {
 	next, err := c.draft.Files()
 	if err != nil {
@@ -239,9 +240,8 @@ func (c *candidate) carry(n int, carrier *generation.Carrier) ([]generation.Carr
 	return carried, append(findings, aged...), nil
 }
 
-// seal completes the candidate's tree and makes it durable under its number,
-// with its manifest: after it only the switch is missing. live is what production
-// serves.
+// seal completes the candidate's tree and makes it durable under its number, with its
+// manifest. After it only the switch is missing. live is a view of production.
 func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *generation.Manifest, live *generation.View) error {
 	if err := errors.Join(r.upgrade(), r.settleHome()); err != nil {
 		return err
@@ -257,8 +257,8 @@ func (r *Repo) seal(ctx context.Context, s *state, c *candidate, m *generation.M
 	return errors.Join(r.site.Prepare(ctx, next, s.current), r.at("after-ready"))
 }
 
-// settle makes a switch durable and appends it to the history. Its errors are
-// of kind Switched, as those of follow.
+// settle makes a switch durable and appends it to the history. Its errors are of kind
+// Switched, like those of follow.
 func (r *Repo) settle(ctx context.Context, s *state, m *generation.Manifest) error {
 	n := m.Generation
 	const hint = "run publish recover"
@@ -274,7 +274,8 @@ func (r *Repo) settle(ctx context.Context, s *state, m *generation.Manifest) err
 	return nil
 }
 
-// follow does what comes after a switch that the history names.
+// follow does what comes after a switch that is in the history: the health check, gc,
+// hooks.
 func (r *Repo) follow(ctx context.Context, s *state, m *generation.Manifest) error {
 	n := m.Generation
 	if err := r.at("after-history"); err != nil {
@@ -294,22 +295,22 @@ func (r *Repo) follow(ctx context.Context, s *state, m *generation.Manifest) err
 	return nil
 }
 
-// recorder is who records a switch in the history.
+// recorder says who records a switch in the history.
 type recorder int
 
 const (
-	byItself   recorder = iota // the verb that made it
-	byRecovery                 // a later one: that verb was killed
+	byItself   recorder = iota // the verb that switched
+	byRecovery                 // a later verb, because the one that switched was killed
 )
 
-// record appends the switch to m's generation to the history, and makes it
-// the state's current one.
+// record appends the switch to m's generation to the history, and makes it the state's
+// current generation.
 func (r *Repo) record(s *state, m *generation.Manifest, by recorder) error {
-	// Windows are counted from here: never before the switch was made, also
-	// where the clock was set back before recovery came to record it.
+	// Windows begin at this time. It must not be earlier than the switch, even if
+	// the clock was set back before recovery records it.
 	now := latest(r.now(), s.now, m.Time)
-	// The switch is durable: from here on the content is revoked, and what it
-	// takes to delete it everywhere is promised before the history tells.
+	// The switch is durable, so the content counts as revoked. The tombstones must
+	// be written before the history line: they make sure that it is deleted.
 	if len(m.Revoked)+len(m.Unnamed) > 0 {
 		t := tombstone.Stone{Time: now, Who: m.Who, Why: m.Message, Before: m.Generation, Revoked: m.Revoked,
 			Unnamed: m.Unnamed}

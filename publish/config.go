@@ -23,13 +23,13 @@ type Config struct {
 	Switch      string      `yaml:"switch"`     // the name of a site
 	Production  string      `yaml:"production"` // what the web server serves; relative to the repository, or absolute
 	Share       Share       `yaml:"share"`
-	Links       stage.Links `yaml:"links"`   // of a tree with indexes
-	Include     []string    `yaml:"include"` // what is published although no index names it: catalog.Globs
+	Links       stage.Links `yaml:"links"`   // for a tree with indexes
+	Include     []string    `yaml:"include"` // published although no index names it; patterns of catalog.Globs
 	Grace       Duration    `yaml:"grace"`
-	OrphanGrace Duration    `yaml:"orphan_grace"` // 0: as Grace
+	OrphanGrace Duration    `yaml:"orphan_grace"` // 0: the same as Grace
 
 	Generations struct {
-		Keep int `yaml:"keep"` // beside the grace window
+		Keep int `yaml:"keep"` // so many of the newest, also after their window
 	} `yaml:"generations"`
 	Promote struct {
 		Prune bool `yaml:"prune"`
@@ -52,12 +52,12 @@ type Config struct {
 	} `yaml:"hooks"`
 }
 
-// Share says how content comes from staging into a generation.
+// Share says how content gets from staging into a generation.
 type Share string
 
 const (
-	// ShareAuto shares the data where the file system can, else links what this
-	// program sealed, and copies the rest.
+	// ShareAuto makes a reflink if the file system can; else a hard link, if
+	// publish sealed the file; else a copy.
 	ShareAuto Share = "auto"
 	// ShareCopy never links.
 	ShareCopy Share = "copy"
@@ -66,21 +66,21 @@ const (
 // ConfigName is the configuration's file name in a repository.
 const ConfigName = "publish.yaml"
 
-// maxConfig bounds publish.yaml, in bytes. The YAML library takes some hundred
-// bytes of memory for each.
+// maxConfig is the maximum size of publish.yaml in bytes. The YAML library takes some
+// hundred bytes of memory for each.
 const maxConfig = 256 << 10
 
-// Choices are what publish.yaml chooses from: what the program has. This package
-// knows none of them.
+// Choices lists the values that publish.yaml may choose from. Package publish knows no
+// format and no site by name.
 type Choices struct {
 	Formats Formats
 	Sites   site.Kinds // the default first
 }
 
-// Formats are the names that the key format may have.
+// Formats lists the values that the key format may have.
 type Formats struct {
-	Known []string // the default first, as messages list them; none: any name will do
-	Here  []string // those that this version has
+	Known []string // in the order of messages, the default first; none: any name is accepted
+	Here  []string // those that this version implements
 }
 
 // DefaultConfig is what an empty publish.yaml means.
@@ -115,7 +115,7 @@ func LoadConfig(dir string, choices Choices) (*Config, error) {
 	return c, nil
 }
 
-// readConfig returns the text of publish.yaml; none where it is missing.
+// readConfig returns the text of publish.yaml; nil if it is missing.
 func readConfig(path string) ([]byte, error) {
 	f, err := durable.OpenNamed(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -132,8 +132,8 @@ func readConfig(path string) ([]byte, error) {
 	return data, nil
 }
 
-// parseConfig reads and checks the text of publish.yaml. The configuration is nil
-// where the text cannot be understood; the document is nil where it is empty.
+// parseConfig reads and checks the text of publish.yaml. The configuration is nil if
+// the text cannot be parsed. The document is nil if the text is empty.
 func parseConfig(data []byte, choices Choices) (*Config, *yaml.Node, error) {
 	c := DefaultConfig(choices)
 	doc, err := decodeYAML(data, c)
@@ -143,15 +143,15 @@ func parseConfig(data []byte, choices Choices) (*Config, *yaml.Node, error) {
 	return c, doc, c.checkAll(doc, choices)
 }
 
-// checkAll reports all that is wrong with the values. Errors name the lines in
-// the document where they can.
+// checkAll reports everything that is wrong with the values. Errors name the line in
+// the document if it is known.
 func (c *Config) checkAll(doc *yaml.Node, choices Choices) error {
 	_, err := c.include(doc)
 	return errors.Join(c.check(choices), err, checkRetention(c.Retention, doc))
 }
 
-// include is what Include says. The errors name the lines in the document, if
-// it is given.
+// include parses the patterns in Include. The errors name the lines in the document,
+// if it is given.
 func (c *Config) include(doc *yaml.Node) (*catalog.Globs, error) {
 	globs := &catalog.Globs{}
 	var errs []error
@@ -167,7 +167,7 @@ func (c *Config) include(doc *yaml.Node) (*catalog.Globs, error) {
 	return globs, errors.Join(errs...)
 }
 
-// production is the absolute path of the production of the repository at dir.
+// production is the absolute path of production, for the repository at dir.
 func (c *Config) production(dir string) string {
 	if filepath.IsAbs(c.Production) {
 		return filepath.Clean(c.Production)
@@ -213,7 +213,8 @@ func oneOf[T ~string](key string, value T, allowed ...T) error {
 	return fmt.Errorf("%s: %q is not one of %s", key, value, strings.Join(list, ", "))
 }
 
-// Warnings tells what is allowed but unwise or without effect.
+// Warnings returns a warning for each setting that is allowed but unwise or has no
+// effect.
 func (c *Config) Warnings() []string {
 	var out []string
 	if time.Duration(c.Grace) < time.Hour {

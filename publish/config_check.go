@@ -16,21 +16,21 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// ConfigReport is what CheckConfig found.
+// ConfigReport is the result of CheckConfig.
 type ConfigReport struct {
 	Path string `json:"path"`
 	OK   bool   `json:"ok"` // no finding is an error
 	// Findings are sorted by line.
 	Findings []ConfigFinding `json:"findings"`
-	// Values are those that differ from the defaults, in the order of the
-	// keys in the documentation; none where the file cannot be read.
+	// Values are the settings that differ from the defaults, in the order of the
+	// documentation. There are none if the file cannot be parsed.
 	Values []ConfigValue `json:"values"`
 }
 
 // ConfigFinding is one fault of publish.yaml.
 type ConfigFinding struct {
 	Severity catalog.Severity `json:"severity"`
-	Line     int              `json:"line"` // 0 where it has none
+	Line     int              `json:"line"` // 0 if unknown
 	Message  string           `json:"message"`
 }
 
@@ -44,9 +44,9 @@ type ConfigValue struct {
 
 func (v ConfigValue) String() string { return v.Key + ": " + v.text }
 
-// CheckConfig reads publish.yaml of the repository at dir and reports all that
-// is wrong with it. A missing file is
-// an empty one. The error is for a file that cannot be read.
+// CheckConfig reads publish.yaml of the repository at dir and reports everything that
+// is wrong with it. A missing file counts as empty. It returns an error only if the
+// file cannot be read.
 func CheckConfig(dir string, choices Choices) (*ConfigReport, error) {
 	path := filepath.Join(dir, ConfigName)
 	out := &ConfigReport{Path: path, Findings: []ConfigFinding{}, Values: []ConfigValue{}}
@@ -84,8 +84,8 @@ var (
 	keyFirst  = regexp.MustCompile(`^([a-z_]+(?:\.[a-z_]+)*): `)
 )
 
-// find adds what err says, a finding for each of its lines. Where the text names
-// no line, the key that it begins with does.
+// find adds a finding for each line of the error's text. If the line of text does not
+// begin with a line number, the key that it begins with gives the number.
 func (r *ConfigReport) find(s catalog.Severity, doc *yaml.Node, err error) {
 	if err == nil {
 		return
@@ -102,8 +102,8 @@ func (r *ConfigReport) find(s catalog.Severity, doc *yaml.Node, err error) {
 	}
 }
 
-// lineOf is the line of the value of a key such as generations.keep; 0 where the
-// document does not have it.
+// lineOf returns the line of the value of a key such as generations.keep; 0 if the
+// document does not have the key.
 func lineOf(doc *yaml.Node, key string) int {
 	for part := range strings.SplitSeq(key, ".") {
 		if doc = valueOf(doc, part); doc == nil {
@@ -113,7 +113,7 @@ func lineOf(doc *yaml.Node, key string) int {
 	return doc.Line
 }
 
-// differing appends the keys whose values in c are not those in the defaults.
+// differing appends the keys whose values in c differ from the defaults.
 func differing(c, defaults reflect.Value, prefix string, out *[]ConfigValue) {
 	for i := range c.NumField() {
 		key := prefix + c.Type().Field(i).Tag.Get("yaml")
@@ -134,7 +134,7 @@ func differing(c, defaults reflect.Value, prefix string, out *[]ConfigValue) {
 	}
 }
 
-// written is a value as publish.yaml has it.
+// written returns a value as publish.yaml spells it.
 func written(v reflect.Value) any {
 	if d, ok := v.Interface().(Duration); ok {
 		return d.String()

@@ -11,7 +11,7 @@ import (
 	"example.com/publish/retention"
 )
 
-// RetentionRule is a retention.Rule as publish.yaml has it.
+// RetentionRule is a retention.Rule as publish.yaml spells it.
 type RetentionRule struct {
 	Match       string   `yaml:"match" json:"match"`
 	KeepLast    Count    `yaml:"keep_last" json:"keep_last"`
@@ -24,8 +24,8 @@ type RetentionRule struct {
 	Expired     string   `yaml:"expired" json:"expired"`           // "" or remove
 }
 
-// Count is a whole number: 0.5 is an error, where the decoder would take it for
-// a written 0.
+// Count is a whole number. Decoding 0.5 is an error; into an int, the YAML decoder
+// would silently turn it into 0.
 type Count int
 
 // UnmarshalYAML reads a Count. Its error names the line.
@@ -38,7 +38,7 @@ func (c *Count) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// Policy is what the rules under retention say.
+// Policy returns the policy that the rules under retention describe.
 func (c *Config) Policy() retention.Policy { return policy(c.Retention) }
 
 func policy(rules []RetentionRule) retention.Policy {
@@ -52,8 +52,8 @@ func policy(rules []RetentionRule) retention.Policy {
 	return p
 }
 
-// checkRetention tells all that is wrong with the rules, each with its line in
-// the document.
+// checkRetention reports everything that is wrong with the rules, each with its line
+// in the document.
 func checkRetention(rules []RetentionRule, doc *yaml.Node) error {
 	var errs []error
 	bad := func(i int, key string, err error) {
@@ -82,8 +82,8 @@ func checkRetention(rules []RetentionRule, doc *yaml.Node) error {
 	return errors.Join(errs...)
 }
 
-// ruleLine says where a key of a rule stands, or the rule when it has no such
-// key; "" where that cannot be told.
+// ruleLine returns "line N: " for a key of rule i, or for the rule if it lacks the
+// key; "" if the line is unknown.
 func ruleLine(doc *yaml.Node, i int, key string) string {
 	rules := valueOf(doc, "retention")
 	if rules == nil || i >= len(rules.Content) {

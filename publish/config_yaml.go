@@ -12,14 +12,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxNesting bounds how deep a YAML document is nested. publish.yaml needs four
-// levels.
+// maxNesting is the maximum depth of a YAML document. publish.yaml needs four levels.
 const maxNesting = 32
 
-// decodeYAML reads the one document in data into v, whose values are the
-// defaults: a key without a value keeps its own. It returns the document; nil
-// for an empty one. A key that v does not have is an error. The errors name
-// the line.
+// decodeYAML reads the single document in data into v. A key that is missing, or has
+// no value, leaves v's value as it is, which is the default. A key that v does not
+// have is an error. It returns the document; nil if data is empty. The errors name the
+// line.
 func decodeYAML(data []byte, v any) (*yaml.Node, error) {
 	var doc *yaml.Node
 	for dec := yaml.NewDecoder(bytes.NewReader(data)); ; {
@@ -50,7 +49,7 @@ func decodeYAML(data []byte, v any) (*yaml.Node, error) {
 	if doc.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("line %d: does not hold keys and values", doc.Line)
 	}
-	// From the text again: the library refuses unknown keys only there.
+	// Decode the text again: the library refuses unknown keys only when it decodes text.
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
 	for err := error(nil); err == nil; {
@@ -61,8 +60,8 @@ func decodeYAML(data []byte, v any) (*yaml.Node, error) {
 	return doc, nil
 }
 
-// checkYAML refuses documents that are nested too deep, and types that the
-// document itself names: no key needs one.
+// checkYAML refuses documents that are nested too deep. It also refuses explicit types
+// (tags), because no key needs one.
 func checkYAML(n *yaml.Node, depth int) error {
 	if depth > maxNesting {
 		return fmt.Errorf("line %d: is nested too deep", n.Line)
@@ -78,7 +77,7 @@ func checkYAML(n *yaml.Node, depth int) error {
 	return nil
 }
 
-// badValue is the error of a value that its type cannot take.
+// badValue is the error for a value that does not fit its type.
 func badValue(n *yaml.Node, fact string) error {
 	value := strconv.Quote(n.Value)
 	if n.Kind != yaml.ScalarNode {
@@ -108,7 +107,7 @@ var (
 	wrongType  = regexp.MustCompile("(?s)^(line \\d+): cannot unmarshal (!!\\w+)(?: `(.*)`)? into (.+)$")
 )
 
-// plainYAML says what the YAML library says, without names of Go types.
+// plainYAML rewrites an error of the YAML library without the names of Go types.
 func plainYAML(err error) error {
 	var list *yaml.TypeError
 	if !errors.As(err, &list) {

@@ -10,23 +10,23 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Diff is what differs between two trees.
+// Diff lists the differences between two trees.
 type Diff struct {
 	From    string     `json:"from"`
 	To      string     `json:"to"`
 	Added   []string   `json:"added"` // product/version; files of a plain tree
 	Removed []string   `json:"removed"`
 	Changed []string   `json:"changed"`
-	Files   []FileDiff `json:"files"` // every path that differs, indexes and pages included
+	Files   []FileDiff `json:"files"` // every path that differs, including indexes and pages
 }
 
 // FileDiff is one path that differs.
 type FileDiff struct {
 	Path   string `json:"path"`
 	Change string `json:"change"` // added, removed or changed
-	Bytes  int64  `json:"bytes"`  // its size in the newer tree; in the older when removed
-	// Told is true for what the names of versions tell already: an item that an
-	// index names, a document, and each file of a tree without indexes.
+	Bytes  int64  `json:"bytes"`  // its size in the newer tree; if removed, in the older
+	// Told reports whether Added, Removed and Changed already cover the file: an
+	// item that an index names, a document, or any file of a tree without indexes.
 	Told bool `json:"-"`
 }
 
@@ -70,8 +70,8 @@ func (r *Repo) diff(ctx context.Context, s *state, from, to string) (*Diff, erro
 	return d, nil
 }
 
-// formatOf is the format as it is in a side of a Diff: documents lie where its
-// index says.
+// formatOf returns the format as it is in one side of a Diff: the index of a tree says
+// where its documents are.
 func (r *Repo) formatOf(s *state, name string) (catalog.Format, error) {
 	if name == "staging" {
 		return stage.Within(r.Stage.Dir, r.format)

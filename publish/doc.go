@@ -1,21 +1,24 @@
-// Package publish keeps a repository: the generations of an image tree, of
-// which production is always exactly one.
+// Package publish keeps a repository: the generations of an image tree. Exactly
+// one of them is production at any time.
 //
 // # How a tree becomes production
 //
-// A promote copies staging into a draft, a private directory, validates that copy,
-// and flushes it to disk, all without the production lock. Then, under the lock:
+// A promote copies staging into a draft, which is a private directory. It
+// validates the copy and flushes it to disk. All of this happens without the
+// production lock. Then, under the lock:
 //
 //  1. recover: finish what a killed command left
-//  2. carry: work out what production serves now and the new tree lacks, for as
-//     long as some client may still ask for it
-//  3. seal: link that, give files their times, flush, write the manifest, which
-//     says all that history will say, and give the tree its name
+//  2. carry: find the files that production serves now and the new tree lacks.
+//     They stay for as long as a client may still ask for them.
+//  3. seal: link the carried files, set modification times, flush, write the
+//     manifest, and give the tree its name. The manifest contains everything
+//     that history will record.
 //  4. switch: one rename or one exchange. This is the commit point.
-//  5. sync the directory in which production's name stands
+//  5. sync the directory that contains production's name
 //  6. append to the history, run the health check, delete what is due
 //
-// No reader ever sees a half tree, for three reasons, each kept by one place:
+// No reader ever sees half a tree. Three rules ensure that. Each is enforced in
+// one place:
 //
 //   - A tree is complete, and flushed, before it has a name that a switch uses.
 //     Drafts are private; only generation.Draft.Seal gives that name, as its last
@@ -24,71 +27,75 @@
 //     resolves to the old tree or to the new one. (Each path on its own: two
 //     requests of one client may see two generations.)
 //   - Nothing is written into it afterwards. Only Site.Expire removes files from
-//     production, and only carried ones whose window has ended, so that no
-//     client that keeps its index for the grace window can still know them. In
-//     rename mode the tree that an exchange brings back is renamed, by Tidy,
-//     and otherwise left alone. A tree is deleted only after a switch away from
-//     it, and its name goes first: generation.Store.Aside.
+//     production: carried files whose grace window has ended. A client that
+//     keeps its index for at most the grace window no longer knows them. In
+//     rename mode Tidy renames the tree that an exchange brings back, and
+//     changes nothing in it. A tree is deleted only after a switch away from
+//     it, and its name goes first: see generation.Store.Aside.
 //
-// Package generation has the life of a tree, step by step; package site has what
-// each way to switch guarantees.
+// Package generation explains the life of a tree step by step. Package site
+// explains what each kind of switch guarantees.
 //
 // # What survives a crash
 //
-// What production resolves to is the truth, the manifest of that generation is
-// the intent, and history follows. A crash before the switch leaves a private
-// directory, and perhaps a manifest that no production ever had: recovery
-// removes the directory and keeps the number out of use. A crash after it
-// leaves a generation that history lacks: recovery syncs and appends the line
-// from the manifest. Every verb that takes the production lock recovers first,
-// so the code that repairs is the code that runs every day.
+// The generation that production resolves to is the truth. Its manifest is the
+// intent, and history follows. A crash before the switch leaves a private
+// directory, and perhaps the manifest of a generation that never was production.
+// Recovery removes the directory and never uses the number again. A crash after
+// the switch leaves a generation that history lacks. Recovery syncs, and appends
+// the line from the manifest. Every verb that takes the production lock recovers
+// first, so the repair code runs every day.
 //
-// Outside of what a crash explains, the history proves itself: its switches form
-// a chain, each from the generation before it to the next, so lost, repeated and
-// displaced lines are noticed, and Recover makes them anew from the manifests of
-// what was switched to. What a newer version wrote is refused and never mended:
-// .publish/layout keeps older versions out, and upgrade raises it before the
-// first record that they do not know.
+// The history also detects damage that no crash explains. Its switches form a
+// chain: each leads from one generation to the next. So lost, repeated and
+// displaced lines are noticed, and Recover rebuilds them from the manifests.
+// Records of a newer version are refused and never repaired: .publish/layout
+// keeps older versions out, and upgrade raises it before the first record that
+// they do not know.
 //
-// A revert is a promote whose source is a kept generation. It needs no lock but
-// production's, so it never waits for a promote that is still hashing.
+// A revert is a promote whose source is a kept generation. It takes only the
+// production lock, so it never waits for a promote that is still hashing.
 //
 // # The spare
 //
-// A tree that is due is not deleted file by file. gc takes out of it all that
-// production does not have as the same inode, and keeps the rest as the spare:
-// see generation.SpareName. A promote, a revert or a revoke begins its tree with
-// it, compares it with production once more, and makes what is missing. So each
-// costs what has changed, and the same code makes a tree where there is no spare.
+// A retired tree is not deleted file by file. gc removes every file that is not
+// the same inode in production, and keeps the rest as the spare: see
+// generation.SpareName. A promote, a revert or a revoke begins its tree with the
+// spare, compares it with production once more, and makes what is missing. So
+// the cost of each depends on what has changed. The same code makes a tree if
+// there is no spare.
 //
-// The directory of a generation comes back, with its inode, in a later one. Its
-// number goes before anything else does, and is written when nothing is missing
-// any more. So who holds a directory open without a lock, and finds the number in
-// it after the last read, has read that generation: see tree.Source.Proved.
+// So the directory of a generation, with its inode, is used again in a later
+// generation. Its number is removed before anything else, and written again only
+// when the tree is complete. A reader that holds the directory open without a
+// lock, and still finds the number after its last read, has read that
+// generation: see tree.Source.Proved.
 //
 // # Whose tree it is
 //
-// A number does not tell. Each tree bears the repository's id and the seal of
-// its manifest (see generation.Claim), written before the tree has a name that a switch
-// uses; so whose it is can be told wherever a crash, or somebody, leaves it.
-// What another repository made is refused and left alone: in production's
-// place, among the generations, and when an exchange brings it back.
+// A generation number does not identify the repository. So each tree contains the
+// repository's id and the seal of its manifest (see generation.Claim). They are
+// written before the tree has a name that a switch uses, so the owner of a tree
+// can be found wherever a crash or a person leaves it. A tree of another
+// repository is refused and left alone: in production's place, among the
+// generations, and when an exchange brings it back.
 //
 // # Revoke
 //
-// What is revoked leaves production by a switch like any other, whose manifest
-// names the contents; then come the tombstones, then the deletion, which reads
-// nothing but tombstones and belongs to recovery: see Revoke and erase. It is the
-// one exception to what is said above of kept trees: they are redacted. A sealed
-// manifest stays as it is; what must be there is its rows without those that
-// tombstones of a later number name.
+// Revoked content leaves production by an ordinary switch, whose manifest lists
+// the contents. Then the tombstones are written. Then the content is deleted. The
+// deletion is part of recovery and reads only the tombstones: see Revoke and
+// erase. Revoke is the one exception to the rule that kept trees do not change:
+// it redacts them. A sealed manifest stays as it is. The tree must have the rows
+// of its manifest, except for those that tombstones of a later number list.
 //
 // # Locks
 //
-// prepare (one promote at a time), staging (one writer or one snapshot),
-// production (steps 1 to 6), always in this order. Readers take none. Where the
-// holder of the production lock wants one of the others, to sweep or to roll
-// forward what a dead process left, it only tries, and goes without. In rename
-// mode the directory of the current generation is production's path: it means
-// that generation only under the production lock.
+// There are three locks, always taken in this order: prepare (one promote at a
+// time), staging (one writer or one snapshot), production (steps 1 to 6). Readers
+// take none. The holder of the production lock may want one of the others, to
+// clean up or finish what a dead process left. It tries once without waiting, and
+// continues without the lock if it is held. In rename mode the directory of the
+// current generation is production's path: the path means that generation only
+// while the production lock is held.
 package publish

@@ -23,10 +23,10 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// redaction is what a deletion of revoked content came to.
+// redaction is the result of deleting revoked content.
 type redaction struct {
 	Redaction
-	inodes map[uint64]bool // of what was counted
+	inodes map[uint64]bool // already counted
 }
 
 func newRedaction() *redaction {
@@ -41,15 +41,14 @@ func (d *redaction) count(st tree.Stat) {
 	}
 }
 
-// note notes that a generation had some of it.
+// note records that a generation had some of the content.
 func (d *redaction) note(p place) {
 	if p.generation != 0 {
 		d.Generations, d.Paths[p.generation] = append(d.Generations, p.generation), p.paths
 	}
 }
 
-// sought is what a deletion is after: contents, without those that were deleted
-// before.
+// sought is the content to delete, and the tombstones whose deletion is already done.
 type sought struct {
 	stage.Contents
 	done *tombstone.Graveyard
@@ -71,35 +70,35 @@ type erasure int
 
 const (
 	// erasePending: something is left, and an error says why. The next recovery
-	// goes on.
+	// continues.
 	erasePending erasure = iota
-	// eraseWaits: only staging is left, whose lock somebody else has.
+	// eraseWaits: only staging is left; another process holds its lock.
 	eraseWaits
 	// eraseDone: nothing is left.
 	eraseDone
 )
 
-// locker takes a lock, and returns what releases it.
+// locker takes a lock, and returns a function that releases it.
 type locker func(context.Context) (unlock func(), err error)
 
-// tryStaging takes staging's lock out of order, and so without waiting.
+// tryStaging takes the staging lock if it is free. It never waits: the caller already
+// holds the production lock, and the order of the locks is the other way round.
 func (r *Repo) tryStaging(ctx context.Context) (unlock func(), err error) {
 	try := *r.Stage
 	try.Wait = 0
 	return try.Exclusive(ctx, "revoke")
 }
 
-// haveStaging is tryStaging for who has the lock already.
+// haveStaging replaces tryStaging in a caller that already holds the lock.
 func haveStaging(context.Context) (unlock func(), err error) { return func() {}, nil }
 
-// erase deletes revoked content from every kept generation, from trash and
-// from staging, and says so in the history. The caller holds the production
-// lock, and has made the switch away from it durable. It is driven by the
-// tombstones alone and may be killed anywhere: whoever recovers next goes on.
+// erase deletes revoked content from every kept generation, from trash and from
+// staging, and records that in the history. The caller holds the production lock. The
+// switch away from the content is durable. erase reads only the tombstones, so it may
+// be killed at any point: the next recovery continues.
 //
-// Staging belongs to another lock, which comes before production's; lockStaging
-// is tryStaging or haveStaging. The redaction is nil when there was nothing to
-// delete.
+// Staging needs its own lock, which comes before production's; lockStaging is
+// tryStaging or haveStaging. The redaction is nil if there was nothing to delete.
 func (r *Repo) erase(ctx context.Context, s *state, lockStaging locker) (*redaction, erasure, error) {
 	graves, err := r.graveyard()
 	if err != nil {
@@ -113,7 +112,7 @@ func (r *Repo) erase(ctx context.Context, s *state, lockStaging locker) (*redact
 	if err := r.at("before-erase"); err != nil {
 		return nil, erasePending, err
 	}
-	// The gc behind the switch may have failed, which is no failure of its own.
+	// Trees that gc was to delete may still be there: a failed gc is only a warning.
 	if err := errors.Join(r.dropSpare(), r.sweepRetired()); err != nil {
 		return nil, erasePending, err
 	}
@@ -132,8 +131,8 @@ func (r *Repo) erase(ctx context.Context, s *state, lockStaging locker) (*redact
 	if err := r.eraseStaged(ctx, want.Contents, did); err != nil {
 		return did, erasePending, err
 	}
-	// gc and the sweeps do not sync what they remove: to them it is all the
-	// same when a power cut brings it back.
+	// gc and the sweeps do not sync after a removal, because to them it does not
+	// matter if a power cut brings a file back. Here it does.
 	for _, dir := range append(r.Stage.Uploads(), r.store.Trees, r.path(".publish", "trash")) {
 		if err := durable.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return did, erasePending, err
@@ -151,9 +150,9 @@ func (r *Repo) erase(ctx context.Context, s *state, lockStaging locker) (*redact
 	return did, eraseDone, r.at("after-done")
 }
 
-// eraseTrees deletes contents from the trees beside production, and from trash.
+// eraseTrees deletes contents from the kept trees, except production, and from trash.
 func (r *Repo) eraseTrees(ctx context.Context, s *state, want sought, did *redaction) error {
-	live := 0 // it was switched to without the content
+	live := 0 // production does not have the content: it was switched away from it
 	if s.current != nil {
 		live = s.current.Generation
 	}
@@ -174,8 +173,8 @@ func (r *Repo) eraseTrees(ctx context.Context, s *state, want sought, did *redac
 	return r.eraseLeft(ctx, want.Contents, did)
 }
 
-// eraseStaged deletes contents from staging. It is an error also while some of
-// them could not be deleted, anywhere.
+// eraseStaged deletes contents from staging. It also returns an error if some revoked
+// content could not be deleted elsewhere.
 func (r *Repo) eraseStaged(ctx context.Context, want stage.Contents, did *redaction) error {
 	if err := r.at("before-purge"); err != nil {
 		return err
@@ -195,8 +194,8 @@ func (r *Repo) eraseStaged(ctx context.Context, want stage.Contents, did *redact
 	return r.at("after-purge")
 }
 
-// foresee counts what erase will delete once these contents are revoked.
-// Production's tree counts also: it is kept after the switch.
+// foresee counts what erase will delete after these contents are revoked. It includes
+// production's tree, because that tree is kept after the switch.
 func (r *Repo) foresee(ctx context.Context, s *state, want sought) (*redaction, error) {
 	did := newRedaction()
 	for p, err := range r.places(ctx, s, 0, want) {
@@ -217,8 +216,8 @@ func (r *Repo) foresee(ctx context.Context, s *state, want sought) (*redaction, 
 	return did, err
 }
 
-// eraseLeft looks for contents in the trees that the sweep could not delete, and
-// deletes at least these.
+// eraseLeft searches the trees that the sweep could not delete, and deletes at least
+// the revoked content there.
 func (r *Repo) eraseLeft(ctx context.Context, want stage.Contents, did *redaction) error {
 	list, err := os.ReadDir(r.store.Trees)
 	if err != nil {
@@ -228,7 +227,7 @@ func (r *Repo) eraseLeft(ctx context.Context, want stage.Contents, did *redactio
 		n, isTree := generation.ParseNumber(d.Name())
 		dir := r.path("generations", d.Name())
 		left := r.left.holds(d.Name())
-		if isTree { // those that are whole were looked at by their manifests
+		if isTree { // places found the complete trees by their manifests
 			id, err := generation.Identity(dir)
 			left = err == nil && id != n
 		}
@@ -237,7 +236,7 @@ func (r *Repo) eraseLeft(ctx context.Context, want stage.Contents, did *redactio
 		}
 		found, err := stage.Find(ctx, dir, everyFile{r.format}, tree.OpenCache(""), want)
 		if err != nil {
-			r.leave(leftByRevoke, dir, err) // what cannot be read cannot be ruled out
+			r.leave(leftByRevoke, dir, err) // it may have revoked content
 			continue
 		}
 		p := place{dir: dir}
@@ -251,7 +250,7 @@ func (r *Repo) eraseLeft(ctx context.Context, want stage.Contents, did *redactio
 	return nil
 }
 
-// undeletable is an error while something that was revoked could not be deleted.
+// undeletable returns an error if some revoked content could not be deleted.
 func (r *Repo) undeletable() error {
 	left := r.present(r.left)[leftByRevoke]
 	if len(left) == 0 {
@@ -266,8 +265,8 @@ func (r *Repo) undeletable() error {
 			more)}
 }
 
-// logRedaction appends the event, unless the one who was killed before the
-// tombstones were marked as done had come as far.
+// logRedaction appends the event, unless an earlier attempt already did. That attempt
+// was killed before it could mark the tombstones as done.
 func (r *Repo) logRedaction(s *state, graves *tombstone.Graveyard, pending []tombstone.Stone, did *redaction) error {
 	if lines, ok := s.history.Redacted(); ok && lines == graves.Len() {
 		return nil
@@ -283,16 +282,16 @@ func (r *Repo) logRedaction(s *state, graves *tombstone.Graveyard, pending []tom
 	return r.log(s.history, e)
 }
 
-// place is a directory in which revoked content is, or was.
+// place is a directory that has, or had, revoked content.
 type place struct {
 	generation int // 0: trash
 	dir        string
 	paths      []string // below dir
 }
 
-// places finds contents in the kept generations, but for the number without, and
-// in trash, one place after the other: who deletes what is in one does so before
-// the next is read.
+// places finds contents in the kept generations, except the generation without, and in
+// trash. It yields one place after the other, so that the caller can delete from one
+// place before the next is read.
 func (r *Repo) places(ctx context.Context, s *state, without int, want sought) iter.Seq2[place, error] {
 	return func(yield func(place, error) bool) {
 		current := 0
@@ -325,20 +324,20 @@ func (r *Repo) places(ctx context.Context, s *state, without int, want sought) i
 	}
 }
 
-// everyFile is a format to which no path in trash, where each lies below the
-// time of its removal, is an index or an upload.
+// everyFile is a format for trash, where paths begin with the time of the removal. So
+// no path there is an index or an upload.
 type everyFile struct{ catalog.Format }
 
 func (everyFile) Class(string) catalog.Class { return catalog.Whole }
 
 // holding returns the paths at which generation n had contents before they were
-// revoked: those too that a killed deletion has removed, but not those that
-// were done with before.
+// revoked. It includes paths that a killed deletion has already removed, but not those
+// of a deletion that is done.
 func (r *Repo) holding(ctx context.Context, s *state, n int, want sought) ([]string, error) {
 	var paths []string
 	m, err := r.manifest(n)
 	if err != nil {
-		// Damaged: the tree itself tells.
+		// The manifest is damaged, so search the tree.
 		found, err := stage.Find(ctx, r.treeOf(s, n), r.format, tree.OpenCache(""), want.Contents)
 		for _, e := range found {
 			paths = append(paths, e.Path)
@@ -354,15 +353,15 @@ func (r *Repo) holding(ctx context.Context, s *state, n int, want sought) ([]str
 	return paths, nil
 }
 
-// unlink removes what is in a place and makes that durable; what is gone already
-// counts for nothing, and what cannot be removed is left over.
+// unlink removes the files of a place, durably. A file that is already gone is not
+// counted. A file that cannot be removed is noted as a leftover.
 func (r *Repo) unlink(p place, did *redaction) error {
 	dirs := map[string]bool{}
 	for _, path := range p.paths {
 		full := filepath.Join(p.dir, filepath.FromSlash(path))
 		fi, err := os.Lstat(full)
 		if errors.Is(err, fs.ErrNotExist) {
-			dirs[filepath.Dir(full)] = true // a removal that was not synced
+			dirs[filepath.Dir(full)] = true // the earlier removal may not be synced
 			continue
 		}
 		if errors.Is(err, syscall.ENOTDIR) {
@@ -385,8 +384,8 @@ func (r *Repo) unlink(p place, did *redaction) error {
 	return nil
 }
 
-// pendingErasure is an error while revoked content is still to be deleted: whoever
-// asks for recovery asks for that, too.
+// pendingErasure returns an error if revoked content is still to be deleted. A user
+// who runs recover must learn that.
 func (r *Repo) pendingErasure() error {
 	graves, err := r.graveyard()
 	if err != nil {
@@ -394,7 +393,7 @@ func (r *Repo) pendingErasure() error {
 	}
 	if _, pending := graves.Split(); len(pending) > 0 {
 		return &Error{Kind: Switched, Fact: "revoked content is not deleted everywhere yet",
-			Hint: "mend what the warning names, or wait for whoever holds staging; then publish recover again"}
+			Hint: "fix what the warning names, or wait until staging is unlocked; then run publish recover again"}
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 	"example.com/publish/stage"
 )
 
-// Kind is what a caller can do about an error.
+// Kind says what a caller can do about an error.
 type Kind = fault.Kind
 
 // The kinds: see package fault.
@@ -26,7 +26,7 @@ const (
 
 var errDangling = site.ErrDangling
 
-// Error is a failure as people read it.
+// Error is an error message for people.
 type Error = fault.Error
 
 func refuse(hint, format string, args ...any) error {

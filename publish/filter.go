@@ -11,12 +11,11 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// HistoryFilter says which events to return: those that pass every field that
-// is set.
+// HistoryFilter selects events: those that match every field that is set.
 type HistoryFilter struct {
-	Limit   int         // the newest so many; 0: all
-	Kinds   []EventKind // any of these; empty: all but the health checks, which their switches tell
-	Product string      // a name or a glob, of what came, went or changed
+	Limit   int         // at most so many, the newest; 0: all
+	Kinds   []EventKind // any of these; empty: all except health checks, whose result is in the switch
+	Product string      // name or glob of something that was added, removed or changed
 	Since   time.Time   // not before; zero: from the start
 	Until   time.Time   // not after; zero: to the end
 }
@@ -24,10 +23,10 @@ type HistoryFilter struct {
 // Kinds returns every kind that a history can hold.
 func Kinds() []EventKind { return journal.Kinds() }
 
-// History returns the events, newest first, each switch with what its health
-// check said. It takes no lock, and reads no further back than it has to. A kind
-// that is neither known nor in the history is an error of kind Usage: a filter
-// that is mistyped must not look like a history that is empty.
+// History returns the events, newest first. Each switch has the result of its health
+// check. It takes no lock, and reads no further back than it has to. A kind that is
+// neither known nor in the history is an error of kind Usage: otherwise a mistyped
+// filter would look like an empty history.
 func (r *Repo) History(f HistoryFilter) ([]Event, error) {
 	if f.Product != "" {
 		if _, err := retention.Matches(f.Product, ""); err != nil {
@@ -40,7 +39,7 @@ func (r *Repo) History(f HistoryFilter) ([]Event, error) {
 			unknown[k] = true
 		}
 	}
-	said := map[int]string{} // by the health check of a generation, last
+	said := map[int]string{} // newest result of the health check, by generation
 	out := []Event{}
 	err := r.eachEvent(func(e Event) bool {
 		delete(unknown, e.Kind)
@@ -76,7 +75,7 @@ func (r *Repo) eachEvent(yield func(Event) bool) error {
 	warned := false
 	each := func(path string, h *journal.History, broken []journal.Flaw) (more bool, err error) {
 		switch err := r.legible(path, h); {
-		case errors.Is(err, errNewer): // who only looks may see what can be read
+		case errors.Is(err, errNewer): // a reader gets what can be read
 			r.opt.Warn(err.Error() + "; what this version cannot read is left out")
 		case err != nil:
 			return false, err
@@ -105,8 +104,8 @@ func (r *Repo) eachEvent(yield func(Event) bool) error {
 	return err
 }
 
-// shown is an event as an answer has it: a switch with what its health check
-// said, and without what is recovery's business.
+// shown returns an event as History returns it: a switch with the result of its health
+// check, and without fields that only recovery uses.
 func shown(e Event, said string) Event {
 	switch b := e.Body.(type) {
 	case *journal.Switch:
@@ -135,9 +134,9 @@ func (f HistoryFilter) passes(e Event) bool {
 		func(name string) bool { return ofProduct(f.Product, name) })
 }
 
-// ofProduct reports whether an entry of a history belongs to the products that
-// a pattern means. An entry is a name or a file's path; a pattern may be that
-// also.
+// ofProduct reports whether an entry of a history belongs to the products that a
+// pattern names. An entry is a version's name or a file's path. The pattern may match
+// the whole entry or only its product.
 func ofProduct(pattern, entry string) bool {
 	whole, _ := retention.Matches(pattern, entry)
 	group, _ := retention.Matches(pattern, catalog.ParseName(entry).Group)

@@ -12,14 +12,15 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// mostNeighbours bounds how many folders are looked at for a hint.
+// mostNeighbours is how many folders are searched for a hint.
 const mostNeighbours = 200
 
 // isRepository reports whether there is a repository at dir itself.
 func isRepository(dir string) bool { return !gone(layoutPath(dir)) }
 
-// whereHint is the remedy for a directory that is no repository: the repository
-// that was probably meant, above it, in it or beside it, or how to make one.
+// whereHint is the hint for a directory that is not a repository. It names a
+// repository that was probably meant: above the directory, in it or beside it. If
+// there is none it says how to make one.
 func whereHint(dir string) string {
 	for d := filepath.Dir(dir); ; d = filepath.Dir(d) {
 		if isRepository(d) {
@@ -61,14 +62,14 @@ func repositoriesIn(dir string) []string {
 	return out[:min(len(out), 3)]
 }
 
-// gone reports whether a file is not there.
+// gone reports whether nothing exists at path.
 func gone(path string) bool {
 	_, err := os.Lstat(path)
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// Find returns the repository that holds dir: dir itself or the nearest parent
-// that is one.
+// Find returns the repository that contains dir: dir itself, or the nearest parent
+// that is a repository.
 func Find(dir string) (string, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {

@@ -5,9 +5,9 @@ import (
 	"example.com/publish/publish/journal"
 )
 
-// flaws returns where the chain of the history is broken. A kept tree below
-// production that no line made is a flaw, though the chain may be closed: lost
-// are the switch to it, and the one back.
+// flaws returns where the chain of the history is broken. A kept tree with a lower
+// number than production, which no line mentions, is also a flaw, even if the chain is
+// closed: then the switch to it and the switch away from it are both lost.
 func (r *Repo) flaws(h *journal.History, tip *Event) []journal.Flaw {
 	out := h.Flaws(tip, func(n int) bool { return !tells(r.store, n) })
 	if tip == nil {
@@ -15,7 +15,7 @@ func (r *Repo) flaws(h *journal.History, tip *Event) []journal.Flaw {
 	}
 	kept, err := r.store.Kept(tip.Generation)
 	if err != nil {
-		return out // whoever needs the trees tells
+		return out // a caller that needs the trees reports the error
 	}
 	for _, n := range kept {
 		if n < tip.Generation && !h.Named(n) && r.store.Holds(n) {
@@ -25,7 +25,7 @@ func (r *Repo) flaws(h *journal.History, tip *Event) []journal.Flaw {
 	return out
 }
 
-// historyFlaw says what the history lost or has out of place; "" for nothing.
+// historyFlaw says what the history lost or has out of place; "" if it is whole.
 func (r *Repo) historyFlaw(s *state) string {
 	if broken := r.flaws(s.history, s.tip()); len(broken) > 0 {
 		return broken[0].String()
@@ -36,14 +36,15 @@ func (r *Repo) historyFlaw(s *state) string {
 	return ""
 }
 
-// tells reports whether something is left from which the line of generation n
-// can be made.
+// tells reports whether the line of generation n can be rebuilt from its manifest or
+// tree.
 func tells(store *generation.Store, n int) bool {
 	return n > 0 && (!gone(store.ManifestPath(n)) || store.Holds(n))
 }
 
-// whole refuses to go on with a history that lost what recover can make anew:
-// windows are counted from it. What nothing is left of stops nobody.
+// whole returns an error if the history has lost lines that recover can rebuild,
+// because windows are computed from them. Lines that cannot be rebuilt stop no
+// command.
 func (r *Repo) whole(s *state) error {
 	for _, f := range r.flaws(s.history, s.tip()) {
 		if f.Kind == journal.Moved || f.Kind == journal.Lost && !tells(r.store, f.From) {
@@ -56,7 +57,7 @@ func (r *Repo) whole(s *state) error {
 	return nil
 }
 
-// tip is the switch that production's manifest records; nil when there is none.
+// tip is the switch that production's manifest records; nil if there is no production.
 func (s *state) tip() *Event {
 	if s.current == nil {
 		return nil

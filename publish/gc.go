@@ -19,8 +19,8 @@ import (
 type GCResult struct {
 	Freed
 	DryRun      bool `json:"dry_run"`
-	ClockBehind bool `json:"clock_behind"` // the clock stands before the history: nothing is deleted
-	// Leftovers are what could not be deleted, by this gc or by who came before.
+	ClockBehind bool `json:"clock_behind"` // the clock is behind the history: nothing is deleted
+	// Leftovers could not be deleted, by this gc or by an earlier command.
 	Leftovers []Leftover `json:"leftovers"`
 }
 
@@ -39,11 +39,11 @@ func (r *Repo) GC(ctx context.Context, dryRun bool) (*GCResult, error) {
 	return res, r.hookGC(ctx, s, res)
 }
 
-// collect is gc under the production lock, after recovery. Everything that it
-// deletes was switched away from by a switch that history names, and history
-// names a switch only after it was made durable. The deletion is logged before
-// it begins: should the clock be set back afterwards, the line tells that
-// windows had ended which look open again.
+// collect is gc under the production lock, after recovery. History names every switch
+// away from what it deletes, and names a switch only after the switch is durable.
+//
+// It logs the deletion before it begins. If the clock is set back later, windows look
+// open again; the line then shows that they had ended.
 func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, error) {
 	res := &GCResult{Freed: Freed{Generations: []int{}, Items: []FreedItem{}}, DryRun: dryRun,
 		ClockBehind: s.clockBehind(),
@@ -88,24 +88,24 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 		e.Body = &res.Freed
 		err := errors.Join(r.log(s.history, e), r.at("after-gc-history"))
 		if errors.Is(err, syscall.ENOSPC) {
-			// The deletion makes the room that the line needs. A torn line is
-			// cut off first, as recovery does.
+			// The disk is full. Delete first, which frees space, and log after it.
+			// Before that, the torn line is cut off, as recovery does.
 			again = append(again, e)
 		} else if err != nil {
 			return res, err
 		}
 	}
-	// The spare first, for it may hold what expires: killed before that is gone
-	// from production as well, gc finds all of it again.
+	// The spare first, because it may contain what expires. If gc is killed in
+	// between, production still has the files, so the next gc finds them again.
 	if len(due)+len(files) > 0 {
 		if err := r.reduceSpare(ctx, live, keep, len(due) > 0); err != nil {
 			return res, err
 		}
 	}
-	var kept []FreedItem // what stays after all
+	var kept []FreedItem // what could not be deleted
 	for i, n := range due {
 		var reuse func(dir string) error
-		if i == len(due)-1 { // the newest has most of what production has
+		if i == len(due)-1 { // the newest has most in common with production
 			reuse = func(dir string) error { return r.store.KeepSpare(ctx, dir, live, tree.Common{Keep: keep}) }
 		}
 		ok, err := r.retire(n, reuse)
@@ -140,9 +140,9 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 	return res, nil
 }
 
-// due returns the kept generations whose window has ended, beside those that
-// are pinned, those that the configuration keeps all the same, and trees of
-// other repositories that somebody moved there.
+// due returns the kept generations whose window has ended. It leaves out those that
+// are pinned, those that the configuration keeps, and trees of other repositories that
+// somebody moved here.
 func (r *Repo) due(s *state) ([]int, error) {
 	kept, err := r.beside(s)
 	if err != nil {
@@ -154,10 +154,10 @@ func (r *Repo) due(s *state) ([]int, error) {
 	}), nil
 }
 
-// retire deletes the tree of generation n and then its manifest: renamed first,
-// so that no half tree ever bears a generation's name. Where reuse is not nil it
-// is asked to make something else of the tree first. It reports whether nothing
-// stays of the generation.
+// retire deletes the tree of generation n and then its manifest. It renames the tree
+// first, so that no incomplete tree has a generation's name. If reuse is not nil, it
+// first tries to make something else of the tree. It reports whether nothing of the
+// generation is left.
 func (r *Repo) retire(n int, reuse func(dir string) error) (bool, error) {
 	trash, err := r.store.Aside(n)
 	if err == nil {
@@ -176,11 +176,11 @@ func (r *Repo) retire(n int, reuse func(dir string) error) (bool, error) {
 	return r.drop(leftByGC, r.store.ManifestPath(n)), nil
 }
 
-// tally adds up what a deletion frees, in bytes: a file counts when the last of
-// its names goes. What only one tree had is carried by the next, and both let
-// go of it at once.
+// tally adds up the bytes that a deletion frees. A file counts when its last name is
+// removed. A file may have names in the retired tree and, as a carried file, in
+// production; both go in the same gc.
 type tally struct {
-	names map[uint64]uint64 // that go, by inode
+	names map[uint64]uint64 // how many names are removed, by inode
 	bytes int64
 }
 
@@ -190,12 +190,12 @@ func (t *tally) add(st tree.Stat) {
 	}
 }
 
-// beyond adds the files of a tree that production, live, does not have as the
-// same inode at the same path, and those that are not to stay there.
+// beyond adds the files of a tree that are not the same inode at the same path in
+// production (live), and those that keep says are to go from there.
 func (t *tally) beyond(ctx context.Context, dir string, live *tree.Source, keep func(path string) bool) {
 	var files []tree.Stat
 	err := tree.Beyond(ctx, dir, live, tree.Common{Keep: keep}, func(st tree.Stat) { files = append(files, st) })
-	if err != nil { // something is mounted there, for example: all of it goes, as far as it can
+	if err != nil { // for example, something is mounted there: then the whole tree is to go
 		files = nil
 		_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
@@ -212,7 +212,8 @@ func (t *tally) beyond(ctx context.Context, dir string, live *tree.Source, keep 
 	}
 }
 
-// staying reports which paths of production stay when rows expire.
+// staying returns a function that reports whether a path of production stays when rows
+// expire.
 func staying(rows []tree.Row) func(path string) bool {
 	if len(rows) == 0 {
 		return nil
@@ -224,8 +225,8 @@ func staying(rows []tree.Row) func(path string) bool {
 	return func(path string) bool { return !gone[path] }
 }
 
-// expired returns the carried files of production whose window has ended and
-// that are still there, and adds them to the result and to what is freed.
+// expired returns the carried files of production whose window has ended and that
+// still exist. It adds them to the result and to what is freed.
 func (r *Repo) expired(s *state, res *GCResult, freed *tally) []tree.Row {
 	var files []tree.Row
 	for _, c := range s.current.Carried {

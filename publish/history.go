@@ -46,20 +46,20 @@ const (
 
 var errNewer = generation.ErrNewer
 
-// newer is the error of the record at path.
+// newer is the error for a record at path that a newer version wrote.
 func newer(path string) error {
 	return &Error{Path: path, Err: errNewer, Hint: "use a newer publish; nothing was changed"}
 }
 
 func (r *Repo) historyPath() string { return r.path(".publish", "history") }
 
-// journal is the history on disk.
+// journal returns the history on disk.
 func (r *Repo) journal() journal.Log {
 	return journal.Log{Path: r.historyPath(), Limit: maxRecord, Step: r.step}
 }
 
-// readHistory reads the history. A damaged line that is not the last is an
-// error: it is evidence, and windows are counted from it.
+// readHistory reads the history. A damaged line that is not the last one is an error:
+// windows are computed from it, and it must not be lost.
 func (r *Repo) readHistory() (*journal.History, error) {
 	h, err := r.writtenHistory()
 	if err != nil {
@@ -68,8 +68,8 @@ func (r *Repo) readHistory() (*journal.History, error) {
 	return h, r.legible(r.historyPath(), h)
 }
 
-// legible refuses a file of the history with damaged lines, or with such as this
-// version does not know, or that cannot be the one behind the closed files.
+// legible returns an error for a file of the history that has damaged lines, that has
+// lines this version does not know, or that does not continue the closed files.
 func (r *Repo) legible(path string, h *journal.History) error {
 	hint := "run publish recover: it keeps the file as " + r.short(asideName(path)) +
 		" and makes damaged lines anew from the manifests"
@@ -85,7 +85,7 @@ func (r *Repo) legible(path string, h *journal.History) error {
 	return nil
 }
 
-// writtenHistory reads the history, whatever is wrong with it.
+// writtenHistory reads the history, even if it is damaged.
 func (r *Repo) writtenHistory() (*journal.History, error) {
 	h, err := r.journal().Read()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -95,8 +95,8 @@ func (r *Repo) writtenHistory() (*journal.History, error) {
 	return h, err
 }
 
-// short is a path below the repository, for a sentence that has named the
-// repository already.
+// short returns a path relative to the repository, for a sentence that already names
+// the repository.
 func (r *Repo) short(path string) string {
 	if rel, err := filepath.Rel(r.Dir, path); err == nil {
 		return rel
@@ -112,14 +112,14 @@ func (r *Repo) log(h *journal.History, e Event) error {
 	return r.journal().Append(h, e)
 }
 
-// closeBytes is how long the file of the history is, in bytes beside its
-// checkpoint, when it is closed: reading as much takes some 20 ms, and a
-// checkpoint is a small part of it.
+// closeBytes is the size at which the file of the history is closed, in bytes without
+// its checkpoint. Reading so much takes about 20 ms, and a checkpoint is a small part
+// of it.
 const closeBytes = 1 << 20
 
-// closeHistory closes the file of the history, if the command has made it long
-// enough. It is the last that a command does, and nothing but time depends on
-// it: if it fails the history is as long as it is, and the next command tries.
+// closeHistory closes the file of the history if it has become long enough. It is the
+// last step of a command, and only speed depends on it. If it fails, the next command
+// tries again.
 func (r *Repo) closeHistory(ctx context.Context, s *state) {
 	if !s.history.Long(r.closeBytes) {
 		return
@@ -145,8 +145,8 @@ func (r *Repo) tryClose(ctx context.Context, s *state) error {
 	return r.journal().Close(s.history, keep)
 }
 
-// remembered returns the generations that the history keeps at hand: those of
-// trees, and those that dropped what production carries.
+// remembered returns the generations that the history keeps in memory: those that have
+// trees, and those that dropped a file which production carries.
 func (r *Repo) remembered(current *generation.Tree) ([]int, error) {
 	list, err := os.ReadDir(r.path("generations"))
 	if err != nil {
@@ -165,7 +165,7 @@ func (r *Repo) remembered(current *generation.Tree) ([]int, error) {
 	return out, nil
 }
 
-// dropped returns which generations dropped what a generation carries.
+// dropped returns the generations that dropped the files which m carries.
 func dropped(m *generation.Manifest) []int {
 	seen := map[int]bool{}
 	for _, c := range m.Carried {
@@ -174,7 +174,8 @@ func dropped(m *generation.Manifest) []int {
 	return slices.Collect(maps.Keys(seen))
 }
 
-// switchEvent is the switch to the generation that a manifest begins with.
+// switchEvent returns the event of the switch to a generation, from the head of its
+// manifest.
 func switchEvent(m *generation.Head) Event {
 	return Event{Head: journal.Head{Time: m.Time, Kind: EventKind(m.Kind), Generation: m.Generation, From: m.From,
 		Origin: m.Origin, Who: m.Who, Message: m.Message},
@@ -183,8 +184,8 @@ func switchEvent(m *generation.Head) Event {
 			Revoked: revokedEvent(m.Revoked), Unnamed: unnamedEvent(m.Unnamed)}}
 }
 
-// revokedEvent and unnamedEvent are what was revoked in the words of the
-// history; revokedBy returns them in the words of the manifests and tombstones.
+// revokedEvent and unnamedEvent convert the manifest's types to those of the history.
+// revokedBy converts them back.
 func revokedEvent(list []Revoked) (out []journal.Revoked) {
 	for _, v := range list {
 		out = append(out, journal.Revoked(v))
@@ -210,7 +211,7 @@ func revokedBy(e *Event) (revoked []Revoked, unnamed []Named) {
 	return revoked, unnamed
 }
 
-// tipOf is the switch that production's manifest records; nil for none.
+// tipOf is the switch that production's manifest records; nil if m is nil.
 func tipOf(m *generation.Head) *Event {
 	if m == nil {
 		return nil
@@ -226,7 +227,7 @@ func noNil[T any](s []T) []T {
 	return s
 }
 
-// note is an event that is no switch, without its body.
+// note returns an event that is not a switch, without its body.
 func (r *Repo) note(s *state, kind EventKind, message string) Event {
 	e := Event{Head: journal.Head{Time: s.now, Kind: kind, Who: r.who(), Message: message}}
 	if s.current != nil {

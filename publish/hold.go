@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Hold stops promotes until Unhold. It takes effect for a promote that has
-// begun but not switched.
+// Hold stops promotes until Unhold. It also stops a promote that has begun but has not
+// switched yet.
 func (r *Repo) Hold(ctx context.Context, why string) error {
 	s, _, unlock, err := r.exclusive(ctx, actor{verb: "hold"})
 	if err != nil {

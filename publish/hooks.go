@@ -18,15 +18,15 @@ import (
 	"example.com/publish/stage"
 )
 
-// detail is what only some events tell, beside the head.
+// detail is what only some events report, in addition to the head.
 type detail struct {
 	Freed *Freed `json:"freed,omitempty"` // of after_gc
 	Plan  *Plan  `json:"plan,omitempty"`  // of after_prune
 }
 
-// run executes one configured command: a hook or the health check. Its
-// environment tells what happened, its standard input is the same as JSON, its
-// output goes to a writer of Options.HookOutput. After the time limit it is killed with all its
+// run executes one configured command: a hook or the health check. Its environment
+// describes the event, and its standard input has the same as JSON. Its output goes to
+// a writer of Options.HookOutput. After the time limit it is killed with all its
 // children.
 func (r *Repo) run(
 	ctx context.Context, event string, argv []string, limit time.Duration, h generation.Head, d detail,
@@ -39,7 +39,7 @@ func (r *Repo) run(
 		Event      string    `json:"event"`
 		Repository string    `json:"repository"`
 		Production string    `json:"production"`
-		Actor      string    `json:"actor"` // who runs this verb; the head's who and time are of the generation
+		Actor      string    `json:"actor"` // who runs this verb; who and time in the head belong to the generation
 		At         time.Time `json:"at"`
 		generation.Head
 		detail
@@ -63,15 +63,15 @@ func (r *Repo) run(
 		"PUBLISH_PRODUCTION="+r.Production(), "PUBLISH_GENERATION="+strconv.Itoa(h.Generation),
 		"PUBLISH_FROM="+strconv.Itoa(h.From),
 		"PUBLISH_ORIGIN="+strconv.Itoa(h.Origin), "PUBLISH_KIND="+string(h.Kind))
-	// A group of its own: a terminal's interrupt must not reach it after the
-	// switch, and the limit must end its children too.
+	// It runs in its own process group: an interrupt from the terminal must not
+	// reach it after the switch, and the time limit must also kill its children.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	err = cmd.Run()
 	finish()
 	switch {
-	case err == nil, errors.Is(err, exec.ErrWaitDelay): // it ended well; a child of its own still has the input open
+	case err == nil, errors.Is(err, exec.ErrWaitDelay): // it succeeded, but a child still has the input open
 		return nil
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("%s: %s did not end within %s", event, argv[0], limit)
@@ -81,14 +81,14 @@ func (r *Repo) run(
 	return fmt.Errorf("%s: %s: %w", event, argv[0], err)
 }
 
-// maxPipe is the most that a pipe holds, in bytes, unless the system's
-// administrator allows more.
+// maxPipe is the most that a pipe buffers, in bytes, unless the administrator allows
+// more.
 const maxPipe = 1 << 20
 
-// capture lets out have the output of a command that is about to run. Call
-// finish when it has run: out then has all that the command itself printed,
-// however slow this machine is, and nothing waits for a child that it left
-// behind with the output open.
+// capture sends the output of a command, which is about to run, to out. Call finish
+// after it has run: then out has everything that the command itself printed, even on a
+// slow machine. finish does not wait for a child process that still has the output
+// open.
 func capture(cmd *exec.Cmd, out io.Writer) (finish func(), err error) {
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -99,7 +99,7 @@ func capture(cmd *exec.Cmd, out io.Writer) (finish func(), err error) {
 	go func() {
 		_, err := io.Copy(out, read)
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			_, err = io.Copy(io.Discard, read) // out takes no more; the command must not block
+			_, err = io.Copy(io.Discard, read) // out failed; keep reading, so that the command does not block
 		}
 		copied <- err
 	}()
@@ -108,9 +108,9 @@ func capture(cmd *exec.Cmd, out io.Writer) (finish func(), err error) {
 		_ = write.Close()
 		_ = read.SetReadDeadline(time.Unix(1, 0))
 		if err := <-copied; !errors.Is(err, os.ErrDeadlineExceeded) {
-			return // all of it, to the end
+			return // everything was read, to the end
 		}
-		// What was printed before the command ended is in the pipe.
+		// Read what the command printed before it ended and is still in the pipe.
 		_ = read.SetReadDeadline(time.Time{})
 		conn, err := read.SyscallConn()
 		if err != nil {
@@ -143,7 +143,7 @@ func (r *Repo) hook(ctx context.Context, event string, argv []string, h generati
 	return r.run(ctx, event, argv, time.Duration(r.Config.Hooks.Timeout), h, detail{})
 }
 
-// hookGC tells the hook of gc what was deleted, if anything was.
+// hookGC runs the hook of gc with what was deleted, if anything was.
 func (r *Repo) hookGC(ctx context.Context, s *state, res *GCResult) error {
 	argv := r.Config.Hooks.AfterGC
 	if len(argv) == 0 || s.current == nil || len(res.Generations)+res.Files == 0 {
@@ -153,10 +153,10 @@ func (r *Repo) hookGC(ctx context.Context, s *state, res *GCResult) error {
 		detail{Freed: &res.Freed})
 }
 
-// checkHealth runs the health check of production if its switch asked for one,
-// and records what it says. When it fails after a promote, production goes
-// back to the content before. After a revert it does not: that content was
-// left for a reason, and a check that fails on both is more likely at fault.
+// checkHealth runs the health check if the switch asked for one, and records the
+// result. If it fails after a promote, production goes back to the previous content.
+// After a revert it does not go back: that content was left for a reason, and if the
+// check fails on both, the check is probably wrong.
 func (r *Repo) checkHealth(ctx context.Context, s *state) error {
 	if !r.unchecked(s.history) {
 		return nil
@@ -170,8 +170,9 @@ func (r *Repo) checkHealth(ctx context.Context, s *state) error {
 		said.Result, e.Message = journal.HealthFailed, failure.Error()
 	}
 	if failure != nil {
-		// Back first: killed in between, the check has no result and runs
-		// again; the other way round nobody would go back any more.
+		// Go back before recording the result. If this is killed in between, the
+		// check has no result, so recovery runs it again. In the other order,
+		// recovery would find the result and not go back.
 		failure = r.fallBack(ctx, s, failure)
 		e.Time = s.now
 	}
@@ -183,8 +184,7 @@ func (r *Repo) checkHealth(ctx context.Context, s *state) error {
 	return errors.Join(failure, err)
 }
 
-// fallBack goes back to the content before a promote that failed its health
-// check.
+// fallBack goes back to the previous content after a promote failed its health check.
 func (r *Repo) fallBack(ctx context.Context, s *state, failure error) error {
 	failed := s.current
 	switch {
@@ -204,7 +204,7 @@ func (r *Repo) fallBack(ctx context.Context, s *state, failure error) error {
 			errors.Join(failure, fmt.Errorf("and going back failed: %w", err)))
 	}
 	return &Error{Kind: Switched, Err: failure,
-		Hint: "staging is as it was; mend it and promote again, or promote --force if the check was wrong",
+		Hint: "staging is unchanged; fix it and promote again, or promote --force if the check was wrong",
 		Fact: fmt.Sprintf("generation %d failed its health check; production is generation %d now, with the content "+
 			"of generation %d", failed.Generation, s.current.Generation, s.current.Origin)}
 }

@@ -9,14 +9,14 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// idPath is the file that tells a repository from all others, wherever it
-// stands: 26 random letters and digits, and a newline. A move or a copy of the
-// repository keeps it. A plan without an id fits no repository: one of before
-// there were ids gets its id from the first switch, or prune that is no dry run.
+// idPath is the file with the id that identifies a repository: 26 random letters and
+// digits, and a newline. A move or a copy of the repository keeps it. A plan without
+// an id fits no repository. A repository made before there were ids gets one at the
+// first switch, or the first prune that is not a dry run.
 func idPath(dir string) string { return filepath.Join(dir, ".publish", "id") }
 
-// ensureID returns the id, and makes one first if there is none. The caller
-// holds the production lock or the staging lock.
+// ensureID returns the id, and makes one if there is none. The caller holds the
+// production lock or the staging lock.
 func (r *Repo) ensureID() (string, error) {
 	return r.store.EnsureID(func() string {
 		if n, err := r.site.Live(context.Background()); err == nil && n != 0 {
@@ -26,13 +26,13 @@ func (r *Repo) ensureID() (string, error) {
 	})
 }
 
-// homePath is the file in which a repository notes where it stands. Nothing
-// depends on it but this: who copies a repository whose production is outside
-// copies its claim to that, too.
+// homePath is the file that records the path of the repository. It is used for one
+// purpose: to detect a copy of a repository whose production is outside of it. The
+// copy would claim the same production.
 func (r *Repo) homePath() string { return r.path(".publish", "home") }
 
-// settleHome notes where the repository stands. The caller holds the production
-// lock, and has asked for an original.
+// settleHome records the path of the repository. The caller holds the production lock
+// and has called original.
 func (r *Repo) settleHome() error {
 	dir, err := durable.Resolve(r.Dir)
 	if err != nil {
@@ -44,13 +44,13 @@ func (r *Repo) settleHome() error {
 	return durable.WriteFile(r.homePath(), []byte(dir+"\n"), 0o644)
 }
 
-// original refuses to go on in a copy of a repository that still stands where
-// this one was made, and switches the same production. A repository that was
-// moved has no original.
+// original returns an error in a copy of a repository, if the repository that it was
+// copied from still exists and switches the same production. After a move no such
+// repository exists.
 func (r *Repo) original() error {
 	data, err := durable.ReadFile(r.homePath(), 4096)
 	if err != nil {
-		return nil // nothing tells
+		return nil // no path is recorded
 	}
 	home := strings.TrimSuffix(string(data), "\n")
 	if same, err := durable.SameFile(home, r.Dir); err != nil || same || !filepath.IsAbs(home) {
@@ -71,6 +71,6 @@ func (r *Repo) original() error {
 	}
 	return &Error{Path: r.Dir, Fact: "is a copy of " + home + ", which switches the same production",
 		Err: generation.ErrForeign,
-		Hint: "copy production, too, and name that in publish.yaml; if the copy is to take over, move " + home +
-			" away"}
+		Hint: "copy production as well, and name the copy in publish.yaml; or, if this copy is to take over, move " +
+			home + " away"}
 }

@@ -19,17 +19,17 @@ import (
 	"example.com/publish/stage/lock"
 )
 
-// InitOptions say what repository to make.
+// InitOptions describe the repository to make.
 type InitOptions struct {
 	Format     string // "": the default
 	Switch     string // "": the first of the sites
 	Production string // "": production
-	Group      string // "": staging belongs to its owner alone
-	Adopt      string // the tree that Adopt takes over next; "": none
+	Group      string // the group that may write to staging; "": only the owner may
+	Adopt      string // the tree that Adopt is called with next; "": none
 }
 
-// checkProduction refuses what no promote could replace: anything that stands
-// where production will be, unless it is adopted.
+// checkProduction refuses anything that already exists where production will be,
+// because no promote could replace it. The tree to adopt is allowed.
 func (opt InitOptions) checkProduction(dir string, c *Config) error {
 	prod := c.production(dir)
 	fi, err := os.Lstat(prod)
@@ -56,8 +56,8 @@ func (opt InitOptions) checkProduction(dir string, c *Config) error {
 	return e
 }
 
-// Init makes a repository at dir, which is empty, missing, or an init that was
-// interrupted. The marker that makes it one comes last.
+// Init makes a repository at dir, which is empty or missing, or has the remains of an
+// interrupted init. The file that marks it as a repository is written last.
 func Init(dir string, choices Choices, opt InitOptions) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -92,7 +92,7 @@ func Init(dir string, choices Choices, opt InitOptions) error {
 		}
 	}
 	if err != nil {
-		// What cannot be a repository here is not left half made.
+		// Do not leave half a repository behind.
 		for _, p := range slices.Backward(made) {
 			_ = os.Remove(p)
 		}
@@ -122,7 +122,8 @@ func Init(dir string, choices Choices, opt InitOptions) error {
 	return nil
 }
 
-// missing returns dir and those above it that are not there yet, from the top.
+// missing returns dir and the directories above it that do not exist, the topmost
+// first.
 func missing(dir string) (list []string, err error) {
 	for ; ; dir = filepath.Dir(dir) {
 		fi, err := os.Stat(dir)
@@ -139,11 +140,13 @@ func missing(dir string) (list []string, err error) {
 	}
 }
 
-// layOut makes the folders and the lock files of a repository, and adds to made
-// those that were not there.
+// layOut makes the folders and the lock files of a repository. It appends to made
+// those that did not exist.
 func layOut(dir string, made []string) ([]string, error) {
 	state := filepath.Join(dir, ".publish")
-	for _, d := range made { // the repository belongs to who makes it, wherever that is
+	// Not durable.MkdirAll: the repository belongs to the user who makes it, even
+	// if the parent has another owner.
+	for _, d := range made {
 		err := os.Mkdir(d, 0o700)
 		if err == nil {
 			err = os.Chmod(d, 0o755)
@@ -184,8 +187,8 @@ func layOut(dir string, made []string) ([]string, error) {
 	return made, nil
 }
 
-// initConfig is the configuration that the new repository will have: what is
-// in a publish.yaml that lies there already, else what the options ask for.
+// initConfig returns the configuration that the new repository will have: an existing
+// publish.yaml, else what the options ask for.
 func initConfig(dir string, choices Choices, opt InitOptions) (*Config, error) {
 	c, err := LoadConfig(dir, choices)
 	if err != nil {
@@ -218,8 +221,8 @@ func initConfig(dir string, choices Choices, opt InitOptions) (*Config, error) {
 	return c, nil
 }
 
-// configText is the publish.yaml that init writes: only what differs from the
-// defaults, under a comment that says where to read on.
+// configText is the publish.yaml that init writes: the settings that differ from the
+// defaults, and a comment that names the documentation.
 func configText(opt InitOptions) ([]byte, error) {
 	text := "# publish.yaml: every key is optional; `publish help config` lists them with their defaults.\n"
 	for _, kv := range [][2]string{{"format", opt.Format}, {"switch", opt.Switch}, {"production", opt.Production}} {
@@ -235,8 +238,8 @@ func configText(opt InitOptions) ([]byte, error) {
 	return []byte(text), nil
 }
 
-// shareWith lets a group of builders write to staging: the tree, with the
-// group inherited, its trash and its lock. Nothing else.
+// shareWith lets a group of builders write to staging: to its tree (new files inherit
+// the group), its trash and its lock. Nothing else is shared.
 func shareWith(dir, group string) error {
 	g, err := user.LookupGroup(group)
 	if err != nil {

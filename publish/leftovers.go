@@ -16,14 +16,14 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// What cannot be deleted stops nobody. Every deletion goes on past what stays,
-// and notes it: whoever comes next tries again, and status reads the note. A
-// name that is needed again while something stands there is replaced by
-// another.
+// A file that cannot be deleted stops no command. The deletion continues with the
+// rest and notes the file as a leftover. Later commands try again, and status
+// reports the note. If a name is needed again while a leftover has it, another
+// name is used.
 
-// Leftover is something that publish wanted to delete, and could not.
+// Leftover is something that publish wanted to delete and could not.
 type Leftover struct {
-	Path   string `json:"path"`   // from the repository on; absolute when it lies elsewhere
+	Path   string `json:"path"`   // relative to the repository; absolute if it is outside
 	Owner  string `json:"owner"`  // its user's name, or number
 	Reason string `json:"reason"` // why it could not be deleted
 	Remedy string `json:"remedy"` // what to do about it
@@ -33,8 +33,8 @@ func (l Leftover) String() string {
 	return fmt.Sprintf("%s: cannot be deleted: %s (owner: %s); %s", l.Path, l.Reason, l.Owner, l.Remedy)
 }
 
-// leftoverScope is who tries again: an attempt replaces all that the one
-// before it had noted.
+// leftoverScope says which kind of command noted a leftover. A new attempt of that
+// kind replaces all notes of the one before.
 type leftoverScope string
 
 const (
@@ -44,11 +44,12 @@ const (
 	leftInStaging  leftoverScope = "staging"
 )
 
-// leftoverRecord is what .publish/leftovers holds, written under the production
-// lock. It is a hint: without it the same is found again by the next attempt.
+// leftoverRecord is the content of .publish/leftovers, which is written under the
+// production lock. It is only a hint: if it is lost, the next attempt finds the same
+// leftovers again.
 type leftoverRecord map[leftoverScope][]Leftover
 
-// leave notes that path, or what the error names below it, cannot be deleted.
+// leave notes that path cannot be deleted, or the path below it that the error names.
 func (r *Repo) leave(scope leftoverScope, path string, err error) {
 	l := r.explain(path, err)
 	if !slices.ContainsFunc(r.left[scope], func(old Leftover) bool { return old.Path == l.Path }) {
@@ -56,11 +57,11 @@ func (r *Repo) leave(scope leftoverScope, path string, err error) {
 	}
 }
 
-// tryAgain forgets what an earlier attempt of this command noted.
+// tryAgain forgets what an earlier attempt in this command noted.
 func (r *Repo) tryAgain(scope leftoverScope) { r.left[scope] = []Leftover{} }
 
-// drop deletes a file or a tree, and reports whether it is gone. What stays is
-// noted.
+// drop deletes a file or a tree, and reports whether it is gone. If not, it notes a
+// leftover.
 func (r *Repo) drop(scope leftoverScope, path string) bool {
 	err := r.remove(path)
 	if err != nil {
@@ -69,8 +70,8 @@ func (r *Repo) drop(scope leftoverScope, path string) bool {
 	return err == nil
 }
 
-// tell warns of what a command could not delete that does not hold the
-// production lock, and so cannot note it.
+// tell warns of leftovers, for a command that does not hold the production lock and so
+// cannot note them.
 func (r *Repo) tell(scope leftoverScope) {
 	for n, l := range r.left[scope] {
 		if n == maxUnread {
@@ -83,7 +84,7 @@ func (r *Repo) tell(scope leftoverScope) {
 
 func (r *Repo) leftoversPath() string { return r.path(".publish", "leftovers") }
 
-// leftovers reads what is noted and is still there.
+// leftovers reads the notes of leftovers that still exist.
 func (r *Repo) leftovers() leftoverRecord {
 	rec := leftoverRecord{}
 	f, err := durable.Open(r.leftoversPath())
@@ -91,7 +92,7 @@ func (r *Repo) leftovers() leftoverRecord {
 		return rec
 	}
 	defer f.Close()
-	_ = json.NewDecoder(io.LimitReader(f, 16<<20)).Decode(&rec) // damaged: a hint that is lost
+	_ = json.NewDecoder(io.LimitReader(f, 16<<20)).Decode(&rec) // if it is damaged, only a hint is lost
 	return r.present(rec)
 }
 
@@ -113,7 +114,7 @@ func (r *Repo) absolute(path string) string {
 	return r.path(path)
 }
 
-// list returns all of them, sorted by path, each once; never nil.
+// list returns all leftovers, sorted by path, each once. It is never nil.
 func (rec leftoverRecord) list() []Leftover {
 	out := []Leftover{}
 	for _, list := range rec {
@@ -123,7 +124,7 @@ func (rec leftoverRecord) list() []Leftover {
 	return slices.CompactFunc(out, func(a, b Leftover) bool { return a.Path == b.Path })
 }
 
-// holds reports whether something of a tree in the store is left over.
+// holds reports whether a tree in the store, or something in it, is a leftover.
 func (rec leftoverRecord) holds(name string) bool {
 	at := filepath.Join("generations", name)
 	return slices.ContainsFunc(rec.list(), func(l Leftover) bool {
@@ -131,16 +132,16 @@ func (rec leftoverRecord) holds(name string) bool {
 	})
 }
 
-// warning says of which leftovers a command warns.
+// warning says which leftovers a command warns of.
 type warning int
 
 const (
-	warnOfNew warning = iota // those that no command has warned of
+	warnOfNew warning = iota // those that no earlier command has warned of
 	warnOfAll
 )
 
-// noteLeftovers writes down what this command could not delete, and warns of
-// it. The caller holds the production lock.
+// noteLeftovers writes down what this command could not delete, and warns of it. The
+// caller holds the production lock.
 func (r *Repo) noteLeftovers(of warning) {
 	before := r.leftovers()
 	now := r.present(r.left)
@@ -156,7 +157,7 @@ func (r *Repo) noteLeftovers(of warning) {
 		}
 	}
 	if len(now) == 0 {
-		_ = os.Remove(r.leftoversPath()) // else it names what is gone, and is read so
+		_ = os.Remove(r.leftoversPath()) // if this fails it does not matter: leftovers ignores what is gone
 		return
 	}
 	if slices.Equal(known, now.list()) && len(before) == len(now) {
@@ -171,13 +172,14 @@ func (r *Repo) noteLeftovers(of warning) {
 	}
 }
 
-// explain tells what is in the way, whose it is, why it stays and what helps.
+// explain describes a leftover: what cannot be deleted, its owner, the reason, and the
+// remedy.
 func (r *Repo) explain(path string, err error) Leftover {
 	if at := new(fs.PathError); errors.As(err, &at) && strings.HasPrefix(at.Path, path) {
 		path = at.Path
 	}
 	l := Leftover{Path: path, Owner: ownerOf(path), Reason: cause(err),
-		Remedy: "mend that; publish gc and publish recover try again"}
+		Remedy: "fix that; publish gc and publish recover try again"}
 	if rel, err := filepath.Rel(r.Dir, path); err == nil && rel != ".." && !strings.HasPrefix(rel, "../") {
 		l.Path = rel
 	}
@@ -199,7 +201,7 @@ func (r *Repo) explain(path string, err error) Leftover {
 		l.Reason, l.Remedy = "it is a mount point", "umount "+path+again
 	case errors.Is(err, syscall.EBUSY):
 		l.Reason, l.Remedy = "it is in use", "end what uses it"+again
-	case errors.Is(err, fs.ErrExist): // ENOTEMPTY too
+	case errors.Is(err, fs.ErrExist): // also ENOTEMPTY
 		l.Reason,
 			l.Remedy = "it fills again while it is emptied: a file in it is open on another machine, or somebody "+
 			"writes there", "close it"+again
@@ -209,7 +211,7 @@ func (r *Repo) explain(path string, err error) Leftover {
 	return l
 }
 
-// cause is an error without the path that it names.
+// cause returns the text of an error without its path.
 func cause(err error) string {
 	if at := new(fs.PathError); errors.As(err, &at) {
 		err = at.Err

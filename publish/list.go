@@ -10,13 +10,13 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// List returns the images of staging, of production or of a kept generation,
-// given by its number: sorted, also those that clients skip, without those that
-// were revoked. Of a tree without indexes it returns the files. It takes no lock
-// and writes nothing.
+// List returns the images of staging, of production, or of a kept generation given by
+// its number. They are sorted. Images that clients skip are included; revoked ones are
+// not. For a tree without indexes it returns the files. It takes no lock and writes
+// nothing.
 //
-// The error is of kind NotFound for a generation that is not kept, and for
-// production before the first promote.
+// The error is of kind NotFound for a generation that is not kept, and for production
+// before the first promote.
 func (r *Repo) List(ctx context.Context, name string) ([]catalog.Image, error) {
 	if name == "staging" {
 		return r.Stage.List(ctx)
@@ -29,7 +29,7 @@ func (r *Repo) List(ctx context.Context, name string) ([]catalog.Image, error) {
 	return images, err
 }
 
-// imagesOf returns what List does for one generation.
+// imagesOf is List for one generation.
 func (r *Repo) imagesOf(ctx context.Context, g *generation.View) ([]catalog.Image, error) {
 	cat, err := r.format.Read(ctx, g.Contents())
 	if err != nil {
@@ -51,13 +51,13 @@ func (r *Repo) imagesOf(ctx context.Context, g *generation.View) ([]catalog.Imag
 			if row.Role == catalog.Link {
 				i.Type = "link"
 			}
-			if fi, err := g.Lstat(row.Path); err == nil { // its time is all that is asked for
+			if fi, err := g.Lstat(row.Path); err == nil { // only its time is needed
 				i.Created = fi.ModTime().UTC().Truncate(time.Second)
 			}
 			files = append(files, i)
 		}
 	}
-	// The indexes of a redacted tree still name what it had.
+	// The indexes of a redacted tree still name the revoked images.
 	images := slices.DeleteFunc(slices.Clone(cat.Images), func(i catalog.Image) bool {
 		revoked := slices.ContainsFunc(i.Paths, func(p string) bool { return gone[p] })
 		return revoked || i.Fingerprint == "" && unnamed[i.Of()]
@@ -65,7 +65,7 @@ func (r *Repo) imagesOf(ctx context.Context, g *generation.View) ([]catalog.Imag
 	return append(images, files...), nil
 }
 
-// Shown is what is known of one generation. Times are UTC.
+// Shown describes one generation. Times are UTC.
 type Shown struct {
 	Generation int  `json:"generation"`
 	Live       bool `json:"live"` // it is production
@@ -87,7 +87,7 @@ type Shown struct {
 	Files   int          `json:"files"`
 	Bytes   int64        `json:"bytes"`
 	Carried CarriedState `json:"carried"` // rows whose window is open
-	// Until and KeptBy are as in Kept; of production both are empty.
+	// Until and KeptBy are as in Kept; for production both are empty.
 	Until  *time.Time `json:"until"`
 	KeptBy KeptBy     `json:"kept_by"`
 	Pinned bool       `json:"pinned"`
@@ -99,8 +99,8 @@ type Shown struct {
 	Grace   int64     `json:"grace_ms"` // recorded when it was made
 }
 
-// Show reports what is known of production, or of a kept generation given by
-// its number. It takes no lock and writes nothing. The errors are those of List.
+// Show describes production, or a kept generation given by its number. It takes no
+// lock and writes nothing. The errors are those of List.
 func (r *Repo) Show(ctx context.Context, name string) (*Shown, error) {
 	if name == "staging" {
 		return nil, &Error{Kind: Usage, Path: name, Fact: "is not a generation",
@@ -158,8 +158,8 @@ func (r *Repo) show(s *state, g *generation.Tree) (*Shown, error) {
 	return out, nil
 }
 
-// carriedNow sums up the rows that a generation carries, that were not revoked,
-// and whose window is open.
+// carriedNow sums up the carried rows of a generation that were not revoked and whose
+// window is open.
 func carriedNow(s *state, g *generation.Tree, graves *tombstone.Graveyard) CarriedState {
 	var out CarriedState
 	for _, c := range g.Carried {

@@ -16,27 +16,28 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// The lock files, below .publish. The order is that in which they are taken.
+// The lock files, below .publish, in the order in which they are taken.
 const (
 	prepareLock    = "prepare.lock"
 	stagingLock    = "staging.lock"
 	productionLock = "lock"
 )
 
-// lockNames are the lock files with what status calls them.
+// lockNames are the lock files with their names in status.
 var lockNames = []struct{ file, label string }{{prepareLock, "prepare"}, {stagingLock, "staging"},
 	{productionLock, "production"}}
 
-// locks are the locks of the repository in a directory.
+// locks are the locks of the repository at dir.
 type locks struct{ dir string }
 
 func (r *Repo) locks() locks { return locks{r.Dir} }
 
 func (l locks) path(name string) string { return filepath.Join(l.dir, ".publish", name) }
 
-// access says who may take a lock: whoever may can stop a revert for ever.
-// Staging's is also of the builders, the group that may write to staging; where
-// staging is gone, trash remembers them.
+// access says who may take a lock. This matters for security: a user who may take a
+// lock can block a revert for ever. The staging lock is also for the builders, which
+// is the group that may write to staging. If staging is missing, the group of trash is
+// used.
 func (l locks) access(name string) lock.Access {
 	if name != stagingLock {
 		return lock.Private()
@@ -47,22 +48,22 @@ func (l locks) access(name string) lock.Access {
 	return lock.Shared(l.path("trash"))
 }
 
-// mendLocks gives the lock files the access that they should have: versions
-// before this one made them readable, and so lockable, by everybody. So it does
-// with the hash cache, which a group could write to.
+// mendLocks corrects the permissions of the lock files and of the hash cache. Older
+// versions made the locks readable, and so lockable, by everybody, and the cache
+// writable by a group.
 func (r *Repo) mendLocks() {
 	locks := r.locks()
 	for _, l := range lockNames {
 		if err := lock.Repair(locks.path(l.file), locks.access(l.file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			r.opt.Warn(fmt.Sprintf("who may take a lock could not be mended: %v", err))
+			r.opt.Warn(fmt.Sprintf("the permissions of a lock could not be repaired: %v", err))
 		}
 	}
 	if err := tree.MendCache(r.Stage.Hashes); err != nil {
-		r.opt.Warn(fmt.Sprintf("the hash cache could not be mended: %v", err))
+		r.opt.Warn(fmt.Sprintf("the permissions of the hash cache could not be repaired: %v", err))
 	}
 }
 
-// create makes the lock files that are missing, with their access.
+// create makes the missing lock files, with their permissions.
 func (l locks) create() error {
 	for _, of := range lockNames {
 		if err := lock.Create(l.path(of.file), l.access(of.file)); err != nil {
@@ -104,7 +105,7 @@ func (r *Repo) lockWithin(ctx context.Context, name, verb string, wait time.Dura
 	return unlock, nil
 }
 
-// explain gives the error about a lock its kind and its hint.
+// explain adds the kind and the hint to an error about a lock.
 func (l locks) explain(err error) error {
 	var held *lock.HeldError
 	switch {
@@ -121,9 +122,9 @@ func (l locks) explain(err error) error {
 	return err
 }
 
-// LockedHint is the remedy for a lock that another process holds. The kernel
-// drops the lock of a process that ends, so a lock that is held for ever has a
-// holder that can be found and stopped.
+// LockedHint is the hint for a lock that another process holds. The kernel releases
+// the locks of a process that ends. So if a lock is never released, its holder is
+// still running and can be found and stopped.
 func LockedHint(held *lock.HeldError) string {
 	const first = "wait for it to end, or give --wait DURATION; "
 	if held.Holder.PID == 0 {
@@ -135,8 +136,8 @@ func LockedHint(held *lock.HeldError) string {
 		first, held.Holder.PID)
 }
 
-// ownerHint is the remedy for a user who may not take a lock: who the owner of
-// the repository is, how to act as that user, and which group may stage.
+// ownerHint is the hint for a user who may not take a lock: who owns the repository,
+// how to act as that user, and which group may stage.
 func (l locks) ownerHint(err error) string {
 	owner := ownerOf(l.path(""))
 	hint := "run it as the owner of the repository, " + owner
@@ -158,14 +159,14 @@ func (l locks) ownerHint(err error) string {
 	return hint + "; publish init --group GROUP lets a group stage"
 }
 
-// state asks the kernel whether somebody holds a lock.
+// state asks the kernel whether a process holds a lock.
 func (l locks) state(name string) lock.State {
 	_, state := lock.Look(l.path(name))
 	return state
 }
 
-// held returns the locks that other processes hold, and the names of those
-// that this user may not ask for.
+// held returns the locks that other processes hold, and the names of the locks that
+// this user has no permission to test.
 func (l locks) held() (held []LockHeld, unknown []string) {
 	held, unknown = []LockHeld{}, []string{}
 	for _, of := range lockNames {
@@ -179,13 +180,13 @@ func (l locks) held() (held []LockHeld, unknown []string) {
 	return held, unknown
 }
 
-// ownedBy reports whether the user of that number may do what the owner may.
+// ownedBy reports whether a user owns path or is root.
 func ownedBy(path string, uid int) bool {
 	fi, err := os.Lstat(path)
 	return uid == 0 || err == nil && int(tree.StatOf(fi).UID) == uid
 }
 
-// ownerOf is the name of who owns a file, or his number.
+// ownerOf returns the name of a file's owner, or "user N" if the number has no name.
 func ownerOf(path string) string {
 	fi, err := os.Lstat(path)
 	if err != nil {

@@ -12,30 +12,29 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Measures are what a monitor watches of a repository. Times are UTC, sizes
-// bytes. Sizes of trees are those of their files: trees share content, so that
-// their sum is more than what the disk holds.
+// Measures are the values that a monitor watches. Times are UTC, sizes are bytes. The
+// size of a tree is the sum of its files. Trees share content, so the sum over all
+// trees is more than the disk holds.
 type Measures struct {
 	*Status
 	Time        time.Time  // when it was measured
 	LastPromote *time.Time // the newest switch by promote or adopt that no health check undid; nil before the first
-	OldestLock  *time.Time // since when the lock that was held the longest is; nil when none is
-	// Unfinished is RecoveryPending while nobody is at work: a promote that
-	// runs its health check looks, to a reader, like one that was killed.
+	OldestLock  *time.Time // since when the longest-held lock has been held; nil if none is held
+	// Unfinished is RecoveryPending while no command runs. While a promote runs its
+	// health check, a reader cannot distinguish it from one that was killed.
 	Unfinished   bool
-	StagingBytes int64 // all files there, orphans and uploads too
-	// Waiting is since when, at the latest, staging has differed from production:
-	// the newest change to either. What was staged earlier, and joined by more
-	// since, waits for longer than that; nothing records how long. Nil while they
-	// are equal.
+	StagingBytes int64 // all files there, including orphans and uploads
+	// Waiting is the newest change to staging or production, while they differ; nil
+	// while they are equal. They have differed at least since then. Staged files may
+	// have waited for longer; that is not recorded.
 	Waiting   *time.Time
 	KeptBytes int64
-	FreeBytes int64     // -1: the system does not tell
+	FreeBytes int64     // -1: unknown
 	GC        *GCResult // what gc would delete now
-	// when the next window ends after this moment, and gc has more to delete; nil when none is open
+	// NextExpiry is when the next open window ends, so that gc has more to delete; nil if none is open.
 	NextExpiry *time.Time
-	GCNext     *GCResult // what gc would delete then, with what it would delete now; nil when NextExpiry is
-	// Versions counts, by product, what a client sees.
+	GCNext     *GCResult // what gc would delete at NextExpiry, in total; nil if NextExpiry is nil
+	// The numbers of versions that clients see, by product.
 	StagedVersions     map[string]int
 	ProductionVersions map[string]int
 }
@@ -72,7 +71,7 @@ func (r *Repo) measure(ctx context.Context, s *state) (*Measures, error) {
 	} else if !errors.Is(err, durable.ErrUnsupported) {
 		return nil, err
 	}
-	// The plan that gc would carry out: it is told, not guessed.
+	// This is the plan of gc itself, not an estimate.
 	if m.GC, err = r.collect(ctx, s, true); err != nil {
 		return nil, err
 	}
@@ -97,8 +96,8 @@ func (r *Repo) measure(ctx context.Context, s *state) (*Measures, error) {
 	return m, nil
 }
 
-// foretell finds the next window that ends, of a kept generation or of what
-// production carries, and what gc would delete then.
+// foretell finds the next window that ends, of a kept generation or of a carried file,
+// and what gc would delete then.
 func (r *Repo) foretell(ctx context.Context, s *state, m *Measures) error {
 	if s.current == nil {
 		return nil
@@ -146,8 +145,8 @@ func (m *Measures) locks() {
 	}
 }
 
-// versionsOf counts the versions of each product. A tree without an index has
-// files, not products.
+// versionsOf counts the versions of each product. A tree without an index has files,
+// not products.
 func versionsOf(cat *catalog.Catalog) map[string]int {
 	out := map[string]int{}
 	seen := map[catalog.Name]bool{}
@@ -160,13 +159,14 @@ func versionsOf(cat *catalog.Catalog) map[string]int {
 	return out
 }
 
-// extent adds up the files below dir, and tells when something there changed
-// last. What goes away meanwhile, and what may not be read, does not count.
+// extent adds up the sizes of the files below dir, and returns when something there
+// last changed. It ignores files that disappear meanwhile and files that may not be
+// read.
 //
-// A change is told by the time that nobody can set, of the inode: copies keep
-// the others. Of a file that is sealed it moves with each link that a promote
-// makes and drops; its content does not change any more, and that it came, its
-// directory tells.
+// The time of a change is the ctime, because nobody can set it; a copy may preserve
+// the mtime. But the ctime of a sealed file also changes with each hard link that a
+// promote makes or removes. Its content no longer changes, so its mtime is used if
+// that is older. The directory's ctime shows when the file was added.
 func extent(ctx context.Context, dir string) (bytes int64, touched time.Time, err error) {
 	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil {

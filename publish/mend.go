@@ -12,13 +12,13 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// mend repairs what no crash of this program explains: damaged, lost, repeated
-// and displaced lines of the history, lost tombstones, and damaged manifests,
-// which it makes anew from the trees. What a newer version wrote is not damaged:
-// then nothing is changed at all.
+// mend repairs damage that no crash explains: damaged, lost, repeated and displaced
+// lines of the history, lost tombstones, and damaged manifests, which it rebuilds from
+// the trees. Records of a newer version are not damage: if there is one, mend changes
+// nothing at all.
 func (r *Repo) mend(ctx context.Context) ([]string, error) {
-	// Before anything is written: where all is lost, just that tells whose
-	// production is.
+	// Look at production before writing anything. If all records are lost, Whose
+	// accepts a tree by its id alone; after the first new record it would not.
 	n, lookErr := r.site.Live(ctx)
 	heads, err := r.store.Heads()
 	if err != nil {
@@ -34,11 +34,11 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 	if w.Newer != "" {
 		return nil, newer(w.Newer)
 	}
-	// Manifests first: lines that are lost are made from them. One that cannot
-	// be made keeps nothing else from being mended.
+	// Manifests first, because lost lines are rebuilt from them. If one cannot be
+	// rebuilt, the rest is still repaired.
 	var done []string
 	var failed error
-	if lookErr == nil && n != 0 { // else recover tells
+	if lookErr == nil && n != 0 { // else recover reports it
 		done, failed = r.mendManifests(ctx, w, heads, n)
 	}
 	mended, h, err := r.repairHistory(ctx, w, heads, n)
@@ -49,8 +49,8 @@ func (r *Repo) mend(ctx context.Context) ([]string, error) {
 	return append(done, mended...), errors.Join(err, failed)
 }
 
-// mendManifests makes the manifests of kept trees anew that are damaged or
-// missing, and adds their heads. Production is generation n.
+// mendManifests rebuilds the damaged and missing manifests of kept trees, and adds
+// their heads to heads. Production is generation n.
 func (r *Repo) mendManifests(ctx context.Context, w *journal.Wreck, heads map[int]generation.Head, n int) (
 	done []string, err error) {
 	kept, err := r.store.Kept(n)
@@ -61,7 +61,7 @@ func (r *Repo) mendManifests(ctx context.Context, w *journal.Wreck, heads map[in
 	for _, k := range kept {
 		var e *Error
 		if _, err := r.manifest(k); err == nil || !errors.As(err, &e) {
-			continue // sound, or the disk cannot read it
+			continue // it is sound, or the disk cannot be read
 		}
 		dir := r.site.Dir(n)
 		if k != n {
@@ -94,12 +94,12 @@ func (r *Repo) mendManifests(ctx context.Context, w *journal.Wreck, heads map[in
 	return done, err
 }
 
-// remakeManifest writes a manifest for the tree of generation n, which is at
-// dir; switched are the generations that were production. Which files were carried,
-// and since when, is lost: all that no index names counts as dropped by this
-// generation. What a revert refused is derived again from the tree that it left,
-// if that is kept. e is the line that made the generation. It reports whether the tree is the one that history
-// recorded.
+// remakeManifest writes a manifest for the tree of generation n, which is at dir. e is
+// the history line that made the generation; switched are the generations that were
+// production. Which files were carried, and since when, is lost: all item-like files
+// that no index names count as dropped by this generation. What a revert barred is
+// derived again from the tree that it left, if that is kept. It reports whether the
+// tree is the one that history recorded.
 func (r *Repo) remakeManifest(
 	ctx context.Context, e Event, switched map[int]bool, n int, dir string,
 ) (same bool, err error) {
@@ -121,7 +121,7 @@ func (r *Repo) remakeManifest(
 		Kind: generation.Kind(e.Kind), Who: e.Who, Message: e.Message, Time: r.now().UTC(),
 		Grace: was.Grace, Format: r.format.Name(), Added: was.Added, Removed: was.Removed, Changed: was.Changed}}
 	if m.Origin == 0 {
-		// Nothing tells what was before: most likely the one before it.
+		// The previous generation is not recorded. The next lower number is most likely.
 		m.Origin, m.Kind = n, generation.KindPromote
 		for o := range switched {
 			if o < n {
@@ -155,9 +155,9 @@ func (r *Repo) remakeManifest(
 	return m.TreeID == was.TreeID, r.store.WriteManifest(m)
 }
 
-// erasedOf returns rows for what the indexes of generation n, cat, name and a
-// revoke deleted: its manifest had them, and without them a revert would not know
-// that the indexes have to be written anew.
+// erasedOf returns rows for files that the indexes of generation n name and that a
+// revoke deleted. The manifest had these rows. Without them a revert would not know
+// that it has to rewrite the indexes.
 func (r *Repo) erasedOf(n int, cat *catalog.Catalog, rows []tree.Row) ([]tree.Row, error) {
 	graves, err := r.graveyard()
 	if err != nil || graves.Len() == 0 {
@@ -178,8 +178,8 @@ func (r *Repo) erasedOf(n int, cat *catalog.Catalog, rows []tree.Row) ([]tree.Ro
 	return out, nil
 }
 
-// scan hashes a tree and gives each row its role; named has the paths that its
-// indexes, cat, name, items and documents.
+// scan hashes the tree at dir and gives each row its role. named has the paths that
+// the indexes name: items and documents.
 func (r *Repo) scan(
 	ctx context.Context, src *tree.Source, cat *catalog.Catalog,
 ) (rows []tree.Row, named map[string]bool, err error) {

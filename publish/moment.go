@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// ParseMoment reads a time as people give it to a filter: RFC 3339, a date
-// (that day, UTC), or a duration before now. from and to are the first and the
-// last instant that the text means; only those of a date differ.
+// ParseMoment parses a time that a user gives to a filter: RFC 3339, a date (that day,
+// UTC), or a duration before now. from and to are the first and the last instant of
+// that time; they differ only for a date.
 func ParseMoment(s string, now time.Time) (from, to time.Time, err error) {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		return t.UTC(), t.UTC(), nil

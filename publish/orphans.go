@@ -10,9 +10,9 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// firstSeen is since when each orphan has been one, and the state that it was
-// seen in. It is stored because no time of the file tells that: tools that
-// upload preserve modification times.
+// firstSeen records, for each orphan, when it was first seen and the file's state
+// then. No time of the file itself shows that, because upload tools preserve
+// modification times.
 type firstSeen map[string]sighting
 
 type sighting struct {
@@ -20,7 +20,8 @@ type sighting struct {
 	stat  tree.Stat
 }
 
-// since is when the file was first seen as it is now; now for one that was not.
+// since returns when the file was first seen in its present state; now if it was not
+// seen before.
 func (f firstSeen) since(e tree.Entry, now time.Time) time.Time {
 	if s, ok := f[e.Path]; ok && unchanged(s.stat, e.Stat) {
 		return s.since
@@ -28,16 +29,15 @@ func (f firstSeen) since(e tree.Entry, now time.Time) time.Time {
 	return now.UTC().Truncate(time.Second)
 }
 
-// unchanged reports whether nobody has written to a file. Its ctime tells that
-// where its mtime was set back, unless hard links were made or removed, as
-// generations do: they change it too.
+// unchanged reports whether nobody has written to a file. The ctime shows a write even
+// if the mtime was set back. But making or removing a hard link, as generations do,
+// also changes the ctime.
 func unchanged(was, is tree.Stat) bool {
 	return was.Same(is, true) && (was.Ctime == is.Ctime || was.Links != is.Links)
 }
 
-// next is what is to be remembered of the files that are orphans now: all
-// others are forgotten, so that a file that is named again, changed or gone
-// starts anew.
+// next returns the record for the files that are orphans now. All others are
+// forgotten, so a file that is named again, changed or removed starts anew.
 func (f firstSeen) next(strays []tree.Entry, now time.Time) firstSeen {
 	out := make(firstSeen, len(strays))
 	for _, e := range strays {
@@ -59,18 +59,17 @@ func (f firstSeen) equal(g firstSeen) bool {
 	return true
 }
 
-// orphanFile is the path of the file that keeps what is known of orphans. Whoever
-// writes it holds the staging lock.
+// orphanFile is the path of the record of orphans. Writing it needs the staging lock.
 type orphanFile string
 
 func (r *Repo) orphans() orphanFile { return orphanFile(r.path(".publish", "orphans")) }
 
-// read returns what is known of orphans, a sealed line for each:
+// read returns the record of orphans. It has a sealed line for each:
 //
 //	SINCE SIZE MTIME CTIME LINKS INODE PATH
 //
-// What is damaged is forgotten: its file waits for one more window. What a newer
-// version wrote is an error.
+// A damaged line is forgotten; its file waits for one more window. A line of a newer
+// version is an error.
 func (file orphanFile) read() (firstSeen, error) {
 	out := firstSeen{}
 	data, err := durable.ReadFile(string(file), maxRecord)
@@ -103,7 +102,7 @@ func (file orphanFile) read() (firstSeen, error) {
 	return out, nil
 }
 
-// write replaces what is known.
+// write replaces the record.
 func (file orphanFile) write(seen firstSeen) error {
 	var b bytes.Buffer
 	for p, s := range seen {
@@ -114,8 +113,7 @@ func (file orphanFile) write(seen firstSeen) error {
 	return durable.WriteFile(string(file), b.Bytes(), 0o644)
 }
 
-// correct gives the orphans that were first seen at a time that has not come the
-// time now.
+// correct sets the time of orphans that were first seen in the future to now.
 func (file orphanFile) correct(now time.Time) (n int, err error) {
 	seen, err := file.read()
 	if err != nil {

@@ -12,12 +12,12 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// folders are what a repository has beside production, from its root. A copy may
-// lack what is empty: a backup or git may leave it out.
+// folders are the directories of a repository, relative to its root, except
+// production. A copy may lack empty ones: a backup or git may leave them out.
 var folders = []string{"staging", "generations", ".publish/manifests", ".publish/trash"}
 
-// lostParts returns which folders, lock files and hash cache of the repository
-// are not there, as paths from its root.
+// lostParts returns the missing folders, lock files and hash cache, as paths relative
+// to the repository.
 func (r *Repo) lostParts() []string {
 	var out []string
 	look := func(part string) {
@@ -35,9 +35,9 @@ func (r *Repo) lostParts() []string {
 	return out
 }
 
-// makeParts makes what lostParts returns, empty. It takes no
-// lock, for a lock may be what is missing; two at once do no harm. It returns
-// what it made. A staging that is made anew is empty.
+// makeParts makes what lostParts returns, empty. It takes no lock, because a lock may
+// be what is missing. Two calls at once do no harm. It returns sentences that say what
+// it made.
 func (r *Repo) makeParts() ([]string, error) {
 	lost := r.lostParts()
 	if len(lost) == 0 {
@@ -64,7 +64,7 @@ func (r *Repo) makeParts() ([]string, error) {
 	if err := r.locks().create(); err != nil {
 		return nil, err
 	}
-	// Whoever writes to the cache does not make it.
+	// Commands that write to the cache do not create it.
 	if hashes := r.path(".publish", "hashes"); gone(hashes) {
 		if err := durable.WriteFile(hashes, nil, 0o644); err != nil {
 			return nil, err
@@ -82,9 +82,9 @@ func (r *Repo) makeParts() ([]string, error) {
 	return done, nil
 }
 
-// buildersMode returns the group that may write to staging, and the mode that
-// its folders have: whatever is left of staging, trash and the lock tells. The
-// group is -1 when staging is the owner's alone.
+// buildersMode returns the group that may write to staging, and the mode of its
+// folders. It takes them from what still exists: staging, trash or the lock. The group
+// is -1 if only the owner may write to staging.
 func (r *Repo) buildersMode() (fs.FileMode, int) {
 	for _, path := range []string{r.path("staging"), r.path(".publish", "trash"), r.path(".publish", stagingLock)} {
 		fi, err := os.Stat(path)
@@ -98,8 +98,8 @@ func (r *Repo) buildersMode() (fs.FileMode, int) {
 	return 0o755, -1
 }
 
-// Explain gives the error of a verb its remedy, if a part of the repository that
-// recover makes anew is missing.
+// Explain adds a hint to the error of a command if its cause is a missing part of the
+// repository that recover can make.
 func (r *Repo) Explain(err error) error {
 	var e *Error
 	if err == nil || !errors.Is(err, fs.ErrNotExist) || errors.As(err, &e) && (e.Hint != "" || e.Kind != Failed) {

@@ -8,8 +8,8 @@ import (
 	"example.com/publish/publish/journal"
 )
 
-// Pin keeps generation n beyond its window, until Unpin. It can be reverted to
-// for as long.
+// Pin keeps generation n after its window ends, until Unpin. Until then it can be
+// reverted to.
 func (r *Repo) Pin(ctx context.Context, n int, why string) error {
 	return r.pin(ctx, "pin", n, func(s *state) error {
 		if e, ok := s.history.Pin(n); ok {
@@ -20,8 +20,8 @@ func (r *Repo) Pin(ctx context.Context, n int, why string) error {
 	})
 }
 
-// Unpin ends a pin: gc deletes the generation when its window is over. One
-// that is not pinned stays so.
+// Unpin ends a pin: gc deletes the generation when its window has ended. Nothing
+// happens if it is not pinned.
 func (r *Repo) Unpin(ctx context.Context, n int) error {
 	return r.pin(ctx, "unpin", n, func(s *state) error {
 		if _, ok := s.history.Pin(n); !ok {

@@ -11,14 +11,14 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// ownPlaces are what a repository keeps for itself, below its directory.
+// ownPlaces are the paths, below its directory, that a repository uses itself.
 var ownPlaces = []string{"staging", "generations", ".publish", ConfigName}
 
-// misplaced says why neither a repository nor a production can be at a place:
-// it is in a generation, which never changes, or in what a repository keeps for
-// itself; "" if it can be there. The place is given with the directories above
-// it, links resolved; it need not exist. own is a repository that may have no
-// marker yet; "" for none.
+// misplaced says why a place can be neither a repository nor production; "" if it can.
+// It cannot if it is in a generation, which never changes, or in a path that a
+// repository uses itself. up is the place and the directories above it, with links
+// resolved; the place need not exist. own is a repository that may not be marked as
+// one yet; "" for none.
 func misplaced(up []string, own string) string {
 	repos := slices.DeleteFunc(slices.Clone(up),
 		func(d string) bool { return !there(filepath.Join(d, ".publish", "layout")) })
@@ -29,7 +29,7 @@ func misplaced(up []string, own string) string {
 		for _, name := range ownPlaces {
 			place := filepath.Join(repo, name)
 			for _, d := range up {
-				// A bind mount has two names.
+				// A bind mount gives a directory two names.
 				if same, err := durable.SameFile(d, place); d == place || err == nil && same {
 					return fmt.Sprintf("is in %s, which the repository %s keeps for itself", place, repo)
 				}
@@ -39,7 +39,7 @@ func misplaced(up []string, own string) string {
 	return ""
 }
 
-// checkDir refuses a directory in which no repository can be made.
+// checkDir returns an error if no repository can be made in dir.
 func checkDir(dir string) error {
 	real, err := durable.Resolve(dir)
 	if err != nil {
@@ -56,8 +56,8 @@ func checkDir(dir string) error {
 	return &Error{Kind: Usage, Path: dir, Fact: why, Hint: "make the repository elsewhere: publish init DIR"}
 }
 
-// checkMove refuses files to be moved into staging that are in a repository, by
-// whatever name: they may be production's.
+// checkMove refuses to move files into staging that are in a repository, under
+// whatever name, because production may serve them.
 func (r *Repo) checkMove(files []string) error {
 	for _, path := range files {
 		real, err := durable.Resolve(path)
@@ -82,13 +82,13 @@ func (r *Repo) checkMove(files []string) error {
 	return nil
 }
 
-// there reports whether something stands at path.
+// there reports whether something exists at path.
 func there(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
 }
 
-// checkProduction refuses a production that cannot be switched where it is.
+// checkProduction returns an error if production cannot be switched at its path.
 func (c *Config) checkProduction(dir string) error {
 	why, err := site.Misplaced(c.production(dir), dir, misplaced)
 	if err == nil && why != "" {

@@ -20,27 +20,26 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Plan is what a prune does, with a reason for each line. It follows from
-// staging's catalog, what is known of its files, the policy, the time and the
-// orphans' ages, and from nothing else: computed again at its own time, it is
-// the same. That is how a plan that was edited is told from one that was not.
+// Plan is what a prune does, with a reason for each line. It depends only on staging's
+// catalog, the recorded facts about its files, the policy, the time, and the orphans'
+// ages. So it can be computed again for its own time, and the result is the same
+// unless somebody edited the plan.
 type Plan struct {
-	PlanHash      string               `json:"plan_hash"`       // over all the rest
+	PlanHash      string               `json:"plan_hash"`       // over all other fields
 	Repository    string               `json:"repository"`      // its id: see idPath
-	Time          time.Time            `json:"time"`            // at which ages were judged, UTC
+	Time          time.Time            `json:"time"`            // ages are computed for this time, UTC
 	Generation    int                  `json:"generation"`      // production; 0: none yet
-	StagingTreeID string               `json:"staging_tree_id"` // of what a promote would publish before the prune
+	StagingTreeID string               `json:"staging_tree_id"` // what a promote would publish before the prune
 	Rules         []RetentionRule      `json:"rules"`
 	Keep          []retention.Decision `json:"keep"`
 	Remove        []retention.Decision `json:"remove"`
-	Orphans       []Orphan             `json:"orphans"` // files that go
-	Waiting       []Orphan             `json:"waiting"` // files that no index names and whose grace has not ended
-	// BytesNow is what the orphans free at once: files that a generation
-	// still holds by a hard link are not counted.
+	Orphans       []Orphan             `json:"orphans"` // files to delete
+	Waiting       []Orphan             `json:"waiting"` // unreferenced files, kept until their grace period ends
+	// BytesNow is what deleting the orphans frees at once. Files that a generation
+	// also has by a hard link are not counted.
 	BytesNow int64 `json:"bytes_now"`
-	// BytesAfterGrace is what is freed beside it when all windows have ended:
-	// the files that only removed versions name, and the orphans that are not
-	// in BytesNow.
+	// BytesAfterGrace is what is freed in addition when all windows have ended: the
+	// files that only removed versions name, and the orphans not in BytesNow.
 	BytesAfterGrace int64 `json:"bytes_after_grace"`
 }
 
@@ -51,24 +50,24 @@ type Orphan struct {
 	Since time.Time `json:"since"` // when publish first saw it unnamed, UTC
 }
 
-// maxPlan bounds what is read as a plan: a million versions fit.
+// maxPlan is the maximum size of a plan file, in bytes: enough for a million versions.
 const maxPlan = 512 << 20
 
-// survey is what a plan is made from.
+// survey has the inputs of a plan.
 type survey struct {
 	checked    *stage.Checked
 	rules      []RetentionRule
 	expires    map[catalog.Name]time.Time // by product and version; absent: never
-	strays     []tree.Entry               // what no index names
+	strays     []tree.Entry               // files that no index names
 	seen       firstSeen
-	sure       bool // whether strays may go at all
+	sure       bool // whether strays may be deleted at all
 	grace      time.Duration
 	now        time.Time
 	generation int
 	repository string
 }
 
-// plan works out what a prune has to do. It opens no file and reads no clock.
+// plan works out what a prune does. It opens no file and reads no clock.
 func (sv *survey) plan() (*Plan, []retention.Unmatched) {
 	p := &Plan{Repository: sv.repository, Time: sv.now.UTC(), Generation: sv.generation,
 		StagingTreeID: tree.ID(sv.checked.Rows),
@@ -93,15 +92,15 @@ func (sv *survey) plan() (*Plan, []retention.Unmatched) {
 	return p, res.Unmatched
 }
 
-// young reports whether a file was written to within the window. A time in the
-// future tells nothing: the clock of who set it is not this one.
+// young reports whether a file was written to within the window. A time in the future
+// is ignored, because it comes from another clock.
 func young(e tree.Entry, now time.Time, window time.Duration) bool {
 	age := now.UnixNano() - e.Stat.Mtime
 	return age >= 0 && age < int64(window)
 }
 
-// items are the versions for the policy. A version is complete when nothing is
-// wrong with any of its files.
+// items returns the versions for the policy. A version is complete if none of its
+// files has an error.
 func (sv *survey) items() []retention.Item {
 	c := sv.checked
 	broken := map[string]bool{}
@@ -131,12 +130,12 @@ func (sv *survey) items() []retention.Item {
 		out = append(out, retention.Item{Product: v.Product, Version: v.Name, Rank: v.Rank, Time: v.Time,
 			Complete: !bad[k], Skipped: v.Skipped != "",
 			Expires: sv.expires[k], SupportEOL: v.SupportEOL, Bytes: bytes[k]})
-		bytes[k] = 0 // of a version that two catalogs have, once
+		bytes[k] = 0 // count a version that two catalogs have only once
 	}
 	return out
 }
 
-// only adds up the files that nothing but dropped versions name.
+// only adds up the sizes of files that only dropped versions name.
 func (sv *survey) only(drop func(catalog.Name) bool) (total int64) {
 	items := sv.checked.Catalog.Items
 	for len(items) > 0 {
@@ -153,7 +152,7 @@ func (sv *survey) only(drop func(catalog.Name) bool) (total int64) {
 	return total
 }
 
-// removes tells which versions the plan removes.
+// removes returns a function that reports whether the plan removes a version.
 func (p *Plan) removes() func(catalog.Name) bool {
 	gone := make(map[catalog.Name]bool, len(p.Remove))
 	for _, d := range p.Remove {
@@ -162,20 +161,20 @@ func (p *Plan) removes() func(catalog.Name) bool {
 	return func(n catalog.Name) bool { return gone[n] }
 }
 
-// hash is over everything but the hash itself.
+// hash is the hash over everything except the hash itself.
 func (p *Plan) hash() string {
 	q := *p
 	q.PlanHash = ""
 	data, err := json.Marshal(q)
 	if err != nil {
-		return "" // no time has a year that JSON cannot carry: ReadPlan refuses those
+		return "" // only a time beyond the year 9999 fails to marshal, and ReadPlan refuses it
 	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
 }
 
-// Write writes the plan to a file, for somebody to read and for Apply. The
-// file is replaced in one step, so it must not be a device or a link.
+// Write writes the plan to a file, for people to read and for ReadPlan. It replaces
+// the file in one step, so path must not be a device or a link.
 func (p *Plan) Write(path string) error {
 	if fi, err := os.Lstat(path); err == nil && !fi.Mode().IsRegular() {
 		return &Error{Kind: Usage, Path: path, Fact: "is not a regular file: no plan is written there"}
@@ -192,8 +191,7 @@ func (p *Plan) Write(path string) error {
 
 const planHint = "publish prune --plan FILE writes a new one; nothing was pruned"
 
-// ReadPlan reads a plan that Write wrote. One that was cut or edited is
-// refused.
+// ReadPlan reads a plan that Write wrote. A truncated or edited plan is refused.
 func ReadPlan(path string) (*Plan, error) {
 	f, err := durable.OpenNamed(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -214,25 +212,25 @@ func ReadPlan(path string) (*Plan, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&p); err != nil {
-		return nil, bad("is no plan, or was cut or edited: %v", err)
+		return nil, bad("is not a plan, or was truncated or edited: %v", err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, bad("has something behind the plan: it was edited")
+		return nil, bad("has text after the plan: it was edited")
 	}
 	if p.PlanHash == "" || p.PlanHash != p.hash() {
-		return nil, bad("was edited, or is of another version of publish: its hash does not match")
+		return nil, bad("was edited, or was made by another version of publish: its hash does not match")
 	}
 	return &p, nil
 }
 
-// fits reports, as a refusal, why a plan that was read can no longer be
-// applied: now is what the same staging, rules and ages say at the plan's own
-// time.
+// fits returns an error of kind Refused if a plan that was read can no longer be
+// applied. now is the plan that the present staging, rules and ages give for the
+// plan's own time.
 func (p *Plan) fits(now *Plan) error {
 	moved := func(format string, args ...any) error { return refuse(planHint, format, args...) }
 	switch {
 	case p.Repository == "" || p.Repository != now.Repository:
-		return moved("the plan is of another repository")
+		return moved("the plan was made for another repository")
 	case p.Generation != now.Generation:
 		return moved("the plan was made when production was generation %d; it is generation %d now", p.Generation,
 			now.Generation)
@@ -241,7 +239,7 @@ func (p *Plan) fits(now *Plan) error {
 	case !slices.EqualFunc(p.Rules, now.Rules, sameRule):
 		return moved("the rules of retention in %s have changed since the plan was made", ConfigName)
 	case !slices.EqualFunc(p.Remove, now.Remove, sameDecision) || !slices.EqualFunc(p.Keep, now.Keep, sameDecision):
-		return moved("the plan is not what the rules say of staging: it was edited, or files have changed")
+		return moved("the plan does not follow from the rules and staging: it was edited, or files have changed")
 	}
 	due := make(map[string]Orphan, len(now.Orphans))
 	for _, o := range now.Orphans {

@@ -19,12 +19,12 @@ import (
 type PromoteOptions struct {
 	DryRun  bool
 	Message string
-	Force   bool // although an operator has reverted or revoked; never over findings or a hold
-	NoPrune bool // although publish.yaml wants staging pruned first
+	Force   bool // also if an operator reverted or revoked the content; never overrides findings or a hold
+	NoPrune bool // do not prune staging first, even if publish.yaml says so
 }
 
-// Promote makes what staging holds production. The result is not nil, too,
-// when the error is of kind Switched.
+// Promote makes the content of staging production. The result is also non-nil if the
+// error is of kind Switched.
 func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error) {
 	start := r.now()
 	unlockPrepare, err := r.lock(ctx, prepareLock, "promote")
@@ -40,7 +40,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		return nil, err
 	}
 	var pruned *PruneResult
-	var docs []catalog.Document // that a dry run has to imagine
+	var docs []catalog.Document // documents that a real run would write and a dry run only imagines
 	if r.Config.Promote.Prune && !opt.NoPrune {
 		if pruned, err = r.prune(ctx, PruneOptions{DryRun: opt.DryRun},
 			actor{verb: "prune", preparing: true}); err != nil {
@@ -81,7 +81,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		base = s.current
 		valid, err = r.prepare(ctx, s, draft, docs)
 		if errors.Is(err, generation.ErrMoved) {
-			// What was production is not kept any more: begin anew from what is.
+			// The tree that was production is no longer kept: start again from the present one.
 			now, err := r.recovered(ctx, actor{verb: "promote", preparing: true})
 			if err == nil {
 				err = reverted(base, now)
@@ -104,7 +104,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 			draft.Since = base.Manifest
 		}
 
-		// From here on the disk and the hashing are behind us.
+		// The slow part, copying and hashing, is done: now take the production lock.
 		var unlock func()
 		if s, _, unlock, err = r.exclusive(ctx, actor{"promote", true, draft.Dir}); err != nil {
 			return nil, err
@@ -121,8 +121,8 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 			defer unlock()
 			break
 		}
-		// Staging was what production was, so no tree was made; and then a
-		// revoke moved production.
+		// No tree was made, because staging equalled production. Then a revoke
+		// switched production. So start again.
 		unlock()
 	}
 	res, err := r.publishValid(ctx, s, draft, mark, valid, opt)
@@ -138,9 +138,8 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 	return res, err
 }
 
-// imagine adds to documents that a dry run only thinks of what else would change
-// with them: their companions, and the compressed copies in staging that are out
-// of date.
+// imagine adds to the documents of a dry run the files that would change with them:
+// their companions, and outdated compressed copies in staging.
 func (r *Repo) imagine(docs []catalog.Document) ([]catalog.Document, error) {
 	docs, _, err := stage.Follow(r.Stage.Dir, r.format, docs)
 	if err != nil {
@@ -156,8 +155,8 @@ func (r *Repo) imagine(docs []catalog.Document) ([]catalog.Document, error) {
 }
 
 // recovered reads the state from which a verb starts. If a killed command left
-// something to finish, it is finished first: an unrecovered production has no
-// manifest that could be trusted to be linked from.
+// something to finish, that is done first: without recovery, production may have no
+// manifest to link from safely.
 func (r *Repo) recovered(ctx context.Context, by actor) (*state, error) {
 	s, err := r.load(ctx)
 	if err == nil && !r.pending(s) {
@@ -179,8 +178,8 @@ func held(h *journal.History) error {
 	return nil
 }
 
-// prepare makes, validates and flushes the snapshot in the draft, with docs in
-// place of those that staging has.
+// prepare makes, validates and flushes the snapshot in the draft. docs replace the
+// documents that staging has.
 func (r *Repo) prepare(
 	ctx context.Context, s *state, draft *generation.Draft, docs []catalog.Document,
 ) (*stage.Valid, error) {
@@ -227,8 +226,8 @@ func (r *Repo) prepare(
 // base is production as a snapshot sees it.
 func (s *state) base() (*stage.Base, error) { return s.current.Base(s.windows, s.now) }
 
-// reverted refuses to go on when an operator reverted while the snapshot was
-// being prepared: what was prepared is what the operator went away from.
+// reverted refuses to continue if an operator reverted while the snapshot was being
+// prepared: the snapshot may have the content that the operator reverted.
 func reverted(base *generation.Tree, s *state) error {
 	was := 0
 	if base != nil {
@@ -245,8 +244,8 @@ func reverted(base *generation.Tree, s *state) error {
 	return nil
 }
 
-// publishValid is the part under the production lock. mark is how many of the
-// tombstones' lines were done with when the snapshot began.
+// publishValid is the part of Promote under the production lock. mark is how many
+// lines of tombstones were done when the snapshot began.
 func (r *Repo) publishValid(
 	ctx context.Context, s *state, draft *generation.Draft, mark int, v *stage.Valid, opt PromoteOptions,
 ) (*Result, error) {
@@ -267,7 +266,7 @@ func (r *Repo) publishValid(
 	return r.commit(ctx, s, candidateOf(draft, v, opt.Message), opt.DryRun)
 }
 
-// barredBy refuses a tree that would bring back what a revert took away.
+// barredBy refuses a tree that would bring back content that a revert removed.
 func barredBy(cur *generation.Tree, v *stage.Valid) error {
 	const hint = "take it out of staging, revert forward to it, or give --force"
 	for _, id := range cur.BarredTrees {

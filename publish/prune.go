@@ -18,8 +18,8 @@ import (
 // PruneOptions say how to prune.
 type PruneOptions struct {
 	DryRun bool  // only plan, and write nothing
-	Plan   bool  // only plan, but note which orphans were seen
-	Apply  *Plan // do this, or refuse; nil: plan anew
+	Plan   bool  // only plan, but record which orphans were seen
+	Apply  *Plan // carry out this plan or refuse; nil: make a plan
 }
 
 // PruneResult is a plan and whether it was carried out.
@@ -28,26 +28,26 @@ type PruneResult struct {
 	DryRun bool `json:"dry_run"`
 }
 
-// Prune drops from staging the versions that the rules of retention do not
-// keep, and the files that no index has named for the orphans' grace. It never
-// touches production. The order is such that a crash between any two steps
-// leaves a valid staging tree and a record that claims too much rather than too
-// little:
+// Prune removes from staging the versions that the retention rules do not keep, and
+// the files that no index has named for the orphans' grace period. It never touches
+// production. A crash between any two steps leaves a valid staging tree. The record
+// may then list removals that did not happen, but never misses one:
 //
-//  1. the plan, under the staging lock, from files that were verified
-//  2. the history's line, flushed, as gc's: before anything goes
-//  3. the indexes, by Stage.Apply; what they no longer name is now orphaned
-//  4. the orphans that are due, deleted: no index has named them for the whole
-//     grace, and generations have links or copies of their own
-//  5. the orphans' ages, those of step 3 among them
+//  1. make the plan, under the staging lock, from verified files
+//  2. append the history line and flush it, before anything is deleted (as gc does)
+//  3. write the indexes, by Stage.Apply; files that they no longer name are
+//     orphans now
+//  4. delete the orphans that are due: no index has named them for the whole
+//     grace period, and generations have links or copies of their own
+//  5. record the orphans' ages, including those of step 3
 //
-// Killed before 5, the files of step 3 are seen as orphans later, and stay
-// longer.
+// If prune is killed before step 5, the files of step 3 are first seen as orphans
+// later, so they stay longer.
 func (r *Repo) Prune(ctx context.Context, opt PruneOptions) (*PruneResult, error) {
 	return r.prune(ctx, opt, actor{verb: "prune"})
 }
 
-// prune is Prune by a promote, or by itself.
+// prune is Prune, called by a promote or by Prune itself.
 func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneResult, error) {
 	if err := r.notInHook("prune"); err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneRes
 	if opt.DryRun {
 		return r.dryPrune(ctx, opt)
 	}
-	// Hashing comes first and without the lock: builders need not wait for it.
+	// Hash the files before taking the lock, so that builders do not wait for it.
 	if _, err := r.Stage.Validate(ctx, stage.Checks{Now: r.now()}); err != nil {
 		return nil, interrupted(err)
 	}
@@ -84,10 +84,10 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneRes
 		return nil, err
 	}
 	res := &PruneResult{Plan: *plan}
-	// From here signals wait: the record is made.
+	// From here on signals are ignored, because the record is already written.
 	if err := r.carryOut(context.WithoutCancel(ctx), s, sv, plan); err != nil {
-		return nil, &Error{Fact: "the prune did not end; staging is valid, and production is unchanged",
-			Hint: "run publish prune again: it goes on", Err: err}
+		return nil, &Error{Fact: "the prune did not finish; staging is valid, and production is unchanged",
+			Hint: "run publish prune again: it continues", Err: err}
 	}
 	res.Plan = r.happened(res.Plan)
 	if len(r.left[leftInStaging]) > 0 && !by.preparing { // else the promote notes it
@@ -110,7 +110,7 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneRes
 	return res, nil
 }
 
-// happened is a plan without the files that could not be deleted.
+// happened returns the plan without the files that could not be deleted.
 func (r *Repo) happened(p Plan) Plan {
 	stays := map[string]bool{}
 	for _, l := range r.left[leftInStaging] {
@@ -126,7 +126,7 @@ func (r *Repo) happened(p Plan) Plan {
 	return p
 }
 
-// dryPrune plans without a lock and without a trace.
+// dryPrune plans without a lock and writes nothing.
 func (r *Repo) dryPrune(ctx context.Context, opt PruneOptions) (*PruneResult, error) {
 	s, err := r.load(ctx)
 	if err != nil {
@@ -139,12 +139,12 @@ func (r *Repo) dryPrune(ctx context.Context, opt PruneOptions) (*PruneResult, er
 	return &PruneResult{Plan: *plan, DryRun: true}, nil
 }
 
-// cacheOpener opens the hash cache, to note in it what is read, or for reading
-// alone.
+// cacheOpener opens the hash cache: tree.OpenCache, or tree.ReadCache if new results
+// must not be stored.
 type cacheOpener = func(path string) *tree.Cache
 
-// planPrune reads staging and makes the plan. With a plan to apply it returns
-// that, or why it cannot be.
+// planPrune reads staging and makes the plan. If there is a plan to apply, it returns
+// that plan, or the reason why it cannot be applied.
 func (r *Repo) planPrune(ctx context.Context, s *state, apply *Plan, open cacheOpener) (*survey, *Plan, error) {
 	sv, err := r.survey(ctx, s, open)
 	if err != nil {
@@ -168,10 +168,11 @@ func (r *Repo) planPrune(ctx context.Context, s *state, apply *Plan, open cacheO
 		return sv, plan, nil
 	}
 	if apply.Time.After(sv.now) {
-		return nil, nil, refuse(planHint, "the plan is of %s, which has not come", apply.Time.Format(time.RFC3339))
+		return nil, nil, refuse(planHint, "the plan was made at %s, which is in the future",
+			apply.Time.Format(time.RFC3339))
 	}
-	// Versions by the ages that they had then, orphans by what is due now:
-	// those that the plan names have not become younger.
+	// Compare versions by their ages at the plan's time. For orphans use the
+	// present time: an orphan that was due then is still due now.
 	then := *sv
 	then.now = apply.Time
 	was, _ := then.plan()
@@ -179,8 +180,8 @@ func (r *Repo) planPrune(ctx context.Context, s *state, apply *Plan, open cacheO
 	return sv, apply, apply.fits(was)
 }
 
-// survey reads what a plan is made from. Documents that are not valid are an
-// error: what they do not name might only be unreadable.
+// survey reads the inputs of a plan. Invalid documents are an error, because a file
+// that they seem not to name may be named in the part that cannot be read.
 func (r *Repo) survey(ctx context.Context, s *state, open cacheOpener) (*survey, error) {
 	checked, err := r.Stage.Look(ctx)
 	if err != nil {
@@ -205,8 +206,8 @@ func (r *Repo) survey(ctx context.Context, s *state, open cacheOpener) (*survey,
 	return sv, err
 }
 
-// readable refuses a staging tree whose documents have errors, unless there is
-// nothing in it.
+// readable refuses a staging tree whose documents have errors, unless the tree is
+// empty.
 func readable(f catalog.Format, c *stage.Checked, strays []tree.Entry) error {
 	bad, format := &stage.Report{}, catalog.Within(f, c.Catalog.Documents)
 	for _, f := range c.Report.Findings {
@@ -220,7 +221,7 @@ func readable(f catalog.Format, c *stage.Checked, strays []tree.Entry) error {
 	return &FindingsError{Report: bad}
 }
 
-// orphanGrace is for how long files that no index names stay.
+// orphanGrace is how long files that no index names stay.
 func (c *Config) orphanGrace() time.Duration {
 	if c.OrphanGrace > 0 {
 		return time.Duration(c.OrphanGrace)
@@ -228,8 +229,8 @@ func (c *Config) orphanGrace() time.Duration {
 	return time.Duration(c.Grace)
 }
 
-// expiries reads when versions expire, of products whose rule asks. What does
-// not tell, because it cannot be read, never expires, which is worth a warning.
+// expiries reads when versions expire, for products whose rule needs that. If the time
+// cannot be read, the version never expires and there is a warning.
 func (r *Repo) expiries(ctx context.Context, c *stage.Checked, open cacheOpener) (map[catalog.Name]time.Time, error) {
 	if !slices.ContainsFunc(r.Config.Retention, func(r RetentionRule) bool { return r.Expired != "" }) {
 		return nil, nil
@@ -244,19 +245,19 @@ func (r *Repo) expiries(ctx context.Context, c *stage.Checked, open cacheOpener)
 	}
 	for n, err := range e.Unread {
 		if n == maxUnread {
-			r.opt.Warn(fmt.Sprintf("%d more images tell no expiry, for such reasons", len(e.Unread)-n))
+			r.opt.Warn(fmt.Sprintf("the expiry of %d more images cannot be read either", len(e.Unread)-n))
 			break
 		}
-		r.opt.Warn(fmt.Sprintf("staging/%v: so the image tells no expiry, and does not expire", err))
+		r.opt.Warn(fmt.Sprintf("staging/%v: its expiry is unknown, so the image does not expire", err))
 	}
 	return e.At, nil
 }
 
-// maxUnread bounds the warnings of one kind.
+// maxUnread is the maximum number of warnings of one kind.
 const maxUnread = 20
 
-// notePrune writes the history's line. A plan that was reviewed holds for the
-// production that it was made for.
+// notePrune writes the history line. A plan that a person reviewed is valid only while
+// production is the one that it was made for.
 func (r *Repo) notePrune(ctx context.Context, by actor, p *Plan, reviewed bool) error {
 	s, _, unlock, err := r.exclusive(ctx, by)
 	if err != nil {
@@ -270,7 +271,7 @@ func (r *Repo) notePrune(ctx context.Context, by actor, p *Plan, reviewed bool) 
 	if now != p.Generation && reviewed {
 		return refuse(planHint, "production went from generation %d to %d since the plan was made", p.Generation, now)
 	}
-	if now != p.Generation { // which nothing in the plan depends on
+	if now != p.Generation { // nothing else in the plan depends on it
 		p.Generation = now
 		p.PlanHash = p.hash()
 	}
@@ -287,7 +288,7 @@ func (r *Repo) notePrune(ctx context.Context, by actor, p *Plan, reviewed bool) 
 	return r.log(s.history, e)
 }
 
-// carryOut does what the plan says. The caller holds the staging lock.
+// carryOut executes the plan. The caller holds the staging lock.
 func (r *Repo) carryOut(ctx context.Context, s *state, sv *survey, p *Plan) error {
 	if err := r.at("after-prune-history"); err != nil {
 		return err
@@ -329,7 +330,7 @@ func (r *Repo) carryOut(ctx context.Context, s *state, sv *survey, p *Plan) erro
 	return r.remember(s, sv, strays)
 }
 
-// without is the documents that no longer name what the plan removes.
+// without returns the documents rewritten without what the plan removes.
 func (r *Repo) without(ctx context.Context, p *Plan) ([]catalog.Document, error) {
 	if len(p.Remove) == 0 {
 		return nil, nil
@@ -342,8 +343,8 @@ func (r *Repo) without(ctx context.Context, p *Plan) ([]catalog.Document, error)
 	return r.format.WithoutVersions(ctx, tree.Contents(root), p.removes())
 }
 
-// remember stores since when files have been orphans. With the clock behind
-// the history no age that it told would be right.
+// remember records since when files have been orphans. It does nothing while the clock
+// is behind the history, because the times would be wrong.
 func (r *Repo) remember(s *state, sv *survey, strays []tree.Entry) error {
 	if s.clockBehind() {
 		return nil

@@ -9,13 +9,14 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// Readers take no lock. They read through views, which hold a tree open, so a
-// switch shows them no half of another one; but it can come between the look at
-// production and the opening, and a gc can empty what is open. Then they read
-// again what is there by now.
+// Readers take no lock. They read through views. A view holds one tree open, so
+// a switch never shows a reader a mixture of two trees. But a switch can happen
+// before the view is opened, and gc can empty an open tree. Then the reader starts
+// again with the present state.
 
-// steady calls read with the state as it is, and again if a switch took away
-// what it was reading. An error that is met twice of one generation is true.
+// steady calls read with the present state. It calls it again if a switch or gc
+// may have removed what it was reading. If the same generation gives an error
+// twice, the error is real.
 func (r *Repo) steady(ctx context.Context, read func(*state) error) error {
 	for last := -1; ; {
 		s, err := r.load(ctx)
@@ -34,10 +35,10 @@ func (r *Repo) steady(ctx context.Context, read func(*state) error) error {
 	}
 }
 
-// glance calls read with production, or with a kept generation, without a lock.
-// A switch or a gc may take the tree away while it is read: then read is called
-// again, with what the name means now. A tree that does not say its own number
-// at two attempts is damaged, which is for verify to report.
+// glance calls read with production, or with a kept generation, without a lock. A
+// switch or a gc may remove the tree while it is read; then glance calls read again,
+// with the generation that the name means now. If a tree does not have its own number
+// in two attempts, it is damaged; verify reports that.
 func (r *Repo) glance(ctx context.Context, name string, read func(*state, *generation.View) error) error {
 	for last := 0; ; {
 		s, err := r.load(ctx)
@@ -59,8 +60,7 @@ func (r *Repo) glance(ctx context.Context, name string, read func(*state, *gener
 	}
 }
 
-// glanceAt is one attempt of glance. It is sure if what was read is the tree
-// that was asked for.
+// glanceAt is one attempt of glance. sure reports whether the right tree was read.
 func (r *Repo) glanceAt(
 	s *state, g *generation.Tree, read func(*state, *generation.View) error,
 ) (sure bool, err error) {
@@ -94,7 +94,7 @@ func (r *Repo) catalogOf(ctx context.Context, g *generation.Tree) (*catalog.Cata
 	return cat, errors.Join(v.Proved(), err)
 }
 
-// unitsOf returns what a diff counts of a generation.
+// unitsOf returns the units of a generation that a diff compares.
 func (r *Repo) unitsOf(ctx context.Context, g *generation.Tree) ([]catalog.Unit, error) {
 	cat, err := r.catalogOf(ctx, g)
 	if err != nil {

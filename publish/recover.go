@@ -15,15 +15,15 @@ import (
 	"example.com/publish/stage/lock"
 )
 
-// actor is who takes the production lock, and what it has of its own: recovery
-// leaves that alone.
+// actor is who takes the production lock, and what it owns: recovery does not touch
+// that.
 type actor struct {
 	verb      string
-	preparing bool   // it holds the prepare lock also: no other promote is at work
-	draft     string // path of its own tree in the making; "": none
+	preparing bool   // it also holds the prepare lock: no other promote runs
+	draft     string // path of its own draft; "": none
 }
 
-// exclusive takes the production lock and recovers.
+// exclusive takes the production lock and recovers. done says what recovery did.
 func (r *Repo) exclusive(ctx context.Context, by actor) (s *state, done []string, unlock func(), err error) {
 	unlock, err = r.lock(ctx, productionLock, by.verb)
 	if err != nil {
@@ -46,10 +46,10 @@ func (r *Repo) exclusive(ctx context.Context, by actor) (s *state, done []string
 	}, nil
 }
 
-// Recover finishes or undoes what killed commands left, and tells in words
-// what it did. Every other verb that takes the production lock does the same
-// first; this one also makes missing folders and lock files anew, and repairs
-// a damaged history and manifest.
+// Recover finishes or undoes what killed commands left. It returns sentences that say
+// what it did. Every other verb that takes the production lock first does the same.
+// Recover also makes missing folders and lock files, and repairs a damaged history and
+// damaged manifests.
 func (r *Repo) Recover(ctx context.Context) ([]string, error) {
 	if err := r.notInHook("recover"); err != nil {
 		return nil, err
@@ -63,8 +63,8 @@ func (r *Repo) Recover(ctx context.Context) ([]string, error) {
 		return made, err
 	}
 	defer unlock()
-	// Out of order, so without waiting: whoever holds the staging lock has
-	// done, or will do, for staging what is done here.
+	// The lock order is the other way round, so do not wait. Taking the staging
+	// lock recovers staging. If another process holds it, that is already done.
 	staging := *r.Stage
 	staging.Wait = 0
 	if unlock, err := staging.Exclusive(ctx, "recover"); err == nil {
@@ -89,19 +89,19 @@ func (r *Repo) Recover(ctx context.Context) ([]string, error) {
 	return append(mended, done...), err
 }
 
-// recover brings the repository into a state that no crash explains. What
-// production resolves to is the truth. The caller holds the production lock.
+// recover removes every trace of a killed command. The generation that production
+// resolves to is the truth. The caller holds the production lock.
 //
 //	killed while             is on disk                        is finished by
 //	making a private tree    .snapshot-… or .revert-…          sweep removes it
 //	sealing                  .next-n, a manifest               sweep; the number stays taken
 //	before the link's rename generations/n, .production.next   sweep, tidy
 //	after an exchange        the old tree under .next-n        tidy gives it its own number
-//	before the history line  a production history lacks        adoptTruth
+//	before the history line  a switch that history lacks       adoptTruth
 //	in the health check      a line that says pending          checkHealth
 //	in gc                    .trash-n, carried files           sweep, the next gc
 //	making the spare         .trash-n, half of it              sweep
-//	putting production back  .next-n that says it is n         restore
+//	restoring production     .next-n with identity n           restore
 func (r *Repo) recover(ctx context.Context, by actor) (*state, []string, error) {
 	var done []string
 	did := func(format string, args ...any) { done = append(done, fmt.Sprintf(format, args...)) }
@@ -119,7 +119,8 @@ func (r *Repo) recover(ctx context.Context, by actor) (*state, []string, error) 
 		did("cut a torn last line off the history")
 	}
 	r.tryAgain(leftByRecovery)
-	// First: what lies around another repository's production is not ours, too.
+	// Check this first: in a copy, even what lies beside production belongs to the
+	// original.
 	if err := r.original(); err != nil {
 		return nil, done, err
 	}
@@ -161,8 +162,8 @@ func (r *Repo) recover(ctx context.Context, by actor) (*state, []string, error) 
 		return nil, done, err
 	}
 	if did, state, err := r.erase(ctx, s, r.tryStaging); err != nil {
-		// No reason to refuse a revert at night: it is tried again, and
-		// status says that it is due.
+		// This must not stop an urgent revert. Later commands try again, and status
+		// reports it.
 		r.opt.Warn(fmt.Sprintf("revoked content is not deleted everywhere yet: %v", err))
 	} else if did != nil && state == eraseDone {
 		done = append(done, fmt.Sprintf("deleted revoked content: %d files", did.Files))
@@ -183,9 +184,9 @@ func (r *Repo) unchecked(h *journal.History) bool {
 		len(r.Config.HealthCheck.Command) > 0
 }
 
-// adoptTruth appends what history lacks: the switch to the generation that
-// production resolves to. If history knows that generation from before,
-// somebody else has moved production back to it.
+// adoptTruth appends the line that history lacks: the switch to the generation that
+// production resolves to. If that generation is already in the history, another
+// program has moved production back to it.
 func (r *Repo) adoptTruth(ctx context.Context, s *state, last journal.Made) error {
 	m := s.current.Manifest
 	if _, known := s.history.Made(m.Generation); !known {
@@ -193,17 +194,18 @@ func (r *Repo) adoptTruth(ctx context.Context, s *state, last journal.Made) erro
 			if f.Generation != m.Generation || f.Kind != journal.Lost {
 				continue
 			}
-			// Nothing is left of what came before, and the line that follows
-			// would hide that.
+			// The lines before it cannot be rebuilt. Note the gap, because the next
+			// line would hide it.
 			if err := r.log(s.history, journal.GapBefore(f, journal.Head{Time: s.now, Who: r.who()}, 0)); err != nil {
 				return err
 			}
 		}
 		return r.record(s, m, byRecovery)
 	}
-	// Late, but not too late for a client that asks from now on.
+	// The files should have been newer at the switch. From now on they are.
 	if err := r.freshen(ctx, s.history, m.Generation, s.current.Dir); err != nil {
-		r.opt.Warn(fmt.Sprintf("%s: a client may be told that a file of it has not changed: %v", r.Production(), err))
+		r.opt.Warn(fmt.Sprintf("%s: a web server may answer that a changed file has not changed: %v", r.Production(),
+			err))
 	}
 	e := Event{Head: journal.Head{Time: s.now, Kind: KindRelink, Generation: m.Generation, From: last.Generation,
 		Origin: m.Origin,
@@ -214,9 +216,8 @@ func (r *Repo) adoptTruth(ctx context.Context, s *state, last journal.Made) erro
 	return err
 }
 
-// restore puts a production that is missing or dangling back: to the newest
-// generation whose tree is there and shows the content that was live, else to
-// the newest at all.
+// restore puts back a production that is missing or dangling. It takes the newest kept
+// generation with the content that was live; if there is none, the newest of all.
 func (r *Repo) restore(ctx context.Context, h *journal.History, dangling bool) (int, error) {
 	last, _ := h.Last()
 	newest := slices.Collect(h.Shown())
@@ -236,7 +237,7 @@ func (r *Repo) restore(ctx context.Context, h *journal.History, dangling bool) (
 			from = last.Generation
 		}
 		next := &generation.Tree{Manifest: &generation.Manifest{Head: generation.Head{Generation: n}}, Dir: dir}
-		if m, err := r.manifest(n); err == nil { // a lost one is made anew when production is back
+		if m, err := r.manifest(n); err == nil { // a lost manifest is rebuilt when production is back
 			next.Manifest = m
 		}
 		if err := r.site.Prepare(ctx, next, nil); err != nil {
@@ -262,7 +263,7 @@ func btoi(b bool) int {
 	return 0
 }
 
-// known is what the store asks to tell litter from generations.
+// known returns what the store must know to tell litter from generations.
 func (r *Repo) known(s *state, by actor, tried func(name string) bool) generation.Known {
 	last, _ := s.history.Last()
 	k := generation.Known{Top: last.Generation, Tried: tried,
@@ -276,8 +277,7 @@ func (r *Repo) known(s *state, by actor, tried func(name string) bool) generatio
 	return k
 }
 
-// sweep removes the trees that production never reached and what was on its way
-// out.
+// sweep removes trees that never were production, and trees whose deletion has begun.
 func (r *Repo) sweep(s *state, by actor) ([]string, error) {
 	before := r.leftovers()[leftByRecovery]
 	litter, err := r.store.Litter(r.known(s, by, func(name string) bool {
@@ -298,7 +298,7 @@ func (r *Repo) sweep(s *state, by actor) ([]string, error) {
 			r.opt.Warn(fmt.Sprintf("%s: is a tree of another repository, and is left alone; move it away", l.Path))
 			continue
 		case generation.Returned:
-			continue // tidy's business
+			continue // Tidy handles it
 		case generation.PromoteDraft:
 			why = "the snapshot of a promote that did not end"
 		case generation.RevertDraft:
@@ -308,11 +308,11 @@ func (r *Repo) sweep(s *state, by actor) ([]string, error) {
 			if l.Path != r.store.Dir(l.Generation) {
 				break
 			}
-			// The name first: half a tree must not look like a generation.
+			// Rename it first: an incomplete tree must not look like a generation.
 			if path, err = r.store.Aside(l.Generation); err != nil {
 				r.leave(leftByRecovery, l.Path, err)
-				// Its manifest would prove, once later generations are there,
-				// that it was production.
+				// The tree stays. Remove its manifest: otherwise, when there are later
+				// generations, it would seem to have been production.
 				path = r.store.ManifestPath(l.Generation)
 				why = ""
 			}
@@ -333,8 +333,7 @@ func (r *Repo) sweep(s *state, by actor) ([]string, error) {
 	return done, err
 }
 
-// sweepRetired removes the retired generations that a gc did not get to the
-// end of.
+// sweepRetired removes retired generations that a gc did not finish deleting.
 func (r *Repo) sweepRetired() error {
 	trash, err := r.store.Trash()
 	for _, path := range trash {
@@ -343,12 +342,12 @@ func (r *Repo) sweepRetired() error {
 	return err
 }
 
-// pending reports, without changing anything, whether recover would have to do
-// something. A user who may not ask for the production lock is told so too
-// while a command is at work: see Status.LocksUnknown.
+// pending reports whether recover would have to do something. It changes nothing. If
+// the user may not test the production lock, it may also report true while a command
+// runs: see Status.LocksUnknown.
 func (r *Repo) pending(s *state) bool {
 	if r.locks().state(productionLock) == lock.Held {
-		return false // somebody is at it
+		return false // a command is running
 	}
 	last, switched := s.history.Last()
 	current := 0
@@ -370,14 +369,15 @@ func (r *Repo) pending(s *state) bool {
 	litter, err := r.store.Litter(r.known(s, actor{}, func(string) bool { return false }))
 	return err == nil && slices.ContainsFunc(litter, func(l generation.Litter) bool {
 		name := filepath.Base(l.Path)
-		// One that waits, an exchange may have brought back: the site puts it back.
+		// A foreign tree is left alone, unless an exchange may have brought it back:
+		// then the site undoes the exchange.
 		alone := l.Kind == generation.Foreign && !strings.HasPrefix(name, generation.NextPrefix)
-		return !alone && !left.holds(name) // what it holds was tried
+		return !alone && !left.holds(name) // a leftover was already tried
 	})
 }
 
-// freshen gives the files of a tree that was production before, and becomes it
-// again as it stands, the times that they need after the newest switch.
+// freshen updates file times in a tree that becomes production again without being
+// rebuilt: changed files must be newer than what clients got from the last generation.
 func (r *Repo) freshen(ctx context.Context, h *journal.History, n int, dir string) error {
 	last, _ := h.Last()
 	if last.Generation == n {

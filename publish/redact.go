@@ -13,9 +13,9 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// redact makes in the draft the tree of a generation without the rows that are gone,
-// and without the versions of unnamed that have no content:
-// its indexes are made anew, and what is left is validated and flushed.
+// redact makes, in the draft, the tree of a generation without the rows for which gone
+// is true, and without the versions in unnamed, which have no content. It rewrites the
+// indexes, validates the result, and flushes it.
 func (r *Repo) redact(ctx context.Context, s *state, g *generation.Tree, gone func(tree.Row) bool,
 	unnamed catalog.Names, draft *generation.Draft) (*stage.Valid, error) {
 	left := *g.Manifest
@@ -31,7 +31,7 @@ func (r *Repo) redact(ctx context.Context, s *state, g *generation.Tree, gone fu
 		return nil, &FindingsError{Report: report}
 	}
 	for _, p := range report.Dropped {
-		r.opt.Warn(fmt.Sprintf("production/%s: is left out, since what it belongs to has changed; "+
+		r.opt.Warn(fmt.Sprintf("production/%s: is left out, because the file that it belongs to has changed; "+
 			"sign or make it again", p))
 	}
 	base, err := s.base()
@@ -52,8 +52,8 @@ func (r *Repo) redact(ctx context.Context, s *state, g *generation.Tree, gone fu
 	return valid, nil
 }
 
-// sound returns a generation as it can be reverted to: itself, or, when it is
-// redacted, what redact makes of it in the draft.
+// sound returns a generation in the form that can be reverted to. That is the
+// generation itself, or, if it is redacted, the tree that redact makes in the draft.
 func (r *Repo) sound(
 	ctx context.Context, s *state, g *generation.Tree, draft *generation.Draft,
 ) (*generation.Tree, *stage.Valid, error) {
@@ -68,7 +68,7 @@ func (r *Repo) sound(
 		return g, nil, nil
 	}
 	if i < 0 {
-		// Names alone: most likely it does not have them.
+		// Only names were revoked. Most likely this generation does not have them.
 		cat, err := r.catalogOf(ctx, g)
 		if err != nil {
 			return nil, nil, err

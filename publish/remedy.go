@@ -11,9 +11,9 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Remedy says what to do about an error of the operating system that denies
-// access to a path: it names what is immutable, or who owns what stands in the
-// way. It returns "" for every other error.
+// Remedy returns a hint for an error of the operating system that denies access to a
+// path: it names the immutable file, or the owner of the file or directory. It returns
+// "" for every other error.
 func Remedy(err error) string {
 	if !errors.Is(err, fs.ErrPermission) {
 		return ""
@@ -48,8 +48,8 @@ func Remedy(err error) string {
 	return ""
 }
 
-// closed returns the nearest directory above path that this user may not enter;
-// "" when path itself can be looked at.
+// closed returns the nearest directory above path that this user may not enter; "" if
+// path itself is accessible.
 func closed(path string) string {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrPermission) {
 		return ""
@@ -62,8 +62,8 @@ func closed(path string) string {
 	return ""
 }
 
-// inTheWay is what can forbid a change of path: itself, and the directory that
-// it is in or, while that is missing, is to be made in.
+// inTheWay returns the paths whose permissions can forbid a change of path: path
+// itself, and its directory. If that does not exist, it is the nearest one above.
 func inTheWay(path string) []string {
 	dir := filepath.Dir(path)
 	for gone(dir) && dir != filepath.Dir(dir) {
@@ -72,8 +72,8 @@ func inTheWay(path string) []string {
 	return []string{path, dir}
 }
 
-// foreignOwner returns who owns what is at path, if that is another user and
-// this one may not write to it.
+// foreignOwner returns the owner of path, if that is another user and this user may
+// not write to it.
 func foreignOwner(path string) (string, bool) {
 	fi, err := os.Lstat(path)
 	if err != nil || fi.Mode()&fs.ModeSymlink != 0 || int(tree.StatOf(fi).UID) == os.Geteuid() ||
@@ -83,10 +83,10 @@ func foreignOwner(path string) (string, bool) {
 	return ownerOf(path), true
 }
 
-// writable makes sure that this command can append to a record, before it
-// changes anything that the record has to name. A record of another user, as
-// root left it behind in older versions, is replaced by a copy: the directory is
-// its owner's. The caller holds the production lock.
+// writable makes sure that this command can append to a record, before it changes
+// anything that must be recorded. In older versions root left records that the owner
+// of the repository may not write to. Such a record is replaced by a copy, which works
+// because the owner may write to the directory. The caller holds the production lock.
 func writable(path string) error {
 	f, err := durable.OpenAppend(path)
 	if err == nil {

@@ -11,12 +11,12 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// repairHistory writes the history anew, if it is missing, damaged or has flaws:
-// its sound lines, and what the manifests prove of switches that they lack.
-// Files as they were stay under other names. current is production; 0 for none.
-// It returns the history as it is then.
+// repairHistory rewrites the history if it is missing, damaged or has flaws. The new
+// history has the sound lines, and the missing switches that the manifests prove. The
+// old files are kept under other names. current is production; 0 for none. It returns
+// the history after the repair.
 //
-// Killed at any point it leaves the old history or the new one.
+// If it is killed at any point, it leaves the old history or the new one.
 func (r *Repo) repairHistory(
 	ctx context.Context, w *journal.Wreck, heads map[int]generation.Head, current int,
 ) (done []string, h *journal.History, err error) {
@@ -24,7 +24,7 @@ func (r *Repo) repairHistory(
 	if m, ok := heads[current]; ok {
 		tip = tipOf(&m)
 	}
-	lines := !w.Whole() // the lines of the file that is written to have to be repaired
+	lines := !w.Whole() // whether the open file needs repair
 	if !lines {
 		if h, err = r.journal().Read(); err != nil {
 			return nil, nil, err
@@ -34,7 +34,7 @@ func (r *Repo) repairHistory(
 			return nil, h, nil
 		}
 		lines = len(flaws) > 0
-		// A line that belongs before the checkpoint.
+		// A lost line belongs before the checkpoint, so read the closed files too.
 		if w.Base != nil && slices.ContainsFunc(flaws, func(f journal.Flaw) bool {
 			return f.Kind == journal.Lost && f.From <= w.Base.Top()
 		}) {
@@ -56,7 +56,7 @@ func (r *Repo) repairHistory(
 		},
 			tip, r.now(), r.who(), r.grace())
 		if slices.Contains(fixed.Made, current) {
-			// History names a switch only after it was made durable.
+			// History may name a switch only after it is durable.
 			if err := r.site.Settle(ctx); err != nil {
 				return done, nil, err
 			}
@@ -81,7 +81,7 @@ func (r *Repo) repairHistory(
 	return done, h, err
 }
 
-// setAside keeps the file that is about to be written anew as it is.
+// setAside keeps a copy of the file that is about to be rewritten.
 func (r *Repo) setAside(w *journal.Wreck) (done []string, err error) {
 	switch {
 	case w.Missing && w.Base == nil && len(w.Stray) == 0:
@@ -103,8 +103,8 @@ func (r *Repo) setAside(w *journal.Wreck) (done []string, err error) {
 	return []string{"kept the history as it was in " + r.short(aside)}, nil
 }
 
-// repaired says in words what a repair of lines came to. Of a history that is
-// new, who is told that it is need not be told which lines it has.
+// repaired describes a repair of lines in sentences. made is false for a new history:
+// then it is not necessary to list the lines.
 func repaired(fixed journal.Repaired, made bool) (done []string) {
 	say := func(list []int, format string) {
 		if len(list) > 0 {
@@ -126,8 +126,8 @@ func repaired(fixed journal.Repaired, made bool) (done []string) {
 	return done
 }
 
-// repairClosed writes the closed files anew that are missing or damaged: their
-// sound lines, and of the switches that they lack what the manifests and the next
+// repairClosed rewrites the closed files that are missing or damaged. The new files
+// have the sound lines, and the missing switches that the manifests and the next
 // checkpoint prove.
 func (r *Repo) repairClosed(w *journal.Wreck, heads map[int]generation.Head) (done []string, err error) {
 	for _, d := range w.Closed {
@@ -146,7 +146,7 @@ func (r *Repo) repairClosed(w *journal.Wreck, heads map[int]generation.Head) (do
 				return done, err
 			}
 			done = append(done, fmt.Sprintf("made %s anew, which was damaged, and kept it as %s", name, r.short(aside)))
-		default: // by a recovery that was killed
+		default: // a recovery that was killed had already rewritten it
 			done = append(done, fmt.Sprintf("noted that lines of %s are lost", name))
 		}
 		done = append(done, repaired(fixed, true)...)
@@ -157,8 +157,8 @@ func (r *Repo) repairClosed(w *journal.Wreck, heads map[int]generation.Head) (do
 	return done, nil
 }
 
-// provedBehind returns the switches that a damaged file had: as their manifests
-// record them, at the times that the checkpoint behind it knows.
+// provedBehind returns the switches that a damaged file had: as their manifests record
+// them, with the times from the next checkpoint.
 func provedBehind(d *journal.Damaged, heads map[int]generation.Head) (out []Event) {
 	known := map[int]Event{}
 	for _, e := range d.Known {
@@ -182,8 +182,8 @@ func provedBehind(d *journal.Damaged, heads map[int]generation.Head) (out []Even
 	return out
 }
 
-// provedBy returns the switches to the generations that were production, as
-// their manifests record them.
+// provedBy returns the switches to the generations that were production, as their
+// manifests record them.
 func (r *Repo) provedBy(
 	before *journal.History, entries []journal.Entry, heads map[int]generation.Head, current int,
 ) (out []Event) {
@@ -197,14 +197,21 @@ func (r *Repo) provedBy(
 	return out
 }
 
-// switched returns the generations that were production, by what came before
-// lines, which may be nil, and these. A sealed manifest alone proves nothing: a
-// promote that a hook stopped has one also. What proves it: production itself;
-// that some switch, or the manifest of one that was abandoned, says that the
-// generation was production before it; that a generation shows its content; and
-// a tree, below those numbers, since what was never switched to is removed before
-// a higher number is given. In rename mode a tree has its own name only after an
-// exchange brought it back.
+// switched returns the generations that were production. before is the history before
+// the lines in entries; it may be nil.
+//
+// A sealed manifest alone proves nothing, because a promote that a hook stopped also
+// has one. These are the proofs:
+//
+//   - the generation is production
+//   - a switch, or the manifest of an abandoned one, names it as the previous
+//     generation
+//   - another generation shows its content
+//   - it has a tree, and a higher number is proved: a tree that was never switched
+//     to is removed before a higher number is given
+//
+// In rename mode a tree is also a proof by itself: it gets its own name only when an
+// exchange brings it back.
 func (r *Repo) switched(
 	before *journal.History, entries []journal.Entry, heads map[int]generation.Head, current int,
 ) map[int]bool {
@@ -241,7 +248,7 @@ func (r *Repo) switched(
 		return out
 	}
 	for _, n := range trees {
-		// Of a production that is missing too, the newest tree has to do.
+		// If production is also missing, the newest tree counts as well.
 		if r.store.Holds(n) && (n < top || current == 0 || r.site.Guarantee().NamedOnceLive) {
 			prove(n)
 		}
@@ -271,14 +278,14 @@ func (r *Repo) switchTo(w *journal.Wreck, n int) (Event, bool) {
 	if look(w.Base.Events) {
 		r.journal().Closed(w.Base, func(_ string, h *journal.History, _ error) bool { return look(h.Events) })
 	}
-	if !ok { // the line is lost, and not what a checkpoint kept of it
+	if !ok { // the line is lost, but a checkpoint kept its main fields
 		m, _ := w.Base.Made(n)
 		found = Event{Head: m.Head, Body: &journal.Switch{TreeID: m.TreeID, Seal: m.Seal, Grace: m.Grace}}
 	}
 	return found, true
 }
 
-// asideName is the first free name for a damaged file beside its own.
+// asideName returns the first free name for a damaged file, beside the file.
 func asideName(path string) string {
 	name := path + ".damaged"
 	for n := 2; !gone(name); n++ {

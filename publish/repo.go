@@ -23,35 +23,36 @@ import (
 	"example.com/publish/stage/lock"
 )
 
-// layoutVersion is what .publish/layout says: the version of all records that
-// a repository holds. A repository with a higher one is left alone. One with a
-// lower one works as it is, and gets this one from the first command that
-// writes a record: see upgrade.
+// layoutVersion is the number in .publish/layout: the version of all records of a
+// repository. A repository with a higher version is refused. One with a lower version
+// works as it is; the first command that writes a record raises the version: see
+// upgrade.
 //
 //	1  the first
-//	2  a history that corrects its clock and tells of its gaps
-//	3  a history whose long file is closed, and goes on behind a checkpoint
+//	2  the history can correct its clock and mark gaps
+//	3  a long history file is closed; the next one begins with a checkpoint
 const layoutVersion = 3
 
-// hookMark is set in the environment of hooks and health checks, to the
-// repository. A verb that takes a lock refuses to run there: it would wait for
-// its own parent. hookOf is set to what names that parent: what a hook leaves
-// running inherits the mark, and it must not count once the parent has ended.
+// hookMark and hookOf are variables in the environment of hooks and health
+// checks. hookMark is the repository: a verb that takes a lock refuses to run in
+// a hook of its own repository, because it would wait for its parent. hookOf
+// identifies that parent. A process that a hook leaves running inherits the mark,
+// which must not count after the parent has ended.
 const (
 	hookMark = "PUBLISH_IN_HOOK"
 	hookOf   = "PUBLISH_HOOK_OF"
 )
 
-// Options are what a caller brings along.
+// Options are settings of the caller.
 type Options struct {
-	Now      func() time.Time // nil: time.Now
-	Who      string           // of the history; "": the user
-	Wait     *time.Duration   // for any lock; nil: staging waits, the others fail at once
-	Waiting  func(lock.Holder)
-	Warn     func(string) // told what does not stop the command; nil: nobody
+	Now      func() time.Time  // nil: time.Now
+	Who      string            // the name in the history; "": the user
+	Wait     *time.Duration    // for any lock; nil: staging waits, the others fail at once
+	Waiting  func(lock.Holder) // is called when the command begins to wait for a lock
+	Warn     func(string)      // gets warnings; nil: they are dropped
 	Progress func(step string, bytes int64) func(done int64)
-	// HookOutput returns what gets the output of one hook or health check, and
-	// is closed after it; nil: nobody wants it.
+	// HookOutput returns a writer for the output of one hook or health check. It is
+	// closed afterwards. nil: the output is dropped.
 	HookOutput func() io.WriteCloser
 }
 
@@ -64,20 +65,19 @@ type Repo struct {
 	format catalog.Format
 	store  *generation.Store
 	site   site.Site
-	sites  site.Kinds // for which publish.yaml can ask
+	sites  site.Kinds // those that publish.yaml can choose
 	opt    Options
 	now    func() time.Time
-	left   leftoverRecord          // what this command could not delete; a scope that it has not tried is missing
-	step   func(name string) error // tests stop a command at a protocol point; nil otherwise
-	// remove deletes a file or a tree: durable.RemoveAll, but for tests.
-	remove func(path string) error
-	free   func(path string) (int64, error) // durable.Free, but for tests
-	// closeBytes is the constant, but for tests.
-	closeBytes int64
+	left   leftoverRecord // what this command could not delete; it has no entry for a scope that was not tried
+	// The fields below are set by tests.
+	step       func(name string) error          // stops a command at a protocol point; else nil
+	remove     func(path string) error          // deletes a file or a tree; else durable.RemoveAll
+	free       func(path string) (int64, error) // else durable.Free
+	closeBytes int64                            // else the constant of that name
 }
 
-// Open opens the repository at dir, whose publish.yaml was read into c and asks
-// for the format f, and for one of the sites.
+// Open opens the repository at dir. c is its publish.yaml; f is the format and sites
+// has the site that c names.
 func Open(dir string, c *Config, f catalog.Format, sites site.Kinds, opt Options) (*Repo, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -89,9 +89,9 @@ func Open(dir string, c *Config, f catalog.Format, sites site.Kinds, opt Options
 	return assemble(dir, c, f, sites, opt)
 }
 
-// CheckLayout tells whether dir is a repository whose layout this version
-// knows. It is worth asking before publish.yaml is read: a newer layout may
-// bring keys of its own.
+// CheckLayout returns an error unless dir is a repository whose layout this version
+// knows. Call it before reading publish.yaml, because a newer layout may have new
+// keys.
 func CheckLayout(dir string) error {
 	_, err := readLayout(dir)
 	return err
@@ -130,12 +130,11 @@ func writeLayout(dir string) error {
 	return durable.WriteFile(layoutPath(dir), fmt.Appendf(nil, "%d\n", layoutVersion), 0o644)
 }
 
-// upgrade gives the repository this version's layout. Whoever writes a record
-// (a manifest, a line of the history, tombstones, an identity) calls it first:
-// an older program that does not know the record must refuse the repository
-// before the record is there. It is durable when it returns, and changes
-// nothing in a repository that is up to date. The caller holds the production
-// lock.
+// upgrade raises the repository's layout to this version. Every function that writes a
+// record (a manifest, a line of the history, tombstones, an identity) calls it first:
+// an older program that does not know the record must refuse the repository before the
+// record exists. It is durable when it returns. It changes nothing if the repository
+// is up to date. The caller holds the production lock.
 func (r *Repo) upgrade() error {
 	v, err := readLayout(r.Dir)
 	if err != nil || v == layoutVersion {
@@ -175,7 +174,7 @@ func assemble(dir string, c *Config, f catalog.Format, sites site.Kinds, opt Opt
 	return r, nil
 }
 
-// place is what a site has to know of the repository.
+// place returns what a site must know of the repository.
 func (r *Repo) place() site.Place {
 	return site.Place{Production: r.Production(), Relative: !filepath.IsAbs(r.Config.Production), Store: r.store.Trees,
 		Trees:  r.store,
@@ -184,8 +183,8 @@ func (r *Repo) place() site.Place {
 		Now:    func() time.Time { return r.now() }, At: r.at}
 }
 
-// served tells which paths production's indexes name, or named as long as they
-// are carried. What an adoption carried none had named.
+// served returns a function that reports whether production's indexes name a path, or
+// named it before it was carried. Files that an adoption carried were never named.
 func (r *Repo) served() func(path string) bool {
 	paths := map[string]bool{}
 	if s, err := r.load(context.Background()); err == nil && s.current != nil {
@@ -204,13 +203,13 @@ func (r *Repo) path(elem ...string) string { return filepath.Join(append([]strin
 // Production is the absolute path that the web server serves.
 func (r *Repo) Production() string { return r.Config.production(r.Dir) }
 
-// maxRecord bounds a manifest, the history and their like, in bytes: a manifest
-// of five million files, a history of as many switches.
+// maxRecord is the maximum size of a manifest, the history and other records, in
+// bytes: enough for a manifest of five million files, or as many switches.
 const maxRecord = 2 << 30
 
 func (r *Repo) grace() time.Duration { return time.Duration(r.Config.Grace) }
 
-// who names the person or machine user that acts, for the history.
+// who returns the name of the acting user, for the history.
 func (r *Repo) who() string {
 	if r.opt.Who != "" {
 		return r.opt.Who
@@ -225,7 +224,7 @@ func (r *Repo) who() string {
 	return name
 }
 
-// at is a protocol point at which tests can stop the command.
+// at marks a protocol point at which tests can stop the command.
 func (r *Repo) at(name string) error {
 	if r.step == nil {
 		return nil
@@ -246,7 +245,7 @@ func (r *Repo) notInHook(verb string) error {
 		"publish %s was called from a hook or health check of this repository", verb)
 }
 
-// treeOf is where the tree of a kept generation is.
+// treeOf returns the directory of a kept generation.
 func (r *Repo) treeOf(s *state, n int) string {
 	if s.current != nil && s.current.Generation == n {
 		return s.current.Dir
@@ -254,7 +253,7 @@ func (r *Repo) treeOf(s *state, n int) string {
 	return r.store.Dir(n)
 }
 
-// state is what is known of a repository at one moment.
+// state is a repository at one moment.
 type state struct {
 	history *journal.History
 	current *generation.Tree // nil before the first promote
@@ -263,11 +262,11 @@ type state struct {
 	behind  time.Duration
 }
 
-// clockBehind reports whether the clock stands before the newest line of the
-// history: then nothing is deleted.
+// clockBehind reports whether the clock is behind the newest line of the history. Then
+// nothing is deleted.
 func (s *state) clockBehind() bool { return s.behind > 0 }
 
-// window returns the windows that began with the switches of a history.
+// window returns the windows that the switches of a history opened.
 func (r *Repo) window(h *journal.History) generation.Windows {
 	return generation.WindowsOf(func(yield func(generation.Switch) bool) {
 		for c := range h.Changes() {
@@ -292,7 +291,7 @@ func (r *Repo) load(ctx context.Context) (*state, error) {
 	return r.stateOf(h, n)
 }
 
-// stateOf is the state in which generation n is production; 0 if there is none.
+// stateOf returns the state if generation n is production; 0 for none.
 func (r *Repo) stateOf(h *journal.History, n int) (*state, error) {
 	now := r.now()
 	s := &state{history: h, now: now}
@@ -314,8 +313,8 @@ func (r *Repo) stateOf(h *journal.History, n int) (*state, error) {
 	return s, r.know(s, s.current)
 }
 
-// know makes sure that the state has the windows of all kept trees, and of what a
-// generation carries.
+// know makes sure that the state has the windows of all kept trees, and of the files
+// that generation g carries.
 func (r *Repo) know(s *state, g *generation.Tree) error {
 	need, err := r.remembered(g)
 	if err != nil {
@@ -326,8 +325,8 @@ func (r *Repo) know(s *state, g *generation.Tree) error {
 	return nil
 }
 
-// Generations returns the numbers of the generations whose trees are kept,
-// sorted, production's included. It takes no lock.
+// Generations returns the numbers of the generations whose trees are kept, including
+// production, sorted. It takes no lock.
 func (r *Repo) Generations() ([]int, error) {
 	current, err := r.site.Live(context.Background())
 	if err != nil {
@@ -336,8 +335,8 @@ func (r *Repo) Generations() ([]int, error) {
 	return r.store.Kept(current)
 }
 
-// next returns a generation number that was never used: above all that
-// history, manifests and trees name, abandoned ones included.
+// next returns a generation number that was never used: it is higher than all numbers
+// in history, manifests and trees, including abandoned ones.
 func (r *Repo) next(h *journal.History) (int, error) {
 	return r.store.Next(h.Top())
 }

@@ -16,12 +16,12 @@ type RevertOptions struct {
 	To      int // a kept generation; 0: the content that was live before the current one
 	DryRun  bool
 	Message string
-	Force   bool // although a path would get back content that clients know otherwise
+	Force   bool // also if a path gets other content than clients have seen there
 }
 
-// Revert makes the content of a kept generation production, as a new
-// generation. It takes only the production lock. The result is not nil, too,
-// when the error is of kind Switched.
+// Revert makes the content of a kept generation production, as a new generation. It
+// takes only the production lock. The result is also non-nil if the error is of kind
+// Switched.
 func (r *Repo) Revert(ctx context.Context, opt RevertOptions) (*Result, error) {
 	start := r.now()
 	s, _, unlock, err := r.exclusive(ctx, actor{verb: "revert"})
@@ -41,8 +41,8 @@ func (r *Repo) Revert(ctx context.Context, opt RevertOptions) (*Result, error) {
 	return res, err
 }
 
-// unchanged is the result of a promote of, or a revert to, what production has
-// already.
+// unchanged is the result of a promote or a revert to the content that production
+// already has.
 func (r *Repo) unchanged(s *state, dryRun bool) *Result {
 	cur := s.current
 	res := &Result{Generation: cur.Generation, From: cur.From, Origin: cur.Origin, TreeID: cur.TreeID, Unchanged: true,
@@ -69,8 +69,7 @@ func (r *Repo) target(s *state, to int) (*generation.Tree, error) {
 		if !ok {
 			return nil, notFound(r.keptHint(), "there is no content before generation %d", cur.Origin)
 		}
-		// Any kept generation that shows it will do; the newest is the most
-		// likely to stay.
+		// Any kept generation with that content is right. The newest is kept longest.
 		for _, n := range slices.Backward(kept) {
 			if m, err := r.manifest(n); err == nil && m.Origin == origin && n != cur.Generation {
 				to = n
@@ -102,13 +101,13 @@ func (r *Repo) target(s *state, to int) (*generation.Tree, error) {
 	return target, nil
 }
 
-// before returns the origin of the content that was live just before the
-// current origin: so a second revert goes back a second step.
+// before returns the origin of the content that was live just before the current
+// origin, so that a second revert goes back one step further.
 func (s *state) before() (origin int, ok bool) {
 	return s.history.Before(s.current.Origin)
 }
 
-// keptHint lists what can be reverted to.
+// keptHint lists the generations that can be reverted to.
 func (r *Repo) keptHint() string {
 	current, err := r.site.Live(context.Background())
 	if err != nil {
@@ -130,8 +129,8 @@ func (r *Repo) keptHint() string {
 	return "these can be reverted to: " + strings.Join(out, ", ")
 }
 
-// revertTo builds a tree with the target's own rows, without what was revoked
-// of them since, and commits it.
+// revertTo builds a tree with the target's own rows, without those revoked since, and
+// commits it.
 func (r *Repo) revertTo(
 	ctx context.Context, s *state, target *generation.Tree, kind generation.Kind, opt RevertOptions,
 ) (*Result, error) {
@@ -143,7 +142,7 @@ func (r *Repo) revertTo(
 	defer r.discard(draft, true)
 	target, valid, err := r.sound(ctx, s, target, draft)
 	if err == nil && target.TreeID == s.current.TreeID {
-		return r.unchanged(s, opt.DryRun), nil // asked only now: a redacted generation is not what its manifest says
+		return r.unchanged(s, opt.DryRun), nil // not checked earlier: a redacted tree differs from its manifest
 	}
 	if err == nil && valid == nil {
 		err = r.rebuild(ctx, s, target, draft)

@@ -21,38 +21,40 @@ type RevokeOptions struct {
 
 // RevokeResult is what a revoke did, or would do.
 type RevokeResult struct {
-	Generation int       `json:"generation"` // production's now
-	From       int       `json:"from"`       // production's before; the same when it did not have the content
+	Generation int       `json:"generation"` // production now
+	From       int       `json:"from"`       // production before; the same if it did not have the content
 	Switched   bool      `json:"switched"`
 	Revoked    []Revoked `json:"revoked"`
-	// versions that had no content, and that no index names any more
+	// Unnamed are versions without content, which no index names any more.
 	Unnamed     []Named  `json:"unnamed,omitempty"`
 	Kept        []Shared `json:"kept"`                 // files that stay, because another image names them
-	Generations []int    `json:"generations_redacted"` // kept trees that had it
+	Generations []int    `json:"generations_redacted"` // kept trees that had the content
 	Files       int      `json:"files"`                // deleted
-	Bytes       int64    `json:"bytes"`                // of these, each file once whatever its number of names
+	Bytes       int64    `json:"bytes"`                // deleted; a file with several names counts once
 	DurationMS  int64    `json:"duration_ms"`
 	DryRun      bool     `json:"dry_run"`
 }
 
-// Revoke takes content away at once: a leaked secret, a poisoned image.
+// Revoke removes content at once: a leaked secret, a poisoned image.
 //
-//  1. Under the production lock, which it does not share with a promote that
-//     is still hashing: if production serves the content, switch to a new
-//     generation without it, of which nothing is carried. The manifest says
-//     what is revoked, so this switch is the commit point.
-//  2. When the switch is durable, write the tombstones. Where production had
-//     nothing of it they are the commit point themselves.
-//  3. Delete what they name: see erase, which every recovery runs.
+//  1. Take the production lock. A promote that is still hashing does not hold it.
+//     If production serves the content, switch to a new generation without it,
+//     which carries none of it. The manifest lists what is revoked, so this switch
+//     is the commit point.
+//  2. When the switch is durable, write the tombstones. If production did not have
+//     the content, the tombstones are the commit point.
+//  3. Delete what the tombstones list: see erase, which every recovery runs.
 //
-// Killed before the commit point, nothing is revoked; after it, the next
-// command that takes the production lock does the rest, before anything else.
-// The tombstones come before the deletion, so that what was deleted cannot
-// come back, and after the switch, so that what cannot be promoted is not
-// production. A promote in preparation meets them under the same lock.
+// If Revoke is killed before the commit point, nothing is revoked. If it is killed
+// later, the next command that takes the production lock does the rest before anything
+// else. The tombstones are written before the deletion, so that deleted content cannot
+// come back. They are written after the switch, because production must not have
+// content that cannot be promoted. A promote in preparation reads them when it takes
+// the production lock.
 //
-// Staging's lock comes before production's and may be held by a long import:
-// so production is made safe first, and released before staging is waited for.
+// The staging lock comes before the production lock and may be held by a long import.
+// So Revoke first makes production safe and releases its lock, and then waits for
+// staging.
 func (r *Repo) Revoke(ctx context.Context, opt RevokeOptions) (*RevokeResult, error) {
 	if strings.TrimSpace(opt.Why) == "" {
 		return nil, &Error{Kind: Usage, Fact: "a revoke needs a reason", Hint: "publish revoke WHAT... -m WHY"}
@@ -77,12 +79,12 @@ func (r *Repo) Revoke(ctx context.Context, opt RevokeOptions) (*RevokeResult, er
 	return res, err
 }
 
-// revocation is a revoke that is worked out: what a dry run prints, and what the
-// run carries out.
+// revocation is a revoke that is worked out: a dry run prints it, and the real run
+// carries it out.
 type revocation struct {
 	*tombstone.Selection
 	stone  tombstone.Stone
-	served bool // production has some of it: the switch is the commit point, else the stone is
+	served bool // whether production has some of it; then the switch is the commit point, else the stone
 }
 
 func (r *Repo) planRevoke(
@@ -98,8 +100,8 @@ func (r *Repo) planRevoke(
 	return p, err
 }
 
-// revoke is all that needs the production lock alone. The result is nil when
-// nothing was revoked.
+// revoke is the part of Revoke that needs only the production lock. The result is nil
+// if nothing was revoked.
 func (r *Repo) revoke(ctx context.Context, opt RevokeOptions) (*RevokeResult, erasure, error) {
 	s, _, unlock, err := r.exclusive(ctx, actor{verb: "revoke"})
 	if err != nil {
@@ -142,7 +144,7 @@ func (r *Repo) revoke(ctx context.Context, opt RevokeOptions) (*RevokeResult, er
 		}
 		res.Generation, res.Switched = made.Generation, true
 		if !opt.DryRun && s.current.Generation != made.Generation {
-			return res, erasePending, err // not durable, so nothing may be deleted: recovery's business
+			return res, erasePending, err // the switch is not durable, so nothing may be deleted; recovery continues
 		}
 		later = err
 	case !opt.DryRun:
@@ -161,8 +163,8 @@ func (r *Repo) revoke(ctx context.Context, opt RevokeOptions) (*RevokeResult, er
 	return res, state, errors.Join(later, err)
 }
 
-// entomb revokes what production does not have, and reports whether it is
-// revoked: the stone is the commit point.
+// entomb revokes content that production does not have. Writing the stone is the
+// commit point; revoked reports whether that happened.
 func (r *Repo) entomb(ctx context.Context, s *state, stone tombstone.Stone) (revoked bool, err error) {
 	if stone.Before, err = r.next(s.history); err != nil {
 		return false, err
@@ -192,8 +194,8 @@ func (res *RevokeResult) add(did *redaction) {
 	res.Bytes += did.Bytes
 }
 
-// eraseWithStaging waits for whoever has staging's lock, and then ends the
-// deletion, with the locks in their order.
+// eraseWithStaging waits for the staging lock, and then finishes the deletion with the
+// locks in their order.
 func (r *Repo) eraseWithStaging(ctx context.Context, res *RevokeResult) error {
 	unlockStaging, err := r.Stage.Exclusive(ctx, "revoke")
 	if err != nil {
@@ -210,9 +212,9 @@ func (r *Repo) eraseWithStaging(ctx context.Context, res *RevokeResult) error {
 	return err
 }
 
-// switchAway switches production to its own content without what is revoked.
-// The new generation shows the same content as the one before, redacted: so
-// its origin is the same, and a revert goes to what was live before that.
+// switchAway switches production to its own content without what is revoked. The new
+// generation shows the redacted content of the one before. So it has the same origin,
+// and a revert goes to the content that was live before that.
 func (r *Repo) switchAway(ctx context.Context, s *state, p *revocation, opt RevokeOptions) (*Result, error) {
 	draft, err := r.store.Draft(generation.RevertPrefix)
 	if err != nil {
@@ -230,14 +232,14 @@ func (r *Repo) switchAway(ctx context.Context, s *state, p *revocation, opt Revo
 	}
 	c := candidateOf(draft, valid, opt.Why)
 	c.kind, c.origin, c.revoked, c.unnamed = generation.KindRevoke, s.current.Origin, p.Revoked, p.Unnamed
-	// What an operator's revert barred stays barred.
+	// Content that an operator's revert barred stays barred.
 	c.barred, c.barredTrees = s.current.Barred, s.current.BarredTrees
 	return r.commit(ctx, s, c, opt.DryRun)
 }
 
-// leave removes from what generation n would carry what it dropped itself, what
-// is revoked, and what stands beside documents: a carried copy of an index names
-// what that index had.
+// leave removes from the carried list of generation n: rows that n itself dropped,
+// revoked rows, and companions of documents. A carried copy of an index would name
+// what the index had.
 func leave(
 	c *generation.Carrier, carried []generation.Carried, n int, revoked []Revoked,
 ) ([]generation.Carried, error) {
@@ -254,8 +256,8 @@ func leave(
 	}), nil
 }
 
-// serves reports whether production has any of what is revoked, carried files
-// that are due included.
+// serves reports whether production has any of the revoked content, including carried
+// files that are due.
 func serves(s *state, sel *tombstone.Selection) (bool, error) {
 	if s.current == nil {
 		return false, nil

@@ -14,7 +14,7 @@ import (
 // Shared is a file of a revoked image that stays; see package tombstone.
 type Shared = tombstone.Shared
 
-// selectContent works out what to revoke from what the trees hold.
+// selectContent works out what to revoke from the content of the trees.
 func (r *Repo) selectContent(
 	ctx context.Context, s *state, graves *tombstone.Graveyard, words []string,
 ) (*tombstone.Selection, error) {
@@ -29,8 +29,8 @@ func (r *Repo) selectContent(
 	return tombstone.Select(holders, graves, what...)
 }
 
-// holders reads the trees that may have what is to be revoked: production,
-// staging, and the kept generations, newest first.
+// holders reads the trees that may have the content to revoke: production, staging,
+// and the kept generations, newest first.
 func (r *Repo) holders(
 	ctx context.Context, s *state, graves *tombstone.Graveyard, what []catalog.What,
 ) ([]tombstone.Holder, error) {
@@ -65,8 +65,8 @@ func (r *Repo) holders(
 		}
 		m, err := r.manifest(n)
 		if err != nil {
-			// No reason to leave production as it is: what goes is looked
-			// for there by its bytes.
+			// Continue, because production must be made safe. The content is
+			// deleted from this generation by its hash.
 			r.opt.Warn(fmt.Sprintf("generation %d was not searched for names: %v", n, err))
 			continue
 		}
@@ -75,8 +75,7 @@ func (r *Repo) holders(
 			return nil, err
 		}
 	}
-	// A file of staging that no promote would publish is looked for only when
-	// nothing else has the name.
+	// Search the unpublished files of staging only if nothing else has the name.
 	for _, w := range what {
 		if slices.ContainsFunc(out, func(h tombstone.Holder) bool { return h.Holds(w) }) {
 			continue
@@ -92,7 +91,7 @@ func (r *Repo) holders(
 	return out, nil
 }
 
-// unpublished is a file of staging, whether or not a promote would publish it.
+// unpublished returns a file of staging, whether or not a promote would publish it.
 func (r *Repo) unpublished(ctx context.Context, path string) (tree.Row, bool, error) {
 	if p, _, ok := catalog.Clean(path); !ok || p != path {
 		return tree.Row{}, false, nil

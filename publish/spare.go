@@ -9,13 +9,13 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// What the spare is, and how it comes to be: see generation.SpareName. gc makes
-// it of the newest tree that is due, promote, revert and revoke begin their trees
-// with it, and give it back when they fail. Revoke deletes it.
+// The spare is explained at generation.SpareName. gc makes it from the newest tree
+// that is due. Promote, revert and revoke begin their trees with it, and give it
+// back if they fail. Revoke deletes the old spare before it deletes content.
 
-// reduceSpare removes from the spare what expires in production, so that its
-// bytes are free at once; with all the whole of it goes, for another one comes in
-// its place. The caller holds the production lock.
+// reduceSpare removes from the spare what expires in production, so that its bytes are
+// free at once. If all is true it deletes the whole spare, because a new one is about
+// to replace it. The caller holds the production lock.
 func (r *Repo) reduceSpare(ctx context.Context, live *tree.Source, keep func(path string) bool, all bool) error {
 	dir, err := r.store.SpareAside()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -34,8 +34,9 @@ func (r *Repo) reduceSpare(ctx context.Context, live *tree.Source, keep func(pat
 	return nil
 }
 
-// dropSpare deletes the spare, for it may hold what was revoked. The caller holds
-// the production lock, and looks for that in what stays.
+// dropSpare deletes the spare, because it may have revoked content. The caller holds
+// the production lock. If part of the spare cannot be deleted, the caller searches
+// that part for the content.
 func (r *Repo) dropSpare() error {
 	dir, err := r.store.SpareAside()
 	switch {
@@ -50,11 +51,10 @@ func (r *Repo) dropSpare() error {
 	return nil
 }
 
-// discard gives up a draft, unless it became production. It becomes the spare
-// again, without what it did not have in common with production: to make it anew
-// costs more. That needs the production lock, so that nothing is revoked, or
-// expires, between the comparison and the name; where somebody else has the lock,
-// the draft is deleted.
+// discard gives up a draft, unless it became production. It makes the draft the spare
+// again, reduced to what it has in common with production, because a new spare costs
+// more. That needs the production lock: nothing may be revoked or expire between the
+// comparison and the rename. If another process holds the lock, the draft is deleted.
 func (r *Repo) discard(draft *generation.Draft, locked bool) {
 	defer draft.Discard()
 	if draft.Look || gone(draft.Dir) || r.store.HasSpare() {

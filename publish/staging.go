@@ -10,13 +10,13 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Reset makes staging equal to production's own rows. What it drops waits in
+// Reset makes staging equal to production's own rows. Files that it removes wait in
 // trash for one grace window.
 func (r *Repo) Reset(ctx context.Context) (added, dropped int, err error) {
 	return r.reset(ctx, nil)
 }
 
-// reset is Reset; links are those that the tree had which production was made of.
+// reset is Reset. links are the symbolic links of an adopted tree.
 func (r *Repo) reset(ctx context.Context, links []tree.Entry) (added, dropped int, err error) {
 	if err := r.notInHook("stage reset"); err != nil {
 		return 0, 0, err
@@ -24,7 +24,7 @@ func (r *Repo) reset(ctx context.Context, links []tree.Entry) (added, dropped in
 	for last := 0; ; {
 		n, added, dropped, err := r.resetTo(ctx, links)
 		if errors.Is(err, generation.ErrMoved) && n != last {
-			last = n // it waited for staging for longer than the tree was kept
+			last = n // the tree was deleted while this waited for the staging lock
 			continue
 		}
 		r.tell(leftInStaging)
@@ -32,7 +32,7 @@ func (r *Repo) reset(ctx context.Context, links []tree.Entry) (added, dropped in
 	}
 }
 
-// resetTo makes staging equal to what is production now, generation n.
+// resetTo makes staging equal to the present production, generation n.
 func (r *Repo) resetTo(ctx context.Context, links []tree.Entry) (n, added, dropped int, err error) {
 	s, err := r.load(ctx)
 	if err != nil {
@@ -64,7 +64,8 @@ func (r *Repo) Remove(ctx context.Context, what ...string) ([]catalog.Image, err
 	return out, r.locks().explain(err)
 }
 
-// receiving is staging for a delivery. With force it also takes revoked content.
+// receiving returns staging for a delivery. With force it also accepts revoked
+// content.
 func (r *Repo) receiving(force bool) *stage.Stage {
 	if !force {
 		return r.Stage
@@ -74,7 +75,7 @@ func (r *Repo) receiving(force bool) *stage.Stage {
 	return &s
 }
 
-// Add puts an image into staging; with force, even a revoked one.
+// Add puts an image into staging. With force it accepts revoked content.
 func (r *Repo) Add(ctx context.Context, req stage.AddRequest, force bool) (*stage.Added, error) {
 	if err := r.notInHook("stage add"); err != nil {
 		return nil, err
@@ -88,7 +89,7 @@ func (r *Repo) Add(ctx context.Context, req stage.AddRequest, force bool) (*stag
 	return out, refused(r.locks().explain(err))
 }
 
-// Import merges a tree that others made into staging; with force, even revoked
+// Import merges a tree of another program into staging. With force it accepts revoked
 // content.
 func (r *Repo) Import(ctx context.Context, dir string, force bool) (*stage.Imported, error) {
 	if err := r.notInHook("stage import"); err != nil {
@@ -98,7 +99,7 @@ func (r *Repo) Import(ctx context.Context, dir string, force bool) (*stage.Impor
 	return out, refused(r.locks().explain(err))
 }
 
-// refused gives staging's refusal its kind.
+// refused gives an error about revoked content the kind Refused.
 func refused(err error) error {
 	var e *stage.RevokedError
 	if !errors.As(err, &e) {

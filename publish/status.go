@@ -13,7 +13,7 @@ import (
 	"example.com/publish/stage/lock"
 )
 
-// Status is what a repository is like. Times are UTC.
+// Status describes the state of a repository. Times are UTC.
 type Status struct {
 	Repository string       `json:"repository"`
 	Format     string       `json:"format"`
@@ -23,27 +23,27 @@ type Status struct {
 	Carried    CarriedState `json:"carried"`
 	// Generations are those that are kept beside production, oldest first.
 	Generations     []Kept     `json:"generations"`
-	Hold            *HoldState `json:"hold"` // null when there is none
+	Hold            *HoldState `json:"hold"` // null if there is none
 	Locks           []LockHeld `json:"lock"`
 	RevertUntil     *time.Time `json:"revert_until"` // until when the previous content is kept; null: see RevertKept
 	RecoveryPending bool       `json:"recovery_pending"`
-	ClockBehind     bool       `json:"clock_behind"` // the clock stands before the history: nothing is deleted
-	// RevertKept is what keeps the previous content, as in Result.
+	ClockBehind     bool       `json:"clock_behind"` // the clock is behind the history: nothing is deleted
+	// RevertKept is the reason why the previous content is kept, as in Result.
 	RevertKept KeptBy `json:"revert_kept_by"`
-	// LocksUnknown names the locks of which this user cannot tell whether
-	// somebody holds them: prepare, staging, production.
+	// LocksUnknown names the locks (prepare, staging, production) that this user may
+	// not test, so that it is unknown whether they are held.
 	LocksUnknown []string `json:"locks_unknown"`
-	// ClockBehindUntil is the time of the newest line of the history, when the
-	// clock stands before it.
+	// ClockBehindUntil is the time of the newest line of the history, if the clock is
+	// behind it.
 	ClockBehindUntil *time.Time `json:"clock_behind_until,omitempty"`
-	// HistoryFlaw is what the history lost or has out of place; "" when it is
-	// whole. publish recover repairs it.
+	// HistoryFlaw says what the history lost or has out of place; "" if it is whole.
+	// publish recover repairs it.
 	HistoryFlaw string `json:"history_flaw,omitempty"`
-	// Leftovers are what was to be deleted, and could not.
+	// Leftovers could not be deleted.
 	Leftovers []Leftover `json:"leftovers"`
 }
 
-// Production is what is live.
+// Production describes what is live.
 type Production struct {
 	Generation int       `json:"generation"`
 	Origin     int       `json:"origin"`
@@ -63,7 +63,7 @@ type StagingState struct {
 	Added    int  `json:"added"` // versions; files of a plain tree
 	Changed  int  `json:"changed"`
 	Removed  int  `json:"removed"`
-	Errors   int  `json:"errors"` // those that need no reading of content
+	Errors   int  `json:"errors"` // those that are found without reading content
 	Warnings int  `json:"warnings"`
 }
 
@@ -80,11 +80,11 @@ type Kept struct {
 	Origin     int        `json:"origin"`
 	Until      *time.Time `json:"until"` // when gc may delete it; null: see KeptBy
 	Pinned     bool       `json:"pinned"`
-	Bytes      int64      `json:"bytes"` // of its own rows, without those that were revoked
+	Bytes      int64      `json:"bytes"` // its own rows, without revoked ones
 	Since      time.Time  `json:"since"`
 	Message    string     `json:"message"`
-	// KeptBy is what keeps it: a window that ends at Until, or a pin or the
-	// configuration, without an end; "" when history does not tell.
+	// KeptBy is the reason why it is kept: a window that ends at Until, or a pin or
+	// the configuration, which have no end; "" if history does not say.
 	KeptBy KeptBy `json:"kept_by"`
 }
 
@@ -101,8 +101,8 @@ type LockHeld struct {
 	lock.Holder
 }
 
-// Status tells what the repository is like. It takes no lock and writes
-// nothing, so it answers while a promote runs.
+// Status describes the repository. It takes no lock and writes nothing, so it also
+// works while a promote runs.
 func (r *Repo) Status(ctx context.Context) (*Status, error) {
 	var out *Status
 	err := r.steady(ctx, func(s *state) (err error) {
@@ -112,7 +112,7 @@ func (r *Repo) Status(ctx context.Context) (*Status, error) {
 	return out, err
 }
 
-// statusOf is the status in a known state, and what is staged.
+// statusOf returns the status for a state, and what is staged.
 func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked, error) {
 	out := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.Config.Switch, Generations: []Kept{},
 		RecoveryPending: r.pending(s), ClockBehind: s.clockBehind(), Leftovers: r.leftovers().list()}
@@ -120,7 +120,8 @@ func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked,
 		until := s.now.UTC()
 		out.ClockBehindUntil = &until
 	}
-	// Asked while another command is at work, the lines may just be coming.
+	// While another command runs, lines may be missing only because it has not
+	// written them yet.
 	if out.RecoveryPending {
 		out.HistoryFlaw = r.historyFlaw(s)
 	}

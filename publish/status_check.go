@@ -10,8 +10,8 @@ import (
 	"github.com/dustin/go-humanize/english"
 )
 
-// Thresholds are what a check holds the measures against. A nil one is not
-// checked.
+// Thresholds are the limits that a check compares the measures with. A nil limit is
+// not checked.
 type Thresholds struct {
 	MaxAge    *time.Duration // since the last promote that stayed
 	MaxWait   *time.Duration // since staging or production changed, while they differ
@@ -19,8 +19,8 @@ type Thresholds struct {
 	MaxErrors *int64         // findings in staging that would stop a promote
 }
 
-// Check is one thing that a monitor asks. Value and Limit are seconds, bytes
-// or counts; of a yes or no 1 or 0.
+// Check is the result of one check. Value and Limit are seconds, bytes or counts; for
+// a yes-or-no question they are 1 or 0.
 type Check struct {
 	Name    string `json:"name"`
 	OK      bool   `json:"ok"`
@@ -29,9 +29,9 @@ type Check struct {
 	Message string `json:"message"` // the fact, for people
 }
 
-// Check holds the measures against the thresholds. An unfinished command, a
-// clock that stands before the history and a production that failed its health
-// check are looked for without being asked: no repository is well with them.
+// Check compares the measures with the thresholds. It always checks for an unfinished
+// command, a clock behind the history, a failed health check and leftovers, because
+// they are never right.
 func (m *Measures) Check(t Thresholds) []Check {
 	unfinished := "a command did not end: publish recover, or the next command, finishes it"
 	switch {
@@ -54,7 +54,7 @@ func (m *Measures) Check(t Thresholds) []Check {
 	}
 	out = append(out, left)
 	if t.MaxAge != nil {
-		// Neither a revert nor a promote that was undone makes old content new.
+		// Only promotes count that stayed: a revert does not bring new content.
 		c := Check{Name: "age", Limit: int64(*t.MaxAge / time.Second), Message: "nothing was promoted yet"}
 		if m.LastPromote != nil {
 			c.hold(m.Time.Sub(*m.LastPromote), *t.MaxAge, "the last promote was %s ago")
@@ -93,7 +93,7 @@ func (m *Measures) Check(t Thresholds) []Check {
 	return out
 }
 
-// hold holds an age against its limit; text has a place for the age.
+// hold compares an age with its limit. text is a format with a verb for the age.
 func (c *Check) hold(age, limit time.Duration, text string) {
 	age = max(0, age)
 	n := int64(age / time.Second)
@@ -116,7 +116,7 @@ func beyond(ok bool, text string) string {
 	return ", " + text
 }
 
-// rough is a duration as people say it: in days and hours where it is long.
+// rough formats a duration for people: a long one in days and hours.
 func rough(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch {

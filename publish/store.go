@@ -8,7 +8,7 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// newStore returns where the generations of the repository are.
+// newStore returns the store with the generations of the repository.
 func (r *Repo) newStore() *generation.Store {
 	return &generation.Store{Trees: r.path("generations"), Manifests: r.path(".publish", "manifests"),
 		IDFile:   idPath(r.Dir),
@@ -16,8 +16,8 @@ func (r *Repo) newStore() *generation.Store {
 		Remove: func(path string) error { return r.remove(path) }, At: r.at}
 }
 
-// recorded is what the history says of a generation. Damaged lines are passed
-// over: whoever needs them reports them.
+// recorded returns what the history says of a generation. It ignores damaged lines;
+// callers that need them report them.
 func (r *Repo) recorded(n int) (generation.Recorded, error) {
 	h, err := r.journal().Read()
 	switch {
@@ -25,7 +25,7 @@ func (r *Repo) recorded(n int) (generation.Recorded, error) {
 		return generation.Recorded{Lost: true}, nil
 	case err != nil:
 		return generation.Recorded{}, err
-	case len(h.Bad) > 0 || h.Stray != "": // the closed files may know
+	case len(h.Bad) > 0 || h.Stray != "": // also look into the closed files
 		w, err := r.journal().Inspect(false)
 		if err != nil {
 			return generation.Recorded{}, err
@@ -37,7 +37,8 @@ func (r *Repo) recorded(n int) (generation.Recorded, error) {
 	return generation.Recorded{Known: known, Seal: e.Seal}, nil
 }
 
-// redactedOf returns which rows of a generation tombstones name.
+// redactedOf returns a function that reports whether tombstones redact a row of
+// generation n.
 func (r *Repo) redactedOf(n int) (func(tree.Row) bool, error) {
 	graves, err := r.graveyard()
 	if err != nil {
@@ -46,20 +47,20 @@ func (r *Repo) redactedOf(n int) (func(tree.Row) bool, error) {
 	return func(row tree.Row) bool { return graves.Redacted(n, row) }, nil
 }
 
-// manifest reads the manifest of generation n. Nobody changes what this returns.
+// manifest reads the manifest of generation n. Callers must not change it.
 func (r *Repo) manifest(n int) (*generation.Manifest, error) {
 	m, err := r.store.Manifest(n)
 	return m, r.withKept(err)
 }
 
-// tree returns a generation that is kept beside production.
+// tree returns a kept generation.
 func (r *Repo) tree(n int) (*generation.Tree, error) {
 	t, err := r.store.Tree(n)
 	return t, r.withKept(err)
 }
 
-// withKept gives the error about a generation that is not kept the hint which
-// ones are.
+// withKept adds a hint to the error for a generation that is not kept: the ones that
+// are.
 func (r *Repo) withKept(err error) error {
 	if e := new(Error); errors.As(err, &e) && e.Kind == NotFound {
 		return &Error{Kind: NotFound, Fact: e.Fact, Hint: r.keptHint()}

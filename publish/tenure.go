@@ -7,7 +7,7 @@ import (
 	"example.com/publish/publish/journal"
 )
 
-// KeptBy is what keeps a generation beside production from gc.
+// KeptBy is the reason why gc does not delete a generation.
 type KeptBy = generation.KeptBy
 
 // The reasons: see package generation.
@@ -17,8 +17,8 @@ const (
 	KeptByKeep   = generation.KeptByKeep
 )
 
-// tenures returns how long gc leaves each of the kept generations, production's
-// excepted, given the windows.
+// tenures returns how long gc keeps each of the kept generations, except production,
+// given the windows.
 func (r *Repo) tenures(h *journal.History, kept []int, w generation.Windows) map[int]generation.Tenure {
 	pinned := func(n int) bool { _, ok := h.Pin(n); return ok }
 	return generation.Tenures(kept, w, pinned, r.Config.Generations.Keep)
@@ -30,8 +30,7 @@ func (r *Repo) beside(s *state) ([]int, error) {
 	return slices.DeleteFunc(kept, func(n int) bool { return n == s.current.Generation }), err
 }
 
-// revertTenure is how long the content before the current one is kept; zero
-// when there is none.
+// revertTenure returns how long the previous content is kept; zero if there is none.
 func (r *Repo) revertTenure(s *state) generation.Tenure {
 	if s.current == nil {
 		return generation.Tenure{}
@@ -47,8 +46,8 @@ func (r *Repo) revertTenure(s *state) generation.Tenure {
 	return r.contentTenure(s.history, origin, kept, s.windows)
 }
 
-// revertTenureAfter is what revertTenure will be once production is switched
-// to the content of an origin; 0 is new content.
+// revertTenureAfter returns what revertTenure will return after a switch to the
+// content of an origin; 0 is new content.
 func (r *Repo) revertTenureAfter(s *state, origin int) generation.Tenure {
 	was, ok := s.current.Origin, true
 	if origin != 0 {
@@ -64,7 +63,7 @@ func (r *Repo) revertTenureAfter(s *state, origin int) generation.Tenure {
 	return r.contentTenure(s.history, was, kept, s.windows.After(s.current.Generation, s.now.Add(r.grace())))
 }
 
-// contentTenure is how long some tree with the content of an origin is kept.
+// contentTenure returns how long a tree with the content of an origin is kept.
 func (r *Repo) contentTenure(h *journal.History, origin int, kept []int, w generation.Windows) generation.Tenure {
 	var longest generation.Tenure
 	for n, t := range r.tenures(h, kept, w) {

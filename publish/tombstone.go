@@ -16,14 +16,15 @@ import (
 
 func (r *Repo) tombstonePath() string { return r.path(".publish", "tombstones") }
 
-// graveyard reads the tombstones. A torn last line was never promised to
-// anybody; any other damage is an error, else revoked content could come back.
+// graveyard reads the tombstones. It ignores a torn last line, because the revoke that
+// wrote it never succeeded. Any other damage is an error: otherwise revoked content
+// could come back.
 func (r *Repo) graveyard() (*tombstone.Graveyard, error) {
 	g, _, err := r.readTombstones()
 	return g, err
 }
 
-// readTombstones is graveyard, and how the file is.
+// readTombstones is graveyard, and also returns the state of the file.
 func (r *Repo) readTombstones() (*tombstone.Graveyard, journal.Sealed, error) {
 	data, err := durable.ReadFile(r.tombstonePath(), maxRecord)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -42,7 +43,8 @@ func (r *Repo) readTombstones() (*tombstone.Graveyard, journal.Sealed, error) {
 	return g, file, nil
 }
 
-// bury appends a stone, in one sealed line: all of it or none.
+// bury appends a stone. The line is sealed, so that either all of it counts or
+// nothing.
 func (r *Repo) bury(s tombstone.Stone) error {
 	_, file, err := r.readTombstones()
 	if err != nil {
@@ -53,7 +55,7 @@ func (r *Repo) bury(s tombstone.Stone) error {
 	}
 	path := r.tombstonePath()
 	if gone(path) {
-		// Readable by all who may stage.
+		// Make it readable for everybody who may stage.
 		if err := durable.WriteFile(path, nil, 0o644); err != nil {
 			return err
 		}
@@ -73,7 +75,7 @@ func (r *Repo) bury(s tombstone.Stone) error {
 	return durable.AppendLine(path, durable.Line(text))
 }
 
-// revoked is what staging asks before content comes in.
+// revoked returns a function that staging calls before it accepts content.
 func (r *Repo) revoked() (func(string) (string, bool), error) {
 	g, err := r.graveyard()
 	if err != nil {
@@ -88,7 +90,7 @@ func (r *Repo) revoked() (func(string) (string, bool), error) {
 	}, nil
 }
 
-// revokedAmong finds the rows that would bring revoked content back.
+// revokedAmong returns the rows that would bring revoked content back.
 func (r *Repo) revokedAmong(s *state, rows []tree.Row) ([]tree.Row, *tombstone.Graveyard, error) {
 	graves, err := r.graveyard()
 	if err != nil {
@@ -101,9 +103,10 @@ func (r *Repo) revokedAmong(s *state, rows []tree.Row) ([]tree.Row, *tombstone.G
 	return graves.Among(rows, live), graves, nil
 }
 
-// revokedIn refuses a tree that would bring revoked content back, or a version
-// without content that was revoked while the tree was being prepared: after the
-// first mark lines of the tombstones. Later such a name may come again.
+// revokedIn refuses a tree that would bring revoked content back. It also refuses a
+// version without content that was revoked while the tree was being prepared, that is,
+// after the first mark lines of the tombstones. A later promote may have such a
+// version again.
 func (r *Repo) revokedIn(s *state, v *stage.Valid, mark int) error {
 	revoked, graves, err := r.revokedAmong(s, v.Rows)
 	if err != nil {
@@ -130,8 +133,8 @@ func (r *Repo) revokedIn(s *state, v *stage.Valid, mark int) error {
 		graves.Over(row.SHA256).Reason())
 }
 
-// mendTombstones sets a damaged file aside and makes it anew: from its sound
-// lines, and from the history what they lack.
+// mendTombstones keeps a copy of a damaged file and rebuilds it from its sound lines.
+// Missing ones come from the history.
 func (r *Repo) mendTombstones(h *journal.History) (done []string, err error) {
 	data, err := durable.ReadFile(r.tombstonePath(), maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -10,16 +10,17 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// trashTime is the name of a directory in trash: when what is in it came there,
-// UTC.
+// trashTime is the format of a directory's name in trash: the time when its files came
+// there, in UTC.
 const trashTime = "20060102T150405.000000000Z"
 
-// trash is where what a reset drops from staging waits for one grace window.
+// trash returns a directory where files that a command removes from staging wait for
+// one grace window.
 func (r *Repo) trash() string {
 	return r.path(".publish", "trash", r.now().UTC().Format(trashTime))
 }
 
-// emptyTrash deletes what has waited long enough.
+// emptyTrash deletes the directories that have waited for one grace window.
 func (r *Repo) emptyTrash(now time.Time) error {
 	list, err := os.ReadDir(r.path(".publish", "trash"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -38,8 +39,8 @@ func (r *Repo) emptyTrash(now time.Time) error {
 	return nil
 }
 
-// correctTrash gives what waits in trash since a time that has not come the
-// time now.
+// correctTrash renames directories whose time is in the future, so that they begin to
+// wait now.
 func (r *Repo) correctTrash(now time.Time) (n int, err error) {
 	dir := r.path(".publish", "trash")
 	list, err := os.ReadDir(dir)
@@ -51,7 +52,7 @@ func (r *Repo) correctTrash(now time.Time) (n int, err error) {
 		if err != nil || !at.After(now) {
 			continue
 		}
-		// A free name: others may be there since the same moment.
+		// Take a free name: another directory may already have this time.
 		to := now.Add(-time.Duration(n))
 		for ; !gone(filepath.Join(dir, to.Format(trashTime))); to = to.Add(-1) {
 		}

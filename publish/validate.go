@@ -14,8 +14,9 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Validate checks staging, production or a kept generation as a format: what a
-// client would meet. full reads everything anew. It takes no lock.
+// Validate checks that staging, production or a kept generation is a valid tree of its
+// format, as a client would see it. If full is true it reads all content again. It
+// takes no lock.
 func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Report, error) {
 	c := stage.Checks{Full: full, Now: r.now()}
 	if name != "" && name != "staging" {
@@ -31,7 +32,7 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 	if err != nil {
 		return nil, err
 	}
-	// What staging is worth is told even where production is in trouble.
+	// Report the findings in staging even if production cannot be read.
 	if s, err := r.load(ctx); err != nil {
 		r.opt.Warn(fmt.Sprintf("not compared with production: %v", err))
 	} else {
@@ -54,8 +55,8 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 	return checked.Report, nil
 }
 
-// validateKept is Validate for production or a kept generation, whose number it
-// returns. It reports whether a switch or a gc took the tree away meanwhile.
+// validateKept is Validate for production or a kept generation. It also returns the
+// generation.
 func (r *Repo) validateKept(
 	ctx context.Context, name string, c stage.Checks,
 ) (n int, moved bool, _ *stage.Report, err error) {
@@ -84,8 +85,8 @@ func (r *Repo) validateKept(
 	return g.Generation, moved, checked.Report, r.forgive(g, checked.Report)
 }
 
-// forgive takes from the report on a kept generation that what was revoked of it
-// is missing: a revert brings back what is left, with indexes made anew.
+// forgive removes from the report the findings that revoked files are missing. They
+// are not errors: a revert brings back the rest, with new indexes.
 func (r *Repo) forgive(g *generation.Tree, report *stage.Report) error {
 	graves, err := r.graveyard()
 	if err != nil {

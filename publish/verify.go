@@ -13,15 +13,15 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Verify reads every byte of a generation and compares it with the manifest
-// that was sealed before the generation was ever served. Before the first
-// promote there is nothing to verify in production: that is no error, and the
-// number is 0. It takes no lock.
+// Verify reads every byte of a generation and compares it with the manifest that was
+// sealed before the generation was served. Before the first promote production has
+// nothing to verify; then there are no findings and the number is 0. It takes no lock.
 func (r *Repo) Verify(ctx context.Context, name string) (*stage.Report, int, error) {
 	report, n, err := r.verify(ctx, name)
 	for ctx.Err() == nil && (name == "" || name == "production") && (err != nil || len(report.Findings) > 0) {
-		// A switch in between looks like damage: what was read was, in part,
-		// another generation. Only what is found twice of one is true.
+		// A switch during the reading looks like damage, because a part of another
+		// generation was read. So findings count only if they are found twice in
+		// the same generation.
 		again, m, err2 := r.verify(ctx, name)
 		if m == n && (err == nil) == (err2 == nil) {
 			return again, m, err2
@@ -98,8 +98,8 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 	for _, row := range g.Own {
 		compare(row, string(row.Role), false)
 	}
-	// What production serves now counts; of a retired tree nobody asks for
-	// carried files. A window can end, and gc run, while we read.
+	// Carried files must exist only in production, and only while their window is
+	// open. A window can end, and gc can run, while this reads.
 	now := r.now()
 	if s.now.After(now) {
 		now = s.now
