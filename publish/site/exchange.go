@@ -15,8 +15,8 @@ import (
 )
 
 // exchange makes production a real directory. A switch exchanges it with the next
-// one, which waits in the store. Until Tidy the tree that it brought back has the
-// name under which the next one waited.
+// tree, which waits in the store. After that the old tree has the name under which
+// the next one waited, until Tidy renames it.
 type exchange struct{ local }
 
 // Exchange makes a site where production is a real directory, for web servers
@@ -61,7 +61,7 @@ func (s exchange) Probe(context.Context) error {
 	return err
 }
 
-// Prepare moves a tree that was production before to where the next one waits.
+// Prepare renames a tree that was production before, so that it waits like a new one.
 func (s exchange) Prepare(_ context.Context, next, _ *generation.Tree) error {
 	n := next.Generation
 	if waits, err := s.Trees.Whose(s.waiting(n)); err == nil && waits == n {
@@ -75,11 +75,11 @@ func (s exchange) Switch(ctx context.Context, from, to int) error {
 	if from == 0 {
 		return durable.RenameNew(next, s.Production)
 	}
-	// The exchange does not say what stood there, so look at what it brought
-	// back. It may have been put there since production was looked at.
+	// Somebody may have put another tree at production since it was last looked at.
+	// The exchange does not report that, so look at the tree that it brought back.
 	err := durable.Exchange(next, s.Production)
 	if errors.Is(err, syscall.EXDEV) {
-		// The probe's directories were new; this one may be of a lower layer.
+		// The probe used new directories; this one may be in a lower layer of an overlay.
 		return &fault.Error{Kind: fault.Usage, Path: s.Production,
 			Fact: "cannot be exchanged: it lies in a lower layer of an overlay, as in a container whose image holds it",
 			Hint: "copy the repository to a volume: cp -a", Err: err}
@@ -103,9 +103,10 @@ func (s exchange) Settle(context.Context) error {
 	return durable.SyncDir(s.Store)
 }
 
-// Tidy gives a tree that an exchange brought back its own number: it is the
-// one whose identity is not the number that it waits under. If it is not this
-// repository's, Switch was killed before it saw that, and the exchange is undone.
+// Tidy gives a tree that an exchange brought back its own number. It recognizes such a
+// tree because its identity differs from the number in its name. If the tree is not
+// this repository's, Switch was killed before it noticed that, and Tidy undoes the
+// exchange.
 func (s exchange) Tidy(ctx context.Context) error {
 	for _, dir := range []string{s.Store, filepath.Dir(s.Production)} {
 		if err := durable.SweepProbes(dir, probePrefix(s.Production), s.Left); err != nil {
@@ -138,7 +139,7 @@ func (s exchange) Tidy(ctx context.Context) error {
 			continue // never switched: the sweep removes it
 		}
 		if err := durable.RenameNew(from, s.kept(n)); err != nil {
-			s.Left(from, err) // it cannot be reverted to, which is no reason to stop
+			s.Left(from, err) // it cannot be reverted to, but that must not stop the command
 			continue
 		}
 		if err := durable.SyncDir(s.Store); err != nil {

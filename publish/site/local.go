@@ -14,7 +14,7 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// AsideSuffix is put behind the name of a directory that Replace moved aside.
+// AsideSuffix is appended to the name of a directory that Replace moves aside.
 const AsideSuffix = ".before-publish"
 
 // local is the common part of sites whose production is a directory of this
@@ -29,7 +29,7 @@ func (l local) waiting(n int) string {
 	return filepath.Join(l.Store, generation.NextPrefix+generation.Number(n))
 }
 
-// Expire is the same for all of them: the live tree is a directory.
+// Expire is the same for all local sites.
 func (l local) Expire(
 	_ context.Context, live *generation.Tree, gone []tree.Row, anew []catalog.Document,
 ) (stay []Stay, err error) {
@@ -41,7 +41,7 @@ func (l local) Expire(
 		}
 	}
 	if len(stay) > 0 {
-		return stay, nil // they still name the files
+		return stay, nil // the old documents still name the files
 	}
 	dirs := map[string]bool{}
 	for _, row := range gone {
@@ -64,9 +64,9 @@ func (l local) Expire(
 	return stay, nil
 }
 
-// rewrite replaces a live document, in one step, by one that is newer by a
-// second at least: a web server compares whole seconds, and answers 304 if
-// the document is not newer than the client's copy.
+// rewrite replaces a live document in one step. The new one is at least a second
+// newer: a web server compares whole seconds, and answers 304 if the document is not
+// newer than the client's copy.
 func (l local) rewrite(path string, data []byte) error {
 	old, err := os.Lstat(path)
 	if err != nil {

@@ -12,12 +12,12 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// CheckReplace refuses to adopt a tree whose place production is to take, if the
-// place cannot be taken in one step. A tree that stays where it is, because
-// production is another path, may be anywhere.
+// CheckReplace returns an error if production must take the place of the tree to
+// adopt, and cannot do so in one step. If production is another path, the tree may be
+// anywhere.
 func CheckReplace(live, production string) error {
 	if same, err := durable.SameFile(live, production); err != nil || !same {
-		return nil // there is nothing to replace, or Replace refuses it
+		return nil // nothing is replaced, or Replace returns the error
 	}
 	if durable.MountPoint(production) {
 		return &fault.Error{Kind: fault.Usage, Path: production,
@@ -33,19 +33,20 @@ func CheckReplace(live, production string) error {
 	return err
 }
 
-// probePrefix names the production, for several may lie side by side.
+// probePrefix contains the name of production, because several productions may have
+// the same parent.
 func probePrefix(production string) string {
 	return ".publish-probe-" + filepath.Base(production) + "-"
 }
 
-// elsewhere is the hint for a tree that production cannot take the place of.
+// elsewhere is the hint for a tree whose place production cannot take.
 func elsewhere(live string) string {
 	return "let the web server serve another path: publish init --adopt " + live + " --production PATH DIR"
 }
 
-// replace is Replace. first is the switch where nothing stands at production;
-// bring gives what becomes production the name aside, so that one exchange does
-// both: what stands at production is aside after it.
+// replace implements Replace. first makes production if nothing is there. bring gives
+// the new production the name aside. Then one exchange puts it at production and the
+// old tree at aside.
 func (l local) replace(live string, first func() error, bring func(aside string) error) (aside string, err error) {
 	if gone(l.Production) {
 		return "", first()
@@ -71,9 +72,9 @@ func (l local) replace(live string, first func() error, bring func(aside string)
 	return aside, err
 }
 
-// aside returns the name under which the former directory is kept. It
-// removes what an adoption left there that was killed just before its switch: its
-// new tree, or a link to one, which the sweep has removed.
+// aside returns the name under which the former directory is kept. It first removes
+// what a killed adoption left under that name just before its switch: its new tree, or
+// a link to one that the sweep has removed.
 func (l local) aside() (string, error) {
 	aside := l.Production + AsideSuffix
 	for i := 2; i < 10; i++ {
@@ -94,8 +95,8 @@ func (l local) aside() (string, error) {
 	return aside, nil
 }
 
-// exchange exchanges the new production, made under the name aside, with what
-// stands at production, and cleans up when that cannot be.
+// exchange exchanges the new production, which has the name aside, with the old one.
+// If that fails it removes the new one.
 func (l local) exchange(aside string) error {
 	if err := durable.SyncDir(filepath.Dir(aside)); err != nil {
 		return err
@@ -107,7 +108,7 @@ func (l local) exchange(aside string) error {
 	return err
 }
 
-// leadsToStore reports whether path is a link to where generations are.
+// leadsToStore reports whether path is a link into the directory of the generations.
 func (l local) leadsToStore(path string) bool {
 	text, err := os.Readlink(path)
 	if err != nil {
@@ -121,7 +122,7 @@ func (l local) leadsToStore(path string) bool {
 	return ok && err == nil && same
 }
 
-// gone reports whether nothing stands at path.
+// gone reports whether nothing exists at path.
 func gone(path string) bool {
 	_, err := os.Lstat(path)
 	return errors.Is(err, fs.ErrNotExist)

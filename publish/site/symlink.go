@@ -12,8 +12,8 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// symlink makes production a link into the store. A switch renames another
-// link to its name.
+// symlink makes production a symbolic link into the store. A switch renames a new link
+// over the old one.
 type symlink struct{ local }
 
 // Symlink makes a site where production is a link to a generation in the store.
@@ -45,7 +45,7 @@ func (s symlink) Live(context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	// The resolved directory counts, whatever the link's text looks like.
+	// Compare the resolved directories: the link's text may have another form.
 	store, err := filepath.EvalSymlinks(s.Store)
 	if err != nil {
 		return 0, err
@@ -65,9 +65,9 @@ func (s symlink) Live(context.Context) (int, error) {
 
 func (s symlink) Probe(context.Context) error { return nil }
 
-// links is where the link waits that becomes production: made before the switch,
-// for a new name in a directory can take longer than all the rest of it. If
-// something that cannot be removed has a name, the next name is taken.
+// links are the names under which the next link may wait. It is made before the
+// switch, because adding a name to a directory can take longer than the whole rest. If
+// a name is taken by something that cannot be removed, the next one is used.
 func (s symlink) links() []string {
 	first := filepath.Join(filepath.Dir(s.Production), "."+filepath.Base(s.Production)+".next")
 	return []string{first, first + "-2", first + "-3", first + "-4", first + "-5"}
@@ -87,7 +87,7 @@ func (s symlink) Prepare(ctx context.Context, next, _ *generation.Tree) error {
 	if err != nil {
 		return err
 	}
-	// What a killed command left may lead elsewhere.
+	// A killed command may have left a link to another generation.
 	if err := s.Tidy(ctx); err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (s symlink) Prepare(ctx context.Context, next, _ *generation.Tree) error {
 		Fact: "is in the way, and so are the names beside it: the next production waits under one of them"}
 }
 
-// move renames the link to generation n that waits.
+// move renames the waiting link to generation n.
 func (s symlink) move(n int, to string, rename func(from, to string) error) error {
 	text, err := s.text(n)
 	if err != nil {
@@ -122,8 +122,8 @@ func (s symlink) text(n int) (string, error) {
 	if !s.Relative {
 		return s.kept(n), nil
 	}
-	// Relative to where the link really is, so that it still leads there
-	// when the repository is moved or copied as a whole.
+	// Relative to the resolved directory of the link, so that it still works after
+	// the repository is moved or copied as a whole.
 	from, err := filepath.EvalSymlinks(filepath.Dir(s.Production))
 	if err != nil {
 		return "", err
@@ -139,7 +139,7 @@ func (s symlink) Switch(ctx context.Context, from, to int) error {
 	if from == 0 {
 		return s.move(to, s.Production, durable.RenameNew)
 	}
-	// A hook may have taken its time since production was looked at.
+	// Look again: a hook may have run for a long time since the last look.
 	if _, err := s.Live(ctx); errors.Is(err, ErrForeign) {
 		return err
 	}

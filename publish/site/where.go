@@ -9,10 +9,11 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// Misplaced says why a local production cannot be switched where it is: inside
-// what never changes or belongs to a repository, or around its own repository;
-// "" if it can. taken says that for a path, given with the directories above it,
-// that repositories keep for themselves; the path may not exist.
+// Misplaced says why a local production cannot be switched at its path; "" if it can.
+// It cannot be inside a generation or in a path that a repository uses itself, and it
+// cannot contain its own repository. taken reports the paths that repositories use: it
+// gets a path with the directories above it, and the repository. production need not
+// exist.
 func Misplaced(
 	production, repository string, taken func(up []string, repository string) string,
 ) (why string, err error) {

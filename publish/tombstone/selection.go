@@ -23,24 +23,24 @@ type Shared struct {
 	Version string `json:"version"`
 }
 
-// Holder is a tree that may have what is to be revoked: production, staging or
-// a kept generation.
+// Holder is a tree that may have the content to revoke: production, staging or a kept
+// generation.
 type Holder struct {
 	Name    string              // for people
-	Rows    map[string]tree.Row // its own, by path, without what is redacted
-	Carried map[string]tree.Row // other files of it, likewise
-	Images  []catalog.Image     // that its indexes name, without those that were revoked
-	Items   []catalog.Item      // likewise
+	Rows    map[string]tree.Row // its own rows by path, without redacted ones
+	Carried map[string]tree.Row // its other files, without redacted ones
+	Images  []catalog.Image     // those in its indexes, without revoked ones
+	Items   []catalog.Item      // those in its indexes, without revoked ones
 	Format  catalog.Format      // as it is in this tree: see catalog.Within
-	// Dead are versions of which an image was revoked before: what is left of
-	// them keeps nothing for others.
+	// Dead are versions of which an image was already revoked. The rest of such a
+	// version does not keep content from being revoked.
 	Dead catalog.Names
 }
 
 // Production is the Name of the tree that clients read.
 const Production = "production"
 
-// NewHolder is a tree with these rows, whose indexes say cat.
+// NewHolder returns a tree with these rows. cat is what its indexes contain.
 func NewHolder(name string, f catalog.Format, cat *catalog.Catalog, rows []tree.Row) Holder {
 	h := Holder{Name: name, Rows: make(map[string]tree.Row, len(rows)), Carried: map[string]tree.Row{},
 		Images: cat.Images, Items: cat.Items,
@@ -51,8 +51,8 @@ func NewHolder(name string, f catalog.Format, cat *catalog.Catalog, rows []tree.
 	return h
 }
 
-// Holder is the generation of a manifest, whose indexes say cat. The indexes of a
-// redacted tree still name what it had.
+// Holder returns the generation of a manifest. cat is what its indexes contain; it
+// still names redacted files.
 func (g *Graveyard) Holder(name string, f catalog.Format, cat *catalog.Catalog, m *generation.Manifest) Holder {
 	h := NewHolder(name, f, cat, slices.DeleteFunc(slices.Clone(m.Own),
 		func(row tree.Row) bool { return g.Redacted(m.Generation, row) }))
@@ -68,7 +68,7 @@ func (g *Graveyard) Holder(name string, f catalog.Format, cat *catalog.Catalog, 
 		if redacted {
 			h.Dead[i.Of()] = true
 		}
-		if i.Fingerprint == "" { // the rest of it can still be revoked
+		if i.Fingerprint == "" { // keep it unless nothing is left: the rest can still be revoked
 			return hollow(i, h.Rows) && (redacted || unnamed[i.Of()])
 		}
 		return redacted
@@ -77,10 +77,10 @@ func (g *Graveyard) Holder(name string, f catalog.Format, cat *catalog.Catalog, 
 	return h
 }
 
-// all are its rows, own ones first.
+// all returns its rows: own and carried.
 func (h *Holder) all() []map[string]tree.Row { return []map[string]tree.Row{h.Rows, h.Carried} }
 
-// matching are the rows that what names, sorted by path.
+// matching returns the rows that what names by path or hash, sorted by path.
 func matching(what catalog.What, rows map[string]tree.Row) (out []tree.Row) {
 	for p, row := range rows {
 		if what.Path(p) || what.Hash(row.SHA256) {
@@ -97,34 +97,36 @@ func (h *Holder) Holds(what catalog.What) bool {
 		slices.ContainsFunc(h.all(), func(rows map[string]tree.Row) bool { return len(matching(what, rows)) > 0 })
 }
 
-// Selection is what a revoke is about. A fingerprint, a product and a version
-// mean images, in any tree that has them; a path means the one content that
-// it has, and with it every image that needs that content. What clients skip
-// counts as everything else; but where items make no image, a path means its
-// content alone, and the others go from the indexes with it.
+// Selection is the content that a revoke removes.
 //
-// It is empty when all of it was revoked before.
+// A fingerprint, a product or a version selects images, in every tree that has them. A
+// path selects the single content that it has, and every image that needs this
+// content. Images that clients skip are treated like all others. If items form no
+// image, a path selects only its content; the other items leave the indexes with it,
+// but keep their content.
+//
+// The selection is empty if everything was already revoked.
 type Selection struct {
-	Sums    map[string]bool // of what goes
-	Revoked []Revoked       // the same, each once, by path
-	Unnamed []Named         // versions that go, and of which nothing is there
-	Emptied bool            // production names some of those
-	Kept    []Shared        // what stays though a revoked image names it, by path
+	Sums    map[string]bool // the sha256 of the content to revoke
+	Revoked []Revoked       // the same content, each once, sorted by path
+	Unnamed []Named         // versions to revoke that have no content
+	Emptied bool            // whether production names some of Unnamed
+	Kept    []Shared        // files of revoked images that stay, sorted by path
 }
 
-// Empty reports whether nothing goes.
+// Empty reports whether there is nothing to revoke.
 func (s *Selection) Empty() bool { return len(s.Revoked)+len(s.Unnamed) == 0 }
 
-// Stone returns the selection as a line that says who revokes it and why. The
-// caller sets the time and Before.
+// Stone returns a stone for the selection, with who revokes it and why. The caller
+// sets Time and Before.
 func (s *Selection) Stone(who, why string) Stone {
 	return Stone{Who: who, Why: why, Revoked: s.Revoked, Unnamed: s.Unnamed}
 }
 
-// Select works out what goes from the trees, production first, when all of what
-// is revoked, and what has to stay: content that an image outside the selection
-// needs is kept for it, wherever that image is. What was revoked before is in
-// graves, and no reason to refuse.
+// Select works out what to revoke from the trees, if what is revoked. Production is
+// the first tree. Content stays if an image outside the selection needs it, in any
+// tree. It is an error of kind NotFound if no tree has something that what names,
+// unless graves show that it was already revoked.
 func Select(holders []Holder, graves *Graveyard, what ...catalog.What) (*Selection, error) {
 	c := choice{contents: map[string]bool{}, goes: map[string]Revoked{}, stays: map[string]catalog.Name{}}
 	for _, h := range holders {
@@ -151,28 +153,28 @@ func Select(holders []Holder, graves *Graveyard, what ...catalog.What) (*Selecti
 	return c.selection()
 }
 
-// choice is a selection in the making.
+// choice is a selection while it is made.
 type choice struct {
 	trees    []*choosing
-	contents map[string]bool // named by path or by their own sha256
-	goes     map[string]Revoked
-	stays    map[string]catalog.Name // what an image or an item that stays needs, with its name
+	contents map[string]bool         // sha256 of content that was named by path or by its own sha256
+	goes     map[string]Revoked      // content to revoke, by sha256
+	stays    map[string]catalog.Name // content that a version needs which stays, by sha256
 	unnamed  []Named
 	emptied  bool
 }
 
-// choosing is a tree with what goes of its images.
+// choosing is a tree, with the images that are to be revoked.
 type choosing struct {
 	Holder
-	drop  map[int]bool // of Images
-	loses map[int]bool // of Images: those that make no image, and lose some of their items
+	drop  map[int]bool // indexes in Images: those to revoke
+	loses map[int]bool // indexes in Images: those without a fingerprint that lose some of their items
 }
 
 func refuse(hint, format string, args ...any) error {
 	return &fault.Error{Kind: fault.Refused, Fact: fmt.Sprintf(format, args...), Hint: hint}
 }
 
-// mark notes what one word means, and reports whether there is any.
+// mark selects what one word names, and reports whether any tree has it.
 func (c *choice) mark(what catalog.What) (bool, error) {
 	found := false
 	for _, t := range c.trees {
@@ -216,7 +218,8 @@ func (c *choice) mark(what catalog.What) (bool, error) {
 	return len(where) > 0, nil
 }
 
-// spread notes the images that need content which was named by itself.
+// spread selects the images of a tree that need content which was named by path or
+// sha256.
 func (c *choice) spread(t *choosing) {
 	for n, i := range t.Images {
 		switch {
@@ -229,7 +232,7 @@ func (c *choice) spread(t *choosing) {
 	}
 }
 
-// settle notes what goes from one tree, and what has to stay.
+// settle decides for one tree what is revoked, and what has to stay.
 func (c *choice) settle(t *choosing) {
 	type named struct {
 		catalog.Name
@@ -255,9 +258,9 @@ func (c *choice) settle(t *choosing) {
 	for _, i := range t.Items {
 		of, row := i.Of(), t.Rows[i.Path]
 		switch {
-		case touched[of] && !keeps[of]: // the version goes whole
+		case touched[of] && !keeps[of]: // the whole version is revoked
 			c.leaves(row, of, "")
-		case needed[named{of, i.Path}]: // noted above
+		case needed[named{of, i.Path}]: // decided above
 		case c.contents[row.SHA256]: // an item that no image needs
 			c.leaves(row, of, "")
 		case !touched[of] && !(t.Dead[of] && !keeps[of]):
@@ -281,8 +284,8 @@ func (c *choice) settle(t *choosing) {
 	}
 }
 
-// leaves notes that a content goes, with the first path at which it was found, if
-// an image has that path.
+// leaves notes that a content is revoked. It records the first path at which the
+// content was found, but prefers a path of an image.
 func (c *choice) leaves(row tree.Row, of catalog.Name, fingerprint string) {
 	if was, ok := c.goes[row.SHA256]; row.Size > 0 && (!ok || was.Product == "" && of.Group != "") {
 		c.goes[row.SHA256] = Revoked{Path: row.Path, SHA256: row.SHA256, Bytes: row.Size, Product: of.Group,
@@ -290,10 +293,10 @@ func (c *choice) leaves(row tree.Row, of catalog.Name, fingerprint string) {
 	}
 }
 
-// selection is what goes and does not have to stay.
+// selection returns the content that is revoked and does not have to stay.
 func (c *choice) selection() (*Selection, error) {
 	s := &Selection{Sums: map[string]bool{}, Unnamed: c.unnamed, Emptied: c.emptied}
-	delete(c.stays, "") // of files that are missing
+	delete(c.stays, "") // the empty hash is that of missing files
 	for sum, r := range c.goes {
 		if of, ok := c.stays[sum]; ok {
 			s.Kept = append(s.Kept, Shared{r.Path, sum, of.Group, of.Version})
@@ -312,8 +315,8 @@ func (c *choice) selection() (*Selection, error) {
 	return s, c.whole(s)
 }
 
-// whole refuses a selection with an image that would stay whole, because every
-// file of it also belongs to another image.
+// whole refuses a selection with an image that shares all its files with other images,
+// because nothing of it would be revoked.
 func (c *choice) whole(s *Selection) error {
 	for _, t := range c.trees {
 		for n, i := range t.Images {

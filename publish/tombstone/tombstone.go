@@ -1,11 +1,12 @@
-// Package tombstone has what was revoked, as values: which contents and which
-// names must not be there, in which generations, by whom and why. Select works
-// out what to revoke.
+// Package tombstone has the types for revoked content: which contents and which
+// names were revoked, from which generations, by whom and why. Select works out
+// what to revoke.
 //
-// A Stone is the line of one revoke in .publish/tombstones, and a Graveyard all
-// of them. The line is the promise that its contents will be deleted everywhere:
-// until a later line says that this is done, every recovery goes on with it.
-// Stones are never taken back: content that --force lets in needs it each time.
+// A Stone is the line of one revoke in .publish/tombstones. A Graveyard has all
+// stones. The line is a promise that its contents will be deleted everywhere:
+// every recovery continues the deletion until a later line says that it is done.
+// A stone is never removed: revoked content needs --force each time it is staged
+// or promoted.
 //
 // The package opens no file. Package publish reads and appends the lines, and
 // deletes what they name.
@@ -24,24 +25,24 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// The words of revoked content; see package generation.
+// The types of revoked content; see package generation.
 type (
 	Revoked = generation.Revoked
 	Named   = generation.Named
 )
 
-// Stone is what one revoke revoked.
+// Stone is one revoke.
 type Stone struct {
 	Time    time.Time `json:"time"`
 	Who     string    `json:"who"`
 	Why     string    `json:"why"`
-	Before  int       `json:"before"` // generations of lower numbers are redacted
+	Before  int       `json:"before"` // generations with lower numbers are redacted
 	Revoked []Revoked `json:"revoked"`
-	Unnamed []Named   `json:"unnamed,omitempty"` // versions that had no content: no such generation names them any more
-	Done    bool      `json:"done,omitempty"`    // all above was deleted everywhere
+	Unnamed []Named   `json:"unnamed,omitempty"` // versions without content; those generations must not name them
+	Done    bool      `json:"done,omitempty"`    // the content of all earlier lines is deleted everywhere
 }
 
-// Reason says who revoked it, when and why, in the words of a message after "was
+// Reason says who revoked it, when and why. It completes a message that ends with "was
 // revoked".
 func (s *Stone) Reason() string {
 	return fmt.Sprintf("by %s at %s: %s", s.Who, s.Time.UTC().Format(time.RFC3339), s.Why)
@@ -56,13 +57,13 @@ func (s Stone) Marshal() ([]byte, error) {
 	return json.Marshal(s)
 }
 
-// Graveyard is all stones, in the order of their lines. The zero value has none.
+// Graveyard has all stones, in the order of their lines. The zero value has none.
 type Graveyard struct {
 	stones []Stone
 	by     map[string]*Stone // by sha256, the newest
 }
 
-// Of is a graveyard of these stones.
+// Of returns a graveyard of these stones.
 func Of(stones ...Stone) *Graveyard {
 	g := &Graveyard{}
 	for _, s := range stones {
@@ -71,7 +72,7 @@ func Of(stones ...Stone) *Graveyard {
 	return g
 }
 
-// Parse reads the sound lines of a file of stones, and how the file is.
+// Parse returns the sound lines of a file of stones, and the state of the file.
 func Parse(data []byte) (*Graveyard, journal.Sealed) {
 	g := &Graveyard{}
 	sealed := journal.ReadSealed(data, func(text []byte) bool {
@@ -95,16 +96,16 @@ func (g *Graveyard) add(s Stone) {
 	}
 }
 
-// Stones are all of them: do not write to them.
+// Stones returns all stones. The caller must not change them.
 func (g *Graveyard) Stones() []Stone { return g.stones }
 
 // Len is the number of stones.
 func (g *Graveyard) Len() int { return len(g.stones) }
 
-// Over is the newest stone over a content; nil where it was not revoked.
+// Over returns the newest stone for a content; nil if it was not revoked.
 func (g *Graveyard) Over(sha256 string) *Stone { return g.by[sha256] }
 
-// Split returns the stones whose deletion has ended, and the others.
+// Split returns the stones whose deletion is done, and the others.
 func (g *Graveyard) Split() (done *Graveyard, pending []Stone) {
 	n := 0
 	for i, s := range g.stones {
@@ -115,15 +116,14 @@ func (g *Graveyard) Split() (done *Graveyard, pending []Stone) {
 	return Of(g.stones[:n]...), g.stones[n:]
 }
 
-// Redacted reports whether a row of generation n must not be there any more. A
-// generation that was made by force after the revoke keeps it.
+// Redacted reports whether generation n must not have this row. A generation that was
+// made by force after the revoke may have it.
 func (g *Graveyard) Redacted(n int, row tree.Row) bool {
 	s := g.by[row.SHA256]
 	return s != nil && n < s.Before && row.Role != catalog.Link
 }
 
-// Unnamed are the versions without content that generation n must not name any
-// more.
+// Unnamed returns the versions without content that generation n must not name.
 func (g *Graveyard) Unnamed(n int) catalog.Names {
 	out := catalog.Names{}
 	for _, s := range g.stones {
@@ -134,7 +134,7 @@ func (g *Graveyard) Unnamed(n int) catalog.Names {
 	return out
 }
 
-// Has reports whether a stone is about what.
+// Has reports whether some stone covers what.
 func (g *Graveyard) Has(what catalog.What) bool {
 	return slices.ContainsFunc(g.stones, func(s Stone) bool {
 		return slices.ContainsFunc(s.Revoked, func(c Revoked) bool {
@@ -144,7 +144,7 @@ func (g *Graveyard) Has(what catalog.What) bool {
 	})
 }
 
-// Lacks reports whether some of what s revoked is under no stone.
+// Lacks reports whether s revoked something that no stone covers.
 func (g *Graveyard) Lacks(s Stone) bool {
 	return slices.ContainsFunc(s.Revoked, func(c Revoked) bool { return g.by[c.SHA256] == nil }) ||
 		slices.ContainsFunc(s.Unnamed, func(v Named) bool {
@@ -152,8 +152,8 @@ func (g *Graveyard) Lacks(s Stone) bool {
 		})
 }
 
-// Among returns the rows with revoked content, except for contents that
-// production has already: they came by force, and are not asked for again.
+// Among returns the rows with revoked content. It leaves out content that production
+// has: that was promoted by force, which need not be repeated.
 func (g *Graveyard) Among(rows, production []tree.Row) (out []tree.Row) {
 	if len(g.by) == 0 {
 		return nil
@@ -170,8 +170,8 @@ func (g *Graveyard) Among(rows, production []tree.Row) (out []tree.Row) {
 	return out
 }
 
-// NamedSince finds a version without content that a tree names and one of the
-// stones after the first n revoked. The stone is nil where there is none.
+// NamedSince returns a version without content that the tree names, and that a stone
+// after the first n revoked. The stone is nil if there is none.
 func (g *Graveyard) NamedSince(n int, images []catalog.Image, rows []tree.Row) (catalog.Name, *Stone) {
 	for _, s := range g.stones[min(n, len(g.stones)):] {
 		unnamed := NamesOf(s.Unnamed)
@@ -191,12 +191,12 @@ func (g *Graveyard) NamedSince(n int, images []catalog.Image, rows []tree.Row) (
 	return catalog.Name{}, nil
 }
 
-// hollow reports whether nothing of an image is among the rows of its tree.
+// hollow reports whether no file of an image has content among the rows of its tree.
 func hollow(i catalog.Image, rows map[string]tree.Row) bool {
 	return !slices.ContainsFunc(i.Paths, func(p string) bool { return rows[p].Size > 0 })
 }
 
-// NamesOf is the set of these names.
+// NamesOf returns the set of these names.
 func NamesOf(list []Named) catalog.Names {
 	out := catalog.Names{}
 	for _, v := range list {
