@@ -99,6 +99,10 @@ func Init(dir string, choices Choices, opt InitOptions) error {
 		return err
 	}
 	state := filepath.Join(dir, ".publish")
+	// What an init that was killed here left.
+	if err := durable.SweepPending(filepath.Join(dir, ConfigName)); err != nil {
+		return err
+	}
 	if gone(filepath.Join(dir, ConfigName)) {
 		text, err := configText(opt)
 		if err != nil {

@@ -237,6 +237,9 @@ func (l Log) Close(h *History, keep []int) error {
 	if err := l.at("after-segment"); err != nil {
 		return err
 	}
+	if err := durable.SweepPending(l.Path); err != nil {
+		return err
+	}
 	if err := durable.WriteFile(l.Path, line, fi.Mode().Perm()); err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -54,13 +55,35 @@ func WriteWith(path string, mode fs.FileMode, f func(io.Writer) error) error {
 	return write(path, mode, time.Time{}, f)
 }
 
+// SweepPending removes what a killed WriteFile of path left beside it. Nobody
+// may be writing path.
+func SweepPending(path string) error {
+	list, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		random, ok := strings.CutPrefix(d.Name(), "."+filepath.Base(path))
+		if _, err := strconv.ParseUint(random, 10, 64); !ok || err != nil || !d.Type().IsRegular() {
+			continue
+		}
+		if err := os.Remove(filepath.Join(filepath.Dir(path), d.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 func write(path string, mode fs.FileMode, modified time.Time, data func(io.Writer) error) error {
-	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)),
-		renameio.WithStaticPermissions(mode))
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)))
 	if err != nil {
 		return err
 	}
 	defer f.Cleanup()
+	// Not by an option: NewPendingFile leaves the file where that fails.
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
 	Give(f.Name())
 	if err := data(f); err != nil {
 		return err

@@ -74,6 +74,18 @@ func TestWriteFile(t *testing.T) {
 	}
 }
 
+func TestSweepPending(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"f", ".f", ".f12", ".f4567890123456789012", ".fx", ".f1x", "f1", ".g1"} {
+		must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o644))
+	}
+	must(t, os.Mkdir(filepath.Join(dir, ".f3"), 0o755))
+	must(t, SweepPending(filepath.Join(dir, "f")))
+	if diff := cmp.Diff([]string{".f", ".f1x", ".f3", ".fx", ".g1", "f", "f1"}, names(t, dir)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestAppendAndTruncate(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "log")
 	if err := AppendLine(p, []byte("x\n")); !errors.Is(err, fs.ErrNotExist) {
