@@ -65,6 +65,8 @@ func (l local) replace(live string, first func() error, bring func(aside string)
 	if err = bring(aside); err == nil {
 		err = l.exchange(aside)
 	}
+	// Where a site probes no exchange, nobody comes back to what CheckReplace could not remove.
+	_ = durable.SweepProbes(filepath.Dir(l.Production), probePrefix(l.Production), l.Left)
 	if errors.Is(err, durable.ErrUnsupported) {
 		err = &fault.Error{Kind: fault.Usage, Path: l.Production, Err: err,
 			Fact: "cannot be replaced in one step", Hint: elsewhere(live)}

@@ -386,11 +386,17 @@ func TestReplace(t *testing.T) {
 		must(t, os.Remove(w.place.Production+AsideSuffix))
 		// A killed one left its new tree there.
 		grow(t, w.place.Production+AsideSuffix, "us", 1)
+		// A probe could not be removed, but now it can.
+		probe := filepath.Join(filepath.Dir(w.place.Production), probePrefix(w.place.Production)+"1")
+		must(t, os.Mkdir(probe, 0o755))
 		aside, err := adopt()
 		must(t, err)
 		must(t, w.Settle(ctx))
 		must(t, w.Tidy(ctx))
 		w.shows(1)
+		if !gone(probe) {
+			t.Error("a probe is left")
+		}
 		if data, err := os.ReadFile(filepath.Join(aside, "images", "file")); string(data) != "nobody 0" {
 			t.Errorf("%s: %q, %v", aside, data, err)
 		}
