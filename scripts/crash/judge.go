@@ -25,7 +25,7 @@ import (
 // command was broken.
 func (b *bench) judge(ctx context.Context, repo string, f fault, result *trace.Result) error {
 	// What a client sees at once, before anything is mended.
-	now, err := check.Production(repo)
+	now, err := b.production(repo)
 	if err != nil {
 		return fmt.Errorf("at once: %w", err)
 	}
@@ -40,35 +40,21 @@ func (b *bench) judge(ctx context.Context, repo string, f fault, result *trace.R
 			return fmt.Errorf("%w\n%s%s", err, result.Stdout, result.Stderr)
 		}
 	}
-	// Twice: recovery that was needed must not be needed again.
-	for range 2 {
-		if out, err := b.publishRun(ctx, repo, "recover"); err != nil {
-			return fmt.Errorf("recover: %w\n%s", err, out)
-		}
-		if out, err := b.publishRun(ctx, repo, "verify"); err != nil {
-			return fmt.Errorf("verify: %w\n%s", err, out)
+	worked := false
+	if b.recovers(now) {
+		if worked, err = b.judgeRecovered(ctx, repo); err != nil {
+			return err
 		}
 	}
-	recovered, err := b.holds(ctx, repo)
-	if err != nil {
-		return fmt.Errorf("after recover: %w", err)
-	}
-	if err := oldOrNew("production", recovered.production, b.before.production, b.after[0].production); err != nil {
-		return fmt.Errorf("after recover: %w", err)
-	}
-	if err := oldOrNew("staging", recovered.staging, b.before.staging, b.after[0].staging); err != nil {
-		return fmt.Errorf("after recover: %w", err)
-	}
-	found, err := check.Find(repo, b.secrets)
-	if err != nil {
-		return err
-	}
-	if len(found) > 0 && (!slices.Equal(keptOf(found), keptOf(b.found)) || b.wreck != nil) {
-		return fmt.Errorf("after recover: revoked content is left, but not everywhere: %q", found)
-	}
-	worked := differ(recovered, b.after[0]) == ""
-	if out, err := b.publishRun(ctx, repo, b.command()...); err != nil && !(worked && b.done(err)) {
-		return fmt.Errorf("the command, again: %w\n%s", err, out)
+	if out, err := b.publishRun(ctx, repo, b.command()...); err != nil {
+		if !(worked || b.finish != nil) || !b.done(err) {
+			return fmt.Errorf("the command, again: %w\n%s", err, out)
+		}
+		if b.finish != nil {
+			if out, err := b.publishRun(ctx, repo, b.finish...); err != nil {
+				return fmt.Errorf("%q: %w\n%s", b.finish, err, out)
+			}
+		}
 	}
 	again, err := b.holds(ctx, repo)
 	if err != nil {
@@ -85,6 +71,38 @@ func (b *bench) judge(ctx context.Context, repo string, f fault, result *trace.R
 	return fmt.Errorf("the command, again, leaves something else: %s", strings.Join(differences, "; "))
 }
 
+// judgeRecovered has the repository recovered, and reports whether it is then
+// as after the command.
+func (b *bench) judgeRecovered(ctx context.Context, repo string) (worked bool, err error) {
+	// Twice: recovery that was needed must not be needed again.
+	for range 2 {
+		if out, err := b.publishRun(ctx, repo, "recover"); err != nil {
+			return false, fmt.Errorf("recover: %w\n%s", err, out)
+		}
+		if out, err := b.publishRun(ctx, repo, "verify"); err != nil {
+			return false, fmt.Errorf("verify: %w\n%s", err, out)
+		}
+	}
+	recovered, err := b.holds(ctx, repo)
+	if err != nil {
+		return false, fmt.Errorf("after recover: %w", err)
+	}
+	if err := oldOrNew("production", recovered.production, b.before.production, b.after[0].production); err != nil {
+		return false, fmt.Errorf("after recover: %w", err)
+	}
+	if err := oldOrNew("staging", recovered.staging, b.before.staging, b.after[0].staging); err != nil {
+		return false, fmt.Errorf("after recover: %w", err)
+	}
+	found, err := check.Find(repo, b.secrets)
+	if err != nil {
+		return false, err
+	}
+	if len(found) > 0 && (!slices.Equal(keptOf(found), keptOf(b.found)) || b.wreck != nil) {
+		return false, fmt.Errorf("after recover: revoked content is left, but not everywhere: %q", found)
+	}
+	return differ(recovered, b.after[0]) == "", nil
+}
+
 // keptOf leaves out what lies in the spare, which may be gone at any time.
 func keptOf(found []string) []string {
 	return slices.DeleteFunc(slices.Clone(found),
@@ -96,7 +114,7 @@ func keptOf(found []string) []string {
 func (b *bench) judgeExit(production *check.View, repo string, result *trace.Result) error {
 	switch result.ExitCode {
 	case 0:
-		now, err := look(repo)
+		now, err := b.look(repo)
 		if err != nil {
 			return fmt.Errorf("exit 0: %w", err)
 		}
@@ -109,6 +127,9 @@ func (b *bench) judgeExit(production *check.View, repo string, result *trace.Res
 	case 1, 2, 3, 4, 5, 6, 130:
 		if diff := check.SameContent(production, b.before.production); diff != "" {
 			return fmt.Errorf("exit %d, and production changed: %s", result.ExitCode, diff)
+		}
+		if b.adopts && production.Generation > 0 {
+			return fmt.Errorf("exit %d, and production is adopted", result.ExitCode)
 		}
 		if len(bytes.TrimSpace(result.Stderr)) == 0 {
 			return fmt.Errorf("exit %d without a word", result.ExitCode)
@@ -149,7 +170,7 @@ func (b *bench) served(now *check.View) error {
 
 // holds checks what must be true of a repository that is in order.
 func (b *bench) holds(ctx context.Context, repo string) (state, error) {
-	s, err := look(repo)
+	s, err := b.look(repo)
 	if err != nil {
 		return s, err
 	}
@@ -206,7 +227,8 @@ func (s *scenario) done(err error) bool {
 
 // leftOver finds what only a command at work may have beside the trees.
 func leftOver(repo string) error {
-	known := regexp.MustCompile(`^(publish\.yaml|staging|production|generations|\.publish|\.?plan\.json.*)$`)
+	known := regexp.MustCompile(`^(publish\.yaml|staging|production|generations|\.publish|\.?plan\.json.*|` +
+		`production\.before-publish)$`)
 	for dir, allowed := range map[string]*regexp.Regexp{
 		repo:                               known,
 		filepath.Join(repo, "generations"): regexp.MustCompile(`^([0-9]{6,}|\.spare)$`),

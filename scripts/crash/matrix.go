@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,7 +52,8 @@ type fault struct {
 //     another code but 7 that production is as it was;
 //   - after recover, which must succeed: verify finds nothing, production
 //     and staging are as before the command or as after it, nothing is left
-//     over, and history's newest generation is production's;
+//     over, and history's newest generation is production's; of an adoption,
+//     only after its switch: before that there is nothing but to run it again;
 //   - the same command, run again, succeeds, or, where its work is done, finds
 //     nothing to do; it leaves what it leaves when nothing breaks (or, for a
 //     revert, what two of them leave), and the scenario's probe succeeds.
@@ -148,14 +150,32 @@ func matrix(ctx context.Context, args []string) (int, error) {
 // state is what both trees of a repository hold.
 type state struct{ production, staging *check.View }
 
-func look(repo string) (s state, err error) {
-	if s.production, err = check.Production(repo); err != nil {
-		return s, fmt.Errorf("production: %w", err)
+func (s *scenario) look(repo string) (st state, err error) {
+	if st.production, err = s.production(repo); err != nil {
+		return st, fmt.Errorf("production: %w", err)
 	}
-	if s.staging, err = check.Staging(filepath.Join(repo, "staging")); err != nil {
-		return s, fmt.Errorf("staging: %w", err)
+	dir := filepath.Join(repo, "staging")
+	if _, err := os.Lstat(dir); s.adopts && errors.Is(err, fs.ErrNotExist) {
+		st.staging = &check.View{Dir: dir}
+		return st, nil
 	}
-	return s, nil
+	if st.staging, err = check.Staging(dir); err != nil {
+		return st, fmt.Errorf("staging: %w", err)
+	}
+	return st, nil
+}
+
+func (s *scenario) production(repo string) (*check.View, error) {
+	if s.adopts {
+		return check.Adopted(repo)
+	}
+	return check.Production(repo)
+}
+
+// recovers reports whether recover comes after a command that was broken: not
+// while production is still to be adopted, for then the command comes again.
+func (s *scenario) recovers(production *check.View) bool {
+	return !s.adopts || production.Generation > 0
 }
 
 // bench is one scenario in one switch mode.
@@ -196,7 +216,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if b.before, err = look(repo); err != nil {
+	if b.before, err = b.look(repo); err != nil {
 		return fmt.Errorf("before the command: %w", err)
 	}
 	if b.found, err = check.Find(repo, b.secrets); err != nil {
@@ -209,7 +229,7 @@ func (b *bench) prepare(ctx context.Context) error {
 		if out, err := b.publishRun(ctx, repo, b.command()...); err != nil && (i == 0 || !b.done(err)) {
 			return fmt.Errorf("unbroken: %w\n%s", err, out)
 		}
-		s, err := look(repo)
+		s, err := b.look(repo)
 		if err != nil {
 			return fmt.Errorf("after the unbroken command: %w", err)
 		}
@@ -331,7 +351,7 @@ func (b *bench) point(ctx context.Context, f fault, n int) (hit bool, what strin
 	return result.Hit, what, problem
 }
 
-func (b *bench) command() []string { return b.args(filepath.Join(b.dir, "images")) }
+func (b *bench) command() []string { return b.args(filepath.Join(b.dir, "images"), b.mode) }
 
 func (b *bench) env() []string {
 	env := []string{"PUBLISH=" + b.publish, "MODE=" + b.mode, "IMAGES=" + filepath.Join(b.dir, "images")}

@@ -136,14 +136,14 @@ func (c *cutter) round(afterExit bool) (err error) {
 	if c.secrets, err = c.scenario.revoked(c.images); err != nil {
 		return err
 	}
-	before, err := look(repo)
+	before, err := c.scenario.look(repo)
 	if err == nil {
 		c.found, err = check.Find(repo, c.secrets)
 	}
 	if err != nil {
 		return fmt.Errorf("before: %w", err)
 	}
-	cmd := c.command(repo, c.publish, c.scenario.args(c.images)...)
+	cmd := c.command(repo, c.publish, c.scenario.args(c.images, c.mode)...)
 	var after state
 	if afterExit {
 		start := time.Now()
@@ -151,7 +151,7 @@ func (c *cutter) round(afterExit bool) (err error) {
 			return fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)
 		}
 		c.took = time.Since(start)
-		err = c.cut(disk, at, func() (err error) { after, err = look(repo); return err })
+		err = c.cut(disk, at, func() (err error) { after, err = c.scenario.look(repo); return err })
 	} else {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		if err := cmd.Start(); err != nil {
@@ -174,7 +174,7 @@ func (c *cutter) round(afterExit bool) (err error) {
 
 // judge looks at the file system that came back.
 func (c *cutter) judge(repo string, before, after state, afterExit bool) error {
-	now, err := look(repo)
+	now, err := c.scenario.look(repo)
 	if err != nil {
 		return fmt.Errorf("after the cut: %w", err)
 	}
@@ -187,14 +187,14 @@ func (c *cutter) judge(repo string, before, after state, afterExit bool) error {
 		}
 	}
 	for _, verb := range []string{"recover", "verify"} {
-		if verb == "verify" && now.production == nil {
-			continue // a first promote that was cut before its switch
+		if verb == "verify" && now.production == nil || !c.scenario.recovers(now.production) {
+			continue // a first promote, or an adoption, that was cut before its switch
 		}
 		if out, err := c.command(repo, c.publish, verb).CombinedOutput(); err != nil {
 			return fmt.Errorf("%s: %w\n%s", verb, err, out)
 		}
 	}
-	if now, err = look(repo); err != nil {
+	if now, err = c.scenario.look(repo); err != nil {
 		return fmt.Errorf("after recover: %w", err)
 	}
 	if before.production != nil {
@@ -213,9 +213,13 @@ func (c *cutter) judge(repo string, before, after state, afterExit bool) error {
 	if len(found) > 0 && !slices.Equal(keptOf(found), keptOf(c.found)) {
 		return fmt.Errorf("after recover: revoked content is left, but not everywhere: %q", found)
 	}
-	if out, err := c.command(repo, c.publish, c.scenario.args(c.images)...).CombinedOutput(); err != nil &&
+	if out, err := c.command(repo, c.publish, c.scenario.args(c.images, c.mode)...).CombinedOutput(); err != nil &&
 		!c.scenario.done(err) {
 		return fmt.Errorf("%v again: %w\n%s", c.scenario.verb, err, out)
+	} else if err != nil && c.scenario.finish != nil {
+		if out, err := c.command(repo, c.publish, c.scenario.finish...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%v: %w\n%s", c.scenario.finish, err, out)
+		}
 	}
 	if found, err = check.Find(repo, c.secrets); err != nil || len(found) > 0 {
 		return errors.Join(err, fmt.Errorf("%v again: revoked content is left: %q", c.scenario.verb, found))

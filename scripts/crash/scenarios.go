@@ -34,19 +34,29 @@ type scenario struct {
 	// where it succeeds.
 	again int
 
+	// adopts: production is a tree of others at first, and there need not be a
+	// repository. If the command was broken before its switch it is run again,
+	// and nothing else mends what it left.
+	adopts bool
+
+	// finish are arguments of publish that do what is left of the command's work
+	// where a second run ends with the code again.
+	finish []string
+
 	// probe is shell that succeeds once the command is through.
 	probe string
 }
 
-// args are the verb's, with $IMAGES and $CONTAINER1, the fingerprint of the
-// container of image 1, put in.
-func (s *scenario) args(images string) []string { return expand(s.verb, images) }
-
-func expand(args []string, images string) []string {
+// args are the verb's, with $MODE, $IMAGES and $CONTAINER1, the fingerprint of
+// the container of image 1, put in.
+func (s *scenario) args(images, mode string) []string {
+	args := s.verb
 	out := make([]string, len(args))
 	for i, arg := range args {
 		out[i] = os.Expand(arg, func(name string) string {
 			switch name {
+			case "MODE":
+				return mode
 			case "IMAGES":
 				return images
 			case "CONTAINER1":
@@ -201,6 +211,16 @@ count() { grep -c "\"kind\":\"$1\"" ../lines; }
 test "$(count hold)" = "$(count unhold)"; test "$(count promote)" = "${promotes:-3}"; test "$(count hold)" = 10
 `
 
+// served is a directory with images and a page that clients read.
+const served = `
+rm -rf ../other; "$PUBLISH" init ../other
+for i in 0 1; do
+    "$PUBLISH" --repo ../other stage add "$IMAGES/$i/metadata.tar.gz" "$IMAGES/$i/rootfs.squashfs" "$IMAGES/$i/disk.qcow2"
+done
+cp -a ../other/staging production; rm -r ../other
+echo page > production/page.html; echo unnamed > production/images/unnamed.squashfs
+`
+
 var scenarios = []scenario{
 	{name: "first-promote", verb: []string{"promote", "-m", "first"}, setup: add + `
 "$PUBLISH" init --switch "$MODE" .
@@ -233,6 +253,11 @@ test "$(echo generations/*)" = "$(if [ "$MODE" = rename ]; then echo generations
 		probe: `! "$PUBLISH" promote`},
 	{name: "unhold", setup: history + change + `"$PUBLISH" hold -m 'not now'`, verb: []string{"unhold"},
 		probe: `"$PUBLISH" promote`},
+	{name: "adopt", setup: served, verb: []string{"init", "--switch", "$MODE", "--adopt", "production", "."},
+		adopts: true, again: 2, finish: []string{"stage", "reset"}, probe: add + `
+test -e staging/page.html; test -e production/images/unnamed.squashfs; test -e production.before-publish/page.html
+add 2; "$PUBLISH" promote; "$PUBLISH" revert
+`},
 	{name: "hold-closes", setup: lengthy, verb: []string{"hold", "-m", longMessage}, again: 6,
 		probe: `"$PUBLISH" unhold` + closed},
 	// A command that was killed while it closed the file has given it its second name.

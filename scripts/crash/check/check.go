@@ -55,7 +55,13 @@ var number = regexp.MustCompile(`^[1-9][0-9]*\n$`)
 // Production reads the tree that REPO/production resolves to and checks that
 // it is one complete generation. A repository that has never been promoted
 // to has none: (nil, nil).
-func Production(repo string) (*View, error) {
+func Production(repo string) (*View, error) { return production(repo, false) }
+
+// Adopted reads what Production does, or the tree of others that stands there until it is adopted: that has
+// no identity, and is generation 0.
+func Adopted(repo string) (*View, error) { return production(repo, true) }
+
+func production(repo string, foreign bool) (*View, error) {
 	name := filepath.Join(repo, "production")
 	entry, err := os.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -69,6 +75,9 @@ func Production(repo string) (*View, error) {
 		return nil, fmt.Errorf("production resolves to nothing: %w", err)
 	}
 	identity, err := os.ReadFile(filepath.Join(dir, Identity))
+	if foreign && errors.Is(err, fs.ErrNotExist) && entry.IsDir() {
+		return read(dir, true)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("production's tree has no identity: %w", err)
 	}
