@@ -8,8 +8,7 @@ import (
 	"example.com/publish/publish/site"
 )
 
-// An adoption that was killed just before production was replaced can be run
-// again.
+// An adoption that was killed just before production was replaced can be repeated.
 func TestAdoptAgainAfterAKill(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		base := t.TempDir()

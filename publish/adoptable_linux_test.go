@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A mount point cannot be replaced: that is said before anything is copied. A
-// tree that stays where it is may be one.
+// A mount point cannot be replaced, and the error comes before anything is copied. If
+// the tree stays where it is, it may be a mount point.
 func TestAdoptMountPoint(t *testing.T) {
 	needRoot(t)
 	both(t, func(t *testing.T, mode string) {

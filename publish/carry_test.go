@@ -60,7 +60,7 @@ func TestCarriedForOneWindow(t *testing.T) {
 	})
 }
 
-// pathOf is the path of the only item, or of the one with these bytes.
+// pathOf returns the path of the only item, or of the item with these bytes.
 func pathOf(served map[string]string, data ...string) string {
 	for p, have := range served {
 		if strings.HasSuffix(p, ".bin") && (len(data) == 0 || have == data[0]) {
@@ -82,7 +82,7 @@ func TestContentReplacedIsRefused(t *testing.T) {
 			}
 			index := filepath.Join(w.dir, "staging", "index.json")
 			text, _ := os.ReadFile(index)
-			// The same name with other bytes, as a careless builder does it.
+			// A careless builder reuses the name with other bytes.
 			var from string
 			for _, f := range strings.Split(string(text), `"`) {
 				if strings.HasSuffix(f, ".bin") {
@@ -115,8 +115,8 @@ func TestContentReplacedIsRefused(t *testing.T) {
 	})
 }
 
-// Pages are mutable: published as they are, carried when they go, and back
-// with their old bytes and a new time after a revert.
+// Pages are mutable. They are published as they are, carried when they are removed,
+// and after a revert they are back with their old bytes and a new time.
 func TestPages(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
@@ -167,8 +167,8 @@ func TestPages(t *testing.T) {
 	})
 }
 
-// Status and validate compare staging with production without a lock: with the
-// one that is live by then, if a switch came in between.
+// Status and validate compare staging with production without a lock. If production is
+// switched meanwhile, they compare with the new one.
 func TestComparedOverASwitch(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)

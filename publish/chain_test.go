@@ -18,9 +18,9 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// chainWorld has a history with all that a chain can have: promotes, a revert,
-// a change by another program, a number that a hook's veto left behind, and
-// lines that are no switches.
+// chainWorld has a history with everything that a chain can have: promotes, a revert,
+// a change by another program, a number that was abandoned because a hook failed, and
+// lines that are not switches.
 func chainWorld(t *testing.T, mode string) *world {
 	w := newWorldIn(t, fastDir(t), mode)
 	next := func(items map[string]string) {
@@ -48,7 +48,7 @@ func chainWorld(t *testing.T, mode string) *world {
 	return w
 }
 
-// relink has production show another generation, as another program does it.
+// relink switches production to another generation, as another program would.
 func (w *world) relink(n int) {
 	w.t.Helper()
 	r := w.repo()
@@ -68,7 +68,7 @@ func (w *world) relink(n int) {
 	}
 }
 
-// veto promotes what a hook stops.
+// veto runs a promote that a hook stops.
 func (w *world) veto(items map[string]string) {
 	w.t.Helper()
 	w.put(items)
@@ -79,8 +79,8 @@ func (w *world) veto(items map[string]string) {
 	}
 }
 
-// lines are the whole lines of all files of the history, each with its newline,
-// checkpoints excepted.
+// lines returns the complete lines of all files of the history, each with its newline,
+// without checkpoints.
 func (w *world) lines() [][]byte {
 	w.t.Helper()
 	var out [][]byte
@@ -106,7 +106,7 @@ func (w *world) lines() [][]byte {
 	return out
 }
 
-// closedFiles are the closed files of the history.
+// closedFiles returns the closed files of the history.
 func (w *world) closedFiles() []string {
 	files, err := filepath.Glob(filepath.Join(w.dir, ".publish", "history.0*[0-9]"))
 	must(w.t, err)
@@ -116,7 +116,7 @@ func (w *world) closedFiles() []string {
 	})
 }
 
-// rewrite replaces all files of the history by one.
+// rewrite replaces all files of the history by a single file.
 func (w *world) rewrite(lines ...[]byte) {
 	w.t.Helper()
 	for _, name := range w.closedFiles() {
@@ -127,7 +127,7 @@ func (w *world) rewrite(lines ...[]byte) {
 	}
 }
 
-// chain tells the switches in short: generation<from.
+// chain returns the switches in short form: generation<from.
 func (w *world) chain() string {
 	w.t.Helper()
 	var out []string
@@ -144,7 +144,7 @@ func (w *world) chain() string {
 	return strings.Join(out, " ")
 }
 
-// mutations are the ways in which lines get lost, doubled and displaced.
+// mutations lose, repeat and displace lines.
 func mutations(lines [][]byte) map[string][][]byte {
 	out := map[string][][]byte{"emptied": nil}
 	n := len(lines)
@@ -154,7 +154,7 @@ func mutations(lines [][]byte) map[string][][]byte {
 			out[fmt.Sprintf("lines %d to %d cut", i+1, j)] = cut(i, j)
 		}
 		for j := range n {
-			if (i+2*j)%3 == 0 { // a third of all is enough
+			if (i+2*j)%3 == 0 { // a third of all pairs is enough
 				out[fmt.Sprintf("line %d again behind %d", i+1, j+1)] = slices.Insert(slices.Clone(lines), j+1,
 					lines[i])
 				out[fmt.Sprintf("line %d moved to %d", i+1, j+1)] = slices.Insert(slices.Delete(slices.Clone(lines), i,
@@ -180,9 +180,9 @@ func mutations(lines [][]byte) map[string][][]byte {
 	return out
 }
 
-// Whatever happens to the lines of the history, the switches in it are, after a
-// recovery, what they were; or it was noticed by nobody because no switch is
-// concerned. Production is never touched.
+// After any mutation of the history and a recovery, the switches are the same as
+// before. The only mutations that may go unnoticed are those that affect no switch.
+// Production is never touched.
 func TestLostLines(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := chainWorld(t, mode)
@@ -204,7 +204,7 @@ func TestLostLines(t *testing.T) {
 			}
 			before := bytes.Join(w.lines(), nil)
 			if _, err := w.repo().GC(ctx, true); err != nil {
-				// It says what to do, and has not made it worse.
+				// The error has a hint, and the failed command has not made it worse.
 				var e *Error
 				if !errors.As(err, &e) || !strings.Contains(e.Hint, "publish recover") ||
 					!bytes.Equal(before, bytes.Join(w.lines(), nil)) {
@@ -243,8 +243,8 @@ func TestLostLines(t *testing.T) {
 	})
 }
 
-// What gc has taken the manifests of cannot be made anew. It stops no command,
-// status says so, and recover says in the history what is not known; once.
+// Lines whose manifests gc has deleted cannot be rebuilt. That stops no command.
+// Status reports it, and recover records the gap in the history, once.
 func TestGapInHistory(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
@@ -290,7 +290,7 @@ func TestGapInHistory(t *testing.T) {
 				}
 			})
 		}
-		// Windows that began with a lost switch end with the next one's.
+		// The window of a lost switch ends with that of the next switch.
 		w.put(map[string]string{"a/3": "three"})
 		w.promote()
 		w.now = w.now.Add(3 * time.Hour)
@@ -304,8 +304,7 @@ func TestGapInHistory(t *testing.T) {
 	})
 }
 
-// The line of a generation that was retired by a switch that the history lost
-// keeps no tree for good.
+// A generation whose switch away is lost from the history is still deleted some day.
 func TestWindowsAcrossAGap(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
@@ -334,8 +333,8 @@ func TestWindowsAcrossAGap(t *testing.T) {
 	})
 }
 
-// A manifest that is lost with the history is made from the tree, and its line
-// from it.
+// If the history and a manifest are lost, the manifest is rebuilt from the tree, and
+// the line from the manifest.
 func TestLostHistoryAndManifest(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		for n := 1; n <= 4; n++ {
@@ -361,8 +360,8 @@ func TestLostHistoryAndManifest(t *testing.T) {
 	})
 }
 
-// Of a kept tree of which the history lost the line, and nobody has the
-// manifest, nothing proves whose it is. It is left alone, and stops nobody.
+// If a kept tree has neither a history line nor a manifest, nothing proves whose it
+// is. It is left alone and stops no command.
 func TestLostLineAndManifest(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
@@ -386,8 +385,8 @@ func TestLostLineAndManifest(t *testing.T) {
 	})
 }
 
-// A manifest alone is no switch: of a promote that a hook stopped it stays, to
-// keep the number taken.
+// A manifest alone does not prove a switch: a promote that a hook stopped leaves one,
+// to keep the number from being used again.
 func TestAbandonedIsNoSwitch(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		for name, lose := range map[string]func(w *world) error{
@@ -428,7 +427,8 @@ func TestAbandonedIsNoSwitch(t *testing.T) {
 	})
 }
 
-// Nor is a tree that was made and not switched to, when the history is lost.
+// A tree that was never switched to is not taken for production when the history is
+// lost.
 func TestUnswitchedIsNoSwitch(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
@@ -464,8 +464,8 @@ func TestUnswitchedIsNoSwitch(t *testing.T) {
 	})
 }
 
-// Up to layout 1, recovery took an abandoned promote for a switch, and found no
-// manifest before the first line that it made. Neither is refused.
+// Under layout 1, recovery could record an abandoned promote as a switch, and its
+// first line could have no manifest before it. Both are accepted.
 func TestHistoryOfLayout1(t *testing.T) {
 	w := newWorld(t, "symlink")
 	for i := range 3 {
@@ -502,8 +502,8 @@ func TestHistoryOfLayout1(t *testing.T) {
 	}
 }
 
-// A recovery that is stopped while it writes the history anew leaves the old one
-// or the new one.
+// A recovery that is stopped while it rewrites the history leaves the old history or
+// the new one.
 func TestStoppedWhileMending(t *testing.T) {
 	for _, at := range []string{"after-aside", "after-mend"} {
 		w := newWorld(t, "symlink")

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// aheadWorld was used for a while with a clock that was ten years ahead.
-// Staging has an orphan that was seen then, and trash from then.
+// aheadWorld was used for a while with a clock that was ten years ahead. An orphan in
+// staging and files in trash have times from then.
 func aheadWorld(t *testing.T, mode string) *world {
 	w := newWorld(t, mode)
 	w.put(map[string]string{"a/1": "one"})
@@ -33,7 +33,7 @@ func aheadWorld(t *testing.T, mode string) *world {
 	return w
 }
 
-// trashed are the names in trash.
+// trashed returns the names in trash.
 func (w *world) trashed() []string {
 	list, _ := os.ReadDir(filepath.Join(w.dir, ".publish/trash"))
 	var out []string
@@ -43,8 +43,8 @@ func (w *world) trashed() []string {
 	return out
 }
 
-// Wherever it is stopped, the clock can be said to be right again, and all
-// windows end a window after that, not before.
+// ClockIsRight can be repeated wherever it was stopped. After it, every window ends
+// one window length later, and not before.
 func TestClockIsRight(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		for _, at := range []string{"", "after-clock-trash", "before-clock", "after-clock"} {
@@ -107,7 +107,8 @@ func TestClockIsRight(t *testing.T) {
 	})
 }
 
-// What a gc deleted by the wrong clock is not missed when the clock is right.
+// Files that a gc deleted under the wrong clock do not count as missing after the
+// correction.
 func TestGCByTheWrongClock(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := twoGenerations(t, mode)
@@ -131,8 +132,7 @@ func TestGCByTheWrongClock(t *testing.T) {
 	})
 }
 
-// A gc that knew of one correction stays known to have deleted when there is a
-// second one.
+// A deletion by a gc after one correction is still known after a second correction.
 func TestGCBetweenTwoCorrections(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
@@ -157,8 +157,8 @@ func TestGCBetweenTwoCorrections(t *testing.T) {
 	})
 }
 
-// A line that is made anew from a manifest of when the clock was ahead comes
-// before the line that says that it is right.
+// A line that is rebuilt from a manifest written while the clock was ahead comes
+// before the line that says that the clock is right.
 func TestLostLineOfTheWrongClock(t *testing.T) {
 	w := aheadWorld(t, "symlink")
 	if _, err := w.repo().ClockIsRight(ctx); err != nil {
@@ -204,8 +204,8 @@ func TestClockSetBackDeletesNothing(t *testing.T) {
 	}
 }
 
-// What is due by the newest line of the history stays all the same while the
-// clock stands before that line.
+// Files that are due by the time of the newest history line stay while the clock is
+// behind that line.
 func TestClockBehindKeepsWhatIsDue(t *testing.T) {
 	w := newWorld(t, "symlink")
 	w.put(map[string]string{"a/1": "one"})
@@ -229,8 +229,8 @@ func TestClockBehindKeepsWhatIsDue(t *testing.T) {
 	}
 }
 
-// A switch that recovery records is not dated before it was made: the windows
-// of what it dropped would end too early.
+// The time of a switch that recovery records is not before the switch. Otherwise the
+// windows of the files that it dropped would end too early.
 func TestClockSetBackBeforeRecovery(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)

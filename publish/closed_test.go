@@ -50,7 +50,7 @@ func closedWorld(t *testing.T, mode string) *world {
 	return w
 }
 
-// closed is the path of the n-th closed file.
+// closed returns the path of the n-th closed file.
 func (w *world) closed(n int) string { return fmt.Sprintf("%s.%06d", w.repo().historyPath(), n) }
 
 func (w *world) read(path string) []byte {
@@ -60,7 +60,7 @@ func (w *world) read(path string) []byte {
 	return data
 }
 
-// answers are what verbs make of the history.
+// answers are what commands report from the history.
 func (w *world) answers() string {
 	w.t.Helper()
 	st, err := w.repo().Status(ctx)
@@ -75,12 +75,12 @@ func (w *world) answers() string {
 	return string(text)
 }
 
-// damages are what can happen to the files of a closedWorld, and whether the
-// commands go on without a recovery.
+// damages are the kinds of damage to the files of a closedWorld, and whether commands
+// still work without a recovery.
 var damages = map[string]struct {
 	do   func(w *world) error
 	goes bool
-	lost bool // lines are lost that say more than the manifests, and that no checkpoint knows
+	lost bool // lines are lost whose facts neither manifests nor checkpoints have
 }{
 	"a closed file is lost":          {func(w *world) error { return os.Remove(w.closed(2)) }, true, false},
 	"the first closed file is lost":  {func(w *world) error { return os.Remove(w.closed(1)) }, true, false},
@@ -134,7 +134,7 @@ var damages = map[string]struct {
 		false, false},
 }
 
-// flip sets one bit of a file wrong; at counts from the end where it is negative.
+// flip inverts one bit of a file. A negative at counts from the end.
 func flip(path string, at int) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -144,9 +144,9 @@ func flip(path string, at int) error {
 	return os.WriteFile(path, data, 0o644)
 }
 
-// Whatever happens to the files of the history, commands go on or refuse, and
-// after a recovery they know what they knew, as far as anything proves it. No
-// line that is left is lost.
+// After any damage to the files of the history, commands work or refuse. After a
+// recovery they know everything that can still be proved, and no remaining line is
+// lost.
 func TestClosedHistoryIsDamaged(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		for name, c := range damages {
@@ -167,7 +167,7 @@ func TestClosedHistoryIsDamaged(t *testing.T) {
 					t.Errorf("status: %+v %v", st, err)
 				}
 				if c.goes && c.lost {
-					// Nobody can know.
+					// Nothing proves this.
 				} else if c.goes {
 					if got := w.answers(); got != answers {
 						t.Errorf("before the recovery: %s", cmp.Diff(answers, got))
@@ -223,7 +223,7 @@ func TestClosedHistoryIsDamaged(t *testing.T) {
 	})
 }
 
-// A recovery that is stopped while it repairs files of the history is done again.
+// A recovery that is stopped while it repairs files of the history can be repeated.
 func TestStoppedWhileRepairingClosedHistory(t *testing.T) {
 	for name, c := range damages {
 		t.Run(name, func(t *testing.T) {
@@ -264,7 +264,7 @@ func TestStoppedWhileRepairingClosedHistory(t *testing.T) {
 	}
 }
 
-// A file that cannot be closed is a warning.
+// If a history file cannot be closed, there is only a warning.
 func TestHistoryIsNotClosed(t *testing.T) {
 	w := newWorld(t, "symlink")
 	w.closeBytes = 1
@@ -282,7 +282,7 @@ func TestHistoryIsNotClosed(t *testing.T) {
 			t.Errorf("%s: %v %v", at, done, err)
 		}
 	}
-	// Something else has the name.
+	// Something else has the name of the closed file.
 	must(t, os.Mkdir(w.closed(len(w.closedFiles())+1), 0o755))
 	w.put(map[string]string{"a/3": "three"})
 	if _, err := w.repo().Promote(ctx, PromoteOptions{}); err != nil {

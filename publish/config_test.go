@@ -51,7 +51,7 @@ func TestParseConfig(t *testing.T) {
 	}
 }
 
-// What a document costs is bounded, whatever it says.
+// The cost of a document is bounded, whatever it contains.
 func TestParseConfigHostile(t *testing.T) {
 	bomb := "in_use: &a0 [x, x, x, x, x, x, x, x, x]\n"
 	for i := range 9 {

@@ -16,16 +16,16 @@ import (
 	"example.com/publish/publish/generation"
 )
 
-// The crash tests stop a command at every protocol point: killed, with an
-// error before the step was done, and with an error although it was done. The
-// kills run in a child, this test binary executed anew, so that no deferred
-// call cleans up. make check, which sets PUBLISH_TEST_LONG, stops each step in
-// each way, make test in one of them, by turns.
+// The crash tests stop a command at every protocol point in three ways: it is killed,
+// it gets an error before the step is done, and it gets an error although the step was
+// done. The kills run in a child process, which is this test binary executed again, so
+// that no deferred call cleans up. make check sets PUBLISH_TEST_LONG and stops each
+// step in each way; make test stops each step in one way, in rotation.
 
-// long is whether the tests that take minutes on a busy machine run whole.
+// long reports whether the tests that take minutes on a busy machine run completely.
 var long = os.Getenv("PUBLISH_TEST_LONG") != ""
 
-// ways is how the i-th step is stopped.
+// ways returns the ways in which the i-th step is stopped.
 func ways(i int) []string {
 	all := []string{"kill", "error"}
 	if long {
@@ -41,8 +41,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// crashVerbs are the commands that are stopped, on the repository that
-// crashWorld makes.
+// crashVerbs are the commands that are stopped, in the repository that crashWorld
+// makes.
 var crashVerbs = map[string]func(r *Repo) error{
 	"promote":    func(r *Repo) error { _, err := r.Promote(ctx, PromoteOptions{}); return err },
 	"revert":     func(r *Repo) error { _, err := r.Revert(ctx, RevertOptions{}); return err },
@@ -69,8 +69,8 @@ var (
 	crashNew = map[string]string{"a/3": "three", "a/4": "four"}
 )
 
-// crashWorld has three generations, of which the first is due, carried files,
-// of which some are due, and a staging tree that differs.
+// crashWorld has three generations, the first of which is due. It has carried files,
+// some of which are due, and a staging tree that differs.
 func crashWorld(t *testing.T, mode string) *world {
 	w := newWorldIn(t, fastDir(t), mode)
 	w.put(map[string]string{"a/1": "one"})
@@ -87,8 +87,8 @@ func crashWorld(t *testing.T, mode string) *world {
 	return w
 }
 
-// spareWorld is crashWorld with a spare, and a generation that is due and becomes
-// the next one. All have a file in common.
+// spareWorld is crashWorld with a spare and with a due generation that becomes the
+// next spare. All share one file.
 func spareWorld(t *testing.T, mode string) *world {
 	w := newWorldIn(t, fastDir(t), mode)
 	put := func(items map[string]string) {
@@ -152,7 +152,7 @@ func crashChild(spec string) {
 	os.Exit(0)
 }
 
-// checkPromises is the one checker: what holds at every instant.
+// checkPromises checks everything that must hold at every instant.
 func checkPromises(t *testing.T, w *world, promised map[string]string, verb string) {
 	t.Helper()
 	items := w.items()
@@ -175,7 +175,7 @@ func checkPromises(t *testing.T, w *world, promised map[string]string, verb stri
 	}
 }
 
-// checkRecovered is what holds after recovery, beside the promises.
+// checkRecovered checks what must hold after recovery, in addition to the promises.
 func checkRecovered(t *testing.T, w *world) {
 	t.Helper()
 	r := w.repo()
@@ -226,14 +226,14 @@ func checkRecovered(t *testing.T, w *world) {
 	}
 }
 
-// promisedBy is what production has to go on serving: all that it serves now,
-// but for what a gc may remove at this time.
+// promisedBy returns what production must continue to serve: everything that it serves
+// now, except for files that a gc may remove at this time.
 func promisedBy(w *world) map[string]string {
 	out := w.served()
 	delete(out, "index.json")
 	for p, data := range out {
 		if data == "one" {
-			delete(out, p) // its window is over
+			delete(out, p) // its window has ended
 		}
 	}
 	return out

@@ -15,10 +15,10 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// What a file of a repository holds is read without a crash; what is accepted
-// is safe and survives being written again; sealed text of which one bit is
-// wrong is refused. No fuzzer finds a checksum, so the targets seal what they
-// are given.
+// The fuzz tests check that reading any file of a repository does not crash; that
+// accepted content is safe, and the same after it is written again; and that sealed
+// text with one wrong bit is refused. A fuzzer cannot guess a checksum, so the targets
+// seal their input.
 
 // FuzzWindows is given the texts of a history's lines.
 func FuzzWindows(f *testing.F) {
@@ -35,7 +35,7 @@ func FuzzWindows(f *testing.F) {
 	})
 }
 
-// FuzzConfig: what publish.yaml holds is refused in words, or can be obeyed.
+// FuzzConfig checks that any publish.yaml is refused with a message or can be used.
 func FuzzConfig(f *testing.F) {
 	f.Add([]byte("format: plain\nswitch: rename\nproduction: /srv/www\ngrace: 2d\ngenerations: {keep: 3}\nhooks: " +
 		"{timeout: 1m, after_gc: [a, b]}\n"))
@@ -64,8 +64,8 @@ func FuzzConfig(f *testing.F) {
 			t.Errorf("%+v", c)
 		}
 		c.Warnings()
-		// Whatever the rules, each version is kept or goes, and one that has
-		// no age stays.
+		// Whatever the rules are, each version is either kept or removed, and a
+		// version without an age is kept.
 		items := []retention.Item{{Product: "a:b", Version: "20290101", Time: epoch.AddDate(-1, 0, 0), Complete: true},
 			{Product: "a:b", Version: "x"}}
 		res := retention.Apply(items, c.Policy(), epoch)
@@ -76,8 +76,8 @@ func FuzzConfig(f *testing.F) {
 	})
 }
 
-// FuzzReadPlan: whatever a plan file holds, it is refused or is what was
-// written, and it deletes nothing that is not due.
+// FuzzReadPlan checks that a plan file is refused unless it is what was written, and
+// that it never deletes a file that is not due.
 func FuzzReadPlan(f *testing.F) {
 	p := Plan{Time: epoch, Keep: []retention.Decision{}, Remove: []retention.Decision{},
 		Orphans: []Orphan{{Path: "../../etc/passwd"}}, Waiting: []Orphan{}, Rules: []RetentionRule{}}
@@ -143,7 +143,7 @@ func FuzzOrphans(f *testing.F) {
 		if back, err := r.orphans().read(); err != nil || !seen.equal(back) {
 			t.Errorf("%v became %v", seen, back)
 		}
-		// A file that is not what was seen is young.
+		// A file that has changed since it was first seen counts as new.
 		for p, s := range seen {
 			if got := seen.since(tree.Entry{Path: p, Stat: tree.Stat{Size: s.stat.Size + 1}},
 				epoch); !got.Equal(epoch.Truncate(time.Second)) {

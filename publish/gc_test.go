@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// What a gc deleted is not missed when the configured grace is raised later.
+// Files that a gc deleted do not count as missing when the configured grace is
+// increased later.
 func TestGraceRaisedAfterGC(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)

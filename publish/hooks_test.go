@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// slow takes nothing before ready is closed.
+// slow is a writer that blocks until ready is closed.
 type slow struct {
 	bytes.Buffer
 	ready chan struct{}
@@ -20,8 +20,8 @@ func (s *slow) Write(b []byte) (int, error) {
 	return s.Buffer.Write(b)
 }
 
-// All that a command printed is there, however long after its end that is read;
-// a child that has the output open as long as it lives is not waited for.
+// finish returns everything that a command printed, however late it is read. It does
+// not wait for a child process that keeps the output open.
 func TestCaptureOnASlowMachine(t *testing.T) {
 	for name, script := range map[string]string{
 		"alone":        `seq 5000`,
@@ -57,7 +57,7 @@ type broken struct{}
 
 func (broken) Write([]byte) (int, error) { return 0, os.ErrClosed }
 
-// A command does not block on an output that takes no more.
+// A command does not block if the output writer fails.
 func TestCaptureOfABrokenOutput(t *testing.T) {
 	cmd := exec.Command("sh", "-c", "seq 100000")
 	finish, err := capture(cmd, broken{})
@@ -66,7 +66,7 @@ func TestCaptureOfABrokenOutput(t *testing.T) {
 	finish()
 }
 
-// What cannot be started has printed nothing.
+// A command that cannot be started has printed nothing.
 func TestCaptureOfNothing(t *testing.T) {
 	cmd := exec.Command("/no/such/command")
 	out := &bytes.Buffer{}
@@ -138,8 +138,8 @@ func TestBeforeSwitchHookVetoes(t *testing.T) {
 	}
 }
 
-// Killed between the result of a health check that failed and the revert: the
-// next command goes back.
+// If the command is killed between the failed health check and the revert, the next
+// command goes back.
 func TestKilledInAFailingHealthCheck(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
@@ -167,7 +167,7 @@ func TestKilledInAFailingHealthCheck(t *testing.T) {
 	})
 }
 
-// A health check that leaves a child behind has passed.
+// A health check that succeeds and leaves a child process running has passed.
 func TestHealthCheckThatLeavesAChild(t *testing.T) {
 	w := newWorld(t, "symlink")
 	w.put(map[string]string{"a/1": "one"})
@@ -182,8 +182,8 @@ func TestHealthCheckThatLeavesAChild(t *testing.T) {
 	}
 }
 
-// A health check that was not run before a crash, and is no longer configured,
-// is not waited for.
+// If a health check did not run before a crash, and is no longer configured, nothing
+// waits for it.
 func TestHealthCheckRemovedFromConfig(t *testing.T) {
 	w := newWorld(t, "symlink")
 	w.put(map[string]string{"a/1": "one"})
@@ -222,7 +222,7 @@ func TestVetoLeavesNothingPending(t *testing.T) {
 	}
 }
 
-// A hook that stops promotes keeps nobody from going back.
+// A hook that fails stops promotes, but not reverts.
 func TestVetoDoesNotStopAWayBack(t *testing.T) {
 	w := newWorld(t, "symlink")
 	w.put(map[string]string{"a/1": "one"})

@@ -19,8 +19,8 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// A retired generation that really cannot be deleted: the whole of it, a file,
-// a directory, or because something is mounted there.
+// Part of a retired generation really cannot be deleted: all of it, a file, a
+// directory, or a mount point.
 func TestLeftoversOfSystem(t *testing.T) {
 	needRoot(t)
 	immutable := func(t *testing.T, path string) (undo func()) {
@@ -100,8 +100,8 @@ func TestLeftoversOfSystem(t *testing.T) {
 	}
 }
 
-// lowerLayer mounts an overlay over the world's repository, as in a container
-// whose image holds it, and moves the world there.
+// lowerLayer mounts an overlay over the world's repository, as in a container whose
+// image contains it, and moves the world there.
 func lowerLayer(t *testing.T, w *world) {
 	top := t.TempDir()
 	for _, d := range []string{"upper", "work", "mnt"} {
@@ -116,8 +116,8 @@ func lowerLayer(t *testing.T, w *world) {
 	w.dir = mnt
 }
 
-// A directory of an image's layer cannot be renamed: gc deletes it where it is,
-// and half of it is never taken for a generation.
+// A directory of an image's layer cannot be renamed, so gc deletes it in place. A
+// partly deleted tree is never taken for a generation.
 func TestGCInOverlay(t *testing.T) {
 	needRoot(t)
 	for _, stop := range []string{"", "after-trash"} {
@@ -160,7 +160,7 @@ func TestGCInOverlay(t *testing.T) {
 	}
 }
 
-// Directories of an image's layer cannot be exchanged, and that is what is said.
+// Directories of an image's layer cannot be exchanged, and the error says so.
 func TestExchangeInOverlay(t *testing.T) {
 	needRoot(t)
 	w := newWorld(t, "rename")
@@ -180,8 +180,8 @@ func TestExchangeInOverlay(t *testing.T) {
 	}
 }
 
-// A tree that production never reached and that cannot be moved away is taken
-// for no generation that was production.
+// A tree that never was production, and that cannot be renamed, is not taken for one
+// that was.
 func TestAbandonedThatStays(t *testing.T) {
 	needRoot(t)
 	w := newWorld(t, "symlink")

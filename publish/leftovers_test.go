@@ -14,8 +14,8 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// stuckFiles deletes as durable.RemoveAll does, but for files whose bytes are
-// among those that are stuck, and the directories that they are in.
+// stuckFiles deletes like durable.RemoveAll, except for files whose bytes are in
+// stuck, and their directories.
 func stuckFiles(stuck map[string]bool) func(string) error {
 	return func(path string) error {
 		if len(stuck) == 0 {
@@ -48,8 +48,8 @@ func stuckFiles(stuck map[string]bool) func(string) error {
 	}
 }
 
-// What cannot be deleted is told, and stops no verb; and it goes as soon as it
-// can.
+// A file that cannot be deleted is reported and stops no command. It is deleted as
+// soon as that is possible.
 func TestLeftovers(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
@@ -94,7 +94,7 @@ func TestLeftovers(t *testing.T) {
 			t.Errorf("gc says again what it deletes: %s", after)
 		}
 
-		// Each verb goes its way.
+		// Every verb still works.
 		must(t, w.repo().Hold(ctx, "why"))
 		must(t, w.repo().Unhold(ctx))
 		w.put(map[string]string{"a/3": "three"})
@@ -130,8 +130,8 @@ func TestLeftovers(t *testing.T) {
 	})
 }
 
-// A name that is needed again while something stands there is replaced by
-// another, and the number of a tree that could not go names no other.
+// If a leftover has a name that is needed again, another name is used. The number of a
+// tree that could not be deleted is not used again.
 func TestLeftoverNames(t *testing.T) {
 	w := newWorld(t, "symlink")
 	w.stuck = map[string]bool{"junk": true}
@@ -158,7 +158,7 @@ func TestLeftoverNames(t *testing.T) {
 	}
 }
 
-// As long as something that was revoked is left, revoke and recover say so.
+// While some revoked content cannot be deleted, revoke and recover say so.
 func TestLeftoverRevoked(t *testing.T) {
 	for _, place := range []string{"kept", "trash"} {
 		t.Run(place, func(t *testing.T) {

@@ -22,12 +22,11 @@ func (w *world) measure() *Measures {
 	return m
 }
 
-// What is told of gc is what gc then does, and the next window ends when more
-// becomes due.
+// The measures predict what gc then does. The next window ends when more becomes due.
 func TestMeasureForetellsGC(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
-		// Carried by generation 2, it is the same file as in generation 1.
+		// Generation 2 carries it; it is the same file as in generation 1.
 		one := strings.Repeat("one", 1<<20)
 		w.put(map[string]string{"a/1": one})
 		w.promote()
@@ -61,7 +60,7 @@ func TestMeasureForetellsGC(t *testing.T) {
 	})
 }
 
-// A promote that a health check undid is none, and a revert is none.
+// LastPromote ignores promotes that a health check undid, and reverts.
 func TestMeasureLastPromote(t *testing.T) {
 	w := newWorld(t, "symlink")
 	if m := w.measure(); m.LastPromote != nil || m.Production != nil || m.FreeBytes <= 0 {
@@ -89,8 +88,8 @@ func TestMeasureLastPromote(t *testing.T) {
 	}
 }
 
-// While a promote is at work its half-done state is no alarm; once it was
-// killed, it is.
+// While a promote runs, its intermediate state does not count as unfinished. After it
+// is killed, it does.
 func TestMeasureUnfinished(t *testing.T) {
 	w := newWorld(t, "symlink")
 	w.put(map[string]string{"a/1": "one"})
@@ -111,8 +110,8 @@ func TestMeasureUnfinished(t *testing.T) {
 	}
 }
 
-// Staged changes wait since staging, or production under it, changed last: by
-// times that nobody can set, and that a promote which fails does not move.
+// Waiting is the last change to staging or to production. It is taken from times that
+// nobody can set, and a failed promote does not change it.
 func TestMeasureWaiting(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
@@ -140,7 +139,7 @@ func TestMeasureWaiting(t *testing.T) {
 		if _, err := w.repo().Promote(ctx, PromoteOptions{}); err == nil {
 			t.Fatal("the veto stopped nothing")
 		}
-		// Nor does the link that it makes to a file which publish has sealed.
+		// The hard link that it makes to a sealed file does not change it either.
 		link := filepath.Join(w.dir, "generations", "link")
 		if err := errors.Join(os.Link(sealed, link), os.Remove(link)); err != nil {
 			t.Fatal(err)
@@ -156,7 +155,7 @@ func TestMeasureWaiting(t *testing.T) {
 		if c := m.Check(Thresholds{MaxWait: &long}); !c[len(c)-1].OK {
 			t.Errorf("%+v", c)
 		}
-		// After a revert they wait since then.
+		// After a revert, Waiting is the time of the revert.
 		w.cfg = nil
 		w.promote()
 		w.now = time.Now().Add(time.Minute)

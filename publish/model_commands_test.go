@@ -16,8 +16,8 @@ import (
 	"example.com/publish/publish/generation"
 )
 
-// versions are what the model stages: each has a content of its own, but for one
-// that has none. Clients skip those with odd names.
+// versions are what the model stages. Each has its own content, except one that has
+// none. Clients skip versions with odd names.
 var versions = []string{"a/20290101", "a/20290102", "a/20290102-odd", "a/20290103", "b/20290101", "b/20290102",
 	"b/20290103", "b/odd"}
 
@@ -28,7 +28,8 @@ func contentOf(key string) string {
 	return "content of " + key
 }
 
-// commands are what the model runs, by name; "" is run after each.
+// commands are the actions of the model, by name. The action "" runs after each of
+// them.
 func (m *model) commands(rt *rapid.T) map[string]func(*rapid.T) {
 	all := map[string]func(*rapid.T){
 		"stage": m.stage, "stage remove": m.stageRemove, "stage reset": m.stageReset,
@@ -43,7 +44,7 @@ func (m *model) commands(rt *rapid.T) map[string]func(*rapid.T) {
 		all[name] = func(rt *rapid.T) { m.runs.commands[name]++; f(rt) }
 	}
 	all["clock"] = m.clock
-	all["health"] = func(rt *rapid.T) { // of those sequences that check it
+	all["health"] = func(rt *rapid.T) { // only in sequences that have a health check
 		sick := filepath.Join(m.dir, "sick")
 		if os.Remove(sick) != nil {
 			must(m.t, os.WriteFile(sick, nil, 0o644))
@@ -73,7 +74,8 @@ func (m *model) commands(rt *rapid.T) map[string]func(*rapid.T) {
 	return all
 }
 
-// clock steps, back too, or to the end of a window or a second before it.
+// clock moves the clock: by a step, which may be back, or to the end of a window or a
+// second before it.
 func (m *model) clock(rt *rapid.T) {
 	to := []time.Time{m.now.Add(time.Duration(rapid.IntRange(-30, 100).Draw(rt, "minutes")) * time.Minute)}
 	for _, n := range slices.Sorted(maps.Keys(m.retired)) {
@@ -84,12 +86,12 @@ func (m *model) clock(rt *rapid.T) {
 	m.now = rapid.SampledFrom(to).Draw(rt, "to")
 }
 
-// clockIsRight says that the clock is right: all that began later began now.
+// clockIsRight runs ClockIsRight: everything that began in the future begins now.
 func (m *model) clockIsRight(rt *rapid.T) {
 	m.do(rt, command{run: func(r *Repo) error { _, err := r.ClockIsRight(ctx); return err }})
 }
 
-// stage is another program that writes to staging.
+// stage writes to staging as another program would.
 func (m *model) stage(rt *rapid.T) {
 	m.staged = map[string]string{}
 	for _, key := range rapid.SliceOfNDistinct(rapid.SampledFrom(versions), 1, 4, rapid.ID).Draw(rt, "versions") {
@@ -118,7 +120,7 @@ func (m *model) promotePruned(rt *rapid.T) {
 	m.promoteAs(rt, pruned(m.staged), func(c *Config) { c.Promote.Prune = true })
 }
 
-// promoteAs promotes; to is what staging and production have then.
+// promoteAs promotes. to is what staging and production contain afterwards.
 func (m *model) promoteAs(rt *rapid.T, to map[string]string, set func(*Config)) {
 	opt := PromoteOptions{Force: rapid.IntRange(0, 2).Draw(rt, "force") > 0}
 	leaked := func(items map[string]string) bool {
@@ -129,13 +131,13 @@ func (m *model) promoteAs(rt *rapid.T, to map[string]string, set func(*Config)) 
 	if n := len(m.switches); n > 0 {
 		last = m.switches[n-1]
 	}
-	// After any other switch than a promote something may be barred; for sure
-	// is what the last revert went away from.
+	// After a switch that is not a promote something may be barred. What the last
+	// revert went away from certainly is.
 	barred := last.Kind != KindPromote && m.number > 0 || last.Generation != m.number
 	number, was, away := m.number, m.live, map[string]string{}
 	if last.Kind == KindRevert && last.Generation == number {
 		away = minus(m.was, m.live)
-		delete(away, "b/odd") // content is what is barred
+		delete(away, "b/odd") // it has no content, and only content is barred
 	}
 	err := m.do(rt, command{
 		refused: m.held || !opt.Force && (barred || leaked(to)),
@@ -143,7 +145,7 @@ func (m *model) promoteAs(rt *rapid.T, to map[string]string, set func(*Config)) 
 		run: func(r *Repo) error { set(r.Config); _, err := r.Promote(ctx, opt); return err },
 	})
 	if m.number == number || !maps.Equal(m.live, to) {
-		return // or a health check went back
+		return // unchanged, or a health check went back
 	}
 	new := minus(to, was)
 	switch {
@@ -158,7 +160,7 @@ func (m *model) promoteAs(rt *rapid.T, to map[string]string, set func(*Config)) 
 	}
 }
 
-// minus is what a has and b has not.
+// minus returns the entries of a that b does not have.
 func minus(a, b map[string]string) map[string]string {
 	out := maps.Clone(a)
 	maps.DeleteFunc(out, func(key, _ string) bool { return b[key] != "" })
@@ -168,7 +170,7 @@ func minus(a, b map[string]string) map[string]string {
 func pruned(items map[string]string) map[string]string {
 	out := map[string]string{}
 	taken := map[string]bool{}
-	// Newest first, the one without a date before all.
+	// The newest first; the one without a date before all others.
 	for _, key := range slices.Backward(slices.Sorted(maps.Keys(items))) {
 		product, version, _ := strings.Cut(key, "/")
 		dated, odd := version != "odd", strings.Contains(version, "odd")
@@ -188,7 +190,7 @@ func (m *model) revertTo(rt *rapid.T) {
 	to := rapid.SampledFrom(append([]int{0, m.number + 1}, kept...)).Draw(rt, "to")
 	from := m.number
 	m.do(rt, command{
-		// With a number of a kept generation it is never refused.
+		// With the number of a kept generation it is never refused.
 		refused: !slices.Contains(kept, to),
 		live: func() map[string]string {
 			if to == 0 {
@@ -200,7 +202,7 @@ func (m *model) revertTo(rt *rapid.T) {
 	})
 }
 
-// collect runs gc. When nothing hinders it, all that is due is gone.
+// collect runs gc. If nothing fails, everything that is due is deleted.
 func (m *model) collect(rt *rapid.T) {
 	crashes, failures := m.runs.crashes, m.runs.failures
 	err := m.do(rt, command{run: func(r *Repo) error { _, err := r.GC(ctx, false); return err }})
@@ -242,8 +244,8 @@ func (m *model) writePlan(rt *rapid.T) {
 	}})
 }
 
-// applyPlan applies a plan that somebody made some time ago: it is refused, or
-// still right.
+// applyPlan applies a plan that was made earlier. Either it is refused, or it is still
+// correct.
 func (m *model) applyPlan(rt *rapid.T) {
 	if m.plan == nil {
 		return
@@ -257,7 +259,7 @@ func (m *model) applyPlan(rt *rapid.T) {
 	}
 }
 
-// pin pins a generation, or ends that.
+// pin pins or unpins a generation.
 func (m *model) pin(rt *rapid.T) {
 	kept := slices.Sorted(maps.Keys(m.before))
 	n := rapid.SampledFrom(append([]int{m.number + 1}, kept...)).Draw(rt, "generation")
@@ -274,7 +276,7 @@ func (m *model) pin(rt *rapid.T) {
 	}
 }
 
-// hold holds production, or ends that.
+// hold holds or unholds production.
 func (m *model) hold(rt *rapid.T) {
 	want := rapid.IntRange(0, 3).Draw(rt, "hold") == 0
 	err := m.do(rt, command{refused: want && m.held, run: func(r *Repo) error {
@@ -288,8 +290,8 @@ func (m *model) hold(rt *rapid.T) {
 	}
 }
 
-// revokeOne revokes. A revoke that was stopped is finished by recovery, or
-// never was.
+// revokeOne revokes. If the revoke is stopped, recovery finishes it, or it never
+// happened.
 func (m *model) revokeOne(rt *rapid.T) {
 	key := rapid.SampledFrom(versions).Draw(rt, "version")
 	data := contentOf(key)
@@ -302,7 +304,7 @@ func (m *model) revokeOne(rt *rapid.T) {
 	live, back := without(m.live), without(m.was)
 	m.do(rt, command{refused: true, revokes: data, staged: without(m.staged),
 		live: func() map[string]string {
-			// It recovers first, and so a health check may go back.
+			// Revoke recovers first, so a health check may go back.
 			if is := m.items(); len(m.config.HealthCheck.Command) > 0 && maps.Equal(is, back()) {
 				return is
 			}
@@ -315,8 +317,8 @@ func (m *model) revokeOne(rt *rapid.T) {
 	m.buried(rt, key, graves)
 }
 
-// revokeInPromote revokes while a promote, perhaps one that is stopped, has
-// prepared its tree: what is promoted then has the content, or it has not.
+// revokeInPromote revokes after a promote has prepared its tree. The promote may be
+// stopped. What it publishes has the content or does not have it.
 func (m *model) revokeInPromote(rt *rapid.T) {
 	key := rapid.SampledFrom(versions).Draw(rt, "version")
 	data := contentOf(key)
@@ -374,15 +376,16 @@ func (m *model) revokeInPromote(rt *rapid.T) {
 	m.buried(rt, key, graves)
 }
 
-// buried lets recovery end a revoke that was stopped, and holds it to its
-// promise. graves is how often the content had been revoked before.
+// buried lets recovery finish a stopped revoke, and checks its promise. graves is how
+// often the content had been revoked before.
 func (m *model) buried(rt *rapid.T, key string, graves int) {
 	data := contentOf(key)
 	staged, live, was := m.staged, m.live, maps.Clone(m.was)
 	end := command{revokes: data, run: func(r *Repo) error { _, err := r.Recover(ctx); return err },
 		live: func() map[string]string {
-			// A health check may go back, to what is left of what was before: all
-			// of it, if the revoke was stopped before it was one.
+			// A health check may go back to the previous content without what was
+			// revoked; to all of it, if the revoke was stopped before its commit
+			// point.
 			back := maps.Clone(was)
 			if m.graves(data) > graves {
 				delete(back, key)
@@ -399,7 +402,7 @@ func (m *model) buried(rt *rapid.T, key string, graves int) {
 			}
 			return staged
 		}}
-	if m.stuck[data] { // revoked it is, deleted it can be when that is mended
+	if m.stuck[data] { // it is revoked, but cannot be deleted yet
 		m.faulty(rt, end, "", 0)
 		delete(m.stuck, data)
 	}
@@ -407,7 +410,7 @@ func (m *model) buried(rt *rapid.T, key string, graves int) {
 	if m.graves(data) == graves {
 		return
 	}
-	m.revoked[data] = data != noContent // a name may come again
+	m.revoked[data] = data != noContent // a version without content may be staged again
 	for _, items := range m.shown {
 		delete(items, key)
 	}
@@ -420,7 +423,7 @@ func (m *model) buried(rt *rapid.T, key string, graves int) {
 	nowhere(m.t, m.world, data)
 }
 
-// graves is how often a content was revoked.
+// graves returns how often a content was revoked.
 func (m *model) graves(data string) (n int) {
 	g, err := m.repo().graveyard()
 	must(m.t, err)
@@ -433,7 +436,7 @@ func (m *model) graves(data string) (n int) {
 	return n
 }
 
-// recoverAll recovers. What is there then, no crash explains.
+// recoverAll recovers. Afterwards nothing is left of a crash.
 func (m *model) recoverAll(rt *rapid.T) {
 	crashes, failures := m.runs.crashes, m.runs.failures
 	err := m.do(rt, command{run: func(r *Repo) error { _, err := r.Recover(ctx); return err }})
@@ -466,7 +469,7 @@ func (m *model) recoverAll(rt *rapid.T) {
 	}
 }
 
-// dryRun changes nothing, and tells what the command would do.
+// dryRun changes nothing, and predicts what the command would do.
 func (m *model) dryRun(rt *rapid.T) {
 	if err := m.faulty(rt, command{run: func(r *Repo) error { _, err := r.Recover(ctx); return err }}, "",
 		0); err != nil {
@@ -509,8 +512,7 @@ func (m *model) dryRun(rt *rapid.T) {
 	}}, "", 0)
 }
 
-// listing is the whole repository but for what only makes it faster, and for
-// what is written in locks.
+// listing is the whole repository, except for caches and the text in lock files.
 func (m *model) listing() map[string]string {
 	out := map[string]string{}
 	err := filepath.WalkDir(m.dir, func(p string, d fs.DirEntry, err error) error {

@@ -10,10 +10,11 @@ import (
 	"example.com/publish/publish/generation"
 )
 
-// What a command may have changed: staging, production, times, kept trees.
+// The functions below check what a command may have changed: staging, production,
+// times, kept trees.
 
-// comparedStaging: staging is whole, and names what it did or what the command
-// wanted.
+// comparedStaging checks that staging is complete, and contains what it did before or
+// what the command wanted.
 func (m *model) comparedStaging(rt *rapid.T, c command, err error) {
 	was, is := m.staged, m.itemsIn(m.staging())
 	if m.staged = is; c.staged == nil {
@@ -25,8 +26,8 @@ func (m *model) comparedStaging(rt *rapid.T, c command, err error) {
 	}
 }
 
-// comparedProduction: production shows what it did, or what the command
-// wanted, under a number that was never used.
+// comparedProduction checks that production shows what it did before, or what the
+// command wanted under a number that was never used.
 func (m *model) comparedProduction(rt *rapid.T, c command, err error, after map[int]shownTree) {
 	number, _ := generation.Identity(m.production())
 	if number < m.number {
@@ -46,8 +47,8 @@ func (m *model) comparedProduction(rt *rapid.T, c command, err error, after map[
 	if err == nil && !maps.Equal(is, want) {
 		rt.Fatalf("production shows %v, not %v", is, want)
 	}
-	// A health check that failed goes back, if need be in a later command.
-	// What was revoked meanwhile is not in what it goes back to.
+	// After a failed health check production goes back, possibly in a later command.
+	// Content that was revoked meanwhile does not come back.
 	health := len(m.repo().Config.HealthCheck.Command) > 0
 	back := maps.Clone(m.was)
 	maps.DeleteFunc(back, func(_, data string) bool { return data == c.revokes })
@@ -76,7 +77,7 @@ func (m *model) comparedProduction(rt *rapid.T, c command, err error, after map[
 	own, had := slices.Collect(maps.Values(is)), slices.Collect(maps.Values(before))
 	for _, tree := range after {
 		if tree.number > m.number-2 {
-			had = slices.AppendSeq(had, maps.Values(tree.items)) // one that failed its health check was live, too
+			had = slices.AppendSeq(had, maps.Values(tree.items)) // a tree that failed its health check was also live
 		}
 	}
 	for p, data := range m.paths {
@@ -84,13 +85,13 @@ func (m *model) comparedProduction(rt *rapid.T, c command, err error, after map[
 		case slices.Contains(own, data):
 			delete(m.left, p)
 		case slices.Contains(had, data):
-			m.left[p] = m.now // history's clock may be later, which only keeps it longer
+			m.left[p] = m.now // the history's time may be later; then it is only kept longer
 		}
 	}
 }
 
-// comparedTimes: a path that production has with other bytes than before has a
-// later time, in whole seconds, as web servers compare them.
+// comparedTimes checks that a path whose bytes changed has a later time. It compares
+// whole seconds, as web servers do.
 func (m *model) comparedTimes(rt *rapid.T, was shownTree, after map[int]shownTree) {
 	number, _ := generation.Identity(m.production())
 	if number == was.number {
@@ -111,8 +112,8 @@ func (m *model) comparedTimes(rt *rapid.T, was shownTree, after map[int]shownTre
 	}
 }
 
-// comparedTrees: what production was stays as it was until its window has
-// ended. What is revoked goes at once.
+// comparedTrees checks that a tree that was production does not change until its
+// window has ended. Only revoked content is removed at once.
 func (m *model) comparedTrees(rt *rapid.T, c command, before, after map[int]shownTree, behind bool) {
 	ended := func(at time.Time) bool { return !behind && !m.now.Before(at.Add(2*time.Hour)) }
 	for n, was := range before {
@@ -125,7 +126,7 @@ func (m *model) comparedTrees(rt *rapid.T, c command, before, after map[int]show
 			case !known:
 				rt.Fatalf("generation %d is gone, and no line of the history tells that production went away from it",
 					n)
-			// a gc that was stopped may have begun it
+			// a stopped gc may have begun to delete it
 			case !ended(end) && (behind || m.top.Before(end.Add(2*time.Hour))):
 				rt.Fatalf("generation %d is gone at %s: it was retired at %s; clock behind: %v", n, m.now, end, behind)
 			}

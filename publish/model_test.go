@@ -19,10 +19,10 @@ import (
 	"example.com/publish/stage/lock"
 )
 
-// The model test runs random sequences of commands, crashes, failures and clock
-// steps, and holds the repository, looked at from outside, against a model of a
-// few lines: what production shows, what any client may still ask for, and what
-// the history said so far. The commands are in model_commands_test.go.
+// The model test runs random sequences of commands, crashes, failures and clock steps.
+// It compares the repository, seen from outside, with a small model: what production
+// shows, what any client may still ask for, and what the history has said so far. The
+// commands are in model_commands_test.go.
 
 var modelTime = flag.Duration("model", 0, "run the model test for this long, not -rapid.checks sequences once")
 
@@ -34,13 +34,13 @@ type model struct {
 	before   map[int]shownTree         // what the last command left
 	ran      bool                      // a command ran since the last check
 	number   int                       // production's generation
-	live     map[string]string         // what its index names, by product/version
+	live     map[string]string         // what production's index names, by product/version
 	was      map[string]string         // what was live before
 	staged   map[string]string         // what staging's index names
-	shown    map[int]map[string]string // what each generation ever showed, but for what was revoked since
-	paths    map[string]string         // path to bytes of all content that was ever served
+	shown    map[int]map[string]string // what each generation showed, without what was revoked since
+	paths    map[string]string         // the bytes of all content that was ever served, by path
 	left     map[string]time.Time      // when a path left the own rows; absent while it is there
-	top      time.Time                 // the latest that the clock was when a command ran: a gc may have run then
+	top      time.Time                 // the latest time at which a command ran: a gc may have run then
 	lines    string                    // the history so far
 	switches []Event
 	retired  map[int]time.Time // when production went away from a generation
@@ -49,11 +49,11 @@ type model struct {
 	held     bool
 	revoked  map[string]bool // contents
 
-	plan    *Plan // that somebody has written down
+	plan    *Plan // a plan that was made earlier
 	planned string
 }
 
-// runs counts what was run.
+// runs counts what was executed.
 type runs struct {
 	sequences, switches, crashes, failures int
 	commands                               map[string]int
@@ -117,8 +117,8 @@ func newModel(rt *rapid.T, dir, mode string, c *runs) *model {
 	return m
 }
 
-// sequences sets how many sequences rapid.Check runs, unless -rapid.checks does:
-// rapid's own hundred for make check, a few else.
+// sequences sets how many sequences rapid.Check runs, unless -rapid.checks is given:
+// 100, rapid's default, for make check; otherwise a few.
 func sequences(t *testing.T) {
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
@@ -127,8 +127,8 @@ func sequences(t *testing.T) {
 	}
 }
 
-// fastDir is a directory in memory where there is one: for thousands of
-// commands, each with its flushes.
+// fastDir is a directory in memory, if there is one, because the test runs thousands
+// of commands that flush files.
 func fastDir(t *testing.T) string {
 	dir, err := os.MkdirTemp("/dev/shm", "publish-test-")
 	if err != nil {
@@ -138,25 +138,25 @@ func fastDir(t *testing.T) string {
 	return dir
 }
 
-// command is what may come of a command, beside that nothing changes. The
-// functions are asked when it has run.
+// command describes the possible outcomes of a command, in addition to no change at
+// all. The functions are called after it has run.
 type command struct {
 	run     func(*Repo) error
-	live    func() map[string]string // what production shows then; nil: what it did
-	staged  func() map[string]string // what staging names then; nil: what it did
+	live    func() map[string]string // what production shows afterwards; nil: the same as before
+	staged  func() map[string]string // what staging names afterwards; nil: the same as before
 	refused bool                     // it may be refused, or find nothing
-	revokes string                   // a content that goes from everywhere
-	beside  bool                     // another command runs meanwhile, and may switch
+	revokes string                   // a content that is removed everywhere
+	beside  bool                     // another command runs at the same time, and may switch
 }
 
-// steps are those at which a command is stopped: a promote has 15 at least, and
-// most commands have fewer.
+// steps are the numbers of the steps at which a command may be stopped. A promote has
+// at least 15 steps; most commands have fewer.
 var steps = []int{1, 1, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20}
 
 var errInjected = errors.New("injected")
 
-// do runs a command, perhaps into a crash or a failing step, and compares what
-// is there then with what was there before. It returns the command's error.
+// do runs a command, possibly with a crash or a failing step, and compares the result
+// with the state before. It returns the command's error.
 func (m *model) do(rt *rapid.T, c command) error {
 	fault := rapid.SampledFrom([]string{"", "crash", "fail", "crash", "fail"}).Draw(rt, "fault")
 	at := 0
@@ -197,8 +197,8 @@ func (m *model) faulty(rt *rapid.T, c command, fault string, at int) error {
 	return err
 }
 
-// run runs a command. A crash takes the repository away from it: what its
-// deferred calls do then, they do to nothing, as if it had been killed.
+// run runs a command. A crash takes the repository away from the command, so that its
+// deferred calls have no effect, as if it had been killed.
 func (m *model) run(f func(*Repo) error, fault string, at int) (hit bool, err error) {
 	n, away := 0, m.dir+"-crashed"
 	m.step = func(string) error {
@@ -228,8 +228,8 @@ func (m *model) run(f func(*Repo) error, fault string, at int) (hit bool, err er
 		if err := os.Rename(away, m.dir); err != nil {
 			m.t.Fatal(err)
 		}
-		// This process lives on, and with it the locks of which it did not
-		// get to let go.
+		// This process continues, and so does every lock that the command could not
+		// release.
 		for _, name := range []string{"lock", "prepare.lock", "staging.lock"} {
 			path := filepath.Join(m.dir, ".publish", name)
 			must(m.t, os.Remove(path))
@@ -240,9 +240,8 @@ func (m *model) run(f func(*Repo) error, fault string, at int) (hit bool, err er
 	return hit, err
 }
 
-// readLines holds the history against what it said before: only whole lines
-// are added, in the order of time, and each switch starts where the one before
-// had ended.
+// readLines compares the history with what it said before: only whole lines are added,
+// in the order of time, and each switch begins where the previous one ended.
 func (m *model) readLines() {
 	text := string(bytes.Join(m.world.lines(), nil))
 	added, ok := strings.CutPrefix(text, m.lines)
@@ -307,7 +306,7 @@ func (m *model) readSwitch(e Event, line string) {
 	m.retired[e.From] = e.Time
 }
 
-// origin is the generation whose content generation n shows.
+// origin returns the generation whose content generation n shows.
 func (m *model) origin(n int) int {
 	for _, e := range m.switches {
 		if e.Generation == n {
@@ -317,7 +316,7 @@ func (m *model) origin(n int) int {
 	return 0
 }
 
-// previous is the origin of what was live before the content that generation n
+// previous returns the origin of what was live before the content that generation n
 // shows.
 func (m *model) previous(n int) int {
 	for _, e := range m.switches {
@@ -328,7 +327,7 @@ func (m *model) previous(n int) int {
 	return 0
 }
 
-// check is what holds at every time, whatever a crash has left.
+// check checks what holds at any time, whatever a crash has left.
 func (m *model) check(rt *rapid.T) {
 	if m.number == 0 {
 		return
@@ -345,8 +344,8 @@ func (m *model) check(rt *rapid.T) {
 		}
 	}
 	for _, e := range m.switches {
-		// What was revoked is not in the origin any more; --force may have
-		// brought it back since.
+		// Revoked content is no longer in the origin; --force may have brought it back
+		// since.
 		a, b := m.shown[e.Generation], m.shown[e.Origin]
 		if a != nil && b != nil && !maps.Equal(a, b) {
 			rt.Fatalf("generation %d shows %v, and its origin %d %v", e.Generation, a, e.Origin, b)
@@ -375,11 +374,11 @@ func (m *model) verify(rt *rapid.T, name string) {
 	}
 }
 
-// shownTree is the tree of a generation, from outside.
+// shownTree is the tree of a generation, seen from outside.
 type shownTree struct {
 	number int
-	items  map[string]string // what its index names and is there: it may be redacted
-	files  map[string]string // all, by path
+	items  map[string]string // what its index names and exists: it may be redacted
+	files  map[string]string // all files, by path
 	times  map[string]time.Time
 }
 

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// What builders may write to, and nothing else, is theirs again: whatever is
-// left tells who they are.
+// After a repair the builders can again write to exactly the same folders. Their group
+// is taken from what is left.
 func TestMissingPartsOfBuilders(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root may give a folder to another group")
@@ -51,8 +51,8 @@ func TestMissingPartsOfBuilders(t *testing.T) {
 	}
 }
 
-// A part that is a link to a volume that is not mounted is not made anew beside
-// it: the hint says what is wrong.
+// If a folder is a link to a volume that is not mounted, it is not made again. The
+// hint says what is wrong.
 func TestPartThatLeadsNowhere(t *testing.T) {
 	w := newWorld(t, "symlink")
 	staging := filepath.Join(w.dir, "staging")

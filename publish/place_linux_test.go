@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A bind mount of a folder of a repository does not look like one; what is in
-// it belongs to the repository all the same.
+// A bind mount of a repository's folder does not look like a part of the repository,
+// but files in it still belong to the repository.
 func TestPlacesBehindBindMounts(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root mounts")
@@ -38,7 +38,7 @@ func TestPlacesBehindBindMounts(t *testing.T) {
 				t.Errorf("a repository in %s: %v", dir, e)
 			}
 		}
-		// The repository's own other name is no obstacle to it.
+		// The repository itself may be used under its second name.
 		if err := w.repo().Config.checkProduction(top); err != nil {
 			t.Error(err)
 		}

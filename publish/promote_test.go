@@ -21,8 +21,8 @@ func TestUnchangedPromoteChangesNothing(t *testing.T) {
 	})
 }
 
-// The switch is timed from the commit point until the history has it; what is
-// prepared before and follows after does not count.
+// The switch time is from the commit point until the history has the switch. The work
+// before and after does not count.
 func TestSwitchIsTimed(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)

@@ -37,7 +37,7 @@ func (w *world) prune() *PruneResult {
 
 func (w *world) staging() string { return filepath.Join(w.dir, "staging") }
 
-// staged returns what staging's index names, each of whose files has to be
+// staged returns what staging's index names, and checks that each of these files is
 // right.
 func (w *world) staged() []string {
 	w.t.Helper()
@@ -64,8 +64,7 @@ func (w *world) bins() []string {
 
 var threeVersions = map[string]string{"a/20290101": "one", "a/20290102": "two", "a/20290103": "three"}
 
-// pruneWorld has a version to prune, an orphan that is due and one that is
-// not.
+// pruneWorld has a version to prune, an orphan that is due, and one that is not due.
 func pruneWorld(t *testing.T, mode string) *world {
 	w := newWorld(t, mode)
 	w.cfg = keepLast(3)
@@ -110,7 +109,7 @@ func TestPruneLeavesProductionAlone(t *testing.T) {
 			t.Errorf("a second prune: %+v", again)
 		}
 
-		// The client that has read the index before.
+		// A client that read the index before still gets the files.
 		w.promote()
 		served := w.served()
 		for _, data := range items {
@@ -126,7 +125,7 @@ func TestPruneLeavesProductionAlone(t *testing.T) {
 	})
 }
 
-// The order of versions in the index decides nothing.
+// The order of versions in the index does not matter.
 func TestPruneOrder(t *testing.T) {
 	w := newWorld(t, "symlink")
 	w.cfg = func(c *Config) { c.Retention = []RetentionRule{{Match: "*", KeepLast: 2, KeepWeekly: 3}} }
@@ -159,7 +158,7 @@ func TestPruneOrder(t *testing.T) {
 	}
 }
 
-// A broken build does not push out the last good one.
+// A broken build does not cause the last good one to be removed.
 func TestPruneIncomplete(t *testing.T) {
 	for name, spoil := range map[string]func(path string) error{
 		"missing":   os.Remove,
@@ -248,7 +247,8 @@ func TestOrphansStartAnew(t *testing.T) {
 	}
 }
 
-// A plan whose hash was made anew after an edit is told by being made again.
+// A plan that was edited and has a new hash is detected, because the plan is computed
+// again.
 func TestForgedPlan(t *testing.T) {
 	for name, forge := range map[string]func(p *Plan){
 		"honest":  func(*Plan) {},

@@ -11,8 +11,8 @@ import (
 	"example.com/publish/publish/generation"
 )
 
-// What a switch and a gc take away from a reader, it reads again, as it is by
-// then. What is missing at two attempts is missing.
+// If a switch and a gc remove what a reader was reading, it reads again. What is
+// missing in two attempts is missing.
 func TestReadOverASwitch(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
@@ -56,7 +56,7 @@ func TestReadOverASwitch(t *testing.T) {
 	})
 }
 
-// A retired generation that is on its way out is not kept, whatever is left.
+// A retired generation whose deletion has begun counts as not kept.
 func TestReadWhatIsDeleted(t *testing.T) {
 	w := newWorld(t, "symlink")
 	w.put(map[string]string{"a/1": "one"})

@@ -75,7 +75,7 @@ func readOnce(production string) error {
 	return nil
 }
 
-// newestKept is the newest generation that was promoted and is kept.
+// newestKept returns the newest promoted generation that is kept.
 func (r *Repo) newestKept(t *testing.T) int {
 	events, err := r.History(HistoryFilter{})
 	if err != nil {

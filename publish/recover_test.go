@@ -91,7 +91,7 @@ func TestSurvivesMove(t *testing.T) {
 	})
 }
 
-// An empty history is no reason to delete the kept generations.
+// An empty history does not cause kept generations to be deleted.
 func TestLostHistoryDeletesNothing(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
@@ -118,8 +118,8 @@ func TestLostHistoryDeletesNothing(t *testing.T) {
 	})
 }
 
-// A history that lacks its last lines, as one from a backup does, is no reason
-// to delete what they were about.
+// If the history lacks its last lines, for example after a restore from a backup, the
+// generations of those lines are not deleted.
 func TestHistoryFromBackupDeletesNothing(t *testing.T) {
 	w := newWorld(t, "symlink")
 	var old []byte
@@ -140,7 +140,7 @@ func TestHistoryFromBackupDeletesNothing(t *testing.T) {
 	}
 }
 
-// Recover makes the history and production anew where both are missing.
+// Recover restores the history and production if both are missing.
 func TestHistoryAndProductionMissing(t *testing.T) {
 	w := newWorld(t, "symlink")
 	for _, v := range []string{"one", "two", "three"} {
@@ -156,7 +156,7 @@ func TestHistoryAndProductionMissing(t *testing.T) {
 	}
 }
 
-// Lines that are written again keep what this version does not know of them.
+// Lines that are rewritten keep fields that this version does not know.
 func TestMendedLinesKeepTheirText(t *testing.T) {
 	w := newWorld(t, "symlink")
 	for i := range 3 {
@@ -175,8 +175,8 @@ func TestMendedLinesKeepTheirText(t *testing.T) {
 	}
 }
 
-// A manifest that is made anew from a tree, after a revoke deleted files of it,
-// still tells what they were: a revert leaves them out of the indexes.
+// A manifest that is rebuilt from a tree still lists files that a revoke deleted, so
+// that a revert leaves them out of the indexes.
 func TestManifestAnewAfterRevoke(t *testing.T) {
 	for _, mode := range sites.Names() {
 		w := newWorld(t, mode)

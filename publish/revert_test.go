@@ -93,8 +93,8 @@ func TestForceBringsBackWhatWasReverted(t *testing.T) {
 	wantItems(t, w, map[string]string{"a/2": "two"})
 }
 
-// After two reverts neither content of a path can be promoted, in a tree
-// without indexes.
+// After two reverts in a tree without indexes, neither content of a path can be
+// promoted.
 func TestSecondRevertBarsBothContents(t *testing.T) {
 	w := newWorld(t, "symlink")
 	repo := func() *Repo {
@@ -118,7 +118,7 @@ func TestSecondRevertBarsBothContents(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// a timer with the second bad file, and something unrelated
+	// a timer promotes the second bad file together with another change
 	write("a.txt", "v2 bad")
 	write("b.txt", "unrelated")
 	_, err := repo().Promote(ctx, PromoteOptions{})
@@ -127,7 +127,7 @@ func TestSecondRevertBarsBothContents(t *testing.T) {
 	}
 }
 
-// What a revert refused is derived again when its manifest is lost.
+// If the manifest of a revert is lost, what it barred is derived again.
 func TestRemadeManifestStillBars(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Versions that clients skip, in production, staging and a kept tree: a revoke
-// by name leaves nothing of them, also of one that has no content, and also where
-// it is killed at any step.
+// A revoke by name removes versions that clients skip from production, staging and a
+// kept tree. That includes a version without content, and holds if the revoke is
+// killed at any step.
 func TestRevokeSkipped(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		for at := 1; ; at++ {
@@ -60,8 +60,8 @@ func TestRevokeSkipped(t *testing.T) {
 	})
 }
 
-// What is left of a version of which one content was revoked keeps nothing for
-// others, and can be revoked by its name.
+// If one content of a version was revoked, the rest of the version does not keep
+// content from being revoked, and can be revoked by the version's name.
 func TestRevokeRestOfSkipped(t *testing.T) {
 	w := newWorld(t, "symlink")
 	dir := filepath.Join(w.dir, "staging")

@@ -23,7 +23,7 @@ func (w *world) revoke(what ...string) *RevokeResult {
 	return res
 }
 
-// nowhere fails when any file of the repository has these bytes.
+// nowhere fails if any file of the repository has these bytes.
 func nowhere(t failer, w *world, data string) {
 	t.Helper()
 	err := filepath.WalkDir(w.dir, func(p string, d fs.DirEntry, err error) error {
@@ -40,9 +40,8 @@ func nowhere(t failer, w *world, data string) {
 	}
 }
 
-// revokeWorld has the content in production's own rows, in two kept
-// generations, in staging under two names, one of which nothing names, and in
-// trash.
+// revokeWorld has the content in production's own rows, in two kept generations, in
+// staging under two names (no index names one of them), and in trash.
 func revokeWorld(t *testing.T, mode string) *world {
 	w := newWorldIn(t, fastDir(t), mode)
 	w.put(map[string]string{"a/1": "one", "a/2": "poison"})
@@ -83,8 +82,8 @@ func checkVerify(t *testing.T, w *world) {
 	}
 }
 
-// checkRedacted: what was revoked of generations 1 to 3 is not missed by
-// validate, is named, and takes no space.
+// checkRedacted checks that what was revoked from generations 1 to 3 is no error for
+// validate, is listed, and takes no space.
 func checkRedacted(t *testing.T, w *world) {
 	t.Helper()
 	m := w.measure()
@@ -124,7 +123,7 @@ func TestRevokeDeletesEverywhere(t *testing.T) {
 		wantItems(t, w, map[string]string{"a/4": "four"})
 		checkVerify(t, w)
 		checkRedacted(t, w)
-		// What it carried of others is still there, and staging is sound.
+		// Other carried files still exist, and staging is valid.
 		if now := w.served(); len(now) != 4 {
 			t.Fatalf("serves %v", now)
 		}
@@ -147,8 +146,8 @@ func TestRevokeDeletesEverywhere(t *testing.T) {
 	})
 }
 
-// The tombstone stands: whoever brings the content again is refused, and who
-// forces it has to force it into production too.
+// The tombstone stays: staging the content again is refused, and with force it must
+// also be promoted with force.
 func TestRevokedStaysAway(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := revokeWorld(t, mode)
@@ -165,7 +164,7 @@ func TestRevokedStaysAway(t *testing.T) {
 		}
 		wantItems(t, w, bad)
 		checkVerify(t, w)
-		// Another promote is not refused for what was let in.
+		// Another promote is not refused because of the content that was forced.
 		bad["b/2"] = "more"
 		w.put(bad)
 		w.promote()
@@ -182,7 +181,8 @@ func TestRevertToRedacted(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := revokeWorld(t, mode)
 		w.revoke("a/2")
-		// The content before the one that was redacted, itself redacted.
+		// The revert goes to the content before the redacted one, which is itself
+		// redacted.
 		if res := w.revert(0); res.Origin != 2 || res.Generation != 5 {
 			t.Fatalf("%+v", res)
 		}
@@ -191,7 +191,7 @@ func TestRevertToRedacted(t *testing.T) {
 			t.Fatalf("%+v", res)
 		}
 		wantItems(t, w, map[string]string{"a/1": "one"})
-		// Generation 3, redacted, is what the revoke made.
+		// The revoke made production from generation 3, redacted.
 		w.revert(4)
 		if res := w.revert(3); !res.Unchanged {
 			t.Fatalf("%+v", res)
@@ -201,8 +201,8 @@ func TestRevertToRedacted(t *testing.T) {
 	})
 }
 
-// What was revoked and is back by force is not what the redacted generation
-// shows, though it is what its manifest says.
+// If revoked content is back by force, production differs from the redacted
+// generation, although that generation's manifest has the same rows.
 func TestRevertFromWhatIsBackByForce(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
@@ -223,7 +223,7 @@ func TestRevertFromWhatIsBackByForce(t *testing.T) {
 	})
 }
 
-// What production only carries, or does not have at all.
+// Revoke content that production only carries, or does not have.
 func TestRevokeElsewhere(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := revokeWorld(t, mode)
@@ -239,7 +239,7 @@ func TestRevokeElsewhere(t *testing.T) {
 		nowhere(t, w, "poison")
 		wantItems(t, w, map[string]string{"a/4": "four"})
 		checkVerify(t, w)
-		// An orphan of staging, by its path.
+		// Revoke an orphan of staging by its path.
 		if err := os.WriteFile(filepath.Join(w.dir, "staging", "images", "o.bin"), []byte("orphan"),
 			0o644); err != nil {
 			t.Fatal(err)
@@ -251,8 +251,8 @@ func TestRevokeElsewhere(t *testing.T) {
 	})
 }
 
-// A file that another image needs stays; an image without a file of its own
-// is refused; its path takes both.
+// A file that another image needs stays. Revoking an image without a file of its own
+// is refused. Revoking the path removes both images.
 func TestRevokeShared(t *testing.T) {
 	w := newWorld(t, "symlink")
 	w.put(map[string]string{"a/1": "same", "b/1": "same", "b/2": "other"})
@@ -269,8 +269,7 @@ func TestRevokeShared(t *testing.T) {
 	wantKind(t, err, Refused)
 }
 
-// A promote that is still at work when the content is revoked does not bring
-// it back.
+// A promote that is running when the content is revoked does not bring it back.
 func TestRevokeDuringPromote(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := revokeWorld(t, mode)
@@ -288,9 +287,9 @@ func TestRevokeDuringPromote(t *testing.T) {
 	})
 }
 
-// A promote that found nothing to do made no tree. If a revoke moves production
-// before it has the lock, it has to look again, and never to publish what it
-// did not make.
+// A promote that found nothing to do made no tree. If a revoke switches production
+// before the promote has the lock, the promote must look again, and must not publish a
+// tree that it did not make.
 func TestRevokeDuringUnchangedPromote(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := revokeWorld(t, mode)
@@ -339,8 +338,8 @@ func TestRevokeDamagedTombstones(t *testing.T) {
 	checkVerify(t, w)
 }
 
-// Killed, or failing, at every step: production is the old tree or the one
-// without, and once it is the one without, recovery deletes the rest.
+// A revoke is killed, or fails, at every step. Production is then the old tree or the
+// one without the content. If it is the latter, recovery deletes the rest.
 func TestRevokeCrash(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		for _, c := range []struct{ name, what string }{{"switched", "a/2"}, {"staged", "a/5"}} {
@@ -401,7 +400,8 @@ func TestRevokeCrash(t *testing.T) {
 	})
 }
 
-// Production is safe before staging's lock is had; the rest waits for it.
+// Production is made safe before the staging lock is taken. Only the rest waits for
+// it.
 func TestRevokeWhileStagingIsHeld(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := revokeWorld(t, mode)
@@ -428,7 +428,7 @@ func TestRevokeWhileStagingIsHeld(t *testing.T) {
 	})
 }
 
-// Whoever asks for recovery is told when it has not come to its end.
+// Recover reports an error if the deletion is not finished.
 func TestRecoverSaysThatARevokeIsNotDone(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := revokeWorld(t, mode)
@@ -459,7 +459,7 @@ func TestRecoverSaysThatARevokeIsNotDone(t *testing.T) {
 	})
 }
 
-// The gc behind the switch may leave a retired tree with what is revoked.
+// The gc after the switch may leave a retired tree with revoked content.
 func TestRevokeAfterAGCThatFailed(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := revokeWorld(t, mode)

@@ -11,8 +11,8 @@ import (
 	"example.com/publish/publish/generation"
 )
 
-// On an overlay the inodes that a directory lists are not believed; trees come
-// back all the same.
+// On an overlay the inode numbers that a directory lists cannot be used, but trees are
+// still reused.
 func TestSpareOnAnOverlay(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root mounts")
@@ -46,8 +46,8 @@ func TestSpareOnAnOverlay(t *testing.T) {
 	})
 }
 
-// What nobody can remove from the spare, or from the tree that is to become it,
-// stops no verb.
+// A file that cannot be removed from the spare, or from the tree that is to become it,
+// stops no command.
 func TestSpareThatStays(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root makes files that nobody can remove")
@@ -69,7 +69,7 @@ func TestSpareThatStays(t *testing.T) {
 		if len(st.Leftovers) == 0 || st.RecoveryPending {
 			t.Errorf("%+v", st.Leftovers)
 		}
-		// Its bytes are revoked: it is found, wherever it is by now.
+		// Its content is revoked: it is found, wherever it is now.
 		if _, err := w.repo().Revoke(ctx, RevokeOptions{What: []string{"c/2"},
 			Why: "leaked"}); kindOf(err) != Switched {
 			t.Errorf("revoked, and it is there still: %v", err)

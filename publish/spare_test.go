@@ -23,8 +23,8 @@ func (w *world) spare(parts ...string) string {
 
 func (w *world) hasSpare() bool { return !gone(w.spare()) }
 
-// rounds makes n promotes, each of a version more and one less beside what all
-// have in common, so that each makes one generation due.
+// rounds makes n promotes. Each adds a version and removes one, next to a common part,
+// so that each makes one generation due.
 func (w *world) rounds(n int, each func(i int)) {
 	w.t.Helper()
 	for i := range n {
@@ -39,8 +39,8 @@ func (w *world) rounds(n int, each func(i int)) {
 
 func itemPath(data string) string { return "images/" + sumOf(data)[:16] + ".bin" }
 
-// A tree comes back in a later generation, as the same directories, and all that
-// a client can see is that of a new one.
+// A tree is reused in a later generation with the same directories, and clients see no
+// difference from a new one.
 func TestSpare(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorldIn(t, fastDir(t), mode)
@@ -90,7 +90,7 @@ func ino(t *testing.T, path string) uint64 {
 	return tree.StatOf(fi).Ino
 }
 
-// Whatever somebody does to the spare, production is what staging was.
+// Whatever happens to the spare, production becomes what staging was.
 func TestSpareIsChanged(t *testing.T) {
 	common := itemPath("common")
 	for name, change := range map[string]func(t *testing.T, w *world){
@@ -154,7 +154,7 @@ func TestSpareIsChanged(t *testing.T) {
 	}
 }
 
-// linkAway replaces a directory by a link to where it is then.
+// linkAway moves a directory and replaces it by a link to its new place.
 func linkAway(t *testing.T, path string) {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "moved")
@@ -165,8 +165,7 @@ func linkAway(t *testing.T, path string) {
 	must(t, os.Symlink(to, path))
 }
 
-// Of several trees that are due the newest becomes the spare, in the place of the
-// one before.
+// If several trees are due, the newest becomes the spare and replaces the old one.
 func TestSpareIsTheNewest(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorldIn(t, fastDir(t), mode)
@@ -195,8 +194,8 @@ func TestSpareIsTheNewest(t *testing.T) {
 	})
 }
 
-// What expires in production leaves the spare as well, so that its bytes are
-// free, and gc says how many.
+// What expires in production is also removed from the spare, so that its bytes are
+// free, and gc reports how many.
 func TestSpareHoldsNothing(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorldIn(t, fastDir(t), mode)
@@ -254,7 +253,7 @@ func TestSpareComesBack(t *testing.T) {
 		if ino(t, w.spare()) != is || !maps.Equal(list, w.filesIn(w.spare())) {
 			t.Error("a dry run changed the spare")
 		}
-		// It lacks a file: that shows when the tree is made.
+		// The spare lacks a file, which is noticed only when the tree is made.
 		must(t, os.Remove(filepath.Join(w.dir, "staging", itemPath("zed"))))
 		if _, err := w.repo().Promote(ctx, PromoteOptions{}); err == nil {
 			t.Fatal("promoted")
@@ -282,7 +281,7 @@ func TestSpareComesBack(t *testing.T) {
 			checkSpare(t, w)
 		}
 
-		// Somebody else has the production lock: it may not come back.
+		// Another process has the production lock, so the spare cannot be given back.
 		w.step = func(name string) error {
 			if name != "prepared" {
 				return nil
@@ -304,7 +303,7 @@ func TestSpareComesBack(t *testing.T) {
 	})
 }
 
-// A revoke deletes the spare, and what it cannot delete of it it searches.
+// A revoke deletes the spare, and searches what it cannot delete.
 func TestRevokeWithASpare(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		for _, live := range []bool{true, false} {
@@ -334,8 +333,8 @@ func TestRevokeWithASpare(t *testing.T) {
 	})
 }
 
-// goRound makes production go back and forth until the tree with this inode is
-// live again, as another generation.
+// goRound switches production back and forth until the tree with this inode is live
+// again, as another generation.
 func (w *world) goRound(t *testing.T, was uint64) {
 	t.Helper()
 	for range 8 {
@@ -351,7 +350,7 @@ func (w *world) goRound(t *testing.T, was uint64) {
 	t.Fatal("the tree did not come back")
 }
 
-// pageWorld has two kept generations with other bytes in a page, and a spare.
+// pageWorld has a spare, and two kept generations with different bytes in a page.
 func pageWorld(t *testing.T, mode string) *world {
 	w := newWorldIn(t, fastDir(t), mode)
 	w.rounds(4, nil)
@@ -367,9 +366,9 @@ func pageWorld(t *testing.T, mode string) *world {
 	return w
 }
 
-// The directory that a promote holds open as its base may be another generation
-// by then. An operator's revert stops it in any case; and what it linked from
-// there never counts.
+// The directory that a promote holds open as its base may meanwhile have become
+// another generation. In that case an operator's revert stops the promote, and nothing
+// that it linked from there is used.
 func TestPromoteWhoseBaseComesBack(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := pageWorld(t, mode)
@@ -399,8 +398,8 @@ func TestPromoteWhoseBaseComesBack(t *testing.T) {
 	})
 }
 
-// A reset that waited for staging while production's directory became another
-// generation begins anew.
+// If production's directory became another generation while a reset waited for
+// staging, the reset starts again.
 func TestResetWhoseBaseComesBack(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := pageWorld(t, mode)
@@ -425,8 +424,8 @@ func TestResetWhoseBaseComesBack(t *testing.T) {
 	})
 }
 
-// Who holds a generation's directory open, for however long, and finds its number
-// after a read, has read that generation.
+// A reader that holds a generation's directory open, for however long, and still finds
+// its number after a read, has read that generation.
 func TestReaderOfAnOldTree(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorldIn(t, fastDir(t), mode)

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A link that waits for its switch is the program's own; what
-// else stands at its name is not, and is left alone.
+// A link that waits for its switch belongs to publish. Anything else with that name
+// does not, and is left alone.
 func TestWaitingLink(t *testing.T) {
 	w := newWorld(t, "symlink")
 	w.put(map[string]string{"a/1": "one"})
@@ -54,8 +54,8 @@ func TestWaitingLink(t *testing.T) {
 	}
 }
 
-// In rename mode, a recover that was killed while it put production back is
-// finished by the next one.
+// In rename mode, if a recover is killed while it restores production, the next one
+// finishes it.
 func TestRestoreThatWasCutShort(t *testing.T) {
 	w := newWorld(t, "rename")
 	for _, v := range []string{"one", "two", "three"} {
@@ -63,7 +63,7 @@ func TestRestoreThatWasCutShort(t *testing.T) {
 		w.promote()
 		w.now = w.now.Add(time.Minute)
 	}
-	// production was removed by somebody; recover is killed after its first rename
+	// production was removed, and recover is killed after its first rename
 	os.RemoveAll(w.production())
 	g := filepath.Join(w.dir, "generations")
 	os.Rename(filepath.Join(g, "000002"), filepath.Join(g, ".next-000002"))

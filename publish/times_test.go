@@ -24,8 +24,8 @@ func (w *world) timed() map[string]timed {
 	return out
 }
 
-// risen holds what is served against what was: a path with other bytes has a
-// later time, in whole seconds, and a path with the same bytes has the same.
+// risen compares what is served with what was served: a path with other bytes has a
+// later time, in whole seconds, and a path with the same bytes has the same time.
 func (w *world) risen(was map[string]timed) map[string]timed {
 	w.t.Helper()
 	is := w.timed()
@@ -42,8 +42,8 @@ func (w *world) risen(was map[string]timed) map[string]timed {
 	return is
 }
 
-// A revoke that switches while a promote is being prepared: the promote's files
-// are newer than those that the revoke made.
+// A revoke switches while a promote is being prepared. The promote's files are newer
+// than those of the revoke.
 func TestTimesAfterRevokeInPromote(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
@@ -52,7 +52,7 @@ func TestTimesAfterRevokeInPromote(t *testing.T) {
 		was := w.timed()
 		for _, same := range []bool{false, true} {
 			next := map[string]string{"a/1": "one", "c/1": "three"}
-			if same { // what the revoke makes of the index, byte for byte
+			if same { // the same index, byte for byte, as the revoke writes
 				next = map[string]string{"a/1": "one"}
 				w.put(map[string]string{"a/1": "one", "b/1": "two"})
 				_, err := w.repo().Promote(ctx, PromoteOptions{Force: true})
@@ -79,7 +79,7 @@ func TestTimesAfterRevokeInPromote(t *testing.T) {
 	})
 }
 
-// A path whose window has ended is served until a gc, and so are its times.
+// A path whose window has ended is served until a gc, with its times.
 func TestTimesOfCarriedPath(t *testing.T) {
 	w := newWorld(t, "symlink")
 	w.put(map[string]string{"a/1": "one"})
@@ -100,8 +100,8 @@ func TestTimesOfCarriedPath(t *testing.T) {
 	}
 }
 
-// A production that is put back, or that somebody pointed at an older tree, is
-// older content: clients have to be told.
+// If production is restored, or another program points it at an older tree, it has
+// older content. Its files get new times, so that clients notice.
 func TestTimesOfWhatIsPutBack(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
@@ -123,12 +123,12 @@ func TestTimesOfWhatIsPutBack(t *testing.T) {
 	})
 }
 
-// A file that changes under its name must be newer for web servers and
-// clients, which compare whole seconds; one that does not must keep its time.
+// A file that changes under its name must be newer for web servers and clients, which
+// compare whole seconds. A file that does not change must keep its time.
 func TestModificationTimes(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
-		w.now = time.Now() // files are stamped by the kernel: go with its clock
+		w.now = time.Now() // the kernel sets file times, so use its clock
 		at := func(p string) time.Time {
 			fi, err := os.Stat(filepath.Join(w.production(), p))
 			if err != nil {

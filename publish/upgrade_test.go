@@ -23,8 +23,8 @@ func (w *world) layout() string {
 	return strings.TrimSpace(string(data))
 }
 
-// An upgrade that is cut short leaves a repository in which both programs, or
-// only this one, go on; and the layout is raised before any record is written.
+// After an interrupted upgrade, both programs or only this one can use the repository.
+// The layout is raised before any record is written.
 func TestUpgrade(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
 		w := newWorld(t, mode)
@@ -56,7 +56,7 @@ func TestUpgrade(t *testing.T) {
 	})
 }
 
-// A newer program may upgrade a repository that this one has open.
+// A newer program may upgrade a repository while this one has it open.
 func TestUpgradedByANewerProgram(t *testing.T) {
 	w := newWorld(t, "symlink")
 	w.put(map[string]string{"a/1": "one"})
@@ -70,7 +70,7 @@ func TestUpgradedByANewerProgram(t *testing.T) {
 	}
 }
 
-// all reads every file of the repository but the locks.
+// all reads every file of the repository except the locks.
 func (w *world) all() map[string]string {
 	w.t.Helper()
 	out := map[string]string{}
@@ -88,14 +88,14 @@ func (w *world) all() map[string]string {
 	return out
 }
 
-// resealed is a manifest with other text, and a seal that is right.
+// resealed returns a manifest with other text and a correct seal.
 func resealed(data []byte, change func(body []byte) []byte) []byte {
 	body := change(data[:bytes.LastIndex(data[:len(data)-1], []byte("\n"))+1])
 	return fmt.Appendf(bytes.Clone(body), "end %x\n", sha256.Sum256(body))
 }
 
-// What a newer version wrote is refused by whatever would write, names the
-// newer version, and is never mended: recover changes no file at all.
+// Every command that would write refuses records of a newer version, and names that
+// version. They are never repaired: recover changes no file at all.
 func TestNewerRecords(t *testing.T) {
 	replace := func(old, new string) func([]byte) []byte {
 		return func(data []byte) []byte { return bytes.Replace(data, []byte(old), []byte(new), 1) }

@@ -10,7 +10,7 @@ import (
 
 var ctx = context.Background()
 
-// kindOf is what a command would make its exit status from.
+// kindOf returns the kind from which a command makes its exit status.
 func kindOf(err error) Kind {
 	var e *Error
 	var f *FindingsError

@@ -11,15 +11,15 @@ import (
 	"example.com/publish/stage/lock"
 )
 
-// gullible takes every tree for this repository's first generation.
+// gullible accepts every tree as this repository's first generation.
 type gullible struct{}
 
 func (gullible) Whose(string) (int, error) { return 1, nil }
 func (gullible) Says(string) int           { return 1 }
 
-// What somebody puts in production's place just before the switch stays there:
-// an exchange that brings it back is undone, at once or, where the promote was
-// killed in between, by recovery.
+// If somebody puts a tree in production's place just before the switch, it stays
+// there. An exchange that brings it back is undone at once, or by recovery if the
+// promote was killed in between.
 func TestForeignAtTheSwitch(t *testing.T) {
 	for _, c := range []struct {
 		mode   string
@@ -40,7 +40,7 @@ func TestForeignAtTheSwitch(t *testing.T) {
 				if c.mode == "symlink" {
 					return os.Symlink(other.production(), w.production())
 				}
-				if c.killed { // it does not get to look at what the exchange brought back
+				if c.killed { // it is killed before it looks at the tree that the exchange brought back
 					at := r.place()
 					at.Trees = gullible{}
 					r.site = site.Exchange(at)
@@ -56,7 +56,7 @@ func TestForeignAtTheSwitch(t *testing.T) {
 				if p := recover(); p == nil {
 					return
 				}
-				for _, l := range lockNames { // of the killed one
+				for _, l := range lockNames { // the locks of the killed one
 					must(t, os.Remove(filepath.Join(w.dir, ".publish", l.file)))
 					must(t, lock.Create(filepath.Join(w.dir, ".publish", l.file), lock.Private()))
 				}
@@ -72,7 +72,7 @@ func TestForeignAtTheSwitch(t *testing.T) {
 		if got := w.items(); got["z/1"] != "other" || len(got) != 1 {
 			t.Errorf("%v: production shows %v", c, got)
 		}
-		// Moved away, everything goes on.
+		// After it is moved away, everything works.
 		must(t, os.RemoveAll(w.production()))
 		must(t, os.Rename(filepath.Join(w.dir, "away"), w.production()))
 		w.promote()

@@ -21,9 +21,9 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// listed is the simplest format with indexes: index.json lists the items, and
-// files that end in .bin are item-like. Tests of this package need a format,
-// and must not depend on a real one.
+// listed is a minimal format with indexes: index.json lists the items, and files that
+// end in .bin are item-like. Tests of this package need a format but must not depend
+// on a real one.
 type listed struct{}
 
 // noContent stands for the content of a version that has none.
@@ -86,11 +86,12 @@ func (listed) Read(_ context.Context, src catalog.Source) (*catalog.Catalog, err
 	return c, nil
 }
 
-// skipped: clients of this format skip versions with odd names. The items of
-// such a version, which may have no file, make no image.
+// skipped reports whether clients skip a version, which they do if it has an odd name.
+// Its items, which may have no file, form no image.
 func (i listedItem) skipped() bool { return strings.Contains(i.Version, "odd") }
 
-// images are those of an index, in which the items of a version follow each other.
+// images returns the images of an index, in which the items of a version follow each
+// other.
 func images(items []listedItem) (out []catalog.Image) {
 	for _, i := range items {
 		img := catalog.Image{Product: i.Product, Version: i.Version, Fingerprint: i.SHA256, Paths: []string{i.Path},
@@ -159,7 +160,7 @@ func (listed) Without(
 	return []catalog.Document{{Path: "index.json", Data: data}}, nil
 }
 
-// failer is what a world needs of a test: a rapid.T is no testing.TB.
+// failer is the part of testing.TB that a world needs. A rapid.T is not a testing.TB.
 type failer interface {
 	Helper()
 	Log(args ...any)
@@ -175,12 +176,12 @@ type world struct {
 	now  time.Time
 	step func(string) error
 	cfg  func(*Config)
-	// stuck are the contents of files that nobody can delete, by gc or recover.
+	// stuck are the contents of files that gc and recover cannot delete.
 	stuck map[string]bool
 
 	config *Config // nil: read it from the repository each time
-	// closeBytes is how long the file of the history is when it is closed; 0: as it
-	// is outside of tests.
+	// closeBytes is the size at which the history's file is closed; 0: as outside of
+	// tests.
 	closeBytes int64
 }
 
@@ -188,7 +189,7 @@ var epoch = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 
 var sites = site.Kinds{site.Symlink, site.Exchange}
 
-// choices are those that a program would give.
+// choices are the formats and sites that a program would have.
 var choices = Choices{Sites: sites, Formats: Formats{Known: []string{"simplestreams", "oci", "plain"},
 	Here: []string{"simplestreams"}}}
 
@@ -198,8 +199,8 @@ func newWorld(t testing.TB, mode string) *world {
 	return newWorldIn(t, t.TempDir(), mode)
 }
 
-// twoGenerations makes a repository of which a/1 was promoted, then a/2 in its
-// place.
+// twoGenerations makes a repository in which a/1 was promoted and then replaced by
+// a/2.
 func twoGenerations(t testing.TB, mode string) *world {
 	t.Helper()
 	w := newWorld(t, mode)
@@ -241,7 +242,7 @@ func (w *world) repo() *Repo {
 	if w.closeBytes > 0 {
 		r.closeBytes = w.closeBytes
 	}
-	if len(w.stuck) > 0 { // a trim would remove what r.remove does not
+	if len(w.stuck) > 0 { // a spare would be trimmed, which removes what r.remove cannot
 		r.step = func(name string) error {
 			if w.step != nil {
 				if err := w.step(name); err != nil {
@@ -257,8 +258,8 @@ func (w *world) repo() *Repo {
 	return r
 }
 
-// put writes staging: items by "product/version" to their bytes. Names are
-// those of the content, as a well-behaved builder's are.
+// put writes staging: items by "product/version" with their bytes. File names depend
+// on the content, as those of a correct builder do.
 func (w *world) put(items map[string]string) {
 	w.t.Helper()
 	if err := stageItems(filepath.Join(w.dir, "staging"), items); err != nil {
@@ -327,14 +328,14 @@ func (w *world) gc() *GCResult {
 
 func (w *world) production() string { return filepath.Join(w.dir, "production") }
 
-// served reads all that a web server would serve, by path, but for the
-// identity file.
+// served returns the bytes of all files that a web server would serve, by path, except
+// the identity file.
 func (w *world) served() map[string]string {
 	w.t.Helper()
 	return w.filesIn(w.production())
 }
 
-// filesIn reads all files of a tree, by path, but for the identity file.
+// filesIn returns the bytes of all files of a tree, by path, except the identity file.
 func (w *world) filesIn(dir string) map[string]string {
 	w.t.Helper()
 	out := map[string]string{}
@@ -355,8 +356,8 @@ func (w *world) filesIn(dir string) map[string]string {
 	return out
 }
 
-// items reads what production's index names, and that every named file is
-// there with the right bytes.
+// items returns what production's index names, and checks that every named file has
+// the right bytes.
 func (w *world) items() map[string]string {
 	w.t.Helper()
 	return w.itemsIn(w.production())
@@ -372,8 +373,8 @@ func (w *world) itemsIn(dir string) map[string]string {
 	return items
 }
 
-// index reads what a tree's index names, by "product/version", and which of it
-// is not there. What is there has the right bytes.
+// index returns what a tree's index names, by "product/version", and which of it is
+// missing. It checks the bytes of the rest.
 func (w *world) index(dir string) (items map[string]string, missing []string) {
 	w.t.Helper()
 	data, err := os.ReadFile(filepath.Join(dir, "index.json"))
@@ -413,7 +414,7 @@ func both(t *testing.T, f func(t *testing.T, mode string)) {
 	}
 }
 
-// onStderr shows what hooks print beside the test's own output.
+// onStderr prints the output of hooks together with the test's own output.
 func onStderr() io.WriteCloser {
 	return struct {
 		io.Writer
@@ -421,8 +422,8 @@ func onStderr() io.WriteCloser {
 	}{os.Stderr, io.NopCloser(nil)}
 }
 
-// checkSpare fails unless the spare, if there is one, has only files that
-// production has as the same inode at the same path, and names no generation.
+// checkSpare fails if the spare has a file that is not the same inode at the same path
+// in production, or if it names a generation.
 func checkSpare(t failer, w *world) {
 	t.Helper()
 	spare := filepath.Join(w.dir, "generations", generation.SpareName)

@@ -27,7 +27,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// each runs a test for every site. A new site that is local is one more line.
+// each runs a test for every site. For a new local site, add one line.
 func each(t *testing.T, f func(t *testing.T, w *world)) {
 	for _, kind := range (Kinds{Symlink, Exchange}) {
 		t.Run(kind(Place{}).Name(), func(t *testing.T) { f(t, newWorld(t, kind)) })
@@ -53,7 +53,7 @@ func newWorld(t *testing.T, make func(Place) Site) *world {
 	return w
 }
 
-// marks reads whose tree a directory is from the file owner in it: "us 1".
+// marks reads from the file owner in a directory whose tree it is: "us 1".
 type marks struct{}
 
 func (marks) Whose(dir string) (n int, err error) {
@@ -85,14 +85,14 @@ func grow(t *testing.T, path, owner string, n int) {
 	must(t, os.WriteFile(filepath.Join(path, "images", "file"), fmt.Appendf(nil, "%s %d", owner, n), 0o644))
 }
 
-// tree is generation n where it stands while it is live.
+// tree returns generation n, at its place while it is live.
 func (w *world) tree(n int) *generation.Tree {
 	return &generation.Tree{Manifest: &generation.Manifest{Head: generation.Head{Generation: n}}, Dir: w.Dir(n)}
 }
 
 func (w *world) prepare(n int) error { return w.Prepare(ctx, w.tree(n), nil) }
 
-// seal makes generation n, as it waits for its switch.
+// seal makes generation n, waiting for its switch.
 func (w *world) seal(n int) {
 	w.t.Helper()
 	grow(w.t, filepath.Join(w.place.Store, generation.NextPrefix+generation.Number(n)), "us", n)
@@ -109,8 +109,8 @@ func (w *world) change(from, n int) {
 	w.shows(n)
 }
 
-// shows checks that production is generation n, for this package and for a
-// reader; 0 is nothing at all.
+// shows checks that production is generation n, for this package and for a reader; 0
+// means that it does not exist.
 func (w *world) shows(n int) {
 	w.t.Helper()
 	if live, err := w.Live(ctx); err != nil || live != n {
@@ -175,7 +175,7 @@ func TestSwitch(t *testing.T) {
 	})
 }
 
-// Each site keeps its promises.
+// Each site keeps its guarantees.
 func TestGuarantee(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		g := w.Guarantee()
@@ -186,7 +186,7 @@ func TestGuarantee(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(w.place.Store, generation.Number(2))); (err == nil) == g.NamedOnceLive {
 			t.Errorf("%+v: what was prepared has its number: %v", g, err == nil)
 		}
-		// A reader that opened production has the whole of one generation.
+		// A reader that opened production reads all of one generation.
 		root, err := os.OpenRoot(w.place.Production)
 		must(t, err)
 		defer root.Close()
@@ -202,8 +202,8 @@ func TestGuarantee(t *testing.T) {
 	})
 }
 
-// Killed between any two steps, Tidy leaves what was live or what is live now,
-// and the next switch goes on from there.
+// If a switch is killed between any two steps, Tidy leaves the old or the new
+// generation live, and the next switch works.
 func TestKilled(t *testing.T) {
 	for killed, steps := range map[string]int{
 		"before it was prepared": 0, "before the switch": 1, "after the switch": 2, "after it was durable": 3,
@@ -227,7 +227,7 @@ func TestKilled(t *testing.T) {
 			if steps > 1 {
 				w.kept(2, 1)
 			}
-			// The sweep of the repository removes what never was production.
+			// The repository's sweep removes a tree that never was production.
 			if steps <= 1 {
 				must(t, os.RemoveAll(filepath.Join(w.place.Store, generation.NextPrefix+generation.Number(2))))
 				must(t, os.RemoveAll(filepath.Join(w.place.Store, generation.Number(2))))
@@ -241,7 +241,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// Prepare can be repeated, also where a killed one left something else.
+// Prepare can be repeated, even if a killed one left something else.
 func TestPrepareAgain(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.change(0, 1)
@@ -258,7 +258,7 @@ func TestPrepareAgain(t *testing.T) {
 	})
 }
 
-// A generation that was production before becomes it again, where production is
+// A generation that was production before becomes production again if production is
 // missing.
 func TestRestore(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
@@ -289,7 +289,7 @@ func TestRestoreDangling(t *testing.T) {
 	w.shows(1)
 }
 
-// What is not this repository's stays where it is, wherever production is.
+// A tree that is not this repository's stays where it is, wherever production is.
 func TestForeign(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		for name, stand := range map[string]func(path string){
@@ -330,7 +330,7 @@ func TestForeign(t *testing.T) {
 	})
 }
 
-// An exchange that was killed before it looked at what it brought back is undone.
+// An exchange that was killed before it looked at the old tree is undone.
 func TestForeignBroughtBack(t *testing.T) {
 	w := newWorld(t, Exchange)
 	w.change(0, 1)
@@ -345,7 +345,7 @@ func TestForeignBroughtBack(t *testing.T) {
 	}
 }
 
-// Names that cannot be removed stop no switch.
+// Names that cannot be removed do not stop a switch.
 func TestNamesInTheWay(t *testing.T) {
 	w := newWorld(t, Symlink)
 	w.change(0, 1)
@@ -384,7 +384,7 @@ func TestReplace(t *testing.T) {
 			t.Error(err)
 		}
 		must(t, os.Remove(w.place.Production+AsideSuffix))
-		// A killed one left its new tree there.
+		// A killed adoption left its new tree there.
 		grow(t, w.place.Production+AsideSuffix, "us", 1)
 		// A probe could not be removed, but now it can.
 		probe := filepath.Join(filepath.Dir(w.place.Production), probePrefix(w.place.Production)+"1")
@@ -404,7 +404,7 @@ func TestReplace(t *testing.T) {
 			t.Error(aside)
 		}
 	})
-	each(t, func(t *testing.T, w *world) { // nothing stands there
+	each(t, func(t *testing.T, w *world) { // production does not exist
 		w.seal(1)
 		must(t, w.prepare(1))
 		aside, err := w.Replace(ctx, 1, w.place.Store)
@@ -434,7 +434,7 @@ func TestExpire(t *testing.T) {
 		must(t, os.Chtimes(filepath.Join(dir, "index"), time.Time{}, ahead))
 		row := func(p string) tree.Row { return tree.Row{Path: p} }
 
-		// What a document that cannot be written still names stays.
+		// If a document cannot be written, the files that it names stay.
 		lost := []catalog.Document{{Path: "none/index", Data: []byte("new")}}
 		stay, err := w.Expire(ctx, w.tree(1), []tree.Row{row("old/b")}, lost)
 		if err != nil || len(stay) != 1 || stay[0].Row != "none/index" {
@@ -462,7 +462,7 @@ func TestExpire(t *testing.T) {
 	})
 }
 
-// What cannot be removed is returned, and stops nothing.
+// What cannot be removed is returned, and the rest is still removed.
 func TestExpireStays(t *testing.T) {
 	w := newWorld(t, Symlink)
 	stuck := errors.New("stuck")

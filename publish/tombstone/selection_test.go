@@ -21,9 +21,9 @@ func (listed) Class(p string) catalog.Class {
 	return catalog.ItemLike
 }
 
-// made is a tree of images, each "product/version paths fingerprint": of a path
-// such as a:x the content is a. An image without a fingerprint is one that
-// clients skip, and "-" has no items.
+// made returns a tree of images, each given as "product/version paths fingerprint".
+// The content of a path such as a:x is a. Clients skip an image without a fingerprint,
+// and "-" means no items.
 func made(name string, images ...string) Holder {
 	cat := &catalog.Catalog{}
 	rows := map[string]tree.Row{"index": {Path: "index", SHA256: sum("1"), Size: 1}}
@@ -52,8 +52,8 @@ func made(name string, images ...string) Holder {
 	return NewHolder(name, listed{}, cat, list)
 }
 
-// told is a selection in words: what goes and under which name, what stays and for
-// whom, and names that go.
+// told describes a selection in words: what is revoked under which name, what stays
+// for which image, and which names are revoked.
 func told(s *Selection) string {
 	var out []string
 	for _, r := range s.Revoked {
@@ -128,8 +128,8 @@ func TestSelect(t *testing.T) {
 	}
 }
 
-// Of a tree that is redacted, the indexes name more than there is: what is left
-// of an image keeps nothing for others, and can be revoked itself.
+// The indexes of a redacted tree name more than exists. The rest of such an image does
+// not keep content from being revoked, and can itself be revoked.
 func TestHolderRedacted(t *testing.T) {
 	g := Of(Stone{Before: 2, Revoked: []Revoked{{Path: "a:x", SHA256: sum("a"), Product: "p", Version: "1"}}})
 	full := made("generation 1", "p/1 a:x,b:x f1", "q/odd a:y,c:x", "r/1 b:z,d:x f2")

@@ -13,7 +13,7 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// sum is a sha256 that begins with c.
+// sum returns a sha256 that begins with c.
 func sum(c string) string { return c + strings.Repeat("0", 64-len(c)) }
 
 func TestGraveyard(t *testing.T) {
@@ -84,7 +84,7 @@ func TestGraveyard(t *testing.T) {
 	}
 }
 
-// FuzzTombstones is given the texts of the lines.
+// FuzzTombstones gets the texts of the lines.
 func FuzzTombstones(f *testing.F) {
 	f.Add(`{"time":"2030-01-02T03:04:05Z","before":3,"revoked":[{"path":"a","sha256":"`+sum("x")+`"}]}`+"\n"+
 		`{"done":true}`+"\n", uint(9))
@@ -96,7 +96,7 @@ func FuzzTombstones(f *testing.F) {
 		if done.Len()+len(pending) != g.Len() {
 			t.Errorf("%d and %d are not %d", done.Len(), len(pending), g.Len())
 		}
-		// What is revoked stays so, whatever lines follow.
+		// What is revoked stays revoked, whatever lines follow.
 		for _, line := range g.Stones() {
 			for _, c := range line.Revoked {
 				if g.Over(c.SHA256) == nil {
