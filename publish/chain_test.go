@@ -136,7 +136,7 @@ func (w *world) chain() string {
 			switch {
 			case e.Kind.Switch():
 				out = append(out, fmt.Sprintf("%d<%d", e.Generation, e.From))
-			case e.Kind == KindGap:
+			case e.Kind == journal.KindGap:
 				out = append(out, "gap")
 			}
 		}
@@ -473,7 +473,8 @@ func TestHistoryOfLayout1(t *testing.T) {
 		w.promote()
 	}
 	line := func(n, from int) []byte {
-		e := Event{Head: journal.Head{Time: w.now, Kind: KindPromote, Generation: n, From: from, Origin: n},
+		e := journal.Event{
+			Head: journal.Head{Time: w.now, Kind: journal.KindPromote, Generation: n, From: from, Origin: n},
 			Body: &journal.Switch{Grace: 7200, Recovered: true}}
 		text, err := json.Marshal(e)
 		if err != nil {
@@ -482,7 +483,7 @@ func TestHistoryOfLayout1(t *testing.T) {
 		return durable.Line(text)
 	}
 	lines := w.lines()
-	renamed := func(n int, e Event) []byte { // generation 3 came from 1: 2 was abandoned
+	renamed := func(n int, e journal.Event) []byte { // generation 3 came from 1: 2 was abandoned
 		e.Generation, e.From = n, 1
 		text, _ := json.Marshal(e)
 		return durable.Line(text)

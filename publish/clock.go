@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"example.com/publish/publish/journal"
 )
 
 // ClockRemedy says what to do if the clock is behind the newest line of the history.
@@ -57,7 +59,7 @@ func (r *Repo) ClockIsRight(ctx context.Context) ([]string, error) {
 	if s.clockBehind() {
 		text = fmt.Sprintf("the clock was ahead, up to %s; it is right now", s.now.UTC().Format(time.RFC3339))
 	}
-	e := r.note(s, KindClock, text)
+	e := r.note(s, journal.KindClock, text)
 	e.Time = now
 	if err := r.log(s.history, e); err != nil {
 		return done, err

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"example.com/publish/publish/journal"
 )
 
 // aheadWorld was used for a while with a clock that was ten years ahead. An orphan in
@@ -73,7 +75,7 @@ func TestClockIsRight(t *testing.T) {
 				if done, err := w.repo().ClockIsRight(ctx); err != nil || len(done) > 0 {
 					t.Errorf("again: %v %v", done, err)
 				}
-				clocks, _ := w.repo().History(HistoryFilter{Kinds: []EventKind{KindClock}})
+				clocks, _ := w.repo().History(HistoryFilter{Kinds: []journal.Kind{journal.KindClock}})
 				if len(clocks) != 1 || !clocks[0].Time.Equal(w.now) {
 					t.Errorf("the history has %v", clocks)
 				}

@@ -25,12 +25,12 @@ import (
 
 // redaction is the result of deleting revoked content.
 type redaction struct {
-	Redaction
+	journal.Redaction
 	inodes map[uint64]bool // already counted
 }
 
 func newRedaction() *redaction {
-	return &redaction{Redaction{Generations: []int{}, Paths: map[int][]string{}}, map[uint64]bool{}}
+	return &redaction{journal.Redaction{Generations: []int{}, Paths: map[int][]string{}}, map[uint64]bool{}}
 }
 
 func (d *redaction) count(st tree.Stat) {
@@ -272,7 +272,7 @@ func (r *Repo) logRedaction(s *state, graves *tombstone.Graveyard, pending []tom
 		return nil
 	}
 	last := pending[len(pending)-1]
-	e := r.note(s, KindRedact, last.Why)
+	e := r.note(s, journal.KindRedact, last.Why)
 	b := &journal.Redact{Redaction: &did.Redaction, Tombstones: graves.Len()}
 	for _, t := range pending {
 		b.Revoked = append(b.Revoked, revokedEvent(t.Revoked)...)

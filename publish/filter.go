@@ -13,35 +13,35 @@ import (
 
 // HistoryFilter selects events: those that match every field that is set.
 type HistoryFilter struct {
-	Limit   int         // at most so many, the newest; 0: all
-	Kinds   []EventKind // any of these; empty: all except health checks, whose result is in the switch
-	Product string      // name or glob of something that was added, removed or changed
-	Since   time.Time   // not before; zero: from the start
-	Until   time.Time   // not after; zero: to the end
+	Limit   int            // at most so many, the newest; 0: all
+	Kinds   []journal.Kind // any of these; empty: all except health checks, whose result is in the switch
+	Product string         // name or glob of something that was added, removed or changed
+	Since   time.Time      // not before; zero: from the start
+	Until   time.Time      // not after; zero: to the end
 }
 
 // Kinds returns every kind that a history can hold.
-func Kinds() []EventKind { return journal.Kinds() }
+func Kinds() []journal.Kind { return journal.Kinds() }
 
 // History returns the events, newest first. Each switch has the result of its health
 // check. It takes no lock, and reads no further back than it has to. A kind that is
 // neither known nor in the history is an error of kind Usage: otherwise a mistyped
 // filter would look like an empty history.
-func (r *Repo) History(f HistoryFilter) ([]Event, error) {
+func (r *Repo) History(f HistoryFilter) ([]journal.Event, error) {
 	if f.Product != "" {
 		if _, err := retention.Matches(f.Product, ""); err != nil {
 			return nil, &Error{Kind: Usage, Err: err}
 		}
 	}
-	unknown := map[EventKind]bool{}
+	unknown := map[journal.Kind]bool{}
 	for _, k := range f.Kinds {
 		if !k.Known() {
 			unknown[k] = true
 		}
 	}
 	said := map[int]string{} // newest result of the health check, by generation
-	out := []Event{}
-	err := r.eachEvent(func(e Event) bool {
+	out := []journal.Event{}
+	err := r.eachEvent(func(e journal.Event) bool {
 		delete(unknown, e.Kind)
 		if b, ok := e.Body.(*journal.Health); ok && said[e.Generation] == "" {
 			said[e.Generation] = b.Result
@@ -67,7 +67,7 @@ func (r *Repo) History(f HistoryFilter) ([]Event, error) {
 
 // eachEvent calls yield with all events, the newest first, until it returns
 // false.
-func (r *Repo) eachEvent(yield func(Event) bool) error {
+func (r *Repo) eachEvent(yield func(journal.Event) bool) error {
 	h, err := r.writtenHistory()
 	if err != nil {
 		return err
@@ -106,7 +106,7 @@ func (r *Repo) eachEvent(yield func(Event) bool) error {
 
 // shown returns an event as History returns it: a switch with the result of its health
 // check, and without fields that only recovery uses.
-func shown(e Event, said string) Event {
+func shown(e journal.Event, said string) journal.Event {
 	switch b := e.Body.(type) {
 	case *journal.Switch:
 		told := *b
@@ -122,9 +122,9 @@ func shown(e Event, said string) Event {
 	return e
 }
 
-func (f HistoryFilter) passes(e Event) bool {
+func (f HistoryFilter) passes(e journal.Event) bool {
 	switch {
-	case len(f.Kinds) == 0 && e.Kind == KindHealth,
+	case len(f.Kinds) == 0 && e.Kind == journal.KindHealth,
 		len(f.Kinds) > 0 && !slices.Contains(f.Kinds, e.Kind),
 		!f.Since.IsZero() && e.Time.Before(f.Since),
 		!f.Until.IsZero() && e.Time.After(f.Until):

@@ -36,10 +36,11 @@ func TestHistoryFilter(t *testing.T) {
 	}{
 		{"all", HistoryFilter{}, "repaint revert promote promote"},
 		{"limit", HistoryFilter{Limit: 2}, "repaint revert"},
-		{"kind", HistoryFilter{Kinds: []EventKind{KindRevert}}, "revert"},
-		{"kinds and limit", HistoryFilter{Kinds: []EventKind{KindRevert, KindPromote}, Limit: 2}, "revert promote"},
-		{"a kind of a later version", HistoryFilter{Kinds: []EventKind{"repaint"}}, "repaint"},
-		{"a known kind that never happened", HistoryFilter{Kinds: []EventKind{"prune"}}, ""},
+		{"kind", HistoryFilter{Kinds: []journal.Kind{journal.KindRevert}}, "revert"},
+		{"kinds and limit", HistoryFilter{Kinds: []journal.Kind{journal.KindRevert, journal.KindPromote}, Limit: 2},
+			"revert promote"},
+		{"a kind of a later version", HistoryFilter{Kinds: []journal.Kind{"repaint"}}, "repaint"},
+		{"a known kind that never happened", HistoryFilter{Kinds: []journal.Kind{"prune"}}, ""},
 		{"product", HistoryFilter{Product: "alpine:3"}, "revert promote"},
 		{"product and version", HistoryFilter{Product: "debian:12/1"}, "promote"},
 		{"glob", HistoryFilter{Product: "*:?"}, "repaint revert promote"},
@@ -60,7 +61,7 @@ func TestHistoryFilter(t *testing.T) {
 			t.Errorf("%s: %v, want %s", c.name, got, c.want)
 		}
 	}
-	_, err = w.repo().History(HistoryFilter{Kinds: []EventKind{"promot"}})
+	_, err = w.repo().History(HistoryFilter{Kinds: []journal.Kind{"promot"}})
 	wantKind(t, err, Usage)
 	_, err = w.repo().History(HistoryFilter{Product: "[a"})
 	wantKind(t, err, Usage)
@@ -75,8 +76,8 @@ func TestHistoryFilterHealth(t *testing.T) {
 	if err != nil || len(events) != 1 || events[0].Switch().Health != "ok" {
 		t.Fatalf("%+v, %v", events, err)
 	}
-	events, err = w.repo().History(HistoryFilter{Kinds: []EventKind{KindHealth}})
-	if err != nil || len(events) != 1 || events[0].Kind != KindHealth {
+	events, err = w.repo().History(HistoryFilter{Kinds: []journal.Kind{journal.KindHealth}})
+	if err != nil || len(events) != 1 || events[0].Kind != journal.KindHealth {
 		t.Fatalf("%+v, %v", events, err)
 	}
 }

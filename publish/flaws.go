@@ -8,7 +8,7 @@ import (
 // flaws returns where the chain of the history is broken. A kept tree with a lower
 // number than production, which no line mentions, is also a flaw, even if the chain is
 // closed: then the switch to it and the switch away from it are both lost.
-func (r *Repo) flaws(h *journal.History, tip *Event) []journal.Flaw {
+func (r *Repo) flaws(h *journal.History, tip *journal.Event) []journal.Flaw {
 	out := h.Flaws(tip, func(n int) bool { return !tells(r.store, n) })
 	if tip == nil {
 		return out
@@ -58,7 +58,7 @@ func (r *Repo) whole(s *state) error {
 }
 
 // tip is the switch that production's manifest records; nil if there is no production.
-func (s *state) tip() *Event {
+func (s *state) tip() *journal.Event {
 	if s.current == nil {
 		return nil
 	}

@@ -11,13 +11,14 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/publish/publish/journal"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
 
 // GCResult is what a gc deleted, or would delete.
 type GCResult struct {
-	Freed
+	journal.Freed
 	DryRun      bool `json:"dry_run"`
 	ClockBehind bool `json:"clock_behind"` // the clock is behind the history: nothing is deleted
 	// Leftovers could not be deleted, by this gc or by an earlier command.
@@ -45,7 +46,7 @@ func (r *Repo) GC(ctx context.Context, dryRun bool) (*GCResult, error) {
 // It logs the deletion before it begins. If the clock is set back later, windows look
 // open again; the line then shows that they had ended.
 func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, error) {
-	res := &GCResult{Freed: Freed{Generations: []int{}, Items: []FreedItem{}}, DryRun: dryRun,
+	res := &GCResult{Freed: journal.Freed{Generations: []int{}, Items: []journal.FreedItem{}}, DryRun: dryRun,
 		ClockBehind: s.clockBehind(),
 		Leftovers:   []Leftover{}}
 	if s.current == nil || res.ClockBehind {
@@ -58,7 +59,7 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 	for _, n := range due {
 		res.Generations = append(res.Generations, n)
 		end, _ := s.windows.Retired(n)
-		res.Items = append(res.Items, FreedItem{Generation: n, Reason: "its window ended " +
+		res.Items = append(res.Items, journal.FreedItem{Generation: n, Reason: "its window ended " +
 			end.UTC().Format(time.RFC3339)})
 	}
 	if !dryRun {
@@ -82,9 +83,9 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 		res.Leftovers = r.leftovers().list()
 		return res, nil
 	}
-	var again []Event
+	var again []journal.Event
 	if !s.history.FreedAll(res.Items, s.current.Generation) {
-		e := r.note(s, KindGC, "")
+		e := r.note(s, journal.KindGC, "")
 		e.Body = &res.Freed
 		err := errors.Join(r.log(s.history, e), r.at("after-gc-history"))
 		if errors.Is(err, syscall.ENOSPC) {
@@ -102,7 +103,7 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 			return res, err
 		}
 	}
-	var kept []FreedItem // what could not be deleted
+	var kept []journal.FreedItem // what could not be deleted
 	for i, n := range due {
 		var reuse func(dir string) error
 		if i == len(due)-1 { // the newest has most in common with production
@@ -113,13 +114,13 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 			return res, err
 		}
 		if !ok {
-			kept = append(kept, FreedItem{Generation: n})
+			kept = append(kept, journal.FreedItem{Generation: n})
 		}
 	}
 	stay, err := r.site.Expire(ctx, s.current, files, nil)
 	for _, f := range stay {
 		if r.leave(leftByGC, f.Path, f.Err); f.Row != "" {
-			kept = append(kept, FreedItem{Path: f.Row})
+			kept = append(kept, journal.FreedItem{Path: f.Row})
 		}
 	}
 	if err != nil {
@@ -247,7 +248,7 @@ func (r *Repo) expired(s *state, res *GCResult, freed *tally) []tree.Row {
 		files = append(files, c.Row)
 		end, _ := s.windows.End(c.Dropped)
 		freed.add(tree.StatOf(fi))
-		res.Items = append(res.Items, FreedItem{Path: c.Path,
+		res.Items = append(res.Items, journal.FreedItem{Path: c.Path,
 			Reason: fmt.Sprintf("generation %d dropped it, and its window ended %s", c.Dropped,
 				end.UTC().Format(time.RFC3339))})
 	}

@@ -15,35 +15,6 @@ import (
 	"example.com/publish/publish/journal"
 )
 
-// The words of the history; see package journal.
-type (
-	EventKind = journal.Kind
-	Event     = journal.Event
-	Freed     = journal.Freed
-	FreedItem = journal.FreedItem
-	Redaction = journal.Redaction
-)
-
-// The kinds of events.
-const (
-	KindAdopt      = journal.KindAdopt
-	KindPromote    = journal.KindPromote
-	KindRevert     = journal.KindRevert
-	KindAutoRevert = journal.KindAutoRevert
-	KindRelink     = journal.KindRelink
-	KindRevoke     = journal.KindRevoke
-	KindRedact     = journal.KindRedact
-	KindHealth     = journal.KindHealth
-	KindHold       = journal.KindHold
-	KindUnhold     = journal.KindUnhold
-	KindGC         = journal.KindGC
-	KindPrune      = journal.KindPrune
-	KindPin        = journal.KindPin
-	KindUnpin      = journal.KindUnpin
-	KindClock      = journal.KindClock
-	KindGap        = journal.KindGap
-)
-
 var errNewer = generation.ErrNewer
 
 // newer is the error for a record at path that a newer version wrote.
@@ -105,7 +76,7 @@ func (r *Repo) short(path string) string {
 }
 
 // log appends one event and flushes it.
-func (r *Repo) log(h *journal.History, e Event) error {
+func (r *Repo) log(h *journal.History, e journal.Event) error {
 	if err := r.upgrade(); err != nil {
 		return err
 	}
@@ -176,12 +147,12 @@ func dropped(m *generation.Manifest) []int {
 
 // switchEvent returns the event of the switch to a generation, from the head of its
 // manifest.
-func switchEvent(m *generation.Head) Event {
-	return Event{Head: journal.Head{Time: m.Time, Kind: EventKind(m.Kind), Generation: m.Generation, From: m.From,
-		Origin: m.Origin, Who: m.Who, Message: m.Message},
+func switchEvent(m *generation.Head) journal.Event {
+	return journal.Event{
+		Head: journal.Head{Time: m.Time, Kind: journal.Kind(m.Kind), Generation: m.Generation, From: m.From,
+			Origin: m.Origin, Who: m.Who, Message: m.Message},
 		Body: &journal.Switch{TreeID: m.TreeID, Seal: m.Borne(), Added: m.Added, Removed: m.Removed, Changed: m.Changed,
-			Grace:   m.Grace,
-			Revoked: revokedEvent(m.Revoked), Unnamed: unnamedEvent(m.Unnamed)}}
+			Grace: m.Grace, Revoked: revokedEvent(m.Revoked), Unnamed: unnamedEvent(m.Unnamed)}}
 }
 
 // revokedEvent and unnamedEvent convert the manifest's types to those of the history.
@@ -200,7 +171,7 @@ func unnamedEvent(list []Named) (out []journal.Named) {
 	return out
 }
 
-func revokedBy(e *Event) (revoked []Revoked, unnamed []Named) {
+func revokedBy(e *journal.Event) (revoked []Revoked, unnamed []Named) {
 	r, u := e.Revocation()
 	for _, v := range r {
 		revoked = append(revoked, Revoked(v))
@@ -212,7 +183,7 @@ func revokedBy(e *Event) (revoked []Revoked, unnamed []Named) {
 }
 
 // tipOf is the switch that production's manifest records; nil if m is nil.
-func tipOf(m *generation.Head) *Event {
+func tipOf(m *generation.Head) *journal.Event {
 	if m == nil {
 		return nil
 	}
@@ -228,8 +199,8 @@ func noNil[T any](s []T) []T {
 }
 
 // note returns an event that is not a switch, without its body.
-func (r *Repo) note(s *state, kind EventKind, message string) Event {
-	e := Event{Head: journal.Head{Time: s.now, Kind: kind, Who: r.who(), Message: message}}
+func (r *Repo) note(s *state, kind journal.Kind, message string) journal.Event {
+	e := journal.Event{Head: journal.Head{Time: s.now, Kind: kind, Who: r.who(), Message: message}}
 	if s.current != nil {
 		e.Generation, e.From, e.Origin = s.current.Generation, s.current.From, s.current.Origin
 	}

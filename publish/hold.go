@@ -3,6 +3,8 @@ package publish
 import (
 	"context"
 	"time"
+
+	"example.com/publish/publish/journal"
 )
 
 // Hold stops promotes until Unhold. It also stops a promote that has begun but has not
@@ -17,7 +19,7 @@ func (r *Repo) Hold(ctx context.Context, why string) error {
 		return refuse("publish unhold ends it", "already held by %s since %s: %s", e.Who, e.Time.Format(time.RFC3339),
 			e.Message)
 	}
-	return r.log(s.history, r.note(s, KindHold, why))
+	return r.log(s.history, r.note(s, journal.KindHold, why))
 }
 
 // Unhold ends a hold.
@@ -30,5 +32,5 @@ func (r *Repo) Unhold(ctx context.Context) error {
 	if _, ok := s.history.Hold(); !ok {
 		return nil
 	}
-	return r.log(s.history, r.note(s, KindUnhold, ""))
+	return r.log(s.history, r.note(s, journal.KindUnhold, ""))
 }

@@ -20,8 +20,8 @@ import (
 
 // detail is what only some events report, in addition to the head.
 type detail struct {
-	Freed *Freed `json:"freed,omitempty"` // of after_gc
-	Plan  *Plan  `json:"plan,omitempty"`  // of after_prune
+	Freed *journal.Freed `json:"freed,omitempty"` // of after_gc
+	Plan  *Plan          `json:"plan,omitempty"`  // of after_prune
 }
 
 // run executes one configured command: a hook or the health check. Its environment
@@ -164,7 +164,7 @@ func (r *Repo) checkHealth(ctx context.Context, s *state) error {
 	m := s.current.Manifest
 	failure := r.run(ctx, "health_check", r.Config.HealthCheck.Command, time.Duration(r.Config.HealthCheck.Timeout),
 		m.Head, detail{})
-	e := r.note(s, KindHealth, "")
+	e := r.note(s, journal.KindHealth, "")
 	said := &journal.Health{Result: journal.HealthOK}
 	if e.Body = said; failure != nil {
 		said.Result, e.Message = journal.HealthFailed, failure.Error()

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/publish/publish/journal"
 )
 
 // slow is a writer that blocks until ready is closed.
@@ -98,7 +100,7 @@ func TestHealthCheckFailureGoesBack(t *testing.T) {
 		w.put(map[string]string{"a/1": "one", "a/2": "two", "b/1": "more"})
 		w.promote()
 		events, err := w.repo().History(HistoryFilter{})
-		if err != nil || events[0].Record().Health != "ok" || events[1].Kind != KindAutoRevert ||
+		if err != nil || events[0].Record().Health != "ok" || events[1].Kind != journal.KindAutoRevert ||
 			events[2].Record().Health != "failed" {
 			t.Fatalf("%+v, %v", events, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/journal"
 	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage/catalog"
 )
@@ -72,13 +73,13 @@ type Shown struct {
 	Origin     int  `json:"origin"`
 	From       int  `json:"from"` // the generation before; 0 for none
 	// Time, Kind, Who and Message are those of the switch that made it.
-	Time    time.Time `json:"time"`
-	Kind    EventKind `json:"kind"`
-	Who     string    `json:"who"`
-	Message string    `json:"message"`
-	Health  string    `json:"health"` // as in the history
-	TreeID  string    `json:"tree_id"`
-	Format  string    `json:"format"`
+	Time    time.Time    `json:"time"`
+	Kind    journal.Kind `json:"kind"`
+	Who     string       `json:"who"`
+	Message string       `json:"message"`
+	Health  string       `json:"health"` // as in the history
+	TreeID  string       `json:"tree_id"`
+	Format  string       `json:"format"`
 	// Added, Removed and Changed are versions; files of a plain tree.
 	Added   []string `json:"added"`
 	Removed []string `json:"removed"`
@@ -117,7 +118,7 @@ func (r *Repo) Show(ctx context.Context, name string) (*Shown, error) {
 func (r *Repo) show(s *state, g *generation.Tree) (*Shown, error) {
 	out := &Shown{Generation: g.Generation, Live: s.current != nil && s.current.Generation == g.Generation,
 		Origin: g.Origin, From: g.From,
-		Time: g.Time.UTC(), Kind: EventKind(g.Kind), Who: g.Who, Message: g.Message,
+		Time: g.Time.UTC(), Kind: journal.Kind(g.Kind), Who: g.Who, Message: g.Message,
 		Health: s.history.Health(g.Generation), TreeID: g.TreeID, Format: g.Format,
 		Added: noNil(g.Added), Removed: noNil(g.Removed), Changed: noNil(g.Changed), Redacted: []string{},
 		Revoked: noNil(g.Manifest.Revoked),

@@ -101,7 +101,7 @@ func (r *Repo) mendManifests(ctx context.Context, w *journal.Wreck, heads map[in
 // derived again from the tree that it left, if that is kept. It reports whether the
 // tree is the one that history recorded.
 func (r *Repo) remakeManifest(
-	ctx context.Context, e Event, switched map[int]bool, n int, dir string,
+	ctx context.Context, e journal.Event, switched map[int]bool, n int, dir string,
 ) (same bool, err error) {
 	was := e.Switch()
 	src, err := tree.OpenSource(dir)

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/journal"
 )
 
 // versions are what the model stages. Each has its own content, except one that has
@@ -127,15 +128,15 @@ func (m *model) promoteAs(rt *rapid.T, to map[string]string, set func(*Config)) 
 		return slices.ContainsFunc(slices.Collect(maps.Values(items)),
 			func(data string) bool { return m.revoked[data] })
 	}
-	last := Event{}
+	last := journal.Event{}
 	if n := len(m.switches); n > 0 {
 		last = m.switches[n-1]
 	}
 	// After a switch that is not a promote something may be barred. What the last
 	// revert went away from certainly is.
-	barred := last.Kind != KindPromote && m.number > 0 || last.Generation != m.number
+	barred := last.Kind != journal.KindPromote && m.number > 0 || last.Generation != m.number
 	number, was, away := m.number, m.live, map[string]string{}
-	if last.Kind == KindRevert && last.Generation == number {
+	if last.Kind == journal.KindRevert && last.Generation == number {
 		away = minus(m.was, m.live)
 		delete(away, "b/odd") // it has no content, and only content is barred
 	}

@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/journal"
 	"example.com/publish/stage/lock"
 )
 
@@ -42,7 +43,7 @@ type model struct {
 	left     map[string]time.Time      // when a path left the own rows; absent while it is there
 	top      time.Time                 // the latest time at which a command ran: a gc may have run then
 	lines    string                    // the history so far
-	switches []Event
+	switches []journal.Event
 	retired  map[int]time.Time // when production went away from a generation
 	newest   time.Time         // of the history's lines
 	pins     map[int]bool
@@ -250,11 +251,11 @@ func (m *model) readLines() {
 	}
 	m.lines = text
 	for line := range strings.Lines(added) {
-		var e Event
+		var e journal.Event
 		if err := json.Unmarshal([]byte(line[9:]), &e); err != nil {
 			m.t.Fatal(err)
 		}
-		if e.Kind == KindClock {
+		if e.Kind == journal.KindClock {
 			for n, at := range m.retired {
 				m.retired[n] = earlier(at, e.Time)
 			}
@@ -266,10 +267,10 @@ func (m *model) readLines() {
 		}
 		m.newest = e.Time
 		switch e.Kind {
-		case KindPin, KindUnpin:
-			m.pins[e.Generation] = e.Kind == KindPin
-		case KindHold, KindUnhold:
-			m.held = e.Kind == KindHold
+		case journal.KindPin, journal.KindUnpin:
+			m.pins[e.Generation] = e.Kind == journal.KindPin
+		case journal.KindHold, journal.KindUnhold:
+			m.held = e.Kind == journal.KindHold
 		}
 		if e.Kind.Switch() {
 			m.readSwitch(e, line)
@@ -284,16 +285,16 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-func (m *model) readSwitch(e Event, line string) {
-	last := Event{}
+func (m *model) readSwitch(e journal.Event, line string) {
+	last := journal.Event{}
 	if n := len(m.switches); n > 0 {
 		last = m.switches[n-1]
 	}
 	origin := e.Generation
 	switch e.Kind {
-	case KindRevoke:
+	case journal.KindRevoke:
 		origin = last.Origin
-	case KindRevert, KindAutoRevert:
+	case journal.KindRevert, journal.KindAutoRevert:
 		if origin = e.Origin; m.origin(origin) != origin || origin == last.Origin {
 			m.t.Fatalf("its origin is none: %s", line)
 		}

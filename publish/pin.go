@@ -16,7 +16,7 @@ func (r *Repo) Pin(ctx context.Context, n int, why string) error {
 			return refuse("publish unpin ends it", "generation %d is already pinned by %s since %s: %s", n, e.Who,
 				e.Time.Format(time.RFC3339), e.Message)
 		}
-		return r.notePin(s, KindPin, n, why)
+		return r.notePin(s, journal.KindPin, n, why)
 	})
 }
 
@@ -27,7 +27,7 @@ func (r *Repo) Unpin(ctx context.Context, n int) error {
 		if _, ok := s.history.Pin(n); !ok {
 			return nil
 		}
-		return r.notePin(s, KindUnpin, n, "")
+		return r.notePin(s, journal.KindUnpin, n, "")
 	})
 }
 
@@ -51,9 +51,9 @@ func (r *Repo) pin(ctx context.Context, verb string, n int, do func(*state) erro
 	return do(s)
 }
 
-func (r *Repo) notePin(s *state, kind EventKind, n int, why string) error {
+func (r *Repo) notePin(s *state, kind journal.Kind, n int, why string) error {
 	made, _ := s.history.Made(n)
-	return r.log(s.history, Event{Head: journal.Head{Time: s.now, Kind: kind, Generation: n, From: made.From,
+	return r.log(s.history, journal.Event{Head: journal.Head{Time: s.now, Kind: kind, Generation: n, From: made.From,
 		Origin: made.Origin, Who: r.who(), Message: why},
 		Body: &journal.Pin{TreeID: made.TreeID}})
 }

@@ -99,7 +99,7 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneRes
 	if len(r.Config.Hooks.AfterPrune) == 0 {
 		return res, nil
 	}
-	h := generation.Head{Kind: generation.Kind(KindPrune), Who: r.who(), Time: s.now.UTC()}
+	h := generation.Head{Kind: generation.Kind(journal.KindPrune), Who: r.who(), Time: s.now.UTC()}
 	if s.current != nil {
 		h = s.current.Head
 	}
@@ -283,7 +283,7 @@ func (r *Repo) notePrune(ctx context.Context, by actor, p *Plan, reviewed bool) 
 	for _, o := range p.Orphans {
 		b.Orphans = append(b.Orphans, journal.Orphan(o))
 	}
-	e := r.note(s, KindPrune, "")
+	e := r.note(s, journal.KindPrune, "")
 	e.Body = b
 	return r.log(s.history, e)
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"example.com/publish/publish/journal"
 )
 
 // Promise 1, seen by readers: at every instant production resolves to one
@@ -82,7 +84,7 @@ func (r *Repo) newestKept(t *testing.T) int {
 		t.Fatal(err)
 	}
 	for _, e := range events {
-		if e.Kind == KindPromote {
+		if e.Kind == journal.KindPromote {
 			return e.Generation
 		}
 	}

@@ -207,9 +207,9 @@ func (r *Repo) adoptTruth(ctx context.Context, s *state, last journal.Made) erro
 		r.opt.Warn(fmt.Sprintf("%s: a web server may answer that a changed file has not changed: %v", r.Production(),
 			err))
 	}
-	e := Event{Head: journal.Head{Time: s.now, Kind: KindRelink, Generation: m.Generation, From: last.Generation,
-		Origin: m.Origin,
-		Who:    "unknown", Message: "production was changed by another program"},
+	e := journal.Event{
+		Head: journal.Head{Time: s.now, Kind: journal.KindRelink, Generation: m.Generation, From: last.Generation,
+			Origin: m.Origin, Who: "unknown", Message: "production was changed by another program"},
 		Body: &journal.Switch{TreeID: m.TreeID, Grace: int64(r.grace() / time.Second), Recovered: true}}
 	err := r.log(s.history, e)
 	s.windows = r.window(s.history)

@@ -20,7 +20,7 @@ import (
 func (r *Repo) repairHistory(
 	ctx context.Context, w *journal.Wreck, heads map[int]generation.Head, current int,
 ) (done []string, h *journal.History, err error) {
-	var tip *Event
+	var tip *journal.Event
 	if m, ok := heads[current]; ok {
 		tip = tipOf(&m)
 	}
@@ -51,7 +51,7 @@ func (r *Repo) repairHistory(
 	}
 	entries := w.Entries
 	if lines {
-		fixed := journal.Repair(w.Base, w.Entries, func(entries []journal.Entry) []Event {
+		fixed := journal.Repair(w.Base, w.Entries, func(entries []journal.Entry) []journal.Event {
 			return r.provedBy(w.Base, entries, heads, current)
 		},
 			tip, r.now(), r.who(), r.grace())
@@ -133,8 +133,8 @@ func (r *Repo) repairClosed(w *journal.Wreck, heads map[int]generation.Head) (do
 	for _, d := range w.Closed {
 		fixed := journal.Repaired{Entries: d.Entries}
 		if !d.Unknown {
-			fixed = journal.Repair(d.Base, d.Entries, func([]journal.Entry) []Event { return provedBehind(d, heads) },
-				d.Next, r.now(), r.who(), r.grace())
+			proved := func([]journal.Entry) []journal.Event { return provedBehind(d, heads) }
+			fixed = journal.Repair(d.Base, d.Entries, proved, d.Next, r.now(), r.who(), r.grace())
 		}
 		name := r.short(d.Path)
 		switch {
@@ -159,8 +159,8 @@ func (r *Repo) repairClosed(w *journal.Wreck, heads map[int]generation.Head) (do
 
 // provedBehind returns the switches that a damaged file had: as their manifests record
 // them, with the times from the next checkpoint.
-func provedBehind(d *journal.Damaged, heads map[int]generation.Head) (out []Event) {
-	known := map[int]Event{}
+func provedBehind(d *journal.Damaged, heads map[int]generation.Head) (out []journal.Event) {
+	known := map[int]journal.Event{}
 	for _, e := range d.Known {
 		known[e.Generation] = e
 	}
@@ -186,7 +186,7 @@ func provedBehind(d *journal.Damaged, heads map[int]generation.Head) (out []Even
 // manifests record them.
 func (r *Repo) provedBy(
 	before *journal.History, entries []journal.Entry, heads map[int]generation.Head, current int,
-) (out []Event) {
+) (out []journal.Event) {
 	for n := range r.switched(before, entries, heads, current) {
 		if m, ok := heads[n]; ok {
 			e := switchEvent(&m)
@@ -257,30 +257,30 @@ func (r *Repo) switched(
 }
 
 // switchTo returns the line that made generation n, and whether there is one.
-func (r *Repo) switchTo(w *journal.Wreck, n int) (Event, bool) {
+func (r *Repo) switchTo(w *journal.Wreck, n int) (journal.Event, bool) {
 	for _, e := range w.Entries {
 		if e.Kind.Switch() && e.Generation == n {
 			return e.Event, true
 		}
 	}
-	none := Event{Body: &journal.Switch{}}
+	none := journal.Event{Body: &journal.Switch{}}
 	if w.Base == nil || !w.Base.Named(n) {
 		return none, false
 	}
 	found, ok := none, false
-	look := func(events []Event) bool {
-		i := slices.IndexFunc(events, func(e Event) bool { return e.Kind.Switch() && e.Generation == n })
+	look := func(events []journal.Event) bool {
+		i := slices.IndexFunc(events, func(e journal.Event) bool { return e.Kind.Switch() && e.Generation == n })
 		if i >= 0 {
 			found, ok = events[i], true
 		}
-		return i < 0 || found.Kind == KindRelink
+		return i < 0 || found.Kind == journal.KindRelink
 	}
 	if look(w.Base.Events) {
 		r.journal().Closed(w.Base, func(_ string, h *journal.History, _ error) bool { return look(h.Events) })
 	}
 	if !ok { // the line is lost, but a checkpoint kept its main fields
 		m, _ := w.Base.Made(n)
-		found = Event{Head: m.Head, Body: &journal.Switch{TreeID: m.TreeID, Seal: m.Seal, Grace: m.Grace}}
+		found = journal.Event{Head: m.Head, Body: &journal.Switch{TreeID: m.TreeID, Seal: m.Seal, Grace: m.Grace}}
 	}
 	return found, true
 }

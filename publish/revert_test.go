@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/publish/publish/journal"
 	"example.com/publish/stage/plain"
 )
 
@@ -38,7 +39,7 @@ func TestPromoteRevertTwice(t *testing.T) {
 		}
 		wantItems(t, w, three)
 		events, err := w.repo().History(HistoryFilter{})
-		if err != nil || len(events) != 6 || events[0].Kind != KindRevert || events[0].From != 5 ||
+		if err != nil || len(events) != 6 || events[0].Kind != journal.KindRevert || events[0].From != 5 ||
 			events[0].Who != "tester" {
 			t.Fatalf("history: %+v, %v", events, err)
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/publish/publish/journal"
 	"example.com/publish/stage/lock"
 )
 
@@ -132,7 +133,7 @@ func TestRevokeDeletesEverywhere(t *testing.T) {
 			t.Fatalf("%+v", res)
 		}
 		events, err := w.repo().History(HistoryFilter{})
-		if err != nil || events[1].Kind != KindRedact || events[2].Kind != KindRevoke ||
+		if err != nil || events[1].Kind != journal.KindRedact || events[2].Kind != journal.KindRevoke ||
 			len(events[1].Record().Redacted.Paths) != 3 || events[2].Message != "leaked" {
 			t.Fatalf("%+v, %v", events, err)
 		}

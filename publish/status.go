@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/journal"
 	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
@@ -45,16 +46,16 @@ type Status struct {
 
 // Production describes what is live.
 type Production struct {
-	Generation int       `json:"generation"`
-	Origin     int       `json:"origin"`
-	Since      time.Time `json:"since"`
-	Who        string    `json:"who"`
-	Message    string    `json:"message"`
-	Kind       EventKind `json:"kind"`
-	Path       string    `json:"path"`
-	Health     string    `json:"health"`
-	Files      int       `json:"files"`
-	Bytes      int64     `json:"bytes"`
+	Generation int          `json:"generation"`
+	Origin     int          `json:"origin"`
+	Since      time.Time    `json:"since"`
+	Who        string       `json:"who"`
+	Message    string       `json:"message"`
+	Kind       journal.Kind `json:"kind"`
+	Path       string       `json:"path"`
+	Health     string       `json:"health"`
+	Files      int          `json:"files"`
+	Bytes      int64        `json:"bytes"`
 }
 
 // StagingState compares staging with production, without reading content.
@@ -141,7 +142,7 @@ func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked,
 func (r *Repo) describe(s *state, out *Status) {
 	cur := s.current
 	p := &Production{Generation: cur.Generation, Origin: cur.Origin, Since: cur.Time, Who: cur.Who,
-		Message: cur.Message, Kind: EventKind(cur.Kind),
+		Message: cur.Message, Kind: journal.Kind(cur.Kind),
 		Path: r.Production(), Health: s.history.Health(cur.Generation), Files: len(cur.Own)}
 	if e, ok := s.history.Made(cur.Generation); ok {
 		if p.Since = e.Time; p.Health == "" {

@@ -152,7 +152,7 @@ func (r *Repo) mendTombstones(h *journal.History) (done []string, err error) {
 		for _, e := range slices.Backward(h.Events) {
 			s := tombstone.Stone{Time: e.Time, Who: e.Who, Why: e.Message, Before: e.Generation + 1}
 			s.Revoked, s.Unnamed = revokedBy(&e)
-			if e.Kind == KindRevoke {
+			if e.Kind == journal.KindRevoke {
 				s.Before = e.Generation
 			}
 			if g.Lacks(s) {
