@@ -1,8 +1,11 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/json"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Record is an event in JSON, on disk and in the output of commands. It has the
@@ -17,9 +20,9 @@ type Record struct {
 	Seal       string    `json:"seal,omitempty"`
 	Who        string    `json:"who"`
 	Message    string    `json:"message"`
-	Added      []string  `json:"added"` // never null
-	Removed    []string  `json:"removed"`
-	Changed    []string  `json:"changed"`
+	Added      texts     `json:"added"` // never null
+	Removed    texts     `json:"removed"`
+	Changed    texts     `json:"changed"`
 	Grace      int64     `json:"grace_seconds,omitempty"` // of a switch and a gap
 	Health     string    `json:"health"`                  // of a switch and a health check
 	Recovered  bool      `json:"recovered,omitempty"`
@@ -102,6 +105,28 @@ func (b *Other) fill(r *Record) {
 	*r = b.Record
 	r.Time, r.Kind, r.Generation, r.From, r.Origin, r.Who, r.Message = head.Time, head.Kind, head.Generation, head.From,
 		head.Origin, head.Who, head.Message
+}
+
+// texts is a list of strings that is quick to read: the line of the first promote
+// of a large tree has a name for each version, and every command reads it.
+type texts []string
+
+// UnmarshalJSON reads a list, which is valid JSON.
+func (t *texts) UnmarshalJSON(data []byte) error {
+	plain := len(data) > 2 && data[0] == '[' && data[1] == '"' && bytes.IndexByte(data, '\\') < 0 && utf8.Valid(data)
+	if !plain {
+		return json.Unmarshal(data, (*[]string)(t))
+	}
+	// The strings are parts of one copy: a command needs all of them, or none.
+	list := strings.Split(string(data[1:len(data)-1]), ",")
+	for i, s := range list {
+		if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' { // a comma in a name, or white space
+			return json.Unmarshal(data, (*[]string)(t))
+		}
+		list[i] = s[1 : len(s)-1]
+	}
+	*t = list
+	return nil
 }
 
 // MarshalJSON returns the text of the line of an event.

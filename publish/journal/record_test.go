@@ -3,8 +3,13 @@ package journal
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"example.com/publish/stage/durable"
 )
@@ -56,5 +61,47 @@ func TestLineOfALaterVersion(t *testing.T) {
 	}
 	if revoked, _ := e.Revocation(); len(revoked) != 1 || len(e.Names()) != 2 || e.Switch() != nil {
 		t.Errorf("%+v", e)
+	}
+}
+
+// A list of names is read as JSON says, whatever is in it.
+func TestTexts(t *testing.T) {
+	name := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", ",", `"`, `\`, "a,b", `","`, " ", "a:b/c", "\xff"}))
+	rapid.Check(t, func(t *rapid.T) {
+		want := rapid.SliceOfN(name, 0, 4).Draw(t, "names")
+		data, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rapid.Bool().Draw(t, "raw") { // bytes that a writer leaves as they are
+			data = []byte(`["` + strings.Join(want, rapid.SampledFrom([]string{`","`, `", "`}).Draw(t, "between")) + `"]`)
+		}
+		var plain []string
+		var quick struct{ List texts }
+		err = json.Unmarshal(data, &plain)
+		if err2 := json.Unmarshal([]byte(`{"List":`+string(data)+`}`), &quick); (err == nil) != (err2 == nil) {
+			t.Fatalf("%q: %v, want %v", data, err2, err)
+		}
+		if err == nil && !slices.Equal(plain, quick.List) {
+			t.Errorf("%q: %q, want %q", data, quick.List, plain)
+		}
+	})
+}
+
+// The line of a first promote of 10,000 versions.
+func BenchmarkEventOf(b *testing.B) {
+	var r Record
+	r.Kind = KindPromote
+	for i := range 10_000 {
+		r.Added = append(r.Added, fmt.Sprintf("os%05d:1:default:amd64/2026010100%02d", i, i%60))
+	}
+	text, err := json.Marshal(r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, ok := eventOf(text); !ok {
+			b.Fatal("is not read")
+		}
 	}
 }
