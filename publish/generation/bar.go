@@ -7,10 +7,10 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Bar works out what promote refuses after a revert from one generation to
-// another: what the reverted tree had and the target lacks. What was refused
-// before still is, unless the target has it. After a health check failed, kind
-// is KindAutoRevert, only that very tree is refused.
+// Bar computes what promote refuses after a revert from one generation to
+// another: rows that the reverted tree had and the target lacks. Rows that were
+// refused before stay refused, unless the target has them. After an automatic
+// revert (KindAutoRevert) only the reverted tree itself is refused, as a whole.
 func Bar(from, target *Manifest, kind Kind, f catalog.Format) (rows []tree.Row, trees []string) {
 	have := make(map[tree.Row]bool, len(target.Own))
 	for _, row := range target.Own {

@@ -9,9 +9,9 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Base is a generation as a new tree begins from it: what it promises to serve
-// at the time now, as far as it is there. Without a generation there is nothing.
-// Close the base's source, if it has one.
+// Base returns what a new tree can take over from this generation: the rows that
+// it must serve at the time now, except carried files that are missing. The base
+// is empty if t is nil. The caller closes the base's source, if it has one.
 func (t *Tree) Base(w Windows, now time.Time) (*stage.Base, error) {
 	if t == nil {
 		return &stage.Base{}, nil
@@ -21,7 +21,7 @@ func (t *Tree) Base(w Windows, now time.Time) (*stage.Base, error) {
 		return nil, err
 	}
 	rows := t.Promised(w, now, func(c Carried) bool {
-		_, err := src.Root().Lstat(c.Path) // gc may have been there before the grace was raised
+		_, err := src.Root().Lstat(c.Path) // a gc may have deleted it before the grace was raised
 		return !isGone(err)
 	})
 	own := tree.NewRows(t.Own)
@@ -32,8 +32,9 @@ func (t *Tree) Base(w Windows, now time.Time) (*stage.Base, error) {
 	return &stage.Base{Source: src, Rows: tree.NewRows(rows), TreeID: t.TreeID, Named: named}, nil
 }
 
-// Open opens the tree to be linked and copied from, by a command that holds no
-// lock. Its Proof is that of View.Proved, from the opening on.
+// Open opens the tree as a source of links and copies. The caller need not hold
+// a lock, because the source's Proof fails, as View.Proved does, if another
+// generation took the place of the tree.
 func (t *Tree) Open() (*tree.Source, error) {
 	src, err := tree.OpenSource(t.Dir)
 	if err != nil {

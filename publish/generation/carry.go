@@ -14,22 +14,22 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Carrier works out what has to stay reachable over a switch. It opens no file
-// but through the views.
+// Carrier computes which paths must stay reachable after a switch. It opens
+// files only through the views.
 type Carrier struct {
 	Live    *View // what production serves; nil before the first promote
 	Windows Windows
 	Now     time.Time
-	Grace   time.Duration // configured; 0: what production itself has is not carried
+	Grace   time.Duration // configured; 0: own rows of production are not carried
 	Spelled string        // Grace, as people write it
 	Format  catalog.Format
 }
 
-// Carry returns what generation n, with these own rows, has to serve beside
-// them: every path that production serves now, its own or itself carried,
-// whatever its role, that the new tree lacks and whose window is open. Both are
-// sorted by path. The findings say which paths could not be kept as clients know
-// them. next are the files of the new tree, which links may lead to.
+// Carry returns the rows that generation n must carry beside its own rows: every
+// path, own or carried, that production serves now, that the new tree lacks, and
+// whose window is open. The role of the path does not matter. own and the result
+// are sorted by path. The findings report paths that cannot be served as before.
+// next has the files of the new tree, for following its links.
 func (c *Carrier) Carry(n int, own []tree.Row, next Files) ([]Carried, []catalog.Finding) {
 	if c.Live == nil {
 		return nil, nil
@@ -49,7 +49,7 @@ func (c *Carrier) Carry(n int, own []tree.Row, next Files) ([]Carried, []catalog
 	}
 	for _, row := range c.Live.Carried {
 		if c.Windows.WasOver(row.Dropped, c.Now) && t.lost(row.Path) {
-			continue // by gc, when the window was shorter or the clock was ahead
+			continue // a gc deleted it, when the grace was shorter or the clock was ahead
 		}
 		if c.Windows.Open(row.Dropped, c.Now) {
 			until, _ := c.Windows.End(row.Dropped)
@@ -61,7 +61,7 @@ func (c *Carrier) Carry(n int, own []tree.Row, next Files) ([]Carried, []catalog
 	return t.carried, t.findings
 }
 
-// carrying is one Carry under way.
+// carrying is the state of one call of Carry.
 type carrying struct {
 	*Carrier
 	own  []tree.Row // of the new tree
@@ -71,13 +71,12 @@ type carrying struct {
 	findings []catalog.Finding
 }
 
-// add carries a row of production that the new tree does not have, or reports
-// why it cannot. until is when a carried path is free; zero for one of
-// production's own.
+// add carries a row of production, or reports why it cannot. until is the end of
+// the window of a carried row; zero for an own row of production.
 func (t *carrying) add(row tree.Row, dropped int, until time.Time) {
 	mine, ok := find(t.own, row.Path)
 	at := t.above(row.Path)
-	// Through links a path may read in the new tree although no row has it.
+	// With links, a path may be readable in the new tree although no row has it.
 	linked := row.Role == catalog.Link || mine.Role == catalog.Link || at.Role == catalog.Link
 	f, bad := catalog.Finding{}, true
 	switch {
@@ -85,7 +84,7 @@ func (t *carrying) add(row tree.Row, dropped int, until time.Time) {
 		t.carried = append(t.carried, Carried{Row: row, Dropped: dropped})
 		return
 	case linked && !sameKind(t.Live, t.next, row.Path):
-		f = t.conflict(row, "leads elsewhere than to a file or folder as production serves it", until)
+		f = t.conflict(row, "does not lead to a file, or a folder, as it does in production", until)
 	case linked && at.Path != "":
 		return
 	case linked || ok:
@@ -100,8 +99,8 @@ func (t *carrying) add(row tree.Row, dropped int, until time.Time) {
 	}
 }
 
-// above returns the file, or link, of the new tree on the way to p; the zero row
-// without one.
+// above returns the row of the new tree that has the path of a parent folder of
+// p; the zero row if there is none.
 func (t *carrying) above(p string) tree.Row {
 	for d := path.Dir(p); d != "."; d = path.Dir(d) {
 		if row, ok := find(t.own, d); ok {
@@ -117,15 +116,15 @@ func (t *carrying) isFolder(p string) bool {
 	return i < len(t.own) && strings.HasPrefix(t.own[i].Path, p+"/")
 }
 
-// lost reports whether production does not have a file any more.
+// lost reports whether a file is missing from production's tree.
 func (t *carrying) lost(p string) bool {
 	_, err := t.Live.Lstat(p)
 	return isGone(err)
 }
 
-// conflict is the finding that a path which production serves cannot be read in
-// the new tree; what says why. It is an error whatever the path's role: unlike
-// a page that gets other bytes, it would be gone inside its window.
+// conflict returns the finding for a path that production serves and that would
+// not be readable in the new tree; what says why. It is an error for every role,
+// because the path would be missing before its window ends.
 func (t *carrying) conflict(old tree.Row, what string, until time.Time) catalog.Finding {
 	when := fmt.Sprintf("the name is free %s after a promote that has neither", t.Spelled)
 	if !until.IsZero() {
@@ -135,7 +134,8 @@ func (t *carrying) conflict(old tree.Row, what string, until time.Time) catalog.
 		Message: what + ": clients may still ask for it; " + when}
 }
 
-// replaced judges that a path which production serves gets other bytes.
+// replaced returns the finding for a path that both trees have, and whether it is
+// one.
 func (t *carrying) replaced(old, mine tree.Row, until time.Time) (catalog.Finding, bool) {
 	f := catalog.Finding{Severity: catalog.Error, Code: "content-replaced", Path: old.Path}
 	switch {
@@ -159,14 +159,14 @@ func freeFrom(until, now time.Time) string {
 		strings.TrimSpace(humanize.RelTime(until, now, "ago", "from now")))
 }
 
-// sameKind reports whether a path, through links that stay inside, is a file in
-// both trees, or a folder in both, or nothing in the first.
+// sameKind reports whether a path leads to a file in both trees, or to a folder
+// in both, or to nothing in the first. Links are followed inside the tree.
 func sameKind(was, is Files, p string) bool {
 	old := kindAt(was, p)
 	return old == 0 || old == kindAt(is, p)
 }
 
-// kindAt is 0 where there is neither a file nor a folder.
+// kindAt returns 1 for a file, 2 for a folder, and 0 for anything else.
 func kindAt(in Files, p string) int {
 	switch fi, err := in.Stat(p); {
 	case err == nil && fi.Mode().IsRegular():
@@ -177,16 +177,17 @@ func kindAt(in Files, p string) int {
 	return 0
 }
 
-// Aged warns of companions of documents that are carried beside a document with
-// other bytes: a web server that hands out a compressed copy in its document's
-// place serves the old document until the window ends.
+// Aged returns warnings for carried companions, such as compressed copies, whose
+// document has other bytes in the new tree. A web server that sends the
+// compressed copy instead of the document would serve the old document until the
+// window ends.
 func (c *Carrier) Aged(carried []Carried, own []tree.Row) (findings []catalog.Finding, err error) {
 	var of func(p string) string
 	for _, row := range carried {
 		if row.Role == catalog.Content {
 			continue
 		}
-		if of == nil { // seldom: most often only content is carried
+		if of == nil { // only now, because reading the documents is slow and rarely needed
 			if of, err = c.Live.Companions(c.Format); err != nil {
 				return nil, err
 			}
@@ -199,14 +200,14 @@ func (c *Carrier) Aged(carried []Carried, own []tree.Row) (findings []catalog.Fi
 		if mine, ok := find(own, doc); ok && before.SHA256 != mine.SHA256 {
 			findings = append(findings, catalog.Finding{Severity: catalog.Warning, Code: "stale-companion",
 				Path: row.Path,
-				Message: fmt.Sprintf("is not in the new tree, and belongs to the %s before: "+
-					"it is carried for a grace window, and clients that read it meet the old one", doc)})
+				Message: fmt.Sprintf("belongs to the previous %s, and is not in the new tree: "+
+					"it is carried until its window ends, and clients that read it get the old version", doc)})
 		}
 	}
 	return findings, nil
 }
 
-// NewBytes is the size of the own rows that production does not serve.
+// NewBytes returns the total size of the own rows that production does not serve.
 func (c *Carrier) NewBytes(own []tree.Row) int64 {
 	var bytes int64
 	var served []tree.Row

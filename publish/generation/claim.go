@@ -15,31 +15,31 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// A number does not say whose tree it is: two repositories can be given one
-// production, and a tree can be moved by hand. So each tree says beside its
-// number, in MarkName, which repository made it and which manifest lists it.
-// Neither is a secret: an id is random, and a seal is a hash.
+// The number of a tree does not tell which repository owns it: two repositories
+// can be configured with the same production, and a tree can be moved by hand. So
+// each tree also has a file MarkName with the id of its repository and the seal
+// of its manifest. Neither is a secret: an id is random, and a seal is a hash.
 //
-// A repository and its copy share the id, and the seals of what was made before
-// the copy; no later seal.
+// A repository and its copy have the same id. Manifests from before the copy have
+// the same seals in both; later ones do not.
 
-// ErrForeign is wrapped by the errors about what another repository made, or
-// another program.
-var ErrForeign = errors.New("production is not of this repository's making")
+// ErrForeign is wrapped by errors about a tree that another repository, or
+// another program, made.
+var ErrForeign = errors.New("production was not made by this repository")
 
-// Claim is what a tree says of itself.
+// Claim is what the files in a tree say about the tree.
 type Claim struct {
-	Number     int    // 0: it is none of publish's
-	Marked     bool   // it has a MarkName, and so the rest
+	Number     int    // of the generation; 0 if publish did not make the tree
+	Marked     bool   // it has the file MarkName, so the fields below are set
 	Repository string // the id
 	Seal       string // of the manifest
 }
 
 var markText = regexp.MustCompile(`^repository ([0-9A-Za-z]{1,64})\nmanifest ([0-9a-f]{64})\n`)
 
-// ReadClaim reads what the tree at dir says of itself. Both files are read from
-// one directory, whatever is exchanged meanwhile. The zero Claim is that of a
-// directory that is missing, or that publish did not make.
+// ReadClaim reads the claim of the tree at dir. It reads both files through one
+// open directory, so a switch at the same time does not mix two trees. The result
+// is the zero Claim if the directory is missing, or publish did not make it.
 func ReadClaim(dir string) (Claim, error) {
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -88,8 +88,8 @@ func claimIn(root *os.Root, dir string) (c Claim, err error) {
 		Hint: "if this is a tree of this repository, remove that file: the next switch writes it again"}
 }
 
-// Identity reads which generation the tree at dir says that it is; 0 when it is
-// none of publish's.
+// Identity reads the generation number in the tree at dir; 0 if publish did not
+// make the tree.
 func Identity(dir string) (int, error) {
 	c, err := ReadClaim(dir)
 	if c.Number != 0 {
@@ -98,8 +98,8 @@ func Identity(dir string) (int, error) {
 	return 0, err
 }
 
-// Around returns which of some directories is the tree of a generation; "" if
-// none is.
+// Around returns the first of the directories that is the tree of a generation;
+// "" if none is.
 func Around(dirs []string) string {
 	for _, d := range dirs {
 		if _, err := os.Lstat(filepath.Join(d, IdentityName)); err == nil {
@@ -109,7 +109,7 @@ func Around(dirs []string) string {
 	return ""
 }
 
-// writeIdentity makes the tree at dir, which has no name yet, that of generation n.
+// writeIdentity writes the number of generation n into the draft at dir.
 func writeIdentity(batch *durable.Batch, dir string, n int) error {
 	batch.Add(dir)
 	return batch.WriteFile(filepath.Join(dir, IdentityName), fmt.Appendf(nil, "%d\n", n), 0o444)
@@ -120,7 +120,7 @@ func writeMark(dir, id, seal string) error {
 		0o444)
 }
 
-// Another is the error about a tree that another repository made.
+// Another returns the error for a tree that another repository made.
 func Another(dir, format string, args ...any) error {
 	return &fault.Error{Path: dir, Fact: fmt.Sprintf(format, args...), Err: ErrForeign,
 		Hint: "give each repository a production of its own: production: in publish.yaml; " +

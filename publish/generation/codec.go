@@ -18,8 +18,8 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// longestKey bounds what a manifest says of a unit, in bytes. A catalog with a
-// longer name is read again instead.
+// longestKey is the longest key of a unit in a manifest, in bytes. A manifest of
+// a catalog with a longer key has no units, and the catalog is read again.
 const longestKey = 4096
 
 const manifestMagic = "publish-manifest 1\n"
@@ -34,8 +34,8 @@ const manifestMagic = "publish-manifest 1\n"
 //	group DIGEST KEY
 //	end SHA256
 //
-// It is written as it is made: the text of a large tree would be a good part of
-// all the memory.
+// It writes in small blocks, because the whole text of a large tree would need
+// much memory.
 func (m *Manifest) Encode(w io.Writer) error {
 	if slices.ContainsFunc(m.Units, func(u catalog.Unit) bool { return len(u.Key) > longestKey }) {
 		m.Head.Units, m.Units = 0, nil
@@ -100,31 +100,29 @@ func (m *Manifest) Encode(w io.Writer) error {
 // sealLen is the length of the last line.
 const sealLen = len("end \n") + 2*sha256.Size
 
-// Why a manifest cannot be read.
+// Errors of Decode.
 var (
 	ErrDamaged = errors.New("the manifest is damaged")
-	// ErrNewer is what is wrong with one whose seal is right, and which this
-	// version cannot read all the same: another version wrote it. It is not
-	// damaged, so nobody repairs it.
+	// ErrNewer is the error for a manifest that another version wrote. It is not
+	// damaged, so it must not be repaired.
 	ErrNewer = errors.New("was written by a newer version of publish")
 )
 
-// magicLine is how a manifest of any version begins.
+// magicLine matches the first line of a manifest of any version.
 var magicLine = regexp.MustCompile(`^publish-manifest [1-9][0-9]*\n`)
 
-// Decode reads a manifest. The error wraps ErrDamaged, or ErrNewer for one
-// that another version wrote: its magic line says so; or the seal is right, so
-// that what cannot be read is no damage. What it returns shares the memory of
-// the text.
+// Decode reads a manifest. The error wraps ErrDamaged, or ErrNewer if another
+// version wrote the manifest: the magic line shows that, or a correct seal on a
+// text that this version cannot read. The result shares memory with text.
 func Decode(text string) (*Manifest, error) {
 	if !strings.HasPrefix(text, manifestMagic) && magicLine.MatchString(text) {
-		return nil, ErrNewer // its seal may be of another kind
+		return nil, ErrNewer // a newer version may seal in another way, so the seal is not checked
 	}
 	if len(text) < len(manifestMagic)+sealLen {
 		return nil, ErrDamaged
 	}
 	body, seal := text[:len(text)-sealLen], text[len(text)-sealLen:]
-	// The seal takes as long as the rest, and the rest does no harm without it.
+	// In parallel: hashing takes as long as decoding, and decoding a damaged text does no harm.
 	sealed := make(chan bool)
 	go func() { sealed <- seal == "end "+sha256Of(body)+"\n" }()
 	m, err := decode(body)
@@ -138,7 +136,7 @@ func Decode(text string) (*Manifest, error) {
 	return m, nil
 }
 
-// sha256Of hashes text, which is not copied at once.
+// sha256Of hashes a text without a copy of all of it.
 func sha256Of(text string) string {
 	sum := sha256.New()
 	for buf := make([]byte, 32<<10); len(text) > 0; {
@@ -194,8 +192,8 @@ func decode(body string) (*Manifest, error) {
 	return m, nil
 }
 
-// reserve makes room for the rows and units of a text, which come in this order,
-// and a little more.
+// reserve allocates the lists of own rows and of units, so that they need not
+// grow. It relies on the order of the lines: own rows come first.
 func (m *Manifest) reserve(text string) {
 	own := 0
 	for left := text; strings.HasPrefix(left, "own "); own++ {
@@ -224,8 +222,8 @@ func parseRow(line string, r *tree.Row) bool {
 	return err == nil && r.Size >= 0 && ok && clean == path && isSHA256(sum)
 }
 
-// known is a role as this program spells it: of one that it knows, no text has to
-// be kept.
+// known returns a role. For known roles it returns the constant, so that the row
+// does not keep the text in memory.
 func known(role string) catalog.Role {
 	for _, r := range [...]catalog.Role{catalog.Content, catalog.Mutable, catalog.Link} {
 		if role == string(r) {
@@ -235,8 +233,8 @@ func known(role string) catalog.Role {
 	return catalog.Role(role)
 }
 
-// notHex is 1 for what is no hexadecimal digit: of a hash nobody could foresee
-// which way a comparison goes, and so a table is faster.
+// notHex is 1 for bytes that are not hexadecimal digits. A table is faster than
+// comparisons, because the processor cannot predict their branches for a hash.
 var notHex = func() (table [256]byte) {
 	for c := range table {
 		if !strings.ContainsRune("0123456789abcdefABCDEF", rune(c)) {
@@ -254,8 +252,8 @@ func isSHA256(s string) bool {
 	return bad == 0 && len(s) == 2*sha256.Size
 }
 
-// SealOf returns the seal of the manifest at path, which is its last line; ""
-// when there is none. It does not look whether the manifest fits it.
+// SealOf returns the seal in the last line of the manifest at path; "" if there
+// is none. It does not verify the seal.
 func SealOf(path string) string {
 	f, err := durable.Open(path)
 	if err != nil {

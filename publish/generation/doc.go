@@ -1,7 +1,7 @@
 // Package generation keeps the generations of an image tree: sealed manifests,
-// the trees that they list, and the next tree while it is made. It knows neither
-// the repository, nor its history, nor where production is; what it has to know
-// of them comes in as values.
+// the trees that they list, and the next tree while it is made. It does not know
+// the repository, its history, or where production is: callers pass what it
+// needs as values.
 //
 // # The life of a tree
 //
@@ -9,38 +9,37 @@
 //	sealed    Draft.Seal        complete, flushed, listed by a sealed manifest;
 //	                            its name begins with .next- and has its number
 //	live      site.Site.Switch  one atomic step makes it production
-//	retired   the next switch   it has its number for a name, and is a View for
-//	                            whoever reverts to it
-//	trash     Store.Aside       its name is taken away first, then its files go
+//	retired   the next switch   its name is its number; a revert opens it as a View
+//	trash     Store.Aside       it is renamed first, then its files are deleted
 //
-// What a crash leaves of it is told apart by these names alone: see Litter.
+// After a crash, these names alone tell in which state a tree is: see Litter.
 //
 // # What holds
 //
 //   - A tree is complete and flushed before it gets a name with a number. Seal is
 //     the only code that gives one.
-//   - A sealed manifest never changes. It is the intent of the switch: what the
-//     history will say of it stands there.
-//   - A number names one tree for ever. It is taken from the moment its manifest
-//     is there, whatever becomes of its tree: see Store.Next.
-//   - A tree says whose it is: it bears the repository's id and the seal of its
-//     manifest. What another repository made is left alone wherever it turns up:
+//   - A sealed manifest never changes. It is the record of an intended switch:
+//     recovery completes the history from it.
+//   - A number names one tree for ever. It is in use as soon as its manifest
+//     exists, even if its tree never becomes production: see Store.Next.
+//   - A tree names its owner: it has the repository's id and the seal of its
+//     manifest. A tree that another repository made is never changed or deleted:
 //     see Store.Whose.
 //   - A file of a tree is never written to. Content is shared by hard link with
-//     the trees beside it; a file whose time has to change and that has other
-//     names is replaced by a copy of its own: see Times.
+//     other trees. If the time of a shared file has to change, the file is
+//     replaced by a copy first: see Times.
 //
-// # What a switch owes to clients
+// # What a switch must keep for clients
 //
-// A client that read production keeps asking for what it found there. So a
-// switch carries what the new tree lacks, for as long as the window is open that
-// began with it: see Carrier and Windows. And a path with other bytes gets a
-// later time, else web servers answer that nothing has changed: see Times.
+// A client that read production still asks for paths that it found there. So a
+// switch carries the paths that the new tree lacks, until their windows end: see
+// Carrier and Windows. And a path with other bytes gets a later time, because
+// web servers would otherwise answer that nothing has changed: see Times.
 //
 // # Locks
 //
-// The store takes none. Seal, Aside and what removes litter need the production
-// lock of the caller; a draft is its maker's alone. Everything else only reads,
-// and may meet a tree that is being switched or deleted: a View says so, or goes
-// on with the tree that it has opened.
+// The store takes no lock. The caller must hold the production lock for Seal,
+// Aside and removing litter. Only its maker touches a draft. Everything else only
+// reads, and may meet a tree that is being switched or deleted. A View reports
+// that, or continues with the tree that it has opened.
 package generation

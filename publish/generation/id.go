@@ -14,10 +14,9 @@ import (
 
 var idText = regexp.MustCompile(`^[0-9A-Za-z]{1,64}$`)
 
-// ID reads what tells this repository from all others, wherever it stands: 26
-// random letters and digits. A move or a copy of the repository keeps it. It is
-// "" where it was lost, and in a repository of before there were ids, until
-// EnsureID makes one.
+// ID reads the id of this repository: 26 random letters and digits. A moved or
+// copied repository keeps its id. The id is "" if its file was lost, or if an old
+// version made the repository, until EnsureID makes one.
 func (s *Store) ID() (string, error) { return ReadID(s.IDFile) }
 
 // ReadID is ID for the file at path.
@@ -32,11 +31,11 @@ func ReadID(path string) (string, error) {
 	if id := strings.TrimSpace(string(data)); err == nil && idText.MatchString(id) {
 		return id, nil
 	}
-	return "", nil // damaged: as good as lost
+	return "", nil // damaged: the same as lost
 }
 
-// GiveID makes an id in the file at path, for a repository that has none and of
-// which nobody knows yet.
+// GiveID writes a new id to path, if no file is there. It is for a repository
+// that is just being made, so no other process uses it.
 func GiveID(path string) error {
 	if gone(path) {
 		return durable.WriteFile(path, []byte(rand.Text()+"\n"), 0o644)
@@ -44,10 +43,10 @@ func GiveID(path string) error {
 	return nil
 }
 
-// EnsureID returns the id, and makes one first if there is none: the one that
-// production's tree bears, if live, which returns where it is, proves that it is
-// this repository's, else a new one. live returns "" for none. The caller holds
-// a lock that keeps switches out, or the staging lock.
+// EnsureID returns the id. If there is none, it makes one: the id in the tree of
+// production, or else a new one. live returns the directory of that tree, after
+// proving that this repository made it; "" for none. The caller holds the staging
+// lock, or a lock that prevents switches.
 func (s *Store) EnsureID(live func() (dir string)) (string, error) {
 	id, err := s.ID()
 	if err != nil || id != "" {
@@ -59,7 +58,7 @@ func (s *Store) EnsureID(live func() (dir string)) (string, error) {
 			id = c.Repository
 		}
 	}
-	// Two may be at it, with different locks: the first one's counts.
+	// Two commands with different locks may do this at once: the first one wins.
 	tmp := s.IDFile + ".new-" + rand.Text()
 	if err := durable.WriteFile(tmp, []byte(id+"\n"), 0o644); err != nil {
 		return "", err

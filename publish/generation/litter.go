@@ -12,7 +12,7 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// Litter is something in the store that no generation is: a crash left it, or
+// Litter is an entry of the store that is not a generation: a crash left it, or
 // somebody moved it there.
 type Litter struct {
 	Path       string
@@ -20,35 +20,36 @@ type Litter struct {
 	Generation int // whose tree it would be; 0 for a draft, which has no number
 }
 
-// LitterKind is what left something.
+// LitterKind is the reason why an entry is litter.
 type LitterKind int
 
-// The kinds of litter. All but Returned and Foreign are to be removed.
+// The kinds of litter. Recovery removes all of them except Returned and Foreign.
 const (
-	PromoteDraft LitterKind = iota // of a promote that did not end
-	RevertDraft                    // of a revert or a revoke that did not end
-	Unreached                      // a sealed tree that production never was
-	Returned                       // a tree that an exchange brought back: the site gives it its number
-	Half                           // what a gc left of a tree that it could not rename
-	Trash                          // a retired tree on its way out
-	Foreign                        // another repository's tree: it is left alone
+	PromoteDraft LitterKind = iota // of a promote that did not finish
+	RevertDraft                    // of a revert or a revoke that did not finish
+	Unreached                      // a sealed tree that never became production
+	Returned                       // the old tree after an exchange: the site renames it to its number
+	Half                           // a tree that a gc could not rename, and deleted in part
+	Trash                          // a retired tree that is being deleted
+	Foreign                        // a tree of another repository: leave it alone
 )
 
-// Known is what Litter asks of the history and of locks.
+// Known is what Litter needs to know of the history and of locks.
 type Known struct {
-	Reached func(n int) bool       // the history names the switch to generation n
-	Freed   func(n int) bool       // the history says that a gc deletes generation n
-	Tried   func(name string) bool // an earlier recovery could not remove this
+	Reached func(n int) bool       // the history has a switch to generation n
+	Freed   func(n int) bool       // the history has a gc that deletes generation n
+	Tried   func(name string) bool // an earlier recovery could not remove this entry
 	Live    int                    // production; 0 for none
 	Top     int                    // the highest number that production ever had
-	// Abandoned reports whether no promote can own the drafts that are there. It
-	// is asked after they were listed: a promote that begins later makes another.
+	// Abandoned reports whether no running promote owns a draft. It is called
+	// after the drafts were listed, so a promote that begins later does not
+	// matter: its draft is not in the list.
 	Abandoned func() bool
 }
 
-// Litter returns what is in the store and is no kept generation. A tree that the
-// history does not know is litter only above every number that production ever
-// had: below, it is the history that has lost something.
+// Litter returns the entries of the store that are not kept generations. A tree
+// that the history does not know is litter only if its number is above all that
+// production ever had. With a lower number, it is the history that is incomplete.
 func (s *Store) Litter(k Known) ([]Litter, error) {
 	list, err := os.ReadDir(s.Trees)
 	if err != nil {
@@ -78,7 +79,7 @@ func (s *Store) litter(name string, l *Litter, k Known, abandoned bool) (kind Li
 	case strings.HasPrefix(name, SnapshotPrefix):
 		return PromoteDraft, abandoned
 	case strings.HasPrefix(name, RevertPrefix):
-		return RevertDraft, true // the caller has its owner's lock, or only looks
+		return RevertDraft, true // abandoned: the caller holds the lock of its owner, or only reports
 	case strings.HasPrefix(name, TrashPrefix):
 		return Trash, true
 	case !isTree:
@@ -96,14 +97,14 @@ func (s *Store) litter(name string, l *Litter, k Known, abandoned bool) (kind Li
 	case !k.Reached(n) && (n > k.Top || k.Tried(name)):
 		return Unreached, true
 	case k.Freed(n) && n != k.Live:
-		// Whole it is gc's again.
+		// If the tree is still complete, the next gc deletes it.
 		id, err := Identity(l.Path)
 		return Half, err == nil && id == 0
 	}
 	return 0, false
 }
 
-// Trash returns the retired trees on their way out.
+// Trash returns the paths of retired trees that are being deleted.
 func (s *Store) Trash() ([]string, error) {
 	list, err := os.ReadDir(s.Trees)
 	if err != nil {
@@ -118,10 +119,10 @@ func (s *Store) Trash() ([]string, error) {
 	return out, nil
 }
 
-// StaleManifests returns the files among the manifests that are to be removed:
-// temporary ones, and manifests of trees that are gone. newest is the newest
-// generation of the history. That number, and higher ones, stay taken even if
-// production never reached them: no number ever names two trees.
+// StaleManifests returns the files in the folder of manifests that can be
+// removed: temporary files, and manifests of trees that are gone. newest is the
+// newest generation in the history. Its manifest and later ones stay, even if
+// they never became production, because they mark their numbers as used.
 func (s *Store) StaleManifests(newest, live int) ([]string, error) {
 	list, err := os.ReadDir(s.Manifests)
 	if err != nil {
@@ -142,11 +143,11 @@ func (s *Store) StaleManifests(newest, live int) ([]string, error) {
 	return out, nil
 }
 
-// Aside gives the tree of a generation a name that is no generation's, so that
-// half of it is never taken for one, and returns where it is then. A directory of
-// a lower layer of an overlay, as in a container whose image holds the
-// repository, cannot be renamed: it stays, without the file that says which
-// generation it is. The new name is durable when the store is synced.
+// Aside renames the tree of a generation, so that a partly deleted tree is never
+// taken for a generation. It returns the new path. A directory in a lower layer of
+// an overlay cannot be renamed, for example if a container image holds the
+// repository. Such a tree stays in place, but loses the file with its number. The
+// new name is durable after the store is synced.
 func (s *Store) Aside(n int) (string, error) { return s.aside(Number(n)) }
 
 func (s *Store) aside(name string) (string, error) {
@@ -155,7 +156,7 @@ func (s *Store) aside(name string) (string, error) {
 	for i := range 100 {
 		to = filepath.Join(s.Trees, TrashPrefix+name)
 		if i > 0 {
-			to += fmt.Sprint("-", i+1) // something that cannot be deleted has the name
+			to += fmt.Sprint("-", i+1) // the name is in use by a tree that could not be deleted
 		}
 		if err = durable.RenameNew(from, to); !errors.Is(err, fs.ErrExist) {
 			break

@@ -11,26 +11,25 @@ import (
 )
 
 // Manifest is the sealed list of what a generation holds. It is written before
-// the switch and is the intent: recovery completes history from it, and there
-// is no other journal. It is never changed; carried files whose window has
-// ended, and files that were revoked since, are gone from the tree though their
-// rows stay.
+// the switch, and recovery completes the history from it. It never changes: rows
+// stay after their files were deleted, because the window of a carried file ended
+// or the file was revoked.
 type Manifest struct {
 	Head
 	Own     []tree.Row // sorted by path
 	Carried []Carried  // sorted by path
-	Barred  []tree.Row // content that an operator's revert took away: promote refuses it
-	// Units are what a diff counts, as the catalog told it, so that the next
-	// switch need not read this catalog again; see Counts.
+	Barred  []tree.Row // content that an operator reverted: promote refuses it
+	// Units are what a diff counts, computed from the catalog. They are kept so
+	// that the next switch need not read the catalog again; see Counts.
 	Units []catalog.Unit
 }
 
-// UnitScheme is the way in which a catalog's units are made, for Head.Units.
-// Raise it when a format digests them in another way.
+// UnitScheme is the version of the computation of units, for Head.Units. Raise it
+// if a format computes their digests in another way.
 const UnitScheme = 1
 
-// Counts reports whether Units can be believed: not those of another version of
-// this program, and not those of a manifest that has none.
+// Counts reports whether Units can be used: the manifest has them, and they were
+// computed in the way of this version.
 func (m *Manifest) Counts() bool { return m.Head.Units == UnitScheme }
 
 // Kind is how a generation came to be production.
@@ -43,8 +42,8 @@ const (
 	KindRevert     Kind = "revert"
 	KindAutoRevert Kind = "auto-revert" // a health check failed
 	KindRevoke     Kind = "revoke"
-	// KindRelink is that of a manifest made anew from a history that only knows
-	// that another program pointed production at the generation.
+	// KindRelink is only for a manifest that recovery rebuilt, if the history only
+	// knows that another program pointed production at the generation.
 	KindRelink Kind = "relink"
 )
 
@@ -56,15 +55,15 @@ func (k Kind) known() bool {
 	return false
 }
 
-// Revoked is one content that was revoked, with a path under which it was
-// found and the image that it belonged to.
+// Revoked is one revoked file content, with a path where it was found and the
+// image that it belonged to.
 type Revoked struct {
 	Path    string `json:"path"`
 	SHA256  string `json:"sha256"`
 	Bytes   int64  `json:"bytes"`
 	Product string `json:"product"` // "" for a file that no index named
 	Version string `json:"version"`
-	// Fingerprint is the image's; "" for a file that belongs to none.
+	// Fingerprint is of the image; "" for a file that belongs to no image.
 	Fingerprint string `json:"fingerprint"`
 }
 
@@ -76,7 +75,8 @@ func (c Revoked) String() string {
 	return fmt.Sprintf("%s/%s: %s", c.Product, c.Version, c.Path)
 }
 
-// Name is the product's version that a revoked file was of, or its path.
+// Name returns product/version of a revoked file, or its path if no index named
+// it.
 func (c Revoked) Name() string {
 	if c.Product == "" {
 		return c.Path
@@ -84,8 +84,8 @@ func (c Revoked) Name() string {
 	return catalog.Name{Group: c.Product, Version: c.Version}.String()
 }
 
-// Named is a version that was revoked and had no content of its own: no items,
-// or none that is there. Version is "" for a product that had no version.
+// Named is a revoked version without content: it had no items, or all their
+// files were missing. Version is "" for a product without versions.
 type Named struct {
 	Product string `json:"product"`
 	Version string `json:"version"`
@@ -95,11 +95,11 @@ func (v Named) String() string {
 	return catalog.Name{Group: v.Product, Version: v.Version}.String()
 }
 
-// Head is a manifest's first part.
+// Head is the first part of a manifest.
 type Head struct {
 	Generation  int       `json:"generation"`
-	From        int       `json:"from"`   // the generation before; 0 for none
-	Origin      int       `json:"origin"` // whose content this is: its own number, or what it was reverted to
+	From        int       `json:"from"`   // production before it; 0 for none
+	Origin      int       `json:"origin"` // the generation whose content it shows: itself, or the target of a revert
 	TreeID      string    `json:"tree_id"`
 	Kind        Kind      `json:"kind"` // adopt, promote, revert, auto-revert or revoke
 	Who         string    `json:"who"`
@@ -111,17 +111,18 @@ type Head struct {
 	Removed     []string  `json:"removed"`
 	Changed     []string  `json:"changed"`
 	BarredTrees []string  `json:"barred_trees"`      // tree ids that promote refuses
-	Revoked     []Revoked `json:"revoked,omitempty"` // by this switch: it is their tombstones' intent
-	Unnamed     []Named   `json:"unnamed,omitempty"` // likewise, versions that had no content
-	Units       int       `json:"units,omitempty"`   // the UnitScheme of the manifest's; 0 when it has none
-	// TreeSeal is, in a manifest that was made anew, the seal that the tree bears.
+	Revoked     []Revoked `json:"revoked,omitempty"` // by this switch; recovery writes tombstones from them
+	Unnamed     []Named   `json:"unnamed,omitempty"` // by this switch: versions that had no content
+	Units       int       `json:"units,omitempty"`   // the UnitScheme of the Units; 0 without Units
+	// TreeSeal is the seal in the mark of the tree, if it differs from Seal: a
+	// manifest that recovery rebuilt has another seal.
 	TreeSeal string `json:"tree_seal,omitempty"`
-	// Seal is the hash in the last line, lower-case hex, of the manifest as it
-	// was read or written last.
+	// Seal is the hash in the last line of the manifest, lower-case hex, set by
+	// Decode and Encode.
 	Seal string `json:"-"`
 }
 
-// Borne returns the seal that the generation's tree bears.
+// Borne returns the seal in the mark of the tree.
 func (h *Head) Borne() string { return cmp.Or(h.TreeSeal, h.Seal) }
 
 // All yields every row, own and carried.
@@ -144,5 +145,5 @@ func (m *Manifest) All() iter.Seq[tree.Row] {
 // learned of it from an earlier generation.
 type Carried struct {
 	tree.Row
-	Dropped int // the generation that no longer had it: its window starts at that switch
+	Dropped int // the first generation without it: its window starts at that switch
 }

@@ -6,31 +6,30 @@ import (
 	"strings"
 )
 
-// The names of a store: the folder in which the generations are. A tree has its
-// number for a name from the moment on when nothing of it is missing. A name
-// with one of these prefixes is no generation's.
+// The names in a store, which is the folder of the generations. A complete tree
+// has its number as its name. Names with these prefixes are not generations.
 const (
 	// SnapshotPrefix is for a promote's draft; its owner holds the prepare lock.
 	SnapshotPrefix = ".snapshot-"
 	// RevertPrefix is for the draft of a revert or a revoke; its owner holds the
 	// production lock.
 	RevertPrefix = ".revert-"
-	// NextPrefix is for a sealed tree that waits for its switch, and for one that
-	// an exchange brought back.
+	// NextPrefix is for a sealed tree that waits for its switch, and for the old
+	// tree directly after an exchange.
 	NextPrefix = ".next-"
-	// TrashPrefix is for a retired tree on its way out.
+	// TrashPrefix is for a retired tree that is being deleted.
 	TrashPrefix = ".trash-"
 )
 
 const (
 	// IdentityName is the file in each generation's tree that holds its number.
 	IdentityName = ".publish-generation"
-	// MarkName is the file beside it that says whose tree it is. Trees of before
-	// there was one have none, until their next switch.
+	// MarkName is the file beside it that tells which repository owns the tree.
+	// Trees that an old version made have none, until their next switch.
 	MarkName = ".publish-tree"
 )
 
-// Number is how generation n is called in the file system.
+// Number returns the name of generation n in the file system.
 func Number(n int) string { return fmt.Sprintf("%06d", n) }
 
 // ParseNumber is the inverse of Number.
@@ -39,8 +38,8 @@ func ParseNumber(s string) (int, bool) {
 	return n, err == nil && n > 0 && Number(n) == s
 }
 
-// numberIn returns the number in a name of the store, whatever is around it: it
-// is taken.
+// numberIn returns the number in any name in the store, with or without a prefix.
+// Such a number is in use.
 func numberIn(name string) (int, bool) {
 	name = strings.TrimPrefix(strings.TrimPrefix(name, TrashPrefix), NextPrefix)
 	name, _, _ = strings.Cut(name, "-")

@@ -8,7 +8,7 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Rows are sorted by path wherever they are a list, and a path stands in it once.
+// Lists of rows are always sorted by path, and have each path once.
 
 func byPath(r tree.Row, p string) int { return cmp.Compare(r.Path, p) }
 
@@ -38,9 +38,10 @@ func (m *Manifest) Rows() []tree.Row {
 	return tree.MergeRows(m.Own, carried)
 }
 
-// Promised returns the rows, sorted by path, that the generation has to serve at
-// the time now, the carried ones as far as they are there. Those whose window has
-// ended are not among them, though they are served until a gc deletes them.
+// Promised returns the rows, sorted by path, that the generation must serve at
+// the time now: all own rows, and the carried rows that are there and whose
+// window is open. Carried rows whose window has ended are left out, although they
+// are served until a gc deletes them.
 func (m *Manifest) Promised(w Windows, now time.Time, there func(Carried) bool) []tree.Row {
 	var carried []tree.Row
 	for _, c := range m.Carried {

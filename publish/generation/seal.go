@@ -13,23 +13,23 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Seal completes the draft and makes it durable under its number, with its
-// manifest: after it only the switch is missing. live is what production serves,
-// nil for nothing; the caller holds the lock that keeps switches out.
+// Seal completes the draft, and writes its manifest. After that only the switch
+// is missing. live is what production serves, nil for nothing. The caller holds
+// the lock that prevents switches.
 //
-//  1. What m carries is linked from live. Files that somebody removed from there
-//     cannot be carried: they are taken out of m, and returned.
-//  2. The tree gets its number, and its files the times that they need against
-//     live: see Times.
-//  3. All of it is flushed.
-//  4. The manifest is written. From here on the number is taken.
-//  5. The tree gets the mark with the manifest's seal, and then its name,
-//     under NextPrefix. Whose it is can be read wherever a crash leaves it, and
-//     no tree has a number for a name of which anything is missing.
+//  1. Files that m carries are linked from live. If somebody removed such a file
+//     there, its row is removed from m and returned.
+//  2. The tree gets the file with its number, and its files get the times that
+//     they need, compared with live: see Times.
+//  3. The tree is synced.
+//  4. The manifest is written. From now on the number is in use.
+//  5. The tree gets its mark, with the seal of the manifest, and then its name
+//     with NextPrefix. In this order, each tree with a number in its name is
+//     complete, and its owner can be read after a crash.
 //
-// Killed before step 4, it leaves a draft; after it, also a manifest of a tree
-// that production never had. Both are swept, and the number stays out of use.
-// The name itself is durable when the site has prepared the switch.
+// If the process is killed before step 4, a draft remains. After step 4, the
+// manifest remains as well. Recovery removes the tree, and the number is never
+// used again. The new name is durable only when the site has prepared the switch.
 func (d *Draft) Seal(ctx context.Context, m *Manifest, live *View, now time.Time) (lost []Carried, err error) {
 	s := d.store
 	batch, err := durable.NewBatch(d.Dir)
@@ -77,7 +77,8 @@ func (d *Draft) Seal(ctx context.Context, m *Manifest, live *View, now time.Time
 	return lost, errors.Join(os.Rename(d.Dir, s.Waiting(m.Generation)), s.at("after-next"))
 }
 
-// Waiting is where the tree of generation n is between its seal and its switch.
+// Waiting returns the path of the tree of generation n between its seal and its
+// switch.
 func (s *Store) Waiting(n int) string { return filepath.Join(s.Trees, NextPrefix+Number(n)) }
 
 // carry links what m carries from the live tree.
@@ -100,8 +101,8 @@ func (d *Draft) carry(ctx context.Context, m *Manifest, live *View, batch *durab
 		case err == nil:
 			kept = append(kept, c)
 		case isGone(err):
-			// Refusing would not bring it back, and every later promote would
-			// stop here.
+			// Not an error: that would not bring the file back, and would stop
+			// every later promote.
 			lost = append(lost, c)
 		default:
 			return lost, &fault.Error{Path: filepath.Join(live.Dir, c.Path), Err: err,

@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// KeptBy is what keeps a generation beside production from gc.
+// KeptBy is the reason why gc keeps a generation beside production.
 type KeptBy string
 
 const (
-	KeptByWindow KeptBy = "window" // until it ends
-	KeptByPin    KeptBy = "pin"    // until unpin
-	KeptByKeep   KeptBy = "keep"   // generations: {keep: N}: until it is none of the newest N
+	KeptByWindow KeptBy = "window" // its window is open
+	KeptByPin    KeptBy = "pin"    // it is pinned
+	KeptByKeep   KeptBy = "keep"   // it is one of the newest N of generations: {keep: N}
 )
 
-// Tenure is how long gc leaves a generation. Of a pinned one, and of one that
-// the configuration keeps, nobody knows how long: Until is zero.
+// Tenure is why and until when gc keeps a generation. Until is set only for
+// KeptByWindow: the end of the other reasons is unknown.
 type Tenure struct {
-	By    KeptBy // "": history does not tell when its window began; gc leaves it
+	By    KeptBy // "" if the history does not tell when its window began; gc keeps it
 	Until time.Time
 }
 
@@ -30,7 +30,7 @@ func (t Tenure) Outlasts(u Tenure) bool {
 // Due reports whether gc may delete the generation.
 func (t Tenure) Due(now time.Time) bool { return t.By == KeptByWindow && !now.Before(t.Until) }
 
-// End is Until in the form of an answer; nil when there is none.
+// End returns Until for the output of commands; nil if there is none.
 func (t Tenure) End() *time.Time {
 	if t.By != KeptByWindow {
 		return nil
@@ -39,10 +39,10 @@ func (t Tenure) End() *time.Time {
 	return &end
 }
 
-// Tenures returns how long gc leaves each of the kept generations, which are
-// sorted, production's excepted. It is what gc goes by, and what status, promote
-// and the metrics foretell. keep is how many the configuration keeps beside
-// their windows.
+// Tenures returns the tenure of each kept generation. kept is sorted, and does
+// not have production. gc acts on the result; status, promote and the metrics
+// print it. keep is the number of newest generations that the configuration keeps
+// whatever their windows.
 func Tenures(kept []int, w Windows, pinned func(n int) bool, keep int) map[int]Tenure {
 	out := map[int]Tenure{}
 	for _, n := range slices.Backward(kept) {

@@ -17,34 +17,34 @@ import (
 )
 
 // A web server compares modification times in whole seconds, and answers 304
-// for a file that is not newer than the one that the client has. So a switch
-// keeps a rule for every path that production serves before and after it: with
-// the same bytes it keeps its time, with other bytes its time rises by a second
-// at least.
+// (Not Modified) for a file that is not newer than the client's copy. So each
+// switch keeps a rule for every path that production serves before and after it.
+// If the bytes are the same, the path keeps its time. If they differ, its time
+// rises by at least one second.
 //
-// What production serves is known only under the production lock: a revoke can
-// switch while a promote copies and hashes. The times that a tree got while it
-// was made are a good guess; Times makes them right.
+// Only the production lock keeps what production serves from changing: a revoke
+// can switch while a promote still copies and hashes. So the times that a tree
+// gets while it is made may be wrong in the end. Times corrects them.
 
-// Times sets times in a tree before it becomes production.
+// Times sets the modification times in a tree before it becomes production.
 type Times struct {
-	Live  Files  // the tree that is served until then
+	Live  Files  // the tree that is production until then
 	Dir   string // the tree
-	Tmp   string // a private directory on its file system; may be Dir, if that is private
+	Tmp   string // a private directory on the same file system; may be Dir, if that is private
 	Now   time.Time
-	Lost  time.Time      // what counts as the live time of a file that is gone; zero: such a file is passed over
-	Batch *durable.Batch // is told what has to be flushed
+	Lost  time.Time      // stands for the time of a live file that is missing; if zero, such a file is ignored
+	Batch *durable.Batch // collects the files to sync
 }
 
-// Settle gives the files of the tree, which has these rows, the times that they
-// need; live lists what is served. Only files whose bytes differ from the live
-// ones are looked at. A file that has more names than this one is replaced by a
-// copy, since its time belongs to the other names as well. was is what the times
-// of the tree were measured against when it was made; nil: live.
+// Settle sets the times of the files of the tree. rows are the rows of the tree,
+// and live lists what production serves. Unchanged files are not touched, in
+// general; see keep. A file with several hard links is replaced by a copy, because
+// the other names share its time. was is the manifest that the times of the tree
+// were compared with when it was made; nil if that was live.
 func (t *Times) Settle(ctx context.Context, rows []tree.Row, live, was *Manifest) error {
-	// Rows whose window has ended are served until a gc deletes them.
+	// All rows: even after its window has ended, a row is served until a gc deletes it.
 	served := live.Rows()
-	links := map[string]bool{} // paths at which one of the trees has a link, and the other has not the same
+	links := map[string]bool{} // paths with a link in one tree, and not the same link in the other
 	alone := func(row tree.Row) {
 		if row.Role == catalog.Link {
 			links[row.Path] = true
@@ -79,10 +79,10 @@ func (t *Times) Settle(ctx context.Context, rows []tree.Row, live, was *Manifest
 	return t.behindLinks(ctx, links, rows, served)
 }
 
-// keep gives a file whose bytes are the live ones the live time. It has that
-// already, as a link to the live file or by the times it was given, unless the
-// tree was made when something else was live, or live has the path only until
-// the next gc: then it was staged anew.
+// keep gives a file with unchanged bytes the time of the live file. Usually the
+// file has that time already. There are two exceptions: another generation was
+// live when the tree was made; or the path is carried in live, so that staging
+// had dropped it and got it again.
 func (t *Times) keep(ctx context.Context, row tree.Row, live, was *Manifest) error {
 	if row.Role == catalog.Link {
 		return nil
@@ -109,8 +109,8 @@ func (t *Times) keep(ctx context.Context, row tree.Row, live, was *Manifest) err
 	return t.set(ctx, row.Path, fi, old.ModTime())
 }
 
-// Rise makes the file at path newer than what the live tree has at the path
-// was, if it is not.
+// Rise makes the file at path newer than the file that the live tree has at the
+// path was, unless it is newer already.
 func (t *Times) Rise(ctx context.Context, path, was string) error {
 	last := t.Lost
 	switch old, err := t.Live.Stat(was); {
@@ -123,7 +123,7 @@ func (t *Times) Rise(ctx context.Context, path, was string) error {
 	}
 	fi, err := os.Lstat(t.join(path))
 	if isGone(err) {
-		return nil // of a kept tree: it was revoked, or somebody removed it
+		return nil // a file of a kept tree may be missing: it was revoked, or somebody removed it
 	}
 	if err != nil || fi.ModTime().Unix() > last.Unix() {
 		return err
@@ -140,7 +140,7 @@ func (t *Times) Set(ctx context.Context, path string, at time.Time) error {
 	return t.set(ctx, path, fi, at)
 }
 
-// set gives a regular file of the new tree a time, and notes it to be flushed.
+// set sets the time of a regular file, and adds it to the batch.
 func (t *Times) set(ctx context.Context, path string, fi fs.FileInfo, at time.Time) error {
 	full := t.join(path)
 	if !fi.Mode().IsRegular() {
@@ -159,14 +159,14 @@ func (t *Times) set(ctx context.Context, path string, fi fs.FileInfo, at time.Ti
 	return nil
 }
 
-// separate replaces one name of a file by a copy of its own.
+// separate replaces one of the hard links of a file by a copy.
 func (t *Times) separate(ctx context.Context, path string, fi fs.FileInfo) error {
 	src, err := tree.OpenSource(t.Dir)
 	if err != nil {
 		return err
 	}
 	defer src.Close()
-	own, err := durable.NewBatch(t.Tmp) // of a name that goes
+	own, err := durable.NewBatch(t.Tmp) // not t.Batch: the temporary name will be gone when that is flushed
 	if err != nil {
 		return err
 	}
@@ -193,8 +193,9 @@ func (t *Times) separate(ctx context.Context, path string, fi fs.FileInfo) error
 // copyName is the name of a copy while it is made.
 const copyName = ".publish-copy"
 
-// behindLinks makes what is served behind links newer where a link leads to
-// something else than before: the path that a client asks for is the link's.
+// behindLinks makes files newer that are served through a link, if the link now
+// leads to other content. Clients ask for the path of the link, so the rule of
+// Times applies to that path.
 func (t *Times) behindLinks(ctx context.Context, links map[string]bool, rows, served []tree.Row) error {
 	if len(links) == 0 {
 		return nil
@@ -255,8 +256,8 @@ type links interface {
 	Readlink(path string) (string, error)
 }
 
-// follow follows the links of a path of a tree. It answers false where there is
-// nothing, or where it leads out of the tree.
+// follow resolves the links in a path of a tree. It returns false if the path
+// leads to nothing, or out of the tree.
 func follow(in links, p string) (string, bool) {
 	at, rest := ".", p
 	for hops := 0; rest != ""; {
@@ -268,7 +269,7 @@ func follow(in links, p string) (string, bool) {
 			if at == "." {
 				return "", false
 			}
-			at = path.Dir(at) // at is no link: the way to it was followed
+			at = path.Dir(at) // correct, because at has no links in it: they are resolved
 			continue
 		}
 		next := path.Join(at, name)
@@ -295,12 +296,12 @@ const maxLinks = 40
 // latest returns the latest of some times.
 func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
 
-// Freshen gives the files of a tree that was production before, and becomes it
-// again as it stands, the times that they need: generation n, whose tree is at
-// dir, after generation last, whose tree may be gone. now is not before lost,
-// when the newest line of the history was written, and what counts as the time of
-// a live file that is gone. Where a manifest is missing nothing says what was
-// served: times stay.
+// Freshen sets the times in a kept tree that becomes production again as it is:
+// that of generation n, at dir. last is the generation that was production before;
+// its tree may be gone. lost is the time of the newest line of the history, and
+// stands for the time of a file of last that is missing; now is not before lost.
+// If one of the manifests is missing, it is unknown what was served, and the times
+// stay.
 func (s *Store) Freshen(ctx context.Context, n int, dir string, last int, now, lost time.Time) error {
 	was, err := s.Manifest(last)
 	if err != nil {

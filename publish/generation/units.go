@@ -7,8 +7,8 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Units returns what a diff counts of a tree: what its catalog says, and the
-// files that stand for themselves.
+// Units returns what a diff counts in a tree: the units of its catalog, and the
+// files that no catalog describes.
 func Units(of []catalog.Unit, own []tree.Row, f catalog.Format) []catalog.Unit {
 	units := slices.Clip(of)
 	for _, row := range own {
@@ -19,7 +19,8 @@ func Units(of []catalog.Unit, own []tree.Row, f catalog.Format) []catalog.Unit {
 	return units
 }
 
-// DiffUnits returns what came, what went and what changed; sorted, never nil.
+// DiffUnits returns the keys of the units that were added, removed and changed;
+// sorted, never nil.
 func DiffUnits(from, to []catalog.Unit) (added, removed, changed []string) {
 	added, removed, changed = []string{}, []string{}, []string{}
 	old := make(map[string]catalog.Unit, len(from))

@@ -13,28 +13,28 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Tree is a generation and the directory in which its tree stands. It holds
-// nothing open: after a switch another tree may stand there.
+// Tree is a generation and the directory of its tree. It keeps no open file, so
+// after a switch another tree may be at Dir.
 type Tree struct {
 	*Manifest
 	Dir string
 }
 
-// View is a generation opened for readers. It never changes, and many may read
-// it at once. It holds the directory of the tree, so it shows the same tree
-// whatever is exchanged or renamed at Dir meanwhile. What gc or a revoke deletes
-// of a tree is gone from its views as well: reading it is fs.ErrNotExist. And a
-// directory comes back in a later generation: see Proved.
+// View is a generation opened for readers. It never changes, and is safe for
+// concurrent use. It keeps the directory of the tree open, so it shows the same
+// tree even if Dir is exchanged or renamed. Files that a gc or a revoke deletes
+// are also gone from the view: reading them gives fs.ErrNotExist. A later
+// generation may reuse the directory of a tree: see Proved.
 //
 // No path and no link leads out of the tree. Close the view after use.
 type View struct {
 	Tree
 	src  *tree.Source
-	says bool // its number, when it was opened
+	says bool // the tree had its number when it was opened
 }
 
-// Tree returns the generation n that is kept beside production. The error is of
-// kind NotFound when there is no manifest, or no tree.
+// Tree returns generation n, which is kept beside production. The error is of
+// kind NotFound if its manifest or its tree is missing.
 func (s *Store) Tree(n int) (*Tree, error) {
 	m, err := s.Manifest(n)
 	if err != nil {
@@ -47,7 +47,7 @@ func (s *Store) Tree(n int) (*Tree, error) {
 	return t, nil
 }
 
-// View opens the generation n that is kept beside production: see [Tree.View].
+// View opens generation n, which is kept beside production: see [Tree.View].
 func (s *Store) View(n int) (*View, error) {
 	t, err := s.Tree(n)
 	if err != nil {
@@ -56,8 +56,9 @@ func (s *Store) View(n int) (*View, error) {
 	return t.View()
 }
 
-// View opens the tree for readers. Whoever holds no lock that keeps switches
-// out may meet another generation at Dir by then: the error wraps ErrMoved.
+// View opens the tree for readers. The error wraps ErrMoved if another generation
+// is at Dir by now. That can happen unless the caller holds a lock that prevents
+// switches.
 func (t *Tree) View() (*View, error) {
 	src, err := tree.OpenSource(t.Dir)
 	if err != nil {
@@ -65,8 +66,8 @@ func (t *Tree) View() (*View, error) {
 	}
 	v := &View{Tree: *t, src: src}
 	src.Proof = v.Proved
-	// Read through the directory that is open, not by its name. A tree that does
-	// not say its number is damaged, and verify's business.
+	// Read through the open directory, not by its name. A tree without its number
+	// is damaged; verify reports that.
 	c, err := v.Claim()
 	if err == nil && c.Number != 0 && c.Number != t.Generation {
 		_ = src.Close()
@@ -76,10 +77,12 @@ func (t *Tree) View() (*View, error) {
 	return v, nil
 }
 
-// Proved is asked after the last read, by whoever holds no lock, and before any of
-// it counts. It returns an error that wraps ErrMoved if what was read may be half a
-// tree, or another generation's: its number is the first to go from a directory,
-// and the last to come back.
+// Proved checks that the view still shows the tree that was opened. A caller
+// without a lock calls it after its last read, and uses what it read only if the
+// error is nil. The error wraps ErrMoved if the caller may have read a partly
+// deleted tree, or files of another generation. The check is reliable because the
+// number is the first file to be deleted from a directory, and the last to be
+// written when a later generation reuses it.
 func (v *View) Proved() error {
 	c, err := v.Claim()
 	if v.says && c.Number != v.Generation {
@@ -96,23 +99,23 @@ func (t *Tree) moved(n int) error {
 	return &fault.Error{Path: t.Dir, Fact: fact, Err: ErrMoved, Hint: "run it again"}
 }
 
-// ErrMoved is wrapped by the error for a directory in which another generation
-// stands than was looked for: production was switched, or a tree was moved.
-var ErrMoved = errors.New("another generation stands there")
+// ErrMoved is wrapped by the error for a directory with another generation than
+// expected: production was switched, or a tree was moved.
+var ErrMoved = errors.New("another generation is there")
 
 // Close releases the tree.
 func (v *View) Close() error { return v.src.Close() }
 
-// Source is the tree as one to link and copy from. It is closed with the view.
+// Source returns the tree as a source of links and copies. Close closes it.
 func (v *View) Source() *tree.Source { return v.src }
 
-// Claim reads, anew each time, what the tree says of itself. A directory comes
-// back in a later generation, with the same inode: this tells whether it is still
-// the one that was opened.
+// Claim reads the claim of the tree, again at each call. A later generation may
+// reuse the directory, with the same inode; only the claim tells whether that has
+// happened.
 func (v *View) Claim() (Claim, error) { return claimIn(v.src.Root(), v.Dir) }
 
-// Open opens the file of a row. A file that has another size than its row is
-// refused; the bytes are not looked at.
+// Open opens the file of a row. It returns an error if the size differs from the
+// row. It does not check the hash.
 func (v *View) Open(row tree.Row) (*os.File, error) {
 	f, st, err := tree.Open(v.src.Root(), row.Path) // follows no link, waits for no pipe
 	if err != nil {
@@ -126,40 +129,40 @@ func (v *View) Open(row tree.Row) (*os.File, error) {
 	return f, nil
 }
 
-// Stat describes what a path leads to. Where it leads out of the tree there is
-// nothing: fs.ErrNotExist.
+// Stat follows links. The error is fs.ErrNotExist for a path that leads out of
+// the tree.
 func (v *View) Stat(path string) (fs.FileInfo, error) { return Inside{v.src.Root()}.Stat(path) }
 
-// Lstat describes what stands at a path.
+// Lstat does not follow a link at the end of the path.
 func (v *View) Lstat(path string) (fs.FileInfo, error) { return v.src.Root().Lstat(path) }
 
 // Readlink returns the text of a link.
 func (v *View) Readlink(path string) (string, error) { return v.src.Root().Readlink(path) }
 
-// Contents is what a format reads of the tree.
+// Contents returns the tree in the form that formats read.
 func (v *View) Contents() catalog.Source { return tree.Contents(v.src.Root()) }
 
-// Companions returns of which document of the tree a path is a companion, by its
-// name; "" for any other path.
+// Companions returns a function that maps the path of a companion, by its name,
+// to its document in the tree, and any other path to "".
 func (v *View) Companions(f catalog.Format) (of func(p string) string, err error) {
 	paths, err := f.Documents(v.Contents())
 	return companion.Documents{Paths: paths, Clearsigned: f.Clearsigned}.Of, err
 }
 
-// Files are the files of a tree, as far as names, links and times go: those of a
-// View, or of any other directory by Inside.
+// Files gives access to the names, links and times of a tree. View and Inside
+// implement it.
 type Files interface {
 	Stat(path string) (fs.FileInfo, error)
 	Lstat(path string) (fs.FileInfo, error)
 	Readlink(path string) (string, error)
 }
 
-// Inside are the files of a directory, for which a link that leads out leads
-// nowhere. The zero Inside has none.
+// Inside has the files of a directory. A link that leads out of the directory
+// counts as dangling. The zero Inside has no files.
 type Inside struct{ root *os.Root }
 
-// OpenInside opens the directory at dir. One that is gone has no files. Close it
-// after use.
+// OpenInside opens the directory at dir. A missing directory gives the zero
+// Inside. Close it after use.
 func OpenInside(dir string) (Inside, error) {
 	root, err := os.OpenRoot(dir)
 	if isGone(err) {
@@ -176,7 +179,7 @@ func (in Inside) Close() error {
 	return in.root.Close()
 }
 
-// Stat describes what a path leads to.
+// Stat follows links inside the directory.
 func (in Inside) Stat(path string) (fs.FileInfo, error) {
 	if in.root == nil {
 		return nil, fs.ErrNotExist
@@ -190,7 +193,7 @@ func (in Inside) Stat(path string) (fs.FileInfo, error) {
 	return fi, err
 }
 
-// Lstat describes what stands at a path.
+// Lstat does not follow a link at the end of the path.
 func (in Inside) Lstat(path string) (fs.FileInfo, error) {
 	if in.root == nil {
 		return nil, fs.ErrNotExist

@@ -8,16 +8,16 @@ import (
 	"example.com/publish/publish/fault"
 )
 
-// Recorded is what the history of a repository says of a generation.
+// Recorded is what the history of a repository says about a generation.
 type Recorded struct {
 	Known bool   // it was production
-	Seal  string // that its tree bears; "" where that is not recorded
+	Seal  string // in the mark of its tree; "" if that is not recorded
 	Lost  bool   // there is no history at all
 }
 
-// Whose returns which generation of this repository the tree at dir is; 0 when
-// it is none of publish's. The error wraps ErrForeign for the tree of another
-// repository. A reader needs no lock.
+// Whose returns which generation of this repository the tree at dir is; 0 if
+// publish did not make the tree. The error wraps ErrForeign for a tree of another
+// repository. The caller needs no lock.
 func (s *Store) Whose(dir string) (int, error) {
 	for last := (Claim{}); ; {
 		c, err := ReadClaim(dir)
@@ -30,8 +30,8 @@ func (s *Store) Whose(dir string) (int, error) {
 		if c == last {
 			return 0, err
 		}
-		// A reader without a lock: what proves it may have gone since it was
-		// read. Only what is found twice is true.
+		// Without a lock, the manifest may have been removed since the claim was
+		// read. So the error counts only if a second attempt reads the same claim.
 		last = c
 	}
 }
@@ -43,8 +43,8 @@ func (s *Store) Holds(n int) bool {
 	return err == nil && id == n
 }
 
-// Says returns which generation the tree at dir says that it is, whoever made
-// it; 0 if it says nothing.
+// Says returns the generation number in the tree at dir, whoever made it; 0 if
+// there is none.
 func (s *Store) Says(dir string) int {
 	c, err := ReadClaim(dir)
 	if err != nil {
@@ -53,10 +53,10 @@ func (s *Store) Says(dir string) int {
 	return c.Number
 }
 
-// prove returns nil if a tree with this claim is this repository's: if it bears
-// the seal of the manifest that this repository has for the number, or had, by
-// the manifest that was made anew or by the history. Of a tree without a mark
-// the number has to do, and a look at its files.
+// prove returns nil if this repository made the tree with this claim. For that,
+// the seal in the mark must be known: from the manifest of the number, from the
+// TreeSeal of a rebuilt manifest, or from the history. A tree without a mark is
+// accepted if the number is known and its files resemble the manifest.
 func (s *Store) prove(dir string, c Claim) error {
 	id, err := s.ID()
 	if err != nil {
@@ -68,7 +68,7 @@ func (s *Store) prove(dir string, c Claim) error {
 	if c.Marked && SealOf(s.ManifestPath(c.Number)) == c.Seal {
 		return nil
 	}
-	var m *Manifest // nil: there is none that can be read
+	var m *Manifest // nil if it is missing or cannot be read
 	hasManifest := !gone(s.ManifestPath(c.Number))
 	if hasManifest {
 		if m, err = s.Manifest(c.Number); err == nil && c.Marked && m.TreeSeal == c.Seal {
@@ -80,11 +80,12 @@ func (s *Store) prove(dir string, c Claim) error {
 	case err != nil:
 		return err
 	case c.Marked && rec.Known && rec.Seal == c.Seal,
-		rec.Lost && !hasManifest && (!c.Marked || c.Repository == id): // all is lost: only the id is left to tell
+		// If history and manifest are lost, the id is the only evidence left.
+		rec.Lost && !hasManifest && (!c.Marked || c.Repository == id):
 		return nil
 	case c.Marked:
 		return &fault.Error{Path: dir, Err: ErrForeign,
-			Fact: fmt.Sprintf("holds generation %d as this repository did not make it", c.Number),
+			Fact: fmt.Sprintf("holds another generation %d than this repository made", c.Number),
 			Hint: "a copy of this repository, or its original, switches it too: give each a production of its own in " +
 				"publish.yaml; " +
 				"if the other is gone, move the tree away and run publish recover"}
@@ -94,9 +95,9 @@ func (s *Store) prove(dir string, c Claim) error {
 	return nil
 }
 
-// Find returns the directory in which the store has the tree of generation n:
-// under its number, or where it waits for a switch; "" if it has none. The tree
-// at neither place may be production's.
+// Find returns the directory in the store that has the tree of generation n:
+// either under its number, or where it waits for a switch; "" for neither. The
+// tree of production may be outside the store.
 func (s *Store) Find(n int) string {
 	for _, dir := range []string{s.Dir(n), s.Waiting(n)} {
 		if id, err := s.Whose(dir); err == nil && id == n {
@@ -106,24 +107,24 @@ func (s *Store) Find(n int) string {
 	return ""
 }
 
-// Claimed reports whether a tree says that it is another repository's. Unlike
-// Whose it asks for no proof: half a tree that is being deleted has none.
+// Claimed reports whether the mark of a tree names another repository. Unlike
+// Whose it needs no proof, because a partly deleted tree has none.
 func (s *Store) Claimed(dir string) bool {
 	c, err := ReadClaim(dir)
 	id, idErr := s.ID()
 	return err == nil && idErr == nil && c.Marked && id != "" && c.Repository != id
 }
 
-// samples is how many files of a tree without a mark are looked at.
+// samples is the approximate number of files that resembles checks.
 const samples = 64
 
-// resembles reports whether at least half of what a manifest lists is in the
-// tree at dir, with the right sizes, as far as a few files tell. Some may have
-// been lost.
+// resembles checks a sample of the rows of a manifest, and reports whether at
+// least half of them are in the tree at dir with the right size. Not all need be
+// there, because files may have been lost.
 func (s *Store) resembles(m *Manifest, dir string) bool {
 	erased, err := s.Erased(m.Generation)
 	if err != nil {
-		return true // damaged: recover says so
+		return true // the tombstones are damaged: recover reports that
 	}
 	looked, found := 0, 0
 	step := max(1, len(m.Own)/samples)

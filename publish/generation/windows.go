@@ -7,24 +7,24 @@ import (
 	"time"
 )
 
-// Switch is what windows are counted from: one line of the history.
+// Switch is a switch in the history, with what is needed to compute windows.
 type Switch struct {
-	Generation int   // that production became
-	First      bool  // for the first time
-	Left       []int // what production was before
+	Generation int   // the new production
+	First      bool  // the first switch to Generation
+	Left       []int // the generations that it retired
 	Time       time.Time
-	Grace      time.Duration // as it was recorded
-	// Ended is when a gc, by a clock that was ahead, may have deleted what this
-	// generation dropped; zero for never.
+	Grace      time.Duration // as recorded
+	// Ended is the time of a gc that may have deleted what Generation dropped,
+	// because its clock was ahead; zero for none.
 	Ended time.Time
 }
 
-// Windows are the ends of the grace windows that began with each switch. All
-// lists are sorted by generation; a history may have 100,000 switches.
+// Windows has the ends of the grace windows that each switch began. The lists are
+// sorted by generation, for binary search: a history may have 100,000 switches.
 type Windows struct {
-	dropped  []window // of what a generation no longer had; see End
-	recorded []window // the same, by the grace recorded at the switch alone
-	retired  []window // of a generation itself
+	dropped  []window // for the paths that a generation dropped; see End
+	recorded []window // the same, computed only with the grace recorded at the switch
+	retired  []window // for the generations themselves
 }
 
 type window struct {
@@ -34,8 +34,8 @@ type window struct {
 
 func byGeneration(w window, n int) int { return cmp.Compare(w.generation, n) }
 
-// ends sets the end of the window of a generation. Most often that is a new one,
-// or the newest.
+// ends sets the end of the window of a generation. The generation is usually the
+// last in the list or comes after it, so that case is fast.
 func ends(list []window, n int, end time.Time) []window {
 	if len(list) == 0 || list[len(list)-1].generation < n {
 		return append(list, window{n, end})
@@ -56,9 +56,9 @@ func endOf(list []window, n int) (time.Time, bool) {
 	return list[i].end, true
 }
 
-// WindowsOf computes the end of each window: the longer of the grace recorded at
-// the switch and the grace configured now. The switches are in the order of the
-// history, and are asked for twice.
+// WindowsOf computes the windows. A window lasts for the grace recorded at its
+// switch, or for the configured grace if that is longer. switches yields in the
+// order of the history, and is iterated twice.
 func WindowsOf(switches iter.Seq[Switch], grace time.Duration) Windows {
 	n := 0
 	for range switches {
@@ -80,9 +80,9 @@ func WindowsOf(switches iter.Seq[Switch], grace time.Duration) Windows {
 	return w
 }
 
-// End is when the window ends of what generation n dropped. If the history lost
-// the line of n, the next that it knows came after it: a window that began with
-// that one is too long rather than too short.
+// End returns the end of the window for the paths that generation n dropped. If
+// the history lost the line of n, it returns the end for the next generation,
+// which is later. So a window is at worst too long.
 func (w Windows) End(n int) (time.Time, bool) {
 	i, _ := slices.BinarySearchFunc(w.dropped, n, byGeneration)
 	if i == len(w.dropped) {
@@ -94,23 +94,23 @@ func (w Windows) End(n int) (time.Time, bool) {
 // Open reports whether a path that generation n dropped must still be there.
 func (w Windows) Open(n int, now time.Time) bool {
 	end, ok := w.End(n)
-	// Of a switch that history does not name nothing is known: keep.
+	// If the history does not tell when the window began, keep the path.
 	return !ok || now.Before(end)
 }
 
-// WasOver reports whether a gc, before the configured grace was raised, may have
-// deleted what generation n dropped.
+// WasOver reports whether a gc may have deleted what generation n dropped, before
+// the configured grace was raised.
 func (w Windows) WasOver(n int, now time.Time) bool {
 	end, ok := endOf(w.recorded, n)
 	return ok && !now.Before(end)
 }
 
-// Retired is when the window of generation n itself ends, which began when
-// production left it.
+// Retired returns the end of the window of generation n itself, which began when
+// another generation replaced it.
 func (w Windows) Retired(n int) (time.Time, bool) { return endOf(w.retired, n) }
 
-// After are the windows as a switch will leave them that retires generation n,
-// whose own window then ends at the time end.
+// After returns the windows after a switch that retires generation n, whose own
+// window then ends at the time end.
 func (w Windows) After(n int, end time.Time) Windows {
 	w.retired = ends(slices.Clone(w.retired), n, end)
 	return w
