@@ -12,23 +12,23 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// Add is an image to name, or several that share one metadata file.
+// Add is an image to add to the index, or several that share one metadata file.
 type Add struct {
 	Product      string // os:release:variant:arch
 	OS, Release  string
-	ReleaseTitle string // "": as Release
+	ReleaseTitle string // "" means the same as Release
 	Variant      string
-	Arch         string            // as clients know it: see Architecture
-	Aliases      []string          // added to those that the product has
-	Requirements map[string]string // put over those that the product has
+	Arch         string            // a name that clients know: see Architecture
+	Aliases      []string          // added to those of the product
+	Requirements map[string]string // set in addition to those of the product
 	Version      string            // YYYYMMDD_HH:MM, UTC: see VersionName
 	Unified      bool              // Meta is the whole image; Roots is empty
 	VM           bool              // a unified image is a virtual machine
 	Meta         File
-	Roots        []Root // at most one of an ftype
+	Roots        []Root // at most one of each ftype
 }
 
-// File is a file that is, or will be, at Path when the documents are written.
+// File is a file that will be at Path when the documents are written.
 type File struct {
 	Path   string // relative to the tree: see ContentPath
 	SHA256 string // lower-case hex
@@ -42,25 +42,27 @@ type Root struct {
 	Combined string // sha256 over the metadata's bytes, then the root's
 }
 
-// Added is the answer to an Add.
+// Added is the result of AddImage.
 type Added struct {
 	Docs         []catalog.Document // the catalog first, the index last
 	Fingerprints []string           // in the order of Roots
-	Paths        []string           // of Meta, then of Roots: where the version names these contents
-	Version      string             // its name, which may be written as the product's others are
-	Unchanged    bool               // the tree names all this already; Docs is empty
+	Paths        []string           // the paths of Meta, then of Roots, in the version
+	Version      string             // its name, which may be in the style of the product's other versions
+	Unchanged    bool               // the tree already names all this; Docs is empty
 	Replaced     []string           // paths that the version named before and that no item names now; sorted
 }
 
-// AddImage returns the documents that name an image beside all that the tree
-// names. What the same version had as the same kind of image (the ftype of the
-// root, or unified and of the same type) is replaced; everything else of the version stays, and gets
-// a metadata item of its own when its metadata file is another. The product
-// goes into the stream that has it, else into "images", else into the first
-// stream. An image that is named already keeps its paths.
+// AddImage returns documents that name an image in addition to all that the tree
+// names. If the version has an image of the same kind already, the new one
+// replaces it. Images are of the same kind if their roots have the same ftype, or
+// if both are unified and of the same type. Everything else in the version stays,
+// and keeps its own metadata item if its metadata file is a different one.
 //
-// Of a document that no client could read it is a *[DocumentError], and of an
-// Add that is none an error that wraps [ErrBadAdd].
+// The product goes into the stream that has it, else into "images", else into the
+// first stream. An image that the tree already names keeps its paths.
+//
+// It returns a *[DocumentError] for a document that clients cannot read, and
+// wraps [ErrBadAdd] if the input is not an image.
 func AddImage(src catalog.Source, add Add) (*Added, error) {
 	if err := add.check(); err != nil {
 		return nil, err
@@ -87,8 +89,8 @@ func AddImage(src catalog.Source, add Add) (*Added, error) {
 	return added, nil
 }
 
-// paths is where a product that has the image names its files. An image that was
-// there before keeps its paths, which may be other ones.
+// paths returns the paths of the image's files in the product, which has the
+// image. An image that was there before may have other paths than those in add.
 func (add Add) paths(product []byte) []string {
 	var v version
 	versions := split(split(product).get("versions"))
@@ -113,10 +115,11 @@ func (add Add) paths(product []byte) []string {
 	return out
 }
 
-// inStyle is the version's name as the product's other versions are written:
-// those of incus-simplestreams, YYYYMMDDHHMM, stay so. Clients take the greatest
-// name for the newest, and mixed styles do not compare; and the same image is
-// the same version, whoever added it first.
+// inStyle returns the name of the version in the style of the product's other
+// versions: if they are all of the form YYYYMMDDHHMM, which incus-simplestreams
+// writes, the new one is too. There are two reasons. Clients take the greatest name
+// for the newest, which is wrong if styles are mixed. And the same image must get
+// the same version name, whichever tool added it first.
 func inStyle(product []byte, name string) string {
 	plain := strings.NewReplacer("_", "", ":", "").Replace(name)
 	found := false
@@ -132,7 +135,7 @@ func inStyle(product []byte, name string) string {
 	return name
 }
 
-// shopFor is the stream that a product belongs into.
+// shopFor returns the shop that a product belongs to.
 func (t *tree) shopFor(product string) (*shop, error) {
 	if s := t.selling(product); s != nil {
 		return s, nil
@@ -144,10 +147,10 @@ func (t *tree) shopFor(product string) (*shop, error) {
 		return t.streams[0], nil
 	}
 	key := defaultStream
-	for t.entries.key(key) >= 0 { // of another datatype
+	for t.entries.key(key) >= 0 { // it is a stream of another datatype
 		key += "-images"
 	}
-	// A catalog without an index is what an interrupted first add leaves.
+	// The catalog may exist without an index: an interrupted first add leaves that.
 	return t.add(key, defaultCatalog, nil)
 }
 
@@ -165,8 +168,8 @@ func (t *tree) unnamed(paths map[string]bool) []string {
 	return slices.Sorted(maps.Keys(paths))
 }
 
-// into returns the product with the image, the paths that its version does not
-// name any more, and whether that is anything but the product as it was.
+// into returns the product with the image, the paths that its version no longer
+// names, and whether the product changed.
 func (add Add) into(raw []byte) (with []byte, removed map[string]bool, changed bool) {
 	p, c := add.describe(raw)
 	changed = c
@@ -189,8 +192,8 @@ func (add Add) into(raw []byte) (with []byte, removed map[string]bool, changed b
 
 func ignore(_, _ string, _ ...any) {}
 
-// uniteVersion returns the bytes of a version with the items of another, and
-// the paths that it does not name any more.
+// uniteVersion returns the bytes of a version with the items of another version,
+// and the paths that it no longer names.
 func uniteVersion(
 	raw []byte, from, to *version, keepPaths bool,
 ) (united []byte, removed map[string]bool, changed bool) {
@@ -216,8 +219,8 @@ func uniteVersion(
 	return united, removed, true
 }
 
-// describe returns the product with what the image says of it. What stands
-// there stays, but for aliases and requirements that are new.
+// describe returns the product with the fields that the image has for it. Fields
+// that are set already stay; only new aliases and requirements are added.
 func (add Add) describe(raw []byte) (p object, changed bool) {
 	p = split(raw)
 	set := func(name, value string) {
@@ -271,7 +274,7 @@ func (add Add) requirements(raw []byte) (with []byte, changed bool) {
 	return o.join(), changed
 }
 
-// items are the image's items as a new version has them.
+// items returns the items of the image, for a new version.
 func (add Add) items() object {
 	ftype := metaIncus
 	if add.Unified {
@@ -296,7 +299,7 @@ func (f File) object(ftype string) object {
 		set("size", strconv.AppendInt(nil, f.Size, 10))
 }
 
-// version is the image as a version of its own.
+// version returns a version that has only this image.
 func (add Add) version() *version {
 	var v version
 	newDecoder(object{}.set("items", add.items().join()).join(), ignore).version(add.Version, &v)
@@ -314,10 +317,11 @@ func (add Add) fingerprints() []string {
 	return out
 }
 
-// ErrBadAdd is an Add that names no image a client could read.
+// ErrBadAdd is wrapped by the error for an Add that is not an image that clients
+// can read.
 var ErrBadAdd = errors.New("not an image that can be added")
 
-// check refuses what Read would find fault with.
+// check returns an error for an Add for which Read would report findings.
 func (add Add) check() error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", ErrBadAdd, fmt.Sprintf(format, args...))
@@ -334,7 +338,7 @@ func (add Add) check() error {
 	case add.Unified && len(add.Roots) > 0:
 		return bad("a unified image has no root file")
 	case !add.Unified && add.VM:
-		return bad("only a unified image is told to be a virtual machine; the root file of a split image tells it")
+		return bad("only a unified image can be marked as a virtual machine; for a split image the root file decides")
 	case !add.Unified && len(add.Roots) == 0:
 		return bad("a split image needs a root file")
 	}
@@ -346,7 +350,7 @@ func (add Add) check() error {
 	files, ftypes := []File{add.Meta}, map[string]bool{}
 	for _, r := range add.Roots {
 		if !isRoot(r.Ftype) || ftypes[r.Ftype] {
-			return bad("the root's type %q is none that clients know, or is there twice", r.Ftype)
+			return bad("the root's type %q is unknown to clients, or given twice", r.Ftype)
 		}
 		if !isHex(r.Combined, sha256.Size) {
 			return bad("the combined hash %q is not a sha256", r.Combined)
@@ -356,10 +360,10 @@ func (add Add) check() error {
 	}
 	for _, f := range files {
 		if follow(f.Path, nil) != f.Path || f.Path == "" {
-			return bad("the path %q does not lie in the tree", f.Path)
+			return bad("the path %q is not a path in the tree", f.Path)
 		}
 		if !isHex(f.SHA256, sha256.Size) || f.Size < 0 {
-			return bad("%s: the sha256 %q or the size %d is none", f.Path, f.SHA256, f.Size)
+			return bad("%s: the sha256 %q or the size %d is not valid", f.Path, f.SHA256, f.Size)
 		}
 	}
 	return nil

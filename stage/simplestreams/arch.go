@@ -1,8 +1,8 @@
 package simplestreams
 
-// architectures is the list of lxc/incus shared/osarch (v6.23): every name and
-// alias that a client knows, and the name that it makes of it. A client skips
-// products of any other.
+// architectures is the list of shared/osarch in lxc/incus (v6.23). It maps every
+// name and alias that clients know to the canonical name. Clients skip products
+// with another architecture.
 var architectures = map[string]string{
 	"i686":                "i686",
 	"i386":                "i686",
@@ -49,8 +49,8 @@ var architectures = map[string]string{
 	"loong64":             "loongarch64",
 }
 
-// Architecture returns the name that a client makes of an architecture's name
-// or alias (amd64 is x86_64). ok is false for one that no client knows.
+// Architecture returns the canonical name of an architecture's name or alias:
+// x86_64 for amd64. ok is false if no client knows it.
 func Architecture(name string) (canonical string, ok bool) {
 	canonical, ok = architectures[name]
 	return canonical, ok

@@ -13,37 +13,36 @@ import (
 	"example.com/publish/stage/unpack"
 )
 
-// What ReadMetadata refuses, however long the tarball is.
+// Limits of ReadMetadata.
 const (
-	// maxMetadata bounds metadata.yaml, in bytes. Real ones have a few KB.
+	// maxMetadata is the largest metadata.yaml, in bytes. Real ones have a few KB.
 	maxMetadata = 1 << 20
-	// freeScan is how much is unpacked in search of metadata.yaml before the
-	// ratio counts. Metadata tarballs have some KB; a unified image may have
-	// its whole rootfs first.
+	// freeScan is the number of unpacked bytes before maxRatio applies. Metadata
+	// tarballs have some KB, but a unified image may have its whole rootfs before
+	// metadata.yaml.
 	freeScan = 256 << 20
-	// maxRatio bounds what is unpacked by what was read, so that the work is in
-	// proportion to the file. A rootfs packs to about a fifth.
+	// maxRatio limits the unpacked bytes for each packed byte, so that the work
+	// stays in proportion to the file. A usual rootfs has a ratio of about 5.
 	maxRatio = 100
-	// maxWindow bounds the memory that a packed stream may ask for: twice the
-	// dictionary of xz -9.
+	// maxWindow limits the memory for decompression: twice the dictionary of xz -9.
 	maxWindow = 128 << 20
 )
 
-// ErrNotTarball is a file that is no tarball, or packed in a way that clients
-// do not unpack.
+// ErrNotTarball means that a file is not a tarball, or is compressed in a way that
+// clients cannot unpack.
 var ErrNotTarball = errors.New("not a tarball")
 
-// ErrDamaged is a tarball that is cut or corrupt.
+// ErrDamaged means that a tarball is truncated or corrupt.
 var ErrDamaged = errors.New("the tarball is cut or damaged")
 
-// ErrTooLarge is a tarball that unpacks to more than its size can explain, or
-// whose metadata.yaml is too large.
+// ErrTooLarge means that a tarball unpacks to far more than its size, or that its
+// metadata.yaml is too large.
 var ErrTooLarge = errors.New("the tarball unpacks to too much")
 
-// ErrNoMetadata is a tarball without a metadata.yaml at its top.
+// ErrNoMetadata means that a tarball has no metadata.yaml at its top.
 var ErrNoMetadata = errors.New("no metadata.yaml in the tarball")
 
-// magics are the first bytes of files, as lxc/incus shared/archive tells them.
+// magics are the first bytes of file types, as in shared/archive of lxc/incus.
 var magics = []struct{ magic, kind string }{
 	{"\x1f\x8b", unpack.Gzip},
 	{"\xfd7zXZ\x00", unpack.Xz},
@@ -56,7 +55,7 @@ var magics = []struct{ magic, kind string }{
 	{"KDMV", "vmdk"},
 }
 
-// kindOf is the kind of file that starts with head, "" for one of no kind.
+// kindOf returns the type of a file that starts with head; "" if it is unknown.
 func kindOf(head []byte) string {
 	for _, m := range magics {
 		if bytes.HasPrefix(head, []byte(m.magic)) {
@@ -69,9 +68,10 @@ func kindOf(head []byte) string {
 	return ""
 }
 
-// RootType tells the ftype of a root file from its first bytes (6 are enough;
-// 262 for a better error): squashfs, disk-kvm.img for qcow2, root.tar.xz for
-// xz. name is only for the error, which wraps [ErrNotRoot].
+// RootType returns the ftype of a root file: squashfs, disk-kvm.img for qcow2, or
+// root.tar.xz for xz. head is the beginning of the file: at least 6 bytes, or 262
+// for a better error message. name is only for the error, which wraps
+// [ErrNotRoot].
 func RootType(head []byte, name string) (ftype string, err error) {
 	switch kind := kindOf(head); kind {
 	case "squashfs":
@@ -87,10 +87,10 @@ func RootType(head []byte, name string) (ftype string, err error) {
 	}
 }
 
-// ErrNotRoot is a file that clients cannot take for a root.
+// ErrNotRoot means that clients cannot use a file as a root.
 var ErrNotRoot = errors.New("not a root file: clients take squashfs, qcow2 and .tar.xz")
 
-// counter counts what is read from the file below the decompression.
+// counter counts the packed bytes that were read.
 type counter struct {
 	r io.Reader
 	n int64
@@ -102,7 +102,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// meter stops what unpacks to too much.
+// meter returns an error if too much is unpacked: see maxRatio.
 type meter struct {
 	r      io.Reader
 	packed *counter
@@ -118,10 +118,10 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// findMetadata returns the bytes of metadata.yaml, and whether the archive has
-// a rootfs.img at its top. It reads on to the end of the archive and of its
-// compression: a tarball that was cut, or has something behind it, would be
-// staged in peace, and no client could unpack it.
+// findMetadata returns the bytes of metadata.yaml, and whether the archive has a
+// rootfs.img at its top. It reads to the end of the archive and of the compressed
+// stream. Otherwise a truncated tarball, or one with something behind it, would be
+// staged without an error, and no client could unpack it.
 func findMetadata(r io.Reader) (body []byte, vm bool, err error) {
 	packed := &counter{r: r}
 	in := bufio.NewReaderSize(packed, 64<<10)
@@ -159,7 +159,7 @@ func findMetadata(r io.Reader) (body []byte, vm bool, err error) {
 			vm = vm || hdr.Typeflag == tar.TypeReg || hdr.Typeflag == tar.TypeGNUSparse
 		case name != "metadata.yaml" || found:
 		case hdr.Typeflag != tar.TypeReg:
-			return nil, false, fmt.Errorf("%w: it is there, but as no regular file", ErrNoMetadata)
+			return nil, false, fmt.Errorf("%w: it is not a regular file there", ErrNoMetadata)
 		case hdr.Size > maxMetadata:
 			return nil, false, fmt.Errorf("%w: metadata.yaml has %d bytes; %d are allowed", ErrTooLarge, hdr.Size,
 				maxMetadata)
@@ -172,7 +172,8 @@ func findMetadata(r io.Reader) (body []byte, vm bool, err error) {
 	}
 }
 
-// damaged is what an error means in the middle of a tarball.
+// damaged wraps ErrDamaged around an error while reading a tarball, unless it is
+// ErrTooLarge.
 func damaged(err error) error {
 	if errors.Is(err, ErrTooLarge) {
 		return err

@@ -19,11 +19,11 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// forms is what Bring takes, for people.
+// forms is the usage text for the files that Bring accepts.
 const forms = "METADATA [ROOTFS...]"
 
-// Bring takes METADATA [ROOTFS...], where METADATA alone is a unified image, or
-// one directory as distrobuilder leaves it.
+// Bring accepts METADATA [ROOTFS...], where METADATA alone is a unified image; or
+// one output directory of distrobuilder.
 func (Format) Bring(ctx context.Context, in catalog.Input, to catalog.Sink, opt catalog.Addition) (
 	catalog.Edit, error) {
 	for _, a := range opt.Aliases {
@@ -47,7 +47,7 @@ func (Format) Bring(ctx context.Context, in catalog.Input, to catalog.Sink, opt 
 	return b.edit, nil
 }
 
-// bringing is one Bring at work.
+// bringing is the state of one call of Bring.
 type bringing struct {
 	in    catalog.Input
 	to    catalog.Sink
@@ -56,8 +56,8 @@ type bringing struct {
 	add   Add
 }
 
-// look finds what is wrong before anything is copied: by the root files' first
-// bytes, and by the metadata.
+// look checks the first bytes of the root files, and the metadata, so that errors
+// are reported before anything is copied.
 func (b *bringing) look(ctx context.Context) error {
 	for i, name := range b.files.roots {
 		f, err := b.in.Open(name)
@@ -99,7 +99,7 @@ func metadata(ctx context.Context, f io.ReadCloser, name string) (*Metadata, err
 	defer f.Close()
 	m, err := ReadMetadata(catalog.Interruptible(ctx, f))
 	if ctx.Err() != nil {
-		return nil, ctx.Err() // and not that the tarball is cut
+		return nil, ctx.Err() // not err, which would say that the tarball is damaged
 	}
 	if err != nil && !errors.As(err, new(*fs.PathError)) {
 		err = fmt.Errorf("%s: %w", name, err)
@@ -107,16 +107,16 @@ func metadata(ctx context.Context, f io.ReadCloser, name string) (*Metadata, err
 	return m, err
 }
 
-// The names that the files have in the sink: their places follow from their
-// hashes, and from what the tree has.
+// The names of the files in the sink. Their paths in the tree are decided later,
+// by their hashes and by what the tree already has.
 const partMeta = "metadata"
 
 func partRoot(i int) string { return fmt.Sprint("root", i) }
 
-// take puts the files into the sink. The metadata is read from there, so that
-// what is read is what is staged. The fingerprint of a split image goes on from
-// the metadata's bytes: its hash is cloned for each root, and no byte is read
-// twice.
+// take puts the files into the sink. It reads the metadata from there, so that it
+// describes exactly the bytes that are staged. The fingerprint of a split image is
+// the hash of the metadata followed by the root. So the hash state after the
+// metadata is cloned for each root, and no byte is hashed twice.
 func (b *bringing) take(ctx context.Context, opt catalog.Addition) error {
 	before := sha256.New()
 	also := []io.Writer{}
@@ -175,13 +175,13 @@ func (b *bringing) put(ctx context.Context, name, part string, also ...io.Writer
 	return File{SHA256: sum.Hex, Size: size}, err
 }
 
-// named is a file at the place of its content.
+// named returns the file with the path that follows from its content.
 func (f File) named(ftype string) File {
 	f.Path = ContentPath(ftype, f.SHA256)
 	return f
 }
 
-// edit is the Edit of a Bring.
+// edit is the Edit that Bring returns.
 func (b *bringing) edit(_ context.Context, tree catalog.Source) (*catalog.Change, error) {
 	did, err := AddImage(tree, b.add)
 	if err != nil {
@@ -203,9 +203,9 @@ func (b *bringing) edit(_ context.Context, tree catalog.Source) (*catalog.Change
 	return c, nil
 }
 
-// describe is what the index will say of an image, apart from its files. Names
-// are taken as they stand in the metadata, as incus-simplestreams does; a
-// missing variant is called default, as distrobuilder does.
+// describe returns what the index will say about an image, without its files. It
+// takes names unchanged from the metadata, as incus-simplestreams does. A missing
+// variant becomes default, as in distrobuilder.
 func describe(m *Metadata, opt catalog.Addition, name string) (Add, error) {
 	arch := m.Properties["architecture"]
 	if _, ok := Architecture(arch); !ok {
@@ -227,8 +227,8 @@ func describe(m *Metadata, opt catalog.Addition, name string) (Add, error) {
 		}
 	}
 	if add.OS == "" || add.Release == "" {
-		return add, fmt.Errorf("%s: metadata.yaml has no property os or none called release; "+
-			"--product OS:RELEASE:VARIANT:ARCH tells them", name)
+		return add, fmt.Errorf("%s: metadata.yaml lacks the property os or release; "+
+			"give them with --product OS:RELEASE:VARIANT:ARCH", name)
 	}
 	if add.Product == "" {
 		add.Product = strings.Join([]string{add.OS, add.Release, add.Variant, add.Arch}, ":")
@@ -255,10 +255,10 @@ type inputs struct {
 	roots []string // none: meta is a unified image
 }
 
-// The names under which distrobuilder, and the tools around it, leave an
-// image: build-incus and build-lxd write incus.tar.xz (or what its
-// --compression makes of the ending) with rootfs.squashfs or disk.qcow2, or one
-// unified tarball; lxc-ci renames the root files.
+// The file names that distrobuilder and related tools use for an image.
+// build-incus and build-lxd write incus.tar.xz or lxd.tar.xz (with another ending
+// after --compression) with rootfs.squashfs or disk.qcow2, or one unified tarball.
+// lxc-ci renames the root files.
 var (
 	metaNames    = []string{"incus", "lxd"}
 	unifiedNames = []string{"incus_combined", "lxd_combined"}
@@ -270,7 +270,7 @@ var (
 	}
 )
 
-// resolve finds the files that are asked for.
+// resolve returns the files to add.
 func resolve(in catalog.Input) (inputs, error) {
 	switch {
 	case len(in.Files) > 0:
@@ -281,15 +281,15 @@ func resolve(in catalog.Input) (inputs, error) {
 	return inputs{}, catalog.Usage("give "+forms+", or a directory with an image", "no file to add")
 }
 
-// inDir finds the image that a directory holds. Two that could be meant are
-// an error: nobody could tell from the answer which one it was.
+// inDir finds the image in a directory. If there are two, it returns an error,
+// because it cannot know which one is meant.
 func inDir(in catalog.Input) (inputs, error) {
 	there := map[string]bool{}
 	for name, err := range in.List(in.Dir) {
 		if err != nil {
 			return inputs{}, err
 		}
-		there[name] = true // of a directory with a slash
+		there[name] = true // the name of a directory ends with a slash
 	}
 	find := func(stems []string) (found []string) {
 		for _, stem := range stems {
@@ -318,8 +318,8 @@ func inDir(in catalog.Input) (inputs, error) {
 		return inputs{}, ambiguous(in.Dir, metas)
 	case len(metas) == 0:
 		return inputs{}, catalog.Usage("name the files: "+forms,
-			"%s: holds no image as distrobuilder leaves it: no incus.tar.xz, lxd.tar.xz or incus_combined.tar.gz",
-			in.Dir)
+			"%s: is not an output directory of distrobuilder: it has no "+
+				"incus.tar.xz, lxd.tar.xz or incus_combined.tar.gz", in.Dir)
 	}
 	out := inputs{meta: path.Join(in.Dir, metas[0])}
 	for _, r := range roots {
@@ -330,5 +330,5 @@ func inDir(in catalog.Input) (inputs, error) {
 
 func ambiguous(dir string, names []string) error {
 	return catalog.Usage("name the files: "+forms,
-		"%s: holds more than one that could be meant: %s", dir, strings.Join(names, ", "))
+		"%s: has several files that could be the same part of an image: %s", dir, strings.Join(names, ", "))
 }

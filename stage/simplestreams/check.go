@@ -9,8 +9,8 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// checkVersion reports what is wrong with the items of one version. What only
-// makes clients skip something is a warning, also where they skip the version.
+// checkVersion reports findings about the items of one version. A problem that
+// only makes clients skip something is a warning.
 func (b *part) checkVersion(p *product, v *version, candidates []candidate, skipped string) {
 	for i := range v.items {
 		it := &v.items[i]
@@ -20,7 +20,7 @@ func (b *part) checkVersion(p *product, v *version, candidates []candidate, skip
 		}
 		inImage := used(candidates, it)
 		b.checkPath(it, inImage && skipped == "", where, func(code, kind, fact string) {
-			if code != "no-path" || skipped == "" { // or the version is skipped anyway, which is told
+			if code != "no-path" || skipped == "" { // the reason why the version is skipped is reported elsewhere
 				warn(code, kind, fact)
 			}
 		})
@@ -52,7 +52,7 @@ func (b *part) checkVersion(p *product, v *version, candidates []candidate, skip
 		}
 		switch {
 		case isUnified(it.ftype) && it.path != "":
-			warn("no-fingerprint", "unified", "has no sha256, which is its fingerprint: clients skip it")
+			warn("no-fingerprint", "unified", "has no sha256, which would be its fingerprint: clients skip it")
 		case isMeta(it.ftype) && it.path != "":
 			warn("no-fingerprint", "metadata", "has a combined hash for no root file of the version: clients skip it")
 		case isRoot(it.ftype):
@@ -61,8 +61,8 @@ func (b *part) checkVersion(p *product, v *version, candidates []candidate, skip
 	}
 }
 
-// checkPath reports what is wrong with an item's path. needed says that a client
-// asks for the file.
+// checkPath reports findings about the path of an item. needed means that clients
+// ask for the file.
 func (b *part) checkPath(it *item, needed bool, where func() string, warn func(code, kind, fact string)) {
 	if it.file != "" && strings.IndexByte(it.file, '%') < 0 {
 		return
@@ -85,7 +85,7 @@ func (b *part) checkPath(it *item, needed bool, where func() string, warn func(c
 	}
 }
 
-// checkHashes reports what is wrong with an item's hashes, and makes all of them
+// checkHashes reports findings about the hashes of an item, and makes all of them
 // lower-case.
 func (b *part) checkHashes(it *item, where func() string) {
 	check := func(field string, value *string, bytes int) {
@@ -109,7 +109,8 @@ func (b *part) checkHashes(it *item, where func() string) {
 	}
 }
 
-// isHex reports whether s is this many bytes, a multiple of four, in lower-case hex.
+// isHex reports whether s is this number of bytes in lower-case hex. The number is
+// a multiple of four.
 func isHex(s string, bytes int) bool {
 	if len(s) != 2*bytes {
 		return false
@@ -123,8 +124,9 @@ func isHex(s string, bytes int) bool {
 	return true
 }
 
-// hexWord is isHex for eight digits at once, a byte of the word each: of digits
-// the upper half is 3 and the lower at most 9, of letters 6, and 1 to 6.
+// hexWord is isHex for eight digits at once, one in each byte of the word. In
+// ASCII, digits have the upper half 3 and a lower half up to 9. The letters a to f
+// have the upper half 6 and a lower half of 1 to 6.
 func hexWord(w uint64) bool {
 	const ones = 0x0101010101010101
 	letter, low := w>>6&ones, w&(ones*0xf)
@@ -133,8 +135,8 @@ func hexWord(w uint64) bool {
 		(low+letter*15)&(ones*0x10) == letter*0x10 // 1+15 is 16
 }
 
-// conflicts reports every path that is named with two contents. Items are
-// sorted by path.
+// conflicts reports every path that is named with two contents. It relies on the
+// order of the items, by path.
 func (b *builder) conflicts() {
 	items := b.cat.Items
 	for start := 0; start < len(items); {
@@ -149,8 +151,8 @@ func (b *builder) conflicts() {
 	}
 }
 
-// conflict compares every item that names a path with the first one that tells
-// a hash or a size. One finding a path is enough.
+// conflict compares the items that name one path with the first one that has a
+// hash or a size. It reports one finding for the path at most.
 func (b *builder) conflict(same []catalog.Item) {
 	var hashed, summed, sized *catalog.Item
 	for i := range same {
@@ -183,12 +185,12 @@ func (b *builder) conflict(same []catalog.Item) {
 	}
 }
 
-// sharedFingerprints reports the fingerprints that more than one image has.
+// sharedFingerprints reports fingerprints that several images have.
 func (b *builder) sharedFingerprints() {
 	owners := make(map[string]int32, len(b.cat.Images))
 	for i, img := range b.cat.Images {
 		if img.Skipped != "" {
-			continue // no client meets it
+			continue // clients do not see it
 		}
 		owner, taken := owners[img.Fingerprint]
 		if !taken {

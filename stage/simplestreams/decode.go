@@ -10,25 +10,25 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// decoder reads documents the way encoding/json reads them into the client's
-// structs: names in any case, null for nothing, unknown fields passed over. The
-// client gives up at the first value of a wrong type; a decoder reports every
-// one of them, and goes on. What it reports counts only if the document is JSON
-// to its end.
+// decoder reads documents as encoding/json reads them into the structs of the
+// clients: it ignores the case of names, treats null as missing, and skips unknown
+// fields. Clients stop at the first value of a wrong type. A decoder reports each
+// of them and continues. Its reports count only if the whole document is valid
+// JSON.
 type decoder struct {
 	reader
 	report func(code, format string, args ...any)
-	at     []string // where it stands: product, version, item
-	keys   []string // of the maps that are open
+	at     []string // current position: product, version, item
+	keys   []string // keys of the maps that are open
 	words  *[256]string
-	packed strings.Builder // strings that were handed out, one behind the other
-	// documents are what no item may name, beside what isIndex tells.
+	packed strings.Builder // memory for the strings that pack returns
+	// documents are paths that no item may have, in addition to those of isIndex.
 	documents map[string]bool
-	// check says that only what is wrong is wanted: no text is kept.
+	// check means that only reports are needed, so no strings are kept.
 	check bool
 
-	v      version // the one that versions visits
-	beside object  // of product
+	v      version // memory that versions reuses
+	beside object  // memory that product reuses
 }
 
 func newDecoder(doc []byte, report func(code, format string, args ...any)) *decoder {
@@ -55,8 +55,8 @@ func (d *decoder) wrong(field, want string) {
 	d.report("bad-type", "%s%s is %s, not %s: clients refuse the whole document", d.where(), field, got, want)
 }
 
-// is reports whether the next value is of a type, by its first byte. If it is
-// not, it moves past it, and reports it unless it is null.
+// is reports whether the next value has the type that the byte first stands for.
+// If not, it moves past the value, and reports it unless it is null.
 func (d *decoder) is(first byte, field, want string) bool {
 	switch d.kind() {
 	case first:
@@ -74,7 +74,7 @@ func (d *decoder) keep(quoted []byte, plain bool) string {
 	switch {
 	case d.check:
 		return ""
-	case len(quoted) < 24: // a word, as most
+	case len(quoted) < 24: // most short strings repeat
 		return d.word(quoted)
 	case plain:
 		return d.pack(quoted[1 : len(quoted)-1])
@@ -85,7 +85,7 @@ func (d *decoder) keep(quoted []byte, plain bool) string {
 // maxPack is the size of the pieces of memory that strings share, in bytes.
 const maxPack = 64 << 10
 
-// pack is string(b). Nearly all strings are short: they share memory.
+// pack is like string(b), but many short strings share one allocation.
 func (d *decoder) pack(b []byte) string {
 	if d.packed.Cap()-d.packed.Len() < len(b) {
 		d.packed = strings.Builder{}
@@ -96,8 +96,8 @@ func (d *decoder) pack(b []byte) string {
 	return d.packed.String()[start:]
 }
 
-// word decodes a name that comes again in every version: one copy of nearly each
-// is enough.
+// word decodes a name. The same names repeat in every version, so a small cache
+// avoids most copies.
 func (d *decoder) word(quoted []byte) string {
 	if d.words == nil {
 		d.words = new([256]string)
@@ -114,7 +114,7 @@ func (d *decoder) word(quoted []byte) string {
 	return *w
 }
 
-// where is the place that stands before a message.
+// where returns the current position, as the beginning of a message.
 func (d *decoder) where() string {
 	if len(d.at) == 0 {
 		return ""
@@ -122,7 +122,7 @@ func (d *decoder) where() string {
 	return place(d.at...) + ": "
 }
 
-// place is how messages name a product, a version or an item.
+// place returns the name of a product, a version or an item in messages.
 func place(names ...string) string {
 	shown := make([]string, len(names))
 	for i, n := range names {
@@ -131,7 +131,7 @@ func place(names ...string) string {
 	return strings.Join(shown, "/")
 }
 
-// show is a name from a document as a message can carry it.
+// show makes a name from a document safe for a message.
 func show(s string) string { return catalog.Show(s) }
 
 func (d *decoder) str(dst *string, field string) {
@@ -183,9 +183,9 @@ func (d *decoder) strs(dst *[]string, field string) {
 	})
 }
 
-// object reads a struct. visit is called for every member, with its name as it
-// is in names, "" for one that clients do not know, and as it stands there. It
-// has to move past the value.
+// object reads a struct. It calls visit for every member, with its name from
+// names ("" for a field that clients do not know), and with the name as it is in
+// the text. visit must move past the value.
 func (d *decoder) object(field string, names []string, visit func(name string, quoted []byte)) {
 	if !d.is('{', field, "an object") {
 		return
@@ -204,14 +204,14 @@ func (d *decoder) object(field string, names []string, visit func(name string, q
 	})
 }
 
-// entries reads a map. visit is called for every member, with its key decoded
-// and as it stands there, and has to move past its value.
+// entries reads a map. It calls visit for every member, with its decoded key and
+// with the key as it is in the text. visit must move past the value.
 func (d *decoder) entries(field string, visit func(key string, quoted []byte)) {
 	if !d.is('{', field, "an object") {
 		return
 	}
 	base := len(d.keys)
-	var seen map[string]bool // nil while the keys are sorted, as tools write them
+	var seen map[string]bool // nil while the keys are in order: then no key can repeat
 	d.reader.object(func(quoted []byte) {
 		key, before := d.word(quoted), d.keys[base:]
 		if n := len(before); seen == nil && n > 0 && before[n-1] >= key {
@@ -232,13 +232,14 @@ func (d *decoder) entries(field string, visit func(key string, quoted []byte)) {
 	d.keys = d.keys[:base]
 }
 
-// twice reports a name that one object has twice: nothing says which counts.
+// twice reports a name that one object has twice.
 func (d *decoder) twice(name string) {
 	d.report("duplicate-key", "%s%s is there twice: clients differ in which of them they take", d.where(), show(name))
 }
 
-// match finds the field that encoding/json decodes a member into: by its exact
-// name, else by its name in another case.
+// match returns the index of the field that encoding/json decodes a member into:
+// the one with exactly this name, else the first that differs only in case; -1 for
+// none.
 func match(names []string, quoted []byte) int {
 	name := quoted[1 : len(quoted)-1]
 	for i, n := range names {
@@ -255,7 +256,7 @@ func match(names []string, quoted []byte) int {
 	return -1
 }
 
-// under reads what stands below a name.
+// under calls read with name added to the current position.
 func (d *decoder) under(name string, read func()) {
 	d.at = append(d.at, name)
 	read()
@@ -273,8 +274,8 @@ var (
 		combinedFields[:]...)
 )
 
-// other reads a field that is only checked, a string, or one that clients do
-// not know.
+// other reads a field whose value is not used. If clients know the field, it must
+// be a string; "" is a field that they do not know.
 func (d *decoder) other(name string) {
 	if name == "" {
 		d.value()
@@ -315,8 +316,8 @@ func (d *decoder) stream(s *stream) {
 	})
 }
 
-// catalog takes a catalog apart: into its members, and those of its products,
-// which wait for productIn.
+// catalog splits a catalog into its members, and its products into theirs. Each
+// product is read later, by productIn.
 func (d *decoder) catalog() (top, products object) {
 	d.object("the document", catalogFields, func(name string, quoted []byte) {
 		start := d.i
@@ -332,14 +333,14 @@ func (d *decoder) catalog() (top, products object) {
 	return top, products
 }
 
-// productIn is product for one of those that catalog returned. Once one of them
-// was bad, the reader stays so.
+// productIn reads one of the products that catalog returned. If a product was bad,
+// bad stays set for the following ones.
 func (d *decoder) productIn(m member) product {
-	d.reader = reader{b: m.raw, depth: 2, bad: d.reader.bad} // in the document, among its products
+	d.reader = reader{b: m.raw, depth: 2, bad: d.reader.bad} // depth: inside the document and its products
 	return d.product(m.name)
 }
 
-// product reads what stands beside the versions of a product.
+// product reads the fields of a product except its versions.
 func (d *decoder) product(key string) product {
 	p := product{key: key, versions: -1, beside: d.beside[:0]}
 	d.at = append(d.at[:0], key)
@@ -369,8 +370,8 @@ func (d *decoder) product(key string) product {
 	return p
 }
 
-// versions reads the versions of the product that was read last. What visit is
-// called with is valid during the call.
+// versions reads the versions of the product that was read last. The argument of
+// visit is valid only during the call.
 func (d *decoder) versions(p *product, visit func(*version)) {
 	if p.versions < 0 || d.reader.bad {
 		return
@@ -451,8 +452,8 @@ func (d *decoder) item(it *item) {
 	}
 }
 
-// hash reads an item's sha256. Where content is named by its hash, it is a part
-// of the path: of many thousand items every copy counts.
+// hash reads an item's sha256. If the path contains the hash, both share memory,
+// which saves much for many thousand items.
 func (d *decoder) hash(it *item) {
 	if !d.is('"', "sha256", "a string") {
 		return

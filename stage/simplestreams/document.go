@@ -11,37 +11,39 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// What is read of a document needs some four times its size.
+// Reading a usual document needs about four times its size in memory. The limits
+// below refuse documents that would need much more.
 //
-// maxValues bounds what is in a document, by its commas and opening brackets:
-// without it a few bytes for each of many values would need hundreds. A catalog
-// as tools write it has one for some forty bytes.
+// maxValues limits the number of values in a document, which is counted by commas
+// and opening brackets. A value of a few bytes can need hundreds of bytes of
+// memory. Catalogs that tools write have one value for about 40 bytes.
 const maxValues = catalog.MaxDocument / 16
 
-// maxObjects bounds the objects in a document, by their opening brackets: a
-// product without anything in it takes some thousand bytes of memory. An item as
-// tools write it has more than two hundred bytes.
+// maxObjects limits the number of objects in a document, which is counted by
+// opening brackets. An empty product needs about 1,000 bytes of memory. Items that
+// tools write have more than 200 bytes.
 const maxObjects = catalog.MaxDocument / 192
 
-// maxItems bounds the items of one version. The largest known have about forty.
+// maxItems limits the items of one version. The largest known versions have about
+// 40.
 const maxItems = 4096
 
-// DocumentError is a document that a client could not read: see
-// [catalog.DocumentError]. Its codes here are those of the findings of Read.
+// DocumentError reports a document that clients cannot read: see
+// [catalog.DocumentError]. Its codes are those of the findings of Read.
 type DocumentError = catalog.DocumentError
 
 func broken(path, code, fact string, args ...any) *DocumentError {
 	return &DocumentError{Path: path, Code: code, Fact: fmt.Sprintf(fact, args...)}
 }
 
-// open reads one document. What is wrong with it is a *DocumentError; any other
-// error means that it could not be read.
+// open reads one document. The error is a *DocumentError if the document is bad,
+// and any other error if reading failed.
 func open(src catalog.Source, name string) ([]byte, error) {
 	doc, err := src.Document(name)
 	if err != nil {
 		return nil, err
 	}
-	// In a string or not.
+	// Brackets and commas in strings count as well: that is faster, and near enough.
 	objects := bytes.Count(doc, []byte{'{'})
 	if n := objects + bytes.Count(doc, []byte{','}) + bytes.Count(doc, []byte{'['}); n > maxValues {
 		return nil, broken(name, "too-large", "has %d values; a document may have %d", n, maxValues)
@@ -63,7 +65,7 @@ type stream struct {
 // images reports whether a client looks for images in the stream.
 func (s stream) images() bool { return s.datatype == "image-downloads" }
 
-// document is the cleaned path of the stream's catalog.
+// document returns the cleaned path of the stream's catalog.
 func (s stream) document() (string, *DocumentError) {
 	clean, problem, ok := catalog.Clean(s.path)
 	switch {
@@ -79,13 +81,13 @@ func (s stream) document() (string, *DocumentError) {
 	return clean, nil
 }
 
-// product is what stands beside the versions of a product. beside is valid until
-// the next one is read.
+// product is a product without its versions. beside is valid until the next
+// product is read.
 type product struct {
 	key, aliases, arch string
 	supportEOL         string // a day, YYYY-MM-DD
-	beside             object // all members but the versions, without decoded names
-	versions           int    // where they stand; -1 without any
+	beside             object // all members except the versions, without decoded names
+	versions           int    // position of the versions in the text; -1 for none
 }
 
 // version is one version of a product, with its items in the order of their keys.
@@ -94,26 +96,27 @@ type version struct {
 	label string
 	name  string // pubname
 	items []item
-	full  bool        // there are more than maxItems
-	found []candidate // by candidates
+	full  bool        // it has more than maxItems
+	found []candidate // memory that candidates reuses
 }
 
-// item is one file of a version. raw is only valid as long as the document.
+// item is one file of a version. raw is part of the document, and valid only as
+// long as that.
 type item struct {
 	key, ftype, path, sha256, md5, deltaBase string
 
-	combinedType string // what a unified item holds: see item.imageType
+	combinedType string // the type of a unified image: see item.imageType
 
-	file string // path cleaned; "" when nobody may follow it
+	file string // path cleaned; "" if the path is not safe
 
-	size     int64 // bytes; -1 when it is not told, or negative
+	size     int64 // bytes; -1 if missing or negative
 	negative bool
 	combined [len(combinedFields)]string
 	raw      []byte
-	place    int // among the items of a part
+	place    int // index among the items of a part
 }
 
-// combinedFields are the fields of a metadata item that tell fingerprints, in
+// combinedFields are the fields of a metadata item that hold fingerprints, in
 // the order of item.combined.
 var combinedFields = [...]string{
 	"combined_disk1-img_sha256",
@@ -124,8 +127,8 @@ var combinedFields = [...]string{
 	"combined_squashfs_sha256",
 }
 
-// fieldsFor are the fields that tell the fingerprint for a root, as places in
-// combinedFields: the first that is not empty counts.
+// fieldsFor returns the fields that can hold the fingerprint for a root, as
+// indexes in combinedFields. The first that is not empty counts.
 func fieldsFor(rootFtype string) []int {
 	switch rootFtype {
 	case rootDisk1:
@@ -144,8 +147,8 @@ func fieldsFor(rootFtype string) []int {
 
 var places = [len(combinedFields)]int{0, 1, 2, 3, 4, 5}
 
-// with returns the fingerprint of the metadata item together with a root, and
-// the place of the field that tells it; "" when there is none.
+// with returns the fingerprint of the metadata item together with a root, and the
+// index of its field in combinedFields; "" and -1 for none.
 func (m *item) with(root *item) (fingerprint string, field int) {
 	for _, i := range fieldsFor(root.ftype) {
 		if m.combined[i] != "" {
@@ -155,8 +158,8 @@ func (m *item) with(root *item) (fingerprint string, field int) {
 	return "", -1
 }
 
-// follow returns the cleaned form of an item's path, "" for one that nobody may
-// follow, or that belongs to the indexes or to publish. documents are those
+// follow returns the cleaned form of an item's path. It returns "" for an unsafe
+// path, and for paths that belong to indexes or to publish. documents are those
 // that the index names.
 func follow(path string, documents map[string]bool) string {
 	c, _, ok := catalog.Clean(path)
@@ -166,8 +169,8 @@ func follow(path string, documents map[string]bool) string {
 	return c
 }
 
-// documents are the paths of the index and of every document that it names, in
-// a stream of images or another, wherever they lie.
+// documents returns the paths of the index and of every document that it names,
+// in streams of images and in others.
 func documents(streams []stream) map[string]bool {
 	out := map[string]bool{IndexPath: true}
 	for _, s := range streams {
@@ -178,8 +181,8 @@ func documents(streams []stream) map[string]bool {
 	return out
 }
 
-// Clearsigned is index.sjson for index.json: what sstream-mirror, MAAS and Juju
-// read.
+// Clearsigned returns the name of the clearsigned copy of a document: index.sjson
+// for index.json. sstream-mirror, MAAS and Juju read these copies.
 func (Format) Clearsigned(document string) string {
 	if stem, ok := strings.CutSuffix(document, ".json"); ok {
 		return stem + ".sjson"
@@ -187,8 +190,8 @@ func (Format) Clearsigned(document string) string {
 	return ""
 }
 
-// Documents are the index and the documents that it names, sorted. An index
-// that nobody can read names none.
+// Documents returns the index and the documents that it names, sorted. If the
+// index cannot be read, it returns only the index.
 func (Format) Documents(src catalog.Source) ([]string, error) {
 	doc, err := open(src, IndexPath)
 	if err != nil && !errors.As(err, new(*DocumentError)) {
@@ -201,7 +204,7 @@ func (Format) Documents(src catalog.Source) ([]string, error) {
 	return []string{IndexPath}, nil
 }
 
-// identity tells the content of an item: its hash, or else its name.
+// identity identifies the content of an item: by its hash, or else by its path.
 func (m *item) identity() string {
 	if m.sha256 != "" {
 		return strings.ToLower(m.sha256)
@@ -209,7 +212,7 @@ func (m *item) identity() string {
 	return "path:" + m.path
 }
 
-// same reports whether two items are the same file by what the index says.
+// same reports whether two items are the same file, according to the index.
 func (m *item) same(o *item) bool {
 	return m.ftype == o.ftype && m.identity() == o.identity()
 }

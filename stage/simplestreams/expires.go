@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Expires is the expiry_date that an image's own metadata tells: no catalog
-// carries it. See [ReadMetadata] for its errors.
+// Expires returns the expiry_date in the metadata of an image. No catalog has this
+// date. For its errors see [ReadMetadata].
 func (Format) Expires(metadata io.Reader) (time.Time, error) {
 	m, err := ReadMetadata(metadata)
 	if err != nil {

@@ -8,26 +8,26 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// sameStyle reports whether two names of versions have one shape after the date:
-// names of one shape sort by time. A date alone and one with a counter (20240101,
-// 20240101.1) are one style, the one of Ubuntu's cloud images.
+// sameStyle reports whether two names of versions have the same shape after the
+// date. Names of the same shape sort by time. A date alone and a date with a
+// counter (20240101, 20240101.1) are one style: Ubuntu's cloud images use both.
 func sameStyle(a, b string) bool {
 	a, b = a[8:], b[8:]
 	ubuntu := func(rest string) bool { return rest == "" || rest[0] == '.' }
 	return sameShape(a, b) || ubuntu(a) && ubuntu(b)
 }
 
-// A candidate is what a client makes an image of: a metadata item with a root,
-// or a unified item with no root.
+// A candidate is what a client makes an image from: a metadata item with a root,
+// or a unified item without a root.
 type candidate struct {
 	meta, root  *item
 	fingerprint string
-	field       int // place in combinedFields; -1 when unified
+	field       int // index in combinedFields; -1 for a unified image
 }
 
-// candidates are the images of a version as a client lists them, those for
-// Incus first, each in the order of the items' keys. Other than a client, it
-// also lists those that only LXD's client lists.
+// candidates returns the images of a version that the clients of Incus or LXD
+// list. Those for Incus come first, and each group is in the order of the items'
+// keys.
 func (v *version) candidates() []candidate {
 	v.found = v.found[:0]
 	for _, metas := range [][2]string{{metaIncus, unifiedIncus}, {metaLXD, unifiedLXD}} {
@@ -49,8 +49,8 @@ func (v *version) candidates() []candidate {
 	return v.found
 }
 
-// doubles reports whether a candidate is the same image as an earlier one under
-// LXD's names: one image to whoever counts images.
+// doubles reports whether a candidate is the same image as an earlier one, once
+// under the names of Incus and once under those of LXD. Both count as one image.
 func (c candidate) doubles(earlier []candidate) bool {
 	for _, e := range earlier {
 		if e.fingerprint == c.fingerprint && e.root == c.root && e.meta.ftype != c.meta.ftype {
@@ -60,8 +60,8 @@ func (c candidate) doubles(earlier []candidate) bool {
 	return false
 }
 
-// image is the candidate for those who know no simplestreams. skipped is why
-// clients skip the version.
+// image returns the candidate in the form that all formats share. skipped is the
+// reason why clients skip the version; "" for none.
 func (c candidate) image(p *product, v *version, skipped string, created time.Time, aliases []string) catalog.Image {
 	img := catalog.Image{
 		Paths:       make([]string, 0, 2),
@@ -83,7 +83,7 @@ func (c candidate) image(p *product, v *version, skipped string, created time.Ti
 	return img
 }
 
-// need adds an item to those that an image needs.
+// need adds an item to the files that an image needs.
 func need(img *catalog.Image, it *item) {
 	img.Bytes += max(it.size, 0)
 	if it.file != "" && !slices.Contains(img.Paths, it.file) {
@@ -91,8 +91,8 @@ func need(img *catalog.Image, it *item) {
 	}
 }
 
-// skipped returns why clients skip a whole version, without its name; "" when
-// they list an image of it. Clients of either kind count, Incus's and LXD's.
+// skipped returns the reason why clients skip a whole version, without its name;
+// "" if a client of Incus or LXD lists an image of it.
 func (v *version) skipped(arch string, candidates []candidate) string {
 	if _, known := Architecture(arch); !known {
 		return "clients know no architecture " + show(arch)
@@ -123,7 +123,7 @@ func (v *version) skipped(arch string, candidates []candidate) string {
 	case (meta || unified) && !path:
 		return "its metadata item has no path"
 	case unified:
-		return "its unified item has no sha256, which is its fingerprint"
+		return "its unified item has no sha256, which would be its fingerprint"
 	case meta && root:
 		return "no metadata item has a combined hash for a root item"
 	case meta:
@@ -132,7 +132,7 @@ func (v *version) skipped(arch string, candidates []candidate) string {
 	return "it has no metadata item"
 }
 
-// group stands for a version whose items make no image.
+// group returns an image that represents a version without images.
 func (v *version) group(p *product, skipped string, created time.Time) catalog.Image {
 	img := catalog.Image{Product: p.key, Version: v.key, Type: catalog.NoType, Aliases: []string{}, Created: created,
 		Paths: []string{}, Skipped: skipped}
@@ -142,7 +142,8 @@ func (v *version) group(p *product, skipped string, created time.Time) catalog.I
 	return img
 }
 
-// spare stands for an item that no image of its version needs.
+// spare returns an image that represents an item that no image of its version
+// needs.
 func (v *version) spare(p *product, it *item) catalog.Image {
 	img := catalog.Image{Product: p.key, Version: v.key, Type: catalog.NoType, Aliases: []string{}, Paths: []string{},
 		Skipped: "no image of its version needs it"}
@@ -150,7 +151,7 @@ func (v *version) spare(p *product, it *item) catalog.Image {
 	return img
 }
 
-// empty stands for a product that has no version.
+// empty returns an image that represents a product without versions.
 func empty(product string) catalog.Image {
 	return catalog.Image{Product: product, Type: catalog.NoType, Aliases: []string{}, Skipped: "it has no versions"}
 }

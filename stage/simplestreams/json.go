@@ -10,24 +10,23 @@ import (
 	"unicode/utf8"
 )
 
-// maxNesting is how deep values may nest for encoding/json, with which the client
-// decodes.
+// maxNesting is the deepest nesting that encoding/json accepts. Clients decode
+// with that package.
 const maxNesting = 10_000
 
-// A reader walks over JSON in one pass, and accepts what encoding/json accepts.
-// Where a text stops to be JSON the reader is bad, and stands at the end: what
-// was read until then counts for nothing.
+// A reader scans JSON in one pass, and accepts what encoding/json accepts. At a
+// syntax error it sets bad and moves to the end. Then all that it read before must
+// be discarded.
 type reader struct {
 	b     []byte
 	i     int
-	depth int // of the objects and arrays that are open
+	depth int // number of open objects and arrays
 	bad   bool
 }
 
 func (r *reader) fail() { r.i, r.bad = len(r.b), true }
 
-// ended reports whether the text was JSON; where something else follows, it is
-// none.
+// ended reports whether the text was valid JSON, with nothing behind the value.
 func (r *reader) ended() bool {
 	r.kind()
 	if r.i < len(r.b) {
@@ -66,9 +65,9 @@ func (r *reader) value() []byte {
 	return r.b[start:r.i]
 }
 
-// object calls visit for every member of the next value, an object, with the
-// name as it stands there. visit has to move past the value, on which the reader
-// stands.
+// object calls visit for every member of the next value, which is an object.
+// quoted is the name as it is in the text. The reader is at the member's value,
+// and visit must move past it.
 func (r *reader) object(visit func(quoted []byte)) {
 	for more := r.open('}'); more; more = r.another('}') {
 		r.kind()
@@ -83,7 +82,8 @@ func (r *reader) object(visit func(quoted []byte)) {
 	}
 }
 
-// array calls visit for every element of the next value, an array.
+// array calls visit for every element of the next value, which is an array. visit
+// must move past the element.
 func (r *reader) array(visit func()) {
 	for more := r.open(']'); more; more = r.another(']') {
 		r.kind()
@@ -91,8 +91,7 @@ func (r *reader) array(visit func()) {
 	}
 }
 
-// open goes into an object or an array, and reports whether there is anything
-// in it.
+// open enters an object or an array, and reports whether it is not empty.
 func (r *reader) open(end byte) bool {
 	if r.depth++; r.depth > maxNesting {
 		r.fail()
@@ -107,7 +106,7 @@ func (r *reader) open(end byte) bool {
 	return true
 }
 
-// another reports whether a comma follows, and not the end.
+// another moves past a comma or the end, and reports whether it was a comma.
 func (r *reader) another(end byte) bool {
 	switch r.kind() {
 	case ',':
@@ -122,8 +121,8 @@ func (r *reader) another(end byte) bool {
 	return false
 }
 
-// str moves past a string and returns it with its quotes. It is plain if each
-// of its bytes is a character of its own: ASCII without an escape.
+// str moves past a string and returns it with its quotes. plain means that it has
+// only ASCII characters and no escapes.
 func (r *reader) str() (quoted []byte, plain bool) {
 	if r.i == len(r.b) || r.b[r.i] != '"' {
 		r.fail()
@@ -162,9 +161,9 @@ func (r *reader) str() (quoted []byte, plain bool) {
 	return []byte(`""`), true
 }
 
-// notPlain has a bit for each of eight bytes that is a quote, a backslash, a
-// control character or not ASCII. Above the lowest one that is right, bits may
-// be wrong.
+// notPlain sets the highest bit of each of eight bytes that is a quote, a
+// backslash, a control character or not ASCII. Only the lowest bit that is set is
+// reliable: borrows may set wrong bits above it.
 func notPlain(word uint64) uint64 {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
 	quote, back := word^(ones*'"'), word^(ones*'\\')
@@ -185,7 +184,7 @@ func (r *reader) scalar() []byte {
 	return raw
 }
 
-// ends reports whether a byte stands after a number, true, false or null.
+// ends reports whether a byte ends a number, true, false or null.
 func ends(c byte) bool {
 	switch c {
 	case ' ', '\t', '\n', '\r', ',', ']', '}':
@@ -194,8 +193,8 @@ func ends(c byte) bool {
 	return false
 }
 
-// skim is value for one that is read by another reader, or was: it looks for the
-// end only. In what is no JSON that may be anywhere.
+// skim is a faster value, for a value that another reader checks. It only looks
+// for the end. If the text is not valid JSON, the end may be wrong.
 func (r *reader) skim() []byte {
 	first := r.kind()
 	if first != '{' && first != '[' {
@@ -225,10 +224,10 @@ func (r *reader) skim() []byte {
 	return nil
 }
 
-// syntax is the fault of a document that made a reader bad.
+// syntax returns the error for a document with a syntax error.
 func syntax(name string, doc []byte) *DocumentError {
 	fact := "is not JSON"
-	// Decoding into nothing tells where.
+	// Decode with encoding/json to learn where the error is.
 	var at *json.SyntaxError
 	switch err := json.Unmarshal(doc, &struct{}{}); {
 	case len(doc) == 0:
@@ -239,8 +238,8 @@ func syntax(name string, doc []byte) *DocumentError {
 	return broken(name, "bad-json", "%s: clients cannot read it", fact)
 }
 
-// text decodes a string with its quotes, as encoding/json does: what is not
-// UTF-8 becomes U+FFFD.
+// text decodes a quoted string as encoding/json does: invalid UTF-8 becomes
+// U+FFFD.
 func text(quoted []byte) string {
 	inner := quoted[1 : len(quoted)-1]
 	if bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
@@ -253,7 +252,7 @@ func text(quoted []byte) string {
 	return s
 }
 
-// quote encodes a string as encoding/json does for incus-simplestreams.
+// quote encodes a string with encoding/json, as incus-simplestreams does.
 func quote(s string) []byte {
 	b, _ := json.Marshal(s) // a string always encodes
 	return b

@@ -7,15 +7,15 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// Merged is the answer to a Merge.
+// Merged is the result of Merge.
 type Merged struct {
 	Docs     []catalog.Document // the catalogs first, the index last
 	Replaced []string           // paths that dst named before and that no item names now; sorted
-	Findings []catalog.Finding  // what is wrong with the united tree, and was not with dst
+	Findings []catalog.Finding  // new findings of the united tree, which dst did not have
 	United   []string           // documents of src that clients read images from
 }
 
-// Merge is the function Merge for a tree that is there later.
+// Merge returns an Edit that calls the function Merge for the tree that it gets.
 func (Format) Merge(_ context.Context, theirs catalog.Source) (catalog.Edit, error) {
 	return func(ctx context.Context, tree catalog.Source) (*catalog.Change, error) {
 		m, err := Merge(ctx, tree, theirs)
@@ -26,16 +26,17 @@ func (Format) Merge(_ context.Context, theirs catalog.Source) (catalog.Edit, err
 	}, nil
 }
 
-// Merge returns the documents with which dst names all that src names. Streams
-// are the same when the index has them under one key, or names one catalog;
-// a product that dst has in another stream stays there. Versions are united.
-// Where both have the same product, version or file, src's fields count, and
-// those that only dst has stay; where a version has the same kind of image with
-// other content, src's replaces it, as AddImage does. A catalog that dst does
-// not have is taken as it is.
+// Merge returns documents for dst that name, in addition, all that src names.
 //
-// Of a document that no client could read, in dst or in src, it is a
-// *[DocumentError]; its Code is no-index when src has no index.
+// Two streams are the same if they have the same key in the index, or the same
+// catalog path. A product that dst has in another stream stays there. Versions of
+// both trees are united. If both have the same product, version or file, fields of
+// src win, and fields that only dst has stay. If both have the same kind of image
+// in a version, with other content, the image of src replaces that of dst, as in
+// AddImage. A catalog that dst does not have is copied as it is.
+//
+// It returns a *[DocumentError] for a document of dst or src that clients cannot
+// read. Its Code is no-index if src has no index.
 func Merge(ctx context.Context, dst, src catalog.Source) (*Merged, error) {
 	from, err := load(src)
 	if err != nil {
@@ -71,7 +72,7 @@ func Merge(ctx context.Context, dst, src catalog.Source) (*Merged, error) {
 	return m, err
 }
 
-// paths are all paths that items name.
+// paths returns all paths that items name.
 func (t *tree) paths() map[string]bool {
 	paths := map[string]bool{}
 	t.versions(func(v *version) {
@@ -84,7 +85,7 @@ func (t *tree) paths() map[string]bool {
 	return paths
 }
 
-// receive unites a stream of another tree with its own.
+// receive unites a stream of another tree with the same stream of t.
 func (t *tree) receive(s *shop, from *tree) error {
 	own, err := t.streamFor(s)
 	if err != nil {
@@ -112,7 +113,8 @@ func (t *tree) receive(s *shop, from *tree) error {
 	return nil
 }
 
-// adopt takes the fields beside the products that the document does not have.
+// adopt adds the fields of another catalog that this one lacks, except the
+// products.
 func (s *shop) adopt(top object) {
 	for _, m := range top {
 		i := s.top.key(m.name)
@@ -128,8 +130,8 @@ func (s *shop) adopt(top object) {
 	}
 }
 
-// streamFor is the stream that another tree's stream goes into: by its key, by
-// its catalog's path, or a new one.
+// streamFor returns the shop that receives a stream of another tree: the one with
+// the same key, else with the same catalog path, else a new one.
 func (t *tree) streamFor(s *shop) (*shop, error) {
 	for _, key := range s.keys {
 		if own := t.named(key); own != nil {
@@ -139,7 +141,7 @@ func (t *tree) streamFor(s *shop) (*shop, error) {
 	key := s.keys[0]
 	if t.entries.key(key) >= 0 {
 		return nil, broken(IndexPath, "name-collision",
-			"the stream %s is no stream of images here, and one there", show(key))
+			"the stream %s has images there, and is another kind of stream here", show(key))
 	}
 	if own := t.at(s.path); own != nil {
 		return own, nil
@@ -151,7 +153,7 @@ func (t *tree) streamFor(s *shop) (*shop, error) {
 	return own, err
 }
 
-// uniteProduct returns the bytes of a product with all that another says.
+// uniteProduct returns the bytes of a product, united with another one.
 func uniteProduct(raw, over []byte) (united []byte, changed bool) {
 	p, theirs := split(raw), split(over)
 	p, changed = overlay(p, theirs, productFields, "versions")
@@ -183,7 +185,7 @@ func uniteProduct(raw, over []byte) (united []byte, changed bool) {
 	return p.set("versions", versions.join()).join(), true
 }
 
-// unite returns the bytes of a version with all that another says.
+// unite returns the bytes of a version, united with another one.
 func unite(name string, raw, over []byte) (united []byte, changed bool) {
 	v, beside := overlay(split(raw), split(over), versionFields, "items")
 	raw = v.join()
@@ -194,8 +196,8 @@ func unite(name string, raw, over []byte) (united []byte, changed bool) {
 	return united, beside || changed
 }
 
-// takeIndex takes over what the other index says of a stream that is new here,
-// and, when there was no index, what it says beside the streams.
+// takeIndex copies the entries of new streams from the other index. If t had no
+// index, it also copies the other fields of that index.
 func (t *tree) takeIndex(from *tree) {
 	first := t.index == nil
 	if first {
@@ -203,7 +205,7 @@ func (t *tree) takeIndex(from *tree) {
 	}
 	for _, m := range from.entries {
 		switch own := t.named(m.name); {
-		case own == nil || own.bytes() == nil: // no images, or they went elsewhere
+		case own == nil || own.bytes() == nil: // it has no images, or they went into another stream
 			t.relisted = t.relisted || first
 		case t.entries.key(m.name) < 0:
 			t.entries = t.entries.insert(m.name, m.raw)
@@ -212,7 +214,7 @@ func (t *tree) takeIndex(from *tree) {
 	}
 }
 
-// merged is the answer, once all streams are received.
+// merged returns the result, after all streams were received.
 func (t *tree) merged(ctx context.Context, before map[string]bool, dst catalog.Source) (*Merged, error) {
 	docs := t.documents()
 	m := &Merged{Docs: docs, Replaced: t.unnamed(before)}

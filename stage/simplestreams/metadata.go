@@ -14,29 +14,29 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Metadata is what the metadata.yaml of an image says (lxc/incus shared/api,
+// Metadata is the content of the metadata.yaml of an image (lxc/incus shared/api,
 // ImageMetadata).
 type Metadata struct {
-	Architecture string    // as it stands there: x86_64, or an alias such as amd64
+	Architecture string    // as written: x86_64, or an alias such as amd64
 	Created      time.Time // UTC, whole seconds
-	Expires      time.Time // UTC; zero when it never does
-	OS           string    // property os, and so on
+	Expires      time.Time // UTC; zero for never
+	OS           string    // the property os; likewise below
 	Release      string
 	Variant      string
 	Properties   map[string]string // all of them, never nil
 	VM           bool              // the tarball has a rootfs.img: a unified virtual machine (lxc/incus#3386)
 }
 
-// ErrBadMetadata is a metadata.yaml that tells no image.
-var ErrBadMetadata = errors.New("metadata.yaml is not that of an image")
+// ErrBadMetadata means that a metadata.yaml does not describe an image.
+var ErrBadMetadata = errors.New("metadata.yaml does not describe an image")
 
-// maxDepth bounds how deep metadata.yaml is nested. Templates need four levels.
+// maxDepth limits the nesting of metadata.yaml. Templates need four levels.
 const maxDepth = 32
 
 // ReadMetadata reads the metadata.yaml of a metadata tarball or of a unified
-// image: a tar archive, plain or packed with gzip, xz, zstd or bzip2, told by
-// its first bytes. It reads the tarball to its end. What it unpacks is bounded:
-// 256 MiB, or a hundred times what it has read when that is more.
+// image. That is a tar archive, plain or compressed with gzip, xz, zstd or bzip2,
+// which it recognizes by the first bytes. It reads the tarball to its end. It
+// unpacks at most 256 MiB, or a hundred times what it has read if that is more.
 //
 // Its errors wrap [ErrNotTarball], [ErrDamaged], [ErrTooLarge], [ErrNoMetadata]
 // or [ErrBadMetadata], or are r's.
@@ -56,9 +56,9 @@ func badMetadata(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrBadMetadata, fmt.Sprintf(format, args...))
 }
 
-// parseMetadata reads what incus-simplestreams reads, and demands what a client
-// needs: an architecture it knows and a date. Values are taken as they are
-// written, so that a release 22.10 stays that.
+// parseMetadata reads the fields that incus-simplestreams reads. It requires what
+// clients need: a known architecture and a date. It takes values as text, because
+// as a number the release 22.10 would become 22.1.
 func parseMetadata(body []byte) (*Metadata, error) {
 	fields, err := parseYAML(body)
 	if err != nil {
@@ -97,7 +97,7 @@ func parseMetadata(body []byte) (*Metadata, error) {
 	return m, nil
 }
 
-// parseYAML returns the fields of the first document that holds something.
+// parseYAML returns the fields of the first document that is not empty.
 func parseYAML(body []byte) (map[string]*yaml.Node, error) {
 	if bytes.IndexByte(body, 0) >= 0 {
 		return nil, badMetadata("it is not text")
@@ -132,8 +132,8 @@ func firstLine(err error) string {
 	return line
 }
 
-// checkNode refuses what no tool writes into a metadata.yaml, and what makes a
-// small document a large one.
+// checkNode rejects anchors, aliases and deep nesting. No tool writes them into a
+// metadata.yaml, and with them a small document could need much memory.
 func checkNode(n *yaml.Node, depth int) error {
 	switch {
 	case n.Kind == yaml.AliasNode, n.Anchor != "", n.ShortTag() == "!!merge":
@@ -151,7 +151,7 @@ func checkNode(n *yaml.Node, depth int) error {
 
 func null(n *yaml.Node) bool { return n == nil || n.ShortTag() == "!!null" }
 
-// mapping returns the fields of a mapping; none for nothing.
+// mapping returns the fields of a mapping; for null none.
 func mapping(n *yaml.Node) (map[string]*yaml.Node, error) {
 	fields := map[string]*yaml.Node{}
 	if null(n) {
@@ -166,7 +166,7 @@ func mapping(n *yaml.Node) (map[string]*yaml.Node, error) {
 	return fields, nil
 }
 
-// scalar is the text of a value, as it is written; "" for nothing.
+// scalar returns the text of a value as it is written; "" for null.
 func scalar(n *yaml.Node) (string, error) {
 	switch {
 	case null(n):
@@ -177,7 +177,7 @@ func scalar(n *yaml.Node) (string, error) {
 	return n.Value, nil
 }
 
-// date reads seconds since 1970; zero for nothing and for 0.
+// date reads seconds since 1970; for null and for 0 it returns the zero time.
 func date(n *yaml.Node) (time.Time, error) {
 	text, err := scalar(n)
 	if err != nil {
@@ -200,6 +200,6 @@ func date(n *yaml.Node) (time.Time, error) {
 	return time.Unix(seconds, 0).UTC(), nil
 }
 
-// VersionName is the name of a version that was made at t: YYYYMMDD_HH:MM, in
-// UTC wherever it runs.
+// VersionName returns the name of a version that was made at t: YYYYMMDD_HH:MM,
+// always in UTC.
 func VersionName(t time.Time) string { return t.UTC().Format("20060102_15:04") }

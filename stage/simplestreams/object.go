@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// member is one member of an object: its decoded name, and both as they stand
-// in the document.
+// member is one member of an object. name is the decoded name; quoted and raw are
+// the name and the value as they are in the document.
 type member struct {
 	name   string
 	quoted []byte
@@ -18,8 +18,8 @@ type member struct {
 // object is the members of a JSON object in their order.
 type object []member
 
-// split takes an object apart, in a document that was read. null, and anything
-// else that is no object, has no members.
+// split parses an object in a document that was already checked. It returns no
+// members for null and for any other value that is not an object.
 func split(raw []byte) object {
 	r := reader{b: raw}
 	if r.kind() != '{' {
@@ -32,7 +32,7 @@ func split(raw []byte) object {
 	return o
 }
 
-// join is the opposite of split.
+// join is the inverse of split.
 func (o object) join() []byte {
 	n := 2
 	for _, m := range o {
@@ -48,7 +48,7 @@ func (o object) join() []byte {
 	return append(out, '}')
 }
 
-// key is the place of the member of exactly this name, -1 without one.
+// key returns the index of the member with exactly this name; -1 for none.
 func (o object) key(name string) int {
 	for i, m := range o {
 		if m.name == name {
@@ -58,8 +58,8 @@ func (o object) key(name string) int {
 	return -1
 }
 
-// field is the place of the member that a client decodes into the field of
-// this name: encoding/json takes another case for the same name.
+// field returns the index of the member that a client decodes into the field of
+// this name; -1 for none. It ignores case, because encoding/json does.
 func (o object) field(name string) int {
 	if i := o.key(name); i >= 0 {
 		return i
@@ -72,7 +72,7 @@ func (o object) field(name string) int {
 	return -1
 }
 
-// get is the value of a field, nil without one.
+// get returns the value of a field; nil for none.
 func (o object) get(name string) []byte {
 	if i := o.field(name); i >= 0 {
 		return o[i].raw
@@ -97,9 +97,9 @@ func (o object) remove(name string) object {
 	return o
 }
 
-// compact drops the white space between values. Documents that were indented, or
-// written with a space after every colon, are told by that; one that is compact
-// already is not gone through again.
+// compact removes the white space between values. A document without line breaks
+// and without a space after a colon is taken to be compact already, which saves
+// the time to scan it.
 func compact(doc []byte) []byte {
 	if bytes.IndexByte(doc, '\n') < 0 && !bytes.Contains(doc, []byte(`": `)) {
 		return doc
@@ -112,8 +112,8 @@ func compact(doc []byte) []byte {
 	return out.Bytes()
 }
 
-// insert returns the object with a new member, before the first one with a
-// greater name: sorted objects stay sorted.
+// insert returns the object with a new member, before the first member with a
+// greater name, so that sorted objects stay sorted.
 func (o object) insert(name string, raw []byte) object {
 	i := slices.IndexFunc(o, func(m member) bool { return m.name > name })
 	if i < 0 {
@@ -122,7 +122,7 @@ func (o object) insert(name string, raw []byte) object {
 	return slices.Insert(o, i, member{name: name, quoted: quote(name), raw: raw})
 }
 
-// value is get, with null for a field that is not there.
+// value is like get, but returns null for a missing field.
 func (o object) value(name string) []byte {
 	if raw := o.get(name); raw != nil {
 		return raw

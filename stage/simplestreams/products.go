@@ -16,14 +16,14 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// part reads some of the products of a document.
+// part reads a share of the products of a document.
 type part struct {
 	findings // about these products
 	*decoder
 	current *current // the product being read
 	sold    []claims
 	scratch []byte // for digests
-	named   int    // items
+	named   int    // number of items so far
 
 	items    blocks[catalog.Item]
 	pairs    blocks[catalog.Pair]
@@ -32,7 +32,7 @@ type part struct {
 	versions blocks[catalog.Version]
 }
 
-// blocks are a list in pieces, so that it grows without being copied.
+// blocks is a list in pieces, so that it grows without being copied.
 type blocks[T any] [][]T
 
 func (b *blocks[T]) add(x T) {
@@ -44,30 +44,30 @@ func (b *blocks[T]) add(x T) {
 	(*b)[n-1] = append((*b)[n-1], x)
 }
 
-// current is what a product's versions tell about the product.
+// current collects what is known of the product being read.
 type current struct {
 	key       string
 	aliases   []string
 	arch      string
-	canonical string // architecture; "" when no client knows it
+	canonical string // architecture; "" if no client knows it
 	supported time.Time
 	types     []string // of its images
 	styles    []string // the first version of each style
 	notes     map[string]*note
 
-	listed, skipped []string // its versions, by whether clients list them
+	listed, skipped []string // the versions that clients list, and those that they skip
 }
 
-// claims are the aliases of a product, and the types of its images.
+// claims has the aliases of a product, and the types of its images.
 type claims struct {
 	product, arch  string
 	aliases, types []string
 }
 
-// note is a warning that a product's versions or items may repeat.
+// note is a warning that applies to several versions or items of a product.
 type note struct {
-	code, message string // of the first
-	noun          string // what repeats it
+	code, message string // of the first one
+	noun          string // "version" or "file", for the number of the others
 	more          int
 }
 
@@ -78,7 +78,7 @@ func newPart(doc string, documents map[string]bool) *part {
 	return p
 }
 
-// read reads products. When it ends before the last of them, its reader is bad.
+// read reads products. At a syntax error it stops, and b.bad is true.
 func (b *part) read(products object) {
 	for _, m := range products {
 		p := b.productIn(m)
@@ -97,8 +97,9 @@ func (b *part) warnOf(c *current, code, format string, args ...any) {
 		Message: fmt.Sprintf(format, args...), Product: c.key})
 }
 
-// repeat is warn for what many versions or items of a product may have: kind
-// tells those with one code apart, noun names what has it.
+// repeat is like warn, for a problem that many versions or items of a product may
+// have. It keeps the first message for each code and kind, and counts the others.
+// noun is what is counted.
 func (b *part) repeat(code, kind, noun string, message func() string) {
 	c := b.current
 	if n := c.notes[code+" "+kind]; n != nil {
@@ -114,7 +115,7 @@ func (b *part) repeat(code, kind, noun string, message func() string) {
 func (b *part) onProduct(p *product) {
 	c := &current{key: p.key, arch: p.arch, aliases: aliasList(p)}
 	b.current = c
-	c.supported, _ = time.Parse(time.DateOnly, p.supportEOL) // any other text tells no day
+	c.supported, _ = time.Parse(time.DateOnly, p.supportEOL) // zero if it is not a day
 	c.canonical, _ = Architecture(p.arch)
 	for _, alias := range c.aliases {
 		if alias == "" || strings.TrimSpace(alias) != alias {
@@ -132,7 +133,7 @@ func (b *part) onVersion(p *product, v *version) {
 	where := func() string { return place(p.key, v.key) + ": " }
 	day := dated(v.key)
 	switch {
-	case c.canonical == "": // told once, of the product
+	case c.canonical == "": // endProduct reports this, once for the product
 	case !day:
 		b.repeat("version-name", "", "version", func() string {
 			return where() + "the name does not start with a date, YYYYMMDD: clients skip the version"
@@ -147,9 +148,9 @@ func (b *part) onVersion(p *product, v *version) {
 	}
 	b.scratch = append(append(append(b.scratch[:0], p.key...), '/'), v.key...)
 	key := b.pack(b.scratch)
-	v.key = key[len(p.key)+1:]                               // the same memory
-	b.units.add(catalog.Unit{Key: key, Digest: b.digest(v)}) // of hashes as they stand there
-	b.checkVersion(p, v, candidates, skipped)
+	v.key = key[len(p.key)+1:] // shares memory with key
+	b.units.add(catalog.Unit{Key: key, Digest: b.digest(v)})
+	b.checkVersion(p, v, candidates, skipped) // after digest: it makes hashes lower-case
 	b.files(p, v, candidates)
 	b.versions.add(catalog.Version{Product: p.key, Name: v.key, Skipped: skipped, Time: created,
 		SupportEOL: c.supported})
@@ -193,7 +194,7 @@ func (b *part) files(p *product, v *version, candidates []candidate) {
 	}
 }
 
-// endProduct reports what only all versions of a product tell.
+// endProduct reports findings that depend on all versions of a product.
 func (b *part) endProduct() {
 	c := b.current
 	if len(c.aliases) > 0 && len(c.types) > 0 {
@@ -219,7 +220,7 @@ func (b *part) endProduct() {
 	}
 }
 
-// more is nothing for none, else a number of things, between words.
+// more returns a phrase with the number n, in the plural if needed; "" for 0.
 func more(n int, before string, after ...string) string {
 	if n == 0 {
 		return ""
@@ -230,9 +231,10 @@ func more(n int, before string, after ...string) string {
 	return fmt.Sprintf(before, n) + strings.Join(after, "")
 }
 
-// disorder tells where names of versions are in another order as text than as
-// numbers; "" when they are not. Versions that clients skip are compared among
-// themselves: other tools take the greatest name for the newest, as clients do.
+// disorder returns a message if the names of versions sort differently as text
+// and as numbers; "" if not. This matters because clients take the greatest name
+// for the newest version. Other tools do so too, therefore it is also called for
+// the versions that clients skip.
 func disorder(names []string) string {
 	slices.Sort(names)
 	at, ok := ascending(names)
@@ -247,7 +249,8 @@ func disorder(names []string) string {
 	return wrong + fmt.Sprintf(": clients take %s for the newest, not %s", show(text), show(number))
 }
 
-// digest tells one version from another by what clients read of it.
+// digest returns a hash over all fields of a version that clients read. Versions
+// that differ for clients have different digests.
 func (b *part) digest(v *version) string {
 	scratch := b.scratch[:0]
 	put := func(fields ...string) {
@@ -260,7 +263,7 @@ func (b *part) digest(v *version) string {
 		it := &v.items[i]
 		put(it.key, it.ftype, it.path, it.sha256, it.md5, it.deltaBase)
 		put(it.combined[:]...)
-		if it.combinedType != "" { // else the digest is that of before the field was read
+		if it.combinedType != "" { // without it, the digest must stay the same as in older versions of publish
 			put(it.combinedType)
 		}
 		scratch = binary.AppendVarint(scratch, it.size)
@@ -275,8 +278,8 @@ func (b *part) hex(sum []byte) string {
 	return b.pack(b.scratch)
 }
 
-// describe tells one product from another by everything but its versions,
-// whatever the order of its fields.
+// describe returns a hash over all fields of a product except its versions. The
+// order of the fields does not matter.
 func (b *part) describe(beside object) string {
 	for i := range beside {
 		beside[i].name = text(beside[i].quoted)
@@ -294,7 +297,7 @@ func (b *part) describe(beside object) string {
 	return b.hex(sum[:])
 }
 
-// canonical is a value as encoding/json writes it after reading it.
+// canonical returns a value in the form that encoding/json writes.
 func canonical(raw []byte) []byte {
 	if r := (reader{b: raw}); r.kind() == '"' && !bytes.ContainsAny(raw, "<>&") {
 		if _, plain := r.str(); plain {

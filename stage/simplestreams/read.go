@@ -18,11 +18,11 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// Read reads the index and every catalog that a client would read. Every
-// finding is told, not only the first that a client stumbles over; what is
-// readable is read beside what is not. Of a warning that a product's versions or
-// items repeat, the first is told, with the number of the others. Findings of
-// severity error:
+// Read reads the index and every catalog that a client would read. It reports
+// every finding, not only the first one that would stop a client, and continues
+// after a bad document with the others. If the same warning applies to several
+// versions or items of a product, it reports the first one and the number of the
+// others. Findings of severity error:
 //
 //	no-index        there is no index
 //	missing         a catalog that the index names does not exist
@@ -39,19 +39,20 @@ import (
 //	bad-size        a size is negative
 //	no-hash         an image's file has no sha256 (a warning for other files)
 //	no-path         a root file has no path (a warning for other files)
-//	more-findings   there are more than are shown (a warning if all of those are)
+//	more-findings   some findings are not shown (a warning if those are only warnings)
 //
 // and of severity warning:
 //
 //	version-name         clients skip the version
-//	version-order        names that sort otherwise as text than as numbers
+//	version-order        names sort differently as text and as numbers
 //	unknown-architecture clients skip the product
 //	no-fingerprint       clients skip a version without an image, or a
 //	                     metadata item, a root or a unified item
 //	alias-shared         two products claim an alias; clients see one of them
 //	bad-alias            an alias is empty or has white space at an end
 //	fingerprint-shared   clients refuse a fingerprint that is there twice
-//	mixed-version-names  styles that do not sort by time in one product
+//	mixed-version-names  the names of a product have different styles, which do
+//	                     not sort by time
 //	name-collision       clients keep two documents under one name
 //	encoded-path         a percent sign, which clients decode
 //	delta                clients cannot apply deltas to virtual machines
@@ -60,7 +61,7 @@ func (Format) Read(ctx context.Context, src catalog.Source) (*catalog.Catalog, e
 	return read(ctx, func(name string) ([]byte, error) { return open(src, name) })
 }
 
-// read is Read over anything that has documents by their path.
+// read is like Read, for any function that returns documents by their paths.
 func read(ctx context.Context, open func(name string) ([]byte, error)) (*catalog.Catalog, error) {
 	b := &builder{ctx: ctx, open: open, cat: &catalog.Catalog{}, claims: map[claim]string{}}
 	b.doc = IndexPath
@@ -77,22 +78,22 @@ type builder struct {
 	open     func(name string) ([]byte, error)
 	cat      *catalog.Catalog
 	parts    []*part          // of all documents
-	claims   map[claim]string // the first product that claims an alias
+	claims   map[claim]string // the first product that has an alias
 }
 
-// claim is what only one image of a tree can own, and the newest version of one
-// product should.
+// claim is an alias for a type and an architecture. Only one product should have
+// it.
 type claim struct{ alias, imageType, arch string }
 
-// maxFindings bounds the findings of a tree: nobody reads more of them.
+// maxFindings limits the number of findings of a tree, to save memory.
 const maxFindings = 20_000
 
-// findings are those about a document.
+// findings collects the findings about a document.
 type findings struct {
 	doc   string
 	list  []catalog.Finding
 	more  int  // findings beyond maxFindings
-	worse bool // of those one is an error
+	worse bool // one of those is an error
 }
 
 func (f *findings) add(x catalog.Finding) {
@@ -104,7 +105,7 @@ func (f *findings) add(x catalog.Finding) {
 	f.list = append(f.list, x)
 }
 
-// take adds what another one has.
+// take adds the findings of o.
 func (f *findings) take(o *findings) {
 	for _, x := range o.list {
 		f.add(x)
@@ -128,7 +129,7 @@ func (f *findings) warn(code, format string, args ...any) {
 	f.report(catalog.Warning, code, f.doc, format, args...)
 }
 
-// sorted returns all of them, and says how many there were beyond maxFindings.
+// sorted returns the findings, and one about the number beyond maxFindings.
 func (f *findings) sorted() []catalog.Finding {
 	if f.more > 0 {
 		severity := catalog.Warning
@@ -201,8 +202,8 @@ func (b *builder) read() error {
 	return nil
 }
 
-// readCatalog reads one catalog. That of a stream without products may be
-// missing: clients do not ask for it.
+// readCatalog reads one catalog. The catalog of a stream without products may be
+// missing, because clients do not ask for it.
 func (b *builder) readCatalog(name string, s stream, documents map[string]bool) error {
 	if err := b.ctx.Err(); err != nil {
 		return err
@@ -236,7 +237,7 @@ func (b *builder) readCatalog(name string, s stream, documents map[string]bool) 
 	}
 	for _, p := range parts {
 		b.take(&p.findings)
-		p.decoder = nil // and with it the document
+		p.decoder = nil // frees the document
 		for _, c := range p.sold {
 			b.claim(name, c)
 		}
@@ -246,10 +247,11 @@ func (b *builder) readCatalog(name string, s stream, documents map[string]bool) 
 	return nil
 }
 
-// minPart is how much of a document, in bytes, is worth a goroutine.
+// minPart is the smallest share of a document, in bytes, for which a goroutine
+// pays off.
 const minPart = 256 << 10
 
-// share lets each part read its share of the products, in their order.
+// share lets each part read its share of the products, in parallel.
 func share(parts []*part, products object) {
 	all, done := 0, 0
 	for _, m := range products {
@@ -315,7 +317,7 @@ func (b *builder) claim(doc string, c claims) {
 	}
 }
 
-// finish sorts the catalog and reports what only the whole tree tells.
+// finish sorts the catalog and reports findings that depend on the whole tree.
 func (b *builder) finish() *catalog.Catalog {
 	var items blocks[catalog.Item]
 	var pairs blocks[catalog.Pair]
@@ -334,7 +336,7 @@ func (b *builder) finish() *catalog.Catalog {
 		items, pairs, images = append(items, p.items...), append(pairs, p.pairs...), append(images, p.images...)
 		units, versions = append(units, p.units...), append(versions, p.versions...)
 	}
-	b.parts = nil // what is copied below is not needed any more
+	b.parts = nil // so that its memory can be freed while the lists below are copied
 	cat := b.cat
 	var now []int
 	cat.Items, now = sortItems(items)
@@ -358,7 +360,8 @@ func (b *builder) finish() *catalog.Catalog {
 	return cat
 }
 
-// inOrder returns what nearly always is sorted.
+// inOrder returns the list, sorted. It first checks the order, because the list is
+// nearly always sorted already.
 func inOrder[T any](list blocks[T], compare func(x, y *T) int) []T {
 	out := slices.Concat(list...)
 	for i := 1; i < len(out); i++ {
@@ -370,10 +373,9 @@ func inOrder[T any](list blocks[T], compare func(x, y *T) int) []T {
 	return out
 }
 
-// sortItems returns the items sorted, and the place that each has now. Paths that
-// are hashes come in no order at all, and items are long to move and slow to
-// compare: what is sorted is eight bytes of each path, behind what all have in
-// common.
+// sortItems returns the items sorted, and the new index of each. Items are large
+// to move and slow to compare. So it sorts small records, with the first eight
+// bytes of each path after the prefix that all paths share.
 func sortItems(list blocks[catalog.Item]) (out []catalog.Item, now []int) {
 	type place struct {
 		key  uint64
@@ -423,7 +425,8 @@ func firstOf(pairs ...string) int {
 	return 0
 }
 
-// merged makes one unit of those with one key: a product that two streams have.
+// merged combines units with the same key into one. A product in two streams has
+// two units.
 func merged(units []catalog.Unit) []catalog.Unit {
 	out := units[:0]
 	for _, u := range units {

@@ -13,35 +13,33 @@
 //	root      squashfs, root.tar.xz, disk-kvm.img, disk1.img, uefi1.img
 //	unified   incus_combined.tar.gz, for LXD lxd_combined.tar.gz
 //
-// The fingerprint of a split image is the sha256 of the metadata's bytes
-// followed by the root's. It stands on the metadata item, in a field for each
-// kind of root (combined_squashfs_sha256 and so on; root.tar.xz falls back to
-// combined_sha256). A client makes an image of every metadata item and every
-// root item of a version for which that field is set, so a combined hash may
-// stand only where it was told for exactly these two files. That of a unified
-// image is the file's own sha256. Items are told by their ftype; their keys
-// mean nothing.
+// The fingerprint of a split image is the sha256 of the metadata's bytes followed
+// by the root's. The metadata item has it, in a field for each kind of root
+// (combined_squashfs_sha256 and so on; root.tar.xz falls back to combined_sha256).
+// A client makes an image of every metadata item and every root item of a version
+// for which that field is set. So a combined hash must be correct for each such
+// pair of files. The fingerprint of a unified image is the file's own sha256. The
+// ftype says what an item is; its key means nothing.
 //
-// What a client takes and refuses is told here as the client of lxc/incus
-// v6.23 does it (shared/simplestreams: index.go, products.go,
-// simplestreams.go; shared/osarch), the names for LXD as canonical/lxd does
-// it, and what the documents look like as cmd/incus-simplestreams writes them.
+// Sources: what clients accept follows lxc/incus v6.23 (shared/simplestreams:
+// index.go, products.go, simplestreams.go; shared/osarch). The names for LXD follow
+// canonical/lxd. Documents have the form that cmd/incus-simplestreams writes.
 //
 // # Reading
 //
-// A document is read once, by the rules of encoding/json, with which the client
-// decodes. Clients stop at the first value of a wrong type; here each one is
-// reported. What is not JSON to its last byte is refused as a whole, and nothing
-// that was read before the fault counts. Of a large document the products are read
-// on all cores. No string of a catalog holds on to the document's bytes.
+// A document is read once, by the rules of encoding/json, which clients use.
+// Clients stop at the first value of a wrong type; this package reports each one. A
+// document that is not valid JSON to its last byte is refused as a whole. The
+// products of a large document are read on all cores. The strings of a catalog do
+// not keep the bytes of the document in memory.
 //
 // # Rewriting
 //
-// Documents are rewritten as raw JSON: what is not changed keeps its bytes, so
-// fields that nobody here knows survive on every level, and two identical
-// calls give identical bytes. A document that a client could not read is never
-// rewritten: see [DocumentError]. The catalogs are written before the index,
-// so that the index never names what is not there.
+// Documents are rewritten as raw JSON. What is not changed keeps its bytes, so
+// unknown fields survive on every level, and two identical calls give identical
+// bytes. A document that clients cannot read is never rewritten: see
+// [DocumentError]. The catalogs are written before the index, so that the index
+// never names a product that is not there.
 package simplestreams
 
 import (
@@ -51,7 +49,7 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// IndexPath is where every client starts.
+// IndexPath is the path of the index, where every client starts.
 const IndexPath = "streams/v1/index.json"
 
 // The stream that is made when a tree has none, as incus-simplestreams names it.
@@ -63,27 +61,27 @@ const (
 // Format implements [catalog.Format] for simplestreams trees.
 type Format struct{}
 
-// Name is "simplestreams".
+// Name returns "simplestreams".
 func (Format) Name() string { return "simplestreams" }
 
 var (
-	// itemEndings are the endings of the files that clients download, by their
-	// ftypes and by the names that incus-simplestreams, distrobuilder and
-	// simplestream-maintainer give them. Other downloads, such as .iso, are
-	// nothing to a client, and published as they are.
+	// itemEndings are the endings of files that clients download: the ftypes, and
+	// the names that incus-simplestreams, distrobuilder and
+	// simplestream-maintainer use. Clients do not use other files, such as .iso;
+	// those are published as they are.
 	itemEndings = []string{
 		".tar.xz", ".tar.gz", ".tar.zst", ".tar.bz2", ".tar",
 		".squashfs", ".qcow2", ".img", ".vcdiff",
 	}
 	// rsyncTemp is rsync's temporary name: a dot, the name, six characters.
 	rsyncTemp = regexp.MustCompile(`^\.(.+)\.[A-Za-z0-9]{6}$`)
-	// pendingTemp is that of renameio: a dot, the name, a random number.
+	// pendingTemp is renameio's temporary name: a dot, the name, a random number.
 	pendingTemp = regexp.MustCompile(`^\.(.+?)[0-9]+$`)
 )
 
-// Class tells what a path is by its name: a .json document below streams/ is
-// an Index, a file with an image's ending elsewhere is ItemLike, a temporary
-// name of an upload (rsync, renameio, or an ending such as .part) is
+// Class returns the class of a path by its name. A .json document below streams/
+// is an Index, and a file elsewhere with the ending of an image file is ItemLike.
+// A temporary name of an upload (rsync, renameio, or an ending such as .part) is
 // InProgress.
 func (Format) Class(p string) catalog.Class {
 	at := strings.LastIndexByte(p, '/') + 1
@@ -93,8 +91,8 @@ func (Format) Class(p string) catalog.Class {
 	return finished(p, at)
 }
 
-// finished is the class of a path, whose name begins at the byte at, that is no
-// upload's.
+// finished returns the class of a path that is not an upload in progress. Its file
+// name begins at the byte at.
 func finished(p string, at int) catalog.Class {
 	base := p[at:]
 	if strings.HasPrefix(p, "streams/") {
@@ -111,15 +109,16 @@ func finished(p string, at int) catalog.Class {
 	return catalog.Other
 }
 
-// isIndex reports whether a path is one of a document that clients read.
+// isIndex reports whether a path can be a document that clients read.
 func isIndex(p string) bool {
 	return strings.HasPrefix(p, "streams/") && strings.HasSuffix(p, ".json") && !strings.HasSuffix(p, "/.json")
 }
 
-// uploading reports whether a path, whose name begins at the byte at, is one that
-// a file has only while it is written: those of every format, an editor's copy,
-// and dot files whose random ending could be a word's, if the name inside it is an
-// index's or an item's.
+// uploading reports whether a path is a temporary name of a file that is being
+// written. Its file name begins at the byte at. Such names are those of every
+// format, and backup copies of editors. They are also dot files with a random
+// ending, if the name inside is that of an index or an item: otherwise the ending
+// may be an ordinary word.
 func uploading(p string, at int) bool {
 	base := p[at:]
 	if len(base) > 1 && strings.HasSuffix(base, "~") || catalog.Uploading(p) {
@@ -167,7 +166,7 @@ const (
 	virtualMachine = "virtual-machine"
 )
 
-// imageType is what a client makes of a root's ftype.
+// imageType returns the type of image that a client makes of a root's ftype.
 func imageType(rootFtype string) string {
 	switch rootFtype {
 	case rootDiskKVM, rootDisk1, rootUEFI1:
@@ -176,10 +175,9 @@ func imageType(rootFtype string) string {
 	return container
 }
 
-// imageType is what a client makes of a unified item: what its combined_type
-// says, and a container when it says nothing (lxc/incus#3386). Clients up to
-// Incus 6.23 do not read the field, and take every unified image for a
-// container.
+// imageType returns the type of image that a client makes of a unified item: its
+// combined_type, or a container if that is empty (lxc/incus#3386). Clients up to
+// Incus 6.23 do not read the field, and treat every unified image as a container.
 func (m *item) imageType() string {
 	if m.combinedType == virtualMachine {
 		return virtualMachine
@@ -187,8 +185,8 @@ func (m *item) imageType() string {
 	return container
 }
 
-// ContentPath is the path below which content of an ftype is kept by its own
-// sha256: images/<sha256> and the ending that incus-simplestreams gives it.
+// ContentPath returns the path for content of an ftype, named by its sha256:
+// images/<sha256> and the ending that incus-simplestreams uses.
 func ContentPath(ftype, sha256 string) string {
 	switch ftype {
 	case rootDiskKVM:

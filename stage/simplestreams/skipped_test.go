@@ -33,7 +33,7 @@ func TestSkipped(t *testing.T) {
 		{"amd64", "20260101", strings.Replace(meta, "images/m.incus.tar.xz", "", 1) + "," + root,
 			"its metadata item has no path"},
 		{"amd64", "20260101", strings.Replace(it(unifiedIncus, "u", ""), hashOf("u"), "", 1),
-			"its unified item has no sha256, which is its fingerprint"},
+			"its unified item has no sha256, which would be its fingerprint"},
 		{"amd64", "20260101", it("boot-kernel", "k", "") + "," + it("boot-initrd", "i", "") + "," + root,
 			"it has no metadata item"},
 	} {

@@ -8,34 +8,34 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// tree is the documents of a tree on their way to be rewritten. All of them can
-// be read by a client: nothing is rewritten on top of what is broken.
+// tree has the documents of a tree, to be rewritten. Clients can read all of
+// them: a broken document is never rewritten.
 type tree struct {
 	src      catalog.Source
-	disk     []byte  // what the index's file holds; nil when it does not exist
-	index    []byte  // what changes are made to; nil for nothing
-	entries  object  // of the index's own index
+	disk     []byte  // content of the index file; nil if it does not exist
+	index    []byte  // the document that changes are made to; nil for none
+	entries  object  // members of the index's field "index": the streams
 	relisted bool    // entries have changed
-	streams  []*shop // those that clients read, by the least of their keys
+	streams  []*shop // those that clients read, ordered by their first key
 }
 
-// A shop is one catalog document with the streams that name it.
+// A shop is one catalog document, with the streams that name it.
 type shop struct {
-	keys   []string // of the index, sorted
+	keys   []string // of the streams in the index, sorted
 	path   string   // cleaned
-	disk   []byte   // what the file holds; nil when it does not exist
-	doc    []byte   // what changes are made to; nil for nothing
+	disk   []byte   // content of the file; nil if it does not exist
+	doc    []byte   // the document that changes are made to; nil for none
 	listed []string // products that the index names
 
-	top      object         // the document's members
-	products object         // and those of its products
-	places   map[string]int // of the products
+	top      object         // members of the document
+	products object         // members of its field "products"
+	places   map[string]int // index of each product in products
 	opened   bool
 	changed  bool
 }
 
-// load reads every document of a tree. No index is a tree without streams; a
-// catalog that does not exist is one without products.
+// load reads every document of a tree. A missing index counts as one without
+// streams, and a missing catalog as one without products.
 func load(src catalog.Source) (*tree, error) {
 	t := &tree{src: src}
 	doc, err := open(src, IndexPath)
@@ -69,7 +69,7 @@ func load(src catalog.Source) (*tree, error) {
 	return t, nil
 }
 
-// add adds a stream, and reads its catalog, which may not exist.
+// add adds a stream, and reads its catalog if that exists.
 func (t *tree) add(key, name string, listed []string) (*shop, error) {
 	if s := t.at(name); s != nil {
 		s.keys = append(s.keys, key)
@@ -85,7 +85,7 @@ func (t *tree) add(key, name string, listed []string) (*shop, error) {
 	return s, s.use(doc)
 }
 
-// use makes doc the shop's document. nil is a document without products.
+// use makes doc the document of the shop; nil for a document without products.
 func (s *shop) use(doc []byte) error {
 	s.doc, s.top, s.products = doc, nil, nil
 	defer s.find()
@@ -105,7 +105,7 @@ func (s *shop) use(doc []byte) error {
 	return faults.fault(d, doc)
 }
 
-// at is the stream whose catalog is the document of this path, nil without one.
+// at returns the shop of the catalog at this path; nil for none.
 func (t *tree) at(name string) *shop {
 	for _, s := range t.streams {
 		if s.path == name {
@@ -115,7 +115,7 @@ func (t *tree) at(name string) *shop {
 	return nil
 }
 
-// named is the stream with a key, nil without one.
+// named returns the shop of the stream with this key; nil for none.
 func (t *tree) named(key string) *shop {
 	for _, s := range t.streams {
 		if slices.Contains(s.keys, key) {
@@ -125,7 +125,7 @@ func (t *tree) named(key string) *shop {
 	return nil
 }
 
-// selling is the first stream that has a product, nil without one.
+// selling returns the first shop that has the product; nil for none.
 func (t *tree) selling(product string) *shop {
 	for _, s := range t.streams {
 		if _, ok := s.places[product]; ok {
@@ -135,7 +135,8 @@ func (t *tree) selling(product string) *shop {
 	return nil
 }
 
-// open says that the shop is to be written to, or was asked what it has.
+// open marks the shop as used: indexBytes corrects the product list of such a
+// shop. It also creates the document of a new catalog.
 func (s *shop) open() {
 	s.opened = true
 	if s.doc == nil && s.top == nil {
@@ -145,7 +146,7 @@ func (s *shop) open() {
 	}
 }
 
-// product is the bytes of a product, nil without it.
+// product returns the bytes of a product; nil if the shop does not have it.
 func (s *shop) product(name string) []byte {
 	s.open()
 	if i, ok := s.places[name]; ok {
@@ -154,7 +155,7 @@ func (s *shop) product(name string) []byte {
 	return nil
 }
 
-// put writes a product in the place that it has, or that its name gives it.
+// put replaces a product, or inserts it in the order of the names.
 func (s *shop) put(name string, raw []byte) {
 	s.open()
 	s.changed = true
@@ -181,7 +182,7 @@ func (s *shop) find() {
 	}
 }
 
-// names are the products of the catalog, sorted, never nil.
+// names returns the products of the catalog, sorted, never nil.
 func (s *shop) names() []string {
 	names := make([]string, 0, len(s.places))
 	for name := range s.places {
@@ -191,7 +192,7 @@ func (s *shop) names() []string {
 	return names
 }
 
-// bytes is the document as it is to be; nil when there is nothing to write.
+// bytes returns the new content of the document; nil if there is none.
 func (s *shop) bytes() []byte {
 	if !s.changed {
 		return s.doc
@@ -199,16 +200,16 @@ func (s *shop) bytes() []byte {
 	return compact(s.top.set("products", s.products.join()).join())
 }
 
-// stale reports whether the index has to be told what the catalog has. The
-// order of its list means nothing.
+// stale reports whether the list of products in the index differs from the
+// catalog. The order of the list does not matter.
 func (s *shop) stale() bool {
 	listed := slices.Clone(s.listed)
 	slices.Sort(listed)
 	return !slices.Equal(slices.Compact(listed), s.names())
 }
 
-// indexBytes is the index as it is to be. The lists of the streams that were
-// taken apart are written anew where they are stale; that of no other.
+// indexBytes returns the new content of the index. It updates stale lists of
+// products, but only of the shops that were opened.
 func (t *tree) indexBytes() []byte {
 	top := split(t.index)
 	if t.index == nil {
@@ -235,7 +236,8 @@ func (t *tree) indexBytes() []byte {
 	return compact(top.set("index", t.entries.join()).join())
 }
 
-// entry is what the index says of a new stream, as incus-simplestreams has it.
+// entry returns the index entry of a new stream, in the form that
+// incus-simplestreams writes.
 func (s *shop) entry() []byte {
 	return object{}.set("datatype", quote("image-downloads")).
 		set("path", quote(s.path)).
@@ -255,7 +257,7 @@ func list(names []string) []byte {
 	return append(out, ']')
 }
 
-// documents are what has changed: every catalog, then the index.
+// documents returns the changed documents: catalogs first, the index last.
 func (t *tree) documents() []catalog.Document {
 	var docs []catalog.Document
 	write := func(name string, before, after []byte) {
@@ -270,7 +272,7 @@ func (t *tree) documents() []catalog.Document {
 	return docs
 }
 
-// versions hands out every version of every catalog as it is to be.
+// versions calls visit for every version of every catalog, after the changes.
 func (t *tree) versions(visit func(*version)) {
 	for _, s := range t.streams {
 		d := newDecoder(nil, ignore)
@@ -281,7 +283,7 @@ func (t *tree) versions(visit func(*version)) {
 	}
 }
 
-// fault is the error of a document that d has read.
+// fault returns the error of a document that d has read; nil for none.
 func (f *findings) fault(d *decoder, doc []byte) error {
 	n := len(f.list) + f.more
 	switch {

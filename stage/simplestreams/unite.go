@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// overlay returns over's members on top of under's, and whether that changes
-// under. over counts where both have a field, unless it says nothing there;
-// what only one of them has stays. skip are fields to leave as under has them.
+// overlay returns the union of the members of two objects, and whether it differs
+// from under. If both have a field, the value of over wins, unless it is empty
+// (see says). The fields in skip stay as in under.
 func overlay(under, over object, known []string, skip ...string) (object, bool) {
 	out, changed := slices.Clone(under), false
 	for _, m := range over {
@@ -30,7 +30,7 @@ func overlay(under, over object, known []string, skip ...string) (object, bool) 
 	return out, changed
 }
 
-// says reports whether a value is more than null, an empty string or no fields.
+// says reports whether a value is not null, an empty string or an empty object.
 func says(raw []byte) bool {
 	return string(raw) != "null" && string(raw) != `""` && string(raw) != "{}"
 }
@@ -40,28 +40,30 @@ func equal(a, b []byte) bool {
 	return bytes.Equal(a, b) || bytes.Equal(canonical(a), canonical(b))
 }
 
-// entry is an item of a version that is being made of two.
+// entry is an item of the united version.
 type entry struct {
 	item
 	obj     object // its members
 	changed bool   // obj differs from raw
-	theirs  bool   // source has it
+	theirs  bool   // the version from has it
 }
 
-// told is a fingerprint that one of the two versions told for two files.
+// told is a fingerprint that one of the two versions has for a pair of files.
 type told struct{ meta, ftype, root, fingerprint string }
 
-// uniteItems returns the items of a version that has all images of source, and
-// those of target that source does not replace; changed is whether that is
-// anything but target's own. An image is replaced by one of the same kind: the
-// same ftype of root under the same names (Incus's or LXD's), or unified and of
-// the same type.
+// uniteItems returns the items of a version that has all images of the version
+// from, and those images of the version to that from does not replace. target has
+// the items of to; changed reports whether the result differs from it. An image is
+// replaced by one of the same kind: with the same ftype of root and both for Incus
+// or both for LXD; or unified and of the same type.
 //
-// Items that are the same file, by ftype and hash, become one, and keep
-// target's key; keepPaths also keeps target's path where it is safe. Two
-// metadata files stand side by side under two keys, and a combined hash stays
-// only where one of the two versions told it for exactly these two files: so
-// whatever a client combines, the fingerprint is right.
+// Items with the same ftype and hash are the same file. They become one item, with
+// the key of to; with keepPaths also with the path of to, if that is safe.
+//
+// Clients make an image of every metadata item and every root for which a combined
+// hash is set. So the union may have two metadata items, and a combined hash stays
+// only if one of the two versions has it for exactly these two files. Then every
+// fingerprint that a client can read is correct.
 func uniteItems(target object, from, to *version, keepPaths bool) (items object, changed bool) {
 	u := union{from: from, to: to, pairs: map[told]bool{}, kinds: map[[2]string]bool{}, brought: map[string]bool{}}
 	u.learn()
@@ -99,12 +101,12 @@ func uniteItems(target object, from, to *version, keepPaths bool) (items object,
 	return u.join()
 }
 
-// union is uniteItems at work.
+// union is the state of one call of uniteItems.
 type union struct {
 	from, to *version
-	pairs    map[told]bool      // what both versions told
-	kinds    map[[2]string]bool // metadata and root ftypes of from's images
-	brought  map[string]bool    // kinds of from's roots and unified items
+	pairs    map[told]bool      // the fingerprints of both versions
+	kinds    map[[2]string]bool // ftypes of metadata and root of the images of from
+	brought  map[string]bool    // kinds of the roots and unified items of from
 	entries  []entry
 	changed  bool
 }
@@ -128,13 +130,13 @@ func (u *union) learn() {
 	}
 }
 
-// replaces reports whether an item of target gives way to source's.
+// replaces reports whether from replaces an item of to.
 func (u *union) replaces(d *item) bool {
 	base, delta := strings.CutSuffix(d.ftype, ".vcdiff")
 	switch {
 	case u.brought[d.kind()]:
 		return true
-	case delta && u.brought[base]: // a delta leads to one root only
+	case delta && u.brought[base]: // a delta is useless without the root that it leads to
 		return !slices.ContainsFunc(u.to.items, func(root item) bool {
 			return root.ftype == base && u.from.like(&root, nil) != nil
 		})
@@ -145,7 +147,8 @@ func (u *union) replaces(d *item) bool {
 	return s != nil && s.kind() == d.kind()
 }
 
-// kind is the ftype of an item; of unified ones each type is a kind of its own.
+// kind returns the ftype of an item, for unified items together with the type of
+// the image.
 func (m *item) kind() string {
 	if isUnified(m.ftype) {
 		return m.ftype + " " + m.imageType()
@@ -153,8 +156,9 @@ func (m *item) kind() string {
 	return m.ftype
 }
 
-// yield takes from target's metadata item the combined hashes of the images
-// that source replaces, but for those that source's item of the same file has.
+// yield removes from a metadata item of to the combined hashes of images that
+// from replaces. It keeps those that own has, which is the item of from for the
+// same file.
 func (u *union) yield(e *entry, own *item) {
 	for _, ftype := range []string{rootSquashfs, rootTarXz, rootDiskKVM, rootDisk1, rootUEFI1} {
 		if _, field := own.with(&item{ftype: ftype}); field >= 0 || !u.kinds[[2]string{e.ftype, ftype}] {
@@ -166,8 +170,8 @@ func (u *union) yield(e *entry, own *item) {
 	}
 }
 
-// free is a key for an item of source that no entry has: its own, or one with
-// the start of its hash.
+// free returns a key for an item of from that no other entry has: its own key, or
+// else one with the first digits of its hash.
 func (u *union) free(s *item) string {
 	taken := func(key string) bool {
 		return slices.ContainsFunc(u.entries[:len(u.entries)-1], func(e entry) bool { return e.key == key })
@@ -182,9 +186,9 @@ func (u *union) free(s *item) string {
 	return key
 }
 
-// verify clears every combined hash that neither version told for the two
-// files that a client would now combine, and drops the metadata items of
-// target that have no image left.
+// verify clears every combined hash that is wrong for the two files that a client
+// would now combine, because neither version had it for them. It also drops
+// metadata items of to that have no image left.
 func (u *union) verify() {
 	had := map[string]bool{}
 	for _, c := range u.to.candidates() {
@@ -242,7 +246,7 @@ func (u *union) join() (object, bool) {
 	return items, u.changed
 }
 
-// take puts what source says of the same file over what target says.
+// take overlays an item of to with the item of from for the same file.
 func (e *entry) take(s *item, keepPath bool) {
 	var skip []string
 	if e.file != "" && keepPath {
@@ -265,7 +269,7 @@ func (e *entry) take(s *item, keepPath bool) {
 		e.clear(4) // combined_sha256 of a root.tar.xz that was replaced
 	}
 	if s.combined[4] != "" && s.combined[3] == "" && e.combined[3] != "" && e.combined[3] != s.combined[4] {
-		e.clear(3) // clients would read target's combined_rootxz_sha256 before it
+		e.clear(3) // clients would prefer the old combined_rootxz_sha256
 	}
 }
 
@@ -279,7 +283,7 @@ func (e *entry) clear(field int) {
 	e.changed = true
 }
 
-// item is the item with a key, nil without one.
+// item returns the item with this key; nil for none.
 func (v *version) item(key string) *item {
 	for i := range v.items {
 		if v.items[i].key == key {
@@ -289,7 +293,8 @@ func (v *version) item(key string) *item {
 	return nil
 }
 
-// like is the first item that is the same file as d, and is not in used.
+// like returns the first item that is the same file as d and is not in used; nil
+// for none.
 func (v *version) like(d *item, used map[*item]bool) *item {
 	for i := range v.items {
 		if s := &v.items[i]; s.same(d) && !used[s] {

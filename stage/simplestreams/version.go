@@ -9,8 +9,8 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// dated reports whether clients list versions of this name: whether its first
-// eight characters are a date (Incus, shared/simplestreams/products.go, ToAPI).
+// dated reports whether the first eight characters of a name are a date. Clients
+// skip versions with other names (Incus, shared/simplestreams/products.go, ToAPI).
 func dated(name string) bool {
 	if len(name) < 8 || strings.IndexFunc(name[:8], func(r rune) bool { return r < '0' || r > '9' }) >= 0 {
 		return false
@@ -20,21 +20,22 @@ func dated(name string) bool {
 	return date.Month() == month && date.Day() == day
 }
 
-// versionTime returns the time that a version's name tells, in UTC. It is the
-// one reader of such times: stage list prints what it returns, and prune counts
-// with it. ok is false, and the time zero, for a name that tells none.
+// versionTime returns the time in the name of a version, in UTC. Everything that
+// needs such a time uses this function, for example stage list and prune. ok is
+// false, and the time zero, for a name without a time.
 //
 // A time of day may follow the day, YYYYMMDD:
 //
-//	20260102                        00:00 of that day, as clients have it
+//	20260102                        00:00 of that day, as in clients
 //	20260102_15:04  20260102_15:04:05
 //	20260102_1504   20260102_150405, and T for the _
 //	2026010215      202601021504      20260102150405
 //
 // and any suffix that does not start with a digit (20260102.1, 20260102-1654
-// of Debian's build numbers, 20260102_15:04-rc1). A day or a time of day that
-// does not exist, a year before 1970, and digits that are neither (a Unix time,
-// a counter without a separator) tell no time, even if clients list the version.
+// of Debian's build numbers, 20260102_15:04-rc1). A name has no time, even if
+// clients list the version, if the day or the time of day does not exist, if the
+// year is before 1970, or if the digits are something else (a Unix time, a counter
+// without a separator).
 func versionTime(name string) (t time.Time, ok bool) {
 	day, rest := digits(name)
 	clock := ""
@@ -49,7 +50,7 @@ func versionTime(name string) (t time.Time, ok bool) {
 	if rest != "" && (rest[0] == ':' || rest[0] >= '0' && rest[0] <= '9') {
 		return time.Time{}, false
 	}
-	// A day is checked by making it: 30 February would come out as March.
+	// Check the day: time.Date turns 30 February into a day in March.
 	year, month, mday := number(day[:4]), time.Month(number(day[4:6])), number(day[6:])
 	date := time.Date(year, month, mday, 0, 0, 0, 0, time.UTC)
 	if year < 1970 || date.Month() != month || date.Day() != mday {
@@ -65,9 +66,10 @@ func versionTime(name string) (t time.Time, ok bool) {
 	return time.Date(year, month, mday, parts[0], parts[1], parts[2], 0, time.UTC), true
 }
 
-// separated takes a time of day with its separator from the front of s, as
-// four or six digits, or none. What merely looks like one is left in rest,
-// without the separator when a colon shows that a time of day was meant.
+// separated cuts a time of day with its separator from the front of s. clock is
+// its four or six digits, or "". If s has no valid time of day, all of it is in
+// rest. But if a colon shows that a time of day was meant, rest starts after the
+// separator, so that versionTime rejects the name.
 func separated(s string) (clock, rest string) {
 	if s == "" || s[0] != '_' && s[0] != 'T' {
 		return "", s
@@ -102,7 +104,7 @@ func digits(s string) (front, rest string) {
 	return s[:i], s[i:]
 }
 
-// number is the value of a few ASCII digits.
+// number returns the value of a few ASCII digits.
 func number(s string) (n int) {
 	for i := range len(s) {
 		n = n*10 + int(s[i]-'0')
@@ -110,9 +112,9 @@ func number(s string) (n int) {
 	return n
 }
 
-// compareAsNumbers orders version names as people read them: digits count as
-// numbers, a date and the time of day behind it as such, and what separates
-// them does not matter. It is a total order.
+// compareAsNumbers orders version names as people read them: it compares digits
+// as numbers, recognizes a date and the time of day after it, and ignores
+// separators. It is a total order.
 func compareAsNumbers(a, b string) int {
 	x, y := words{rest: a, first: true}, words{rest: b, first: true}
 	for {
@@ -147,12 +149,12 @@ func compareWords(v, w string) int {
 	return strings.Compare(v, w)
 }
 
-// words takes a version's name apart into numbers and other words.
+// words splits the name of a version into numbers and other words.
 type words struct {
 	rest         string
-	first, clock bool   // what comes next is the first word; the time of day, if any
+	first, clock bool   // the next word is the first one; the next word may be a time of day
 	glued        bool   // the time of day follows the date without a separator
-	pairs        string // digits of a time of day that are left, two for each word
+	pairs        string // remaining digits of a time of day, two for each word
 }
 
 func (w *words) next() (word string, ok bool) {
@@ -195,9 +197,9 @@ func (w *words) next() (word string, ok bool) {
 func isDigit(c byte) bool  { return c >= '0' && c <= '9' }
 func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80 }
 
-// ascending reports whether names that are sorted as text are sorted as numbers.
-// Where they are not, at is the place of the first name that is lower than the
-// one before it.
+// ascending reports whether names that are sorted as text are also sorted as
+// numbers. If not, at is the index of the first name that is lower, as a number,
+// than the one before it.
 func ascending(names []string) (at int, ok bool) {
 	for i := 1; i < len(names); i++ {
 		if !sameShape(names[i-1], names[i]) && compareAsNumbers(names[i-1], names[i]) > 0 {
@@ -207,8 +209,8 @@ func ascending(names []string) (at int, ok bool) {
 	return 0, true
 }
 
-// sameShape reports whether two names differ in nothing but single digits:
-// their order as text is then that of the numbers.
+// sameShape reports whether two names differ only in single digits. Then their
+// order as text is the same as their order as numbers.
 func sameShape(a, b string) bool {
 	if len(a) != len(b) {
 		return false
@@ -221,8 +223,8 @@ func sameShape(a, b string) bool {
 	return true
 }
 
-// rank gives each version its place in the order of numbers. The versions are
-// sorted by product and name.
+// rank sets the rank of each version in its product, in the order of
+// compareAsNumbers. The versions are sorted by product and name.
 func rank(versions []catalog.Version) {
 	for len(versions) > 0 {
 		n := 1
@@ -234,7 +236,8 @@ func rank(versions []catalog.Version) {
 	}
 }
 
-// rankNames is rank for one product. Two catalogs may have a version.
+// rankNames is rank for one product. Two catalogs may have the same version; both
+// get the same rank.
 func rankNames(versions []catalog.Version) {
 	names := make([]string, 0, len(versions))
 	for i := range versions {

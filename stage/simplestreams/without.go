@@ -7,13 +7,17 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// Without names no image for which drop is true. A version that is left with
-// no image goes with all that it has, a product that is left with no version
-// goes from the catalog and the index; the stream stays, for a tree without
-// images is also one. In a version that keeps an image, the files that only
-// dropped images need are not named any more, nor are deltas to them, and the
-// combined hashes of dropped images go; an item that no image needs goes alone.
-// A version without an image goes when drop is true for what stands for it.
+// Without returns documents that do not name the images for which drop is true.
+//
+// A version that keeps an image loses the items that only dropped images need,
+// deltas to those, and the combined hashes of dropped images. A version that keeps
+// no image is removed as a whole. A product that keeps no version is removed from
+// the catalog and the index. The stream stays, because a tree without images is
+// valid too.
+//
+// drop is also called for placeholders: for a version without images, for a
+// product without versions, and for an item that no image needs. They are removed
+// if it returns true.
 //
 // It returns a *[DocumentError] for a document that clients cannot read.
 func (Format) Without(
@@ -23,8 +27,9 @@ func (Format) Without(
 	return rewrite(ctx, src, void, func(p *product, v *version) *change { return dropImages(p, v, drop) })
 }
 
-// WithoutVersions names no version for which drop is true, and no product
-// without versions whose name it is true for. Otherwise it is as Without.
+// WithoutVersions returns documents that do not name the versions for which drop
+// is true. drop is also called for a product without versions. Otherwise it is
+// like Without.
 func (Format) WithoutVersions(
 	ctx context.Context, src catalog.Source, drop func(catalog.Name) bool,
 ) ([]catalog.Document, error) {
@@ -37,16 +42,16 @@ func (Format) WithoutVersions(
 	})
 }
 
-// change is what goes from one version.
+// change is what to remove from one version.
 type change struct {
 	version string
-	whole   bool             // the version itself
-	items   []string         // keys
-	fields  map[string][]int // combined hashes, by the item's key
+	whole   bool             // the whole version
+	items   []string         // keys of items
+	fields  map[string][]int // combined hashes, by the key of the item
 }
 
-// dropImages is what has to go so that no dropped image is named; nil for
-// nothing.
+// dropImages returns what to remove from a version so that it does not name any
+// dropped image; nil for nothing.
 func dropImages(p *product, v *version, drop func(catalog.Image) bool) *change {
 	created, _ := versionTime(v.key)
 	candidates := v.candidates()
@@ -126,8 +131,9 @@ func used(candidates []candidate, it *item) bool {
 	return slices.ContainsFunc(candidates, func(c candidate) bool { return c.meta == it || c.root == it })
 }
 
-// rewrite makes the changes that of returns for versions, and takes out of the
-// catalogs the products that are left with none, or had none and are void.
+// rewrite applies the changes that of returns for each version. It removes the
+// products that keep no version, and those without versions for which void is
+// true.
 func rewrite(
 	ctx context.Context, src catalog.Source, void func(product string) bool, of func(*product, *version) *change,
 ) ([]catalog.Document, error) {
@@ -171,7 +177,7 @@ func rewrite(
 	return t.documents(), nil
 }
 
-// applied returns a product's versions after the changes.
+// applied returns the versions of a product after the changes.
 func applied(versions object, changes []*change) object {
 	todo := make(map[string]*change, len(changes))
 	for _, ch := range changes {
