@@ -12,10 +12,10 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// Begin makes the directory c.Dst, where nothing or an empty directory is, for
-// these ops. It asks spare, which may be nil, to put a former tree there; see
-// Trim. A spare that is of no use, whatever is the matter with it, is one that
-// there is not: then the directory is empty, as without a spare.
+// Begin makes the directory c.Dst for these ops; before, it must be missing or
+// empty. It calls spare, which may be nil, to put a former tree there, and trims
+// that; see Trim. If trimming fails for any reason, the directory is empty, as
+// without a spare.
 func (c *Cloner) Begin(ctx context.Context, spare func(at string) (bool, error), like *Source, ops []Op) error {
 	for i := range ops {
 		ops[i].Held = false
@@ -39,7 +39,7 @@ func (c *Cloner) Begin(ctx context.Context, spare func(at string) (bool, error),
 			ops[i].Held = false
 		}
 		if durable.RemoveAll(c.Dst) != nil {
-			// It stays beside it, where those look who sweep drafts.
+			// Keep it beside c.Dst, under a name that the sweep of drafts finds.
 			if err := os.Rename(c.Dst, c.Dst+".left"); err != nil {
 				return err
 			}
@@ -48,11 +48,11 @@ func (c *Cloner) Begin(ctx context.Context, spare func(at string) (bool, error),
 	return durable.MkdirAll(c.Dst, cmp.Or(c.DirMode, 0o755))
 }
 
-// Trim makes the tree at c.Dst, which may hold a generation of before, the
-// beginning of what the ops make: all goes that is not held. An op is held if it
-// shares a file of the tree like, which has the same inode at the op's path in
-// both trees. The batch is told which directories have changed. After an error
-// the tree at c.Dst is of no use.
+// Trim prepares the tree at c.Dst, which may be a former generation, for the ops:
+// it removes every file that is not held by an op. An op is held if it shares a
+// file from the tree like, and both trees have the same inode at the path of the
+// op. The directories that changed are added to the batch. After an error the tree
+// at c.Dst is useless.
 func (c *Cloner) Trim(ctx context.Context, like *Source, ops []Op) error {
 	shared := make([]int, 0, len(ops)) // sorted by path
 	dirs := map[string]bool{}

@@ -11,46 +11,46 @@ import (
 	"time"
 )
 
-// Cache remembers which bytes were verified, so that an unchanged tree costs
-// one stat a file. It is only ever a saving: lose it and everything is hashed
-// again.
+// Cache stores the hashes of verified files, so that an unchanged file needs only
+// a stat. If the cache is lost, everything is hashed again; nothing else happens.
 //
-// What it says of a file counts while the file's inode, size, mtime and ctime
-// are what they were, and were old enough when it was hashed (see settled). A
-// *sealed* file, one that this program wrote and made read-only, may be shared
-// by hard link with generations. Each link made or removed changes its ctime,
-// so there ctime does not count: a root who writes into it and sets mtime back
-// is found by verify and by validate --full only.
+// An entry is valid while the inode, size, mtime and ctime of the file are the
+// same as when it was hashed. They must have been old enough then (see settled).
+// A *sealed* file is one that this program wrote and made read-only. Generations
+// share it by hard link, and each new or removed link changes its ctime. So for
+// sealed files ctime is not compared. If root writes to such a file and sets mtime
+// back, only verify and validate --full find it.
 //
-// A sealed file of another user is none: its owner can make it writable again,
-// write, and set mtime back, so there ctime counts.
+// A sealed file of another user does not count as sealed: its owner can make it
+// writable again, write, and set mtime back.
 //
-// Whoever may write the file could say of any bytes that they were verified. So
-// it is believed only while it belongs to the owner of the directory that it
-// lies in, or to root, and nobody else may write to it. What another user
-// verifies is not stored.
+// Anyone who can write to the cache file could claim that any bytes were verified.
+// So the file is trusted only if it belongs to the owner of its directory, or to
+// root, and nobody else may write to it. Hashes that another user computes are not
+// stored.
 //
-// The file begins with what was known when it was compacted (see packed); lines
-// of text are appended to that (see durable.Line), and the newest wins. Appends
-// of one line are atomic enough for several writers; compaction happens under the
-// staging lock. A line that a crash tore is passed over. A file of older versions
-// has lines alone; to them all that is not a line is damage.
+// The file begins with a packed part, which Compact wrote (see packed). Lines of
+// text are appended to that (see durable.Line), and the newest line for a path
+// wins. Several processes may append at once, because a line is written in one
+// system call. Compaction needs the staging lock. A line that a crash tore is
+// skipped. A file of an older version has only lines; older versions skip the
+// packed part as damage.
 type Cache struct {
 	path   string
-	unread string // what to read when first asked
-	look   bool   // what is new is forgotten
-	owner  uint32 // whose sealed files stay as they are
+	unread string // file to read at the first question
+	look   bool   // read-only: new entries are not stored
+	owner  uint32 // the user whose sealed files can be trusted
 
 	mu     sync.Mutex
 	packed packed
-	files  map[string]cached // what is newer than that
+	files  map[string]cached // newer than packed
 	pairs  map[pair]digest
 	ends   map[digest]int64 // when an image expires, by its metadata: see Expiry
 	fresh  bytes.Buffer     // lines not yet written
 	lines  int              // in the file
-	lost   error            // why some were not written
+	lost   error            // the error of an earlier write
 
-	released int // how many files were known before a Release
+	released int // number of files that Release freed
 }
 
 type digest [32]byte
@@ -63,19 +63,19 @@ type cached struct {
 	mtime, ctime int64
 	ino          uint64
 	sealed       bool
-	gone         bool // forgotten since
+	gone         bool // Forget was called
 }
 
-// OpenCache is the cache at path, which is read when it is first asked: a walk
-// before that has the memory to itself. A missing or damaged one is an empty
-// one. An empty path is a cache that is never stored.
+// OpenCache returns the cache at path. It reads the file at the first question, so
+// that a walk before that can use the memory. A missing or damaged file gives an
+// empty cache. With an empty path the cache is never stored.
 func OpenCache(path string) *Cache { return makeCache(path, path, false) }
 
-// ReadCache is OpenCache for who leaves no trace: what is new is forgotten.
+// ReadCache opens the cache read-only: new results are not stored.
 func ReadCache(path string) *Cache { return makeCache(path, path, true) }
 
-// AppendTo is a cache that knows nothing of what stands at path and only adds
-// to it: for a writer that has something to tell and nothing to ask.
+// AppendTo returns an empty cache that appends to the file at path without reading
+// it, for a writer that only adds entries.
 func AppendTo(path string) *Cache { return makeCache(path, "", false) }
 
 func makeCache(path, unread string, look bool) *Cache {
@@ -89,7 +89,7 @@ func makeCache(path, unread string, look bool) *Cache {
 		files: map[string]cached{}, pairs: map[pair]digest{}, ends: map[digest]int64{}}
 }
 
-// lock takes mu, with the file read.
+// lock takes mu, and reads the file if that has not been done.
 func (c *Cache) lock() {
 	c.mu.Lock()
 	if c.unread != "" {
@@ -98,14 +98,15 @@ func (c *Cache) lock() {
 	}
 }
 
-// Lookup returns the verified sha256 of the file at path, if it is still in
-// the state s, and whether this program sealed it.
+// Lookup returns the verified sha256 of the file at path in the state s, and
+// whether this program sealed it. ok is false if the hash is unknown, or is for
+// another state.
 func (c *Cache) Lookup(path string, s Stat) (sha256 string, sealed, ok bool) {
 	return c.LookupLike(path, s, "")
 }
 
-// LookupLike is Lookup for a file that may well have the sha256 like: if so, the
-// answer is that very string. Of a large tree every copy counts.
+// LookupLike is Lookup for a file that probably has the sha256 like. If it does,
+// the result is that string itself, which saves memory for large trees.
 func (c *Cache) LookupLike(path string, s Stat, like string) (sha256 string, sealed, ok bool) {
 	c.lock()
 	e, ok := c.find(path)
@@ -120,7 +121,7 @@ func (c *Cache) LookupLike(path string, s Stat, like string) (sha256 string, sea
 	return e.sum.text(like), sealed, true
 }
 
-// text is a digest in hex: the string like, if it is that.
+// text returns a digest in hex; the string like itself if that is equal.
 func (d digest) text(like string) string {
 	var buf [2 * len(d)]byte
 	if hex.Encode(buf[:], d[:]); string(buf[:]) == like {
@@ -129,7 +130,7 @@ func (d digest) text(like string) string {
 	return string(buf[:])
 }
 
-// find is what is known of a path. The caller holds mu.
+// find returns the entry of a path. The caller holds mu.
 func (c *Cache) find(path string) (cached, bool) {
 	if e, ok := c.files[path]; ok {
 		return e, !e.gone
@@ -137,9 +138,9 @@ func (c *Cache) find(path string) (cached, bool) {
 	return c.packed.find(path)
 }
 
-// Put notes that the file at path, in the state s, was hashed from the moment
-// at on. A state too young to be trusted is not kept. A sealed file with the
-// bytes that it was sealed with stays sealed; one with other bytes does not.
+// Put stores the hash of the file at path in the state s. at is when hashing
+// began. It stores nothing if the state is too recent to be trusted (see settled).
+// A sealed file stays sealed if its hash is the same.
 func (c *Cache) Put(path string, s Stat, sha256 string, at time.Time) {
 	known, sealed, ok := c.Lookup(path, s)
 	switch {
@@ -151,8 +152,8 @@ func (c *Cache) Put(path string, s Stat, sha256 string, at time.Time) {
 	}
 }
 
-// PutSealed notes that this program wrote the file at path and sealed it in
-// the state s.
+// PutSealed stores the hash of a file that this program wrote to path, and sealed
+// in the state s.
 func (c *Cache) PutSealed(path string, s Stat, sha256 string) { c.put(path, s, sha256, true) }
 
 func (c *Cache) put(path string, s Stat, sha256 string, sealed bool) {
@@ -181,8 +182,8 @@ func (e cached) line(path string) []byte {
 	return fmt.Appendf(nil, "F %x %d %d %d %d %d %s", e.sum, flag, e.size, e.mtime, e.ctime, e.ino, path)
 }
 
-// Pair returns the sha256 over the bytes of two files one after the other, if
-// it was computed before. It depends on their contents alone.
+// Pair returns the sha256 over the concatenation of two files, if it was stored
+// before. first and second are the sha256 of the files.
 func (c *Cache) Pair(first, second string) (string, bool) {
 	a, ok1 := parseDigest(first)
 	b, ok2 := parseDigest(second)
@@ -203,7 +204,7 @@ func (c *Cache) pair(of pair) (digest, bool) {
 	return c.packed.pair(of)
 }
 
-// PutPair notes the sha256 over two contents one after the other.
+// PutPair stores the sha256 over the concatenation of two files.
 func (c *Cache) PutPair(first, second, both string) {
 	a, ok1 := parseDigest(first)
 	b, ok2 := parseDigest(second)
@@ -220,8 +221,8 @@ func (c *Cache) PutPair(first, second, both string) {
 	c.add(fmt.Appendf(nil, "C %x %x %x", d, a, b))
 }
 
-// Expiry returns when an image expires that has this metadata file, if that was
-// read before; the zero time for never. It depends on the content alone.
+// Expiry returns the expiry of the image whose metadata file has this sha256, if
+// it was stored before; the zero time for never.
 func (c *Cache) Expiry(sha256 string) (time.Time, bool) {
 	d, ok := parseDigest(sha256)
 	c.lock()
@@ -236,7 +237,8 @@ func (c *Cache) Expiry(sha256 string) (time.Time, bool) {
 	return time.Unix(end, 0).UTC(), true
 }
 
-// PutExpiry notes when an image expires that has this metadata file.
+// PutExpiry stores the expiry of the image whose metadata file has this sha256;
+// the zero time for never.
 func (c *Cache) PutExpiry(sha256 string, end time.Time) {
 	d, ok := parseDigest(sha256)
 	if !ok || c.look {
@@ -257,7 +259,7 @@ func (c *Cache) PutExpiry(sha256 string, end time.Time) {
 
 func expiryLine(d digest, seconds int64) []byte { return fmt.Appendf(nil, "E %x %d", d, seconds) }
 
-// Forget drops what is known of a path.
+// Forget removes the entry of a path.
 func (c *Cache) Forget(path string) {
 	c.lock()
 	defer c.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// load reads what is at unread.
+// load reads the file at unread, if it can be trusted.
 func (c *Cache) load() {
 	f, err := durable.Open(c.unread)
 	if err != nil {
@@ -37,8 +37,8 @@ func (c *Cache) believed(fi fs.FileInfo) bool {
 	return s.Mode.Perm()&0o022 == 0 && (s.UID == c.owner || s.UID == 0)
 }
 
-// read takes all that is whole. Damage costs the blocks and lines that it hits,
-// however long a piece without a newline is, and never the lines behind it.
+// read reads all undamaged blocks and lines. A damaged block or line does not
+// affect the following ones, even if it is very long.
 func (c *Cache) read(file io.Reader) {
 	r := bufio.NewReaderSize(file, 64<<10)
 	if left := c.packed.read(r); left != r {
@@ -54,7 +54,7 @@ func (c *Cache) read(file io.Reader) {
 			_, err = r.ReadSlice('\n')
 		}
 		if err != nil {
-			return // the end; a torn line is not counted in
+			return // the end; a torn last line is ignored
 		}
 		c.lines++
 		if text, ok := durable.Unline(bytes.TrimSuffix(line, []byte{'\n'})); whole && ok {
@@ -63,7 +63,7 @@ func (c *Cache) read(file io.Reader) {
 	}
 }
 
-// parse takes one line:
+// parse reads one line. D means that the path was forgotten.
 //
 //	F sha256 sealed(0|1) size mtime ctime inode path
 //	C sha256-of-both sha256-of-first sha256-of-second
@@ -111,17 +111,17 @@ func parseInt(b []byte) (int64, bool) {
 }
 
 func parseDigest(s string) (d digest, ok bool) {
-	if len(s) != 2*len(d) { // hex.Decode does not look how much room it has
+	if len(s) != 2*len(d) { // hex.Decode panics if d is too short
 		return d, false
 	}
 	_, err := hex.Decode(d[:], []byte(s))
 	return d, err == nil
 }
 
-// maxFresh bounds the lines that wait to be written, in bytes.
+// maxFresh is the number of bytes of new lines at which they are written.
 const maxFresh = 1 << 20
 
-// add takes a line that is to be stored. The caller holds mu.
+// add stores a line, with the next flush. The caller holds mu.
 func (c *Cache) add(text []byte) {
 	if c.path == "" {
 		return
@@ -132,9 +132,9 @@ func (c *Cache) add(text []byte) {
 	}
 }
 
-// Save appends what is new. A cache that cannot be written, as for a reader
-// without permission or on a full disk, is only slower next time: that is no
-// error.
+// Save appends new lines to the file. It returns no error if the file cannot be
+// written, for example without permission or on a full disk: the only consequence
+// is that the next command is slower.
 func (c *Cache) Save() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,7 +153,8 @@ func (c *Cache) flush() error {
 		return unlessUnwritable(err)
 	}
 	lines := c.fresh.Bytes()
-	// The line that a killed writer tore must not take the next one with it.
+	// A killed writer may have left a line without its newline. End it first, so
+	// that it does not damage the next line.
 	if fi, err := f.Stat(); err == nil && fi.Size() > 0 {
 		last := []byte{0}
 		if _, err := f.ReadAt(last, fi.Size()-1); err == nil && last[0] != '\n' {
@@ -165,8 +166,8 @@ func (c *Cache) flush() error {
 	return unlessUnwritable(errors.Join(err, f.Close()))
 }
 
-// MendCache replaces a cache at path that others could write to by an empty one,
-// if that is this user's to do. A missing one stays missing.
+// MendCache replaces the cache at path by an empty one if other users could write
+// to it, and if this user may do that. A missing file stays missing.
 func MendCache(path string) error {
 	c := OpenCache(path)
 	f, err := c.openOwn()
@@ -176,15 +177,17 @@ func MendCache(path string) error {
 	return f.Close()
 }
 
-// ours reports whether this user's word counts.
+// ours reports whether this user may write to the cache: as root, or as the owner
+// of its directory.
 func (c *Cache) ours() bool {
 	me := os.Geteuid()
 	return me == 0 || uint32(me) == c.owner
 }
 
-// openOwn opens the file to append to it; nil for a user whose word does not
-// count. One that others could write to, as older versions made it for a group,
-// is replaced by an empty one: who has it open still writes to the old.
+// openOwn opens the file to append to it. It returns nil if this user may not
+// write to it. A file that others could write to is replaced by an empty one;
+// older versions made such files for a group. It must be a new file, because
+// another user may still have the old one open.
 func (c *Cache) openOwn() (*os.File, error) {
 	if !c.ours() {
 		return nil, nil
@@ -216,10 +219,9 @@ func unlessUnwritable(err error) error {
 	return err
 }
 
-// Release lets go of what is known of files, which is most of its memory: nothing
-// is known of them from then on, but of those that are Put, and what is new is
-// stored as ever. So it is for somebody who has asked for all files. Pairs and
-// expiries stay.
+// Release frees the entries of files, which need most of the memory. From then on
+// Lookup knows only files that were Put later. So call it after the last Lookup.
+// New entries are stored as before, and pairs and expiries stay.
 func (c *Cache) Release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -228,15 +230,15 @@ func (c *Cache) Release() {
 	c.files = map[string]cached{}
 }
 
-// Compact writes the file anew, packed, when many of its lines or records are of no
-// use, or when it has many lines: only the files for which keep is true, and the
-// pairs and expiries whose contents are still there. expect is how many files
-// that will be. Call it under the staging lock, with everything saved.
+// Compact rewrites the file in packed form, if it has many lines or many useless
+// records. It keeps the files for which keep is true, and the pairs and expiries
+// whose contents are still in use. expect is the expected number of files. Call it
+// under the staging lock, after Save.
 func (c *Cache) Compact(expect int, keep func(path string) bool) error {
 	c.lock()
 	files, records := len(c.packed.files)+len(c.files)+c.released, c.packed.records()+c.released
 	worth := c.lines >= many(records) || files >= 2*expect+1000
-	if worth && c.released > 0 { // what was let go of is needed
+	if worth && c.released > 0 { // read the released entries again
 		c.mu.Unlock()
 		return OpenCache(c.path).Compact(expect, keep)
 	}
@@ -279,9 +281,9 @@ func (c *Cache) Compact(expect int, keep func(path string) bool) error {
 	return unlessUnwritable(err)
 }
 
-// many is how many lines are worth to be packed beside n records. A line costs
-// each reader twenty times as much as a record; but a file that is written anew
-// is flushed, so that is to be seldom.
+// many returns the number of lines, beside n records, from which compacting pays
+// off. Reading a line takes twenty times as long as reading a record. But a
+// rewritten file must be synced, so Compact should not rewrite it often.
 func many(n int) int { return 1000 + n/8 }
 
 // each yields the files for which keep is true, sorted by path.

@@ -20,19 +20,19 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// How a file comes into a clone.
+// How is the way in which a file gets into a clone.
 type How int
 
 const (
-	// Share makes a hard link: for files that nobody writes to any more. It
-	// falls back to a copy where the file system or its rules refuse a link.
+	// Share makes a hard link, for files that nobody writes to any more. It makes
+	// a copy if the system refuses the link.
 	Share How = iota
-	// Copy makes a file of its own: a reflink where the file system can,
-	// else a copy of the bytes.
+	// Copy makes a separate file: a reflink if the file system supports that, else
+	// a copy of the bytes.
 	Copy
-	// Relink makes a symbolic link with the text of the source's.
+	// Relink makes a symbolic link with the same text as the source's.
 	Relink
-	// Move takes the file from the source: for a private one that has served.
+	// Move renames the file from the source, which must be private.
 	Move
 )
 
@@ -42,33 +42,34 @@ type Op struct {
 	From *Source
 	Name string // in the source; "" means Path
 	How  How
-	// Stat is the state in which the file was walked. A copy fails with
-	// ErrChanged when the source is in another one. The zero Stat checks
-	// nothing: for sources that are immutable.
+	// Stat is the state of the file when it was walked. A copy fails with
+	// ErrChanged if the source is in another state. The zero Stat disables the
+	// check, for immutable sources.
 	Stat Stat
-	// Sealed says that nobody writes to the source: hard links of it that are
-	// made meanwhile, as of a file that is cloned under two paths, are no change.
+	// Sealed means that nobody writes to the source. Then a new hard link of it,
+	// for example because it is cloned under two paths, is not taken for a change.
 	Sealed bool
-	// SHA256 is what the bytes are known to be; "" means unknown. A Share
-	// trusts it. A Copy of bytes is hashed on its way all the same; a reflink
-	// is read only when it is unknown.
+	// SHA256 is the known hash of the bytes; "" if unknown. A Share trusts it. A
+	// Copy that copies bytes hashes them in any case. A reflink is read only if the
+	// hash is unknown.
 	SHA256 string
-	// ModTime is given to a copy; zero means the time of copying. A Share
-	// keeps the source's, also where it has to copy.
+	// ModTime is the time of a copy; zero means the time of copying. A Share keeps
+	// the time of the source, even if it makes a copy.
 	ModTime time.Time
-	// Mode is given to a copy; 0 means 0444.
+	// Mode is the mode of a copy; 0 means 0444.
 	Mode fs.FileMode
-	// Bytes are written instead of the source's, or are a link's text, if not nil.
+	// Bytes, if not nil, are written instead of the content of the source, or are
+	// the text of a link.
 	Bytes []byte
-	// Held is for a Share that is done: see Cloner.Trim.
+	// Held means that the file of a Share is in place already: see Cloner.Trim.
 	Held bool
 }
 
 // Source is a tree to clone from.
 type Source struct {
 	Dir string
-	// Proof tells whether the tree is still the one that was opened: a directory
-	// that is held open can become another tree. nil: it cannot. See Proved.
+	// Proof returns an error if the open directory has become another tree; nil if
+	// that cannot happen. See Proved.
 	Proof func() error
 
 	root *os.Root
@@ -83,8 +84,8 @@ func OpenSource(dir string) (*Source, error) {
 	return &Source{Dir: dir, root: r}, nil
 }
 
-// Proved is asked when all has been read and linked, and before any of it counts.
-// It returns an error if some of it may have been another tree's.
+// Proved returns an error if something that was read or linked may be from another
+// tree. Call it after the last read, and use the results only if it returns nil.
 func (s *Source) Proved() error {
 	if s == nil || s.Proof == nil {
 		return nil
@@ -92,42 +93,41 @@ func (s *Source) Proved() error {
 	return s.Proof()
 }
 
-// Root gives access that does not lead out of the tree.
+// Root returns the directory of the tree; nothing outside can be reached by it.
 func (s *Source) Root() *os.Root { return s.root }
 
 // Close releases the source.
 func (s *Source) Close() error { return s.root.Close() }
 
-// Cloned is what became of one Op.
+// Cloned is the result of one Op.
 type Cloned struct {
-	SHA256  string // of the bytes in the clone; "" of an unknown content that was not read
+	SHA256  string // of the bytes in the clone; "" if they were not read and the hash is unknown
 	Size    int64
-	Shared  bool  // a hard link
-	Reflink bool  // data shared by the file system
-	Err     error // of this file alone: ErrChanged, ErrNotRegular, fs.ErrPermission of the source…
+	Shared  bool  // it is a hard link
+	Reflink bool  // the file system shares its data
+	Err     error // an error of this source file only: ErrChanged, ErrNotRegular, fs.ErrPermission…
 }
 
 // Cloner makes files in a new tree.
 type Cloner struct {
-	Dst      string            // the new tree's root; exists
+	Dst      string            // the root of the new tree; it must exist
 	DirMode  fs.FileMode       // of directories that it makes; 0 means 0755
-	Batch    *durable.Batch    // is told what has to be flushed
-	Progress func(bytes int64) // told as bytes are copied or hashed; may be nil
+	Batch    *durable.Batch    // collects what has to be synced
+	Progress func(bytes int64) // called when bytes were copied or hashed; may be nil
 }
 
-// Run makes every op that is not held, on all cores. A failure that concerns one
-// source file (see Cloned.Err) does not stop the others; a failure of the
-// destination, such as a full disk, does. Nothing is durable before the batch is
-// flushed.
+// Run performs every op that is not held, on all cores. An error of one source
+// file (see Cloned.Err) does not stop the others. An error of the destination, such
+// as a full disk, stops all. Nothing is durable before the batch is flushed.
 func (c *Cloner) Run(ctx context.Context, ops []Op) ([]Cloned, error) {
 	dirs, err := c.makeDirs(ops)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]Cloned, len(ops))
-	// Links in one directory wait for each other in the kernel, so each
-	// directory's are one worker's; copies wait for the disk, so they get a
-	// few more workers than there are cores.
+	// The kernel makes links in one directory one after the other, so one worker
+	// makes all links of a directory. Copies wait for the disk, so they get more
+	// workers than there are cores.
 	var links, copies []int
 	for i, op := range ops {
 		switch {
@@ -174,12 +174,12 @@ func (c *Cloner) Run(ctx context.Context, ops []Op) ([]Cloned, error) {
 	return out, err
 }
 
-// dirOf is path.Dir of a clean path.
+// dirOf is a faster path.Dir for clean paths; it returns "" instead of ".".
 func dirOf(p string) string { return p[:max(0, strings.LastIndexByte(p, '/'))] }
 
-// makeDirs makes every directory that the ops need and returns all whose names
-// change. One after the other: on ext4 two workers at it spend twice the time of
-// two cores.
+// makeDirs makes every directory that the ops need, and returns them, to be
+// synced. It uses one goroutine: on ext4 two are not faster, and use twice the
+// processor time.
 func (c *Cloner) makeDirs(ops []Op) ([]string, error) {
 	mode := c.DirMode
 	if mode == 0 {
@@ -302,7 +302,7 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 		}
 	case errors.Is(err, durable.ErrUnsupported):
 		own := NewSHA256()
-		r := &sourceReader{r: io.LimitReader(Content(src, st), st.Size+1)} // one that grows has no end
+		r := &sourceReader{r: io.LimitReader(Content(src, st), st.Size+1)} // src may be growing
 		w, end := Filler(f, st)
 		n, err := Digest(ctx, io.TeeReader(c.counted(r), w), own)
 		if r.err != nil {
@@ -321,10 +321,11 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 	default:
 		return Cloned{}, err
 	}
-	// The private copy is what counts from here on. That the source stayed
-	// as it was matters where its hash was taken for granted, and tells the
-	// caller that a writer was at work: of a file that is not sealed by its
-	// ctime, for its owner can set mtime back.
+	// Check that the source did not change. Only the private copy matters from here
+	// on, but two things depend on the check. A hash that was known before must
+	// still be right for a reflink: there ctime is checked as well, unless the file
+	// is sealed, because its owner can set mtime back. And the caller should learn
+	// that somebody writes to the file.
 	fi, err := src.Stat()
 	if err != nil {
 		return Cloned{}, err
@@ -353,7 +354,7 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// sourceReader remembers its own error apart from the writer's.
+// sourceReader keeps read errors, so that they can be told from write errors.
 type sourceReader struct {
 	r   io.Reader
 	err error
@@ -371,8 +372,7 @@ func create(path string) (*os.File, error) {
 	return durable.Create(path)
 }
 
-// finish gives a new file the mode and the time that it keeps for good, and
-// hands it to the batch.
+// finish sets the final mode and time of a new file, and hands it to the batch.
 func (c *Cloner) finish(f *os.File, op Op) error {
 	mode := op.Mode
 	if mode == 0 {

@@ -17,15 +17,15 @@ type Sum = hash.Hash
 // NewSHA256 starts a sha256.
 func NewSHA256() Sum { return sha256.New() }
 
-// blockSize is what is read at once, in bytes: large enough that a system call,
-// the hand-over between goroutines and a disk's answer to one direct write do
-// not show beside hashing.
+// blockSize is the number of bytes that are read at once. It is so large that
+// system calls, the hand-over between goroutines and the latency of direct writes
+// cost little compared with hashing.
 const blockSize = 1 << 20
 
 var blocks = sync.Pool{New: func() any { b := durable.Block(blockSize); return &b }}
 
-// Digest reads r once to its end and feeds every sum, each on a core of its
-// own when there is more than one. It returns the number of bytes.
+// Digest reads r to its end and writes the bytes to every sum. If there are
+// several, each runs in its own goroutine. It returns the number of bytes.
 func Digest(ctx context.Context, r io.Reader, sums ...Sum) (int64, error) {
 	to := make([]io.Writer, len(sums))
 	for i, s := range sums {
@@ -34,9 +34,9 @@ func Digest(ctx context.Context, r io.Reader, sums ...Sum) (int64, error) {
 	return Spread(ctx, r, to...)
 }
 
-// Spread reads r once to its end and writes every block to each of the
-// writers, which work side by side. All but the last are of one size, and
-// aligned as durable.Direct wants them. It returns the number of bytes.
+// Spread reads r to its end and writes every block to each of the writers, which
+// run in parallel. All blocks except the last have the same size, and are aligned
+// as durable.Direct needs. It returns the number of bytes.
 func Spread(ctx context.Context, r io.Reader, to ...io.Writer) (int64, error) {
 	if len(to) <= 1 {
 		return spreadOne(ctx, r, to)
@@ -44,7 +44,7 @@ func Spread(ctx context.Context, r io.Reader, to ...io.Writer) (int64, error) {
 	type block struct {
 		buf  *[]byte
 		n    int
-		left *atomic.Int32 // writers that have not had it yet
+		left *atomic.Int32 // number of writers that have not finished with it
 	}
 	feeds := make([]chan block, len(to))
 	var failed atomic.Pointer[error]
@@ -101,8 +101,9 @@ func Spread(ctx context.Context, r io.Reader, to ...io.Writer) (int64, error) {
 	}
 }
 
-// fill is io.ReadFull, but returns r's own error: io.ErrUnexpectedEOF is that of
-// a stream that was cut, and not the end of the last block.
+// fill is like io.ReadFull, but returns the error of r unchanged. io.ReadFull
+// returns io.ErrUnexpectedEOF for a short last block, which could then not be told
+// from a truncated stream.
 func fill(r io.Reader, buf []byte) (n int, err error) {
 	for n < len(buf) && err == nil {
 		var more int

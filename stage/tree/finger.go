@@ -2,27 +2,27 @@ package tree
 
 import "sort"
 
-// Finger finds values in a list that is sorted by path. It keeps its place: who
-// asks in the order of paths, as lists of files are, goes over the list once, and
-// needs no map of it. nil finds nothing. It is for one goroutine.
+// Finger finds values in a list that is sorted by path. It remembers its last
+// position, so searching for paths in ascending order is fast, and needs no map. A
+// nil Finger finds nothing. It is not safe for concurrent use.
 type Finger[T any] struct {
 	list []T
 	path func(*T) string
-	at   int // the first that is not less than what was asked for last
+	at   int // the first value that is not less than the last path
 }
 
-// NewFinger returns one for a list, and for what the paths in it are.
+// NewFinger returns a Finger for a list. path returns the path of a value.
 func NewFinger[T any](list []T, path func(*T) string) *Finger[T] {
 	return &Finger[T]{list: list, path: path}
 }
 
-// Find returns the place of the first value with a path; -1 without one.
+// Find returns the index of the first value with this path; -1 for none.
 func (f *Finger[T]) Find(path string) int {
 	if f == nil {
 		return -1
 	}
 	less := func(i int) bool { return f.path(&f.list[i]) < path }
-	from, to := f.at, f.at // what is sought lies in between, or at to
+	from, to := f.at, f.at // the result is in this range, or at to
 	if from > 0 && !less(from-1) {
 		from, to = 0, from-1
 	}
@@ -36,10 +36,10 @@ func (f *Finger[T]) Find(path string) int {
 	return -1
 }
 
-// Rows finds rows by path, as Finger does.
+// Rows is a Finger for rows.
 type Rows struct{ *Finger[Row] }
 
-// NewRows returns one for rows, sorted.
+// NewRows returns a Rows for a list of rows, which is sorted by path.
 func NewRows(rows []Row) Rows { return Rows{NewFinger(rows, func(r *Row) string { return r.Path })} }
 
 // Get returns the row with a path.

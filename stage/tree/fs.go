@@ -8,12 +8,11 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// FS is root.FS() for a tree that others write to: what is neither a regular
-// file nor a directory is not opened, and a pipe that took a file's place a
-// moment ago does not block.
+// FS is like root.FS(), for a tree that others write to. It opens only regular
+// files and directories, and does not block on a pipe that has replaced a file.
 func FS(root *os.Root) fs.FS { return files{root} }
 
-// Contents is what a format reads of a tree that others write to.
+// Contents returns a tree that others write to, in the form that formats read.
 func Contents(root *os.Root) catalog.Source { return catalog.Files(FS(root)) }
 
 type files struct{ root *os.Root }
@@ -37,7 +36,7 @@ func (f files) Open(name string) (fs.File, error) {
 	return file, nil
 }
 
-// Lstat makes it a [fs.ReadLinkFS].
+// Lstat is for [fs.ReadLinkFS].
 func (f files) Lstat(name string) (fs.FileInfo, error) {
 	if !fs.ValidPath(name) {
 		return nil, &fs.PathError{Op: "lstat", Path: name, Err: fs.ErrInvalid}
@@ -45,7 +44,7 @@ func (f files) Lstat(name string) (fs.FileInfo, error) {
 	return f.root.Lstat(name)
 }
 
-// ReadLink makes it a [fs.ReadLinkFS].
+// ReadLink is for [fs.ReadLinkFS].
 func (f files) ReadLink(name string) (string, error) {
 	if !fs.ValidPath(name) {
 		return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrInvalid}

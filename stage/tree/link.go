@@ -11,7 +11,7 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// run is some paths in a row whose files lie in one directory.
+// run is a range of consecutive paths in the same directory.
 type run struct{ from, to int }
 
 func runs(n int, path func(i int) string) (runs []run) {
@@ -27,8 +27,9 @@ func runs(n int, path func(i int) string) (runs []run) {
 	return runs
 }
 
-// linker makes hard links between open directories: no name on the way can lead
-// elsewhere meanwhile. It keeps the last two open.
+// linker makes hard links between open directories. So nobody can redirect a link
+// by replacing a parent directory meanwhile. It keeps the last two directories
+// open.
 type linker struct {
 	dst      string
 	of       *Source
@@ -59,10 +60,10 @@ func (l *linker) open(op Op) (err error) {
 	return err
 }
 
-// link makes an op's hard link, or moves the file. It answers false where only a copy will do, or
-// will say what is wrong: a link to another user's file that the kernel
-// protects, too many links, another file system, or a source that is no longer
-// what was walked.
+// link makes the hard link of an op, or moves the file. It returns false if the
+// caller must make a copy instead: the kernel protects the file of another user,
+// the file has too many links, it is on another file system, or it has changed
+// since it was walked. In the last case the copy reports the error.
 func (l *linker) link(op Op) (bool, error) {
 	err := l.open(op)
 	if l.at == nil {
@@ -89,7 +90,7 @@ func (l *linker) link(op Op) (bool, error) {
 	if op.Stat.Ino == 0 {
 		return true, nil
 	}
-	// The name was resolved anew: look at what was linked.
+	// The file may have been replaced since it was walked: check what was linked.
 	st, err := l.at.Stat(to)
 	if err != nil {
 		return false, err
@@ -100,9 +101,9 @@ func (l *linker) link(op Op) (bool, error) {
 	return false, l.at.Remove(to)
 }
 
-// unlinkable reports whether a hard link failed because it cannot be had here,
-// or not of this file: a copy will do. Network file systems and FUSE (sshfs,
-// CIFS, rclone) know no links, and say so in several ways.
+// unlinkable reports whether a hard link failed because the file system, or this
+// file, does not allow it. Then a copy is needed. Network file systems and FUSE
+// (sshfs, CIFS, rclone) have no hard links, and return different errors.
 func unlinkable(err error) bool {
 	for _, no := range []error{syscall.EPERM, syscall.EACCES, syscall.EMLINK, syscall.EXDEV, syscall.ENOSYS,
 		syscall.EOPNOTSUPP, syscall.ENOTSUP, syscall.EINVAL} {

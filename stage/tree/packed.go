@@ -12,16 +12,16 @@ import (
 	"strings"
 )
 
-// packed is what the file of a Cache begins with, once it was compacted: what
-// was known then, in a form that is not parsed but asked where it stands. Its
-// files are sorted by path, and who asks in that order, as all do who have
-// walked a tree, is answered by the next record.
+// packed is the first part of the file of a Cache, which Compact writes. Lookups
+// work directly on its bytes, without parsing all of them. Its files are sorted by
+// path. Callers that have walked a tree ask in the same order, so the answer is
+// usually the next record.
 //
-// The file begins with a line of text, which says so. Blocks follow: a header
-// (the kind, and as little-endian numbers of 32 bits how many records there are,
-// their length in bytes, and the CRC-32C over the header so far and the records),
-// then the records. A block that is damaged is passed over. Where even a header
-// makes no sense the rest is read as lines of text.
+// The file begins with the line packedMagic. Then come blocks. A block has a
+// header and records. The header is the kind, and three little-endian numbers of
+// 32 bits: the number of records, their length in bytes, and the CRC-32C over the
+// header so far and the records. A damaged block is skipped. If a header makes no
+// sense, the rest of the file is read as lines of text.
 //
 //	F files   sha256, size, mtime, ctime, inode, 1 if sealed, length of the path, path
 //	C pairs   sha256 of the first, of the second, of both
@@ -29,10 +29,10 @@ import (
 //	Z         a line feed; it is the last block, and lines of text follow
 type packed struct {
 	blocks [][]byte // of files
-	files  []uint32 // each file's block and, in the low 16 bits, its place there
+	files  []uint32 // for each file the number of its block and, in the low 16 bits, the offset there
 	next   int      // the file after the one that was found last
 	pairs  [][]byte
-	table  []uint32 // places of pairs, 1 for the first, by their hash; nil: not made yet
+	table  []uint32 // hash table of pairs, whose numbers begin at 1; nil until it is needed
 	seed   maphash.Seed
 	ends   [][]byte
 }
@@ -46,7 +46,7 @@ const (
 	endLen  = len(digest{}) + 8
 
 	maxBlock = 1<<16 - 1 // bytes of records
-	maxPath  = 1 << 15   // of a longer one nothing is kept
+	maxPath  = 1 << 15   // files with longer paths are not stored
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -56,13 +56,14 @@ var (
 	errNoBlock  = errors.New("no block is here, or only a part of one")
 )
 
-// read takes the blocks that r begins with, and returns what is left: lines.
+// read reads the blocks at the beginning of r, and returns the rest, which is
+// lines of text.
 func (p *packed) read(r *bufio.Reader) io.Reader {
 	if magic, err := r.Peek(len(packedMagic)); err != nil || string(magic) != packedMagic {
 		return r
 	}
 	_, _ = r.Discard(len(packedMagic))
-	var damaged []byte // the block before; a file that was cut has its lines there
+	var damaged []byte // the previous block if it was damaged: in a truncated file, it may hold lines
 	for {
 		block, err := p.readBlock(r)
 		switch {
@@ -78,8 +79,9 @@ func (p *packed) read(r *bufio.Reader) io.Reader {
 	}
 }
 
-// readBlock takes one block. It returns io.EOF after the last one, and the records
-// of one that cannot be used, beside errBadBlock if another one may follow.
+// readBlock reads one block. The error is io.EOF for the last block; errBadBlock
+// for a damaged one that another block may follow; and errNoBlock if the rest is
+// not blocks. With the last two it returns the bytes that it read as records.
 func (p *packed) readBlock(r *bufio.Reader) ([]byte, error) {
 	header, err := r.Peek(headerLen)
 	if err != nil {
@@ -112,8 +114,7 @@ func (p *packed) readBlock(r *bufio.Reader) ([]byte, error) {
 	return nil, nil
 }
 
-// addFiles finds out where the records of a block are. One that is not as it
-// should be ends the block.
+// addFiles finds the records of a block. It stops at a record that is not valid.
 func (p *packed) addFiles(block []byte, n int) {
 	if len(p.blocks) > 1<<16-1 {
 		return
@@ -131,10 +132,10 @@ func (p *packed) addFiles(block []byte, n int) {
 	}
 }
 
-// record is that of file i, as long as its block.
+// record returns the bytes from the record of file i to the end of its block.
 func (p *packed) record(i int) []byte { return p.blocks[p.files[i]>>16][p.files[i]&0xffff:] }
 
-// path is that of file i. It is not to be written to.
+// path returns the path of file i. The caller must not change it.
 func (p *packed) path(i int) []byte {
 	r := p.record(i)
 	return r[pathAt : pathAt+int(binary.LittleEndian.Uint16(r[pathAt-2:]))]
@@ -165,7 +166,7 @@ func (p *packed) find(path string) (cached, bool) {
 	return p.file(i), true
 }
 
-// search returns the place of a path, or where it would have to be.
+// search returns the index of a path, or the index where it would be inserted.
 func (p *packed) search(path string) (int, bool) {
 	from, to := 0, len(p.files)
 	if i := p.next; i > 0 && i < to && string(p.path(i)) > path && string(p.path(i-1)) < path {
@@ -203,7 +204,7 @@ func (p *packed) pair(of pair) (both digest, ok bool) {
 	return both, false
 }
 
-// index makes the table of pairs, at most half full.
+// index makes the hash table of pairs. It is at most half full.
 func (p *packed) index() {
 	n := 0
 	for _, b := range p.pairs {
@@ -223,7 +224,7 @@ func (p *packed) slot(key []byte) int { return int(maphash.Bytes(p.seed, key) % 
 
 const pairsInBlock = maxBlock / pairLen
 
-// places yields those of all pairs, for the table.
+// places yields the numbers of all pairs, for the table.
 func (p *packed) places(yield func(at uint32) bool) {
 	for b, block := range p.pairs {
 		for i := range len(block) / pairLen {
@@ -250,7 +251,7 @@ func (p *packed) eachPair(yield func(pair, digest) bool) {
 	}
 }
 
-// records is how many there are of all kinds.
+// records returns the number of records of all kinds.
 func (p *packed) records() int {
 	n := len(p.files)
 	for range p.places {
@@ -262,7 +263,8 @@ func (p *packed) records() int {
 	return n
 }
 
-// eachEnd yields when images expire.
+// eachEnd yields the expiry of images, in seconds since 1970, by the sha256 of
+// their metadata.
 func (p *packed) eachEnd(yield func(digest, int64) bool) {
 	n := len(digest{})
 	for _, block := range p.ends {
@@ -274,7 +276,7 @@ func (p *packed) eachEnd(yield func(digest, int64) bool) {
 	}
 }
 
-// packer writes what a packed is read from.
+// packer writes the form that packed reads.
 type packer struct {
 	w      io.Writer
 	kind   byte
@@ -289,7 +291,7 @@ func newPacker(w io.Writer) *packer {
 	return p
 }
 
-// room begins another block where it has to, and counts a record of size bytes.
+// room counts a record of size bytes, and begins another block if needed.
 func (p *packer) room(kind byte, size int) {
 	if kind != p.kind || len(p.block)+size > maxBlock {
 		p.flush()
@@ -338,7 +340,7 @@ func (p *packer) end(of digest, seconds int64) {
 	p.block = binary.LittleEndian.AppendUint64(append(p.block, of[:]...), uint64(seconds))
 }
 
-// close writes what is left, and the last block.
+// close writes the current block and the last block.
 func (p *packer) close() error {
 	p.room('Z', 1)
 	p.block = append(p.block, '\n')

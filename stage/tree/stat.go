@@ -6,15 +6,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// statOf converts what the system tells of a name in an open directory: of a
-// large tree the way from the root to every file is a good part of a walk.
+// statOf converts the result of a system call. Walk asks the system directly, by
+// names in open directories: resolving each path from the root takes much of the
+// time for a large tree.
 func statOf(st *unix.Stat_t) Stat {
 	return Stat{Size: st.Size, Ino: st.Ino, Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano(), Mode: modeOf(uint32(st.Mode)),
 		Links: uint64(st.Nlink),
 		UID:   st.Uid, Sparse: sparse(int64(st.Blocks), st.Size)}
 }
 
-// modeOf is what package os makes of a mode.
+// modeOf converts a mode of the system, as package os does.
 func modeOf(mode uint32) fs.FileMode {
 	m := fs.FileMode(mode & 0o777)
 	for _, bit := range []struct {

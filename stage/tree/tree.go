@@ -1,11 +1,11 @@
 // Package tree reads and copies directory trees of up to hundreds of thousands
-// of files: walking, hashing with a cache of verified hashes, and cloning by
-// link, reflink or copy.
+// of files. It walks them, hashes them with a cache of verified hashes, and clones
+// them by hard link, reflink or copy.
 //
-// A tree that others write to (staging) is never trusted: files are opened
-// without following links, what was opened is compared with what was walked,
-// and a file that changes while it is read is reported. A tree that this
-// program made (a generation) is immutable, so its files may be shared.
+// A tree that others write to (staging) is never trusted. Files are opened without
+// following links, an opened file is compared with the one that was walked, and a
+// file that changes while it is read is reported. A tree that this program made (a
+// generation) is immutable, so its files may be shared.
 package tree
 
 import (
@@ -29,13 +29,13 @@ import (
 // Row is one file of a tree, as a manifest lists it.
 type Row struct {
 	Path   string // slash-separated, relative to the tree
-	Size   int64  // bytes; of a link: the length of its text
-	SHA256 string // lower-case hex; of a link: over its text
+	Size   int64  // bytes; for a link, the length of its target text
+	SHA256 string // lower-case hex; for a link, the hash of its target text
 	Role   catalog.Role
 }
 
-// ID returns the tree id: a hash over paths, roles, sizes and contents, and
-// nothing else. rows are sorted by path.
+// ID returns the tree id, which is a hash over the paths, roles, sizes and
+// contents only. rows must be sorted by path.
 func ID(rows []Row) string {
 	h := sha256.New()
 	var b []byte
@@ -58,7 +58,7 @@ func SortRows(rows []Row) {
 	slices.SortFunc(rows, func(a, b Row) int { return cmp.Compare(a.Path, b.Path) })
 }
 
-// MergeRows merges lists that are sorted by path into one.
+// MergeRows merges two lists that are sorted by path.
 func MergeRows(a, b []Row) []Row {
 	if len(b) == 0 {
 		return a
@@ -72,7 +72,7 @@ func MergeRows(a, b []Row) []Row {
 	return append(out, a...)
 }
 
-// Kind is what an entry of a walked tree is.
+// Kind is the kind of an entry of a walked tree.
 type Kind int
 
 const (
@@ -86,8 +86,8 @@ const (
 	Unreadable
 )
 
-// Stat identifies one state of one file on this machine. It is never stored
-// where it would have to survive a copy of the repository, only in the cache.
+// Stat identifies one state of one file on this machine. It becomes invalid if the
+// repository is copied, so it is stored only where that does no harm.
 type Stat struct {
 	Size         int64
 	Ino          uint64
@@ -95,11 +95,12 @@ type Stat struct {
 	Mode         fs.FileMode
 	Links        uint64
 	UID          uint32 // owner
-	Sparse       bool   // fewer blocks are there than its size takes
+	Sparse       bool   // it has holes: fewer blocks than its size needs
 }
 
-// Same reports whether two states are of one unchanged file. A hard link made
-// or removed in between does not count as a change when relinked is true.
+// Same reports whether both states are of the same, unchanged file. With relinked,
+// a change of ctime alone is allowed, because making or removing a hard link
+// causes it.
 func (s Stat) Same(t Stat, relinked bool) bool {
 	return s.Ino == t.Ino && s.Size == t.Size && s.Mtime == t.Mtime && (relinked || s.Ctime == t.Ctime)
 }
@@ -107,17 +108,17 @@ func (s Stat) Same(t Stat, relinked bool) bool {
 // Entry is one name of a walked tree that is not a directory.
 type Entry struct {
 	Path   string // slash-separated, relative to the tree
-	Name   string // where the file lies, if Path leads there through a link; else ""
+	Name   string // the real path of the file, if Path leads there through a link; else ""
 	Kind   Kind
 	Stat   Stat
-	Target string // of a Symlink: its text
-	Err    error  // of an Unreadable: why
+	Target string // only for Symlink: its text
+	Err    error  // only for Unreadable: the reason
 }
 
-// At is the path at which the file lies, without links.
+// At returns the real path of the file, without links.
 func (e Entry) At() string { return cmp.Or(e.Name, e.Path) }
 
-// StatOf converts what package os tells.
+// StatOf converts a result of package os.
 func StatOf(fi fs.FileInfo) Stat {
 	s := Stat{Size: fi.Size(), Mtime: fi.ModTime().UnixNano(), Mode: fi.Mode()}
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
@@ -130,10 +131,11 @@ func StatOf(fi fs.FileInfo) Stat {
 	return s
 }
 
-// sparse is told from what stat counts in units of 512 bytes.
+// sparse reports whether a file has holes. stat counts blocks of 512 bytes.
 func sparse(blocks, size int64) bool { return blocks < size/512 }
 
-// Content reads a file from its beginning; its holes come from no disk.
+// Content returns a reader of a file from its beginning, which does not read holes
+// from the disk.
 func Content(f *os.File, st Stat) io.Reader {
 	if st.Sparse {
 		return durable.NewSparse(f)
@@ -141,9 +143,9 @@ func Content(f *os.File, st Stat) io.Reader {
 	return f
 }
 
-// Filler is what the bytes of a file in the state st are written to for a copy
-// of it in f, which is new and empty: holes stay holes. Call end after the last
-// byte.
+// Filler returns a writer for a copy of a file into f, which is new and empty. st
+// is the state of the original; if that has holes, the copy gets them too. Call
+// end after the last byte.
 func Filler(f *os.File, st Stat) (w io.Writer, end func() error) {
 	if !st.Sparse {
 		return f, func() error { return nil }
@@ -160,10 +162,10 @@ var ErrChanged = errors.New("changed while it was read")
 // became something else after it was walked.
 var ErrNotRegular = durable.ErrNotRegular
 
-// Open opens a regular file below root without following a link in its last
-// component and without leaving root, and never blocks on a pipe. An os.Root
-// follows links that stay inside, O_NOFOLLOW or not, so this looks first, and
-// afterwards whether that is what it got.
+// Open opens a regular file below root. It does not follow a link in the last
+// component, does not leave root, and does not block on a pipe. An os.Root follows
+// links inside the root even with O_NOFOLLOW. So Open checks the file before, and
+// checks afterwards that it opened the same file.
 func Open(root *os.Root, path string) (*os.File, Stat, error) {
 	before, err := root.Lstat(path)
 	if err == nil && !before.Mode().IsRegular() {
@@ -187,12 +189,11 @@ func Open(root *os.Root, path string) (*os.File, Stat, error) {
 	return f, StatOf(fi), nil
 }
 
-// HashFile reads a file once and returns its sha256, and over the same bytes
-// any further sums. It fails with ErrChanged if the file was written to
-// meanwhile.
+// HashFile reads a file once, returns its sha256, and feeds the same bytes to the
+// other sums. It fails with ErrChanged if the file was written to meanwhile.
 func HashFile(ctx context.Context, f *os.File, before Stat, sums ...Sum) (string, error) {
 	own := NewSHA256()
-	// one that grows has no end
+	// The limit ends the reading of a file that grows.
 	n, err := Digest(ctx, io.LimitReader(Content(f, before), before.Size+1), append(sums, own)...)
 	if err != nil {
 		return "", err
@@ -207,14 +208,14 @@ func HashFile(ctx context.Context, f *os.File, before Stat, sums ...Sum) (string
 	return hex.EncodeToString(own.Sum(nil)), nil
 }
 
-// Duplicate copies src, which Open opened in the state before, to f, which is
-// new and empty; it shares the data where the file system can. It fails with
-// ErrChanged if the file was written to meanwhile.
+// Duplicate copies src to f, which is new and empty. It makes a reflink if the
+// file system supports that. before is the state of src that Open returned. It
+// fails with ErrChanged if src was written to meanwhile.
 func Duplicate(ctx context.Context, f, src *os.File, before Stat) error {
 	err := durable.Clone(f, src)
 	if errors.Is(err, durable.ErrUnsupported) {
 		w, end := Filler(f, before)
-		bounded := io.LimitReader(Content(src, before), before.Size+1) // one that grows has no end
+		bounded := io.LimitReader(Content(src, before), before.Size+1) // src may be growing
 		if _, err = Spread(ctx, bounded, w); err == nil {
 			err = end()
 		}
@@ -229,9 +230,10 @@ func Duplicate(ctx context.Context, f, src *os.File, before Stat) error {
 	return err
 }
 
-// settled reports whether a change after the state s, made at the time at or
-// later, would show in the file's times: git's racy-index rule. File systems
-// stamp with the tick of the kernel's clock, some only with whole seconds.
+// settled reports whether a change at the time at, or later, would be visible in
+// the times of a file with the state s. This is the rule of git's index for "racy"
+// files. File systems use the tick of the kernel's clock for their times, and some
+// only whole seconds.
 func (s Stat) settled(at time.Time) bool {
 	slack := 100 * time.Millisecond
 	if s.Ctime%int64(time.Second) == 0 {

@@ -21,15 +21,13 @@ import (
 )
 
 // Walk lists the tree below root, sorted by path. It does not follow links.
-// A directory that cannot be listed is an entry of kind Unreadable; only a
-// root that cannot be listed is an error. Names that catalog.Reserved claims
-// are passed over.
+// A directory that cannot be listed becomes an entry of kind Unreadable; only for
+// the root it is an error. It skips the names of catalog.Reserved in the root.
 //
-// A directory is listed once, its names are sorted, and then each is looked at,
-// on all cores. Sorting is cheap there, for names that lie side by side differ
-// early; sorting the paths of the whole tree would compare their directories
-// again and again. The order is that of whole paths, in which "a.b" stands
-// before "a/b": see name.compare.
+// It lists each directory, sorts its names, and then calls stat for each of them,
+// on all cores. Sorting within a directory is faster than sorting all paths of the
+// tree, because that would compare the same directory names many times. The order
+// is the same: in it "a.b" comes before "a/b", see name.compare.
 func Walk(ctx context.Context, root string) ([]Entry, error) {
 	top, err := durable.ListNamed(filepath.Clean(root))
 	if err != nil {
@@ -77,22 +75,22 @@ func walk(ctx context.Context, top *durable.Listing) ([]Entry, error) {
 	return out, nil
 }
 
-// walker lists directories side by side, as many as there are cores.
+// walker lists directories in parallel, on all cores.
 type walker struct {
 	ctx       context.Context
-	slots     chan struct{} // for more workers
-	displaced atomic.Bool   // an entry stands where its directory's would
+	slots     chan struct{} // limits the number of additional workers
+	displaced atomic.Bool   // an Unreadable entry was sorted as a directory, so the order may be wrong
 }
 
-// name is one name of a directory that is walked.
+// name is one name in a directory.
 type name struct {
 	path   string // in the tree
 	folder bool
 }
 
 // compare orders names of one directory, which begin at the byte from of their
-// paths, as all the paths do that they lead to: those below a folder go on with a
-// slash.
+// paths. A folder is compared as if its name ended with a slash, because all paths
+// below it do. So the result is the order of whole paths.
 func (a name) compare(b name, from int) int {
 	x, y := a.path[from:], b.path[from:]
 	n := min(len(x), len(y))
@@ -102,8 +100,8 @@ func (a name) compare(b name, from int) int {
 	return cmp.Compare(a.at(from+n), b.at(from+n))
 }
 
-// at is a byte of the path, which goes on with a slash if it is a folder's; 0
-// behind its end.
+// at returns a byte of the path, with a slash appended for a folder; 0 after its
+// end.
 func (a name) at(i int) byte {
 	switch {
 	case i < len(a.path):
@@ -114,7 +112,7 @@ func (a name) at(i int) byte {
 	return 0
 }
 
-// key is the eight bytes of the path from i on, as a number: smaller is earlier.
+// key returns eight bytes of the path from i on as a number, in the same order.
 func (a name) key(i int) uint64 {
 	if i+8 <= len(a.path) {
 		return binary.BigEndian.Uint64([]byte(a.path[i : i+8]))
@@ -126,8 +124,8 @@ func (a name) key(i int) uint64 {
 	return k
 }
 
-// dir lists a directory, which is rel in the tree, and what is below it: some
-// entries in a row, and again some, in the order of their paths.
+// dir lists the directory rel of the tree, and all below it. It returns the
+// entries as several lists, which are sorted by path one after the other.
 func (w *walker) dir(l *durable.Listing, rel string) ([][]Entry, error) {
 	if err := w.ctx.Err(); err != nil {
 		return nil, err
@@ -165,7 +163,7 @@ func (w *walker) dir(l *durable.Listing, rel string) ([][]Entry, error) {
 	}
 	var runs [][]Entry
 	add := func(run []Entry) {
-		// Of a name that was removed meanwhile the entry is empty.
+		// An empty path means that the file was removed meanwhile.
 		if run = slices.DeleteFunc(run, func(e Entry) bool { return e.Path == "" }); len(run) > 0 {
 			runs = append(runs, run)
 		}
@@ -180,7 +178,7 @@ func (w *walker) dir(l *durable.Listing, rel string) ([][]Entry, error) {
 	return runs, nil
 }
 
-// more starts f in a worker of its own, if one is free.
+// more starts f in another goroutine, if a slot is free.
 func (w *walker) more(g *errgroup.Group, f func() error) bool {
 	select {
 	case w.slots <- struct{}{}:
@@ -194,7 +192,7 @@ func (w *walker) more(g *errgroup.Group, f func() error) bool {
 	}
 }
 
-// folder is dir for a directory in l, which is rel in the tree.
+// folder is dir for a subdirectory of l. rel is its path in the tree.
 func (w *walker) folder(l *durable.Listing, rel string) ([][]Entry, error) {
 	in, err := l.Below(rel[strings.LastIndexByte(rel, '/')+1:])
 	if err == nil {
@@ -212,9 +210,9 @@ func (w *walker) folder(l *durable.Listing, rel string) ([][]Entry, error) {
 	return [][]Entry{{{Path: rel, Kind: Unreadable, Err: err}}}, nil
 }
 
-// list returns the names in a directory, which is rel in the tree. Their paths
-// share their memory, some hundreds at a time: as long as one is in use, so are
-// its neighbours.
+// list returns the names in the directory rel of the tree. To save allocations,
+// hundreds of paths share one block of memory, which is freed when the last of
+// them is.
 func list(l *durable.Listing, rel string) ([]name, error) {
 	const shared = 16 << 10 // bytes
 	var names []name
@@ -228,7 +226,7 @@ func list(l *durable.Listing, rel string) ([]name, error) {
 			folder, err = l.IsFolder(string(n.Text))
 		}
 		size := len(rel) + 1 + len(n.Text)
-		if text.Len()+size > text.Cap() { // what was written stays where it is
+		if text.Len()+size > text.Cap() { // start a new block: growing would copy the old one
 			text.Reset()
 			text.Grow(max(shared, size))
 		}
@@ -245,8 +243,8 @@ func list(l *durable.Listing, rel string) ([]name, error) {
 }
 
 // sortNames sorts names of one directory, which begin at the byte from of their
-// paths. Mostly it compares numbers: eight bytes of each name, the first of which
-// may differ.
+// paths. To be fast it compares numbers first: the eight bytes of each name after
+// the prefix that all names share.
 func sortNames(names []name, from int) {
 	if len(names) < 2 {
 		return
@@ -278,11 +276,11 @@ func sortNames(names []name, from int) {
 	copy(names, sorted)
 }
 
-// look completes entries of one directory, whose names begin at the byte name of
-// their paths, on as many cores as are free. Of one that was removed meanwhile the
-// path becomes empty.
+// look completes the entries of one directory, on all free cores. Their file names
+// begin at the byte name of their paths. If a file was removed meanwhile, its path
+// becomes empty.
 func (w *walker) look(l *durable.Listing, entries []Entry, name int) {
-	const few = 128 // at a time
+	const few = 128 // entries that a worker takes at once
 	var next atomic.Int64
 	work := func() {
 		for w.ctx.Err() == nil {
@@ -312,8 +310,7 @@ func (w *walker) look(l *durable.Listing, entries []Entry, name int) {
 	workers.Wait()
 }
 
-// complete looks at one name in a directory, which begins at the byte name of its
-// path.
+// complete fills in one entry. Its file name begins at the byte name of its path.
 func complete(l *durable.Listing, e *Entry, name int) {
 	base := e.Path[name:]
 	st, err := l.Stat(base)
