@@ -6,24 +6,24 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// AddRequest asks to stage an image that was built elsewhere.
+// AddRequest says which image to stage.
 type AddRequest struct {
-	Files []string // what to bring: files, or one directory; see the format's Bring
+	Files []string // files, or one directory; see the format's Bring
 	catalog.Addition
-	Move bool // take the files themselves where that can be done
+	Move bool // move the files instead of copying them, if possible
 }
 
-// Added is what an Add did.
+// Added is the result of Add.
 type Added struct {
 	Images    []catalog.Image // in the order of the root files
 	Replaced  []string        // paths that no index names any more; sorted
-	Unchanged bool            // staging had it all
-	Kept      []error         // why files to be moved are still where they were
+	Unchanged bool            // staging already had all of it
+	Kept      []error         // reasons why source files were not removed after a move
 }
 
-// Add stages an image, by a Delivery: what the format makes of the files comes
-// into staging, and its indexes name it. The error is catalog.ErrByHand if people
-// copy the format's files themselves.
+// Add stages an image, with a Delivery: the format brings the files into staging,
+// and the indexes name them. The error is catalog.ErrByHand for a format whose
+// files people copy themselves.
 func (s *Stage) Add(ctx context.Context, req AddRequest) (*Added, error) {
 	d, err := s.Receive(ctx, "stage add")
 	if err != nil {

@@ -15,22 +15,23 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// applying is the name below Incoming of documents that are being put into
-// their places. See Apply.
+// applying is the name of the directory below Incoming for documents that are
+// being moved into place. See apply.
 const applying = "apply"
 
-// intent is one document of an Apply: the file of that number in the directory
-// applying, beside the file "intents" that lists them.
+// intent describes one document of an Apply. Its data is in the directory
+// applying, in a file whose name is its number in the list. The file "intents"
+// there has the list.
 type intent struct {
 	Path   string    `json:"path"`
 	Remove bool      `json:"remove"`
-	Before tree.Stat `json:"before"` // of what stood there; zero for nothing
+	Before tree.Stat `json:"before"` // of the old document; zero if there was none
 }
 
 const intents = "intents"
 
-// applyNames is how many names there are for documents that are being put into
-// their places: the next is taken if something with the first name cannot be removed.
+// applyNames is the number of names for the directory applying. Another name is
+// used if a directory with the first name cannot be removed.
 const applyNames = 8
 
 func applyName(i int) string {
@@ -40,11 +41,12 @@ func applyName(i int) string {
 	return fmt.Sprint(applying, "-", i+1)
 }
 
-// maxIntents bounds the file intents, in bytes: some 50,000 documents.
+// maxIntents limits the size of the file intents, in bytes. That is enough for
+// about 50,000 documents.
 const maxIntents = 16 << 20
 
-// Apply writes documents, with what becomes of their companions (see Follow),
-// and reports to Warn what it removed. See apply for the rest.
+// Apply writes documents and updates their companions (see Follow). It reports
+// removed companions to Warn. See apply for the rest.
 func (s *Stage) Apply(docs []catalog.Document) error {
 	docs, gone, err := Follow(s.Dir, s.Format, docs)
 	if err != nil {
@@ -57,22 +59,23 @@ func (s *Stage) Apply(docs []catalog.Document) error {
 	return nil
 }
 
-// apply writes documents in their order, each atomically and durably. A
-// document without data is removed. The caller holds the staging lock.
+// apply writes documents in order, each atomically and durably. A document without
+// data is removed. The caller holds the staging lock.
 //
-// A reader of one document never sees half of it. If the writer is killed or the
-// power cut between two documents, an index and a catalog must not disagree for
-// good. That needs an intent:
+// A reader never sees a partly written document. But if the process is killed, or
+// the power fails, between two documents, the index and a catalog could disagree
+// forever. So apply first records what it is going to do:
 //
-//  1. all documents are written to a private directory and flushed;
-//  2. the directory gets the name "apply": the commit point, then durable;
-//  3. each document is renamed into its place, in order, and their
-//     directories are synced;
+//  1. all documents are written to a private directory and synced;
+//  2. the directory is renamed to "apply", which is the commit point, and the new
+//     name is synced;
+//  3. each document is renamed into place, in order, and the directories are
+//     synced;
 //  4. "apply" is removed.
 //
-// Killed before 2, nothing has happened; after it, the next holder of the
-// staging lock goes on with 3 (see rollForward), unless another program has
-// changed one of the documents meanwhile.
+// After a kill before step 2, nothing has changed. After a later kill, the next
+// holder of the staging lock continues with step 3 (see rollForward), unless
+// another program has changed one of the documents meanwhile.
 func (s *Stage) apply(docs []catalog.Document) error {
 	if len(docs) == 0 {
 		return nil
@@ -98,7 +101,7 @@ func (s *Stage) apply(docs []catalog.Document) error {
 	for i := 0; ; i++ {
 		err := u.parent.RenameNew(u.name, u.parent, applyName(i))
 		if errors.Is(err, fs.ErrExist) && i < applyNames-1 {
-			continue // one that has come to its end, and could not be removed
+			continue // an old directory, which is complete but could not be removed
 		}
 		if err != nil {
 			return err
@@ -179,7 +182,7 @@ func (s *Stage) writeIntents(u *upload, docs []catalog.Document) error {
 	return u.dir.Sync()
 }
 
-// statOf is the state of a document; the zero Stat of one that is not there.
+// statOf returns the state of a document; the zero Stat if it does not exist.
 func (s *Stage) statOf(p string) (tree.Stat, error) {
 	fi, err := os.Lstat(join(s.Dir, p))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -191,8 +194,8 @@ func (s *Stage) statOf(p string) (tree.Stat, error) {
 	return tree.StatOf(fi), nil
 }
 
-// rollForward ends an Apply from its third step on: the caller's own, or that
-// of a writer that died. The caller holds the staging lock.
+// rollForward performs the steps of apply from step 3 on, for the caller or for a
+// writer that was killed. The caller holds the staging lock.
 func (s *Stage) rollForward() error {
 	for _, dir := range s.Uploads() {
 		for i := range applyNames {
@@ -208,7 +211,7 @@ func (s *Stage) rollOne(apply string) error {
 	switch err := realDir(apply); {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	case err != nil: // what is no directory is not one of this program's
+	case err != nil: // it is not a directory, so this program did not make it
 		return s.endApply(apply)
 	}
 	list, waiting, err := s.readIntents(apply)
@@ -220,15 +223,15 @@ func (s *Stage) rollOne(apply string) error {
 		for _, i := range waiting {
 			if err := s.putInPlace(apply, i, list[i]); err != nil {
 				if !begun {
-					// Nothing has happened yet: the failure that the
-					// caller reports must not become a success later.
+					// Nothing has changed yet, so undo the commit: the caller reports
+					// a failure, and no later command may complete it.
 					_ = s.endApply(apply)
 				}
 				return err
 			}
 			begun = true
 		}
-		// Of all documents, also of those that a killed writer renamed.
+		// Sync the directories of all documents, including those that a killed writer renamed.
 		dirs := map[string]bool{}
 		for _, d := range list {
 			dirs[filepath.Dir(join(s.Dir, d.Path))] = true
@@ -242,10 +245,10 @@ func (s *Stage) rollOne(apply string) error {
 	return s.endApply(apply)
 }
 
-// endApply removes the name first: the rest of an interrupted removal must not be
-// taken for an intent. Where that is impossible, as in a lower layer of an
-// overlay, the list goes first. What cannot be removed at all stays, and does no
-// harm: all of its documents are in their places.
+// endApply removes the directory apply. It renames the directory first, so that a
+// partly removed directory is never taken for an intent. If that is impossible, as
+// in a lower layer of an overlay, it removes the list first. A directory that
+// cannot be removed does no harm, because all its documents are in place.
 func (s *Stage) endApply(apply string) error {
 	left := func(name string, err error) {
 		if err != nil && s.Left != nil {
@@ -272,15 +275,15 @@ func (s *Stage) endApply(apply string) error {
 	return nil
 }
 
-// readIntents reads the documents, and the numbers of those that are not in
-// their places yet. waiting is nil when another program has changed one of
-// these since: what stands there is newer than the intent.
+// readIntents reads the list of documents. waiting has the numbers of those that
+// are not in place yet. It is nil if the list is not valid, or if another program
+// has changed one of these documents since, because its version is newer.
 func (s *Stage) readIntents(apply string) (list []intent, waiting []int, err error) {
 	data, err := durable.ReadFile(filepath.Join(apply, intents), maxIntents)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, durable.ErrNotRegular) ||
 		errors.Is(err, durable.ErrTooLong) ||
 		err == nil && json.Unmarshal(data, &list) != nil {
-		return nil, nil, nil // not one of this program's
+		return nil, nil, nil // this program did not write it
 	}
 	if err != nil {
 		return nil, nil, err
@@ -339,7 +342,7 @@ func unlessMissing(err error) error {
 	return err
 }
 
-// realDir returns nil for a directory that is no link.
+// realDir returns an error unless dir is a directory and not a link.
 func realDir(dir string) error {
 	fi, err := os.Lstat(dir)
 	if err != nil {
@@ -351,8 +354,8 @@ func realDir(dir string) error {
 	return nil
 }
 
-// openDir opens a directory of staging. It follows no link: content would land
-// where the link leads.
+// openDir opens a directory of staging. It does not follow links, because files
+// would then be written outside.
 func (s *Stage) openDir(dir string) (*durable.Dir, error) {
 	rel, err := filepath.Rel(s.Dir, dir)
 	if err != nil {
@@ -361,7 +364,7 @@ func (s *Stage) openDir(dir string) (*durable.Dir, error) {
 	return durable.OpenBelow(s.Dir, rel)
 }
 
-// makeDir is openDir that makes what is missing, and makes its name durable.
+// makeDir is like openDir, but makes missing directories, durably.
 func (s *Stage) makeDir(dir string) (*durable.Dir, error) {
 	rel, err := filepath.Rel(s.Dir, dir)
 	if err != nil {
@@ -370,7 +373,8 @@ func (s *Stage) makeDir(dir string) (*durable.Dir, error) {
 	return durable.MakeBelow(s.Dir, rel, s.dirMode(), true)
 }
 
-// folder keeps the last directory open: sorted paths are often in the same one.
+// folder keeps the last directory open, because consecutive paths are often in the
+// same one.
 type folder struct {
 	open func(dir string) (*durable.Dir, error)
 	path string
@@ -391,13 +395,13 @@ func (f *folder) at(path string) (*durable.Dir, error) {
 
 func (f *folder) close() {
 	if f.dir != nil {
-		_ = f.dir.Close() // names need no close to last, only a sync
+		_ = f.dir.Close() // the error does not matter: names become durable by a sync
 	}
 	f.dir = nil
 }
 
-// dirMode is the mode of directories made below staging: staging's own, so
-// that a group that may write to staging may write to what is below it.
+// dirMode returns the mode for new directories below staging. It is the mode of
+// staging itself, so that a group that can write to staging can also write there.
 func (s *Stage) dirMode() fs.FileMode {
 	fi, err := os.Stat(s.Dir)
 	if err != nil {

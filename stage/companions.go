@@ -15,14 +15,14 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// documents says which documents of a tree have companions; item reports what an
-// index names by its hash, and may be nil.
+// documents describes the documents of a tree for package companion. item reports
+// whether an index names a path, and may be nil.
 func documents(f catalog.Format, paths []string, item func(string) bool) companion.Documents {
 	return companion.Documents{Paths: paths, Clearsigned: f.Clearsigned, Item: item}
 }
 
-// Follow returns documents that are to be written in the tree at dir, with what
-// becomes of their companions: see companion.Follow.
+// Follow returns documents to write in the tree at dir, together with the changes
+// of their companions: see companion.Follow.
 func Follow(dir string, f catalog.Format, docs []catalog.Document) (with []catalog.Document, gone []string, err error) {
 	if len(docs) == 0 {
 		return nil, nil, nil
@@ -64,18 +64,18 @@ func (r *Report) stale(
 	}
 	list, err := companion.Check(tree.FS(root), documents(f, cat.Documents, named.has), older)
 	for _, s := range list {
-		advice := "clients that read it meet another index: make it again, or take it away"
+		advice := "clients that read it get another index: make it again, or remove it"
 		if s.Remade() {
-			advice = "a web server hands it out in place of the document; promote makes it again"
+			advice = "a web server sends it instead of the document; promote makes it again"
 		}
 		r.add(catalog.Warning, "stale-companion", s.Path, "%s: %s", s.Why, advice)
 	}
 	return err
 }
 
-// renewed returns what makes the companions in the tree at dir right again:
-// compressed copies are made anew. With drop, what cannot be made again goes,
-// and gone lists it.
+// renewed returns the documents that correct stale companions in the tree at dir:
+// new compressed copies. With drop, stale companions that cannot be made again are
+// removed; gone lists them.
 func renewed(dir string, f catalog.Format, drop bool) (docs []catalog.Document, gone []string, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -111,8 +111,7 @@ func renewed(dir string, f catalog.Format, drop bool) (docs []catalog.Document, 
 	return docs, append(gone, more...), err
 }
 
-// maxDocument bounds what is read of a document, or of what is beside it, in
-// bytes.
+// maxDocument is the largest document or companion that is read, in bytes.
 const maxDocument = 256 << 20
 
 // readDocument reads a file that companion.Check has just read.
@@ -125,17 +124,16 @@ func readDocument(root *os.Root, p string) ([]byte, error) {
 	return durable.ReadBounded(f, maxDocument)
 }
 
-// Stale returns new compressed copies for staging, where another tool changed a
-// document and left its copies as they were. It is for a dry run of Refresh.
+// Stale returns the documents that Refresh would write, for a dry run.
 func (s *Stage) Stale() ([]catalog.Document, error) {
 	docs, _, err := renewed(s.Dir, s.Format, false)
 	return docs, err
 }
 
-// Refresh makes staging's compressed copies of documents again, where another
-// tool changed a document or a copy alone, under the staging lock. It never
-// stops its caller: what stays stale, because staging cannot be written to, is
-// a finding of the next snapshot.
+// Refresh makes stale compressed copies of staging's documents again, under the
+// staging lock. They are stale if another tool changed only the document or only
+// the copy. If staging cannot be written to, Refresh only warns: the next snapshot
+// reports what is still stale.
 func (s *Stage) Refresh(ctx context.Context) error {
 	if docs, err := s.Stale(); err != nil || len(docs) == 0 {
 		return err
@@ -145,7 +143,7 @@ func (s *Stage) Refresh(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	docs, gone, err := renewed(s.Dir, s.Format, false) // a writer may have been there meanwhile
+	docs, gone, err := renewed(s.Dir, s.Format, false) // again, because a writer may have changed them meanwhile
 	if err != nil {
 		return err
 	}
@@ -159,17 +157,17 @@ func (s *Stage) Refresh(ctx context.Context) error {
 		case (companion.Companion{Path: d.Path}).Remade(): // the kind of the zero value
 			s.warn("%s: was stale, and is made again", join(s.Dir, d.Path))
 		default:
-			s.warn("%s: names what was made again, and has its new checksums", join(s.Dir, d.Path))
+			s.warn("%s: has the new checksums of what was made again", join(s.Dir, d.Path))
 		}
 	}
 	s.lost(gone)
 	return nil
 }
 
-// lost reports what a rewrite removed.
+// lost warns of companions that a rewrite removed.
 func (s *Stage) lost(gone []string) {
 	for _, p := range gone {
-		s.warn("%s: is removed, since what it belongs to has changed; sign or make it again", join(s.Dir, p))
+		s.warn("%s: is removed, because its document has changed; sign or make it again", join(s.Dir, p))
 	}
 }
 
@@ -179,9 +177,11 @@ func (s *Stage) warn(format string, args ...any) {
 	}
 }
 
-// touch makes companions in staging that came from fsys, as came reports, no older
-// than their documents: they belonged together there, and were written here in
-// any order. One that cannot be touched is only reported as stale.
+// touch gives companions in staging that came from fsys a time that is not before
+// that of their documents. came reports whether a file came from there. They
+// belonged together in fsys, but were written here in any order, and a companion
+// that is older than its document counts as stale. Errors are ignored: such a
+// companion is then reported as stale.
 func (s *Stage) touch(fsys fs.FS, came func(p string) bool) error {
 	paths, err := s.Format.Documents(catalog.Files(fsys))
 	if err != nil || len(paths) == 0 {

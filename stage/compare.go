@@ -10,11 +10,11 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// What indexes say is compared with the files of a tree. Items and rows are
-// sorted by path: both are walked at once, and no map of them is made.
+// This file compares indexes with the files of a tree. Items and rows are both
+// sorted by path, so one pass over both is enough, without a map.
 
-// names reports which paths indexes name; nil: none. Questions in the order of
-// paths are answered at once. It is for one goroutine.
+// names reports whether an index names a path; nil for no index. It is fast if
+// paths are asked in ascending order. It is not safe for concurrent use.
 type names func(path string) bool
 
 func named(cat *catalog.Catalog) names {
@@ -31,8 +31,7 @@ func (n names) role(path string) catalog.Role {
 	return catalog.Mutable
 }
 
-// places are the rows of a catalog's items: one for each item, -1 where there is
-// none.
+// places returns, for each item of a catalog, the index of its row; -1 for none.
 func places(cat *catalog.Catalog, rows []tree.Row) []int32 {
 	out := make([]int32, len(cat.Items))
 	at := 0
@@ -48,8 +47,8 @@ func places(cat *catalog.Catalog, rows []tree.Row) []int32 {
 	return out
 }
 
-// share lets rows use the catalog's strings for the hashes in it: in a large tree
-// every copy counts.
+// share makes rows use the catalog's strings for their hashes, which saves memory
+// for large trees.
 func share(rows []tree.Row, cat *catalog.Catalog) {
 	for i, at := range places(cat, rows) {
 		if at >= 0 && rows[at].SHA256 == cat.Items[i].SHA256 {
@@ -61,10 +60,10 @@ func share(rows []tree.Row, cat *catalog.Catalog) {
 // needs are the files that have to be read, by path.
 type needs map[string]*need
 
-// gathered is what readNeeds found out besides the rows' own hashes.
+// gathered is what readNeeds found out, in addition to the hashes of rows.
 type gathered struct {
 	sums  map[string]sums
-	pairs []string // a sha256 over both files for each of the catalog's pairs; "" where nothing is known
+	pairs []string // for each pair of the catalog the sha256 over both files; "" if unknown
 }
 
 // pairNeeds returns the sums of pairs that the cache knows, and adds the files
@@ -93,9 +92,9 @@ func pairNeeds(cat *catalog.Catalog, rows []tree.Row, needs needs, cache *tree.C
 	return out
 }
 
-// readNeeds reads the needed files, each once, and completes what is gathered
-// and the rows. Files that cannot be read become findings and lose their row;
-// needed reports which of them clients need.
+// readNeeds reads the needed files, each once, and completes out and the rows. A
+// file that cannot be read becomes a finding, and its row is removed. needed
+// reports whether clients need a file.
 func readNeeds(ctx context.Context, root *os.Root, cat *catalog.Catalog, rows []tree.Row, needs needs,
 	needed func(path string) bool, out *gathered, cache *tree.Cache, r *Report,
 	progress func(string, int64) func(int64)) ([]tree.Row, error) {
@@ -161,8 +160,8 @@ func learn(
 	return slices.DeleteFunc(rows, func(row tree.Row) bool { return lost[row.Path] })
 }
 
-// check compares what the indexes say with the files that are there. The
-// findings so far already name files that could not be read.
+// check compares the indexes with the files. It reports no file as missing for
+// which there is an error already, because it could not be read.
 func check(cat *catalog.Catalog, rows []tree.Row, got gathered, r *Report) {
 	told := map[string]bool{}
 	for _, x := range r.Findings {

@@ -13,11 +13,11 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// copier brings entries of staging into a snapshot.
+// copier copies entries of staging into a snapshot.
 type copier struct {
 	s      *Stage
-	format catalog.Format // as it is in this tree, once its indexes are there
-	linked *linked        // what links in it lead to
+	format catalog.Format // after indexes: for this tree, see Within
+	linked *linked        // the targets of links in staging
 	src    *tree.Source
 	dst    string
 	base   *Base
@@ -26,14 +26,14 @@ type copier struct {
 	batch  *durable.Batch
 	out    *Snapshot
 	seen   map[string]string // hashes of files that recognize has read
-	later  []func()          // what the cache is to be told of documents: see remember
+	later  []func()          // entries of documents to add to the cache: see remember
 }
 
-// indexes brings the documents into the snapshot and returns the other entries.
-// They come first: what they say in the snapshot, and not what they may say in
-// staging a moment later, decides which files belong to it. First come those
-// whose name shows their class, then those that these name, wherever they are. instead are documents that the snapshot
-// has in place of staging's.
+// indexes copies the documents into the snapshot and returns the other entries.
+// The documents come first, because the copies in the snapshot decide which files
+// belong to it; staging's documents may change meanwhile. It copies first the
+// documents that it knows by their names, and then those that the first ones name.
+// instead are documents that replace those of staging.
 func (c *copier) indexes(ctx context.Context, all []tree.Entry, instead []catalog.Document) ([]tree.Entry, error) {
 	replaced := map[string]bool{}
 	for _, d := range instead {
@@ -78,9 +78,8 @@ func (c *copier) indexes(ctx context.Context, all []tree.Entry, instead []catalo
 	return rest, c.run(ctx, documents)
 }
 
-// filter returns the entries for which keep is true, in a new list only if it is
-// another one than before: most often, and of a large tree, none or only the last
-// ones go.
+// filter returns the entries for which keep is true. To save memory it makes a new
+// list only if needed: usually it removes nothing, or only the last entries.
 func filter(entries []tree.Entry, keep func(tree.Entry) bool) []tree.Entry {
 	all, out := true, entries
 	for i, e := range entries {
@@ -94,9 +93,9 @@ func filter(entries []tree.Entry, keep func(tree.Entry) bool) []tree.Entry {
 	return out
 }
 
-// run brings documents into the snapshot. Nothing is asked of the cache: they are
-// copied and hashed whatever it knows, and of a large tree it is better read when
-// the catalog's bytes are free again.
+// run copies documents into the snapshot. It does not use the cache, because
+// documents are copied and hashed in any case. So the cache is read only later,
+// when the memory of the catalog's bytes is free again.
 func (c *copier) run(ctx context.Context, entries []tree.Entry) error {
 	admitted := c.admit(entries, nil)
 	ops := make([]tree.Op, len(admitted))
@@ -110,14 +109,14 @@ func (c *copier) run(ctx context.Context, entries []tree.Entry) error {
 	return err
 }
 
-// plan sorts out what is published, and returns what is known about it.
+// plan returns the entries to publish, and what is known about each of them.
 func (c *copier) plan(ctx context.Context, entries []tree.Entry, named names) ([]tree.Entry, []fact, error) {
 	admitted := c.admit(entries, named)
 	facts, err := c.recognize(ctx, admitted)
 	return admitted, facts, err
 }
 
-// admit sorts out what is published. named is nil for documents.
+// admit returns the entries to publish. named is nil for documents.
 func (c *copier) admit(entries []tree.Entry, named names) []tree.Entry {
 	g := newGate(c.format, entries, named, c.src.Root(), c.out.report)
 	g.known, g.linked, g.links = c.s.known(c.cache), c.linked, c.s.Links
@@ -128,7 +127,7 @@ func (c *copier) admit(entries []tree.Entry, named names) []tree.Entry {
 	return admitted
 }
 
-// remember tells the cache what documents are.
+// remember adds the documents to the cache.
 func (c *copier) remember() {
 	for _, put := range c.later {
 		put()
@@ -146,9 +145,9 @@ func (c *copier) sameIndexes() bool {
 	return c.base.TreeID != ""
 }
 
-// same reports whether the indexes in the snapshot and what was planned beside
-// them make the very tree of the base. If so it completes the rows: nothing
-// has to be cloned to know that there is nothing to promote.
+// same reports whether the documents in the snapshot and the planned entries are
+// exactly the tree of the base. Then there is nothing to promote, and nothing has
+// to be cloned to find that out. It also sets the rows of the snapshot.
 func (c *copier) same(entries []tree.Entry, facts []fact, named names) bool {
 	rows := make([]tree.Row, len(entries))
 	for i, e := range entries {
@@ -164,8 +163,8 @@ func (c *copier) same(entries []tree.Entry, facts []fact, named names) bool {
 	return true
 }
 
-// clone brings what was planned, by these ops, into the snapshot, and returns the
-// rows of what is there then.
+// clone performs the ops of the admitted entries, and returns the rows of the
+// files that are in the snapshot then.
 func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op, named names) ([]tree.Row, error) {
 	var bytes int64
 	for _, op := range ops {
@@ -178,7 +177,7 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 	if err != nil {
 		return nil, err
 	}
-	// What a gc or a switch has taken from the base meanwhile is still in staging.
+	// If a gc or a switch removed a file from the base meanwhile, copy it from staging.
 	err = c.again(ctx, &cloner, ops, done, func(i int) bool {
 		lost := ops[i].From == c.base.Source && errors.Is(done[i].Err, fs.ErrNotExist)
 		if lost {
@@ -191,8 +190,8 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 		return nil, err
 	}
 	needed := func(p string) bool { return named.has(p) || c.format.Class(p) == catalog.Index }
-	// Of a page that somebody is writing to, production keeps what it has: it
-	// would be gone after the window, if no promote came before its end.
+	// If somebody is writing to a page, keep the page of production. If it were left
+	// out, it would be deleted after its window.
 	err = c.again(ctx, &cloner, ops, done, func(i int) bool {
 		e, d := admitted[i], done[i]
 		old, ok := c.base.Rows.Get(e.Path)
@@ -239,8 +238,8 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 	return rows, c.base.Settle(c.dst, copied, c.now)
 }
 
-// again makes those of the ops anew for which change is true, after it has
-// changed them.
+// again performs the ops for which change returns true once more. change modifies
+// them first.
 func (c *copier) again(
 	ctx context.Context, cloner *tree.Cloner, ops []tree.Op, done []tree.Cloned, change func(i int) bool,
 ) error {
@@ -260,16 +259,16 @@ func (c *copier) again(
 	return err
 }
 
-// fact is what the cache, or a look at the file, says about an entry.
+// fact is what is known about an entry.
 type fact struct {
-	sum    string // "" when nothing is known
+	sum    string // "" if it is unknown
 	sealed bool
-	known  bool // by the cache, and not only since a moment ago
+	known  bool // the cache has it, so the next command will know it too
 }
 
-// recognize returns what is known about entries. It hashes files that the base
-// probably has already, but that the cache does not know: reading one is cheaper
-// than copying it.
+// recognize returns what is known about entries. If the base probably has a file
+// that the cache does not know, recognize hashes it: that is cheaper than copying
+// it.
 func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, error) {
 	facts := make([]fact, len(entries))
 	var needs []*need
@@ -301,8 +300,8 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 			i := unknown[p]
 			c.cache.Put(entries[i].At(), entries[i].Stat, g.sha256, c.now)
 			c.seen[p] = g.sha256
-			// A file too young for the cache to believe it tomorrow was read a
-			// moment ago all the same: the base's bytes are those that it had.
+			// The cache does not store a file that changed very recently. The hash is
+			// still good for this comparison with the base.
 			facts[i].sum, facts[i].sealed, facts[i].known = c.cache.Lookup(entries[i].At(), entries[i].Stat)
 			if !facts[i].known {
 				facts[i].sum = g.sha256
@@ -312,9 +311,9 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 	return facts, err
 }
 
-// ops decides how each entry that is no document comes into the snapshot. There is
-// room for more: of a large tree a second list of them would be a good part of all
-// memory.
+// ops returns the ops for the entries, which are not documents. It leaves room for
+// more ops at the end, so that appending does not copy the list: for a large tree
+// that needs much memory.
 func (c *copier) ops(admitted []tree.Entry, facts []fact, more int) []tree.Op {
 	ops := make([]tree.Op, len(admitted), len(admitted)+more)
 	for i, e := range admitted {
@@ -323,7 +322,7 @@ func (c *copier) ops(admitted []tree.Entry, facts []fact, more int) []tree.Op {
 	return ops
 }
 
-// copy is an entry as a file of its own in the snapshot.
+// copy returns the op that copies an entry.
 func (c *copier) copy(e tree.Entry, f fact) tree.Op {
 	op := tree.Op{Path: e.Path, Name: e.Name, From: c.src, How: tree.Copy, Stat: e.Stat,
 		Mode: 0o444 | e.Stat.Mode.Perm()&0o111}
@@ -336,7 +335,7 @@ func (c *copier) copy(e tree.Entry, f fact) tree.Op {
 	return op
 }
 
-// op decides how one entry, no document, comes into the snapshot.
+// op returns the op for one entry, which is not a document.
 func (c *copier) op(e tree.Entry, f fact) tree.Op {
 	op := c.copy(e, f)
 	switch {
@@ -345,15 +344,16 @@ func (c *copier) op(e tree.Entry, f fact) tree.Op {
 		op.From, op.Name, op.How, op.SHA256, op.Stat = c.base.Source, "", tree.Share, f.sum,
 			tree.Stat{Size: e.Stat.Size}
 	case f.known && f.sealed && c.s.Share && !c.changes(e.Path):
-		// Sealed are only files of the repository's owner: a builder could
-		// make his own writable again, and write to production.
+		// A sealed file belongs to the owner of the repository (see tree.Cache), so
+		// sharing it is safe. The owner of another file could make it writable again
+		// and so write to production.
 		op.How = tree.Share
 	}
 	return op
 }
 
-// changes reports whether the base has the path with, as far as is known here,
-// other bytes: such a file needs a time of its own, so it cannot be shared.
+// changes reports whether the base has the path. Its bytes differ then, because op
+// has checked that before. Such a file needs its own time, so it cannot be shared.
 func (c *copier) changes(path string) bool {
 	return c.base.Rows.Find(path) >= 0
 }

@@ -21,20 +21,20 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Delivery is the one way into staging, for builds, trees of others and archives.
+// Delivery brings files into staging. All commands that add files use it.
 //
-// First, without a lock, for as long as it takes, content is received: Put and
-// Take bring it into a private directory below staging, where it is whole,
-// sealed and flushed. Commit then takes the staging lock for a moment: what was
-// revoked is refused, an Edit works out the documents against what staging has
-// now, content goes to its place, its directories are synced, the documents
-// are written (see Apply), and the hash cache notes what is known.
+// First it receives content, without a lock, because that may take long. Put and
+// Take bring the content into a private directory below staging, where it is
+// complete, sealed and synced. Then Commit takes the staging lock for a short time.
+// It refuses revoked content, and calls an Edit, which makes the new documents
+// from those that staging has now. It moves the content into place, syncs the
+// directories, writes the documents (see Apply), and updates the hash cache.
 //
-// Killed before Commit, or when that fails before the documents, staging names
-// what it named; at most a file is there that no index names, which the next
-// delivery of the same content replaces. When Commit has returned without an
-// error, all of it survives a power cut. The next holder of the
-// staging lock removes a killed delivery's directory.
+// If the process is killed, or Commit fails, before the documents are written, the
+// indexes of staging are unchanged. At most there is a file that no index names;
+// the next delivery of the same content replaces it. After Commit has returned
+// without an error, everything survives a power cut. If the process is killed, the
+// next holder of the staging lock removes the private directory.
 //
 // Put and Take may be called from several goroutines at once.
 type Delivery struct {
@@ -44,20 +44,20 @@ type Delivery struct {
 	cache *tree.Cache
 
 	kept   bool   // Close keeps what was received: see Resume
-	unlock func() // of its name; may be nil
+	unlock func() // releases the lock of Resume; may be nil
 
 	mu       sync.Mutex
-	parts    map[string]*part // by the path that they were put under
-	count    int              // of the files in the directory
+	parts    map[string]*part // by the path given to Put or Take
+	count    int              // number of files in the directory
 	expected map[string]int64 // sizes of the files of an Input, by name
 	progress func(int64)      // nil before the first byte
 }
 
 // part is a file in the private directory.
 type part struct {
-	row   tree.Row // its path is that of the source, for people, or that in the tree
-	file  string   // in the private directory
-	taken *taken   // nil of what did not come by take
+	row   tree.Row // its path is that of the source, for messages, or the path in the tree
+	file  string   // path in the private directory
+	taken *taken   // nil if a Cloner made the file: see hold
 }
 
 // Receive opens a delivery for a verb, such as "stage add". Close it after use.
@@ -74,8 +74,8 @@ func (s *Stage) delivery(verb string, up *upload) *Delivery {
 		parts: map[string]*part{}, expected: map[string]int64{}}
 }
 
-// Close gives up what was not committed: files that were to be moved are as
-// they were.
+// Close discards what was not committed. Files that were to be moved get their old
+// mode back.
 func (d *Delivery) Close() {
 	for _, p := range d.parts {
 		if p.taken != nil {
@@ -106,9 +106,9 @@ func (d *Delivery) Put(ctx context.Context, path string, r io.Reader, want ...ca
 	})
 }
 
-// Take brings the file called name in, under a path as for Put. With move the
-// file itself comes, where it may: it keeps its name until Commit has made it
-// durable in staging. also are written all its bytes.
+// Take moves or copies the file called name, under a path as for Put. With move it
+// moves the file if possible; the file keeps its old name until Commit has made it
+// durable in staging. All its bytes are also written to the writers in also.
 func (d *Delivery) Take(ctx context.Context, path, name string, move bool, also []io.Writer, want ...catalog.Digest) (
 	catalog.Digest, int64, error) {
 	return d.receive(path, name, want, func(in intake, file string, beside []io.Writer) (*taken, error) {
@@ -116,7 +116,7 @@ func (d *Delivery) Take(ctx context.Context, path, name string, move bool, also 
 	})
 }
 
-// receive makes one part. source is its name for people.
+// receive makes one part. source is its name in messages.
 func (d *Delivery) receive(path, source string, want []catalog.Digest,
 	bring func(in intake, name string, beside []io.Writer) (*taken, error)) (catalog.Digest, int64, error) {
 	fail := func(err error) (catalog.Digest, int64, error) { return catalog.Digest{}, 0, err }
@@ -135,7 +135,7 @@ func (d *Delivery) receive(path, source string, want []catalog.Digest,
 		d.mu.Unlock()
 		return fail(fmt.Errorf("%s: has come before", path))
 	}
-	d.parts[path] = &part{} // taken from now on
+	d.parts[path] = &part{} // reserve the path
 	d.count++
 	file := fmt.Sprint(d.count)
 	d.mu.Unlock()
@@ -145,7 +145,7 @@ func (d *Delivery) receive(path, source string, want []catalog.Digest,
 		if i := slices.IndexFunc(want, func(w catalog.Digest) bool { return got[w.Algorithm] != w.Hex }); i >= 0 {
 			err = fmt.Errorf("%s: %w, %s", source, catalog.ErrDigest, want[i])
 			t.unseal()
-			_ = d.up.dir.RemoveAll(t.name) // else Close does
+			_ = d.up.dir.RemoveAll(t.name) // if this fails, Close removes it
 		}
 	}
 	if err == nil {
@@ -175,15 +175,15 @@ func (d *Delivery) Open(path string) (io.ReadCloser, error) {
 	return f, err
 }
 
-// hold makes parts of files that a Cloner has put below a folder of the private
-// directory, under their paths in the tree, and has flushed.
+// hold adds parts for files that a Cloner has made, and synced, in a folder of the
+// private directory, at their paths in the tree.
 func (d *Delivery) hold(folder string, rows ...tree.Row) {
 	for _, r := range rows {
 		d.parts[r.Path] = &part{row: r, file: path.Join(folder, r.Path)}
 	}
 }
 
-// done reports n more bytes to Progress. The total is known when the first come.
+// done reports n more bytes to Progress.
 func (d *Delivery) done(n int64) {
 	d.mu.Lock()
 	if d.progress == nil {
@@ -198,14 +198,14 @@ func (d *Delivery) done(n int64) {
 	told(n)
 }
 
-// Delivered is what a Commit did.
+// Delivered is the result of Commit.
 type Delivered struct {
 	*catalog.Change
-	Placed []tree.Row // what came to a place in staging, by path; without what was there already
-	Kept   []error    // why files to be moved are still where they were
+	Placed []tree.Row // files that are new in staging; without those that were there already
+	Kept   []error    // reasons why source files were not removed after a move
 }
 
-// Commit brings what was received into staging. See Delivery.
+// Commit moves what was received into staging. See Delivery.
 func (d *Delivery) Commit(ctx context.Context, edit catalog.Edit) (*Delivered, error) {
 	unlock, err := d.s.Exclusive(ctx, d.verb)
 	if err != nil {
@@ -250,8 +250,8 @@ func (d *Delivery) commit(ctx context.Context, edit catalog.Edit) (*Delivered, e
 	return d.land(change, d.s.Apply)
 }
 
-// land makes a change: content first, then the documents, by apply. The caller
-// holds the staging lock.
+// land performs a change: content first, then the documents, with apply. The
+// caller holds the staging lock.
 func (d *Delivery) land(change *catalog.Change, apply func([]catalog.Document) error) (*Delivered, error) {
 	placed, err := d.place(change.Places)
 	if err != nil {
@@ -274,7 +274,7 @@ func (d *Delivery) land(change *catalog.Change, apply func([]catalog.Document) e
 	return &Delivered{Change: change, Placed: placed}, nil
 }
 
-// at is the part that has a path in the tree.
+// at returns the part that goes to a path in the tree; nil for none.
 func (d *Delivery) at(change *catalog.Change, place string) *part {
 	if change.Places == nil {
 		return d.parts[place]
@@ -287,15 +287,14 @@ func (d *Delivery) at(change *catalog.Change, place string) *part {
 	return nil
 }
 
-// place moves files to their places, documents last, unless the same
-// content is known to be there, makes their names durable, and notes in the
-// cache what this program sealed. Other bytes under a content's name are
-// replaced: nobody can have fetched them by this hash.
+// place moves files into place, documents last, and makes their names durable. It
+// skips a file if the cache knows that the same content is already there, and adds
+// sealed files to the cache. If there is a file with other bytes, it is replaced.
 func (d *Delivery) place(places map[string]string) (placed []tree.Row, err error) {
 	type move struct {
 		part  *part
 		to    string
-		index int // 1 of a document: it comes after all that it may name
+		index int // 1 for a document, so that it is sorted after the content that it names
 	}
 	var moves []move
 	for from, p := range d.parts {
@@ -378,8 +377,7 @@ func (d *Delivery) placeOne(p *part, to string, fromDir, toDir *folder) (tree.Ro
 	return row, nil
 }
 
-// fit makes those companions of staging's documents that came no older than
-// what they are of.
+// fit corrects the times of companions that came: see touch.
 func (d *Delivery) fit(placed []tree.Row) error {
 	came := map[string]bool{}
 	for _, r := range placed {
@@ -398,7 +396,7 @@ func (d *Delivery) fit(placed []tree.Row) error {
 	return d.s.touch(tree.FS(root), func(p string) bool { return came[p] })
 }
 
-// located puts the path before an error that does not have it.
+// located adds the path to an error that does not have it.
 func located(path string, err error) error {
 	if err == nil || errors.As(err, new(*os.PathError)) {
 		return err
@@ -406,7 +404,8 @@ func located(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-// below puts the tree before the path of a document that is relative to it.
+// below adds the directory of the tree to an error. The path in a DocumentError is
+// relative to that directory.
 func below(dir string, err error) error {
 	if errors.As(err, new(*catalog.DocumentError)) {
 		return fmt.Errorf("%s/%w", dir, err)

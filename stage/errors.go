@@ -11,13 +11,12 @@ import (
 // staging does not have.
 var ErrNotFound = errors.New("not in staging")
 
-// UsageError is a request that cannot be carried out as it stands.
+// UsageError is the error for a request that the user must correct.
 type UsageError = catalog.UsageError
 
 func usage(hint, format string, args ...any) error { return catalog.Usage(hint, format, args...) }
 
-// FindingsError is returned when what was to come into staging is not valid.
-// Staging has not changed.
+// FindingsError is returned for input that is not valid. Staging has not changed.
 type FindingsError struct{ Report *Report }
 
 func (e *FindingsError) Error() string {
@@ -28,7 +27,7 @@ func (e *FindingsError) Error() string {
 	return fmt.Sprintf("%d errors were found", n)
 }
 
-// failed returns a FindingsError when the report has errors.
+// failed returns a FindingsError if the report has errors.
 func (r *Report) failed() error {
 	catalog.Sort(r.Findings)
 	if len(r.Errors()) == 0 {

@@ -16,19 +16,18 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Expiries is when versions of staging expire, by product and version. A
-// version expires with its last image; one that never does, or does not tell,
-// keeps it.
+// Expiries has the expiry times of versions in staging. A version expires with its
+// last image. It never expires if one of its images does not, or if the expiry of
+// an image is unknown.
 type Expiries struct {
 	At     map[catalog.Name]time.Time // absent or zero: never
-	Unread []error                    // why an image does not tell, by path; each names it
+	Unread []error                    // why metadata could not be read, sorted by path; each names the path
 }
 
-// Expiries reads when the versions of products expire for which asked is true.
-// What the metadata of a verified file says is noted in the hash cache, by its
-// content, so that it is read once; open is [tree.OpenCache], or [tree.ReadCache]
-// for who leaves no trace. Of a format whose images tell no expiry there are
-// none.
+// Expiries reads the expiry times of the products for which asked is true. The
+// hash cache stores the expiry of each metadata file by its hash, so that the file
+// is read only once. open is [tree.OpenCache], or [tree.ReadCache] to write
+// nothing. The result is empty for a format whose images have no expiry.
 func (s *Stage) Expiries(
 	ctx context.Context, c *Checked, asked func(product string) bool, open func(path string) *tree.Cache,
 ) (*Expiries, error) {
@@ -50,7 +49,7 @@ func (s *Stage) Expiries(
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, i := range c.Catalog.Images {
 		if len(i.Paths) == 0 || i.Fingerprint == "" || !asked(i.Product) {
-			continue // without a fingerprint it has no metadata for certain
+			continue // without a fingerprint, the first path need not be metadata
 		}
 		path := i.Paths[0]
 		mu.Lock()
@@ -97,7 +96,7 @@ func (s *Stage) Expiries(
 	return out, cache.Save()
 }
 
-// join notes that an image of a version expires at end.
+// join adds an image of a version, which expires at end.
 func (e *Expiries) join(version catalog.Name, end time.Time) {
 	was, known := e.At[version]
 	switch {
@@ -108,8 +107,8 @@ func (e *Expiries) join(version catalog.Name, end time.Time) {
 	}
 }
 
-// expiry reads one metadata file. What it says is noted only for bytes of which
-// the hash is known: those of the state that was hashed, before and after.
+// expiry reads one metadata file. It stores the result in the cache only if the
+// hash is known, and the file was in the same state before and after reading.
 func expiry(
 	ctx context.Context, root *os.Root, path string, format catalog.Expirer, cache *tree.Cache,
 ) (time.Time, error) {

@@ -11,27 +11,27 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Links says what becomes of a symbolic link in a tree that has indexes. One
-// that leads out of the tree is an error whatever it says.
+// Links is the policy for symbolic links in a tree with indexes. With every
+// policy, a link that leads out of the tree is an error.
 type Links string
 
 const (
-	// FollowLinks publishes what a link leads to under the link's path, too.
+	// FollowLinks publishes the target of a link also under the link's path.
 	FollowLinks Links = "follow"
 	// DropLinks leaves links out, with a warning.
 	DropLinks Links = "drop"
-	// RefuseLinks is an error for each link.
+	// RefuseLinks makes each link an error.
 	RefuseLinks Links = "refuse"
 )
 
-// The bounds of what links may add to a tree: a few that lead to each other
-// could make more paths of it than any disk holds.
+// Limits for the paths that links add to a tree. Without them, a few links to
+// each other's folders could make a huge number of paths.
 const (
-	maxLinkHops   = 40    // of links from one to the next
-	maxLinkDepth  = 8     // of folders that links lead to, one in the other
+	maxLinkHops   = 40    // links from one to the next
+	maxLinkDepth  = 8     // nested folders that are reached through links
 	maxLinkPath   = 2048  // bytes of a path through links
-	maxLinkFiles  = 10000 // that links add to a tree,
-	maxLinkFactor = 8     // beside so many for each of its files
+	maxLinkFiles  = 10000 // files that links may add, in addition to
+	maxLinkFactor = 8     // this number for each entry of the tree
 )
 
 // verdict says why a link is not followed.
@@ -39,19 +39,19 @@ type verdict struct {
 	severity catalog.Severity
 	code     string
 	message  string
-	unsure   bool // a file may be named through it, and by no other path
+	unsure   bool // an index may name a file only through this link
 }
 
-// linked is what the links of a walked tree lead to.
+// linked has the targets of the links of a walked tree.
 type linked struct {
-	aliases  []tree.Entry       // of files, with their Name; sorted by path
-	verdicts map[string]verdict // of the links that lead to nothing, by path
-	followed map[string]bool    // the paths of the others
+	aliases  []tree.Entry       // files below followed links, with their Name; sorted by path
+	verdicts map[string]verdict // of links that are not followed, by path
+	followed map[string]bool    // paths of followed links
 }
 
-// links resolves the links among walked entries, sorted by path, as far as they
-// are not the payload of a tree without indexes. It asks no file system: what
-// was walked is what counts.
+// links resolves the links among walked entries, which are sorted by path. It
+// ignores links that are content of a tree without indexes. It uses only the
+// entries and not the file system, because that may have changed since the walk.
 func links(entries []tree.Entry, f catalog.Format) *linked {
 	r := &resolver{entries: entries, out: &linked{verdicts: map[string]verdict{}, followed: map[string]bool{}}}
 	var list []int
@@ -90,14 +90,14 @@ func links(entries []tree.Entry, f catalog.Format) *linked {
 
 type resolver struct {
 	entries []tree.Entry
-	dirs    map[string]bool // that have an entry somewhere below
+	dirs    map[string]bool // directories that are not empty
 	out     *linked
 }
 
-// parent is path.Dir with "" for the tree itself.
+// parent is like path.Dir, with "" for the root of the tree.
 func parent(p string) string { return p[:max(0, strings.LastIndexByte(p, '/'))] }
 
-// find is the entry at a path.
+// find returns the entry at a path.
 func (r *resolver) find(p string) (tree.Entry, bool) {
 	i := sort.Search(len(r.entries), func(i int) bool { return r.entries[i].Path >= p })
 	if i < len(r.entries) && r.entries[i].Path == p {
@@ -156,8 +156,8 @@ func (r *resolver) resolve(link tree.Entry) (string, verdict, bool) {
 	return at, verdict{}, true
 }
 
-// follow adds what a link leads to under the path as. within are the folders
-// that are being followed. It reports why it cannot.
+// follow adds the target of a link under the path as. within are the folders that
+// are being followed. If it cannot, it returns a verdict and true.
 func (r *resolver) follow(as string, link tree.Entry, within []string) (verdict, bool) {
 	to, v, ok := r.resolve(link)
 	if !ok {
@@ -188,7 +188,7 @@ func (r *resolver) follow(as string, link tree.Entry, within []string) (verdict,
 				return v, true
 			}
 		case tree.Symlink:
-			// What leads nowhere from here, does so from there.
+			// Other verdicts can be ignored: follow reports them for the link itself.
 			if v, bad := r.follow(below, e, within); bad && v.code == "link-depth" {
 				return v, true
 			}
@@ -197,7 +197,7 @@ func (r *resolver) follow(as string, link tree.Entry, within []string) (verdict,
 	return verdict{}, false
 }
 
-// inside reports whether a path lies below a folder; "" is the tree itself.
+// inside reports whether a path is below a folder; "" is the root of the tree.
 func inside(p, dir string) bool {
 	return dir == "" || len(p) > len(dir) && p[len(dir)] == '/' && p[:len(dir)] == dir
 }
@@ -212,11 +212,11 @@ func (r *resolver) add(e tree.Entry) (verdict, bool) {
 
 func tooMany() verdict {
 	return verdict{catalog.Error, "link-depth",
-		"is a link that leads to folders with links, and these to more than can be published", true}
+		"is a link to folders with more links, which add more paths than can be published", true}
 }
 
-// apply returns the entries that count under a policy: with FollowLinks, what
-// the links lead to stands in the place of those that lead somewhere.
+// apply returns the entries under a policy. With FollowLinks, it replaces followed
+// links by their targets.
 func (l *linked) apply(entries []tree.Entry, policy Links) []tree.Entry {
 	if policy != FollowLinks || len(l.followed) == 0 {
 		return entries

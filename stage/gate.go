@@ -15,26 +15,28 @@ import (
 )
 
 // gate decides which entries of a walked tree are published: regular files with
-// sound names, and relative links that stay inside where the format allows
-// links. What an index names is published whatever it is called; of the rest,
-// files that look like an index's and uploads in progress are left out.
+// valid names and, if the format allows links, relative links that stay inside the
+// tree. Files that an index names are always published. Of the others, item-like
+// files and uploads in progress are left out.
 type gate struct {
 	format catalog.Format
 	named  names // paths that the indexes name
 	root   *os.Root
 	report *Report
-	known  func(e tree.Entry) bool // what an index named once: to leave it out is no surprise; nil: nothing
+	// known reports whether an index named the entry before, so that no warning is
+	// needed if it is left out; nil for none.
+	known func(e tree.Entry) bool
 
-	linked *linked // what links lead to; nil: they are refused
-	links  Links   // what becomes of them
+	linked *linked // targets of links; nil if links are refused
+	links  Links   // the policy for links
 
-	through map[string]bool // files that an index names by an alias; nil: not asked yet
+	through map[string]bool // files that an index names through a link; nil until it is needed
 
-	busy map[string]bool // files that a download is writing under their own names
+	busy map[string]bool // files that a download is writing under their final names
 	vcs  map[string]bool // directories of version control that were reported
 }
 
-// newGate is the gate of a tree that was walked.
+// newGate returns the gate for a tree that was walked.
 func newGate(f catalog.Format, entries []tree.Entry, named names, root *os.Root, r *Report) *gate {
 	g := &gate{format: f, named: named, root: root, report: r, vcs: map[string]bool{}}
 	for _, e := range entries {
@@ -48,7 +50,8 @@ func newGate(f catalog.Format, entries []tree.Entry, named names, root *os.Root,
 	return g
 }
 
-// class is the format's, or that of an upload if a control file shows one.
+// class returns the class of a path by the format; InProgress if the control file
+// of a download tool is beside it.
 func (g *gate) class(p string) catalog.Class {
 	if g.busy[p] {
 		return catalog.InProgress
@@ -56,11 +59,11 @@ func (g *gate) class(p string) catalog.Class {
 	return g.format.Class(p)
 }
 
-// admit reports whether an entry belongs to what is published, and finds fault
-// with those that cannot be.
+// admit reports whether an entry is published, and adds findings for entries that
+// cannot be.
 func (g *gate) admit(e tree.Entry) bool {
 	if e.Kind == tree.File && g.named.has(e.Path) {
-		return true // as nearly all: a format cleans what it names
+		return true // the usual case; formats name only clean paths
 	}
 	r := g.report
 	if _, problem, ok := catalog.Clean(e.Path); !ok {
@@ -69,10 +72,10 @@ func (g *gate) admit(e tree.Entry) bool {
 	}
 	class := g.class(e.Path)
 	if e.Kind == tree.Unreadable && catalog.Uploading(e.Path+"/-") {
-		class = catalog.InProgress // a directory, which an upload keeps to itself
+		class = catalog.InProgress // the private directory of an upload
 	}
 	if class == catalog.InProgress && !g.named.has(e.Path) {
-		if e.Kind == tree.File && e.Name == "" { // by a link it would count twice
+		if e.Kind == tree.File && e.Name == "" { // do not count it again through a link
 			r.leave(e, true)
 		}
 		return false
@@ -109,13 +112,13 @@ func (g *gate) admit(e tree.Entry) bool {
 	return true
 }
 
-// published reports whether a file that lies at p is published there.
+// published reports whether a file is published at its real path p.
 func (g *gate) published(p string) bool {
 	class := g.class(p)
 	return g.named.has(p) || class != catalog.ItemLike && class != catalog.InProgress
 }
 
-// aliased reports whether an index names a file by a path through a link.
+// aliased reports whether an index names a file through a link.
 func (g *gate) aliased(p string) bool {
 	if g.linked == nil || g.links != FollowLinks {
 		return false
@@ -150,8 +153,8 @@ func (g *gate) refuse(e tree.Entry) {
 	}
 }
 
-// vain reports the links that are followed, and below which nothing of what was
-// admitted, sorted by path, is published, and no document either.
+// vain reports followed links that are useless, because neither an admitted entry
+// nor a document is at or below their paths. admitted is sorted by path.
 func (g *gate) vain(admitted []tree.Entry, documents iter.Seq[string]) {
 	if g.linked == nil || g.links != FollowLinks {
 		return
@@ -170,12 +173,12 @@ func (g *gate) vain(admitted []tree.Entry, documents iter.Seq[string]) {
 		_, file := at(p)
 		if below, _ := at(p + "/"); !file && !of[p] && (below == len(admitted) || !inside(admitted[below].Path, p)) {
 			g.report.add(catalog.Warning, "link-dangling", p,
-				"is a link to what is not published itself, and is left out")
+				"is a link to something that is not published, and is left out")
 		}
 	}
 }
 
-// watch warns of the data of version control, once a directory: it holds the
+// watch warns of version control data, once for each directory. It contains the
 // whole history, and often passwords.
 func (g *gate) watch(p string) {
 	at, ok := versionControl(p)
@@ -186,8 +189,8 @@ func (g *gate) watch(p string) {
 	}
 }
 
-// versionControl returns the topmost part of a path that holds the data of a
-// version control system.
+// versionControl returns the topmost directory in a path that has version control
+// data.
 func versionControl(p string) (at string, ok bool) {
 	for start := 0; start < len(p); {
 		end := len(p)
@@ -197,7 +200,7 @@ func versionControl(p string) (at string, ok bool) {
 		switch p[start:end] {
 		case ".git", ".svn", ".hg", ".bzr", ".jj", ".pijul", "_darcs", "_MTN", ".fslckout", "_FOSSIL_":
 			return p[:end], true
-		case "CVS": // a common word
+		case "CVS": // also an ordinary name, so look at the files in it
 			if rest := p[end:]; rest == "/Root" || rest == "/Entries" || rest == "/Repository" {
 				return p[:end], true
 			}
@@ -207,8 +210,8 @@ func versionControl(p string) (at string, ok bool) {
 	return "", false
 }
 
-// restless reports whether a file that could not be read was written to,
-// replaced or removed since it was walked in the state st.
+// restless reports whether a file that could not be read has changed since it was
+// walked in the state st: it was written to, replaced or removed.
 func restless(root *os.Root, p string, st tree.Stat, err error) bool {
 	if errors.Is(err, tree.ErrChanged) || errors.Is(err, fs.ErrNotExist) {
 		return true
@@ -218,9 +221,9 @@ func restless(root *os.Root, p string, st tree.Stat, err error) bool {
 		!tree.StatOf(fi).Same(st, true)
 }
 
-// unread reports a file that could not be read. One that a client needs is an
-// error. Any other that is being written to, that was replaced or removed, is
-// left out with a warning: it comes with the next promote.
+// unread reports a file that could not be read. It is an error if clients need the
+// file, or if the file did not change. Otherwise somebody is changing it, and it is
+// left out with a warning; a later promote will publish it.
 func (r *Report) unread(root *os.Root, p string, st tree.Stat, needed bool, err error) {
 	switch {
 	case !needed && restless(root, p, st, err):
@@ -266,7 +269,7 @@ func kindName(m fs.FileMode) string {
 	return "special file"
 }
 
-// cause is an error without the path, which the finding has already.
+// cause returns an error without the path, because the finding has the path.
 func cause(err error) string {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {

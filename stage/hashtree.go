@@ -10,8 +10,9 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// HashTree reads every file of a tree, whatever its format, and believes nothing. Files that cannot be read, and whatever is neither file
-// nor link, are findings. All rows but links have the role Mutable.
+// HashTree reads every file of a tree of any format, without a cache. Files that
+// cannot be read, and anything except files and links, are findings. All rows
+// except links have the role Mutable.
 func HashTree(ctx context.Context, src *tree.Source, progress func(string, int64) func(int64)) (*Checked, error) {
 	entries, err := src.Walk(ctx)
 	if err != nil {
@@ -58,9 +59,9 @@ func HashTree(ctx context.Context, src *tree.Source, progress func(string, int64
 	return out, nil
 }
 
-// Unnamed copies into dst what a snapshot of this tree leaves out because no
-// index names it, uploads in progress excepted, and returns the rows. A live
-// tree that is taken over has such files: its clients may still know of them.
+// Unnamed copies into dst the files that a snapshot of this tree leaves out because
+// no index names them, and returns their rows. It ignores uploads in progress. It is
+// for the adoption of a live tree, whose clients may still know such files.
 func (s *Stage) Unnamed(ctx context.Context, dst string, snap *Snapshot, batch *durable.Batch) ([]tree.Row, error) {
 	src, err := tree.OpenSource(s.Dir)
 	if err != nil {
@@ -91,7 +92,7 @@ func (s *Stage) Unnamed(ctx context.Context, dst string, snap *Snapshot, batch *
 	}
 	var rows []tree.Row
 	for i, d := range done {
-		if d.Err == nil { // one that cannot be read was served to nobody
+		if d.Err == nil { // a file that cannot be read was not served, so it can be ignored
 			rows = append(rows, tree.Row{Path: ops[i].Path, Size: d.Size, SHA256: d.SHA256, Role: catalog.Content})
 		}
 	}

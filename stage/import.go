@@ -18,26 +18,27 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Imported is what an Import did.
+// Imported is the result of Import.
 type Imported struct {
-	Images    int      // that the tree names and clients list
-	Skipped   int      // that it names and clients skip
-	Files     int      // that came into staging, indexes apart
+	Images    int      // images of the tree that clients list
+	Skipped   int      // images of the tree that clients skip
+	Files     int      // files that came into staging, without indexes
 	Bytes     int64    // of these
-	Replaced  []string // paths that no index names any more, and files with other bytes before; sorted
-	Unchanged bool     // staging had it all
+	Replaced  []string // paths that no index names any more, and files that were overwritten; sorted
+	Unchanged bool     // staging already had all of it
 	Report    *Report  // warnings
 }
 
-// Import merges a tree that others made into staging: what both have counts as
-// the tree has it, and what only staging has stays. The tree is only read.
+// Import merges a tree that others made into staging. If both have something, the
+// tree wins; what only staging has stays. The tree is only read.
 //
-// First, without a lock: the tree's indexes are copied to a private directory
-// and read there; every file that they name, and every other one that a promote
-// would publish, is copied there too, unless staging is known to have the same
-// bytes under its path, and checked against the indexes. An error of severity
-// error is returned in a *FindingsError, and nothing has changed. Then, under the
-// staging lock, as for Add: content, directories, catalogs, index.
+// First it works without a lock. It copies the tree's indexes to a private
+// directory and reads them there. It also copies every file that they name, and
+// every other file that a promote would publish, unless staging has the same bytes
+// at that path. It checks all of them against the indexes. Findings of severity
+// error are returned in a *FindingsError, and nothing has changed. Then, under the
+// staging lock, it changes staging as Add does: content, directories, catalogs,
+// index.
 func (s *Stage) Import(ctx context.Context, dir string) (*Imported, error) {
 	if err := s.foreign(dir); err != nil {
 		return nil, err
@@ -47,7 +48,7 @@ func (s *Stage) Import(ctx context.Context, dir string) (*Imported, error) {
 		return nil, err
 	}
 	defer d.Close()
-	d.cache = tree.OpenCache(s.Hashes) // it is asked what staging has
+	d.cache = tree.OpenCache(s.Hashes) // recognize needs it
 	im := &importer{s: s, d: d, out: &Imported{}, report: &Report{}, cache: d.cache,
 		indexes: filepath.Join(d.up.path(), indexesDir), files: filepath.Join(d.up.path(), filesDir)}
 	for _, dir := range []string{im.indexes, im.files} {
@@ -85,7 +86,7 @@ func (s *Stage) Import(ctx context.Context, dir string) (*Imported, error) {
 	return im.imported(did), nil
 }
 
-// foreign refuses staging itself, what lies in it, and what it lies in.
+// foreign returns an error if dir is staging, is inside staging, or contains it.
 func (s *Stage) foreign(dir string) error {
 	theirs, err := filepath.EvalSymlinks(dir)
 	if err == nil {
@@ -103,7 +104,7 @@ func (s *Stage) foreign(dir string) error {
 	if err != nil {
 		return err
 	}
-	// By identity and not by name: a bind mount has two names.
+	// Compare inodes, not paths: with a bind mount a directory has two paths.
 	for _, pair := range [][2]string{{theirs, ours}, {ours, theirs}} {
 		top, err := os.Stat(pair[1])
 		if err != nil {
@@ -111,7 +112,7 @@ func (s *Stage) foreign(dir string) error {
 		}
 		for d := pair[0]; ; d = filepath.Dir(d) {
 			if fi, err := os.Stat(d); err == nil && os.SameFile(fi, top) {
-				return usage("give a tree that lies elsewhere", "%s: is staging, or lies in it, or it in that", dir)
+				return usage("give a tree outside staging", "%s: must be outside staging, and must not contain it", dir)
 			}
 			if d == filepath.Dir(d) {
 				break
@@ -127,7 +128,7 @@ const (
 	filesDir   = "files"
 )
 
-// importer is one Import at work.
+// importer is the state of one call of Import.
 type importer struct {
 	s       *Stage
 	d       *Delivery
@@ -138,17 +139,17 @@ type importer struct {
 	cache   *tree.Cache
 	indexes string         // copies of the tree's indexes
 	files   string         // copies of its other files
-	format  catalog.Format // as it is in that tree
+	format  catalog.Format // for that tree: see Within
 
 	cat   *catalog.Catalog
 	named names
-	docs  []tree.Row            // in indexes
-	near  []companion.Companion // of the documents, in indexes; those that fit them
-	came  []tree.Row            // in files
-	same  map[string]tree.Stat  // files of staging with the same bytes, in this state
+	docs  []tree.Row            // documents, copied to indexes
+	near  []companion.Companion // companions of the documents, copied to indexes; without stale ones
+	came  []tree.Row            // other files, copied to files
+	same  map[string]tree.Stat  // files that staging has with the same bytes, with their state
 }
 
-// fetch copies and checks. It changes nothing but the private directory.
+// fetch copies and checks the tree. It writes only to the private directory.
 func (im *importer) fetch(ctx context.Context) error {
 	entries, err := tree.Walk(ctx, im.src.Dir)
 	if err != nil {
@@ -177,7 +178,7 @@ func (im *importer) fetch(ctx context.Context) error {
 	if im.docs, err = im.clone(ctx, im.indexes, ops, batch); err != nil {
 		return err
 	}
-	// Those that the index names, wherever they lie.
+	// Then the documents that the index names, whatever their paths.
 	if im.format, err = Within(im.indexes, im.s.Format); err != nil {
 		return err
 	}
@@ -245,15 +246,15 @@ func (im *importer) fetch(ctx context.Context) error {
 	return batch.Flush()
 }
 
-// asLinks lets the links that are followed come as links: of the files below one
-// the index names most under their own paths only, and the next promote would
-// leave out copies of them. Where the index, or a document, names something by
-// way of a link, or staging has a folder, there come files.
+// asLinks imports followed links as links instead of as files. The index names
+// most files below a link only by their real paths. Copies of such files would be
+// left out of the next promote. But if the index names something through a link,
+// if a document is below it, or if staging has a folder there, it imports files.
 func (im *importer) asLinks(walked, rest []tree.Entry) []tree.Entry {
 	if im.s.Links != FollowLinks {
 		return rest
 	}
-	through := map[string]bool{} // what something is named through
+	through := map[string]bool{} // paths through which the index names something
 	add := func(p string) {
 		for ; p != "" && !through[p]; p = parent(p) {
 			through[p] = true
@@ -297,7 +298,7 @@ func (im *importer) asLinks(walked, rest []tree.Entry) []tree.Entry {
 	return rest
 }
 
-// documents are the paths of the tree's documents.
+// documents yields the paths of the tree's documents.
 func (im *importer) documents() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, r := range im.docs {
@@ -308,12 +309,13 @@ func (im *importer) documents() iter.Seq[string] {
 	}
 }
 
-// document copies one document to the private directory.
+// document returns the op that copies one document.
 func (im *importer) document(e tree.Entry) tree.Op {
 	return tree.Op{Path: e.Path, Name: e.Name, From: im.src, How: tree.Copy, Stat: e.Stat, Mode: 0o644}
 }
 
-// clone copies files of the tree to dir; those that cannot be read become findings.
+// clone copies files of the tree to dir. A file that cannot be read becomes a
+// finding.
 func (im *importer) clone(ctx context.Context, dir string, ops []tree.Op, batch *durable.Batch) ([]tree.Row, error) {
 	var bytes int64
 	for _, op := range ops {
@@ -341,9 +343,9 @@ func (im *importer) clone(ctx context.Context, dir string, ops []tree.Op, batch 
 	return rows, nil
 }
 
-// merge is the Edit of an import: what the format makes of both trees, the
-// documents that nobody makes anew, and companions. It refuses what the tree has
-// where staging has something else.
+// merge is the Edit of an import. It has the documents that the format merges,
+// other documents, and companions. It returns an error if the tree has a file where
+// staging has a folder, or needs a folder where staging has something else.
 func (im *importer) merge(ctx context.Context, ours catalog.Source, edit catalog.Edit) (*catalog.Change, error) {
 	for p, st := range im.same {
 		if fi, err := im.dst.Lstat(p); err != nil || !tree.StatOf(fi).Same(st, true) {
@@ -352,9 +354,9 @@ func (im *importer) merge(ctx context.Context, ours catalog.Source, edit catalog
 	}
 	change, err := edit(ctx, ours)
 	if err != nil {
-		return nil, below(im.s.Dir, err) // theirs were read before
+		return nil, below(im.s.Dir, err) // the error is about staging: the tree's documents were read before
 	}
-	// What is said of a product is said once, of what staging will have of it.
+	// Report a finding about a product once: the one about the merged product replaces that about the tree's.
 	im.report.Findings = slices.DeleteFunc(im.report.Findings, func(x catalog.Finding) bool {
 		return slices.ContainsFunc(change.Findings, func(y catalog.Finding) bool {
 			return x == y || x.Product != "" && x.Product == y.Product && x.Code == y.Code && x.Severity == y.Severity
@@ -378,15 +380,15 @@ func (im *importer) merge(ctx context.Context, ours catalog.Source, edit catalog
 			im.out.Replaced = append(im.out.Replaced, r.Path)
 		}
 		if err := realDirs(im.dst, r.Path); unlessMissing(err) != nil {
-			im.report.fail("path-conflict", r.Path, "staging has no folder to put it in, but a file or a link: %s", err)
+			im.report.fail("path-conflict", r.Path, "staging has a file or a link instead of its folder: %s", err)
 		}
 	}
 	im.d.hold(indexesDir, other...)
 	return change, im.report.failed()
 }
 
-// others are the documents that nobody makes anew and staging does not have:
-// those of streams that hold no images.
+// others returns the documents that the format does not merge and that staging
+// lacks: those of streams without images.
 func (im *importer) others(change *catalog.Change) (other []tree.Row) {
 	taken := map[string]bool{}
 	for _, d := range change.Documents {
@@ -403,7 +405,7 @@ func (im *importer) others(change *catalog.Change) (other []tree.Row) {
 	return other
 }
 
-// imported is the answer.
+// imported returns the result.
 func (im *importer) imported(did *Delivered) *Imported {
 	out := im.out
 	for _, i := range im.cat.Images {
@@ -424,7 +426,8 @@ func (im *importer) imported(did *Delivered) *Imported {
 	return out
 }
 
-// realDirs returns an error when a folder on the way to a path is a link.
+// realDirs returns an error if a parent folder of a path is missing or is not a
+// real directory.
 func realDirs(root *os.Root, p string) error {
 	for i := range len(p) {
 		if p[i] != '/' {

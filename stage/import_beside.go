@@ -14,10 +14,11 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// beside copies the companions of the tree's documents to where the documents
-// are copied to, and returns the entries that are none. Those that are stale
-// already are left out. Lists of checksums for a folder also name other files:
-// they come as these do, with their signatures, and Apply makes them right.
+// beside copies the companions of the tree's documents to the copies of the
+// documents, and returns the other entries. Stale companions are left out. A list
+// of checksums for a whole folder also names other files, so it is not copied
+// here: it comes with the other files, as does its signature, and Apply corrects
+// it.
 func (im *importer) beside(
 	ctx context.Context, entries, rest []tree.Entry, g *gate, batch *durable.Batch,
 ) ([]tree.Entry, error) {
@@ -64,10 +65,10 @@ func (im *importer) beside(
 	return rest, nil
 }
 
-// withCompanions adds to the documents that are to be written the companions
-// that the tree has of them: if staging has the document as the tree has it.
-// Otherwise they belong to another document, and are left out with a warning,
-// unless they can be made again.
+// withCompanions returns the documents to write, with the companions that the tree
+// has of them. A companion is added only if staging will have its document with
+// the same bytes as the tree. Otherwise it does not fit and is left out, with a
+// warning unless it can be made again.
 func (im *importer) withCompanions(docs []catalog.Document) ([]catalog.Document, error) {
 	if len(im.near) == 0 {
 		return docs, nil
@@ -93,7 +94,7 @@ func (im *importer) withCompanions(docs []catalog.Document) ([]catalog.Document,
 	for len(im.near) > 0 { // a companion comes after what it belongs to
 		i := slices.IndexFunc(im.near, func(c companion.Companion) bool { _, known := same[c.Of]; return known })
 		if i < 0 {
-			break // what it belongs to was stale
+			break // the others belong to stale companions
 		}
 		c := im.near[i]
 		im.near = slices.Delete(im.near, i, i+1)
@@ -119,7 +120,7 @@ func (im *importer) withCompanions(docs []catalog.Document) ([]catalog.Document,
 	return out, nil
 }
 
-// final is what a document of staging will have; nil for nothing.
+// final returns the bytes that a document of staging will have; nil for none.
 func (im *importer) final(p string, docs []catalog.Document) ([]byte, error) {
 	for _, d := range docs {
 		if d.Path == p {

@@ -8,10 +8,10 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// recognize finds the files that staging has with the same bytes, and returns
-// their rows: what the index says of a file is compared with what the cache
-// knows of staging's, and what nobody knows is read, which is cheaper than a
-// copy.
+// recognize finds the files that staging already has with the same bytes, and
+// returns their rows. It takes hashes of the tree from its index (claims), and
+// hashes of staging from the cache. If one is unknown, it reads the file, which is
+// cheaper than a copy.
 func (im *importer) recognize(
 	ctx context.Context, entries []tree.Entry, claims map[string]string,
 ) (map[string]tree.Row, error) {
@@ -77,9 +77,9 @@ func (im *importer) recognize(
 	return rows, nil
 }
 
-// check compares what came, and what is there already, with what the tree's
-// indexes say. Combined hashes are checked of images that came whole; of others
-// when staging is validated.
+// check compares the files that came, and those that staging already has, with the
+// tree's indexes. It checks combined hashes only if both files came; the others
+// are checked when staging is validated.
 func (im *importer) check(ctx context.Context, rows map[string]tree.Row) error {
 	root, err := os.OpenRoot(im.files)
 	if err != nil {
@@ -90,7 +90,7 @@ func (im *importer) check(ctx context.Context, rows map[string]tree.Row) error {
 	tree.SortRows(fresh)
 	needs := needs{}
 	got := pairNeeds(im.cat, fresh, needs, im.cache, false)
-	needed := func(string) bool { return true } // what was copied is ours
+	needed := func(string) bool { return true } // these are private copies, so any read error is an error
 	if _, err := readNeeds(ctx, root, im.cat, fresh, needs, needed, &got, im.cache, im.report,
 		im.s.progress); err != nil {
 		return err

@@ -9,8 +9,8 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// Input is what a person named: files, or one directory. With move, the files
-// themselves are to come.
+// Input returns the files, or the one directory, that a person named. With move,
+// the files are moved instead of copied.
 func (d *Delivery) Input(names []string, move bool) (catalog.Input, error) {
 	in := catalog.Input{Files: names, List: list}
 	in.Open = func(name string) (catalog.File, error) {
@@ -58,7 +58,7 @@ type inputFile struct {
 
 func (f *inputFile) Also(w io.Writer) { f.also = append(f.also, w) }
 
-// list is the names in a directory that a person named.
+// list yields the names in a directory that a person named.
 func list(dir string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		entries, err := os.ReadDir(dir)

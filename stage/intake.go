@@ -15,7 +15,7 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// source is a file from outside that is to come into staging.
+// source is a file outside staging that is to be moved or copied into it.
 type source struct {
 	path string
 	info fs.FileInfo
@@ -24,8 +24,8 @@ type source struct {
 	link bool // path is a symbolic link to it
 }
 
-// openSource opens a file that somebody named: a link to it is followed, and
-// anything but a regular file is refused, without blocking on a pipe.
+// openSource opens a file that a person named. It follows a link, refuses anything
+// except a regular file, and does not block on a pipe.
 func openSource(path string) (*os.File, source, error) {
 	f, err := durable.OpenNamed(path)
 	if err != nil {
@@ -47,35 +47,35 @@ func openSource(path string) (*os.File, source, error) {
 	return f, src, nil
 }
 
-// taken is a file in an upload directory: whole, sealed and flushed.
+// taken is a file in an upload directory: complete, sealed and synced.
 type taken struct {
 	source
-	name   string // there
-	whole  string // the name that it gets when its digest is known to be right; "": it keeps its name
+	name   string // in the upload directory
+	whole  string // the name for it after its digest was checked; "" to keep its name
 	sha256 string
 	size   int64
-	move   bool        // the source is to go when all is done
-	moved  bool        // it is the source itself
+	move   bool        // remove the source at the end
+	moved  bool        // it is a hard link to the source, not a copy
 	busy   bool        // somebody may have the source open for writing
 	mode   fs.FileMode // of the source, before it was sealed
-	place  string      // its path in staging, once it is there
+	place  string      // its path in staging, after it was placed
 }
 
-// intake brings files from outside into an upload directory.
+// intake moves or copies files from outside into an upload directory.
 type intake struct {
 	dir      *durable.Dir
 	progress func(int64)
 }
 
-// take brings one file in under a name, and reads it once: each block goes to
-// its own hash, to the writers beside it, and to the copy, unless the file
-// system shares the data or the file itself moves in.
+// take moves or copies one file under a name, and reads it once. Each block goes
+// to the hash, to the other writers, and to the copy. There is no copy if the file
+// is moved, or if the file system shares the data.
 //
-// Calls for a copy: create, FICLONE, or else O_DIRECT writes of a large file and
-// copy_file_range of a small one, fchmod 0444, fsync. For a move:
-// link, fchmod 0444, a read lease for an instant, then the reading, fsync: an open of the file for writing
-// from there on is refused, and the source keeps its name until the caller's
-// index is durable (see release).
+// Calls for a copy: create, FICLONE or else writing (with O_DIRECT for a large
+// file, with copy_file_range for a small one), fchmod 0444, fsync. Calls for a
+// move: link, fchmod 0444, a short read lease, reading, fsync. The lease shows
+// that nobody has the file open for writing, and the mode prevents that from then
+// on. The source keeps its name until the caller's index is durable (see release).
 func (in intake) take(ctx context.Context, path, name string, move bool, beside ...io.Writer) (*taken, error) {
 	src, s, err := openSource(path)
 	if err != nil {
@@ -109,7 +109,7 @@ func (in intake) take(ctx context.Context, path, name string, move bool, beside 
 	return t, nil
 }
 
-// receive is take for a stream, which ends with io.EOF.
+// receive is like take, for a stream.
 func (in intake) receive(ctx context.Context, r io.Reader, name string, beside ...io.Writer) (*taken, error) {
 	f, err := in.dir.Create(name)
 	if err != nil {
@@ -129,7 +129,7 @@ func (in intake) receive(ctx context.Context, r io.Reader, name string, beside .
 	return &taken{name: name, size: size, sha256: hex.EncodeToString(own.Sum(nil))}, nil
 }
 
-// bring makes t's file of src and feeds the writers.
+// bring makes the file of t from src and feeds the writers.
 func (in intake) bring(ctx context.Context, src *os.File, t *taken, move bool, to []io.Writer) (*os.File, error) {
 	if move && t.movable() {
 		moved, err := in.adopt(src, t)
@@ -160,11 +160,11 @@ func (in intake) bring(ctx context.Context, src *os.File, t *taken, move bool, t
 	return f, nil
 }
 
-// directAbove is the size, in bytes, from which a copy goes past the page
-// cache: 2 GiB took 1.3 s that way, and up to 7 s through it.
+// directAbove is the size, in bytes, from which a copy bypasses the page cache.
+// Copying 2 GiB took 1.3 s in this way, and up to 7 s through the page cache.
 const directAbove = 8 << 20
 
-// copy feeds a new file and the writers with the same bytes.
+// copy writes the same bytes to a new file and to the writers.
 func (in intake) copy(ctx context.Context, f, src *os.File, t *taken, to []io.Writer) error {
 	if t.stat.Sparse {
 		w, end := tree.Filler(f, t.stat)
@@ -187,15 +187,15 @@ func (in intake) digest(ctx context.Context, r io.Reader, t *taken, to []io.Writ
 	return err
 }
 
-// movable reports whether the file itself may become content. It must not belong
-// to another user, who could write to it again. It must have no other name, since
-// a program that writes there does not know of this.
+// movable reports whether the file may be moved instead of copied. It must belong
+// to this user, because another owner could write to it again. It must have no
+// other hard link, because another program might write to the file through that.
 func (s source) movable() bool {
 	return !s.link && s.stat.Links == 1 && int(s.uid) == os.Geteuid()
 }
 
-// adopt links the source into the upload directory and seals it. It answers
-// false where only a copy will do.
+// adopt links the source into the upload directory and seals it. It returns false
+// if the caller must copy the file instead.
 func (in intake) adopt(src *os.File, t *taken) (bool, error) {
 	if err := in.dir.LinkFrom(t.path, t.name); err != nil {
 		return false, nil // another file system, or one without links
@@ -214,8 +214,8 @@ func (in intake) adopt(src *os.File, t *taken) (bool, error) {
 	if durable.Unwritten(src) {
 		return true, nil
 	}
-	// What is written through a descriptor that is open already would reach
-	// staging, and production: it gets a copy.
+	// Somebody may have the file open for writing. Such writes would reach staging
+	// and production, so it must be copied.
 	t.moved, t.busy = false, true
 	if err := src.Chmod(t.mode); err != nil {
 		return false, err
@@ -223,7 +223,7 @@ func (in intake) adopt(src *os.File, t *taken) (bool, error) {
 	return false, in.dir.Remove(t.name)
 }
 
-// unseal gives a source that does not move after all its mode back.
+// unseal restores the mode of a source that will not be moved after all.
 func (t *taken) unseal() {
 	if !t.moved {
 		return
@@ -238,8 +238,8 @@ func (t *taken) unseal() {
 	_ = f.Close() // nothing was written to it
 }
 
-// release removes the source's name after its content has become durable in
-// staging. It answers why it did not.
+// release removes the source after its content has become durable in staging. The
+// error says why the source was not removed.
 func (t *taken) release(s *Stage) error {
 	fi, err := os.Lstat(t.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -252,14 +252,14 @@ func (t *taken) release(s *Stage) error {
 		return fmt.Errorf("%s: somebody has it open for writing", t.path)
 	}
 	if t.link || !tree.StatOf(fi).Same(t.stat, true) {
-		return fmt.Errorf("%s: is not the file any more that was staged", t.path)
+		return fmt.Errorf("%s: has changed since it was staged", t.path)
 	}
 	if err := os.Remove(t.path); err != nil {
 		return err
 	}
 	if t.moved {
 		if d, err := s.openDir(filepath.Dir(t.place)); err == nil {
-			d.Give(filepath.Base(t.place)) // it has only this name now
+			d.Give(filepath.Base(t.place)) // possible only now, because Give refuses hard links
 			_ = d.Close()                  // nothing was written to it
 		}
 	}

@@ -14,17 +14,16 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// LeftOut is what a tree holds and no client is served: uploads in progress,
-// and files that look like an index's, which none names and none named in
-// production. Files of versions that were dropped are not counted: they wait
-// for a prune.
+// LeftOut has the files of a tree that are not published: uploads in progress, and
+// item-like files that no index names, and that none named in production. Files of
+// versions that were dropped do not count, because the next prune deletes them.
 type LeftOut struct {
 	Files    int      `json:"files"`
 	Bytes    int64    `json:"bytes"`
-	Examples []string `json:"examples"` // a path of each kind, the most frequent first; never nil
+	Examples []string `json:"examples"` // one path of each kind, the most frequent kind first; never nil
 }
 
-// leave notes a file that is left out.
+// leave records a file that is left out.
 func (r *Report) leave(e tree.Entry, uploading bool) {
 	if uploading {
 		r.uploads = append(r.uploads, e)
@@ -33,10 +32,10 @@ func (r *Report) leave(e tree.Entry, uploading bool) {
 	}
 }
 
-// maxExamples bounds the kinds of files that a warning names.
+// maxExamples limits the number of kinds of files in a warning.
 const maxExamples = 6
 
-// sumLeft makes a warning of what was left out, and its sum.
+// sumLeft sets LeftOut, and adds a warning about the files that are left out.
 func (r *Report) sumLeft() {
 	r.LeftOut = LeftOut{Examples: []string{}}
 	for _, side := range []struct {
@@ -75,15 +74,15 @@ func (r *Report) sumLeft() {
 	}
 }
 
-// kind is files with one name, or with one ending.
+// kind is a group of files with the same name or the same ending.
 type kind struct {
 	name    string
 	files   int
 	example string
 }
 
-// kindsOf sorts files into kinds, the most frequent first: by their names as
-// far as these return, which says more, else by their endings.
+// kindsOf groups files into kinds, the most frequent first. Files with the same
+// name are a kind, because the name says more; other files are grouped by ending.
 func kindsOf(list []tree.Entry) []kind {
 	times := map[string]int{}
 	for _, e := range list {
@@ -110,7 +109,7 @@ func kindsOf(list []tree.Entry) []kind {
 	return out
 }
 
-// ending is the last one of a name, with .tar before it.
+// ending returns the last extension of a name, together with .tar before it.
 func ending(name string) string {
 	ext := path.Ext(name)
 	if before := strings.TrimSuffix(name, ext); strings.HasSuffix(before, ".tar") && before != ".tar" {

@@ -14,11 +14,10 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Orphans returns the item-like files of staging that cat does not name, by
-// path, or by that of a link that leads there. Uploads in progress are none. sure
-// is false when something in the tree makes this uncertain: a link that
-// leads out of the tree or nowhere in the end, under which named files may stand
-// by another name, or a directory that cannot be listed.
+// Orphans returns the item-like files of staging that cat does not name, neither
+// directly nor through a link. Uploads in progress are not orphans. sure is false
+// if the result is uncertain, because of a directory that cannot be listed, or of
+// a link that cannot be followed: cat may name a file through such a link.
 func (s *Stage) Orphans(ctx context.Context, cat *catalog.Catalog) (list []tree.Entry, sure bool, err error) {
 	entries, err := tree.Walk(ctx, s.Dir)
 	if err != nil {
@@ -30,9 +29,9 @@ func (s *Stage) Orphans(ctx context.Context, cat *catalog.Catalog) (list []tree.
 	return list, sure, nil
 }
 
-// orphans is Orphans of a tree that was walked.
+// orphans is Orphans for a tree that was walked.
 func (g *gate) orphans(entries []tree.Entry, cat *catalog.Catalog) (list []tree.Entry, sure bool) {
-	decoded := map[string]bool{} // clients decode percent signs: either name may be the one meant
+	decoded := map[string]bool{} // clients decode percent signs, so either name may be meant
 	for _, i := range cat.Items {
 		if strings.IndexByte(i.Path, '%') < 0 {
 			continue
@@ -66,10 +65,10 @@ func (g *gate) orphans(entries []tree.Entry, cat *catalog.Catalog) (list []tree.
 	return list, sure
 }
 
-// Delete deletes files of staging for good, each only if it is still in the
-// state in which it was walked, and returns those that it did delete. The caller
-// holds the staging lock. Left is called for a file that cannot be deleted: no
-// index names it, so it stops nothing.
+// Delete deletes files of staging, without trash, and returns the deleted ones. It
+// skips a file that has changed since it was walked. The caller holds the staging
+// lock. If a file cannot be deleted, Left is called, and Delete continues, because
+// no index names the file.
 func (s *Stage) Delete(entries []tree.Entry) (gone []tree.Entry, err error) {
 	root, err := os.OpenRoot(s.Dir)
 	if err != nil {

@@ -17,13 +17,13 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// need is what validation has to find out by reading one file.
+// need is a file that validation has to read.
 type need struct {
 	path  string
-	name  string    // where the file lies, if path leads there through a link; else ""
-	stat  tree.Stat // in which it was walked; the zero Stat for immutable files
+	name  string    // the real path of the file, if path leads there through a link; else ""
+	stat  tree.Stat // its state when it was walked; the zero Stat for immutable files
 	md5   bool
-	after []string // paths whose bytes come before this file's in a Pair
+	after []string // the first files of the pairs in which this file is the second
 }
 
 // sums is the result of reading one file.
@@ -33,13 +33,13 @@ type sums struct {
 	err         error
 }
 
-// pairSum is the sha256 over a file and the one before it.
+// pairSum is the sha256 over the first file of a pair followed by this file.
 type pairSum struct{ first, both string }
 
-// readAll reads every needed file once, on all cores. The files that come
-// first in a pair are read before the others, and the state of their hash is
-// kept: the second file's bytes then feed its own hash and the pair's at once.
-// An error of one file is in its sums; the second result counts bytes.
+// readAll reads every needed file once, on all cores. It reads the first files of
+// pairs before the others, and keeps the state of their hashes. The bytes of a
+// second file then go both to its own hash and to that of the pair. An error of
+// one file is in its sums. The second result is the number of bytes.
 func readAll(ctx context.Context, root *os.Root, needs []*need, progress func(int64)) (map[string]sums, int64, error) {
 	firsts := map[string]bool{}
 	for _, n := range needs {
@@ -51,8 +51,8 @@ func readAll(ctx context.Context, root *os.Root, needs []*need, progress func(in
 	planned := map[string]bool{}
 	for _, n := range needs {
 		if len(n.after) == 0 || firsts[n.path] {
-			// A file that comes second and, in another pair, first is
-			// read twice: no real tree has one, and no tree gets by with it.
+			// A file that is second in one pair and first in another is read
+			// twice. That is correct, and no real tree has such a file.
 			planned[n.path] = true
 			early = append(early, &need{path: n.path, name: n.name, stat: n.stat, md5: n.md5})
 		}
@@ -130,7 +130,7 @@ func (r *reader) one(ctx context.Context, n *need) (sums, hash.Cloner, int64) {
 		state := r.states[first]
 		r.mu.Unlock()
 		if state == nil {
-			continue // the first file could not be read, which its own sums report
+			continue // the first file could not be read; its own sums have the error
 		}
 		c, err := state.Clone()
 		if err != nil {
@@ -139,7 +139,7 @@ func (r *reader) one(ctx context.Context, n *need) (sums, hash.Cloner, int64) {
 		pairs, firsts = append(pairs, c), append(firsts, first)
 		all = append(all, c)
 	}
-	// one that grows has no end
+	// The limit ends the reading of a file that grows.
 	size, err := tree.Digest(ctx, io.LimitReader(countingReader{tree.Content(f, st), r.progress}, st.Size+1), all...)
 	if err != nil {
 		return sums{err: err}, nil, size

@@ -18,12 +18,12 @@ func SymbolicLinks(ctx context.Context, dir string) ([]tree.Entry, error) {
 	return slices.DeleteFunc(entries, func(e tree.Entry) bool { return e.Kind != tree.Symlink }), err
 }
 
-// relink puts links into the place of rows that are what the links lead to, and
-// returns the rows with these, and the texts of the links by path. A generation
-// has files where staging had a link; as files most of them would be left out of
-// the next promote, since the index names them under the other path. A link that
-// led elsewhere is set to where the same rows are. links are those that the tree
-// had, or has.
+// relink replaces rows by links that lead to the same content, and returns the new
+// rows and the texts of the links by path. A generation has files where staging
+// had a link. As files in staging, most of them would be left out of the next
+// promote, because the index names only the other path. links are the links that
+// the tree had or has. If a link leads to other content now, it is changed to lead
+// to equal rows, if there are any.
 func (s *Stage) relink(rows []tree.Row, links []tree.Entry, f catalog.Format) ([]tree.Row, map[string]string) {
 	if s.Links != FollowLinks {
 		return rows, nil
@@ -38,8 +38,9 @@ func (s *Stage) relink(rows []tree.Row, links []tree.Entry, f catalog.Format) ([
 		}
 	}
 	moved := map[string]bool{}
-	// Each round takes out what does not fit, which may be what another leads
-	// through. More rounds than this are no tree that anybody has.
+	// Each round changes or removes links that do not fit. That can affect links
+	// that lead through them, so several rounds may be needed. No real tree needs
+	// more than these.
 	for range 16 {
 		if len(wanted) == 0 {
 			break
@@ -63,7 +64,7 @@ func (s *Stage) relink(rows []tree.Row, links []tree.Entry, f catalog.Format) ([
 	return rows, nil
 }
 
-// rowIndex is rows, sorted by path, that are looked up.
+// rowIndex finds rows by path and by hash.
 type rowIndex struct {
 	rows   []tree.Row
 	byHash map[string][]string // paths
@@ -88,11 +89,11 @@ func (x *rowIndex) below(p string) []tree.Row {
 		return x.rows[i : i+1]
 	}
 	first, _ := x.at(p + "/")
-	last, _ := x.at(p + "0") // what follows the slash
+	last, _ := x.at(p + "0") // in ASCII, 0 follows the slash
 	return x.rows[first:last]
 }
 
-// replaced reports whether a link stands at a path, or above it.
+// replaced reports whether there is a link at a path, or at a parent of it.
 func replaced(p string, links map[string]string) bool {
 	for ; p != ""; p = parent(p) {
 		if _, ok := links[p]; ok {
@@ -102,8 +103,8 @@ func replaced(p string, links map[string]string) bool {
 	return false
 }
 
-// misfits returns the links that do not lead to what the rows have in their
-// place, sorted.
+// misfits returns the paths of links that do not lead to the same content as the
+// rows that they replace, sorted.
 func (x *rowIndex) misfits(wanted map[string]string, f catalog.Format) (bad []string) {
 	var entries []tree.Entry
 	for _, r := range x.rows {
@@ -139,8 +140,8 @@ func (x *rowIndex) misfits(wanted map[string]string, f catalog.Format) (bad []st
 	return bad
 }
 
-// twin returns the text for a link at p to other rows that are the same as those
-// in its place.
+// twin returns the text for a link at p that leads to other rows with the same
+// content as those at p.
 func (x *rowIndex) twin(p string, wanted map[string]string) (string, bool) {
 	own := x.below(p)
 	if len(own) == 0 {
@@ -164,7 +165,7 @@ func (x *rowIndex) twin(p string, wanted map[string]string) (string, bool) {
 	return "", false
 }
 
-// with returns the rows with links in the place of what these lead to.
+// with returns the rows, with links in place of the rows that they replace.
 func (x *rowIndex) with(links map[string]string) []tree.Row {
 	rows := slices.DeleteFunc(slices.Clone(x.rows), func(r tree.Row) bool { return replaced(r.Path, links) })
 	for p, text := range links {

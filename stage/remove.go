@@ -10,10 +10,10 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Remove takes images out of staging's indexes. Their files stay, as orphans,
+// Remove removes images from the indexes of staging. Their files stay, as orphans,
 // until a prune. In a tree without indexes it moves the files to the directory
-// trash. Each of what is a [catalog.What]. It returns what was removed, and
-// ErrNotFound, with nothing changed, when one of what is no image.
+// trash. Each string of what is a [catalog.What]. It returns the removed images.
+// If one string matches no image, it returns ErrNotFound and changes nothing.
 func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]catalog.Image, error) {
 	unlock, err := s.Exclusive(ctx, "stage remove")
 	if err != nil {

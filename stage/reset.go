@@ -13,12 +13,13 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Reset makes staging equal to the rows of a generation: content shared with
-// it where that is allowed, indexes and other mutable files as copies that may
-// be written to. Files that the rows do not have, or with other bytes, go to
-// the directory trash. Links that lead to what the rows have in their place
-// stay, and those of had, which the tree had that the rows were made of, come
-// back. It returns how many files came and went.
+// Reset makes staging equal to the rows of a generation. Content is shared with the
+// generation if that is allowed. Indexes and other mutable files are writable
+// copies. Files that the rows do not have, or have with other bytes, are moved to
+// the directory trash. A link in staging stays if it leads to the same content as
+// the rows at its path. had are the links that staging had when the generation was
+// made; they are restored under the same condition. Reset returns the number of
+// files that it added and dropped.
 func (s *Stage) Reset(
 	ctx context.Context, from *tree.Source, rows []tree.Row, trash string, had ...tree.Entry,
 ) (added, dropped int, err error) {
@@ -28,7 +29,7 @@ func (s *Stage) Reset(
 	}
 	defer unlock()
 	defer func() {
-		if err != nil { // perhaps that is why
+		if err != nil { // the cause may be that another tree took the place of from
 			err = errors.Join(err, from.Proved())
 		}
 	}()
@@ -56,9 +57,9 @@ func (s *Stage) Reset(
 			dirs[d] = true
 		}
 	}
-	// stale is what staging has and the rows have not; replaced has its path
-	// there, with other bytes; inTheWay stands where a folder has to be, or in
-	// one where a file has to be.
+	// stale files are not in the rows; replaced files are in the rows with other
+	// bytes; files inTheWay are where a folder must be, or below a path where a file
+	// must be.
 	var stale, replaced, inTheWay []string
 	for _, e := range entries {
 		if have[e.Path] {
@@ -79,7 +80,7 @@ func (s *Stage) Reset(
 		}
 	}
 
-	// All that comes is made whole beside staging before anything goes.
+	// Make all new files in a private directory before anything is removed.
 	d, err := s.Receive(ctx, "stage reset")
 	if err != nil {
 		return 0, 0, err
@@ -134,8 +135,8 @@ func (s *Stage) Reset(
 	if err := batch.Flush(); err != nil {
 		return 0, 0, err
 	}
-	// Interrupted between any two of these, staging is a valid tree as long as
-	// it was: content comes before the indexes that name it and goes after.
+	// The order keeps staging valid, if it was, even if a step is interrupted: content
+	// comes before the indexes that name it, and is removed after them.
 	if err := s.discard(ctx, inTheWay, trash); err != nil {
 		return 0, 0, err
 	}
@@ -149,7 +150,7 @@ func (s *Stage) Reset(
 		}
 	}
 	d.hold(".", others...)
-	// What is beside the documents also comes from there.
+	// The companions of the documents are among the other files, so apply need not make them.
 	if _, err := d.land(&catalog.Change{Documents: docs}, s.apply); err != nil {
 		return 0, 0, err
 	}
@@ -162,9 +163,9 @@ func (s *Stage) Reset(
 	return len(ops), len(inTheWay) + len(replaced) + len(stale), nil
 }
 
-// alike finds what staging has as the rows have it. Files of the right size of
-// which the cache knows nothing are read: that is cheaper than to bring them
-// again, and fills no trash.
+// alike returns the paths at which staging already has what the rows have. It
+// reads files of the right size that the cache does not know. That is cheaper than
+// replacing them, and avoids copies in the trash.
 func (s *Stage) alike(
 	ctx context.Context, entries []tree.Entry, want map[string]tree.Row, cache *tree.Cache,
 ) (map[string]bool, error) {

@@ -17,12 +17,12 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// keptPrefix begins the name of a private directory that outlives its process.
-// Nobody sweeps it before it is abandoned.
+// keptPrefix is the prefix of private directories that outlive their process. The
+// sweep removes them only when they are abandoned.
 const keptPrefix = "kept-"
 
-// The names in it: the lock, and content by its digest, whole or in part. Content
-// that came without a digest has another name, and cannot be resumed.
+// The names in such a directory: the lock, and content by its digest, complete or
+// in part. Content without a digest has another name, and cannot be resumed.
 const (
 	keptLock   = "lock"
 	keptWhole  = "whole-"
@@ -30,11 +30,12 @@ const (
 	maxKeptKey = 100 // bytes of the name of a delivery
 )
 
-// Resume is Receive for a delivery that has a name and outlives its process, such
-// as a download of many hours. What was received under a digest is there again,
-// whole or in part, even after a kill or a power cut. Only one process at a time
-// has it: for another the error is a *lock.HeldError. Close keeps what is there,
-// Commit and Discard remove it. One that nobody opens for a week is removed.
+// Resume is like Receive, for a delivery that has a name and outlives its process,
+// such as a download of many hours. Content with a digest that was received before
+// is still there, complete or in part, even after a kill or a power cut. Only one
+// process at a time can open it; others get a *lock.HeldError. Close keeps the
+// content, Commit and Discard remove it. It is also removed if nobody opens it for
+// a week.
 func (s *Stage) Resume(ctx context.Context, verb, name string) (*Delivery, error) {
 	odd := func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }
 	if name == "" || len(name) > maxKeptKey || strings.ContainsFunc(name, odd) {
@@ -72,8 +73,8 @@ func (s *Stage) Resume(ctx context.Context, verb, name string) (*Delivery, error
 	return d, nil
 }
 
-// tidy removes what a killed process left and nobody can resume. It also sets the
-// directory's time, by which the sweep knows that somebody was here.
+// tidy removes files that a killed process left and that cannot be resumed. It also
+// updates the time of the directory, which the sweep uses to find abandoned ones.
 func (d *Delivery) tidy() error {
 	names, err := d.up.dir.Names()
 	if err != nil {
@@ -95,7 +96,7 @@ func (d *Delivery) keep() {
 	if d.unlock != nil {
 		d.unlock()
 	}
-	_ = d.up.dir.Close() // what was kept of it is synced
+	_ = d.up.dir.Close() // the files in it are synced
 	_ = d.up.parent.Close()
 	d.up.dir = nil
 }
@@ -110,8 +111,8 @@ func keptName(prefix string, want catalog.Digest) string {
 	return prefix + want.Algorithm + "-" + want.Hex
 }
 
-// Received returns how many bytes of some content are here from before, and
-// whether that is all of it.
+// Received returns how many bytes of a content were received before, and whether
+// that is all of it.
 func (d *Delivery) Received(want catalog.Digest) (n int64, whole bool, err error) {
 	if err := want.Check(); err != nil {
 		return 0, false, err
@@ -128,10 +129,10 @@ func (d *Delivery) Received(want catalog.Digest) (n int64, whole bool, err error
 	return 0, false, nil
 }
 
-// Append is Put in a delivery of Resume, for content of which the first bytes are
-// here: r has what follows those that Received counts. If the content is whole,
-// r is not read. What r had before it failed stays for the next time. Bytes that
-// do not have the digests are removed.
+// Append is like Put, in a delivery of Resume, for content that was received in
+// part. r has the bytes after those that Received counts. If the content is
+// complete, r is not read. If r fails, the bytes before the error are kept for the
+// next time. Content with a wrong digest is removed.
 func (d *Delivery) Append(ctx context.Context, path string, r io.Reader, want catalog.Digest, also ...catalog.Digest) (
 	catalog.Digest, int64, error) {
 	return d.receive(path, path, append(also, want), func(in intake, _ string, beside []io.Writer) (*taken, error) {
@@ -139,8 +140,9 @@ func (d *Delivery) Append(ctx context.Context, path string, r io.Reader, want ca
 	})
 }
 
-// resume goes on with a part: what is there is read again, since only the whole
-// has a digest. At its end it is sealed, flushed, and gets the name of the whole.
+// resume continues with a part. It reads the existing bytes again, because the
+// digest is over the whole content. At the end it seals and syncs the file; settle
+// then renames it.
 func (in intake) resume(ctx context.Context, r io.Reader, want catalog.Digest, beside ...io.Writer) (*taken, error) {
 	part, whole := keptName(keptPart, want), keptName(keptWhole, want)
 	own := tree.NewSHA256()
@@ -156,7 +158,8 @@ func (in intake) resume(ctx context.Context, r io.Reader, want catalog.Digest, b
 		return nil, err
 	}
 	t.name = part
-	if f, err = in.dir.OpenAppend(part); errors.Is(err, fs.ErrPermission) { // killed when it was sealed already
+	f, err = in.dir.OpenAppend(part)
+	if errors.Is(err, fs.ErrPermission) { // a process was killed after it sealed the file
 		if err = in.dir.Root().Chmod(part, 0o600); err == nil {
 			f, err = in.dir.OpenAppend(part)
 		}
@@ -179,7 +182,7 @@ func (in intake) resume(ctx context.Context, r io.Reader, want catalog.Digest, b
 	return t, nil
 }
 
-// settle gives a part that has its digest the name of the whole.
+// settle renames a part with the right digest to the name of complete content.
 func (d *Delivery) settle(t *taken) error {
 	if t.whole == t.name || t.whole == "" {
 		return nil

@@ -10,21 +10,22 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// shape makes the tree of what was planned, and of the documents that are at dst.
-// It begins with the spare: a former tree of which most files are the base's
-// still, as the same inodes. Those stay that the new tree has as the base has
-// them, all else goes, and only what is missing is made. Without a spare all is
-// missing. So a snapshot costs what has changed.
+// shape makes the tree at dst from the planned entries and from the documents,
+// which are already at dst. It begins with the spare, a former tree that has most
+// files of the base, as the same inodes. It keeps the files that the new tree
+// shares with the base, removes all others, and makes only the missing ones. So
+// the work depends on what changed, and not on the size of the tree. Without a
+// spare it makes all files.
 //
-// The documents wait beside dst meanwhile, under a name that begins as dst does,
-// so that a sweep of one sweeps the other. A batch that has their paths in dst is
-// right again when they are back.
+// Meanwhile the documents are in a directory beside dst. Its name begins like dst,
+// so that a sweep removes both. The batch has the paths of the documents in dst;
+// they are right again when the documents are moved back.
 func (c *copier) shape(ctx context.Context, admitted []tree.Entry, facts []fact, named names) error {
 	aside := c.dst + ".documents"
 	if err := os.Rename(c.dst, aside); err != nil {
 		return err
 	}
-	defer durable.RemoveAll(aside) // empty by then, or of no use
+	defer durable.RemoveAll(aside) // it is empty then, or an error makes it useless
 	documents, err := tree.OpenSource(aside)
 	if err != nil {
 		return err

@@ -16,15 +16,15 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Base is the generation that a new tree comes after: what the new tree has in
-// common with it is linked from it.
+// Base is the generation before a new tree. Files that both have are linked from
+// it.
 type Base struct {
-	Source *tree.Source           // nil when there is none yet
-	Rows   tree.Rows              // every path that is there
+	Source *tree.Source           // nil before the first generation
+	Rows   tree.Rows              // every path that it serves
 	TreeID string                 // over its own rows
-	Named  func(path string) bool // whether its own indexes name it
-	// Spare puts a former tree, the beginning of the new one, at a path where
-	// nothing is, and reports whether there was one; nil: there is none.
+	Named  func(path string) bool // whether its own indexes name the path
+	// Spare moves a former tree, from which the new one begins, to a path that does
+	// not exist, and reports whether there was one; nil for none.
 	Spare func(at string) (bool, error)
 }
 
@@ -34,10 +34,10 @@ func (b *Base) Has(path, sha256 string) bool {
 	return ok && sha256 != "" && r.SHA256 == sha256
 }
 
-// ModTime is the modification time for a path whose bytes differ from the
-// base's: now, and at least one second after the base's, since web servers and
-// clients compare whole seconds and answer 304 for anything that is not newer.
-// For a path that the base does not have it is now.
+// ModTime returns the modification time for a path whose bytes differ from the
+// base's: now, but at least one second after the time in the base. Web servers and
+// clients compare whole seconds, and treat a file that is not newer as unchanged.
+// For a path that the base does not have, it returns now.
 func (b *Base) ModTime(path string, now time.Time) (time.Time, error) {
 	if b.Rows.Find(path) < 0 {
 		return now, nil
@@ -55,9 +55,9 @@ func (b *Base) ModTime(path string, now time.Time) (time.Time, error) {
 	return now, nil
 }
 
-// Settle gives the files of a new tree at dir, whose bytes may have been
-// unknown when they were copied, the times and links that they need against
-// the base: the same bytes keep the base's time, other bytes get a later one.
+// Settle sets the times of copied files in a new tree at dir, whose bytes may have
+// been unknown before. A file with the same bytes as in the base gets the base's
+// time; one with other bytes gets a later time.
 func (b *Base) Settle(dir string, copied []tree.Row, now time.Time) error {
 	for _, row := range copied {
 		old, ok := b.Rows.Get(row.Path)
@@ -71,7 +71,7 @@ func (b *Base) Settle(dir string, copied []tree.Row, now time.Time) error {
 		if old.SHA256 == row.SHA256 {
 			fi, err := b.Source.Root().Lstat(row.Path)
 			if errors.Is(err, fs.ErrNotExist) {
-				continue // gone meanwhile
+				continue // it was deleted meanwhile
 			}
 			if err != nil {
 				return err
@@ -89,8 +89,8 @@ func (b *Base) Settle(dir string, copied []tree.Row, now time.Time) error {
 type Snapshot struct {
 	Dir string
 
-	// Same says that this would be the same tree as the base's: then only the
-	// indexes were copied, and Dir is not a tree.
+	// Same means that the new tree would equal the base's. Then only the indexes
+	// were copied, and Dir is not a tree.
 	Same bool
 
 	stage     *Stage
@@ -98,9 +98,9 @@ type Snapshot struct {
 	cache     *tree.Cache
 	cat       *catalog.Catalog
 	documents map[string]tree.Row
-	rows      []tree.Row // of all that it holds, sorted; nil when they are not known yet
-	treeID    string     // of rows; "" when it is not known yet
-	report    *Report    // of making it
+	rows      []tree.Row // of all files, sorted; nil if they are not known yet
+	treeID    string     // of rows; "" if it is not known yet
+	report    *Report    // findings so far
 }
 
 // Valid is a tree without errors, ready to be promoted. Only Validate of a
@@ -114,18 +114,18 @@ type Valid struct {
 	Report  *Report // its findings are warnings
 }
 
-// Snapshot copies what staging would publish into dst, an empty directory on
-// the same file system, under the staging lock. What the base has with the
-// same bytes is linked from there; what this program sealed is linked from
-// staging; everything else, and every index, becomes a copy that no other
-// process can write to. Files that no index names, and uploads in progress,
-// are left out. The batch gets what has to be flushed. instead are documents
-// that the snapshot has in place of staging's: a dry run of what rewrites them
-// first.
+// Snapshot copies what staging would publish into dst, which is an empty directory
+// on the same file system. It holds the staging lock. Files that the base has with
+// the same bytes are linked from the base. Files that this program sealed are
+// linked from staging. All other files, and every index, are copied, so that no
+// other process can write to them. Files that no index names, and uploads in
+// progress, are left out. The batch collects what has to be synced. instead are
+// documents that replace those of staging, for a dry run of a command that would
+// rewrite them first.
 //
-// The documents come first. What they say, in these copies, decides what the tree
-// is to have; and if that is the base's tree, nothing else is made. Otherwise
-// the base's spare, or an empty directory, becomes that tree: see shape.
+// The documents are copied first, and these copies decide which files belong to
+// the tree. If the result equals the base's tree, nothing else is made. Otherwise
+// the base's spare, or an empty directory, becomes the tree: see shape.
 func (s *Stage) Snapshot(
 	ctx context.Context, dst string, base *Base, batch *durable.Batch, instead ...catalog.Document,
 ) (*Snapshot, error) {
@@ -138,7 +138,7 @@ func (s *Stage) Snapshot(
 	cache := tree.OpenCache(s.Hashes)
 	snap, err := s.snapshot(ctx, dst, base, batch, cache, now, instead)
 	if moved := base.Source.Proved(); moved != nil {
-		// What was read, and so what came of it, may be of another tree.
+		// What was read from the base may be from another tree, so discard all.
 		if err == nil {
 			err = snap.Close()
 		}
@@ -180,7 +180,7 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	}
 	ofIndexes := slices.Clone(out.report.Findings)
 	if copier.sameIndexes() {
-		// What the catalog says was read when the base was made.
+		// The indexes are the base's, so the catalog need not be read again.
 		admitted, facts, err := copier.plan(ctx, rest, base.Named)
 		if err != nil {
 			return out, err
@@ -190,7 +190,7 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 			out.cat = &catalog.Catalog{}
 			return out, nil
 		}
-		out.report = &Report{Findings: ofIndexes} // all the rest is looked at again
+		out.report = &Report{Findings: ofIndexes} // the other findings will be reported again
 	}
 	intern(rest, func(p string) string {
 		row, _ := base.Rows.Get(p)
@@ -211,7 +211,7 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 		return out, err
 	}
 	copier.remember()
-	cache.Release() // it has told what it knows, and of a large tree it is large
+	cache.Release() // it is not asked again, and for a large tree it needs much memory
 	if err := copier.shape(ctx, admitted, facts, names); err != nil {
 		return out, err
 	}
@@ -230,7 +230,7 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 // Close releases the snapshot.
 func (sn *Snapshot) Close() error { return sn.src.Close() }
 
-// replace writes documents in place of those of staging, which were not copied.
+// replace writes documents that replace those of staging.
 func (sn *Snapshot) replace(docs []catalog.Document) error {
 	for _, d := range docs {
 		p := join(sn.Dir, d.Path)
@@ -250,18 +250,18 @@ func (sn *Snapshot) replace(docs []catalog.Document) error {
 	return nil
 }
 
-// Rows returns what the snapshot holds, valid or not, sorted.
+// Rows returns the rows of all files in the snapshot, valid or not, sorted.
 func (sn *Snapshot) Rows() []tree.Row { return sn.rows }
 
-// complete notes the rows of all that the snapshot holds: those of the documents,
-// and the others, which are sorted.
+// complete sets the rows of the snapshot to those of the documents and the others,
+// which are sorted.
 func (sn *Snapshot) complete(others []tree.Row) {
 	sn.rows = tree.MergeRows(others, sorted(sn.documents))
 }
 
-// Validate checks the snapshot. The Valid is nil when the report has errors.
+// Validate checks the snapshot. The Valid is nil if the report has errors.
 func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, error) {
-	if sn.Same { // what was promoted was valid, and its bytes are the same
+	if sn.Same { // it was valid when it was promoted
 		check(sn.cat, sn.rows, gathered{}, sn.report)
 		return sn.valid(sn.report), sn.report, nil
 	}
@@ -272,7 +272,7 @@ func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, er
 	defer root.Close()
 	needs := needs{}
 	got := pairNeeds(sn.cat, sn.rows, needs, sn.cache, c.Full)
-	needed := func(string) bool { return true } // nobody else writes here
+	needed := func(string) bool { return true } // nobody else writes here, so any read error is an error
 	sn.rows, err = readNeeds(ctx, root, sn.cat, sn.rows, needs, needed, &got, sn.cache, sn.report, sn.stage.progress)
 	if err != nil {
 		return nil, nil, err
@@ -281,7 +281,7 @@ func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, er
 	return sn.valid(sn.report), sn.report, sn.cache.Save()
 }
 
-// valid is nil when the report has errors.
+// valid returns the Valid; nil if the report has errors.
 func (sn *Snapshot) valid(report *Report) *Valid {
 	if len(report.Errors()) > 0 {
 		return nil

@@ -10,14 +10,14 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// snapshotSource is what a format reads of a snapshot in the making: the
-// documents as they were copied, and content from staging, where only its digest
-// is believed. Other files in the directory, such as those of a spare, are no
-// part of the snapshot.
+// snapshotSource lets a format read a snapshot that is being made. Documents come
+// from the copies in the snapshot. Content is not copied yet, so it comes from
+// staging, where others may change it, and is checked by its digest. Other files
+// in the directory of the snapshot, such as those of a spare, are not visible.
 type snapshotSource struct {
 	documents catalog.Source
 	content   catalog.Source
-	copied    map[string]tree.Row // the documents that are there
+	copied    map[string]tree.Row // the documents that were copied
 }
 
 // contents opens the source of a snapshot. Close it after use.

@@ -1,18 +1,19 @@
-// Package stage is the staging tree: the directory that builds write to. There only
-// this program's own writes are atomic.
+// Package stage manages the staging tree, the directory that builds write to. In
+// it, only the writes of this program are atomic.
 //
-// Writers of staging's indexes hold the staging lock, and write content first,
-// the documents that name it after, the index last, each with an atomic
-// rename; so a writer that dies leaves a tree that is as valid as it was, and
-// at most a file that no index names. Other tools may write to staging as they
-// like: nothing that they do afterwards reaches a snapshot.
+// This program changes the indexes of staging only under the staging lock. It
+// writes content first, then the documents that name it, and the index last, each
+// with an atomic rename. So a writer that is killed leaves a tree that is as valid
+// as before; at most there is a new file that no index names. Other tools may
+// write to staging at any time. What they write after a snapshot does not reach
+// the snapshot.
 //
-// What this program brings comes by a Delivery: whole, sealed and flushed, before
-// anybody takes the lock.
+// A Delivery brings files into staging. They are complete, sealed and synced
+// before it takes the lock.
 //
-// A Snapshot is a private copy of what staging would publish. Only validating
-// one makes a Valid, which is what package publish promotes: the types
-// make it impossible to promote a tree that was not validated.
+// A Snapshot is a private copy of what staging would publish. Validating a
+// Snapshot is the only way to make a Valid, and package publish promotes only
+// that. So the types make it impossible to promote a tree that was not validated.
 package stage
 
 import (
@@ -27,8 +28,8 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Incoming is the directory below staging in which uploads of this program
-// wait until they are whole. The formats pass it over.
+// Incoming is the directory below staging for files that this program is still
+// writing. The formats ignore it.
 const Incoming = ".publish-incoming"
 
 // Stage is an open staging tree.
@@ -36,35 +37,35 @@ type Stage struct {
 	Dir    string         // absolute path of the tree
 	Lock   string         // path of the staging lock's file
 	Hashes string         // path of the hash cache's file
-	Format catalog.Format // what the tree is
-	Links  Links          // what becomes of links in a tree with indexes; "": they are refused
+	Format catalog.Format // of the tree
+	Links  Links          // what to do with links in a tree with indexes; "" means RefuseLinks
 	Share  bool           // link files that this program sealed, instead of copying them
 	Now    func() time.Time
-	// Wait bounds the wait for the staging lock; negative: no bound.
+	// Wait is the longest time to wait for the staging lock; negative for no limit.
 	Wait time.Duration
-	// Waiting is called once when the lock is not had at once; may be nil.
+	// Waiting is called once if another process has the lock; may be nil.
 	Waiting func(lock.Holder)
 	// BeforeLock is called before the staging lock is taken; may be nil.
 	BeforeLock func()
-	// Progress is called when a long step begins, with its name and the
-	// number of bytes it will read, and returns what to call as bytes are
-	// done; may be nil, and so may what it returns.
+	// Progress is called when a long step begins, with its name and the number of
+	// bytes that it will read. It returns a function to call when bytes are done.
+	// Both may be nil.
 	Progress func(step string, bytes int64) func(done int64)
-	// Warn gets what a rewrite of documents removed with them; may be nil.
+	// Warn gets messages about companions that changed with their documents; may be
+	// nil.
 	Warn func(string)
-	// Left is called for what is of no use any more and cannot be deleted; nil:
-	// it is not reported.
+	// Left is called for each useless file that cannot be deleted; may be nil.
 	Left func(path string, err error)
-	// Revoked reads which contents must not come into staging again, and
-	// returns who revoked one and why; nil: none.
+	// Revoked reads the revoked contents, which must not come into staging again. It
+	// returns a function that tells who revoked a content and why; nil for none.
 	Revoked func() (func(sha256 string) (why string, ok bool), error)
-	// Served reads which paths an index of production names, or named: nobody is
-	// surprised if they are left out. nil: none.
+	// Served reads the paths that an index of production names or named. There is
+	// no warning if such a file is left out. nil for none.
 	Served func() func(path string) bool
 }
 
-// known reports which files an index names or named: those that Served names, and
-// those that this program staged, as the cache knows.
+// known returns a function that reports whether an index names or named a file:
+// Served has it, or this program staged it, according to the cache.
 func (s *Stage) known(cache *tree.Cache) func(e tree.Entry) bool {
 	var served func(string) bool
 	return func(e tree.Entry) bool {
@@ -81,8 +82,8 @@ func (s *Stage) known(cache *tree.Cache) func(e tree.Entry) bool {
 	}
 }
 
-// Exclusive takes the staging lock for verb, sweeps what killed writers left
-// behind, and ends the rewriting of indexes that one was killed in.
+// Exclusive takes the staging lock for verb, removes what killed writers left, and
+// completes an Apply in which a writer was killed.
 func (s *Stage) Exclusive(ctx context.Context, verb string) (unlock func(), err error) {
 	if s.BeforeLock != nil {
 		s.BeforeLock()
@@ -99,12 +100,12 @@ func (s *Stage) Exclusive(ctx context.Context, verb string) (unlock func(), err 
 	return unlock, nil
 }
 
-// Catalog reads what staging's indexes say.
+// Catalog reads the indexes of staging.
 func (s *Stage) Catalog(ctx context.Context) (*catalog.Catalog, error) {
 	return ReadCatalog(ctx, s.Dir, s.Format)
 }
 
-// ReadCatalog reads the indexes of the tree at dir, without leaving it.
+// ReadCatalog reads the indexes of the tree at dir. It reads nothing outside.
 func ReadCatalog(ctx context.Context, dir string, f catalog.Format) (*catalog.Catalog, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -114,8 +115,8 @@ func ReadCatalog(ctx context.Context, dir string, f catalog.Format) (*catalog.Ca
 	return f.Read(ctx, tree.Contents(root))
 }
 
-// Within is f as it is in the tree at dir: a document that the index there
-// names is an Index, wherever it lies.
+// Within returns the format f for the tree at dir: every document that the index
+// there names has the class Index, whatever its path.
 func Within(dir string, f catalog.Format) (catalog.Format, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -126,8 +127,8 @@ func Within(dir string, f catalog.Format) (catalog.Format, error) {
 	return catalog.Within(f, documents), err
 }
 
-// List returns the images in staging, also those that clients skip; of a tree
-// without indexes its files.
+// List returns the images in staging, including those that clients skip. For a
+// tree without indexes it returns the files.
 func (s *Stage) List(ctx context.Context) ([]catalog.Image, error) {
 	c, err := s.Catalog(ctx)
 	if err != nil {
@@ -148,7 +149,8 @@ func (s *Stage) List(ctx context.Context) ([]catalog.Image, error) {
 	return images, nil
 }
 
-// removeEmpty removes a directory below staging and its parents as far as they are empty.
+// removeEmpty removes a directory below staging and its parents, up to the first
+// that is not empty.
 func (s *Stage) removeEmpty(dir string) {
 	for ; dir != "." && dir != "/"; dir = filepath.Dir(dir) {
 		if s.remove(dir) != nil {

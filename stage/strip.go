@@ -17,9 +17,10 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// copies returns documents with those that have the same bytes as one of them,
-// under another path: a link led there, and names what the document named.
-// Of what is removed only those of its name count: signatures may be alike.
+// copies adds documents at other paths that had the same bytes as one of docs. A
+// link led there, so they must change as well. For a removed document it adds only
+// copies with the same file name, because unrelated signatures may have equal
+// bytes.
 func copies(docs []catalog.Document, rows map[string]tree.Row) []catalog.Document {
 	taken := map[string]bool{}
 	bySum := map[string]catalog.Document{}
@@ -39,8 +40,7 @@ func copies(docs []catalog.Document, rows map[string]tree.Row) []catalog.Documen
 	return out
 }
 
-// RevokedError is returned for content that was revoked and is not wanted
-// again. Staging has not changed.
+// RevokedError is returned for content that was revoked. Staging has not changed.
 type RevokedError struct {
 	Path string // where the content was to go
 	Why  string // who revoked it, when, and why
@@ -69,14 +69,16 @@ func (s *Stage) refuseRevoked(rows ...tree.Row) error {
 	return nil
 }
 
-// Strip makes the indexes of a private tree anew so that they name nothing
-// that is gone, and no empty version of those that are unnamed, and validates
-// what is left. The tree at dir has the rows of a
-// sealed generation, but for those that are gone, and shares no index with it;
-// what was sealed is believed, combined hashes too, so that nothing is read but
-// what is written here. Files that no index names afterwards are removed from
-// dir. It returns the paths whose bytes are new. The Valid is nil when the
-// report has errors; a tree that is left empty is none.
+// Strip rewrites the indexes of a private tree so that they name no path for which
+// gone is true, and no empty version in unnamed. Then it validates the tree, and
+// removes files that no index names any more.
+//
+// The tree at dir has the rows of a sealed generation, except those that are gone,
+// and shares no index with it. Strip trusts the hashes of the generation, combined
+// hashes too, so it reads only what it wrote itself.
+//
+// It returns the paths whose bytes are new. The Valid is nil if the report has
+// errors. An empty tree is not an error here.
 func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, gone func(tree.Row) bool,
 	unnamed catalog.Names, now time.Time) (*Valid, *Report, []string, error) {
 	known, lost := map[string]tree.Row{}, map[string]bool{}
@@ -122,7 +124,7 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 	if err := strip(ctx, dir, f, func(p string) bool { return lost[p] }, unnamed, write); err != nil {
 		return nil, nil, nil, err
 	}
-	// A companion that was stale before may name what is gone.
+	// A companion that was already stale may still name what is gone.
 	docs, stale, err := renewed(dir, f, true)
 	if err == nil {
 		err = write(docs)
@@ -159,10 +161,10 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 		out.Report, slices.Compact(changed), nil
 }
 
-// strip has the indexes of the tree at dir written without what needs a lost
-// path, and without the versions of unnamed that have no content: those whose
-// files are lost, missing or empty. A version of that name with other content
-// came later, and stays.
+// strip calls write with the indexes of the tree at dir, without images that need
+// a lost path, and without those versions in unnamed whose files are all lost,
+// missing or empty. A version in unnamed that has content was added later, and
+// stays.
 func strip(ctx context.Context, dir string, f catalog.Format, lost func(string) bool, unnamed catalog.Names,
 	write func([]catalog.Document) error) error {
 	root, err := os.OpenRoot(dir)
@@ -186,17 +188,16 @@ func strip(ctx context.Context, dir string, f catalog.Format, lost func(string) 
 	return write(docs)
 }
 
-// Contents are bytes to look for, under whatever name, and versions that have
-// none.
+// Contents are file contents to search for, under any path, and versions without
+// content.
 type Contents struct {
 	Sums    map[string]bool // sha256, lower-case hex
-	Sizes   map[int64]bool  // of those: a file of another size is not read
+	Sizes   map[int64]bool  // sizes of these contents; files of other sizes are not read
 	Unnamed catalog.Names
 }
 
-// Find returns the files below dir that have one of the contents. What the
-// cache does not know is read. Documents that are indexes, and uploads in
-// progress, are passed over.
+// Find returns the files below dir that have one of the contents. It reads files
+// that the cache does not know. It ignores indexes and uploads in progress.
 func Find(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache, want Contents) ([]tree.Entry, error) {
 	entries, err := tree.Walk(ctx, dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -236,10 +237,10 @@ func Find(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache, 
 	return slices.DeleteFunc(entries, func(e tree.Entry) bool { return !want.Sums[sum[e.Path]] }), nil
 }
 
-// Purge deletes contents from staging: first no index names them or an empty
-// version of those that are unnamed, then the
-// files go, under whatever name, and past any trash. Where the indexes cannot
-// be rewritten the files go all the same. The caller holds the staging lock.
+// Purge deletes contents from staging. First it removes them, and empty versions
+// in want.Unnamed, from the indexes. Then it deletes the files, under any path and
+// without trash, even if the indexes could not be rewritten. It returns the files.
+// The caller holds the staging lock.
 func (s *Stage) Purge(ctx context.Context, want Contents) ([]tree.Entry, error) {
 	cache := tree.OpenCache(s.Hashes)
 	found, err := Find(ctx, s.Dir, s.Format, cache, want)
@@ -254,13 +255,13 @@ func (s *Stage) Purge(ctx context.Context, want Contents) ([]tree.Entry, error) 
 	if err == nil {
 		for _, i := range cat.Items {
 			if want.Sums[i.SHA256] {
-				lost[i.Path] = true // named, and perhaps not there
+				lost[i.Path] = true // the file itself may be missing
 			}
 		}
 		err = strip(ctx, s.Dir, s.Format, func(p string) bool { return lost[p] }, want.Unnamed, s.Apply)
 	}
 	if err == nil {
-		err = s.dropStale() // which may name what is gone
+		err = s.dropStale() // stale companions may still name what is gone
 	}
 	if rmErr := s.unlink(found, cache); rmErr != nil {
 		return found, errors.Join(rmErr, err)
@@ -268,8 +269,8 @@ func (s *Stage) Purge(ctx context.Context, want Contents) ([]tree.Entry, error) 
 	return found, err
 }
 
-// dropStale makes the stale companions of documents again, and takes away those
-// that cannot be made. The caller holds the staging lock.
+// dropStale makes stale companions of documents again, and removes those that
+// cannot be made again. The caller holds the staging lock.
 func (s *Stage) dropStale() error {
 	docs, gone, err := renewed(s.Dir, s.Format, true)
 	if err == nil {
@@ -291,7 +292,7 @@ func (s *Stage) unlink(found []tree.Entry, cache *tree.Cache) error {
 	var first error
 	for _, e := range found {
 		if err := root.Remove(e.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			if first == nil { // the others go all the same
+			if first == nil { // continue with the others
 				if at := new(fs.PathError); errors.As(err, &at) {
 					err = at.Err
 				}
@@ -311,8 +312,8 @@ func (s *Stage) unlink(found []tree.Entry, cache *tree.Cache) error {
 	return errors.Join(first, cache.Save())
 }
 
-// Row hashes one file of staging, whether or not an index names it. ok is false
-// for what is no file, or is still being uploaded.
+// Row hashes one file of staging, whether or not an index names it. ok is false if
+// there is no regular file, or it is still being uploaded.
 func (s *Stage) Row(ctx context.Context, p string) (row tree.Row, ok bool, err error) {
 	root, err := os.OpenRoot(s.Dir)
 	if err != nil {

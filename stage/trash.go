@@ -18,13 +18,13 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// discard moves files of staging to the directory trash, which is made when
-// the first file comes. Their names there are durable before those in staging
-// go for good. Where staging, or a part of it, is a mount of its own, they are
-// copied, and removed when all copies are durable.
+// discard moves files of staging to the directory trash, which is made for the
+// first file. The new names are durable before the removal of the old names is. If
+// a part of staging is a separate mount, the files are copied, and removed when
+// all copies are durable.
 //
-// What cannot be moved does not stop the others. It is an error if it would be
-// published; for the rest Left is called.
+// A file that cannot be moved does not stop the others. It is an error if the file
+// would be published; otherwise Left is called.
 func (s *Stage) discard(ctx context.Context, paths []string, trash string) error {
 	var copied []string
 	var first error
@@ -60,7 +60,7 @@ func (s *Stage) leave(p string, err error) {
 	s.Left(join(s.Dir, p), &fs.PathError{Op: "remove", Path: join(s.Dir, p), Err: errnoOf(err)})
 }
 
-// errnoOf is an error without the paths that it names.
+// errnoOf returns an error without the paths in it.
 func errnoOf(err error) error {
 	if at := new(fs.PathError); errors.As(err, &at) {
 		return at.Err
@@ -71,13 +71,14 @@ func errnoOf(err error) error {
 	return err
 }
 
-// keep also puts what is about to be replaced into the directory trash.
+// keep puts files that are about to be replaced also into the directory trash. If
+// possible they stay in staging until they are replaced.
 func (s *Stage) keep(ctx context.Context, paths []string, trash string) error {
 	b := s.bin(trash)
 	defer b.close()
 	for _, p := range paths {
-		// Not every file system links, and none a file of another user that
-		// this one may not write to.
+		// A link can fail: not every file system has them, and the kernel refuses a
+		// link to a file of another user that this one cannot write to.
 		if s.toTrash(b, (*durable.Dir).Link, p, trash) == nil {
 			continue
 		}
@@ -92,10 +93,10 @@ func (s *Stage) keep(ctx context.Context, paths []string, trash string) error {
 	return s.syncDiscarded(paths, nil, trash)
 }
 
-// mover brings a name in one directory to one in another.
+// mover renames, links or copies a name in one directory to another directory.
 type mover func(from *durable.Dir, name string, to *durable.Dir, as string) error
 
-// bin is the directory trash, and what goes there of staging.
+// bin has the open directories for moves from staging to the directory trash.
 type bin struct{ from, to folder }
 
 func (s *Stage) bin(trash string) *bin {
@@ -130,8 +131,8 @@ func (s *Stage) toTrash(b *bin, move mover, p, trash string) error {
 	return move(from, path.Base(p), to, path.Base(p))
 }
 
-// syncDiscarded makes the names in trash durable, then removes what was copied
-// there, and then makes durable that the names in staging are gone.
+// syncDiscarded makes the names in trash durable, then removes the originals of
+// copied files, and then makes the removals in staging durable.
 func (s *Stage) syncDiscarded(paths, copied []string, trash string) error {
 	if len(paths) == 0 {
 		return nil
@@ -178,7 +179,7 @@ func (s *Stage) remove(p string) error {
 	return dir.Remove(path.Base(p))
 }
 
-// replace moves a file over what stands there, be it an empty folder.
+// replace moves a file to a name where a file or an empty folder may exist.
 func replace(from *durable.Dir, name string, to *durable.Dir, as string) error {
 	err := move(from, name, to, as)
 	if err == nil {
@@ -190,15 +191,15 @@ func replace(from *durable.Dir, name string, to *durable.Dir, as string) error {
 	return err
 }
 
-// move renames a file. Where a folder of staging is a mount of its own it copies
-// the file, so that it also gets its name there in one step.
+// move renames a file. If the target folder is a separate mount, it makes a copy
+// there under a temporary name and renames that, so that the step is still atomic.
 func move(from *durable.Dir, name string, to *durable.Dir, as string) error {
 	err := from.Rename(name, to, as)
 	if !errors.Is(err, syscall.EXDEV) {
 		return err
 	}
-	// The name is one of an upload in progress: killed, this leaves nothing
-	// that would be published.
+	// The name looks like an upload in progress, so that it is not published if
+	// this process is killed.
 	tmp := ".publish-" + rand.Text()[:12] + ".part"
 	if err = copyTo(context.Background(), from, name, to, tmp); err == nil {
 		err = to.Rename(tmp, to, as)
@@ -216,8 +217,8 @@ func copying(ctx context.Context) mover {
 	}
 }
 
-// copyTo copies a file or a link, with its mode and time, and flushes it; the
-// name is not durable yet. A device, a socket or a pipe has nothing to copy.
+// copyTo copies a file or a link, with its mode and time, and syncs it; the name
+// is not durable yet. It ignores devices, sockets and pipes.
 func copyTo(ctx context.Context, from *durable.Dir, name string, to *durable.Dir, as string) error {
 	fi, err := from.Lstat(name)
 	if err != nil {

@@ -15,16 +15,16 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// abandoned is the age at which an upload is removed whose process cannot be
-// looked at from here, because it ran on another host or in a container. No
-// upload takes a week.
+// abandoned is the age at which an upload is removed if its process cannot be
+// checked, because it ran on another host or in a container. No upload takes a
+// week.
 const abandoned = 7 * 24 * time.Hour
 
-// upload is a private directory below staging, on its file system, for files
-// that are still being written. Its name says which process it belongs to, so
-// that a later command can remove it if that process died. It is open, and files
-// are made in the open directory: nothing follows a link that somebody puts in
-// the place of the directory of uploads.
+// upload is a private directory below staging, on the same file system, for files
+// that are still being written. Its name identifies the process that made it, so
+// that a later command can remove it if that process was killed. Files are made
+// through the open directory. So nobody can redirect them with a link in place of
+// the directory.
 type upload struct {
 	parent *durable.Dir // the directory of uploads
 	dir    *durable.Dir
@@ -47,22 +47,21 @@ func (s *Stage) upload() (*upload, error) {
 	return u, nil
 }
 
-// path is where the directory was made.
+// path returns the path at which the directory was made.
 func (u *upload) path() string { return u.dir.Path() }
 
-// close removes the directory. It does nothing a second time, nor for one that
-// was given another name.
+// close removes the directory, unless it was renamed. A second call does nothing.
 func (u *upload) close() {
 	if u.dir == nil {
 		return
 	}
-	_ = u.dir.Close() // what was kept of it is synced
+	_ = u.dir.Close() // files that were moved out of it are synced
 	_ = u.parent.RemoveAll(u.name)
 	_ = u.parent.Close()
 	u.dir = nil
 }
 
-// write makes a file of a document, for the batch to flush.
+// write writes a document to a file, which the batch will sync.
 func (u *upload) write(batch *durable.Batch, name string, data []byte) error {
 	f, err := u.dir.Create(name)
 	if err != nil {
@@ -77,9 +76,9 @@ func (u *upload) write(batch *durable.Batch, name string, data []byte) error {
 	return batch.Take(f)
 }
 
-// incomingNames is how many names there are for the directory of uploads: the
-// next is taken where somebody has put something else under the first, or a
-// directory that this user may not write to.
+// incomingNames is the number of names for the directory of uploads. Another name
+// is used if something else has the first one, or a directory that this user
+// cannot write to.
 const incomingNames = 8
 
 func incomingName(i int) string {
@@ -101,8 +100,8 @@ func (s *Stage) Uploads() []string {
 	return out
 }
 
-// incoming makes the directory of uploads. A builder could have put a link
-// there that leads out of staging: that is passed over.
+// incoming returns the directory of uploads, and makes it if needed. It does not
+// use a link, because a builder could make one that leads out of staging.
 func (s *Stage) incoming() (string, error) {
 	var first error
 	for i := range incomingNames {
@@ -115,7 +114,8 @@ func (s *Stage) incoming() (string, error) {
 			if err := durable.MkdirAll(dir, s.dirMode()); err != nil {
 				return "", err
 			}
-			// Apply's intents must not vanish in a power cut that the documents survive.
+			// Without this sync, a power cut could lose the list of apply but keep
+			// some of its documents.
 			return dir, durable.SyncDir(s.Dir)
 		}
 		if err == nil {
@@ -128,8 +128,8 @@ func (s *Stage) incoming() (string, error) {
 	return "", first
 }
 
-// sweep removes uploads of processes that are gone. What cannot be removed,
-// because another user owns it, does no harm.
+// sweep removes uploads of processes that have ended. An upload that cannot be
+// removed, because another user owns it, does no harm.
 func (s *Stage) sweep() {
 	for _, dir := range s.Uploads() {
 		s.sweepUploads(dir)
@@ -163,16 +163,16 @@ func (s *Stage) sweepUploads(parent string) {
 	}
 }
 
-// Self is a name of this process that no other process of this host and its
-// containers ever had.
+// Self returns a name for this process that is unique among all processes of this
+// host and its containers, past ones included.
 func Self() string {
 	pid := os.Getpid()
 	return fmt.Sprintf("%s%d.%s", here(), pid, started(pid))
 }
 
-// Ended reports whether the process with this Self is known to have ended; a dot
-// and more may follow the name. Nothing is known about a process in another
-// container.
+// Ended reports whether the process with this Self is known to have ended. The
+// name may be followed by a dot and more text. For a process in another container
+// the result is false.
 func Ended(self string) bool {
 	rest, ok := strings.CutPrefix(self, here())
 	if !ok {
@@ -184,8 +184,8 @@ func Ended(self string) bool {
 	return err == nil && n > 0 && !runs(n, start)
 }
 
-// here begins the names of uploads whose processes can be looked at: those of
-// this host and this PID namespace.
+// here returns the prefix of Self for processes of this host and this PID
+// namespace. Only these can be checked.
 func here() string {
 	host, _ := os.Hostname()
 	ns, err := os.Readlink("/proc/self/ns/pid")
@@ -201,8 +201,9 @@ func here() string {
 	return strings.NewReplacer(".", "-", "/", "-").Replace(host) + "." + ns + "."
 }
 
-// runs reports whether the process still runs that had this pid and start. A
-// pid is used again, in a container often by the next run of the same program.
+// runs reports whether the process with this pid and start time still runs. The
+// start time is needed because pids are reused, in a container often by the next
+// run of the same program.
 func runs(pid int, start string) bool {
 	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 		return false
@@ -211,21 +212,21 @@ func runs(pid int, start string) bool {
 	return start == "0" || now == "0" || start == now
 }
 
-// started returns when a process began, in ticks since the machine did; "0" if
-// that is not known, "ended" for one that is only still listed.
+// started returns when a process started, in clock ticks since boot; "0" if that is
+// unknown, and "ended" for a zombie.
 func started(pid int) string {
 	stat, err := durable.ReadFile(fmt.Sprintf("/proc/%d/stat", pid), 4096)
 	if err != nil {
 		return "0"
 	}
-	// proc(5): the second field is a name that may hold anything; the start
-	// is the twenty-second.
+	// See proc(5). The second field is a name that may contain spaces and
+	// parentheses; the start time is field 22.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 20 {
 		return "0"
 	}
 	if state := fields[0][0]; state == 'Z' || state == 'X' {
-		return "ended" // and its parent has not asked how
+		return "ended" // its parent has not waited for it yet
 	}
 	return string(fields[19])
 }

@@ -14,25 +14,25 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// Report is what a validation found.
+// Report is the result of a validation.
 type Report struct {
 	Findings    []catalog.Finding // sorted
 	Files       int
 	Bytes       int64 // of those files
-	HashedBytes int64 // read for it; the rest was known
-	// BadPairs are those whose combined hash is wrong: their findings name
-	// only the document.
+	HashedBytes int64 // number of bytes that were read; the other hashes were known
+	// BadPairs are the pairs with a wrong combined hash. Their findings name only
+	// the document.
 	BadPairs []catalog.Pair
-	// Redacted are the paths of a kept generation that are gone because they
-	// were revoked: no findings. Sorted.
+	// Redacted are the paths of a kept generation that are missing because they
+	// were revoked, sorted. They are not findings.
 	Redacted []string
-	// Dropped are the companions of documents that a Strip could not make
-	// again, and took away: no findings.
+	// Dropped are the companions that Strip removed because it could not make them
+	// again. They are not findings.
 	Dropped []string
-	// LeftOut is what the tree holds beside, once all of it is checked.
+	// LeftOut has the other files of the tree, after all of it was checked.
 	LeftOut LeftOut
 
-	unnamed, uploads []tree.Entry // that are left out
+	unnamed, uploads []tree.Entry // files that are left out
 }
 
 // Errors returns the findings that stop a promote.
@@ -57,23 +57,23 @@ func (r *Report) fail(code, path, format string, args ...any) {
 
 // Checks says how thoroughly to validate.
 type Checks struct {
-	Full bool // read everything anew; md5 sums too
+	Full bool // read every file again, and check md5 sums
 	Now  time.Time
 
-	times bool // times of files show what was written after what
+	times bool // modification times show which of two files was written first
 }
 
-// Checked is what is known about a tree, with errors or without. Only a Valid can be
-// promoted.
+// Checked is the result of validating a tree, with or without errors. Only a Valid
+// can be promoted.
 type Checked struct {
-	Rows    []tree.Row // of what can be published, sorted
+	Rows    []tree.Row // of all files that can be published, sorted
 	Catalog *catalog.Catalog
 	Report  *Report
-	Strays  []tree.Entry // what is item-like and no index names; see Orphans
-	Sure    bool         // whether a stray can be nothing else; see Orphans
+	Strays  []tree.Entry // the orphans; see Orphans
+	Sure    bool         // see Orphans
 }
 
-// Row is what is known of one path; false for one that cannot be published.
+// Row returns the row of a path; false if it cannot be published.
 func (c *Checked) Row(path string) (tree.Row, bool) {
 	i, ok := slices.BinarySearchFunc(c.Rows, path, func(r tree.Row, p string) int { return strings.Compare(r.Path, p) })
 	if !ok {
@@ -82,8 +82,8 @@ func (c *Checked) Row(path string) (tree.Row, bool) {
 	return c.Rows[i], true
 }
 
-// Validate checks staging as it is now, and remembers in the hash cache what
-// it verified. It takes no lock: a writer at work may show up as a finding.
+// Validate checks staging as it is now, and stores verified hashes in the hash
+// cache. It takes no lock, so there may be findings because of a running writer.
 func (s *Stage) Validate(ctx context.Context, c Checks) (*Checked, error) {
 	cache := tree.OpenCache(s.Hashes)
 	out, err := s.validate(ctx, cache, c)
@@ -93,7 +93,7 @@ func (s *Stage) Validate(ctx context.Context, c Checks) (*Checked, error) {
 	return out, cache.Save()
 }
 
-// Look is Validate that writes nothing: what it verified is not stored.
+// Look is like Validate, but writes nothing: verified hashes are not stored.
 func (s *Stage) Look(ctx context.Context) (*Checked, error) {
 	return s.validate(ctx, tree.ReadCache(s.Hashes), Checks{Now: s.Now()})
 }
@@ -108,9 +108,9 @@ func (s *Stage) validate(ctx context.Context, cache *tree.Cache, c Checks) (*Che
 	return validateTree(ctx, src, s.Format, s.Links, s.known(cache), cache, c, nil, s.progress)
 }
 
-// Peek is Validate without reading content: it believes the hash cache and,
-// where that says nothing, the index. It writes nothing. The rows are those
-// that a promote would publish if the index is right.
+// Peek is like Validate, but reads hardly any content. It takes hashes from the
+// cache, or else from the index, and reads only files that neither has. It writes
+// nothing. The rows are those that a promote would publish if the index is right.
 func (s *Stage) Peek(ctx context.Context) (*Checked, error) {
 	src, err := tree.OpenSource(s.Dir)
 	if err != nil {
@@ -121,33 +121,32 @@ func (s *Stage) Peek(ctx context.Context) (*Checked, error) {
 	return peek(ctx, src, s.Format, s.Links, s.known(cache), cache)
 }
 
-// ValidateTree checks any tree, such as a generation. known has hashes that
-// are believed unless c.Full; nil: none.
+// ValidateTree checks any tree, such as a generation. known has hashes that are
+// trusted unless c.Full is set; nil for none.
 func ValidateTree(ctx context.Context, src *tree.Source, f catalog.Format, c Checks, known map[string]tree.Row,
 	progress func(string, int64) func(int64)) (*Checked, error) {
 	s := Stage{Progress: progress}
 	return validateTree(ctx, src, f, RefuseLinks, everything, tree.OpenCache(""), c, known, s.progress)
 }
 
-// everything is what is known of a generation: what it holds beside what its
-// indexes name is carried.
+// everything is the function known for a generation. All its files are expected:
+// those that its indexes do not name are carried.
 func everything(tree.Entry) bool { return true }
 
 // survey is a walked tree with its catalog.
 type survey struct {
 	root    *os.Root
-	format  catalog.Format // as it is in this tree
+	format  catalog.Format // for this tree: see Within
 	entries []tree.Entry
-	strays  []tree.Entry // of those left out: what no index names
+	strays  []tree.Entry // see Checked
 	sure    bool
 	cat     *catalog.Catalog
 	named   names
 	report  *Report
 }
 
-// examine walks a tree, reads its indexes, and sorts out what can be
-// published: regular files with sound names, and relative links that stay
-// inside where the format allows links.
+// examine walks a tree, reads its indexes, and finds the entries that can be
+// published: see gate.
 func examine(
 	ctx context.Context, src *tree.Source, f catalog.Format, policy Links, known func(tree.Entry) bool,
 ) (*survey, error) {
@@ -155,7 +154,7 @@ func examine(
 	sv := &survey{root: root, report: &Report{}}
 	var all []tree.Entry
 	var err error
-	sv.cat, err = f.Read(ctx, tree.Contents(root)) // the document's bytes are free again before the walk
+	sv.cat, err = f.Read(ctx, tree.Contents(root)) // before the walk, so that the documents' memory is free again
 	if err == nil {
 		all, err = src.Walk(ctx)
 	}
@@ -177,8 +176,8 @@ func examine(
 	return sv, nil
 }
 
-// intern lets entries have the strings for their paths that somebody else has
-// already, whom known asks; "": nobody. Of a large tree every copy counts.
+// intern replaces the path strings of entries by equal strings that known returns,
+// which saves memory for large trees. known returns "" for none.
 func intern(entries []tree.Entry, known func(path string) string) {
 	for i := range entries {
 		if p := known(entries[i].Path); p != "" {
@@ -187,7 +186,7 @@ func intern(entries []tree.Entry, known func(path string) string) {
 	}
 }
 
-// itemPath returns the catalog's strings for the paths that it names.
+// itemPath returns a function for intern, with the strings of the catalog.
 func itemPath(cat *catalog.Catalog) func(path string) string {
 	items := tree.NewFinger(cat.Items, func(i *catalog.Item) string { return i.Path })
 	return func(path string) string {
@@ -198,7 +197,7 @@ func itemPath(cat *catalog.Catalog) func(path string) string {
 	}
 }
 
-// linkRow is the row of a symbolic link.
+// linkRow returns the row of a symbolic link.
 func linkRow(e tree.Entry) tree.Row {
 	h := tree.NewSHA256()
 	h.Write([]byte(e.Target))
@@ -296,7 +295,7 @@ func peek(ctx context.Context, src *tree.Source, f catalog.Format, policy Links,
 			continue
 		}
 		row := tree.Row{Path: e.Path, Size: e.Stat.Size, Role: sv.named.role(e.Path)}
-		for len(items) > 0 && items[0].Path <= e.Path { // of several the last one counts
+		for len(items) > 0 && items[0].Path <= e.Path { // of several items with this path, the last one counts
 			if items[0].Path == e.Path {
 				row.SHA256 = items[0].SHA256
 			}
