@@ -85,7 +85,7 @@ func (s *Store) prove(dir string, c Claim) error {
 		return nil
 	case c.Marked:
 		return &fault.Error{Path: dir, Err: ErrForeign,
-			Fact: fmt.Sprintf("holds another generation %d than this repository made", c.Number),
+			Fact: fmt.Sprintf("holds generation %d, but this repository did not make it", c.Number),
 			Hint: "a copy of this repository, or its original, switches it too: give each a production of its own in " +
 				"publish.yaml; " +
 				"if the other is gone, move the tree away and run publish recover"}
