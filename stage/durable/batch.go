@@ -13,35 +13,35 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// syncfsAbove is the number of flushes above which the whole file system is
-// flushed at once. That waits for everything that any process wrote there, so
-// its time has no bound: beside a writer that never pauses it took 0.5 s on
-// ext4, 2 s on XFS and up to 8 s on btrfs, and 14 s on a machine full of
-// builds, however little was to be flushed. Flushed one by one, 512 files of
-// 4 KiB took 0.03, 0.05 and 1 s on an idle machine (syncfs: 0.01, 0.02 and
-// 0.04), and 0.1, 0.2 and 2 s beside that writer. That much may be
-// lost on an idle machine, and not more; 20,000 files would take seconds on any.
+// syncfsAbove is the number of syncs above which a batch syncs the whole file
+// system at once, with syncfs. syncfs waits for all writes of all processes, so its
+// time has no limit. With a busy writer on the same file system it took 0.5 s on
+// ext4, 2 s on XFS and up to 8 s on btrfs, and 14 s on a machine full of builds,
+// even for a small batch. One by one, 512 files of 4 KiB took 0.1, 0.2 and 2 s
+// with that writer. On an idle machine they took 0.03, 0.05 and 1 s, and syncfs
+// 0.01, 0.02 and 0.04 s. This loss on an idle machine is acceptable. For 20,000
+// files it would be seconds on every machine.
 const syncfsAbove = 512
 
-// syncers is how many flushes are under way at a time. A file system commits
-// those together that arrive while it is at work on others: 16 side by side take
-// a third to a tenth of the time of one after the other.
+// syncers is the number of syncs that run at the same time. A file system commits
+// several waiting syncs together: 16 in parallel take between a tenth and a third
+// of the time of 16 in sequence.
 const syncers = 16
 
-// Batch makes many written files and changed directories durable at once.
-// Open it before the first write: a flush of a whole file system reports only
-// errors of writes that came after the descriptor was opened.
+// Batch makes many written files and changed directories durable at once. Open it
+// before the first write, because syncfs reports only errors of writes after its
+// descriptor was opened.
 //
-// Few are flushed each by itself, so that it does not matter how much others
-// write to the file system. Such files stay open until then. Each is flushed
-// through the descriptor that wrote it: a network file system reports a failed
-// write there, at the flush or at the close, and perhaps nowhere else. What is
-// discarded before Flush costs no flush.
+// A small batch syncs each file separately, so that its time does not depend on
+// other writers. Such files stay open until then, and each is synced through the
+// descriptor that wrote it. A network file system may report a failed write only
+// there, at the sync or at the close. Files of a batch that is discarded before
+// Flush are not synced.
 type Batch struct {
 	root *os.File
 
 	mu    sync.Mutex
-	many  bool // no file is flushed by itself
+	many  bool // use syncfs, so files need not stay open
 	files []*os.File
 	paths []string
 
@@ -59,15 +59,15 @@ func NewBatch(dir string) (*Batch, error) {
 	return &Batch{root: f, sync: (*os.File).Sync, syncfs: syncfs}, nil
 }
 
-// Expect announces n files that Take will be called for.
+// Expect announces n calls of Take.
 func (b *Batch) Expect(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.many = b.many || len(b.files)+n > syncfsAbove
 }
 
-// Take takes over a file that was written: the batch flushes it and closes it.
-// Of many files each is closed at once, and the error is that of closing it.
+// Take takes ownership of a file that was written: the batch syncs and closes it.
+// In a large batch it closes the file immediately, and returns the error of that.
 func (b *Batch) Take(f *os.File) error {
 	b.mu.Lock()
 	if !b.many && len(b.files) < syncfsAbove {
@@ -81,7 +81,7 @@ func (b *Batch) Take(f *os.File) error {
 	return f.Close()
 }
 
-// WriteFile makes a new file with exactly this mode, whatever the umask.
+// WriteFile makes a new file. The mode is exact: the umask does not apply.
 func (b *Batch) WriteFile(path string, data []byte, mode fs.FileMode) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -97,29 +97,29 @@ func (b *Batch) WriteFile(path string, data []byte, mode fs.FileMode) error {
 	return b.Take(f)
 }
 
-// Add notes directories to flush, and files that were closed already. What is
-// added twice is flushed once.
+// Add adds directories, and files that were closed already, to be synced. A path
+// that is added twice is synced once.
 func (b *Batch) Add(paths ...string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.paths = append(b.paths, paths...)
 }
 
-// Flush makes all that was added durable. After an error nothing is known about
-// any of it: discard it, do not flush again.
+// Flush makes everything in the batch durable. After an error the state of all of
+// it is unknown: discard it, and do not flush again.
 //
-// Calls, of few: sync_file_range of each file that was taken, fsync of each,
-// then fsync of each path, those that lie deepest first. Of many: one syncfs.
+// Calls for a small batch: sync_file_range and then fsync of each taken file, then
+// fsync of each path, the deepest first. For a large batch: one syncfs.
 //
-// Nothing of it has a name that counts before Flush has returned, so no order
-// could break a promise. With this order a power cut midway leaves no durable name
-// of a file or a directory whose content is not durable. That is why one depth
-// ends before the next one begins: a file is deeper than its directory, and that
-// is deeper than its parent.
+// Callers use the names only after Flush has returned, so any order would be
+// correct. But with this order a power cut in the middle leaves no durable name
+// whose content is not durable. For that, all paths of one depth are synced before
+// the next depth begins: a file is deeper than its directory, and a directory is
+// deeper than its parent.
 //
-// Without sync_file_range the file system would allocate each file's blocks in a
-// commit of its own. With it the first fsync commits the blocks of all files, and
-// most other calls have nothing left to do. It promises nothing by itself.
+// sync_file_range is for speed only. Without it, the file system would allocate the
+// blocks of each file in a separate commit. With it, the first fsync commits the
+// blocks of all files, and most other calls have little to do.
 func (b *Batch) Flush() error {
 	b.mu.Lock()
 	files, paths := b.files, b.paths
@@ -159,8 +159,8 @@ func (b *Batch) Flush() error {
 
 func depth(path string) int { return strings.Count(path, string(os.PathSeparator)) }
 
-// abreast calls f for each, a few at a time, and returns the first error. It
-// starts no call after an error.
+// abreast calls f for each element, several in parallel, and returns the first
+// error. It starts no more calls after an error.
 func abreast[T any](list []T, f func(T) error) error {
 	if len(list) == 1 {
 		return f(list[0])
@@ -184,7 +184,7 @@ func (b *Batch) syncPath(path string) error {
 	return errors.Join(b.sync(f), f.Close())
 }
 
-// Close releases the batch, and the files that were not flushed.
+// Close releases the batch, and closes files that were not flushed.
 func (b *Batch) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -13,9 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dir is an open directory of a tree that others write to. A change to a name is
-// made in this directory, even if somebody puts a link into the place of a folder
-// meanwhile.
+// Dir is an open directory of a tree that others write to. All its methods work in
+// this directory, even if somebody replaces it or one of its parents by a link.
 type Dir struct {
 	path string
 	root *os.Root
@@ -24,14 +23,14 @@ type Dir struct {
 
 var errNoFolder = errors.New("is not a directory, and a link is not followed")
 
-// OpenBelow opens the directory rel, which may be ".", of the tree at root. No
-// link below root is followed. Close it after use.
+// OpenBelow opens the directory rel, which may be ".", of the tree at root. It does
+// not follow links below root. Close it after use.
 func OpenBelow(root, rel string) (*Dir, error) {
 	return walk(root, rel, func(d *Dir, name string) error { return d.fail("open", name, fs.ErrNotExist) })
 }
 
-// MakeBelow is OpenBelow that makes what is missing, as MkdirAll does. With sync
-// it makes each new name durable.
+// MakeBelow is like OpenBelow, but makes missing directories, as MkdirAll does.
+// With sync it makes each new name durable.
 func MakeBelow(root, rel string, mode fs.FileMode, sync bool) (*Dir, error) {
 	return walk(root, rel, func(d *Dir, name string) error {
 		if err := d.root.Mkdir(name, mode.Perm()); err != nil {
@@ -49,8 +48,8 @@ func MakeBelow(root, rel string, mode fs.FileMode, sync bool) (*Dir, error) {
 	})
 }
 
-// walk opens one folder after the other, and calls missing for those that are
-// not there.
+// walk opens the directories of a path one after the other, and calls missing for
+// each that does not exist.
 func walk(root, rel string, missing func(d *Dir, name string) error) (*Dir, error) {
 	r, err := os.OpenRoot(root)
 	if err != nil {
@@ -63,7 +62,7 @@ func walk(root, rel string, missing func(d *Dir, name string) error) (*Dir, erro
 	return d.walk(rel, missing)
 }
 
-// Below is OpenBelow for a directory that is open.
+// Below is like OpenBelow, from an open directory.
 func (d *Dir) Below(rel string) (*Dir, error) {
 	r, err := d.root.OpenRoot(".")
 	if err != nil {
@@ -107,8 +106,9 @@ func opened(r *os.Root, path string) (*Dir, error) {
 	return &Dir{path: path, root: r, f: f}, nil
 }
 
-// open opens a folder. An os.Root follows links that stay inside, so this looks
-// first, and afterwards whether that is what it got.
+// open opens a subdirectory. An os.Root follows links that stay inside. So open
+// checks before that the name is a directory, and afterwards that it opened the
+// same one.
 func (d *Dir) open(name string) (*Dir, error) {
 	before, err := d.root.Lstat(name)
 	if err == nil && !before.IsDir() {
@@ -135,7 +135,7 @@ func (d *Dir) open(name string) (*Dir, error) {
 	return next, nil
 }
 
-// fail returns an error with the full path that it is about.
+// fail returns an error with the full path of a name.
 func (d *Dir) fail(op, name string, err error) error {
 	if err == nil {
 		return nil
@@ -152,7 +152,7 @@ func (d *Dir) Close() error { return errors.Join(d.f.Close(), d.root.Close()) }
 // Path returns the path with which the directory was opened.
 func (d *Dir) Path() string { return d.path }
 
-// Root gives access to what is in the directory.
+// Root returns the directory as an os.Root.
 func (d *Dir) Root() *os.Root { return d.root }
 
 // Sync makes the names in the directory durable.
@@ -161,21 +161,21 @@ func (d *Dir) Sync() error { return d.fail("sync", ".", d.f.Sync()) }
 // Chmod changes the directory's own mode.
 func (d *Dir) Chmod(mode fs.FileMode) error { return d.fail("chmod", ".", d.f.Chmod(mode)) }
 
-// Lstat is os.Lstat of a name in the directory.
+// Lstat is like os.Lstat, for a name in the directory.
 func (d *Dir) Lstat(name string) (fs.FileInfo, error) {
 	fi, err := d.root.Lstat(name)
 	return fi, d.fail("lstat", name, err)
 }
 
-// Remove is os.Remove of a name in the directory.
+// Remove is like os.Remove, for a name in the directory.
 func (d *Dir) Remove(name string) error { return d.fail("remove", name, d.root.Remove(name)) }
 
-// RemoveAll is the function RemoveAll for a name in the directory.
+// RemoveAll is like the function RemoveAll, for a name in the directory.
 func (d *Dir) RemoveAll(name string) error { return removeAt(int(d.f.Fd()), d.path, name) }
 
 // Names lists the directory, sorted.
 func (d *Dir) Names() ([]string, error) {
-	f, err := d.root.Open(".") // from the first name on
+	f, err := d.root.Open(".") // a new descriptor starts at the first name
 	if err != nil {
 		return nil, d.fail("open", ".", err)
 	}
@@ -184,7 +184,7 @@ func (d *Dir) Names() ([]string, error) {
 	return names, errors.Join(err, f.Close())
 }
 
-// Create is the function Create for a name in the directory.
+// Create is like the function Create, for a name in the directory.
 func (d *Dir) Create(name string) (*os.File, error) {
 	f, err := d.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {
@@ -193,8 +193,8 @@ func (d *Dir) Create(name string) (*os.File, error) {
 	return f, d.fail("open", name, err)
 }
 
-// OpenAppend opens a name in the directory, which may not be there, for reading
-// and for appending.
+// OpenAppend opens a file in the directory for reading and appending. It creates a
+// missing file.
 func (d *Dir) OpenAppend(name string) (*os.File, error) {
 	f, err := d.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_APPEND|safe, 0o600)
 	if err == nil {
@@ -203,8 +203,8 @@ func (d *Dir) OpenAppend(name string) (*os.File, error) {
 	return f, d.fail("open", name, err)
 }
 
-// MkdirTemp makes a new directory, of its owner alone, whose name begins with
-// prefix, and opens it.
+// MkdirTemp makes a new directory, with access only for its owner and a name that
+// begins with prefix, and opens it.
 func (d *Dir) MkdirTemp(prefix string) (name string, made *Dir, err error) {
 	for {
 		name = prefix + rand.Text()[:12]
@@ -220,7 +220,7 @@ func (d *Dir) MkdirTemp(prefix string) (name string, made *Dir, err error) {
 	return name, made, err
 }
 
-// Symlink is the function Symlink for a name in the directory.
+// Symlink is like the function Symlink, for a name in the directory.
 func (d *Dir) Symlink(text, name string) error {
 	err := d.root.Symlink(text, name)
 	if err == nil {
@@ -229,7 +229,7 @@ func (d *Dir) Symlink(text, name string) error {
 	return d.fail("symlink", name, err)
 }
 
-// Give is the function Give for a name in the directory.
+// Give is like the function Give, for a name in the directory.
 func (d *Dir) Give(name string) {
 	if os.Geteuid() != 0 {
 		return
@@ -243,19 +243,20 @@ func (d *Dir) Give(name string) {
 	}
 }
 
-// Rename is os.Rename of a name in the directory to one in the directory to. Not
-// durable before both are synced.
+// Rename renames a name in the directory to the name as in the directory to. It is
+// not durable before both directories are synced.
 func (d *Dir) Rename(name string, to *Dir, as string) error {
 	return d.two("rename", name, to, as, func(from, into int) error { return unix.Renameat(from, name, into, as) })
 }
 
-// Link is os.Link, as Rename is os.Rename.
+// Link makes a hard link to a name in the directory, with the name as in the
+// directory to.
 func (d *Dir) Link(name string, to *Dir, as string) error {
 	return d.two("link", name, to, as, func(from, into int) error { return unix.Linkat(from, name, into, as, 0) })
 }
 
-// LinkFrom makes a hard link, in the directory, to the file at path. It follows
-// no link at the end of path.
+// LinkFrom makes a hard link in the directory to the file at path. It does not
+// follow a symbolic link at path.
 func (d *Dir) LinkFrom(path, as string) error {
 	_, err := ignoringEINTR(func() (int, error) { return 0, unix.Linkat(unix.AT_FDCWD, path, int(d.f.Fd()), as, 0) })
 	if err != nil {
@@ -264,7 +265,8 @@ func (d *Dir) LinkFrom(path, as string) error {
 	return nil
 }
 
-// RenameNew is the function RenameNew, as Rename is os.Rename.
+// RenameNew is like Rename, but fails if the new name exists: see the function
+// RenameNew.
 func (d *Dir) RenameNew(name string, to *Dir, as string) error {
 	err := d.two("rename", name, to, as, func(from, into int) error { return renameNewAt(from, name, into, as) })
 	if !errors.Is(err, ErrUnsupported) {

@@ -2,11 +2,11 @@ package durable
 
 import "unsafe"
 
-// directAlign is the alignment, in bytes, that the address and the length of a
-// write need to go past the page cache: the size of the largest sector.
+// directAlign is the alignment, in bytes, that direct writes need for the address
+// and the length: the size of the largest disk sectors.
 const directAlign = 4096
 
-// Block returns size bytes at an address from which a Direct can write.
+// Block returns size bytes that are aligned for Direct.
 func Block(size int) []byte {
 	b := make([]byte, size+directAlign)
 	if over := address(b) % directAlign; over > 0 {

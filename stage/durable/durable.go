@@ -1,15 +1,15 @@
-// Package durable is package os for state that must survive a power cut.
+// Package durable is like package os, for data that must survive a power cut.
 //
-// What is on disk after a cut was measured on ext4, XFS and btrfs: a rename
-// whose file was not synced first leaves an empty file under the new name, a
-// rename whose directory was not synced may be undone, and an error of a flush
-// is reported once and never again. So every function here that promises
-// durability lists its system calls in order, and none retries a flush that
-// failed: the caller discards what it wrote.
+// Tests of power cuts on ext4, XFS and btrfs showed three facts. If a file is
+// renamed before it is synced, the new name may have an empty file. If the
+// directory is not synced, the rename may be undone. And the error of a sync is
+// reported only once. So each function here that promises durability lists its
+// system calls in order. None of them repeats a failed sync: the caller must
+// discard what it wrote.
 //
-// The order for one file is: write, fsync the file, rename or link it into
-// place (from here readers see it), fsync the directory (from here a cut
-// cannot undo it). For many files a Batch does the two flushes at once.
+// The order for one file is: write, fsync the file, rename or link it into place
+// (from here on readers see it), fsync the directory (from here on a power cut
+// cannot undo it). For many files, a Batch does both syncs for all of them.
 package durable
 
 import (
@@ -27,21 +27,21 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// ErrUnsupported is returned where the file system or the kernel cannot do
-// what was asked, such as exchanging two directories on NFS.
+// ErrUnsupported is returned if the file system or the kernel does not support an
+// operation, such as exchanging two directories on NFS.
 var ErrUnsupported = errors.New("not supported by this file system")
 
-// WriteFile writes data to path atomically and durably, with exactly this
-// mode, whatever the umask and whatever stood there before.
+// WriteFile writes data to path atomically and durably, and replaces an existing
+// file. The mode is exact: neither the umask nor the mode of the old file matters.
 //
 // Calls: open(temporary file beside path), fchmod, write, fsync, rename,
-// fsync(directory). When it fails before the rename, path is as it was.
+// fsync(directory). If it fails before the rename, path is unchanged.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	return WriteDated(path, data, mode, time.Time{})
 }
 
-// WriteDated is WriteFile for a file that has a modification time from the
-// moment that it is there; a zero time is the clock's.
+// WriteDated is like WriteFile, and sets the modification time before the rename;
+// zero means the current time.
 func WriteDated(path string, data []byte, mode fs.FileMode, modified time.Time) error {
 	return write(path, mode, modified, func(w io.Writer) error {
 		_, err := w.Write(data)
@@ -49,8 +49,8 @@ func WriteDated(path string, data []byte, mode fs.FileMode, modified time.Time) 
 	})
 }
 
-// WriteWith is WriteFile with what f writes, in pieces, as the data. When f
-// fails, path is as it was.
+// WriteWith is like WriteFile, with the data that f writes. If f fails, path is
+// unchanged.
 func WriteWith(path string, mode fs.FileMode, f func(io.Writer) error) error {
 	return write(path, mode, time.Time{}, f)
 }
@@ -99,9 +99,9 @@ func write(path string, mode fs.FileMode, modified time.Time, data func(io.Write
 	return SyncDir(filepath.Dir(path))
 }
 
-// AppendLine appends one line, newline included, to the file at path, which
-// exists, and flushes it: open(O_APPEND), write, fdatasync. A cut or a crash
-// midway leaves a torn last line, which the reader has to cut off.
+// AppendLine appends one line, with its newline, to the existing file at path, and
+// syncs it: open(O_APPEND), write, fsync. A power cut or a crash in between leaves a
+// torn last line, which the reader must cut off.
 func AppendLine(path string, line []byte) error {
 	f, err := OpenAppend(path)
 	if err != nil {
@@ -114,7 +114,7 @@ func AppendLine(path string, line []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// Truncate cuts the file at path to size bytes and flushes it.
+// Truncate truncates the file at path to size bytes and syncs it.
 func Truncate(path string, size int64) error {
 	f, err := open(path, os.O_WRONLY|safe)
 	if err != nil {
@@ -127,12 +127,12 @@ func Truncate(path string, size int64) error {
 	return errors.Join(err, f.Close())
 }
 
-// SyncDir makes the names in a directory durable. Without it a created,
-// renamed or removed name may be undone by a power cut (btrfs does).
+// SyncDir makes the names in a directory durable. Without it, a power cut may undo
+// the creation, renaming or removal of a name (it does on btrfs).
 func SyncDir(dir string) error { return syncPath(dir) }
 
-// SyncFile makes the data of a file durable, through whatever descriptor it
-// was written.
+// SyncFile makes the data of a file durable, even if it was written through
+// another descriptor.
 func SyncFile(path string) error { return syncPath(path) }
 
 func syncPath(path string) error {
@@ -143,15 +143,15 @@ func syncPath(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// openAny opens a file or a directory to flush it. A user who may write to
-// staging can put a pipe there: it must not block.
+// openAny opens a file or a directory to sync it. It must not block on a pipe, which
+// any user with write access to staging could put there.
 func openAny(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
-// MkdirAll makes the directories of path that are missing, each with exactly
-// this mode whatever the umask, and leaves those that exist as they are. It is
-// not durable before the parents are synced.
+// MkdirAll makes the missing directories of path. Their mode is exact: the umask
+// does not apply. Existing directories keep their modes. The new names are not
+// durable before the parents are synced.
 func MkdirAll(path string, mode fs.FileMode) error {
 	switch err := os.Mkdir(path, mode.Perm()); {
 	case err == nil:
@@ -173,11 +173,11 @@ func MkdirAll(path string, mode fs.FileMode) error {
 	}
 }
 
-// ProbeExchange finds out by doing it whether two directories can be
-// exchanged between a and b, which are directories on the same or on two
-// mounts. What it makes there for that, under names that begin with prefix, it
-// removes; see SweepProbes. It returns an error that is ErrUnsupported, or the
-// plain failure of making the probe.
+// ProbeExchange tests whether two directories can be exchanged between the
+// directories a and b, which may be on different mounts. It makes temporary
+// directories with the prefix there, exchanges them, and removes them; see
+// SweepProbes. The error wraps ErrUnsupported if the exchange does not work; other
+// errors mean that the test failed.
 func ProbeExchange(a, b, prefix string) error {
 	x, err := MkdirTemp(a, prefix)
 	if err != nil {
@@ -195,15 +195,15 @@ func ProbeExchange(a, b, prefix string) error {
 	if err := Exchange(x, y); err != nil {
 		return err
 	}
-	// Old network file systems ignored the flag in silence: look.
+	// Old network file systems silently ignored the flag, so check the result.
 	if _, err := os.Lstat(filepath.Join(y, "x")); err != nil {
 		return fmt.Errorf("%s: %w: exchanging two directories there changes nothing", b, ErrUnsupported)
 	}
 	return nil
 }
 
-// SweepProbes removes what a killed ProbeExchange left in dir. It calls left for
-// what it cannot remove.
+// SweepProbes removes directories that a killed ProbeExchange left in dir. It calls
+// left for those that it cannot remove.
 func SweepProbes(dir, prefix string, left func(path string, err error)) error {
 	list, err := os.ReadDir(dir)
 	if err != nil {

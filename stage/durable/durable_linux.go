@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Exchange swaps what stands at two paths in one atomic step; both exist, and
-// either may be a link, a file or a directory. Not durable before both
-// parents are synced.
+// Exchange swaps two paths in one atomic step. Both must exist; each may be a link,
+// a file or a directory. It is not durable before both parents are synced.
 func Exchange(a, b string) error { return rename2(a, b, unix.RENAME_EXCHANGE) }
 
-// RenameNew renames a to b and fails with fs.ErrExist if b exists, whatever it
-// is. Not durable before both parents are synced. Where the file system cannot
-// do both in one step (NFS), or a sandbox denies the call, it looks first: callers hold a lock.
+// RenameNew renames a to b, and fails with fs.ErrExist if b exists. It is not
+// durable before both parents are synced. If the file system (NFS) or a sandbox
+// does not support that in one step, it checks for b first. So callers must hold a
+// lock.
 func RenameNew(a, b string) error {
 	err := rename2(a, b, unix.RENAME_NOREPLACE)
 	if !noSuchRename(err) {
@@ -27,8 +27,8 @@ func RenameNew(a, b string) error {
 	return os.Rename(a, b)
 }
 
-// noSuchRename reports whether a rename failed because it cannot be had in one
-// step here.
+// noSuchRename reports whether a rename failed because RENAME_NOREPLACE is not
+// supported here.
 func noSuchRename(err error) bool {
 	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) ||
 		errors.Is(err, unix.EPERM)
@@ -54,8 +54,8 @@ func rename2(a, b string, flags uint) error {
 	return &os.LinkError{Op: "renameat2", Old: a, New: b, Err: err}
 }
 
-// Clone makes dst share the data of src (a reflink), at the cost of no data.
-// It returns ErrUnsupported where the file system cannot.
+// Clone makes dst a reflink of src: both share their data on disk. It returns
+// ErrUnsupported if the file system does not support that.
 func Clone(dst, src *os.File) error {
 	err := unix.IoctlFileClone(int(dst.Fd()), int(src.Fd()))
 	switch {
@@ -76,8 +76,8 @@ func syncfs(f *os.File) error {
 	return nil
 }
 
-// Free returns how many bytes an ordinary user may still write to the file
-// system that holds path.
+// Free returns how many bytes an ordinary user can still write to the file system
+// of path.
 func Free(path string) (int64, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(path, &s); err != nil {
@@ -86,14 +86,14 @@ func Free(path string) (int64, error) {
 	return int64(s.Bavail) * s.Bsize, nil
 }
 
-// startWriteback is a hint: where it fails, fsync does all of the work.
+// startWriteback is only a hint. If it fails, fsync does all of the work.
 func startWriteback(f *os.File, off, n int64) {
 	_ = unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
 }
 
-// mountRoot reports whether something is mounted on a directory. Where the
-// kernel does not say so (before Linux 5.8), another file system than that of
-// the parent does.
+// mountRoot reports whether something is mounted on a directory. Kernels before
+// Linux 5.8 do not report that; then it checks whether the directory is on another
+// file system than its parent.
 func mountRoot(dirFD int, name string) bool {
 	var st unix.Statx_t
 	err := unix.Statx(dirFD, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
@@ -103,11 +103,11 @@ func mountRoot(dirFD int, name string) bool {
 	return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
-// Unwritten reports whether nobody has f, which is open for reading, open for
-// writing, as far as the kernel knows: it gives a read lease only then, and only
-// to the file's owner. Where there are no leases, such as on a network file
-// system, the answer is false. A later open is not seen: take the
-// permission away first.
+// Unwritten reports whether no process has f open for writing. f is open for
+// reading. The kernel grants a read lease only if there is no writer, and only to
+// the owner of the file. On a file system without leases, such as a network file
+// system, the result is false. A process may open the file for writing later, so
+// remove the write permission first.
 func Unwritten(f *os.File) bool {
 	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK); err != nil {
 		return false
@@ -116,16 +116,16 @@ func Unwritten(f *os.File) bool {
 	return err == nil
 }
 
-// Immutable reports whether what is at path has the attribute immutable or
-// append-only, with which not even root removes it, or anything in it.
+// Immutable reports whether path has the attribute immutable or append-only. Then
+// not even root can remove it, or anything in it.
 func Immutable(path string) bool {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
 	return err == nil && st.Attributes&(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND) != 0
 }
 
-// give makes uid and gid the owners of what is at path, from an open directory
-// on: see Give.
+// give makes uid and gid the owners of path, which is relative to an open
+// directory: see Give.
 func give(dirFD int, path string, uid, gid int) {
 	fd, err := unix.Openat(dirFD, path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {

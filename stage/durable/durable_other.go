@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Exchange does not exist here: use switch: symlink.
+// Exchange is not supported here; configure switch: symlink.
 func Exchange(a, b string) error { return ErrUnsupported }
 
-// RenameNew renames a to b unless b exists. Between the look and the rename
-// another process could make b: callers hold a lock.
+// RenameNew renames a to b, and fails if b exists. It checks for b first, so callers
+// must hold a lock.
 func RenameNew(a, b string) error {
 	if _, err := os.Lstat(b); err == nil {
 		return &os.LinkError{Op: "rename", Old: a, New: b, Err: syscall.EEXIST}
@@ -23,20 +23,20 @@ func RenameNew(a, b string) error {
 
 func renameNewAt(int, string, int, string) error { return ErrUnsupported }
 
-// Clone does not exist here: files are copied.
+// Clone is not supported here.
 func Clone(dst, src *os.File) error { return ErrUnsupported }
 
 func syncfs(f *os.File) error { return ErrUnsupported }
 
-// Free does not exist here.
+// Free is not supported here.
 func Free(path string) (int64, error) { return 0, ErrUnsupported }
 
 func startWriteback(f *os.File, off, n int64) {}
 
-// Direct does not exist here.
+// Direct is not supported here.
 type Direct struct{}
 
-// NewDirect does not exist here.
+// NewDirect returns ErrUnsupported.
 func NewDirect(f *os.File) (*Direct, error) { return nil, ErrUnsupported }
 
 func (*Direct) Write(p []byte) (int, error) { return 0, ErrUnsupported }
@@ -46,7 +46,7 @@ func (*Direct) End() error { return nil }
 
 func mountRoot(dirFD int, name string) bool { return across(dirFD, name) }
 
-// Immutable does not exist here.
+// Immutable returns false, because it is unknown here.
 func Immutable(path string) bool { return false }
 
 func give(dirFD int, path string, uid, gid int) {
@@ -57,8 +57,8 @@ func give(dirFD int, path string, uid, gid int) {
 	}
 }
 
-// Unwritten reports whether nobody has f open for writing: here that is not known.
+// Unwritten returns false, because it is unknown here.
 func Unwritten(*os.File) bool { return false }
 
-// Names returns the path: here other names are not known.
+// Names returns only the path, because other names are unknown here.
 func Names(path string) []string { return []string{path} }

@@ -9,8 +9,8 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Line seals one line of an append-only file: a checksum in eight hex digits,
-// a space, the text, a newline. The text holds no newline.
+// Line returns a sealed line for an append-only file: a checksum in eight hex
+// digits, a space, the text, and a newline. The text must not contain a newline.
 func Line(text []byte) []byte {
 	out := make([]byte, 0, len(text)+10)
 	out = fmt.Appendf(out, "%08x ", crc32.Checksum(text, castagnoli))
@@ -18,8 +18,8 @@ func Line(text []byte) []byte {
 	return append(out, '\n')
 }
 
-// Unline returns the text of a sealed line without its newline, or false when
-// a bit of it is wrong.
+// Unline returns the text of a sealed line, which is given without its newline. It
+// returns false if the checksum is wrong.
 func Unline(line []byte) ([]byte, bool) {
 	if len(line) < 9 || line[8] != ' ' {
 		return nil, false
@@ -29,8 +29,8 @@ func Unline(line []byte) ([]byte, bool) {
 	return text, err == nil && uint32(sum) == crc32.Checksum(text, castagnoli)
 }
 
-// SplitTorn splits the data of an append-only file into its complete lines and
-// what a crash left of one that was being appended.
+// SplitTorn splits the data of an append-only file into complete lines and a torn
+// last line, which a crash may have left.
 func SplitTorn(data []byte) (whole, torn []byte) {
 	i := bytes.LastIndexByte(data, '\n') + 1
 	return data[:i], data[i:]

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Each calls f for each name in the directory, from the first one on, in the
-// order of the file system. A name that comes or goes meanwhile may be missed,
-// and so may one that is removed by f: gather first, then remove.
+// Each calls f for each name in the directory, in the order of the file system. It
+// may miss names that are added or removed meanwhile, even if f removes them. So
+// collect the names first, and remove them later.
 func (l *Listing) Each(f func(Name) error) error {
 	fd := l.fd()
 	if _, err := unix.Seek(fd, 0, 0); err != nil {
@@ -56,9 +56,9 @@ func (l *Listing) Each(f func(Name) error) error {
 
 const direntName = 19
 
-// Exact reports whether the inode numbers that Each reports are those of stat.
-// They were compared on these file systems. Overlays and network file systems
-// report other ones, or make them up; an unknown file system may do so.
+// Exact reports whether Each returns the same inode numbers as stat. That was
+// tested on the file systems below. Overlays and network file systems may return
+// other numbers, and so may unknown file systems.
 func (l *Listing) Exact() bool {
 	var s unix.Statfs_t
 	if unix.Fstatfs(l.fd(), &s) != nil {
@@ -71,7 +71,7 @@ func (l *Listing) Exact() bool {
 	return false
 }
 
-// Facts looks at the directory.
+// Facts returns properties of the directory.
 func (l *Listing) Facts() (Facts, error) {
 	var st unix.Statx_t
 	const want = unix.STATX_UID | unix.STATX_MODE
@@ -85,9 +85,9 @@ func (l *Listing) Facts() (Facts, error) {
 		Fixed:   st.Attributes&(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND) != 0}, nil
 }
 
-// MountedBelow returns a place below path, at which something is mounted that a
-// process with this mount namespace sees; "" when there is none. A file on which
-// another one is mounted shows in no listing.
+// MountedBelow returns a path below path on which something is mounted, in the
+// mount namespace of this process; "" for none. It is needed because a listing does
+// not show that something is mounted on a file.
 func MountedBelow(path string) string {
 	path, err := filepath.EvalSymlinks(path)
 	if err == nil {

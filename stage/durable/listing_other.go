@@ -7,9 +7,9 @@ import (
 	"io"
 )
 
-// Each calls f for each name in the directory, from the first one on. A name
-// that comes or goes meanwhile may be missed, and so may one that is removed by
-// f: gather first, then remove.
+// Each calls f for each name in the directory. It may miss names that are added or
+// removed meanwhile, even if f removes them. So collect the names first, and remove
+// them later.
 func (l *Listing) Each(f func(Name) error) error {
 	if _, err := l.f.Seek(0, io.SeekStart); err != nil {
 		return err
@@ -34,11 +34,11 @@ func (l *Listing) Each(f func(Name) error) error {
 	}
 }
 
-// Exact is false: Each reports no inode numbers here.
+// Exact returns false, because Each returns no inode numbers here.
 func (l *Listing) Exact() bool { return false }
 
-// Facts looks at the directory.
+// Facts returns properties of the directory.
 func (l *Listing) Facts() (Facts, error) { return l.facts() }
 
-// MountedBelow is "": here mounts are not known.
+// MountedBelow returns "", because mounts are unknown here.
 func MountedBelow(path string) string { return "" }

@@ -7,23 +7,23 @@ import (
 	"strings"
 )
 
-// maxMounts bounds the table of mounts, in bytes.
+// maxMounts is the largest mount table that is read, in bytes.
 const maxMounts = 16 << 20
 
-// mount is a line of the table of mounts.
+// mount is a line of the mount table.
 type mount struct {
 	device string // major:minor
-	root   string // what of the file system is mounted
-	at     string // where
+	root   string // the mounted directory of the file system
+	at     string // the mount point
 }
 
-// Names returns a path, absolute and without links, and the other paths that
-// lead to the same place through bind mounts of this mount namespace.
+// Names returns path and the other paths that lead to the same place through bind
+// mounts of this mount namespace. path must be absolute and without links.
 func Names(path string) []string {
 	return append([]string{path}, otherNames(mounts(), path)...)
 }
 
-// mounts reads the table of mounts; nil where it cannot be read.
+// mounts reads the mount table; nil if it cannot be read.
 func mounts() []mount {
 	f, err := open("/proc/self/mountinfo", safe)
 	if err != nil {
@@ -39,7 +39,7 @@ func mounts() []mount {
 
 func otherNames(mounts []mount, path string) (out []string) {
 	var of *mount
-	for i, m := range mounts { // of two on one place the later one is on top
+	for i, m := range mounts { // if two have the same mount point, the later one is on top
 		if _, ok := below(path, m.at); ok && (of == nil || len(m.at) >= len(of.at)) {
 			of = &mounts[i]
 		}
@@ -58,7 +58,7 @@ func otherNames(mounts []mount, path string) (out []string) {
 	return out
 }
 
-// below returns the path as seen from dir, if it is there or below.
+// below returns the rest of a path after dir, if the path is dir or below it.
 func below(path, dir string) (string, bool) {
 	if dir == "/" {
 		return path, true
@@ -67,8 +67,8 @@ func below(path, dir string) (string, bool) {
 	return rest, ok && (rest == "" || rest[0] == '/')
 }
 
-// parseMounts reads /proc/self/mountinfo (Linux, filesystems/proc.rst): an id,
-// the parent's, major:minor, root, mount point, and more.
+// parseMounts parses /proc/self/mountinfo (Linux, filesystems/proc.rst). A line has
+// an id, the id of the parent, major:minor, the root, the mount point, and more.
 func parseMounts(data []byte) (out []mount) {
 	for line := range bytes.Lines(data) {
 		if f := strings.Fields(string(line)); len(f) > 4 {
@@ -78,7 +78,7 @@ func parseMounts(data []byte) (out []mount) {
 	return out
 }
 
-// unescape undoes the octal escapes that the kernel gives to blanks and
+// unescape decodes the octal escapes that the kernel uses for white space and
 // backslashes.
 func unescape(s string) string {
 	var b strings.Builder

@@ -9,27 +9,25 @@ import (
 	"syscall"
 )
 
-// ErrNotRegular is returned for a path that is not a regular file, or that
-// became something else after it was looked at.
+// ErrNotRegular is returned for a path that is not a regular file, or no longer is
+// the file that was checked before.
 var ErrNotRegular = errors.New("is not a regular file")
 
-// ErrTooLong is returned for input that is longer than its limit.
+// ErrTooLong is returned for input that exceeds its limit.
 var ErrTooLong = errors.New("is too long")
 
-// safe are flags for a path at which somebody else may have put anything: a
-// link is not followed, and a pipe without a writer does not block.
+// safe are flags to open a path that another user may have replaced by anything.
+// With them open does not follow a link, and does not block on a pipe.
 const safe = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
-// Open opens the regular file at path for reading. At the end of path a link
-// is not followed, and a pipe, a device or a folder is refused without waiting:
-// the error is ErrNotRegular then.
+// Open opens the regular file at path for reading. The error is ErrNotRegular if
+// path is a link, a pipe, a device or a folder; it does not block on any of them.
 func Open(path string) (*os.File, error) { return open(path, os.O_RDONLY|safe) }
 
-// OpenNamed is Open for a file that a person named: a link is followed.
+// OpenNamed is like Open, for a file that a person named: it follows a link.
 func OpenNamed(path string) (*os.File, error) { return open(path, os.O_RDONLY|syscall.O_NONBLOCK) }
 
-// OpenAppend opens the regular file at path, which exists, for reading and for
-// appending, as safely as Open.
+// OpenAppend is like Open, but opens the existing file for reading and appending.
 func OpenAppend(path string) (*os.File, error) { return open(path, os.O_RDWR|os.O_APPEND|safe) }
 
 func open(path string, flag int) (*os.File, error) {
@@ -51,9 +49,9 @@ func open(path string, flag int) (*os.File, error) {
 	return f, nil
 }
 
-// Create makes a new file at path, of its owner alone until it is sealed, and
-// opens it; see Give. Anything that stands there, also a link, is an error:
-// fs.ErrExist.
+// Create makes a new file at path and opens it; see Give. Only its owner can access
+// it, until the caller changes its mode. The error is fs.ErrExist if anything is at
+// path, even a dangling link.
 func Create(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {
@@ -62,8 +60,8 @@ func Create(path string) (*os.File, error) {
 	return f, err
 }
 
-// ReadFile reads the file at path, opened as Open does, and fails when it has
-// more than limit bytes.
+// ReadFile reads the file at path, which it opens with Open. It fails with
+// ErrTooLong if the file has more than limit bytes.
 func ReadFile(path string, limit int64) ([]byte, error) {
 	f, err := Open(path)
 	if err != nil {
@@ -76,7 +74,7 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	return data, errors.Join(err, f.Close())
 }
 
-// ReadText is ReadFile for a file of text. Parts of the result share its memory.
+// ReadText is like ReadFile, but returns a string, without a second copy of it.
 func ReadText(path string, limit int64) (string, error) {
 	f, err := Open(path)
 	if err != nil {
@@ -98,8 +96,8 @@ func ReadText(path string, limit int64) (string, error) {
 	return text.String(), err
 }
 
-// ReadBounded reads all of r, and fails when it is longer than limit bytes. Of
-// a regular file it allocates the file's size, and no more.
+// ReadBounded reads all of r. It fails with ErrTooLong if that is more than limit
+// bytes. For a regular file it allocates memory once, by the size of the file.
 func ReadBounded(r io.Reader, limit int64) ([]byte, error) {
 	tooLong := fmt.Errorf("%w: more than %d bytes", ErrTooLong, limit)
 	size := int64(512)
@@ -128,13 +126,13 @@ func ReadBounded(r io.Reader, limit int64) ([]byte, error) {
 	}
 }
 
-// OpenDir opens the directory at path; a link at its end is not followed.
+// OpenDir opens the directory at path. It does not follow a link there.
 func OpenDir(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY|safe, 0)
 }
 
-// OpenDirNamed is OpenDir for a directory that a person named: a link is
-// followed.
+// OpenDirNamed is like OpenDir, for a directory that a person named: it follows a
+// link.
 func OpenDirNamed(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
 }

@@ -8,18 +8,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Root may run a command in another user's repository. It must leave nothing there
-// that the owner cannot remove or write to. So each function of this package that
-// makes something gives it to the owner of the directory that it is made in.
-// Code that makes something by other means calls Give.
+// Root may run a command in the repository of another user. It must leave nothing
+// there that the owner cannot change or remove. So each function of this package
+// that creates a file or a directory gives it to the owner of the directory that it
+// is in. Code that creates something in another way calls Give.
 
-// Give gives what root has made at path, and nobody else has a name for, to the
-// owner and the group of the directory that it is in. It does nothing for
-// other users, and nothing where that fails: a file system may know no owners.
+// Give gives a file or directory that root has just made to the owner and the group
+// of its directory. It does nothing for other users. It ignores errors, because
+// some file systems have no owners.
 //
-// Others may write to the directory. So the owner changes through a descriptor
-// of what is there, after a check that it is root's and no hard link. Otherwise
-// somebody who swaps the name would become the owner of another file of root's.
+// Other users may be able to write to that directory, and replace the name by
+// another file of root. So Give opens the file, checks that it belongs to root and
+// has no other hard link, and changes the owner through the descriptor. Otherwise
+// it could give another file of root away.
 func Give(path string) {
 	if os.Geteuid() != 0 {
 		return
@@ -33,7 +34,7 @@ func Give(path string) {
 	}
 }
 
-// MkdirTemp is os.MkdirTemp in a directory that may be another user's; see Give.
+// MkdirTemp is os.MkdirTemp followed by Give.
 func MkdirTemp(dir, pattern string) (string, error) {
 	path, err := os.MkdirTemp(dir, pattern)
 	if err == nil {
@@ -42,7 +43,7 @@ func MkdirTemp(dir, pattern string) (string, error) {
 	return path, err
 }
 
-// Symlink is os.Symlink in a directory that may be another user's; see Give.
+// Symlink is os.Symlink followed by Give.
 func Symlink(text, path string) error {
 	err := os.Symlink(text, path)
 	if err == nil {

@@ -8,8 +8,7 @@ import (
 	"syscall"
 )
 
-// SameFile reports whether two paths lead to the same file or directory, by
-// whatever names.
+// SameFile reports whether two paths lead to the same file or directory.
 func SameFile(a, b string) (bool, error) {
 	fa, err := os.Stat(a)
 	if err != nil {
@@ -22,8 +21,8 @@ func SameFile(a, b string) (bool, error) {
 	return os.SameFile(fa, fb), nil
 }
 
-// Resolve returns an absolute path without links. The part that does not exist is
-// taken as it is written.
+// Resolve returns an absolute path without links. A part that does not exist stays
+// as it is.
 func Resolve(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -42,9 +41,8 @@ func Resolve(path string) (string, error) {
 	}
 }
 
-// Above returns a path, absolute and without links, and the directories above
-// it, and the same of its other names: a bind mount has another path than what it
-// shows.
+// Above returns path and all directories above it, and the same for its other names
+// through bind mounts; see Names. path must be absolute and without links.
 func Above(path string) []string {
 	var list []string
 	for _, name := range Names(path) {

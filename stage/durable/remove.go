@@ -9,17 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RemoveAll removes a file or a tree. What cannot be removed does not stop it:
-// it removes the rest, and returns the first failure, a *fs.PathError with the
-// path of what is in the way. A path that is not there is no failure.
+// RemoveAll removes a file or a tree. If something cannot be removed, it continues
+// with the rest, and returns the first error, which is a *fs.PathError with the path
+// that could not be removed. A missing path is not an error.
 //
-// It follows no link and enters no mount: a directory on which something is
-// mounted stays, and so does everything that is mounted there. A directory of
-// the caller's without the permission to change it gets that permission.
+// It does not follow links, and does not enter mounts: a directory on which
+// something is mounted stays, with everything in the mount. If a directory lacks
+// write permission, it changes the mode first; that works for the owner.
 //
-// Calls for each name: unlinkat; for a directory then unlinkat(AT_REMOVEDIR),
-// which answers EBUSY for a mount point before it looks at what is in it, and
-// only after another answer openat(O_NOFOLLOW) and the names in it.
+// Calls for each name: unlinkat; then, for a directory, unlinkat(AT_REMOVEDIR). That
+// fails with EBUSY for a mount point, even if it is not empty. Only after another
+// error it opens the directory with openat(O_NOFOLLOW) and removes the names in it.
 func RemoveAll(path string) error {
 	path = filepath.Clean(path)
 	parent, err := os.Open(filepath.Dir(path))
@@ -33,7 +33,7 @@ func RemoveAll(path string) error {
 	return removeAt(int(parent.Fd()), filepath.Dir(path), filepath.Base(path))
 }
 
-// removeAt removes the name in the directory dir, which is open as dirFD.
+// removeAt removes a name in the directory dir, which is open as dirFD.
 func removeAt(dirFD int, dir, name string) error {
 	path := filepath.Join(dir, name)
 	fail := func(err error) error { return &fs.PathError{Op: "remove", Path: path, Err: err} }
@@ -61,7 +61,7 @@ func removeAt(dirFD int, dir, name string) error {
 	return fail(err)
 }
 
-// empty removes all that is in a directory, and returns the first failure.
+// empty removes everything in a directory, and returns the first error.
 func empty(dirFD int, path, name string) error {
 	open := func() (int, error) {
 		return ignoringEINTR(func() (int, error) {
@@ -81,7 +81,7 @@ func empty(dirFD int, path, name string) error {
 	if fi, err := f.Stat(); err == nil && fi.Mode().Perm()&0o700 != 0o700 {
 		_ = f.Chmod(0o700)
 	}
-	names, first := f.Readdirnames(-1) // some of them, perhaps, with an error
+	names, first := f.Readdirnames(-1) // with an error, names may still have some of them
 	for _, n := range names {
 		if err := removeAt(fd, path, n); err != nil && first == nil {
 			first = err
@@ -107,12 +107,11 @@ func ignoringEINTR(f func() (int, error)) (int, error) {
 // removed because a file system is mounted on it.
 var ErrMountPoint = errors.New("is a mount point")
 
-// MountPoint reports whether a file system, or a directory of one, is mounted
-// at path. A link there is not followed.
+// MountPoint reports whether something is mounted at path. It does not follow a
+// link there.
 func MountPoint(path string) bool { return mountRoot(unix.AT_FDCWD, path) }
 
-// across reports whether a file and the directory that it is in are on
-// different file systems.
+// across reports whether a directory and its parent are on different file systems.
 func across(dirFD int, name string) bool {
 	var own, parent unix.Stat_t
 	if unix.Fstatat(dirFD, name, &own, unix.AT_SYMLINK_NOFOLLOW) != nil || own.Mode&unix.S_IFMT != unix.S_IFDIR {
@@ -124,10 +123,9 @@ func across(dirFD int, name string) bool {
 	return own.Dev != parent.Dev || own.Ino == parent.Ino
 }
 
-// Writable reports whether this user may write to what is at path. A link is
-// followed.
+// Writable reports whether this user may write to path. It follows a link.
 func Writable(path string) bool { return unix.Access(path, unix.W_OK) == nil }
 
-// Usable reports whether this user may make, find and remove names in the
+// Usable reports whether this user may list, create and remove names in the
 // directory at path.
 func Usable(path string) bool { return unix.Access(path, unix.R_OK|unix.W_OK|unix.X_OK) == nil }

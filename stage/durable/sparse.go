@@ -6,19 +6,19 @@ import (
 	"os"
 )
 
-// Sparse reads a file from its beginning without reading its holes: they are
-// zeros, and come from no disk. A disk image of a few GiB often has a few KiB
-// of data. Where the file system does not report holes, all is read.
+// Sparse reads a file from its beginning. It returns zeros for holes without reading
+// them from the disk: a disk image of a few GiB often has only a few KiB of data. If
+// the file system does not report holes, it reads everything.
 type Sparse struct {
 	f      *os.File
 	off    int64
-	end    int64 // of the piece that off is in
-	hole   bool  // the piece is a hole
-	plain  bool  // holes are not reported
-	ending error // io.EOF, or why reading ended
+	end    int64 // end of the piece that contains off
+	hole   bool  // that piece is a hole
+	plain  bool  // the file system does not report holes
+	ending error // io.EOF, or the error that ended reading
 }
 
-// NewSparse reads f, whose own offset counts for nothing and may change.
+// NewSparse returns a reader of f. It ignores the offset of f, and may change it.
 func NewSparse(f *os.File) *Sparse { return &Sparse{f: f} }
 
 func (s *Sparse) Read(p []byte) (int, error) {
@@ -43,7 +43,7 @@ func (s *Sparse) Read(p []byte) (int, error) {
 		return len(p), nil
 	}
 	n, err := s.readAt(p)
-	if err == io.EOF { // it became shorter
+	if err == io.EOF { // the file became shorter
 		s.ending = err
 	}
 	return n, err
@@ -75,17 +75,17 @@ func (s *Sparse) look() error {
 	return nil
 }
 
-// HoleWriter writes to a new file and leaves out what is zero, so that holes
-// stay holes. It makes nothing durable.
+// HoleWriter writes to a new file, and makes holes instead of writing blocks of
+// zeros. It makes nothing durable.
 type HoleWriter struct {
 	f   *os.File // new and empty
 	off int64
 }
 
-// NewHoleWriter writes to f, which is new and empty.
+// NewHoleWriter returns a writer to f, which must be new and empty.
 func NewHoleWriter(f *os.File) *HoleWriter { return &HoleWriter{f: f} }
 
-// holeSize is the least that is left out, in bytes: a block of most file systems.
+// holeSize is the smallest hole, in bytes: the block size of most file systems.
 const holeSize = 4096
 
 var zeros [holeSize]byte
@@ -93,7 +93,7 @@ var zeros [holeSize]byte
 func (w *HoleWriter) Write(p []byte) (int, error) {
 	done := 0
 	for done < len(p) {
-		// A run of blocks with data is one write.
+		// Write consecutive blocks with data in one call.
 		n := 0
 		for done+n < len(p) {
 			block := p[done+n : min(len(p), done+n+holeSize)]
@@ -118,5 +118,5 @@ func (w *HoleWriter) Write(p []byte) (int, error) {
 	return done, nil
 }
 
-// End gives the file its size, with a hole at its end if there is one.
+// End sets the size of the file, which matters if it ends with a hole.
 func (w *HoleWriter) End() error { return w.f.Truncate(w.off) }

@@ -5,16 +5,16 @@ import (
 	"os"
 )
 
-// streamStep is how much is copied before the kernel is asked to begin writing
-// it to the disk: enough to make large requests of.
+// streamStep is the number of bytes after which the kernel is asked to start writing
+// them to the disk. It is so large that the kernel can make large requests.
 const streamStep = 16 << 20
 
-// Through reads a file by way of a copy of it: each piece is copied by the
-// kernel (copy_file_range, where the file systems can; package os falls back
-// to reads and writes), and then read from the copy, whose pages are at hand.
-// So what is read is what was copied, whatever a writer does to Src meanwhile.
-// The kernel starts to write early, so that the fsync at the end waits for less.
-// It makes nothing durable.
+// Through copies a file and reads the copy. The kernel copies each piece
+// (copy_file_range; package os uses read and write if that is not supported). Then
+// the piece is read from the copy, which is still in the page cache. So the reader
+// gets exactly the bytes of the copy, even if somebody writes to Src meanwhile. The
+// kernel is asked early to write to the disk, so that the final fsync is faster. It
+// makes nothing durable.
 type Through struct {
 	Dst *os.File // new and empty, open for reading and writing
 	Src *os.File // at its beginning
