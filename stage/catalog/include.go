@@ -42,8 +42,8 @@ func (g *Globs) ParseGlob(pattern string) error {
 	return nil
 }
 
-// Match reports whether a cleaned path matches any of the patterns.
-func (g *Globs) Match(p string) bool {
+// match reports whether a cleaned path matches any of the patterns.
+func (g *Globs) match(p string) bool {
 	if g == nil || len(g.patterns) == 0 {
 		return false
 	}
@@ -107,7 +107,7 @@ type including struct {
 
 func (in including) Class(p string) Class {
 	c := in.Format.Class(p)
-	if c == ItemLike && in.globs.Match(p) {
+	if c == ItemLike && in.globs.match(p) {
 		return Other
 	}
 	return c

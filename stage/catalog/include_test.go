@@ -21,12 +21,12 @@ func TestGlobs(t *testing.T) {
 			t.Errorf("%s: %v", c.pattern, err)
 		}
 		for _, p := range c.yes {
-			if !g.Match(p) {
+			if !g.match(p) {
 				t.Errorf("%s does not match %s", c.pattern, p)
 			}
 		}
 		for _, p := range c.no {
-			if g.Match(p) {
+			if g.match(p) {
 				t.Errorf("%s matches %s", c.pattern, p)
 			}
 		}

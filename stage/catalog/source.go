@@ -15,8 +15,7 @@ import (
 )
 
 // Source is a tree that a format reads: documents freely, content only by its
-// digest. It does not lead out of the tree. Split joins two sources, with documents in
-// one place and content in another (a snapshot, a tree in transit).
+// digest. It does not lead out of the tree.
 type Source interface {
 	// Document returns all bytes of a document. The error is a *DocumentError if
 	// it is missing, larger than MaxDocument, not a regular file, or reached
@@ -141,14 +140,14 @@ func (s files) Blob(name string, want Digest, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if int64(len(data)) > limit || !want.Of(data) {
+	if int64(len(data)) > limit || !want.of(data) {
 		return fail(ErrDigest)
 	}
 	return data, nil
 }
 
-// Of reports whether data has the digest.
-func (d Digest) Of(data []byte) bool {
+// of reports whether data has the digest.
+func (d Digest) of(data []byte) bool {
 	switch d.Algorithm {
 	case SHA256:
 		sum := sha256.Sum256(data)
@@ -191,16 +190,4 @@ func (s files) List(dir string) iter.Seq2[string, error] {
 			yield("", err)
 		}
 	}
-}
-
-// Split is a source with the documents of one and the content of another.
-func Split(documents, content Source) Source { return split{documents, content} }
-
-type split struct {
-	Source
-	content Source
-}
-
-func (s split) Blob(path string, want Digest, limit int64) ([]byte, error) {
-	return s.content.Blob(path, want, limit)
 }
