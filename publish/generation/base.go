@@ -20,7 +20,7 @@ func (t *Tree) Base(w Windows, now time.Time) (*stage.Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows := t.Promised(w, now, func(c Carried) bool {
+	rows := t.promised(w, now, func(c Carried) bool {
 		_, err := src.Root().Lstat(c.Path) // a gc may have deleted it before the grace was raised
 		return !isGone(err)
 	})

@@ -252,9 +252,9 @@ func isSHA256(s string) bool {
 	return bad == 0 && len(s) == 2*sha256.Size
 }
 
-// SealOf returns the seal in the last line of the manifest at path; "" if there
+// sealOf returns the seal in the last line of the manifest at path; "" if there
 // is none. It does not verify the seal.
-func SealOf(path string) string {
+func sealOf(path string) string {
 	f, err := durable.Open(path)
 	if err != nil {
 		return ""

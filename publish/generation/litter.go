@@ -80,7 +80,7 @@ func (s *Store) litter(name string, l *Litter, k Known, abandoned bool) (kind Li
 		return PromoteDraft, abandoned
 	case strings.HasPrefix(name, RevertPrefix):
 		return RevertDraft, true // abandoned: the caller holds the lock of its owner, or only reports
-	case strings.HasPrefix(name, TrashPrefix):
+	case strings.HasPrefix(name, trashPrefix):
 		return Trash, true
 	case !isTree:
 		return 0, false
@@ -112,7 +112,7 @@ func (s *Store) Trash() ([]string, error) {
 	}
 	var out []string
 	for _, d := range list {
-		if strings.HasPrefix(d.Name(), TrashPrefix) {
+		if strings.HasPrefix(d.Name(), trashPrefix) {
 			out = append(out, filepath.Join(s.Trees, d.Name()))
 		}
 	}
@@ -154,7 +154,7 @@ func (s *Store) aside(name string) (string, error) {
 	from := filepath.Join(s.Trees, name)
 	to, err := "", error(nil)
 	for i := range 100 {
-		to = filepath.Join(s.Trees, TrashPrefix+name)
+		to = filepath.Join(s.Trees, trashPrefix+name)
 		if i > 0 {
 			to += fmt.Sprint("-", i+1) // the name is in use by a tree that could not be deleted
 		}

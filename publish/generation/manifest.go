@@ -75,15 +75,6 @@ func (c Revoked) String() string {
 	return fmt.Sprintf("%s/%s: %s", c.Product, c.Version, c.Path)
 }
 
-// Name returns product/version of a revoked file, or its path if no index named
-// it.
-func (c Revoked) Name() string {
-	if c.Product == "" {
-		return c.Path
-	}
-	return catalog.Name{Group: c.Product, Version: c.Version}.String()
-}
-
 // Named is a revoked version without content: it had no items, or all their
 // files were missing. Version is "" for a product without versions.
 type Named struct {

@@ -17,8 +17,8 @@ const (
 	// NextPrefix is for a sealed tree that waits for its switch, and for the old
 	// tree directly after an exchange.
 	NextPrefix = ".next-"
-	// TrashPrefix is for a retired tree that is being deleted.
-	TrashPrefix = ".trash-"
+	// trashPrefix is for a retired tree that is being deleted.
+	trashPrefix = ".trash-"
 )
 
 const (
@@ -41,7 +41,7 @@ func ParseNumber(s string) (int, bool) {
 // numberIn returns the number in any name in the store, with or without a prefix.
 // Such a number is in use.
 func numberIn(name string) (int, bool) {
-	name = strings.TrimPrefix(strings.TrimPrefix(name, TrashPrefix), NextPrefix)
+	name = strings.TrimPrefix(strings.TrimPrefix(name, trashPrefix), NextPrefix)
 	name, _, _ = strings.Cut(name, "-")
 	return ParseNumber(name)
 }

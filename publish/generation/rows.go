@@ -38,11 +38,11 @@ func (m *Manifest) Rows() []tree.Row {
 	return tree.MergeRows(m.Own, carried)
 }
 
-// Promised returns the rows, sorted by path, that the generation must serve at
+// promised returns the rows, sorted by path, that the generation must serve at
 // the time now: all own rows, and the carried rows that are there and whose
 // window is open. Carried rows whose window has ended are left out, although they
 // are served until a gc deletes them.
-func (m *Manifest) Promised(w Windows, now time.Time, there func(Carried) bool) []tree.Row {
+func (m *Manifest) promised(w Windows, now time.Time, there func(Carried) bool) []tree.Row {
 	var carried []tree.Row
 	for _, c := range m.Carried {
 		if w.Open(c.Dropped, now) && there(c) {
@@ -52,7 +52,7 @@ func (m *Manifest) Promised(w Windows, now time.Time, there func(Carried) bool) 
 	return tree.MergeRows(m.Own, carried)
 }
 
-// promises is Promised for one path.
+// promises is promised for one path.
 func (m *Manifest) promises(path string, w Windows, now time.Time) (tree.Row, bool) {
 	if c, ok := findCarried(m.Carried, path); ok && w.Open(c.Dropped, now) {
 		return c.Row, true

@@ -60,7 +60,7 @@ func (d *Draft) Seal(ctx context.Context, m *Manifest, live *View, now time.Time
 			was = nil
 		}
 		t := &Times{Live: live, Dir: d.Dir, Tmp: d.Dir, Now: now, Batch: batch}
-		if err := errors.Join(t.Settle(ctx, m.Own, live.Manifest, was),
+		if err := errors.Join(t.settle(ctx, m.Own, live.Manifest, was),
 			t.Rise(ctx, IdentityName, IdentityName)); err != nil {
 			return lost, err
 		}

@@ -128,7 +128,7 @@ func TestManifests(t *testing.T) {
 	for range 2 {
 		m, err := w.Manifest(1)
 		must(t, err)
-		if m.Who != "x" || !slices.Equal(m.Own, rows) || SealOf(w.ManifestPath(1)) != m.Seal {
+		if m.Who != "x" || !slices.Equal(m.Own, rows) || sealOf(w.ManifestPath(1)) != m.Seal {
 			t.Errorf("%+v", m)
 		}
 	}

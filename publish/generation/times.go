@@ -36,12 +36,12 @@ type Times struct {
 	Batch *durable.Batch // collects the files to sync
 }
 
-// Settle sets the times of the files of the tree. rows are the rows of the tree,
+// settle sets the times of the files of the tree. rows are the rows of the tree,
 // and live lists what production serves. Unchanged files are not touched, in
 // general; see keep. A file with several hard links is replaced by a copy, because
 // the other names share its time. was is the manifest that the times of the tree
 // were compared with when it was made; nil if that was live.
-func (t *Times) Settle(ctx context.Context, rows []tree.Row, live, was *Manifest) error {
+func (t *Times) settle(ctx context.Context, rows []tree.Row, live, was *Manifest) error {
 	// All rows: even after its window has ended, a row is served until a gc deletes it.
 	served := live.Rows()
 	links := map[string]bool{} // paths with a link in one tree, and not the same link in the other
@@ -325,7 +325,7 @@ func (s *Store) Freshen(ctx context.Context, n int, dir string, last int, now, l
 		return err
 	}
 	defer t.Batch.Close()
-	if err := t.Settle(ctx, m.Rows(), was, nil); err != nil {
+	if err := t.settle(ctx, m.Rows(), was, nil); err != nil {
 		return err
 	}
 	return t.Batch.Flush()

@@ -40,7 +40,7 @@ func TestTimesOfSharedFile(t *testing.T) {
 	must(t, err)
 	defer live.Close()
 	times := &Times{Live: live, Dir: next, Tmp: next, Now: epoch, Batch: batch}
-	must(t, times.Settle(t.Context(), row("new"), &Manifest{Own: row("old")}, nil))
+	must(t, times.settle(t.Context(), row("new"), &Manifest{Own: row("old")}, nil))
 	must(t, batch.Flush())
 	for p, want := range map[string]time.Time{"new/x": epoch.Add(time.Second), "staging/x": epoch} {
 		fi, err := os.Stat(filepath.Join(dir, p))

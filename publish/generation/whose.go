@@ -65,7 +65,7 @@ func (s *Store) prove(dir string, c Claim) error {
 	if c.Marked && id != "" && c.Repository != id {
 		return Another(dir, "holds generation %d of another repository", c.Number)
 	}
-	if c.Marked && SealOf(s.ManifestPath(c.Number)) == c.Seal {
+	if c.Marked && sealOf(s.ManifestPath(c.Number)) == c.Seal {
 		return nil
 	}
 	var m *Manifest // nil if it is missing or cannot be read
