@@ -22,15 +22,15 @@ type checkpoint struct {
 	Kind     Kind      `json:"kind"` // kindCheckpoint; the first field: see isCheckpoint
 	Time     time.Time `json:"time"` // of the newest line
 	Sequence int       `json:"sequence"`
-	Segments []Segment `json:"segments"` // all files before this one, oldest first
+	Segments []segment `json:"segments"` // all files before this one, oldest first
 	Past     *past     `json:"past"`
 }
 
 // kindCheckpoint is not among the kinds of events, because nothing happened.
 const kindCheckpoint Kind = "checkpoint"
 
-// Segment is a closed file of a history. It is never appended to again.
-type Segment struct {
+// segment is a closed file of a history. It is never appended to again.
+type segment struct {
 	Number int    `json:"number"` // from 1
 	Bytes  int64  `json:"bytes"`
 	SHA256 string `json:"sha256"`         // of the whole file, lower-case hex

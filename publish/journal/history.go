@@ -24,7 +24,7 @@ type History struct {
 	older func() (*past, bool)
 
 	sequence int       // number of this file, from 1; only file 1 begins without a checkpoint
-	segments []Segment // the closed files before it
+	segments []segment // the closed files before it
 	first    Made      // the newest switch of the closed files
 	begins   int64     // length of the checkpoint line
 	appended bool

@@ -175,7 +175,7 @@ func TestAnswers(t *testing.T) {
 // lines, of which it keeps what concerns these generations.
 func closed(t *rapid.T, h *History, keep []int, older func() (*past, bool)) *History {
 	text, err := json.Marshal(&checkpoint{Kind: kindCheckpoint, Time: h.Newest(), Sequence: 2,
-		Segments: []Segment{{Number: 1, SHA256: sum64}}, Past: h.trimmed(keep)})
+		Segments: []segment{{Number: 1, SHA256: sum64}}, Past: h.trimmed(keep)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -145,7 +145,7 @@ func (l Log) Closed(h *History, yield func(path string, h *History, err error) b
 }
 
 // readSegment reads a closed file.
-func (l Log) readSegment(s Segment) (*History, error) {
+func (l Log) readSegment(s segment) (*History, error) {
 	data, err := durable.ReadFile(l.segment(s.Number), l.Limit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Parse(nil), ErrSegment
@@ -154,7 +154,7 @@ func (l Log) readSegment(s Segment) (*History, error) {
 		return Parse(nil), err
 	}
 	h := Parse(data)
-	if seal(s.Number, data) != (Segment{Number: s.Number, Bytes: s.Bytes, SHA256: s.SHA256}) ||
+	if seal(s.Number, data) != (segment{Number: s.Number, Bytes: s.Bytes, SHA256: s.SHA256}) ||
 		h.sequence != s.Number && !s.Lost {
 		err = ErrSegment
 	}
@@ -163,7 +163,7 @@ func (l Log) readSegment(s Segment) (*History, error) {
 
 // fold reads the lines of closed files, and reports whether all of them are
 // there.
-func (l Log) fold(list []Segment) (*past, bool) {
+func (l Log) fold(list []segment) (*past, bool) {
 	p, whole := newPast(), true
 	for _, s := range list {
 		h, err := l.readSegment(s)
@@ -221,7 +221,7 @@ func (l Log) Close(h *History, keep []int) error {
 		return err
 	}
 	next := &checkpoint{Kind: kindCheckpoint, Time: h.Newest().UTC(), Sequence: h.sequence + 1, Past: h.trimmed(keep)}
-	next.Segments = append(append(next.Segments, h.segments...), Segment{Number: h.sequence, Bytes: size, SHA256: sum})
+	next.Segments = append(append(next.Segments, h.segments...), segment{Number: h.sequence, Bytes: size, SHA256: sum})
 	text, err := json.Marshal(next)
 	if err != nil {
 		return err

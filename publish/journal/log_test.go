@@ -118,7 +118,7 @@ func TestLog(t *testing.T) {
 			t.Fatal(missing)
 		}
 		same(t, h, d.events)
-		if w, err := l.Inspect(false); err != nil || w.Broken() || w.Newer != "" {
+		if w, err := l.Inspect(false); err != nil || w.broken() || w.Newer != "" {
 			t.Fatalf("%+v %v", w, err)
 		}
 	})
@@ -160,7 +160,7 @@ func TestWreck(t *testing.T) {
 		}
 		for _, name := range files {
 			data, _ := os.ReadFile(name)
-			for _, e := range Entries(data) {
+			for _, e := range readEntries(data) {
 				left[string(e.Text)]++
 			}
 		}
@@ -296,7 +296,7 @@ func FuzzCheckpoint(f *testing.F) {
 		h.add(e)
 	}
 	text, err := json.Marshal(&checkpoint{Kind: kindCheckpoint, Time: epoch, Sequence: 2,
-		Segments: []Segment{{Number: 1, SHA256: sum64}}, Past: h.trimmed([]int{1})})
+		Segments: []segment{{Number: 1, SHA256: sum64}}, Past: h.trimmed([]int{1})})
 	if err != nil {
 		f.Fatal(err)
 	}

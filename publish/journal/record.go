@@ -50,9 +50,9 @@ func (e *Event) Record() Record {
 	return r
 }
 
-// Event is the inverse of [Event.Record]. It drops fields that do not belong to
+// event is the inverse of [Event.Record]. It drops fields that do not belong to
 // the kind of the record, unless this version does not know the kind.
-func (r *Record) Event() Event {
+func (r *Record) event() Event {
 	e := Event{Head: Head{Time: r.Time, Kind: r.Kind, Generation: r.Generation, From: r.From, Origin: r.Origin,
 		Who: r.Who, Message: r.Message}}
 	switch k := r.Kind; {
@@ -138,7 +138,7 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &r); err != nil {
 		return err
 	}
-	*e = r.Event()
+	*e = r.event()
 	return nil
 }
 
@@ -149,7 +149,7 @@ func eventOf(text []byte) (Event, bool) {
 	if json.Unmarshal(text, &r) != nil {
 		return Event{}, false
 	}
-	return r.Event(), true
+	return r.event(), true
 }
 
 func noNil[T any](s []T) []T {

@@ -12,16 +12,16 @@ import (
 )
 
 // Entry is a line of the history: its event and, if it was read from a file, its
-// text. Encode writes that text unchanged, so fields that this version does not
+// text. encode writes that text unchanged, so fields that this version does not
 // know are kept.
 type Entry struct {
 	Event
 	Text []byte
 }
 
-// Entries returns the sound lines of a file of a history, without its
+// readEntries returns the sound lines of a file of a history, without its
 // checkpoint. The caller has checked that this version knows all of them.
-func Entries(data []byte) []Entry {
+func readEntries(data []byte) []Entry {
 	var out []Entry
 	ReadSealed(data, func(text []byte) bool {
 		e, ok := eventOf(text)
@@ -33,8 +33,8 @@ func Entries(data []byte) []Entry {
 	return out
 }
 
-// Encode returns the data of a history with these lines.
-func Encode(entries []Entry) ([]byte, error) {
+// encode returns the data of a history with these lines.
+func encode(entries []Entry) ([]byte, error) {
 	var out []byte
 	for _, e := range entries {
 		text := e.Text

@@ -28,14 +28,14 @@ type Wreck struct {
 	Closed  []*Damaged
 
 	sequence int // of the file to write
-	segments []Segment
+	segments []segment
 	head     []byte // the checkpoint line that Base was read from
 	long     bool   // Base has lines behind its checkpoint, so the file to write needs a new checkpoint
 	twin     string // second name of the file at Path, left by a Close that was killed; "" for none
 }
 
-// Broken reports whether more than the chain of the lines has to be repaired.
-func (w *Wreck) Broken() bool {
+// broken reports whether more than the chain of the lines has to be repaired.
+func (w *Wreck) broken() bool {
 	return w.Missing || w.Bad > 0 || w.long || len(w.Stray)+len(w.Closed) > 0
 }
 
@@ -66,7 +66,7 @@ type Damaged struct {
 
 // Is reports whether the file already has exactly these lines.
 func (d *Damaged) Is(entries []Entry) bool {
-	data, err := Encode(entries)
+	data, err := encode(entries)
 	return err == nil && d.Data != nil && bytes.Equal(d.Data, slices.Concat(d.head, data))
 }
 
@@ -87,7 +87,7 @@ func (l Log) file(path string) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &file{path: path, data: data, entries: Entries(data)}
+	f := &file{path: path, data: data, entries: readEntries(data)}
 	f.History = l.parse(data)
 	return f, nil
 }
@@ -286,8 +286,8 @@ func alike(a, b *file) int {
 	return n
 }
 
-func seal(n int, data []byte) Segment {
-	return Segment{Number: n, Bytes: int64(len(data)), SHA256: fmt.Sprintf("%x", sha256.Sum256(data))}
+func seal(n int, data []byte) segment {
+	return segment{Number: n, Bytes: int64(len(data)), SHA256: fmt.Sprintf("%x", sha256.Sum256(data))}
 }
 
 // inspectClosed finds closed files that are missing or have changed. own is the
@@ -311,7 +311,7 @@ func (l Log) inspectClosed(w *Wreck, own *file) error {
 }
 
 // as reports whether a closed file is unchanged.
-func (l Log) as(s Segment) (bool, error) {
+func (l Log) as(s segment) (bool, error) {
 	sum, size, err := digest(l.segment(s.Number))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, durable.ErrNotRegular) {
 		return false, nil
@@ -385,7 +385,7 @@ func (l Log) optional(n int) (*file, error) {
 // The file counts as damaged until [Log.Restore] writes its new checksum into the
 // checkpoint.
 func (l Log) RestoreClosed(w *Wreck, d *Damaged, entries []Entry) error {
-	data, err := Encode(entries)
+	data, err := encode(entries)
 	if err != nil {
 		return err
 	}
@@ -405,7 +405,7 @@ func (l Log) RestoreClosed(w *Wreck, d *Damaged, entries []Entry) error {
 // between the two, the next Inspect finds that the file has all lines of the
 // stray files. keep is as in [Log.Close]. Restore returns the new history.
 func (l Log) Restore(w *Wreck, entries []Entry, keep []int, aside func(path string) string) (*History, error) {
-	data, err := Encode(entries)
+	data, err := encode(entries)
 	if err != nil {
 		return nil, err
 	}
