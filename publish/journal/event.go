@@ -103,7 +103,7 @@ type Health struct {
 type Freed struct {
 	Generations []int       `json:"generations"`
 	Files       int         `json:"files"` // carried files of production
-	Bytes       int64       `json:"bytes"` // disk space freed: files that no other tree and not staging has
+	Bytes       int64       `json:"bytes"` // disk space freed: files that other trees or staging share do not count
 	Items       []FreedItem `json:"items"` // each of them, generations first
 }
 
