@@ -117,8 +117,8 @@ func TestCarry(t *testing.T) {
 	}
 }
 
-// What a gc has deleted, when the grace was shorter or by a clock that was ahead,
-// is not carried although its window is open.
+// A file that a gc deleted, when the grace was shorter or the clock was ahead, is
+// not carried although its window is open.
 func TestCarryAfterGC(t *testing.T) {
 	w := newWorld(t)
 	live := w.make(2, nil, map[string]string{"a": "one", "b": "two", "c": "three"})

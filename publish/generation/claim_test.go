@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// FuzzClaim: whatever the two files hold, a tree says nothing, or something that
-// could have been written.
+// FuzzClaim: for any content of the two files, the claim is empty, or one that this
+// program could have written.
 func FuzzClaim(f *testing.F) {
 	seal := strings.Repeat("0f", 32)
 	f.Add([]byte("12\n"), []byte("repository AbC1\nmanifest "+seal+"\n"))

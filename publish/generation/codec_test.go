@@ -18,10 +18,10 @@ import (
 
 func sumOf(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
 
-// FuzzManifest: a manifest is read without a crash; what is accepted is safe and
-// survives being written again; sealed text of which one bit is wrong is
-// refused. No fuzzer finds a checksum, so the target seals what it is given: all
-// between the first line and the seal.
+// FuzzManifest: Decode does not panic; a manifest that it accepts is safe, and
+// survives encoding and decoding; a sealed text with one wrong bit is refused. A
+// fuzzer cannot guess a hash, so the input is the text between the first line and
+// the seal, and the target adds both.
 func FuzzManifest(f *testing.F) {
 	f.Add([]byte(`{"generation":1}`+"\nown content 3 "+sumOf("x")+" images/a b\ncarried 2 link 0 "+sumOf("")+
 		" l\nbarred mutable 1 "+sumOf("y")+" .x\n"), uint(30))

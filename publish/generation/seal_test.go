@@ -13,8 +13,8 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// whole checks what every crash has to leave: a tree that has a number for a
-// name, or waits for its switch, has that number, the mark and the seal of its
+// whole checks what must be true after every crash. A tree whose name is a number,
+// or that waits for its switch, must have that number, the mark with the seal of its
 // manifest, and every file that the manifest lists.
 func (w *world) whole() {
 	w.t.Helper()
@@ -91,8 +91,8 @@ func TestSealStopped(t *testing.T) {
 	}
 }
 
-// litterOf returns the kinds of litter, where history names the generations up to
-// top, by name.
+// litterOf returns the kinds of litter by name, for a history that names the
+// generations up to top.
 func (w *world) litterOf(top int) map[string]LitterKind {
 	w.t.Helper()
 	list, err := w.Litter(Known{Reached: func(n int) bool { return n <= top }, Freed: func(int) bool { return false },
@@ -105,7 +105,8 @@ func (w *world) litterOf(top int) map[string]LitterKind {
 	return out
 }
 
-// What is carried is the very file; what somebody removed cannot be carried.
+// A carried file is a hard link to the live one; a file that somebody removed cannot
+// be carried.
 func TestSealCarries(t *testing.T) {
 	w := newWorld(t)
 	live := w.make(1, nil, map[string]string{"a": "one", "b": "two", "l": "-> a"})
@@ -136,8 +137,8 @@ func TestSealCarries(t *testing.T) {
 	}
 }
 
-// The file with the number rises like any other: a server tells by it whether
-// production is still what it was.
+// The file with the number gets a later time like any other, because clients can
+// find out by it whether production has changed.
 func TestSealTimes(t *testing.T) {
 	w := newWorld(t)
 	at := func(dir, p string) time.Time {
@@ -213,8 +214,8 @@ func TestLitter(t *testing.T) {
 	abandoned = false
 	delete(want, ".snapshot-x") // its promote is at work
 	check(want)
-	// Below what production ever had, it is the history that has lost something;
-	// what recovery has tried to remove before is none the less litter.
+	// Below the highest number that production ever had, an unknown tree means that
+	// the history lost a line. But what recovery has tried to remove before is litter.
 	known.Top, known.Live = 7, 7
 	delete(want, "000005")
 	check(want)

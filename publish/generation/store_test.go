@@ -84,7 +84,7 @@ func fill(t testing.TB, dir string, files map[string]string) []tree.Row {
 	return rows
 }
 
-// make makes generation n after the live one, which may be nil, as far as to its
+// make makes generation n after the live one, which may be nil, up to its final
 // name in the store.
 func (w *world) make(n int, live *View, files map[string]string) *View {
 	w.t.Helper()
@@ -132,7 +132,7 @@ func TestManifests(t *testing.T) {
 			t.Errorf("%+v", m)
 		}
 	}
-	// What was remembered does not outlive the file.
+	// A cached manifest is not used after its file changed.
 	must(t, w.WriteManifest(&Manifest{Head: Head{Generation: 1, Kind: KindPromote, Who: "y"}}))
 	if m, err := w.Manifest(1); err != nil || m.Who != "y" {
 		t.Error(m, err)
@@ -209,7 +209,7 @@ func TestWhose(t *testing.T) {
 	if !w.Claimed(other.Dir(1)) || w.Claimed(v.Dir) || w.Says(other.Dir(1)) != 1 {
 		t.Error("claims")
 	}
-	// A copy of the repository went on, with a generation of that number.
+	// A copy of the repository made another generation with that number.
 	id, err := os.ReadFile(w.IDFile)
 	must(t, err)
 	must(t, os.WriteFile(other.IDFile, id, 0o644))
@@ -228,7 +228,7 @@ func TestWhose(t *testing.T) {
 	must(t, w.WriteManifest(&m))
 	is("by a manifest that was made anew", v.Dir, 1, false)
 
-	// A tree of before there were marks: its number and a look have to do.
+	// A tree of an old version, without a mark: its number and its files are checked.
 	w.history = map[int]Recorded{1: {Known: true}}
 	must(t, os.Remove(filepath.Join(v.Dir, MarkName)))
 	is("unmarked", v.Dir, 1, false)
@@ -258,7 +258,7 @@ func TestView(t *testing.T) {
 	if got := read(v, v.Own[0]); got != "one" {
 		t.Error(got)
 	}
-	// As a switch does it: the name shows another tree, the view the same.
+	// After a switch the name leads to another tree, but the view shows the same one.
 	prod := filepath.Join(filepath.Dir(w.Trees), "production")
 	must(t, os.Rename(w.Dir(1), prod))
 	live, err := (&Tree{Manifest: v.Manifest, Dir: prod}).View()
@@ -281,7 +281,7 @@ func TestView(t *testing.T) {
 	if _, err := w.View(2); !errors.As(err, &e) || e.Kind != fault.NotFound {
 		t.Error(err)
 	}
-	// Nothing leads out.
+	// No path leads out of the tree.
 	if fi, err := v.Stat("in"); err != nil || fi.Size() != 3 {
 		t.Error(fi, err)
 	}
@@ -294,7 +294,7 @@ func TestView(t *testing.T) {
 			t.Errorf("%s was opened", p)
 		}
 	}
-	// What somebody wrote is not the row's.
+	// A file with another size than its row is refused.
 	must(t, os.Chmod(filepath.Join(w.Dir(1), "a"), 0o644))
 	must(t, os.WriteFile(filepath.Join(w.Dir(1), "a"), []byte("longer"), 0o644))
 	if got := read(v, v.Own[0]); !strings.Contains(got, "has 6 bytes, the manifest says 3") {

@@ -18,7 +18,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// A file that has other names is not touched: their times are somebody else's.
+// A file with other hard links is not touched, because they share its time.
 func TestTimesOfSharedFile(t *testing.T) {
 	dir := t.TempDir()
 	for _, d := range []string{"live", "new", "staging"} {

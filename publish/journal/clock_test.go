@@ -8,7 +8,7 @@ import (
 
 var epoch = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// What a later line of kind clock says bounds all that is above it.
+// A line of kind clock limits the times of all lines before it.
 func TestCorrectTimes(t *testing.T) {
 	at := func(hours int) time.Time { return epoch.Add(time.Duration(hours) * time.Hour) }
 	line := func(kind Kind, hours int) Event {

@@ -11,7 +11,7 @@ import (
 	"example.com/publish/stage/durable/durabletest"
 )
 
-// FuzzHistory is given the texts of the lines.
+// FuzzHistory gets the texts of the lines, and seals them.
 func FuzzHistory(f *testing.F) {
 	var text []byte
 	for _, e := range []Event{
@@ -62,8 +62,8 @@ func FuzzHistory(f *testing.F) {
 	})
 }
 
-// text is the history's lines without their seals; false for a time that JSON
-// can carry in one direction only.
+// text returns the lines of the history without their seals; false if a time does
+// not survive encoding and decoding as JSON.
 func (h *History) text() (string, bool) {
 	var b strings.Builder
 	for _, e := range h.Events {

@@ -11,8 +11,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// drawn makes histories such as verbs, crashes, other programs and lost lines
-// leave, line by line.
+// drawn makes random histories, line by line, such as commands, crashes, other
+// programs and lost lines leave.
 type drawn struct {
 	live, top int
 	now       time.Time
@@ -98,7 +98,7 @@ func (d *drawn) next(t *rapid.T) Event {
 	return e
 }
 
-// same compares every answer with that of the reference.
+// same compares every answer of a history with that of the reference.
 func same(t *rapid.T, h *History, events []Event) {
 	r := referenceOf(events)
 	compare := func(what string, got, want any) {
@@ -159,7 +159,7 @@ func same(t *rapid.T, h *History, events []Event) {
 	}
 }
 
-// A history answers as if it looked at every line each time.
+// The summary of a history gives the same answers as reading every line each time.
 func TestAnswers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := &drawn{}
@@ -171,8 +171,8 @@ func TestAnswers(t *testing.T) {
 	})
 }
 
-// closed returns a history that begins with a checkpoint in place of all its
-// lines, of which it keeps what concerns these generations.
+// closed returns a history that has a checkpoint instead of its lines. The
+// checkpoint keeps the details of these generations.
 func closed(t *rapid.T, h *History, keep []int, older func() (*past, bool)) *History {
 	text, err := json.Marshal(&checkpoint{Kind: kindCheckpoint, Time: h.Newest(), Sequence: 2,
 		Segments: []segment{{Number: 1, SHA256: sum64}}, Past: h.trimmed(keep)})
@@ -199,8 +199,8 @@ func pastOf(events []Event) *past {
 
 const sum64 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-// A history that begins with a checkpoint answers as one that has all lines.
-// What concerns the generations that are kept, it answers from the checkpoint.
+// A history with a checkpoint gives the same answers as one with all lines. For
+// generations that the checkpoint keeps, it needs no closed files.
 func TestAnswersBehindACheckpoint(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := &drawn{}
@@ -247,8 +247,8 @@ func TestAnswersBehindACheckpoint(t *testing.T) {
 	})
 }
 
-// Where lines before the checkpoint are lost, what it keeps stays known, and no
-// window becomes shorter.
+// If lines before the checkpoint are lost, what the checkpoint keeps is still known,
+// and no window becomes shorter.
 func TestAnswersWithoutOldLines(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := &drawn{}

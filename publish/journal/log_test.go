@@ -18,7 +18,7 @@ import (
 	"example.com/publish/stage/durable/durabletest"
 )
 
-// logIn is an empty history in a directory of its own.
+// logIn returns an empty history in a new directory.
 func logIn(t *rapid.T, base string) Log {
 	dir, err := os.MkdirTemp(base, "")
 	if err != nil {
@@ -32,7 +32,7 @@ func logIn(t *rapid.T, base string) Log {
 	return l
 }
 
-// fast is a directory in memory where there is one.
+// fast returns a new directory, in memory if possible.
 func fast(t *testing.T) string {
 	dir, err := os.MkdirTemp("/dev/shm", "publish-test-")
 	if err != nil {
@@ -42,7 +42,7 @@ func fast(t *testing.T) string {
 	return dir
 }
 
-// all are the events of all files, oldest first.
+// all returns the events of all files, oldest first.
 func (l Log) everything(t *rapid.T) (out []Event) {
 	h, err := l.Read()
 	if err != nil {
@@ -60,8 +60,8 @@ func (l Log) everything(t *rapid.T) (out []Event) {
 	return slices.Concat(parts...)
 }
 
-// A history on disk that is closed now and then, also by commands that are killed
-// while they close it, answers as one file does, and loses no line.
+// A history whose files are closed now and then gives the same answers as a single
+// file, and loses no line, even if commands are killed while they close it.
 func TestLog(t *testing.T) {
 	base := fast(t)
 	injected := errors.New("injected")
@@ -124,9 +124,9 @@ func TestLog(t *testing.T) {
 	})
 }
 
-// Whatever happens to one of its files, a history can be made from what is left:
-// every line that is left is in it, and where something proves the switches of
-// the lost ones, its chain is whole.
+// After any damage to one of its files, a history can be repaired. The result has
+// every line that is left. Its chain is whole if other evidence proves the lost
+// switches.
 func TestWreck(t *testing.T) {
 	base := fast(t)
 	rapid.Check(t, func(t *rapid.T) {
@@ -248,8 +248,8 @@ func TestWreck(t *testing.T) {
 	})
 }
 
-// damage does something to one of the files, and reports whether it is the one
-// that is written to: nothing proves its last lines.
+// damage damages one of the files, and reports whether it is the one that lines are
+// appended to: nothing proves the last lines of that.
 func damage(t *rapid.T, l Log, h *History) (own bool) {
 	path := l.Path
 	if h.sequence > 1 && rapid.Bool().Draw(t, "closed") {
@@ -283,7 +283,7 @@ func damage(t *rapid.T, l Log, h *History) (own bool) {
 	return path == l.Path
 }
 
-// FuzzCheckpoint is given the texts of a checkpoint and of the line behind it.
+// FuzzCheckpoint gets the texts of a checkpoint and of the line after it.
 func FuzzCheckpoint(f *testing.F) {
 	h := Parse(nil)
 	for _, e := range []Event{

@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A set of ranges has what was added, and reads what it wrote.
+// A set has what was added, and can read what it wrote.
 func TestRanges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var r ranges

@@ -14,8 +14,8 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// Lines that earlier versions wrote, of every kind, are written again byte for
-// byte, and read by nobody as another version's.
+// Lines of every kind that earlier versions wrote are encoded again byte for byte,
+// and are not taken for lines of a newer version.
 func TestOldLines(t *testing.T) {
 	data, err := os.ReadFile("testdata/lines")
 	if err != nil {
@@ -47,7 +47,7 @@ func TestOldLines(t *testing.T) {
 	}
 }
 
-// What is known of a line of a later version's kind is not lost.
+// A line of a kind that only a later version knows keeps all its known fields.
 func TestLineOfALaterVersion(t *testing.T) {
 	const text = `{"time":"2030-01-02T03:04:05Z","kind":"repaint","generation":3,"from":2,"origin":1,"who":"x","message":"m",` +
 		`"added":["a/1"],"removed":[],"changed":[],"grace_seconds":7,"health":"","revoked":[{"path":"p","sha256":"","bytes":0,"product":"","version":"","fingerprint":""}]}`

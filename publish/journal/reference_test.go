@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// reference answers what a History does, by looking at every line each time.
+// reference gives the same answers as History, by reading every line each time.
 type reference struct {
 	events []Event // times corrected
 	ended  map[int]time.Time
@@ -254,7 +254,7 @@ func (r *reference) flaws(tip *Event, lost func(int) bool) (out []Flaw) {
 	})
 }
 
-// ends are windows as publish counts them.
+// ends returns the windows as package publish computes them.
 type ends struct {
 	dropped, recorded, retired map[int]time.Time
 	known                      []int

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// flushes are the calls of one batch, in the order in which they ended.
+// flushes has the calls of one batch, in the order in which they ended.
 type flushes struct {
 	mu      sync.Mutex
 	synced  []string
@@ -21,7 +21,7 @@ type flushes struct {
 
 var errFlush = errors.New("this flush fails")
 
-// counted starts a batch whose flushes are counted.
+// counted starts a batch that records its calls.
 func counted(t *testing.T, dir string) (*Batch, *flushes) {
 	t.Helper()
 	b, err := NewBatch(dir)
@@ -45,7 +45,7 @@ func counted(t *testing.T, dir string) (*Batch, *flushes) {
 	return b, did
 }
 
-// created is a new file that is open for writing.
+// created returns a new file that is open for writing.
 func created(t *testing.T, path string) *os.File {
 	t.Helper()
 	must(t, os.MkdirAll(filepath.Dir(path), 0o755))
@@ -117,8 +117,8 @@ func TestBatchOrder(t *testing.T) {
 	}
 }
 
-// A flush that fails is not repeated, and nothing that lies above is flushed
-// after it; every file is closed.
+// A failed sync is not repeated, and no parent directory is synced after it. Every
+// file is closed.
 func TestBatchFails(t *testing.T) {
 	dir := t.TempDir()
 	for _, failing := range []string{"1", "d"} {
@@ -147,7 +147,7 @@ func TestBatchFails(t *testing.T) {
 			}
 		}
 	}
-	// Where the whole file system cannot be flushed, each is.
+	// If syncfs is not supported, each file is synced.
 	b, did := counted(t, dir)
 	b.syncfs = func(*os.File) error { return ErrUnsupported }
 	b.Expect(syncfsAbove + 1)
@@ -168,8 +168,8 @@ func TestBatchFails(t *testing.T) {
 	}
 }
 
-// A file is flushed through the descriptor that wrote it, whatever becomes of its
-// name; one that was closed by somebody else is an error. Of many none stays open.
+// A file is synced through the descriptor that wrote it, even if its name is gone. A
+// file that somebody else closed is an error. In a large batch no file stays open.
 func TestBatchTake(t *testing.T) {
 	dir := t.TempDir()
 	for _, n := range []int{1, syncfsAbove, syncfsAbove + 1} {

@@ -10,8 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A link that somebody puts into the place of a folder, at any time, is never
-// followed.
+// If somebody replaces a folder by a link, at any time, the link is not followed.
 func TestBelow(t *testing.T) {
 	root, out := t.TempDir(), t.TempDir()
 	in := func(name string) string { return filepath.Join(root, name) }

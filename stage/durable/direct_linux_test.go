@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Whatever the pieces and the file system, the file has what was written.
+// For any sizes of writes, and on any file system, the file has what was written.
 func TestDirect(t *testing.T) {
 	dirs := []string{t.TempDir()}
 	if dir, err := os.MkdirTemp("/dev/shm", "direct-"); err == nil {

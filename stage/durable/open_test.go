@@ -11,8 +11,7 @@ import (
 	"testing"
 )
 
-// What stands where a file is expected is opened only if it is one, and nobody
-// waits for a pipe.
+// Only a regular file is opened, and opening does not block on a pipe.
 func TestOpen(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -93,7 +92,7 @@ func TestReadBounded(t *testing.T) {
 	if got, err := ReadBounded(strings.NewReader(long), 1<<20); err != nil || string(got) != long {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
-	// It says it has nothing, and does not end.
+	// Its size is 0, but reading it does not end.
 	if zero, err := os.Open("/dev/zero"); err == nil {
 		defer zero.Close()
 		if got, err := ReadBounded(zero, 1000); !errors.Is(err, ErrTooLong) || len(got) > 2000 {

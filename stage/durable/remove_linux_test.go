@@ -54,7 +54,7 @@ func TestRemoveAllTree(t *testing.T) {
 	}
 }
 
-// What cannot be removed is reported, and nothing else stays.
+// A file that cannot be removed is reported, and everything else is removed.
 func TestRemoveAllGoesOn(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can make a file that its owner cannot remove")
@@ -86,7 +86,7 @@ func TestRemoveAllGoesOn(t *testing.T) {
 	}
 }
 
-// What somebody mounted in a tree is not the tree's.
+// RemoveAll removes nothing in a file system that is mounted in the tree.
 func TestRemoveAllMount(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root mounts")
@@ -121,7 +121,7 @@ func TestRemoveAllMount(t *testing.T) {
 	}
 }
 
-// What root makes belongs to the owner of the place.
+// Files that root makes get the owner of their directory.
 func TestGive(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can give")
@@ -160,7 +160,7 @@ func TestGive(t *testing.T) {
 	}
 	made(tmp)
 
-	// Somebody who swapped the name gets nothing that was not made for him.
+	// Somebody who replaces the name does not get another file of root.
 	if err := os.Link(filepath.Join(dir, "roots"), filepath.Join(dir, "a/swapped")); err != nil {
 		t.Fatal(err)
 	}

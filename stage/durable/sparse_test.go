@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// A file with holes is read as if it had none, and its copy has the same bytes
-// on as few blocks, wherever the holes are.
+// For holes at any place, a file is read correctly, and its copy has the same bytes
+// and holes.
 func TestSparse(t *testing.T) {
 	data := bytes.Repeat([]byte("data"), 3<<10)
 	for name, pieces := range map[string][]int64{ // where data is
@@ -78,7 +78,7 @@ func blocks(t *testing.T, f *os.File) int64 {
 	return int64(fi.Sys().(*syscall.Stat_t).Blocks)
 }
 
-// A file that is cut while it is read ends there.
+// If a file is truncated while it is read, reading ends there.
 func TestSparseCut(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "f"))
 	must(t, err)

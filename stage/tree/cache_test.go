@@ -24,7 +24,7 @@ var (
 	three = sum([]byte("three"))
 )
 
-// at is a state of a file, changed long before now.
+// at returns the state of a file that changed long ago.
 func at(now time.Time, age time.Duration) Stat {
 	n := now.Add(-age).UnixNano()
 	return Stat{Size: 3, Ino: 7, Mtime: n, Ctime: n, Mode: 0o644, UID: uint32(os.Geteuid())}
@@ -107,8 +107,7 @@ func TestCacheOfAYoungFile(t *testing.T) {
 	}
 }
 
-// A sealed file that is read again stays sealed, however long ago it changed;
-// one in which other bytes are found does not.
+// A sealed file that is read again stays sealed, unless it has other bytes.
 func TestCacheReadsASealedFile(t *testing.T) {
 	now := time.Unix(1000, 500)
 	for _, age := range []time.Duration{time.Millisecond, time.Minute} {
@@ -129,7 +128,7 @@ func TestCacheReadsASealedFile(t *testing.T) {
 	}
 }
 
-// Damage costs the lines that it hits, and none behind them.
+// A damaged line does not affect the lines after it.
 func TestCacheDamaged(t *testing.T) {
 	now := time.Unix(1000, 500)
 	st := at(now, time.Minute)
@@ -227,8 +226,7 @@ func TestCacheCompact(t *testing.T) {
 	}
 }
 
-// Whatever the file holds, it is read without a crash, and what it gives is
-// what was put in.
+// Reading any file does not panic, and returns only what was stored.
 func FuzzCache(f *testing.F) {
 	now := time.Unix(1000, 500)
 	c := OpenCache("")
@@ -257,8 +255,8 @@ func FuzzCache(f *testing.F) {
 	})
 }
 
-// Who looks leaves no trace, however much is new; who notes much does not hold
-// it all back.
+// A read-only cache writes nothing. A cache with many new entries writes some of
+// them before Save.
 func TestCacheIsWrittenAsItGrows(t *testing.T) {
 	p := newCache(t)
 	st := Stat{Size: 1, Ino: 1}
@@ -287,9 +285,9 @@ func TestCacheIsWrittenAsItGrows(t *testing.T) {
 	}
 }
 
-// Whoever may write the cache could forge it. It is believed only as long as
-// nobody but its owner could, and the next writer replaces one that others could
-// write to.
+// Anyone who can write to the cache could forge it. So it is trusted only if nobody
+// except its owner can write to it, and the next writer replaces one that others
+// could write to.
 func TestCacheOfOthers(t *testing.T) {
 	p := newCache(t)
 	now := time.Unix(1000, 0)
@@ -330,8 +328,8 @@ func TestCacheOfOthers(t *testing.T) {
 	must(t, MendCache(p))
 }
 
-// Another user can make a sealed file of his writable again, write to it, and
-// set its time back: of it ctime tells.
+// Another user can make his sealed file writable again, write to it, and set its
+// mtime back. So for his files ctime counts.
 func TestSealedByOthers(t *testing.T) {
 	p := newCache(t)
 	mine := at(time.Unix(1000, 0), time.Minute)

@@ -84,7 +84,7 @@ func TestClone(t *testing.T) {
 	}
 }
 
-// What is wrong with one source file is told of it, and the others are made.
+// An error of one source file is reported for that file, and the others are made.
 func TestCloneBadSources(t *testing.T) {
 	dst, out, err := cloned(t, func(src *Source) []Op {
 		changed := lstat(t, filepath.Join(src.Dir, "a"))
@@ -121,7 +121,7 @@ func TestCloneBadSources(t *testing.T) {
 	}
 }
 
-// A destination that fails stops it all.
+// An error of the destination stops everything.
 func TestCloneBadDestination(t *testing.T) {
 	for name, ops := range map[string]func(src *Source) []Op{
 		"twice": func(src *Source) []Op {
@@ -189,8 +189,8 @@ func BenchmarkDigest(b *testing.B) {
 	}
 }
 
-// Whatever a file system without hard links says, a copy will do; what is wrong
-// with the destination stays an error.
+// If a file system has no hard links, whatever error it returns, a copy is made. An
+// error of the destination stays an error.
 func TestUnlinkable(t *testing.T) {
 	for errno, want := range map[syscall.Errno]bool{
 		syscall.EPERM: true, syscall.EACCES: true, syscall.EMLINK: true, syscall.EXDEV: true,

@@ -7,8 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A finger finds what a search from the beginning finds, in whatever order it is
-// asked.
+// For any order of paths, a finger finds the same as a search from the beginning.
 func TestFinger(t *testing.T) {
 	name := rapid.StringOfN(rapid.SampledFrom([]rune("abc/")), 0, 3, -1)
 	rapid.Check(t, func(t *rapid.T) {
@@ -26,7 +25,7 @@ func TestFinger(t *testing.T) {
 	}
 }
 
-// Asked in the order of its paths, it compares a few times for each.
+// For paths in ascending order, it makes only a few comparisons for each.
 func TestFingerInOrder(t *testing.T) {
 	list := make([]int, 10_000)
 	compared := 0
@@ -47,7 +46,7 @@ func TestFingerInOrder(t *testing.T) {
 	}
 }
 
-// Merged lists are sorted, whatever is in them.
+// Merged lists are always sorted.
 func TestMergeRows(t *testing.T) {
 	rows := rapid.Custom(func(t *rapid.T) []Row {
 		var out []Row

@@ -15,8 +15,8 @@ import (
 
 func everything(string) bool { return true }
 
-// filled is a cache of n files, every other of which makes a pair with the one
-// before it, and what they all are.
+// filled returns a cache of n files, and their entries. Every second file makes a
+// pair with the one before it.
 func filled(t testing.TB, path string, n int) (paths []string, st Stat, now time.Time) {
 	t.Helper()
 	now = time.Unix(1000, 500)
@@ -39,8 +39,8 @@ func filled(t testing.TB, path string, n int) (paths []string, st Stat, now time
 
 func sumOf(i int) string { return sum(fmt.Append(nil, "content ", i)) }
 
-// knows reports how many of the files of filled a cache knows, and fails where it
-// says what is not so.
+// knows returns how many of the files of filled a cache knows, and fails if one of
+// its answers is wrong.
 func knows(t testing.TB, c *Cache, paths []string, st Stat) (files, pairs, ends int) {
 	t.Helper()
 	for i, p := range paths {
@@ -72,8 +72,7 @@ func knows(t testing.TB, c *Cache, paths []string, st Stat) (files, pairs, ends 
 	return files, pairs, ends
 }
 
-// What was known is known when it was packed, in whatever order it is asked for,
-// and so is what came after that.
+// After packing, all old entries and later ones are found, in any order.
 func TestCachePacked(t *testing.T) {
 	for _, n := range []int{0, 1, 2000, 5000} { // some blocks
 		p := newCache(t)
@@ -167,8 +166,8 @@ func (p *packed) sorted() bool {
 	return true
 }
 
-// Of what was let go of nothing is known; it is all there the next time, what came
-// after that too, and it is compacted as if it had never gone.
+// After Release no file is known. When the cache is opened again, all entries are
+// there, later ones too, and Compact works as without Release.
 func TestCacheRelease(t *testing.T) {
 	p := newCache(t)
 	paths, st, now := filled(t, p, 2000)
@@ -202,8 +201,8 @@ func TestCacheRelease(t *testing.T) {
 	}
 }
 
-// Nothing is written where nothing is new, whatever has to be kept; and when a
-// packed file has got many lines, it is packed again.
+// Compact writes nothing if nothing is new. When a packed file has many lines, it is
+// packed again.
 func TestCacheIsPackedSeldom(t *testing.T) {
 	p := newCache(t)
 	paths, st, now := filled(t, p, 3000)
@@ -251,8 +250,8 @@ func TestCacheIsPackedSeldom(t *testing.T) {
 	}
 }
 
-// Damage costs the block that it hits, or the packed part, and never a line that
-// stands behind it; and nothing wrong is ever said.
+// Damage loses one block, or the packed part, but no line after it. No answer is
+// ever wrong.
 func TestCachePackedDamaged(t *testing.T) {
 	p := newCache(t)
 	paths, st, now := filled(t, p, 1500)
@@ -296,7 +295,7 @@ func TestCachePackedDamaged(t *testing.T) {
 			}
 		}
 	}
-	// Cut off anywhere.
+	// Truncated at any byte.
 	for range 15 {
 		must(t, os.WriteFile(p, whole[:random.IntN(len(whole))], 0o644))
 		c := OpenCache(p)
@@ -309,7 +308,7 @@ func TestCachePackedDamaged(t *testing.T) {
 	}
 }
 
-// Whatever stands in the packed part, it is read without a crash, and asked.
+// Reading any packed part, and asking it, does not panic.
 func FuzzPacked(f *testing.F) {
 	var seed bytes.Buffer
 	p := newPacker(&seed)
@@ -353,8 +352,8 @@ func ask(c *Cache) {
 	}
 }
 
-// Several programs add to one file while another one packs it: no answer is
-// wrong, and what each adds after that is there.
+// Several processes append to one file while another one packs it. No answer is
+// wrong, and what they append after that is found.
 func TestCachePackedBesideWriters(t *testing.T) {
 	p := newCache(t)
 	paths, st, now := filled(t, p, 1500)
@@ -389,8 +388,7 @@ func TestCachePackedBesideWriters(t *testing.T) {
 	}
 }
 
-// To an older version the packed part is damage, which costs the lines that it
-// hits: it finds the lines behind it.
+// An older version skips the packed part as damage, and finds the lines after it.
 func TestCachePackedReadByLines(t *testing.T) {
 	p := newCache(t)
 	_, st, now := filled(t, p, 1500)

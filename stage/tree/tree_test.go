@@ -162,7 +162,7 @@ func TestDigest(t *testing.T) {
 			t.Errorf("%d sums: err %v", n, err)
 		}
 	}
-	// A writer that fails ends it, however many there are beside it.
+	// If one of several writers fails, Spread ends.
 	for n := range 3 {
 		to := append([]io.Writer{failing{broken}}, []io.Writer{NewSHA256(), md5.New()}[:n]...)
 		if _, err := Spread(context.Background(), bytes.NewReader(make([]byte, 20*blockSize)), to...); !errors.Is(err,
@@ -224,7 +224,7 @@ type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
-// Both ways to look at a file tell the same.
+// Both ways to get the state of a file give the same result.
 func TestStat(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "file"), "text")
@@ -249,7 +249,7 @@ func TestStat(t *testing.T) {
 	}
 }
 
-// A tree that is open is listed itself, not what has come to its name.
+// Walk lists the tree that was opened, even if another one is at its path now.
 func TestWalkAnOpenTree(t *testing.T) {
 	dir := t.TempDir()
 	was, is := filepath.Join(dir, "was"), filepath.Join(dir, "is")

@@ -16,7 +16,7 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// slowWalk is what Walk lists, with package filepath.
+// slowWalk does the same as Walk, with package filepath.
 func slowWalk(t testing.TB, root string) []string {
 	t.Helper()
 	out := []string{}
@@ -42,7 +42,7 @@ func walked(t testing.TB, root string) []string {
 	return out
 }
 
-// The order is that of whole paths, whatever names stand beside those of folders.
+// The order is that of whole paths, for any names beside those of folders.
 func TestWalkOrder(t *testing.T) {
 	names := []string{"p", "p.x", "p-", "pq", "P", "p ", "p!", "p0", "ü", "\x01",
 		"common-prefix-1", "common-prefix-10",
@@ -87,7 +87,7 @@ func TestWalkLarge(t *testing.T) {
 	}
 }
 
-// What cannot be listed stands in its place among the others.
+// A directory that cannot be listed is an entry in its place in the order.
 func TestWalkUnreadable(t *testing.T) {
 	if os.Getuid() == 0 {
 		t.Skip("root reads everything")
@@ -110,7 +110,7 @@ func TestWalkUnreadable(t *testing.T) {
 	}
 }
 
-// A tree is walked while it is written to: what stays is listed.
+// While others write to the tree, files that do not change are listed.
 func TestWalkBesideAWriter(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 500 {
