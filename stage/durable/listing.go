@@ -160,13 +160,13 @@ func (l *Listing) facts() (Facts, error) {
 	if err := unix.Fstat(l.fd(), &st); err != nil {
 		return Facts{}, l.fail("stat", "", err)
 	}
-	f := Facts{Dev: uint64(st.Dev), UID: st.Uid, Mode: permissions(uint32(st.Mode))}
+	f := Facts{Dev: uint64(st.Dev), UID: st.Uid, Mode: Permissions(uint32(st.Mode))}
 	f.Mounted = unix.Fstatat(l.fd(), "..", &parent, unix.AT_SYMLINK_NOFOLLOW) == nil && parent.Dev != st.Dev
 	return f, nil
 }
 
-// permissions converts the permissions of a mode, as package os does.
-func permissions(mode uint32) fs.FileMode {
+// Permissions converts the permissions of a mode, as package os does.
+func Permissions(mode uint32) fs.FileMode {
 	m := fs.FileMode(mode & 0o777)
 	for _, bit := range []struct {
 		unix uint32

@@ -80,7 +80,7 @@ func (l *Listing) Facts() (Facts, error) {
 		st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT == 0 {
 		return l.facts()
 	}
-	return Facts{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), UID: st.Uid, Mode: permissions(uint32(st.Mode)),
+	return Facts{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), UID: st.Uid, Mode: Permissions(uint32(st.Mode)),
 		Mounted: st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0,
 		Fixed:   st.Attributes&(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND) != 0}, nil
 }

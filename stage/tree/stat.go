@@ -4,6 +4,8 @@ import (
 	"io/fs"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/publish/stage/durable"
 )
 
 // statOf converts the result of a system call. Walk asks the system directly, by
@@ -17,15 +19,7 @@ func statOf(st *unix.Stat_t) Stat {
 
 // modeOf converts a mode of the system, as package os does.
 func modeOf(mode uint32) fs.FileMode {
-	m := fs.FileMode(mode & 0o777)
-	for _, bit := range []struct {
-		unix uint32
-		mode fs.FileMode
-	}{{unix.S_ISUID, fs.ModeSetuid}, {unix.S_ISGID, fs.ModeSetgid}, {unix.S_ISVTX, fs.ModeSticky}} {
-		if mode&bit.unix != 0 {
-			m |= bit.mode
-		}
-	}
+	m := durable.Permissions(mode)
 	switch mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		m |= fs.ModeDir
