@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"example.com/publish/stage/catalog"
@@ -39,9 +37,7 @@ func Follow(dir string, f catalog.Format, docs []catalog.Document) (with []catal
 // first.
 func times(entries []tree.Entry) func(p, of string) bool {
 	at := func(p string) (int64, bool) {
-		i, ok := slices.BinarySearchFunc(entries, p, func(e tree.Entry, p string) int {
-			return strings.Compare(e.Path, p)
-		})
+		i, ok := tree.SearchEntries(entries, p)
 		if !ok {
 			return 0, false
 		}

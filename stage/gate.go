@@ -166,12 +166,9 @@ func (g *gate) vain(admitted []tree.Entry, documents iter.Seq[string]) {
 		}
 	}
 	for _, p := range slices.Sorted(maps.Keys(g.linked.followed)) {
-		at := func(p string) (int, bool) {
-			return slices.BinarySearchFunc(admitted, p,
-				func(e tree.Entry, p string) int { return strings.Compare(e.Path, p) })
-		}
-		_, file := at(p)
-		if below, _ := at(p + "/"); !file && !of[p] && (below == len(admitted) || !inside(admitted[below].Path, p)) {
+		_, file := tree.SearchEntries(admitted, p)
+		below, _ := tree.SearchEntries(admitted, p+"/")
+		if !file && !of[p] && (below == len(admitted) || !inside(admitted[below].Path, p)) {
 			g.report.add(catalog.Warning, "link-dangling", p,
 				"is a link to something that is not published, and is left out")
 		}

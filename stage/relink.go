@@ -79,9 +79,7 @@ func newRowIndex(rows []tree.Row) *rowIndex {
 	return x
 }
 
-func (x *rowIndex) at(p string) (int, bool) {
-	return slices.BinarySearchFunc(x.rows, p, func(r tree.Row, p string) int { return strings.Compare(r.Path, p) })
-}
+func (x *rowIndex) at(p string) (int, bool) { return tree.Search(x.rows, p) }
 
 // below returns the row of p, or those below it.
 func (x *rowIndex) below(p string) []tree.Row {
@@ -118,8 +116,7 @@ func (x *rowIndex) misfits(wanted map[string]string, f catalog.Format) (bad []st
 	slices.SortFunc(entries, func(a, b tree.Entry) int { return strings.Compare(a.Path, b.Path) })
 	led := links(entries, f)
 	for _, p := range slices.Sorted(maps.Keys(wanted)) {
-		first, _ := slices.BinarySearchFunc(led.aliases, p,
-			func(e tree.Entry, p string) int { return strings.Compare(e.Path, p) })
+		first, _ := tree.SearchEntries(led.aliases, p)
 		aliases := led.aliases[first:]
 		fits := led.followed[p]
 		for _, r := range x.below(p) {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"example.com/publish/stage/catalog"
@@ -74,13 +73,7 @@ type Checked struct {
 }
 
 // Row returns the row of a path; false if it cannot be published.
-func (c *Checked) Row(path string) (tree.Row, bool) {
-	i, ok := slices.BinarySearchFunc(c.Rows, path, func(r tree.Row, p string) int { return strings.Compare(r.Path, p) })
-	if !ok {
-		return tree.Row{}, false
-	}
-	return c.Rows[i], true
-}
+func (c *Checked) Row(path string) (tree.Row, bool) { return tree.Find(c.Rows, path) }
 
 // Validate checks staging as it is now, and stores verified hashes in the hash
 // cache. It takes no lock, so there may be findings because of a running writer.

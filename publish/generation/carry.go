@@ -74,7 +74,7 @@ type carrying struct {
 // add carries a row of production, or reports why it cannot. until is the end of
 // the window of a carried row; zero for an own row of production.
 func (t *carrying) add(row tree.Row, dropped int, until time.Time) {
-	mine, ok := find(t.own, row.Path)
+	mine, ok := tree.Find(t.own, row.Path)
 	at := t.above(row.Path)
 	// With links, a path may be readable in the new tree although no row has it.
 	linked := row.Role == catalog.Link || mine.Role == catalog.Link || at.Role == catalog.Link
@@ -103,7 +103,7 @@ func (t *carrying) add(row tree.Row, dropped int, until time.Time) {
 // p; the zero row if there is none.
 func (t *carrying) above(p string) tree.Row {
 	for d := path.Dir(p); d != "."; d = path.Dir(d) {
-		if row, ok := find(t.own, d); ok {
+		if row, ok := tree.Find(t.own, d); ok {
 			return row
 		}
 	}
@@ -112,7 +112,7 @@ func (t *carrying) above(p string) tree.Row {
 
 // isFolder reports whether the new tree has files below p.
 func (t *carrying) isFolder(p string) bool {
-	i, _ := slices.BinarySearchFunc(t.own, p+"/", byPath)
+	i, _ := tree.Search(t.own, p+"/")
 	return i < len(t.own) && strings.HasPrefix(t.own[i].Path, p+"/")
 }
 
@@ -197,7 +197,7 @@ func (c *Carrier) Aged(carried []Carried, own []tree.Row) (findings []catalog.Fi
 			continue
 		}
 		before, _ := c.Live.promises(doc, c.Windows, c.Now)
-		if mine, ok := find(own, doc); ok && before.SHA256 != mine.SHA256 {
+		if mine, ok := tree.Find(own, doc); ok && before.SHA256 != mine.SHA256 {
 			findings = append(findings, catalog.Finding{Severity: catalog.Warning, Code: "stale-companion",
 				Path: row.Path,
 				Message: fmt.Sprintf("belongs to the previous %s, and is not in the new tree: "+

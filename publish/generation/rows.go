@@ -10,17 +10,6 @@ import (
 
 // Lists of rows are always sorted by path, and have each path once.
 
-func byPath(r tree.Row, p string) int { return cmp.Compare(r.Path, p) }
-
-// find returns the row of a path.
-func find(rows []tree.Row, path string) (tree.Row, bool) {
-	i, ok := slices.BinarySearchFunc(rows, path, byPath)
-	if !ok {
-		return tree.Row{}, false
-	}
-	return rows[i], true
-}
-
 func findCarried(rows []Carried, path string) (Carried, bool) {
 	i, ok := slices.BinarySearchFunc(rows, path, func(c Carried, p string) int { return cmp.Compare(c.Path, p) })
 	if !ok {
@@ -57,5 +46,5 @@ func (m *Manifest) promises(path string, w Windows, now time.Time) (tree.Row, bo
 	if c, ok := findCarried(m.Carried, path); ok && w.Open(c.Dropped, now) {
 		return c.Row, true
 	}
-	return find(m.Own, path)
+	return tree.Find(m.Own, path)
 }

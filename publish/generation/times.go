@@ -91,7 +91,7 @@ func (t *Times) keep(ctx context.Context, row tree.Row, live, was *Manifest) err
 		if was == nil {
 			return nil
 		}
-		if old, ok := find(was.Own, row.Path); ok && old.SHA256 == row.SHA256 {
+		if old, ok := tree.Find(was.Own, row.Path); ok && old.SHA256 == row.SHA256 {
 			return nil
 		}
 	}
@@ -225,8 +225,8 @@ func (t *Times) behindLinks(ctx context.Context, links map[string]bool, rows, se
 // served under the same path.
 func (t *Times) behind(ctx context.Context, is, was string, rows, served []tree.Row) error {
 	differ := func(path, old string) error {
-		row, ok := find(rows, path)
-		before, had := find(served, old)
+		row, ok := tree.Find(rows, path)
+		before, had := tree.Find(served, old)
 		if !ok || !had || row.SHA256 == before.SHA256 || row.Role == catalog.Link {
 			return nil
 		}
@@ -235,7 +235,7 @@ func (t *Times) behind(ctx context.Context, is, was string, rows, served []tree.
 	if err := differ(is, was); err != nil {
 		return err
 	}
-	i, _ := slices.BinarySearchFunc(rows, is+"/", byPath)
+	i, _ := tree.Search(rows, is+"/")
 	for ; i < len(rows); i++ {
 		rest, ok := strings.CutPrefix(rows[i].Path, is+"/")
 		if !ok {

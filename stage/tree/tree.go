@@ -58,6 +58,21 @@ func SortRows(rows []Row) {
 	slices.SortFunc(rows, func(a, b Row) int { return cmp.Compare(a.Path, b.Path) })
 }
 
+// Search returns where a path stands in rows that are sorted by path, or would
+// stand, and whether it is there.
+func Search(rows []Row, path string) (int, bool) {
+	return slices.BinarySearchFunc(rows, path, func(r Row, p string) int { return cmp.Compare(r.Path, p) })
+}
+
+// Find returns the row of a path, of rows that are sorted by path.
+func Find(rows []Row, path string) (Row, bool) {
+	i, ok := Search(rows, path)
+	if !ok {
+		return Row{}, false
+	}
+	return rows[i], true
+}
+
 // MergeRows merges two lists that are sorted by path.
 func MergeRows(a, b []Row) []Row {
 	if len(b) == 0 {
@@ -65,7 +80,7 @@ func MergeRows(a, b []Row) []Row {
 	}
 	out := make([]Row, 0, len(a)+len(b))
 	for _, r := range b {
-		i, _ := slices.BinarySearchFunc(a, r.Path, func(r Row, p string) int { return cmp.Compare(r.Path, p) })
+		i, _ := Search(a, r.Path)
 		out = append(append(out, a[:i]...), r)
 		a = a[i:]
 	}
@@ -117,6 +132,11 @@ type Entry struct {
 
 // At returns the real path of the file, without links.
 func (e Entry) At() string { return cmp.Or(e.Name, e.Path) }
+
+// SearchEntries is Search for walked entries.
+func SearchEntries(entries []Entry, path string) (int, bool) {
+	return slices.BinarySearchFunc(entries, path, func(e Entry, p string) int { return cmp.Compare(e.Path, p) })
+}
 
 // StatOf converts a result of package os.
 func StatOf(fi fs.FileInfo) Stat {
