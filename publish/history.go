@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
@@ -119,15 +117,9 @@ func (r *Repo) tryClose(ctx context.Context, s *state) error {
 // remembered returns the generations that the history keeps in memory: those that have
 // trees, and those that dropped a file which production carries.
 func (r *Repo) remembered(current *generation.Tree) ([]int, error) {
-	list, err := os.ReadDir(r.path("generations"))
+	out, err := r.store.Numbers()
 	if err != nil {
 		return nil, err
-	}
-	var out []int
-	for _, d := range list {
-		if n, ok := generation.ParseNumber(strings.TrimPrefix(d.Name(), generation.NextPrefix)); ok {
-			out = append(out, n)
-		}
 	}
 	if current != nil {
 		out = append(out, current.Generation)

@@ -104,6 +104,22 @@ func (s *Store) litter(name string, l *Litter, k Known, abandoned bool) (kind Li
 	return 0, false
 }
 
+// Numbers returns the numbers of the trees that are there, also of those that wait
+// for a switch.
+func (s *Store) Numbers() ([]int, error) {
+	list, err := os.ReadDir(s.Trees)
+	if err != nil {
+		return nil, err
+	}
+	var out []int
+	for _, d := range list {
+		if n, ok := ParseNumber(strings.TrimPrefix(d.Name(), NextPrefix)); ok {
+			out = append(out, n)
+		}
+	}
+	return out, nil
+}
+
 // Trash returns the paths of retired trees that are being deleted.
 func (s *Store) Trash() ([]string, error) {
 	list, err := os.ReadDir(s.Trees)
