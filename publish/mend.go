@@ -74,7 +74,7 @@ func (r *Repo) mendManifests(ctx context.Context, w *journal.Wreck, heads map[in
 		if id, err := generation.Identity(dir); err != nil || id != k {
 			continue // not a generation's tree, or recovery has yet to put it in its place
 		}
-		line, known := r.switchTo(w, k)
+		line, known := r.journal().Made(w, k)
 		same, failed := r.remakeManifest(ctx, line, was, k, dir)
 		if failed != nil {
 			err = errors.Join(err, failed)

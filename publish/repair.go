@@ -256,35 +256,6 @@ func (r *Repo) switched(
 	return out
 }
 
-// switchTo returns the line that made generation n, and whether there is one.
-func (r *Repo) switchTo(w *journal.Wreck, n int) (journal.Event, bool) {
-	for _, e := range w.Entries {
-		if e.Kind.Switch() && e.Generation == n {
-			return e.Event, true
-		}
-	}
-	none := journal.Event{Body: &journal.Switch{}}
-	if w.Base == nil || !w.Base.Named(n) {
-		return none, false
-	}
-	found, ok := none, false
-	look := func(events []journal.Event) bool {
-		i := slices.IndexFunc(events, func(e journal.Event) bool { return e.Kind.Switch() && e.Generation == n })
-		if i >= 0 {
-			found, ok = events[i], true
-		}
-		return i < 0 || found.Kind == journal.KindRelink
-	}
-	if look(w.Base.Events) {
-		r.journal().Closed(w.Base, func(_ string, h *journal.History, _ error) bool { return look(h.Events) })
-	}
-	if !ok { // the line is lost, but a checkpoint kept its main fields
-		m, _ := w.Base.Made(n)
-		found = journal.Event{Head: m.Head, Body: &journal.Switch{TreeID: m.TreeID, Seal: m.Seal, Grace: m.Grace}}
-	}
-	return found, true
-}
-
 // asideName returns the first free name for a damaged file, beside the file.
 func asideName(path string) string {
 	name := path + ".damaged"

@@ -30,7 +30,7 @@ func (r *Repo) recorded(n int) (generation.Recorded, error) {
 		if err != nil {
 			return generation.Recorded{}, err
 		}
-		e, known := r.switchTo(w, n)
+		e, known := r.journal().Made(w, n)
 		return generation.Recorded{Known: known, Seal: e.Switch().Seal}, nil
 	}
 	e, known := h.Made(n)

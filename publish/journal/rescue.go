@@ -74,6 +74,37 @@ func (d *Damaged) Is(entries []Entry) bool {
 // is known to have made generation n.
 func (d *Damaged) Made(n int) bool { return d.made != nil && d.made(n) }
 
+// Made returns the line that made generation n, and whether there is one, in a
+// history that Inspect looked at. Of a line that is lost it returns what the
+// checkpoint knows of it.
+func (l Log) Made(w *Wreck, n int) (Event, bool) {
+	for _, e := range w.Entries {
+		if e.Kind.Switch() && e.Generation == n {
+			return e.Event, true
+		}
+	}
+	none := Event{Body: &Switch{}}
+	if w.Base == nil || !w.Base.Named(n) {
+		return none, false
+	}
+	found, ok := none, false
+	look := func(events []Event) bool {
+		i := slices.IndexFunc(events, func(e Event) bool { return e.Kind.Switch() && e.Generation == n })
+		if i >= 0 {
+			found, ok = events[i], true
+		}
+		return i < 0 || found.Kind == KindRelink
+	}
+	if look(w.Base.Events) {
+		l.Closed(w.Base, func(_ string, h *History, _ error) bool { return look(h.Events) })
+	}
+	if !ok { // the line is lost, but a checkpoint kept its main fields
+		m, _ := w.Base.Made(n)
+		found = Event{Head: m.Head, Body: &Switch{TreeID: m.TreeID, Seal: m.Seal, Grace: m.Grace}}
+	}
+	return found, true
+}
+
 // file is a file of a history that was read.
 type file struct {
 	*History
