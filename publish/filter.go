@@ -90,7 +90,7 @@ func (r *Repo) eachEvent(yield func(journal.Event) bool) error {
 		}
 		return true, nil
 	}
-	more, err := each(r.historyPath(), h, r.flaws(h, nil))
+	more, err := each(r.historyPath(), h, flaws(r.store, h, nil))
 	if err != nil || !more {
 		return err
 	}

@@ -8,17 +8,17 @@ import (
 // flaws returns where the chain of the history is broken. A kept tree with a lower
 // number than production, which no line mentions, is also a flaw, even if the chain is
 // closed: then the switch to it and the switch away from it are both lost.
-func (r *Repo) flaws(h *journal.History, tip *journal.Event) []journal.Flaw {
-	out := h.Flaws(tip, func(n int) bool { return !tells(r.store, n) })
+func flaws(store *generation.Store, h *journal.History, tip *journal.Event) []journal.Flaw {
+	out := h.Flaws(tip, func(n int) bool { return !tells(store, n) })
 	if tip == nil {
 		return out
 	}
-	kept, err := r.store.Kept(tip.Generation)
+	kept, err := store.Kept(tip.Generation)
 	if err != nil {
 		return out // a caller that needs the trees reports the error
 	}
 	for _, n := range kept {
-		if n < tip.Generation && !h.Named(n) && r.store.Holds(n) {
+		if n < tip.Generation && !h.Named(n) && store.Holds(n) {
 			out = append(out, journal.Flaw{Kind: journal.Lost, Generation: n, From: n})
 		}
 	}
@@ -27,7 +27,7 @@ func (r *Repo) flaws(h *journal.History, tip *journal.Event) []journal.Flaw {
 
 // historyFlaw says what the history lost or has out of place; "" if it is whole.
 func (r *Repo) historyFlaw(s *state) string {
-	if broken := r.flaws(s.history, s.tip()); len(broken) > 0 {
+	if broken := flaws(r.store, s.history, s.tip()); len(broken) > 0 {
 		return broken[0].String()
 	}
 	if missing := r.journal().Missing(s.history); len(missing) > 0 {
@@ -46,7 +46,7 @@ func tells(store *generation.Store, n int) bool {
 // because windows are computed from them. Lines that cannot be rebuilt stop no
 // command.
 func (r *Repo) whole(s *state) error {
-	for _, f := range r.flaws(s.history, s.tip()) {
+	for _, f := range flaws(r.store, s.history, s.tip()) {
 		if f.Kind == journal.Moved || f.Kind == journal.Lost && !tells(r.store, f.From) {
 			continue
 		}

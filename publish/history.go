@@ -104,7 +104,7 @@ func (r *Repo) tryClose(ctx context.Context, s *state) error {
 		return err
 	}
 	last, _ := s.history.Last()
-	if last.Generation != live || len(r.flaws(s.history, s.tip())) > 0 {
+	if last.Generation != live || len(flaws(r.store, s.history, s.tip())) > 0 {
 		return nil // recovery comes first
 	}
 	keep, err := r.remembered(s.current)

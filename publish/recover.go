@@ -190,7 +190,7 @@ func (r *Repo) unchecked(h *journal.History) bool {
 func (r *Repo) adoptTruth(ctx context.Context, s *state, last journal.Made) error {
 	m := s.current.Manifest
 	if _, known := s.history.Made(m.Generation); !known {
-		for _, f := range r.flaws(s.history, s.tip()) {
+		for _, f := range flaws(r.store, s.history, s.tip()) {
 			if f.Generation != m.Generation || f.Kind != journal.Lost {
 				continue
 			}

@@ -29,13 +29,13 @@ func (r *Repo) repairHistory(
 		if h, err = r.journal().Read(); err != nil {
 			return nil, nil, err
 		}
-		flaws := r.flaws(h, tip)
-		if len(flaws) == 0 && len(w.Closed) == 0 {
+		broken := flaws(r.store, h, tip)
+		if len(broken) == 0 && len(w.Closed) == 0 {
 			return nil, h, nil
 		}
-		lines = len(flaws) > 0
+		lines = len(broken) > 0
 		// A lost line belongs before the checkpoint, so read the closed files too.
-		if w.Base != nil && slices.ContainsFunc(flaws, func(f journal.Flaw) bool {
+		if w.Base != nil && slices.ContainsFunc(broken, func(f journal.Flaw) bool {
 			return f.Kind == journal.Lost && f.From <= w.Base.Top()
 		}) {
 			if w, err = r.journal().Inspect(true); err != nil {
