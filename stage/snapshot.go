@@ -103,8 +103,9 @@ type Snapshot struct {
 	report    *Report    // findings so far
 }
 
-// Valid is a tree without errors, ready to be promoted. Only Validate of a
-// Snapshot makes one.
+// Valid is a tree without errors, ready to be promoted. Only validation makes one:
+// Snapshot.Validate of what staging holds, and Strip of a generation that lost
+// revoked content.
 type Valid struct {
 	Dir     string
 	Same    bool       // see Snapshot: Dir is not a tree

@@ -34,7 +34,7 @@ func (t *Tree) Base(w Windows, now time.Time) (*stage.Base, error) {
 
 // Open opens the tree as a source of links and copies. The caller need not hold
 // a lock, because the source's Proof fails, as View.Proved does, if another
-// generation took the place of the tree.
+// generation took the place of the tree, and also if the tree never had its number.
 func (t *Tree) Open() (*tree.Source, error) {
 	src, err := tree.OpenSource(t.Dir)
 	if err != nil {

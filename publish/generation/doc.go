@@ -9,7 +9,7 @@
 //	sealed    Draft.Seal        complete, flushed, listed by a sealed manifest;
 //	                            its name begins with .next- and has its number
 //	live      site.Site.Switch  one atomic step makes it production
-//	retired   the next switch   its name is its number; a revert opens it as a View
+//	retired   the next switch   its name is its number; a View reads it, a revert links from it
 //	trash     Store.Aside       it is renamed first, then its files are deleted
 //
 // After a crash, these names alone tell in which state a tree is: see Litter.
