@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"example.com/publish/publish/generation"
-	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
 )
@@ -74,7 +73,7 @@ func (r *Repo) diff(ctx context.Context, s *state, from, to string) (*Diff, erro
 // where its documents are.
 func (r *Repo) formatOf(s *state, name string) (catalog.Format, error) {
 	if name == "staging" {
-		return stage.Within(r.Stage.Dir, r.format)
+		return r.Stage.Within()
 	}
 	if name == "production" && s.current == nil {
 		return r.format, nil

@@ -209,7 +209,7 @@ func (r *Repo) foresee(ctx context.Context, s *state, want sought) (*redaction, 
 			}
 		}
 	}
-	found, err := stage.Find(ctx, r.Stage.Dir, r.format, tree.OpenCache(r.Stage.Hashes), want.Contents)
+	found, err := r.Stage.Find(ctx, want.Contents)
 	for _, e := range found {
 		did.count(e.Stat)
 	}

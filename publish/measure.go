@@ -3,13 +3,10 @@ package publish
 import (
 	"context"
 	"errors"
-	"io/fs"
-	"path/filepath"
 	"time"
 
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
-	"example.com/publish/stage/tree"
 )
 
 // Measures are the values that a monitor watches. Times are UTC, sizes are bytes. The
@@ -57,7 +54,7 @@ func (r *Repo) measure(ctx context.Context, s *state) (*Measures, error) {
 	m := &Measures{Status: st, Time: r.now().UTC(), StagedVersions: versionsOf(staged.Catalog),
 		ProductionVersions: map[string]int{}, FreeBytes: -1}
 	var touched time.Time
-	if m.StagingBytes, touched, err = extent(ctx, r.path("staging")); err != nil {
+	if m.StagingBytes, touched, err = r.Stage.Extent(ctx); err != nil {
 		return nil, err
 	}
 	if !st.Staging.Equal {
@@ -157,37 +154,4 @@ func versionsOf(cat *catalog.Catalog) map[string]int {
 		}
 	}
 	return out
-}
-
-// extent adds up the sizes of the files below dir, and returns when something there
-// last changed. It ignores files that disappear meanwhile and files that may not be
-// read.
-//
-// The time of a change is the ctime, because nobody can set it; a copy may preserve
-// the mtime. But the ctime of a sealed file also changes with each hard link that a
-// promote makes or removes. Its content no longer changes, so its mtime is used if
-// that is older. The directory's ctime shows when the file was added.
-func extent(ctx context.Context, dir string) (bytes int64, touched time.Time, err error) {
-	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return ctx.Err()
-		}
-		fi, err := d.Info()
-		if err != nil {
-			return ctx.Err()
-		}
-		st := tree.StatOf(fi)
-		at := st.Ctime
-		if d.Type().IsRegular() {
-			bytes += st.Size
-			if st.Mode.Perm()&0o222 == 0 {
-				at = min(at, st.Mtime)
-			}
-		}
-		if t := time.Unix(0, at).UTC(); t.After(touched) {
-			touched = t
-		}
-		return ctx.Err()
-	})
-	return bytes, touched, err
 }

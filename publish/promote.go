@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"example.com/publish/publish/generation"
@@ -54,7 +53,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 	}
 
 	if opt.DryRun {
-		docs, err = r.imagine(docs)
+		docs, err = r.Stage.Imagine(docs)
 	} else {
 		err = r.Stage.Refresh(ctx)
 	}
@@ -136,22 +135,6 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		}
 	}
 	return res, err
-}
-
-// imagine adds to the documents of a dry run the files that would change with them:
-// their companions, and outdated compressed copies in staging.
-func (r *Repo) imagine(docs []catalog.Document) ([]catalog.Document, error) {
-	docs, _, err := stage.Follow(r.Stage.Dir, r.format, docs)
-	if err != nil {
-		return nil, err
-	}
-	stale, err := r.Stage.Stale()
-	for _, d := range stale {
-		if !slices.ContainsFunc(docs, func(o catalog.Document) bool { return o.Path == d.Path }) {
-			docs = append(docs, d)
-		}
-	}
-	return docs, err
 }
 
 // recovered reads the state from which a verb starts. If a killed command left

@@ -3,7 +3,6 @@ package publish
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -335,12 +334,7 @@ func (r *Repo) without(ctx context.Context, p *Plan) ([]catalog.Document, error)
 	if len(p.Remove) == 0 {
 		return nil, nil
 	}
-	root, err := os.OpenRoot(r.Stage.Dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	return r.format.WithoutVersions(ctx, tree.Contents(root), p.removes())
+	return r.Stage.WithoutVersions(ctx, p.removes())
 }
 
 // remember records since when files have been orphans. It does nothing while the clock

@@ -48,7 +48,7 @@ const maxIntents = 16 << 20
 // Apply writes documents and updates their companions (see Follow). It reports
 // removed companions to Warn. See apply for the rest.
 func (s *Stage) Apply(docs []catalog.Document) error {
-	docs, gone, err := Follow(s.Dir, s.Format, docs)
+	docs, gone, err := follow(s.Dir, s.Format, docs)
 	if err != nil {
 		return err
 	}

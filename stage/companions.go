@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"example.com/publish/stage/catalog"
@@ -19,9 +20,9 @@ func documents(f catalog.Format, paths []string, item func(string) bool) compani
 	return companion.Documents{Paths: paths, Clearsigned: f.Clearsigned, Item: item}
 }
 
-// Follow returns documents to write in the tree at dir, together with the changes
+// follow returns documents to write in the tree at dir, together with the changes
 // of their companions: see companion.Follow.
-func Follow(dir string, f catalog.Format, docs []catalog.Document) (with []catalog.Document, gone []string, err error) {
+func follow(dir string, f catalog.Format, docs []catalog.Document) (with []catalog.Document, gone []string, err error) {
 	if len(docs) == 0 {
 		return nil, nil, nil
 	}
@@ -31,6 +32,22 @@ func Follow(dir string, f catalog.Format, docs []catalog.Document) (with []catal
 	}
 	defer root.Close()
 	return companion.Follow(tree.FS(root), docs, documents(f, nil, nil))
+}
+
+// Imagine adds to the documents of a dry run the files that would change with them:
+// their companions, and outdated compressed copies in staging.
+func (s *Stage) Imagine(docs []catalog.Document) ([]catalog.Document, error) {
+	docs, _, err := follow(s.Dir, s.Format, docs)
+	if err != nil {
+		return nil, err
+	}
+	stale, err := s.Stale()
+	for _, d := range stale {
+		if !slices.ContainsFunc(docs, func(o catalog.Document) bool { return o.Path == d.Path }) {
+			docs = append(docs, d)
+		}
+	}
+	return docs, err
 }
 
 // times reports which of two files of a walked tree, sorted by path, was written

@@ -127,6 +127,9 @@ func Within(dir string, f catalog.Format) (catalog.Format, error) {
 	return catalog.Within(f, documents), err
 }
 
+// Within is the format as it is in staging.
+func (s *Stage) Within() (catalog.Format, error) { return Within(s.Dir, s.Format) }
+
 // List returns the images in staging, including those that clients skip. For a
 // tree without indexes it returns the files.
 func (s *Stage) List(ctx context.Context) ([]catalog.Image, error) {

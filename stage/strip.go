@@ -101,7 +101,7 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 	var changed []string
 	var dropped []string
 	write := func(docs []catalog.Document) error {
-		docs, gone, err := Follow(dir, f, docs)
+		docs, gone, err := follow(dir, f, docs)
 		if err != nil {
 			return err
 		}
@@ -188,12 +188,28 @@ func strip(ctx context.Context, dir string, f catalog.Format, lost func(string) 
 	return write(docs)
 }
 
+// WithoutVersions returns the documents of staging that no longer name the
+// versions for which drop is true.
+func (s *Stage) WithoutVersions(ctx context.Context, drop func(catalog.Name) bool) ([]catalog.Document, error) {
+	root, err := os.OpenRoot(s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return s.Format.WithoutVersions(ctx, tree.Contents(root), drop)
+}
+
 // Contents are file contents to search for, under any path, and versions without
 // content.
 type Contents struct {
 	Sums    map[string]bool // sha256, lower-case hex
 	Sizes   map[int64]bool  // sizes of these contents; files of other sizes are not read
 	Unnamed catalog.Names
+}
+
+// Find is the function Find for staging.
+func (s *Stage) Find(ctx context.Context, want Contents) ([]tree.Entry, error) {
+	return Find(ctx, s.Dir, s.Format, tree.OpenCache(s.Hashes), want)
 }
 
 // Find returns the files below dir that have one of the contents. It reads files
