@@ -151,7 +151,10 @@ func (r *Repo) revertTo(
 		return nil, interrupted(err)
 	}
 	units := target.Units
-	if valid != nil || !target.Counts() {
+	switch {
+	case valid != nil: // its indexes are new
+		units = valid.Catalog.Units
+	case !target.Counts():
 		cat, err := stage.ReadCatalog(ctx, draft.Dir, r.format)
 		if err != nil {
 			return nil, err
