@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/site"
@@ -148,7 +149,7 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 		carried[i].Dropped = n
 	}
 	m.Carried, res.Carried, res.Warnings, res.LeftOut = carried, len(carried), noNil(c.warnings), c.left
-	if err := r.adoptTimes(ctx, from, draft.Dir, m.Rows(), before); err != nil {
+	if err := adoptTimes(ctx, from, draft.Dir, m.Rows(), before, r.now()); err != nil {
 		return nil, "", err
 	}
 	if err := r.seal(ctx, s, c, m, nil); err != nil {
@@ -242,13 +243,15 @@ func (r *Repo) adoptTree(ctx context.Context, from string, draft *generation.Dra
 // adoptTimes gives the files of a clone the modification times that they have in the
 // tree at from, because production may be served from there until the switch. A file
 // that changed after the tree was listed gets a newer time.
-func (r *Repo) adoptTimes(ctx context.Context, from, dir string, rows []tree.Row, before map[string]tree.Stat) error {
+func adoptTimes(
+	ctx context.Context, from, dir string, rows []tree.Row, before map[string]tree.Stat, now time.Time,
+) error {
 	batch, err := durable.NewBatch(dir)
 	if err != nil {
 		return err
 	}
 	defer batch.Close()
-	t := &generation.Times{Live: anywhere(from), Dir: dir, Tmp: dir, Now: r.now(), Batch: batch}
+	t := &generation.Times{Live: anywhere(from), Dir: dir, Tmp: dir, Now: now, Batch: batch}
 	for _, row := range rows {
 		old, err := os.Lstat(join(from, row.Path))
 		switch {

@@ -56,7 +56,7 @@ func (r *Repo) AdoptionNeed(ctx context.Context, dir string) (*AdoptionNeed, err
 			probe = path
 		}
 	}
-	if need.Shared = probe != "" && r.shares(probe); need.Shared {
+	if need.Shared = probe != "" && shares(r.store, probe); need.Shared {
 		own = 0
 		if !apart {
 			staged = 0
@@ -93,13 +93,13 @@ func (r *Repo) fits(path string, bytes int64, need *AdoptionNeed) error {
 
 // shares reports whether the store can share the data of a file (reflink). It tries it
 // with a temporary file.
-func (r *Repo) shares(path string) bool {
+func shares(store *generation.Store, path string) bool {
 	src, err := durable.OpenNamed(path)
 	if err != nil {
 		return false
 	}
 	defer src.Close()
-	dir, err := r.store.Scratch(generation.SnapshotPrefix)
+	dir, err := store.Scratch(generation.SnapshotPrefix)
 	if err != nil {
 		return false
 	}

@@ -8,7 +8,6 @@ import (
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage/catalog"
-	"example.com/publish/stage/tree"
 )
 
 // Shared is a file of a revoked image that stays; see package tombstone.
@@ -80,7 +79,7 @@ func (r *Repo) holders(
 		if slices.ContainsFunc(out, func(h tombstone.Holder) bool { return h.Holds(w) }) {
 			continue
 		}
-		row, ok, err := r.unpublished(ctx, w.String())
+		row, ok, err := r.Stage.Row(ctx, w.String())
 		if err != nil {
 			return nil, err
 		}
@@ -89,12 +88,4 @@ func (r *Repo) holders(
 		}
 	}
 	return out, nil
-}
-
-// unpublished returns a file of staging, whether or not a promote would publish it.
-func (r *Repo) unpublished(ctx context.Context, path string) (tree.Row, bool, error) {
-	if p, _, ok := catalog.Clean(path); !ok || p != path {
-		return tree.Row{}, false, nil
-	}
-	return r.Stage.Row(ctx, path)
 }

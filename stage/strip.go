@@ -331,6 +331,9 @@ func (s *Stage) unlink(found []tree.Entry, cache *tree.Cache) error {
 // Row hashes one file of staging, whether or not an index names it. ok is false if
 // there is no regular file, or it is still being uploaded.
 func (s *Stage) Row(ctx context.Context, p string) (row tree.Row, ok bool, err error) {
+	if clean, _, ok := catalog.Clean(p); !ok || clean != p {
+		return row, false, nil
+	}
 	root, err := os.OpenRoot(s.Dir)
 	if err != nil {
 		return row, false, err
