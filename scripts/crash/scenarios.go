@@ -212,11 +212,9 @@ test "$(count hold)" = "$(count unhold)"; test "$(count promote)" = "${promotes:
 `
 
 // served is a directory with images and a page that clients read.
-const served = `
+const served = add + `
 rm -rf ../other; "$PUBLISH" init ../other
-for i in 0 1; do
-    "$PUBLISH" --repo ../other stage add "$IMAGES/$i/metadata.tar.gz" "$IMAGES/$i/rootfs.squashfs" "$IMAGES/$i/disk.qcow2"
-done
+export PUBLISH_REPO=../other; add 0; add 1; unset PUBLISH_REPO
 cp -a ../other/staging production; rm -r ../other
 echo page > production/page.html; echo unnamed > production/images/unnamed.squashfs
 `
