@@ -67,7 +67,8 @@ func SweepPending(path string) error {
 		if _, err := strconv.ParseUint(random, 10, 64); !ok || err != nil || !d.Type().IsRegular() {
 			continue
 		}
-		if err := os.Remove(filepath.Join(filepath.Dir(path), d.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err := os.Remove(filepath.Join(filepath.Dir(path), d.Name()))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
