@@ -264,6 +264,26 @@ func TestStoppedWhileRepairingClosedHistory(t *testing.T) {
 	}
 }
 
+// What made the kept generations is told without the closed files.
+func TestMadeWithoutClosedFiles(t *testing.T) {
+	w := closedWorld(t, "symlink")
+	for _, path := range w.closedFiles() {
+		must(t, os.Remove(path))
+	}
+	kept, err := w.repo().Generations()
+	must(t, err)
+	made, err := w.repo().Made(append(kept, 99))
+	must(t, err)
+	if len(kept) < 4 || len(made) != len(kept) {
+		t.Errorf("kept are %v; made: %v", kept, made)
+	}
+	for _, n := range kept {
+		if m := made[n]; m.Generation != n || !m.Kind.Switch() || m.Time.IsZero() {
+			t.Errorf("generation %d: %+v", n, m)
+		}
+	}
+}
+
 // If a history file cannot be closed, there is only a warning.
 func TestHistoryIsNotClosed(t *testing.T) {
 	w := newWorld(t, "symlink")

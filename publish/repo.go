@@ -335,6 +335,23 @@ func (r *Repo) Generations() ([]int, error) {
 	return r.store.Kept(current)
 }
 
+// Made returns the switches that made these generations, as far as the history names
+// them. It takes no lock. Of closed files it reads nothing, unless one of the
+// generations was not kept when the newest of them was closed.
+func (r *Repo) Made(generations []int) (map[int]journal.Made, error) {
+	h, err := r.readHistory()
+	if err != nil {
+		return nil, err
+	}
+	out := map[int]journal.Made{}
+	for _, n := range generations {
+		if m, ok := h.Made(n); ok {
+			out[n] = m
+		}
+	}
+	return out, nil
+}
+
 // next returns a generation number that was never used: it is higher than all numbers
 // in history, manifests and trees, including abandoned ones.
 func (r *Repo) next(h *journal.History) (int, error) {

@@ -8,9 +8,6 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
-
-	"example.com/publish/publish"
-	"example.com/publish/publish/journal"
 )
 
 // The scripts ask the program itself, which knows its commands and the
@@ -195,19 +192,12 @@ func (p *program) generations() []string {
 	if err != nil {
 		return nil
 	}
-	made := map[int]journal.Event{}
-	if events, err := r.History(publish.HistoryFilter{}); err == nil {
-		for _, e := range slices.Backward(events) {
-			if e.Kind.Switch() {
-				made[e.Generation] = e
-			}
-		}
-	}
+	made, _ := r.Made(kept) // without a history, numbers alone
 	var out []string
 	for _, n := range slices.Backward(kept) {
 		text := fmt.Sprint(n)
-		if e, ok := made[n]; ok {
-			text += "\t" + string(e.Kind) + " of " + moment(e.Time) + said(e.Message)
+		if m, ok := made[n]; ok {
+			text += "\t" + string(m.Kind) + " of " + moment(m.Time) + said(m.Message)
 		}
 		out = append(out, text)
 	}
