@@ -85,10 +85,10 @@ func (r *Repo) fits(path string, bytes int64, need *AdoptionNeed) error {
 	if bytes <= free {
 		return nil
 	}
-	return &Error{Path: path, Fact: fmt.Sprintf("%s have to be copied here, and %s are free; nothing was copied",
+	return &Error{Path: path, Fact: fmt.Sprintf("%s must be copied here, but only %s are free; nothing was copied",
 		humanize.IBytes(uint64(bytes)), humanize.IBytes(uint64(max(free, 0)))),
-		Hint: "make room, or make the repository on a larger file system; on the tree's own, if that can share data, " +
-			"nothing is copied"}
+		Hint: "free some space, or make the repository on a larger file system; on the tree's own file system " +
+			"nothing is copied if it supports reflinks"}
 }
 
 // shares reports whether the store can share the data of a file (reflink). It tries it

@@ -31,7 +31,7 @@ func TestAdoptNeedsSpace(t *testing.T) {
 		t.Fatalf("%+v, %v", need, err)
 	}
 	_, _, err = r.Adopt(ctx, live, "")
-	if kindOf(err) != Failed || !strings.Contains(err.Error(), "have to be copied here") {
+	if kindOf(err) != Failed || !strings.Contains(err.Error(), "must be copied here") {
 		t.Errorf("%v", err)
 	}
 	if list, err := os.ReadDir(filepath.Join(w.dir, "generations")); err != nil || len(list) != 0 {

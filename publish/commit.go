@@ -123,7 +123,7 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 			return abandon(fmt.Errorf("production is unchanged: %w", err))
 		}
 		// A hook must not be able to keep bad content live.
-		r.opt.Warn(fmt.Sprintf("%v; only a promote is stopped by it", err))
+		r.opt.Warn(fmt.Sprintf("%v; the switch continues, because this hook can stop only a promote", err))
 	}
 	if err := errors.Join(ctx.Err(), r.at("before-swap")); err != nil {
 		return abandon(err)
@@ -143,7 +143,7 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 	if err != nil {
 		switch now, lookErr := r.site.Live(context.WithoutCancel(ctx)); {
 		case lookErr != nil:
-			return nil, &Error{Kind: Switched, Fact: "whether production was switched cannot be told",
+			return nil, &Error{Kind: Switched, Fact: "it is not known whether production was switched",
 				Err: errors.Join(err, lookErr), Hint: "run publish recover"}
 		case now != n:
 			return abandon(err)

@@ -97,7 +97,8 @@ func (r *Repo) eachEvent(yield func(journal.Event) bool) error {
 	r.journal().Closed(h, func(path string, h *journal.History, broken error) bool {
 		if more, err = each(path, h, nil); err == nil && broken != nil {
 			err = &Error{Path: path, Err: broken,
-				Hint: "run publish recover: it makes anew what the manifests prove; --limit shows what is newer"}
+				Hint: "run publish recover: it rebuilds what the manifests prove; " +
+					"--limit N shows only the newest lines"}
 		}
 		return more && err == nil
 	})

@@ -52,7 +52,7 @@ func (r *Repo) whole(s *state) error {
 		}
 		return &Error{Path: r.historyPath(), Fact: f.String(),
 			Hint: "run publish recover: it keeps the file as " + r.short(asideName(r.historyPath())) +
-				" and makes what is missing anew from the manifests"}
+				" and rebuilds what is missing from the manifests"}
 	}
 	return nil
 }

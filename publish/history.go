@@ -41,7 +41,7 @@ func (r *Repo) readHistory() (*journal.History, error) {
 // lines this version does not know, or that does not continue the closed files.
 func (r *Repo) legible(path string, h *journal.History) error {
 	hint := "run publish recover: it keeps the file as " + r.short(asideName(path)) +
-		" and makes damaged lines anew from the manifests"
+		" and rebuilds damaged lines from the manifests"
 	switch {
 	case len(h.Bad) > 0:
 		return &Error{Path: fmt.Sprintf("%s:%d", path, h.Bad[0]), Fact: "the line is damaged", Hint: hint}

@@ -205,7 +205,7 @@ func initConfig(dir string, choices Choices, opt InitOptions) (*Config, error) {
 		}
 		if there {
 			return &Error{Kind: Usage, Path: filepath.Join(dir, ConfigName),
-				Fact: fmt.Sprintf("says %s: %s, and %s was asked for", key, *have, want),
+				Fact: fmt.Sprintf("says %s: %s, but %s was requested", key, *have, want),
 				Hint: "change the file, or leave the flag out"}
 		}
 		*have = want

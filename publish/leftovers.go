@@ -168,7 +168,7 @@ func (r *Repo) noteLeftovers(of warning) {
 		err = durable.WriteFile(r.leftoversPath(), append(data, '\n'), 0o644)
 	}
 	if err != nil {
-		r.opt.Warn(fmt.Sprintf("what cannot be deleted was not noted: %v", err))
+		r.opt.Warn(fmt.Sprintf("the list of what cannot be deleted was not written: %v", err))
 	}
 }
 

@@ -80,7 +80,7 @@ func (r *Repo) mendManifests(ctx context.Context, w *journal.Wreck, heads map[in
 			err = errors.Join(err, failed)
 			continue
 		}
-		done = append(done, fmt.Sprintf("made the manifest of generation %d anew from its tree", k))
+		done = append(done, fmt.Sprintf("rebuilt the manifest of generation %d from its tree", k))
 		if known && !same {
 			done = append(done, fmt.Sprintf("generation %d is not what history recorded, or some of its files were "+
 				"carried: run publish validate --full %d", k, k))

@@ -75,7 +75,7 @@ func (r *Repo) makeParts() ([]string, error) {
 			return nil, err
 		}
 	}
-	done := []string{"made anew what was missing: " + strings.Join(lost, ", ")}
+	done := []string{"made what was missing: " + strings.Join(lost, ", ")}
 	if n, err := r.site.Live(context.Background()); lost[0] == "staging" && err == nil && n != 0 {
 		done = append(done, "staging is empty: publish stage reset fills it with what production has")
 	}
@@ -112,12 +112,12 @@ func (r *Repo) Explain(err error) error {
 	within := func(part string) bool { return strings.HasPrefix(filepath.Clean(pe.Path)+"/", r.path(part)+"/") }
 	for _, part := range r.lostParts() {
 		if within(part) {
-			return &Error{Err: err, Hint: "run publish recover: it makes " + part + " anew"}
+			return &Error{Err: err, Hint: "run publish recover: it makes " + part}
 		}
 	}
 	for _, part := range folders {
 		if _, there := os.Stat(r.path(part)); within(part) && errors.Is(there, fs.ErrNotExist) {
-			return &Error{Err: err, Hint: part + " is a link that leads to nothing: make, or mount, what it leads to"}
+			return &Error{Err: err, Hint: part + " is a dangling link: make or mount its target"}
 		}
 	}
 	return err

@@ -62,7 +62,7 @@ func TestPartThatLeadsNowhere(t *testing.T) {
 	r := w.repo()
 	_, err := r.Promote(ctx, PromoteOptions{})
 	var e *Error
-	if err = r.Explain(err); !errors.As(err, &e) || !strings.Contains(e.Hint, "leads to nothing") {
+	if err = r.Explain(err); !errors.As(err, &e) || !strings.Contains(e.Hint, "is a dangling link") {
 		t.Errorf("%v", err)
 	}
 	if _, err := r.Recover(ctx); err != nil {

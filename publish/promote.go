@@ -255,14 +255,14 @@ func barredBy(cur *generation.Tree, v *stage.Valid) error {
 	for _, id := range cur.BarredTrees {
 		if id == v.TreeID {
 			if cur.Kind == generation.KindAutoRevert {
-				return refuse("change staging, or give --force", "staging is the very tree that failed its health "+
+				return refuse("change staging, or give --force", "staging is exactly the tree that failed its health "+
 					"check; production went back to generation %d's content", cur.Origin)
 			}
 			why := ""
 			if cur.Message != "" {
 				why = " (" + cur.Message + ")"
 			}
-			return refuse(hint, "staging is the very tree that was reverted by %s%s", cur.Who, why)
+			return refuse(hint, "staging is exactly the tree that was reverted by %s%s", cur.Who, why)
 		}
 	}
 	type bytes struct{ path, sha256 string }

@@ -158,10 +158,10 @@ func (r *Repo) planPrune(ctx context.Context, s *state, apply *Plan, open cacheO
 		r.opt.Warn(fmt.Sprintf("retention: rule %d (%s) %s", u.Rule, u.Match, why))
 	}
 	if len(sv.strays) > 0 && s.clockBehind() {
-		r.opt.Warn("the clock stands before the newest line of the history: no file is deleted; " + ClockRemedy)
+		r.opt.Warn("the clock is behind the newest line of the history: no file is deleted; " + ClockRemedy)
 	} else if len(sv.strays) > 0 && !sv.sure {
 		r.opt.Warn("staging holds links that lead out of it or in a circle, folders that cannot be listed, or " +
-			"special files: no file is deleted, since an index may name it by another path")
+			"special files: no file is deleted, because an index may name it by another path")
 	}
 	if apply == nil {
 		return sv, plan, nil

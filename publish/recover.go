@@ -252,8 +252,8 @@ func (r *Repo) restore(ctx context.Context, h *journal.History, dangling bool) (
 		return r.site.Live(ctx)
 	}
 	return 0, &Error{Path: r.Production(), Err: errDangling,
-		Fact: "no generation that history names is left to put there",
-		Hint: "restore generations/ from a backup, or start anew with publish init"}
+		Fact: "no generation in the history is left to restore",
+		Hint: "restore generations/ from a backup, or start again with publish init"}
 }
 
 func btoi(b bool) int {

@@ -87,7 +87,7 @@ func (r *Repo) setAside(w *journal.Wreck) (done []string, err error) {
 	case w.Missing && w.Base == nil && len(w.Stray) == 0:
 		return []string{"started a new history from the manifests"}, nil
 	case w.Missing:
-		return []string{"made the history anew from its closed files and the manifests"}, nil
+		return []string{"rebuilt the history from its closed files and the manifests"}, nil
 	}
 	aside := asideName(r.historyPath())
 	if err := durable.WriteFile(aside, w.Data, 0o644); err != nil {
@@ -113,7 +113,7 @@ func repaired(fixed journal.Repaired, made bool) (done []string) {
 		}
 	}
 	if made {
-		say(fixed.Made, "made the history of %s anew from the manifests")
+		say(fixed.Made, "rebuilt the history of %s from the manifests")
 	}
 	if n := fixed.Moved; n > 0 {
 		done = append(done, fmt.Sprintf("put %d %s of the history back in place", n, plural(n, "line")))
@@ -139,13 +139,14 @@ func (r *Repo) repairClosed(w *journal.Wreck, heads map[int]generation.Head) (do
 		name := r.short(d.Path)
 		switch {
 		case d.Data == nil:
-			done = append(done, fmt.Sprintf("made %s, which was missing, anew", name))
+			done = append(done, fmt.Sprintf("rebuilt %s, which was missing", name))
 		case !d.Is(fixed.Entries):
 			aside := asideName(d.Path)
 			if err := durable.WriteFile(aside, d.Data, 0o644); err != nil {
 				return done, err
 			}
-			done = append(done, fmt.Sprintf("made %s anew, which was damaged, and kept it as %s", name, r.short(aside)))
+			done = append(done,
+				fmt.Sprintf("rebuilt %s, which was damaged; the damaged file is %s", name, r.short(aside)))
 		default: // a recovery that was killed had already rewritten it
 			done = append(done, fmt.Sprintf("noted that lines of %s are lost", name))
 		}

@@ -304,7 +304,7 @@ func (r *Repo) stateOf(h *journal.History, n int) (*state, error) {
 	m, err := r.manifest(n)
 	if e := new(Error); errors.As(err, &e) && e.Kind == NotFound {
 		return nil, &Error{Path: r.store.ManifestPath(n), Fact: "the manifest of production is missing",
-			Hint: "run publish recover: it is made anew from what production serves"}
+			Hint: "run publish recover: it is rebuilt from what production serves"}
 	}
 	if err != nil {
 		return nil, err

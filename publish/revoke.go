@@ -74,7 +74,7 @@ func (r *Repo) Revoke(ctx context.Context, opt RevokeOptions) (*RevokeResult, er
 		err = afterSwitch(res.Generation, "publish recover deletes what is left of the revoked content", err)
 	default:
 		err = &Error{Kind: Switched, Err: err, Hint: "publish recover deletes what is left",
-			Fact: "it is revoked, but not deleted everywhere yet; production is unchanged, it did not have it"}
+			Fact: "the content is revoked, but not deleted everywhere yet; production did not have it and is unchanged"}
 	}
 	return res, err
 }

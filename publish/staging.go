@@ -106,5 +106,5 @@ func refused(err error) error {
 		return err
 	}
 	return &Error{Kind: Refused, Err: err,
-		Hint: "nothing was staged; --force stages it all the same, and promote asks for --force again"}
+		Hint: "nothing was staged; --force stages it anyway, and then promote also needs --force"}
 }

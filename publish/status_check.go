@@ -43,7 +43,7 @@ func (m *Measures) Check(t Thresholds) []Check {
 	out := []Check{
 		yesOrNo("recovery", m.Unfinished, "nothing to recover", unfinished),
 		yesOrNo("clock", m.ClockBehind, "the clock is sound",
-			"the clock stands before the newest line of the history: nothing is deleted; "+ClockRemedy),
+			"the clock is behind the newest line of the history: nothing is deleted; "+ClockRemedy),
 		yesOrNo("health", m.Production != nil && m.Production.Health == journal.HealthFailed, "production is healthy",
 			"production failed its health check, and nobody has switched since"),
 	}
@@ -63,7 +63,7 @@ func (m *Measures) Check(t Thresholds) []Check {
 	}
 	if t.MaxWait != nil {
 		c := Check{Name: "staged", OK: true, Value: new(int64), Limit: int64(*t.MaxWait / time.Second),
-			Message: "nothing staged waits"}
+			Message: "nothing waits in staging"}
 		switch {
 		case m.Waiting == nil:
 		case m.Hold != nil:
@@ -75,7 +75,7 @@ func (m *Measures) Check(t Thresholds) []Check {
 		out = append(out, c)
 	}
 	if t.MinFree != nil {
-		c := Check{Name: "free", Limit: *t.MinFree, Message: "the system does not tell how much space is free"}
+		c := Check{Name: "free", Limit: *t.MinFree, Message: "the free space is unknown"}
 		if m.FreeBytes >= 0 {
 			c.Value, c.OK = &m.FreeBytes, m.FreeBytes >= *t.MinFree
 			c.Message = fmt.Sprintf("%s are free%s", humanize.IBytes(uint64(m.FreeBytes)),
@@ -88,7 +88,7 @@ func (m *Measures) Check(t Thresholds) []Check {
 		ok := n <= *t.MaxErrors
 		out = append(out, Check{Name: "errors", OK: ok, Value: &n, Limit: *t.MaxErrors,
 			Message: fmt.Sprintf("staging has %s%s", english.Plural(int(n), "error", ""),
-				beyond(ok, fmt.Sprintf("more than %d: publish validate tells them", *t.MaxErrors)))})
+				beyond(ok, fmt.Sprintf("more than %d: publish validate lists them", *t.MaxErrors)))})
 	}
 	return out
 }

@@ -35,7 +35,7 @@ func (r *Repo) readTombstones() (*tombstone.Graveyard, journal.Sealed, error) {
 		return nil, file, &Error{Path: fmt.Sprintf("%s:%d", r.tombstonePath(), file.Bad[0]),
 			Fact: "the line is damaged",
 			Hint: "run publish recover: it keeps the file as " + r.short(asideName(r.tombstonePath())) +
-				" and makes damaged lines anew from the history"}
+				" and rebuilds damaged lines from the history"}
 	}
 	if file.Newer > 0 {
 		return nil, file, newer(fmt.Sprintf("%s:%d", r.tombstonePath(), file.Newer))
@@ -179,5 +179,5 @@ func (r *Repo) mendTombstones(h *journal.History) (done []string, err error) {
 		}
 		out = append(out, durable.Line(text)...)
 	}
-	return []string{"made lost tombstones anew from the history"}, durable.WriteFile(r.tombstonePath(), out, 0o644)
+	return []string{"rebuilt lost tombstones from the history"}, durable.WriteFile(r.tombstonePath(), out, 0o644)
 }

@@ -13,7 +13,7 @@ func (p *program) gcCommand() *command {
 	return verb(&cli.Command{
 		Name: "gc", Category: "upkeep",
 		Usage: "delete retired generations and carried files whose window has ended",
-		Description: "promote and revert also do it. Nothing is deleted while the clock stands before the newest " +
+		Description: "promote and revert also do it. Nothing is deleted while the clock is behind the newest " +
 			"line of the history.",
 		Flags: []cli.Flag{dryRunFlag()},
 	}, 0, 0, p.gc).
@@ -30,7 +30,7 @@ func (p *program) gc(c *cli.Context) error {
 		return err
 	}
 	if res.ClockBehind {
-		p.warn("the clock stands before the newest line of the history: nothing is deleted; " + publish.ClockRemedy)
+		p.warn("the clock is behind the newest line of the history: nothing is deleted; " + publish.ClockRemedy)
 	}
 	return p.answer(res, func() {
 		if len(res.Generations)+res.Files == 0 {

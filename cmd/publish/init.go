@@ -193,7 +193,7 @@ func matches(dir string, opt publish.InitOptions) error {
 	for _, kv := range [][3]string{{"format", c.Format, opt.Format}, {"switch", c.Switch, opt.Switch},
 		{"production", c.Production, opt.Production}} {
 		if kv[2] != "" && kv[1] != kv[2] {
-			return usage("change the file, or leave the flag out", "%s: says %s: %s, and %s was asked for",
+			return usage("change the file, or leave the flag out", "%s: says %s: %s, but %s was requested",
 				filepath.Join(dir, publish.ConfigName), kv[0], kv[1], kv[2])
 		}
 	}

@@ -96,7 +96,7 @@ func metricsOf(m *publish.Measures) []byte {
 	x.flag("publish_hold", "Whether an operator holds promotes.", m.Hold != nil)
 	x.flag("publish_recovery_pending", "Whether a command did not end and none is at work.", m.Unfinished)
 	x.flag("publish_clock_behind",
-		"Whether the clock stands before the newest line of the history: nothing is deleted.", m.ClockBehind)
+		"Whether the clock is behind the newest line of the history: nothing is deleted.", m.ClockBehind)
 	x.family("publish_lock_held", "Whether another process holds a lock.")
 	for _, name := range []string{"prepare", "staging", "production"} {
 		held := 0.0

@@ -16,7 +16,7 @@ func (p *program) statusCommand() *command {
 		Name: "status", Category: "look",
 		Usage: "report what is live, what is staged, and what can be reverted to",
 		Description: "Takes no lock and reads no image, so it counts only the findings that need no reading; publish " +
-			"validate reports all. With --check it exits with 3 if a command did not end, if the clock stands before " +
+			"validate reports all. With --check it exits with 3 if a command did not end, if the clock is behind " +
 			"the history, if production failed its health check, or if a threshold is passed, and prints a line for " +
 			"each. With --prometheus it writes a file for the textfile collector of node_exporter and prints nothing.",
 		Flags: []cli.Flag{

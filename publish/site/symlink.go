@@ -97,7 +97,7 @@ func (s symlink) Prepare(ctx context.Context, next, _ *generation.Tree) error {
 		}
 	}
 	return &fault.Error{Path: s.links()[0], Hint: "move it away",
-		Fact: "is in the way, and so are the names beside it: the next production waits under one of them"}
+		Fact: "is in the way, and so are the similar names beside it: publish needs one of them for the next link"}
 }
 
 // move renames the waiting link to generation n.

@@ -209,7 +209,7 @@ func (c *choice) mark(what catalog.What) (bool, error) {
 		for _, sum := range slices.Sorted(maps.Keys(where)) {
 			list = append(list, fmt.Sprintf("%s (%s)", sum[:16], strings.Join(slices.Compact(where[sum]), ", ")))
 		}
-		return false, refuse("give the digits instead of the path", "%s: has more than one content: %s", what,
+		return false, refuse("give a sha256 instead of the path", "%s: has more than one content: %s", what,
 			strings.Join(list, "; "))
 	}
 	for sum := range where {
@@ -325,8 +325,9 @@ func (c *choice) whole(s *Selection) error {
 			}
 			for _, p := range i.Paths {
 				if of, ok := c.stays[t.Rows[p].SHA256]; ok {
-					return refuse("also revoke that, or name the file: its path stands for every image that needs it",
-						"%s/%s: has no file of its own; %s belongs to %s/%s as well", i.Product, i.Version,
+					return refuse("revoke that image as well, or name the file by its path: that revokes every image "+
+						"that needs it",
+						"%s/%s: has no file of its own; %s also belongs to %s/%s", i.Product, i.Version,
 						path.Base(p), of.Group, of.Version)
 				}
 			}

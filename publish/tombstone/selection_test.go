@@ -88,7 +88,7 @@ func TestSelect(t *testing.T) {
 		{"a product", "p", "p/1: 0:x; p/1: b:x; p/2: c:x; p/3: g:x; p/1: h:new; p/1: i:old; keep a:x for r/1"},
 		{"a fingerprint means one image", sum("f2"), "p/2: c:x; keep b:y for p/1"},
 		{"an image whose files all belong to others", sum("f3"),
-			"refused: r/1: has no file of its own; a:z belongs to p/1 as well"},
+			"refused: r/1: has no file of its own; a:z also belongs to p/1"},
 		{"a content goes with every image that needs it", "b:y", "p/1: 0:x; p/1: b:x; p/2: c:x; keep a:x for r/1"},
 		{"its digits", sum("b"), "p/1: 0:x; p/1: b:x; p/2: c:x; keep a:x for r/1"},
 		{"a path with two contents", "a:x", "refused: a:x: has more than one content: " +
