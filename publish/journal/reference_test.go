@@ -246,12 +246,13 @@ func (r *reference) flaws(tip *Event, lost func(int) bool) (out []Flaw) {
 			recovered[e.Generation] = e.Switch().Recovered
 		}
 	}
-	if tip != nil && !made[tip.Generation] {
-		add(*tip)
-	}
-	return slices.DeleteFunc(out, func(f Flaw) bool {
+	out = slices.DeleteFunc(out, func(f Flaw) bool {
 		return f.Kind == Lost && recovered[f.Generation] && lost(f.From)
 	})
+	if tip != nil && !made[tip.Generation] { // its line is still to come: nothing tells that it was recovered
+		add(*tip)
+	}
+	return out
 }
 
 // ends returns the windows as package publish computes them.
