@@ -164,5 +164,6 @@ func (p Place) foreign(path, format string, args ...any) error {
 		return generation.Another(path, format, args...) // its hint must not be to move it: it is live
 	}
 	return &fault.Error{Path: path, Fact: fmt.Sprintf(format, args...), Err: ErrForeign,
-		Hint: "move it away, then run publish recover; or take it over with publish init --adopt in a new repository"}
+		Hint: "take it over with publish init --adopt, in a new repository or, if that was interrupted here, again; " +
+			"or move it away, then run publish recover"}
 }
