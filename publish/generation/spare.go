@@ -40,8 +40,8 @@ var ErrNothingShared = errors.New("has no file of production")
 //
 //  1. What tells which generation it is goes: half a tree has no number.
 //  2. All goes that is not production's: see tree.Trim.
-//  3. The directories that have changed are flushed. A later draft flushes only
-//     what it changes itself.
+//  3. The directories that have changed are flushed, and the root, which lost its
+//     marks. A later draft flushes only what it changes itself.
 //  4. The tree gets its name.
 //
 // Killed before step 4, it leaves trash, or a draft, and both are swept.
@@ -64,7 +64,7 @@ func (s *Store) KeepSpare(ctx context.Context, dir string, live *tree.Source, of
 	case done.Kept == 0:
 		return &fault.Error{Path: dir, Err: ErrNothingShared}
 	}
-	batch.Add(done.Changed...)
+	batch.Add(append(done.Changed, dir)...)
 	if err := errors.Join(s.at("after-trim"), batch.Flush()); err != nil {
 		return err
 	}
@@ -77,7 +77,17 @@ func (s *Store) KeepSpare(ctx context.Context, dir string, live *tree.Source, of
 // TakeSpare moves the spare to a path among the trees at which nothing is, and
 // reports whether there was one. It belongs to the caller then, who compares it
 // with production.
-func (s *Store) TakeSpare(at string) bool { return durable.RenameNew(s.SparePath(), at) == nil }
+//
+// The move is made durable first. Otherwise a power cut could bring the old name
+// back, with files in it that the caller has flushed since (on btrfs). If that
+// fails, the next flush of the caller fails as well.
+func (s *Store) TakeSpare(at string) bool {
+	if durable.RenameNew(s.SparePath(), at) != nil {
+		return false
+	}
+	_ = durable.SyncDir(s.Trees)
+	return true
+}
 
 // SpareAside is Aside for the spare. The error is fs.ErrNotExist when there is
 // none, or a promote has just taken it.
