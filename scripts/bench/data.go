@@ -109,7 +109,8 @@ func (s shape) writeVersion(dir, name string, v int) (string, error) {
 		err := create(filepath.Join(dir, at), func(w io.Writer) error {
 			return noise(io.MultiWriter(w, sum), name, v, s.root)
 		})
-		return fmt.Sprintf(`"incus_combined.tar.gz":{"ftype":"incus_combined.tar.gz","path":%q,"sha256":"%x","size":%d}`, at, sum.Sum(nil), s.root), err
+		return fmt.Sprintf(`"incus_combined.tar.gz":{"ftype":"incus_combined.tar.gz","path":%q,"sha256":"%x","size":%d}`,
+			at, sum.Sum(nil), s.root), err
 	}
 	combined, sum := sha256.New(), sha256.New()
 	combined.Write(meta)
@@ -120,8 +121,10 @@ func (s shape) writeVersion(dir, name string, v int) (string, error) {
 		create(filepath.Join(dir, base+".squashfs"), func(w io.Writer) error {
 			return noise(io.MultiWriter(w, sum, combined), name, v, s.root)
 		}))
-	return fmt.Sprintf(`"incus.tar.xz":{"combined_squashfs_sha256":"%x","ftype":"incus.tar.xz","path":"%s.incus.tar.xz","sha256":"%s","size":%d},`+
-		`"squashfs":{"ftype":"squashfs","path":"%s.squashfs","sha256":"%x","size":%d}`,
+	// Short keys: the catalog of 500,000 files has to fit into one document.
+	return fmt.Sprintf(`"m":{"combined_squashfs_sha256":"%x","ftype":"incus.tar.xz",`+
+		`"path":"%s.incus.tar.xz","sha256":"%s","size":%d},`+
+		`"s":{"ftype":"squashfs","path":"%s.squashfs","sha256":"%x","size":%d}`,
 		combined.Sum(nil), base, hashOf(meta), len(meta), base, sum.Sum(nil), s.root), err
 }
 
