@@ -1,0 +1,201 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"example.com/publish/stage/catalog"
+)
+
+// node is a blob that something in a repository leads to.
+type node struct {
+	digest    catalog.Digest
+	size      int64 // as the first descriptor says
+	mediaType string
+	children  []*node // what it lists: manifests, its config, its layers
+	subject   string  // a digest; "" for none
+	child     bool    // an index lists it
+	absent    bool    // it may be missing: it is not there, and no item
+	read      bool
+	mark      int // of the last walk that met it
+}
+
+// graph is all that an index.json leads to.
+type graph struct {
+	ctx        context.Context
+	src        catalog.Source
+	repository string
+	nodes      map[string]*node // by digest
+	note       func(severity catalog.Severity, code, path, format string, args ...any)
+	marks      int
+}
+
+// at is the path of a node's blob.
+func (g *graph) at(n *node) string { return blobPath(g.repository, n.digest) }
+
+// node returns what a descriptor leads to, which stands in the file at from; nil,
+// with a finding, if that cannot be told.
+func (g *graph) node(from string, d *descriptor) *node {
+	digest, code, fact := d.check()
+	if code != "" {
+		g.note(catalog.Error, code, from, "%s", fact)
+		return nil
+	}
+	n := g.nodes[d.Digest]
+	if n == nil {
+		n = &node{digest: digest, size: *d.Size, mediaType: d.MediaType}
+		g.nodes[d.Digest] = n
+	}
+	if n.size != *d.Size {
+		g.note(catalog.Error, "bad-descriptor", from, "says that %s has %d bytes, and another descriptor says %d", d.Digest,
+			*d.Size, n.size)
+	}
+	return n
+}
+
+// expand reads a manifest or an index, and all that it leads to. An error is one
+// that keeps the tree from being read at all: what is wrong with it is a finding.
+func (g *graph) expand(n *node, depth int) error {
+	index, manifest := leads(n.mediaType)
+	if n.read || !index && !manifest {
+		return nil
+	}
+	n.read = true
+	path := g.at(n)
+	switch {
+	case depth > maxDepth:
+		g.note(catalog.Error, "too-deep", path, "is more than %d levels below index.json", maxDepth)
+		return nil
+	case n.size > maxManifest:
+		g.note(catalog.Error, "too-large", path, "has %d bytes; a manifest may have %d", n.size, maxManifest)
+		return nil
+	}
+	data, err := g.blob(n, maxManifest)
+	if data == nil || err != nil {
+		return err
+	}
+	m, code, fact := parseManifest(data, n.mediaType)
+	if code != "" {
+		g.note(catalog.Error, code, path, "%s", fact)
+		return nil
+	}
+	if m.Subject != nil {
+		if _, code, fact := m.Subject.check(); code != "" {
+			g.note(catalog.Error, code, path, "%s", fact)
+		} else {
+			n.subject = m.Subject.Digest
+		}
+	}
+	for i := range m.Manifests {
+		if err := g.below(n, path, &m.Manifests[i], depth); err != nil {
+			return err
+		}
+	}
+	if m.Config != nil {
+		if c := g.node(path, m.Config); c != nil {
+			n.children = append(n.children, c)
+		}
+	}
+	for i := range m.Layers {
+		if err := g.layer(n, path, &m.Layers[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// below adds what an index lists.
+func (g *graph) below(n *node, path string, d *descriptor, depth int) error {
+	c := g.node(path, d)
+	if c == nil {
+		return nil
+	}
+	c.child = true
+	there, err := g.there(c)
+	if err != nil {
+		return err
+	}
+	if !there {
+		c.absent = true
+		g.note(catalog.Error, "partial-index", path, "lists %s, which is not here: clients of that platform fail", d.Digest)
+		return nil
+	}
+	n.children = append(n.children, c)
+	return g.expand(c, depth+1)
+}
+
+// layer adds a layer. One that is to be fetched from elsewhere may be missing.
+func (g *graph) layer(n *node, path string, d *descriptor) error {
+	c := g.node(path, d)
+	if c == nil {
+		return nil
+	}
+	if len(d.URLs) > 0 {
+		there, err := g.there(c)
+		if err != nil {
+			return err
+		}
+		if !there {
+			c.absent = true
+			g.note(catalog.Warning, "external-layer", path, "has the layer %s, which clients fetch from elsewhere", d.Digest)
+			return nil
+		}
+	}
+	n.children = append(n.children, c)
+	return nil
+}
+
+// blob returns the bytes of a node; none where they are missing or are others,
+// which is found out again by who compares items with files.
+func (g *graph) blob(n *node, limit int64) ([]byte, error) {
+	if err := g.ctx.Err(); err != nil {
+		return nil, err
+	}
+	data, err := g.src.Blob(g.at(n), n.digest, limit)
+	bad := new(catalog.DocumentError)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, catalog.ErrDigest) || errors.As(err, &bad) {
+		return nil, nil
+	}
+	return data, err
+}
+
+// there reports whether a node's blob is in the tree, whatever its bytes.
+func (g *graph) there(n *node) (bool, error) {
+	_, err := g.src.Blob(g.at(n), n.digest, 0)
+	bad := new(catalog.DocumentError)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case errors.Is(err, catalog.ErrDigest), errors.As(err, &bad):
+		return true, nil
+	}
+	return true, err
+}
+
+// each calls f once for every node that roots lead to, themselves included.
+func (g *graph) each(f func(*node), roots ...*node) {
+	g.marks++
+	mark := g.marks
+	todo := append([]*node(nil), roots...)
+	for len(todo) > 0 {
+		n := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if n.mark == mark {
+			continue
+		}
+		n.mark = mark
+		f(n)
+		todo = append(todo, n.children...)
+	}
+}
+
+// subjectOf is the digest that a referrer refers to: its subject, or what the tag
+// of older clients says; "" for what is no referrer.
+func subjectOf(tag string, n *node) string {
+	if m := fallbackTag.FindStringSubmatch(tag); m != nil {
+		return fmt.Sprintf("%s:%s", m[1], m[2])
+	}
+	return n.subject
+}

@@ -1,0 +1,141 @@
+package oci
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"example.com/publish/stage/catalog"
+)
+
+// The media types that lead on to others.
+const (
+	ociIndex       = "application/vnd.oci.image.index.v1+json"
+	ociManifest    = "application/vnd.oci.image.manifest.v1+json"
+	dockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
+	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+)
+
+// Annotations that this package understands.
+const (
+	refName       = "org.opencontainers.image.ref.name"
+	olaregConvert = "org.olareg.referrer.convert" // of index.json: its fallback tags are turned into referrers
+)
+
+// descriptor is a reference to a blob: see the descriptor of the OCI image
+// specification. What is not in it stays in the bytes that it was read from.
+type descriptor struct {
+	MediaType    string            `json:"mediaType"`
+	Digest       string            `json:"digest"`
+	Size         *int64            `json:"size"`
+	URLs         []string          `json:"urls"`
+	Annotations  map[string]string `json:"annotations"`
+	ArtifactType string            `json:"artifactType"`
+}
+
+// check returns the digest, and what is wrong with the descriptor: the code and
+// the fact of a finding.
+func (d *descriptor) check() (digest catalog.Digest, code, fact string) {
+	digest, err := catalog.ParseDigest(d.Digest)
+	switch {
+	case err != nil:
+		return digest, "bad-digest", fmt.Sprintf("the digest %s %s", catalog.Show(d.Digest), err)
+	case d.Size == nil:
+		return digest, "bad-descriptor", "the descriptor of " + d.Digest + " has no size"
+	case *d.Size < 0:
+		return digest, "bad-descriptor", fmt.Sprintf("the descriptor of %s has the size %d", d.Digest, *d.Size)
+	case d.MediaType == "":
+		return digest, "bad-descriptor", "the descriptor of " + d.Digest + " has no media type"
+	}
+	return digest, "", ""
+}
+
+// tag returns the tag of an entry of index.json; "" for none. Some tools write the
+// whole name there.
+func (d *descriptor) tag() (tag string, ok bool) {
+	name, there := d.Annotations[refName]
+	if !there || name == "" {
+		return "", true
+	}
+	tag = name
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') && i >= 0 {
+		tag = name[i+1:]
+	}
+	return tag, tagName.MatchString(tag)
+}
+
+// leads reports whether a media type is that of an index or of a manifest.
+func leads(mediaType string) (index, manifest bool) {
+	return mediaType == ociIndex || mediaType == dockerList, mediaType == ociManifest || mediaType == dockerManifest
+}
+
+// index is a parsed index.json. Members that this package does not know are kept.
+type index struct {
+	members map[string]json.RawMessage
+	entries []entry
+	convert bool // see olaregConvert
+}
+
+// entry is one of its manifests, with its bytes.
+type entry struct {
+	descriptor
+	raw json.RawMessage
+}
+
+// parseIndex reads an index.json. The error is lower case and has no path.
+func parseIndex(data []byte) (*index, error) {
+	x := &index{}
+	if err := json.Unmarshal(data, &x.members); err != nil {
+		return nil, err
+	}
+	if x.members == nil {
+		return nil, errNoObject
+	}
+	var head struct {
+		SchemaVersion int               `json:"schemaVersion"`
+		Annotations   map[string]string `json:"annotations"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return nil, err
+	}
+	if head.SchemaVersion != 2 {
+		return nil, fmt.Errorf("has the schema version %d, and only 2 is known", head.SchemaVersion)
+	}
+	x.convert = head.Annotations[olaregConvert] == "true"
+	var list []json.RawMessage
+	if err := json.Unmarshal(x.members["manifests"], &list); err != nil || list == nil {
+		return nil, errNoManifests
+	}
+	x.entries = make([]entry, len(list))
+	for i, raw := range list {
+		x.entries[i].raw = raw
+		if err := json.Unmarshal(raw, &x.entries[i].descriptor); err != nil {
+			return nil, fmt.Errorf("manifest %d: %w", i+1, err)
+		}
+	}
+	return x, nil
+}
+
+// without returns the bytes of the index with those entries for which keep is
+// true. All else stays as it is, in the canonical form: compact, members sorted.
+func (x *index) without(keep func(i int) bool) ([]byte, error) {
+	list := []json.RawMessage{} // never null
+	for i := range x.entries {
+		if keep(i) {
+			list = append(list, x.entries[i].raw)
+		}
+	}
+	out := make(map[string]any, len(x.members))
+	for k, v := range x.members {
+		out[k] = v
+	}
+	out["manifests"] = list
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(out); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}

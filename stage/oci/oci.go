@@ -1,0 +1,124 @@
+// Package oci is the format of a tree of OCI image layouts: one layout for each
+// repository, in the directory with the repository's name.
+//
+//	docker.io/library/alpine/oci-layout
+//	docker.io/library/alpine/index.json
+//	docker.io/library/alpine/blobs/sha256/4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
+//
+// A repository is the product of the catalog, and a tag is its version. What has
+// neither a tag nor a parent is the version @DIGEST.
+//
+// Its rules:
+//
+//   - index.json and oci-layout are the indexes. Blobs are content, and are
+//     published when an entry of index.json leads to them.
+//   - Nothing is made again: a manifest is bytes with a digest. Only entries of
+//     index.json come and go.
+//   - A referrer (a manifest with a subject, or the tag sha256-<hex> that older
+//     clients use instead) belongs to its subject. It has no version of its own
+//     as long as the subject is there.
+//   - Docker's media types are read like OCI's.
+//
+// What manifests and indexes say is input from outside. Their number of levels
+// and their sizes are bounded, and a digest is checked before it becomes a path.
+package oci
+
+import (
+	"path"
+	"regexp"
+	"strings"
+
+	"example.com/publish/stage/catalog"
+)
+
+// Format implements [catalog.Format] for trees of OCI image layouts.
+type Format struct{}
+
+// Name is "oci".
+func (Format) Name() string { return "oci" }
+
+// Clearsigned returns "": there are no twins.
+func (Format) Clearsigned(string) string { return "" }
+
+// The names in a layout.
+const (
+	indexName  = "index.json"
+	layoutName = "oci-layout"
+	blobsName  = "blobs"
+)
+
+// Class is Index for index.json and oci-layout, ItemLike for blobs, InProgress
+// for what other tools leave while they write, and Other for the rest.
+func (Format) Class(p string) catalog.Class {
+	dir, base := path.Split(p)
+	switch {
+	case leftover(p):
+		return catalog.InProgress
+	case base == indexName, base == layoutName:
+		return catalog.Index
+	case blob.MatchString(p):
+		return catalog.ItemLike
+	case catalog.Uploading(base) || catalog.Uploading(dir):
+		return catalog.InProgress
+	}
+	return catalog.Other
+}
+
+// blob is the path of one, as far as its name tells. A file at the top of blobs is
+// no blob, but nothing else is published from there either.
+var blob = regexp.MustCompile(`(^|/)blobs/[^/]+(/[^/]+)?$`)
+
+// leftover reports whether a path is what a tool has while it writes a layout:
+// skopeo (oci-put-blob*), umoci (.umoci-*), oras (ingest), olareg (_uploads), zot
+// (.uploads), regctl and others (index.json.*, *.tmp).
+func leftover(p string) bool {
+	parts := strings.Split(p, "/")
+	for i, part := range parts {
+		last := i == len(parts)-1
+		switch {
+		case strings.HasPrefix(part, ".umoci-"), strings.HasPrefix(part, "oci-put-blob"):
+			return true
+		case !last && (part == "_uploads" || part == ".uploads"):
+			return true
+		case i == len(parts)-2 && part == "ingest" && parts[i+1] != indexName && parts[i+1] != layoutName:
+			return true
+		case last && (strings.HasPrefix(part, indexName+".") || strings.HasSuffix(part, ".tmp")):
+			return true
+		}
+	}
+	return false
+}
+
+// component is one part of a repository's name, by the distribution specification.
+const component = `[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*`
+
+var (
+	repositoryName = regexp.MustCompile(`^` + component + `(?:/` + component + `)*$`)
+	tagName        = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+	fallbackTag    = regexp.MustCompile(`^(sha256)-([0-9a-f]{64})(?:\.(?:sig|att|sbom))?$`)
+)
+
+// maxName bounds a repository's name, in bytes. Clients accept no longer one.
+const maxName = 255
+
+// checkRepository returns what is wrong with a directory's name as that of a
+// repository; "" for nothing.
+func checkRepository(dir string) string {
+	switch {
+	case dir == ".":
+		return "stands at the root of the tree: a repository needs a name"
+	case len(dir) > maxName:
+		return "has a name of more than 255 bytes"
+	case !repositoryName.MatchString(dir):
+		return "is not a name that a repository may have: lower-case letters and digits, with . _ - between them"
+	}
+	return ""
+}
+
+// blobPath is where a layout has a blob. The digest has been checked.
+func blobPath(repository string, d catalog.Digest) string {
+	return path.Join(repository, blobsName, d.Algorithm, d.Hex)
+}
+
+// untagged is the version of a root without a tag.
+func untagged(d catalog.Digest) string { return "@" + d.String() }

@@ -1,0 +1,93 @@
+package oci
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"example.com/publish/stage/catalog"
+)
+
+// imageType is the type of all images.
+const imageType = "container"
+
+// Read reads the index.json of every layout, and all manifests that they lead to.
+func (Format) Read(ctx context.Context, src catalog.Source) (*catalog.Catalog, error) {
+	b := &builder{cat: &catalog.Catalog{}}
+	err := repositories(src, func(dir string) error {
+		l, err := readLayout(ctx, src, dir, b.note)
+		if err != nil {
+			return err
+		}
+		b.add(l)
+		return nil
+	}, func(dir string) {
+		b.note(catalog.Error, "repository-overlap", dir, "stands among the blobs of a repository")
+	})
+	if err != nil {
+		return nil, err
+	}
+	return b.finish(), nil
+}
+
+// builder gathers the catalog of a tree.
+type builder struct{ cat *catalog.Catalog }
+
+func (b *builder) note(severity catalog.Severity, code, path, format string, args ...any) {
+	b.cat.Findings = append(b.cat.Findings, catalog.Finding{Severity: severity, Code: code, Path: path,
+		Message: fmt.Sprintf(format, args...)})
+}
+
+// add adds a repository.
+func (b *builder) add(l *layout) {
+	b.cat.Documents = append(b.cat.Documents, l.document, strings.TrimSuffix(l.document, indexName)+layoutName)
+	items := map[*node]bool{}
+	for i, r := range l.roots {
+		image := l.image(&r)
+		l.each(func(n *node) {
+			if items[n] {
+				return
+			}
+			items[n] = true
+			path := l.at(n)
+			item := catalog.Item{Path: path, Size: n.size, Product: l.repository, Version: r.version,
+				Name: n.digest.String(), Index: l.document}
+			if n.digest.Algorithm == catalog.SHA256 {
+				item.SHA256 = n.digest.Hex
+			}
+			b.cat.Items = append(b.cat.Items, item)
+		}, r.owns...)
+		b.cat.Images = append(b.cat.Images, image)
+		b.cat.Versions = append(b.cat.Versions, catalog.Version{Product: l.repository, Name: r.version, Rank: i})
+		b.cat.Units = append(b.cat.Units, catalog.Unit{Key: image.Of().String(), Digest: r.entry.digest.String()})
+	}
+}
+
+// image is a root as the catalog has it.
+func (l *layout) image(r *root) catalog.Image {
+	image := catalog.Image{Product: l.repository, Version: r.version, Type: imageType,
+		Fingerprint: r.entry.digest.String(), Aliases: []string{}}
+	l.each(func(n *node) {
+		image.Paths = append(image.Paths, l.at(n))
+		image.Bytes += n.size
+	}, r.owns...)
+	slices.Sort(image.Paths)
+	return image
+}
+
+// finish sorts the catalog.
+func (b *builder) finish() *catalog.Catalog {
+	c := b.cat
+	slices.SortFunc(c.Items, func(x, y catalog.Item) int { return strings.Compare(x.Path, y.Path) })
+	byName := func(product, version, product2, version2 string) int {
+		return cmp.Or(strings.Compare(product, product2), strings.Compare(version, version2))
+	}
+	slices.SortFunc(c.Images, func(x, y catalog.Image) int { return byName(x.Product, x.Version, y.Product, y.Version) })
+	slices.SortFunc(c.Versions, func(x, y catalog.Version) int { return byName(x.Product, x.Name, y.Product, y.Name) })
+	slices.SortFunc(c.Units, func(x, y catalog.Unit) int { return strings.Compare(x.Key, y.Key) })
+	slices.Sort(c.Documents)
+	catalog.Sort(c.Findings)
+	return c
+}
