@@ -74,7 +74,8 @@ func leads(mediaType string) (index, manifest bool) {
 type index struct {
 	members map[string]json.RawMessage
 	entries []entry
-	convert bool // see olaregConvert
+	convert bool           // see olaregConvert
+	places  map[string]int // of entries: see find
 }
 
 // entry is one of its manifests, with its bytes.
@@ -117,14 +118,12 @@ func parseIndex(data []byte) (*index, error) {
 	return x, nil
 }
 
-// without returns the bytes of the index with those entries for which keep is
-// true. All else stays as it is, in the canonical form: compact, members sorted.
-func (x *index) without(keep func(i int) bool) ([]byte, error) {
-	list := []json.RawMessage{} // never null
-	for i := range x.entries {
-		if keep(i) {
-			list = append(list, x.entries[i].raw)
-		}
+// bytes returns an index with these entries instead of its own. All else stays as
+// it is, in the canonical form: compact, members sorted.
+func (x *index) bytes(entries []entry) ([]byte, error) {
+	list := make([]json.RawMessage, len(entries)) // never null
+	for i := range entries {
+		list[i] = entries[i].raw
 	}
 	out := make(map[string]any, len(x.members))
 	for k, v := range x.members {

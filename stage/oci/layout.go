@@ -116,7 +116,7 @@ func readLayout(
 	if why := checkRepository(dir); why != "" {
 		note(catalog.Error, "bad-repository", l.document, "%s", why)
 	}
-	if err := l.version(path.Join(dir, layoutName)); err != nil {
+	if err := l.checkVersion(); err != nil {
 		return nil, err
 	}
 	data, err := l.read(l.document)
@@ -146,8 +146,9 @@ func (l *layout) read(p string) ([]byte, error) {
 	return data, err
 }
 
-// version looks at oci-layout.
-func (l *layout) version(p string) error {
+// checkVersion looks at oci-layout.
+func (l *layout) checkVersion() error {
+	p := l.version()
 	data, err := l.read(p)
 	if data == nil || err != nil {
 		return err

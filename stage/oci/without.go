@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"path"
 
 	"example.com/publish/stage/catalog"
 )
@@ -32,12 +31,9 @@ func without(
 ) ([]catalog.Document, error) {
 	var out []catalog.Document
 	err := repositories(src, func(dir string) error {
-		l, err := readLayout(ctx, src, dir, func(catalog.Severity, string, string, string, ...any) {})
+		l, err := readSound(ctx, src, dir)
 		if err != nil {
 			return err
-		}
-		if l.index == nil {
-			return &catalog.DocumentError{Path: l.document, Code: "schema", Fact: "cannot be read as an image index"}
 		}
 		docs, err := l.without(func(r *root) bool { return drop(l, r) }, void)
 		out = append(out, docs...)
@@ -58,14 +54,17 @@ func (l *layout) without(drop func(*root) bool, void func(repository string) boo
 		}
 	}
 	if len(l.roots) == 0 && void(l.repository) || len(dropped) > 0 && len(dropped) == len(l.roots) {
-		return []catalog.Document{{Path: l.document}, {Path: path.Join(l.repository, layoutName)}}, nil
+		return []catalog.Document{{Path: l.document}, {Path: l.version()}}, nil
 	}
 	if len(dropped) == 0 {
 		return nil, nil
 	}
-	data, err := l.index.without(func(i int) bool {
-		n, tag := l.entries[i], l.tags[i]
-		return n == nil || kept[n] && (tag == "" || !dropped[tag])
-	})
+	var entries []entry
+	for i, e := range l.index.entries {
+		if n, tag := l.entries[i], l.tags[i]; n == nil || kept[n] && (tag == "" || !dropped[tag]) {
+			entries = append(entries, e)
+		}
+	}
+	data, err := l.index.bytes(entries)
 	return []catalog.Document{{Path: l.document, Data: data}}, err
 }
