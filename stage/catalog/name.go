@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -55,6 +56,19 @@ func (d Digest) Check() error {
 		return fmt.Errorf("is not %d lower-case hex digits", 2*size)
 	}
 	return nil
+}
+
+// ParseDigest is the reverse of String, for text from outside.
+func ParseDigest(s string) (Digest, error) {
+	algorithm, digits, ok := strings.Cut(s, ":")
+	d := Digest{algorithm, digits}
+	if !ok {
+		return Digest{}, errors.New("has no algorithm")
+	}
+	if err := d.Check(); err != nil {
+		return Digest{}, err
+	}
+	return d, nil
 }
 
 // Show is a name from an index as a message can carry it: quoted where it would

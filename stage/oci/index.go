@@ -108,11 +108,14 @@ func parseIndex(data []byte) (*index, error) {
 	if err := json.Unmarshal(x.members["manifests"], &list); err != nil || list == nil {
 		return nil, errNoManifests
 	}
-	x.entries = make([]entry, len(list))
+	x.entries = make([]entry, 0, len(list))
 	for i, raw := range list {
-		x.entries[i].raw = raw
-		if err := json.Unmarshal(raw, &x.entries[i].descriptor); err != nil {
+		e := entry{raw: raw}
+		if err := json.Unmarshal(raw, &e.descriptor); err != nil {
 			return nil, fmt.Errorf("manifest %d: %w", i+1, err)
+		}
+		if !e.marked() { // the others are made anew: see served
+			x.entries = append(x.entries, e)
 		}
 	}
 	return x, nil

@@ -1,0 +1,70 @@
+package oci
+
+import (
+	"strings"
+
+	"github.com/distribution/reference"
+
+	"example.com/publish/stage/catalog"
+)
+
+// Reference is what people call an image.
+type Reference struct {
+	Repository string         // where it lies in a tree, such as docker.io/library/alpine
+	Tag        string         // "" for none
+	Defaulted  bool           // the tag is latest since none was given
+	Digest     catalog.Digest // zero for none
+}
+
+// Name is the repository with the tag, or with the digest if there is no tag.
+func (r Reference) Name() string {
+	if r.Tag == "" {
+		return r.Repository + "@" + r.Digest.String()
+	}
+	return r.Repository + ":" + r.Tag
+}
+
+// ParseReference reads a reference as Docker does: alpine is
+// docker.io/library/alpine:latest. A digest without a tag needs none. A host with a
+// port, host:5000/x, lies at host_5000/x, for a name in a registry has no colon.
+func ParseReference(s string) (Reference, error) {
+	named, err := reference.ParseNormalizedNamed(s)
+	if err != nil {
+		return Reference{}, catalog.Usage("write it as Docker does, such as docker.io/library/alpine:3.20",
+			"%s: is no reference: %v", catalog.Show(s), err)
+	}
+	if rest, ok := strings.CutPrefix(s, "sha256:"); ok && !strings.Contains(rest, "/") {
+		return Reference{}, catalog.Usage("put the repository before it: NAME@"+s, "%s: is a digest without a name", s)
+	}
+	r := Reference{Repository: strings.ReplaceAll(named.Name(), ":", "_")}
+	if t, ok := named.(reference.Tagged); ok {
+		r.Tag = t.Tag()
+	}
+	if d, ok := named.(reference.Digested); ok {
+		if r.Digest, err = catalog.ParseDigest(d.Digest().String()); err != nil {
+			return Reference{}, catalog.Usage("", "%s: the digest %v", catalog.Show(s), err)
+		}
+	} else if r.Tag == "" {
+		r.Tag, r.Defaulted = "latest", true
+	}
+	if why := checkRepository(r.Repository); why != "" {
+		return Reference{}, catalog.Usage("", "%s: %s", catalog.Show(s), why)
+	}
+	for part := range strings.SplitSeq(r.Repository, "/") {
+		if part == blobsName || part == indexName || part == layoutName {
+			return Reference{}, catalog.Usage("give it another name: --name",
+				"%s: the part %s of the name is that of a file in a layout", catalog.Show(s), part)
+		}
+	}
+	return r, nil
+}
+
+// fullName reads a name that a tool recorded; ok is false for one without a
+// repository and a tag of its own.
+func fullName(s string) (r Reference, ok bool) {
+	if !strings.Contains(s, "/") && !strings.Contains(s, ":") {
+		return r, false
+	}
+	r, err := ParseReference(s)
+	return r, err == nil && !r.Defaulted && r.Tag != ""
+}
