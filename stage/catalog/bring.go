@@ -36,6 +36,7 @@ type File interface {
 type Entry struct {
 	Name    string // as it stands there: see Clean
 	Size    int64  // bytes, as the archive says
+	Link    string // what it leads to, by name, if it is a link; "" for a file
 	Content io.Reader
 }
 

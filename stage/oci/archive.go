@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"path"
 	"strings"
 
 	"example.com/publish/stage/catalog"
@@ -43,8 +44,8 @@ func (p *parcel) archive(ctx context.Context, r io.Reader) error {
 	return p.unpack(ctx, entries(tar.NewReader(plain)))
 }
 
-// entries are the regular files of a tar archive. What else is in it is passed
-// over: a layout has neither links nor devices.
+// entries are the files and links of a tar archive. What else is in it is passed
+// over.
 func entries(r *tar.Reader) iter.Seq2[catalog.Entry, error] {
 	return func(yield func(catalog.Entry, error) bool) {
 		for {
@@ -56,59 +57,101 @@ func entries(r *tar.Reader) iter.Seq2[catalog.Entry, error] {
 				yield(catalog.Entry{}, err)
 				return
 			}
-			if h.Typeflag == tar.TypeReg && !yield(catalog.Entry{Name: h.Name, Size: h.Size, Content: r}, nil) {
+			e := catalog.Entry{Name: h.Name, Size: h.Size, Content: r}
+			switch h.Typeflag {
+			case tar.TypeSymlink:
+				e.Link = path.Join(path.Dir(h.Name), h.Linkname)
+			case tar.TypeLink:
+				e.Link = h.Linkname
+			case tar.TypeReg:
+			default:
+				continue
+			}
+			if !yield(e, nil) {
 				return
 			}
 		}
 	}
 }
 
-// unpack puts the blobs of an archive into the sink, and reads its index.
+// contents is what an archive has: its files are in the sink.
+type contents struct {
+	blobs map[catalog.Digest]string // names in the sink
+	files map[string]file           // those that are no blobs, by name
+	links map[string]string         // names in the archive
+	saved []byte                    // manifest.json, which docker save writes; nil: there is none
+}
+
+// file is one of an archive.
+type file struct {
+	digest catalog.Digest
+	size   int64
+	at     string // its name in the sink
+}
+
+// unpack puts the files of an archive into the sink, and reads its index.
 func (p *parcel) unpack(ctx context.Context, list iter.Seq2[catalog.Entry, error]) error {
-	there := map[catalog.Digest]bool{}
+	c := &contents{blobs: map[catalog.Digest]string{}, files: map[string]file{}, links: map[string]string{}}
 	seen := map[string]bool{}
-	fail := func(name string, err error) error { return fmt.Errorf("%s: %s: %w", p.what, catalog.Show(name), err) }
-	n := 0
 	for e, err := range list {
-		if n++; n > maxNames {
-			return fmt.Errorf("%s: has more than %d files", p.what, maxNames)
-		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.what, err)
 		}
+		if len(seen) == maxNames {
+			return fmt.Errorf("%s: has more than %d files", p.what, maxNames)
+		}
 		name, ok := inLayout(e.Name)
-		if !ok {
-			return fail(e.Name, errors.New("is a name that leads out of the archive, or is none"))
+		if ok && seen[name] {
+			err = errors.New("is there twice")
+		} else if !ok {
+			err = errors.New("is a name that leads out of the archive, or is none")
 		}
-		if seen[name] {
-			return fail(name, errors.New("is there twice"))
+		if seen[name] = true; err == nil {
+			err = p.receive(ctx, c, name, e)
 		}
-		seen[name] = true
-		if name == indexName {
-			if p.index, err = indexIn(e); err != nil {
-				return fail(name, err)
-			}
-			continue
+		if err != nil {
+			return fmt.Errorf("%s: %s: %w", p.what, catalog.Show(e.Name), err)
 		}
-		d, is := digestAt(name)
-		if !is {
-			continue // nothing leads to it
+	}
+	p.bring = func(_ context.Context, d catalog.Digest) (string, error) {
+		if at, ok := c.blobs[d]; ok {
+			return at, nil
 		}
-		if _, _, err := p.to.Put(ctx, part(d), e.Content, d); err != nil {
-			return fail(name, err)
-		}
-		there[d] = true
+		return "", fs.ErrNotExist
+	}
+	if c.saved != nil {
+		return p.docker(ctx, c)
 	}
 	if p.index == nil {
-		return catalog.Usage("", "%s: has no index.json: this is no OCI archive", p.what)
-	}
-	p.bring = func(_ context.Context, d catalog.Digest) error {
-		if !there[d] {
-			return fs.ErrNotExist
-		}
-		return nil
+		return catalog.Usage("", "%s: has no index.json and no manifest.json: this is no archive of images", p.what)
 	}
 	return nil
+}
+
+// receive takes one file.
+func (p *parcel) receive(ctx context.Context, c *contents, name string, e catalog.Entry) (err error) {
+	d, blob := digestAt(name)
+	switch {
+	case e.Link != "":
+		c.links[name], _ = inLayout(e.Link)
+	case name == indexName:
+		p.index, err = indexIn(e)
+	case name == savedName:
+		if e.Size > maxManifest {
+			return fmt.Errorf("has %d bytes; it may have %d", e.Size, maxManifest)
+		}
+		c.saved, err = bounded(e.Content)
+	case blob:
+		if _, _, err = p.to.Put(ctx, part(d), e.Content, d); err == nil {
+			c.blobs[d] = part(d)
+		}
+	case name != layoutName:
+		f := file{at: path.Join("files", name)}
+		if f.digest, f.size, err = p.to.Put(ctx, f.at, e.Content); err == nil {
+			c.files[name] = f
+		}
+	}
+	return err
 }
 
 func indexIn(e catalog.Entry) (*index, error) {

@@ -16,7 +16,7 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// Bring accepts a layout, as a directory or as an OCI archive. What its images are
+// Bring accepts a layout as a directory, an OCI archive, or what docker save writes. What its images are
 // called says opt.Name, or what the tool that wrote the layout recorded. An image
 // comes with all that it leads to, and with what refers to it; no byte of it is
 // made again.
@@ -122,7 +122,7 @@ func (l *layout) only(wanted func(*root) bool) error {
 
 // place has a blob put into the sink, and says where it is to lie.
 func (b *bringing) place(ctx context.Context, l *layout, n *node) error {
-	err := b.bring(ctx, n.digest)
+	name, err := b.bring(ctx, n.digest)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &catalog.DocumentError{Path: path.Join(b.what, blobPath(".", n.digest)), Code: "missing",
 			Fact: "does not exist, and the image needs it"}
@@ -130,13 +130,12 @@ func (b *bringing) place(ctx context.Context, l *layout, n *node) error {
 	if err != nil {
 		return err
 	}
-	name := part(n.digest)
 	if b.places[name] != "" { // another repository has it too: a file of its own
 		f, err := b.to.Open(name)
 		if err != nil {
 			return err
 		}
-		name = path.Join(l.repository, name)
+		name = l.at(n)
 		_, _, err = b.to.Put(ctx, name, f, n.digest)
 		if err = errors.Join(err, f.Close()); err != nil {
 			return err
@@ -148,7 +147,7 @@ func (b *bringing) place(ctx context.Context, l *layout, n *node) error {
 
 // edit names the images in the tree.
 func (b *bringing) edit(ctx context.Context, tree catalog.Source) (*catalog.Change, error) {
-	out := &catalog.Change{Places: maps.Clone(b.places)}
+	out := &catalog.Change{Places: maps.Clone(b.places), Findings: b.findings}
 	for _, l := range b.layouts {
 		if err := l.into(ctx, tree, out); err != nil {
 			return nil, err
@@ -222,17 +221,17 @@ func (p *parcel) directory(in catalog.Input) error {
 		return fmt.Errorf("%s/%s: %w", in.Dir, indexName, err)
 	}
 	put := map[catalog.Digest]bool{}
-	p.bring = func(ctx context.Context, d catalog.Digest) error {
+	p.bring = func(ctx context.Context, d catalog.Digest) (string, error) {
 		if put[d] {
-			return nil
+			return part(d), nil
 		}
 		f, err := in.Open(in.Dir + "/" + part(d))
 		if err != nil {
-			return err
+			return "", err
 		}
 		_, _, err = p.to.Put(ctx, part(d), f, d)
 		put[d] = err == nil
-		return errors.Join(err, f.Close())
+		return part(d), errors.Join(err, f.Close())
 	}
 	return nil
 }

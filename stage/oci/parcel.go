@@ -18,13 +18,14 @@ type parcel struct {
 	what  string // for messages
 	index *index
 	to    catalog.Sink
-	// bring puts a blob into the sink, unless it is there. It returns fs.ErrNotExist
-	// for one that the layout does not have.
-	bring func(ctx context.Context, d catalog.Digest) error
-	ctx   context.Context
+	// bring returns the name of a blob in the sink, and puts it there first if it has
+	// to. It returns fs.ErrNotExist for one that the layout does not have.
+	bring    func(ctx context.Context, d catalog.Digest) (string, error)
+	ctx      context.Context
+	findings []catalog.Finding // about the archive
 }
 
-// part is the name of a blob in the sink. Its path in the tree is decided later.
+// part is a name for a blob in the sink. Its path in the tree is decided later.
 func part(d catalog.Digest) string { return blobPath(".", d) }
 
 // Document returns the documents, for readLayout, of a layout that lies at ".".
@@ -42,13 +43,14 @@ const layoutVersion = `{"imageLayoutVersion":"1.0.0"}`
 
 // Blob returns a manifest, and has it put into the sink.
 func (p *parcel) Blob(name string, want catalog.Digest, limit int64) ([]byte, error) {
-	if err := p.bring(p.ctx, want); err != nil {
+	at, err := p.bring(p.ctx, want)
+	if err != nil {
 		return nil, err
 	}
 	if limit == 0 { // asked only whether it is there
 		return nil, catalog.ErrDigest
 	}
-	f, err := p.to.Open(part(want))
+	f, err := p.to.Open(at)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +78,9 @@ func (p *parcel) arrivals(opt catalog.Addition) ([]arrival, error) {
 	for _, e := range p.index.entries {
 		if len(p.index.entries) > 1 && tagOf(e) == "" && recordedName(e) == "" {
 			continue // a child of another, or a referrer
+		}
+		if opt.Name != "" && slices.ContainsFunc(out, func(a arrival) bool { return a.entry.Digest == e.Digest }) {
+			continue // the name that is given stands for all that it had
 		}
 		r, ok, err := nameOf(e, opt)
 		if err != nil {
