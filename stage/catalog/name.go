@@ -1,9 +1,12 @@
 package catalog
 
 import (
+	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"strconv"
 	"strings"
 	"unicode"
@@ -56,6 +59,17 @@ func (d Digest) Check() error {
 		return fmt.Errorf("is not %d lower-case hex digits", 2*size)
 	}
 	return nil
+}
+
+// New returns the hash that the digest is a sum of. The error is that of Check.
+func (d Digest) New() (hash.Hash, error) {
+	if err := d.Check(); err != nil {
+		return nil, err
+	}
+	if d.Algorithm == SHA512 {
+		return sha512.New(), nil
+	}
+	return sha256.New(), nil
 }
 
 // ParseDigest is the reverse of String, for text from outside.

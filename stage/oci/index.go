@@ -124,9 +124,17 @@ func parseIndex(data []byte) (*index, error) {
 // bytes returns an index with these entries instead of its own. All else stays as
 // it is, in the canonical form: compact, members sorted.
 func (x *index) bytes(entries []entry) ([]byte, error) {
-	list := make([]json.RawMessage, len(entries)) // never null
+	list := make([]json.RawMessage, len(entries))
 	for i := range entries {
 		list[i] = entries[i].raw
+	}
+	return x.listing(list)
+}
+
+// listing is bytes for the bytes of entries.
+func (x *index) listing(list []json.RawMessage) ([]byte, error) {
+	if list == nil {
+		list = []json.RawMessage{} // never null
 	}
 	out := make(map[string]any, len(x.members))
 	for k, v := range x.members {
