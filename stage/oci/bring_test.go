@@ -180,7 +180,8 @@ func TestBringNamed(t *testing.T) {
 	if want := two.image("l", "two").digest(); cat.Images[0].Fingerprint != want {
 		t.Errorf("latest is %s, want %s", cat.Images[0].Fingerprint, want)
 	}
-	if _, err := f.add(t, two.input("l"), "acme/app@"+one.image("l", "one").digest()); !errors.Is(err, catalog.ErrDigest) {
+	if _, err := f.add(t, two.input("l"), "acme/app@"+one.image("l", "one").digest()); !errors.Is(err,
+		catalog.ErrDigest) {
 		t.Errorf("another digest than that of the name: %v", err)
 	}
 }
@@ -199,7 +200,9 @@ func TestBringRefuses(t *testing.T) {
 		"no index":     {func(*testing.T) catalog.Input { return newFixture().input("l") }, "a:1", "no index.json"},
 		"no name":      {func(*testing.T) catalog.Input { return whole().input("l") }, "", "does not say"},
 		"no reference": {func(*testing.T) catalog.Input { return whole().input("l") }, "A:", "is no reference"},
-		"a digest":     {func(*testing.T) catalog.Input { return whole().input("l") }, "sha256:" + strings.Repeat("0", 63), "without a name"},
+		"a digest": {func(*testing.T) catalog.Input {
+			return whole().input("l")
+		}, "sha256:" + strings.Repeat("0", 63), "without a name"},
 		"a blob is gone": {func(*testing.T) catalog.Input {
 			f := whole()
 			for p, file := range f.files {
@@ -218,14 +221,21 @@ func TestBringRefuses(t *testing.T) {
 			}
 			return archive(f.tar(t, "l"))
 		}, "a:1", "digest"},
-		"cut":        {func(t *testing.T) catalog.Input { d := whole().tar(t, "l"); return archive(d[:520]) }, "a:1", "EOF"},
+		"cut": {func(t *testing.T) catalog.Input {
+			d := whole().tar(t, "l")
+			return archive(d[:520])
+		}, "a:1", "EOF"},
 		"no archive": {func(*testing.T) catalog.Input { return archive([]byte("hello")) }, "a:1", "EOF"},
 		"leads out": {func(t *testing.T) catalog.Input {
 			f := newFixture()
 			f.write("l/../../x", "x")
 			return archive(f.tar(t, "l"))
 		}, "a:1", "leads out"},
-		"a half index": {func(*testing.T) catalog.Input { f := whole(); f.write("l/index.json", "{"); return f.input("l") }, "a:1", "index.json"},
+		"a half index": {func(*testing.T) catalog.Input {
+			f := whole()
+			f.write("l/index.json", "{")
+			return f.input("l")
+		}, "a:1", "index.json"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture()

@@ -162,8 +162,8 @@ func (a *archiver) classic(l *layout, r *root) ([]saved, error) {
 	}
 	if at < 0 {
 		if a.x.Platform != "" {
-			return nil, catalog.Usage("it has "+strings.Join(platforms, ", "), "%s:%s: has no image for %s", l.repository,
-				r.version, a.x.Platform)
+			return nil, catalog.Usage("it has "+strings.Join(platforms, ", "), "%s:%s: has no image for %s",
+				l.repository, r.version, a.x.Platform)
 		}
 		a.note("no-platform", l.document, "has no image for "+want+": engines without containerd load none")
 		return nil, nil

@@ -14,7 +14,8 @@ import (
 // runs stores an image with a config for a platform.
 func (f *fixture) runs(repository, os, arch string) d {
 	return f.json(repository, ociManifest, d{"schemaVersion": 2, "mediaType": ociManifest,
-		"config": f.blob(repository, "application/vnd.oci.image.config.v1+json", `{"os":"`+os+`","architecture":"`+arch+`"}`),
+		"config": f.blob(repository, "application/vnd.oci.image.config.v1+json",
+			`{"os":"`+os+`","architecture":"`+arch+`"}`),
 		"layers": []d{f.blob(repository, "application/vnd.oci.image.layer.v1.tar+gzip", "layer of "+os+arch)}})
 }
 
@@ -52,7 +53,8 @@ func TestExport(t *testing.T) {
 		t.Errorf("other bytes the second time: %v", err)
 	}
 	if text := string(data); !strings.Contains(text, `"RepoTags":["docker.io/acme/app:v1"]`) ||
-		!strings.Contains(text, `"io.containerd.image.name":"docker.io/acme/app:v1"`) || strings.Contains(text, "latest") {
+		!strings.Contains(text,
+			`"io.containerd.image.name":"docker.io/acme/app:v1"`) || strings.Contains(text, "latest") {
 		t.Error("the names are not those that engines read")
 	}
 	g := newFixture()
@@ -75,13 +77,15 @@ func TestExportPlatform(t *testing.T) {
 		strings.Contains(string(data), "RepoTags") {
 		t.Errorf("%+v %v", out, err)
 	}
-	if data, _, err := f.export(t, "linux/riscv64", repo+":v1"); err != nil || !strings.Contains(string(data), "RepoTags") {
+	if data, _, err := f.export(t, "linux/riscv64", repo+":v1"); err != nil ||
+		!strings.Contains(string(data), "RepoTags") {
 		t.Errorf("%v", err)
 	}
 	if data, _, err := f.export(t, "", repo+":one"); err != nil || !strings.Contains(string(data), "RepoTags") {
 		t.Errorf("the only platform: %v", err)
 	}
-	if _, _, err := f.export(t, "linux/amd64", repo+":v1"); err == nil || !strings.Contains(err.Error(), "has no image for") {
+	if _, _, err := f.export(t, "linux/amd64", repo+":v1"); err == nil ||
+		!strings.Contains(err.Error(), "has no image for") {
 		t.Errorf("%v", err)
 	}
 	if _, _, err := f.export(t, "", repo+":v2"); !errors.Is(err, fs.ErrNotExist) {

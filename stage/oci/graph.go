@@ -49,8 +49,8 @@ func (g *graph) node(from string, d *descriptor) *node {
 		g.nodes[d.Digest] = n
 	}
 	if n.size != *d.Size {
-		g.note(catalog.Error, "bad-descriptor", from, "says that %s has %d bytes, and another descriptor says %d", d.Digest,
-			*d.Size, n.size)
+		g.note(catalog.Error, "bad-descriptor", from, "says that %s has %d bytes, and another descriptor says %d",
+			d.Digest, *d.Size, n.size)
 	}
 	return n
 }
@@ -119,7 +119,8 @@ func (g *graph) below(n *node, path string, d *descriptor, depth int) error {
 	}
 	if !there {
 		c.absent = true
-		g.note(catalog.Error, "partial-index", path, "lists %s, which is not here: clients of that platform fail", d.Digest)
+		g.note(catalog.Error, "partial-index", path, "lists %s, which is not here: clients of that platform fail",
+			d.Digest)
 		return nil
 	}
 	n.children = append(n.children, c)
@@ -139,7 +140,8 @@ func (g *graph) layer(n *node, path string, d *descriptor) error {
 		}
 		if !there {
 			c.absent = true
-			g.note(catalog.Warning, "external-layer", path, "has the layer %s, which clients fetch from elsewhere", d.Digest)
+			g.note(catalog.Warning, "external-layer", path, "has the layer %s, which clients fetch from elsewhere",
+				d.Digest)
 			return nil
 		}
 	}

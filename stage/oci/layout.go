@@ -173,7 +173,8 @@ func (l *layout) enter(d *descriptor) error {
 		n = nil
 	case n != nil:
 		if index, manifest := leads(n.mediaType); !index && !manifest {
-			l.note(catalog.Warning, "unknown-media-type", l.at(n), "is %s, which clients pass over", catalog.Show(n.mediaType))
+			l.note(catalog.Warning, "unknown-media-type", l.at(n), "is %s, which clients pass over",
+				catalog.Show(n.mediaType))
 		}
 		if err := l.expand(n, 1); err != nil {
 			return err
@@ -225,8 +226,9 @@ func (l *layout) refer(referrers []int) {
 		s := subjectOf(l.tags[i], l.entries[i])
 		waiting[s] = append(waiting[s], i)
 		if tag := l.tags[i]; tag != "" && !l.index.convert {
-			l.note(catalog.Warning, "fallback-tag", l.document, "the tag %s stands for a list of referrers: some servers "+
-				"refuse a repository that has such a tag", tag)
+			l.note(catalog.Warning, "fallback-tag", l.document,
+				"the tag %s stands for a list of referrers: some servers "+
+					"refuse a repository that has such a tag", tag)
 		}
 	}
 	owners := map[*node][]int{} // roots, of each subject

@@ -210,32 +210,59 @@ func TestFindings(t *testing.T) {
 			x := f.image(repo, "x")
 			f.layout(repo, x.with("digest", "sha256:"+strings.ToUpper(x.digest()[7:])).tag("v1"))
 		}, "error bad-digest"},
-		"no size":              {func(f *fixture) { f.layout(repo, f.image(repo, "x").with("size", nil).tag("v1")) }, "error bad-descriptor"},
-		"a negative size":      {func(f *fixture) { f.layout(repo, f.image(repo, "x").with("size", -1).tag("v1")) }, "error bad-descriptor"},
-		"no media type":        {func(f *fixture) { f.layout(repo, f.image(repo, "x").with("mediaType", "").tag("v1")) }, "error bad-descriptor"},
+		"no size": {func(f *fixture) {
+			f.layout(repo, f.image(repo, "x").with("size", nil).tag("v1"))
+		}, "error bad-descriptor"},
+		"a negative size": {func(f *fixture) {
+			f.layout(repo, f.image(repo, "x").with("size", -1).tag("v1"))
+		}, "error bad-descriptor"},
+		"no media type": {func(f *fixture) {
+			f.layout(repo, f.image(repo, "x").with("mediaType", "").tag("v1"))
+		}, "error bad-descriptor"},
 		"a bad tag":            {func(f *fixture) { f.layout(repo, f.image(repo, "x").tag("-x")) }, "error bad-tag"},
 		"a tag that is a path": {func(f *fixture) { f.layout(repo, f.image(repo, "x").tag("../x")) }, "error bad-tag"},
-		"a bad repository":     {func(f *fixture) { f.layout("docker.io/Acme", f.image("docker.io/Acme", "x").tag("v1")) }, "error bad-repository"},
-		"one at the root":      {func(f *fixture) { f.layout("", f.image("", "x").tag("v1")) }, "error bad-repository"},
+		"a bad repository": {func(f *fixture) {
+			f.layout("docker.io/Acme", f.image("docker.io/Acme", "x").tag("v1"))
+		}, "error bad-repository"},
+		"one at the root": {func(f *fixture) { f.layout("", f.image("", "x").tag("v1")) }, "error bad-repository"},
 		"one among blobs": {func(f *fixture) {
 			f.layout(repo, f.image(repo, "x").tag("v1"))
 			f.layout(repo+"/blobs/x", f.image(repo+"/blobs/x", "x").tag("v1"))
 		}, "error repository-overlap"},
-		"another version": {func(f *fixture) { f.layout(repo); f.write(repo+"/oci-layout", `{"imageLayoutVersion":"2.0.0"}`) }, "error layout-version"},
-		"no oci-layout":   {func(f *fixture) { f.layout(repo); delete(f.files, repo+"/oci-layout") }, "error missing"},
-		"no index.json":   {func(f *fixture) { f.layout(repo); delete(f.files, repo+"/index.json") }, "error missing"},
-		"half an index":   {func(f *fixture) { f.layout(repo); f.write(repo+"/index.json", `{"schemaVersion":2,"manif`) }, "error schema"},
-		"no manifests":    {func(f *fixture) { f.layout(repo); f.write(repo+"/index.json", `{"schemaVersion":2,"manifests":null}`) }, "error schema"},
-		"an array":        {func(f *fixture) { f.layout(repo); f.write(repo+"/index.json", `[]`) }, "error schema"},
-		"null":            {func(f *fixture) { f.layout(repo); f.write(repo+"/index.json", `null`) }, "error schema"},
-		"one tag for two": {func(f *fixture) { f.layout(repo, f.image(repo, "x").tag("v1"), f.image(repo, "y").tag("v1")) }, "error duplicate-tag"},
-		"one tag twice":   {func(f *fixture) { f.layout(repo, f.image(repo, "x").tag("v1"), f.image(repo, "x").tag("v1")) }, ""},
+		"another version": {func(f *fixture) {
+			f.layout(repo)
+			f.write(repo+"/oci-layout", `{"imageLayoutVersion":"2.0.0"}`)
+		}, "error layout-version"},
+		"no oci-layout": {func(f *fixture) { f.layout(repo); delete(f.files, repo+"/oci-layout") }, "error missing"},
+		"no index.json": {func(f *fixture) { f.layout(repo); delete(f.files, repo+"/index.json") }, "error missing"},
+		"half an index": {func(f *fixture) {
+			f.layout(repo)
+			f.write(repo+"/index.json", `{"schemaVersion":2,"manif`)
+		}, "error schema"},
+		"no manifests": {func(f *fixture) {
+			f.layout(repo)
+			f.write(repo+"/index.json", `{"schemaVersion":2,"manifests":null}`)
+		}, "error schema"},
+		"an array": {func(f *fixture) { f.layout(repo); f.write(repo+"/index.json", `[]`) }, "error schema"},
+		"null":     {func(f *fixture) { f.layout(repo); f.write(repo+"/index.json", `null`) }, "error schema"},
+		"one tag for two": {func(f *fixture) {
+			f.layout(repo, f.image(repo, "x").tag("v1"), f.image(repo, "y").tag("v1"))
+		}, "error duplicate-tag"},
+		"one tag twice": {func(f *fixture) {
+			f.layout(repo, f.image(repo, "x").tag("v1"), f.image(repo, "x").tag("v1"))
+		}, ""},
 		"another type": {func(f *fixture) {
 			f.layout(repo, f.image(repo, "x").with("mediaType", dockerManifest).tag("v1"))
 		}, "error media-type-mismatch"},
-		"both in one": {func(f *fixture) { f.layout(repo, f.image(repo, "x", "manifests", []d{}).tag("v1")) }, "error schema"},
-		"no config":   {func(f *fixture) { f.layout(repo, f.image(repo, "x", "config", nil).tag("v1")) }, "error schema"},
-		"no layers":   {func(f *fixture) { f.layout(repo, f.image(repo, "x", "layers", nil).tag("v1")) }, "error schema"},
+		"both in one": {func(f *fixture) {
+			f.layout(repo, f.image(repo, "x", "manifests", []d{}).tag("v1"))
+		}, "error schema"},
+		"no config": {func(f *fixture) {
+			f.layout(repo, f.image(repo, "x", "config", nil).tag("v1"))
+		}, "error schema"},
+		"no layers": {func(f *fixture) {
+			f.layout(repo, f.image(repo, "x", "layers", nil).tag("v1"))
+		}, "error schema"},
 		"a bad layer": {func(f *fixture) {
 			f.layout(repo, f.image(repo, "x", "layers", []d{{"mediaType": "a/b", "digest": "sha256:0", "size": 1}}).tag("v1"))
 		}, "error bad-digest"},
@@ -258,8 +285,10 @@ func TestFindings(t *testing.T) {
 			x := f.image(repo, "x")
 			f.layout(repo, x.tag("v1"), x.with("size", 5).tag("v2"))
 		}, "error bad-descriptor"},
-		"no tag":       {func(f *fixture) { f.layout(repo, f.image(repo, "x")) }, "warning untagged"},
-		"unknown type": {func(f *fixture) { f.layout(repo, f.blob(repo, "text/plain", "x").tag("v1")) }, "warning unknown-media-type"},
+		"no tag": {func(f *fixture) { f.layout(repo, f.image(repo, "x")) }, "warning untagged"},
+		"unknown type": {func(f *fixture) {
+			f.layout(repo, f.blob(repo, "text/plain", "x").tag("v1"))
+		}, "warning unknown-media-type"},
 		"foreign layer": {func(f *fixture) {
 			f.layout(repo, f.image(repo, "x", "layers", []d{{"mediaType": "a/b", "size": 1,
 				"digest": "sha256:" + strings.Repeat("0", 64), "urls": []string{"https://example.com/l"}}}).tag("v1"))
@@ -349,7 +378,8 @@ func TestWithoutChild(t *testing.T) {
 		f := newFixture()
 		arm, amd := f.image(repo, "arm"), f.image(repo, "amd")
 		f.layout(repo, arm.tag("arm"), f.list(repo, arm, amd).tag("all"), amd)
-		docs, err := Format{}.Without(t.Context(), f.source(), func(i catalog.Image) bool { return i.Version == version })
+		docs, err := Format{}.Without(t.Context(), f.source(),
+			func(i catalog.Image) bool { return i.Version == version })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -84,7 +84,8 @@ func (b *builder) finish() *catalog.Catalog {
 	byName := func(product, version, product2, version2 string) int {
 		return cmp.Or(strings.Compare(product, product2), strings.Compare(version, version2))
 	}
-	slices.SortFunc(c.Images, func(x, y catalog.Image) int { return byName(x.Product, x.Version, y.Product, y.Version) })
+	slices.SortFunc(c.Images,
+		func(x, y catalog.Image) int { return byName(x.Product, x.Version, y.Product, y.Version) })
 	slices.SortFunc(c.Versions, func(x, y catalog.Version) int { return byName(x.Product, x.Name, y.Product, y.Name) })
 	slices.SortFunc(c.Units, func(x, y catalog.Unit) int { return strings.Compare(x.Key, y.Key) })
 	slices.Sort(c.Documents)

@@ -39,7 +39,8 @@ func (p *parcel) docker(ctx context.Context, c *contents) error {
 			return err
 		}
 		p.findings = append(p.findings, catalog.Finding{Severity: catalog.Warning, Code: "archive-index-ignored",
-			Path: p.what, Message: "has an index.json that does not lead to the images that manifest.json lists: those count"})
+			Path: p.what, Message: "has an index.json that does not lead to the images that manifest.json lists: " +
+				"those count"})
 	}
 	x := &index{members: map[string]json.RawMessage{"schemaVersion": json.RawMessage("2")}}
 	for i, s := range list {

@@ -71,7 +71,8 @@ func TestDockerSaveWithIndex(t *testing.T) {
 	config := from.blob("l", "application/vnd.oci.image.config.v1+json", `{"config":1}`)
 	layer := from.blob("l", "application/vnd.oci.image.layer.v1.tar", "layer")
 	m := func(layers ...d) d {
-		return from.json("l", ociManifest, d{"schemaVersion": 2, "mediaType": ociManifest, "config": config, "layers": layers})
+		return from.json("l", ociManifest,
+			d{"schemaVersion": 2, "mediaType": ociManifest, "config": config, "layers": layers})
 	}
 	whole := m(layer)
 	named := func(x d) d { return x.with("annotations", d{imageName: repo + ":v1"}) }
@@ -128,7 +129,8 @@ func TestDockerSaveRefuses(t *testing.T) {
 		"a wrong blob": {[]member{{name: "blobs/sha256/" + strings.Repeat("0", 64), data: "x"}}, "digest"},
 	} {
 		f := newFixture()
-		if _, err := f.add(t, archive(tarOf(t, c.members...)), "a:1"); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := f.add(t, archive(tarOf(t, c.members...)), "a:1"); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}

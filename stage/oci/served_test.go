@@ -59,7 +59,8 @@ func TestServed(t *testing.T) {
 		t.Errorf("%s, want %s", again, own)
 	}
 	shorter, err := l.served(nil)
-	if err != nil || strings.Contains(string(shorter), old.digest()) || !strings.Contains(string(shorter), amd.digest()) {
+	if err != nil || strings.Contains(string(shorter), old.digest()) ||
+		!strings.Contains(string(shorter), amd.digest()) {
 		t.Errorf("what is held does not go alone: %s", shorter)
 	}
 }
@@ -70,8 +71,12 @@ func TestServedHeldTwice(t *testing.T) {
 	one := f.image(repo, "one")
 	f.layout(repo, one.tag("v1"))
 	l := f.layoutAt(t, repo)
-	lost := Held{Digest: catalog.Digest{Algorithm: "sha256", Hex: strings.Repeat("0", 64)}, MediaType: ociManifest, Size: 1,
-		Until: time.Unix(100, 0)}
+	lost := Held{
+		Digest:    catalog.Digest{Algorithm: "sha256", Hex: strings.Repeat("0", 64)},
+		MediaType: ociManifest,
+		Size:      1,
+		Until:     time.Unix(100, 0),
+	}
 	later, own := lost, lost
 	later.Until, own.Digest = time.Unix(200, 0), l.entries[0].digest
 	served, err := l.served([]Held{lost, later, own})

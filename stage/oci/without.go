@@ -15,14 +15,16 @@ import (
 func (Format) Without(
 	ctx context.Context, src catalog.Source, drop func(catalog.Image) bool,
 ) ([]catalog.Document, error) {
-	return without(ctx, src, func(l *layout, r *root) bool { return drop(l.image(r)) }, func(string) bool { return false })
+	return without(ctx, src, func(l *layout, r *root) bool { return drop(l.image(r)) },
+		func(string) bool { return false })
 }
 
 // WithoutVersions is Without for names, and for repositories without any.
 func (Format) WithoutVersions(
 	ctx context.Context, src catalog.Source, drop func(catalog.Name) bool,
 ) ([]catalog.Document, error) {
-	return without(ctx, src, func(l *layout, r *root) bool { return drop(catalog.Name{Group: l.repository, Version: r.version}) },
+	return without(ctx, src,
+		func(l *layout, r *root) bool { return drop(catalog.Name{Group: l.repository, Version: r.version}) },
 		func(repository string) bool { return drop(catalog.Name{Group: repository}) })
 }
 
