@@ -37,7 +37,8 @@ type Exported struct {
 // It returns fs.ErrNotExist for a name that the tree does not have, and writes
 // nothing then.
 func Write(ctx context.Context, src catalog.Source, w io.Writer, x Export) (*Exported, error) {
-	a := &archiver{ctx: ctx, w: tar.NewWriter(w), x: x, out: &Exported{}, blobs: map[string]sent{}}
+	a := &archiver{ctx: ctx, w: tar.NewWriter(w), x: x, out: &Exported{}, blobs: map[string]sent{},
+		named: map[string]bool{}}
 	layouts := map[string]*layout{}
 	var list []json.RawMessage
 	var classic []saved
@@ -81,6 +82,7 @@ type archiver struct {
 	x     Export
 	out   *Exported
 	blobs map[string]sent // by name in the archive
+	named map[string]bool // entries that index.json has: repository, digest and tag
 }
 
 // sent is a blob that the archive is to have.
@@ -109,7 +111,10 @@ func (a *archiver) entries(l *layout, r *root) ([]json.RawMessage, error) {
 				return nil, err
 			}
 		}
-		out = append(out, e.raw)
+		if key := l.repository + " " + e.Digest + " " + l.tags[i]; !a.named[key] { // two tags share what refers to both
+			a.named[key] = true
+			out = append(out, e.raw)
+		}
 	}
 	l.each(func(n *node) {
 		a.blobs[part(n.digest)] = sent{l.at(n), n.size, n.digest}

@@ -69,6 +69,27 @@ func TestExport(t *testing.T) {
 	}
 }
 
+// Two tags of one image have what refers to it in common.
+func TestExportTags(t *testing.T) {
+	f := newFixture()
+	one := f.runs(repo, "linux", "amd64")
+	f.layout(repo, one.tag("v1"), one.tag("latest"), f.image(repo, "sbom", "subject", one))
+	data, out, err := f.export(t, "", repo+":v1", repo+":latest")
+	if err != nil || len(out.Digests) != 2 {
+		t.Fatalf("%+v %v", out, err)
+	}
+	g := newFixture()
+	if _, err := g.add(t, archive(data), ""); err != nil {
+		t.Fatal(err)
+	}
+	cat, findings := g.read(t)
+	equal(t, "findings", findings, nil)
+	equal(t, "images", names(cat), []string{repo + "/latest", repo + "/v1"})
+	if index, err := parseIndex(g.files[repo+"/index.json"].Data); err != nil || len(index.entries) != 3 {
+		t.Errorf("%d entries, want 3: %v", len(index.entries), err)
+	}
+}
+
 func TestExportPlatform(t *testing.T) {
 	f := newFixture()
 	f.layout(repo, f.list(repo, f.runs(repo, "linux", "arm64"), f.runs(repo, "linux", "riscv64")).tag("v1"),

@@ -43,7 +43,7 @@ func (d *descriptor) check() (digest catalog.Digest, code, fact string) {
 		return digest, "bad-digest", fmt.Sprintf("the digest %s %s", catalog.Show(d.Digest), err)
 	case d.Size == nil:
 		return digest, "bad-descriptor", "the descriptor of " + d.Digest + " has no size"
-	case *d.Size < 0:
+	case *d.Size < 0 || *d.Size > maxBlob:
 		return digest, "bad-descriptor", fmt.Sprintf("the descriptor of %s has the size %d", d.Digest, *d.Size)
 	case d.MediaType == "":
 		return digest, "bad-descriptor", "the descriptor of " + d.Digest + " has no media type"

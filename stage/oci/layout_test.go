@@ -216,6 +216,9 @@ func TestFindings(t *testing.T) {
 		"a negative size": {func(f *fixture) {
 			f.layout(repo, f.image(repo, "x").with("size", -1).tag("v1"))
 		}, "error bad-descriptor"},
+		"a size without end": {func(f *fixture) {
+			f.layout(repo, f.image(repo, "x").with("size", int64(1)<<60).tag("v1"))
+		}, "error bad-descriptor"},
 		"no media type": {func(f *fixture) {
 			f.layout(repo, f.image(repo, "x").with("mediaType", "").tag("v1"))
 		}, "error bad-descriptor"},
@@ -389,6 +392,20 @@ func TestWithoutChild(t *testing.T) {
 		if len(cat.Items) != want {
 			t.Errorf("without %s: %d items, want %d", version, len(cat.Items), want)
 		}
+	}
+}
+
+// An entry that is wrong is nobody's: it stays when all others go.
+func TestWithoutKeepsWhatIsWrong(t *testing.T) {
+	f := newFixture()
+	f.layout(repo, f.image(repo, "x").tag("v1"), f.image(repo, "y").tag("-"))
+	docs, err := Format{}.WithoutVersions(t.Context(), f.source(), func(n catalog.Name) bool { return n.Version != "" })
+	if err != nil || len(docs) != 1 || docs[0].Data == nil {
+		t.Fatalf("%v %v", docs, err)
+	}
+	f.apply(docs)
+	if index, err := parseIndex(f.files[repo+"/index.json"].Data); err != nil || len(index.entries) != 1 {
+		t.Errorf("%d entries, want 1: %v", len(index.entries), err)
 	}
 }
 

@@ -17,6 +17,7 @@ var (
 const (
 	maxManifest = 4 << 20 // bytes; registries refuse larger ones
 	maxDepth    = 8       // levels below index.json
+	maxBlob     = 1 << 50 // bytes: sums of sizes have an end
 )
 
 // manifest is a manifest or an index, of OCI or Docker.

@@ -30,6 +30,9 @@ func (p *parcel) docker(ctx context.Context, c *contents) error {
 	if err := json.Unmarshal(c.saved, &list); err != nil {
 		return fmt.Errorf("%s: %s: %w", p.what, savedName, err)
 	}
+	if len(list) == 0 && p.index != nil {
+		return nil
+	}
 	if len(list) == 0 {
 		return catalog.Usage("", "%s: %s lists no image", p.what, savedName)
 	}

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"slices"
 
 	"example.com/publish/stage/catalog"
 )
@@ -55,7 +56,8 @@ func (l *layout) without(drop func(*root) bool, void func(repository string) boo
 			l.each(func(n *node) { kept[n] = true }, r.owns...)
 		}
 	}
-	if len(l.roots) == 0 && void(l.repository) || len(dropped) > 0 && len(dropped) == len(l.roots) {
+	odd := slices.Contains(l.entries, nil) // entries that are wrong stay: somebody has to look at them
+	if len(l.roots) == 0 && void(l.repository) || !odd && len(dropped) > 0 && len(dropped) == len(l.roots) {
 		return []catalog.Document{{Path: l.document}, {Path: l.version()}}, nil
 	}
 	if len(dropped) == 0 {
