@@ -121,10 +121,9 @@ func (s shape) writeVersion(dir, name string, v int) (string, error) {
 		create(filepath.Join(dir, base+".squashfs"), func(w io.Writer) error {
 			return noise(io.MultiWriter(w, sum, combined), name, v, s.root)
 		}))
-	// Short keys: the catalog of 500,000 files has to fit into one document.
-	return fmt.Sprintf(`"m":{"combined_squashfs_sha256":"%x","ftype":"incus.tar.xz",`+
+	return fmt.Sprintf(`"incus.tar.xz":{"combined_squashfs_sha256":"%x","ftype":"incus.tar.xz",`+
 		`"path":"%s.incus.tar.xz","sha256":"%s","size":%d},`+
-		`"s":{"ftype":"squashfs","path":"%s.squashfs","sha256":"%x","size":%d}`,
+		`"squashfs":{"ftype":"squashfs","path":"%s.squashfs","sha256":"%x","size":%d}`,
 		combined.Sum(nil), base, hashOf(meta), len(meta), base, sum.Sum(nil), s.root), err
 }
 
