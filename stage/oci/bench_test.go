@@ -30,18 +30,23 @@ func (f *fixture) onDisk(b *testing.B) catalog.Source {
 	return catalog.Files(root.FS())
 }
 
-// A repository of 20,000 tags, each an image of its own.
-func BenchmarkRead(b *testing.B) {
+// manyTags is a repository of 20,000 tags on disk, each an image of its own.
+func manyTags(b *testing.B) (src catalog.Source, tags int) {
+	b.Helper()
 	f := newFixture()
 	var entries []d
 	for i := range 20_000 {
 		entries = append(entries, f.image(repo, fmt.Sprint(i)).tag(fmt.Sprint("v", i)))
 	}
 	f.layout(repo, entries...)
-	src := f.onDisk(b)
+	return f.onDisk(b), len(entries)
+}
+
+func BenchmarkRead(b *testing.B) {
+	src, tags := manyTags(b)
 	for b.Loop() {
 		cat, err := Format{}.Read(b.Context(), src)
-		if err != nil || len(cat.Images) != len(entries) {
+		if err != nil || len(cat.Images) != tags {
 			b.Fatal(len(cat.Images), err)
 		}
 	}
@@ -49,13 +54,7 @@ func BenchmarkRead(b *testing.B) {
 
 // One of them goes.
 func BenchmarkWithout(b *testing.B) {
-	f := newFixture()
-	var entries []d
-	for i := range 20_000 {
-		entries = append(entries, f.image(repo, fmt.Sprint(i)).tag(fmt.Sprint("v", i)))
-	}
-	f.layout(repo, entries...)
-	src := f.onDisk(b)
+	src, _ := manyTags(b)
 	for b.Loop() {
 		docs, err := Format{}.WithoutVersions(b.Context(), src, func(n catalog.Name) bool { return n.Version == "v7" })
 		if err != nil || len(docs) != 1 {
