@@ -19,7 +19,7 @@ import (
 
 // Config is publish.yaml. Every key is optional.
 type Config struct {
-	Format      string      `yaml:"format"`     // see Formats
+	Format      string      `yaml:"format"`     // see Choices
 	Switch      string      `yaml:"switch"`     // the name of a site
 	Production  string      `yaml:"production"` // what the web server serves; relative to the repository, or absolute
 	Share       Share       `yaml:"share"`
@@ -73,21 +73,15 @@ const maxConfig = 256 << 10
 // Choices lists the values that publish.yaml may choose from. Package publish knows no
 // format and no site by name.
 type Choices struct {
-	Formats Formats
+	Formats []string   // in the order of messages, the default first; none: any name is accepted
 	Sites   site.Kinds // the default first
-}
-
-// Formats lists the values that the key format may have.
-type Formats struct {
-	Known []string // in the order of messages, the default first; none: any name is accepted
-	Here  []string // those that this version implements
 }
 
 // DefaultConfig is what an empty publish.yaml means.
 func DefaultConfig(choices Choices) *Config {
 	c := &Config{Production: "production", Share: ShareAuto, Links: stage.FollowLinks, Grace: Duration(2 * time.Hour)}
-	if known := choices.Formats.Known; len(known) > 0 {
-		c.Format = known[0]
+	if len(choices.Formats) > 0 {
+		c.Format = choices.Formats[0]
 	}
 	if sites := choices.Sites.Names(); len(sites) > 0 {
 		c.Switch = sites[0]
@@ -176,7 +170,7 @@ func (c *Config) production(dir string) string {
 }
 
 func (c *Config) check(choices Choices) error {
-	formats := choices.Formats.Known
+	formats := choices.Formats
 	if len(formats) == 0 {
 		formats = []string{c.Format}
 	}

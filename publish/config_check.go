@@ -3,7 +3,6 @@ package publish
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -61,10 +60,6 @@ func CheckConfig(dir string, choices Choices) (*ConfigReport, error) {
 	out.find(catalog.Error, doc, err)
 	if c == nil {
 		return out, nil
-	}
-	if !slices.Contains(choices.Formats.Here, c.Format) && out.sound() {
-		out.find(catalog.Error, doc, fmt.Errorf("format: %q is not in this version of publish; it has %s", c.Format,
-			strings.Join(choices.Formats.Here, ", ")))
 	}
 	for _, w := range c.Warnings() {
 		out.find(catalog.Warning, doc, errors.New(w))

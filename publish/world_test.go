@@ -190,8 +190,7 @@ var epoch = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 var sites = site.Kinds{site.Symlink, site.Exchange}
 
 // choices are the formats and sites that a program would have.
-var choices = Choices{Sites: sites, Formats: Formats{Known: []string{"simplestreams", "oci", "plain"},
-	Here: []string{"simplestreams"}}}
+var choices = Choices{Sites: sites, Formats: []string{"simplestreams", "oci", "plain"}}
 
 // newWorld makes a repository; mode is symlink or rename.
 func newWorld(t testing.TB, mode string) *world {

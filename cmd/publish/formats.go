@@ -1,11 +1,11 @@
 package main
 
 import (
-	"slices"
 	"strings"
 
 	"example.com/publish/publish"
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/oci"
 	"example.com/publish/stage/plain"
 	"example.com/publish/stage/simplestreams"
 )
@@ -13,32 +13,28 @@ import (
 // formats are the values of the key format, the default first. A new format is a
 // package and a line here.
 var formats = []struct {
-	name   string
-	format catalog.Format // nil: not in this version
-	byHand bool           // its files are copied into staging: stage add is not for it
+	format catalog.Format
+	byHand bool // its files are copied into staging: stage add is not for it
 }{
-	{name: "simplestreams", format: simplestreams.Format{}},
-	{name: "oci"},
-	{name: "plain", format: plain.Format{}, byHand: true},
+	{format: simplestreams.Format{}},
+	{format: oci.Format{}},
+	{format: plain.Format{}, byHand: true},
 }
 
 // format is the format that a configuration names.
 func format(name string) (catalog.Format, error) {
 	for _, f := range formats {
-		if f.name == name && f.format != nil {
+		if f.format.Name() == name {
 			return f.format, nil
 		}
 	}
-	return nil, usage("this version knows "+strings.Join(formatNames(), " and "),
-		"format: %q is not in this version of publish", name)
+	return nil, usage("", "format: %q is not one of %s", name, strings.Join(formatNames(), ", "))
 }
 
-// formatNames are those that this version has.
+// formatNames are the names of all.
 func formatNames() (names []string) {
 	for _, f := range formats {
-		if f.format != nil {
-			names = append(names, f.name)
-		}
+		names = append(names, f.format.Name())
 	}
 	return names
 }
@@ -56,10 +52,10 @@ func byHand(name string) (is bool, others string) {
 	var names []string
 	for _, f := range formats {
 		switch {
-		case f.name == name:
+		case f.format.Name() == name:
 			is = f.byHand
-		case f.format != nil && !f.byHand:
-			names = append(names, f.name)
+		case !f.byHand:
+			names = append(names, f.format.Name())
 		}
 	}
 	return is, strings.Join(names, " or ")
@@ -67,10 +63,5 @@ func byHand(name string) (is bool, others string) {
 
 // choices is what a configuration chooses from.
 func choices() publish.Choices {
-	c := publish.Choices{Sites: siteKinds()}
-	c.Formats.Here = slices.Sorted(slices.Values(formatNames()))
-	for _, f := range formats {
-		c.Formats.Known = append(c.Formats.Known, f.name)
-	}
-	return c
+	return publish.Choices{Formats: formatNames(), Sites: siteKinds()}
 }
