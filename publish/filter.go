@@ -47,7 +47,7 @@ func (r *Repo) History(f HistoryFilter) ([]journal.Event, error) {
 			said[e.Generation] = b.Result
 		}
 		full := f.Limit > 0 && len(out) == f.Limit
-		if !full && f.passes(e) {
+		if !full && f.passes(e, r.format) {
 			out = append(out, shown(e, said[e.Generation]))
 			full = len(out) == f.Limit
 		}
@@ -123,7 +123,7 @@ func shown(e journal.Event, said string) journal.Event {
 	return e
 }
 
-func (f HistoryFilter) passes(e journal.Event) bool {
+func (f HistoryFilter) passes(e journal.Event, format catalog.Format) bool {
 	switch {
 	case len(f.Kinds) == 0 && e.Kind == journal.KindHealth,
 		len(f.Kinds) > 0 && !slices.Contains(f.Kinds, e.Kind),
@@ -132,14 +132,14 @@ func (f HistoryFilter) passes(e journal.Event) bool {
 		return false
 	}
 	return f.Product == "" || slices.ContainsFunc(e.Names(),
-		func(name string) bool { return ofProduct(f.Product, name) })
+		func(name string) bool { return ofProduct(format, f.Product, name) })
 }
 
 // ofProduct reports whether an entry of a history belongs to the products that a
 // pattern names. An entry is a version's name or a file's path. The pattern may match
 // the whole entry or only its product.
-func ofProduct(pattern, entry string) bool {
+func ofProduct(f catalog.Format, pattern, entry string) bool {
 	whole, _ := retention.Matches(pattern, entry)
-	group, _ := retention.Matches(pattern, catalog.ParseName(entry).Group)
+	group, _ := retention.Matches(pattern, f.ParseRef(entry).Group)
 	return whole || group
 }

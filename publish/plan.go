@@ -65,6 +65,7 @@ type survey struct {
 	now        time.Time
 	generation int
 	repository string
+	format     catalog.Format
 }
 
 // plan works out what a prune does. It opens no file and reads no clock.
@@ -127,8 +128,8 @@ func (sv *survey) items() []retention.Item {
 	out := make([]retention.Item, 0, len(c.Catalog.Versions))
 	for _, v := range c.Catalog.Versions {
 		k := v.Of()
-		out = append(out, retention.Item{Product: v.Product, Version: v.Name, Rank: v.Rank, Time: v.Time,
-			Complete: !bad[k], Skipped: v.Skipped != "",
+		out = append(out, retention.Item{Product: v.Product, Version: v.Name, Ref: catalog.OwnRef(sv.format, v.Of()),
+			Rank: v.Rank, Time: v.Time, Complete: !bad[k], Skipped: v.Skipped != "",
 			Expires: sv.expires[k], SupportEOL: v.SupportEOL, Bytes: bytes[k]})
 		bytes[k] = 0 // count a version that two catalogs have only once
 	}

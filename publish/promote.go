@@ -237,7 +237,7 @@ func (r *Repo) publishValid(
 		return r.unchanged(s, opt.DryRun), nil
 	}
 	if cur != nil && !opt.Force {
-		if err := barredBy(cur, v); err != nil {
+		if err := barredBy(r.format, cur, v); err != nil {
 			return nil, err
 		}
 	}
@@ -250,7 +250,7 @@ func (r *Repo) publishValid(
 }
 
 // barredBy refuses a tree that would bring back content that a revert removed.
-func barredBy(cur *generation.Tree, v *stage.Valid) error {
+func barredBy(f catalog.Format, cur *generation.Tree, v *stage.Valid) error {
 	const hint = "take it out of staging, revert forward to it, or give --force"
 	for _, id := range cur.BarredTrees {
 		if id == v.TreeID {
@@ -282,7 +282,7 @@ func barredBy(cur *generation.Tree, v *stage.Valid) error {
 	owner := back[0]
 	for _, i := range v.Catalog.Items {
 		if i.Path == back[0] {
-			owner = i.Of().String()
+			owner = f.Ref(i.Of())
 		}
 	}
 	more := ""

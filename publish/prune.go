@@ -187,7 +187,7 @@ func (r *Repo) survey(ctx context.Context, s *state, open cacheOpener) (*survey,
 		return nil, err
 	}
 	sv := &survey{checked: checked, rules: r.Config.Retention, strays: checked.Strays, now: s.now,
-		grace: r.Config.orphanGrace()}
+		grace: r.Config.orphanGrace(), format: r.format}
 	if sv.seen, err = r.orphans().read(); err != nil {
 		return nil, err
 	}
@@ -276,7 +276,7 @@ func (r *Repo) notePrune(ctx context.Context, by actor, p *Plan, reviewed bool) 
 	}
 	b := &journal.Prune{PlanHash: p.PlanHash, BytesNow: p.BytesNow, BytesAfterGrace: p.BytesAfterGrace}
 	for _, d := range p.Remove {
-		b.Pruned = append(b.Pruned, journal.Pruned{Product: d.Product, Version: d.Version, Reasons: d.Reasons,
+		b.Pruned = append(b.Pruned, journal.Pruned{Product: d.Product, Version: d.Version, Ref: d.Ref, Reasons: d.Reasons,
 			Bytes: d.Bytes})
 	}
 	for _, o := range p.Orphans {

@@ -327,7 +327,7 @@ func BenchmarkPlan(b *testing.B) {
 	for _, n := range []int{10_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			sv := &survey{checked: &stage.Checked{Catalog: &catalog.Catalog{}, Report: &stage.Report{}}, now: epoch,
-				grace: time.Hour, sure: true,
+				grace: time.Hour, sure: true, format: listed{},
 				rules: []RetentionRule{{Match: "*", KeepLast: 3, KeepDaily: 7, KeepMonthly: 12}}}
 			c := sv.checked.Catalog
 			for p := range n / 100 {

@@ -126,7 +126,7 @@ func (r *Repo) revokedIn(s *state, v *stage.Valid, mark int) error {
 	owner := row.Path
 	for _, i := range v.Catalog.Items {
 		if i.Path == row.Path {
-			owner = fmt.Sprintf("%s/%s (%s%s)", i.Product, i.Version, filepath.Base(row.Path), more)
+			owner = fmt.Sprintf("%s (%s%s)", r.format.Ref(i.Of()), filepath.Base(row.Path), more)
 		}
 	}
 	return refuse("take it out of staging, or give --force", "staging names %s, which was revoked %s", owner,

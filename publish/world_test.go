@@ -36,6 +36,10 @@ type listedItem struct {
 
 func (listed) Name() string { return "simplestreams" }
 
+func (listed) Ref(n catalog.Name) string { return n.String() }
+
+func (listed) ParseRef(ref string) catalog.Name { return catalog.ParseName(ref) }
+
 func (listed) Class(p string) catalog.Class {
 	switch {
 	case p == "index.json":

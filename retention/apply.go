@@ -52,7 +52,7 @@ func (res *Result) add(versions []*Item, reasons [][]string, p Policy, rule int,
 		notKept = fmt.Sprintf(reasonNotKept, ruleName(rule+1, p.Rules[rule].Match))
 	}
 	for j, v := range versions {
-		d := Decision{Product: v.Product, Version: v.Version, Reasons: reasons[j], Bytes: v.Bytes, Rule: rule + 1}
+		d := Decision{Product: v.Product, Version: v.Version, Ref: v.Ref, Reasons: reasons[j], Bytes: v.Bytes, Rule: rule + 1}
 		if d.Reasons != nil {
 			res.Keep = append(res.Keep, d)
 			continue

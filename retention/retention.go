@@ -80,6 +80,7 @@ import "time"
 type Item struct {
 	Product  string    // os:release:variant:arch, or whatever names a series of versions
 	Version  string    // its name
+	Ref      string    // what people write for it; "" for product/version
 	Rank     int       // its place when the product's names are ordered as numbers; as text among equals
 	Time     time.Time // from its name; zero: not known
 	Complete bool      // every file is there and right
@@ -94,7 +95,8 @@ type Item struct {
 type Decision struct {
 	Product string   `json:"product"`
 	Version string   `json:"version"`
-	Reasons []string `json:"reasons"` // stable strings, never empty
+	Ref     string   `json:"ref,omitempty"` // what people write; "" for product/version
+	Reasons []string `json:"reasons"`       // stable strings, never empty
 	Bytes   int64    `json:"bytes"`
 	Rule    int      `json:"-"` // the rule that decided, counted from 1; 0: none
 }

@@ -162,7 +162,7 @@ func learn(
 
 // check compares the indexes with the files. It reports no file as missing for
 // which there is an error already, because it could not be read.
-func check(cat *catalog.Catalog, rows []tree.Row, got gathered, r *Report) {
+func check(f catalog.Format, cat *catalog.Catalog, rows []tree.Row, got gathered, r *Report) {
 	told := map[string]bool{}
 	for _, x := range r.Findings {
 		if x.Severity == catalog.Error {
@@ -181,16 +181,16 @@ func check(cat *catalog.Catalog, rows []tree.Row, got gathered, r *Report) {
 		case at < 0:
 			r.fail("missing", i.Path,
 				"%s names it, for %s, and it is not there as a regular file reached without links",
-				i.Index, i.Where())
+				i.Index, i.Where(f))
 		case i.Size >= 0 && i.Size != row.Size:
-			r.fail("size-mismatch", i.Path, "has %d bytes, %s says %d for %s", row.Size, i.Index, i.Size, i.Where())
+			r.fail("size-mismatch", i.Path, "has %d bytes, %s says %d for %s", row.Size, i.Index, i.Size, i.Where(f))
 		case i.SHA256 != "" && row.SHA256 != "" && i.SHA256 != row.SHA256:
 			r.fail("hash-mismatch", i.Path, "has sha256 %s, %s says %s for %s", row.SHA256, i.Index, i.SHA256,
-				i.Where())
+				i.Where(f))
 		}
 		if sum := got.sums[i.Path].md5; sum != "" && i.MD5 != "" && sum != i.MD5 && md5told != i.Path {
 			md5told = i.Path
-			r.fail("md5-mismatch", i.Path, "has md5 %s, %s says %s for %s", sum, i.Index, i.MD5, i.Where())
+			r.fail("md5-mismatch", i.Path, "has md5 %s, %s says %s for %s", sum, i.Index, i.MD5, i.Where(f))
 		}
 	}
 	for n, both := range got.pairs {
@@ -199,7 +199,7 @@ func check(cat *catalog.Catalog, rows []tree.Row, got gathered, r *Report) {
 			r.BadPairs = append(r.BadPairs, p)
 			r.fail("combined-mismatch", first.Index,
 				"%s.%s says %s, and %s followed by %s has %s: no client could take this image",
-				first.Where(), p.Field, p.SHA256, first.Path, second.Path, both)
+				first.Where(f), p.Field, p.SHA256, first.Path, second.Path, both)
 		}
 	}
 	r.Files += len(rows)

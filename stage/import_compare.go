@@ -95,6 +95,6 @@ func (im *importer) check(ctx context.Context, rows map[string]tree.Row) error {
 		im.s.progress); err != nil {
 		return err
 	}
-	check(im.cat, sorted(rows), got, im.report)
+	check(im.s.Format, im.cat, sorted(rows), got, im.report)
 	return im.report.failed()
 }

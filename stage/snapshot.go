@@ -263,7 +263,7 @@ func (sn *Snapshot) complete(others []tree.Row) {
 // Validate checks the snapshot. The Valid is nil if the report has errors.
 func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, error) {
 	if sn.Same { // it was valid when it was promoted
-		check(sn.cat, sn.rows, gathered{}, sn.report)
+		check(sn.stage.Format, sn.cat, sn.rows, gathered{}, sn.report)
 		return sn.valid(sn.report), sn.report, nil
 	}
 	root, err := os.OpenRoot(sn.Dir)
@@ -278,7 +278,7 @@ func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, er
 	if err != nil {
 		return nil, nil, err
 	}
-	check(sn.cat, sn.rows, got, sn.report)
+	check(sn.stage.Format, sn.cat, sn.rows, got, sn.report)
 	return sn.valid(sn.report), sn.report, sn.cache.Save()
 }
 

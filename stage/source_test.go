@@ -18,6 +18,8 @@ import (
 // It has to find the indexes, and to read content.
 type layouts struct{ catalog.Format }
 
+func (layouts) Ref(n catalog.Name) string { return n.String() }
+
 func (layouts) Name() string { return "layouts" }
 
 func (layouts) Class(p string) catalog.Class {

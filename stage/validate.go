@@ -260,7 +260,7 @@ func validateTree(ctx context.Context, src *tree.Source, f catalog.Format, polic
 			cache.Put(p, n.stat, g.sha256, c.Now)
 		}
 	}
-	check(sv.cat, rows, got, sv.report)
+	check(sv.format, sv.cat, rows, got, sv.report)
 	return &Checked{Rows: rows, Catalog: sv.cat, Report: sv.report, Strays: sv.strays, Sure: sv.sure}, nil
 }
 
@@ -309,7 +309,7 @@ func peek(ctx context.Context, src *tree.Source, f catalog.Format, policy Links,
 	sv.report.HashedBytes = hashed
 	needed := func(p string) bool { return sv.named.has(p) || sv.format.Class(p) == catalog.Index }
 	rows = learn(sv.root, rows, needs{}, needed, got, sv.report)
-	check(sv.cat, rows, gathered{}, sv.report)
+	check(sv.format, sv.cat, rows, gathered{}, sv.report)
 	return &Checked{Rows: rows, Catalog: sv.cat, Report: sv.report}, nil
 }
 

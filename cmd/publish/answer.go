@@ -104,6 +104,16 @@ func oneLine(s string) string { return strings.ReplaceAll(printable(s), "\n", `\
 
 func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
+// short is the beginning of a fingerprint or of a digest, which is enough to name
+// it: see catalog.What.
+func short(fingerprint string) string {
+	_, digits, ok := strings.Cut(fingerprint, ":")
+	if !ok {
+		digits = fingerprint
+	}
+	return digits[:min(12, len(digits))]
+}
+
 // count is a number with its noun: 1 file, 2 files.
 func count(n int, noun string) string {
 	if n != 1 {

@@ -173,7 +173,7 @@ func writeEntries(w io.Writer, what string, names []string) {
 func writeReasons(w io.Writer, what string, pruned []journal.Pruned) {
 	var lines []string
 	for _, d := range pruned {
-		lines = append(lines, mdCode(d.Product+"/"+d.Version)+": "+mdText(strings.Join(d.Reasons, ", ")))
+		lines = append(lines, mdCode(d.Called())+": "+mdText(strings.Join(d.Reasons, ", ")))
 	}
 	writeList(w, what, lines)
 }

@@ -217,7 +217,7 @@ func (p *program) staged() []string {
 	for _, i := range catalog.Images {
 		out = append(out, i.Product+"\tall its versions")
 		if i.Version != "" {
-			out = append(out, i.Of().String())
+			out = append(out, i.Called())
 		}
 	}
 	slices.Sort(out)

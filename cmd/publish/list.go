@@ -50,6 +50,7 @@ type listed struct {
 	Bytes       int64      `json:"bytes"`
 	Created     *time.Time `json:"created"`           // null where the version's name has no time
 	Skipped     string     `json:"skipped,omitempty"` // why clients skip it
+	Ref         string     `json:"ref,omitempty"`     // what people write; "" for product/version
 }
 
 // printImages prints a table of images, or an object for each. none is the note
@@ -61,7 +62,7 @@ func (p *program) printImages(images []catalog.Image, none string) error {
 	}
 	for _, i := range images {
 		l := listed{i.Product, i.Version, i.Type, i.Fingerprint, append([]string{}, i.Aliases...), i.Bytes, nil,
-			i.Skipped}
+			i.Skipped, i.Ref}
 		if !i.Created.IsZero() {
 			created := i.Created.UTC().Truncate(time.Second)
 			l.Created = &created
@@ -73,7 +74,7 @@ func (p *program) printImages(images []catalog.Image, none string) error {
 			continue
 		}
 		rows = append(rows, []string{oneLine(i.Product), oneLine(i.Version), i.Type,
-			i.Fingerprint[:min(12, len(i.Fingerprint))],
+			short(i.Fingerprint),
 			size(i.Bytes), oneLine(strings.Join(i.Aliases, ", ")), oneLine(i.Skipped)})
 	}
 	switch {

@@ -66,8 +66,8 @@ func (p *program) revoke(c *cli.Context) error {
 		return switching(err)
 	}
 	for _, k := range res.Kept {
-		p.warn(fmt.Sprintf("%s stays: %s/%s also needs it; to take it from every image, revoke its path", k.Path,
-			k.Product, k.Version))
+		p.warn(fmt.Sprintf("%s stays: %s also needs it; to take it from every image, revoke its path", k.Path,
+			k.Called()))
 	}
 	if werr := p.answer(res, func() { p.printRevoke(res) }); err == nil {
 		err = werr

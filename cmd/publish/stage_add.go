@@ -51,6 +51,8 @@ type addedImage struct {
 	Product     string `json:"product"`
 	Version     string `json:"version"`
 	Type        string `json:"type"`
+	Ref         string `json:"ref,omitempty"` // what people write; "" for product/version
+	called      string
 }
 
 func (p *program) stageAdd(c *cli.Context) error {
@@ -93,7 +95,7 @@ func (p *program) stageAdd(c *cli.Context) error {
 	}
 	a := added{Replaced: append([]string{}, did.Replaced...), Unchanged: did.Unchanged}
 	for _, i := range did.Images {
-		a.Images = append(a.Images, addedImage{i.Fingerprint, i.Product, i.Version, i.Type})
+		a.Images = append(a.Images, addedImage{i.Fingerprint, i.Product, i.Version, i.Type, i.Ref, i.Called()})
 	}
 	return p.answer(a, func() {
 		word := "staged"
@@ -101,7 +103,7 @@ func (p *program) stageAdd(c *cli.Context) error {
 			word = "already staged"
 		}
 		for _, i := range a.Images {
-			p.note("%s: %s/%s, %s", word, i.Product, i.Version, i.Type)
+			p.note("%s: %s, %s", word, i.called, i.Type)
 			p.say("%s", i.Fingerprint)
 		}
 		for _, path := range a.Replaced {

@@ -24,6 +24,8 @@ type removedImage struct {
 	Version     string `json:"version"`
 	Type        string `json:"type"`
 	Fingerprint string `json:"fingerprint"`
+	Ref         string `json:"ref,omitempty"` // what people write; "" for product/version
+	called      string
 }
 
 func (p *program) stageRemove(c *cli.Context) error {
@@ -37,7 +39,7 @@ func (p *program) stageRemove(c *cli.Context) error {
 	}
 	out := []removedImage{}
 	for _, i := range images {
-		out = append(out, removedImage{i.Product, i.Version, i.Type, i.Fingerprint})
+		out = append(out, removedImage{i.Product, i.Version, i.Type, i.Fingerprint, i.Ref, oneLine(i.Called())})
 	}
 	return p.answer(map[string][]removedImage{"removed": out}, func() {
 		for _, i := range out {
@@ -45,10 +47,9 @@ func (p *program) stageRemove(c *cli.Context) error {
 			case i.Version == "":
 				p.say("removed %s", oneLine(i.Product))
 			case i.Fingerprint == "":
-				p.say("removed %s/%s, which clients skip", oneLine(i.Product), oneLine(i.Version))
+				p.say("removed %s, which clients skip", i.called)
 			default:
-				p.say("removed %s/%s, %s, %s", oneLine(i.Product), oneLine(i.Version), i.Type,
-					i.Fingerprint[:min(12, len(i.Fingerprint))])
+				p.say("removed %s, %s, %s", i.called, i.Type, short(i.Fingerprint))
 			}
 		}
 	})

@@ -63,6 +63,7 @@ type Revoked struct {
 	Bytes   int64  `json:"bytes"`
 	Product string `json:"product"` // "" for a file that no index named
 	Version string `json:"version"`
+	Ref     string `json:"ref,omitempty"` // what people write; "" for product/version
 	// Fingerprint is of the image; "" for a file that belongs to no image.
 	Fingerprint string `json:"fingerprint"`
 }
@@ -72,18 +73,22 @@ func (c Revoked) String() string {
 	if c.Product == "" {
 		return c.Path
 	}
-	return fmt.Sprintf("%s/%s: %s", c.Product, c.Version, c.Path)
+	return fmt.Sprintf("%s: %s", c.Called(), c.Path)
 }
+
+// Called is what people write for the version that had the file.
+func (c Revoked) Called() string { return cmp.Or(c.Ref, c.Product+"/"+c.Version) }
 
 // Named is a revoked version without content: it had no items, or all their
 // files were missing. Version is "" for a product without versions.
 type Named struct {
 	Product string `json:"product"`
 	Version string `json:"version"`
+	Ref     string `json:"ref,omitempty"` // as in Revoked
 }
 
 func (v Named) String() string {
-	return catalog.Name{Group: v.Product, Version: v.Version}.String()
+	return cmp.Or(v.Ref, catalog.Name{Group: v.Product, Version: v.Version}.String())
 }
 
 // Head is the first part of a manifest.
@@ -98,7 +103,7 @@ type Head struct {
 	Time        time.Time `json:"time"` // when it was sealed, UTC
 	Grace       int64     `json:"grace_seconds"`
 	Format      string    `json:"format"`
-	Added       []string  `json:"added"` // product/version
+	Added       []string  `json:"added"` // versions as people write them
 	Removed     []string  `json:"removed"`
 	Changed     []string  `json:"changed"`
 	BarredTrees []string  `json:"barred_trees"`      // tree ids that promote refuses

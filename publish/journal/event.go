@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -154,9 +155,13 @@ type Prune struct {
 type Pruned struct {
 	Product string   `json:"product"`
 	Version string   `json:"version"`
-	Reasons []string `json:"reasons"` // stable strings, never empty
+	Ref     string   `json:"ref,omitempty"` // what people write; "" for product/version
+	Reasons []string `json:"reasons"`       // stable strings, never empty
 	Bytes   int64    `json:"bytes"`
 }
+
+// Called is what people write for the version.
+func (d Pruned) Called() string { return cmp.Or(d.Ref, d.Product+"/"+d.Version) }
 
 // Orphan is a file that no index named and a prune deleted from staging.
 type Orphan struct {
@@ -189,17 +194,18 @@ type Revoked struct {
 	Bytes   int64  `json:"bytes"`
 	Product string `json:"product"` // "" for a file that no index named
 	Version string `json:"version"`
+	Ref     string `json:"ref,omitempty"` // what people write; "" for product/version
 	// Fingerprint is of the image; "" for a file that belongs to no image.
 	Fingerprint string `json:"fingerprint"`
 }
 
-// Name returns product/version of a revoked file, or its path if no index named
-// it.
+// Name returns what people write for the version that had a revoked file, or the
+// path if no index named it.
 func (v Revoked) Name() string {
 	if v.Product == "" {
 		return v.Path
 	}
-	return v.Product + "/" + v.Version
+	return cmp.Or(v.Ref, v.Product+"/"+v.Version)
 }
 
 // Named is a revoked version without content: it had no items, or all their
@@ -207,13 +213,14 @@ func (v Revoked) Name() string {
 type Named struct {
 	Product string `json:"product"`
 	Version string `json:"version"`
+	Ref     string `json:"ref,omitempty"` // as in Revoked
 }
 
 func (v Named) String() string {
 	if v.Version == "" {
 		return v.Product
 	}
-	return v.Product + "/" + v.Version
+	return cmp.Or(v.Ref, v.Product+"/"+v.Version)
 }
 
 // Pin is the body of pin and unpin.
@@ -254,7 +261,7 @@ func (e *Event) Names() []string {
 	r := e.Record()
 	out := slices.Concat(r.Added, r.Removed, r.Changed)
 	for _, d := range r.Pruned {
-		out = append(out, d.Product+"/"+d.Version)
+		out = append(out, d.Called())
 	}
 	for _, v := range r.Revoked {
 		out = append(out, v.Name())

@@ -21,7 +21,11 @@ type Shared struct {
 	SHA256  string `json:"sha256"`
 	Product string `json:"product"` // of the image that keeps it
 	Version string `json:"version"`
+	Ref     string `json:"ref,omitempty"` // what people write; "" for product/version
 }
+
+// Called is what people write for the image that keeps it.
+func (s Shared) Called() string { return cmp.Or(s.Ref, s.Product+"/"+s.Version) }
 
 // Holder is a tree that may have the content to revoke: production, staging or a kept
 // generation.
@@ -130,6 +134,7 @@ func (s *Selection) Stone(who, why string) Stone {
 func Select(holders []Holder, graves *Graveyard, what ...catalog.What) (*Selection, error) {
 	c := choice{contents: map[string]bool{}, goes: map[string]Revoked{}, stays: map[string]catalog.Name{}}
 	for _, h := range holders {
+		c.ref = func(n catalog.Name) string { return catalog.OwnRef(h.Format, n) } // the same in all
 		c.trees = append(c.trees, &choosing{Holder: h, drop: map[int]bool{}, loses: map[int]bool{}})
 	}
 	for _, w := range what {
@@ -161,6 +166,7 @@ type choice struct {
 	stays    map[string]catalog.Name // content that a version needs which stays, by sha256
 	unnamed  []Named
 	emptied  bool
+	ref      func(catalog.Name) string // for records: see catalog.OwnRef
 }
 
 // choosing is a tree, with the images that are to be revoked.
@@ -268,7 +274,8 @@ func (c *choice) settle(t *choosing) {
 		}
 	}
 	for n, i := range t.Images {
-		if v := (Named{Product: i.Product, Version: i.Version}); t.drop[n] && !keeps[i.Of()] && hollow(i, t.Rows) {
+		v := Named{Product: i.Product, Version: i.Version, Ref: c.ref(i.Of())}
+		if t.drop[n] && !keeps[i.Of()] && hollow(i, t.Rows) {
 			c.emptied = c.emptied || t.Name == Production
 			if !slices.Contains(c.unnamed, v) {
 				c.unnamed = append(c.unnamed, v)
@@ -289,7 +296,7 @@ func (c *choice) settle(t *choosing) {
 func (c *choice) leaves(row tree.Row, of catalog.Name, fingerprint string) {
 	if was, ok := c.goes[row.SHA256]; row.Size > 0 && (!ok || was.Product == "" && of.Group != "") {
 		c.goes[row.SHA256] = Revoked{Path: row.Path, SHA256: row.SHA256, Bytes: row.Size, Product: of.Group,
-			Version: of.Version, Fingerprint: fingerprint}
+			Version: of.Version, Ref: c.ref(of), Fingerprint: fingerprint}
 	}
 }
 
@@ -299,7 +306,7 @@ func (c *choice) selection() (*Selection, error) {
 	delete(c.stays, "") // the empty hash is that of missing files
 	for sum, r := range c.goes {
 		if of, ok := c.stays[sum]; ok {
-			s.Kept = append(s.Kept, Shared{r.Path, sum, of.Group, of.Version})
+			s.Kept = append(s.Kept, Shared{r.Path, sum, of.Group, of.Version, c.ref(of)})
 			continue
 		}
 		s.Sums[sum] = true
@@ -327,8 +334,7 @@ func (c *choice) whole(s *Selection) error {
 				if of, ok := c.stays[t.Rows[p].SHA256]; ok {
 					return refuse("revoke that image as well, or name the file by its path: that revokes every image "+
 						"that needs it",
-						"%s/%s: has no file of its own; %s also belongs to %s/%s", i.Product, i.Version,
-						path.Base(p), of.Group, of.Version)
+						"%s: has no file of its own; %s also belongs to %s", i.Called(), path.Base(p), t.Format.Ref(of))
 				}
 			}
 		}

@@ -14,6 +14,8 @@ import (
 // listed is a format with one index.
 type listed struct{ catalog.Format }
 
+func (listed) Ref(n catalog.Name) string { return n.String() }
+
 func (listed) Class(p string) catalog.Class {
 	if p == "index" {
 		return catalog.Index

@@ -139,8 +139,8 @@ func (g *Graveyard) Has(what catalog.What) bool {
 	return slices.ContainsFunc(g.stones, func(s Stone) bool {
 		return slices.ContainsFunc(s.Revoked, func(c Revoked) bool {
 			return what.Path(c.Path) || what.Hash(c.SHA256) || what.Hash(c.Fingerprint) ||
-				what.Name(nameOf(c.Product, c.Version))
-		}) || slices.ContainsFunc(s.Unnamed, func(v Named) bool { return what.Name(nameOf(v.Product, v.Version)) })
+				what.Called(c.Product, c.Called())
+		}) || slices.ContainsFunc(s.Unnamed, func(v Named) bool { return what.Called(v.Product, v.String()) })
 	})
 }
 
@@ -170,9 +170,9 @@ func (g *Graveyard) Among(rows, production []tree.Row) (out []tree.Row) {
 	return out
 }
 
-// NamedSince returns a version without content that the tree names, and that a stone
+// NamedSince returns what people call a version without content that the tree names, and that a stone
 // after the first n revoked. The stone is nil if there is none.
-func (g *Graveyard) NamedSince(n int, images []catalog.Image, rows []tree.Row) (catalog.Name, *Stone) {
+func (g *Graveyard) NamedSince(n int, images []catalog.Image, rows []tree.Row) (string, *Stone) {
 	for _, s := range g.stones[min(n, len(g.stones)):] {
 		unnamed := NamesOf(s.Unnamed)
 		if len(unnamed) == 0 {
@@ -184,11 +184,11 @@ func (g *Graveyard) NamedSince(n int, images []catalog.Image, rows []tree.Row) (
 		}
 		for _, i := range images {
 			if unnamed[i.Of()] && hollow(i, here) {
-				return i.Of(), &s
+				return i.Called(), &s
 			}
 		}
 	}
-	return catalog.Name{}, nil
+	return "", nil
 }
 
 // hollow reports whether no file of an image has content among the rows of its tree.

@@ -74,7 +74,7 @@ func TestGraveyard(t *testing.T) {
 	image := catalog.Image{Product: "p", Version: "2", Paths: []string{"a/z"}}
 	for since, want := range []string{"p/2", "p/2", "p/2", "", ""} {
 		name, s := g.NamedSince(since, []catalog.Image{image}, rows)
-		if name.String() != want || (s == nil) != (want == "") {
+		if name != want || (s == nil) != (want == "") {
 			t.Errorf("since %d: %q, %+v", since, name, s)
 		}
 	}

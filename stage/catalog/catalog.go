@@ -42,14 +42,19 @@ type Item struct {
 	MD5     string // lower-case hex; "" when the index does not tell
 	Product string // simplestreams product, or OCI repository
 	Version string // simplestreams version, or OCI tag
-	Name    string // the item's key within its version
+	Name    string // the item's key within its version; "" where the path tells all
 	Index   string // path of the document that names it
 }
 
-// Where names the item for people: product/version/name.
-func (i Item) Where() string { return i.Product + "/" + i.Version + "/" + i.Name }
+// Where names the item for people: its version, and its own name in that.
+func (i Item) Where(f Format) string {
+	if i.Name == "" {
+		return f.Ref(i.Of())
+	}
+	return f.Ref(i.Of()) + "/" + i.Name
+}
 
-// Of is what people call the version that owns the item.
+// Of is the name of the version that owns the item.
 func (i Item) Of() Name { return Name{i.Product, i.Version} }
 
 // Pair is a hash over two items' bytes, one after the other, as the combined
@@ -65,6 +70,7 @@ type Pair struct {
 type Image struct {
 	Product     string    `json:"product"`
 	Version     string    `json:"version"`     // "" for a product that has no version
+	Ref         string    `json:"-"`           // what people write: Format.Ref of its name; "" for product/version
 	Type        string    `json:"type"`        // container or virtual-machine; Skipped's is NoType
 	Fingerprint string    `json:"fingerprint"` // "" where its items make no image
 	Aliases     []string  `json:"aliases"`     // never nil
@@ -76,8 +82,11 @@ type Image struct {
 	Skipped string `json:"skipped,omitempty"`
 }
 
-// Of is what people call the image's version.
+// Of is the name of the image's version.
 func (i Image) Of() Name { return Name{i.Product, i.Version} }
+
+// Called is what people write and read for the image.
+func (i Image) Called() string { return cmp.Or(i.Ref, i.Of().String()) }
 
 // NoType is the Type of what clients skip.
 const NoType = "-"
@@ -85,7 +94,7 @@ const NoType = "-"
 // Unit is what a diff counts: a product's version, or the description of a
 // product (its names, aliases and requirements) apart from its versions.
 type Unit struct {
-	Key    string // product/version; the product alone when Group
+	Key    string // Format.Ref of its name; the product alone when Group
 	Digest string // changes when anything in the unit changes
 	Group  bool   // reported only when it changed, never as added or removed
 }
@@ -101,7 +110,7 @@ type Version struct {
 	SupportEOL time.Time // some time of the last day, UTC, on which the product is supported; zero when it names none
 }
 
-// Of is what people call the version.
+// Of is the version with its product.
 func (v Version) Of() Name { return Name{v.Product, v.Name} }
 
 // Severity says whether a finding stops a promote.
@@ -173,6 +182,11 @@ type Format interface {
 	Class(path string) Class
 	// Documents is Catalog.Documents, from no more than the index itself.
 	Documents(src Source) ([]string, error)
+	// Ref is what people write and read for a name: product/version, or
+	// repository:tag.
+	Ref(Name) string
+	// ParseRef reads what Ref wrote. Any text is a name: at least a group.
+	ParseRef(string) Name
 	// Clearsigned is the name of the twin that a document has where somebody
 	// signs it as text; "" in a format without such twins.
 	Clearsigned(document string) string

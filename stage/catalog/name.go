@@ -12,16 +12,26 @@ import (
 	"unicode"
 )
 
-// Name is what people call one version of an image: a simplestreams product and
-// its version, an OCI repository and its tag.
+// Name is one version of an image: a simplestreams product and its version, an OCI
+// repository and its tag. Format.Ref is how people write it.
 type Name struct{ Group, Version string }
 
-// String is group/version; the group alone of a Name without a version.
+// String is group/version; the group alone of a Name without a version. It is the
+// Ref of formats that have no form of their own.
 func (n Name) String() string {
 	if n.Version == "" {
 		return n.Group
 	}
 	return n.Group + "/" + n.Version
+}
+
+// OwnRef is a format's Ref of a name for a record that has the name beside it; ""
+// where it is what String returns.
+func OwnRef(f Format, n Name) string {
+	if ref := f.Ref(n); ref != n.String() {
+		return ref
+	}
+	return ""
 }
 
 // Names are a set of names. The version "" stands for a group without versions.

@@ -6,9 +6,10 @@ import (
 )
 
 // What is what a person writes to say which images or files a command is about:
-// a group (a product, a repository), a group and a version, a fingerprint or a
-// sha256, twelve or more of its first digits, or the path of a file. One word
-// covers all of these: what it means depends on what is there.
+// a group (a product, a repository), a group and a version as the format writes
+// them, a group with @ and a fingerprint, a fingerprint or a digest, twelve or more
+// of its first digits, or the path of a file. One word covers all of these: what it
+// means depends on what is there.
 type What struct {
 	text   string
 	digits string // lower case; "" where the text is not the beginning of a hash
@@ -22,7 +23,7 @@ const minDigits = 12
 // names nothing.
 func ParseWhat(text string) What {
 	w := What{text: text}
-	if low := strings.ToLower(text); len(low) >= minDigits && strings.Trim(low, "0123456789abcdef") == "" {
+	if low := digitsOf(strings.ToLower(text)); len(low) >= minDigits && strings.Trim(low, "0123456789abcdef") == "" {
 		w.digits = low
 	}
 	return w
@@ -31,18 +32,37 @@ func ParseWhat(text string) What {
 // String is the word as it was written.
 func (w What) String() string { return w.text }
 
-// Name reports whether the word is that name, or its group.
-func (w What) Name(n Name) bool { return n.Group != "" && (w.text == n.Group || w.text == n.String()) }
+// Called reports whether the word is a group, or what people call a version of it.
+func (w What) Called(group, ref string) bool {
+	return group != "" && (w.text == group || w.text == ref)
+}
 
 // Hash reports whether the word is a hash in lower-case hex, or the beginning
-// of one.
-func (w What) Hash(hex string) bool { return w.digits != "" && strings.HasPrefix(hex, w.digits) }
+// of one. A hash may have its algorithm before it.
+func (w What) Hash(hash string) bool {
+	return w.digits != "" && strings.HasPrefix(digitsOf(hash), w.digits)
+}
+
+// digitsOf returns a hash without its algorithm.
+func digitsOf(hash string) string {
+	if digits, ok := strings.CutPrefix(hash, SHA256+":"); ok {
+		return digits
+	}
+	return strings.TrimPrefix(hash, SHA512+":")
+}
 
 // Path reports whether the word is the path.
 func (w What) Path(path string) bool { return w.text == path }
 
-// Image reports whether the word is an image's name or fingerprint.
-func (w What) Image(i Image) bool { return w.Name(i.Of()) || w.Hash(i.Fingerprint) }
+// Image reports whether the word is an image's name or fingerprint, or its group
+// with its fingerprint.
+func (w What) Image(i Image) bool {
+	if w.Called(i.Product, i.Called()) || w.Hash(i.Fingerprint) {
+		return true
+	}
+	group, fingerprint, ok := strings.Cut(w.text, "@")
+	return ok && group == i.Product && fingerprint == i.Fingerprint && i.Product != ""
+}
 
 // ImageOrPath reports whether the word is an image's name or fingerprint, or
 // the path of a file that it needs.

@@ -30,20 +30,35 @@ func TestWhat(t *testing.T) {
 		{what: "/"},
 	} {
 		w := ParseWhat(c.what)
-		got := [4]bool{w.Name(image.Of()), w.Hash(sum), w.Image(image), w.ImageOrPath(image)}
+		got := [4]bool{w.Called(image.Product, image.Called()), w.Hash(sum), w.Image(image), w.ImageOrPath(image)}
 		if want := [4]bool{c.name, c.hash, c.image, c.orPath}; got != want {
 			t.Errorf("%q: name, hash, image, path are %v, want %v", c.what, got, want)
 		}
-		if nothing := (Image{}); w.ImageOrPath(nothing) || w.Name(Name{}) || w.Hash("") {
+		if nothing := (Image{}); w.ImageOrPath(nothing) || w.Called("", "") || w.Hash("") {
 			t.Errorf("%q: names what has no name", c.what)
 		}
 		if w.String() != c.what {
 			t.Errorf("%q became %q", c.what, w)
 		}
 	}
-	alone := Name{Group: "a"}
-	if !ParseWhat("a").Name(alone) || ParseWhat("a/").Name(alone) {
+	alone := Image{Product: "a"}
+	if !ParseWhat("a").Image(alone) || ParseWhat("a/").Image(alone) {
 		t.Error("a group without versions is not named by its name alone")
+	}
+}
+
+// An image whose format has a form of its own is named in that form, and by its
+// digest in several ways.
+func TestWhatOfRef(t *testing.T) {
+	digits := strings.Repeat("0123456789abcdef", 4)
+	image := Image{Product: "a/b", Version: "v1", Ref: "a/b:v1", Fingerprint: "sha256:" + digits}
+	for what, want := range map[string]bool{"a/b": true, "a/b:v1": true, "a/b/v1": false, digits: true,
+		digits[:12]: true, "sha256:" + digits: true, "sha256:" + digits[:12]: true, "sha256:" + digits[:11]: false,
+		"a/b@sha256:" + digits: true, "a@sha256:" + digits: false, "a/b@sha256:" + digits[1:]: false, "a/b@": false,
+		"sha512:" + strings.Repeat("1", 12): false} {
+		if got := ParseWhat(what).Image(image); got != want {
+			t.Errorf("%q: %v", what, got)
+		}
 	}
 }
 

@@ -447,3 +447,21 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+func TestRef(t *testing.T) {
+	for _, c := range []struct {
+		name catalog.Name
+		want string
+	}{
+		{catalog.Name{Group: "host_5000/a/b", Version: "v1"}, "host_5000/a/b:v1"},
+		{catalog.Name{Group: "a", Version: "@sha256:01"}, "a@sha256:01"},
+		{catalog.Name{Group: "a/b"}, "a/b"},
+	} {
+		if got := (Format{}).Ref(c.name); got != c.want {
+			t.Errorf("%+v is %s", c.name, got)
+		}
+		if got := (Format{}).ParseRef(c.want); got != c.name {
+			t.Errorf("%s is read as %+v", c.want, got)
+		}
+	}
+}

@@ -37,6 +37,25 @@ type Format struct{}
 // Name is "oci".
 func (Format) Name() string { return "oci" }
 
+// Ref is repository:tag, or repository@digest for what has no tag.
+func (Format) Ref(n catalog.Name) string {
+	if n.Version == "" || strings.HasPrefix(n.Version, "@") {
+		return n.Group + n.Version
+	}
+	return n.Group + ":" + n.Version
+}
+
+// ParseRef is the reverse of Ref.
+func (Format) ParseRef(ref string) catalog.Name {
+	if i := strings.IndexByte(ref, '@'); i >= 0 {
+		return catalog.Name{Group: ref[:i], Version: ref[i:]}
+	}
+	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
+		return catalog.Name{Group: ref[:i], Version: ref[i+1:]}
+	}
+	return catalog.Name{Group: ref}
+}
+
 // Clearsigned returns "": there are no twins.
 func (Format) Clearsigned(string) string { return "" }
 

@@ -53,7 +53,7 @@ func (b *builder) add(l *layout) {
 			items[n] = true
 			path := l.at(n)
 			item := catalog.Item{Path: path, Size: n.size, Product: l.repository, Version: r.version,
-				Name: n.digest.String(), Index: l.document}
+				Index: l.document}
 			if n.digest.Algorithm == catalog.SHA256 {
 				item.SHA256 = n.digest.Hex
 			}
@@ -61,7 +61,7 @@ func (b *builder) add(l *layout) {
 		}, r.owns...)
 		b.cat.Images = append(b.cat.Images, image)
 		b.cat.Versions = append(b.cat.Versions, catalog.Version{Product: l.repository, Name: r.version, Rank: i})
-		b.cat.Units = append(b.cat.Units, catalog.Unit{Key: image.Of().String(), Digest: r.entry.digest.String()})
+		b.cat.Units = append(b.cat.Units, catalog.Unit{Key: image.Ref, Digest: r.entry.digest.String()})
 	}
 }
 
@@ -69,6 +69,7 @@ func (b *builder) add(l *layout) {
 func (l *layout) image(r *root) catalog.Image {
 	image := catalog.Image{Product: l.repository, Version: r.version, Type: imageType,
 		Fingerprint: r.entry.digest.String(), Aliases: []string{}}
+	image.Ref = Format{}.Ref(image.Of())
 	l.each(func(n *node) {
 		image.Paths = append(image.Paths, l.at(n))
 		image.Bytes += n.size

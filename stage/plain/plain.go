@@ -42,6 +42,12 @@ func (Format) Read(context.Context, catalog.Source) (*catalog.Catalog, error) {
 // Documents returns none.
 func (Format) Documents(catalog.Source) ([]string, error) { return nil, nil }
 
+// Ref is the path of a file.
+func (Format) Ref(n catalog.Name) string { return n.String() }
+
+// ParseRef is the reverse of Ref.
+func (Format) ParseRef(ref string) catalog.Name { return catalog.ParseName(ref) }
+
 // Clearsigned returns "": there are no twins.
 func (Format) Clearsigned(string) string { return "" }
 

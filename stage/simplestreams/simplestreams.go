@@ -64,6 +64,12 @@ type Format struct{}
 // Name returns "simplestreams".
 func (Format) Name() string { return "simplestreams" }
 
+// Ref is product/version.
+func (Format) Ref(n catalog.Name) string { return n.String() }
+
+// ParseRef is the reverse of Ref.
+func (Format) ParseRef(ref string) catalog.Name { return catalog.ParseName(ref) }
+
 var (
 	// itemEndings are the endings of files that clients download: the ftypes, and
 	// the names that incus-simplestreams, distrobuilder and
