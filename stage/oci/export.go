@@ -2,7 +2,6 @@ package oci
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,53 +14,31 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// Export is what an archive is to have.
-type Export struct {
-	Images   []catalog.Name // repositories and tags
-	Platform string         // os/architecture, of the image that classic engines load; "": that of Machine
-	Machine  string         // os/architecture of this machine
-	Open     func(path string) (io.ReadCloser, error)
-}
-
-// Exported is what an archive has.
-type Exported struct {
-	Digests  []catalog.Digest // of the images, in their order
-	Findings []catalog.Finding
-}
-
-// Write writes an OCI archive of images of a tree, each with all that it leads to
-// and what refers to it. It has the index.json that containerd, podman and skopeo
-// read, with the whole names, and the manifest.json that classic engines need. The
-// bytes are the same each time.
-//
-// It returns fs.ErrNotExist for a name that the tree does not have, and writes
-// nothing then.
-func Write(ctx context.Context, src catalog.Source, w io.Writer, x Export) (*Exported, error) {
-	a := &archiver{ctx: ctx, w: tar.NewWriter(w), x: x, out: &Exported{}, blobs: map[string]sent{},
-		named: map[string]bool{}}
-	layouts := map[string]*layout{}
+// Export writes an OCI archive of images, each with all that it leads to and what
+// refers to it. It has the index.json that containerd, podman and skopeo read, with
+// the whole names, and the manifest.json that classic engines need.
+func (Format) Export(ctx context.Context, src catalog.Source, w io.Writer, x catalog.Export) (
+	*catalog.Exported, error) {
+	a := &archiver{ctx: ctx, src: src, w: tar.NewWriter(w), x: x, out: &catalog.Exported{}, blobs: map[string]sent{},
+		named: map[string]bool{}, layouts: map[string]*layout{}}
 	var list []json.RawMessage
 	var classic []saved
-	for _, name := range x.Images {
-		l := layouts[name.Group]
-		if l == nil {
-			var err error
-			if l, err = readSound(ctx, src, name.Group); err != nil {
-				return nil, err
-			}
-			layouts[name.Group] = l
+	for _, ref := range x.Images {
+		l, r, err := a.find(ref)
+		if err != nil {
+			return nil, err
 		}
-		at := slices.IndexFunc(l.roots, func(r root) bool { return r.version == name.Version })
-		if at < 0 {
-			return nil, &catalog.DocumentError{Path: l.document, Code: "missing",
-				Fact: "does not have " + catalog.Show(name.Version)}
+		image := catalog.ExportedImage{Name: l.name(r), Digest: r.entry.digest}
+		if slices.Contains(a.out.Images, image) {
+			continue // asked for twice
 		}
-		entries, err := a.entries(l, &l.roots[at])
+		a.out.Images = append(a.out.Images, image)
+		entries, err := a.entries(l, r)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, entries...)
-		s, err := a.classic(l, &l.roots[at])
+		s, err := a.classic(l, r)
 		if err != nil {
 			return nil, err
 		}
@@ -77,12 +54,14 @@ func Write(ctx context.Context, src catalog.Source, w io.Writer, x Export) (*Exp
 
 // archiver writes one archive.
 type archiver struct {
-	ctx   context.Context
-	w     *tar.Writer
-	x     Export
-	out   *Exported
-	blobs map[string]sent // by name in the archive
-	named map[string]bool // entries that index.json has: repository, digest and tag
+	ctx     context.Context
+	src     catalog.Source
+	w       *tar.Writer
+	x       catalog.Export
+	out     *catalog.Exported
+	blobs   map[string]sent // by name in the archive
+	named   map[string]bool // entries that index.json has: repository, digest and tag
+	layouts map[string]*layout
 }
 
 // sent is a blob that the archive is to have.
@@ -92,11 +71,84 @@ type sent struct {
 	want catalog.Digest
 }
 
+// find returns the root that a reference names. The name that the tree has counts
+// first: host_5000/x, for instance, is none that people write for a registry.
+func (a *archiver) find(ref string) (*layout, *root, error) {
+	r, err := ParseReference(ref)
+	if exact, ok := exactly(ref); ok {
+		if l, err := a.layout(exact.Repository); err == nil {
+			if root := l.called(exact); root != nil {
+				return l, root, nil
+			}
+		}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := a.layout(r.Repository)
+	if err != nil {
+		return nil, nil, err
+	}
+	root := l.called(r)
+	if root == nil {
+		return nil, nil, &catalog.DocumentError{Path: l.document, Code: "missing", Fact: "does not have " + r.Name()}
+	}
+	if r.Digest != (catalog.Digest{}) && root.entry.digest != r.Digest {
+		return nil, nil, fmt.Errorf("%s: %w: it is %s", ref, catalog.ErrDigest, root.entry.digest)
+	}
+	return l, root, nil
+}
+
+func (a *archiver) layout(repository string) (*layout, error) {
+	l := a.layouts[repository]
+	if l != nil {
+		return l, nil
+	}
+	l, err := readSound(a.ctx, a.src, repository)
+	if err == nil {
+		a.layouts[repository] = l
+	}
+	return l, err
+}
+
+// exactly reads a name as Reference.Name writes it.
+func exactly(s string) (Reference, bool) {
+	if repository, digest, ok := strings.Cut(s, "@"); ok {
+		d, err := catalog.ParseDigest(digest)
+		return Reference{Repository: repository, Digest: d}, err == nil && checkRepository(repository) == ""
+	}
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 {
+		return Reference{}, false
+	}
+	r := Reference{Repository: s[:i], Tag: s[i+1:]}
+	return r, checkRepository(r.Repository) == "" && tagName.MatchString(r.Tag)
+}
+
+// called returns the root that a reference names in its repository; nil for none.
+// Of several with one digest it is the first.
+func (l *layout) called(r Reference) *root {
+	at := slices.IndexFunc(l.roots, func(root root) bool {
+		return r.Tag != "" && root.version == r.Tag || r.Tag == "" && root.entry.digest == r.Digest
+	})
+	if at < 0 {
+		return nil
+	}
+	return &l.roots[at]
+}
+
+// name is the whole name of a root.
+func (l *layout) name(r *root) string {
+	if strings.HasPrefix(r.version, "@") {
+		return l.repository + r.version
+	}
+	return l.repository + ":" + r.version
+}
+
 // entries are those of index.json for a root: itself, with its names, and what refers
 // to it.
 func (a *archiver) entries(l *layout, r *root) ([]json.RawMessage, error) {
 	var out []json.RawMessage
-	a.out.Digests = append(a.out.Digests, r.entry.digest)
 	for i, n := range l.entries {
 		if n == nil || !slices.Contains(r.owns, n) {
 			continue
@@ -117,7 +169,12 @@ func (a *archiver) entries(l *layout, r *root) ([]json.RawMessage, error) {
 		}
 	}
 	l.each(func(n *node) {
+		if _, met := a.blobs[part(n.digest)]; met {
+			return
+		}
 		a.blobs[part(n.digest)] = sent{l.at(n), n.size, n.digest}
+		a.out.Files++
+		a.out.Bytes += n.size
 		if strings.HasSuffix(n.mediaType, "+zstd") {
 			a.note("zstd-layer", l.at(n), "is packed by zstd: engines without containerd cannot load the image")
 		}
@@ -130,10 +187,14 @@ func (a *archiver) note(code, path, fact string) {
 		Message: fact})
 }
 
-// classic is what manifest.json says of a root: the image of one platform.
-func (a *archiver) classic(l *layout, r *root) ([]saved, error) {
-	var found []*node // manifests of images that run
-	var platforms []string
+// runnable is a manifest of an image that runs on a platform.
+type runnable struct {
+	*node
+	platform string // os/architecture, and the variant behind another slash
+}
+
+// runnables are those that a root leads to.
+func (l *layout) runnables(r *root) (out []runnable, err error) {
 	var look func(n *node) error
 	look = func(n *node) error {
 		if index, manifest := leads(n.mediaType); index {
@@ -144,38 +205,52 @@ func (a *archiver) classic(l *layout, r *root) ([]saved, error) {
 			}
 		} else if manifest && len(n.children) > 0 {
 			data, err := l.blob(n.children[0], maxManifest) // its config
-			var config struct{ OS, Architecture string }
+			var config struct{ OS, Architecture, Variant string }
 			if err != nil || json.Unmarshal(data, &config) != nil {
 				return err
 			}
-			if p := config.OS + "/" + config.Architecture; config.OS != "unknown" && p != "/" {
-				found, platforms = append(found, n), append(platforms, p)
+			p := path.Join(config.OS, config.Architecture, config.Variant)
+			if config.OS != "unknown" && strings.Contains(p, "/") {
+				out = append(out, runnable{n, p})
 			}
 		}
 		return nil
 	}
-	if err := look(r.entry); err != nil {
+	return out, look(r.entry)
+}
+
+// classic is what manifest.json says of a root: the image of one platform.
+func (a *archiver) classic(l *layout, r *root) ([]saved, error) {
+	found, err := l.runnables(r)
+	if err != nil {
 		return nil, err
 	}
 	want := a.x.Platform
 	if want == "" {
 		want = a.x.Machine
 	}
-	at := slices.Index(platforms, want)
+	at := slices.IndexFunc(found, func(f runnable) bool { return f.platform == want })
+	if at < 0 { // any variant
+		at = slices.IndexFunc(found, func(f runnable) bool { return strings.HasPrefix(f.platform, want+"/") })
+	}
 	if at < 0 && len(found) == 1 && a.x.Platform == "" {
 		at = 0
 	}
 	if at < 0 {
 		if a.x.Platform != "" {
-			return nil, catalog.Usage("it has "+strings.Join(platforms, ", "), "%s:%s: has no image for %s",
-				l.repository, r.version, a.x.Platform)
+			var all []string
+			for _, f := range found {
+				all = append(all, f.platform)
+			}
+			return nil, catalog.Usage("it has "+strings.Join(all, ", "), "%s: has no image for %s", l.name(r),
+				a.x.Platform)
 		}
 		a.note("no-platform", l.document, "has no image for "+want+": engines without containerd load none")
 		return nil, nil
 	}
 	s := saved{Config: part(found[at].children[0].digest), RepoTags: []string{}, Layers: []string{}}
 	if !strings.HasPrefix(r.version, "@") {
-		s.RepoTags = append(s.RepoTags, l.repository+":"+r.version)
+		s.RepoTags = append(s.RepoTags, l.name(r))
 	}
 	for _, layer := range found[at].children[1:] {
 		s.Layers = append(s.Layers, part(layer.digest))
@@ -195,7 +270,10 @@ func (a *archiver) write(index []byte, classic []saved) error {
 	}
 	for _, name := range []string{layoutName, indexName, savedName} {
 		if data := documents[name]; data != nil {
-			if err := a.file(name, int64(len(data)), bytes.NewReader(data)); err != nil {
+			if err := a.header(name, int64(len(data))); err != nil {
+				return err
+			}
+			if _, err := a.w.Write(data); err != nil {
 				return err
 			}
 		}
@@ -205,45 +283,38 @@ func (a *archiver) write(index []byte, classic []saved) error {
 		names = append(names, name)
 	}
 	slices.Sort(names)
+	if a.x.Begin != nil {
+		a.x.Begin(a.out.Bytes)
+	}
 	for _, name := range names {
 		if err := a.blob(name, a.blobs[name]); err != nil {
+			return err
+		}
+	}
+	if a.x.Done != nil {
+		if err := a.x.Done(); err != nil {
 			return err
 		}
 	}
 	return a.w.Close()
 }
 
-// blob writes a blob, and fails if it is not what its name says: then the archive
-// has no end, and nobody takes it for whole.
+// blob writes a blob. Where it is not what its name says, the archive has no end, and
+// nobody takes it for whole.
 func (a *archiver) blob(name string, s sent) error {
-	f, err := a.x.Open(s.path)
-	if err != nil {
+	if err := a.header(name, s.size); err != nil {
 		return err
 	}
-	defer f.Close()
-	sum, err := s.want.New()
-	if err != nil {
-		return err
-	}
-	if err := a.file(name, s.size, io.TeeReader(f, sum)); err != nil {
-		return err
-	}
-	if got := fmt.Sprintf("%x", sum.Sum(nil)); got != s.want.Hex {
-		return fmt.Errorf("%s: %w", s.path, catalog.ErrDigest)
-	}
-	return nil
-}
-
-// file writes one file. All has one time and one owner, so that the bytes of the
-// archive tell of the images alone.
-func (a *archiver) file(name string, size int64, r io.Reader) error {
-	h := &tar.Header{Typeflag: tar.TypeReg, Name: path.Clean(name), Size: size, Mode: 0o644, ModTime: time.Unix(0, 0)}
-	if err := a.w.WriteHeader(h); err != nil {
-		return err
-	}
-	n, err := io.Copy(a.w, catalog.Interruptible(a.ctx, r))
-	if err == nil && n != size {
-		err = fmt.Errorf("%s: has %d bytes, its descriptor says %d", name, n, size)
+	n, err := a.x.Copy(a.ctx, a.w, s.path, s.want)
+	if err == nil && n != s.size {
+		err = fmt.Errorf("%s: has %d bytes, its descriptor says %d", s.path, n, s.size)
 	}
 	return err
+}
+
+// header begins a file. All has one time and one owner, so that the bytes of the
+// archive tell of the images alone.
+func (a *archiver) header(name string, size int64) error {
+	return a.w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: path.Clean(name), Size: size, Mode: 0o644,
+		ModTime: time.Unix(0, 0)})
 }

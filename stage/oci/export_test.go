@@ -1,7 +1,11 @@
 package oci
 
 import (
+	"archive/tar"
 	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -19,21 +23,27 @@ func (f *fixture) runs(repository, os, arch string) d {
 		"layers": []d{f.blob(repository, "application/vnd.oci.image.layer.v1.tar+gzip", "layer of "+os+arch)}})
 }
 
-func (f *fixture) export(t *testing.T, platform string, images ...string) ([]byte, *Exported, error) {
+func (f *fixture) export(t *testing.T, platform string, images ...string) ([]byte, *catalog.Exported, error) {
 	t.Helper()
-	x := Export{Platform: platform, Machine: "linux/amd64", Open: func(p string) (io.ReadCloser, error) {
+	x := catalog.Export{Images: images, Platform: platform, Machine: "linux/amd64"}
+	x.Copy = func(_ context.Context, w io.Writer, p string, want catalog.Digest) (int64, error) {
 		file := f.files[p]
 		if file == nil {
-			return nil, fs.ErrNotExist
+			return 0, fs.ErrNotExist
 		}
-		return io.NopCloser(bytes.NewReader(file.Data)), nil
-	}}
-	for _, i := range images {
-		group, version, _ := strings.Cut(i, ":")
-		x.Images = append(x.Images, catalog.Name{Group: group, Version: version})
+		sum, err := want.New()
+		if err != nil {
+			return 0, err
+		}
+		sum.Write(file.Data)
+		n, err := w.Write(file.Data)
+		if err == nil && hex.EncodeToString(sum.Sum(nil)) != want.Hex {
+			err = catalog.ErrDigest
+		}
+		return int64(n), err
 	}
 	var buf bytes.Buffer
-	out, err := Write(t.Context(), f.source(), &buf, x)
+	out, err := Format{}.Export(t.Context(), f.source(), &buf, x)
 	return buf.Bytes(), out, err
 }
 
@@ -46,7 +56,7 @@ func TestExport(t *testing.T) {
 	sbom := f.image(repo, "sbom", "subject", amd)
 	f.layout(repo, multi.tag("v1"), multi.tag("latest"), sbom, f.image(repo, "other").tag("v0"))
 	data, out, err := f.export(t, "", repo+":v1")
-	if err != nil || len(out.Digests) != 1 || out.Digests[0].String() != multi.digest() || len(out.Findings) != 0 {
+	if err != nil || len(out.Images) != 1 || out.Images[0].Digest.String() != multi.digest() || len(out.Findings) != 0 {
 		t.Fatalf("%+v %v", out, err)
 	}
 	if again, _, err := f.export(t, "", repo+":v1"); err != nil || !bytes.Equal(again, data) {
@@ -75,7 +85,7 @@ func TestExportTags(t *testing.T) {
 	one := f.runs(repo, "linux", "amd64")
 	f.layout(repo, one.tag("v1"), one.tag("latest"), f.image(repo, "sbom", "subject", one))
 	data, out, err := f.export(t, "", repo+":v1", repo+":latest")
-	if err != nil || len(out.Digests) != 2 {
+	if err != nil || len(out.Images) != 2 {
 		t.Fatalf("%+v %v", out, err)
 	}
 	g := newFixture()
@@ -134,6 +144,73 @@ func TestExportDamaged(t *testing.T) {
 			if _, err := g.add(t, archive(data), ""); err == nil {
 				t.Error("and brought in")
 			}
+		}
+	}
+}
+
+// A reference is read as Docker does; the name that the tree has counts first.
+func TestExportReference(t *testing.T) {
+	const odd = "host_5000/x"
+	f := newFixture()
+	one, bare := f.runs(repo, "linux", "amd64"), f.image(repo, "untagged")
+	f.layout(repo, one.tag("latest"), bare)
+	two := f.runs(odd, "linux", "amd64")
+	f.layout(odd, two.tag("v1"))
+	for ref, want := range map[string]string{
+		"acme/app":                                   repo + ":latest",
+		repo + ":latest":                             repo + ":latest",
+		"acme/app:latest@" + one.digest():            repo + ":latest",
+		"acme/app@" + one.digest():                   repo + ":latest",
+		repo + "@" + bare.digest():                   repo + "@" + bare.digest(),
+		odd + ":v1":                                  odd + ":v1",
+		"host:5000/x:v1":                             odd + ":v1",
+		odd + "@" + two.digest():                     odd + ":v1",
+		"acme/app:v9":                                "",
+		"acme/none":                                  "",
+		"acme/app:latest@" + bare.digest():           "other",
+		"acme/app@sha256:" + strings.Repeat("0", 64): "",
+	} {
+		_, out, err := f.export(t, "", ref)
+		switch {
+		case want == "":
+			if !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s: %v", ref, err)
+			}
+		case want == "other":
+			if !errors.Is(err, catalog.ErrDigest) {
+				t.Errorf("%s: %v", ref, err)
+			}
+		case err != nil || out.Images[0].Name != want:
+			t.Errorf("%s: %+v %v", ref, out, err)
+		}
+	}
+	if _, _, err := f.export(t, "", "A:"); !errors.As(err, new(*catalog.UsageError)) {
+		t.Errorf("no reference: %v", err)
+	}
+}
+
+// A variant of a processor is that processor.
+func TestExportVariant(t *testing.T) {
+	f := newFixture()
+	f.layout(repo, f.list(repo, f.runs(repo, "linux", `arm","variant":"v6`), f.runs(repo, "linux", `arm","variant":"v7`),
+		f.runs(repo, "linux", "amd64")).tag("v1"))
+	for platform, want := range map[string]string{"linux/arm": "v6", "linux/arm/v7": "v7", "": "amd64"} {
+		data, _, err := f.export(t, platform, repo+":v1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := newFixture()
+		r := tar.NewReader(bytes.NewReader(data))
+		for h, err := r.Next(); err == nil; h, err = r.Next() {
+			text, _ := io.ReadAll(r)
+			g.write(h.Name, string(text))
+		}
+		var list []saved
+		if err := json.Unmarshal(g.files[savedName].Data, &list); err != nil || len(list) != 1 {
+			t.Fatal(err)
+		}
+		if config := g.files[list[0].Config]; !strings.Contains(string(config.Data), want) {
+			t.Errorf("%s: %s", platform, config.Data)
 		}
 	}
 }
