@@ -204,6 +204,23 @@ func (p *program) generations() []string {
 	return out
 }
 
+// served are the images of production, as people call them.
+func (p *program) served() []string {
+	r, err := p.open()
+	if err != nil {
+		return nil
+	}
+	images, err := r.List(context.Background(), "production")
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, i := range images {
+		out = append(out, i.Called())
+	}
+	return out
+}
+
 func (p *program) staged() []string {
 	r, err := p.open()
 	if err != nil {

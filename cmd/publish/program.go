@@ -77,6 +77,7 @@ func (p *program) commands() []*command {
 		p.stageCommand(),
 		p.validateCommand(), p.diffCommand(), p.pruneCommand(),
 		p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(), p.revokeCommand(),
+		p.exportCommand(),
 		p.pinCommand(), p.unpinCommand(),
 		p.statusCommand(), p.listCommand(), p.showCommand(), p.historyCommand(), p.changelogCommand(),
 		p.verifyCommand(),

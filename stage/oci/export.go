@@ -74,14 +74,14 @@ type sent struct {
 // find returns the root that a reference names. The name that the tree has counts
 // first: host_5000/x, for instance, is none that people write for a registry.
 func (a *archiver) find(ref string) (*layout, *root, error) {
-	r, err := ParseReference(ref)
-	if exact, ok := exactly(ref); ok {
-		if l, err := a.layout(exact.Repository); err == nil {
-			if root := l.called(exact); root != nil {
-				return l, root, nil
+	if n := (Format{}).ParseRef(ref); n.Version != "" && checkRepository(n.Group) == "" {
+		if l, err := a.layout(n.Group); err == nil {
+			if r := l.called(n.Version); r != nil {
+				return l, r, nil
 			}
 		}
 	}
+	r, err := ParseReference(ref)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -89,7 +89,11 @@ func (a *archiver) find(ref string) (*layout, *root, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	root := l.called(r)
+	version := r.Tag
+	if version == "" {
+		version = untagged(r.Digest)
+	}
+	root := l.called(version)
 	if root == nil {
 		return nil, nil, &catalog.DocumentError{Path: l.document, Code: "missing", Fact: "does not have " + r.Name()}
 	}
@@ -111,25 +115,10 @@ func (a *archiver) layout(repository string) (*layout, error) {
 	return l, err
 }
 
-// exactly reads a name as Reference.Name writes it.
-func exactly(s string) (Reference, bool) {
-	if repository, digest, ok := strings.Cut(s, "@"); ok {
-		d, err := catalog.ParseDigest(digest)
-		return Reference{Repository: repository, Digest: d}, err == nil && checkRepository(repository) == ""
-	}
-	i := strings.LastIndexByte(s, ':')
-	if i < 0 {
-		return Reference{}, false
-	}
-	r := Reference{Repository: s[:i], Tag: s[i+1:]}
-	return r, checkRepository(r.Repository) == "" && tagName.MatchString(r.Tag)
-}
-
-// called returns the root that a reference names in its repository; nil for none.
-// Of several with one digest it is the first.
-func (l *layout) called(r Reference) *root {
-	at := slices.IndexFunc(l.roots, func(root root) bool {
-		return r.Tag != "" && root.version == r.Tag || r.Tag == "" && root.entry.digest == r.Digest
+// called returns the root of a version, or the first with its digest; nil for none.
+func (l *layout) called(version string) *root {
+	at := slices.IndexFunc(l.roots, func(r root) bool {
+		return r.version == version || untagged(r.entry.digest) == version
 	})
 	if at < 0 {
 		return nil
@@ -139,10 +128,7 @@ func (l *layout) called(r Reference) *root {
 
 // name is the whole name of a root.
 func (l *layout) name(r *root) string {
-	if strings.HasPrefix(r.version, "@") {
-		return l.repository + r.version
-	}
-	return l.repository + ":" + r.version
+	return Format{}.Ref(catalog.Name{Group: l.repository, Version: r.version})
 }
 
 // entries are those of index.json for a root: itself, with its names, and what refers
