@@ -43,6 +43,11 @@ func (s *Stage) Import(ctx context.Context, dir string) (*Imported, error) {
 	if err := s.foreign(dir); err != nil {
 		return nil, err
 	}
+	return s.merge(ctx, dir)
+}
+
+// merge is Import of a tree that may be below staging, in a private directory.
+func (s *Stage) merge(ctx context.Context, dir string) (*Imported, error) {
 	d, err := s.Receive(ctx, "stage import")
 	if err != nil {
 		return nil, err

@@ -23,11 +23,22 @@ import (
 func (s *Stage) Reset(
 	ctx context.Context, from *tree.Source, rows []tree.Row, trash string, had ...tree.Entry,
 ) (added, dropped int, err error) {
-	unlock, err := s.Exclusive(ctx, "stage reset")
+	return s.become(ctx, "stage reset", from, rows, trash, func() error { return nil }, had...)
+}
+
+// become is Reset for a verb. allow is asked under the staging lock.
+func (s *Stage) become(
+	ctx context.Context, verb string, from *tree.Source, rows []tree.Row, trash string, allow func() error,
+	had ...tree.Entry,
+) (added, dropped int, err error) {
+	unlock, err := s.Exclusive(ctx, verb)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer unlock()
+	if err := allow(); err != nil {
+		return 0, 0, err
+	}
 	defer func() {
 		if err != nil { // the cause may be that another tree took the place of from
 			err = errors.Join(err, from.Proved())
@@ -81,7 +92,7 @@ func (s *Stage) Reset(
 	}
 
 	// Make all new files in a private directory before anything is removed.
-	d, err := s.Receive(ctx, "stage reset")
+	d, err := s.Receive(ctx, verb)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"strconv"
 
 	"github.com/urfave/cli/v2"
 
@@ -16,26 +17,56 @@ import (
 
 func (p *program) exportCommand() *command {
 	return verb(&cli.Command{
-		Name: "export", Category: "production", ArgsUsage: "REF...",
-		Usage: "write images into an archive",
+		Name: "export", Category: "production", ArgsUsage: "[REF...]",
+		Usage: "write images into an archive, or a generation into a bundle",
 		Description: "Writes an OCI archive of images of production, with all platforms and all that refers to them. " +
 			"Engines load it, and the digests stay: docker load, ctr image import, podman load, skopeo copy " +
 			"oci-archive:FILE. REF is a name as Docker reads it, such as docker.io/library/alpine:3.20, or NAME@DIGEST. " +
 			"Engines without containerd load the image of one platform.\n\n" +
-			"Without -o the archive goes to standard output. A file is complete, or it is not there. Takes no lock.",
+			"With --generation, and no REF, it writes a bundle of a whole generation, of every format, for a site " +
+			"without a network: stage import reads it. --base leaves out what that site has.\n\n" +
+			"Without -o it writes to standard output. A file is complete, or it is not there. Takes no lock.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`; - is standard output"},
 			&cli.StringFlag{Name: "in", Usage: "take the images of `TREE`: staging, production or a generation"},
 			&cli.StringFlag{Name: "platform",
 				Usage: "the `PLATFORM` that engines without containerd load, such as linux/arm64; default: this machine's"},
+			&cli.StringFlag{Name: "generation", Usage: "write a bundle of `GENERATION`: production or a number"},
+			&cli.StringFlag{Name: "base", Usage: "leave content out of the bundle that `GENERATION` has"},
 		},
-	}, 1, -1, p.export).
+	}, 0, -1, p.export).
 		note("takes no lock").
 		example("write an image into a file that docker load, podman load and ctr import read",
 			"publish export docker.io/acme/app:v1 -o app.tar").
+		example("write what generation 2 has and generation 1 lacks into a bundle for another site",
+			"publish export --generation 2 --base 1 -o bundle.tar").
 		completes(every(p.served)).
 		completesFlag("output", these(":files")).
-		completesFlag("in", p.trees("staging", "production"))
+		completesFlag("in", p.trees("staging", "production")).
+		completesFlag("generation", p.trees("production")).
+		completesFlag("base", p.trees("production"))
+}
+
+func (p *program) export(c *cli.Context) error {
+	bundle := c.IsSet("generation")
+	switch {
+	case bundle && c.NArg() > 0:
+		return usage("leave REF or --generation out", "publish export: a bundle has a whole generation")
+	case bundle && (c.IsSet("in") || c.IsSet("platform")):
+		return usage("", "publish export: --in and --platform are for images, and --generation is for a bundle")
+	case !bundle && c.IsSet("base"):
+		return usage("publish export --generation N --base M", "publish export: --base is for a bundle")
+	case !bundle && c.NArg() == 0:
+		return usage("publish export REF..., or publish export --generation N", "publish export: too few arguments")
+	}
+	r, err := p.open()
+	if err != nil {
+		return err
+	}
+	if bundle {
+		return p.exportBundle(c, r)
+	}
+	return p.exportImages(c, r)
 }
 
 // exported is the answer of export.
@@ -52,15 +83,11 @@ type exportedImage struct {
 	Digest string `json:"digest"`
 }
 
-func (p *program) export(c *cli.Context) error {
-	r, err := p.open()
-	if err != nil {
-		return err
-	}
+func (p *program) exportImages(c *cli.Context, r *publish.Repo) error {
 	x := catalog.Export{Images: c.Args().Slice(), Platform: c.String("platform"), Machine: "linux/" + runtime.GOARCH}
 	var out *catalog.Exported
 	to := c.String("output")
-	err = p.deliver(to, func(w io.Writer) (err error) {
+	err := p.deliver(to, func(w io.Writer) (err error) {
 		out, err = r.Export(c.Context, w, c.String("in"), x)
 		return err
 	})
@@ -77,6 +104,39 @@ func (p *program) export(c *cli.Context) error {
 			say("%s: %s", i.Name, i.Digest)
 		}
 		p.note("%s: %s, %s (%s)", outputName(to), count(len(a.Images), "image"), count(a.Files, "blob"), size(a.Bytes))
+	})
+}
+
+// bundled is the answer of export --generation.
+type bundled struct {
+	Output     string `json:"output"`
+	Generation int    `json:"generation"`
+	Base       int    `json:"base"` // 0 for none
+	TreeID     string `json:"tree_id"`
+	Files      int    `json:"files"` // contents that the bundle has
+	Bytes      int64  `json:"bytes"`
+	LeftFiles  int    `json:"left_files"` // files that it leaves out, since base has their content
+	LeftBytes  int64  `json:"left_bytes"`
+}
+
+func (p *program) exportBundle(c *cli.Context, r *publish.Repo) error {
+	var out *publish.Bundled
+	to := c.String("output")
+	err := p.deliver(to, func(w io.Writer) (err error) {
+		out, err = r.Bundle(c.Context, w, c.String("generation"), c.String("base"))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	a := bundled{to, out.Generation, out.Base, out.TreeID, out.Files, out.Bytes, out.Left, out.LeftOut}
+	return p.summary(to, a, func(say func(string, ...any)) {
+		left := ""
+		if a.Base != 0 {
+			left = "; generation " + strconv.Itoa(a.Base) + " has " + count(a.LeftFiles, "more file") + " (" +
+				size(a.LeftBytes) + ")"
+		}
+		say("%s: generation %d, %s (%s)%s", outputName(to), a.Generation, count(a.Files, "file"), size(a.Bytes), left)
 	})
 }
 

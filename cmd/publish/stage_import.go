@@ -1,28 +1,41 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"example.com/publish/publish"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
 )
 
 func (p *program) stageImportCommand() *command {
 	return verb(&cli.Command{
-		Name: "import", ArgsUsage: "TREE",
-		Usage: "merge a tree that other tools made into staging",
+		Name: "import", ArgsUsage: "TREE|BUNDLE|-",
+		Usage: "bring a tree that other tools made, or a bundle, into staging",
 		Description: "Checks TREE, copies what staging lacks, and merges its indexes into staging's: for what both " +
 			"have, TREE's entry counts; what only staging has stays. TREE is only read. Fields that publish does not " +
-			"know survive.",
+			"know survive.\n\n" +
+			"BUNDLE is a file that export --generation wrote, - is one on standard input. It makes staging that " +
+			"generation; what else was staged waits in trash for one grace window. Content that the bundle leaves out " +
+			"is taken from here. Nothing changes unless all is there and right.",
 		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "merge", Usage: "merge a bundle into staging, as a tree is"},
 			&cli.BoolFlag{Name: "force",
 				Usage: "import it even if some of its content was revoked; promote also needs --force then"},
 		},
 	}, 1, 1, p.stageImport).
 		example("merge a tree that another tool made", "publish stage import www").
-		completes(every(these(":dirs")))
+		example("make staging the generation of a bundle from standard input",
+			"publish export --generation 1 | publish stage import -").
+		completes(every(these(":files")))
 }
 
 // imported is the answer of stage import.
@@ -43,6 +56,9 @@ func (p *program) stageImport(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if fi, err := os.Stat(tree); tree == "-" || err == nil && !fi.IsDir() {
+		return p.importBundle(c, r, tree)
+	}
 	if err := isTree(tree); err != nil {
 		return err
 	}
@@ -50,12 +66,21 @@ func (p *program) stageImport(c *cli.Context) error {
 	if err != nil {
 		return &hinted{err, "nothing was imported"}
 	}
+	return p.answerImport(tree, importedOf(did))
+}
+
+func importedOf(did *stage.Imported) imported {
 	a := imported{did.Images, did.Files, did.Bytes, append([]string{}, did.Replaced...), did.Unchanged,
 		[]catalog.Finding{}, did.Skipped, stage.LeftOut{Examples: []string{}}}
 	if did.Report != nil {
 		a.Findings = append(a.Findings, did.Report.Findings...)
 		a.LeftOut = did.Report.LeftOut
 	}
+	return a
+}
+
+// answerImport prints what came.
+func (p *program) answerImport(tree string, a imported) error {
 	p.printWarnings(a.Findings)
 	names := count(a.Images, "image")
 	if a.Skipped > 0 {
@@ -74,5 +99,52 @@ func (p *program) stageImport(c *cli.Context) error {
 		for _, path := range a.Replaced {
 			p.note("replaced: %s", path)
 		}
+	})
+}
+
+// bundleImported is the answer of stage import for a bundle.
+type bundleImported struct {
+	Generation int               `json:"generation"` // its number where it was exported
+	TreeID     string            `json:"tree_id"`
+	Files      int               `json:"files"`   // contents that the bundle had
+	Bytes      int64             `json:"bytes"`   // of these
+	Added      int               `json:"added"`   // files of staging
+	Dropped    int               `json:"dropped"` // files of staging that wait in trash
+	Unchanged  bool              `json:"unchanged"`
+	Findings   []catalog.Finding `json:"findings"` // warnings
+}
+
+func (p *program) importBundle(c *cli.Context, r *publish.Repo, name string) error {
+	var in io.ReadCloser = os.Stdin
+	what := "standard input"
+	if name != "-" {
+		f, err := durable.OpenNamed(name)
+		if err != nil {
+			return err
+		}
+		in, what = f, name
+	}
+	defer in.Close()
+	did, err := r.ImportBundle(c.Context, in, c.Bool("merge"), c.Bool("force"))
+	if err != nil {
+		var e *publish.Error
+		if errors.As(err, &e) && e.Kind == publish.Invalid {
+			e.Path = strings.TrimSuffix(what+": "+e.Path, ": ")
+		}
+		return &hinted{err, "nothing was imported"}
+	}
+	if did.Merged != nil {
+		return p.answerImport(what, importedOf(did.Merged))
+	}
+	a := bundleImported{did.Generation, did.TreeID, did.Received, did.Bytes, did.Added, did.Dropped,
+		did.Added+did.Dropped == 0, append([]catalog.Finding{}, did.Report.Findings...)}
+	p.printWarnings(a.Findings)
+	return p.answer(a, func() {
+		if a.Unchanged {
+			p.idle("%s: nothing new, staging is generation %d of it already", what, a.Generation)
+			return
+		}
+		p.say("%s: staging is generation %d of it now: %s came (%s), %s changed, %s wait in trash", what, a.Generation,
+			count(a.Files, "file"), size(a.Bytes), count(a.Added, "file"), strconv.Itoa(a.Dropped))
 	})
 }
