@@ -235,7 +235,7 @@ func (u *unbundler) entry(h *tar.Header, t io.Reader) (tree.Row, io.Reader, erro
 	case u.seen[h.Name]:
 		return fail("is there twice")
 	}
-	u.seen[row.Path] = true
+	defer func() { u.seen[row.Path] = true }()
 	switch h.Typeflag {
 	case tar.TypeReg:
 		if row.Role == catalog.Link {
