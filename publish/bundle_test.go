@@ -95,7 +95,8 @@ func TestBundle(t *testing.T) {
 				t.Errorf("the tree is %s, was %s", got.TreeID, did.TreeID)
 			}
 		}
-		if list, err := filepath.Glob(filepath.Join(to.dir, ".publish", "trash", "*", "images", "*.bin")); err != nil || len(list) == 0 {
+		trash := filepath.Join(to.dir, ".publish", "trash", "*", "images", "*.bin")
+		if list, err := filepath.Glob(trash); err != nil || len(list) == 0 {
 			t.Errorf("what was staged is gone: %v", err)
 		}
 		// What the other site has stays out.

@@ -56,7 +56,7 @@ func (p *program) stageImport(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if fi, err := os.Stat(tree); tree == "-" || err == nil && !fi.IsDir() {
+	if fi, err := os.Stat(tree); tree == "-" || err == nil && fi.Mode().IsRegular() {
 		return p.importBundle(c, r, tree)
 	}
 	if err := isTree(tree); err != nil {

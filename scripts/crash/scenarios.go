@@ -126,7 +126,8 @@ for f in $(find generations/.spare -type f 2>/dev/null); do test "$f" -ef "produ
 // files of image 0, which was removed, and one that no index ever named.
 // Their grace ends at once; that of what production serves does not.
 const stale = history + `
-printf 'switch: %s\norphan_grace: 1ns\nretention: [{match: "os1:*", keep_within: 1d, min_versions: 0}]\n' "$MODE" > publish.yaml
+printf 'switch: %s\norphan_grace: 1ns\n' "$MODE" > publish.yaml
+echo 'retention: [{match: "os1:*", keep_within: 1d, min_versions: 0}]' >> publish.yaml
 cp "$IMAGES/3/rootfs.squashfs" staging/images/orphan.squashfs
 `
 
@@ -278,8 +279,9 @@ test -e .publish/history.000001; sed -i 1d .publish/history`, verb: []string{"re
 	{name: "recover-revert", setup: history, wreck: []string{"revert"}, after: true, verb: []string{"recover"}},
 	// The first line of the history is lost, and the manifest of generation 2.
 	{name: "recover-lines", setup: history + `sed -i 1d .publish/history; rm .publish/manifests/000002`,
-		verb:  []string{"recover"},
-		probe: `test "$("$PUBLISH" history --json | grep -c '"kind":"promote"')" = 3; "$PUBLISH" verify 2; "$PUBLISH" revert`},
+		verb: []string{"recover"},
+		probe: `test "$("$PUBLISH" history --json | grep -c '"kind":"promote"')" = 3
+"$PUBLISH" verify 2; "$PUBLISH" revert`},
 	{name: "recover-parts", setup: history + `rm -r .publish/trash .publish/*lock .publish/hashes`,
 		verb:  []string{"recover"},
 		probe: `"$PUBLISH" status --check; "$PUBLISH" revert`},
@@ -294,6 +296,13 @@ test -e .publish/history.000001; sed -i 1d .publish/history`, verb: []string{"re
 		again: 5, probe: `grep -q os3: staging/streams/v1/images.json`},
 	{name: "stage-import", setup: history, fresh: theirs, verb: []string{"stage", "import", "../theirs"},
 		probe: `grep -q os3: staging/streams/v1/images.json; test -e staging/page.html`},
+	{name: "export", setup: history, fresh: `rm -rf ../out; mkdir ../out`,
+		verb: []string{"export", "--generation", "2", "-o", "../out/bundle.tar"},
+		probe: `test "$(ls -A ../out)" = bundle.tar; "$PUBLISH" stage import ../out/bundle.tar
+"$PUBLISH" diff 2 staging --exit-code`},
+	{name: "stage-import-bundle", setup: history + change, fresh: `"$PUBLISH" export --generation 2 -o ../bundle.tar`,
+		verb:  []string{"stage", "import", "../bundle.tar"},
+		probe: `"$PUBLISH" diff 2 staging --exit-code; find .publish/trash -name '*.squashfs' | grep -q .`},
 	{name: "stage-remove", setup: history, verb: []string{"stage", "remove", "os1:1:default:amd64"}, again: 5},
 	{name: "stage-reset", setup: history + change, verb: []string{"stage", "reset"}},
 	{name: "prune", setup: stale, verb: []string{"prune"}, probe: pruned},
