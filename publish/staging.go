@@ -85,6 +85,7 @@ func (r *Repo) Add(ctx context.Context, req stage.AddRequest, force bool) (*stag
 			return nil, err
 		}
 	}
+	req.Now = r.now()
 	out, err := r.receiving(force).Add(ctx, req)
 	return out, refused(r.locks().explain(err))
 }

@@ -60,6 +60,7 @@ func codeOf(err error) exitCode {
 		invalid  *publish.FindingsError
 		invalid2 *stage.FindingsError
 		bad      *stage.UsageError
+		input    *catalog.InputError
 		held     *lock.HeldError
 	)
 	switch {
@@ -91,6 +92,8 @@ func codeOf(err error) exitCode {
 		return exitLocked
 	case errors.As(err, &bad):
 		return exitUsage
+	case errors.As(err, &input):
+		return exitFindings
 	case errors.Is(err, stage.ErrNotFound):
 		return exitNotFound
 	case errors.Is(err, context.Canceled):

@@ -15,9 +15,10 @@ import (
 var formats = []struct {
 	format catalog.Format
 	byHand bool // its files are copied into staging: stage add is not for it
+	refs   bool // its images are called by references
 }{
 	{format: simplestreams.Format{}},
-	{format: oci.Format{}},
+	{format: oci.Format{}, refs: true},
 	{format: plain.Format{}, byHand: true},
 }
 
@@ -64,4 +65,22 @@ func byHand(name string) (is bool, others string) {
 // choices is what a configuration chooses from.
 func choices() publish.Choices {
 	return publish.Choices{Formats: formatNames(), Sites: siteKinds()}
+}
+
+// streams reports whether stage add reads a format's images from standard input.
+func streams(name string) bool {
+	f, err := format(name)
+	_, ok := f.(catalog.Gatherer)
+	return err == nil && ok
+}
+
+// nameFlags are the flag of stage add that names an image of a format, and the one
+// that does so for others.
+func nameFlags(name string) (own, other string) {
+	for _, f := range formats {
+		if f.refs && f.format.Name() == name {
+			return "name", "product"
+		}
+	}
+	return "product", "name"
 }

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -15,17 +19,26 @@ import (
 
 func (p *program) stageAddCommand() *command {
 	return verb(&cli.Command{
-		Name: "add", ArgsUsage: "METADATA [ROOTFS...] | DIR",
+		Name: "add", ArgsUsage: "METADATA [ROOTFS...] | DIR | SOURCE...",
 		Usage: "stage an image",
 		Description: "Stages the image that METADATA (a tarball with metadata.yaml, compressed or not) and the root " +
 			"files make: a squashfs or tarball for containers, a qcow2 disk for virtual machines, one or both; " +
 			"METADATA alone is a unified image. DIR is a directory as distrobuilder leaves it. Prints a fingerprint " +
 			"a line.\n\n" +
-			"The same image again changes nothing. Another one under the same version's name replaces it.",
+			"The same image again changes nothing. Another one under the same version's name replaces it.\n\n" +
+			"In a repository of format oci each SOURCE is an image layout, an OCI archive, what docker save writes " +
+			"(plain, or packed by gzip or zstd), or - for one on standard input. Its images come with all that they " +
+			"lead to and with what refers to them, under the names that SOURCE has for them. Prints a digest a line.",
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "alias", Usage: "give it a further `ALIAS`; may be given again"},
 			&cli.BoolFlag{Name: "no-default-alias", Usage: "without the alias OS/RELEASE/VARIANT"},
 			&cli.StringFlag{Name: "product", Usage: "call the product `NAME` instead of OS:RELEASE:VARIANT:ARCH"},
+			&cli.StringFlag{Name: "name", Usage: "oci: call the image `REF`, as docker writes it; with a digest, other " +
+				"content is refused"},
+			&cli.StringFlag{Name: "repository", Usage: "oci: put tags without a repository into `REPO`"},
+			&cli.StringSliceFlag{Name: "only", Usage: "oci: stage only the tag `TAG`; may be given again"},
+			&cli.StringSliceFlag{Name: "platform",
+				Usage: "oci: of an image with several, only `OS/ARCH[/VARIANT]`; may be given again"},
 			&cli.StringSliceFlag{Name: "requirement", Usage: "the product requires `KEY=VALUE`; may be given again"},
 			&cli.BoolFlag{Name: "move",
 				Usage: "take the files themselves, where they are on the same file system, instead of copies"},
@@ -36,7 +49,9 @@ func (p *program) stageAddCommand() *command {
 		example("stage an image as distrobuilder leaves it", "publish stage add build").
 		example("stage an image with another alias, from two files",
 			"publish stage add build/incus.tar.gz build/rootfs.squashfs --alias debian/stable").
-		completes(every(these(":files")))
+		completes(every(these(":files"))).
+		completesFlag("platform", these("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/ppc64le", "linux/riscv64",
+			"linux/s390x"))
 }
 
 // added is the answer of stage add.
@@ -44,6 +59,8 @@ type added struct {
 	Images    []addedImage `json:"images"`
 	Replaced  []string     `json:"replaced"` // paths that no index names any more
 	Unchanged bool         `json:"unchanged"`
+
+	Findings []catalog.Finding `json:"findings,omitempty"` // about what was added
 }
 
 type addedImage struct {
@@ -52,15 +69,20 @@ type addedImage struct {
 	Version     string `json:"version"`
 	Type        string `json:"type"`
 	Ref         string `json:"ref,omitempty"` // what people write; "" for product/version
-	called      string
+	// MovedFrom is the digest that the tag stood for; "" where it was none, or the same.
+	MovedFrom string `json:"moved_from,omitempty"`
+	called    string
 }
 
 func (p *program) stageAdd(c *cli.Context) error {
 	req := stage.AddRequest{Files: c.Args().Slice(), Move: c.Bool("move"),
-		Addition: catalog.Addition{Name: c.String("product"), Aliases: c.StringSlice("alias"),
-			NoDefaultAlias: c.Bool("no-default-alias"), Requirements: map[string]string{}}}
-	if c.IsSet("product") && req.Name == "" {
-		return usage("", "--product: is empty")
+		Addition: catalog.Addition{Name: cmp.Or(c.String("name"), c.String("product")), Aliases: c.StringSlice("alias"),
+			NoDefaultAlias: c.Bool("no-default-alias"), Requirements: map[string]string{},
+			Repository: c.String("repository"), Only: c.StringSlice("only"), Platforms: c.StringSlice("platform")}}
+	for _, name := range []string{"product", "name", "repository"} {
+		if c.IsSet(name) && c.String(name) == "" {
+			return usage("", "--%s: is empty", name)
+		}
 	}
 	for _, kv := range c.StringSlice("requirement") {
 		key, value, ok := strings.Cut(kv, "=")
@@ -76,7 +98,16 @@ func (p *program) stageAdd(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if streams(r.Config.Format) {
+		req.Stdin = standardInput(c.Context)
+	}
+	if name, other := nameFlags(r.Config.Format); c.IsSet(other) {
+		return usage("--"+name+" names it", "--%s is for another format; this repository's is %s", other, r.Config.Format)
+	}
 	for _, path := range req.Files {
+		if path == "-" && req.Stdin != nil {
+			continue
+		}
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			return &publish.Error{Kind: publish.NotFound, Path: path, Fact: "no such file", Hint: "nothing was staged"}
 		}
@@ -93,9 +124,10 @@ func (p *program) stageAdd(c *cli.Context) error {
 	for _, kept := range did.Kept {
 		p.warn("not moved, but copied: " + message(kept))
 	}
-	a := added{Replaced: append([]string{}, did.Replaced...), Unchanged: did.Unchanged}
+	a := added{Replaced: append([]string{}, did.Replaced...), Unchanged: did.Unchanged, Findings: did.Findings}
+	p.printWarnings(a.Findings)
 	for _, i := range did.Images {
-		a.Images = append(a.Images, addedImage{i.Fingerprint, i.Product, i.Version, i.Type, i.Ref, i.Called()})
+		a.Images = append(a.Images, addedImage{i.Fingerprint, i.Product, i.Version, i.Type, i.Ref, i.Before, i.Called()})
 	}
 	return p.answer(a, func() {
 		word := "staged"
@@ -104,6 +136,9 @@ func (p *program) stageAdd(c *cli.Context) error {
 		}
 		for _, i := range a.Images {
 			p.note("%s: %s, %s", word, i.called, i.Type)
+			if i.MovedFrom != "" {
+				p.note("moved: %s stood for %s", i.called, i.MovedFrom)
+			}
 			p.say("%s", i.Fingerprint)
 		}
 		for _, path := range a.Replaced {
@@ -111,3 +146,24 @@ func (p *program) stageAdd(c *cli.Context) error {
 		}
 	})
 }
+
+// standardInput is what comes on standard input, until ctx ends: a read of it cannot
+// be interrupted otherwise.
+func standardInput(ctx context.Context) io.Reader {
+	r, w := io.Pipe()
+	var once sync.Once
+	context.AfterFunc(ctx, func() { _ = w.CloseWithError(ctx.Err()) })
+	return readerFunc(func(b []byte) (int, error) {
+		once.Do(func() {
+			go func() {
+				_, err := io.Copy(w, os.Stdin)
+				_ = w.CloseWithError(err) // nil: the end
+			}()
+		})
+		return r.Read(b)
+	})
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }

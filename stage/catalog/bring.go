@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"time"
 )
 
 // Input is what somebody wants to add to a tree: files by their names, one
@@ -47,6 +48,17 @@ type Addition struct {
 	Aliases        []string          // beside the default one
 	NoDefaultAlias bool              // leave that out
 	Requirements   map[string]string // of the product
+	Repository     string            // of what the input names by a tag alone
+	Only           []string          // tags; empty: all that the input has
+	Platforms      []string          // of an image with several; empty: all
+	Now            time.Time         // when it is added
+}
+
+// Gatherer is a Format whose images come in any number of inputs: files, directories
+// and streams, each with images of its own.
+type Gatherer interface {
+	// Gather is Bring for several inputs. A stream is a File.
+	Gather(ctx context.Context, in []Input, to Sink, opt Addition) (Edit, error)
 }
 
 // Sink takes files that are to be added to a tree. Several calls may run at
@@ -86,6 +98,13 @@ type Change struct {
 // Combined is a hash over the bytes of two files, one after the other, by their
 // paths in the tree.
 type Combined struct{ First, Second, SHA256 string }
+
+// InputError is an input that is not what it should be: cut, damaged, or made to do
+// harm. Nothing has changed.
+type InputError struct{ Err error }
+
+func (e *InputError) Error() string { return e.Err.Error() }
+func (e *InputError) Unwrap() error { return e.Err }
 
 // UsageError is a request that cannot be carried out as it stands: nothing was
 // tried, and nothing has changed.

@@ -77,6 +77,9 @@ type Image struct {
 	Bytes       int64     `json:"bytes"`
 	Created     time.Time `json:"created"` // from the version's name, UTC; zero when it has none
 	Paths       []string  `json:"-"`       // the items it needs
+	// Before is, in a Change, the fingerprint that its name stood for until then; ""
+	// where that was none, or the same.
+	Before string `json:"-"`
 	// Skipped is why clients skip it, in lower case, without its name; ""
 	// where they list it.
 	Skipped string `json:"skipped,omitempty"`

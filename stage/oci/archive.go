@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"iter"
 	"path"
+	"strconv"
 	"strings"
 
 	"example.com/publish/stage/catalog"
@@ -141,12 +142,14 @@ func (p *parcel) receive(ctx context.Context, c *contents, name string, e catalo
 			return fmt.Errorf("has %d bytes; it may have %d", e.Size, maxManifest)
 		}
 		c.saved, err = bounded(e.Content)
+	case blob && p.have[d] != "": // another input had it
+		c.blobs[d] = p.have[d]
 	case blob:
 		if _, _, err = p.to.Put(ctx, part(d), e.Content, d); err == nil {
-			c.blobs[d] = part(d)
+			c.blobs[d], p.have[d] = part(d), part(d)
 		}
 	case name != layoutName:
-		f := file{at: path.Join("files", name)}
+		f := file{at: path.Join("files", strconv.Itoa(p.number), name)}
 		if f.digest, f.size, err = p.to.Put(ctx, f.at, e.Content); err == nil {
 			c.files[name] = f
 		}

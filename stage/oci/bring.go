@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -16,90 +17,199 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// Bring accepts a layout as a directory, an OCI archive, or what docker save writes. What its images are
-// called says opt.Name, or what the tool that wrote the layout recorded. An image
-// comes with all that it leads to, and with what refers to it; no byte of it is
-// made again.
-func (Format) Bring(ctx context.Context, in catalog.Input, to catalog.Sink, opt catalog.Addition) (
+// Bring is Gather for one input.
+func (f Format) Bring(ctx context.Context, in catalog.Input, to catalog.Sink, opt catalog.Addition) (
 	catalog.Edit, error) {
-	if len(opt.Aliases)+len(opt.Requirements) > 0 || opt.NoDefaultAlias {
-		return nil, catalog.Usage("give the image another tag instead", "an OCI image has no aliases or requirements")
-	}
-	p, err := open(ctx, in, to)
+	return f.Gather(ctx, []catalog.Input{in}, to, opt)
+}
+
+// Gather accepts layouts as directories, OCI archives, and what docker save writes.
+// What the images are called says opt.Name, or what the tool that wrote the layout
+// recorded; opt.Repository is for tags without a repository. An image comes with all
+// that it leads to, and with what refers to it; no byte of it is made again.
+//
+// An input that is wrong is a [catalog.InputError].
+func (Format) Gather(ctx context.Context, in []catalog.Input, to catalog.Sink, opt catalog.Addition) (
+	catalog.Edit, error) {
+	w, err := wantedOf(opt)
 	if err != nil {
 		return nil, err
 	}
-	list, err := p.arrivals(opt)
-	if err != nil {
-		return nil, err
+	b := &bringing{to: to, wanted: w, places: map[string]string{}, have: map[catalog.Digest]string{}}
+	for i, input := range in {
+		p, err := b.open(ctx, input, i)
+		if err == nil {
+			err = b.sort(p)
+		}
+		if err != nil {
+			return nil, inputError(err)
+		}
 	}
-	b := &bringing{parcel: p, places: map[string]string{}}
-	for _, group := range byRepository(list) {
-		if err := b.take(ctx, group); err != nil {
-			return nil, err
+	if err := b.checkWanted(); err != nil {
+		return nil, inputError(err)
+	}
+	for _, p := range b.parcels {
+		for _, group := range byRepository(p.list) {
+			if err := b.take(ctx, p, group); err != nil {
+				return nil, inputError(err)
+			}
 		}
 	}
 	return b.edit, nil
 }
 
-// bringing is the state of one call of Bring.
-type bringing struct {
-	*parcel
-	layouts []*layout
-	places  map[string]string
+// inputError marks an error that says what is wrong with an input. One of the
+// operating system is not that, nor is a wrong request, nor an interrupt.
+func inputError(err error) error {
+	usage, disk := new(catalog.UsageError), new(fs.PathError)
+	switch {
+	case err == nil, errors.As(err, &usage), errors.Is(err, context.Canceled),
+		errors.Is(err, context.DeadlineExceeded),
+		errors.As(err, &disk) && !errors.Is(err, catalog.ErrDigest) && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return &catalog.InputError{Err: err}
 }
 
-// take reads what comes into one repository, and puts all of it into the sink.
-func (b *bringing) take(ctx context.Context, group []arrival) error {
-	own := *b.parcel // with these images alone
+// bringing is the state of one call of Gather.
+type bringing struct {
+	wanted
+	to      catalog.Sink
+	parcels []*parcel
+	layouts []*layout
+	places  map[string]string         // paths in the tree, by names in the sink
+	have    map[catalog.Digest]string // names in the sink of blobs that came, from whichever input
+}
+
+// take reads what comes of a parcel into one repository, and puts all of it into the
+// sink.
+func (b *bringing) take(ctx context.Context, p *parcel, group []arrival) error {
+	own := *p // with these images alone
 	own.index = &index{members: map[string]json.RawMessage{"schemaVersion": json.RawMessage("2"),
 		"mediaType": json.RawMessage(`"` + ociIndex + `"`)}}
-	named := map[string]bool{}
+	wanted := map[string]bool{} // versions
 	for _, a := range group {
 		e, err := a.entry.called(a.Reference)
 		if err != nil {
 			return err
 		}
-		own.index.entries, named[a.Tag] = append(own.index.entries, e), true
+		own.index.entries, wanted[a.version()] = append(own.index.entries, e), true
 	}
-	for _, e := range b.index.entries { // what refers to them is among these
-		if recordedName(e) == "" && (tagOf(e) == "" || fallbackTag.MatchString(tagOf(e))) {
+	for _, e := range p.index.entries { // what refers to them is among these
+		if _, ok := recordedName(e); !ok && (tagOf(e) == "" || fallbackTag.MatchString(tagOf(e))) {
 			own.index.entries = append(own.index.entries, e)
 		}
 	}
 	var wrong error
-	l, err := readLayout(ctx, &own, ".", func(s catalog.Severity, code, path, format string, args ...any) {
-		if s == catalog.Error && code != "bad-repository" { // "." is only its name here
-			wrong = cmp.Or(wrong, error(&catalog.DocumentError{Path: b.what + "/" + path, Code: code,
-				Fact: fmt.Sprintf(format, args...)}))
+	repository := group[0].Repository
+	l, err := readLayout(ctx, &own, repository, func(s catalog.Severity, code, path, format string, args ...any) {
+		if s == catalog.Error {
+			path = p.what + strings.TrimPrefix(path, repository)
+			wrong = cmp.Or(wrong, error(&catalog.DocumentError{Path: path, Code: code, Fact: fmt.Sprintf(format, args...)}))
 		}
-	})
+	}, b.picked)
 	if err = cmp.Or(err, wrong); err != nil {
 		return err
 	}
-	if err := l.only(func(r *root) bool { return named[r.version] || b.digests(group)[r.version] }); err != nil {
+	if err := l.only(func(r *root) bool { return wanted[r.version] }); err != nil {
 		return err
 	}
-	l.repository = group[0].Repository
-	l.document = path.Join(l.repository, indexName)
+	if err := b.checkPlatforms(p, l); err != nil {
+		return err
+	}
+	if err := l.record(p, group, b.wanted); err != nil {
+		return err
+	}
 	b.layouts = append(b.layouts, l)
 	for _, n := range l.nodes {
-		if err := b.place(ctx, l, n); err != nil {
+		if err := b.place(ctx, p, l, n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// digests are the versions of those that come without a tag.
-func (b *bringing) digests(group []arrival) map[string]bool {
-	out := map[string]bool{}
-	for _, a := range group {
-		if a.Tag == "" {
-			out["@"+a.entry.Digest] = true
+// checkPlatforms refuses platforms that an image does not have.
+func (b *bringing) checkPlatforms(p *parcel, l *layout) error {
+	if b.picked == nil {
+		return nil
+	}
+	var all platforms
+	refuse := func(there, picked platforms) error {
+		return catalog.Usage("it has "+there[:min(len(there), maxTold)].String(), "%s: has no image for %s", p.what, picked)
+	}
+	for _, r := range l.roots {
+		list, err := l.platforms(r.entry)
+		if err != nil {
+			return err
+		}
+		if len(list) > 0 && !slices.ContainsFunc(list, b.picked.has) {
+			return refuse(list, b.picked)
+		}
+		all = append(all, list...)
+	}
+	for _, pick := range b.picked {
+		if len(all) > 0 && !slices.ContainsFunc(all, platforms{pick}.has) {
+			return refuse(all, platforms{pick})
 		}
 	}
-	return out
+	return nil
+}
+
+// platforms are those of what a node leads to, whether it is here or not.
+func (l *layout) platforms(n *node) (platforms, error) {
+	var out platforms
+	var look func(n *node, depth int) error
+	look = func(n *node, depth int) error {
+		index, manifest := leads(n.mediaType)
+		if n.absent || depth > maxDepth || !index && !manifest {
+			return nil
+		}
+		data, err := l.blob(n, maxManifest)
+		if data == nil || err != nil {
+			return err
+		}
+		m, code, _ := parseManifest(data, n.mediaType)
+		if code != "" {
+			return nil
+		}
+		if manifest {
+			p, err := l.platformOf(m)
+			if err == nil && p.known() {
+				out = append(out, p)
+			}
+			return err
+		}
+		for _, d := range m.Manifests {
+			if d.Platform != nil {
+				if d.Platform.known() {
+					out = append(out, *d.Platform)
+				}
+			} else if c := l.nodes[d.Digest]; c != nil {
+				if err := look(c, depth+1); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	err := look(n, 0)
+	return out, err
+}
+
+// platformOf is what the config of a manifest says; zero where it says nothing.
+func (l *layout) platformOf(m *manifest) (p platform, err error) {
+	c := l.nodes[m.Config.Digest]
+	if c == nil || c.size > maxManifest {
+		return p, nil
+	}
+	data, err := l.blob(c, maxManifest)
+	if err == nil && data != nil {
+		if json.Unmarshal(data, &p) != nil { // one of another kind
+			return platform{}, nil
+		}
+	}
+	return p, err
 }
 
 // only leaves in a layout what its roots that are wanted lead to.
@@ -120,84 +230,159 @@ func (l *layout) only(wanted func(*root) bool) error {
 	return nil
 }
 
+// record writes into the entries of what comes where it comes from.
+func (l *layout) record(p *parcel, group []arrival, w wanted) error {
+	for _, a := range group {
+		at := l.index.find(a.entry.Digest, a.Tag)
+		i := slices.IndexFunc(l.roots, func(r root) bool { return r.version == a.version() })
+		if at < 0 || i < 0 {
+			continue
+		}
+		partial := false
+		l.each(func(n *node) { partial = partial || n.partial }, l.roots[i].entry)
+		e, err := l.index.entries[at].recording(a.Reference, p.identify(a, w, partial))
+		if err != nil {
+			return err
+		}
+		l.index.entries[at] = e
+	}
+	return nil
+}
+
 // place has a blob put into the sink, and says where it is to lie.
-func (b *bringing) place(ctx context.Context, l *layout, n *node) error {
-	name, err := b.bring(ctx, n.digest)
+func (b *bringing) place(ctx context.Context, p *parcel, l *layout, n *node) error {
+	name, err := p.bring(ctx, n.digest)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &catalog.DocumentError{Path: path.Join(b.what, blobPath(".", n.digest)), Code: "missing",
+		return &catalog.DocumentError{Path: path.Join(p.what, blobPath(".", n.digest)), Code: "missing",
 			Fact: "does not exist, and the image needs it"}
 	}
 	if err != nil {
 		return err
+	}
+	to := l.at(n)
+	if b.places[name] == to || b.places[to] == to {
+		return nil
 	}
 	if b.places[name] != "" { // another repository has it too: a file of its own
 		f, err := b.to.Open(name)
 		if err != nil {
 			return err
 		}
-		name = l.at(n)
+		name = to
 		_, _, err = b.to.Put(ctx, name, f, n.digest)
 		if err = errors.Join(err, f.Close()); err != nil {
 			return err
 		}
 	}
-	b.places[name] = l.at(n)
+	b.places[name] = to
 	return nil
 }
 
 // edit names the images in the tree.
 func (b *bringing) edit(ctx context.Context, tree catalog.Source) (*catalog.Change, error) {
-	out := &catalog.Change{Places: maps.Clone(b.places), Findings: b.findings}
-	for _, l := range b.layouts {
-		if err := l.into(ctx, tree, out); err != nil {
+	out := &catalog.Change{Places: maps.Clone(b.places)}
+	over := &overlay{Source: tree, parcels: b.parcels}
+	for _, p := range b.parcels {
+		out.Findings = append(out.Findings, p.findings...)
+	}
+	for _, of := range b.layouts {
+		l := *of // this may run again
+		before, err := l.settle(ctx, over)
+		if err != nil {
 			return nil, err
 		}
+		one := &catalog.Change{}
+		if err := l.into(ctx, over, one); err != nil {
+			return nil, err
+		}
+		out.Replaced = append(out.Replaced, one.Replaced...)
+		for _, doc := range one.Documents { // a second layout may change what the first has changed
+			out.Documents = append(slices.DeleteFunc(out.Documents, func(d catalog.Document) bool {
+				return d.Path == doc.Path
+			}), doc)
+		}
+		over.documents = out.Documents
 		for i := range l.roots {
-			out.Images = append(out.Images, l.image(&l.roots[i]))
+			image := l.image(&l.roots[i])
+			image.Before = before[image.Version]
+			out.Images = append(out.Images, image)
 		}
 	}
 	slices.Sort(out.Replaced)
+	out.Replaced = slices.Compact(out.Replaced)
 	return out, nil
 }
 
-// called returns an entry with a name: the tag in one annotation, as the layout
-// specification says, and all of it in another, for engines that load an archive.
-func (e entry) called(r Reference) (entry, error) {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(e.raw, &members); err != nil {
-		return e, err
+// settle compares what comes with what a tree has: see entry.settle. It returns the
+// digests that versions stood for there, where they are others.
+func (l *layout) settle(ctx context.Context, tree catalog.Source) (map[string]string, error) {
+	before := map[string]string{}
+	ours, err := readSound(ctx, tree, l.repository)
+	if catalog.Missing(err) {
+		return before, nil
 	}
-	notes := maps.Clone(e.Annotations)
-	if notes == nil {
-		notes = map[string]string{}
+	if err != nil {
+		return nil, err
 	}
-	delete(notes, refName)
-	delete(notes, imageName)
-	if r.Tag != "" {
-		notes[refName], notes[imageName] = r.Tag, r.Name()
-	}
-	if delete(members, "annotations"); len(notes) > 0 {
-		text, err := json.Marshal(notes)
-		if err != nil {
-			return e, err
+	entries := slices.Clone(l.index.entries)
+	for i, e := range entries {
+		tag := tagOf(e)
+		at := slices.IndexFunc(ours.index.entries, func(o entry) bool {
+			return tagOf(o) == tag && (tag != "" || o.Digest == e.Digest)
+		})
+		if name, ok := recordedName(e); !ok || name.version() != cmp.Or(tag, "@"+e.Digest) || at < 0 {
+			continue // what refers to others has no record
 		}
-		members["annotations"] = text
+		if old := &ours.index.entries[at]; old.Digest != e.Digest {
+			before[tag] = old.Digest
+		}
+		if entries[i], err = e.settle(l.repository, &ours.index.entries[at]); err != nil {
+			return nil, err
+		}
 	}
-	raw, err := json.Marshal(members)
-	e.raw, e.Annotations = raw, notes
-	return e, err
+	l.index = &index{members: l.index.members, entries: entries, convert: l.index.convert}
+	return before, nil
 }
 
-// open reads the index of what was given.
-func open(ctx context.Context, in catalog.Input, to catalog.Sink) (*parcel, error) {
-	p := &parcel{to: to, ctx: ctx, what: cmp.Or(in.Dir, "standard input")}
+// overlay is a tree with documents that are to be written, and with blobs that have
+// come.
+type overlay struct {
+	catalog.Source
+	documents []catalog.Document
+	parcels   []*parcel
+}
+
+func (o *overlay) Document(name string) ([]byte, error) {
+	i := slices.IndexFunc(o.documents, func(d catalog.Document) bool { return d.Path == name })
+	if i < 0 || o.documents[i].Data == nil {
+		return o.Source.Document(name)
+	}
+	return o.documents[i].Data, nil
+}
+
+func (o *overlay) Blob(name string, want catalog.Digest, limit int64) ([]byte, error) {
+	data, err := o.Source.Blob(name, want, limit)
+	for _, p := range o.parcels {
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		data, err = p.Blob(name, want, limit)
+	}
+	return data, err
+}
+
+// open reads the index of an input.
+func (b *bringing) open(ctx context.Context, in catalog.Input, number int) (*parcel, error) {
+	p := &parcel{to: b.to, ctx: ctx, what: cmp.Or(in.Dir, "standard input"), number: number, have: b.have}
 	switch {
 	case in.Entries != nil:
 		return p, p.unpack(ctx, in.Entries)
 	case in.Dir != "":
 		return p, p.directory(in)
 	case len(in.Files) == 1:
-		p.what = in.Files[0]
+		if in.Files[0] != "-" {
+			p.what = in.Files[0]
+		}
 		f, err := in.Open(in.Files[0])
 		if err != nil {
 			return nil, err
@@ -220,17 +405,18 @@ func (p *parcel) directory(in catalog.Input) error {
 	if err != nil {
 		return fmt.Errorf("%s/%s: %w", in.Dir, indexName, err)
 	}
-	put := map[catalog.Digest]bool{}
 	p.bring = func(ctx context.Context, d catalog.Digest) (string, error) {
-		if put[d] {
-			return part(d), nil
+		if at := p.have[d]; at != "" {
+			return at, nil
 		}
 		f, err := in.Open(in.Dir + "/" + part(d))
 		if err != nil {
 			return "", err
 		}
 		_, _, err = p.to.Put(ctx, part(d), f, d)
-		put[d] = err == nil
+		if err == nil {
+			p.have[d] = part(d)
+		}
 		return part(d), errors.Join(err, f.Close())
 	}
 	return nil
@@ -248,11 +434,12 @@ func document(in catalog.Input, name string) ([]byte, error) {
 
 // bounded reads no more than a document may have.
 func bounded(r io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, catalog.MaxDocument+1))
-	if err == nil && len(data) > catalog.MaxDocument {
+	var buf bytes.Buffer
+	_, err := buf.ReadFrom(io.LimitReader(r, catalog.MaxDocument+1))
+	if err == nil && buf.Len() > catalog.MaxDocument {
 		err = fmt.Errorf("has more than %d bytes", catalog.MaxDocument)
 	}
-	return data, err
+	return buf.Bytes(), err
 }
 
 // inLayout is a name in an archive, as one in a layout: many begin with "./".

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
+
 	"example.com/publish/stage/catalog"
 )
 
@@ -133,8 +135,12 @@ func TestBring(t *testing.T) {
 	if _, err := z.Write(from.tar(t, "l")); err != nil || z.Close() != nil {
 		t.Fatal(err)
 	}
+	zstd, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, in := range map[string]catalog.Input{"directory": from.input("l"), "archive": archive(from.tar(t, "l")),
-		"packed": archive(packed.Bytes())} {
+		"packed": archive(packed.Bytes()), "zstd": archive(zstd.EncodeAll(from.tar(t, "l"), nil))} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture()
 			change, err := f.add(t, in, "")

@@ -18,6 +18,7 @@ type node struct {
 	subject   string  // a digest; "" for none
 	child     bool    // an index lists it
 	absent    bool    // it may be missing: it is not there, and no item
+	partial   bool    // it is an index, and not all that it lists is here
 	read      bool
 	mark      int // of the last walk that met it
 }
@@ -30,6 +31,8 @@ type graph struct {
 	nodes      map[string]*node // by digest
 	note       func(severity catalog.Severity, code, path, format string, args ...any)
 	marks      int
+	picked     platforms // of what comes: the others stay where they are
+	left       platforms // an entry says that no others were picked; nil: it does not say so
 }
 
 // at is the path of a node's blob.
@@ -88,8 +91,9 @@ func (g *graph) expand(n *node, depth int) error {
 			n.subject = m.Subject.Digest
 		}
 	}
+	picked := g.picked.of(m.Manifests)
 	for i := range m.Manifests {
-		if err := g.below(n, path, &m.Manifests[i], depth); err != nil {
+		if err := g.below(n, path, &m.Manifests[i], depth, picked[i]); err != nil {
 			return err
 		}
 	}
@@ -107,20 +111,28 @@ func (g *graph) expand(n *node, depth int) error {
 }
 
 // below adds what an index lists.
-func (g *graph) below(n *node, path string, d *descriptor, depth int) error {
+func (g *graph) below(n *node, path string, d *descriptor, depth int, picked bool) error {
 	c := g.node(path, d)
 	if c == nil {
 		return nil
 	}
 	c.child = true
-	there, err := g.there(c)
-	if err != nil {
-		return err
+	there, err := false, error(nil)
+	if picked {
+		if there, err = g.there(c); err != nil {
+			return err
+		}
 	}
 	if !there {
-		c.absent = true
-		g.note(catalog.Error, "partial-index", path, "lists %s, which is not here: clients of that platform fail",
-			d.Digest)
+		c.absent, n.partial = true, true
+		severity := catalog.Error
+		if g.left != nil && (d.Platform == nil || !g.left.has(*d.Platform)) {
+			severity = catalog.Warning
+		}
+		if picked {
+			g.note(severity, "partial-index", path, "lists %s, which is not here: clients of that platform fail",
+				d.Digest)
+		}
 		return nil
 	}
 	n.children = append(n.children, c)

@@ -32,6 +32,7 @@ type descriptor struct {
 	URLs         []string          `json:"urls"`
 	Annotations  map[string]string `json:"annotations"`
 	ArtifactType string            `json:"artifactType"`
+	Platform     *platform         `json:"platform"`
 }
 
 // check returns the digest, and what is wrong with the descriptor: the code and

@@ -107,12 +107,14 @@ type root struct {
 	owns    []*node // the entry, and the referrers of all that it leads to
 }
 
-// readLayout reads one, and tells what is wrong with it.
+// readLayout reads one, and tells what is wrong with it. Of indexes it reads what is
+// picked; nil: all.
 func readLayout(
 	ctx context.Context, src catalog.Source, dir string, note func(catalog.Severity, string, string, string, ...any),
+	picked platforms,
 ) (*layout, error) {
 	l := &layout{document: path.Join(dir, indexName), graph: &graph{ctx: ctx, src: src, repository: dir,
-		nodes: map[string]*node{}, note: note}}
+		nodes: map[string]*node{}, note: note, picked: picked}}
 	if why := checkRepository(dir); why != "" {
 		note(catalog.Error, "bad-repository", l.document, "%s", why)
 	}
@@ -128,9 +130,10 @@ func readLayout(
 		return l, nil
 	}
 	for i := range l.index.entries {
-		if err := l.enter(&l.index.entries[i].descriptor); err != nil {
-			return nil, err
-		}
+		l.enter(&l.index.entries[i].descriptor)
+	}
+	if err := l.follow(); err != nil {
+		return nil, err
 	}
 	l.sort()
 	return l, nil
@@ -162,8 +165,8 @@ func (l *layout) checkVersion() error {
 	return nil
 }
 
-// enter follows an entry of index.json.
-func (l *layout) enter(d *descriptor) error {
+// enter looks at an entry of index.json.
+func (l *layout) enter(d *descriptor) {
 	n := l.node(l.document, d)
 	tag, ok := d.tag()
 	switch {
@@ -176,11 +179,32 @@ func (l *layout) enter(d *descriptor) error {
 			l.note(catalog.Warning, "unknown-media-type", l.at(n), "is %s, which clients pass over",
 				catalog.Show(n.mediaType))
 		}
-		if err := l.expand(n, 1); err != nil {
-			return err
+		if _, stale := d.identity(l.repository); stale != "" {
+			l.note(catalog.Warning, "identity-stale", l.document, "%s of %s, which is %s: what it records is not believed",
+				stale, shorten(d.Digest), Format{}.Ref(catalog.Name{Group: l.repository, Version: cmp.Or(tag, untagged(n.digest))}))
 		}
 	}
 	l.entries, l.tags = append(l.entries, n), append(l.tags, tag)
+}
+
+// follow reads what the entries lead to. An index may lack platforms that nobody
+// picked, if all entries that lead to it say so: those that do not come first.
+func (l *layout) follow() error {
+	for _, picked := range []bool{false, true} {
+		for i, n := range l.entries {
+			if n == nil {
+				continue
+			}
+			id, _ := l.index.entries[i].identity(l.repository)
+			if (id.Platforms != nil) != picked {
+				continue
+			}
+			l.left = id.Platforms
+			if err := l.expand(n, 1); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 

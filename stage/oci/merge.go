@@ -45,7 +45,7 @@ func (Format) Merge(ctx context.Context, theirs catalog.Source) (catalog.Edit, e
 
 // readSound reads a layout that is to be rewritten.
 func readSound(ctx context.Context, src catalog.Source, dir string) (*layout, error) {
-	l, err := readLayout(ctx, src, dir, func(catalog.Severity, string, string, string, ...any) {})
+	l, err := readLayout(ctx, src, dir, func(catalog.Severity, string, string, string, ...any) {}, nil)
 	if err == nil && l.index == nil {
 		// Say again what is wrong, as an error.
 		if _, err = src.Document(l.document); err == nil {

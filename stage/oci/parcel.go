@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"iter"
 	"path"
@@ -15,9 +14,12 @@ import (
 // parcel is a layout that was given from outside: its documents, and its blobs as
 // they stand in a sink, at their paths in the layout.
 type parcel struct {
-	what  string // for messages
-	index *index
-	to    catalog.Sink
+	what   string // for messages
+	number int    // among the inputs
+	index  *index
+	list   []arrival // what of it comes
+	to     catalog.Sink
+	have   map[catalog.Digest]string // what came, of all inputs: names in the sink
 	// bring returns the name of a blob in the sink, and puts it there first if it has
 	// to. It returns fs.ErrNotExist for one that the layout does not have.
 	bring    func(ctx context.Context, d catalog.Digest) (string, error)
@@ -42,7 +44,7 @@ func (p *parcel) Document(name string) ([]byte, error) {
 const layoutVersion = `{"imageLayoutVersion":"1.0.0"}`
 
 // Blob returns a manifest, and has it put into the sink.
-func (p *parcel) Blob(name string, want catalog.Digest, limit int64) ([]byte, error) {
+func (p *parcel) Blob(_ string, want catalog.Digest, limit int64) ([]byte, error) {
 	at, err := p.bring(p.ctx, want)
 	if err != nil {
 		return nil, err
@@ -68,67 +70,183 @@ func (p *parcel) List(string) iter.Seq2[string, error] { return func(func(string
 // arrival is an image that comes into a tree.
 type arrival struct {
 	Reference
-	entry entry
+	requested string // its name, as somebody wrote it
+	entry     entry
 }
 
-// arrivals are the images of a parcel, with their names.
-func (p *parcel) arrivals(opt catalog.Addition) ([]arrival, error) {
-	var out []arrival
-	var unnamed []string
-	for _, e := range p.index.entries {
-		if len(p.index.entries) > 1 && tagOf(e) == "" && recordedName(e) == "" {
-			continue // a child of another, or a referrer
+// wanted is what a person says about what comes.
+type wanted struct {
+	catalog.Addition
+	picked platforms
+	found  map[string]bool // of Only
+}
+
+// wantedOf checks an Addition.
+func wantedOf(opt catalog.Addition) (w wanted, err error) {
+	w = wanted{Addition: opt, found: map[string]bool{}}
+	if len(opt.Aliases)+len(opt.Requirements) > 0 || opt.NoDefaultAlias {
+		return w, catalog.Usage("give the image another tag instead", "an OCI image has no aliases or requirements")
+	}
+	if opt.Name != "" && opt.Repository != "" {
+		return w, catalog.Usage("", "--name and --repository: give one of them")
+	}
+	if opt.Name != "" {
+		if _, err := ParseReference(opt.Name); err != nil {
+			return w, err
 		}
-		if opt.Name != "" && slices.ContainsFunc(out, func(a arrival) bool { return a.entry.Digest == e.Digest }) {
+	}
+	if opt.Repository != "" {
+		r, err := ParseReference(opt.Repository)
+		if err == nil && !r.Defaulted {
+			err = catalog.Usage("give the whole name with --name", "--repository: %s is more than a repository",
+				catalog.Show(opt.Repository))
+		}
+		if err != nil {
+			return w, err
+		}
+	}
+	for _, tag := range opt.Only {
+		if !tagName.MatchString(tag) {
+			return w, catalog.Usage("", "--only: %s is no tag", catalog.Show(tag))
+		}
+	}
+	w.picked, err = parsePlatforms(opt.Platforms)
+	return w, err
+}
+
+// sort decides which images of a parcel come, and under which names.
+func (b *bringing) sort(p *parcel) error {
+	b.parcels = append(b.parcels, p)
+	var unnamed []string
+	seen := map[string]bool{}
+	for _, e := range p.index.entries {
+		recorded, named := recordedName(e)
+		tag := tagOf(e)
+		if named {
+			tag = recorded.Tag
+		}
+		switch {
+		case fallbackTag.MatchString(tag), tag == "" && !named && len(p.index.entries) > 1:
+			continue // a child of another, or a referrer
+		case len(b.Only) > 0 && !slices.Contains(b.Only, tag):
+			continue
+		case b.Name != "" && seen[e.Digest]:
 			continue // the name that is given stands for all that it had
 		}
-		r, ok, err := nameOf(e, opt)
-		if err != nil {
-			return nil, err
+		seen[e.Digest] = true
+		b.found[tag] = true
+		a, ok, err := b.nameOf(e)
+		switch {
+		case err != nil:
+			return err
+		case ok:
+			p.list = append(p.list, a)
+		case tag != "":
+			unnamed = append(unnamed, "its tag "+tag)
+		default:
+			unnamed = append(unnamed, "its image "+shorten(e.Digest))
 		}
-		if !ok {
-			unnamed = append(unnamed, e.Digest)
-			continue
-		}
-		out = append(out, arrival{r, e})
 	}
-	switch {
-	case len(out) == 0 && len(unnamed) == 0:
-		return nil, catalog.Usage("", "%s: has no image", p.what)
-	case len(out) == 0:
-		return nil, catalog.Usage("give it: --name REFERENCE", "%s: does not say what its image %s is called", p.what,
-			unnamed[0])
-	case opt.Name != "" && len(out) > 1:
-		return nil, catalog.Usage("leave --name out, and the names in it count",
-			"%s: has %d images, and one name was given", p.what, len(out))
+	if len(unnamed) > 0 {
+		return catalog.Usage("give it: --name REFERENCE, or --repository for tags", "%s: does not say what %s belongs to",
+			p.what, unnamed[0])
 	}
-	return out, nil
+	if len(p.list) == 0 && len(b.Only) == 0 {
+		return catalog.Usage("", "%s: has no image", p.what)
+	}
+	return nil
 }
 
-// imageName is an annotation with the whole name, by containerd.
-const imageName = "io.containerd.image.name"
+// checkWanted refuses a request that does not fit what was given.
+func (b *bringing) checkWanted() error {
+	digests := map[string]bool{}
+	var tags []string
+	for _, p := range b.parcels {
+		for _, a := range p.list {
+			digests[a.entry.Digest] = true
+		}
+		for _, e := range p.index.entries {
+			tag := tagOf(e)
+			if tag != "" && !slices.Contains(tags, tag) && len(tags) <= maxTold && !fallbackTag.MatchString(tag) {
+				tags = append(tags, tag)
+			}
+		}
+	}
+	for _, tag := range b.Only {
+		if !b.found[tag] {
+			if len(tags) > maxTold {
+				tags[maxTold] = "and more"
+			}
+			return catalog.Usage("there are the tags "+strings.Join(tags, ", "), "--only: there is no tag %s", tag)
+		}
+	}
+	if b.Name != "" && len(digests) > 1 {
+		return catalog.Usage("leave --name out, and the names in it count; or choose one of its tags with --only",
+			"%s: has %d images, and one name was given", b.parcels[0].what, len(digests))
+	}
+	return nil
+}
 
-// recordedName is the whole name that an entry has; "" for none.
-func recordedName(e entry) string {
+// maxTold is how many tags a message lists.
+const maxTold = 10
+
+// nameOf returns what an entry is to be called.
+func (w wanted) nameOf(e entry) (a arrival, ok bool, err error) {
+	a = arrival{entry: e, requested: w.Name}
+	recorded, named := recordedName(e)
+	switch tag := tagOf(e); {
+	case w.Name != "":
+		a.Reference, err = ParseReference(w.Name)
+		if err == nil && a.Digest != (catalog.Digest{}) && a.Digest.String() != e.Digest {
+			err = &catalog.InputError{Err: digestError(w.Name, e.Digest)}
+		}
+		return a, err == nil, err
+	case named:
+		a.Reference, a.requested = recorded, recordedText(e)
+		return a, true, nil
+	case w.Repository != "" && tag != "":
+		a.requested = w.Repository + ":" + tag
+		a.Reference, err = ParseReference(a.requested)
+		return a, err == nil, err
+	}
+	return a, false, nil
+}
+
+// recordedText is the whole name that an entry has; "" for none.
+func recordedText(e entry) string {
 	for _, key := range []string{imageName, refName} {
-		if _, ok := fullName(e.Annotations[key]); ok {
+		if _, ok := fullName(e.Annotations[key], e.Digest); ok {
 			return e.Annotations[key]
 		}
 	}
 	return ""
 }
 
-// nameOf returns what an entry is to be called.
-func nameOf(e entry, opt catalog.Addition) (r Reference, ok bool, err error) {
-	if opt.Name != "" {
-		r, err = ParseReference(opt.Name)
-		if err == nil && r.Digest != (catalog.Digest{}) && r.Digest.String() != e.Digest {
-			err = fmt.Errorf("%s: %w: the image is %s", opt.Name, catalog.ErrDigest, e.Digest)
-		}
-		return r, err == nil, err
+// recordedName is recordedText, read.
+func recordedName(e entry) (Reference, bool) { return fullName(recordedText(e), e.Digest) }
+
+// identify is what is recorded of an image that comes. What was recorded of it
+// before goes on with it.
+func (p *parcel) identify(a arrival, w wanted, partial bool) identity {
+	var old identity
+	if own, ok := recordedName(a.entry); ok {
+		old, _ = a.entry.identity(own.Repository)
 	}
-	r, ok = fullName(recordedName(e))
-	return r, ok, nil
+	id := identity{Requested: a.requested, Defaulted: a.Defaulted, StagedAt: w.Now, Source: old.Source,
+		Platforms: old.Platforms}
+	switch {
+	case w.Name == "" && old.Requested != "":
+		id.Requested, id.Defaulted, id.Pinned = old.Requested, old.Defaulted, old.Pinned
+	case a.Tag != "":
+		id.Pinned = a.Digest.String()
+	}
+	if id.Source == "" && p.what != "standard input" {
+		id.Source = sourceName(p.what)
+	}
+	if w.picked != nil && partial {
+		id.Platforms = w.picked
+	}
+	return id
 }
 
 // byRepository groups what comes by repository, in the order of names.

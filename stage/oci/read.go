@@ -17,7 +17,7 @@ const imageType = "container"
 func (Format) Read(ctx context.Context, src catalog.Source) (*catalog.Catalog, error) {
 	b := &builder{cat: &catalog.Catalog{}}
 	err := repositories(src, func(dir string) error {
-		l, err := readLayout(ctx, src, dir, b.note)
+		l, err := readLayout(ctx, src, dir, b.note, nil)
 		if err != nil {
 			return err
 		}

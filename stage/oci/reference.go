@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -22,6 +23,19 @@ func (r Reference) Name() string {
 		return r.Repository + "@" + r.Digest.String()
 	}
 	return r.Repository + ":" + r.Tag
+}
+
+// version is the version that it is in the catalog.
+func (r Reference) version() string {
+	if r.Tag == "" {
+		return untagged(r.Digest)
+	}
+	return r.Tag
+}
+
+// digestError is the error for an image that a name with a digest was given for.
+func digestError(name, digest string) error {
+	return fmt.Errorf("%s: %w: the image is %s", name, catalog.ErrDigest, digest)
 }
 
 // ParseReference reads a reference as Docker does: alpine is
@@ -59,12 +73,15 @@ func ParseReference(s string) (Reference, error) {
 	return r, nil
 }
 
-// fullName reads a name that a tool recorded; ok is false for one without a
-// repository and a tag of its own.
-func fullName(s string) (r Reference, ok bool) {
-	if !strings.Contains(s, "/") && !strings.Contains(s, ":") {
+// fullName reads a name that a tool recorded of the image with a digest. ok is false
+// for one without a repository, or with neither a tag nor that digest.
+func fullName(s, digest string) (r Reference, ok bool) {
+	if !strings.ContainsAny(s, "/:") {
 		return r, false
 	}
 	r, err := ParseReference(s)
-	return r, err == nil && !r.Defaulted && r.Tag != ""
+	if err != nil || r.Defaulted || r.Digest != (catalog.Digest{}) && r.Digest.String() != digest {
+		return Reference{}, false
+	}
+	return r, true
 }

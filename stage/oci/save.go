@@ -51,6 +51,9 @@ func (p *parcel) docker(ctx context.Context, c *contents) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.what, err)
 		}
+		p.findings = append(p.findings, catalog.Finding{Severity: catalog.Warning, Code: "made-manifest", Path: p.what,
+			Message: "has no manifest of its image: one was made, and its digest " + d.String() +
+				" is not that of a registry"})
 		names := s.RepoTags
 		if len(names) == 0 {
 			names = []string{""}
@@ -139,7 +142,7 @@ func (p *parcel) manifestOf(ctx context.Context, c *contents, s saved, place int
 	if err != nil {
 		return fail(err)
 	}
-	at := fmt.Sprint("manifests/", place)
+	at := fmt.Sprintf("manifests/%d/%d", p.number, place)
 	d, size, err := p.to.Put(ctx, at, bytes.NewReader(data))
 	c.blobs[d] = at
 	return d, size, err
@@ -183,7 +186,7 @@ func (p *parcel) agrees(ctx context.Context, c *contents, list []saved) (bool, e
 	broken := false
 	l, err := readLayout(ctx, p, ".", func(s catalog.Severity, code, _, _ string, _ ...any) {
 		broken = broken || s == catalog.Error && code != "bad-repository" && code != "partial-index"
-	})
+	}, nil)
 	if err != nil || broken {
 		return false, err
 	}

@@ -43,7 +43,7 @@ func TestDockerSave(t *testing.T) {
 		member{name: "manifest.json", data: oneSaved}, member{name: "repositories", data: "{}"})
 	f := newFixture()
 	change, err := f.add(t, archive(data), "")
-	if err != nil || len(change.Images) != 2 || len(change.Findings) != 0 {
+	if err != nil || len(change.Images) != 2 || len(change.Findings) != 1 {
 		t.Fatalf("%+v %v", change, err)
 	}
 	cat, findings := f.read(t)
@@ -102,7 +102,8 @@ func TestDockerSaveWithIndex(t *testing.T) {
 			if c.digest != "" && (cat.Images[0].Fingerprint != c.digest || len(change.Findings) != 0) {
 				t.Errorf("%s, want %s: %v", cat.Images[0].Fingerprint, c.digest, change.Findings)
 			}
-			if c.digest == "" && (len(change.Findings) != 1 || change.Findings[0].Code != "archive-index-ignored") {
+			if c.digest == "" && (len(change.Findings) != 2 || change.Findings[0].Code != "archive-index-ignored" ||
+				change.Findings[1].Code != "made-manifest") {
 				t.Errorf("%v", change.Findings)
 			}
 			if n := len(cat.Items); n != 3 {

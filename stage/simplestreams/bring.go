@@ -33,6 +33,10 @@ func (Format) Bring(ctx context.Context, in catalog.Input, to catalog.Sink, opt 
 				"the alias %q is empty, or has a comma, a control character, or white space at an end", a)
 		}
 	}
+	if opt.Repository != "" || len(opt.Only)+len(opt.Platforms) > 0 {
+		return nil, catalog.Usage("leave out --repository, --only and --platform",
+			"an image of this format has no tags and one platform")
+	}
 	files, err := resolve(in)
 	if err != nil {
 		return nil, err
