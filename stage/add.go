@@ -51,7 +51,7 @@ func (s *Stage) Add(ctx context.Context, req AddRequest) (*Added, error) {
 
 // bring has the format receive what was asked for.
 func (s *Stage) bring(ctx context.Context, d *Delivery, req AddRequest) (catalog.Edit, error) {
-	g, ok := s.Format.(catalog.Gatherer)
+	g, ok := catalog.As[catalog.Gatherer](s.Format)
 	if !ok {
 		in, err := d.Input(req.Files, req.Move)
 		if err != nil {

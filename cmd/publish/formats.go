@@ -70,7 +70,7 @@ func choices() publish.Choices {
 // streams reports whether stage add reads a format's images from standard input.
 func streams(name string) bool {
 	f, err := format(name)
-	_, ok := f.(catalog.Gatherer)
+	_, ok := catalog.As[catalog.Gatherer](f)
 	return err == nil && ok
 }
 
