@@ -17,10 +17,15 @@ BENCH ?=
 # More flags of go test for make test.
 TESTFLAGS ?=
 
-PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace systemd xz-utils zstd btrfs-progs xfsprogs
+PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace systemd xz-utils zstd btrfs-progs xfsprogs \
+    skopeo umoci
+
+# Engines and tools of others that load what export writes; make check does without them.
+ENGINES := docker.io containerd runc podman crun
+CLIENTS := oras.land/oras/cmd/oras@v1.3.6 github.com/regclient/regclient/cmd/regctl@v0.11.7
 
 .DEFAULT_GOAL := build
-.PHONY: help build install demo test test-busy check gotest vet walls tools deps crash powercut load model fuzz bench profile peers clean
+.PHONY: help build install demo test test-busy check gotest vet walls tools deps crash powercut interop load model fuzz bench profile peers clean
 
 ## build: the static binary, bin/publish
 build:
@@ -120,6 +125,13 @@ crash: build
 powercut: build
 	@mkdir -p bin && $(GO) build -o bin/crash ./scripts/crash
 	bin/crash powercut -publish $(BIN)
+
+## interop: the tools, registries and engines of others write into staging, read production and load exports (root; installs them)
+interop: build
+	scripts/install-packages skopeo umoci $(ENGINES)
+	@for client in $(CLIENTS); do GOBIN='$(CURDIR)/bin' $(GO) install "$$client" || exit 1; done
+	cd scripts/interop && PATH="$$PATH:$(CURDIR)/bin" PUBLISH_BIN='$(CURDIR)/$(BIN)' $(GO) test -count=1 -v \
+	    -run 'Images|Export|Registry' .
 
 ## model: random sequences of commands, crashes and clock steps against a model, for MODEL (10m) in each switch mode
 model:
