@@ -150,6 +150,10 @@ type Catalog struct {
 	// Documents are the index and all that it names as documents, sorted,
 	// whether they are there or not: see Within.
 	Documents []string
+
+	// Listed are, for documents of a [Server], what the indexes that they name list:
+	// clients ask the document for it, too. By the path of the document.
+	Listed map[string][]Naming
 }
 
 // Class is what a path's name alone says: see Within for what the indexes say.

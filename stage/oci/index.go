@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"example.com/publish/stage/catalog"
@@ -85,8 +86,19 @@ type entry struct {
 	raw json.RawMessage
 }
 
-// parseIndex reads an index.json. The error is lower case and has no path.
+// parseIndex reads an index.json, without what was added to it for clients. The error
+// is lower case and has no path.
 func parseIndex(data []byte) (*index, error) {
+	x, err := parseEntries(data)
+	if err != nil {
+		return nil, err
+	}
+	x.entries = slices.DeleteFunc(x.entries, func(e entry) bool { return e.marked() })
+	return x, nil
+}
+
+// parseEntries is parseIndex for all entries.
+func parseEntries(data []byte) (*index, error) {
 	x := &index{}
 	if err := json.Unmarshal(data, &x.members); err != nil {
 		return nil, err
@@ -115,9 +127,7 @@ func parseIndex(data []byte) (*index, error) {
 		if err := json.Unmarshal(raw, &e.descriptor); err != nil {
 			return nil, fmt.Errorf("manifest %d: %w", i+1, err)
 		}
-		if !e.marked() { // the others are made anew: see served
-			x.entries = append(x.entries, e)
-		}
+		x.entries = append(x.entries, e)
 	}
 	return x, nil
 }

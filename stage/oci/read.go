@@ -15,7 +15,7 @@ const imageType = "container"
 
 // Read reads the index.json of every layout, and all manifests that they lead to.
 func (Format) Read(ctx context.Context, src catalog.Source) (*catalog.Catalog, error) {
-	b := &builder{cat: &catalog.Catalog{}}
+	b := &builder{cat: &catalog.Catalog{Listed: map[string][]catalog.Naming{}}}
 	err := repositories(src, func(dir string) error {
 		l, err := readLayout(ctx, src, dir, b.note, nil)
 		if err != nil {
@@ -43,6 +43,9 @@ func (b *builder) note(severity catalog.Severity, code, path, format string, arg
 // add adds a repository.
 func (b *builder) add(l *layout) {
 	b.cat.Documents = append(b.cat.Documents, l.document, strings.TrimSuffix(l.document, indexName)+layoutName)
+	if listed := l.listed(); len(listed) > 0 {
+		b.cat.Listed[l.document] = listed
+	}
 	items := map[*node]bool{}
 	for i, r := range l.roots {
 		image := l.image(&r)

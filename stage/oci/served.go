@@ -3,6 +3,7 @@ package oci
 import (
 	"cmp"
 	"encoding/json"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -22,13 +23,7 @@ const (
 	heldMark  = "com.example.publish.held-until" // a time: RFC 3339, UTC, seconds
 )
 
-// Held is a manifest that stays named, though no entry of the tree leads to it.
-type Held struct {
-	Digest    catalog.Digest
-	MediaType string
-	Size      int64     // bytes
-	Until     time.Time // when nobody asks for it any more
-}
+var _ catalog.Server = Format{}
 
 // marked reports whether an entry is one that was added for clients.
 func (d *descriptor) marked() bool {
@@ -45,38 +40,115 @@ type served struct {
 	Annotations map[string]string `json:"annotations"`
 }
 
-// served returns index.json as clients are served it, with what is held. An own
-// entry, or a child, is not held as well.
-func (l *layout) served(held []Held) ([]byte, error) {
-	list := slices.Clone(l.index.entries)
-	named := map[string]bool{}
-	for _, e := range list {
-		named[e.Digest] = true
-	}
-	add := func(d catalog.Digest, mediaType string, size int64, mark, value string) error {
-		if named[d.String()] {
-			return nil
+// Serves implements [catalog.Server]: each index.json has two forms.
+func (f Format) Serves(p string) bool {
+	return path.Base(p) == indexName && f.Class(p) == catalog.Index
+}
+
+// Own implements [catalog.Server]: without marked entries, compact, members sorted.
+func (Format) Own(data []byte) []byte {
+	return rewritten(data, func(x *index) []entry { return x.entries })
+}
+
+// Bare implements [catalog.Server]: without any entry.
+func (Format) Bare(data []byte) []byte {
+	return rewritten(data, func(*index) []entry { return nil })
+}
+
+// Serve implements [catalog.Server]: children of indexes stand first, by digest, then
+// what is held, with the latest end last.
+func (Format) Serve(data []byte, added []catalog.Naming) []byte {
+	return rewritten(data, func(x *index) []entry {
+		named := map[string]bool{}
+		for _, e := range x.entries {
+			named[e.Digest] = true
 		}
-		named[d.String()] = true
-		raw, err := json.Marshal(served{mediaType, d.String(), size, map[string]string{mark: value}})
-		list = append(list, entry{raw: raw})
-		return err
-	}
-	for _, n := range l.children() {
-		if err := add(n.digest, n.mediaType, n.size, childMark, "true"); err != nil {
-			return nil, err
+		list := slices.Clone(x.entries)
+		for _, n := range inOrder(added) {
+			if named[n.Digest.String()] {
+				continue
+			}
+			named[n.Digest.String()] = true
+			mark, value := childMark, "true"
+			if n.Kind == catalog.NamedHeld {
+				mark, value = heldMark, n.Until.UTC().Format(time.RFC3339)
+			}
+			raw, err := json.Marshal(served{n.MediaType, n.Digest.String(), n.Size, map[string]string{mark: value}})
+			if err == nil { // it cannot fail: these are strings and a number
+				list = append(list, entry{raw: raw})
+			}
 		}
-	}
-	held = slices.Clone(held)
-	slices.SortFunc(held, func(a, b Held) int {
-		return cmp.Or(a.Until.Compare(b.Until), strings.Compare(a.Digest.String(), b.Digest.String()))
+		return list
 	})
-	for _, h := range slices.Backward(held) { // of two ends the later one counts
-		if err := add(h.Digest, h.MediaType, h.Size, heldMark, h.Until.UTC().Format(time.RFC3339)); err != nil {
-			return nil, err
+}
+
+// inOrder sorts what is added. Of two ends of one digest only the later one stays.
+func inOrder(added []catalog.Naming) []catalog.Naming {
+	last := map[catalog.Digest]catalog.Naming{}
+	for _, n := range added {
+		if was, ok := last[n.Digest]; !ok || n.Kind < was.Kind || n.Kind == was.Kind && n.Until.After(was.Until) {
+			last[n.Digest] = n
 		}
 	}
-	return l.index.bytes(list)
+	out := make([]catalog.Naming, 0, len(last))
+	for _, n := range last {
+		out = append(out, n)
+	}
+	slices.SortFunc(out, func(a, b catalog.Naming) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), a.Until.Compare(b.Until),
+			strings.Compare(a.Digest.String(), b.Digest.String()))
+	})
+	return out
+}
+
+// rewritten returns an index.json with other entries; data that is none as it is.
+func rewritten(data []byte, entries func(*index) []entry) []byte {
+	x, err := parseIndex(data)
+	if err != nil {
+		return data
+	}
+	out, err := x.bytes(entries(x))
+	if err != nil {
+		return data
+	}
+	return out
+}
+
+// Names implements [catalog.Server]. Entries that are wrong name nothing.
+func (Format) Names(p string, data []byte) []catalog.Naming {
+	all, err := parseEntries(data)
+	if err != nil {
+		return nil
+	}
+	var out []catalog.Naming
+	seen := map[string]bool{}
+	add := func(e *entry, kind catalog.NamingKind, until time.Time) {
+		digest, code, _ := e.check()
+		if code != "" || seen[e.Digest] {
+			return
+		}
+		seen[e.Digest] = true
+		out = append(out, catalog.Naming{Path: blobPath(path.Dir(p), digest), Digest: digest, MediaType: e.MediaType,
+			Size: *e.Size, Kind: kind, Until: until})
+	}
+	for i := range all.entries {
+		if e := &all.entries[i]; !e.marked() {
+			add(e, catalog.NamedItself, time.Time{})
+		}
+	}
+	for i := range all.entries {
+		e := &all.entries[i]
+		switch end, held := e.Annotations[heldMark]; {
+		case held:
+			until, err := time.Parse(time.RFC3339, end)
+			if err == nil { // else somebody else wrote it
+				add(e, catalog.NamedHeld, until.UTC())
+			}
+		case e.marked():
+			add(e, catalog.NamedListed, time.Time{})
+		}
+	}
+	return out
 }
 
 // children are the manifests that the layout's indexes list, sorted by digest.
@@ -91,34 +163,21 @@ func (l *layout) children() []*node {
 	return out
 }
 
-// manifests are all that a registry can be asked for by digest: the entries of the
-// layout, and the children of its indexes.
-func (l *layout) manifests() map[catalog.Digest]*node {
-	out := map[catalog.Digest]*node{}
-	for _, n := range l.entries {
-		if n != nil {
-			out[n.digest] = n
-		}
+// listed is what has to be added to index.json so that each child is named.
+func (l *layout) listed() []catalog.Naming {
+	if l.index == nil {
+		return nil
 	}
+	named := map[string]bool{}
+	for _, e := range l.index.entries {
+		named[e.Digest] = true
+	}
+	var out []catalog.Naming
 	for _, n := range l.children() {
-		out[n.digest] = n
-	}
-	return out
-}
-
-// lost returns what a layout names and the one after it, nil for none, does not:
-// what has to be held.
-func (l *layout) lost(next *layout, until time.Time) []Held {
-	stay := map[catalog.Digest]*node{}
-	if next != nil {
-		stay = next.manifests()
-	}
-	var out []Held
-	for d, n := range l.manifests() {
-		if stay[d] == nil {
-			out = append(out, Held{Digest: d, MediaType: n.mediaType, Size: n.size, Until: until})
+		if !named[n.digest.String()] {
+			out = append(out, catalog.Naming{Path: l.at(n), Digest: n.digest, MediaType: n.mediaType, Size: n.size,
+				Kind: catalog.NamedListed})
 		}
 	}
-	slices.SortFunc(out, func(a, b Held) int { return strings.Compare(a.Digest.String(), b.Digest.String()) })
 	return out
 }

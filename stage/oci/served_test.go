@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -8,39 +9,39 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-func (f *fixture) layoutAt(t *testing.T, repository string) *layout {
+// naming finds what a document names.
+func naming(t *testing.T, data []byte, digest string) catalog.Naming {
 	t.Helper()
-	l, err := readSound(t.Context(), f.source(), repository)
-	if err != nil {
-		t.Fatal(err)
+	all := Format{}.Names(repo+"/index.json", data)
+	i := slices.IndexFunc(all, func(n catalog.Naming) bool { return n.Digest.String() == digest })
+	if i < 0 {
+		t.Fatalf("%s is not named by %s", digest, data)
 	}
-	return l
+	return all[i]
 }
 
 // What is served names the children and what is held, in the end; what is read of
 // it is the tree's own again, byte for byte.
 func TestServed(t *testing.T) {
-	f, before := newFixture(), newFixture()
+	f := newFixture()
 	arm, amd := f.image(repo, "arm"), f.image(repo, "amd")
 	multi := f.list(repo, arm, amd)
 	f.layout(repo, multi.tag("v1"), arm.tag("arm"))
-	old := before.image(repo, "old")
-	before.layout(repo, old.tag("v1"), before.image(repo, "arm").tag("arm"))
+	doc := repo + "/index.json"
+	own := Format{}.Own(f.files[doc].Data)
+	if again := (Format{}).Own(own); string(again) != string(own) {
+		t.Errorf("the own form of the own form is %s, not %s", again, own)
+	}
+	cat, _ := f.read(t)
+	if l := cat.Listed[doc]; len(l) != 1 || l[0].Digest.String() != amd.digest() {
+		t.Fatalf("listed are %v, want only %s: the other has an entry", l, amd.digest())
+	}
 
-	l := f.layoutAt(t, repo)
-	own, err := l.index.bytes(l.index.entries)
-	if err != nil {
-		t.Fatal(err)
-	}
-	until := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	held := before.layoutAt(t, repo).lost(l, until)
-	if len(held) != 1 || held[0].Digest.String() != old.digest() {
-		t.Fatalf("held are %v, want %s", held, old.digest())
-	}
-	served, err := l.served(held)
-	if err != nil {
-		t.Fatal(err)
-	}
+	old := f.image(repo, "old")
+	held := naming(t, []byte(`{"schemaVersion":2,"manifests":[{"mediaType":"`+ociManifest+`","size":5,"digest":"`+
+		old.digest()+`"}]}`), old.digest())
+	held.Kind, held.Until = catalog.NamedHeld, time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	served := Format{}.Serve(f.files[doc].Data, append(slices.Clone(cat.Listed[doc]), held))
 	text := string(served)
 	if at := strings.Index(text, old.digest()); at < strings.Index(text, amd.digest()) ||
 		!strings.Contains(text[at:], `"com.example.publish.held-until":"2030-01-02T03:04:05Z"`) {
@@ -49,41 +50,96 @@ func TestServed(t *testing.T) {
 	if strings.Count(text, arm.digest()) != 1 {
 		t.Errorf("an entry stands there twice: %s", text)
 	}
-	f.write(repo+"/index.json", text)
+	if got := naming(t, served, old.digest()); got != held {
+		t.Errorf("it reads as %v, and was written as %v", got, held)
+	}
+	if got := naming(t, served, amd.digest()); got != cat.Listed[doc][0] {
+		t.Errorf("it reads as %v, and was written as %v", got, cat.Listed[doc][0])
+	}
+	if got := naming(t, served, multi.digest()).Kind; got != catalog.NamedItself {
+		t.Errorf("an own entry is of kind %v", got)
+	}
+	f.write(doc, text)
 	cat, findings := f.read(t)
 	equal(t, "findings", findings, nil)
 	equal(t, "images", names(cat), []string{repo + "/arm", repo + "/v1"})
-	l = f.layoutAt(t, repo)
-	again, err := l.index.bytes(l.index.entries)
-	if err != nil || string(again) != string(own) {
+	if again := (Format{}).Own(served); string(again) != string(own) {
 		t.Errorf("%s, want %s", again, own)
 	}
-	shorter, err := l.served(nil)
-	if err != nil || strings.Contains(string(shorter), old.digest()) ||
-		!strings.Contains(string(shorter), amd.digest()) {
+	if shorter := string(Format{}.Serve(served, cat.Listed[doc])); strings.Contains(shorter, old.digest()) ||
+		!strings.Contains(shorter, amd.digest()) {
 		t.Errorf("what is held does not go alone: %s", shorter)
+	}
+	if bare := (Format{}).Bare(served); len(Format{}.Names(doc, bare)) != 0 ||
+		!strings.Contains(string(bare), "x-unknown") || string(Format{}.Own(bare)) != string(bare) {
+		t.Errorf("bare, it is %s", bare)
 	}
 }
 
-// Two windows of one digest: the later end counts. An own entry is not held.
+// Two windows of one digest: the later end counts. An own entry is not held, and a
+// child is not held either.
 func TestServedHeldTwice(t *testing.T) {
 	f := newFixture()
-	one := f.image(repo, "one")
-	f.layout(repo, one.tag("v1"))
-	l := f.layoutAt(t, repo)
-	lost := Held{
-		Digest:    catalog.Digest{Algorithm: "sha256", Hex: strings.Repeat("0", 64)},
-		MediaType: ociManifest,
-		Size:      1,
-		Until:     time.Unix(100, 0),
-	}
-	later, own := lost, lost
-	later.Until, own.Digest = time.Unix(200, 0), l.entries[0].digest
-	served, err := l.served([]Held{lost, later, own})
-	if err != nil {
-		t.Fatal(err)
-	}
+	one, two := f.image(repo, "one"), f.image(repo, "two")
+	f.layout(repo, one.tag("v1"), f.list(repo, two).tag("v2"))
+	cat, _ := f.read(t)
+	doc := repo + "/index.json"
+	lost := catalog.Naming{Digest: catalog.Digest{Algorithm: "sha256", Hex: strings.Repeat("0", 64)},
+		MediaType: ociManifest, Size: 1, Kind: catalog.NamedHeld, Until: time.Unix(100, 0)}
+	later, own, child := lost, lost, lost
+	later.Until, own.Digest = time.Unix(200, 0), naming(t, f.files[doc].Data, one.digest()).Digest
+	child.Digest = cat.Listed[doc][0].Digest
+	served := Format{}.Serve(f.files[doc].Data, append([]catalog.Naming{lost, later, own, child}, cat.Listed[doc]...))
 	if s := string(served); strings.Count(s, "held-until") != 1 || !strings.Contains(s, "1970-01-01T00:03:20Z") {
 		t.Errorf("%s", s)
 	}
+}
+
+// What is no index.json stays as it is, in all forms.
+func TestServedOfNone(t *testing.T) {
+	f := Format{}
+	for _, text := range []string{"", "[]", "null", `{"schemaVersion":2}`, `{"schemaVersion":1,"manifests":[]}`, "{"} {
+		for what, got := range map[string][]byte{"own": f.Own([]byte(text)), "bare": f.Bare([]byte(text)),
+			"served": f.Serve([]byte(text), []catalog.Naming{{MediaType: "x"}})} {
+			if string(got) != text {
+				t.Errorf("%s: %s of it is %s", text, what, got)
+			}
+		}
+		if n := f.Names("a/index.json", []byte(text)); n != nil {
+			t.Errorf("%s names %v", text, n)
+		}
+	}
+	if f.Serves("a/oci-layout") || f.Serves("a/.umoci-1/index.json") || !f.Serves("a/index.json") {
+		t.Error("the documents with two forms are the index.json of layouts")
+	}
+}
+
+// The forms of any bytes are consistent: an own form stays, and what is added to it
+// is all that it does not name itself.
+func FuzzServed(f *testing.F) {
+	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"mediaType":"a","digest":"sha256:` + strings.Repeat("0", 64) +
+		`","size":1,"annotations":{"` + heldMark + `":"2030-01-02T03:04:05Z"}},{"annotations":{"` + childMark +
+		`":""}}],"b":{"x":[1,2]}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		x := Format{}
+		own := x.Own(data)
+		if again := x.Own(own); string(again) != string(own) {
+			t.Fatalf("the own form of %q is %q", own, again)
+		}
+		all := x.Names("a/index.json", data)
+		served := x.Serve(data, all)
+		if again := x.Own(served); string(again) != string(own) {
+			t.Fatalf("the own form of %q is %q, not %q", served, again, own)
+		}
+		if again := x.Serve(served, all); string(again) != string(served) {
+			t.Fatalf("served again it is %q, not %q", again, served)
+		}
+		for _, n := range all {
+			if !slices.ContainsFunc(x.Names("a/index.json", served), func(m catalog.Naming) bool {
+				return m.Digest == n.Digest
+			}) {
+				t.Fatalf("%s is not named by %q", n.Digest, served)
+			}
+		}
+	})
 }
