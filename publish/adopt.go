@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -149,7 +150,7 @@ func (r *Repo) adopt(ctx context.Context, from, dir, message string) (*Result, s
 		carried[i].Dropped = n
 	}
 	m.Carried, res.Carried, res.Warnings, res.LeftOut = carried, len(carried), noNil(c.warnings), c.left
-	if err := adoptTimes(ctx, from, draft.Dir, m.Rows(), before, r.now()); err != nil {
+	if err := adoptTimes(ctx, from, draft.Dir, m.Rows(), before, r.now(), r.format); err != nil {
 		return nil, "", err
 	}
 	if err := r.seal(ctx, s, c, m, nil); err != nil {
@@ -242,9 +243,11 @@ func (r *Repo) adoptTree(ctx context.Context, from string, draft *generation.Dra
 
 // adoptTimes gives the files of a clone the modification times that they have in the
 // tree at from, because production may be served from there until the switch. A file
-// that changed after the tree was listed gets a newer time.
+// that changed after the tree was listed gets a newer time, and so does a document that
+// is served in another form.
 func adoptTimes(
 	ctx context.Context, from, dir string, rows []tree.Row, before map[string]tree.Stat, now time.Time,
+	f catalog.Format,
 ) error {
 	batch, err := durable.NewBatch(dir)
 	if err != nil {
@@ -259,7 +262,7 @@ func adoptTimes(
 			continue
 		case err != nil:
 			return err
-		case !tree.StatOf(old).Same(before[row.Path], true):
+		case !tree.StatOf(old).Same(before[row.Path], true), !alike(f, from, dir, row.Path):
 			err = t.Rise(ctx, row.Path, row.Path)
 		default:
 			err = t.Set(ctx, row.Path, old.ModTime())
@@ -269,6 +272,17 @@ func adoptTimes(
 		}
 	}
 	return batch.Flush()
+}
+
+// alike reports whether two trees have the same bytes of a document that has two forms;
+// true for other files.
+func alike(f catalog.Format, a, b, path string) bool {
+	if catalog.ServingAt(f, path) == nil {
+		return true
+	}
+	x, err := durable.ReadFile(join(a, path), catalog.MaxDocument)
+	y, err2 := durable.ReadFile(join(b, path), catalog.MaxDocument)
+	return errors.Join(err, err2) == nil && bytes.Equal(x, y)
 }
 
 // anywhere reads a tree that publish did not make. It follows links wherever they

@@ -199,7 +199,7 @@ func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier 
 		res.From = cur.Generation
 		res.revertible(r.revertTenureAfter(s, c.origin))
 		var err error
-		if m.Carried, res.Warnings, err = c.carry(n, carrier); err != nil {
+		if res.Warnings, err = c.carry(m, carrier); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -210,34 +210,36 @@ func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier 
 	return m, res, nil
 }
 
-// carry works out what generation n, made from the candidate, has to carry. Content
-// that would be replaced is a FindingsError, unless the candidate is forced.
-func (c *candidate) carry(n int, carrier *generation.Carrier) ([]generation.Carried, []catalog.Finding, error) {
+// carry works out what m, the generation made from the candidate, has to carry and to
+// hold. Content that would be replaced is a FindingsError, unless the candidate is
+// forced.
+func (c *candidate) carry(m *generation.Manifest, carrier *generation.Carrier) ([]catalog.Finding, error) {
 	next, err := c.draft.Files()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer next.Close()
-	carried, findings := carrier.Carry(n, c.rows, next)
+	carried, findings := carrier.Carry(m.Generation, c.rows, next)
 	if c.force {
 		for i := range findings {
 			findings[i].Severity = catalog.Warning
 		}
 	}
 	if c.kind == generation.KindRevoke {
-		if carried, err = leave(carrier, carried, n, c.revoked); err != nil {
-			return nil, nil, err
+		if carried, err = leave(carrier, carried, m.Generation, c.revoked); err != nil {
+			return nil, err
 		}
 	}
 	aged, err := carrier.Aged(carried, c.rows)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	report := &stage.Report{Findings: findings}
 	if len(report.Errors()) > 0 {
-		return nil, nil, &FindingsError{Report: report}
+		return nil, &FindingsError{Report: report}
 	}
-	return carried, append(findings, aged...), nil
+	m.Carried = carried
+	return append(findings, aged...), carrier.Hold(m, next)
 }
 
 // seal completes the candidate's tree and makes it durable under its number, with its

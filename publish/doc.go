@@ -28,7 +28,9 @@
 //     requests of one client may see two generations.)
 //   - Nothing is written into it afterwards. Only Site.Expire removes files from
 //     production: carried files whose grace window has ended. A client that
-//     keeps its index for at most the grace window no longer knows them. In
+//     keeps its index for at most the grace window no longer knows them. Before
+//     that it replaces documents that still name them, each in one step: see
+//     generation.Hold. In
 //     rename mode Tidy renames the tree that an exchange brings back, and
 //     changes nothing in it. A tree is deleted only after a switch away from
 //     it, and its name goes first: see generation.Store.Aside.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/publish/publish/journal"
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
@@ -67,12 +68,16 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 	}
 	freed := tally{names: map[uint64]uint64{}}
 	files := r.expired(s, res, &freed)
+	anew, err := r.shortened(s, files)
+	if err != nil {
+		return nil, err
+	}
 	live, err := tree.OpenSource(s.current.Dir)
 	if err != nil {
 		return nil, err
 	}
 	defer live.Close()
-	keep := staying(files)
+	keep := staying(files, anew)
 	if len(due)+len(files) > 0 {
 		for _, dir := range append(r.store.Dirs(due), r.store.SparePath()) {
 			freed.beyond(ctx, dir, live, keep)
@@ -98,7 +103,7 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 	}
 	// The spare first, because it may contain what expires. If gc is killed in
 	// between, production still has the files, so the next gc finds them again.
-	if len(due)+len(files) > 0 {
+	if len(due)+len(files)+len(anew) > 0 {
 		if err := r.reduceSpare(ctx, live, keep, len(due) > 0); err != nil {
 			return res, err
 		}
@@ -117,7 +122,7 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 			kept = append(kept, journal.FreedItem{Generation: n})
 		}
 	}
-	stay, err := r.site.Expire(ctx, s.current, files, nil)
+	stay, err := r.site.Expire(ctx, s.current, files, anew)
 	for _, f := range stay {
 		if r.leave(leftByGC, f.Path, f.Err); f.Row != "" {
 			kept = append(kept, journal.FreedItem{Path: f.Row})
@@ -213,15 +218,18 @@ func (t *tally) beyond(ctx context.Context, dir string, live *tree.Source, keep 
 	}
 }
 
-// staying returns a function that reports whether a path of production stays when rows
-// expire.
-func staying(rows []tree.Row) func(path string) bool {
-	if len(rows) == 0 {
+// staying returns a function that reports whether a file of production stays when rows
+// expire and documents are replaced.
+func staying(rows []tree.Row, anew []catalog.Document) func(path string) bool {
+	if len(rows)+len(anew) == 0 {
 		return nil
 	}
 	gone := make(map[string]bool, len(rows))
 	for _, row := range rows {
 		gone[row.Path] = true
+	}
+	for _, d := range anew {
+		gone[d.Path] = true
 	}
 	return func(path string) bool { return !gone[path] }
 }

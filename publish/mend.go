@@ -97,7 +97,8 @@ func (r *Repo) mendManifests(ctx context.Context, w *journal.Wreck, heads map[in
 // remakeManifest writes a manifest for the tree of generation n, which is at dir. e is
 // the history line that made the generation; switched are the generations that were
 // production. Which files were carried, and since when, is lost: all item-like files
-// that no index names count as dropped by this generation. What a revert barred is
+// that no index names count as dropped by this generation, and so does what documents
+// hold. What a revert barred is
 // derived again from the tree that it left, if that is kept. It reports whether the
 // tree is the one that history recorded.
 func (r *Repo) remakeManifest(
@@ -143,6 +144,9 @@ func (r *Repo) remakeManifest(
 	}
 	m.Own = append(m.Own, erased...)
 	tree.SortRows(m.Own)
+	if m.Held, err = generation.ReadHeld(src.Root(), r.format, rows, n); err != nil {
+		return false, err
+	}
 	m.TreeID = tree.ID(m.Own)
 	if c, err := generation.ReadClaim(dir); err == nil {
 		m.TreeSeal = c.Seal
@@ -183,7 +187,7 @@ func (r *Repo) erasedOf(n int, cat *catalog.Catalog, rows []tree.Row) ([]tree.Ro
 func (r *Repo) scan(
 	ctx context.Context, src *tree.Source, cat *catalog.Catalog,
 ) (rows []tree.Row, named map[string]bool, err error) {
-	checked, err := stage.HashTree(ctx, src, r.opt.Progress)
+	checked, err := stage.HashTree(ctx, src, r.format, r.opt.Progress)
 	if err != nil {
 		return nil, nil, err
 	}

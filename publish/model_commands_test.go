@@ -15,6 +15,7 @@ import (
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
+	"example.com/publish/stage/catalog"
 )
 
 // versions are what the model stages. Each has its own content, except one that has
@@ -220,6 +221,9 @@ func (m *model) collect(rt *rapid.T) {
 	}
 	if last := m.switches[len(m.switches)-1]; m.now.Before(last.Time.Add(2 * time.Hour)) {
 		return
+	}
+	if _, held := m.named(); catalog.Serving(m.format) != nil && len(held) > 0 {
+		rt.Fatalf("the index holds %v, and no switch was within the window", held)
 	}
 	own := slices.Collect(maps.Values(m.live))
 	for p, data := range trees[m.number].files {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/lock"
 )
 
@@ -108,6 +110,7 @@ func newModel(rt *rapid.T, dir, mode string, c *runs) *model {
 		config.HealthCheck.Command = []string{"test", "!", "-e", "sick"} // in the repository's directory
 	}
 	w := &world{t: rt, dir: dir, now: epoch, config: config}
+	w.format = rapid.SampledFrom([]catalog.Format{listed{}, naming{}}).Draw(rt, "format")
 	w.closeBytes = rapid.SampledFrom([]int64{0, 1, 1500}).Draw(rt, "close the history after")
 	m := &model{world: w, runs: c, live: map[string]string{}, was: map[string]string{}, staged: map[string]string{},
 		shown: map[int]map[string]string{},
@@ -335,6 +338,8 @@ func (m *model) check(rt *rapid.T) {
 	}
 	checkSpare(rt, m.world)
 	served := m.before[m.number].files
+	serving := catalog.Serving(m.format) != nil
+	named, _ := m.named()
 	for p, data := range m.paths {
 		left, gone := m.left[p]
 		if gone && !m.top.Before(left.Add(2*time.Hour)) {
@@ -342,6 +347,14 @@ func (m *model) check(rt *rapid.T) {
 		}
 		if served[p] != data {
 			rt.Fatalf("%s (left %s, now %s): %q, want %q", p, left, m.now, served[p], data)
+		}
+		if serving && !named[sumOf(data)] {
+			rt.Fatalf("%s (left %s, now %s) is served, and the index does not name it", p, left, m.now)
+		}
+	}
+	for sum := range named {
+		if serving && !slices.ContainsFunc(slices.Collect(maps.Values(served)), func(data string) bool { return sumOf(data) == sum }) {
+			rt.Fatalf("the index names %s, which is not served", sum)
 		}
 	}
 	for _, e := range m.switches {

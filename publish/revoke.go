@@ -9,6 +9,7 @@ import (
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/tombstone"
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
 )
 
@@ -239,7 +240,7 @@ func (r *Repo) switchAway(ctx context.Context, s *state, p *revocation, opt Revo
 
 // leave removes from the carried list of generation n: rows that n itself dropped,
 // revoked rows, and companions of documents. A carried copy of an index would name
-// what the index had.
+// what the index had, unless the format has a bare form of it.
 func leave(
 	c *generation.Carrier, carried []generation.Carried, n int, revoked []Revoked,
 ) ([]generation.Carried, error) {
@@ -251,8 +252,12 @@ func leave(
 	for _, c := range revoked {
 		sums[c.SHA256] = true
 	}
-	return slices.DeleteFunc(carried, func(c generation.Carried) bool {
-		return c.Dropped == n || sums[c.SHA256] || beside(c.Path) != ""
+	bare := catalog.Serving(c.Format) != nil
+	return slices.DeleteFunc(carried, func(row generation.Carried) bool {
+		if bare && c.Format.Class(row.Path) == catalog.Index {
+			return false // it names only what is carried
+		}
+		return row.Dropped == n || sums[row.SHA256] || beside(row.Path) != ""
 	}), nil
 }
 

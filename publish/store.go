@@ -11,7 +11,7 @@ import (
 // newStore returns the store with the generations of the repository.
 func (r *Repo) newStore() *generation.Store {
 	return &generation.Store{Trees: r.path("generations"), Manifests: r.path(".publish", "manifests"),
-		IDFile:   idPath(r.Dir),
+		IDFile: idPath(r.Dir), Format: r.format,
 		Recorded: r.recorded, Erased: r.redactedOf,
 		Remove: func(path string) error { return r.remove(path) }, At: r.at}
 }

@@ -108,6 +108,19 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 	for _, c := range g.Carried {
 		compare(c.Row, "carried", retired || !s.windows.Open(c.Dropped, now) || s.windows.WasOver(c.Dropped, now))
 	}
+	if server := catalog.Serving(r.format); server != nil {
+		var listed map[string][]catalog.Naming
+		if len(report.Findings)+len(report.Redacted) == 0 { // else what indexes list may be missing
+			cat, err := r.format.Read(ctx, tree.Contents(src.Root()))
+			if err != nil {
+				return nil, 0, err
+			}
+			listed = cat.Listed
+		}
+		checkServed(server, g, src, listed, func(h generation.Held) bool {
+			return !retired && s.windows.Open(h.Dropped, now) && !s.windows.WasOver(h.Dropped, now)
+		}, func(code, path, format string, args ...any) { fail(catalog.Error, code, path, format, args...) })
+	}
 	for _, p := range slices.Sorted(maps.Keys(got)) {
 		fail(catalog.Error, "unexpected", p, "is not in the manifest: somebody else put it there")
 	}
@@ -121,7 +134,7 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 
 // hashed walks and hashes a tree.
 func (r *Repo) hashed(ctx context.Context, src *tree.Source, report *stage.Report) (map[string]tree.Row, error) {
-	checked, err := stage.HashTree(ctx, src, r.opt.Progress)
+	checked, err := stage.HashTree(ctx, src, r.format, r.opt.Progress)
 	if err != nil {
 		return nil, err
 	}

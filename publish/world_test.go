@@ -32,6 +32,13 @@ const noContent = "(none)"
 type listedItem struct {
 	Product, Version, Path, SHA256 string
 	Size                           int64
+	Mark                           string `json:",omitempty"` // see naming
+}
+
+// parseItems reads an index, without what was added to it for clients.
+func parseItems(data []byte) (items []listedItem, err error) {
+	err = json.Unmarshal(data, &items)
+	return slices.DeleteFunc(items, func(i listedItem) bool { return i.Mark != "" }), err
 }
 
 func (listed) Name() string { return "simplestreams" }
@@ -64,8 +71,8 @@ func (listed) Read(_ context.Context, src catalog.Source) (*catalog.Catalog, err
 			Message: "is missing"})
 		return c, nil
 	}
-	var items []listedItem
-	if err := json.Unmarshal(data, &items); err != nil {
+	items, err := parseItems(data)
+	if err != nil {
 		c.Findings = append(c.Findings, catalog.Finding{Severity: catalog.Error, Code: "bad-json", Path: "index.json",
 			Message: err.Error()})
 		return c, nil
@@ -138,8 +145,8 @@ func (listed) Without(
 	if err != nil {
 		return nil, err
 	}
-	var items []listedItem
-	if err := json.Unmarshal(data, &items); err != nil {
+	items, err := parseItems(data)
+	if err != nil {
 		return nil, err
 	}
 	n := len(items)
@@ -183,7 +190,8 @@ type world struct {
 	// stuck are the contents of files that gc and recover cannot delete.
 	stuck map[string]bool
 
-	config *Config // nil: read it from the repository each time
+	format catalog.Format // nil: listed
+	config *Config        // nil: read it from the repository each time
 	// closeBytes is the size at which the history's file is closed; 0: as outside of
 	// tests.
 	closeBytes int64
@@ -235,7 +243,7 @@ func (w *world) repo() *Repo {
 	if w.cfg != nil {
 		w.cfg(c)
 	}
-	r, err := Open(w.dir, c, listed{}, sites, Options{Now: func() time.Time { return w.now }, Who: "tester",
+	r, err := Open(w.dir, c, cmp.Or(w.format, catalog.Format(listed{})), sites, Options{Now: func() time.Time { return w.now }, Who: "tester",
 		HookOutput: onStderr,
 		Warn:       func(s string) { w.t.Log("warning:", s) }})
 	if err != nil {
@@ -280,7 +288,8 @@ func stageItems(dir string, items map[string]string) error {
 		}
 		sum := fmt.Sprintf("%x", sha256.Sum256([]byte(data)))
 		path := "images/" + sum[:16] + ".bin"
-		list = append(list, listedItem{product, version, path, sum, int64(len(data))})
+		list = append(list, listedItem{Product: product, Version: version, Path: path, SHA256: sum,
+			Size: int64(len(data))})
 		full := filepath.Join(dir, path)
 		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
 			return err
@@ -384,8 +393,8 @@ func (w *world) index(dir string) (items map[string]string, missing []string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	var list []listedItem
-	if err := json.Unmarshal(data, &list); err != nil {
+	list, err := parseItems(data)
+	if err != nil {
 		w.t.Fatalf("half an index: %v", err)
 	}
 	items = map[string]string{}

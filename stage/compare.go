@@ -152,6 +152,9 @@ func learn(
 			lost[p] = true
 		} else if i := at.Find(p); i >= 0 {
 			rows[i].SHA256 = g.sha256
+			if g.own {
+				rows[i].Size = g.size
+			}
 		}
 	}
 	if len(lost) == 0 {

@@ -215,6 +215,14 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 	var copied []tree.Row
 	for i, d := range done {
 		e := admitted[i]
+		of := catalog.ServingAt(c.format, e.Path)
+		if d.Err == nil && of != nil && named == nil {
+			row, err := owned(of, c.dst, tree.Row{Path: e.Path, Size: d.Size, SHA256: d.SHA256}, c.batch)
+			if err != nil {
+				return nil, err
+			}
+			d.Size, d.SHA256 = row.Size, row.SHA256
+		}
 		if d.Err != nil {
 			c.out.report.unread(c.src.Root(), e.Path, e.Stat, needed(e.Path), d.Err)
 			continue
@@ -225,7 +233,7 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 		} else if ops[i].How == tree.Copy {
 			put := func() { c.cache.Put(e.At(), e.Stat, d.SHA256, c.now) }
 			switch {
-			case ops[i].SHA256 != "":
+			case ops[i].SHA256 != "", of != nil: // the cache is about bytes
 			case named == nil:
 				c.later = append(c.later, put)
 			default:

@@ -10,10 +10,12 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// HashTree reads every file of a tree of any format, without a cache. Files that
-// cannot be read, and anything except files and links, are findings. All rows
-// except links have the role Mutable.
-func HashTree(ctx context.Context, src *tree.Source, progress func(string, int64) func(int64)) (*Checked, error) {
+// HashTree reads every file of a tree, without a cache. Files that cannot be read, and
+// anything except files and links, are findings. All rows except links have the role
+// Mutable. Those of documents with two forms are about the own form.
+func HashTree(
+	ctx context.Context, src *tree.Source, f catalog.Format, progress func(string, int64) func(int64),
+) (*Checked, error) {
 	entries, err := src.Walk(ctx)
 	if err != nil {
 		return nil, err
@@ -24,7 +26,7 @@ func HashTree(ctx context.Context, src *tree.Source, progress func(string, int64
 	for _, e := range entries {
 		switch e.Kind {
 		case tree.File:
-			needs = append(needs, &need{path: e.Path})
+			needs = append(needs, &need{path: e.Path, of: catalog.ServingAt(f, e.Path)})
 			bytes += e.Stat.Size
 		case tree.Symlink:
 			out.Rows = append(out.Rows, linkRow(e))
@@ -49,7 +51,11 @@ func HashTree(ctx context.Context, src *tree.Source, progress func(string, int64
 			out.Report.fail("unreadable", e.Path, "%s", cause(g.err))
 			continue
 		}
-		out.Rows = append(out.Rows, tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: g.sha256, Role: catalog.Mutable})
+		row := tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: g.sha256, Role: catalog.Mutable}
+		if g.own {
+			row.Size = g.size
+		}
+		out.Rows = append(out.Rows, row)
 	}
 	tree.SortRows(out.Rows)
 	for _, r := range out.Rows {

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
 )
 
@@ -24,6 +25,8 @@ type need struct {
 	stat  tree.Stat // its state when it was walked; the zero Stat for immutable files
 	md5   bool
 	after []string // the first files of the pairs in which this file is the second
+	// of is the format of a document of which the own form is hashed; else nil
+	of catalog.Server
 }
 
 // sums is the result of reading one file.
@@ -31,6 +34,8 @@ type sums struct {
 	sha256, md5 string
 	pairs       []pairSum
 	err         error
+	own         bool  // the sha256 is that of the own form of a document
+	size        int64 // of that form
 }
 
 // pairSum is the sha256 over the first file of a pair followed by this file.
@@ -54,7 +59,7 @@ func readAll(ctx context.Context, root *os.Root, needs []*need, progress func(in
 			// A file that is second in one pair and first in another is read
 			// twice. That is correct, and no real tree has such a file.
 			planned[n.path] = true
-			early = append(early, &need{path: n.path, name: n.name, stat: n.stat, md5: n.md5})
+			early = append(early, &need{path: n.path, name: n.name, stat: n.stat, md5: n.md5, of: n.of})
 		}
 		if len(n.after) > 0 {
 			late = append(late, n)
@@ -116,6 +121,9 @@ func (r *reader) one(ctx context.Context, n *need) (sums, hash.Cloner, int64) {
 	if n.stat.Ino != 0 && !st.Same(n.stat, true) {
 		return sums{err: &os.PathError{Op: "read", Path: n.path, Err: tree.ErrChanged}}, nil, 0
 	}
+	if n.of != nil {
+		return r.document(f, st, n.of)
+	}
 	own := sha256.New()
 	all := []tree.Sum{own}
 	var m hash.Hash
@@ -159,6 +167,19 @@ func (r *reader) one(ctx context.Context, n *need) (sums, hash.Cloner, int64) {
 		return s, nil, size
 	}
 	return s, own.(hash.Cloner), size
+}
+
+// document is one for a document that has two forms.
+func (r *reader) document(f *os.File, st tree.Stat, of catalog.Server) (sums, hash.Cloner, int64) {
+	s, read, err := hashOwn(of, tree.Content(f, st), st.Size, r.progress)
+	if err == nil {
+		var fi os.FileInfo
+		if fi, err = f.Stat(); err == nil && (read != st.Size || !tree.StatOf(fi).Same(st, true)) {
+			err = &os.PathError{Op: "read", Path: f.Name(), Err: tree.ErrChanged}
+		}
+	}
+	s.err = err
+	return s, nil, read
 }
 
 type countingReader struct {

@@ -111,6 +111,9 @@ func (s *Stage) become(
 		}
 		op := tree.Op{Path: r.Path, From: from, How: tree.Copy, SHA256: r.SHA256, Mode: 0o644,
 			Stat: tree.Stat{Size: r.Size}}
+		if catalog.ServingAt(format, r.Path) != nil {
+			op.SHA256 = "" // the row is about the own form: see document
+		}
 		switch {
 		case r.Role == catalog.Link:
 			op.How = tree.Relink
@@ -138,7 +141,7 @@ func (s *Stage) become(
 		switch {
 		case r.Err != nil:
 			return 0, 0, r.Err
-		case r.SHA256 != ops[i].SHA256:
+		case r.SHA256 != ops[i].SHA256 && ops[i].SHA256 != "":
 			return 0, 0, fmt.Errorf("%s: has sha256 %s, its manifest says %s", join(from.Dir, ops[i].Path), r.SHA256,
 				ops[i].SHA256)
 		}
@@ -156,8 +159,8 @@ func (s *Stage) become(
 	}
 	docs := make([]catalog.Document, len(indexes))
 	for i, r := range indexes {
-		if docs[i], err = d.document(r); err != nil {
-			return 0, 0, err
+		if docs[i], err = d.document(r, catalog.ServingAt(format, r.Path)); err != nil {
+			return 0, 0, fmt.Errorf("%s: %w", join(from.Dir, r.Path), err)
 		}
 	}
 	d.hold(".", others...)
@@ -180,6 +183,11 @@ func (s *Stage) become(
 func (s *Stage) alike(
 	ctx context.Context, entries []tree.Entry, want map[string]tree.Row, cache *tree.Cache,
 ) (map[string]bool, error) {
+	root, err := os.OpenRoot(s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
 	have := map[string]bool{}
 	stats := map[string]tree.Stat{}
 	now := s.Now()
@@ -191,6 +199,8 @@ func (s *Stage) alike(
 		case !ok:
 		case e.Kind == tree.Symlink:
 			have[e.Path] = linkRow(e) == r
+		case e.Kind == tree.File && r.Role != catalog.Link && catalog.ServingAt(s.Format, e.Path) != nil:
+			have[e.Path] = isOwn(catalog.ServingAt(s.Format, e.Path), root, r)
 		case e.Kind == tree.File && r.Role != catalog.Link && e.Stat.Size == r.Size:
 			if sum, _, known := cache.Lookup(e.Path, e.Stat); known {
 				have[e.Path] = sum == r.SHA256
@@ -201,11 +211,6 @@ func (s *Stage) alike(
 			bytes += e.Stat.Size
 		}
 	}
-	root, err := os.OpenRoot(s.Dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
 	got, _, err := readAll(ctx, root, needs, s.progress("compare", bytes))
 	for p, g := range got {
 		if g.err == nil {
@@ -216,8 +221,16 @@ func (s *Stage) alike(
 	return have, err
 }
 
-// document reads a document that a Cloner has put into the private directory.
-func (d *Delivery) document(r tree.Row) (catalog.Document, error) {
+// document reads a document that a Cloner has put into the private directory. of is
+// its format if it has two forms: then it is to have the row in its own form.
+func (d *Delivery) document(r tree.Row, of catalog.Server) (catalog.Document, error) {
+	if of != nil {
+		data, err := ReadServed(d.up.dir.Root(), r.Path)
+		if got := OwnRow(of, r.Path, data); err == nil && got.SHA256 != r.SHA256 {
+			err = fmt.Errorf("has sha256 %s in its own form, its manifest says %s", got.SHA256, r.SHA256)
+		}
+		return catalog.Document{Path: r.Path, Data: of.Own(data)}, err
+	}
 	f, _, err := tree.Open(d.up.dir.Root(), r.Path)
 	if err != nil {
 		return catalog.Document{}, err

@@ -205,6 +205,9 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if out.cat, err = s.Format.Read(ctx, contents); err != nil {
 		return out, err
 	}
+	if err := copier.list(); err != nil {
+		return out, err
+	}
 	intern(rest, itemPath(out.cat))
 	names := named(out.cat)
 	admitted, facts, err := copier.plan(ctx, rest, names)
@@ -226,6 +229,20 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	}
 	out.report.Findings = append(out.report.Findings, out.cat.Findings...)
 	return out, nil
+}
+
+// list adds to the documents in the snapshot what clients ask them for beside the
+// tree's own entries.
+func (c *copier) list() error {
+	changed, err := listAll(c.format, c.out.cat, c.dst, c.batch, c.out.report)
+	if err != nil {
+		return err
+	}
+	rows := make([]tree.Row, len(changed))
+	for i, path := range changed {
+		rows[i] = c.out.documents[path]
+	}
+	return c.base.Settle(c.dst, rows, c.now)
 }
 
 // Close releases the snapshot.

@@ -20,9 +20,13 @@ import (
 // copies adds documents at other paths that had the same bytes as one of docs. A
 // link led there, so they must change as well. For a removed document it adds only
 // copies with the same file name, because unrelated signatures may have equal
-// bytes.
-func copies(docs []catalog.Document, rows map[string]tree.Row) []catalog.Document {
+// bytes. own are the documents that the format itself changes: they may be equal by
+// chance.
+func copies(docs []catalog.Document, rows map[string]tree.Row, own []string) []catalog.Document {
 	taken := map[string]bool{}
+	for _, p := range own {
+		taken[p] = true
+	}
 	bySum := map[string]catalog.Document{}
 	for _, d := range docs {
 		taken[d.Path] = true
@@ -106,7 +110,7 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 			return err
 		}
 		dropped = append(dropped, gone...)
-		for _, d := range copies(docs, known) {
+		for _, d := range copies(docs, known, sealed.Documents) {
 			delete(known, d.Path)
 			if d.Data == nil {
 				if err := os.Remove(join(dir, d.Path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -144,6 +148,11 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 	}
 	out.Report.Findings = slices.DeleteFunc(out.Report.Findings,
 		func(x catalog.Finding) bool { return x.Code == "empty-tree" })
+	listed, err := relist(f, out.Catalog, dir, out.Report)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	changed = append(changed, listed...)
 	out.Report.Dropped = append(dropped, stale...)
 	if len(out.Report.Errors()) > 0 {
 		return nil, out.Report, nil, nil
@@ -159,6 +168,20 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 	slices.Sort(changed)
 	return &Valid{Dir: dir, Rows: out.Rows, Catalog: out.Catalog, TreeID: tree.ID(out.Rows), Report: out.Report},
 		out.Report, slices.Compact(changed), nil
+}
+
+// relist is listAll, durably.
+func relist(f catalog.Format, cat *catalog.Catalog, dir string, report *Report) ([]string, error) {
+	batch, err := durable.NewBatch(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer batch.Close()
+	changed, err := listAll(f, cat, dir, batch, report)
+	for _, p := range changed {
+		batch.Add(filepath.Dir(join(dir, p)))
+	}
+	return changed, errors.Join(err, batch.Flush())
 }
 
 // strip calls write with the indexes of the tree at dir, without images that need

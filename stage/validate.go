@@ -223,7 +223,9 @@ func validateTree(ctx context.Context, src *tree.Source, f catalog.Format, polic
 			aliases[e.Path] = e.Name
 		}
 		row := tree.Row{Path: e.Path, Size: e.Stat.Size, Role: sv.named.role(e.Path)}
-		if k, ok := known[e.Path]; ok && k.Size == row.Size && !c.Full {
+		if of := catalog.ServingAt(f, e.Path); of != nil {
+			needs[e.Path] = &need{path: e.Path, name: e.Name, stat: e.Stat, of: of}
+		} else if k, ok := known[e.Path]; ok && k.Size == row.Size && !c.Full {
 			row.SHA256 = k.SHA256
 		} else if sum, _, ok := cache.Lookup(e.At(), e.Stat); ok && !c.Full {
 			row.SHA256 = sum
@@ -256,7 +258,7 @@ func validateTree(ctx context.Context, src *tree.Source, f catalog.Format, polic
 		return nil, err
 	}
 	for p, g := range got.sums {
-		if n := needs[p]; n != nil && n.stat.Ino != 0 {
+		if n := needs[p]; n != nil && n.stat.Ino != 0 && !g.own {
 			cache.Put(p, n.stat, g.sha256, c.Now)
 		}
 	}
@@ -294,11 +296,12 @@ func peek(ctx context.Context, src *tree.Source, f catalog.Format, policy Links,
 			}
 			items = items[1:]
 		}
-		if sum, _, ok := cache.Lookup(e.At(), e.Stat); ok {
+		of := catalog.ServingAt(f, e.Path)
+		if sum, _, ok := cache.Lookup(e.At(), e.Stat); ok && of == nil {
 			row.SHA256 = sum
 		}
 		if row.SHA256 == "" {
-			list = append(list, &need{path: e.Path, name: e.Name})
+			list = append(list, &need{path: e.Path, name: e.Name, of: of})
 		}
 		rows[i] = row
 	}

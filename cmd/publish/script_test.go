@@ -57,7 +57,8 @@ func TestScript(t *testing.T) {
 			return os.Chmod(e.WorkDir, 0o755)       // other users look in
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "image": makeImage,
-			"damage": damage, "unpack": unpack, "layout": makeLayout},
+			"damage": damage, "unpack": unpack, "layout": makeLayout,
+			"learn": learn, "pull": pull, "tags": tags},
 	})
 }
 

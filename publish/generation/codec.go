@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -29,6 +30,7 @@ const manifestMagic = "publish-manifest 1\n"
 //
 //	own ROLE SIZE SHA256 PATH
 //	carried DROPPED ROLE SIZE SHA256 PATH
+//	held DROPPED UNTIL SIZE DIGEST "MEDIA TYPE" DOCUMENT
 //	barred ROLE SIZE SHA256 PATH
 //	unit DIGEST KEY
 //	group DIGEST KEY
@@ -73,6 +75,12 @@ func (m *Manifest) Encode(w io.Writer) error {
 		b = append(b, "carried "...)
 		b = append(strconv.AppendInt(b, int64(r.Dropped), 10), ' ')
 		row(r.Row)
+	}
+	for _, h := range m.Held {
+		b = append(h.append(b), '\n')
+		if len(b) > 60<<10 {
+			flush()
+		}
 	}
 	for _, r := range m.Barred {
 		b = append(b, "barred "...)
@@ -176,6 +184,9 @@ func decode(body string) (*Manifest, error) {
 			var err error
 			c.Dropped, err = strconv.Atoi(dropped)
 			ok = err == nil && parseRow(line, &c.Row)
+		case "held":
+			m.Held = append(m.Held, Held{})
+			ok = m.Held[len(m.Held)-1].parse(line)
 		case "barred":
 			m.Barred = append(m.Barred, tree.Row{})
 			ok = parseRow(line, &m.Barred[len(m.Barred)-1])
@@ -202,6 +213,45 @@ func (m *Manifest) reserve(text string) {
 	}
 	m.Own = make([]tree.Row, 0, own)
 	m.Units = make([]catalog.Unit, 0, strings.Count(text, "\n"))
+}
+
+// append adds the line of a held content, without its end.
+func (h *Held) append(b []byte) []byte {
+	b = append(b, "held "...)
+	for _, n := range [...]int64{int64(h.Dropped), h.Until.Unix(), h.Size} {
+		b = append(strconv.AppendInt(b, n, 10), ' ')
+	}
+	b = append(append(b, h.Digest.String()...), ' ')
+	b = append(strconv.AppendQuote(b, h.MediaType), ' ')
+	return append(b, h.Document...)
+}
+
+// parse reads what append wrote, behind the first word.
+func (h *Held) parse(line string) bool {
+	var numbers [3]int64
+	for i := range numbers {
+		text, rest, _ := strings.Cut(line, " ")
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return false
+		}
+		numbers[i], line = n, rest
+	}
+	text, line, _ := strings.Cut(line, " ")
+	digest, err := catalog.ParseDigest(text)
+	if err != nil {
+		return false
+	}
+	quoted, err := strconv.QuotedPrefix(line)
+	if err != nil {
+		return false
+	}
+	path, ok := strings.CutPrefix(line[len(quoted):], " ")
+	clean, _, isClean := catalog.Clean(path)
+	h.MediaType, err = strconv.Unquote(quoted)
+	h.Dropped, h.Until, h.Size = int(numbers[0]), time.Unix(numbers[1], 0).UTC(), numbers[2]
+	h.Digest, h.Document = digest, path
+	return err == nil && ok && isClean && clean == path && h.Size >= 0
 }
 
 func parseUnit(line string, u *catalog.Unit) bool {

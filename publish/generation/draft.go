@@ -1,6 +1,7 @@
 package generation
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -121,8 +122,11 @@ func (d *Draft) Rebuild(ctx context.Context, target *Tree, base *stage.Base, f c
 		return err
 	}
 	for i, c := range done {
-		err := c.Err
-		if row := target.Own[i]; err == nil && (c.SHA256 != row.SHA256 || c.Size != row.Size) {
+		err, row := c.Err, target.Own[i]
+		if server := catalog.ServingAt(f, row.Path); err == nil && server != nil && row.Role != catalog.Link {
+			c.SHA256, c.Size, err = d.list(server, row.Path, batch)
+		}
+		if err == nil && (c.SHA256 != row.SHA256 || c.Size != row.Size) {
 			err = fmt.Errorf("has sha256 %s, its manifest says %s", c.SHA256, row.SHA256)
 		}
 		if err != nil {
@@ -134,4 +138,18 @@ func (d *Draft) Rebuild(ctx context.Context, target *Tree, base *stage.Base, f c
 		return err
 	}
 	return batch.Flush()
+}
+
+// list takes out of a document what its generation held. It returns the hash and the
+// size of its own form.
+func (d *Draft) list(server catalog.Server, path string, batch *durable.Batch) (sha256 string, size int64, err error) {
+	data, err := durable.ReadFile(join(d.Dir, path), catalog.MaxDocument)
+	if err != nil {
+		return "", 0, err
+	}
+	if listed := stage.List(server, path, data); !bytes.Equal(listed, data) {
+		err = stage.Rewrite(d.Dir, path, listed, batch)
+	}
+	row := stage.OwnRow(server, path, data)
+	return row.SHA256, row.Size, err
 }

@@ -18,6 +18,7 @@ type Manifest struct {
 	Head
 	Own     []tree.Row // sorted by path
 	Carried []Carried  // sorted by path
+	Held    []Held     // sorted by document, then digest
 	Barred  []tree.Row // content that an operator reverted: promote refuses it
 	// Units are what a diff counts, computed from the catalog. They are kept so
 	// that the next switch need not read the catalog again; see Counts.

@@ -20,7 +20,8 @@ import (
 //  1. Files that m carries are linked from live. If somebody removed such a file
 //     there, its row is removed from m and returned.
 //  2. The tree gets the file with its number, and its files get the times that
-//     they need, compared with live: see Times.
+//     they need, compared with live: see Times. Documents get the form that clients
+//     read: see Hold.
 //  3. The tree is synced.
 //  4. The manifest is written. From now on the number is in use.
 //  5. The tree gets its mark, with the seal of the manifest, and then its name
@@ -62,6 +63,9 @@ func (d *Draft) Seal(ctx context.Context, m *Manifest, live *View, now time.Time
 		t := &Times{Live: live, Dir: d.Dir, Tmp: d.Dir, Now: now, Batch: batch}
 		if err := errors.Join(t.settle(ctx, m.Own, live.Manifest, was),
 			t.Rise(ctx, IdentityName, IdentityName)); err != nil {
+			return lost, err
+		}
+		if err := d.serve(m, live, now, batch); err != nil {
 			return lost, err
 		}
 	}

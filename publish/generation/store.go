@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"example.com/publish/publish/fault"
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
@@ -21,6 +22,7 @@ type Store struct {
 	Trees     string // the folder of the trees
 	Manifests string // the folder of the manifests
 	IDFile    string // holds the repository's id
+	Format    catalog.Format
 
 	// Recorded returns what the history says of generation n.
 	Recorded func(n int) (Recorded, error)

@@ -248,7 +248,9 @@ func (t *Times) behind(ctx context.Context, is, was string, rows, served []tree.
 	return nil
 }
 
-func (t *Times) join(p string) string { return filepath.Join(t.Dir, filepath.FromSlash(p)) }
+func (t *Times) join(p string) string { return join(t.Dir, p) }
+
+func join(dir, p string) string { return filepath.Join(dir, filepath.FromSlash(p)) }
 
 // links are the parts of Files that follow needs.
 type links interface {
@@ -327,6 +329,15 @@ func (s *Store) Freshen(ctx context.Context, n int, dir string, last int, now, l
 	defer t.Batch.Close()
 	if err := t.settle(ctx, m.Rows(), was, nil); err != nil {
 		return err
+	}
+	if server := catalog.Serving(s.Format); server != nil {
+		for row := range m.All() { // they may hold other contents, which rows do not tell
+			if server.Serves(row.Path) {
+				if err := t.Rise(ctx, row.Path, row.Path); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	return t.Batch.Flush()
 }
