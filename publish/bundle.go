@@ -73,6 +73,9 @@ func (r *Repo) Bundle(ctx context.Context, w io.Writer, name, base string) (*Bun
 	}
 	b, err := generation.Bundle(ctx, w, v, text, func(sha256 string) bool { return had[sha256] },
 		func(ctx context.Context, w io.Writer, row tree.Row) error {
+			if server := catalog.ServingAt(r.format, row.Path); server != nil && row.Role != catalog.Link {
+				return writeOwn(w, server, v, row)
+			}
 			_, err := v.Source().CopyOut(ctx, w, row.Path, catalog.Digest{Algorithm: catalog.SHA256, Hex: row.SHA256}, done)
 			return err
 		})
@@ -87,6 +90,20 @@ func (r *Repo) Bundle(ctx context.Context, w io.Writer, name, base string) (*Bun
 		return nil, &Error{Kind: Invalid, Path: v.Dir, Err: err, Hint: "publish verify has all that is wrong"}
 	}
 	return nil, err
+}
+
+// writeOwn writes a document in its own form, which its row is about.
+func writeOwn(w io.Writer, server catalog.Server, v *generation.View, row tree.Row) error {
+	data, err := stage.ReadServed(v.Source().Root(), row.Path)
+	if err != nil {
+		return err
+	}
+	own := server.Own(data)
+	if stage.OwnRow(server, row.Path, own).SHA256 != row.SHA256 {
+		return fmt.Errorf("%s: %w", row.Path, catalog.ErrDigest)
+	}
+	_, err = w.Write(own)
+	return err
 }
 
 // sealedText is the manifest of a view as it is sealed.

@@ -213,6 +213,9 @@ func (a *Assembly) lendStaging(ctx context.Context) error {
 				a.lent[contentKey(r)] = lent{from: src, path: e.Path}
 			}
 			continue
+		case e.Kind == tree.File && catalog.ServingAt(a.s.Format, e.Path) != nil:
+			needs = append(needs, &need{path: e.Path, stat: e.Stat, of: catalog.ServingAt(a.s.Format, e.Path)})
+			continue
 		case e.Kind != tree.File || !sizes[e.Stat.Size]:
 			continue
 		}
@@ -269,6 +272,13 @@ func (a *Assembly) Finish(ctx context.Context) (*Report, error) {
 		} else {
 			l := a.lent[contentKey(r)]
 			op.From, op.Name, op.Stat = l.from, l.path, l.stat
+			if server := catalog.ServingAt(a.s.Format, l.path); server != nil && r.Role != catalog.Link {
+				data, err := ReadServed(l.from.Root(), l.path)
+				if err != nil {
+					return nil, err
+				}
+				op.Bytes = server.Own(data) // the content of the row is that form
+			}
 		}
 		switch {
 		case r.Role == catalog.Link:

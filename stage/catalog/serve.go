@@ -46,17 +46,8 @@ const (
 
 // Serving returns the Server that f is, or that f is made of; nil for none.
 func Serving(f Format) Server {
-	for f != nil {
-		if s, ok := f.(Server); ok {
-			return s
-		}
-		outer, ok := f.(interface{ unwrap() Format })
-		if !ok {
-			break
-		}
-		f = outer.unwrap()
-	}
-	return nil
+	s, _ := As[Server](f)
+	return s
 }
 
 // ServingAt is Serving for one path: nil also if the file there has one form only.
@@ -66,6 +57,3 @@ func ServingAt(f Format, path string) Server {
 	}
 	return nil
 }
-
-func (w within) unwrap() Format     { return w.Format }
-func (in including) unwrap() Format { return in.Format }
