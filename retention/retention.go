@@ -95,8 +95,9 @@ type Item struct {
 type Decision struct {
 	Product string   `json:"product"`
 	Version string   `json:"version"`
-	Ref     string   `json:"ref,omitempty"` // what people write; "" for product/version
-	Reasons []string `json:"reasons"`       // stable strings, never empty
+	Ref     string   `json:"ref,omitempty"`    // what people write; "" for product/version
+	Digest  string   `json:"digest,omitempty"` // of a tag: what it stands for
+	Reasons []string `json:"reasons"`          // stable strings, never empty
 	Bytes   int64    `json:"bytes"`
 	Rule    int      `json:"-"` // the rule that decided, counted from 1; 0: none
 }
