@@ -80,6 +80,9 @@ type Image struct {
 	// Before is, in a Change, the fingerprint that its name stood for until then; ""
 	// where that was none, or the same.
 	Before string `json:"-"`
+	// Digests are those by which an inventory may name it (see Tagger), each with its
+	// algorithm; nil in a format without tags.
+	Digests []string `json:"-"`
 	// Skipped is why clients skip it, in lower case, without its name; ""
 	// where they list it.
 	Skipped string `json:"skipped,omitempty"`
@@ -111,6 +114,7 @@ type Version struct {
 	// its place among the product's versions when their names are ordered as numbers; 0 is the oldest
 	Rank       int
 	SupportEOL time.Time // some time of the last day, UTC, on which the product is supported; zero when it names none
+	Exempt     string    // why no rule for tags decides on it; "" where one may
 }
 
 // Of is the version with its product.

@@ -17,6 +17,7 @@ type node struct {
 	children  []*node // what it lists: manifests, its config, its layers
 	subject   string  // a digest; "" for none
 	child     bool    // an index lists it
+	config    bool    // a manifest has it as its config
 	absent    bool    // it may be missing: it is not there, and no item
 	partial   bool    // it is an index, and not all that it lists is here
 	read      bool
@@ -99,6 +100,7 @@ func (g *graph) expand(n *node, depth int) error {
 	}
 	if m.Config != nil {
 		if c := g.node(path, m.Config); c != nil {
+			c.config = true
 			n.children = append(n.children, c)
 		}
 	}

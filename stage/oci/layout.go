@@ -105,6 +105,8 @@ type root struct {
 	version string
 	entry   *node
 	owns    []*node // the entry, and the referrers of all that it leads to
+	place   int     // of the entry in index.json
+	lost    bool    // it is a referrer whose subject is not here
 }
 
 // readLayout reads one, and tells what is wrong with it. Of indexes it reads what is
@@ -220,7 +222,7 @@ func (l *layout) sort() {
 			referrers = append(referrers, i)
 		case tag != "" && tagged[tag] == nil:
 			tagged[tag], named[n] = n, true
-			l.roots = append(l.roots, root{version: tag, entry: n, owns: []*node{n}})
+			l.roots = append(l.roots, root{version: tag, entry: n, owns: []*node{n}, place: i})
 		case tag != "" && tagged[tag] != n:
 			l.note(catalog.Error, "duplicate-tag", l.document, "the tag %s stands for %s and for %s", tag,
 				tagged[tag].digest, n.digest)
@@ -232,7 +234,7 @@ func (l *layout) sort() {
 		}
 		named[n] = true
 		l.note(catalog.Warning, "untagged", l.document, "%s has no tag", n.digest)
-		l.roots = append(l.roots, root{version: untagged(n.digest), entry: n, owns: []*node{n}})
+		l.roots = append(l.roots, root{version: untagged(n.digest), entry: n, owns: []*node{n}, place: i})
 	}
 	l.refer(referrers)
 	slices.SortFunc(l.roots, func(a, b root) int { return strings.Compare(a.version, b.version) })
@@ -287,7 +289,7 @@ func (l *layout) refer(referrers []int) {
 			version := cmp.Or(l.tags[i], untagged(n.digest))
 			l.note(catalog.Warning, "dangling-referrer", l.document, "%s refers to %s, which is not here", version,
 				subjectOf(l.tags[i], n))
-			l.roots = append(l.roots, root{version: version, entry: n, owns: []*node{n}})
+			l.roots = append(l.roots, root{version: version, entry: n, owns: []*node{n}, place: i, lost: true})
 		}
 	}
 }

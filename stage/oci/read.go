@@ -47,7 +47,7 @@ func (b *builder) add(l *layout) {
 		b.cat.Listed[l.document] = listed
 	}
 	items := map[*node]bool{}
-	for i, r := range l.roots {
+	for _, r := range l.roots {
 		image := l.image(&r)
 		l.each(func(n *node) {
 			if items[n] {
@@ -63,7 +63,11 @@ func (b *builder) add(l *layout) {
 			b.cat.Items = append(b.cat.Items, item)
 		}, r.owns...)
 		b.cat.Images = append(b.cat.Images, image)
-		b.cat.Versions = append(b.cat.Versions, catalog.Version{Product: l.repository, Name: r.version, Rank: i})
+		version := catalog.Version{Product: l.repository, Name: r.version, Rank: r.place}
+		if r.lost {
+			version.Exempt = "it refers to an image that is not here"
+		}
+		b.cat.Versions = append(b.cat.Versions, version)
 		b.cat.Units = append(b.cat.Units, catalog.Unit{Key: image.Ref, Digest: r.entry.digest.String()})
 	}
 }
@@ -78,6 +82,11 @@ func (l *layout) image(r *root) catalog.Image {
 		image.Bytes += n.size
 	}, r.owns...)
 	slices.Sort(image.Paths)
+	l.each(func(n *node) {
+		if index, manifest := leads(n.mediaType); index || manifest || n.config {
+			image.Digests = append(image.Digests, n.digest.String())
+		}
+	}, r.entry)
 	return image
 }
 

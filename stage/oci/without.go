@@ -47,28 +47,47 @@ func without(
 
 // without returns the documents of the layout without some of its roots.
 func (l *layout) without(drop func(*root) bool, void func(repository string) bool) ([]catalog.Document, error) {
-	kept := map[*node]bool{}
-	dropped := map[string]bool{} // versions
-	for i := range l.roots {
-		if r := &l.roots[i]; drop(r) {
-			dropped[r.version] = true
-		} else {
-			l.each(func(n *node) { kept[n] = true }, r.owns...)
-		}
-	}
-	odd := slices.Contains(l.entries, nil) // entries that are wrong stay: somebody has to look at them
-	if len(l.roots) == 0 && void(l.repository) || !odd && len(dropped) > 0 && len(dropped) == len(l.roots) {
+	c := l.cut(drop)
+	if len(l.roots) == 0 && void(l.repository) || c.all {
 		return []catalog.Document{{Path: l.document}, {Path: l.version()}}, nil
 	}
-	if len(dropped) == 0 {
+	if len(c.dropped) == 0 {
 		return nil, nil
 	}
 	var entries []entry
 	for i, e := range l.index.entries {
-		if n, tag := l.entries[i], l.tags[i]; n == nil || kept[n] && (tag == "" || !dropped[tag]) {
+		if !c.gone[i] {
 			entries = append(entries, e)
 		}
 	}
 	data, err := l.index.bytes(entries)
 	return []catalog.Document{{Path: l.document, Data: data}}, err
+}
+
+// cut is what goes from a layout when some of its roots go.
+type cut struct {
+	dropped map[string]bool // versions
+	gone    []bool          // entries, by their places
+	all     bool            // nothing is left
+}
+
+func (l *layout) cut(drop func(*root) bool) cut {
+	kept := map[*node]bool{}
+	c := cut{dropped: map[string]bool{}, gone: make([]bool, len(l.entries))}
+	for i := range l.roots {
+		if r := &l.roots[i]; drop(r) {
+			c.dropped[r.version] = true
+		} else {
+			l.each(func(n *node) { kept[n] = true }, r.owns...)
+		}
+	}
+	if len(c.dropped) == 0 {
+		return c
+	}
+	odd := slices.Contains(l.entries, nil) // entries that are wrong stay: somebody has to look at them
+	c.all = !odd && len(c.dropped) == len(l.roots)
+	for i, n := range l.entries {
+		c.gone[i] = n != nil && (!kept[n] || l.tags[i] != "" && c.dropped[l.tags[i]])
+	}
+	return c
 }
