@@ -49,10 +49,14 @@ func (r *Repo) ClockIsRight(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return done, err
 	}
+	tags, err := r.tagged().correct(now)
+	if err != nil {
+		return done, err
+	}
 	if err := r.at("before-clock"); err != nil {
 		return done, err
 	}
-	if !s.clockBehind() && trash+orphans == 0 {
+	if !s.clockBehind() && trash+orphans+tags == 0 {
 		return done, nil
 	}
 	text := "the clock was ahead; it is right now"

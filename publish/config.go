@@ -34,10 +34,11 @@ type Config struct {
 	Promote struct {
 		Prune bool `yaml:"prune"`
 	} `yaml:"promote"`
-	Retention     []RetentionRule  `yaml:"retention"` // the first that matches a product decides; none: keep all
-	Tags          []map[string]any `yaml:"tags"`
-	ImmutableTags []string         `yaml:"immutable_tags"`
-	InUse         []string         `yaml:"in_use"`
+	Retention     []RetentionRule `yaml:"retention"` // the first that matches a product decides; none: keep all
+	Tags          []TagRule       `yaml:"tags"`      // likewise, in a format with tags
+	ImmutableTags []string        `yaml:"immutable_tags"`
+	InUse         []Inventory     `yaml:"in_use"`
+	ServedAs      []string        `yaml:"served_as"` // our own names in inventories
 
 	HealthCheck struct {
 		Command []string `yaml:"command"` // argv; empty: none
@@ -75,6 +76,8 @@ const maxConfig = 256 << 10
 type Choices struct {
 	Formats []string   // in the order of messages, the default first; none: any name is accepted
 	Sites   site.Kinds // the default first
+	// Tagger returns the format of this name if it has tags; nil: none has.
+	Tagger func(format string) (catalog.Tagger, bool)
 }
 
 // DefaultConfig is what an empty publish.yaml means.
@@ -141,7 +144,7 @@ func parseConfig(data []byte, choices Choices) (*Config, *yaml.Node, error) {
 // the document if it is known.
 func (c *Config) checkAll(doc *yaml.Node, choices Choices) error {
 	_, err := c.include(doc)
-	return errors.Join(c.check(choices), err, checkRetention(c.Retention, doc))
+	return errors.Join(c.check(choices), err, checkRetention(c.Retention, doc), c.checkTags(doc, choices))
 }
 
 // include parses the patterns in Include. The errors name the lines in the document,
@@ -209,20 +212,16 @@ func oneOf[T ~string](key string, value T, allowed ...T) error {
 
 // Warnings returns a warning for each setting that is allowed but unwise or has no
 // effect.
-func (c *Config) Warnings() []string {
-	var out []string
+func (c *Config) Warnings(choices Choices) []string {
+	_, tagged := c.tagger(choices)
+	out := c.idle(tagged)
 	if time.Duration(c.Grace) < time.Hour {
 		out = append(out,
 			fmt.Sprintf("grace: %s is less than the one hour for which clients keep an index: "+
 				"they will meet missing files", c.Grace))
 	}
-	unused := func(key string, set bool) {
-		if set {
-			out = append(out, key+": has no effect in this version")
-		}
+	if len(c.ImmutableTags) > 0 {
+		out = append(out, "immutable_tags: has no effect in this version")
 	}
-	unused("tags", len(c.Tags) > 0)
-	unused("immutable_tags", len(c.ImmutableTags) > 0)
-	unused("in_use", len(c.InUse) > 0)
 	return out
 }

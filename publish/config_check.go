@@ -61,7 +61,7 @@ func CheckConfig(dir string, choices Choices) (*ConfigReport, error) {
 	if c == nil {
 		return out, nil
 	}
-	for _, w := range c.Warnings() {
+	for _, w := range c.Warnings(choices) {
 		out.find(catalog.Warning, doc, errors.New(w))
 	}
 	out.OK = out.sound()

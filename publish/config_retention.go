@@ -57,7 +57,7 @@ func policy(rules []RetentionRule) retention.Policy {
 func checkRetention(rules []RetentionRule, doc *yaml.Node) error {
 	var errs []error
 	bad := func(i int, key string, err error) {
-		errs = append(errs, fmt.Errorf("%sretention: %w", ruleLine(doc, i, key), err))
+		errs = append(errs, fmt.Errorf("%sretention: %w", ruleLine(doc, "retention", i, key), err))
 	}
 	for i, r := range rules {
 		for _, word := range []struct{ key, value, only string }{{"keep", r.Keep, "all"},
@@ -82,10 +82,10 @@ func checkRetention(rules []RetentionRule, doc *yaml.Node) error {
 	return errors.Join(errs...)
 }
 
-// ruleLine returns "line N: " for a key of rule i, or for the rule if it lacks the
-// key; "" if the line is unknown.
-func ruleLine(doc *yaml.Node, i int, key string) string {
-	rules := valueOf(doc, "retention")
+// ruleLine returns "line N: " for a key of element i of a list, or for the element if
+// it lacks the key; "" if the line is unknown.
+func ruleLine(doc *yaml.Node, list string, i int, key string) string {
+	rules := valueOf(doc, list)
 	if rules == nil || i >= len(rules.Content) {
 		return ""
 	}

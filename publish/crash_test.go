@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/stage/catalog"
 )
 
 // The crash tests stop a command at every protocol point in three ways: it is killed,
@@ -53,6 +54,15 @@ var crashVerbs = map[string]func(r *Repo) error{
 	"prune": func(r *Repo) error { // on what pruneWorld makes
 		r.Config.Retention = []RetentionRule{{Match: "*", KeepLast: 1}}
 		_, err := r.Prune(ctx, PruneOptions{})
+		return err
+	},
+	"prune tags": func(r *Repo) error { // on what tagWorld makes
+		r.Config.Tags = []TagRule{{Repository: "**", Tag: ".*", KeepLast: 1}}
+		_, err := r.Prune(ctx, PruneOptions{})
+		return err
+	},
+	"undo": func(r *Repo) error { // of the only prune
+		_, err := r.Undo(ctx, r.Undos()[0].ID, false)
 		return err
 	},
 }
@@ -130,7 +140,11 @@ func crashChild(spec string) {
 		panic(err)
 	}
 	crashConfig(c)
-	r, err := Open(f[0], c, listed{}, sites, Options{Now: func() time.Time { return time.Unix(now, 0) }, Who: "child"})
+	var format catalog.Format = listed{}
+	if f[1] == "prune tags" || f[1] == "undo" {
+		format = tagged{}
+	}
+	r, err := Open(f[0], c, format, sites, Options{Now: func() time.Time { return time.Unix(now, 0) }, Who: "child"})
 	if err != nil {
 		panic(err)
 	}

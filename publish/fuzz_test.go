@@ -63,7 +63,7 @@ func FuzzConfig(f *testing.F) {
 			c.Generations.Keep < 0 {
 			t.Errorf("%+v", c)
 		}
-		c.Warnings()
+		c.Warnings(choices)
 		// Whatever the rules are, each version is either kept or removed, and a
 		// version without an age is kept.
 		items := []retention.Item{{Product: "a:b", Version: "20290101", Time: epoch.AddDate(-1, 0, 0), Complete: true},

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"reflect"
 	"slices"
 	"time"
 
@@ -31,6 +32,8 @@ type Plan struct {
 	Generation    int                  `json:"generation"`      // production; 0: none yet
 	StagingTreeID string               `json:"staging_tree_id"` // what a promote would publish before the prune
 	Rules         []RetentionRule      `json:"rules"`
+	Tags          []TagRule            `json:"tags,omitempty"`   // those that decide instead, in a format with tags
+	InUse         []InventoryRead      `json:"in_use,omitempty"` // likewise: what says which tags are in use
 	Keep          []retention.Decision `json:"keep"`
 	Remove        []retention.Decision `json:"remove"`
 	Orphans       []Orphan             `json:"orphans"` // files to delete
@@ -66,6 +69,7 @@ type survey struct {
 	generation int
 	repository string
 	format     catalog.Format
+	tags       *tagSurvey // nil in a format without tags
 }
 
 // plan works out what a prune does. It opens no file and reads no clock.
@@ -73,9 +77,19 @@ func (sv *survey) plan() (*Plan, []retention.Unmatched) {
 	p := &Plan{Repository: sv.repository, Time: sv.now.UTC(), Generation: sv.generation,
 		StagingTreeID: tree.ID(sv.checked.Rows),
 		Rules:         noNil(sv.rules), Orphans: []Orphan{}, Waiting: []Orphan{}}
-	res := retention.Apply(sv.items(), policy(sv.rules), p.Time)
+	var res retention.Result
+	if sv.tags == nil {
+		res = retention.Apply(sv.items(), policy(sv.rules), p.Time)
+	} else {
+		p.Rules, p.Tags, p.InUse = []RetentionRule{}, sv.tags.rules, sv.tags.read
+		res = retention.ApplyTags(sv.tagged(p.Time), tagPolicy(sv.tags.rules), p.Time)
+	}
 	p.Keep, p.Remove = res.Keep, res.Remove
-	p.BytesAfterGrace = sv.only(p.removes())
+	if sv.tags == nil {
+		p.BytesAfterGrace = sv.only(p.removes())
+	} else {
+		p.BytesAfterGrace = sv.onlyTags(p.removes())
+	}
 	for _, e := range sv.strays {
 		o := Orphan{Path: e.Path, Bytes: e.Stat.Size, Since: sv.seen.since(e, p.Time)}
 		switch {
@@ -239,6 +253,12 @@ func (p *Plan) fits(now *Plan) error {
 		return moved("staging has changed since the plan was made")
 	case !slices.EqualFunc(p.Rules, now.Rules, sameRule):
 		return moved("the rules of retention in %s have changed since the plan was made", ConfigName)
+	case !reflect.DeepEqual(p.Tags, now.Tags):
+		return moved("the rules for tags in %s have changed since the plan was made", ConfigName)
+	case p.ByTags() || now.ByTags():
+		if err := p.fitsTags(now, moved); err != nil {
+			return err
+		}
 	case !slices.EqualFunc(p.Remove, now.Remove, sameDecision) || !slices.EqualFunc(p.Keep, now.Keep, sameDecision):
 		return moved("the plan does not follow from the rules and staging: it was edited, or files have changed")
 	}

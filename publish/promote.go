@@ -96,6 +96,9 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		if err != nil {
 			return nil, interrupted(r.locks().explain(err))
 		}
+		if !opt.DryRun && !valid.Same {
+			r.seeTags(ctx, s, valid.Catalog.Images)
+		}
 		if err := r.at("prepared"); err != nil {
 			return nil, err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
+	"example.com/publish/retention"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
@@ -25,6 +26,9 @@ type PruneOptions struct {
 type PruneResult struct {
 	Plan
 	DryRun bool `json:"dry_run"`
+	// Of a prune of tags that removed some.
+	ID       string `json:"id,omitempty"`       // for Undo
+	Verified *bool  `json:"verified,omitempty"` // what has to be true afterwards is true: see prove
 }
 
 // Prune removes from staging the versions that the retention rules do not keep, and
@@ -49,6 +53,9 @@ func (r *Repo) Prune(ctx context.Context, opt PruneOptions) (*PruneResult, error
 // prune is Prune, called by a promote or by Prune itself.
 func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneResult, error) {
 	if err := r.notInHook("prune"); err != nil {
+		return nil, err
+	}
+	if _, _, err := r.surveyTags(r.now()); err != nil { // before the long part
 		return nil, err
 	}
 	if opt.DryRun {
@@ -77,18 +84,36 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneRes
 		return nil, interrupted(err)
 	}
 	if opt.Plan || len(plan.Remove)+len(plan.Orphans) == 0 {
-		return &PruneResult{Plan: *plan, DryRun: opt.Plan}, r.remember(s, sv, sv.strays)
+		return &PruneResult{Plan: *plan, DryRun: opt.Plan}, r.remember(s, sv, sv.strays, sv.checked.Catalog)
 	}
-	if err := r.notePrune(ctx, by, plan, opt.Apply != nil); err != nil {
+	res := &PruneResult{}
+	var after proof
+	if plan.ByTags() && len(plan.Remove) > 0 {
+		after = sv.proofOf(plan, s)
+		if res.ID, err = r.saveUndo(ctx, sv, plan); err != nil {
+			return nil, interrupted(err)
+		}
+		if err := r.at("after-undo-saved"); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.notePrune(ctx, by, plan, res.ID, opt.Apply != nil); err != nil {
 		return nil, err
 	}
-	res := &PruneResult{Plan: *plan}
+	res.Plan = *plan
 	// From here on signals are ignored, because the record is already written.
 	if err := r.carryOut(context.WithoutCancel(ctx), s, sv, plan); err != nil {
 		return nil, &Error{Fact: "the prune did not finish; staging is valid, and production is unchanged",
 			Hint: "run publish prune again: it continues", Err: err}
 	}
 	res.Plan = r.happened(res.Plan)
+	if res.ID != "" {
+		err := r.prove(context.WithoutCancel(ctx), after)
+		verified := err == nil
+		if res.Verified = &verified; err != nil {
+			return res, err
+		}
+	}
 	if len(r.left[leftInStaging]) > 0 && !by.preparing { // else the promote notes it
 		if _, _, unlock, err := r.exclusive(ctx, by); err == nil {
 			unlock()
@@ -150,13 +175,7 @@ func (r *Repo) planPrune(ctx context.Context, s *state, apply *Plan, open cacheO
 		return nil, nil, err
 	}
 	plan, unmatched := sv.plan()
-	for _, u := range unmatched {
-		why := "matches no product"
-		if u.Shadowed {
-			why = "decides on nothing: earlier rules match all its products"
-		}
-		r.opt.Warn(fmt.Sprintf("retention: rule %d (%s) %s", u.Rule, u.Match, why))
-	}
+	r.warnUnmatched(plan, unmatched)
 	if len(sv.strays) > 0 && s.clockBehind() {
 		r.opt.Warn("the clock is behind the newest line of the history: no file is deleted; " + ClockRemedy)
 	} else if len(sv.strays) > 0 && !sv.sure {
@@ -179,15 +198,45 @@ func (r *Repo) planPrune(ctx context.Context, s *state, apply *Plan, open cacheO
 	return sv, apply, apply.fits(was)
 }
 
+// warnUnmatched warns of rules that decide on nothing, and of inventories that name
+// nothing here: most likely they are mistakes.
+func (r *Repo) warnUnmatched(p *Plan, unmatched []retention.Unmatched) {
+	key, what := "retention", "product"
+	if p.ByTags() {
+		key, what = "tags", "tag"
+	}
+	for _, u := range unmatched {
+		why := "matches no " + what
+		if u.Shadowed {
+			why = "decides on nothing: earlier rules match all its " + what + "s"
+		}
+		r.opt.Warn(fmt.Sprintf("%s: rule %d (%s) %s", key, u.Rule, u.Match, why))
+	}
+	for _, v := range p.InUse {
+		if v.References > 0 && v.Matched == 0 && len(p.Keep)+len(p.Remove) > 0 {
+			r.opt.Warn(fmt.Sprintf("in_use: %s names no image of staging: does served_as have every name under which "+
+				"production is served?", v.File))
+		}
+	}
+}
+
 // survey reads the inputs of a plan. Invalid documents are an error, because a file
 // that they seem not to name may be named in the part that cannot be read.
 func (r *Repo) survey(ctx context.Context, s *state, open cacheOpener) (*survey, error) {
+	tags, used, err := r.surveyTags(s.now)
+	if err != nil {
+		return nil, err
+	}
 	checked, err := r.Stage.Look(ctx)
 	if err != nil {
 		return nil, err
 	}
 	sv := &survey{checked: checked, rules: r.Config.Retention, strays: checked.Strays, now: s.now,
-		grace: r.Config.orphanGrace(), format: r.format}
+		grace: r.Config.orphanGrace(), tags: tags, format: r.format}
+	if tags != nil {
+		tags.used = used.find(checked.Catalog.Images)
+		tags.read = used.summary()
+	}
 	if sv.seen, err = r.orphans().read(); err != nil {
 		return nil, err
 	}
@@ -257,7 +306,7 @@ const maxUnread = 20
 
 // notePrune writes the history line. A plan that a person reviewed is valid only while
 // production is the one that it was made for.
-func (r *Repo) notePrune(ctx context.Context, by actor, p *Plan, reviewed bool) error {
+func (r *Repo) notePrune(ctx context.Context, by actor, p *Plan, id string, reviewed bool) error {
 	s, _, unlock, err := r.exclusive(ctx, by)
 	if err != nil {
 		return err
@@ -274,10 +323,10 @@ func (r *Repo) notePrune(ctx context.Context, by actor, p *Plan, reviewed bool) 
 		p.Generation = now
 		p.PlanHash = p.hash()
 	}
-	b := &journal.Prune{PlanHash: p.PlanHash, BytesNow: p.BytesNow, BytesAfterGrace: p.BytesAfterGrace}
+	b := &journal.Prune{ID: id, PlanHash: p.PlanHash, BytesNow: p.BytesNow, BytesAfterGrace: p.BytesAfterGrace}
 	for _, d := range p.Remove {
-		b.Pruned = append(b.Pruned, journal.Pruned{Product: d.Product, Version: d.Version, Ref: d.Ref, Reasons: d.Reasons,
-			Bytes: d.Bytes})
+		b.Pruned = append(b.Pruned, journal.Pruned{Product: d.Product, Version: d.Version, Ref: d.Ref,
+			Digest: d.Digest, Reasons: d.Reasons, Bytes: d.Bytes})
 	}
 	for _, o := range p.Orphans {
 		b.Orphans = append(b.Orphans, journal.Orphan(o))
@@ -326,7 +375,7 @@ func (r *Repo) carryOut(ctx context.Context, s *state, sv *survey, p *Plan) erro
 	if err != nil {
 		return err
 	}
-	return r.remember(s, sv, strays)
+	return r.remember(s, sv, strays, cat)
 }
 
 // without returns the documents rewritten without what the plan removes.
@@ -337,13 +386,21 @@ func (r *Repo) without(ctx context.Context, p *Plan) ([]catalog.Document, error)
 	return r.Stage.WithoutVersions(ctx, p.removes())
 }
 
-// remember records since when files have been orphans. It does nothing while the clock
-// is behind the history, because the times would be wrong.
-func (r *Repo) remember(s *state, sv *survey, strays []tree.Entry) error {
+// remember records since when files have been orphans, and tags have stood for what
+// they stand for. It does nothing while the clock is behind the history, because the
+// times would be wrong.
+func (r *Repo) remember(s *state, sv *survey, strays []tree.Entry, cat *catalog.Catalog) error {
 	if s.clockBehind() {
 		return nil
 	}
-	next := sv.seen.next(strays, s.now)
+	if sv.tags != nil {
+		if err := r.rememberTags(sv.tags.seen, cat.Images, s.now); err != nil {
+			return err
+		}
+	}
+	// What is an orphan only now begins now, although an older record may have it:
+	// in between, an index named it.
+	next := sv.seen.next(sv.strays, s.now).next(strays, s.now)
 	if next.equal(sv.seen) {
 		return nil
 	}

@@ -243,7 +243,8 @@ func (w *world) repo() *Repo {
 	if w.cfg != nil {
 		w.cfg(c)
 	}
-	r, err := Open(w.dir, c, cmp.Or(w.format, catalog.Format(listed{})), sites, Options{Now: func() time.Time { return w.now }, Who: "tester",
+	r, err := Open(w.dir, c, cmp.Or(w.format, catalog.Format(listed{})), sites, Options{
+		Now: func() time.Time { return w.now }, Who: "tester",
 		HookOutput: onStderr,
 		Warn:       func(s string) { w.t.Log("warning:", s) }})
 	if err != nil {

@@ -84,12 +84,21 @@ func writeChangelog(w io.Writer, days []changelogDay) {
 			writeEntries(w, "Removed", e.Removed)
 			writeEntries(w, "Changed", e.Changed)
 			writeReasons(w, "Pruned from staging", e.Pruned)
+			writeEntries(w, "Brought back into staging", restoredNames(e))
 			if n := len(e.Orphans); n > 0 {
 				fmt.Fprintf(w, "\nDeleted from staging: %s that no index named.\n", count(n, "file"))
 			}
 			writeEntries(w, "Revoked", revokedNames(e))
 		}
 	}
+}
+
+// restoredNames are the tags that the undo of a prune brought back.
+func restoredNames(e journal.Record) (out []string) {
+	for _, t := range e.Restored {
+		out = append(out, t.Called())
+	}
+	return out
 }
 
 // revokedNames are the versions, or paths, that a revoke took away, each once.
@@ -130,6 +139,9 @@ func changelogTitle(e journal.Record) string {
 	case journal.KindRelink:
 		return fmt.Sprintf("Switched by another program to generation %d", e.Generation)
 	case journal.KindPrune:
+		if e.Undo != "" {
+			return "Undid a prune of staging"
+		}
 		return "Pruned staging"
 	case journal.KindRevoke:
 		return fmt.Sprintf("Revoked (generation %d)", e.Generation)

@@ -64,7 +64,16 @@ func byHand(name string) (is bool, others string) {
 
 // choices is what a configuration chooses from.
 func choices() publish.Choices {
-	return publish.Choices{Formats: formatNames(), Sites: siteKinds()}
+	return publish.Choices{Formats: formatNames(), Sites: siteKinds(), Tagger: tagger}
+}
+
+// tagger is the format of this name if it has tags.
+func tagger(name string) (catalog.Tagger, bool) {
+	f, err := format(name)
+	if err != nil {
+		return nil, false
+	}
+	return catalog.As[catalog.Tagger](f)
 }
 
 // streams reports whether stage add reads a format's images from standard input.

@@ -132,6 +132,10 @@ func (p *program) historyRow(e journal.Event) []string {
 		text = append(text, "[health "+b.Result+"]")
 	case *journal.Prune:
 		what = "staging -" + strconv.Itoa(len(b.Pruned)) + ", " + count(len(b.Orphans), "file")
+		if b.Undo != "" {
+			what = "staging +" + strconv.Itoa(len(b.Restored))
+			text = append(text, "[undo of "+b.Undo+"]")
+		}
 	case *journal.Freed:
 		what = count(len(b.Generations), "generation") + ", " + count(b.Files, "file")
 	case *journal.Redact:

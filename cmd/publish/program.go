@@ -220,7 +220,7 @@ func (p *program) warn(text string) {
 
 // warnConfig prints what is unwise in publish.yaml.
 func (p *program) warnConfig(r *publish.Repo) {
-	for _, w := range r.Config.Warnings() {
+	for _, w := range r.Config.Warnings(choices()) {
 		p.warn(publish.ConfigName + ": " + w)
 	}
 }

@@ -17,20 +17,24 @@ func (p *program) pruneCommand() *command {
 		Description: "Takes versions out of the indexes by the rules in publish.yaml (publish help config). Files " +
 			"that no index has named for orphan_grace are deleted, those of pruned versions among them. Production " +
 			"stays as it is until the next promote. --plan writes a plan to a file for review; --apply carries out " +
-			"that plan and nothing else, and refuses it if staging, production, the rules or the file have changed.",
+			"that plan and nothing else, and refuses it if staging, production, the rules or the file have changed. " +
+			"Of an OCI tree it takes out tags, by the rules under tags; none that an inventory under in_use names. " +
+			"--undo brings back the tags that a prune took out, while staging has their files.",
 		Flags: []cli.Flag{
 			dryRunFlag(),
 			&cli.StringFlag{Name: "plan", Usage: "prune nothing; write the plan to `FILE`"},
 			&cli.StringFlag{Name: "apply", Usage: "do what the plan in `FILE` says"},
+			&cli.StringFlag{Name: "undo", Usage: "bring back the tags that the prune with this `ID` took out"},
 		},
 	}, 0, 0, p.prune).
+		completesFlag("undo", p.prunes).
 		example("see what the rules of retention would take out, and why", "publish prune --dry-run").
 		example("keep the plan, read it, then do it",
 			"publish prune --plan plan.json && publish prune --apply plan.json")
 }
 
 func (p *program) prune(c *cli.Context) error {
-	for _, name := range []string{"plan", "apply"} {
+	for _, name := range []string{"plan", "apply", "undo"} {
 		if c.IsSet(name) && c.String(name) == "" {
 			return usage("", "--%s: is empty", name)
 		}
@@ -40,11 +44,17 @@ func (p *program) prune(c *cli.Context) error {
 		return usage("write a plan, read it, and then apply it",
 			"publish prune: --plan and --apply cannot be given together")
 	}
+	if c.IsSet("undo") && write+read != "" {
+		return usage("undo the prune, and then plan another", "publish prune: --undo stands without --plan and --apply")
+	}
 	r, err := p.open()
 	if err != nil {
 		return err
 	}
 	p.warnConfig(r)
+	if c.IsSet("undo") {
+		return p.undo(c, r)
+	}
 	opt := publish.PruneOptions{DryRun: c.Bool("dry-run"), Plan: write != ""}
 	if read != "" {
 		if opt.Apply, err = publish.ReadPlan(read); err != nil {
@@ -102,6 +112,9 @@ func (p *program) pruned(res *publish.PruneResult, written string) {
 	p.orphans("unreferenced files whose grace period has ended", res.Orphans)
 	p.orphans("unreferenced files, kept until their grace period ends", res.Waiting)
 	p.say("%s", pruneLine(res))
+	if res.ID != "" {
+		p.note("publish prune --undo %s brings the tags back while staging has their files", res.ID)
+	}
 	if written != "" {
 		p.say("%s: the plan was written; publish prune --apply %s carries it out", written, written)
 	}
@@ -120,14 +133,18 @@ func (p *program) orphans(title string, list []publish.Orphan) {
 }
 
 func pruneLine(res *publish.PruneResult) string {
+	noun := "version"
+	if res.ByTags() {
+		noun = "tag"
+	}
 	if len(res.Remove)+len(res.Orphans) == 0 {
-		return fmt.Sprintf("nothing to prune; %s kept", count(len(res.Keep), "version"))
+		return fmt.Sprintf("nothing to prune; %s kept", count(len(res.Keep), noun))
 	}
 	word := "pruned"
 	if res.DryRun {
 		word = "dry run: would prune"
 	}
 	return fmt.Sprintf("%s %s of %d and %s; %s freed now, %s after the grace window", word,
-		count(len(res.Remove), "version"),
+		count(len(res.Remove), noun),
 		len(res.Keep)+len(res.Remove), count(len(res.Orphans), "file"), size(res.BytesNow), size(res.BytesAfterGrace))
 }

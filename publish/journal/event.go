@@ -149,14 +149,29 @@ type Prune struct {
 	PlanHash        string
 	BytesNow        int64
 	BytesAfterGrace int64
+	ID              string // of a prune of tags, which can be undone
+	Undo            string // the id of the prune that this line undoes; the fields above are empty then
+	Restored        []Back // by this undo
 }
+
+// Back is a tag that an undo brought back.
+type Back struct {
+	Product string `json:"product"`
+	Version string `json:"version"`
+	Ref     string `json:"ref,omitempty"` // as in Pruned
+	Digest  string `json:"digest"`        // what it stands for
+}
+
+// Called is what people write for the tag.
+func (d Back) Called() string { return cmp.Or(d.Ref, d.Product+"/"+d.Version) }
 
 // Pruned is a version that a prune dropped from staging.
 type Pruned struct {
 	Product string   `json:"product"`
 	Version string   `json:"version"`
-	Ref     string   `json:"ref,omitempty"` // what people write; "" for product/version
-	Reasons []string `json:"reasons"`       // stable strings, never empty
+	Ref     string   `json:"ref,omitempty"`    // what people write; "" for product/version
+	Digest  string   `json:"digest,omitempty"` // of a tag: what it stood for
+	Reasons []string `json:"reasons"`          // stable strings, never empty
 	Bytes   int64    `json:"bytes"`
 }
 
@@ -261,6 +276,9 @@ func (e *Event) Names() []string {
 	r := e.Record()
 	out := slices.Concat(r.Added, r.Removed, r.Changed)
 	for _, d := range r.Pruned {
+		out = append(out, d.Called())
+	}
+	for _, d := range r.Restored {
 		out = append(out, d.Called())
 	}
 	for _, v := range r.Revoked {

@@ -33,6 +33,9 @@ type Record struct {
 	PlanHash        string     `json:"plan_hash,omitempty"`
 	BytesNow        int64      `json:"bytes_now,omitempty"`
 	BytesAfterGrace int64      `json:"bytes_after_grace,omitempty"`
+	ID              string     `json:"id,omitempty"`
+	Undo            string     `json:"undo,omitempty"` // this and Restored: of the undo of a prune
+	Restored        []Back     `json:"restored,omitempty"`
 	Revoked         []Revoked  `json:"revoked,omitempty"` // of revoke and redact
 	Unnamed         []Named    `json:"unnamed,omitempty"` // likewise
 	Redacted        *Redaction `json:"redacted,omitempty"`
@@ -65,7 +68,7 @@ func (r *Record) event() Event {
 	case k == KindGC && r.Freed != nil:
 		e.Body = r.Freed
 	case k == KindPrune:
-		e.Body = &Prune{r.Pruned, r.Orphans, r.PlanHash, r.BytesNow, r.BytesAfterGrace}
+		e.Body = &Prune{r.Pruned, r.Orphans, r.PlanHash, r.BytesNow, r.BytesAfterGrace, r.ID, r.Undo, r.Restored}
 	case k == KindRedact:
 		e.Body = &Redact{r.Revoked, r.Unnamed, r.Redacted, r.Tombstones}
 	case k == KindPin, k == KindUnpin:
@@ -90,6 +93,7 @@ func (b *Freed) fill(r *Record) { r.Freed = b }
 func (b *Prune) fill(r *Record) {
 	r.Pruned, r.Orphans, r.PlanHash, r.BytesNow, r.BytesAfterGrace = b.Pruned, b.Orphans, b.PlanHash, b.BytesNow,
 		b.BytesAfterGrace
+	r.ID, r.Undo, r.Restored = b.ID, b.Undo, b.Restored
 }
 
 func (b *Redact) fill(r *Record) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"path"
 	"slices"
 
 	"example.com/publish/stage/catalog"
@@ -138,7 +139,8 @@ func (r *recorded) restore(ctx context.Context, src catalog.Source, out *catalog
 	if err != nil {
 		return err
 	}
-	docs := rewritten{src, r.Repository, data, r.Layout}
+	docs := &overlay{Source: src, documents: []catalog.Document{
+		{Path: path.Join(r.Repository, layoutName), Data: r.Layout}, {Path: path.Join(r.Repository, indexName), Data: data}}}
 	if l, err = readSound(ctx, docs, r.Repository); err != nil {
 		return err
 	}
@@ -205,21 +207,4 @@ func weave(others []entry, back []placedEntry) []entry {
 		}
 	}
 	return out
-}
-
-// rewritten is a tree with other documents in one repository.
-type rewritten struct {
-	catalog.Source
-	repository     string
-	index, version []byte
-}
-
-func (o rewritten) Document(p string) ([]byte, error) {
-	switch p {
-	case o.repository + "/" + indexName:
-		return o.index, nil
-	case o.repository + "/" + layoutName:
-		return o.version, nil
-	}
-	return o.Source.Document(p)
 }

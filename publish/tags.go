@@ -1,0 +1,278 @@
+package publish
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/publish/retention"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// tagSurvey has the inputs of a plan that only a format with tags has.
+type tagSurvey struct {
+	tagger catalog.Tagger
+	rules  []TagRule
+	read   []InventoryRead
+	used   map[catalog.Name]string // where an inventory says that a tag is in use: file:line
+	seen   firstTagged
+}
+
+// surveyTags reads the inputs that only a format with tags has; nil in another. It
+// comes before the long part: a missing inventory stops a prune at once.
+func (r *Repo) surveyTags(now time.Time) (*tagSurvey, *uses, error) {
+	tagger, ok := catalog.As[catalog.Tagger](r.format)
+	if !ok {
+		return nil, nil, nil
+	}
+	t := &tagSurvey{tagger: tagger, rules: []TagRule{}}
+	for _, rule := range r.Config.Tags {
+		rule.Protect = noNil(rule.Protect)
+		t.rules = append(t.rules, rule)
+	}
+	u, err := r.inventories(tagger, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	t.seen, err = r.tagged().read()
+	return t, u, err
+}
+
+// tagged returns the tags for the policy.
+func (sv *survey) tagged(now time.Time) []retention.Tag {
+	c := sv.checked
+	broken := map[string]bool{}
+	for _, f := range c.Report.Findings {
+		if f.Severity == catalog.Error && f.Path != "" {
+			broken[f.Path] = true
+		}
+	}
+	versions := make(map[catalog.Name]*catalog.Version, len(c.Catalog.Versions))
+	for i := range c.Catalog.Versions {
+		v := &c.Catalog.Versions[i]
+		versions[v.Of()] = v
+	}
+	out := make([]retention.Tag, 0, len(c.Catalog.Images))
+	for _, i := range c.Catalog.Images {
+		t := retention.Tag{Repository: i.Product, Tag: i.Version, Ref: i.Ref, Digest: i.Fingerprint, Complete: true,
+			Seen: sv.tags.seen.since(i, now), Used: sv.tags.used[i.Of()]}
+		if v := versions[i.Of()]; v != nil {
+			t.Rank, t.Exempt = v.Rank, v.Exempt
+		}
+		for _, p := range i.Paths {
+			row, ok := c.Row(p)
+			t.Bytes += row.Size
+			t.Complete = t.Complete && ok && !broken[p]
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// onlyTags adds up the sizes of files that only dropped tags need.
+func (sv *survey) onlyTags(drop func(catalog.Name) bool) (total int64) {
+	const dropped, kept = 1, 2
+	needed := make([]byte, len(sv.checked.Rows)) // by whom
+	for _, i := range sv.checked.Catalog.Images {
+		by := byte(kept)
+		if drop(i.Of()) {
+			by = dropped
+		}
+		for _, p := range i.Paths {
+			if at, ok := tree.Search(sv.checked.Rows, p); ok {
+				needed[at] |= by
+			}
+		}
+	}
+	for at, by := range needed {
+		if by == dropped {
+			total += sv.checked.Rows[at].Size
+		}
+	}
+	return total
+}
+
+// ByTags reports whether rules for tags decided.
+func (p *Plan) ByTags() bool { return p.Tags != nil }
+
+// fitsTags is fits for the decisions on tags. Inventories are written again and again:
+// what counts is that nothing that goes is in use now.
+func (p *Plan) fitsTags(now *Plan, moved func(format string, args ...any) error) error {
+	at := func(d retention.Decision) catalog.Name { return catalog.Name{Group: d.Product, Version: d.Version} }
+	goes := make(map[catalog.Name]retention.Decision, len(now.Remove))
+	for _, d := range now.Remove {
+		goes[at(d)] = d
+	}
+	stays := make(map[catalog.Name]retention.Decision, len(now.Keep))
+	for _, d := range now.Keep {
+		stays[at(d)] = d
+	}
+	for _, d := range p.Remove {
+		if g, ok := goes[at(d)]; ok && reflect.DeepEqual(withoutRule(g), withoutRule(d)) {
+			continue
+		}
+		if k, ok := stays[at(d)]; ok && strings.HasPrefix(k.Reasons[0], "in use: ") {
+			return moved("%s: is %s, and the plan removes it", cmp.Or(k.Ref, at(d).String()), k.Reasons[0])
+		}
+		return moved("the plan does not follow from the rules and staging: it was edited, or files have changed")
+	}
+	if len(p.Keep)+len(p.Remove) != len(now.Keep)+len(now.Remove) {
+		return moved("the plan does not have all tags of staging: it was edited")
+	}
+	return nil
+}
+
+func withoutRule(d retention.Decision) retention.Decision {
+	d.Rule = 0 // a plan that was read does not have it
+	return d
+}
+
+// firstTagged records, for each tag, what it stands for and since when.
+type firstTagged map[catalog.Name]tagSighting
+
+type tagSighting struct {
+	since  time.Time // whole seconds, UTC
+	digest string
+}
+
+// since returns when the tag was first seen on what it stands for; now if it was not
+// seen before. A tag that moved begins anew.
+func (f firstTagged) since(i catalog.Image, now time.Time) time.Time {
+	if s, ok := f[i.Of()]; ok && s.digest == i.Fingerprint {
+		return s.since
+	}
+	return now.UTC().Truncate(time.Second)
+}
+
+// next returns the record for the tags that are there now. All others are forgotten.
+func (f firstTagged) next(images []catalog.Image, now time.Time) firstTagged {
+	out := make(firstTagged, len(images))
+	for _, i := range images {
+		out[i.Of()] = tagSighting{f.since(i, now), i.Fingerprint}
+	}
+	return out
+}
+
+// rememberTags writes the record for the tags that are there now. The caller holds the
+// staging lock.
+func (r *Repo) rememberTags(seen firstTagged, images []catalog.Image, now time.Time) error {
+	next := seen.next(images, now)
+	if maps.Equal(next, seen) { // times are UTC and whole seconds in both
+		return nil
+	}
+	return r.tagged().write(next)
+}
+
+// seeTags adds tags that are new to the record, so that their age does not begin only
+// with the next prune. It is no reason to fail: then they are a little younger.
+func (r *Repo) seeTags(ctx context.Context, s *state, images []catalog.Image) {
+	if _, ok := catalog.As[catalog.Tagger](r.format); !ok || s.clockBehind() {
+		return
+	}
+	add := func() (firstTagged, bool) {
+		seen, err := r.tagged().read()
+		if err != nil {
+			return nil, false
+		}
+		added := false
+		for _, i := range images {
+			if t, ok := seen[i.Of()]; !ok || t.digest != i.Fingerprint {
+				seen[i.Of()] = tagSighting{seen.since(i, s.now), i.Fingerprint}
+				added = true
+			}
+		}
+		return seen, added
+	}
+	if _, added := add(); !added {
+		return
+	}
+	unlock, err := r.Stage.Exclusive(ctx, "promote")
+	if err != nil {
+		return
+	}
+	defer unlock()
+	if seen, added := add(); added {
+		if err := r.tagged().write(seen); err != nil {
+			r.opt.Warn(fmt.Sprintf("%s: %v: the ages of new tags begin later", r.tagged(), err))
+		}
+	}
+}
+
+// tagFile is the path of the record of tags. Writing it needs the staging lock.
+type tagFile string
+
+func (r *Repo) tagged() tagFile { return tagFile(r.path(".publish", "tags")) }
+
+// read returns the record of tags. It has a sealed line for each:
+//
+//	SINCE DIGEST NAME
+//
+// A damaged line is forgotten; its tag is new. A line of a newer version is an error.
+func (file tagFile) read() (firstTagged, error) {
+	out := firstTagged{}
+	data, err := durable.ReadFile(string(file), maxRecord)
+	if err != nil {
+		return out, nil
+	}
+	n := 0
+	for line := range bytes.Lines(data) {
+		n++
+		text, ok := durable.Unline(bytes.TrimSuffix(line, []byte{'\n'}))
+		if !ok {
+			continue
+		}
+		f := strings.SplitN(string(text), " ", 3)
+		if len(f) != 3 {
+			return nil, newer(fmt.Sprintf("%s:%d", file, n))
+		}
+		since, err := strconv.ParseInt(f[0], 10, 64)
+		if err != nil {
+			return nil, newer(fmt.Sprintf("%s:%d", file, n))
+		}
+		out[catalog.ParseName(f[2])] = tagSighting{time.Unix(since, 0).UTC(), f[1]}
+	}
+	return out, nil
+}
+
+// write replaces the record.
+func (file tagFile) write(seen firstTagged) error {
+	names := make([]catalog.Name, 0, len(seen))
+	for n := range seen {
+		names = append(names, n)
+	}
+	slices.SortFunc(names, func(a, b catalog.Name) int { return strings.Compare(a.String(), b.String()) })
+	var b bytes.Buffer
+	for _, n := range names {
+		if s := seen[n]; !strings.ContainsAny(n.String()+s.digest, "\n") {
+			b.Write(durable.Line(fmt.Appendf(nil, "%d %s %s", s.since.Unix(), s.digest, n)))
+		}
+	}
+	return durable.WriteFile(string(file), b.Bytes(), 0o644)
+}
+
+// correct sets the time of tags that were first seen in the future to now.
+func (file tagFile) correct(now time.Time) (n int, err error) {
+	seen, err := file.read()
+	if err != nil {
+		return 0, err
+	}
+	for name, s := range seen {
+		if s.since.After(now) {
+			n++
+			seen[name] = tagSighting{now.Truncate(time.Second), s.digest}
+		}
+	}
+	if n > 0 {
+		err = file.write(seen)
+	}
+	return n, err
+}

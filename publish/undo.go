@@ -1,0 +1,301 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/publish/publish/journal"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
+)
+
+// A prune of tags leaves a record in .publish/undo with what it takes out of the
+// documents. It is durable before anything changes, so whatever a killed prune has
+// removed can be brought back. It has two sealed lines: a head, and what the format
+// says.
+type undoHead struct {
+	ID   string      `json:"id"`
+	Time time.Time   `json:"time"` // of the prune, UTC
+	Tags []undoneTag `json:"tags"`
+}
+
+// undoneTag is a tag that a prune removed.
+type undoneTag struct {
+	Product string    `json:"product"`
+	Version string    `json:"version"`
+	Digest  string    `json:"digest"`
+	Since   time.Time `json:"since"` // see firstTagged
+}
+
+func (t undoneTag) name() catalog.Name { return catalog.Name{Group: t.Product, Version: t.Version} }
+
+// Bounds on the records. The newest one stays however large it is.
+const (
+	maxUndo      = 512 << 20 // bytes, of one that is read
+	maxUndos     = 1000
+	maxUndoBytes = 256 << 20 // of all
+)
+
+// idDigits is how many digits of the plan's hash are the id of a prune.
+const idDigits = 12
+
+var undoID = regexp.MustCompile(`^[0-9a-f]{12,64}$`)
+
+func (r *Repo) undoPath(id string) string { return r.path(".publish", "undo", id) }
+
+// saveUndo writes the record of what a plan removes, and returns its id.
+func (r *Repo) saveUndo(ctx context.Context, sv *survey, p *Plan) (id string, err error) {
+	head := undoHead{ID: p.PlanHash[:idDigits], Time: p.Time}
+	for _, d := range p.Remove {
+		t := undoneTag{Product: d.Product, Version: d.Version, Digest: d.Digest}
+		i := catalog.Image{Product: d.Product, Version: d.Version, Fingerprint: d.Digest}
+		t.Since = sv.tags.seen.since(i, sv.now)
+		head.Tags = append(head.Tags, t)
+	}
+	root, err := os.OpenRoot(r.Stage.Dir)
+	if err != nil {
+		return "", err
+	}
+	defer root.Close()
+	record, err := sv.tags.tagger.Saved(ctx, tree.Contents(root), p.removes())
+	if err != nil {
+		return "", err
+	}
+	first, err := json.Marshal(head)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Dir(r.undoPath(head.ID))
+	if err := durable.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	r.trimUndos(dir)
+	return head.ID, durable.WriteFile(r.undoPath(head.ID), append(durable.Line(first), durable.Line(record)...), 0o644)
+}
+
+// trimUndos deletes the oldest records, so that one more has room.
+func (r *Repo) trimUndos(dir string) {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	var infos []fs.FileInfo
+	for _, e := range list {
+		if fi, err := e.Info(); err == nil && fi.Mode().IsRegular() {
+			infos = append(infos, fi)
+		}
+	}
+	slices.SortFunc(infos, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
+	var bytes int64
+	for i, fi := range infos {
+		if bytes += fi.Size(); i >= maxUndos-1 || bytes > maxUndoBytes {
+			_ = os.Remove(filepath.Join(dir, fi.Name())) // one that stays takes space, and nothing else
+		}
+	}
+}
+
+// Undoable is a prune of tags that can be undone.
+type Undoable struct {
+	ID   string
+	Time time.Time // UTC
+	Tags int
+}
+
+// Undos returns the prunes that have a record, newest first. It takes no lock.
+func (r *Repo) Undos() []Undoable {
+	list, err := os.ReadDir(filepath.Dir(r.undoPath("x")))
+	if err != nil {
+		return nil
+	}
+	var out []Undoable
+	for _, e := range list {
+		if head, _, err := r.readUndo(e.Name()); err == nil {
+			out = append(out, Undoable{head.ID, head.Time, len(head.Tags)})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Undoable) int { return b.Time.Compare(a.Time) })
+	return out
+}
+
+// readUndo reads a record.
+func (r *Repo) readUndo(id string) (*undoHead, []byte, error) {
+	none := notFound("publish history --kind prune lists the prunes; the records of old ones are deleted",
+		"%s: there is no such prune of tags", catalog.Show(id))
+	if !undoID.MatchString(id) {
+		return nil, nil, none
+	}
+	path := r.undoPath(id[:idDigits])
+	data, err := durable.ReadFile(path, maxUndo)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, none
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	damaged := &Error{Path: path, Fact: "the record of the prune is damaged", Hint: "nothing was changed"}
+	first, rest, _ := bytes.Cut(data, []byte{'\n'})
+	var head undoHead
+	text, ok := durable.Unline(first)
+	record, whole := durable.Unline(bytes.TrimSuffix(rest, []byte{'\n'}))
+	if !ok || !whole || json.Unmarshal(text, &head) != nil {
+		return nil, nil, damaged
+	}
+	return &head, record, nil
+}
+
+// UndoResult is what an undo of a prune brings back.
+type UndoResult struct {
+	ID       string         `json:"id"`
+	Restored []journal.Back `json:"restored"` // that were gone
+	There    []journal.Back `json:"there"`    // that were there already
+	Verified bool           `json:"verified"` // what was restored is whole in staging; false in a dry run
+	DryRun   bool           `json:"dry_run"`
+}
+
+// Undo names the tags again in staging that a prune removed. Their age is what it was.
+// It changes nothing that is there, so a second undo does nothing. It returns an error
+// of kind NotFound if a file of them is gone, and of kind Refused if one of the tags
+// stands for something else now; then nothing is brought back.
+//
+// A crash between any two steps leaves a valid staging tree, and another undo goes on:
+//
+//  1. append the history line and flush it
+//  2. record the ages of the tags, and that their files are no orphans
+//  3. write the documents, by Stage.Apply
+func (r *Repo) Undo(ctx context.Context, id string, dry bool) (*UndoResult, error) {
+	if err := r.notInHook("prune"); err != nil {
+		return nil, err
+	}
+	tagger, ok := catalog.As[catalog.Tagger](r.format)
+	if !ok {
+		return nil, &Error{Kind: Usage, Fact: fmt.Sprintf("a prune of the format %s cannot be undone", r.Config.Format),
+			Hint: "production still has what was pruned: publish stage reset takes it from there"}
+	}
+	head, record, err := r.readUndo(id)
+	if err != nil {
+		return nil, err
+	}
+	if !dry {
+		unlock, err := r.Stage.Exclusive(ctx, "prune")
+		if err != nil {
+			return nil, r.locks().explain(err)
+		}
+		defer unlock()
+	}
+	back, err := r.nameAgain(ctx, tagger, record)
+	if err != nil {
+		return nil, interrupted(err)
+	}
+	res := &UndoResult{ID: head.ID, DryRun: dry, Restored: []journal.Back{}, There: []journal.Back{}}
+	there := catalog.Names{}
+	for _, n := range back.There {
+		there[n] = true
+	}
+	for _, t := range head.Tags {
+		b := journal.Back{Product: t.Product, Version: t.Version, Digest: t.Digest,
+			Ref: catalog.OwnRef(r.format, t.name())}
+		if there[t.name()] {
+			res.There = append(res.There, b)
+		} else {
+			res.Restored = append(res.Restored, b)
+		}
+	}
+	byRef := func(a, b journal.Back) int { return strings.Compare(a.Called(), b.Called()) }
+	slices.SortFunc(res.Restored, byRef)
+	slices.SortFunc(res.There, byRef)
+	if dry {
+		return res, nil
+	}
+	if len(back.Documents) > 0 {
+		if err := r.carryBack(context.WithoutCancel(ctx), head, back, res); err != nil {
+			return nil, &Error{Fact: "the undo did not finish; staging is valid, and production is unchanged",
+				Hint: "run it again: it continues", Err: err}
+		}
+	}
+	v := proof{present: map[catalog.Name]string{}, whole: catalog.Names{}}
+	for _, t := range head.Tags {
+		v.present[t.name()], v.whole[t.name()] = t.Digest, true
+	}
+	if err := r.prove(ctx, v); err != nil {
+		return res, err
+	}
+	res.Verified = true
+	return res, nil
+}
+
+// nameAgain asks the format for the documents.
+func (r *Repo) nameAgain(ctx context.Context, tagger catalog.Tagger, record []byte) (*catalog.Restoration, error) {
+	root, err := os.OpenRoot(r.Stage.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	back, err := tagger.Restore(ctx, tree.Contents(root), record)
+	moved := new(catalog.MovedError)
+	switch {
+	case errors.As(err, &moved):
+		return nil, refuse("take it out of staging first; nothing was changed", "%s: stands for %s now",
+			r.format.Ref(moved.Name), moved.Now)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &Error{Kind: NotFound, Fact: "staging does not have all files of the tags any more", Err: err,
+			Hint: "while production has them, publish stage reset brings back all that it serves"}
+	}
+	return back, err
+}
+
+// carryBack executes an undo. The caller holds the staging lock.
+func (r *Repo) carryBack(ctx context.Context, head *undoHead, back *catalog.Restoration, res *UndoResult) error {
+	s, _, unlock, err := r.exclusive(ctx, actor{verb: "prune"})
+	if err != nil {
+		return err
+	}
+	e := r.note(s, journal.KindPrune, "")
+	e.Body = &journal.Prune{Undo: head.ID, Restored: res.Restored}
+	err = r.log(s.history, e)
+	unlock()
+	if err == nil {
+		err = r.at("after-undo-history")
+	}
+	if err != nil {
+		return err
+	}
+	seen, err := r.tagged().read()
+	if err != nil {
+		return err
+	}
+	for _, t := range head.Tags {
+		if _, ok := seen[t.name()]; !ok {
+			seen[t.name()] = tagSighting{t.Since.UTC(), t.Digest}
+		}
+	}
+	strays, err := r.orphans().read()
+	if err != nil {
+		return err
+	}
+	for _, i := range back.Images {
+		for _, p := range i.Paths {
+			delete(strays, p)
+		}
+	}
+	if err := errors.Join(r.tagged().write(seen), r.orphans().write(strays)); err != nil {
+		return err
+	}
+	if err := r.at("after-undo-records"); err != nil {
+		return err
+	}
+	if err := r.Stage.Apply(back.Documents); err != nil {
+		return err
+	}
+	return r.at("after-undo-indexes")
+}
