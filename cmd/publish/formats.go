@@ -83,13 +83,21 @@ func streams(name string) bool {
 	return err == nil && ok
 }
 
+// refs reports whether a format's images are called by references.
+func refs(name string) bool {
+	for _, f := range formats {
+		if f.format.Name() == name {
+			return f.refs
+		}
+	}
+	return false
+}
+
 // nameFlags are the flag of stage add that names an image of a format, and the one
 // that does so for others.
 func nameFlags(name string) (own, other string) {
-	for _, f := range formats {
-		if f.refs && f.format.Name() == name {
-			return "name", "product"
-		}
+	if refs(name) {
+		return "name", "product"
 	}
 	return "product", "name"
 }

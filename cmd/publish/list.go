@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"example.com/publish/publish"
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/oci"
 )
 
 func (p *program) listCommand() *command {
@@ -37,7 +40,7 @@ func (p *program) list(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.printImages(images, tree(name)+": nothing is listed there")
+	return p.printImages(c.Context, r, name, images, tree(name)+": nothing is listed there")
 }
 
 // listed is a line of list and of stage list.
@@ -53,36 +56,56 @@ type listed struct {
 	Ref         string     `json:"ref,omitempty"`     // what people write; "" for product/version
 }
 
-// printImages prints a table of images, or an object for each. none is the note
-// for an empty list.
-func (p *program) printImages(images []catalog.Image, none string) error {
+// printImages prints a table of the images of a tree, or an object for each. none is
+// the note for an empty list.
+func (p *program) printImages(
+	ctx context.Context, r *publish.Repo, tree string, images []catalog.Image, none string,
+) error {
+	if p.json {
+		return r.Describe(ctx, tree, images, func(n int, more any) error {
+			if d, ok := more.(*oci.Description); ok && len(r.Config.ServedAs) > 0 {
+				d.ServedAs(r.Config.ServedAs[0])
+			}
+			return p.object(lineOf(images[n], more))
+		})
+	}
+	if len(images) == 0 {
+		p.note("%s", none)
+		return nil
+	}
 	rows := [][]string{{"PRODUCT", "VERSION", "TYPE", "FINGERPRINT", "SIZE", "ALIASES"}}
+	if refs(r.Config.Format) {
+		rows[0] = []string{"REPOSITORY", "TAG", "TYPE", "DIGEST", "SIZE", ""}
+	}
 	if slices.ContainsFunc(images, func(i catalog.Image) bool { return i.Skipped != "" }) {
 		rows[0] = append(rows[0], "CLIENTS SKIP IT:")
 	}
 	for _, i := range images {
-		l := listed{i.Product, i.Version, i.Type, i.Fingerprint, append([]string{}, i.Aliases...), i.Bytes, nil,
-			i.Skipped, i.Ref}
-		if !i.Created.IsZero() {
-			created := i.Created.UTC().Truncate(time.Second)
-			l.Created = &created
+		version := oneLine(i.Version)
+		if digest, ok := strings.CutPrefix(i.Version, "@"); ok && i.Ref != "" {
+			version = "@" + short(digest)
 		}
-		if p.json {
-			if err := p.object(l); err != nil {
-				return err
-			}
-			continue
-		}
-		rows = append(rows, []string{oneLine(i.Product), oneLine(i.Version), i.Type,
-			short(i.Fingerprint),
-			size(i.Bytes), oneLine(strings.Join(i.Aliases, ", ")), oneLine(i.Skipped)})
+		rows = append(rows, []string{oneLine(i.Product), version, i.Type, short(i.Fingerprint), size(i.Bytes),
+			oneLine(strings.Join(i.Aliases, ", ")), oneLine(i.Skipped)})
 	}
-	switch {
-	case p.json:
-	case len(images) == 0:
-		p.note("%s", none)
-	default:
-		p.table(rows)
-	}
+	p.table(rows)
 	return nil
+}
+
+// lineOf is what list prints as JSON of an image. more is what only its format knows.
+func lineOf(i catalog.Image, more any) any {
+	l := listed{i.Product, i.Version, i.Type, i.Fingerprint, append([]string{}, i.Aliases...), i.Bytes, nil, i.Skipped,
+		i.Ref}
+	if !i.Created.IsZero() {
+		created := i.Created.UTC().Truncate(time.Second)
+		l.Created = &created
+	}
+	d, ok := more.(*oci.Description)
+	if !ok {
+		return l
+	}
+	return struct {
+		listed
+		*oci.Description
+	}{l, d}
 }

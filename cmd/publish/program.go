@@ -79,7 +79,7 @@ func (p *program) commands() []*command {
 		p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(), p.revokeCommand(),
 		p.exportCommand(),
 		p.pinCommand(), p.unpinCommand(),
-		p.statusCommand(), p.listCommand(), p.showCommand(), p.historyCommand(), p.changelogCommand(),
+		p.statusCommand(), p.listCommand(), p.resolveCommand(), p.showCommand(), p.historyCommand(), p.changelogCommand(),
 		p.verifyCommand(),
 		p.gcCommand(), p.recoverCommand(),
 		p.completionCommand(), p.completeCommand(), p.manCommand(), p.helpCommand(), p.versionCommand(),

@@ -7,8 +7,8 @@ import (
 )
 
 func (p *program) stageCommand() *command {
-	subs := []*command{p.stageAddCommand(), p.stageImportCommand(), p.stageListCommand(), p.stageRemoveCommand(),
-		p.stageResetCommand()}
+	subs := []*command{p.stageAddCommand(), p.stageImportCommand(), p.stageListCommand(),
+		p.stageTagCommand(), p.stageRemoveCommand(), p.stageResetCommand()}
 	return &command{subs: subs, Command: &cli.Command{
 		Name: "stage", Category: "staging",
 		Usage:  "put images into staging, list them, take them out",

@@ -124,11 +124,8 @@ func (p *program) stageAdd(c *cli.Context) error {
 	for _, kept := range did.Kept {
 		p.warn("not moved, but copied: " + message(kept))
 	}
-	a := added{Replaced: append([]string{}, did.Replaced...), Unchanged: did.Unchanged, Findings: did.Findings}
+	a := addedOf(did)
 	p.printWarnings(a.Findings)
-	for _, i := range did.Images {
-		a.Images = append(a.Images, addedImage{i.Fingerprint, i.Product, i.Version, i.Type, i.Ref, i.Before, i.Called()})
-	}
 	return p.answer(a, func() {
 		word := "staged"
 		if did.Unchanged {
@@ -145,6 +142,14 @@ func (p *program) stageAdd(c *cli.Context) error {
 			p.note("replaced: %s; no index names it any more", path)
 		}
 	})
+}
+
+func addedOf(did *stage.Added) added {
+	a := added{Replaced: append([]string{}, did.Replaced...), Unchanged: did.Unchanged, Findings: did.Findings}
+	for _, i := range did.Images {
+		a.Images = append(a.Images, addedImage{i.Fingerprint, i.Product, i.Version, i.Type, i.Ref, i.Before, i.Called()})
+	}
+	return a
 }
 
 // standardInput is what comes on standard input, until ctx ends: a read of it cannot

@@ -32,6 +32,10 @@ func ParseWhat(text string) What {
 // String is the word as it was written.
 func (w What) String() string { return w.text }
 
+// Digits are those of a word that is a hash, or enough of its beginning; "" for
+// another word.
+func (w What) Digits() string { return w.digits }
+
 // Called reports whether the word is a group, or what people call a version of it.
 func (w What) Called(group, ref string) bool {
 	return group != "" && (w.text == group || w.text == ref)
@@ -60,8 +64,8 @@ func (w What) Image(i Image) bool {
 	if w.Called(i.Product, i.Called()) || w.Hash(i.Fingerprint) {
 		return true
 	}
-	group, fingerprint, ok := strings.Cut(w.text, "@")
-	return ok && group == i.Product && fingerprint == i.Fingerprint && i.Product != ""
+	group, digest, ok := strings.Cut(w.text, "@")
+	return ok && group == i.Product && i.Product != "" && ParseWhat(digest).Hash(i.Fingerprint)
 }
 
 // ImageOrPath reports whether the word is an image's name or fingerprint, or

@@ -54,7 +54,7 @@ func TestWhatOfRef(t *testing.T) {
 	image := Image{Product: "a/b", Version: "v1", Ref: "a/b:v1", Fingerprint: "sha256:" + digits}
 	for what, want := range map[string]bool{"a/b": true, "a/b:v1": true, "a/b/v1": false, digits: true,
 		digits[:12]: true, "sha256:" + digits: true, "sha256:" + digits[:12]: true, "sha256:" + digits[:11]: false,
-		"a/b@sha256:" + digits: true, "a@sha256:" + digits: false, "a/b@sha256:" + digits[1:]: false, "a/b@": false,
+		"a/b@sha256:" + digits: true, "a@sha256:" + digits: false, "a/b@sha256:" + digits[1:]: false, "a/b@": false, "a/b@sha256:" + digits[:12]: true, "a/b@" + digits[:12]: true,
 		"sha512:" + strings.Repeat("1", 12): false} {
 		if got := ParseWhat(what).Image(image); got != want {
 			t.Errorf("%q: %v", what, got)

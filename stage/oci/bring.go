@@ -156,62 +156,6 @@ func (b *bringing) checkPlatforms(p *parcel, l *layout) error {
 	return nil
 }
 
-// platforms are those of what a node leads to, whether it is here or not.
-func (l *layout) platforms(n *node) (platforms, error) {
-	var out platforms
-	var look func(n *node, depth int) error
-	look = func(n *node, depth int) error {
-		index, manifest := leads(n.mediaType)
-		if n.absent || depth > maxDepth || !index && !manifest {
-			return nil
-		}
-		data, err := l.blob(n, maxManifest)
-		if data == nil || err != nil {
-			return err
-		}
-		m, code, _ := parseManifest(data, n.mediaType)
-		if code != "" {
-			return nil
-		}
-		if manifest {
-			p, err := l.platformOf(m)
-			if err == nil && p.known() {
-				out = append(out, p)
-			}
-			return err
-		}
-		for _, d := range m.Manifests {
-			if d.Platform != nil {
-				if d.Platform.known() {
-					out = append(out, *d.Platform)
-				}
-			} else if c := l.nodes[d.Digest]; c != nil {
-				if err := look(c, depth+1); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	}
-	err := look(n, 0)
-	return out, err
-}
-
-// platformOf is what the config of a manifest says; zero where it says nothing.
-func (l *layout) platformOf(m *manifest) (p platform, err error) {
-	c := l.nodes[m.Config.Digest]
-	if c == nil || c.size > maxManifest {
-		return p, nil
-	}
-	data, err := l.blob(c, maxManifest)
-	if err == nil && data != nil {
-		if json.Unmarshal(data, &p) != nil { // one of another kind
-			return platform{}, nil
-		}
-	}
-	return p, err
-}
-
 // only leaves in a layout what its roots that are wanted lead to.
 func (l *layout) only(wanted func(*root) bool) error {
 	kept := map[string]*node{}

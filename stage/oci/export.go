@@ -24,7 +24,7 @@ func (Format) Export(ctx context.Context, src catalog.Source, w io.Writer, x cat
 	var list []json.RawMessage
 	var classic []saved
 	for _, ref := range x.Images {
-		l, r, err := a.find(ref)
+		l, r, err := find(ref, a.layout)
 		if err != nil {
 			return nil, err
 		}
@@ -71,38 +71,6 @@ type sent struct {
 	want catalog.Digest
 }
 
-// find returns the root that a reference names. The name that the tree has counts
-// first: host_5000/x, for instance, is none that people write for a registry.
-func (a *archiver) find(ref string) (*layout, *root, error) {
-	if n := (Format{}).ParseRef(ref); n.Version != "" && checkRepository(n.Group) == "" {
-		if l, err := a.layout(n.Group); err == nil {
-			if r := l.called(n.Version); r != nil {
-				return l, r, nil
-			}
-		}
-	}
-	r, err := ParseReference(ref)
-	if err != nil {
-		return nil, nil, err
-	}
-	l, err := a.layout(r.Repository)
-	if err != nil {
-		return nil, nil, err
-	}
-	version := r.Tag
-	if version == "" {
-		version = untagged(r.Digest)
-	}
-	root := l.called(version)
-	if root == nil {
-		return nil, nil, &catalog.DocumentError{Path: l.document, Code: "missing", Fact: "does not have " + r.Name()}
-	}
-	if r.Digest != (catalog.Digest{}) && root.entry.digest != r.Digest {
-		return nil, nil, fmt.Errorf("%s: %w: it is %s", ref, catalog.ErrDigest, root.entry.digest)
-	}
-	return l, root, nil
-}
-
 func (a *archiver) layout(repository string) (*layout, error) {
 	l := a.layouts[repository]
 	if l != nil {
@@ -113,22 +81,6 @@ func (a *archiver) layout(repository string) (*layout, error) {
 		a.layouts[repository] = l
 	}
 	return l, err
-}
-
-// called returns the root of a version, or the first with its digest; nil for none.
-func (l *layout) called(version string) *root {
-	at := slices.IndexFunc(l.roots, func(r root) bool {
-		return r.version == version || untagged(r.entry.digest) == version
-	})
-	if at < 0 {
-		return nil
-	}
-	return &l.roots[at]
-}
-
-// name is the whole name of a root.
-func (l *layout) name(r *root) string {
-	return Format{}.Ref(catalog.Name{Group: l.repository, Version: r.version})
 }
 
 // entries are those of index.json for a root: itself, with its names, and what refers
@@ -143,9 +95,9 @@ func (a *archiver) entries(l *layout, r *root) ([]json.RawMessage, error) {
 		if tag := l.tags[i]; n == r.entry && tag != r.version && untagged(n.digest) != r.version {
 			continue // another tag of the same image
 		}
-		if n == r.entry && l.tags[i] != "" {
+		if n == r.entry {
 			var err error
-			if e, err = e.called(Reference{Repository: l.repository, Tag: l.tags[i]}); err != nil {
+			if e, err = e.called(Reference{Repository: l.repository, Tag: l.tags[i], Digest: n.digest}); err != nil {
 				return nil, err
 			}
 		}

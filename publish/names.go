@@ -1,0 +1,94 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// Tag gives an image of staging further names.
+func (r *Repo) Tag(ctx context.Context, ref string, tags []string) (*stage.Added, error) {
+	if err := r.notInHook("stage tag"); err != nil {
+		return nil, err
+	}
+	out, err := r.Stage.Tag(ctx, ref, tags, r.now())
+	if errors.Is(err, catalog.ErrByHand) {
+		return nil, r.noTags()
+	}
+	return out, unnamed(r.locks().explain(err), ref, "publish stage list shows what is there; nothing was tagged")
+}
+
+// noTags is the error for a format whose images have one name.
+func (r *Repo) noTags() error {
+	return &Error{Kind: Usage, Fact: fmt.Sprintf("images of format %s have no tags", r.format.Name())}
+}
+
+// unnamed gives an error about a name that a tree does not have the kind NotFound,
+// and one about a tag that stands for another digest than was written with it the
+// kind Invalid.
+func unnamed(err error, ref, hint string) error {
+	bad := new(catalog.DocumentError)
+	switch {
+	case err == nil:
+		return nil
+	case catalog.Missing(err):
+		return &Error{Kind: NotFound, Path: ref, Fact: "there is no such image", Hint: hint}
+	case errors.Is(err, catalog.ErrDigest), errors.As(err, &bad):
+		return &Error{Kind: Invalid, Err: err}
+	}
+	return err
+}
+
+// Resolve returns what a name stands for in staging, in production, or in a kept
+// generation given by its number. It takes no lock and writes nothing.
+//
+// If expect is not "", it is a digest or a fingerprint by which clients know the
+// image, or the beginning of one; the error is of kind Invalid for another image.
+func (r *Repo) Resolve(ctx context.Context, in, ref, expect string) (*catalog.Resolved, error) {
+	f, ok := catalog.As[catalog.Resolver](r.format)
+	if !ok {
+		return nil, r.noTags()
+	}
+	src, err := r.source(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	out, err := f.Resolve(ctx, tree.Contents(src.Root()), ref)
+	if lost := src.Proved(); lost != nil {
+		return nil, lost
+	}
+	if err != nil {
+		return nil, unnamed(err, ref, "publish list and publish stage list show what is there")
+	}
+	if expect != "" && !out.Is(expect) {
+		return out, &Error{Kind: Invalid, Path: ref, Fact: fmt.Sprintf("is %s, not %s", out.Digest, expect)}
+	}
+	return out, nil
+}
+
+// Describe calls tell with what only the format knows of each image of a List of the
+// same tree; nil where it knows nothing.
+func (r *Repo) Describe(
+	ctx context.Context, name string, images []catalog.Image, tell func(n int, more any) error,
+) error {
+	f, ok := catalog.As[catalog.Describer](r.format)
+	if !ok {
+		for n := range images {
+			if err := tell(n, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	src, err := r.source(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	return f.Describe(ctx, tree.Contents(src.Root()), images, tell)
+}

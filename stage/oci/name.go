@@ -1,0 +1,143 @@
+package oci
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/publish/stage/catalog"
+)
+
+// find returns the layout and the root that a reference names. The name that the
+// tree has counts first: host_5000/x, for instance, is none that people write for a
+// registry.
+//
+// It returns a *[catalog.DocumentError] that is fs.ErrNotExist if there is none, and
+// an error that wraps [catalog.ErrDigest] if a tag stands for another digest than the
+// one that the reference has.
+func find(ref string, read func(repository string) (*layout, error)) (*layout, *root, error) {
+	if n := (Format{}).ParseRef(ref); n.Version != "" && checkRepository(n.Group) == "" {
+		if l, err := read(n.Group); err == nil {
+			if r := l.called(n.Version); r != nil {
+				return l, r, nil
+			}
+		}
+	}
+	r, err := ParseReference(ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := read(r.Repository)
+	if err != nil {
+		return nil, nil, err
+	}
+	root := l.called(r.version())
+	if root == nil {
+		return nil, nil, &catalog.DocumentError{Path: l.document, Code: "missing", Fact: "does not have " + r.Name()}
+	}
+	if r.Digest != (catalog.Digest{}) && root.entry.digest != r.Digest {
+		return nil, nil, digestError(ref, root.entry.digest.String())
+	}
+	return l, root, nil
+}
+
+// called returns the root of a version, or the first with its digest; nil for none.
+func (l *layout) called(version string) *root {
+	at := slices.IndexFunc(l.roots, func(r root) bool {
+		return r.version == version || untagged(r.entry.digest) == version
+	})
+	if at < 0 {
+		return nil
+	}
+	return &l.roots[at]
+}
+
+// name is the whole name of a root.
+func (l *layout) name(r *root) string {
+	return Format{}.Ref(catalog.Name{Group: l.repository, Version: r.version})
+}
+
+// Resolve implements [catalog.Resolver].
+func (Format) Resolve(ctx context.Context, src catalog.Source, ref string) (*catalog.Resolved, error) {
+	l, r, err := find(ref, func(repository string) (*layout, error) { return readSound(ctx, src, repository) })
+	if err != nil {
+		return nil, err
+	}
+	digest := r.entry.digest.String()
+	out := &catalog.Resolved{Name: l.repository + "@" + digest, Ref: l.name(r), Digest: digest}
+	list, err := l.described(r.entry)
+	for _, p := range list {
+		out.Also = append(out.Also, p.Manifest, p.IncusFingerprint)
+	}
+	return out, err
+}
+
+// Tag implements [catalog.Namer].
+func (Format) Tag(ref string, tags []string, now time.Time) (catalog.Edit, error) {
+	if _, err := ParseReference(ref); err != nil && checkRepository((Format{}).ParseRef(ref).Group) != "" {
+		return nil, err
+	}
+	for i, tag := range tags {
+		switch {
+		case !tagName.MatchString(tag):
+			return nil, catalog.Usage("letters, digits, _ . -, at most 128", "%s: is no tag", catalog.Show(tag))
+		case fallbackTag.MatchString(tag):
+			return nil, catalog.Usage("", "%s: is a tag for what refers to an image", tag)
+		case slices.Contains(tags[:i], tag):
+			return nil, catalog.Usage("", "%s: is given twice", tag)
+		}
+	}
+	return func(ctx context.Context, tree catalog.Source) (*catalog.Change, error) {
+		return retag(ctx, tree, ref, tags, now)
+	}, nil
+}
+
+// retag gives an image further tags.
+func retag(
+	ctx context.Context, tree catalog.Source, ref string, tags []string, now time.Time,
+) (*catalog.Change, error) {
+	ours, r, err := find(ref, func(repository string) (*layout, error) { return readSound(ctx, tree, repository) })
+	if err != nil {
+		return nil, err
+	}
+	was := strings.TrimPrefix(r.version, "@")
+	if was != r.version {
+		was = ""
+	}
+	at := ours.index.find(r.entry.digest.String(), was)
+	if at < 0 {
+		at = slices.IndexFunc(ours.index.entries, func(e entry) bool { return e.Digest == r.entry.digest.String() })
+	}
+	from := ours.index.entries[at]
+	id, _ := from.identity(ours.repository)
+	g := *ours.graph
+	g.nodes = map[string]*node{}
+	ours.each(func(n *node) { g.nodes[n.digest.String()] = n }, r.owns...)
+	l := &layout{graph: &g, document: ours.document, index: &index{members: ours.index.members}}
+	for _, tag := range tags {
+		name := Reference{Repository: ours.repository, Tag: tag}
+		e, err := from.recording(name, identity{Requested: name.Name(), Platforms: id.Platforms, StagedAt: now,
+			Source: id.Source})
+		if err != nil {
+			return nil, err
+		}
+		l.index.entries = append(l.index.entries, e)
+		l.roots = append(l.roots, root{version: tag, entry: r.entry, owns: r.owns})
+	}
+	before, err := l.settle(ctx, tree)
+	if err != nil {
+		return nil, err
+	}
+	out := &catalog.Change{}
+	if err := l.into(ctx, tree, out); err != nil {
+		return nil, err
+	}
+	for i := range l.roots {
+		image := l.image(&l.roots[i])
+		image.Before = before[image.Version]
+		out.Images = append(out.Images, image)
+	}
+	slices.Sort(out.Replaced)
+	return out, nil
+}
