@@ -22,6 +22,22 @@ func named(cat *catalog.Catalog) names {
 	return func(path string) bool { return items.Find(path) >= 0 }
 }
 
+// apart reports which paths are those of items that staging and a tree never share.
+func apart(cat *catalog.Catalog) names {
+	if !slices.ContainsFunc(cat.Items, func(i catalog.Item) bool { return i.Apart }) {
+		return nil
+	}
+	items := tree.NewFinger(cat.Items, func(i *catalog.Item) string { return i.Path })
+	return func(path string) bool {
+		for i := items.Find(path); i >= 0 && i < len(cat.Items) && cat.Items[i].Path == path; i++ {
+			if cat.Items[i].Apart {
+				return true
+			}
+		}
+		return false
+	}
+}
+
 func (n names) has(path string) bool { return n != nil && n(path) }
 
 func (n names) role(path string) catalog.Role {

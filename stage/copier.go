@@ -351,7 +351,7 @@ func (c *copier) op(e tree.Entry, f fact) tree.Op {
 	case c.base.Has(e.Path, f.sum):
 		op.From, op.Name, op.How, op.SHA256, op.Stat = c.base.Source, "", tree.Share, f.sum,
 			tree.Stat{Size: e.Stat.Size}
-	case f.known && f.sealed && c.s.Share && !c.changes(e.Path):
+	case f.known && f.sealed && c.s.Share && !c.changes(e.Path) && readable(e.Stat):
 		// A sealed file belongs to the owner of the repository (see tree.Cache), so
 		// sharing it is safe. The owner of another file could make it writable again
 		// and so write to production.
@@ -359,6 +359,10 @@ func (c *copier) op(e tree.Entry, f fact) tree.Op {
 	}
 	return op
 }
+
+// readable reports whether everybody may read a file. A tool may have changed that, and
+// a link would have the same mode.
+func readable(st tree.Stat) bool { return st.Mode.Perm()&0o444 == 0o444 }
 
 // changes reports whether the base has the path. Its bytes differ then, because op
 // has checked that before. Such a file needs its own time, so it cannot be shared.

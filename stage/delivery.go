@@ -253,7 +253,7 @@ func (d *Delivery) commit(ctx context.Context, edit catalog.Edit) (*Delivered, e
 // land performs a change: content first, then the documents, with apply. The
 // caller holds the staging lock.
 func (d *Delivery) land(change *catalog.Change, apply func([]catalog.Document) error) (*Delivered, error) {
-	placed, err := d.place(change.Places)
+	placed, err := d.place(change.Places, change.Apart)
 	if err != nil {
 		return nil, err
 	}
@@ -289,8 +289,9 @@ func (d *Delivery) at(change *catalog.Change, place string) *part {
 
 // place moves files into place, documents last, and makes their names durable. It
 // skips a file if the cache knows that the same content is already there, and adds
-// sealed files to the cache. If there is a file with other bytes, it is replaced.
-func (d *Delivery) place(places map[string]string) (placed []tree.Row, err error) {
+// sealed files to the cache. If there is a file with other bytes, it is replaced. Files
+// apart are not sealed.
+func (d *Delivery) place(places map[string]string, apart map[string]bool) (placed []tree.Row, err error) {
 	type move struct {
 		part  *part
 		to    string
@@ -326,12 +327,17 @@ func (d *Delivery) place(places map[string]string) (placed []tree.Row, err error
 				if known == nil {
 					known = tree.OpenCache(d.s.Hashes)
 				}
-				if sum, _, ok := known.Lookup(m.to, tree.StatOf(fi)); ok && sum == m.part.row.SHA256 {
+				sum, _, ok := known.Lookup(m.to, tree.StatOf(fi))
+				if !ok && apart[m.to] && fi.Size() == m.part.row.Size { // small, and not sealed
+					row, there, err := d.s.Row(context.Background(), m.to)
+					sum, ok = row.SHA256, there && err == nil
+				}
+				if ok && sum == m.part.row.SHA256 {
 					continue
 				}
 			}
 		}
-		row, err := d.placeOne(m.part, m.to, &from, &to)
+		row, err := d.placeOne(m.part, m.to, apart[m.to], &from, &to)
 		if err != nil {
 			return placed, err
 		}
@@ -349,7 +355,7 @@ func (d *Delivery) place(places map[string]string) (placed []tree.Row, err error
 	return placed, nil
 }
 
-func (d *Delivery) placeOne(p *part, to string, fromDir, toDir *folder) (tree.Row, error) {
+func (d *Delivery) placeOne(p *part, to string, apart bool, fromDir, toDir *folder) (tree.Row, error) {
 	row := p.row
 	row.Path = to
 	dir, err := toDir.at(filepath.Dir(join(d.s.Dir, to)))
@@ -361,6 +367,11 @@ func (d *Delivery) placeOne(p *part, to string, fromDir, toDir *folder) (tree.Ro
 		return row, err
 	}
 	name := path.Base(to)
+	if apart { // if a power cut undoes this, only root can write to it in place
+		if err := source.Root().Chmod(path.Base(p.file), 0o644); err != nil {
+			return row, err
+		}
+	}
 	if err := replace(source, path.Base(p.file), dir, name); err != nil {
 		return row, err
 	}

@@ -77,7 +77,7 @@ func (s *Stage) merge(ctx context.Context, dir string) (*Imported, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	edit, err := s.Format.Merge(ctx, tree.Contents(theirs))
+	edit, err := s.Format.Merge(ctx, im.contents(theirs))
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +203,12 @@ func (im *importer) fetch(ctx context.Context) error {
 	if rest, err = im.beside(ctx, entries, rest, g, batch); err != nil {
 		return err
 	}
-	if im.cat, err = ReadCatalog(ctx, im.indexes, im.s.Format); err != nil {
+	theirs, err := os.OpenRoot(im.indexes)
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	if im.cat, err = im.s.Format.Read(ctx, im.contents(theirs)); err != nil {
 		return err
 	}
 	im.report.Findings = append(im.report.Findings, im.cat.Findings...)
@@ -221,13 +226,14 @@ func (im *importer) fetch(ctx context.Context) error {
 		return err
 	}
 	ops = ops[:0]
+	apart := apart(im.cat)
 	for _, e := range rest {
 		if _, ok := rows[e.Path]; ok {
 			continue
 		}
 		op := tree.Op{Path: e.Path, Name: e.Name, From: im.src, How: tree.Copy, Stat: e.Stat,
 			Mode: 0o644 | e.Stat.Mode.Perm()&0o111}
-		if im.named.has(e.Path) {
+		if im.named.has(e.Path) && !apart.has(e.Path) {
 			op.Mode = 0o444
 		}
 		if e.Kind == tree.Symlink {
@@ -249,6 +255,21 @@ func (im *importer) fetch(ctx context.Context) error {
 		return err
 	}
 	return batch.Flush()
+}
+
+// contents is the tree as its format reads it: documents from the copies, which do not
+// change any more, and content, which is checked by its digest, from the tree.
+func (im *importer) contents(indexes *os.Root) catalog.Source {
+	return importSource{tree.Contents(indexes), tree.Contents(im.src.Root())}
+}
+
+type importSource struct {
+	catalog.Source
+	content catalog.Source
+}
+
+func (s importSource) Blob(path string, want catalog.Digest, limit int64) ([]byte, error) {
+	return s.content.Blob(path, want, limit)
 }
 
 // asLinks imports followed links as links instead of as files. The index names

@@ -103,6 +103,10 @@ func (s *Stage) become(
 		return 0, 0, err
 	}
 	defer batch.Close()
+	apart, err := s.apart(ctx, from)
+	if err != nil {
+		return 0, 0, err
+	}
 	var ops []tree.Op
 	var indexes, others []tree.Row
 	for _, r := range rows {
@@ -120,6 +124,7 @@ func (s *Stage) become(
 			if text, ok := texts[r.Path]; ok {
 				op.Bytes = []byte(text)
 			}
+		case r.Role == catalog.Content && apart.has(r.Path):
 		case r.Role == catalog.Content && s.Share:
 			op.How = tree.Share
 		case r.Role == catalog.Content:
@@ -175,6 +180,19 @@ func (s *Stage) become(
 		return 0, 0, err
 	}
 	return len(ops), len(inTheWay) + len(replaced) + len(stale), nil
+}
+
+// apart is the function apart for a tree. Only formats whose documents have two forms
+// have such items.
+func (s *Stage) apart(ctx context.Context, from *tree.Source) (names, error) {
+	if catalog.Serving(s.Format) == nil {
+		return nil, nil
+	}
+	cat, err := s.Format.Read(ctx, tree.Contents(from.Root()))
+	if err != nil {
+		return nil, err
+	}
+	return apart(cat), nil
 }
 
 // alike returns the paths at which staging already has what the rows have. It

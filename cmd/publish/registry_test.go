@@ -167,3 +167,42 @@ func tags(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s has the tags %v, not %v", args[1], have, args[2:])
 	}
 }
+
+// apart STAGING TREE [copied] checks that the two share layers, and nothing else, and that
+// all else can be written to in staging. With copied they share nothing.
+func apart(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: apart STAGING TREE [copied]")
+	}
+	staging, layers := ts.MkAbs(args[0]), 0
+	ts.Check(filepath.WalkDir(staging, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		mine, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		other, err := os.Stat(filepath.Join(ts.MkAbs(args[1]), strings.TrimPrefix(path, staging)))
+		if err != nil {
+			return err
+		}
+		same, layer := os.SameFile(mine, other), !json.Valid(data)
+		want := fs.FileMode(0o644)
+		if layer {
+			layers++
+			want = 0o444
+		}
+		if same != (layer && len(args) == 2) || mine.Mode().Perm() != want || other.Mode().Perm() != 0o444 {
+			return fmt.Errorf("%s: shared: %t, modes %s and %s", path, same, mine.Mode(), other.Mode())
+		}
+		return nil
+	}))
+	if layers == 0 {
+		ts.Fatalf("there is no layer")
+	}
+}

@@ -85,7 +85,9 @@ type Change struct {
 	// Places are the paths in the tree of what was put into the Sink, by the
 	// paths that it was put under; what is not in it is not wanted. nil: all has
 	// the path that it was put under.
-	Places   map[string]string
+	Places map[string]string
+	// Apart are the paths of items of what was put into the Sink: see Item.Apart.
+	Apart    map[string]bool
 	Combined []Combined // hashes that the format worked out itself
 	Images   []Image    // that the tree has now, in the order of the input
 	Replaced []string   // paths that the tree named before and that no index names now; sorted

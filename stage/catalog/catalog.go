@@ -44,6 +44,9 @@ type Item struct {
 	Version string // simplestreams version, or OCI tag
 	Name    string // the item's key within its version; "" where the path tells all
 	Index   string // path of the document that names it
+	// Apart says that other tools write to such a file in place. So its owner may write
+	// to it in staging: it is not sealed there, and a tree does not share it.
+	Apart bool
 }
 
 // Where names the item for people: its version, and its own name in that.

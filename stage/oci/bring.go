@@ -224,13 +224,18 @@ func (b *bringing) place(ctx context.Context, p *parcel, l *layout, n *node) err
 
 // edit names the images in the tree.
 func (b *bringing) edit(ctx context.Context, tree catalog.Source) (*catalog.Change, error) {
-	out := &catalog.Change{Places: maps.Clone(b.places)}
+	out := &catalog.Change{Places: maps.Clone(b.places), Apart: map[string]bool{}}
 	over := &overlay{Source: tree, parcels: b.parcels}
 	for _, p := range b.parcels {
 		out.Findings = append(out.Findings, p.findings...)
 	}
 	for _, of := range b.layouts {
 		l := *of // this may run again
+		for _, n := range l.nodes {
+			if n.apart() {
+				out.Apart[l.at(n)] = true
+			}
+		}
 		before, err := l.settle(ctx, over)
 		if err != nil {
 			return nil, err

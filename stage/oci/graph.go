@@ -59,6 +59,12 @@ func (g *graph) node(from string, d *descriptor) *node {
 	return n
 }
 
+// apart reports whether tools write to a blob in place: see catalog.Item.Apart.
+func (n *node) apart() bool {
+	index, manifest := leads(n.mediaType)
+	return index || manifest || n.config
+}
+
 // expand reads a manifest or an index, and all that it leads to. An error is one
 // that keeps the tree from being read at all: what is wrong with it is a finding.
 func (g *graph) expand(n *node, depth int) error {

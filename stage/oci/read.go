@@ -56,7 +56,7 @@ func (b *builder) add(l *layout) {
 			items[n] = true
 			path := l.at(n)
 			item := catalog.Item{Path: path, Size: n.size, Product: l.repository, Version: r.version,
-				Index: l.document}
+				Index: l.document, Apart: n.apart()}
 			if n.digest.Algorithm == catalog.SHA256 {
 				item.SHA256 = n.digest.Hex
 			}
