@@ -238,8 +238,8 @@ func readable(t *testing.T, dir string) {
 	}
 }
 
-// Four that write to one layout at a time lose tags in it, as skopeo does. What is
-// promoted meanwhile is whole, or refused.
+// skopeo #1018, container-libs #263, oras #149: those that write to one layout at a
+// time lose tags in it. What is promoted meanwhile is whole, or refused.
 func TestImagesOfRacingTools(t *testing.T) {
 	need(t, "skopeo")
 	r := newImages(t, "symlink")
@@ -275,6 +275,36 @@ func TestImagesOfRacingTools(t *testing.T) {
 	}
 	if got := tagged(t, filepath.Join(r.production(), repository), "last"); got != from.one {
 		t.Errorf("last is %s", got)
+	}
+}
+
+// Whoever uses stage add instead loses none.
+func TestImagesAddedAtOnce(t *testing.T) {
+	r := newImages(t, "symlink")
+	from := newSource(t, "at once")
+	const many = 8
+	done := make(chan error)
+	for i := range many {
+		go func() {
+			cmd := exec.Command(r.program, "stage", "add", "--only", "one", "--name", fmt.Sprint(repository, ":t", i), from.dir)
+			cmd.Dir = r.dir
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				err = fmt.Errorf("%w\n%s", err, out)
+			}
+			done <- err
+		}()
+	}
+	for range many {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	r.run("promote")
+	for i := range many {
+		if got := tagged(t, filepath.Join(r.production(), repository), fmt.Sprint("t", i)); got != from.one {
+			t.Errorf("t%d is %q", i, got)
+		}
 	}
 }
 

@@ -81,6 +81,7 @@ type contents struct {
 	files map[string]file           // those that are no blobs, by name
 	links map[string]string         // names in the archive
 	saved []byte                    // manifest.json, which docker save writes; nil: there is none
+	odd   error                     // why index.json is none
 }
 
 // file is one of an archive.
@@ -123,6 +124,9 @@ func (p *parcel) unpack(ctx context.Context, list iter.Seq2[catalog.Entry, error
 	if c.saved != nil {
 		return p.docker(ctx, c)
 	}
+	if c.odd != nil {
+		return fmt.Errorf("%s: %s: %w", p.what, indexName, c.odd)
+	}
 	if p.index == nil {
 		return catalog.Usage("", "%s: has no index.json and no manifest.json: this is no archive of images", p.what)
 	}
@@ -136,7 +140,7 @@ func (p *parcel) receive(ctx context.Context, c *contents, name string, e catalo
 	case e.Link != "":
 		c.links[name], _ = inLayout(e.Link)
 	case name == indexName:
-		p.index, err = indexIn(e)
+		p.index, c.odd, err = indexIn(e)
 	case name == savedName:
 		if e.Size > maxManifest {
 			return fmt.Errorf("has %d bytes; it may have %d", e.Size, maxManifest)
@@ -157,15 +161,17 @@ func (p *parcel) receive(ctx context.Context, c *contents, name string, e catalo
 	return err
 }
 
-func indexIn(e catalog.Entry) (*index, error) {
+// indexIn reads index.json. odd is what is wrong with it, err what keeps it from being
+// read.
+func indexIn(e catalog.Entry) (x *index, odd, err error) {
 	if e.Size > catalog.MaxDocument {
-		return nil, fmt.Errorf("has %d bytes; a document may have %d", e.Size, catalog.MaxDocument)
+		return nil, nil, fmt.Errorf("has %d bytes; a document may have %d", e.Size, catalog.MaxDocument)
 	}
 	data, err := bounded(e.Content)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		x, odd = parseIndex(data)
 	}
-	return parseIndex(data)
+	return x, odd, err
 }
 
 // digestAt is the digest in the path of a blob of a layout.

@@ -36,7 +36,7 @@ func (p *parcel) docker(ctx context.Context, c *contents) error {
 	if len(list) == 0 {
 		return catalog.Usage("", "%s: %s lists no image", p.what, savedName)
 	}
-	if p.index != nil {
+	if p.index != nil || c.odd != nil {
 		ok, err := p.agrees(ctx, c, list)
 		if ok || err != nil {
 			return err
@@ -183,6 +183,9 @@ func (p *parcel) look(f file, kind string) (mediaType string, size int64, err er
 // agrees reports whether index.json leads to each image that manifest.json lists,
 // with all its layers.
 func (p *parcel) agrees(ctx context.Context, c *contents, list []saved) (bool, error) {
+	if p.index == nil {
+		return false, nil
+	}
 	broken := false
 	l, err := readLayout(ctx, p, ".", func(s catalog.Severity, code, _, _ string, _ ...any) {
 		broken = broken || s == catalog.Error && code != "bad-repository" && code != "partial-index"
