@@ -161,7 +161,7 @@ func assemble(dir string, c *Config, f catalog.Format, sites site.Kinds, opt Opt
 		wait = *opt.Wait
 	}
 	r.Stage = &stage.Stage{Dir: r.path("staging"), Lock: r.path(".publish", stagingLock),
-		Hashes: r.path(".publish", "hashes"),
+		Hashes: r.path(".publish", "hashes"), Facts: r.path(".publish", "facts"),
 		Format: f, Links: c.Links, Share: c.Share == ShareAuto, Now: r.now, Wait: wait, Waiting: opt.Waiting,
 		Progress: opt.Progress}
 	r.Stage.Warn = r.opt.Warn

@@ -17,7 +17,6 @@ import (
 	"example.com/publish/publish/journal"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
-	"example.com/publish/stage/tree"
 )
 
 // A prune of tags leaves a record in .publish/undo with what it takes out of the
@@ -63,13 +62,12 @@ func (r *Repo) saveUndo(ctx context.Context, sv *survey, p *Plan) (id string, er
 		t.Since = sv.tags.seen.since(i, sv.now)
 		head.Tags = append(head.Tags, t)
 	}
-	root, err := os.OpenRoot(r.Stage.Dir)
+	src, done, err := r.Stage.Contents(true)
 	if err != nil {
 		return "", err
 	}
-	defer root.Close()
-	record, err := sv.tags.tagger.Saved(ctx, tree.Contents(root), p.removes())
-	if err != nil {
+	record, err := sv.tags.tagger.Saved(ctx, src, p.removes())
+	if err = errors.Join(err, done()); err != nil {
 		return "", err
 	}
 	first, err := json.Marshal(head)
@@ -236,12 +234,12 @@ func (r *Repo) Undo(ctx context.Context, id string, dry bool) (*UndoResult, erro
 
 // nameAgain asks the format for the documents.
 func (r *Repo) nameAgain(ctx context.Context, tagger catalog.Tagger, record []byte) (*catalog.Restoration, error) {
-	root, err := os.OpenRoot(r.Stage.Dir)
+	src, done, err := r.Stage.Contents(true)
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
-	back, err := tagger.Restore(ctx, tree.Contents(root), record)
+	back, err := tagger.Restore(ctx, src, record)
+	err = errors.Join(err, done())
 	moved := new(catalog.MovedError)
 	switch {
 	case errors.As(err, &moved):

@@ -238,13 +238,12 @@ func (d *Delivery) commit(ctx context.Context, edit catalog.Edit) (*Delivered, e
 	if err := d.s.refuseRevoked(rows...); err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(d.s.Dir)
+	src, done, err := d.s.Contents(false)
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
-	change, err := edit(ctx, tree.Contents(root))
-	if err != nil {
+	change, err := edit(ctx, src)
+	if err = errors.Join(err, done()); err != nil {
 		return nil, err
 	}
 	return d.land(change, d.s.Apply)

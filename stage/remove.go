@@ -2,12 +2,11 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"example.com/publish/stage/catalog"
-	"example.com/publish/stage/tree"
 )
 
 // Remove removes images from the indexes of staging. Their files stay, as orphans,
@@ -50,15 +49,12 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 			return nil, fmt.Errorf("%s: %w", w, ErrNotFound)
 		}
 	}
-	root, err := os.OpenRoot(s.Dir)
+	src, done, err := s.Contents(false)
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
-	docs, err := s.Format.Without(ctx, tree.Contents(root), func(i catalog.Image) bool {
-		return gone[keyOf(i)]
-	})
-	if err != nil {
+	docs, err := s.Format.Without(ctx, src, func(i catalog.Image) bool { return gone[keyOf(i)] })
+	if err = errors.Join(err, done()); err != nil {
 		return nil, err
 	}
 	if err := s.Apply(docs); err != nil {

@@ -201,8 +201,8 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if err != nil {
 		return out, err
 	}
-	defer done()
-	if out.cat, err = s.Format.Read(ctx, contents); err != nil {
+	out.cat, err = s.Format.Read(ctx, contents)
+	if err = errors.Join(err, done()); err != nil {
 		return out, err
 	}
 	if err := copier.list(); err != nil {

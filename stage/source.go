@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"errors"
 	"iter"
 	"os"
 	"slices"
@@ -18,16 +19,44 @@ type snapshotSource struct {
 	documents catalog.Source
 	content   catalog.Source
 	copied    map[string]tree.Row // the documents that were copied
+	*tree.Facts
+}
+
+// memory is a tree with what formats have learned from its content.
+type memory struct {
+	catalog.Source
+	*tree.Facts
+}
+
+// Contents opens staging for a format. done closes it; unless look is set it keeps
+// what the format has learned, which needs no lock.
+func (s *Stage) Contents(look bool) (src catalog.Source, done func() error, err error) {
+	root, err := os.OpenRoot(s.Dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	facts := s.facts(look)
+	return memory{tree.Contents(root), facts}, func() error { return errors.Join(root.Close(), facts.Save()) }, nil
+}
+
+// facts opens the file of what formats have learned.
+func (s *Stage) facts(look bool) *tree.Facts {
+	if look || s.Facts == "" {
+		return tree.ReadFacts(s.Facts)
+	}
+	return tree.OpenFacts(s.Facts)
 }
 
 // contents opens the source of a snapshot. Close it after use.
-func (sn *Snapshot) contents() (src catalog.Source, done func(), err error) {
+func (sn *Snapshot) contents() (src catalog.Source, done func() error, err error) {
 	root, err := os.OpenRoot(sn.Dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	return snapshotSource{tree.Contents(root), tree.Contents(sn.src.Root()), sn.documents}, func() { _ = root.Close() },
-		nil
+	facts := sn.stage.facts(false)
+	return snapshotSource{tree.Contents(root), tree.Contents(sn.src.Root()), sn.documents, facts}, func() error {
+		return errors.Join(root.Close(), facts.Save(), facts.Compact())
+	}, nil
 }
 
 func (s snapshotSource) Document(path string) ([]byte, error) {

@@ -18,6 +18,7 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,6 +38,7 @@ type Stage struct {
 	Dir    string         // absolute path of the tree
 	Lock   string         // path of the staging lock's file
 	Hashes string         // path of the hash cache's file
+	Facts  string         // path of the file with what the format learned; "" for none
 	Format catalog.Format // of the tree
 	Links  Links          // what to do with links in a tree with indexes; "" means RefuseLinks
 	Share  bool           // link files that this program sealed, instead of copying them
@@ -102,7 +104,12 @@ func (s *Stage) Exclusive(ctx context.Context, verb string) (unlock func(), err 
 
 // Catalog reads the indexes of staging.
 func (s *Stage) Catalog(ctx context.Context) (*catalog.Catalog, error) {
-	return ReadCatalog(ctx, s.Dir, s.Format)
+	src, done, err := s.Contents(true)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.Format.Read(ctx, src)
+	return c, errors.Join(err, done())
 }
 
 // ReadCatalog reads the indexes of the tree at dir. It reads nothing outside.

@@ -142,7 +142,8 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 	}
 	defer src.Close()
 	s := Stage{}
-	out, err := validateTree(ctx, src, f, RefuseLinks, everything, cache, Checks{Now: now}, known, s.progress)
+	out, err := validateTree(ctx, src, f, RefuseLinks, everything, cache, tree.ReadFacts(""),
+		Checks{Now: now}, known, s.progress)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -214,12 +215,12 @@ func strip(ctx context.Context, dir string, f catalog.Format, lost func(string) 
 // WithoutVersions returns the documents of staging that no longer name the
 // versions for which drop is true.
 func (s *Stage) WithoutVersions(ctx context.Context, drop func(catalog.Name) bool) ([]catalog.Document, error) {
-	root, err := os.OpenRoot(s.Dir)
+	src, done, err := s.Contents(true)
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
-	return s.Format.WithoutVersions(ctx, tree.Contents(root), drop)
+	docs, err := s.Format.WithoutVersions(ctx, src, drop)
+	return docs, errors.Join(err, done())
 }
 
 // Contents are file contents to search for, under any path, and versions without

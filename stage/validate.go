@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -79,26 +80,27 @@ func (c *Checked) Row(path string) (tree.Row, bool) { return tree.Find(c.Rows, p
 // cache. It takes no lock, so there may be findings because of a running writer.
 func (s *Stage) Validate(ctx context.Context, c Checks) (*Checked, error) {
 	cache := tree.OpenCache(s.Hashes)
-	out, err := s.validate(ctx, cache, c)
+	facts := s.facts(false)
+	out, err := s.validate(ctx, cache, facts, c)
 	if err != nil {
 		return nil, err
 	}
-	return out, cache.Save()
+	return out, errors.Join(cache.Save(), facts.Save())
 }
 
 // Look is like Validate, but writes nothing: verified hashes are not stored.
 func (s *Stage) Look(ctx context.Context) (*Checked, error) {
-	return s.validate(ctx, tree.ReadCache(s.Hashes), Checks{Now: s.Now()})
+	return s.validate(ctx, tree.ReadCache(s.Hashes), s.facts(true), Checks{Now: s.Now()})
 }
 
-func (s *Stage) validate(ctx context.Context, cache *tree.Cache, c Checks) (*Checked, error) {
+func (s *Stage) validate(ctx context.Context, cache *tree.Cache, facts *tree.Facts, c Checks) (*Checked, error) {
 	src, err := tree.OpenSource(s.Dir)
 	if err != nil {
 		return nil, err
 	}
 	defer src.Close()
 	c.times = true
-	return validateTree(ctx, src, s.Format, s.Links, s.known(cache), cache, c, nil, s.progress)
+	return validateTree(ctx, src, s.Format, s.Links, s.known(cache), cache, facts, c, nil, s.progress)
 }
 
 // Peek is like Validate, but reads hardly any content. It takes hashes from the
@@ -111,7 +113,7 @@ func (s *Stage) Peek(ctx context.Context) (*Checked, error) {
 	}
 	defer src.Close()
 	cache := tree.ReadCache(s.Hashes)
-	return peek(ctx, src, s.Format, s.Links, s.known(cache), cache)
+	return peek(ctx, src, s.Format, s.Links, s.known(cache), cache, s.facts(true))
 }
 
 // ValidateTree checks any tree, such as a generation. known has hashes that are
@@ -119,7 +121,7 @@ func (s *Stage) Peek(ctx context.Context) (*Checked, error) {
 func ValidateTree(ctx context.Context, src *tree.Source, f catalog.Format, c Checks, known map[string]tree.Row,
 	progress func(string, int64) func(int64)) (*Checked, error) {
 	s := Stage{Progress: progress}
-	return validateTree(ctx, src, f, RefuseLinks, everything, tree.OpenCache(""), c, known, s.progress)
+	return validateTree(ctx, src, f, RefuseLinks, everything, tree.OpenCache(""), tree.ReadFacts(""), c, known, s.progress)
 }
 
 // everything is the function known for a generation. All its files are expected:
@@ -142,12 +144,14 @@ type survey struct {
 // published: see gate.
 func examine(
 	ctx context.Context, src *tree.Source, f catalog.Format, policy Links, known func(tree.Entry) bool,
+	facts *tree.Facts,
 ) (*survey, error) {
 	root := src.Root()
 	sv := &survey{root: root, report: &Report{}}
 	var all []tree.Entry
 	var err error
-	sv.cat, err = f.Read(ctx, tree.Contents(root)) // before the walk, so that the documents' memory is free again
+	// Before the walk, so that the documents' memory is free again.
+	sv.cat, err = f.Read(ctx, memory{tree.Contents(root), facts})
 	if err == nil {
 		all, err = src.Walk(ctx)
 	}
@@ -198,9 +202,9 @@ func linkRow(e tree.Entry) tree.Row {
 }
 
 func validateTree(ctx context.Context, src *tree.Source, f catalog.Format, policy Links, named func(tree.Entry) bool,
-	cache *tree.Cache, c Checks,
+	cache *tree.Cache, facts *tree.Facts, c Checks,
 	known map[string]tree.Row, progress func(string, int64) func(int64)) (*Checked, error) {
-	sv, err := examine(ctx, src, f, policy, named)
+	sv, err := examine(ctx, src, f, policy, named, facts)
 	if err != nil {
 		return nil, err
 	}
@@ -273,8 +277,8 @@ func sorted(files map[string]tree.Row) []tree.Row {
 }
 
 func peek(ctx context.Context, src *tree.Source, f catalog.Format, policy Links, named func(tree.Entry) bool,
-	cache *tree.Cache) (*Checked, error) {
-	sv, err := examine(ctx, src, f, policy, named)
+	cache *tree.Cache, facts *tree.Facts) (*Checked, error) {
+	sv, err := examine(ctx, src, f, policy, named, facts)
 	if err != nil {
 		return nil, err
 	}

@@ -62,3 +62,18 @@ func BenchmarkWithout(b *testing.B) {
 		}
 	}
 }
+
+// What the manifests name is remembered: the ratio to BenchmarkRead is what that saves.
+func BenchmarkReadRemembered(b *testing.B) {
+	on, tags := manyTags(b)
+	src := &remembering{Source: on, facts: map[catalog.Digest][]byte{}}
+	if _, err := (Format{}).Read(b.Context(), src); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		cat, err := Format{}.Read(b.Context(), src)
+		if err != nil || len(cat.Images) != tags {
+			b.Fatal(len(cat.Images), err)
+		}
+	}
+}

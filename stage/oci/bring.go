@@ -161,12 +161,12 @@ func (l *layout) only(wanted func(*root) bool) error {
 	kept := map[string]*node{}
 	l.roots = slices.DeleteFunc(l.roots, func(r root) bool { return !wanted(&r) })
 	for _, r := range l.roots {
-		l.each(func(n *node) { kept[n.digest.String()] = n }, r.owns...)
+		l.each(func(n *node) { kept[n.key] = n }, r.owns...)
 	}
 	l.nodes = kept
 	var entries []entry
 	for i, n := range l.entries {
-		if n != nil && kept[n.digest.String()] != nil {
+		if n != nil && kept[n.key] != nil {
 			entries = append(entries, l.index.entries[i])
 		}
 	}
@@ -307,6 +307,21 @@ func (o *overlay) Document(name string) ([]byte, error) {
 		return o.Source.Document(name)
 	}
 	return o.documents[i].Data, nil
+}
+
+// Recall is that of the tree, if it remembers anything.
+func (o *overlay) Recall(d catalog.Digest) ([]byte, bool) {
+	if m, ok := o.Source.(catalog.Memory); ok {
+		return m.Recall(d)
+	}
+	return nil, false
+}
+
+// Remember is that of the tree, likewise.
+func (o *overlay) Remember(d catalog.Digest, fact []byte) {
+	if m, ok := o.Source.(catalog.Memory); ok {
+		m.Remember(d, fact)
+	}
 }
 
 func (o *overlay) Blob(name string, want catalog.Digest, limit int64) ([]byte, error) {

@@ -12,7 +12,9 @@ import (
 // node is a blob that something in a repository leads to.
 type node struct {
 	digest    catalog.Digest
-	size      int64 // as the first descriptor says
+	key       string // the digest as text
+	path      string // see at
+	size      int64  // as the first descriptor says
 	mediaType string
 	children  []*node // what it lists: manifests, its config, its layers
 	subject   string  // a digest; "" for none
@@ -37,7 +39,12 @@ type graph struct {
 }
 
 // at is the path of a node's blob.
-func (g *graph) at(n *node) string { return blobPath(g.repository, n.digest) }
+func (g *graph) at(n *node) string {
+	if n.path == "" {
+		n.path = blobPath(g.repository, n.digest)
+	}
+	return n.path
+}
 
 // node returns what a descriptor leads to, which stands in the file at from; nil,
 // with a finding, if that cannot be told.
@@ -49,7 +56,7 @@ func (g *graph) node(from string, d *descriptor) *node {
 	}
 	n := g.nodes[d.Digest]
 	if n == nil {
-		n = &node{digest: digest, size: *d.Size, mediaType: d.MediaType}
+		n = &node{digest: digest, key: d.Digest, size: *d.Size, mediaType: d.MediaType}
 		g.nodes[d.Digest] = n
 	}
 	if n.size != *d.Size {
@@ -82,14 +89,18 @@ func (g *graph) expand(n *node, depth int) error {
 		g.note(catalog.Error, "too-large", path, "has %d bytes; a manifest may have %d", n.size, maxManifest)
 		return nil
 	}
-	data, err := g.blob(n, maxManifest)
-	if data == nil || err != nil {
-		return err
-	}
-	m, code, fact := parseManifest(data, n.mediaType)
-	if code != "" {
-		g.note(catalog.Error, code, path, "%s", fact)
-		return nil
+	m := g.known(n)
+	if m == nil {
+		data, err := g.blob(n, maxManifest)
+		if data == nil || err != nil {
+			return err
+		}
+		var code, fact string
+		if m, code, fact = parseManifest(data, n.mediaType); code != "" {
+			g.note(catalog.Error, code, path, "%s", fact)
+			return nil
+		}
+		g.learn(n, m)
 	}
 	if m.Subject != nil {
 		if _, code, fact := m.Subject.check(); code != "" {

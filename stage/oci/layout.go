@@ -262,7 +262,7 @@ func (l *layout) refer(referrers []int) {
 	var todo []*node
 	own := func(root int, from *node) {
 		l.each(func(n *node) {
-			if _, is := waiting[n.digest.String()]; is {
+			if _, is := waiting[n.key]; is {
 				owners[n] = append(owners[n], root)
 				todo = append(todo, n)
 			}
@@ -274,7 +274,7 @@ func (l *layout) refer(referrers []int) {
 	for len(todo) > 0 {
 		subject := todo[0]
 		todo = todo[1:]
-		for _, i := range waiting[subject.digest.String()] {
+		for _, i := range waiting[subject.key] {
 			taken[i] = true
 			for _, at := range owners[subject] {
 				if r := &l.roots[at]; !slices.Contains(r.owns, l.entries[i]) {

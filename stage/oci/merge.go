@@ -88,7 +88,7 @@ func (l *layout) into(ctx context.Context, tree catalog.Source, out *catalog.Cha
 		if n := theirs[r.version]; n != nil && n.digest != r.entry.digest {
 			moved[r.version] = true
 		} else {
-			ours.each(func(n *node) { kept[n.digest.String()] = true }, r.owns...)
+			ours.each(func(n *node) { kept[n.key] = true }, r.owns...)
 		}
 	}
 	united := []entry{}

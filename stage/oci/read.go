@@ -68,14 +68,14 @@ func (b *builder) add(l *layout) {
 			version.Exempt = "it refers to an image that is not here"
 		}
 		b.cat.Versions = append(b.cat.Versions, version)
-		b.cat.Units = append(b.cat.Units, catalog.Unit{Key: image.Ref, Digest: r.entry.digest.String()})
+		b.cat.Units = append(b.cat.Units, catalog.Unit{Key: image.Ref, Digest: r.entry.key})
 	}
 }
 
 // image is a root as the catalog has it.
 func (l *layout) image(r *root) catalog.Image {
 	image := catalog.Image{Product: l.repository, Version: r.version, Type: imageType,
-		Fingerprint: r.entry.digest.String(), Aliases: []string{}}
+		Fingerprint: r.entry.key, Aliases: []string{}}
 	image.Ref = Format{}.Ref(image.Of())
 	l.each(func(n *node) {
 		image.Paths = append(image.Paths, l.at(n))
@@ -84,7 +84,7 @@ func (l *layout) image(r *root) catalog.Image {
 	slices.Sort(image.Paths)
 	l.each(func(n *node) {
 		if index, manifest := leads(n.mediaType); index || manifest || n.config {
-			image.Digests = append(image.Digests, n.digest.String())
+			image.Digests = append(image.Digests, n.key)
 		}
 	}, r.entry)
 	return image

@@ -68,7 +68,7 @@ func (l *layout) saved(drop func(catalog.Name) bool) (*recorded, error) {
 		if !drop(catalog.Name{Group: l.repository, Version: r.version}) {
 			return false
 		}
-		out.Versions[r.version] = r.entry.digest.String()
+		out.Versions[r.version] = r.entry.key
 		return true
 	})
 	if len(c.dropped) == 0 {
@@ -76,7 +76,7 @@ func (l *layout) saved(drop func(catalog.Name) bool) (*recorded, error) {
 	}
 	for i := range l.roots {
 		if r := &l.roots[i]; c.dropped[r.version] {
-			l.each(func(n *node) { needs[n.digest.String()] = true }, r.owns...)
+			l.each(func(n *node) { needs[n.key] = true }, r.owns...)
 		}
 	}
 	out.Needs = slices.Sorted(maps.Keys(needs))

@@ -159,7 +159,7 @@ func (l *layout) children() []*node {
 			out = append(out, n)
 		}
 	}
-	slices.SortFunc(out, func(a, b *node) int { return strings.Compare(a.digest.String(), b.digest.String()) })
+	slices.SortFunc(out, func(a, b *node) int { return strings.Compare(a.key, b.key) })
 	return out
 }
 
@@ -174,7 +174,7 @@ func (l *layout) listed() []catalog.Naming {
 	}
 	var out []catalog.Naming
 	for _, n := range l.children() {
-		if !named[n.digest.String()] {
+		if !named[n.key] {
 			out = append(out, catalog.Naming{Path: l.at(n), Digest: n.digest, MediaType: n.mediaType, Size: n.size,
 				Kind: catalog.NamedListed})
 		}

@@ -1,0 +1,223 @@
+package tree
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+)
+
+// Facts stores what formats have learned from content, by its sha256: see
+// [catalog.Memory]. If it is lost, the content is read again; nothing else happens.
+//
+// Anyone who can write to the file could claim anything about any content. So, like
+// the file of a [Cache], it is trusted only if it belongs to the owner of its
+// directory, or to root, and nobody else may write to it.
+//
+// The file has sealed lines (see durable.Line): the sha256 and the fact, in base64.
+// Several processes may append at once, because lines are written in one system call.
+// A line that a crash tore is skipped. Compact needs the staging lock.
+type Facts struct {
+	cache  *Cache // for the rules of trust
+	unread string
+	look   bool
+
+	mu    sync.Mutex
+	at    map[digest]fact
+	store []byte // the facts, one after the other
+	fresh bytes.Buffer
+	lines int // in the file
+}
+
+// fact is a place in the store.
+type fact struct {
+	from, to uint32
+	used     bool // since the file was opened
+}
+
+const (
+	maxFact  = 64 << 10  // bytes
+	maxFacts = 256 << 20 // bytes of a file, and of a store
+)
+
+// OpenFacts returns the facts at path. It reads the file at the first question. A
+// missing or damaged file has no facts. With an empty path nothing is stored.
+func OpenFacts(path string) *Facts {
+	return &Facts{cache: OpenCache(path), unread: path, at: map[digest]fact{}}
+}
+
+// ReadFacts opens the facts read-only: new ones are forgotten.
+func ReadFacts(path string) *Facts {
+	f := OpenFacts(path)
+	f.look = true
+	return f
+}
+
+// Recall implements [catalog.Memory].
+func (f *Facts) Recall(d catalog.Digest) ([]byte, bool) {
+	sum, ok := parseDigest(d.Hex)
+	if !ok || d.Algorithm != catalog.SHA256 {
+		return nil, false // others are not proved by the hashes of files
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.load()
+	x, ok := f.at[sum]
+	if ok && !x.used {
+		x.used = true
+		f.at[sum] = x
+	}
+	return f.store[x.from:x.to:x.to], ok
+}
+
+// Remember implements [catalog.Memory].
+func (f *Facts) Remember(d catalog.Digest, text []byte) {
+	sum, ok := parseDigest(d.Hex)
+	if !ok || d.Algorithm != catalog.SHA256 || len(text) > maxFact {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.load()
+	if !f.put(sum, text, true) || f.look || f.cache.path == "" {
+		return
+	}
+	f.fresh.Write(factLine(sum, text))
+	if f.fresh.Len() >= maxFresh {
+		_ = f.flush() // the next command is slower, and nothing else
+	}
+}
+
+func factLine(sum digest, text []byte) []byte {
+	raw := append(sum[:len(sum):len(sum)], text...)
+	return durable.Line(base64.RawStdEncoding.AppendEncode(nil, raw))
+}
+
+// put adds a fact; false if there is no room.
+func (f *Facts) put(sum digest, text []byte, used bool) bool {
+	if len(f.store)+len(text) > maxFacts {
+		return false
+	}
+	from := uint32(len(f.store))
+	f.store = append(f.store, text...)
+	f.at[sum] = fact{from, from + uint32(len(text)), used}
+	return true
+}
+
+// load reads the file, if that has not been done. The caller holds mu.
+func (f *Facts) load() {
+	path := f.unread
+	f.unread = ""
+	if path == "" {
+		return
+	}
+	file, err := durable.Open(path)
+	if err != nil {
+		return
+	}
+	defer file.Close()
+	fi, err := file.Stat()
+	if err != nil || !f.cache.believed(fi) {
+		return
+	}
+	f.store = make([]byte, 0, min(fi.Size()*3/4, maxFacts))
+	f.read(io.LimitReader(file, maxFacts))
+}
+
+// read reads all undamaged lines.
+func (f *Facts) read(file io.Reader) {
+	r := bufio.NewReaderSize(file, 4*maxFact)
+	raw := make([]byte, 0, 2*maxFact)
+	for {
+		line, err := r.ReadSlice('\n')
+		whole := err == nil
+		for err == bufio.ErrBufferFull {
+			_, err = r.ReadSlice('\n')
+		}
+		if err != nil {
+			return // the end; a torn last line is ignored
+		}
+		f.lines++
+		text, ok := durable.Unline(bytes.TrimSuffix(line, []byte{'\n'}))
+		if !whole || !ok {
+			continue
+		}
+		if raw, err = base64.RawStdEncoding.AppendDecode(raw[:0], text); err == nil && len(raw) >= len(digest{}) {
+			f.put(digest(raw), raw[len(digest{}):], false)
+		}
+	}
+}
+
+// Save appends new facts to the file. It returns no error if the file cannot be
+// written: see Cache.Save.
+func (f *Facts) Save() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.flush()
+}
+
+func (f *Facts) flush() error {
+	if f.fresh.Len() == 0 {
+		return nil
+	}
+	defer f.fresh.Reset()
+	file, err := f.cache.openOwn()
+	if errors.Is(err, fs.ErrNotExist) { // the first facts of a repository
+		if err = durable.WriteFile(f.cache.path, nil, 0o644); err == nil {
+			file, err = f.cache.openOwn()
+		}
+	}
+	if file == nil {
+		return unlessUnwritable(err)
+	}
+	defer file.Close()
+	fi, err := file.Stat()
+	if err != nil || fi.Size() >= maxFacts {
+		return err // until Compact makes room
+	}
+	lines := f.fresh.Bytes()
+	last := []byte{0}
+	if _, err := file.ReadAt(last, fi.Size()-1); fi.Size() > 0 && err == nil && last[0] != '\n' {
+		lines = append([]byte{'\n'}, lines...) // a killed writer left half a line
+	}
+	f.lines += bytes.Count(lines, []byte{'\n'})
+	_, err = file.Write(lines)
+	return unlessUnwritable(err)
+}
+
+// Compact rewrites the file with the facts that were used since it was opened, if it
+// has many others. Call it after all of a tree was read, under the staging lock, and
+// after Save.
+func (f *Facts) Compact() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	used := 0
+	for _, x := range f.at {
+		if x.used {
+			used++
+		}
+	}
+	fi, err := os.Lstat(f.cache.path)
+	if err != nil || !f.cache.believed(fi) || f.lines < 2*used+1000 {
+		return nil
+	}
+	return unlessUnwritable(durable.WriteWith(f.cache.path, fi.Mode().Perm()&fs.FileMode(0o644), func(w io.Writer) error {
+		f.lines = 0
+		for sum, x := range f.at {
+			if x.used {
+				f.lines++
+				if _, err := w.Write(factLine(sum, f.store[x.from:x.to])); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}))
+}
