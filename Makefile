@@ -12,7 +12,7 @@ FUZZTIME ?= 10m
 export GOFLAGS := -buildvcs=false $(GOFLAGS)
 
 # What bench runs beside publish.
-PEERS := ostree aptly rsync openssl
+PEERS := ostree aptly rsync openssl skopeo umoci
 BENCH ?=
 # More flags of go test for make test.
 TESTFLAGS ?=
@@ -25,7 +25,7 @@ ENGINES := docker.io containerd runc podman crun
 CLIENTS := oras.land/oras/cmd/oras@v1.3.6 github.com/regclient/regclient/cmd/regctl@v0.11.7
 
 .DEFAULT_GOAL := build
-.PHONY: help build install demo test test-busy check gotest vet walls tools deps crash powercut interop load model fuzz bench profile peers clean
+.PHONY: help build install demo test test-busy check gotest vet walls tools deps crash powercut interop load model fuzz bench profile peers clients clean
 
 ## build: the static binary, bin/publish
 build:
@@ -129,7 +129,7 @@ powercut: build
 ## interop: the tools, registries and engines of others write into staging, read production and load exports (root; installs them)
 interop: build
 	scripts/install-packages skopeo umoci $(ENGINES)
-	@for client in $(CLIENTS); do GOBIN='$(CURDIR)/bin' $(GO) install "$$client" || exit 1; done
+	@$(MAKE) --no-print-directory clients
 	cd scripts/interop && PATH="$$PATH:$(CURDIR)/bin" PUBLISH_BIN='$(CURDIR)/$(BIN)' $(GO) test -count=1 -v \
 	    -run 'Images|Export|Registry' .
 
@@ -149,7 +149,7 @@ load: build
 ## bench: measure publish beside its peers, in bin/bench (as root it installs them; 45 minutes, 13 GiB; BENCH='-scale 0.1' for less)
 bench: build peers
 	@$(GO) build -o bin/bench/bench ./scripts/bench
-	bin/bench/bench -publish $(BIN) -out bin/bench $(BENCH)
+	PATH="$$PATH:$(CURDIR)/bin" bin/bench/bench -publish $(BIN) -out bin/bench $(BENCH)
 
 ## profile: CPU and allocation profiles of the same cases, in bin/profile
 profile:
@@ -162,9 +162,12 @@ profile:
 	done
 
 # A peer that cannot be had is missing in the table, no more.
-peers:
+peers: clients
 	-@$(MAKE) --no-print-directory deps PACKAGES='$(PEERS)'
 	-@mkdir -p bin && cd scripts/interop && $(GO) build -o ../../bin/incus-simplestreams github.com/lxc/incus/v6/cmd/incus-simplestreams
+
+clients:
+	-@for client in $(CLIENTS); do GOBIN='$(CURDIR)/bin' $(GO) install "$$client" || exit 1; done
 
 ## deps: install the Debian packages that the tests use, where they are missing (as root)
 deps:

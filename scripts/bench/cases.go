@@ -34,6 +34,7 @@ var all = []func(*bench, context.Context) error{
 	trees(10), trees(100), trees(1_000), trees(10_000), trees(20_000), trees(100_000), (*bench).large,
 	(*bench).switches, (*bench).statuses,
 	prunes(10_000), prunes(30_000), prunes(100_000),
+	(*bench).imageFiles, (*bench).imageBytes, tags(20_000), tags(100_000),
 }
 
 // adds stages one large image.
