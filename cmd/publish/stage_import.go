@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -144,7 +143,7 @@ func (p *program) importBundle(c *cli.Context, r *publish.Repo, name string) err
 			p.idle("%s: nothing new, staging is generation %d of it already", what, a.Generation)
 			return
 		}
-		p.say("%s: staging is generation %d of it now: %s came (%s), %s changed, %s wait in trash", what, a.Generation,
-			count(a.Files, "file"), size(a.Bytes), count(a.Added, "file"), strconv.Itoa(a.Dropped))
+		p.say("%s: staging is generation %d of it now: %s came (%s), %s changed, %s moved to trash", what, a.Generation,
+			count(a.Files, "file"), size(a.Bytes), count(a.Added, "file"), count(a.Dropped, "file"))
 	})
 }
