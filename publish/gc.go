@@ -68,7 +68,7 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 	}
 	freed := tally{names: map[uint64]uint64{}}
 	files := r.expired(s, res, &freed)
-	anew, err := r.shortened(s, files)
+	anew, err := r.shortened(s)
 	if err != nil {
 		return nil, err
 	}

@@ -22,8 +22,9 @@ import (
 // the documents when a window ends, and verify compares them with the manifest.
 
 // shortened returns the documents of production that hold something whose window has
-// ended, without that. Those among the files that expire are left out.
-func (r *Repo) shortened(s *state, expired []tree.Row) ([]catalog.Document, error) {
+// ended, without that. Those that are to be deleted are among them: they are shorter
+// before the first content goes.
+func (r *Repo) shortened(s *state) ([]catalog.Document, error) {
 	server := catalog.Serving(r.format)
 	if server == nil || len(s.current.Held) == 0 {
 		return nil, nil
@@ -45,7 +46,7 @@ func (r *Repo) shortened(s *state, expired []tree.Row) ([]catalog.Document, erro
 				due = true
 			}
 		}
-		if !due || slices.ContainsFunc(expired, func(row tree.Row) bool { return row.Path == path }) {
+		if !due {
 			continue
 		}
 		data, err := stage.ReadServed(root, path)

@@ -90,29 +90,37 @@ func TestHeldInAnotherTree(t *testing.T) {
 	}
 }
 
-// A gc that cannot rewrite the index deletes nothing that it names. Killed before or
-// after it, the next one does the rest.
+// A gc makes the index shorter before it deletes what the index held. Stopped at any
+// step of that, the next one does the rest.
 func TestHeldUntilDeleted(t *testing.T) {
 	both(t, func(t *testing.T, mode string) {
-		w := heldWorld(t, mode)
-		w.now = w.now.Add(3 * time.Hour)
-		path := filepath.Join(w.production(), "images", sumOf("one")[:16]+".bin")
-		w.step = func(name string) error {
-			if name == "after-uncarry" { // the file is gone, and the index was shorter before
-				wantHeld(t, w)
+		for _, at := range []string{"after-gc-history", "after-rewrite", "after-uncarry"} {
+			w := heldWorld(t, mode)
+			w.now = w.now.Add(3 * time.Hour)
+			path := filepath.Join(w.production(), "images", sumOf("one")[:16]+".bin")
+			w.step = func(name string) error {
+				if name != at {
+					return nil
+				}
+				if _, held := w.named(); len(held) > 0 != (at == "after-gc-history") {
+					t.Errorf("%s: the index holds %v", at, held)
+				}
+				if gone(path) != (at == "after-uncarry") {
+					t.Errorf("%s: the file is gone: %v", at, gone(path))
+				}
 				return errInjected
 			}
-			return nil
-		}
-		if _, err := w.repo().GC(ctx, false); err == nil {
-			t.Error("the gc was not stopped")
-		}
-		w.step = nil
-		w.gc()
-		wantHeld(t, w)
-		wantVerified(t, w)
-		if !gone(path) {
-			t.Errorf("%s is still there", path)
+			if _, err := w.repo().GC(ctx, false); err == nil {
+				t.Errorf("%s: the gc was not stopped", at)
+			}
+			w.step = nil
+			wantVerified(t, w)
+			w.gc()
+			wantHeld(t, w)
+			wantVerified(t, w)
+			if !gone(path) {
+				t.Errorf("%s: %s is still there", at, path)
+			}
 		}
 	})
 }

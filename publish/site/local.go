@@ -34,14 +34,8 @@ func (l local) Expire(
 	_ context.Context, live *generation.Tree, gone []tree.Row, anew []catalog.Document,
 ) (stay []Stay, err error) {
 	root := live.Dir
-	for _, d := range anew {
-		path := filepath.Join(root, filepath.FromSlash(d.Path))
-		if err := l.rewrite(path, d.Data); err != nil {
-			stay = append(stay, Stay{d.Path, path, err})
-		}
-	}
-	if len(stay) > 0 {
-		return stay, nil // the old documents still name the files
+	if stay, err := l.rewriteAll(root, anew); len(stay) > 0 || err != nil {
+		return stay, err // the old documents still name the files
 	}
 	dirs := map[string]bool{}
 	for _, row := range gone {
@@ -64,10 +58,33 @@ func (l local) Expire(
 	return stay, nil
 }
 
+// rewriteAll replaces live documents.
+func (l local) rewriteAll(root string, docs []catalog.Document) (stay []Stay, err error) {
+	if len(docs) == 0 {
+		return nil, nil
+	}
+	// In the store, where recovery sweeps it: production is served.
+	private, err := durable.MkdirTemp(l.Store, generation.RevertPrefix)
+	if err != nil {
+		return []Stay{{"", l.Store, err}}, nil
+	}
+	defer durable.RemoveAll(private) // else it is swept
+	for _, d := range docs {
+		path := filepath.Join(root, filepath.FromSlash(d.Path))
+		if err := l.rewrite(private, path, d.Data); err != nil {
+			stay = append(stay, Stay{d.Path, path, err})
+		}
+		if err := l.At("after-rewrite"); err != nil {
+			return stay, err
+		}
+	}
+	return stay, nil
+}
+
 // rewrite replaces a live document in one step. The new one is at least a second
 // newer: a web server compares whole seconds, and answers 304 if the document is not
 // newer than the client's copy.
-func (l local) rewrite(path string, data []byte) error {
+func (l local) rewrite(private, path string, data []byte) error {
 	old, err := os.Lstat(path)
 	if err != nil {
 		return err
@@ -76,5 +93,12 @@ func (l local) rewrite(path string, data []byte) error {
 	if next := old.ModTime().Add(time.Second); next.After(at) {
 		at = next
 	}
-	return durable.WriteDated(path, data, old.Mode().Perm(), at)
+	next := filepath.Join(private, "document")
+	if err := durable.WriteDated(next, data, old.Mode().Perm(), at); err != nil {
+		return err
+	}
+	if err := os.Rename(next, path); err != nil {
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(path))
 }

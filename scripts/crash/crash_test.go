@@ -34,7 +34,7 @@ func program(t *testing.T) string {
 func TestCrashShort(t *testing.T) {
 	long(t)
 	publish := program(t)
-	for only, step := range map[string]string{"^(promote-with-gc|revert|stage-add|prune)/": "11", "^revoke/": "29"} {
+	for only, step := range map[string]string{"^(promote-with-gc|gc-layouts|revert|stage-add|prune)/": "11", "^revoke/": "29"} {
 		code, err := matrix(context.Background(), []string{"-publish", publish, "-run", only, "-faults", "kill,EIO",
 			"-step", step})
 		if code != 0 || err != nil {

@@ -12,15 +12,20 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"example.com/publish/scripts/crash/check"
 )
 
 // makeImages writes n distinct images to dir/0, dir/1, ...: metadata.tar.gz
 // with rootfs.squashfs and disk.qcow2. The roots have the first bytes by which
-// their kind is known, and no file system.
+// their kind is known, and no file system. dir/oci-0 and so on are OCI layouts.
 func makeImages(dir string, n int) error {
 	for i := range n {
 		sub := filepath.Join(dir, fmt.Sprint(i))
 		if err := os.MkdirAll(sub, 0o755); err != nil {
+			return err
+		}
+		if err := check.WriteLayout(filepath.Join(dir, fmt.Sprint("oci-", i)), fmt.Sprint("image ", i)); err != nil {
 			return err
 		}
 		metadata, err := metadata(fmt.Sprintf("os%d", i), 1767225600+int64(i)*86400)

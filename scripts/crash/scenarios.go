@@ -225,6 +225,32 @@ cp -a ../other/staging production; rm -r ../other
 echo page > production/page.html; echo unnamed > production/images/unnamed.squashfs
 `
 
+// layouts has an OCI tree with three generations: the tag v1 moves from image 0 to 1,
+// and then the repository other goes, whose tag stands for image 2.
+const layouts = `
+add() { "$PUBLISH" stage add --name "$1" "$IMAGES/oci-$2" >/dev/null; }
+"$PUBLISH" init --format oci --switch "$MODE" .
+printf 'format: oci\nswitch: %s\ngrace: %s\n' "$MODE" "${GRACE:-2h}" > publish.yaml
+add acme/app:v1 0; add acme/app:base 3; add acme/other:v1 2; "$PUBLISH" promote
+add acme/app:v1 1; "$PUBLISH" promote
+"$PUBLISH" stage remove docker.io/acme/other:v1; "$PUBLISH" promote
+`
+
+// holding is a probe: production holds what clients may still ask for.
+const holding = `
+grep -q held-until production/docker.io/acme/app/index.json
+`
+
+// overdue is layouts with windows that are over.
+const overdue = `GRACE=1s` + layouts + `
+sleep 2
+`
+
+// shorter is a probe: nothing is held any more, and no carried layout is left.
+const shorter = `
+! grep -q held-until production/docker.io/acme/app/index.json; test ! -e production/docker.io/acme/other/index.json
+`
+
 var scenarios = []scenario{
 	{name: "first-promote", verb: []string{"promote", "-m", "first"}, setup: add + `
 "$PUBLISH" init --switch "$MODE" .
@@ -237,6 +263,11 @@ add 0
 		verb: []string{"promote"}, probe: pruned},
 	{name: "promote-with-spare", setup: spared + "configure 0; add 3\n", verb: []string{"promote"}, dropsCarried: true,
 		probe: spareShares},
+	{name: "promote-layouts", setup: layouts + "add acme/app:v1 2\n", verb: []string{"promote"}, probe: holding},
+	{name: "revert-layouts", setup: layouts, verb: []string{"revert", "1"}, probe: holding},
+	{name: "revoke-layouts", setup: layouts, verb: []string{"revoke", "docker.io/acme/app:v1", "-m", "leaked"},
+		revokes: []string{"oci-0/blobs/sha256/*", "oci-1/blobs/sha256/*"}},
+	{name: "gc-layouts", setup: overdue, verb: []string{"gc"}, dropsCarried: true, probe: shorter},
 	{name: "revert", setup: history, verb: []string{"revert", "-m", "back"}},
 	{name: "revert-to-first", setup: history, verb: []string{"revert", "1"}},
 	{name: "revert-with-spare", setup: spared, verb: []string{"revert", "3"}, dropsCarried: true, again: 5},

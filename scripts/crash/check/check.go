@@ -36,6 +36,7 @@ type View struct {
 	Files      map[string]File // every regular file but the identity, by slash-separated path
 	Named      map[string]Item // what the index names, by path
 	Indexes    map[string]bool // the index and the catalogs it names
+	Pulled     map[string]bool // what a registry resolves: repository@digest
 }
 
 // File is one file's content.
@@ -105,10 +106,11 @@ func production(repo string, foreign bool) (*View, error) {
 // have no index yet.
 func Staging(dir string) (*View, error) { return read(dir, false) }
 
-// read reads a simplestreams tree whole and checks that what its index names
-// is there, with the size and the hashes that the index says.
+// read reads a tree whole, of simplestreams or of OCI layouts, and checks that what its
+// indexes name is there, with the size and the hashes that they say.
 func read(dir string, served bool) (*View, error) {
-	v := &View{Dir: dir, Files: map[string]File{}, Named: map[string]Item{}, Indexes: map[string]bool{}}
+	v := &View{Dir: dir, Files: map[string]File{}, Named: map[string]Item{}, Indexes: map[string]bool{},
+		Pulled: map[string]bool{}}
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -144,6 +146,14 @@ func read(dir string, served bool) (*View, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if layouts := v.layouts(); len(layouts) > 0 {
+		for _, repository := range layouts {
+			if err := v.readLayout(repository, served); err != nil {
+				return nil, err
+			}
+		}
+		return v, nil
 	}
 	if _, ok := v.Files[top]; !ok && (!served || len(v.Files) == 0) {
 		return v, nil
@@ -276,8 +286,8 @@ func (v *View) parse(name string, into any) error {
 
 // StillServed checks that every content file that before served reads in
 // after with the same bytes, and every other path at all. Content is what its
-// index names or, when carried is true, any file outside streams/. What is
-// revoked may go.
+// index names or, when carried is true, any file but an index. What a registry
+// resolved it resolves, when carried is true. What is revoked may go.
 func StillServed(before, after *View, carried bool, revoked map[File]bool) error {
 	if before == nil {
 		return nil
@@ -295,9 +305,15 @@ func StillServed(before, after *View, carried bool, revoked map[File]bool) error
 		case !ok:
 			return fmt.Errorf("%s was served by generation %d, and generation %d does not have it", name,
 				before.Generation, after.Generation)
-		case (named || !strings.HasPrefix(name, "streams/")) && got != want:
+		case (named || !strings.HasPrefix(name, "streams/") && !before.Indexes[name]) && got != want:
 			return fmt.Errorf("%s has other bytes in generation %d than in %d", name, after.Generation,
 				before.Generation)
+		}
+	}
+	for digest := range before.Pulled {
+		if carried && len(revoked) == 0 && !after.Pulled[digest] {
+			return fmt.Errorf("%s was resolved in generation %d, and is not in %d", digest, before.Generation,
+				after.Generation)
 		}
 	}
 	return nil
@@ -364,6 +380,11 @@ func SameContent(a, b *View) string {
 
 // Content reads one file.
 func Content(name string) (File, error) { return hash(name) }
+
+func sumOf(data string) string {
+	sum := sha256.Sum256([]byte(data))
+	return hex.EncodeToString(sum[:])
+}
 
 func hash(names ...string) (File, error) {
 	h := sha256.New()
