@@ -79,13 +79,14 @@ type needs map[string]*need
 // gathered is what readNeeds found out, in addition to the hashes of rows.
 type gathered struct {
 	sums  map[string]sums
-	pairs []string // for each pair of the catalog the sha256 over both files; "" if unknown
+	pairs []string          // for each pair of the catalog the sha256 over both files; "" if unknown
+	longs map[string]string // the sha512 of files, by path
 }
 
-// pairNeeds returns the sums of pairs that the cache knows, and adds the files
-// of the others to needs.
-func pairNeeds(cat *catalog.Catalog, rows []tree.Row, needs needs, cache *tree.Cache, full bool) gathered {
-	out := gathered{pairs: make([]string, len(cat.Pairs))}
+// claimNeeds returns what the cache knows of claims beyond the sha256 of files: the
+// sums of pairs, and sha512. It adds the files of the others to needs.
+func claimNeeds(cat *catalog.Catalog, rows []tree.Row, needs needs, cache *tree.Cache, full bool) gathered {
+	out := gathered{pairs: make([]string, len(cat.Pairs)), longs: map[string]string{}}
 	at := places(cat, rows)
 	for i, p := range cat.Pairs {
 		if at[p.First] < 0 || at[p.Second] < 0 {
@@ -104,6 +105,20 @@ func pairNeeds(cat *catalog.Catalog, rows []tree.Row, needs needs, cache *tree.C
 		if !slices.Contains(n.after, first.Path) {
 			n.after = append(n.after, first.Path)
 		}
+	}
+	for i := range cat.Items {
+		item := &cat.Items[i]
+		if item.SHA512 == "" || at[i] < 0 {
+			continue
+		}
+		if sum, ok := cache.SHA512(rows[at[i]].SHA256); ok && !full && needs[item.Path] == nil {
+			out.longs[item.Path] = sum
+			continue
+		}
+		if needs[item.Path] == nil {
+			needs[item.Path] = &need{path: item.Path}
+		}
+		needs[item.Path].long = true
 	}
 	return out
 }
@@ -137,6 +152,10 @@ func readNeeds(ctx context.Context, root *os.Root, cat *catalog.Catalog, rows []
 	sums := map[[2]string]string{} // over both files of pairs
 	at = tree.NewRows(rows)
 	for p, g := range out.sums {
+		if g.sha512 != "" {
+			out.longs[p] = g.sha512
+			cache.PutSHA512(g.sha256, g.sha512)
+		}
 		for _, pair := range g.pairs {
 			sums[[2]string{pair.first, p}] = pair.both
 			first, _ := at.Get(pair.first)
@@ -205,6 +224,9 @@ func check(f catalog.Format, cat *catalog.Catalog, rows []tree.Row, got gathered
 			r.fail("size-mismatch", i.Path, "has %d bytes, %s says %d for %s", row.Size, i.Index, i.Size, i.Where(f))
 		case i.SHA256 != "" && row.SHA256 != "" && i.SHA256 != row.SHA256:
 			r.fail("hash-mismatch", i.Path, "has sha256 %s, %s says %s for %s", row.SHA256, i.Index, i.SHA256,
+				i.Where(f))
+		case i.SHA512 != "" && got.longs[i.Path] != "" && i.SHA512 != got.longs[i.Path]:
+			r.fail("hash-mismatch", i.Path, "has sha512 %s, %s says %s for %s", got.longs[i.Path], i.Index, i.SHA512,
 				i.Where(f))
 		}
 		if sum := got.sums[i.Path].md5; sum != "" && i.MD5 != "" && sum != i.MD5 && md5told != i.Path {

@@ -148,6 +148,9 @@ func (d *Delivery) receive(path, source string, want []catalog.Digest,
 			_ = d.up.dir.RemoveAll(t.name) // if this fails, Close removes it
 		}
 	}
+	if err == nil && len(beside) > 0 {
+		d.cache.PutSHA512(t.sha256, hex.EncodeToString(long.Sum(nil)))
+	}
 	if err == nil {
 		err = d.settle(t)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/md5"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
 	"hash"
 	"io"
@@ -24,6 +25,7 @@ type need struct {
 	name  string    // the real path of the file, if path leads there through a link; else ""
 	stat  tree.Stat // its state when it was walked; the zero Stat for immutable files
 	md5   bool
+	long  bool     // sha512 as well
 	after []string // the first files of the pairs in which this file is the second
 	// of is the format of a document of which the own form is hashed; else nil
 	of catalog.Server
@@ -32,6 +34,7 @@ type need struct {
 // sums is the result of reading one file.
 type sums struct {
 	sha256, md5 string
+	sha512      string
 	pairs       []pairSum
 	err         error
 	own         bool  // the sha256 is that of the own form of a document
@@ -59,7 +62,7 @@ func readAll(ctx context.Context, root *os.Root, needs []*need, progress func(in
 			// A file that is second in one pair and first in another is read
 			// twice. That is correct, and no real tree has such a file.
 			planned[n.path] = true
-			early = append(early, &need{path: n.path, name: n.name, stat: n.stat, md5: n.md5, of: n.of})
+			early = append(early, &need{path: n.path, name: n.name, stat: n.stat, md5: n.md5, long: n.long, of: n.of})
 		}
 		if len(n.after) > 0 {
 			late = append(late, n)
@@ -131,6 +134,11 @@ func (r *reader) one(ctx context.Context, n *need) (sums, hash.Cloner, int64) {
 		m = md5.New()
 		all = append(all, m)
 	}
+	var l hash.Hash
+	if n.long {
+		l = sha512.New()
+		all = append(all, l)
+	}
 	var pairs []tree.Sum
 	var firsts []string
 	for _, first := range n.after {
@@ -159,6 +167,9 @@ func (r *reader) one(ctx context.Context, n *need) (sums, hash.Cloner, int64) {
 	s := sums{err: err, sha256: hex.EncodeToString(own.Sum(nil))}
 	if m != nil {
 		s.md5 = hex.EncodeToString(m.Sum(nil))
+	}
+	if l != nil {
+		s.sha512 = hex.EncodeToString(l.Sum(nil))
 	}
 	for i, p := range pairs {
 		s.pairs = append(s.pairs, pairSum{firsts[i], hex.EncodeToString(p.Sum(nil))})

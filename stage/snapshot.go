@@ -289,7 +289,7 @@ func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, er
 	}
 	defer root.Close()
 	needs := needs{}
-	got := pairNeeds(sn.cat, sn.rows, needs, sn.cache, c.Full)
+	got := claimNeeds(sn.cat, sn.rows, needs, sn.cache, c.Full)
 	needed := func(string) bool { return true } // nobody else writes here, so any read error is an error
 	sn.rows, err = readNeeds(ctx, root, sn.cat, sn.rows, needs, needed, &got, sn.cache, sn.report, sn.stage.progress)
 	if err != nil {

@@ -247,7 +247,7 @@ func validateTree(ctx context.Context, src *tree.Source, f catalog.Format, polic
 			}
 		}
 	}
-	got := pairNeeds(sv.cat, rows, needs, cache, c.Full)
+	got := claimNeeds(sv.cat, rows, needs, cache, c.Full)
 	for _, n := range slices.Collect(maps.Values(needs)) {
 		n.name = aliases[n.path]
 		for _, first := range n.after {

@@ -39,6 +39,7 @@ type Item struct {
 	Path    string // cleaned, slash-separated, relative to the tree's root
 	Size    int64  // bytes; -1 when the index does not say
 	SHA256  string // lower-case hex; "" when the index does not tell
+	SHA512  string // lower-case hex; "" when the index does not tell
 	MD5     string // lower-case hex; "" when the index does not tell
 	Product string // simplestreams product, or OCI repository
 	Version string // simplestreams version, or OCI tag

@@ -57,8 +57,11 @@ func (b *builder) add(l *layout) {
 			path := l.at(n)
 			item := catalog.Item{Path: path, Size: n.size, Product: l.repository, Version: r.version,
 				Index: l.document, Apart: n.apart()}
-			if n.digest.Algorithm == catalog.SHA256 {
+			switch n.digest.Algorithm {
+			case catalog.SHA256:
 				item.SHA256 = n.digest.Hex
+			case catalog.SHA512:
+				item.SHA512 = n.digest.Hex
 			}
 			b.cat.Items = append(b.cat.Items, item)
 		}, r.owns...)

@@ -46,6 +46,7 @@ type Cache struct {
 	files  map[string]cached // newer than packed
 	pairs  map[pair]digest
 	ends   map[digest]int64 // when an image expires, by its metadata: see Expiry
+	longs  map[digest]long  // the sha512 of contents
 	fresh  bytes.Buffer     // lines not yet written
 	lines  int              // in the file
 	lost   error            // the error of an earlier write
@@ -54,6 +55,8 @@ type Cache struct {
 }
 
 type digest [32]byte
+
+type long [64]byte // a sha512
 
 type pair struct{ first, second digest }
 
@@ -86,7 +89,7 @@ func makeCache(path, unread string, look bool) *Cache {
 		}
 	}
 	return &Cache{path: path, unread: unread, look: look, owner: owner,
-		files: map[string]cached{}, pairs: map[pair]digest{}, ends: map[digest]int64{}}
+		files: map[string]cached{}, pairs: map[pair]digest{}, ends: map[digest]int64{}, longs: map[digest]long{}}
 }
 
 // lock takes mu, and reads the file if that has not been done.
@@ -258,6 +261,34 @@ func (c *Cache) PutExpiry(sha256 string, end time.Time) {
 }
 
 func expiryLine(d digest, seconds int64) []byte { return fmt.Appendf(nil, "E %x %d", d, seconds) }
+
+// SHA512 returns the sha512 of the content with this sha256, if it was stored before.
+func (c *Cache) SHA512(sha256 string) (string, bool) {
+	d, ok := parseDigest(sha256)
+	c.lock()
+	sum, known := c.longs[d]
+	c.mu.Unlock()
+	if !ok || !known {
+		return "", false
+	}
+	return hex.EncodeToString(sum[:]), true
+}
+
+// PutSHA512 stores the sha512 of the content with this sha256.
+func (c *Cache) PutSHA512(sha256, sha512 string) {
+	d, ok := parseDigest(sha256)
+	sum, ok2 := parseLong(sha512)
+	if !ok || !ok2 || c.look {
+		return
+	}
+	c.lock()
+	defer c.mu.Unlock()
+	if was, known := c.longs[d]; known && was == sum {
+		return
+	}
+	c.longs[d] = sum
+	c.add(fmt.Appendf(nil, "L %x %x", d, sum))
+}
 
 // Forget removes the entry of a path.
 func (c *Cache) Forget(path string) {

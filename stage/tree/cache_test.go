@@ -347,3 +347,39 @@ func TestSealedByOthers(t *testing.T) {
 		t.Error("another user's word is believed")
 	}
 }
+
+// The sha512 of a content is remembered, in lines and packed, as long as a file has the
+// content.
+func TestCacheSHA512(t *testing.T) {
+	p := newCache(t)
+	const n = 3000 // some blocks, and too many lines to stay such
+	paths, _, _ := filled(t, p, n)
+	c := OpenCache(p)
+	long := func(i int) string { return sumOf(i) + sumOf(-i) }
+	for i := range n {
+		c.PutSHA512(sumOf(i), long(i))
+		c.PutSHA512(sumOf(i), "no hash")
+	}
+	must(t, c.Save())
+	check := func(what string, from int) {
+		t.Helper()
+		c := OpenCache(p)
+		for i := range n {
+			if got, ok := c.SHA512(sumOf(i)); ok != (i >= from) || ok && got != long(i) {
+				t.Fatalf("%s: %d: %s, %v", what, i, got, ok)
+			}
+		}
+		if _, ok := c.SHA512(sumOf(n)); ok {
+			t.Errorf("%s: what was not stored is known", what)
+		}
+	}
+	check("lines", 0)
+	must(t, OpenCache(p).Compact(n, everything))
+	check("packed", 0)
+	gone := map[string]bool{}
+	for _, path := range paths[:n*2/3] {
+		gone[path] = true
+	}
+	must(t, OpenCache(p).Compact(n/10, func(path string) bool { return !gone[path] }))
+	check("packed again", n*2/3)
+}

@@ -47,6 +47,9 @@ func (c *Cache) read(file io.Reader) {
 	for at, seconds := range c.packed.eachEnd {
 		c.ends[at] = seconds
 	}
+	for at, sum := range c.packed.eachLong {
+		c.longs[at] = sum
+	}
 	for {
 		line, err := r.ReadSlice('\n')
 		whole := err == nil
@@ -68,6 +71,7 @@ func (c *Cache) read(file io.Reader) {
 //	F sha256 sealed(0|1) size mtime ctime inode path
 //	C sha256-of-both sha256-of-first sha256-of-second
 //	E sha256-of-metadata seconds-since-1970
+//	L sha256 sha512
 //	D path
 func (c *Cache) parse(text []byte) {
 	field := func() (f []byte) {
@@ -100,6 +104,11 @@ func (c *Cache) parse(text []byte) {
 		if end, err := strconv.ParseInt(string(text), 10, 64); ok && err == nil {
 			c.ends[sum] = end
 		}
+	case "L":
+		sum, ok := parseDigest(string(field()))
+		if long, ok2 := parseLong(string(text)); ok && ok2 {
+			c.longs[sum] = long
+		}
 	case "D":
 		c.files[string(text)] = cached{gone: true}
 	}
@@ -116,6 +125,14 @@ func parseDigest(s string) (d digest, ok bool) {
 	}
 	_, err := hex.Decode(d[:], []byte(s))
 	return d, err == nil
+}
+
+func parseLong(s string) (l long, ok bool) {
+	if len(s) != 2*len(l) {
+		return l, false
+	}
+	_, err := hex.Decode(l[:], []byte(s))
+	return l, err == nil
 }
 
 // maxFresh is the number of bytes of new lines at which they are written.
@@ -259,6 +276,9 @@ func (c *Cache) Compact(expect int, keep func(path string) bool) error {
 	for range c.eachEnd(live) {
 		n++
 	}
+	for range c.eachLong(live) {
+		n++
+	}
 	if c.lines < many(n) && records+c.lines < 2*n+1000 {
 		return nil
 	}
@@ -272,6 +292,9 @@ func (c *Cache) Compact(expect int, keep func(path string) bool) error {
 		}
 		for of, seconds := range c.eachEnd(live) {
 			p.end(of, seconds)
+		}
+		for of, sum := range c.eachLong(live) {
+			p.long(of, sum)
 		}
 		return p.close()
 	})
@@ -321,6 +344,17 @@ func (c *Cache) eachPair(live map[digest]bool) iter.Seq2[pair, digest] {
 		}
 		for of, both := range c.pairs {
 			if !give(of, both) {
+				return
+			}
+		}
+	}
+}
+
+// eachLong yields the sha512 of contents that are live.
+func (c *Cache) eachLong(live map[digest]bool) iter.Seq2[digest, long] {
+	return func(yield func(digest, long) bool) {
+		for of, sum := range c.longs {
+			if live[of] && !yield(of, sum) {
 				return
 			}
 		}

@@ -26,6 +26,7 @@ import (
 //	F files   sha256, size, mtime, ctime, inode, 1 if sealed, length of the path, path
 //	C pairs   sha256 of the first, of the second, of both
 //	E ends    sha256 of the metadata, seconds since 1970
+//	L longs   sha256 of a content, its sha512
 //	Z         a line feed; it is the last block, and lines of text follow
 type packed struct {
 	blocks [][]byte // of files
@@ -35,6 +36,7 @@ type packed struct {
 	table  []uint32 // hash table of pairs, whose numbers begin at 1; nil until it is needed
 	seed   maphash.Seed
 	ends   [][]byte
+	longs  [][]byte
 }
 
 const (
@@ -44,6 +46,7 @@ const (
 	pathAt  = len(digest{}) + 4*8 + 1 + 2 // in the record of a file
 	pairLen = 3 * len(digest{})
 	endLen  = len(digest{}) + 8
+	longLen = len(digest{}) + len(long{})
 
 	maxBlock = 1<<16 - 1 // bytes of records
 	maxPath  = 1 << 15   // files with longer paths are not stored
@@ -90,7 +93,7 @@ func (p *packed) readBlock(r *bufio.Reader) ([]byte, error) {
 	kind, n, size := header[0], binary.LittleEndian.Uint32(header[1:]), binary.LittleEndian.Uint32(header[5:])
 	sum := crc32.Checksum(header[:9], castagnoli)
 	want := binary.LittleEndian.Uint32(header[9:])
-	if !strings.ContainsRune("FCEZ", rune(kind)) || size == 0 || size > maxBlock {
+	if !strings.ContainsRune("FCELZ", rune(kind)) || size == 0 || size > maxBlock {
 		return nil, errNoBlock
 	}
 	_, _ = r.Discard(headerLen)
@@ -108,6 +111,8 @@ func (p *packed) readBlock(r *bufio.Reader) ([]byte, error) {
 		p.pairs = append(p.pairs, block)
 	case kind == 'E' && int(size) == int(n)*endLen:
 		p.ends = append(p.ends, block)
+	case kind == 'L' && int(size) == int(n)*longLen:
+		p.longs = append(p.longs, block)
 	case kind == 'Z':
 		return nil, io.EOF
 	}
@@ -260,6 +265,9 @@ func (p *packed) records() int {
 	for range p.eachEnd {
 		n++
 	}
+	for range p.eachLong {
+		n++
+	}
 	return n
 }
 
@@ -270,6 +278,18 @@ func (p *packed) eachEnd(yield func(digest, int64) bool) {
 	for _, block := range p.ends {
 		for r := block; len(r) >= endLen; r = r[endLen:] {
 			if !yield(digest(r[:n]), int64(binary.LittleEndian.Uint64(r[n:]))) {
+				return
+			}
+		}
+	}
+}
+
+// eachLong yields the sha512 of contents, by their sha256.
+func (p *packed) eachLong(yield func(digest, long) bool) {
+	n := len(digest{})
+	for _, block := range p.longs {
+		for r := block; len(r) >= longLen; r = r[longLen:] {
+			if !yield(digest(r[:n]), long(r[n:longLen])) {
 				return
 			}
 		}
@@ -338,6 +358,11 @@ func (p *packer) pair(of pair, both digest) {
 func (p *packer) end(of digest, seconds int64) {
 	p.room('E', endLen)
 	p.block = binary.LittleEndian.AppendUint64(append(p.block, of[:]...), uint64(seconds))
+}
+
+func (p *packer) long(of digest, sum long) {
+	p.room('L', longLen)
+	p.block = append(append(p.block, of[:]...), sum[:]...)
 }
 
 // close writes the current block and the last block.

@@ -1,0 +1,79 @@
+package stage
+
+import (
+	"crypto/sha256"
+	"crypto/sha512"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"example.com/publish/stage/oci"
+)
+
+// layoutBySHA512 makes a repository whose layer is named by its sha512, and returns the
+// path of the layer.
+func layoutBySHA512(t *testing.T, s *Stage, layer string) string {
+	t.Helper()
+	dir := filepath.Join(s.Dir, "acme", "app")
+	write := func(path, data string) string {
+		must(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o755))
+		must(t, os.WriteFile(filepath.Join(dir, path), []byte(data), 0o644))
+		return filepath.Join(dir, path)
+	}
+	blob := func(mediaType, data string) string {
+		sum := fmt.Sprintf("%x", sha256.Sum256([]byte(data)))
+		write("blobs/sha256/"+sum, data)
+		return fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.%s","digest":"sha256:%s","size":%d}`, mediaType, sum,
+			len(data))
+	}
+	long := fmt.Sprintf("%x", sha512.Sum512([]byte(layer)))
+	manifest := blob("manifest.v1+json", fmt.Sprintf(`{"schemaVersion":2,"config":%s,"layers":[{"mediaType":`+
+		`"application/vnd.oci.image.layer.v1.tar","digest":"sha512:%s","size":%d}]}`,
+		blob("config.v1+json", `{}`), long, len(layer)))
+	write("oci-layout", `{"imageLayoutVersion":"1.0.0"}`)
+	write("index.json", fmt.Sprintf(`{"schemaVersion":2,"manifests":[%s,"annotations":`+
+		`{"org.opencontainers.image.ref.name":"v1"}}]}`, manifest[:len(manifest)-1]))
+	return write("blobs/sha512/"+long, layer)
+}
+
+// A sha512 that an index claims is compared, and remembered with the sha256 of the rows:
+// the next validation reads nothing for it.
+func TestSHA512(t *testing.T) {
+	s := newStage(t)
+	s.Format = oci.Format{}
+	path := layoutBySHA512(t, s, "the layer")
+	now := stat(t, path).ModTime().Add(2 * 1e9)
+	documents := stat(t, s.Dir, "acme", "app", "index.json").Size() // these are always read
+	for i, more := range []bool{true, false} {
+		got, err := s.Validate(t.Context(), Checks{Now: now})
+		must(t, err)
+		if len(got.Report.Errors()) != 0 || got.Report.HashedBytes > documents != more {
+			t.Errorf("%d: %d bytes were read, %v", i, got.Report.HashedBytes, got.Report.Findings)
+		}
+	}
+	valid, base := promoted(t, s, &Base{})
+	for _, row := range valid.Rows {
+		if len(row.SHA256) != 2*sha256.Size {
+			t.Errorf("%+v", row)
+		}
+	}
+
+	must(t, os.WriteFile(path, []byte("another l"), 0o644))
+	got, err := s.Validate(t.Context(), Checks{Now: now})
+	must(t, err)
+	if f := got.Report.Errors(); len(f) != 1 || f[0].Code != "hash-mismatch" || f[0].Path != rel(t, s, path) {
+		t.Errorf("%v", f)
+	}
+	snap := snapshot(t, s, base)
+	if _, report := validate(t, snap); len(report.Errors()) != 1 {
+		t.Errorf("it would be promoted: %v", report.Findings)
+	}
+}
+
+func rel(t *testing.T, s *Stage, path string) string {
+	t.Helper()
+	p, err := filepath.Rel(s.Dir, path)
+	must(t, err)
+	return p
+}
