@@ -128,7 +128,8 @@ func WriteLayout(dir, text string) error {
 		config := blob(oci+"config.v1+json", fmt.Sprintf(`{"architecture":%q,"os":"linux","x":%q}`, arch, text))
 		layer := blob(oci+"layer.v1.tar", strings.Repeat(arch+" "+text+"\n", 1000))
 		platforms = append(platforms, blob(oci+"manifest.v1+json", fmt.Sprintf(
-			`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":%s,"layers":[%s]}`, config, layer)))
+			`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":%s,"layers":[%s]}`,
+			config, layer)))
 	}
 	root := blob(oci+"index.v1+json", fmt.Sprintf(
 		`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[%s]}`,
