@@ -8,10 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -49,7 +47,7 @@ func (s *Source) Walk(ctx context.Context) ([]Entry, error) {
 // walk lists the tree below top, and closes it.
 func walk(ctx context.Context, top *durable.Listing) ([]Entry, error) {
 	defer top.Close()
-	w := &walker{ctx: ctx, slots: make(chan struct{}, runtime.GOMAXPROCS(0)-1)}
+	w := &walker{ctx: ctx, slots: newSlots()}
 	runs, err := w.dir(top, "")
 	if err == nil {
 		err = ctx.Err()
@@ -78,8 +76,8 @@ func walk(ctx context.Context, top *durable.Listing) ([]Entry, error) {
 // walker lists directories in parallel, on all cores.
 type walker struct {
 	ctx       context.Context
-	slots     chan struct{} // limits the number of additional workers
-	displaced atomic.Bool   // an Unreadable entry was sorted as a directory, so the order may be wrong
+	slots     slots
+	displaced atomic.Bool // an Unreadable entry was sorted as a directory, so the order may be wrong
 }
 
 // name is one name in a directory.
@@ -151,14 +149,14 @@ func (w *walker) dir(l *durable.Listing, rel string) ([][]Entry, error) {
 			below[i], err = w.folder(l, names[at].path)
 			return err
 		}
-		if !w.more(&workers, do) {
+		if !w.slots.use(workers.Go, do) {
 			if err := do(); err != nil {
-				return nil, errors.Join(err, workers.Wait())
+				return nil, errors.Join(err, w.slots.wait(workers.Wait))
 			}
 		}
 	}
 	w.look(l, files, len(join(rel, "")))
-	if err := workers.Wait(); err != nil {
+	if err := w.slots.wait(workers.Wait); err != nil {
 		return nil, err
 	}
 	var runs [][]Entry
@@ -176,20 +174,6 @@ func (w *walker) dir(l *durable.Listing, rel string) ([][]Entry, error) {
 	}
 	add(files[done:])
 	return runs, nil
-}
-
-// more starts f in another goroutine, if a slot is free.
-func (w *walker) more(g *errgroup.Group, f func() error) bool {
-	select {
-	case w.slots <- struct{}{}:
-		g.Go(func() error {
-			defer func() { <-w.slots }()
-			return f()
-		})
-		return true
-	default:
-		return false
-	}
 }
 
 // folder is dir for a subdirectory of l. rel is its path in the tree.
@@ -293,21 +277,11 @@ func (w *walker) look(l *durable.Listing, entries []Entry, name int) {
 			}
 		}
 	}
-	var workers sync.WaitGroup
-	for n := few; n < len(entries); n += few {
-		select {
-		case w.slots <- struct{}{}:
-			workers.Go(func() {
-				defer func() { <-w.slots }()
-				work()
-			})
-			continue
-		default:
-		}
-		break
+	var workers errgroup.Group
+	for n := few; n < len(entries) && w.slots.use(workers.Go, func() error { work(); return nil }); n += few {
 	}
 	work()
-	workers.Wait()
+	_ = w.slots.wait(workers.Wait)
 }
 
 // complete fills in one entry. Its file name begins at the byte name of its path.
