@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -78,9 +79,10 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 	}
 	defer live.Close()
 	keep := staying(files, anew)
+	with := map[string]*tree.Comparison{} // trees that go, or become the spare, with production
 	if len(due)+len(files) > 0 {
 		for _, dir := range append(r.store.Dirs(due), r.store.SparePath()) {
-			freed.beyond(ctx, dir, live, keep)
+			with[dir] = freed.beyond(ctx, dir, live, keep)
 		}
 	}
 	res.Files, res.Bytes = len(files), freed.bytes
@@ -104,7 +106,7 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 	// The spare first, because it may contain what expires. If gc is killed in
 	// between, production still has the files, so the next gc finds them again.
 	if len(due)+len(files)+len(anew) > 0 {
-		if err := r.reduceSpare(ctx, live, keep, len(due) > 0); err != nil {
+		if err := r.reduceSpare(ctx, live, keep, len(due) > 0, with[r.store.SparePath()]); err != nil {
 			return res, err
 		}
 	}
@@ -112,7 +114,7 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 	for i, n := range due {
 		var reuse func(dir string) error
 		if i == len(due)-1 { // the newest has most in common with production
-			reuse = func(dir string) error { return r.store.KeepSpare(ctx, dir, live, tree.Common{Keep: keep}) }
+			reuse = func(dir string) error { return r.store.KeepSpare(ctx, dir, live, keep, with[r.store.Dir(n)]) }
 		}
 		ok, err := r.retire(n, reuse)
 		if err := errors.Join(err, r.at("after-retire")); err != nil {
@@ -197,12 +199,16 @@ func (t *tally) add(st tree.Stat) {
 }
 
 // beyond adds the files of a tree that are not the same inode at the same path in
-// production (live), and those that keep says are to go from there.
-func (t *tally) beyond(ctx context.Context, dir string, live *tree.Source, keep func(path string) bool) {
+// production (live), and those that keep says are to go from there. It returns the
+// comparison; nil if the tree cannot be compared.
+func (t *tally) beyond(ctx context.Context, dir string, live *tree.Source, keep tree.Common) *tree.Comparison {
 	var files []tree.Stat
-	err := tree.Beyond(ctx, dir, live, tree.Common{Keep: keep}, func(st tree.Stat) { files = append(files, st) })
+	with, err := tree.Compare(ctx, dir, live)
+	if err == nil {
+		err = with.Beyond(dir, keep, func(st tree.Stat) { files = append(files, st) })
+	}
 	if err != nil { // for example, something is mounted there: then the whole tree is to go
-		files = nil
+		with, files = nil, nil
 		_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return nil
@@ -216,22 +222,25 @@ func (t *tally) beyond(ctx context.Context, dir string, live *tree.Source, keep 
 	for _, st := range files {
 		t.add(st)
 	}
+	return with
 }
 
-// staying returns a function that reports whether a file of production stays when rows
-// expire and documents are replaced.
-func staying(rows []tree.Row, anew []catalog.Document) func(path string) bool {
+// staying says what of production stays when rows expire and documents are replaced.
+func staying(rows []tree.Row, anew []catalog.Document) tree.Common {
 	if len(rows)+len(anew) == 0 {
-		return nil
+		return tree.Common{}
 	}
-	gone := make(map[string]bool, len(rows))
+	gone, touched := make(map[string]bool, len(rows)), map[string]bool{}
 	for _, row := range rows {
 		gone[row.Path] = true
+		touched[row.Path[:max(0, strings.LastIndexByte(row.Path, '/'))]] = true
 	}
 	for _, d := range anew {
 		gone[d.Path] = true
+		touched[d.Path[:max(0, strings.LastIndexByte(d.Path, '/'))]] = true
 	}
-	return func(path string) bool { return !gone[path] }
+	return tree.Common{Keep: func(path string) bool { return !gone[path] },
+		All: func(dir string, _ int) bool { return !touched[dir] }}
 }
 
 // expired returns the carried files of production whose window has ended and that

@@ -12,6 +12,7 @@ import (
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
+	"example.com/publish/stage/tree"
 )
 
 // PromoteOptions say how to promote.
@@ -178,7 +179,7 @@ func (r *Repo) prepare(
 	if err != nil {
 		return nil, err
 	}
-	base.Spare = draft.Spare
+	base.Former = func(ctx context.Context) (*tree.Former, error) { return draft.Former(ctx, base.Source) }
 	if base.Source != nil {
 		defer base.Source.Close()
 	}

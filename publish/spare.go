@@ -16,7 +16,8 @@ import (
 // reduceSpare removes from the spare what expires in production, so that its bytes are
 // free at once. If all is true it deletes the whole spare, because a new one is about
 // to replace it. The caller holds the production lock.
-func (r *Repo) reduceSpare(ctx context.Context, live *tree.Source, keep func(path string) bool, all bool) error {
+func (r *Repo) reduceSpare(ctx context.Context, live *tree.Source, keep tree.Common, all bool,
+	with *tree.Comparison) error {
 	dir, err := r.store.SpareAside()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -28,7 +29,7 @@ func (r *Repo) reduceSpare(ctx context.Context, live *tree.Source, keep func(pat
 	if err := r.at("spare-aside"); err != nil {
 		return err
 	}
-	if all || r.store.KeepSpare(ctx, dir, live, tree.Common{Keep: keep}) != nil {
+	if all || r.store.KeepSpare(ctx, dir, live, keep, with) != nil {
 		r.drop(leftByGC, dir)
 	}
 	return nil

@@ -11,8 +11,8 @@ import (
 )
 
 // shape makes the tree at dst from the planned entries and from the documents,
-// which are already at dst. It begins with the spare, a former tree that has most
-// files of the base, as the same inodes. It keeps the files that the new tree
+// which are already at dst. It begins with former, a tree that has most
+// files of the base, as the same inodes; nil for none. It keeps the files that the new tree
 // shares with the base, removes all others, and makes only the missing ones. So
 // the work depends on what changed, and not on the size of the tree. Without a
 // spare it makes all files.
@@ -20,7 +20,9 @@ import (
 // Meanwhile the documents are in a directory beside dst. Its name begins like dst,
 // so that a sweep removes both. The batch has the paths of the documents in dst;
 // they are right again when the documents are moved back.
-func (c *copier) shape(ctx context.Context, admitted []tree.Entry, facts []fact, named names) error {
+func (c *copier) shape(
+	ctx context.Context, former *tree.Former, admitted []tree.Entry, facts []fact, named names,
+) error {
 	aside := c.dst + ".documents"
 	if err := os.Rename(c.dst, aside); err != nil {
 		return err
@@ -36,7 +38,7 @@ func (c *copier) shape(ctx context.Context, admitted []tree.Entry, facts []fact,
 		ops = append(ops, tree.Op{Path: p, From: documents, How: tree.Move})
 	}
 	cloner := tree.Cloner{Dst: c.dst, Batch: c.batch}
-	if err := cloner.Begin(ctx, c.base.Spare, c.base.Source, ops); err != nil {
+	if err := cloner.Begin(ctx, former, ops); err != nil {
 		return err
 	}
 	rows, err := c.clone(ctx, admitted, ops[:len(admitted)], named)

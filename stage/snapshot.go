@@ -23,9 +23,17 @@ type Base struct {
 	Rows   tree.Rows              // every path that it serves
 	TreeID string                 // over its own rows
 	Named  func(path string) bool // whether its own indexes name the path
-	// Spare moves a former tree, from which the new one begins, to a path that does
-	// not exist, and reports whether there was one; nil for none.
-	Spare func(at string) (bool, error)
+	// Former takes a former tree, from which the new one begins, and begins to compare
+	// it with this one; nil for none.
+	Former func(context.Context) (*tree.Former, error)
+}
+
+// former is Former, where there is one.
+func (b *Base) former(ctx context.Context) (*tree.Former, error) {
+	if b.Former == nil {
+		return nil, nil
+	}
+	return b.Former(ctx)
 }
 
 // Has reports whether the base has this path with these bytes.
@@ -193,6 +201,11 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 		}
 		out.report = &Report{Findings: ofIndexes} // the other findings will be reported again
 	}
+	former, err := base.former(ctx)
+	defer former.Wait()
+	if err != nil {
+		return out, err
+	}
 	intern(rest, func(p string) string {
 		row, _ := base.Rows.Get(p)
 		return row.Path
@@ -216,7 +229,7 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	}
 	copier.remember()
 	cache.Release() // it is not asked again, and for a large tree it needs much memory
-	if err := copier.shape(ctx, admitted, facts, names); err != nil {
+	if err := copier.shape(ctx, former, admitted, facts, names); err != nil {
 		return out, err
 	}
 	root, err := os.OpenRoot(dst)

@@ -169,7 +169,9 @@ func TestSnapshotOfASpare(t *testing.T) {
 				if prepare != nil {
 					linkTree(t, base.Source.Dir, spare)
 					prepare(t, spare)
-					base.Spare = func(at string) (bool, error) { return true, os.Rename(spare, at) }
+					base.Former = func(ctx context.Context) (*tree.Former, error) {
+						return tree.NewFormer(ctx, spare, base.Source, nil), nil
+					}
 				}
 				c.change(t, s, base)
 				add(t, s, built(t, "epsilon", ""))
@@ -217,7 +219,7 @@ func TestSnapshotSameLeavesTheSpare(t *testing.T) {
 	add(t, s, built(t, "alpha", ""))
 	v, base := promoted(t, s, &Base{})
 	base.TreeID, base.Named = v.TreeID, named(v.Catalog)
-	base.Spare = func(string) (bool, error) { return false, errors.New("the spare was asked for") }
+	base.Former = func(context.Context) (*tree.Former, error) { return nil, errors.New("the spare was asked for") }
 	if again, _ := promoted(t, s, base); !again.Same {
 		t.Error("not the same")
 	}

@@ -41,7 +41,11 @@ func (s *Store) Draft(prefix string) (*Draft, error) {
 
 // Discard gives up a draft that was not sealed; after a switch there is nothing
 // left at its name. It may be called again.
-func (d *Draft) Discard() { _ = durable.RemoveAll(d.Dir) } // else it is swept
+func (d *Draft) Discard() {
+	for _, dir := range []string{d.Dir, d.spare()} {
+		_ = durable.RemoveAll(dir) // else it is swept
+	}
+}
 
 // Return makes a draft that was given up the spare, unless there is one: see
 // KeepSpare, also for what the caller has to hold. Discard it in any case.
@@ -49,7 +53,10 @@ func (d *Draft) Return(ctx context.Context, live *tree.Source) error {
 	if d.Look || gone(d.Dir) || d.store.HasSpare() {
 		return nil
 	}
-	return d.store.KeepSpare(ctx, d.Dir, live, tree.Common{Unflushed: true})
+	if !gone(d.spare()) { // it is as it was
+		return d.store.KeepSpare(ctx, d.spare(), live, tree.Common{}, nil)
+	}
+	return d.store.KeepSpare(ctx, d.Dir, live, tree.Common{Unflushed: true}, nil)
 }
 
 // Scratch makes an empty private directory among the trees, on their file
@@ -62,14 +69,22 @@ func (s *Store) Scratch(prefix string) (string, error) {
 	return dir, os.Chmod(dir, 0o755) // what a web server reads, whatever the umask
 }
 
-// Spare puts the spare at a path among the trees, as the draft, and reports
-// whether there is one: see stage.Base and TakeSpare.
-func (d *Draft) Spare(at string) (bool, error) {
-	if d.Look || !d.store.TakeSpare(at) {
-		return false, nil
+// Former takes the spare, and begins to compare it with production, live; nil if there
+// is none. See stage.Base. Wait for it before live is closed.
+func (d *Draft) Former(ctx context.Context, live *tree.Source) (*tree.Former, error) {
+	if d.Look || live == nil {
+		return nil, nil
 	}
-	return true, d.store.at("spare-taken")
+	former := d.store.takeSpare(ctx, d.spare(), live)
+	if former == nil {
+		return nil, nil
+	}
+	return former, d.store.at("spare-taken")
 }
+
+// spare is where the spare waits until the draft begins with it. A sweep of drafts
+// finds it by the beginning of its name.
+func (d *Draft) spare() string { return d.Dir + ".spare" }
 
 // Files are the files of the draft. Close them after use.
 func (d *Draft) Files() (Inside, error) { return OpenInside(d.Dir) }
@@ -94,6 +109,11 @@ func (d *Draft) Rebuild(ctx context.Context, target *Tree, base *stage.Base, f c
 		return err
 	}
 	defer batch.Close()
+	former, err := d.Former(ctx, base.Source)
+	defer former.Wait()
+	if err != nil {
+		return err
+	}
 	ops := make([]tree.Op, len(target.Own))
 	var copied []tree.Row
 	for i, row := range target.Own {
@@ -111,7 +131,7 @@ func (d *Draft) Rebuild(ctx context.Context, target *Tree, base *stage.Base, f c
 		ops[i] = op
 	}
 	cloner := tree.Cloner{Dst: d.Dir, Batch: batch}
-	if err := cloner.Begin(ctx, d.Spare, base.Source, ops); err != nil {
+	if err := cloner.Begin(ctx, former, ops); err != nil {
 		return err
 	}
 	if err := d.store.at("begun"); err != nil {

@@ -34,7 +34,9 @@ var ErrNothingShared = errors.New("has no file of production")
 
 // KeepSpare makes the tree at dir the spare: a retired generation, or a draft
 // that was given up, under a name of its own at which nobody else is at work.
-// live is production, and of says what is kept of it; it is Unflushed for a draft.
+// live is production, and of says what is kept of it; it is Unflushed for a draft. with
+// is the tree compared with production, by the caller and under that lock; nil: it is
+// compared here.
 // The caller holds the lock that keeps switches out, and has removed the spare
 // of before. With an error the tree is still at dir, in any state: delete it.
 //
@@ -45,7 +47,9 @@ var ErrNothingShared = errors.New("has no file of production")
 //  4. The tree gets its name.
 //
 // Killed before step 4, it leaves trash, or a draft, and both are swept.
-func (s *Store) KeepSpare(ctx context.Context, dir string, live *tree.Source, of tree.Common) error {
+func (s *Store) KeepSpare(
+	ctx context.Context, dir string, live *tree.Source, of tree.Common, with *tree.Comparison,
+) error {
 	if err := unmark(dir); err != nil {
 		return err
 	}
@@ -57,7 +61,12 @@ func (s *Store) KeepSpare(ctx context.Context, dir string, live *tree.Source, of
 		return err
 	}
 	defer batch.Close()
-	done, err := tree.Trim(ctx, dir, live, of)
+	if with == nil {
+		if with, err = tree.Compare(ctx, dir, live); err != nil {
+			return err
+		}
+	}
+	done, err := with.Trim(ctx, dir, of)
 	switch {
 	case err != nil:
 		return err
@@ -74,19 +83,17 @@ func (s *Store) KeepSpare(ctx context.Context, dir string, live *tree.Source, of
 	return errors.Join(durable.SyncDir(s.Trees), s.at("after-spare"))
 }
 
-// TakeSpare moves the spare to a path among the trees at which nothing is, and
-// reports whether there was one. It belongs to the caller then, who compares it
-// with production.
+// takeSpare moves the spare to a path among the trees at which nothing is, and begins
+// to compare it with production; nil if there is none. It belongs to the caller then.
 //
-// The move is made durable first. Otherwise a power cut could bring the old name
-// back, with files in it that the caller has flushed since (on btrfs). If that
-// fails, the next flush of the caller fails as well.
-func (s *Store) TakeSpare(at string) bool {
+// The move is made durable before the caller writes. Otherwise a power cut could
+// bring the old name back, with files in it that the caller has flushed since (on
+// btrfs). If that fails, the next flush of the caller fails as well.
+func (s *Store) takeSpare(ctx context.Context, at string, live *tree.Source) *tree.Former {
 	if durable.RenameNew(s.SparePath(), at) != nil {
-		return false
+		return nil
 	}
-	_ = durable.SyncDir(s.Trees)
-	return true
+	return tree.NewFormer(ctx, at, live, func() { _ = durable.SyncDir(s.Trees) })
 }
 
 // SpareAside is Aside for the spare. The error is fs.ErrNotExist when there is

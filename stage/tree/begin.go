@@ -6,32 +6,63 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"slices"
-	"strings"
+	"sync"
 
 	"example.com/publish/stage/durable"
 )
 
+// Former is a former tree at a place of its own, from which a new one begins. It is
+// compared with the live tree in the background, since that needs to know nothing of
+// the new one.
+type Former struct {
+	at   string
+	like *Source
+	done chan struct{}
+	cmp  *Comparison
+	err  error
+}
+
+// NewFormer begins to compare the tree at a path with the live one. prepare, which may
+// be nil, runs first. Only the caller knows the tree. The live one stays open until
+// Wait.
+func NewFormer(ctx context.Context, at string, like *Source, prepare func()) *Former {
+	f := &Former{at: at, like: like, done: make(chan struct{})}
+	go func() {
+		defer close(f.done)
+		if prepare != nil {
+			prepare()
+		}
+		f.cmp, f.err = Compare(ctx, at, like)
+	}()
+	return f
+}
+
+// Wait waits for the end of the comparison.
+func (f *Former) Wait() {
+	if f != nil {
+		<-f.done
+	}
+}
+
 // Begin makes the directory c.Dst for these ops; before, it must be missing or
-// empty. It calls spare, which may be nil, to put a former tree there, and trims
-// that; see Trim. If trimming fails for any reason, the directory is empty, as
-// without a spare.
-func (c *Cloner) Begin(ctx context.Context, spare func(at string) (bool, error), like *Source, ops []Op) error {
+// empty. It moves the former tree, nil for none, to it, and trims that: see Trim. If
+// trimming fails for any reason, the directory is empty, as without a former tree.
+func (c *Cloner) Begin(ctx context.Context, former *Former, ops []Op) error {
 	for i := range ops {
 		ops[i].Held = false
 	}
 	if err := os.Remove(c.Dst); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	there := false
-	if like != nil && spare != nil {
-		var err error
-		if there, err = spare(c.Dst); err != nil {
+	if former != nil {
+		former.Wait()
+		if err := os.Rename(former.at, c.Dst); err != nil {
 			return err
 		}
-	}
-	if there {
-		err := c.Trim(ctx, like, ops)
+		err := former.err
+		if err == nil {
+			err = c.Trim(ctx, former.cmp, former.like, ops)
+		}
 		if err == nil || ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
 		}
@@ -48,34 +79,43 @@ func (c *Cloner) Begin(ctx context.Context, spare func(at string) (bool, error),
 	return durable.MkdirAll(c.Dst, cmp.Or(c.DirMode, 0o755))
 }
 
-// Trim prepares the tree at c.Dst, which may be a former generation, for the ops:
-// it removes every file that is not held by an op. An op is held if it shares a
-// file from the tree like, and both trees have the same inode at the path of the
-// op. The directories that changed are added to the batch. After an error the tree
-// at c.Dst is useless.
-func (c *Cloner) Trim(ctx context.Context, like *Source, ops []Op) error {
-	shared := make([]int, 0, len(ops)) // sorted by path
+// Trim prepares the tree at c.Dst, a former generation that was compared with the tree
+// like, for the ops: it removes every file that is not held by an op. An op is held if
+// it shares a file from the tree like, and both trees have the same inode at the path
+// of the op. The directories that changed are added to the batch. After an error the
+// tree at c.Dst is useless.
+func (c *Cloner) Trim(ctx context.Context, with *Comparison, like *Source, ops []Op) error {
+	held := map[string]int{} // ops in each directory that are held
 	dirs := map[string]bool{}
 	last := ""
-	for i, op := range ops {
-		if op.How == Share && op.Bytes == nil && op.From == like && (op.Name == "" || op.Name == op.Path) {
-			shared = append(shared, i)
+	for i := range ops {
+		op := &ops[i]
+		d := dirOf(op.Path)
+		if op.How == Share && op.Bytes == nil && op.From == like && (op.Name == "" || op.Name == op.Path) &&
+			with.Has(op.Path) {
+			op.Held = true
+			held[d]++
 		}
-		if d := dirOf(op.Path); d != last {
+		if d != last {
 			for last = d; d != "" && !dirs[d]; d = dirOf(d) {
 				dirs[d] = true
 			}
 		}
 	}
-	byPath := func(i int, path string) int { return strings.Compare(ops[i].Path, path) }
-	slices.SortFunc(shared, func(a, b int) int { return byPath(a, ops[b].Path) })
-	done, err := Trim(ctx, c.Dst, like, Common{
+	var wanted map[string]bool // made when it is needed
+	var once sync.Once
+	done, err := with.Trim(ctx, c.Dst, Common{
+		All: func(dir string, n int) bool { return held[dir] == n },
 		Keep: func(path string) bool {
-			at, ok := slices.BinarySearchFunc(shared, path, byPath)
-			if ok {
-				ops[shared[at]].Held = true
-			}
-			return ok
+			once.Do(func() {
+				wanted = make(map[string]bool, len(ops))
+				for _, op := range ops {
+					if op.Held {
+						wanted[op.Path] = true
+					}
+				}
+			})
+			return wanted[path]
 		},
 		KeepDir: func(path string) bool { return dirs[path] },
 	})

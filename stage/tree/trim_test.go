@@ -62,13 +62,18 @@ var trims = map[string]func(dst string, like *Source, c Common) (Trimmed, error)
 		return Trim(context.Background(), dst, like, c)
 	},
 	"by stat": func(dst string, like *Source, c Common) (Trimmed, error) {
-		tr, err := newTrimmer(context.Background(), dst, like, c)
+		cmp, err := compare(context.Background(), dst, like, false, 10)
 		if err != nil {
 			return Trimmed{}, err
 		}
-		defer tr.close()
-		tr.exact, tr.gather = false, 10
-		return tr.trim()
+		return cmp.Trim(context.Background(), dst, c)
+	},
+	"by inodes, of many names": func(dst string, like *Source, c Common) (Trimmed, error) {
+		cmp, err := compare(context.Background(), dst, like, true, 1)
+		if err != nil {
+			return Trimmed{}, err
+		}
+		return cmp.Trim(context.Background(), dst, c)
 	},
 }
 
@@ -90,8 +95,9 @@ func TestTrim(t *testing.T) {
 			before := names(t, like.Dir)
 
 			var told []string
-			must(t, Beyond(context.Background(), old, like,
-				Common{Keep: func(p string) bool { return p != "d/unwanted" }},
+			cmp, err := Compare(context.Background(), old, like)
+			must(t, err)
+			must(t, cmp.Beyond(old, Common{Keep: func(p string) bool { return p != "d/unwanted" }},
 				func(st Stat) { told = append(told, fmt.Sprint(st.Size)) }))
 			if len(told) != 11 {
 				t.Errorf("beyond: %d files: %v", len(told), told)
@@ -312,7 +318,9 @@ func TestTrimAndRun(t *testing.T) {
 		{Path: "swapped", From: like, How: Share, SHA256: one},
 	}
 	c := Cloner{Dst: old, Batch: batch}
-	must(t, c.Trim(context.Background(), like, ops))
+	with, err := Compare(context.Background(), old, like)
+	must(t, err)
+	must(t, c.Trim(context.Background(), with, like, ops))
 	held := map[string]bool{}
 	for _, op := range ops {
 		held[op.Path] = op.Held
