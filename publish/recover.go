@@ -140,7 +140,7 @@ func (r *Repo) recover(ctx context.Context, by actor) (*state, []string, error) 
 	if err != nil {
 		return nil, done, err
 	}
-	s, err := r.stateOf(h, n)
+	s, err := r.stateOf(h, n, manifestOf{})
 	if err != nil {
 		return nil, done, err
 	}

@@ -280,7 +280,18 @@ func (r *Repo) window(h *journal.History) generation.Windows {
 
 // load reads the state without taking a lock or writing anything.
 func (r *Repo) load(ctx context.Context) (*state, error) {
+	// The manifest is read beside the history. Which one counts is asked after that: the
+	// history must not name a later switch than the one that is live.
+	ahead := make(chan manifestOf, 1)
+	go func() {
+		var m manifestOf
+		if m.n, m.err = r.site.Live(ctx); m.err == nil && m.n > 0 {
+			m.Manifest, m.err = r.manifest(m.n)
+		}
+		ahead <- m
+	}()
 	h, err := r.readHistory()
+	m := <-ahead
 	if err != nil {
 		return nil, err
 	}
@@ -288,11 +299,19 @@ func (r *Repo) load(ctx context.Context) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.stateOf(h, n)
+	return r.stateOf(h, n, m)
 }
 
-// stateOf returns the state if generation n is production; 0 for none.
-func (r *Repo) stateOf(h *journal.History, n int) (*state, error) {
+// manifestOf is the manifest of generation n, or why it cannot be read.
+type manifestOf struct {
+	n int
+	*generation.Manifest
+	err error
+}
+
+// stateOf returns the state if generation n is production; 0 for none. ahead may have its
+// manifest.
+func (r *Repo) stateOf(h *journal.History, n int, ahead manifestOf) (*state, error) {
 	now := r.now()
 	s := &state{history: h, now: now}
 	if newest := h.Newest(); newest.After(now) {
@@ -301,7 +320,10 @@ func (r *Repo) stateOf(h *journal.History, n int) (*state, error) {
 	if n == 0 {
 		return s, r.know(s, nil)
 	}
-	m, err := r.manifest(n)
+	m, err := ahead.Manifest, ahead.err
+	if ahead.n != n {
+		m, err = r.manifest(n)
+	}
 	if e := new(Error); errors.As(err, &e) && e.Kind == NotFound {
 		return nil, &Error{Path: r.store.ManifestPath(n), Fact: "the manifest of production is missing",
 			Hint: "run publish recover: it is rebuilt from what production serves"}

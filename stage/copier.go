@@ -33,19 +33,20 @@ type copier struct {
 // The documents come first, because the copies in the snapshot decide which files
 // belong to it; staging's documents may change meanwhile. It copies first the
 // documents that it knows by their names, and then those that the first ones name.
-// instead are documents that replace those of staging.
+// instead are documents that replace those of staging. What ahead has copied stays.
 func (c *copier) indexes(ctx context.Context, all []tree.Entry, instead []catalog.Document) ([]tree.Entry, error) {
 	replaced := map[string]bool{}
 	for _, d := range instead {
 		replaced[d.Path] = true
 	}
+	early := maps.Clone(c.out.documents)
 	var documents []tree.Entry
 	rest := filter(all, func(e tree.Entry) bool {
 		if replaced[e.Path] {
 			return false
 		}
 		is := c.format.Class(e.Path) == catalog.Index
-		if is {
+		if is && early[e.Path].Path == "" {
 			documents = append(documents, e)
 		}
 		return !is
@@ -70,7 +71,7 @@ func (c *copier) indexes(ctx context.Context, all []tree.Entry, instead []catalo
 	at := tree.NewFinger(slices.Sorted(slices.Values(named)), func(p *string) string { return *p })
 	rest = filter(rest, func(e tree.Entry) bool {
 		is := at.Find(e.Path) >= 0
-		if is {
+		if is && early[e.Path].Path == "" {
 			documents = append(documents, e)
 		}
 		return !is

@@ -133,8 +133,9 @@ type Valid struct {
 // rewrite them first.
 //
 // The documents are copied first, and these copies decide which files belong to
-// the tree. If the result equals the base's tree, nothing else is made. Otherwise
-// the base's spare, or an empty directory, becomes the tree: see shape.
+// the tree. They are read while staging is walked: see ahead. If the result equals the
+// base's tree, nothing else is made. Otherwise the base's spare, or an empty directory,
+// becomes the tree: see shape.
 func (s *Stage) Snapshot(
 	ctx context.Context, dst string, base *Base, batch *durable.Batch, instead ...catalog.Document,
 ) (*Snapshot, error) {
@@ -175,14 +176,22 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 			out.Close()
 		}
 	}()
+	copier := &copier{s: s, format: s.Format, src: src, dst: dst, base: base, cache: cache, now: now, batch: batch,
+		out: out, seen: map[string]string{}}
+	var ahead *reading
+	defer func() { ahead.wait() }()
+	if len(instead) == 0 {
+		if ahead, err = copier.ahead(ctx); err != nil {
+			return out, err
+		}
+	}
 	all, err := tree.Walk(ctx, s.Dir)
 	if err != nil {
 		return out, err
 	}
-	copier := &copier{s: s, format: s.Format, src: src, dst: dst, base: base, cache: cache, now: now, batch: batch,
-		out: out, seen: map[string]string{}}
 	copier.linked = links(all, s.Format)
 	all = copier.linked.apply(all, s.Links)
+	early := len(out.documents)
 	rest, err := copier.indexes(ctx, all, instead)
 	if err != nil {
 		return out, err
@@ -201,21 +210,16 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 		}
 		out.report = &Report{Findings: ofIndexes} // the other findings will be reported again
 	}
-	former, err := base.former(ctx)
-	defer former.Wait()
-	if err != nil {
-		return out, err
+	if ahead == nil || len(out.documents) != early {
+		if ahead, err = copier.read(ctx, ahead); err != nil {
+			return out, err
+		}
 	}
 	intern(rest, func(p string) string {
 		row, _ := base.Rows.Get(p)
 		return row.Path
 	})
-	contents, done, err := out.contents()
-	if err != nil {
-		return out, err
-	}
-	out.cat, err = s.Format.Read(ctx, contents)
-	if err = errors.Join(err, done()); err != nil {
+	if out.cat, err = ahead.catalog(); err != nil {
 		return out, err
 	}
 	if err := copier.list(); err != nil {
@@ -229,7 +233,7 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	}
 	copier.remember()
 	cache.Release() // it is not asked again, and for a large tree it needs much memory
-	if err := copier.shape(ctx, former, admitted, facts, names); err != nil {
+	if err := copier.shape(ctx, ahead.former, admitted, facts, names); err != nil {
 		return out, err
 	}
 	root, err := os.OpenRoot(dst)

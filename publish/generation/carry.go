@@ -219,7 +219,7 @@ func (c *Carrier) NewBytes(own []tree.Row) int64 {
 			served = served[1:]
 		}
 		old := len(served) > 0 && served[0].Path == row.Path && served[0].SHA256 == row.SHA256
-		if old {
+		if old && len(c.Live.Carried) > 0 {
 			_, old = c.Live.promises(row.Path, c.Windows, c.Now) // unless it is carried and its window has ended
 		}
 		if !old {

@@ -36,8 +36,7 @@ var ErrNothingShared = errors.New("has no file of production")
 // that was given up, under a name of its own at which nobody else is at work.
 // live is production, and of says what is kept of it; it is Unflushed for a draft. with
 // is the tree compared with production, by the caller and under that lock; nil: it is
-// compared here.
-// The caller holds the lock that keeps switches out, and has removed the spare
+// compared here. The caller holds the lock that keeps switches out, and has removed the spare
 // of before. With an error the tree is still at dir, in any state: delete it.
 //
 //  1. What tells which generation it is goes: half a tree has no number.

@@ -12,7 +12,8 @@ import (
 func Units(of []catalog.Unit, own []tree.Row, f catalog.Format) []catalog.Unit {
 	units := slices.Clip(of)
 	for _, row := range own {
-		if f.Class(row.Path) == catalog.Whole {
+		// What an index names is content. To ask the format for each path takes long.
+		if row.Role != catalog.Content && f.Class(row.Path) == catalog.Whole {
 			units = append(units, catalog.Unit{Key: row.Path, Digest: row.SHA256})
 		}
 	}

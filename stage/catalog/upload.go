@@ -25,6 +25,10 @@ var uploadEndings = map[string]bool{
 	".work-in-progress": true, ".in-progress": true, ".inprogress": true,
 }
 
+// shortestEnding is the length of the shortest of them; most names end in less, such as
+// .xz.
+const shortestEnding = 4
+
 // uploadPrefixes are what tools put before a name, or the beginnings of names
 // that they make up.
 var uploadPrefixes = []string{
@@ -96,7 +100,7 @@ func Uploading(p string) bool {
 		if !below {
 			break
 		}
-		if uploadDirs[dir] || affixed(dir) {
+		if strings.HasPrefix(dir, ".") && uploadDirs[dir] || affixed(dir) {
 			return true
 		}
 		base = rest
@@ -134,7 +138,7 @@ func affixed(name string) bool {
 		}
 	}
 	dot := strings.LastIndexByte(name, '.')
-	return dot > 0 && uploadEndings[strings.ToLower(name[dot:])]
+	return dot > 0 && len(name)-dot >= shortestEnding && uploadEndings[strings.ToLower(name[dot:])]
 }
 
 // Unfinished returns the path of the file that a download is writing, if p is

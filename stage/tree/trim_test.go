@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"example.com/publish/stage/durable"
 )
 
@@ -204,6 +206,34 @@ func TestTrimHostile(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The names that two lists share are found in whatever order they come.
+func TestCommon(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		one := rapid.Custom(func(t *rapid.T) same {
+			return same{rapid.Uint64Range(0, 5).Draw(t, "ino"), rapid.Uint64Range(0, 20).Draw(t, "name")}
+		})
+		unique := func(s same) uint64 { return s.name }
+		ours := rapid.SliceOfDistinct(one, unique).Draw(t, "ours")
+		theirs := rapid.SliceOfDistinct(one, unique).Draw(t, "theirs")
+		if rapid.Bool().Draw(t, "alike") { // as directories mostly are
+			theirs = append(theirs[:len(theirs)/4:len(theirs)/4], slices.DeleteFunc(slices.Clone(ours),
+				func(s same) bool {
+					return slices.ContainsFunc(theirs[:len(theirs)/4], func(o same) bool { return o.name == s.name })
+				})...)
+		}
+		var want []uint64
+		for _, s := range ours {
+			if slices.Contains(theirs, s) {
+				want = append(want, s.name)
+			}
+		}
+		slices.Sort(want)
+		if got := common(ours, theirs); !slices.Equal(got, want) {
+			t.Fatalf("%v, want %v of %v and %v", got, want, ours, theirs)
+		}
+	})
 }
 
 // Names that go while they are compared are no failure, and no reason to keep
