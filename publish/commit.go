@@ -112,6 +112,8 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 		}
 		return nil, interrupted(err)
 	}
+	done := r.compareDue(ctx, s, c.draft)
+	defer done()
 	if err := r.seal(ctx, s, c, m, carrier.Live); err != nil {
 		return abandon(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -82,7 +83,7 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 	with := map[string]*tree.Comparison{} // trees that go, or become the spare, with production
 	if len(due)+len(files) > 0 {
 		for _, dir := range append(r.store.Dirs(due), r.store.SparePath()) {
-			with[dir] = freed.beyond(ctx, dir, live, keep)
+			with[dir] = freed.beyond(ctx, dir, live, keep, s.due.Of(dir))
 		}
 	}
 	res.Files, res.Bytes = len(files), freed.bytes
@@ -148,6 +149,33 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 	return res, nil
 }
 
+// compareDue has the tree of which the gc after the switch will make the spare compared
+// with the draft, while the draft is sealed. That is a tree whose window has ended
+// already. If gc finds another one, it compares that itself. done ends it.
+func (r *Repo) compareDue(ctx context.Context, s *state, draft *generation.Draft) (done func()) {
+	nothing := func() {}
+	if s.current == nil || s.clockBehind() {
+		return nothing
+	}
+	due, err := r.due(s)
+	if err != nil || len(due) == 0 {
+		return nothing
+	}
+	var live *tree.Source
+	draft.Whole = func() {
+		if live, err = tree.OpenSource(draft.Dir); err == nil {
+			s.due = tree.NewFormer(ctx, r.store.Dir(due[len(due)-1]), live, nil)
+		}
+	}
+	return func() {
+		s.due.Wait()
+		s.due = nil
+		if live != nil {
+			_ = live.Close() // nothing was written through it
+		}
+	}
+}
+
 // due returns the kept generations whose window has ended. It leaves out those that
 // are pinned, those that the configuration keeps, and trees of other repositories that
 // somebody moved here.
@@ -200,10 +228,16 @@ func (t *tally) add(st tree.Stat) {
 
 // beyond adds the files of a tree that are not the same inode at the same path in
 // production (live), and those that keep says are to go from there. It returns the
-// comparison; nil if the tree cannot be compared.
-func (t *tally) beyond(ctx context.Context, dir string, live *tree.Source, keep tree.Common) *tree.Comparison {
+// comparison; nil if the tree cannot be compared. with is one that was made before; nil
+// for none.
+func (t *tally) beyond(
+	ctx context.Context, dir string, live *tree.Source, keep tree.Common, with *tree.Comparison,
+) *tree.Comparison {
 	var files []tree.Stat
-	with, err := tree.Compare(ctx, dir, live)
+	var err error
+	if with == nil {
+		with, err = tree.Compare(ctx, dir, live)
+	}
 	if err == nil {
 		err = with.Beyond(dir, keep, func(st tree.Stat) { files = append(files, st) })
 	}

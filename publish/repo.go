@@ -21,6 +21,7 @@ import (
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/lock"
+	"example.com/publish/stage/tree"
 )
 
 // layoutVersion is the number in .publish/layout: the version of all records of a
@@ -260,6 +261,9 @@ type state struct {
 	windows generation.Windows
 	now     time.Time // never before the newest line of the history
 	behind  time.Duration
+	// due is the tree of which gc is to make the spare, compared with what is to be
+	// production while that is sealed; nil for none.
+	due *tree.Former
 }
 
 // clockBehind reports whether the clock is behind the newest line of the history. Then

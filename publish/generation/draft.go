@@ -23,6 +23,9 @@ type Draft struct {
 	Since *Manifest
 	// Look says that it is for a dry run, which leaves the spare as it is.
 	Look bool
+	// Whole is called by Seal when the tree has all its files, and what is left to do
+	// mostly waits for the disk; nil for nothing.
+	Whole func()
 
 	store *Store
 }

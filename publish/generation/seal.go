@@ -43,6 +43,9 @@ func (d *Draft) Seal(ctx context.Context, m *Manifest, live *View, now time.Time
 			return lost, err
 		}
 	}
+	if d.Whole != nil {
+		d.Whole()
+	}
 	id, err := s.EnsureID(func() string {
 		if live == nil {
 			return ""

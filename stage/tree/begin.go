@@ -44,6 +44,16 @@ func (f *Former) Wait() {
 	}
 }
 
+// Of returns the comparison if it is one of the tree at a path; nil if it is not, or
+// failed. f may be nil.
+func (f *Former) Of(at string) *Comparison {
+	if f == nil || f.at != at {
+		return nil
+	}
+	f.Wait()
+	return f.cmp
+}
+
 // Begin makes the directory c.Dst for these ops; before, it must be missing or
 // empty. It moves the former tree, nil for none, to it, and trims that: see Trim. If
 // trimming fails for any reason, the directory is empty, as without a former tree.
