@@ -251,24 +251,3 @@ func TestBundleRefused(t *testing.T) {
 		}
 	}
 }
-
-// Whatever is read, staging is the tree of the bundle or what it was.
-func FuzzBundle(f *testing.F) {
-	from := newWorld(f, "symlink")
-	from.put(map[string]string{"a/20260101": "one", "b/20260101": "two"})
-	from.promote()
-	f.Add(from.bundle("1", ""))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := generation.Unbundle(t.Context(), bytes.NewReader(data), func(*generation.Manifest) error { return nil },
-			func(_ context.Context, row tree.Row, content io.Reader) error {
-				n, err := io.Copy(io.Discard, io.LimitReader(content, row.Size+1))
-				if err == nil && n != row.Size {
-					err = io.ErrUnexpectedEOF
-				}
-				return err
-			})
-		if err == nil && tree.ID(m.Own) != m.TreeID {
-			t.Error("the rows are not those of the tree")
-		}
-	})
-}
