@@ -169,13 +169,10 @@ func (b *bench) imageBytes(ctx context.Context) error {
 	}})
 }
 
-// forget removes the caches of a repository: that of hashes, and that of manifests.
+// forget empties the caches of a repository: that of hashes, and that of manifests.
 func (w *workshop) forget(repo string) error {
-	var failed error
-	for _, name := range []string{"hashes", "facts"} {
-		failed = errors.Join(failed, os.RemoveAll(filepath.Join(repo, ".publish", name)))
-	}
-	return failed
+	return errors.Join(os.Truncate(filepath.Join(repo, ".publish", "hashes"), 0),
+		os.RemoveAll(filepath.Join(repo, ".publish", "facts")))
 }
 
 // valid checks that validate has looked at so many blobs.
