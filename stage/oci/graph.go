@@ -23,7 +23,8 @@ type node struct {
 	absent    bool    // it may be missing: it is not there, and no item
 	partial   bool    // it is an index, and not all that it lists is here
 	read      bool
-	mark      int // of the last walk that met it
+	item      bool // the catalog has it as an item
+	mark      int  // of the last walk that met it
 }
 
 // graph is all that an index.json leads to.
@@ -34,6 +35,7 @@ type graph struct {
 	nodes      map[string]*node // by digest
 	note       func(severity catalog.Severity, code, path, format string, args ...any)
 	marks      int
+	todo       []*node   // memory for each
 	picked     platforms // of what comes: the others stay where they are
 	left       platforms // an entry says that no others were picked; nil: it does not say so
 }
@@ -211,7 +213,8 @@ func (g *graph) there(n *node) (bool, error) {
 func (g *graph) each(f func(*node), roots ...*node) {
 	g.marks++
 	mark := g.marks
-	todo := append([]*node(nil), roots...)
+	todo := append(g.todo[:0], roots...)
+	g.todo = nil // f may call each
 	for len(todo) > 0 {
 		n := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
@@ -222,6 +225,7 @@ func (g *graph) each(f func(*node), roots ...*node) {
 		f(n)
 		todo = append(todo, n.children...)
 	}
+	g.todo = todo
 }
 
 // subjectOf is the digest that a referrer refers to: its subject, or what the tag

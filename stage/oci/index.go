@@ -106,19 +106,20 @@ func parseEntries(data []byte) (*index, error) {
 	if x.members == nil {
 		return nil, errNoObject
 	}
-	var head struct {
-		SchemaVersion int               `json:"schemaVersion"`
-		Annotations   map[string]string `json:"annotations"`
+	version, annotations := 0, map[string]string{}
+	for name, v := range map[string]any{"schemaVersion": &version, "annotations": &annotations} {
+		if raw := x.members[name]; raw != nil {
+			if err := json.Unmarshal(raw, v); err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+		}
 	}
-	if err := json.Unmarshal(data, &head); err != nil {
-		return nil, err
+	if version != 2 {
+		return nil, fmt.Errorf("has the schema version %d, and only 2 is known", version)
 	}
-	if head.SchemaVersion != 2 {
-		return nil, fmt.Errorf("has the schema version %d, and only 2 is known", head.SchemaVersion)
-	}
-	x.convert = head.Annotations[olaregConvert] == "true"
-	var list []json.RawMessage
-	if err := json.Unmarshal(x.members["manifests"], &list); err != nil || list == nil {
+	x.convert = annotations[olaregConvert] == "true"
+	list, ok := elements(x.members["manifests"])
+	if !ok {
 		return nil, errNoManifests
 	}
 	x.entries = make([]entry, 0, len(list))
@@ -130,6 +131,41 @@ func parseEntries(data []byte) (*index, error) {
 		x.entries = append(x.entries, e)
 	}
 	return x, nil
+}
+
+// elements returns the elements of a JSON array, as parts of its text, which is known
+// to be JSON. ok is false for another value. The decoder would read the text two times
+// more, and copy it.
+func elements(text json.RawMessage) (list []json.RawMessage, ok bool) {
+	text = bytes.TrimSpace(text)
+	if len(text) == 0 || text[0] != '[' {
+		return nil, false
+	}
+	depth, from, quoted := 0, 1, false
+	take := func(to int) {
+		if e := bytes.TrimSpace(text[from:to]); len(e) > 0 {
+			list = append(list, e[:len(e):len(e)])
+		}
+		from = to + 1
+	}
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[' || c == '{':
+			depth++
+		case c == ']' || c == '}':
+			if depth--; depth == 0 {
+				take(i)
+			}
+		case c == ',' && depth == 1:
+			take(i)
+		}
+	}
+	return list, true
 }
 
 // bytes returns an index with these entries instead of its own. All else stays as

@@ -465,3 +465,44 @@ func TestRef(t *testing.T) {
 		}
 	}
 }
+
+func TestElements(t *testing.T) {
+	for text, want := range map[string]string{
+		`null`: "no", ``: "no", `{}`: "no", `"[]"`: "no", `[]`: "", " [ \n] ": "", `[1]`: "1",
+		` [ {"a":[1,2],"b":"],\"}"} , [ [ ] ] ,"\\" , null ]`: `{"a":[1,2],"b":"],\"}"}|[ [ ] ]|"\\"|null`,
+	} {
+		list, ok := elements(json.RawMessage(text))
+		var parts []string
+		for _, e := range list {
+			parts = append(parts, string(e))
+		}
+		got := strings.Join(parts, "|")
+		if !ok {
+			got = "no"
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
+
+// elements agrees with the decoder on all JSON.
+func FuzzElements(f *testing.F) {
+	f.Add(`[{"a":"\"]"}, [1,[2]], "x\\", null]`)
+	f.Fuzz(func(t *testing.T, text string) {
+		var want []json.RawMessage
+		if !json.Valid([]byte(text)) {
+			return
+		}
+		err := json.Unmarshal([]byte(text), &want)
+		got, ok := elements(json.RawMessage(text))
+		if ok != (err == nil && want != nil) || len(got) != len(want) {
+			t.Fatalf("%q is %q, %v; the decoder says %q, %v", text, got, ok, want, err)
+		}
+		for i := range got {
+			if string(got[i]) != string(want[i]) {
+				t.Errorf("%q, want %q", got[i], want[i])
+			}
+		}
+	})
+}

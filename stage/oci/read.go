@@ -46,16 +46,17 @@ func (b *builder) add(l *layout) {
 	if listed := l.listed(); len(listed) > 0 {
 		b.cat.Listed[l.document] = listed
 	}
-	items := map[*node]bool{}
+	b.cat.Items = slices.Grow(b.cat.Items, len(l.nodes))
+	var nodes []*node
 	for _, r := range l.roots {
-		image := l.image(&r)
-		l.each(func(n *node) {
-			if items[n] {
-				return
+		nodes = l.reach(nodes[:0], &r)
+		image := l.imageOf(&r, nodes)
+		for _, n := range nodes {
+			if n.item {
+				continue
 			}
-			items[n] = true
-			path := l.at(n)
-			item := catalog.Item{Path: path, Size: n.size, Product: l.repository, Version: r.version,
+			n.item = true
+			item := catalog.Item{Path: l.at(n), Size: n.size, Product: l.repository, Version: r.version,
 				Index: l.document, Apart: n.apart()}
 			switch n.digest.Algorithm {
 			case catalog.SHA256:
@@ -64,7 +65,7 @@ func (b *builder) add(l *layout) {
 				item.SHA512 = n.digest.Hex
 			}
 			b.cat.Items = append(b.cat.Items, item)
-		}, r.owns...)
+		}
 		b.cat.Images = append(b.cat.Images, image)
 		version := catalog.Version{Product: l.repository, Name: r.version, Rank: r.place}
 		if r.lost {
@@ -76,14 +77,23 @@ func (b *builder) add(l *layout) {
 }
 
 // image is a root as the catalog has it.
-func (l *layout) image(r *root) catalog.Image {
+func (l *layout) image(r *root) catalog.Image { return l.imageOf(r, l.reach(nil, r)) }
+
+// reach appends to out all that a root leads to.
+func (l *layout) reach(out []*node, r *root) []*node {
+	l.each(func(n *node) { out = append(out, n) }, r.owns...)
+	return out
+}
+
+// imageOf is image for a root that leads to these nodes.
+func (l *layout) imageOf(r *root, nodes []*node) catalog.Image {
 	image := catalog.Image{Product: l.repository, Version: r.version, Type: imageType,
-		Fingerprint: r.entry.key, Aliases: []string{}}
+		Fingerprint: r.entry.key, Aliases: []string{}, Paths: make([]string, 0, len(nodes))}
 	image.Ref = Format{}.Ref(image.Of())
-	l.each(func(n *node) {
+	for _, n := range nodes {
 		image.Paths = append(image.Paths, l.at(n))
 		image.Bytes += n.size
-	}, r.owns...)
+	}
 	slices.Sort(image.Paths)
 	l.each(func(n *node) {
 		if index, manifest := leads(n.mediaType); index || manifest || n.config {
