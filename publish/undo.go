@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,12 +22,19 @@ import (
 
 // A prune of tags leaves a record in .publish/undo with what it takes out of the
 // documents. It is durable before anything changes, so whatever a killed prune has
-// removed can be brought back. It has two sealed lines: a head, and what the format
-// says.
-type undoHead struct {
-	ID   string      `json:"id"`
-	Time time.Time   `json:"time"` // of the prune, UTC
-	Tags []undoneTag `json:"tags"`
+// removed can be brought back. It has a sealed line for each field: lists of prunes
+// read the first one only.
+type undoRecord struct {
+	Undoable
+	tags   []undoneTag
+	format json.RawMessage // what the format says
+}
+
+// Undoable is a prune of tags that can be undone.
+type Undoable struct {
+	ID   string    `json:"id"`
+	Time time.Time `json:"time"` // UTC
+	Tags int       `json:"tags"`
 }
 
 // undoneTag is a tag that a prune removed.
@@ -55,31 +63,36 @@ func (r *Repo) undoPath(id string) string { return r.path(".publish", "undo", id
 
 // saveUndo writes the record of what a plan removes, and returns its id.
 func (r *Repo) saveUndo(ctx context.Context, sv *survey, p *Plan) (id string, err error) {
-	head := undoHead{ID: p.PlanHash[:idDigits], Time: p.Time}
+	u := undoRecord{Undoable: Undoable{p.PlanHash[:idDigits], p.Time, len(p.Remove)}}
 	for _, d := range p.Remove {
 		t := undoneTag{Product: d.Product, Version: d.Version, Digest: d.Digest}
 		i := catalog.Image{Product: d.Product, Version: d.Version, Fingerprint: d.Digest}
 		t.Since = sv.tags.seen.since(i, sv.now)
-		head.Tags = append(head.Tags, t)
+		u.tags = append(u.tags, t)
 	}
 	src, done, err := r.Stage.Contents(true)
 	if err != nil {
 		return "", err
 	}
-	record, err := sv.tags.tagger.Saved(ctx, src, p.removes())
+	u.format, err = sv.tags.tagger.Saved(ctx, src, p.removes())
 	if err = errors.Join(err, done()); err != nil {
 		return "", err
 	}
-	first, err := json.Marshal(head)
-	if err != nil {
+	var lines []byte
+	for _, v := range []any{u.Undoable, u.tags} {
+		text, err := json.Marshal(v)
+		if err != nil {
+			return "", err
+		}
+		lines = append(lines, durable.Line(text)...)
+	}
+	lines = append(lines, durable.Line(u.format)...)
+	path := r.undoPath(u.ID)
+	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return "", err
 	}
-	dir := filepath.Dir(r.undoPath(head.ID))
-	if err := durable.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	r.trimUndos(dir)
-	return head.ID, durable.WriteFile(r.undoPath(head.ID), append(durable.Line(first), durable.Line(record)...), 0o644)
+	r.trimUndos(filepath.Dir(path))
+	return u.ID, errors.Join(durable.WriteFile(path, lines, 0o644), durable.SyncDir(r.path(".publish")))
 }
 
 // trimUndos deletes the oldest records, so that one more has room.
@@ -103,13 +116,6 @@ func (r *Repo) trimUndos(dir string) {
 	}
 }
 
-// Undoable is a prune of tags that can be undone.
-type Undoable struct {
-	ID   string
-	Time time.Time // UTC
-	Tags int
-}
-
 // Undos returns the prunes that have a record, newest first. It takes no lock.
 func (r *Repo) Undos() []Undoable {
 	list, err := os.ReadDir(filepath.Dir(r.undoPath("x")))
@@ -118,38 +124,55 @@ func (r *Repo) Undos() []Undoable {
 	}
 	var out []Undoable
 	for _, e := range list {
-		if head, _, err := r.readUndo(e.Name()); err == nil {
-			out = append(out, Undoable{head.ID, head.Time, len(head.Tags)})
+		if u, ok := r.undoable(e.Name()); ok {
+			out = append(out, u)
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Undoable) int { return b.Time.Compare(a.Time) })
 	return out
 }
 
+// undoable reads the first line of a record.
+func (r *Repo) undoable(id string) (u Undoable, ok bool) {
+	f, err := durable.Open(r.undoPath(id))
+	if err != nil {
+		return u, false
+	}
+	defer f.Close()
+	head := make([]byte, 1024)
+	n, _ := io.ReadFull(f, head)
+	line, _, _ := bytes.Cut(head[:n], []byte{'\n'})
+	text, ok := durable.Unline(line)
+	return u, ok && json.Unmarshal(text, &u) == nil
+}
+
 // readUndo reads a record.
-func (r *Repo) readUndo(id string) (*undoHead, []byte, error) {
+func (r *Repo) readUndo(id string) (*undoRecord, error) {
 	none := notFound("publish history --kind prune lists the prunes; the records of old ones are deleted",
 		"%s: there is no such prune of tags", catalog.Show(id))
 	if !undoID.MatchString(id) {
-		return nil, nil, none
+		return nil, none
 	}
 	path := r.undoPath(id[:idDigits])
 	data, err := durable.ReadFile(path, maxUndo)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, none
+		return nil, none
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	damaged := &Error{Path: path, Fact: "the record of the prune is damaged", Hint: "nothing was changed"}
-	first, rest, _ := bytes.Cut(data, []byte{'\n'})
-	var head undoHead
-	text, ok := durable.Unline(first)
-	record, whole := durable.Unline(bytes.TrimSuffix(rest, []byte{'\n'}))
-	if !ok || !whole || json.Unmarshal(text, &head) != nil {
-		return nil, nil, damaged
+	var u undoRecord
+	whole := true
+	for _, v := range []any{&u.Undoable, &u.tags, &u.format} {
+		var line []byte
+		line, data, _ = bytes.Cut(data, []byte{'\n'})
+		text, ok := durable.Unline(line)
+		whole = whole && ok && json.Unmarshal(text, v) == nil
 	}
-	return &head, record, nil
+	if !whole || u.Tags != len(u.tags) {
+		return nil, &Error{Path: path, Fact: "the record of the prune is damaged", Hint: "nothing was changed"}
+	}
+	return &u, nil
 }
 
 // UndoResult is what an undo of a prune brings back.
@@ -180,7 +203,7 @@ func (r *Repo) Undo(ctx context.Context, id string, dry bool) (*UndoResult, erro
 		return nil, &Error{Kind: Usage, Fact: fmt.Sprintf("a prune of the format %s cannot be undone", r.Config.Format),
 			Hint: "production still has what was pruned: publish stage reset takes it from there"}
 	}
-	head, record, err := r.readUndo(id)
+	u, err := r.readUndo(id)
 	if err != nil {
 		return nil, err
 	}
@@ -191,16 +214,16 @@ func (r *Repo) Undo(ctx context.Context, id string, dry bool) (*UndoResult, erro
 		}
 		defer unlock()
 	}
-	back, err := r.nameAgain(ctx, tagger, record)
+	back, err := r.nameAgain(ctx, tagger, u.format)
 	if err != nil {
 		return nil, interrupted(err)
 	}
-	res := &UndoResult{ID: head.ID, DryRun: dry, Restored: []journal.Back{}, There: []journal.Back{}}
+	res := &UndoResult{ID: u.ID, DryRun: dry, Restored: []journal.Back{}, There: []journal.Back{}}
 	there := catalog.Names{}
 	for _, n := range back.There {
 		there[n] = true
 	}
-	for _, t := range head.Tags {
+	for _, t := range u.tags {
 		b := journal.Back{Product: t.Product, Version: t.Version, Digest: t.Digest,
 			Ref: catalog.OwnRef(r.format, t.name())}
 		if there[t.name()] {
@@ -216,13 +239,13 @@ func (r *Repo) Undo(ctx context.Context, id string, dry bool) (*UndoResult, erro
 		return res, nil
 	}
 	if len(back.Documents) > 0 {
-		if err := r.carryBack(context.WithoutCancel(ctx), head, back, res); err != nil {
+		if err := r.carryBack(context.WithoutCancel(ctx), u, back, res); err != nil {
 			return nil, &Error{Fact: "the undo did not finish; staging is valid, and production is unchanged",
 				Hint: "run it again: it continues", Err: err}
 		}
 	}
 	v := proof{present: map[catalog.Name]string{}, whole: catalog.Names{}}
-	for _, t := range head.Tags {
+	for _, t := range u.tags {
 		v.present[t.name()], v.whole[t.name()] = t.Digest, true
 	}
 	if err := r.prove(ctx, v); err != nil {
@@ -253,13 +276,13 @@ func (r *Repo) nameAgain(ctx context.Context, tagger catalog.Tagger, record []by
 }
 
 // carryBack executes an undo. The caller holds the staging lock.
-func (r *Repo) carryBack(ctx context.Context, head *undoHead, back *catalog.Restoration, res *UndoResult) error {
+func (r *Repo) carryBack(ctx context.Context, u *undoRecord, back *catalog.Restoration, res *UndoResult) error {
 	s, _, unlock, err := r.exclusive(ctx, actor{verb: "prune"})
 	if err != nil {
 		return err
 	}
 	e := r.note(s, journal.KindPrune, "")
-	e.Body = &journal.Prune{Undo: head.ID, Restored: res.Restored}
+	e.Body = &journal.Prune{Undo: u.ID, Restored: res.Restored}
 	err = r.log(s.history, e)
 	unlock()
 	if err == nil {
@@ -272,7 +295,7 @@ func (r *Repo) carryBack(ctx context.Context, head *undoHead, back *catalog.Rest
 	if err != nil {
 		return err
 	}
-	for _, t := range head.Tags {
+	for _, t := range u.tags {
 		if _, ok := seen[t.name()]; !ok {
 			seen[t.name()] = tagSighting{t.Since.UTC(), t.Digest}
 		}
