@@ -55,8 +55,10 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneRes
 	if err := r.notInHook("prune"); err != nil {
 		return nil, err
 	}
-	if _, _, err := r.surveyTags(r.now()); err != nil { // before the long part
-		return nil, err
+	if tagger, ok := catalog.As[catalog.Tagger](r.format); ok { // before the long part
+		if _, err := r.inventories(tagger, r.now()); err != nil {
+			return nil, err
+		}
 	}
 	if opt.DryRun {
 		return r.dryPrune(ctx, opt)

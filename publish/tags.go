@@ -27,8 +27,7 @@ type tagSurvey struct {
 	seen   firstTagged
 }
 
-// surveyTags reads the inputs that only a format with tags has; nil in another. It
-// comes before the long part: a missing inventory stops a prune at once.
+// surveyTags reads the inputs that only a format with tags has; nil in another.
 func (r *Repo) surveyTags(now time.Time) (*tagSurvey, *uses, error) {
 	tagger, ok := catalog.As[catalog.Tagger](r.format)
 	if !ok {
@@ -218,11 +217,11 @@ func (r *Repo) tagged() tagFile { return tagFile(r.path(".publish", "tags")) }
 //
 // A damaged line is forgotten; its tag is new. A line of a newer version is an error.
 func (file tagFile) read() (firstTagged, error) {
-	out := firstTagged{}
 	data, err := durable.ReadFile(string(file), maxRecord)
 	if err != nil {
-		return out, nil
+		return firstTagged{}, nil
 	}
+	out := make(firstTagged, bytes.Count(data, []byte{'\n'}))
 	n := 0
 	for line := range bytes.Lines(data) {
 		n++
@@ -230,15 +229,13 @@ func (file tagFile) read() (firstTagged, error) {
 		if !ok {
 			continue
 		}
-		f := strings.SplitN(string(text), " ", 3)
-		if len(f) != 3 {
+		at, rest, _ := strings.Cut(string(text), " ")
+		digest, name, ok := strings.Cut(rest, " ")
+		since, err := strconv.ParseInt(at, 10, 64)
+		if !ok || err != nil {
 			return nil, newer(fmt.Sprintf("%s:%d", file, n))
 		}
-		since, err := strconv.ParseInt(f[0], 10, 64)
-		if err != nil {
-			return nil, newer(fmt.Sprintf("%s:%d", file, n))
-		}
-		out[catalog.ParseName(f[2])] = tagSighting{time.Unix(since, 0).UTC(), f[1]}
+		out[catalog.ParseName(name)] = tagSighting{time.Unix(since, 0).UTC(), digest}
 	}
 	return out, nil
 }

@@ -65,7 +65,9 @@ func (e *descriptor) identity(repository string) (id identity, stale string) {
 	if text, ok := notes[platformsNote]; ok {
 		id.Platforms, _ = parsePlatforms(strings.Split(text, ","))
 	}
-	id.StagedAt, _ = time.Parse(time.RFC3339, notes[stagedNote])
+	if at := notes[stagedNote]; at != "" {
+		id.StagedAt, _ = time.Parse(time.RFC3339, at)
+	}
 	return id, ""
 }
 
