@@ -66,6 +66,13 @@ func (s *Store) Dirs(ns []int) []string {
 // ManifestPath is the file that holds the manifest of generation n.
 func (s *Store) ManifestPath(n int) string { return filepath.Join(s.Manifests, Number(n)) }
 
+// Forget frees the manifest that Manifest remembers.
+func (s *Store) Forget() {
+	s.mu.Lock()
+	s.read.m = nil
+	s.mu.Unlock()
+}
+
 // Manifest reads the manifest of generation n. The one that was read last is
 // remembered: a verb reads production's before it has the lock, and again with
 // it. Nobody changes what this returns. The error is of kind NotFound when there
