@@ -126,6 +126,11 @@ func TestBundleDeleted(t *testing.T) {
 	}
 }
 
+// endless is a bomb.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
@@ -241,6 +246,16 @@ func TestBundleRefused(t *testing.T) {
 				t.Errorf("staging has %v", after)
 			}
 		})
+	}
+	// A manifest without end is not read.
+	var buf bytes.Buffer
+	if err := tar.NewWriter(&buf).WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: generation.BundleManifest,
+		Size: 1 << 40}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := newWorld(t, "symlink").repo().ImportBundle(t.Context(), io.MultiReader(&buf, endless{}), false, false)
+	if err == nil || !strings.Contains(err.Error(), "it may have") {
+		t.Errorf("%v", err)
 	}
 	// Cut anywhere, it is none.
 	data := from.bundle("1", "")

@@ -15,8 +15,8 @@ import (
 // Engines load what export writes, run it, and give it back. Each runs as root, in
 // directories of its own and behind a socket of its own, without any network.
 
-// daemon starts a program, and waits until ready succeeds.
-func daemon(t *testing.T, ready func() error, name string, args ...string) {
+// daemon starts a program, and waits until the command ready succeeds.
+func daemon(t *testing.T, ready []string, name string, args ...string) {
 	t.Helper()
 	var log bytes.Buffer
 	cmd := exec.Command(name, args...)
@@ -45,7 +45,7 @@ func daemon(t *testing.T, ready func() error, name string, args ...string) {
 			t.Skipf("%s does not run here: %v\n%s", name, err, log.Bytes())
 		case <-time.After(100 * time.Millisecond):
 		}
-		if ready() == nil {
+		if exec.Command(ready[0], ready[1:]...).Run() == nil {
 			return
 		}
 	}
@@ -89,7 +89,7 @@ func TestExportForDocker(t *testing.T) {
 		t.Helper()
 		return command(t, "docker", append([]string{"-H", host}, args...)...)
 	}
-	daemon(t, exec.Command("docker", "-H", host, "info").Run, "dockerd", "--data-root", filepath.Join(root, "data"),
+	daemon(t, []string{"docker", "-H", host, "info"}, "dockerd", "--data-root", filepath.Join(root, "data"),
 		"--exec-root", filepath.Join(root, "exec"), "-p", filepath.Join(root, "pid"), "-H", host, "--config-file", config,
 		"--storage-driver", "vfs")
 	name := repository + ":one"
@@ -128,7 +128,7 @@ func TestExportForContainerd(t *testing.T) {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(root, "s")
-	daemon(t, exec.Command("ctr", "-a", socket, "version").Run, "containerd", "-c", config, "-a", socket, "--root",
+	daemon(t, []string{"ctr", "-a", socket, "version"}, "containerd", "-c", config, "-a", socket, "--root",
 		filepath.Join(root, "root"), "--state", filepath.Join(root, "state"))
 	for tag, want := range map[string]string{"v1": from.v1, "one": from.one} {
 		name := repository + ":" + tag

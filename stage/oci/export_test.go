@@ -4,9 +4,11 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha512"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"strings"
@@ -212,5 +214,28 @@ func TestExportVariant(t *testing.T) {
 		if config := g.files[list[0].Config]; !strings.Contains(string(config.Data), want) {
 			t.Errorf("%s: %s", platform, config.Data)
 		}
+	}
+}
+
+// Layers that are packed by zstd bring a warning; a sha512 names a blob as well.
+func TestExportOddBlobs(t *testing.T) {
+	f := newFixture()
+	config := f.blob(repo, "application/vnd.oci.image.config.v1+json", `{"os":"linux","architecture":"amd64"}`)
+	const text = "a layer"
+	long := fmt.Sprintf("%x", sha512.Sum512([]byte(text)))
+	f.write(repo+"/blobs/sha512/"+long, text)
+	layer := d{"mediaType": "application/vnd.oci.image.layer.v1.tar+zstd", "digest": "sha512:" + long, "size": len(text)}
+	f.layout(repo, f.json(repo, ociManifest, d{"schemaVersion": 2, "mediaType": ociManifest, "config": config,
+		"layers": []d{layer}}).tag("v1"))
+	data, out, err := f.export(t, "", repo+":v1")
+	if err != nil || len(out.Findings) != 1 || out.Findings[0].Code != "zstd-layer" {
+		t.Fatalf("%+v %v", out, err)
+	}
+	g := newFixture()
+	if _, err := g.add(t, archive(data), ""); err != nil {
+		t.Fatal(err)
+	}
+	if file := g.files[repo+"/blobs/sha512/"+long]; file == nil || string(file.Data) != text {
+		t.Error("the layer did not come")
 	}
 }
