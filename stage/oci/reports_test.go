@@ -254,3 +254,24 @@ func TestMovedTagZot3396(t *testing.T) {
 	}
 	equal(t, "after", named(), []string{two.image("l", "two").digest()})
 }
+
+// cosign #507: who signs again appends to the list of signatures, and the list before
+// has no tag any more. It may go; what the new list has of it stays.
+func TestAppendedSignatureCosign507(t *testing.T) {
+	f := newFixture()
+	signed := f.image(repo, "signed")
+	signatures := func(n int) d {
+		var layers []d
+		for i := range n {
+			layers = append(layers, f.blob(repo, "application/vnd.dev.cosign.simplesigning.v1+json", fmt.Sprint("signature", i)))
+		}
+		return f.json(repo, ociManifest, d{"schemaVersion": 2, "mediaType": ociManifest, "layers": layers,
+			"config": f.blob(repo, "application/vnd.oci.image.config.v1+json", fmt.Sprintf(`{"n":%d}`, n))})
+	}
+	first, second := signatures(1), signatures(2)
+	f.layout(repo, signed.tag("v1"), first, second.tag("sha256-"+signed.digest()[7:]+".sig"))
+	equal(t, "left", f.clean(t, "@.*"), []string{"v1"})
+	if f.has(first) || !f.has(second) || !f.has(f.blob("elsewhere", "", "signature0")) {
+		t.Error("the first list is there, or the second is not whole")
+	}
+}
