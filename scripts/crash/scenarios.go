@@ -251,6 +251,16 @@ const shorter = `
 ! grep -q held-until production/docker.io/acme/app/index.json; test ! -e production/docker.io/acme/other/index.json
 `
 
+// tags is layouts with a rule that takes the tag v1 out.
+const tags = layouts + `
+echo 'tags: [{repository: "**", tag: v1, protect: [v2]}]' >> publish.yaml
+`
+
+// undone is a probe: whatever the prunes took out of staging comes back.
+const undone = `
+for id in $(ls .publish/undo); do "$PUBLISH" prune --undo "$id"; done; "$PUBLISH" diff --exit-code
+`
+
 var scenarios = []scenario{
 	{name: "first-promote", verb: []string{"promote", "-m", "first"}, setup: add + `
 "$PUBLISH" init --switch "$MODE" .
@@ -339,6 +349,11 @@ test -e .publish/history.000001; sed -i 1d .publish/history`, verb: []string{"re
 	{name: "prune", setup: stale, verb: []string{"prune"}, probe: pruned},
 	{name: "prune-plan", setup: stale, verb: []string{"prune", "--plan", "plan.json"},
 		probe: `"$PUBLISH" prune --apply plan.json` + pruned},
+	{name: "prune-tags", setup: tags, verb: []string{"prune"}, probe: `
+! grep -q '"v1"' staging/docker.io/acme/app/index.json; grep -q '"base"' staging/docker.io/acme/app/index.json
+` + undone},
+	{name: "prune-undo", setup: tags + `"$PUBLISH" prune; mv .publish/undo/* .publish/undo/0123456789ab`,
+		verb: []string{"prune", "--undo", "0123456789ab"}, probe: `"$PUBLISH" diff --exit-code`},
 	// The next prune takes the orphans that an interrupted plan left.
 	{name: "prune-apply", setup: stale, fresh: `"$PUBLISH" prune --plan plan.json`, verb: []string{"prune", "--apply",
 		"plan.json"}, again: 6,
