@@ -253,7 +253,7 @@ func (p *Plan) fits(now *Plan) error {
 		return moved("staging has changed since the plan was made")
 	case !slices.EqualFunc(p.Rules, now.Rules, sameRule):
 		return moved("the rules of retention in %s have changed since the plan was made", ConfigName)
-	case !reflect.DeepEqual(p.Tags, now.Tags):
+	case !slices.EqualFunc(p.Tags, now.Tags, sameTagRule):
 		return moved("the rules for tags in %s have changed since the plan was made", ConfigName)
 	case p.ByTags() || now.ByTags():
 		if err := p.fitsTags(now, moved); err != nil {
@@ -273,6 +273,8 @@ func (p *Plan) fits(now *Plan) error {
 	}
 	return nil
 }
+
+func sameTagRule(a, b TagRule) bool { return reflect.DeepEqual(a, b) }
 
 func sameRule(a, b RetentionRule) bool {
 	min := func(c *Count) Count {

@@ -342,6 +342,47 @@ func TestTagsCrash(t *testing.T) {
 	}
 }
 
+// A plan of tags that was read can be carried out, with rules or without, and one that
+// was edited cannot.
+func TestTagPlan(t *testing.T) {
+	for name, c := range map[string]struct {
+		rules []TagRule
+		forge func(p *Plan)
+	}{
+		"honest":   {[]TagRule{lastTag(1)}, func(*Plan) {}},
+		"no rules": {nil, func(*Plan) {}},
+		"version":  {[]TagRule{lastTag(1)}, func(p *Plan) { p.Remove[0].Version = "20290103" }},
+		"digest":   {[]TagRule{lastTag(1)}, func(p *Plan) { p.Remove[0].Digest = "x" }},
+		"more": {[]TagRule{lastTag(2)}, func(p *Plan) {
+			p.Remove, p.Keep = append(p.Remove, p.Keep[0]), p.Keep[1:]
+		}},
+		"fewer": {[]TagRule{lastTag(2)}, func(p *Plan) { p.Keep = p.Keep[1:] }},
+		"rules": {[]TagRule{lastTag(1)}, func(p *Plan) { p.Tags[0].KeepLast = 0 }},
+		"time":  {[]TagRule{lastTag(1)}, func(p *Plan) { p.Time = p.Time.AddDate(1, 0, 0) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := tagWorld(t, "symlink")
+			w.cfg = keepTags(c.rules...)
+			res, err := w.repo().Prune(ctx, PruneOptions{Plan: true})
+			must(t, err)
+			plan := res.Plan
+			c.forge(&plan)
+			plan.PlanHash = plan.hash()
+			path := filepath.Join(t.TempDir(), "plan.json")
+			must(t, plan.Write(path))
+			read, err := ReadPlan(path)
+			must(t, err)
+			staged := w.staged()
+			_, err = w.repo().Prune(ctx, PruneOptions{Apply: read})
+			if name == "honest" || name == "no rules" {
+				must(t, err)
+			} else if kindOf(err) != Refused || !slices.Equal(staged, w.staged()) {
+				t.Errorf("%v; %v", err, w.staged())
+			}
+		})
+	}
+}
+
 // What is not as it should be afterwards is an error, and not verified.
 func TestPruneProof(t *testing.T) {
 	for name, spoil := range map[string]func(w *world){
