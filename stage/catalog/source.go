@@ -12,6 +12,7 @@ import (
 	"iter"
 	"path"
 	"strings"
+	"sync"
 )
 
 // Source is a tree that a format reads: documents freely, content only by its
@@ -64,9 +65,31 @@ func Missing(err error) bool {
 
 // Files is the source of a file system that does not lead out of a tree, and
 // implements fs.ReadLinkFS: no link is followed.
-func Files(fsys fs.FS) Source { return files{fsys} }
+func Files(fsys fs.FS) Source { return files{fsys, &folder{}} }
 
-type files struct{ fsys fs.FS }
+type files struct {
+	fsys fs.FS
+	last *folder
+}
+
+// folder is the directory that look has walked to last. A tree has thousands of blobs
+// in one: that no link leads there is looked at once.
+type folder struct {
+	mu   sync.Mutex
+	path string
+}
+
+func (f *folder) is(path string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return path != "." && f.path == path
+}
+
+func (f *folder) set(path string) {
+	f.mu.Lock()
+	f.path = path
+	f.mu.Unlock()
+}
 
 func (s files) Document(name string) ([]byte, error) {
 	info, err := s.look(name)
@@ -102,7 +125,11 @@ func (s files) read(name string, size, limit int64) ([]byte, error) {
 // look walks down to a file and follows no link.
 func (s files) look(name string) (fs.FileInfo, error) {
 	parts := strings.Split(name, "/")
-	for i := range parts {
+	first := 0
+	if s.last.is(path.Dir(name)) {
+		first = len(parts) - 1
+	}
+	for i := first; i < len(parts); i++ {
 		at := strings.Join(parts[:i+1], "/")
 		info, err := fs.Lstat(s.fsys, at)
 		switch {
@@ -118,6 +145,7 @@ func (s files) look(name string) (fs.FileInfo, error) {
 		case i == len(parts)-1 && !info.Mode().IsRegular():
 			return nil, &DocumentError{name, "not-a-file", "is not a regular file"}
 		case i == len(parts)-1:
+			s.last.set(path.Dir(name))
 			return info, nil
 		}
 	}

@@ -51,8 +51,8 @@ func TestFiles(t *testing.T) {
 		t.Errorf("%q, %v", data, err)
 	}
 	for p, code := range map[string]string{
-		"link": "through-link", "out/a": "through-link", "within/b": "through-link",
-		"none": "missing", "a/b": "missing", "d": "not-a-file", "pipe": "not-a-file",
+		"link": "through-link", "out/a": "through-link", "within/b": "through-link", "d/up": "through-link",
+		"d/none": "missing", "none": "missing", "a/b": "missing", "d": "not-a-file", "pipe": "not-a-file",
 	} {
 		bad := new(DocumentError)
 		_, err := src.Document(p)
