@@ -243,7 +243,8 @@ func (r *factReader) descriptor(d *descriptor) {
 	d.MediaType = r.kind()
 	if r.long() == 0 {
 		if sum := r.bytes(32); sum != nil {
-			d.Digest = catalog.SHA256 + ":" + hex.EncodeToString(sum)
+			text := append(make([]byte, 0, 80), catalog.SHA256+":"...)
+			d.Digest = string(hex.AppendEncode(text, sum)) // in one piece: there are very many
 		}
 	} else {
 		d.Digest = r.text()
