@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -99,17 +100,17 @@ func parseIndex(data []byte) (*index, error) {
 
 // parseEntries is parseIndex for all entries.
 func parseEntries(data []byte) (*index, error) {
-	x := &index{}
-	if err := json.Unmarshal(data, &x.members); err != nil {
-		return nil, err
+	if !json.Valid(data) {
+		return nil, json.Unmarshal(data, new(json.RawMessage)) // it says what is wrong
 	}
+	x := &index{members: members(data)}
 	if x.members == nil {
 		return nil, errNoObject
 	}
 	version, annotations := 0, map[string]string{}
-	for name, v := range map[string]any{"schemaVersion": &version, "annotations": &annotations} {
+	for name, to := range map[string]any{"schemaVersion": &version, "annotations": &annotations} {
 		if raw := x.members[name]; raw != nil {
-			if err := json.Unmarshal(raw, v); err != nil {
+			if err := json.Unmarshal(raw, to); err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
 		}
@@ -124,48 +125,13 @@ func parseEntries(data []byte) (*index, error) {
 	}
 	x.entries = make([]entry, 0, len(list))
 	for i, raw := range list {
-		e := entry{raw: raw}
-		if err := json.Unmarshal(raw, &e.descriptor); err != nil {
+		d, err := descriptorOf(raw)
+		if err != nil {
 			return nil, fmt.Errorf("manifest %d: %w", i+1, err)
 		}
-		x.entries = append(x.entries, e)
+		x.entries = append(x.entries, entry{d, raw})
 	}
 	return x, nil
-}
-
-// elements returns the elements of a JSON array, as parts of its text, which is known
-// to be JSON. ok is false for another value. The decoder would read the text two times
-// more, and copy it.
-func elements(text json.RawMessage) (list []json.RawMessage, ok bool) {
-	text = bytes.TrimSpace(text)
-	if len(text) == 0 || text[0] != '[' {
-		return nil, false
-	}
-	depth, from, quoted := 0, 1, false
-	take := func(to int) {
-		if e := bytes.TrimSpace(text[from:to]); len(e) > 0 {
-			list = append(list, e[:len(e):len(e)])
-		}
-		from = to + 1
-	}
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '[' || c == '{':
-			depth++
-		case c == ']' || c == '}':
-			if depth--; depth == 0 {
-				take(i)
-			}
-		case c == ',' && depth == 1:
-			take(i)
-		}
-	}
-	return list, true
 }
 
 // bytes returns an index with these entries instead of its own. All else stays as
@@ -180,19 +146,46 @@ func (x *index) bytes(entries []entry) ([]byte, error) {
 
 // listing is bytes for the bytes of entries.
 func (x *index) listing(list []json.RawMessage) ([]byte, error) {
-	if list == nil {
-		list = []json.RawMessage{} // never null
+	size := 0
+	for _, raw := range list {
+		size += len(raw) + 1
 	}
-	out := make(map[string]any, len(x.members))
-	for k, v := range x.members {
-		out[k] = v
+	names := slices.Collect(maps.Keys(x.members))
+	if x.members["manifests"] == nil {
+		names = append(names, "manifests")
 	}
-	out["manifests"] = list
+	slices.Sort(names)
+	out := append(make([]byte, 0, size+1024), '{')
+	for i, name := range names {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		quoted, err := quote(name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(append(out, quoted...), ':')
+		if name != "manifests" {
+			out = appendCompact(out, x.members[name])
+			continue
+		}
+		out = append(out, '[') // never null
+		for j, raw := range list {
+			if j > 0 {
+				out = append(out, ',')
+			}
+			out = appendCompact(out, raw)
+		}
+		out = append(out, ']')
+	}
+	return append(out, '}'), nil
+}
+
+// quote writes a string, and escapes no more of it than has to be.
+func quote(s string) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(out); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+	err := enc.Encode(s)
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), err
 }
