@@ -61,7 +61,7 @@ func (r *Repo) shortened(s *state) ([]catalog.Document, error) {
 				delete(open, d) // it may have been shorter before the grace was raised
 			}
 		}
-		if shorter := generation.Served(server, path, data, open); !bytes.Equal(shorter, data) {
+		if shorter := generation.Served(server, data, open); !bytes.Equal(shorter, data) {
 			out = append(out, catalog.Document{Path: path, Data: shorter})
 		}
 	}
@@ -109,7 +109,7 @@ func checkServed(
 					h.Until.Format(time.RFC3339))
 			}
 		}
-		if want := generation.Served(server, row.Path, server.Serve(data, names), held); !bytes.Equal(want, data) {
+		if want := generation.Served(server, server.List(data, names), held); !bytes.Equal(want, data) {
 			fail("served", row.Path, "its own entries are right, and those that were added for clients are not: %s",
 				difference(server, row.Path, data, want))
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/stage/catalog"
 )
 
 // wantHeld checks what production's index holds, by content.
@@ -131,15 +132,15 @@ func TestVerifyServed(t *testing.T) {
 		"takes away": func(w *world, f naming, data []byte) []byte { return f.Own(data) },
 		"adds": func(w *world, f naming, data []byte) []byte {
 			n := f.Names("index.json", data)
-			n[0].Digest.Hex = sumOf("another")
-			return f.Serve(data, n)
+			n[0].Digest.Hex, n[0].Kind = sumOf("another"), catalog.NamedHeld
+			return f.Hold(data, n)
 		},
 		"delays": func(w *world, f naming, data []byte) []byte {
 			n := f.Names("index.json", data)
 			for i := range n {
 				n[i].Until = n[i].Until.Add(time.Second)
 			}
-			return f.Serve(data, n)
+			return f.Hold(data, n)
 		},
 	} {
 		t.Run(what, func(t *testing.T) {

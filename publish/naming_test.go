@@ -48,10 +48,12 @@ func (naming) Names(_ string, data []byte) (out []catalog.Naming) {
 	return out
 }
 
-func (f naming) Serve(data []byte, added []catalog.Naming) []byte {
+func (naming) List(data []byte, _ []catalog.Naming) []byte { return naming{}.Own(data) }
+
+func (naming) Hold(data []byte, held []catalog.Naming) []byte {
 	return writeItems(data, func(items []listedItem) []listedItem {
-		slices.SortFunc(added, func(a, b catalog.Naming) int { return byText(a.Digest, b.Digest) })
-		for _, n := range added {
+		slices.SortFunc(held, func(a, b catalog.Naming) int { return byText(a.Digest, b.Digest) })
+		for _, n := range held {
 			if !slices.ContainsFunc(items, func(i listedItem) bool { return i.SHA256 == n.Digest.Hex }) {
 				items = append(items, listedItem{Path: "images/" + n.Digest.Hex[:16] + ".bin", SHA256: n.Digest.Hex,
 					Size: n.Size, Mark: n.Until.Format(heldUntil + time.RFC3339)})

@@ -34,7 +34,10 @@ func ReadServed(root *os.Root, path string) ([]byte, error) {
 
 // OwnRow returns the row of a document of which these are the bytes, in any form.
 func OwnRow(f catalog.Server, path string, data []byte) tree.Row {
-	own := f.Own(data)
+	return rowOf(path, f.Own(data))
+}
+
+func rowOf(path string, own []byte) tree.Row {
 	sum := sha256.Sum256(own)
 	return tree.Row{Path: path, Size: int64(len(own)), SHA256: hex.EncodeToString(sum[:]), Role: catalog.Mutable}
 }
@@ -44,14 +47,6 @@ func isOwn(f catalog.Server, root *os.Root, row tree.Row) bool {
 	data, err := ReadServed(root, row.Path)
 	return err == nil && OwnRow(f, row.Path, data).SHA256 == row.SHA256 &&
 		!slices.ContainsFunc(f.Names(row.Path, data), func(n catalog.Naming) bool { return n.Kind != catalog.NamedItself })
-}
-
-// List returns a document without what is held in it: what the tree itself and its
-// indexes name.
-func List(f catalog.Server, path string, data []byte) []byte {
-	return f.Serve(data, slices.DeleteFunc(f.Names(path, data), func(n catalog.Naming) bool {
-		return n.Kind != catalog.NamedListed
-	}))
 }
 
 // Rewrite replaces a file in a private tree, and adds it to the batch.
@@ -74,23 +69,25 @@ func owned(f catalog.Server, dir string, row tree.Row, batch *durable.Batch) (tr
 	if err != nil {
 		return row, err
 	}
-	if own := f.Own(data); !bytes.Equal(own, data) {
-		data, err = own, Rewrite(dir, path, own, batch)
+	own := f.Own(data)
+	if !bytes.Equal(own, data) {
+		err = Rewrite(dir, path, own, batch)
 	}
-	return OwnRow(f, path, data), err
+	return rowOf(path, own), err
 }
 
 // listAll adds to the documents of a private tree at dir what the catalog lists for them.
-// The caller settles the times of those that it returns, which have changed.
+// own says that they have their own form. The caller settles the times of those that it
+// returns, which have changed.
 func listAll(
-	f catalog.Format, cat *catalog.Catalog, dir string, batch *durable.Batch, report *Report,
+	f catalog.Format, cat *catalog.Catalog, dir string, own bool, batch *durable.Batch, report *Report,
 ) (changed []string, err error) {
 	server := catalog.Serving(f)
 	if server == nil {
 		return nil, nil
 	}
 	for _, path := range cat.Documents {
-		if !server.Serves(path) {
+		if !server.Serves(path) || own && len(cat.Listed[path]) == 0 {
 			continue
 		}
 		data, err := durable.ReadFile(join(dir, path), catalog.MaxDocument)
@@ -100,7 +97,7 @@ func listAll(
 		if err != nil {
 			return nil, err
 		}
-		listed := server.Serve(data, cat.Listed[path])
+		listed := server.List(data, cat.Listed[path])
 		if bytes.Equal(data, listed) {
 			continue
 		}

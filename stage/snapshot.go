@@ -251,7 +251,7 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 // list adds to the documents in the snapshot what clients ask them for beside the
 // tree's own entries.
 func (c *copier) list() error {
-	changed, err := listAll(c.format, c.out.cat, c.dst, c.batch, c.out.report)
+	changed, err := listAll(c.format, c.out.cat, c.dst, true, c.batch, c.out.report)
 	if err != nil {
 		return err
 	}

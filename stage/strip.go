@@ -178,7 +178,7 @@ func relist(f catalog.Format, cat *catalog.Catalog, dir string, report *Report) 
 		return nil, err
 	}
 	defer batch.Close()
-	changed, err := listAll(f, cat, dir, batch, report)
+	changed, err := listAll(f, cat, dir, false, batch, report)
 	for _, p := range changed {
 		batch.Add(filepath.Dir(join(dir, p)))
 	}

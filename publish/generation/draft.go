@@ -170,7 +170,7 @@ func (d *Draft) list(server catalog.Server, path string, batch *durable.Batch) (
 	if err != nil {
 		return "", 0, err
 	}
-	if listed := stage.List(server, path, data); !bytes.Equal(listed, data) {
+	if listed := server.Hold(data, nil); !bytes.Equal(listed, data) {
 		err = stage.Rewrite(d.Dir, path, listed, batch)
 	}
 	row := stage.OwnRow(server, path, data)

@@ -176,7 +176,7 @@ func (d *Draft) serve(m *Manifest, live *View, now time.Time, batch *durable.Bat
 			served = server.Bare(have)
 		}
 		if held := m.HeldIn(row.Path); len(held) > 0 {
-			served = Served(server, row.Path, served, held)
+			served = Served(server, served, held)
 		}
 		if err := d.serveOne(live, row.Path, have, served, now, batch); err != nil {
 			return err
@@ -237,14 +237,12 @@ func servedTime(live *View, path string, served []byte, now time.Time) (time.Tim
 }
 
 // Served returns a document with these held, instead of those that it holds.
-func Served(server catalog.Server, path string, data []byte, held map[catalog.Digest]Held) []byte {
-	names := slices.DeleteFunc(server.Names(path, data), func(n catalog.Naming) bool {
-		return n.Kind != catalog.NamedListed
-	})
+func Served(server catalog.Server, data []byte, held map[catalog.Digest]Held) []byte {
+	var names []catalog.Naming
 	for _, h := range held {
 		names = append(names, h.naming())
 	}
-	return server.Serve(data, names)
+	return server.Hold(data, names)
 }
 
 // ReadHeld returns what the documents of a tree hold, for a manifest that is made anew:

@@ -19,9 +19,11 @@ type Server interface {
 	Bare(data []byte) []byte
 	// Names returns all that the document at a path names, each digest once.
 	Names(path string, data []byte) []Naming
-	// Serve returns the document with these added, instead of what was added before.
-	// What the document names itself is not added.
-	Serve(data []byte, added []Naming) []byte
+	// List returns the document with these listed, instead of all that was added.
+	List(data []byte, listed []Naming) []byte
+	// Hold returns the document with these held, instead of those that it holds. What
+	// it lists stays.
+	Hold(data []byte, held []Naming) []byte
 }
 
 // Naming is a content that a document of a Server names.

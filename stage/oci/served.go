@@ -47,7 +47,7 @@ func (f Format) Serves(p string) bool {
 
 // Own implements [catalog.Server]: without marked entries, compact, members sorted.
 func (Format) Own(data []byte) []byte {
-	return rewritten(data, func(x *index) []entry { return x.entries })
+	return rewritten(data, (*index).own)
 }
 
 // Bare implements [catalog.Server]: without any entry.
@@ -55,31 +55,49 @@ func (Format) Bare(data []byte) []byte {
 	return rewritten(data, func(*index) []entry { return nil })
 }
 
-// Serve implements [catalog.Server]: children of indexes stand first, by digest, then
-// what is held, with the latest end last.
-func (Format) Serve(data []byte, added []catalog.Naming) []byte {
-	return rewritten(data, func(x *index) []entry {
-		named := map[string]bool{}
-		for _, e := range x.entries {
-			named[e.Digest] = true
-		}
-		list := slices.Clone(x.entries)
-		for _, n := range inOrder(added) {
-			if named[n.Digest.String()] {
-				continue
-			}
-			named[n.Digest.String()] = true
-			mark, value := childMark, "true"
-			if n.Kind == catalog.NamedHeld {
-				mark, value = heldMark, n.Until.UTC().Format(time.RFC3339)
-			}
-			raw, err := json.Marshal(served{n.MediaType, n.Digest.String(), n.Size, map[string]string{mark: value}})
-			if err == nil { // it cannot fail: these are strings and a number
-				list = append(list, entry{raw: raw})
-			}
-		}
-		return list
+// List implements [catalog.Server]. What is listed stands behind the own entries, by
+// digest.
+func (Format) List(data []byte, listed []catalog.Naming) []byte {
+	return rewritten(data, func(all *index) []entry { return withAdded(all.own(), listed) })
+}
+
+// Hold implements [catalog.Server]. What is held stands last, with the latest end at the
+// end.
+func (Format) Hold(data []byte, held []catalog.Naming) []byte {
+	return rewritten(data, func(all *index) []entry {
+		stay := slices.DeleteFunc(slices.Clone(all.entries), func(e entry) bool {
+			_, held := e.Annotations[heldMark]
+			return held
+		})
+		return withAdded(stay, held)
 	})
+}
+
+// own are the entries that were not added for clients.
+func (x *index) own() []entry {
+	return slices.DeleteFunc(slices.Clone(x.entries), func(e entry) bool { return e.marked() })
+}
+
+// withAdded appends entries for what these do not name.
+func withAdded(out []entry, list []catalog.Naming) []entry {
+	named := map[string]bool{}
+	for i := range out {
+		named[out[i].Digest] = true
+	}
+	for _, n := range inOrder(list) {
+		if named[n.Digest.String()] {
+			continue
+		}
+		mark, value := childMark, "true"
+		if n.Kind == catalog.NamedHeld {
+			mark, value = heldMark, n.Until.UTC().Format(time.RFC3339)
+		}
+		raw, err := json.Marshal(served{n.MediaType, n.Digest.String(), n.Size, map[string]string{mark: value}})
+		if err == nil { // it cannot fail: these are strings and a number
+			out = append(out, entry{raw: raw})
+		}
+	}
+	return out
 }
 
 // inOrder sorts what is added. Of two ends of one digest only the later one stays.
@@ -101,9 +119,10 @@ func inOrder(added []catalog.Naming) []catalog.Naming {
 	return out
 }
 
-// rewritten returns an index.json with other entries; data that is none as it is.
-func rewritten(data []byte, entries func(*index) []entry) []byte {
-	x, err := parseIndex(data)
+// rewritten returns an index.json with other entries, made from all that it has; data
+// that is none as it is.
+func rewritten(data []byte, entries func(all *index) []entry) []byte {
+	x, err := parseEntries(data)
 	if err != nil {
 		return data
 	}

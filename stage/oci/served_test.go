@@ -41,7 +41,8 @@ func TestServed(t *testing.T) {
 	held := naming(t, []byte(`{"schemaVersion":2,"manifests":[{"mediaType":"`+ociManifest+`","size":5,"digest":"`+
 		old.digest()+`"}]}`), old.digest())
 	held.Kind, held.Until = catalog.NamedHeld, time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	served := Format{}.Serve(f.files[doc].Data, append(slices.Clone(cat.Listed[doc]), held))
+	listed := Format{}.List(f.files[doc].Data, cat.Listed[doc])
+	served := Format{}.Hold(listed, []catalog.Naming{held})
 	text := string(served)
 	if at := strings.Index(text, old.digest()); at < strings.Index(text, amd.digest()) ||
 		!strings.Contains(text[at:], `"com.example.publish.held-until":"2030-01-02T03:04:05Z"`) {
@@ -66,9 +67,11 @@ func TestServed(t *testing.T) {
 	if again := (Format{}).Own(served); string(again) != string(own) {
 		t.Errorf("%s, want %s", again, own)
 	}
-	if shorter := string(Format{}.Serve(served, cat.Listed[doc])); strings.Contains(shorter, old.digest()) ||
-		!strings.Contains(shorter, amd.digest()) {
+	if shorter := (Format{}).Hold(served, nil); string(shorter) != string(listed) {
 		t.Errorf("what is held does not go alone: %s", shorter)
+	}
+	if again := (Format{}).List(served, cat.Listed[doc]); string(again) != string(listed) {
+		t.Errorf("what is held does not go with a new list: %s", again)
 	}
 	if bare := (Format{}).Bare(served); len(Format{}.Names(doc, bare)) != 0 ||
 		!strings.Contains(string(bare), "x-unknown") || string(Format{}.Own(bare)) != string(bare) {
@@ -89,7 +92,8 @@ func TestServedHeldTwice(t *testing.T) {
 	later, own, child := lost, lost, lost
 	later.Until, own.Digest = time.Unix(200, 0), naming(t, f.files[doc].Data, one.digest()).Digest
 	child.Digest = cat.Listed[doc][0].Digest
-	served := Format{}.Serve(f.files[doc].Data, append([]catalog.Naming{lost, later, own, child}, cat.Listed[doc]...))
+	served := Format{}.Hold(Format{}.List(f.files[doc].Data, cat.Listed[doc]),
+		[]catalog.Naming{lost, later, own, child})
 	if s := string(served); strings.Count(s, "held-until") != 1 || !strings.Contains(s, "1970-01-01T00:03:20Z") {
 		t.Errorf("%s", s)
 	}
@@ -100,7 +104,8 @@ func TestServedOfNone(t *testing.T) {
 	f := Format{}
 	for _, text := range []string{"", "[]", "null", `{"schemaVersion":2}`, `{"schemaVersion":1,"manifests":[]}`, "{"} {
 		for what, got := range map[string][]byte{"own": f.Own([]byte(text)), "bare": f.Bare([]byte(text)),
-			"served": f.Serve([]byte(text), []catalog.Naming{{MediaType: "x"}})} {
+			"listed": f.List([]byte(text), []catalog.Naming{{MediaType: "x"}}),
+			"held":   f.Hold([]byte(text), []catalog.Naming{{MediaType: "x"}})} {
 			if string(got) != text {
 				t.Errorf("%s: %s of it is %s", text, what, got)
 			}
@@ -127,11 +132,14 @@ func FuzzServed(f *testing.F) {
 			t.Fatalf("the own form of %q is %q", own, again)
 		}
 		all := x.Names("a/index.json", data)
-		served := x.Serve(data, all)
+		kind := func(k catalog.NamingKind) []catalog.Naming {
+			return slices.DeleteFunc(slices.Clone(all), func(n catalog.Naming) bool { return n.Kind != k })
+		}
+		served := x.Hold(x.List(data, kind(catalog.NamedListed)), kind(catalog.NamedHeld))
 		if again := x.Own(served); string(again) != string(own) {
 			t.Fatalf("the own form of %q is %q, not %q", served, again, own)
 		}
-		if again := x.Serve(served, all); string(again) != string(served) {
+		if again := x.Hold(served, kind(catalog.NamedHeld)); string(again) != string(served) {
 			t.Fatalf("served again it is %q, not %q", again, served)
 		}
 		for _, n := range all {
