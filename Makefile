@@ -145,6 +145,7 @@ fuzz:
 load: build
 	@mkdir -p bin && cd scripts/interop && $(GO) build -o ../../bin/load ./load
 	bin/load -publish $(BIN)
+	bin/load -publish $(BIN) -oci
 
 ## bench: measure publish beside its peers, in bin/bench (as root it installs them; 45 minutes, 13 GiB; BENCH='-scale 0.1' for less)
 bench: build peers

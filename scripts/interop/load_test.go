@@ -11,6 +11,17 @@ import (
 // those that count on a longer window do, so the program detects it.
 func TestLoad(t *testing.T) {
 	need(t, "nginx")
+	loads(t, "requests, 0 failures, 0 mixtures", `requests, [1-9]\d* failures, 0 mixtures`)
+}
+
+// Registries that resolved a tag pull by digest until the window ends.
+func TestLoadLayouts(t *testing.T) {
+	loads(t, "pulls, 0 failures", `pulls, [1-9]\d* failures`, "-oci")
+}
+
+// loads runs the program with a window that readers know, and with one that they take
+// for longer.
+func loads(t *testing.T, good, bad string, more ...string) {
 	publish, err := shared.publish()
 	if err != nil {
 		t.Fatal(err)
@@ -22,7 +33,7 @@ func TestLoad(t *testing.T) {
 	run := func(t *testing.T, args ...string) (string, int) {
 		t.Helper()
 		cmd := exec.Command(load, append([]string{"-publish", publish, "-dir", openDir(t), "-duration", "4s",
-			"-readers", "12"}, args...)...)
+			"-readers", "12"}, append(args, more...)...)...)
 		out, err := cmd.CombinedOutput()
 		if cmd.ProcessState == nil {
 			t.Fatal(err)
@@ -34,12 +45,11 @@ func TestLoad(t *testing.T) {
 			t.Parallel()
 			out, code := run(t, "-switch", mode, "-grace", "2s")
 			t.Log(out)
-			if code != 0 || !regexp.MustCompile(`(?m)^[1-9]\d* requests, 0 failures, 0 mixtures$`).MatchString(out) {
+			if code != 0 || !regexp.MustCompile(`(?m)^[1-9]\d* `+good+`$`).MatchString(out) {
 				t.Errorf("exit %d", code)
 			}
 			out, code = run(t, "-switch", mode, "-grace", "1s", "-believe", "3s")
-			if code != 1 ||
-				!regexp.MustCompile(`(?m)^[1-9]\d* requests, [1-9]\d* failures, 0 mixtures$`).MatchString(out) {
+			if code != 1 || !regexp.MustCompile(`(?m)^\d+ `+bad+`$`).MatchString(out) {
 				t.Errorf("a window that readers take for longer: exit %d\n%s", code, out)
 			}
 		})

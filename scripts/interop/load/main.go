@@ -74,6 +74,7 @@ func run(ctx context.Context, args []string) (int, error) {
 		"the window that readers count on (default: as -grace); with a longer one, they must fail")
 	flags.IntVar(&o.readers, "readers", 24, "how many readers")
 	modes := flags.String("switch", "symlink,rename", "switch modes")
+	oci := flags.Bool("oci", false, "a tree of OCI image layouts, read without a server: see layouts.go")
 	if err := flags.Parse(args); err != nil {
 		return 2, nil
 	}
@@ -84,6 +85,9 @@ func run(ctx context.Context, args []string) (int, error) {
 	}
 	if o.publish, err = filepath.Abs(program); err != nil {
 		return 2, err
+	}
+	if *oci {
+		return runLayouts(ctx, o, strings.Split(*modes, ","))
 	}
 	total := newTally()
 	for mode := range strings.SplitSeq(*modes, ",") {
@@ -101,6 +105,29 @@ func run(ctx context.Context, args []string) (int, error) {
 	}
 	fmt.Printf("%d requests, %d failures, %d mixtures\n", total.requests(), total.failures, total.mixtures)
 	if total.failures+total.mixtures > 0 {
+		return 1, nil
+	}
+	return 0, nil
+}
+
+// runLayouts is run for trees of OCI image layouts.
+func runLayouts(ctx context.Context, o options, modes []string) (int, error) {
+	pulls, failures := int64(0), int64(0)
+	for _, mode := range modes {
+		l, err := loadLayouts(ctx, o, mode)
+		if l != nil {
+			fmt.Printf("%s: %v\n", mode, l)
+			for _, line := range l.details {
+				fmt.Fprintln(os.Stderr, line)
+			}
+			pulls, failures = pulls+l.pulls.Load(), failures+l.failures.Load()
+		}
+		if err != nil {
+			return 1, fmt.Errorf("%s: %w", mode, err)
+		}
+	}
+	fmt.Printf("%d pulls, %d failures\n", pulls, failures)
+	if failures > 0 {
 		return 1, nil
 	}
 	return 0, nil
