@@ -107,6 +107,43 @@ func TestBundle(t *testing.T) {
 	})
 }
 
+// Content that is here is read before it is taken: a damaged file is none.
+func TestBundleDamagedBase(t *testing.T) {
+	from, to := newWorld(t, "symlink"), newWorld(t, "symlink")
+	from.put(map[string]string{"a/20260101": "one", "b/20260101": "two"})
+	from.promote()
+	if _, err := to.repo().ImportBundle(t.Context(), bytes.NewReader(from.bundle("1", "")), false, false); err != nil {
+		t.Fatal(err)
+	}
+	to.promote()
+	from.put(map[string]string{"a/20260101": "one", "b/20260101": "three"})
+	from.promote()
+	for _, dir := range []string{"generations/000001", "staging"} {
+		files, err := filepath.Glob(filepath.Join(to.dir, dir, "images", "*.bin"))
+		if err != nil || len(files) != 2 {
+			t.Fatal(files, err)
+		}
+		for _, name := range files {
+			data, err := os.ReadFile(name)
+			if err == nil {
+				err = errors.Join(os.Chmod(name, 0o644), os.WriteFile(name, bytes.Repeat([]byte("x"), len(data)), 0o644),
+					os.Chmod(name, 0o444))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	before := to.filesIn(filepath.Join(to.dir, "staging"))
+	_, err := to.repo().ImportBundle(t.Context(), bytes.NewReader(from.bundle("2", "1")), false, false)
+	if invalid := new(FindingsError); !errors.As(err, &invalid) {
+		t.Errorf("%v", err)
+	}
+	if after := to.filesIn(filepath.Join(to.dir, "staging")); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("staging has %v", after)
+	}
+}
+
 // An archive whose generation is deleted meanwhile has no end, and says why.
 func TestBundleDeleted(t *testing.T) {
 	w := twoGenerations(t, "symlink")

@@ -103,7 +103,15 @@ func (a *Assembly) Put(ctx context.Context, row tree.Row, content io.Reader) err
 		return err
 	}
 	sum := tree.NewSHA256()
-	n, err := tree.Spread(ctx, progressReader{io.LimitReader(content, row.Size+1), a.tell}, f, sum)
+	var to io.Writer = f
+	end := func() error { return nil }
+	if row.Size >= directAbove {
+		if d, err := durable.NewDirect(f); err == nil {
+			to, end = d, d.End
+		}
+	}
+	n, err := tree.Spread(ctx, progressReader{io.LimitReader(content, row.Size+1), a.tell}, to, sum)
+	err = errors.Join(err, end())
 	if err == nil && (n != row.Size || hex.EncodeToString(sum.Sum(nil)) != row.SHA256) {
 		err = fmt.Errorf("%s: %w, sha256:%s", row.Path, catalog.ErrDigest, row.SHA256)
 	}
@@ -262,6 +270,7 @@ func (a *Assembly) Finish(ctx context.Context) (*Report, error) {
 	}
 	a.lends = append(a.lends, own)
 	var ops []tree.Op
+	var rows []tree.Row // of these
 	for _, r := range a.rows {
 		if _, made := a.known[r.Path]; made {
 			continue
@@ -286,7 +295,7 @@ func (a *Assembly) Finish(ctx context.Context) (*Report, error) {
 		case r.Role == catalog.Content && a.s.Share && op.Stat.Ino == 0 && a.sealed(op, r):
 			op.How = tree.Share
 		}
-		ops = append(ops, op)
+		ops, rows = append(ops, op), append(rows, r)
 	}
 	cloner := tree.Cloner{Dst: a.dir, DirMode: 0o700, Batch: a.batch, Progress: a.tell}
 	done, err := cloner.Run(ctx, ops)
@@ -296,6 +305,10 @@ func (a *Assembly) Finish(ctx context.Context) (*Report, error) {
 	for i, c := range done {
 		if err := errors.Join(c.Err, ops[i].From.Proved()); err != nil {
 			return nil, err
+		}
+		// A copy was hashed while it was made, and what is linked to a file of this tree is that file.
+		if r := rows[i]; r.Role != catalog.Link && (c.SHA256 == r.SHA256 || c.Shared && ops[i].From == own) {
+			a.known[r.Path] = r
 		}
 	}
 	if err := a.batch.Flush(); err != nil {

@@ -23,12 +23,14 @@ import (
 func (s *Stage) Reset(
 	ctx context.Context, from *tree.Source, rows []tree.Row, trash string, had ...tree.Entry,
 ) (added, dropped int, err error) {
-	return s.become(ctx, "stage reset", from, rows, trash, func() error { return nil }, had...)
+	return s.become(ctx, "stage reset", from, rows, trash, nil, had...)
 }
 
-// become is Reset for a verb. allow is asked under the staging lock.
+// become is Reset for a verb. private, if not nil, says that the tree is the caller's
+// alone: then its files are moved, and private is asked under the staging lock
+// whether they may come.
 func (s *Stage) become(
-	ctx context.Context, verb string, from *tree.Source, rows []tree.Row, trash string, allow func() error,
+	ctx context.Context, verb string, from *tree.Source, rows []tree.Row, trash string, private func() error,
 	had ...tree.Entry,
 ) (added, dropped int, err error) {
 	unlock, err := s.Exclusive(ctx, verb)
@@ -36,8 +38,10 @@ func (s *Stage) become(
 		return 0, 0, err
 	}
 	defer unlock()
-	if err := allow(); err != nil {
-		return 0, 0, err
+	if private != nil {
+		if err := private(); err != nil {
+			return 0, 0, err
+		}
 	}
 	defer func() {
 		if err != nil { // the cause may be that another tree took the place of from
@@ -130,12 +134,15 @@ func (s *Stage) become(
 		case r.Role == catalog.Content:
 			op.Mode = 0o444
 		}
-		ops = append(ops, op)
 		if format.Class(r.Path) == catalog.Index {
 			indexes = append(indexes, r)
 		} else {
 			others = append(others, r)
+			if private != nil && movable(from, op) {
+				op.How = tree.Move
+			}
 		}
+		ops = append(ops, op)
 	}
 	cloner := tree.Cloner{Dst: d.up.path(), DirMode: s.dirMode(), Batch: batch, Progress: s.progress("reset", 0)}
 	results, err := cloner.Run(ctx, ops)
@@ -173,13 +180,40 @@ func (s *Stage) become(
 	if _, err := d.land(&catalog.Change{Documents: docs}, s.apply); err != nil {
 		return 0, 0, err
 	}
-	if err := s.touch(tree.FS(from.Root()), func(string) bool { return true }); err != nil {
+	if err := s.touchRows(want); err != nil {
 		return 0, 0, err
 	}
 	if err := s.discard(ctx, stale, trash); err != nil {
 		return 0, 0, err
 	}
 	return len(ops), len(inTheWay) + len(replaced) + len(stale), nil
+}
+
+// movable reports whether the file of an op of a private tree may be renamed instead of
+// copied or linked, and gives it the mode that it is to have: no other tree has it.
+func movable(from *tree.Source, op tree.Op) bool {
+	if op.How == tree.Relink {
+		return false
+	}
+	mode := op.Mode
+	if op.How == tree.Share {
+		mode = 0o444
+	}
+	fi, err := from.Root().Lstat(op.Path)
+	if err != nil || !fi.Mode().IsRegular() || tree.StatOf(fi).Links != 1 {
+		return false
+	}
+	return fi.Mode().Perm() == mode || from.Root().Chmod(op.Path, mode) == nil
+}
+
+// touchRows is touch for companions that have a row.
+func (s *Stage) touchRows(rows map[string]tree.Row) error {
+	root, err := os.OpenRoot(s.Dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return s.touch(tree.FS(root), func(p string) bool { _, ok := rows[p]; return ok })
 }
 
 // apart is the function apart for a tree. Only formats whose documents have two forms

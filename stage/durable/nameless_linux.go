@@ -21,6 +21,9 @@ import (
 // without O_TMPFILE it is WriteWith.
 func WriteNameless(path string, mode fs.FileMode, f func(io.Writer) error) error {
 	dir := filepath.Dir(path)
+	if _, err := os.Lstat(descriptors); err != nil { // without it the file could not get a name
+		return WriteWith(path, mode, f)
+	}
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EISDIR), errors.Is(err, unix.EINVAL):
@@ -49,10 +52,13 @@ func WriteNameless(path string, mode fs.FileMode, f func(io.Writer) error) error
 	return SyncDir(dir)
 }
 
+// descriptors is the folder of the files that this process has open.
+const descriptors = "/proc/self/fd"
+
 // name gives a file that has none a name, and replaces what has it.
 func name(file *os.File, path string) error {
 	link := func(to string) error {
-		from := fmt.Sprintf("/proc/self/fd/%d", file.Fd())
+		from := fmt.Sprint(descriptors, "/", file.Fd())
 		if err := unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.AT_SYMLINK_FOLLOW); err != nil {
 			return &os.LinkError{Op: "link", Old: from, New: to, Err: err}
 		}
