@@ -18,6 +18,10 @@ import (
 // digest have less than 600.
 const maxReference = 1024
 
+// maxUses bounds the different references of an inventory: each takes some hundred
+// bytes of memory.
+const maxUses = 500_000
+
 var (
 	scheme    = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://`) // docker-pullable://, docker://, containerd://
 	counted   = regexp.MustCompile(`^[0-9]+$`)
@@ -49,6 +53,10 @@ func (Format) CheckHost(host string) string {
 // either. The first digits of a digest are enough, as docker ps prints them. What
 // Docker prints as <none> says nothing, and is passed over.
 func (Format) Uses(text []byte, hosts []string) ([]catalog.Use, error) {
+	return uses(text, hosts, maxUses)
+}
+
+func uses(text []byte, hosts []string, most int) ([]catalog.Use, error) {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 {
 		return nil, &catalog.UseError{Fact: "is not text"}
@@ -70,6 +78,9 @@ func (Format) Uses(text []byte, hosts []string) ([]catalog.Use, error) {
 		for _, w := range words {
 			if seen[string(w)] || bytes.Contains(w, []byte("<none>")) {
 				continue
+			}
+			if len(out) == most {
+				return nil, &catalog.UseError{Line: n, Fact: fmt.Sprintf("has more than %d references", most)}
 			}
 			word := string(w)
 			seen[word] = true

@@ -83,6 +83,17 @@ func TestUses(t *testing.T) {
 	}
 }
 
+func TestUsesBound(t *testing.T) {
+	const text = "a:1 a:1\na:2\na:1 a:3\n"
+	if list, err := uses([]byte(text), nil, 3); err != nil || len(list) != 3 {
+		t.Errorf("three: %v, %v", list, err)
+	}
+	bad := new(catalog.UseError)
+	if list, err := uses([]byte(text), nil, 2); !errors.As(err, &bad) || bad.Line != 3 || list != nil {
+		t.Errorf("one more: %v, %v", list, err)
+	}
+}
+
 func TestCheckHost(t *testing.T) {
 	for host, ok := range map[string]bool{"registry.example.com": true, "localhost:5000": true, "[::1]:5000": false,
 		"10.0.0.1:5000/mirror": true, "": false, "https://a": false, "a/": false, "/a": false, "a//b": false, "a b": false} {
