@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
+	"example.com/publish/publish/journal"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
@@ -24,6 +27,7 @@ type footprint struct {
 	generation int
 	dir        string
 	files      map[string]tree.Stat // those that are there
+	at         time.Time
 }
 
 // proofOf is the proof of a plan that is about to be carried out.
@@ -45,15 +49,15 @@ func (sv *survey) proofOf(p *Plan, s *state) proof {
 	}
 	// A prune has nothing to do with production. But it deletes files that
 	// production may have, too: the documents and these are compared.
-	v.production = footprint{s.current.Generation, s.current.Dir, map[string]tree.Stat{}}
-	paths := sv.checked.Catalog.Documents
+	v.production = footprint{s.current.Generation, s.current.Dir, map[string]tree.Stat{}, s.now}
+	paths := slices.Clone(sv.checked.Catalog.Documents)
 	for _, i := range sv.checked.Catalog.Images {
 		if v.absent[i.Of()] {
-			paths = append(paths[:len(paths):len(paths)], i.Paths...)
+			paths = append(paths, i.Paths...)
 		}
 	}
 	for _, o := range p.Orphans {
-		paths = append(paths[:len(paths):len(paths)], o.Path)
+		paths = append(paths, o.Path)
 	}
 	for _, path := range paths {
 		if st, ok := v.production.look(path); ok {
@@ -109,10 +113,23 @@ func (r *Repo) prove(ctx context.Context, v proof) error {
 	for path, before := range v.production.files {
 		if st, ok := v.production.look(path); !ok || st.Ino != before.Ino || st.Size != before.Size ||
 			st.Mtime != before.Mtime {
+			if r.workedOn(v.production.at) {
+				return nil
+			}
 			return wrong("%s of production changed", path)
 		}
 	}
 	return nil
+}
+
+// workedOn reports whether another command has worked on production since then, or
+// began shortly before. A gc, for one, needs no lock of staging. Each writes its line
+// of the history before it deletes anything.
+func (r *Repo) workedOn(since time.Time) bool {
+	events, err := r.History(HistoryFilter{Since: since.Add(-time.Hour)})
+	return err == nil && slices.ContainsFunc(events, func(e journal.Event) bool {
+		return e.Kind.Switch() || e.Kind == journal.KindGC || e.Kind == journal.KindRedact
+	})
 }
 
 // soundIn returns a function that reports whether all files of a tag are there and

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"example.com/publish/publish/journal"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
@@ -385,6 +386,9 @@ func TestTagPlan(t *testing.T) {
 
 // What is not as it should be afterwards is an error, and not verified.
 func TestPruneProof(t *testing.T) {
+	image := func(w *world, of, text string) string {
+		return filepath.Join(w.dir, of, "images", fmt.Sprintf("%.16s.bin", hash(text)))
+	}
 	for name, spoil := range map[string]func(w *world){
 		"a kept tag moved": func(w *world) { w.put(map[string]string{"a/20290103": "other"}) },
 		"a kept tag went":  func(w *world) { w.put(map[string]string{"a/20290199": "other"}) },
@@ -392,15 +396,24 @@ func TestPruneProof(t *testing.T) {
 			w.put(map[string]string{"a/20290103": "20290103", "a/20290101": "20290101"})
 		},
 		"a file went": func(w *world) {
-			must(w.t, os.Remove(filepath.Join(w.staging(), "images", fmt.Sprintf("%.16s.bin", hash("20290103")))))
+			must(w.t, os.Remove(image(w, "staging", "20290103")))
 		},
 		"production": func(w *world) {
-			must(w.t, os.Remove(filepath.Join(w.dir, "production", "images", fmt.Sprintf("%.16s.bin", hash("20290101")))))
+			must(w.t, os.Remove(image(w, "production", "20290101")))
+		},
+		"production, by a gc": func(w *world) {
+			s, err := w.repo().load(ctx)
+			must(w.t, err)
+			e := w.repo().note(s, journal.KindGC, "")
+			e.Body = &journal.Freed{Generations: []int{}, Items: []journal.FreedItem{}}
+			must(w.t, w.repo().log(s.history, e))
+			must(w.t, os.Remove(image(w, "production", "20290101")))
 		},
 		"nothing": func(*world) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := tagWorld(t, "symlink")
+			w.now = w.now.Add(2 * time.Hour) // after the promote
 			w.cfg = keepTags(lastTag(1))
 			w.step = func(at string) error {
 				if at == "after-prune-orphans" {
@@ -409,7 +422,8 @@ func TestPruneProof(t *testing.T) {
 				return nil
 			}
 			res, err := w.repo().Prune(ctx, PruneOptions{})
-			if good := name == "nothing"; res == nil || *res.Verified != good || (err == nil) != good {
+			good := name == "nothing" || name == "production, by a gc"
+			if res == nil || *res.Verified != good || (err == nil) != good {
 				t.Errorf("%+v, %v", res, err)
 			}
 		})
