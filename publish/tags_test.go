@@ -243,6 +243,38 @@ func TestUndo(t *testing.T) {
 	}
 }
 
+// Files that were named again in between are orphans anew, whoever named them, and also
+// if the prune that took them out again was stopped.
+func TestOrphansOfTags(t *testing.T) {
+	for name, c := range map[string]struct {
+		back func(w *world, id string) error
+		stop bool
+	}{
+		"staged": {func(w *world, _ string) error {
+			w.put(map[string]string{"a/20290101": "20290101", "a/20290102": "20290102", "a/20290103": "20290103"})
+			return nil
+		}, false},
+		"undone":          {func(w *world, id string) error { _, err := w.undo(id); return err }, false},
+		"undone, stopped": {func(w *world, id string) error { _, err := w.undo(id); return err }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := tagWorld(t, "symlink")
+			w.cfg = keepTags(lastTag(1))
+			id := w.prune().ID
+			w.now = w.now.Add(time.Hour)
+			must(t, c.back(w, id))
+			if c.stop {
+				crash(t, w, "prune tags", 4, "error")
+			}
+			w.prune()
+			w.now = w.now.Add(time.Hour + time.Minute)
+			if w.prune(); len(w.bins()) != 3 {
+				t.Errorf("%d files", len(w.bins()))
+			}
+		})
+	}
+}
+
 func mustRead(t *testing.T, w *world) firstTagged {
 	seen, err := w.repo().tagged().read()
 	must(t, err)
