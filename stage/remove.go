@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"example.com/publish/stage/catalog"
@@ -11,7 +12,8 @@ import (
 
 // Remove removes images from the indexes of staging. Their files stay, as orphans,
 // until a prune. In a tree without indexes it moves the files to the directory
-// trash. Each string of what is a [catalog.What]. It returns the removed images.
+// trash. Each string of what is a [catalog.What], or a digest of a file that the
+// images need. It returns the removed images.
 // If one string matches no image, it returns ErrNotFound and changes nothing.
 func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]catalog.Image, error) {
 	unlock, err := s.Exclusive(ctx, "stage remove")
@@ -19,7 +21,11 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 		return nil, err
 	}
 	defer unlock()
-	images, err := s.List(ctx)
+	cat, err := s.Catalog(ctx)
+	if err != nil {
+		return nil, err
+	}
+	images, err := s.listed(ctx, cat)
 	if err != nil {
 		return nil, err
 	}
@@ -35,15 +41,29 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 	var out []catalog.Image
 	for _, w := range what {
 		what, found := catalog.ParseWhat(w), false
-		for _, i := range images {
-			if !what.ImageOrPath(i) {
-				continue
+		take := func(has func(catalog.Image) bool) {
+			for _, i := range images {
+				if !has(i) {
+					continue
+				}
+				found = true
+				if k := keyOf(i); !gone[k] {
+					gone[k] = true
+					out = append(out, i)
+				}
 			}
-			found = true
-			if k := keyOf(i); !gone[k] {
-				gone[k] = true
-				out = append(out, i)
+		}
+		take(what.ImageOrPath)
+		if !found && what.Digits() != "" {
+			files := map[string]bool{}
+			for _, i := range cat.Items {
+				if what.Hash(i.SHA256) {
+					files[i.Path] = true
+				}
 			}
+			take(func(i catalog.Image) bool {
+				return slices.ContainsFunc(i.Paths, func(p string) bool { return files[p] })
+			})
 		}
 		if !found {
 			return nil, fmt.Errorf("%s: %w", w, ErrNotFound)

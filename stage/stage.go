@@ -144,6 +144,11 @@ func (s *Stage) List(ctx context.Context) ([]catalog.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.listed(ctx, c)
+}
+
+// listed is List, of what the indexes contain.
+func (s *Stage) listed(ctx context.Context, c *catalog.Catalog) ([]catalog.Image, error) {
 	images := slices.Clone(c.Images)
 	entries, err := tree.Walk(ctx, s.Dir)
 	if err != nil {

@@ -332,12 +332,28 @@ func (c *choice) whole(s *Selection) error {
 			}
 			for _, p := range i.Paths {
 				if of, ok := c.stays[t.Rows[p].SHA256]; ok {
-					return refuse("revoke that image as well, or name the file by its path: that revokes every image "+
-						"that needs it",
+					hint := "revoke that image as well, or name the file by its path: that revokes every image " +
+						"that needs it"
+					if c.twice(i) {
+						hint = "name the digest, " + i.Fingerprint + ": that revokes every image that has it"
+					}
+					return refuse(hint,
 						"%s: has no file of its own; %s also belongs to %s", i.Called(), path.Base(p), t.Format.Ref(of))
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// twice reports whether an image that stays has the same fingerprint.
+func (c *choice) twice(i catalog.Image) bool {
+	return i.Fingerprint != "" && slices.ContainsFunc(c.trees, func(t *choosing) bool {
+		for n, other := range t.Images {
+			if other.Fingerprint == i.Fingerprint && !t.drop[n] {
+				return true
+			}
+		}
+		return false
+	})
 }
