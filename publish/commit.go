@@ -191,16 +191,19 @@ func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier 
 	res := &Result{Generation: n, Origin: m.Origin, TreeID: m.TreeID, LeftOut: stage.LeftOut{Examples: []string{}}}
 	var units []catalog.Unit
 	if cur := s.current; cur != nil {
-		if units = r.units(cur.Units, cur.Own); !cur.Counts() {
-			var err error
-			if units, err = r.unitsOf(ctx, cur); err != nil {
-				return nil, nil, err
+		var err error
+		if units, err = r.liveUnits(ctx, cur); err != nil {
+			return nil, nil, err
+		}
+		if c.kind == generation.KindPromote {
+			if moved := r.moves(cur.Manifest, units, c.units); len(moved) > 0 {
+				return nil, nil, &FindingsError{Report: &stage.Report{Findings: moved}}
 			}
 		}
+		m.Gone = r.gone(cur.Manifest, units, c.units)
 		m.From = cur.Generation
 		res.From = cur.Generation
 		res.revertible(r.revertTenureAfter(s, c.origin))
-		var err error
 		if res.Warnings, err = c.carry(m, carrier); err != nil {
 			return nil, nil, err
 		}

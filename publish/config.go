@@ -34,9 +34,10 @@ type Config struct {
 	Promote struct {
 		Prune bool `yaml:"prune"`
 	} `yaml:"promote"`
-	Retention     []RetentionRule `yaml:"retention"` // the first that matches a product decides; none: keep all
-	Tags          []TagRule       `yaml:"tags"`      // likewise, in a format with tags
-	ImmutableTags []string        `yaml:"immutable_tags"`
+	Retention     []RetentionRule `yaml:"retention"`      // the first that matches a product decides; none: keep all
+	Tags          []TagRule       `yaml:"tags"`           // likewise, in a format with tags
+	ImmutableTags []string        `yaml:"immutable_tags"` // never stand for other content; see retention.NameGlob
+	SparseIndexes bool            `yaml:"sparse_indexes"` // an index may list images that are not here
 	InUse         []Inventory     `yaml:"in_use"`
 	ServedAs      []string        `yaml:"served_as"` // our own names in inventories
 
@@ -144,7 +145,8 @@ func parseConfig(data []byte, choices Choices) (*Config, *yaml.Node, error) {
 // the document if it is known.
 func (c *Config) checkAll(doc *yaml.Node, choices Choices) error {
 	_, err := c.include(doc)
-	return errors.Join(c.check(choices), err, checkRetention(c.Retention, doc), c.checkTags(doc, choices))
+	_, err2 := c.immutable(doc)
+	return errors.Join(c.check(choices), err, checkRetention(c.Retention, doc), c.checkTags(doc, choices), err2)
 }
 
 // include parses the patterns in Include. The errors name the lines in the document,
@@ -219,9 +221,6 @@ func (c *Config) Warnings(choices Choices) []string {
 		out = append(out,
 			fmt.Sprintf("grace: %s is less than the one hour for which clients keep an index: "+
 				"they will meet missing files", c.Grace))
-	}
-	if len(c.ImmutableTags) > 0 {
-		out = append(out, "immutable_tags: has no effect in this version")
 	}
 	return out
 }

@@ -102,6 +102,7 @@ func (c *Config) idle(tagged bool) (out []string) {
 	}{
 		{"retention", len(c.Retention) > 0, false}, {"tags", len(c.Tags) > 0, true},
 		{"in_use", len(c.InUse) > 0, true}, {"served_as", len(c.ServedAs) > 0, true},
+		{"immutable_tags", len(c.ImmutableTags) > 0, true}, {"sparse_indexes", c.SparseIndexes, true},
 	} {
 		if k.set && k.of != tagged {
 			more := ""

@@ -144,6 +144,9 @@ func (r *Repo) remakeManifest(
 	}
 	m.Own = append(m.Own, erased...)
 	tree.SortRows(m.Own)
+	if before, err := r.manifest(m.From); err == nil { // else the names that must not come back are lost
+		m.Gone = r.gone(before, r.units(before.Units, before.Own), cat.Units)
+	}
 	if m.Held, err = generation.ReadHeld(src.Root(), r.format, rows, n); err != nil {
 		return false, err
 	}

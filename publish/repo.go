@@ -34,6 +34,10 @@ import (
 //	3  a long history file is closed; the next one begins with a checkpoint
 const layoutVersion = 3
 
+// patience is how long commands wait for a document of staging that a tool writes in
+// place.
+const patience = 2 * time.Second
+
 // hookMark and hookOf are variables in the environment of hooks and health
 // checks. hookMark is the repository: a verb that takes a lock refuses to run in
 // a hook of its own repository, because it would wait for its parent. hookOf
@@ -161,7 +165,7 @@ func assemble(dir string, c *Config, f catalog.Format, sites site.Kinds, opt Opt
 	if opt.Wait != nil {
 		wait = *opt.Wait
 	}
-	r.Stage = &stage.Stage{Dir: r.path("staging"), Lock: r.path(".publish", stagingLock),
+	r.Stage = &stage.Stage{Dir: r.path("staging"), Patience: patience, Lock: r.path(".publish", stagingLock),
 		Hashes: r.path(".publish", "hashes"), Facts: r.path(".publish", "facts"),
 		Format: f, Links: c.Links, Share: c.Share == ShareAuto, Now: r.now, Wait: wait, Waiting: opt.Waiting,
 		Progress: opt.Progress}

@@ -40,7 +40,11 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 		if err != nil {
 			return nil, err
 		}
-		checked.Report.Findings = append(checked.Report.Findings, replaced...)
+		moved, err := r.movedBy(ctx, s, checked.Catalog.Units)
+		if err != nil {
+			return nil, err
+		}
+		checked.Report.Findings = append(append(checked.Report.Findings, replaced...), moved...)
 		revoked, graves, err := r.revokedAmong(s, checked.Rows)
 		if err != nil {
 			return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"time"
 
@@ -108,6 +109,23 @@ func (c *copier) run(ctx context.Context, entries []tree.Entry) error {
 		c.out.documents[row.Path] = row
 	}
 	return err
+}
+
+// anew copies documents anew that were half written.
+func (c *copier) anew(ctx context.Context, half []string) error {
+	for _, path := range half {
+		if err := os.Remove(join(c.dst, path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		delete(c.out.documents, path)
+	}
+	now, err := tree.Walk(ctx, c.s.Dir)
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, filter(c.linked.apply(now, c.s.Links), func(e tree.Entry) bool {
+		return slices.Contains(half, e.Path)
+	}))
 }
 
 // plan returns the entries to publish, and what is known about each of them.

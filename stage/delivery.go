@@ -245,7 +245,11 @@ func (d *Delivery) commit(ctx context.Context, edit catalog.Edit) (*Delivered, e
 	if err != nil {
 		return nil, err
 	}
-	change, err := edit(ctx, src)
+	var change *catalog.Change
+	err = d.s.rewrite(ctx, func() (err error) {
+		change, err = edit(ctx, src)
+		return err
+	})
 	if err = errors.Join(err, done()); err != nil {
 		return nil, err
 	}

@@ -73,7 +73,11 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 	if err != nil {
 		return nil, err
 	}
-	docs, err := s.Format.Without(ctx, src, func(i catalog.Image) bool { return gone[keyOf(i)] })
+	var docs []catalog.Document
+	err = s.rewrite(ctx, func() (err error) {
+		docs, err = s.Format.Without(ctx, src, func(i catalog.Image) bool { return gone[keyOf(i)] })
+		return err
+	})
 	if err = errors.Join(err, done()); err != nil {
 		return nil, err
 	}

@@ -219,7 +219,19 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 		row, _ := base.Rows.Get(p)
 		return row.Path
 	})
-	if out.cat, err = ahead.catalog(); err != nil {
+	out.cat, err = s.read(ctx, func() (*catalog.Catalog, error) {
+		if out.cat != nil { // some documents were half written
+			if err := copier.anew(ctx, out.cat.Half); err != nil {
+				return nil, err
+			}
+			if ahead, err = copier.read(ctx, ahead); err != nil {
+				return nil, err
+			}
+		}
+		out.cat, err = ahead.catalog()
+		return out.cat, err
+	})
+	if err != nil {
 		return out, err
 	}
 	if err := copier.list(); err != nil {

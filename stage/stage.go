@@ -43,6 +43,8 @@ type Stage struct {
 	Links  Links          // what to do with links in a tree with indexes; "" means RefuseLinks
 	Share  bool           // link files that this program sealed, instead of copying them
 	Now    func() time.Time
+	// Patience is how long to wait for a document that somebody writes in place.
+	Patience time.Duration
 	// Wait is the longest time to wait for the staging lock; negative for no limit.
 	Wait time.Duration
 	// Waiting is called once if another process has the lock; may be nil.
@@ -108,7 +110,7 @@ func (s *Stage) Catalog(ctx context.Context) (*catalog.Catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.Format.Read(ctx, src)
+	c, err := s.read(ctx, func() (*catalog.Catalog, error) { return s.Format.Read(ctx, src) })
 	return c, errors.Join(err, done())
 }
 

@@ -219,7 +219,11 @@ func (s *Stage) WithoutVersions(ctx context.Context, drop func(catalog.Name) boo
 	if err != nil {
 		return nil, err
 	}
-	docs, err := s.Format.WithoutVersions(ctx, src, drop)
+	var docs []catalog.Document
+	err = s.rewrite(ctx, func() (err error) {
+		docs, err = s.Format.WithoutVersions(ctx, src, drop)
+		return err
+	})
 	return docs, errors.Join(err, done())
 }
 

@@ -100,7 +100,12 @@ func (s *Stage) validate(ctx context.Context, cache *tree.Cache, facts *tree.Fac
 	}
 	defer src.Close()
 	c.times = true
-	return validateTree(ctx, src, s.Format, s.Links, s.known(cache), cache, facts, c, nil, s.progress)
+	var out *Checked
+	_, err = s.read(ctx, func() (*catalog.Catalog, error) {
+		out, err = validateTree(ctx, src, s.Format, s.Links, s.known(cache), cache, facts, c, nil, s.progress)
+		return out.catalog(), err
+	})
+	return out, err
 }
 
 // Peek is like Validate, but reads hardly any content. It takes hashes from the
@@ -113,7 +118,19 @@ func (s *Stage) Peek(ctx context.Context) (*Checked, error) {
 	}
 	defer src.Close()
 	cache := tree.ReadCache(s.Hashes)
-	return peek(ctx, src, s.Format, s.Links, s.known(cache), cache, s.facts(true))
+	var out *Checked
+	_, err = s.read(ctx, func() (*catalog.Catalog, error) {
+		out, err = peek(ctx, src, s.Format, s.Links, s.known(cache), cache, s.facts(true))
+		return out.catalog(), err
+	})
+	return out, err
+}
+
+func (c *Checked) catalog() *catalog.Catalog {
+	if c == nil {
+		return nil
+	}
+	return c.Catalog
 }
 
 // ValidateTree checks any tree, such as a generation. known has hashes that are

@@ -32,6 +32,16 @@ func format(name string) (catalog.Format, error) {
 	return nil, usage("", "format: %q is not one of %s", name, strings.Join(formatNames(), ", "))
 }
 
+// configured is the format of a repository as its configuration wants it.
+func configured(c *publish.Config) (catalog.Format, error) {
+	f, err := format(c.Format)
+	if of, ok := f.(oci.Format); ok {
+		of.Sparse = c.SparseIndexes
+		return of, err
+	}
+	return f, err
+}
+
 // formatNames are the names of all.
 func formatNames() (names []string) {
 	for _, f := range formats {

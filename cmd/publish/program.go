@@ -192,7 +192,7 @@ func (p *program) openAt(dir string) (*publish.Repo, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := format(c.Format)
+	f, err := configured(c)
 	if err != nil {
 		return nil, err
 	}

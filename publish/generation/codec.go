@@ -34,6 +34,7 @@ const manifestMagic = "publish-manifest 1\n"
 //	barred ROLE SIZE SHA256 PATH
 //	unit DIGEST KEY
 //	group DIGEST KEY
+//	gone DIGEST KEY
 //	end SHA256
 //
 // It writes in small blocks, because the whole text of a large tree would need
@@ -42,6 +43,7 @@ func (m *Manifest) Encode(w io.Writer) error {
 	if slices.ContainsFunc(m.Units, func(u catalog.Unit) bool { return len(u.Key) > longestKey }) {
 		m.Head.Units, m.Units = 0, nil
 	}
+	m.Gone = slices.DeleteFunc(m.Gone, func(u catalog.Unit) bool { return len(u.Key) > longestKey })
 	head, err := json.Marshal(m.Head)
 	if err != nil {
 		return err
@@ -86,16 +88,22 @@ func (m *Manifest) Encode(w io.Writer) error {
 		b = append(b, "barred "...)
 		row(r)
 	}
-	for _, u := range m.Units {
-		kind := "unit "
-		if u.Group {
-			kind = "group "
-		}
+	unit := func(kind string, u catalog.Unit) {
 		b = append(append(append(b, kind...), u.Digest...), ' ')
 		b = append(strconv.AppendQuote(b, u.Key), '\n') // a name may hold anything
 		if len(b) > 60<<10 {
 			flush()
 		}
+	}
+	for _, u := range m.Units {
+		kind := "unit "
+		if u.Group {
+			kind = "group "
+		}
+		unit(kind, u)
+	}
+	for _, u := range m.Gone {
+		unit("gone ", u)
 	}
 	flush()
 	if failed == nil {
@@ -193,6 +201,9 @@ func decode(body string) (*Manifest, error) {
 		case "unit", "group":
 			m.Units = append(m.Units, catalog.Unit{Group: kind == "group"})
 			ok = parseUnit(line, &m.Units[len(m.Units)-1])
+		case "gone":
+			m.Gone = append(m.Gone, catalog.Unit{})
+			ok = parseUnit(line, &m.Gone[len(m.Gone)-1])
 		default:
 			ok = false
 		}

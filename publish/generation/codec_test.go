@@ -25,7 +25,7 @@ func sumOf(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(t
 func FuzzManifest(f *testing.F) {
 	f.Add([]byte(`{"generation":1}`+"\nown content 3 "+sumOf("x")+" images/a b\ncarried 2 link 0 "+sumOf("")+
 		" l\nheld 2 1893553445 9 sha512:"+sumOf("")+sumOf("z")+" \"a/b; c=\\\"d e\\\"\" a b/index.json\nbarred mutable 1 "+
-		sumOf("y")+" .x\n"), uint(30))
+		sumOf("y")+" .x\ngone "+sumOf("x")+" \"a b:v1\"\n"), uint(30))
 	f.Fuzz(func(t *testing.T, body []byte, at uint) {
 		if m, err := Decode(string(body)); err == nil {
 			t.Fatalf("what nobody sealed is %+v", m)

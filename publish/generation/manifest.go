@@ -23,6 +23,9 @@ type Manifest struct {
 	// Units are what a diff counts, computed from the catalog. They are kept so
 	// that the next switch need not read the catalog again; see Counts.
 	Units []catalog.Unit
+	// Gone are names that must not come back with another digest, and that the tree
+	// does not have; sorted by key.
+	Gone []catalog.Unit
 }
 
 // UnitScheme is the version of the computation of units, for Head.Units. Raise it

@@ -162,6 +162,10 @@ type Catalog struct {
 	// Listed are, for documents of a [Server], what the indexes that they name list:
 	// clients ask the document for it, too. By the path of the document.
 	Listed map[string][]Naming
+
+	// Half are documents that end before their time: somebody may be writing them
+	// just now. Each has a finding also.
+	Half []string
 }
 
 // Class is what a path's name alone says: see Within for what the indexes say.

@@ -52,6 +52,12 @@ type DocumentError struct {
 
 func (e *DocumentError) Error() string { return e.Path + ": " + e.Fact }
 
+// HalfError is a DocumentError for a document that ends before its time: somebody
+// may be writing it just now.
+type HalfError struct{ *DocumentError }
+
+func (e *HalfError) Unwrap() error { return e.DocumentError }
+
 // Is makes a missing document an fs.ErrNotExist.
 func (e *DocumentError) Is(target error) bool {
 	return target == fs.ErrNotExist && e.Code == "missing"

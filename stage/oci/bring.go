@@ -29,13 +29,14 @@ func (f Format) Bring(ctx context.Context, in catalog.Input, to catalog.Sink, op
 // that it leads to, and with what refers to it; no byte of it is made again.
 //
 // An input that is wrong is a [catalog.InputError].
-func (Format) Gather(ctx context.Context, in []catalog.Input, to catalog.Sink, opt catalog.Addition) (
+func (f Format) Gather(ctx context.Context, in []catalog.Input, to catalog.Sink, opt catalog.Addition) (
 	catalog.Edit, error) {
 	w, err := wantedOf(opt)
 	if err != nil {
 		return nil, err
 	}
-	b := &bringing{to: to, wanted: w, places: map[string]string{}, have: map[catalog.Digest]string{}}
+	b := &bringing{to: to, wanted: w, how: reading{picked: w.picked, sparse: f.Sparse}, places: map[string]string{},
+		have: map[catalog.Digest]string{}}
 	for i, input := range in {
 		p, err := b.open(ctx, input, i)
 		if err == nil {
@@ -74,6 +75,7 @@ func inputError(err error) error {
 // bringing is the state of one call of Gather.
 type bringing struct {
 	wanted
+	how     reading
 	to      catalog.Sink
 	parcels []*parcel
 	layouts []*layout
@@ -107,7 +109,7 @@ func (b *bringing) take(ctx context.Context, p *parcel, group []arrival) error {
 			path = p.what + strings.TrimPrefix(path, repository)
 			wrong = cmp.Or(wrong, error(&catalog.DocumentError{Path: path, Code: code, Fact: fmt.Sprintf(format, args...)}))
 		}
-	}, b.picked)
+	}, b.how)
 	if err = cmp.Or(err, wrong); err != nil {
 		return err
 	}

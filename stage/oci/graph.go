@@ -35,9 +35,15 @@ type graph struct {
 	nodes      map[string]*node // by digest
 	note       func(severity catalog.Severity, code, path, format string, args ...any)
 	marks      int
-	todo       []*node   // memory for each
-	picked     platforms // of what comes: the others stay where they are
-	left       platforms // an entry says that no others were picked; nil: it does not say so
+	todo       []*node // memory for each
+	reading
+	left platforms // an entry says that no others were picked; nil: it does not say so
+}
+
+// reading says how a graph is read.
+type reading struct {
+	picked platforms // of what comes: the others stay where they are; nil: all come
+	sparse bool      // any index may list what is not here
 }
 
 // at is the path of a node's blob.
@@ -147,7 +153,7 @@ func (g *graph) below(n *node, path string, d *descriptor, depth int, picked boo
 	if !there {
 		c.absent, n.partial = true, true
 		severity := catalog.Error
-		if g.left != nil && (d.Platform == nil || !g.left.has(*d.Platform)) {
+		if g.sparse || g.left != nil && (d.Platform == nil || !g.left.has(*d.Platform)) {
 			severity = catalog.Warning
 		}
 		if picked {

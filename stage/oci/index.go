@@ -134,6 +134,26 @@ func parseEntries(data []byte) (*index, error) {
 	return x, nil
 }
 
+// ended reports whether a JSON object has its end.
+func ended(data []byte) bool {
+	depth, text, escaped := 0, false, false
+	for _, c := range data {
+		switch {
+		case escaped:
+			escaped = false
+		case text:
+			text, escaped = c != '"', c == '\\'
+		case c == '"':
+			text = true
+		case c == '{':
+			depth++
+		case c == '}':
+			depth--
+		}
+	}
+	return depth == 0 && !text && len(bytes.TrimSpace(data)) > 0
+}
+
 // bytes returns an index with these entries instead of its own. All else stays as
 // it is, in the canonical form: compact, members sorted.
 func (x *index) bytes(entries []entry) ([]byte, error) {

@@ -95,6 +95,7 @@ type layout struct {
 	*graph
 	document string   // the path of index.json
 	index    *index   // nil when it cannot be read
+	half     bool     // index.json ends before its time: somebody may be writing it
 	entries  []*node  // nil for one that is wrong
 	tags     []string // of the entries; "" for none
 	roots    []root   // sorted by version
@@ -109,14 +110,13 @@ type root struct {
 	lost    bool    // it is a referrer whose subject is not here
 }
 
-// readLayout reads one, and tells what is wrong with it. Of indexes it reads what is
-// picked; nil: all.
+// readLayout reads one, and tells what is wrong with it.
 func readLayout(
 	ctx context.Context, src catalog.Source, dir string, note func(catalog.Severity, string, string, string, ...any),
-	picked platforms,
+	how reading,
 ) (*layout, error) {
 	l := &layout{document: path.Join(dir, indexName), graph: &graph{ctx: ctx, src: src, repository: dir,
-		nodes: map[string]*node{}, note: note, picked: picked}}
+		nodes: map[string]*node{}, note: note, reading: how}}
 	if why := checkRepository(dir); why != "" {
 		note(catalog.Error, "bad-repository", l.document, "%s", why)
 	}
@@ -128,6 +128,7 @@ func readLayout(
 		return l, err
 	}
 	if l.index, err = parseIndex(data); err != nil {
+		l.half = !ended(data)
 		note(catalog.Error, "schema", l.document, "%s", err)
 		return l, nil
 	}
@@ -181,9 +182,14 @@ func (l *layout) enter(d *descriptor) {
 			l.note(catalog.Warning, "unknown-media-type", l.at(n), "is %s, which clients pass over",
 				catalog.Show(n.mediaType))
 		}
-		if _, stale := d.identity(l.repository); stale != "" {
-			l.note(catalog.Warning, "identity-stale", l.document, "%s of %s, which is %s: what it records is not believed",
-				stale, shorten(d.Digest), Format{}.Ref(catalog.Name{Group: l.repository, Version: cmp.Or(tag, untagged(n.digest))}))
+		id, stale := d.identity(l.repository)
+		version := Format{}.Ref(catalog.Name{Group: l.repository, Version: cmp.Or(tag, untagged(n.digest))})
+		if stale != "" {
+			l.note(catalog.Warning, "identity-stale", l.document, "%s of %s: what it records is not believed", stale, version)
+		}
+		if id.Pinned != "" && id.Pinned != d.Digest {
+			l.note(catalog.Error, "pinned-digest", l.document, "%s stands for %s, and was pinned to %s", version, d.Digest,
+				shorten(id.Pinned))
 		}
 	}
 	l.entries, l.tags = append(l.entries, n), append(l.tags, tag)

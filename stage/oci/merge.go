@@ -45,11 +45,14 @@ func (Format) Merge(ctx context.Context, theirs catalog.Source) (catalog.Edit, e
 
 // readSound reads a layout that is to be rewritten.
 func readSound(ctx context.Context, src catalog.Source, dir string) (*layout, error) {
-	l, err := readLayout(ctx, src, dir, func(catalog.Severity, string, string, string, ...any) {}, nil)
+	l, err := readLayout(ctx, src, dir, func(catalog.Severity, string, string, string, ...any) {}, reading{})
 	if err == nil && l.index == nil {
 		// Say again what is wrong, as an error.
 		if _, err = src.Document(l.document); err == nil {
-			err = &catalog.DocumentError{Path: l.document, Code: "schema", Fact: "cannot be read as an image index"}
+			bad := &catalog.DocumentError{Path: l.document, Code: "schema", Fact: "cannot be read as an image index"}
+			if err = bad; l.half {
+				err = &catalog.HalfError{DocumentError: bad}
+			}
 		}
 	}
 	return l, err

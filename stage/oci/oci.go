@@ -32,7 +32,9 @@ import (
 )
 
 // Format implements [catalog.Format] for trees of OCI image layouts.
-type Format struct{}
+type Format struct {
+	Sparse bool // an index may list images that are not here
+}
 
 // Name is "oci".
 func (Format) Name() string { return "oci" }

@@ -77,7 +77,7 @@ type arrival struct {
 // wanted is what a person says about what comes.
 type wanted struct {
 	catalog.Addition
-	picked platforms
+	picked platforms       // nil: all
 	found  map[string]bool // of Only
 }
 

@@ -14,10 +14,10 @@ import (
 const imageType = "container"
 
 // Read reads the index.json of every layout, and all manifests that they lead to.
-func (Format) Read(ctx context.Context, src catalog.Source) (*catalog.Catalog, error) {
+func (f Format) Read(ctx context.Context, src catalog.Source) (*catalog.Catalog, error) {
 	b := &builder{cat: &catalog.Catalog{Listed: map[string][]catalog.Naming{}}}
 	err := repositories(src, func(dir string) error {
-		l, err := readLayout(ctx, src, dir, b.note, nil)
+		l, err := readLayout(ctx, src, dir, b.note, reading{sparse: f.Sparse})
 		if err != nil {
 			return err
 		}
@@ -42,6 +42,9 @@ func (b *builder) note(severity catalog.Severity, code, path, format string, arg
 
 // add adds a repository.
 func (b *builder) add(l *layout) {
+	if l.half {
+		b.cat.Half = append(b.cat.Half, l.document)
+	}
 	b.cat.Documents = append(b.cat.Documents, l.document, strings.TrimSuffix(l.document, indexName)+layoutName)
 	if listed := l.listed(); len(listed) > 0 {
 		b.cat.Listed[l.document] = listed

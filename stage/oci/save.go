@@ -189,7 +189,7 @@ func (p *parcel) agrees(ctx context.Context, c *contents, list []saved) (bool, e
 	broken := false
 	l, err := readLayout(ctx, p, ".", func(s catalog.Severity, code, _, _ string, _ ...any) {
 		broken = broken || s == catalog.Error && code != "bad-repository" && code != "partial-index"
-	}, nil)
+	}, reading{})
 	if err != nil || broken {
 		return false, err
 	}
