@@ -19,7 +19,10 @@ func (p *program) revokeCommand() *command {
 		Name: "revoke", Category: "production", ArgsUsage: "WHAT...",
 		Usage: "take a leaked secret or a poisoned image away at once, everywhere",
 		Description: "WHAT is a fingerprint (twelve digits or more of it), a product, product/version, a path, or " +
-			"the sha256 of a file. First production is switched to a new generation without it, of which nothing is " +
+			"the sha256 of a file; in format oci a repository, repository:tag, repository@digest, a path, or the " +
+			"digest of an image, a platform, a config or a layer. A tag whose image another tag has also is refused: " +
+			"name the digest, which takes all its tags, the indexes that list it and what refers to it. First " +
+			"production is switched to a new generation without it, of which nothing is " +
 			"carried; then it is deleted from staging, trash and every kept generation, past grace windows. The same " +
 			"content cannot be staged or promoted again without --force. A path stands for its content, and for " +
 			"every image that needs it; a product or version for whatever bears that name in any tree, also for what " +

@@ -8,7 +8,8 @@ func (p *program) stageRemoveCommand() *command {
 	return verb(&cli.Command{
 		Name: "remove", Aliases: []string{"rm"}, ArgsUsage: "WHAT...",
 		Usage: "take images out of staging",
-		Description: "WHAT is a fingerprint (twelve digits or more of it), a product, product/version, or a path. It " +
+		Description: "WHAT is a fingerprint (twelve digits or more of it), a product, product/version, or a path; in " +
+			"format oci a repository, repository:tag, repository@digest, a path, or a digest of the image or of a part. It " +
 			"is taken out of the indexes; its files stay until nothing needs them. The files of a plain tree go to " +
 			"trash for one grace window. If one of WHAT is not there, nothing is removed.",
 	}, 1, -1, p.stageRemove).

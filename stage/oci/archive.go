@@ -22,11 +22,47 @@ import (
 const window = 64 << 20
 
 // maxNames bounds the files of an archive.
-const maxNames = 1_000_000
+const maxNames = 500_000
+
+// What an archive unpacks to is at most so many times its size, beyond some bytes:
+// more is made to fill the disk. Sparse files count also.
+const (
+	maxRatio  = 200
+	freeBytes = 256 << 20
+)
+
+var errBomb = fmt.Errorf("unpacks to more than %d times its size", maxRatio)
+
+// bomb counts the bytes of an archive, and of the files in it.
+type bomb struct {
+	io.Reader
+	packed, plain int64
+}
+
+func (b *bomb) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	b.packed += int64(n)
+	return n, err
+}
+
+// measured is the content of a file.
+type measured struct {
+	io.Reader
+	*bomb
+}
+
+func (c measured) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	if c.plain += int64(n); c.plain > freeBytes+maxRatio*c.packed {
+		return n, errBomb
+	}
+	return n, err
+}
 
 // archive reads a tar archive, which may be packed by gzip or zstd.
 func (p *parcel) archive(ctx context.Context, r io.Reader) error {
-	in := bufio.NewReaderSize(catalog.Interruptible(ctx, r), 1<<16)
+	counts := &bomb{Reader: catalog.Interruptible(ctx, r)}
+	in := bufio.NewReaderSize(counts, 1<<16)
 	head, err := in.Peek(4)
 	if err != nil && err != io.EOF {
 		return fmt.Errorf("%s: %w", p.what, err)
@@ -42,12 +78,11 @@ func (p *parcel) archive(ctx context.Context, r io.Reader) error {
 			plain = unpacked
 		}
 	}
-	return p.unpack(ctx, entries(tar.NewReader(plain)))
+	return p.unpack(ctx, entries(tar.NewReader(plain), counts))
 }
 
-// entries are the files and links of a tar archive. What else is in it is passed
-// over.
-func entries(r *tar.Reader) iter.Seq2[catalog.Entry, error] {
+// entries are the files and links of a tar archive.
+func entries(r *tar.Reader, counts *bomb) iter.Seq2[catalog.Entry, error] {
 	return func(yield func(catalog.Entry, error) bool) {
 		for {
 			h, err := r.Next()
@@ -58,15 +93,18 @@ func entries(r *tar.Reader) iter.Seq2[catalog.Entry, error] {
 				yield(catalog.Entry{}, err)
 				return
 			}
-			e := catalog.Entry{Name: h.Name, Size: h.Size, Content: r}
+			e := catalog.Entry{Name: h.Name, Size: h.Size, Content: measured{r, counts}}
 			switch h.Typeflag {
 			case tar.TypeSymlink:
 				e.Link = path.Join(path.Dir(h.Name), h.Linkname)
 			case tar.TypeLink:
 				e.Link = h.Linkname
 			case tar.TypeReg:
-			default:
+			case tar.TypeDir, tar.TypeXGlobalHeader:
 				continue
+			default:
+				yield(e, fmt.Errorf("%s: is neither a file, nor a directory, nor a link", catalog.Show(h.Name)))
+				return
 			}
 			if !yield(e, nil) {
 				return
@@ -145,12 +183,13 @@ func (p *parcel) receive(ctx context.Context, c *contents, name string, e catalo
 		if e.Size > maxManifest {
 			return fmt.Errorf("has %d bytes; it may have %d", e.Size, maxManifest)
 		}
-		c.saved, err = bounded(e.Content)
-	case blob && p.have[d] != "": // another input had it
-		c.blobs[d] = p.have[d]
+		c.saved, err = bounded(e.Content, e.Size)
+	case blob && p.have[d].at != "": // another input had it
+		c.blobs[d] = p.have[d].at
 	case blob:
-		if _, _, err = p.to.Put(ctx, part(d), e.Content, d); err == nil {
-			c.blobs[d], p.have[d] = part(d), part(d)
+		f := file{digest: d, at: part(d)}
+		if _, f.size, err = p.to.Put(ctx, f.at, e.Content, d); err == nil {
+			c.blobs[d], p.have[d] = f.at, f
 		}
 	case name != layoutName:
 		f := file{at: path.Join("files", strconv.Itoa(p.number), name)}
@@ -167,7 +206,7 @@ func indexIn(e catalog.Entry) (x *index, odd, err error) {
 	if e.Size > catalog.MaxDocument {
 		return nil, nil, fmt.Errorf("has %d bytes; a document may have %d", e.Size, catalog.MaxDocument)
 	}
-	data, err := bounded(e.Content)
+	data, err := bounded(e.Content, e.Size)
 	if err == nil {
 		x, odd = parseIndex(data)
 	}

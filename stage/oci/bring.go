@@ -36,7 +36,7 @@ func (f Format) Gather(ctx context.Context, in []catalog.Input, to catalog.Sink,
 		return nil, err
 	}
 	b := &bringing{to: to, wanted: w, how: reading{picked: w.picked, sparse: f.Sparse}, places: map[string]string{},
-		have: map[catalog.Digest]string{}}
+		have: map[catalog.Digest]file{}}
 	for i, input := range in {
 		p, err := b.open(ctx, input, i)
 		if err == nil {
@@ -79,8 +79,8 @@ type bringing struct {
 	to      catalog.Sink
 	parcels []*parcel
 	layouts []*layout
-	places  map[string]string         // paths in the tree, by names in the sink
-	have    map[catalog.Digest]string // names in the sink of blobs that came, from whichever input
+	places  map[string]string       // paths in the tree, by names in the sink
+	have    map[catalog.Digest]file // blobs that came, from whichever input
 }
 
 // take reads what comes of a parcel into one repository, and puts all of it into the
@@ -204,6 +204,10 @@ func (b *bringing) place(ctx context.Context, p *parcel, l *layout, n *node) err
 	}
 	if err != nil {
 		return err
+	}
+	if f, ok := b.have[n.digest]; ok && f.size != n.size {
+		return &catalog.DocumentError{Path: path.Join(p.what, blobPath(".", n.digest)), Code: "size-mismatch",
+			Fact: fmt.Sprintf("has %d bytes, and its descriptor says %d", f.size, n.size)}
 	}
 	to := l.at(n)
 	if b.places[name] == to || b.places[to] == to {
@@ -372,16 +376,16 @@ func (p *parcel) directory(in catalog.Input) error {
 		return fmt.Errorf("%s/%s: %w", in.Dir, indexName, err)
 	}
 	p.bring = func(ctx context.Context, d catalog.Digest) (string, error) {
-		if at := p.have[d]; at != "" {
-			return at, nil
+		if f := p.have[d]; f.at != "" {
+			return f.at, nil
 		}
 		f, err := in.Open(in.Dir + "/" + part(d))
 		if err != nil {
 			return "", err
 		}
-		_, _, err = p.to.Put(ctx, part(d), f, d)
+		_, size, err := p.to.Put(ctx, part(d), f, d)
 		if err == nil {
-			p.have[d] = part(d)
+			p.have[d] = file{d, size, part(d)}
 		}
 		return part(d), errors.Join(err, f.Close())
 	}
@@ -395,13 +399,25 @@ func document(in catalog.Input, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return bounded(f)
+	size := int64(0)
+	if s, ok := f.(interface{ Stat() (fs.FileInfo, error) }); ok {
+		if fi, err := s.Stat(); err == nil {
+			size = fi.Size()
+		}
+	}
+	return bounded(f, size)
 }
 
-// bounded reads no more than a document may have.
-func bounded(r io.Reader) ([]byte, error) {
+// bounded reads no more than a document may have. size is how much there seems to be:
+// it counts when some of that is there.
+func bounded(r io.Reader, size int64) ([]byte, error) {
+	const some = 1 << 20
 	var buf bytes.Buffer
-	_, err := buf.ReadFrom(io.LimitReader(r, catalog.MaxDocument+1))
+	_, err := buf.ReadFrom(io.LimitReader(r, some))
+	if err == nil && buf.Len() == some {
+		buf.Grow(int(max(0, min(size, catalog.MaxDocument)-some)) + bytes.MinRead) // else the last read doubles it
+		_, err = buf.ReadFrom(io.LimitReader(r, catalog.MaxDocument+1-some))
+	}
 	if err == nil && buf.Len() > catalog.MaxDocument {
 		err = fmt.Errorf("has more than %d bytes", catalog.MaxDocument)
 	}

@@ -265,6 +265,8 @@ func TestParseReference(t *testing.T) {
 		"alpine":                            "docker.io/library/alpine:latest",
 		"index.docker.io/acme/app:v1":       "docker.io/acme/app:v1",
 		"host:5000/x/y:v1":                  "host_5000/x/y:v1",
+		"host_5000/x/y:v1":                  "host_5000/x/y:v1",
+		"ab_c/x":                            "docker.io/ab_c/x:latest",
 		"localhost/x":                       "localhost/x:latest",
 		"alpine@" + digest:                  "docker.io/library/alpine@" + digest,
 		"alpine:3.20@" + digest:             "docker.io/library/alpine:3.20",

@@ -100,6 +100,9 @@ func parseIndex(data []byte) (*index, error) {
 
 // parseEntries is parseIndex for all entries.
 func parseEntries(data []byte) (*index, error) {
+	if dense(data) {
+		return nil, errDense
+	}
 	if !json.Valid(data) {
 		return nil, json.Unmarshal(data, new(json.RawMessage)) // it says what is wrong
 	}

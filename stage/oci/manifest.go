@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 var (
 	errNoObject    = errors.New("is not a JSON object")
+	errDense       = errors.New("has more objects than their size allows")
 	errNoManifests = errors.New("has no list of manifests")
 )
 
@@ -30,9 +32,17 @@ type manifest struct {
 	Subject       *descriptor  `json:"subject"`
 }
 
+// dense reports whether a document has more objects than one that means anything: it
+// is made to take much memory. A descriptor with all that it needs has more than a
+// hundred bytes, and two or three objects.
+func dense(data []byte) bool { return bytes.Count(data, []byte("{")) > 1000+len(data)/32 }
+
 // parseManifest reads one that a descriptor with this media type leads to. code is
 // that of a finding, "" when all is well.
 func parseManifest(data []byte, mediaType string) (m *manifest, code, fact string) {
+	if dense(data) {
+		return nil, "too-large", "has more objects than their size allows"
+	}
 	m = &manifest{}
 	if err := json.Unmarshal(data, m); err != nil {
 		return nil, "schema", "cannot be read: " + err.Error()

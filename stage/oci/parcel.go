@@ -19,7 +19,7 @@ type parcel struct {
 	index  *index
 	list   []arrival // what of it comes
 	to     catalog.Sink
-	have   map[catalog.Digest]string // what came, of all inputs: names in the sink
+	have   map[catalog.Digest]file // what came, of all inputs
 	// bring returns the name of a blob in the sink, and puts it there first if it has
 	// to. It returns fs.ErrNotExist for one that the layout does not have.
 	bring    func(ctx context.Context, d catalog.Digest) (string, error)

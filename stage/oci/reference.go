@@ -2,6 +2,7 @@ package oci
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -38,11 +39,20 @@ func digestError(name, digest string) error {
 	return fmt.Errorf("%s: %w: the image is %s", name, catalog.ErrDigest, digest)
 }
 
+// hostWithPort is how a host with a port stands in a tree. No account of Docker Hub has
+// such a name.
+var hostWithPort = regexp.MustCompile(`^([A-Za-z0-9.-]+)_([0-9]{1,5})/`)
+
 // ParseReference reads a reference as Docker does: alpine is
 // docker.io/library/alpine:latest. A digest without a tag needs none. A host with a
-// port, host:5000/x, lies at host_5000/x, for a name in a registry has no colon.
+// port, host:5000/x, lies at host_5000/x, for a name in a registry has no colon; that
+// is its name from then on.
 func ParseReference(s string) (Reference, error) {
-	named, err := reference.ParseNormalizedNamed(s)
+	text := s
+	if m := hostWithPort.FindStringSubmatch(s); m != nil {
+		text = m[1] + ":" + m[2] + s[len(m[0])-1:]
+	}
+	named, err := reference.ParseNormalizedNamed(text)
 	if err != nil {
 		return Reference{}, catalog.Usage("write it as Docker does, such as docker.io/library/alpine:3.20",
 			"%s: is no reference: %v", catalog.Show(s), err)

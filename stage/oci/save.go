@@ -27,6 +27,9 @@ type saved struct {
 // the same bytes, but not those that a registry has.
 func (p *parcel) docker(ctx context.Context, c *contents) error {
 	var list []saved
+	if dense(c.saved) {
+		return fmt.Errorf("%s: %s: %w", p.what, savedName, errDense)
+	}
 	if err := json.Unmarshal(c.saved, &list); err != nil {
 		return fmt.Errorf("%s: %s: %w", p.what, savedName, err)
 	}

@@ -1,0 +1,222 @@
+package oci
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"example.com/publish/stage/catalog"
+)
+
+// What comes from outside and is made to do harm is an InputError, and leaves no
+// trace in the tree.
+func TestHostileLayout(t *testing.T) {
+	whole := func() (*fixture, d) {
+		f := newFixture()
+		x := f.image("l", "x")
+		f.layout("l", x.tag("v1"))
+		return f, x
+	}
+	entry := func(change func(f *fixture, x d) d) func(*testing.T) catalog.Input {
+		return func(t *testing.T) catalog.Input {
+			f, x := whole()
+			f.layout("l", change(f, x).tag("v1"))
+			return archive(f.tar(t, "l"))
+		}
+	}
+	index := func(text string) func(*testing.T) catalog.Input {
+		return func(t *testing.T) catalog.Input {
+			f, _ := whole()
+			f.write("l/index.json", text)
+			return f.input("l")
+		}
+	}
+	for name, c := range map[string]struct {
+		in   func(*testing.T) catalog.Input
+		want string
+	}{
+		"a digest that climbs":  {entry(func(_ *fixture, x d) d { return x.with("digest", "sha256:../../../etc/passwd") }), "digest"},
+		"a digest with a slash": {entry(func(_ *fixture, x d) d { return x.with("digest", "sha256:a/"+x.digest()[9:]) }), "digest"},
+		"upper case":            {entry(func(_ *fixture, x d) d { return x.with("digest", "sha256:"+strings.ToUpper(x.digest()[7:])) }), "digest"},
+		"no algorithm":          {entry(func(_ *fixture, x d) d { return x.with("digest", x.digest()[7:]) }), "digest"},
+		"md5":                   {entry(func(_ *fixture, x d) d { return x.with("digest", "md5:"+x.digest()[7:39]) }), "digest"},
+		"a size that lies":      {entry(func(_ *fixture, x d) d { return x.with("size", 3) }), "descriptor says 3"},
+		"a negative size":       {entry(func(_ *fixture, x d) d { return x.with("size", -1) }), "size"},
+		"a huge size":           {entry(func(_ *fixture, x d) d { return x.with("size", uint64(1)<<62) }), "size"},
+		"a huge manifest":       {entry(func(_ *fixture, x d) d { return x.with("size", 5<<20) }), "may have"},
+		"a layer that lies": {entry(func(f *fixture, _ d) d {
+			layer := f.blob("l", "application/vnd.oci.image.layer.v1.tar", "layer")
+			config := f.blob("l", "application/vnd.oci.image.config.v1+json", "{}")
+			return f.json("l", ociManifest, d{"schemaVersion": 2, "mediaType": ociManifest, "config": config,
+				"layers": []d{layer.with("size", 1000)}})
+		}), "has 5 bytes, and its descriptor says 1000"},
+		"nested too deep": {entry(func(f *fixture, x d) d {
+			for range 3000 {
+				x = f.list("l", x)
+			}
+			return x
+		}), "levels below"},
+		"an index that is a manifest too": {entry(func(f *fixture, x d) d {
+			return f.json("l", ociIndex, d{"schemaVersion": 2, "mediaType": ociIndex, "manifests": []d{x}, "layers": []d{}})
+		}), "in one"},
+		"manifests: null":       {index(`{"schemaVersion":2,"manifests":null}`), "list of manifests"},
+		"manifests of another":  {index(`{"schemaVersion":2,"manifests":[3]}`), "manifest 1"},
+		"objects without end":   {index(`{"schemaVersion":2,"manifests":[` + strings.Repeat("{},", 1<<20) + `{}]}`), "objects"},
+		"nothing":               {index(``), "end of JSON"},
+		"an index without end":  {index(`{"schemaVersion":2,"manifests":[` + strings.Repeat("[", 1<<20)), "max depth"},
+		"a name that is a path": {index(`{"schemaVersion":2,"manifests":"../../etc/passwd"}`), "list of manifests"},
+		"a manifest of objects": {entry(func(f *fixture, _ d) d {
+			return f.blob("l", ociManifest, `{"layers":[`+strings.Repeat("{},", 1<<20)+`{}]}`)
+		}), "objects"},
+		"a manifest that is cut": {entry(func(f *fixture, _ d) d { return f.blob("l", ociManifest, `{"layers":[`) }), "cannot be read"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture()
+			_, err := f.add(t, c.in(t), "a:1")
+			if !errors.As(err, new(*catalog.InputError)) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+			if len(f.files) > 0 {
+				t.Error("something came")
+			}
+		})
+	}
+}
+
+// tarWith is an archive of a whole layout and one more entry.
+func tarWith(t *testing.T, h *tar.Header, data string) []byte {
+	t.Helper()
+	f := newFixture()
+	f.layout("l", f.image("l", "x").tag("v1"))
+	body := f.tar(t, "l")
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	h.Size = int64(len(data))
+	if err := errors.Join(w.WriteHeader(h), func() error { _, err := io.WriteString(w, data); return err }(),
+		w.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	return append(buf.Bytes(), body...)
+}
+
+func TestHostileArchive(t *testing.T) {
+	for name, c := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"a device": {tarWith(t, &tar.Header{Typeflag: tar.TypeBlock, Name: "blobs/sha256/sda"}, ""), "neither a file"},
+		"a pipe":   {tarWith(t, &tar.Header{Typeflag: tar.TypeFifo, Name: "index.json"}, ""), "neither a file"},
+		"absolute": {tarWith(t, &tar.Header{Typeflag: tar.TypeReg, Name: "/etc/passwd"}, "x"), "leads out"},
+		"climbs":   {tarWith(t, &tar.Header{Typeflag: tar.TypeReg, Name: "a/../../x"}, "x"), "leads out"},
+		"twice":    {tarWith(t, &tar.Header{Typeflag: tar.TypeReg, Name: "a/../index.json"}, "{}"), "twice"},
+		"other content under a digest": {tarWith(t, &tar.Header{Typeflag: tar.TypeReg,
+			Name: "blobs/sha256/" + strings.Repeat("0", 64)}, "x"), "digest"},
+		"cut": {func() []byte {
+			data := tarWith(t, &tar.Header{Typeflag: tar.TypeReg, Name: "a"}, "x")
+			return data[:bytes.Index(data, []byte("layer of x"))+3]
+		}(), "EOF"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture()
+			_, err := f.add(t, archive(c.data), "a:1")
+			if !errors.As(err, new(*catalog.InputError)) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+			if len(f.files) > 0 {
+				t.Error("something came")
+			}
+		})
+	}
+	// A link is a name in the archive, and leads to nothing outside.
+	for _, link := range []string{"/etc/passwd", "../../etc/passwd", "blobs/sha256/x"} {
+		data := tarWith(t, &tar.Header{Typeflag: tar.TypeSymlink, Name: "a/link", Linkname: link}, "")
+		if _, err := newFixture().add(t, archive(data), "a:1"); err != nil {
+			t.Errorf("%s: %v", link, err)
+		}
+	}
+}
+
+// An archive that unpacks to far more than it has bytes is refused before it fills
+// the disk.
+func TestBomb(t *testing.T) {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	w := tar.NewWriter(z)
+	const size = freeBytes + 200<<20
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "zeros", Size: size}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(w, io.LimitReader(zeros{}, size)); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Close(), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s := &drain{}
+	_, err := Format{}.Bring(t.Context(), archive(packed.Bytes()), s, catalog.Addition{Name: "a:1"})
+	if !errors.Is(err, errBomb) || !errors.As(err, new(*catalog.InputError)) {
+		t.Errorf("%v", err)
+	}
+	if s.bytes > freeBytes+maxRatio*int64(packed.Len())+1<<20 || s.bytes < freeBytes {
+		t.Errorf("%d bytes of %d were written", s.bytes, packed.Len())
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// drain counts what is put into it.
+type drain struct {
+	sink
+	bytes int64
+}
+
+func (s *drain) Put(_ context.Context, _ string, r io.Reader, _ ...catalog.Digest) (catalog.Digest, int64, error) {
+	n, err := io.Copy(io.Discard, r)
+	s.bytes += n
+	return catalog.Digest{Algorithm: catalog.SHA256, Hex: strings.Repeat("0", 64)}, n, err
+}
+
+// What people write and what annotations say is read without harm, and is read the
+// same when it is written again.
+func FuzzReference(f *testing.F) {
+	for _, s := range []string{"alpine", "host:5000/a/b:v1@sha256:" + strings.Repeat("0", 64), "a/blobs/b", "sha256:00", "A:b"} {
+		f.Add(s, "linux/arm/v7,linux/amd64")
+	}
+	f.Fuzz(func(t *testing.T, s, list string) {
+		if r, err := ParseReference(s); err == nil {
+			again, err := ParseReference(r.Name())
+			if err != nil || again.Repository != r.Repository || again.Tag != r.Tag {
+				t.Errorf("%q is %+v, and then %+v: %v", s, r, again, err)
+			}
+			if why := checkRepository(r.Repository); why != "" {
+				t.Errorf("%q %s", r.Repository, why)
+			}
+		}
+		n := Format{}.ParseRef(s)
+		if n.Version != "" && n.Group != "" && !strings.ContainsAny(n.Group, "@:") && Format.Ref(Format{}, n) != s {
+			t.Errorf("%q is %+v", s, n)
+		}
+		if ps, err := parsePlatforms(strings.Split(list, ",")); err == nil {
+			again, err := parsePlatforms(strings.Split(ps.String(), ","))
+			if err != nil || again.String() != ps.String() {
+				t.Errorf("%q is %s, and then %s: %v", list, ps, again, err)
+			}
+		}
+		e := descriptor{Digest: "sha256:" + strings.Repeat("0", 64), Annotations: map[string]string{refName: s, imageName: list,
+			requestedNote: s, platformsNote: list, stagedNote: s}}
+		if id, stale := e.identity("docker.io/acme/app"); stale != "" && fmt.Sprintf("%+v", id) != fmt.Sprintf("%+v", identity{}) {
+			t.Errorf("%q is believed in part: %+v", stale, id)
+		}
+	})
+}
