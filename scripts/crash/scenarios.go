@@ -331,6 +331,11 @@ test -e .publish/history.000001; sed -i 1d .publish/history`, verb: []string{"re
 		probe: `"$PUBLISH" status --check; test ! -e .publish/trash/2099*`},
 	{name: "stage-add", setup: history, verb: []string{"stage", "add", "$IMAGES/3/metadata.tar.gz",
 		"$IMAGES/3/rootfs.squashfs", "$IMAGES/3/disk.qcow2"}},
+	{name: "stage-add-layouts", setup: layouts, verb: []string{"stage", "add", "--name", "acme/app:v1", "$IMAGES/oci-2"},
+		probe: `"$PUBLISH" stage list 'docker.io/acme/app:v1' --json | grep -q '"moved_from":"sha256'`},
+	{name: "stage-tag", setup: layouts, verb: []string{"stage", "tag", "acme/app:v1", "stable", "v1.0"}, probe: `
+test "$("$PUBLISH" resolve --in staging acme/app:stable)" = "$("$PUBLISH" resolve --in staging acme/app:v1)"
+`},
 	{name: "stage-add-move", setup: history, fresh: `rm -rf ../built; mkdir ../built; cp "$IMAGES"/3/* ../built`,
 		verb: []string{"stage", "add", "--move", "../built/metadata.tar.gz", "../built/rootfs.squashfs",
 			"../built/disk.qcow2"},
