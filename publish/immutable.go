@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -38,7 +39,7 @@ func (c *Config) immutable(doc *yaml.Node) ([]retention.NameGlob, error) {
 func (r *Repo) fixed() func(catalog.Unit) bool {
 	globs, _ := r.Config.immutable(nil) // checked when it was read
 	return func(u catalog.Unit) bool {
-		if u.Group || len(globs) == 0 {
+		if u.Group || len(globs) == 0 || strings.Contains(u.Key, u.Digest) { // a name that is the digest cannot move
 			return false
 		}
 		n := r.format.ParseRef(u.Key)

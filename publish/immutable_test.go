@@ -14,11 +14,12 @@ import (
 func TestGone(t *testing.T) {
 	r := &Repo{format: listed{}, Config: &Config{ImmutableTags: []string{"a:v*"}}}
 	unit := func(key, digest string) catalog.Unit { return catalog.Unit{Key: key, Digest: digest} }
-	live := &generation.Manifest{Gone: []catalog.Unit{unit("a/v0", "0"), unit("a/v9", "9"), unit("b/v1", "1")}}
-	units := []catalog.Unit{{Key: "a", Digest: "x", Group: true}, unit("a/v1", "1"), unit("a/v2", "2"), unit("a/w", "3")}
-	next := []catalog.Unit{unit("a/v2", "2"), unit("a/v9", "9"), unit("a/w", "4"), unit("b/v1", "5")}
+	live := &generation.Manifest{Gone: []catalog.Unit{unit("a/v0", "d0"), unit("a/v9", "d9"), unit("b/v1", "d1")}}
+	units := []catalog.Unit{{Key: "a", Digest: "x", Group: true}, unit("a/v1", "d1"), unit("a/v2", "d2"), unit("a/w", "d3"),
+		unit("a/v@d77", "d77")}
+	next := []catalog.Unit{unit("a/v2", "d2"), unit("a/v9", "d9"), unit("a/w", "d4"), unit("b/v1", "d5")}
 
-	want := []catalog.Unit{unit("a/v0", "0"), unit("a/v1", "1")}
+	want := []catalog.Unit{unit("a/v0", "d0"), unit("a/v1", "d1")}
 	if diff := cmp.Diff(want, r.gone(live, units, next)); diff != "" {
 		t.Error(diff)
 	}
