@@ -16,6 +16,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -42,9 +43,14 @@ const (
 	catalogName = "streams/v1/images.json"
 	indexName   = "streams/v1/index.json"
 	catalogHead = `{"content_id":"images","datatype":"image-downloads","format":"products:1.0","products":{`
-	indexHead   = `{"index":{"images":{"datatype":"image-downloads","path":"streams/v1/images.json","products":[`
-	indexTail   = `],"format":"products:1.0"}},"format":"index:1.0"}`
+	indexHead   = `{"index":{` + streamHead
+	streamHead  = `"images":{"datatype":"image-downloads","path":"` + catalogName + `","products":[`
+	streamTail  = `],"format":"products:1.0"}`
+	indexTail   = `},"format":"index:1.0"}`
 )
+
+// perCatalog is how many versions a catalog has: a document is bounded.
+const perCatalog = 100_000
 
 var firstDay = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 
@@ -56,26 +62,46 @@ func makeTree(dir string, s shape) error {
 			return err
 		}
 	}
-	return rewrite(filepath.Join(dir, catalogName), func(catalog io.Writer) error {
-		return rewrite(filepath.Join(dir, indexName), func(index io.Writer) error {
-			fmt.Fprint(catalog, catalogHead)
-			fmt.Fprint(index, indexHead)
-			for i := 0; i < s.versions; i += s.perProduct() {
-				if i > 0 {
-					fmt.Fprint(catalog, ",")
-					fmt.Fprint(index, ",")
-				}
-				name := fmt.Sprintf("os%06d", i)
-				fmt.Fprintf(index, "%q", product(name))
-				if err := s.writeProduct(catalog, dir, name, min(s.perProduct(), s.versions-i)); err != nil {
-					return err
-				}
+	return rewrite(filepath.Join(dir, indexName), func(index io.Writer) error {
+		fmt.Fprint(index, `{"index":{`)
+		for from := 0; from < s.versions; from += perCatalog {
+			name, head := catalogName, streamHead
+			if from > 0 {
+				part := fmt.Sprint("images-", from)
+				name = strings.Replace(name, "images", part, 1)
+				head = "," + strings.ReplaceAll(head, "images", part)
 			}
-			fmt.Fprint(index, indexTail)
-			_, err := fmt.Fprint(catalog, "}}")
-			return err
-		})
+			fmt.Fprint(index, head)
+			err := rewrite(filepath.Join(dir, name), func(catalog io.Writer) error {
+				return s.writeCatalog(index, catalog, dir, from, min(from+perCatalog, s.versions))
+			})
+			if err != nil {
+				return err
+			}
+			fmt.Fprint(index, streamTail)
+		}
+		_, err := fmt.Fprint(index, indexTail)
+		return err
 	})
+}
+
+// writeCatalog writes the files of some versions, the catalog that has them, and the names
+// of their products for the index.
+func (s shape) writeCatalog(index, catalog io.Writer, dir string, from, to int) error {
+	fmt.Fprint(catalog, catalogHead)
+	for i := from; i < to; i += s.perProduct() {
+		if i > from {
+			fmt.Fprint(catalog, ",")
+			fmt.Fprint(index, ",")
+		}
+		name := fmt.Sprintf("os%06d", i)
+		fmt.Fprintf(index, "%q", product(name))
+		if err := s.writeProduct(catalog, dir, name, min(s.perProduct(), to-i)); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprint(catalog, "}}")
+	return err
 }
 
 func product(name string) string { return name + ":1:default:amd64" }
