@@ -55,22 +55,32 @@ func walk(ctx context.Context, top *durable.Listing) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(runs) == 1 {
-		return runs[0], nil
+	out := joined(runs)
+	if w.displaced.Load() {
+		slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
 	}
-	n := 0
-	for _, run := range runs {
-		n += len(run)
+	return out, nil
+}
+
+// joined makes one list of the runs. Where one directory has nearly all files, its list
+// has room for the others: a copy of it would need as much memory once more.
+func joined(runs [][]Entry) []Entry {
+	n, most := 0, 0
+	for i, run := range runs {
+		if n += len(run); len(run) > len(runs[most]) {
+			most = i
+		}
+	}
+	if len(runs) > 0 && cap(runs[most]) >= n {
+		out := slices.Insert(runs[most], 0, slices.Concat(runs[:most]...)...)
+		return append(out, slices.Concat(runs[most+1:]...)...)
 	}
 	out := make([]Entry, 0, n)
 	for i, run := range runs {
 		out = append(out, run...)
 		runs[i] = nil
 	}
-	if w.displaced.Load() {
-		slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
-	}
-	return out, nil
+	return out
 }
 
 // walker lists directories in parallel, on all cores.
@@ -133,7 +143,7 @@ func (w *walker) dir(l *durable.Listing, rel string) ([][]Entry, error) {
 		return nil, err
 	}
 	sortNames(names, len(join(rel, "")))
-	files := make([]Entry, 0, len(names))
+	files := make([]Entry, 0, len(names)+len(names)/16+16) // with room: see joined
 	var folders []int
 	for i, n := range names {
 		if n.folder {
@@ -168,7 +178,7 @@ func (w *walker) dir(l *durable.Listing, rel string) ([][]Entry, error) {
 	}
 	done := 0
 	for i, at := range folders {
-		add(files[done : at-i])
+		add(files[done : at-i : at-i])
 		runs = append(runs, below[i]...)
 		done = at - i
 	}
