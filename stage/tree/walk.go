@@ -144,19 +144,21 @@ func (w *walker) dir(l *durable.Listing, rel string) ([][]Entry, error) {
 	}
 	sortNames(names, len(join(rel, "")))
 	files := make([]Entry, 0, len(names)+len(names)/16+16) // with room: see joined
-	var folders []int
+	var folders []name
+	var places []int
 	for i, n := range names {
 		if n.folder {
-			folders = append(folders, i)
+			folders, places = append(folders, n), append(places, i)
 		} else {
 			files = append(files, Entry{Path: n.path})
 		}
 	}
+	names = nil // of a large directory it is large
 	below := make([][][]Entry, len(folders))
 	var workers errgroup.Group
-	for i, at := range folders {
+	for i, n := range folders {
 		do := func() (err error) {
-			below[i], err = w.folder(l, names[at].path)
+			below[i], err = w.folder(l, n.path)
 			return err
 		}
 		if !w.slots.use(workers.Go, do) {
@@ -177,7 +179,7 @@ func (w *walker) dir(l *durable.Listing, rel string) ([][]Entry, error) {
 		}
 	}
 	done := 0
-	for i, at := range folders {
+	for i, at := range places {
 		add(files[done : at-i : at-i])
 		runs = append(runs, below[i]...)
 		done = at - i
