@@ -48,11 +48,17 @@ func (l local) Expire(
 		}
 		dirs[filepath.Dir(path)] = true
 	}
+	// Where a directory goes, the one that it was in is flushed: on btrfs what was flushed
+	// of a directory that is gone does not count, and its files would come back with it.
+	flush := map[string]bool{}
 	for dir := range dirs {
+		for ; dir != root && os.Remove(dir) == nil; dir = filepath.Dir(dir) {
+		}
+		flush[dir] = true
+	}
+	for dir := range flush {
 		if err := durable.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			stay = append(stay, Stay{"", dir, err})
-		}
-		for ; dir != root && os.Remove(dir) == nil; dir = filepath.Dir(dir) {
 		}
 	}
 	return stay, nil
