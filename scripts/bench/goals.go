@@ -67,7 +67,8 @@ func (b *bench) stagingGoals() []goal {
 	return []goal{
 		{title: b.f("stage add of an image of %s MiB, durable", 1024), mine: at("add", 1024, ours),
 			beside: at("add", 1024, direct), or: at("add", 1024, hashesAlone),
-			peer: "the longer of " + direct + " and the two hashes alone", reach: 1.15},
+			peer: "the longer of " + direct + " and the two hashes alone", reach: 1.15,
+			bound: "it writes and hashes at the same time, and both need the same two processors"},
 		{title: "stage add --move of it", mine: at("add-move", 1024, ours),
 			beside: at("add-move", 1024, openssl), reach: 1.1},
 		{title: b.f("%s stage adds", 1_000) + b.f(" to %s versions", 5_000),
@@ -86,7 +87,8 @@ func (b *bench) promoteGoals() []goal {
 	alone, same := at("promote", 20_000, ours), at("promote-same", 20_000, ours)
 	const large, huge = 100_000, 500_000
 	const looked = "cp links and unlinks names, and looks at nothing; publish looks at each file of staging, as find " +
-		"does, reads the catalog and compares the names of trees, one after the other: one of two processors is idle"
+		"does (a fifth of its processor time), lists five trees (a sixth), reads the catalog (a sixth) and memory for " +
+		"all that (a tenth); two thirds of the time use both processors"
 	return []goal{
 		{title: b.f("promote, one new image, %s files, steady state", 20_000), mine: alone,
 			beside: at("promote", 20_000, cpalSyncRm), reach: 0.6, aim: 0.45, bound: looked},
@@ -122,7 +124,8 @@ func (b *bench) switchGoals() []goal {
 	}
 	return append(list,
 		goal{title: b.f("revert, %s files, with a spare", 20_000), mine: at("revert", 20_000, ours),
-			beside: at("revert", 20_000, cpalSync), reach: 0.6, aim: 0.3},
+			beside: at("revert", 20_000, cpalSync), reach: 0.6, aim: 0.3,
+			bound: "it lists the spare and production, and reads and writes a manifest with a line for each file"},
 		goal{title: b.f("status, a history of %s switches", 100_000), mine: at("status", 100_000, ours),
 			beside: pick{"status", 100_000, ours, given(0.1, "s")}, peer: "0.1 s", reach: 1},
 		goal{title: "peak memory of it", mine: pick{"status", 100_000, ours, peak},
