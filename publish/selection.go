@@ -19,7 +19,7 @@ func (r *Repo) selectContent(
 ) (*tombstone.Selection, error) {
 	var what []catalog.What
 	for _, w := range words {
-		what = append(what, catalog.ParseWhat(w))
+		what = append(what, catalog.WhatIn(r.format, w))
 	}
 	holders, err := r.holders(ctx, s, graves, what)
 	if err != nil {

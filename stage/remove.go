@@ -40,7 +40,7 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 	gone := map[key]bool{}
 	var out []catalog.Image
 	for _, w := range what {
-		what, found := catalog.ParseWhat(w), false
+		what, found := catalog.WhatIn(s.Format, w), false
 		take := func(has func(catalog.Image) bool) {
 			for _, i := range images {
 				if !has(i) {

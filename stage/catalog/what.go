@@ -13,6 +13,14 @@ import (
 type What struct {
 	text   string
 	digits string // lower case; "" where the text is not the beginning of a hash
+	full   string // the name of which the text leaves out a part; "" where it leaves out none
+}
+
+// A Speller is a Format in which people leave out parts of a name.
+type Speller interface {
+	// Spell returns the whole name: a group, a group and a version, or a group with @
+	// and a digest; "" for what is no name.
+	Spell(word string) string
 }
 
 // minDigits is how many digits are enough to name a hash: as many as the tables
@@ -29,6 +37,15 @@ func ParseWhat(text string) What {
 	return w
 }
 
+// WhatIn is ParseWhat for the names of a format.
+func WhatIn(f Format, text string) What {
+	w := ParseWhat(text)
+	if s, ok := As[Speller](f); ok {
+		w.full = s.Spell(text)
+	}
+	return w
+}
+
 // String is the word as it was written.
 func (w What) String() string { return w.text }
 
@@ -38,7 +55,7 @@ func (w What) Digits() string { return w.digits }
 
 // Called reports whether the word is a group, or what people call a version of it.
 func (w What) Called(group, ref string) bool {
-	return group != "" && (w.text == group || w.text == ref)
+	return group != "" && (w.text == group || w.text == ref || w.full != "" && (w.full == group || w.full == ref))
 }
 
 // Hash reports whether the word is a hash in lower-case hex, or the beginning
@@ -64,8 +81,13 @@ func (w What) Image(i Image) bool {
 	if w.Called(i.Product, i.Called()) || w.Hash(i.Fingerprint) {
 		return true
 	}
-	group, digest, ok := strings.Cut(w.text, "@")
-	return ok && group == i.Product && i.Product != "" && ParseWhat(digest).Hash(i.Fingerprint)
+	for _, name := range []string{w.text, w.full} {
+		group, digest, ok := strings.Cut(name, "@")
+		if ok && group == i.Product && i.Product != "" && ParseWhat(digest).Hash(i.Fingerprint) {
+			return true
+		}
+	}
+	return false
 }
 
 // ImageOrPath reports whether the word is an image's name or fingerprint, or

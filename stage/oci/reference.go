@@ -34,6 +34,20 @@ func (r Reference) version() string {
 	return r.Tag
 }
 
+// Spell is the name that Docker makes of a word: app is docker.io/library/app.
+func (Format) Spell(word string) string {
+	r, err := ParseReference(word)
+	switch {
+	case err != nil:
+		return ""
+	case r.Defaulted:
+		return r.Repository
+	case r.Digest != (catalog.Digest{}):
+		return r.Repository + "@" + r.Digest.String()
+	}
+	return r.Name()
+}
+
 // digestError is the error for an image that a name with a digest was given for.
 func digestError(name, digest string) error {
 	return fmt.Errorf("%s: %w: the image is %s", name, catalog.ErrDigest, digest)
