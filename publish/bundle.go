@@ -164,6 +164,9 @@ func (r *Repo) ImportBundle(ctx context.Context, in io.Reader, merge, force bool
 		out.Bytes += row.Size
 		return a.Put(ctx, row, content)
 	})
+	if err != nil && ctx.Err() != nil {
+		return nil, interrupted(ctx.Err()) // not the bundle's fault
+	}
 	if err != nil {
 		return nil, err
 	}

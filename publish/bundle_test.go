@@ -303,3 +303,21 @@ func TestBundleRefused(t *testing.T) {
 		}
 	}
 }
+
+// cancelling is an input that is interrupted while it is awaited.
+type cancelling struct{ cancel func() }
+
+func (c cancelling) Read([]byte) (int, error) {
+	c.cancel()
+	return 0, context.Canceled
+}
+
+// An interrupt while a bundle is awaited is no fault of the bundle.
+func TestImportBundleInterrupted(t *testing.T) {
+	w := newWorld(t, "symlink")
+	ctx, cancel := context.WithCancel(context.Background())
+	_, err := w.repo().ImportBundle(ctx, cancelling{cancel}, false, false)
+	if e := new(Error); !errors.As(err, &e) || e.Kind != Interrupted {
+		t.Errorf("%v", err)
+	}
+}

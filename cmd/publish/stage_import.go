@@ -114,8 +114,7 @@ type bundleImported struct {
 }
 
 func (p *program) importBundle(c *cli.Context, r *publish.Repo, name string) error {
-	var in io.ReadCloser = os.Stdin
-	what := "standard input"
+	in, what := io.NopCloser(standardInput(c.Context)), "standard input"
 	if name != "-" {
 		f, err := durable.OpenNamed(name)
 		if err != nil {
