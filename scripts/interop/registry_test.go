@@ -95,7 +95,7 @@ func (r *registry) pull(digest string) error {
 func eventually(t *testing.T, what string, look func() error) {
 	t.Helper()
 	var err error
-	for range 200 {
+	for range 12_000 { // ten minutes: a busy machine is slow
 		if err = look(); err == nil {
 			return
 		}
