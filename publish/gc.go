@@ -154,6 +154,7 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 // already. If gc finds another one, it compares that itself. done ends it.
 func (r *Repo) compareDue(ctx context.Context, s *state, draft *generation.Draft) (done func()) {
 	nothing := func() {}
+	s.due = nil // that of a switch which failed its health check was compared with its tree
 	if s.current == nil || s.clockBehind() {
 		return nothing
 	}
@@ -162,13 +163,15 @@ func (r *Repo) compareDue(ctx context.Context, s *state, draft *generation.Draft
 		return nothing
 	}
 	var live *tree.Source
+	var former *tree.Former
 	draft.Whole = func() {
 		if live, err = tree.OpenSource(draft.Dir); err == nil {
-			s.due = tree.NewFormer(ctx, r.store.Dir(due[len(due)-1]), live, nil)
+			former = tree.NewFormer(ctx, r.store.Dir(due[len(due)-1]), live, nil)
+			s.due = former
 		}
 	}
 	return func() {
-		s.due.Wait()
+		former.Wait()
 		s.due = nil
 		if live != nil {
 			_ = live.Close() // nothing was written through it

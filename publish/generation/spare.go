@@ -40,7 +40,7 @@ var ErrNothingShared = errors.New("has no file of production")
 // of before. With an error the tree is still at dir, in any state: delete it.
 //
 //  1. What tells which generation it is goes: half a tree has no number.
-//  2. All goes that is not production's: see tree.Trim.
+//  2. All goes that is not production's: see tree.Comparison.Trim.
 //  3. The directories that have changed are flushed, and the root, which lost its
 //     marks. A later draft flushes only what it changes itself.
 //  4. The tree gets its name.

@@ -38,16 +38,6 @@ type Trimmed struct {
 	Changed []string // directories to flush, sorted
 }
 
-// Trim compares the tree at dst with the tree like, and trims it: see
-// Comparison.Trim.
-func Trim(ctx context.Context, dst string, like *Source, c Common) (Trimmed, error) {
-	cmp, err := Compare(ctx, dst, like)
-	if err != nil {
-		return Trimmed{}, err
-	}
-	return cmp.Trim(ctx, dst, c)
-}
-
 // Trim removes from the old tree, which is at dst by now, all that the live one did
 // not have as the same inode under the same path, and what both have and is not to be
 // kept. The directories that stay get the mode 0755.

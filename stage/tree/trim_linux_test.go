@@ -84,7 +84,7 @@ func TestTrimOnFileSystems(t *testing.T) {
 					return nil
 				}))
 			}
-			done, err := Trim(context.Background(), old, like, Common{})
+			done, err := trimTree(context.Background(), old, like, Common{})
 			must(t, err)
 			if got := fmt.Sprint(names(t, old), done.Kept); got != "[b d/ d/b d/c] 3" {
 				t.Error(got)
