@@ -115,7 +115,10 @@ func (l *layouts) run(ctx context.Context) error {
 		group.Go(func() { l.read(work) })
 	}
 	shows := func() bool {
-		return l.pulls.Load() > 0 && (l.gone.Load() > 0 || l.believe > l.grace && l.failures.Load() > 0)
+		if l.believe > l.grace {
+			return l.pulls.Load() > 0 && l.failures.Load() > 0
+		}
+		return l.pulls.Load() > 0 && l.gone.Load() > 0
 	}
 	for (time.Since(start) < l.duration || !shows()) && sleep(work, 50*time.Millisecond) {
 	}
