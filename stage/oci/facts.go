@@ -11,13 +11,13 @@ import (
 )
 
 // What a manifest names never changes. A [catalog.Memory] keeps what was read from
-// one, in a form that is quick to read: a number for the version of this form, the
-// media type under which it was parsed, and the members of a manifest that this
-// package knows. Strings have their length before them, numbers are varints.
+// one that is well formed, in a form that is quick to read: a number for the version of
+// this form, the media type under which it was parsed, and the members of a manifest that
+// this package knows. Strings have their length before them, numbers are varints.
 
 // factVersion changes with the form. Facts of another version are not understood, and
 // the manifest is read again.
-const factVersion = 1
+const factVersion = 2 // 1: not all of the schema was checked
 
 // commonTypes are media types that have a number. The order is part of the form.
 var commonTypes = []string{"", ociIndex, ociManifest, dockerList, dockerManifest,
@@ -59,7 +59,6 @@ func (g *graph) learn(n *node, m *manifest) {
 func writeFact(m *manifest, mediaType string) []byte {
 	w := &factWriter{b: []byte{factVersion}}
 	w.kind(mediaType)
-	w.number(m.SchemaVersion)
 	w.kind(m.MediaType)
 	w.pointer(m.Config)
 	w.list(m.Layers)
@@ -155,7 +154,7 @@ func readFact(fact []byte) (m *manifest, mediaType string, err error) {
 	}
 	r := &factReader{b: fact[1:]}
 	mediaType = r.kind()
-	m = &manifest{SchemaVersion: r.number(), MediaType: r.kind(), Config: r.pointer(), Layers: r.list(),
+	m = &manifest{MediaType: r.kind(), Config: r.pointer(), Layers: r.list(),
 		Manifests: r.list(), Subject: r.pointer()}
 	if r.bad || len(r.b) > 0 {
 		return nil, "", errNoFact
@@ -179,8 +178,6 @@ func (r *factReader) long() int64 {
 	r.b = r.b[size:]
 	return n
 }
-
-func (r *factReader) number() int { return int(r.long()) }
 
 // count is a number of things that have at least one byte each.
 func (r *factReader) count() int {

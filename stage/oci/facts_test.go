@@ -55,7 +55,7 @@ func TestFacts(t *testing.T) {
 	for name, m := range map[string]*manifest{
 		"full":  full,
 		"empty": {},
-		"index": {SchemaVersion: 2, MediaType: ociIndex, Manifests: []descriptor{{MediaType: ociManifest, Digest: digest}}},
+		"index": {MediaType: ociIndex, Manifests: []descriptor{{MediaType: ociManifest, Digest: digest}}},
 		"odd": {Config: &descriptor{MediaType: "x/y", Digest: "SHA256:0", Size: &size}, Layers: []descriptor{},
 			Subject: &descriptor{Platform: &platform{}}},
 	} {
@@ -82,7 +82,7 @@ func TestFacts(t *testing.T) {
 
 func FuzzReadFact(f *testing.F) {
 	size := int64(5)
-	f.Add(writeFact(&manifest{SchemaVersion: 2, Config: &descriptor{MediaType: ociManifest, Size: &size,
+	f.Add(writeFact(&manifest{Config: &descriptor{MediaType: ociManifest, Size: &size,
 		Annotations: map[string]string{"a": "b"}, URLs: []string{"u"}}}, ociManifest))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, kind, err := readFact(data)
@@ -122,8 +122,10 @@ func (r *remembering) Blob(p string, d catalog.Digest, limit int64) ([]byte, err
 func TestRemembered(t *testing.T) {
 	f := newFixture()
 	amd := f.image(repo, "amd")
+	config := f.blob(repo, "application/vnd.oci.image.config.v1+json", "{}")
+	untyped := f.json(repo, ociManifest, d{"schemaVersion": 2, "config": config, "layers": []d{config}})
 	f.layout(repo, f.list(repo, amd, f.image(repo, "arm")).tag("v1"), f.image(repo, "s", "subject", amd),
-		f.image(repo, "x", "mediaType", "").tag("v2"))
+		untyped.tag("v2"))
 	src := &remembering{Source: f.source(), facts: map[catalog.Digest][]byte{}}
 	read := func() *catalog.Catalog {
 		src.reads = 0
@@ -147,8 +149,15 @@ func TestRemembered(t *testing.T) {
 		t.Errorf("%d reads\n%s", src.reads, diff)
 	}
 	// Docker's type, where the manifest does not say that it is Docker's.
-	f.layout(repo, f.image(repo, "x", "mediaType", "").with("mediaType", dockerManifest).tag("v2"))
+	f.layout(repo, untyped.with("mediaType", dockerManifest).tag("v2"))
 	if cat := read(); len(cat.Findings) != 1 || cat.Findings[0].Code != "schema" {
 		t.Errorf("%+v", cat.Findings)
+	}
+	// What has a warning is read again, and has it again.
+	f.layout(repo, f.image(repo, "x", "annotations", nil).tag("v3"))
+	for range 2 {
+		if cat := read(); len(cat.Findings) != 1 || cat.Findings[0].Severity != catalog.Warning {
+			t.Errorf("%+v", cat.Findings)
+		}
 	}
 }

@@ -108,7 +108,11 @@ func (g *graph) expand(n *node, depth int) error {
 			g.note(catalog.Error, code, path, "%s", fact)
 			return nil
 		}
-		g.learn(n, m)
+		if fact == "" {
+			g.learn(n, m)
+		} else {
+			g.note(catalog.Warning, "schema", path, "%s", fact)
+		}
 	}
 	if m.Subject != nil {
 		if _, code, fact := m.Subject.check(); code != "" {

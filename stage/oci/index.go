@@ -98,7 +98,8 @@ func parseIndex(data []byte) (*index, error) {
 	return x, nil
 }
 
-// parseEntries is parseIndex for all entries.
+// parseEntries is parseIndex for all entries. It takes more than the specification
+// allows: see indexRule.
 func parseEntries(data []byte) (*index, error) {
 	if dense(data) {
 		return nil, errDense
@@ -107,32 +108,22 @@ func parseEntries(data []byte) (*index, error) {
 		return nil, json.Unmarshal(data, new(json.RawMessage)) // it says what is wrong
 	}
 	x := &index{members: members(data)}
-	if x.members == nil {
-		return nil, errNoObject
-	}
+	list, ok := elements(x.members["manifests"])
 	version, annotations := 0, map[string]string{}
 	for name, to := range map[string]any{"schemaVersion": &version, "annotations": &annotations} {
 		if raw := x.members[name]; raw != nil {
-			if err := json.Unmarshal(raw, to); err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
+			ok = json.Unmarshal(raw, to) == nil && ok
 		}
-	}
-	if version != 2 {
-		return nil, fmt.Errorf("has the schema version %d, and only 2 is known", version)
 	}
 	x.convert = annotations[olaregConvert] == "true"
-	list, ok := elements(x.members["manifests"])
-	if !ok {
-		return nil, errNoManifests
-	}
 	x.entries = make([]entry, 0, len(list))
-	for i, raw := range list {
+	for _, raw := range list {
 		d, err := descriptorOf(raw)
-		if err != nil {
-			return nil, fmt.Errorf("manifest %d: %w", i+1, err)
-		}
+		ok = ok && err == nil
 		x.entries = append(x.entries, entry{d, raw})
+	}
+	if !ok || version != 2 {
+		return nil, indexRule.misfit(data)
 	}
 	return x, nil
 }

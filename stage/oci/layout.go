@@ -135,6 +135,11 @@ func readLayout(
 	for i := range l.index.entries {
 		l.enter(&l.index.entries[i].descriptor)
 	}
+	if bad := indexRule.misfit(data); bad.grave() && !slices.Contains(l.entries, nil) {
+		note(catalog.Error, "schema", l.document, "%s", bad)
+	} else if bad != nil && bad.mild {
+		note(catalog.Warning, "schema", l.document, "%s", bad)
+	}
 	if err := l.follow(); err != nil {
 		return nil, err
 	}

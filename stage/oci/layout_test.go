@@ -303,7 +303,8 @@ func TestFindings(t *testing.T) {
 		"Docker's types": {func(f *fixture) {
 			m := f.json(repo, dockerManifest, d{"schemaVersion": 2, "mediaType": dockerManifest,
 				"config": f.blob(repo, "application/vnd.docker.container.image.v1+json", "{}"), "layers": []d{}})
-			f.layout(repo, f.json(repo, dockerList, d{"schemaVersion": 2, "mediaType": dockerList, "manifests": []d{m}}).tag("v1"))
+			list := d{"schemaVersion": 2, "mediaType": dockerList, "manifests": []d{m}}
+			f.layout(repo, f.json(repo, dockerList, list).tag("v1"))
 		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -21,7 +21,7 @@ func (f *fixture) bring(t *testing.T, data []byte, name string) *catalog.Catalog
 	}
 	cat, findings := f.read(t)
 	for _, x := range findings {
-		if !strings.HasPrefix(x, "warning untagged ") {
+		if !strings.HasPrefix(x, "warning untagged ") && !strings.Contains(x, "is null; clients take that for nothing") {
 			t.Error(x)
 		}
 	}
@@ -154,7 +154,7 @@ func TestSavedIndexMoby47065(t *testing.T) {
 	from.write("l/index.json", `{"schemaVersion":2,"manifests":null}`)
 	delete(from.files, "l/manifest.json")
 	if _, err := newFixture().add(t, archive(from.tar(t, "l")), "a:1"); err == nil ||
-		!strings.Contains(err.Error(), "no list of manifests") {
+		!strings.Contains(err.Error(), "manifests: is null") {
 		t.Errorf("%v", err)
 	}
 }

@@ -33,7 +33,8 @@ func tarOf(t *testing.T, members ...member) []byte {
 	return buf.Bytes()
 }
 
-const oneSaved = `[{"Config":"c1.json","RepoTags":["acme/app:v1","ghcr.io/x/y:2"],"Layers":["a/layer.tar","b/layer.tar"]}]`
+const oneSaved = `[{"Config":"c1.json","RepoTags":["acme/app:v1","ghcr.io/x/y:2"],` +
+	`"Layers":["a/layer.tar","b/layer.tar"]}]`
 
 // What older engines write: layers in folders, one of them a link to another's, and
 // two names for one image.

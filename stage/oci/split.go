@@ -85,16 +85,28 @@ func descriptorOf(valid []byte) (d descriptor, err error) {
 
 // elements returns those of an array; ok is false for another value.
 func elements(valid []byte) (out []json.RawMessage, ok bool) {
+	ok = eachElement(valid, func(value []byte) bool {
+		out = append(out, value)
+		return true
+	})
+	return out, ok
+}
+
+// eachElement calls f for the elements of an array, until it returns false; it reports
+// whether it is one.
+func eachElement(valid []byte, f func(value []byte) bool) bool {
 	s := splitter{data: valid}
 	if s.skipSpace(); len(valid) == 0 || !s.take('[') {
-		return nil, false
+		return false
 	}
 	for s.skipSpace(); !s.take(']'); s.skipSpace() {
 		s.take(',')
 		s.skipSpace()
-		out = append(out, s.value())
+		if !f(s.value()) {
+			break
+		}
 	}
-	return out, true
+	return true
 }
 
 // text is the value of a string.

@@ -13,7 +13,8 @@ import (
 
 // What is found in any valid text is what encoding/json finds.
 func FuzzSplit(f *testing.F) {
-	for _, text := range []string{`{}`, `[]`, ` { "a" : 1 , "b":[1, {"c":"]}"}] ,"\u0061": "\\\"" } `, `[1,-2.5e3 ,null,"x",[[]]]`,
+	for _, text := range []string{`{}`, `[]`, ` { "a" : 1 , "b":[1, {"c":"]}"}] ,"\u0061": "\\\"" } `,
+		`[1,-2.5e3 ,null,"x",[[]]]`,
 		`"x"`, `1`, `{"manifests":[{"a":{"b":[]}},{"c":1}],"é":"\u00e9"}`, "\t[ ]\r\n", `{"a":true}`, `[{}]`} {
 		f.Add([]byte(text))
 	}
@@ -60,7 +61,8 @@ func BenchmarkParseIndex(b *testing.B) {
 
 // A descriptor is what encoding/json reads.
 func FuzzDescriptor(f *testing.F) {
-	for _, text := range []string{`{"mediaType":"a","digest":"b","size":1,"annotations":{"a":"b","c":""},"artifactType":"t"}`,
+	for _, text := range []string{
+		`{"mediaType":"a","digest":"b","size":1,"annotations":{"a":"b","c":""},"artifactType":"t"}`,
 		`{"Size":1,"size":2.0,"urls":["x"],"platform":{"os":"l"}}`, `{"annotations":{},"annotations":{"a":"b"},"x":[]}`,
 		`{"annotations":null,"size":null,"digest":null}`, `{"size":-0,"digest":5}`, `null`, `[]`, `{"\u0073ize":1}`,
 		`{"annotations":{"a":1}}`, `{"ſize":1}`} {
