@@ -2,6 +2,7 @@ package publish
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -41,8 +42,9 @@ type Plan struct {
 	// BytesNow is what deleting the orphans frees at once. Files that a generation
 	// also has by a hard link are not counted.
 	BytesNow int64 `json:"bytes_now"`
-	// BytesAfterGrace is what is freed in addition when all windows have ended: the
-	// files that only removed versions name, and the orphans not in BytesNow.
+	// BytesAfterGrace is what is freed in addition when all windows have ended: what
+	// only removed versions need, and the orphans not in BytesNow. A content that is
+	// there under several paths counts once.
 	BytesAfterGrace int64 `json:"bytes_after_grace"`
 }
 
@@ -90,14 +92,17 @@ func (sv *survey) plan() (*Plan, []retention.Unmatched) {
 	} else {
 		p.BytesAfterGrace = sv.onlyTags(p.removes())
 	}
+	counted := map[uint64]bool{} // inodes with several names
 	for _, e := range sv.strays {
 		o := Orphan{Path: e.Path, Bytes: e.Stat.Size, Since: sv.seen.since(e, p.Time)}
 		switch {
 		case !sv.sure || p.Time.Before(o.Since.Add(sv.grace)) || young(e, p.Time, sv.grace):
 			p.Waiting = append(p.Waiting, o)
 			continue
+		case counted[e.Stat.Ino]:
 		case e.Stat.Links > 1:
 			p.BytesAfterGrace += o.Bytes
+			counted[e.Stat.Ino] = true
 		default:
 			p.BytesNow += o.Bytes
 		}
@@ -151,7 +156,8 @@ func (sv *survey) items() []retention.Item {
 }
 
 // only adds up the sizes of files that only dropped versions name.
-func (sv *survey) only(drop func(catalog.Name) bool) (total int64) {
+func (sv *survey) only(drop func(catalog.Name) bool) int64 {
+	gone := make([]bool, len(sv.checked.Rows))
 	items := sv.checked.Catalog.Items
 	for len(items) > 0 {
 		n := 1
@@ -159,10 +165,32 @@ func (sv *survey) only(drop func(catalog.Name) bool) (total int64) {
 			n++
 		}
 		if !slices.ContainsFunc(items[:n], func(i catalog.Item) bool { return !drop(i.Of()) }) {
-			row, _ := sv.checked.Row(items[0].Path)
-			total += row.Size
+			if at, ok := tree.Search(sv.checked.Rows, items[0].Path); ok {
+				gone[at] = true
+			}
 		}
 		items = items[n:]
+	}
+	return sv.frees(func(at int) bool { return gone[at] })
+}
+
+// frees returns the size of the rows that go. A tree stores a content once: it counts
+// once, and only if no row that stays has it.
+func (sv *survey) frees(goes func(at int) bool) (total int64) {
+	content := func(r tree.Row) string { return cmp.Or(r.SHA256, r.Path) }
+	sizes := map[string]int64{}
+	for at, r := range sv.checked.Rows {
+		if goes(at) {
+			sizes[content(r)] = r.Size
+		}
+	}
+	for at, r := range sv.checked.Rows {
+		if !goes(at) && r.Role == catalog.Content {
+			delete(sizes, content(r))
+		}
+	}
+	for _, size := range sizes {
+		total += size
 	}
 	return total
 }

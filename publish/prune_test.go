@@ -355,3 +355,28 @@ func BenchmarkPlan(b *testing.B) {
 		})
 	}
 }
+
+// What goes frees a content once, and only if nothing that stays has it.
+func TestPlanCountsContentOnce(t *testing.T) {
+	row := func(path, content string) tree.Row {
+		return tree.Row{Path: path, Size: int64(len(content)), SHA256: content, Role: catalog.Content}
+	}
+	rows := []tree.Row{row("a/1", "one"), row("a/2", "three"), row("b/1", "one"), row("b/2", "three"), row("c/1", "one")}
+	var items []catalog.Item
+	var images []catalog.Image
+	for _, r := range rows {
+		product := r.Path[:1]
+		items = append(items, catalog.Item{Path: r.Path, Product: product, Version: "v"})
+		images = append(images, catalog.Image{Product: product, Version: "v", Paths: []string{r.Path}})
+	}
+	sv := &survey{checked: &stage.Checked{Rows: rows, Catalog: &catalog.Catalog{Items: items, Images: images}}}
+	for gone, want := range map[string]int64{"": 0, "a": 0, "ab": 5, "abc": 8} {
+		drop := func(n catalog.Name) bool { return strings.Contains(gone, n.Group) }
+		if got := sv.only(drop); got != want {
+			t.Errorf("%q: %d", gone, got)
+		}
+		if got := sv.onlyTags(drop); got != want {
+			t.Errorf("%q by tags: %d", gone, got)
+		}
+	}
+}

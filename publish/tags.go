@@ -78,7 +78,7 @@ func (sv *survey) tagged(now time.Time) []retention.Tag {
 }
 
 // onlyTags adds up the sizes of files that only dropped tags need.
-func (sv *survey) onlyTags(drop func(catalog.Name) bool) (total int64) {
+func (sv *survey) onlyTags(drop func(catalog.Name) bool) int64 {
 	const dropped, kept = 1, 2
 	needed := make([]byte, len(sv.checked.Rows)) // by whom
 	for _, i := range sv.checked.Catalog.Images {
@@ -92,12 +92,7 @@ func (sv *survey) onlyTags(drop func(catalog.Name) bool) (total int64) {
 			}
 		}
 	}
-	for at, by := range needed {
-		if by == dropped {
-			total += sv.checked.Rows[at].Size
-		}
-	}
-	return total
+	return sv.frees(func(at int) bool { return needed[at] == dropped })
 }
 
 // ByTags reports whether rules for tags decided.

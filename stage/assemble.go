@@ -37,9 +37,10 @@ type Assembly struct {
 
 // lent is a file of a tree that has a content.
 type lent struct {
-	from *tree.Source
-	path string
-	stat tree.Stat // the zero Stat for a tree that nobody changes
+	from  *tree.Source
+	path  string
+	stat  tree.Stat // the zero Stat for a tree that nobody changes
+	share bool      // it may be linked, if it is sealed
 }
 
 // Assemble begins a tree with these rows, which are sorted by path and make a tree. Close
@@ -177,7 +178,7 @@ func (a *Assembly) Lend(from *tree.Source, rows []tree.Row) {
 	wanted := a.wanted()
 	for _, r := range rows {
 		if wanted[contentKey(r)] {
-			a.lent[contentKey(r)] = lent{from: from, path: r.Path}
+			a.lent[contentKey(r)] = lent{from: from, path: r.Path, share: a.s.Share}
 		}
 	}
 }
@@ -227,17 +228,17 @@ func (a *Assembly) lendStaging(ctx context.Context) error {
 		case e.Kind != tree.File || !sizes[e.Stat.Size]:
 			continue
 		}
-		if sum, _, ok := cache.Lookup(e.Path, e.Stat); !ok {
+		if sum, sealed, ok := cache.Lookup(e.Path, e.Stat); !ok {
 			stats[e.Path] = e.Stat
 			needs = append(needs, &need{path: e.Path, stat: e.Stat})
 		} else if wanted[sum] {
-			a.lent[sum] = lent{src, e.Path, e.Stat}
+			a.lent[sum] = lent{src, e.Path, e.Stat, sealed}
 		}
 	}
 	got, _, err := readAll(ctx, src.Root(), needs, func(int64) {})
 	for p, g := range got {
 		if g.err == nil && wanted[g.sha256] {
-			a.lent[g.sha256] = lent{src, p, stats[p]}
+			a.lent[g.sha256] = lent{from: src, path: p, stat: stats[p]}
 		}
 	}
 	return err
@@ -276,11 +277,12 @@ func (a *Assembly) Finish(ctx context.Context) (*Report, error) {
 			continue
 		}
 		op := tree.Op{Path: r.Path, How: tree.Copy, Mode: modeOf(r)}
+		share := true // within the tree
 		if at := a.first[r.SHA256]; at != "" && r.Role != catalog.Link {
 			op.From, op.Name = own, at
 		} else {
 			l := a.lent[contentKey(r)]
-			op.From, op.Name, op.Stat = l.from, l.path, l.stat
+			op.From, op.Name, op.Stat, share = l.from, l.path, l.stat, l.share
 			if server := catalog.ServingAt(a.s.Format, l.path); server != nil && r.Role != catalog.Link {
 				data, err := ReadServed(l.from.Root(), l.path)
 				if err != nil {
@@ -292,8 +294,8 @@ func (a *Assembly) Finish(ctx context.Context) (*Report, error) {
 		switch {
 		case r.Role == catalog.Link:
 			op.How = tree.Relink
-		case r.Role == catalog.Content && a.s.Share && op.Stat.Ino == 0 && a.sealed(op, r):
-			op.How = tree.Share
+		case r.Role == catalog.Content && share && a.sealed(op, r):
+			op.How, op.Sealed = tree.Share, true
 		}
 		ops, rows = append(ops, op), append(rows, r)
 	}

@@ -196,10 +196,14 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 	if err != nil {
 		return nil, err
 	}
-	// If a gc or a switch removed a file from the base meanwhile, copy it from staging.
+	// If a gc or a switch removed a file from the base meanwhile, copy it from staging. A twin
+	// of a file that has other bytes than it had is copied also.
 	err = c.again(ctx, &cloner, ops, done, func(i int) bool {
-		lost := ops[i].From == c.base.Source && errors.Is(done[i].Err, fs.ErrNotExist)
+		lost := ops[i].From == c.base.Source && errors.Is(done[i].Err, fs.ErrNotExist) || parted(ops[i], admitted, done)
 		if lost {
+			if ops[i].How == tree.Twin {
+				_ = os.Remove(join(c.dst, admitted[i].Path)) // if this fails, so does the copy
+			}
 			ops[i].From, ops[i].Name, ops[i].How, ops[i].SHA256, ops[i].Stat = c.src, admitted[i].Name, tree.Copy, "",
 				admitted[i].Stat
 		}
@@ -294,13 +298,14 @@ type fact struct {
 }
 
 // recognize returns what is known about entries. If the base probably has a file
-// that the cache does not know, recognize hashes it: that is cheaper than copying
-// it.
+// that the cache does not know, or the tree has its content twice, recognize hashes it:
+// that is cheaper than copying it.
 func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, error) {
 	facts := make([]fact, len(entries))
 	var needs []*need
 	unknown := map[string]int{}
 	var bytes int64
+	twins := c.claimedTwice(entries)
 	for i, e := range entries {
 		if e.Kind != tree.File {
 			continue
@@ -310,7 +315,7 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 		if f.sum, f.sealed, f.known = c.cache.LookupLike(e.At(), e.Stat, old.SHA256); f.known {
 			continue
 		}
-		if !ok || old.Size != e.Stat.Size || c.format.Class(e.Path) == catalog.Index {
+		if c.format.Class(e.Path) == catalog.Index || (!ok || old.Size != e.Stat.Size) && !twins[e.Path] {
 			continue
 		}
 		if sum, ok := c.seen[e.Path]; ok {

@@ -47,10 +47,12 @@ type Delivery struct {
 	unlock func() // releases the lock of Resume; may be nil
 
 	mu       sync.Mutex
-	parts    map[string]*part // by the path given to Put or Take
-	count    int              // number of files in the directory
-	expected map[string]int64 // sizes of the files of an Input, by name
-	progress func(int64)      // nil before the first byte
+	parts    map[string]*part  // by the path given to Put or Take
+	count    int               // number of files in the directory
+	first    map[string]string // the first file in the directory with a content, by its sha256
+	known    *tree.Cache       // what staging has; nil until it is asked
+	expected map[string]int64  // sizes of the files of an Input, by name
+	progress func(int64)       // nil before the first byte
 }
 
 // part is a file in the private directory.
@@ -71,7 +73,7 @@ func (s *Stage) Receive(_ context.Context, verb string) (*Delivery, error) {
 
 func (s *Stage) delivery(verb string, up *upload) *Delivery {
 	return &Delivery{s: s, verb: verb, up: up, cache: tree.AppendTo(s.Hashes),
-		parts: map[string]*part{}, expected: map[string]int64{}}
+		parts: map[string]*part{}, first: map[string]string{}, expected: map[string]int64{}}
 }
 
 // Close discards what was not committed. Files that were to be moved get their old
@@ -136,10 +138,13 @@ func (d *Delivery) receive(path, source string, want []catalog.Digest,
 		return fail(fmt.Errorf("%s: has come before", path))
 	}
 	d.parts[path] = &part{} // reserve the path
-	d.count++
-	file := fmt.Sprint(d.count)
+	file := d.next()
 	d.mu.Unlock()
-	t, err := bring(intake{dir: d.up.dir, progress: d.done}, file, beside)
+	in := intake{dir: d.up.dir, progress: d.done}
+	if i := slices.IndexFunc(want, func(w catalog.Digest) bool { return w.Algorithm == catalog.SHA256 }); i >= 0 {
+		in.twin = func(name string) bool { return d.twin(want[i].Hex, name) }
+	}
+	t, err := bring(in, file, beside)
 	if err == nil {
 		got := map[string]string{catalog.SHA256: t.sha256, catalog.SHA512: hex.EncodeToString(long.Sum(nil))}
 		if i := slices.IndexFunc(want, func(w catalog.Digest) bool { return got[w.Algorithm] != w.Hex }); i >= 0 {
@@ -163,7 +168,16 @@ func (d *Delivery) receive(path, source string, want []catalog.Digest,
 	}
 	row := tree.Row{Path: source, Size: t.size, SHA256: t.sha256, Role: catalog.Content}
 	d.parts[path] = &part{row: row, file: t.name, taken: t}
+	if d.first[t.sha256] == "" {
+		d.first[t.sha256] = t.name
+	}
 	return catalog.Digest{Algorithm: catalog.SHA256, Hex: t.sha256}, t.size, nil
+}
+
+// next returns a new name in the private directory. The caller holds mu.
+func (d *Delivery) next() string {
+	d.count++
+	return fmt.Sprint(d.count)
 }
 
 // Open implements [catalog.Sink].
@@ -294,56 +308,19 @@ func (d *Delivery) at(change *catalog.Change, place string) *part {
 }
 
 // place moves files into place, documents last, and makes their names durable. It
-// skips a file if the cache knows that the same content is already there, and adds
-// sealed files to the cache. If there is a file with other bytes, it is replaced. Files
-// apart are not sealed.
+// skips a file if the same content is already there, and adds sealed files to the
+// cache. If there is a file with other bytes, it is replaced. Files apart are not
+// sealed.
 func (d *Delivery) place(places map[string]string, apart map[string]bool) (placed []tree.Row, err error) {
-	type move struct {
-		part  *part
-		to    string
-		index int // 1 for a document, so that it is sorted after the content that it names
-	}
-	var moves []move
-	for from, p := range d.parts {
-		to, ok := from, true
-		if places != nil {
-			to, ok = places[from]
-		}
-		if ok && p.file != "" {
-			m := move{part: p, to: to}
-			if d.s.Format.Class(to) == catalog.Index {
-				m.index = 1
-			}
-			moves = append(moves, m)
-		}
-	}
-	slices.SortFunc(moves, func(a, b move) int {
-		return cmp.Or(cmp.Compare(a.index, b.index), cmp.Compare(a.to, b.to), cmp.Compare(a.part.file, b.part.file))
-	})
+	landings := d.landings(places, apart)
+	d.share(landings)
 	from := folder{open: d.up.dir.Below}
 	to := folder{open: d.s.makeDir}
 	defer from.close()
 	defer to.close()
-	var known *tree.Cache
 	var dirs []string
-	for _, m := range moves {
-		if m.part.taken != nil {
-			m.part.taken.place = join(d.s.Dir, m.to)
-			if fi, err := os.Lstat(m.part.taken.place); err == nil && fi.Mode().IsRegular() {
-				if known == nil {
-					known = tree.OpenCache(d.s.Hashes)
-				}
-				sum, _, ok := known.Lookup(m.to, tree.StatOf(fi))
-				if !ok && apart[m.to] && fi.Size() == m.part.row.Size { // small, and not sealed
-					row, there, err := d.s.Row(context.Background(), m.to)
-					sum, ok = row.SHA256, there && err == nil
-				}
-				if ok && sum == m.part.row.SHA256 {
-					continue
-				}
-			}
-		}
-		row, err := d.placeOne(m.part, m.to, apart[m.to], &from, &to)
+	for _, m := range landings {
+		row, err := d.placeOne(m, &from, &to)
 		if err != nil {
 			return placed, err
 		}
@@ -361,24 +338,72 @@ func (d *Delivery) place(places map[string]string, apart map[string]bool) (place
 	return placed, nil
 }
 
-func (d *Delivery) placeOne(p *part, to string, apart bool, fromDir, toDir *folder) (tree.Row, error) {
-	row := p.row
-	row.Path = to
-	dir, err := toDir.at(filepath.Dir(join(d.s.Dir, to)))
+// landing is a part, and its path in staging.
+type landing struct {
+	part  *part
+	to    string
+	apart bool
+	index int // 1 for a document, so that it is sorted after the content that it names
+}
+
+// landings returns, in their order, the parts that staging does not have yet.
+func (d *Delivery) landings(places map[string]string, apart map[string]bool) (list []landing) {
+	for from, p := range d.parts {
+		to, ok := from, true
+		if places != nil {
+			to, ok = places[from]
+		}
+		m := landing{part: p, to: to, apart: apart[to]}
+		if ok && p.file != "" && !d.there(m) {
+			if d.s.Format.Class(to) == catalog.Index {
+				m.index = 1
+			}
+			list = append(list, m)
+		}
+	}
+	slices.SortFunc(list, func(a, b landing) int {
+		return cmp.Or(cmp.Compare(a.index, b.index), cmp.Compare(a.to, b.to), cmp.Compare(a.part.file, b.part.file))
+	})
+	return list
+}
+
+// there reports whether staging has a part with the same content in its place. What a
+// Cloner made was compared before.
+func (d *Delivery) there(m landing) bool {
+	if m.part.taken == nil {
+		return false
+	}
+	m.part.taken.place = join(d.s.Dir, m.to)
+	fi, err := os.Lstat(m.part.taken.place)
+	if err != nil || !fi.Mode().IsRegular() {
+		return false
+	}
+	sum, _, ok := d.hashes().Lookup(m.to, tree.StatOf(fi))
+	if !ok && m.apart && fi.Size() == m.part.row.Size { // small, and not sealed
+		row, there, err := d.s.Row(context.Background(), m.to)
+		sum, ok = row.SHA256, there && err == nil
+	}
+	return ok && sum == m.part.row.SHA256
+}
+
+func (d *Delivery) placeOne(m landing, fromDir, toDir *folder) (tree.Row, error) {
+	row := m.part.row
+	row.Path = m.to
+	dir, err := toDir.at(filepath.Dir(join(d.s.Dir, m.to)))
 	if err != nil {
 		return row, err
 	}
-	source, err := fromDir.at(path.Dir(p.file))
-	if err != nil {
-		return row, err
-	}
-	name := path.Base(to)
-	if apart { // if a power cut undoes this, only root can write to it in place
-		if err := source.Root().Chmod(path.Base(p.file), 0o644); err != nil {
+	if m.apart {
+		if err := d.writable(m.part); err != nil {
 			return row, err
 		}
 	}
-	if err := replace(source, path.Base(p.file), dir, name); err != nil {
+	source, err := fromDir.at(path.Dir(m.part.file))
+	if err != nil {
+		return row, err
+	}
+	name := path.Base(m.to)
+	if err := replace(source, path.Base(m.part.file), dir, name); err != nil {
 		return row, err
 	}
 	if row.Role != catalog.Content {
@@ -389,7 +414,7 @@ func (d *Delivery) placeOne(p *part, to string, apart bool, fromDir, toDir *fold
 		return row, err
 	}
 	if st := tree.StatOf(fi); st.Mode.Perm()&0o222 == 0 {
-		d.cache.PutSealed(to, st, row.SHA256)
+		d.cache.PutSealed(m.to, st, row.SHA256)
 	}
 	return row, nil
 }

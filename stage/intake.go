@@ -65,7 +65,13 @@ type taken struct {
 type intake struct {
 	dir      *durable.Dir
 	progress func(int64)
+	// twin makes a file that has the content already, under a name in dir, if that is
+	// possible; nil: it is not. Then what comes is only read.
+	twin func(name string) bool
 }
+
+// has calls twin.
+func (in intake) has(name string) bool { return in.twin != nil && in.twin(name) }
 
 // take moves or copies one file under a name, and reads it once. Each block goes
 // to the hash, to the other writers, and to the copy. There is no copy if the file
@@ -84,14 +90,11 @@ func (in intake) take(ctx context.Context, path, name string, move bool, beside 
 	defer src.Close()
 	t := &taken{source: s, name: name, size: s.stat.Size, move: move, mode: s.stat.Mode.Perm()}
 	own := tree.NewSHA256()
-	f, err := in.bring(ctx, src, t, move, append([]io.Writer{own}, beside...))
-	if err != nil {
-		t.unseal()
-		return nil, err
-	}
-	err = f.Sync()
-	if f != src {
-		err = errors.Join(err, f.Close())
+	to := append([]io.Writer{own}, beside...)
+	if in.has(name) {
+		err = in.digest(ctx, tree.Content(src, s.stat), t, to)
+	} else {
+		err = in.bring(ctx, src, t, move, to)
 	}
 	if err != nil {
 		t.unseal()
@@ -111,12 +114,17 @@ func (in intake) take(ctx context.Context, path, name string, move bool, beside 
 
 // receive is like take, for a stream.
 func (in intake) receive(ctx context.Context, r io.Reader, name string, beside ...io.Writer) (*taken, error) {
+	own := tree.NewSHA256()
+	r, to := progressReader{r, in.progress}, append([]io.Writer{own}, beside...)
+	if in.has(name) {
+		size, err := tree.Spread(ctx, r, to...)
+		return &taken{name: name, size: size, sha256: hex.EncodeToString(own.Sum(nil))}, err
+	}
 	f, err := in.dir.Create(name)
 	if err != nil {
 		return nil, err
 	}
-	own := tree.NewSHA256()
-	size, err := tree.Spread(ctx, progressReader{r, in.progress}, append([]io.Writer{f, own}, beside...)...)
+	size, err := tree.Spread(ctx, r, append(to, f)...)
 	if err == nil {
 		err = f.Chmod(0o444)
 	}
@@ -129,20 +137,23 @@ func (in intake) receive(ctx context.Context, r io.Reader, name string, beside .
 	return &taken{name: name, size: size, sha256: hex.EncodeToString(own.Sum(nil))}, nil
 }
 
-// bring makes the file of t from src and feeds the writers.
-func (in intake) bring(ctx context.Context, src *os.File, t *taken, move bool, to []io.Writer) (*os.File, error) {
+// bring makes the file of t from src, feeds the writers, and syncs the file.
+func (in intake) bring(ctx context.Context, src *os.File, t *taken, move bool, to []io.Writer) error {
 	if move && t.movable() {
 		moved, err := in.adopt(src, t)
-		if err != nil {
-			return nil, err
+		if err == nil && moved {
+			err = in.digest(ctx, tree.Content(src, t.stat), t, to)
 		}
-		if moved {
-			return src, in.digest(ctx, tree.Content(src, t.stat), t, to)
+		if err == nil && moved {
+			err = src.Sync()
+		}
+		if err != nil || moved {
+			return err
 		}
 	}
 	f, err := in.dir.Create(t.name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	switch err = durable.Clone(f, src); {
 	case err == nil:
@@ -153,11 +164,10 @@ func (in intake) bring(ctx context.Context, src *os.File, t *taken, move bool, t
 	if err == nil {
 		err = f.Chmod(0o444)
 	}
-	if err != nil {
-		_ = f.Close()
-		return nil, err
+	if err == nil {
+		err = f.Sync()
 	}
-	return f, nil
+	return errors.Join(err, f.Close())
 }
 
 // directAbove is the size, in bytes, from which a copy bypasses the page cache.

@@ -129,7 +129,7 @@ func (s *Stage) become(
 				op.Bytes = []byte(text)
 			}
 		case r.Role == catalog.Content && apart.has(r.Path):
-		case r.Role == catalog.Content && s.Share:
+		case r.Role == catalog.Content && (s.Share || private != nil):
 			op.How = tree.Share
 		case r.Role == catalog.Content:
 			op.Mode = 0o444

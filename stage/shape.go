@@ -34,6 +34,7 @@ func (c *copier) shape(
 	}
 	defer documents.Close()
 	ops := c.ops(admitted, facts, len(c.out.documents))
+	c.twins(admitted, facts, ops, named)
 	for _, p := range slices.Sorted(maps.Keys(c.out.documents)) {
 		ops = append(ops, tree.Op{Path: p, From: documents, How: tree.Move})
 	}

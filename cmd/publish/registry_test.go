@@ -206,3 +206,46 @@ func apart(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("there is no layer")
 	}
 }
+
+// once DIR checks that each layer below DIR is one file for all its paths, that some
+// layer has several, and that no document or config shares a file.
+func once(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: once DIR")
+	}
+	dir, _ := filepath.EvalSymlinks(ts.MkAbs(args[0]))
+	first, several := map[string]fs.FileInfo{}, false
+	var others []fs.FileInfo
+	ts.Check(filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		fi, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		if json.Valid(data) {
+			if slices.ContainsFunc(others, func(o fs.FileInfo) bool { return os.SameFile(o, fi) }) {
+				return fmt.Errorf("%s: is shared, and is no layer", path)
+			}
+			others = append(others, fi)
+			return nil
+		}
+		was, ok := first[string(data)]
+		switch {
+		case !ok:
+			first[string(data)] = fi
+		case !os.SameFile(was, fi):
+			return fmt.Errorf("%s: is a second file with the same bytes", path)
+		}
+		several = several || ok
+		return nil
+	}))
+	if !several {
+		ts.Fatalf("no layer has two paths")
+	}
+}

@@ -58,7 +58,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "image": makeImage,
 			"damage": damage, "unpack": unpack, "layout": makeLayout,
-			"learn": learn, "pull": pull, "tags": tags, "apart": apart},
+			"learn": learn, "pull": pull, "tags": tags, "apart": apart, "once": once},
 	})
 }
 

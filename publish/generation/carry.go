@@ -207,9 +207,12 @@ func (c *Carrier) Aged(carried []Carried, own []tree.Row) (findings []catalog.Fi
 	return findings, nil
 }
 
-// NewBytes returns the total size of the own rows that production does not serve.
+// NewBytes returns the total size of the own rows that production does not serve. A
+// tree stores a content once: it counts once, and not if production has it under
+// another path.
 func (c *Carrier) NewBytes(own []tree.Row) int64 {
 	var bytes int64
+	anew := map[string]int64{} // sizes of content
 	var served []tree.Row
 	if c.Live != nil {
 		served = c.Live.Rows()
@@ -222,9 +225,26 @@ func (c *Carrier) NewBytes(own []tree.Row) int64 {
 		if old && len(c.Live.Carried) > 0 {
 			_, old = c.Live.promises(row.Path, c.Windows, c.Now) // unless it is carried and its window has ended
 		}
-		if !old {
+		switch {
+		case old:
+		case row.Role == catalog.Content:
+			anew[row.SHA256] = row.Size
+		default:
 			bytes += row.Size
 		}
+	}
+	if c.Live != nil && len(anew) > 0 {
+		for row := range c.Live.All() {
+			if _, same := anew[row.SHA256]; !same || row.Role != catalog.Content {
+				continue
+			}
+			if _, stays := c.Live.promises(row.Path, c.Windows, c.Now); stays {
+				delete(anew, row.SHA256)
+			}
+		}
+	}
+	for _, size := range anew {
+		bytes += size
 	}
 	return bytes
 }

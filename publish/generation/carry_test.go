@@ -155,6 +155,20 @@ func TestNewBytes(t *testing.T) {
 	}
 }
 
+// A content counts once, and not if production has it under another path.
+func TestNewBytesOfTwins(t *testing.T) {
+	row := func(path, content string, role catalog.Role) tree.Row {
+		return tree.Row{Path: path, Size: int64(len(content)), SHA256: content, Role: role}
+	}
+	live := &View{Tree: Tree{Manifest: &Manifest{Own: []tree.Row{row("a", "one", catalog.Content),
+		row("p", "page", catalog.Mutable)}}}}
+	next := []tree.Row{row("a", "one", catalog.Content), row("b", "one", catalog.Content),
+		row("c", "three", catalog.Content), row("d", "three", catalog.Content), row("q", "page", catalog.Mutable)}
+	if got := (&Carrier{Live: live}).NewBytes(next); got != int64(len("three")+len("page")) {
+		t.Error(got)
+	}
+}
+
 func TestBar(t *testing.T) {
 	rows := func(files map[string]string) []tree.Row { return fill(t, t.TempDir(), files) }
 	from := &Manifest{Head: Head{TreeID: "bad", BarredTrees: []string{"worse"}},

@@ -333,6 +333,10 @@ test -e .publish/history.000001; sed -i 1d .publish/history`, verb: []string{"re
 		"$IMAGES/3/rootfs.squashfs", "$IMAGES/3/disk.qcow2"}},
 	{name: "stage-add-layouts", setup: layouts, verb: []string{"stage", "add", "--name", "acme/app:v1", "$IMAGES/oci-2"},
 		probe: `"$PUBLISH" stage list 'docker.io/acme/app:v1' --json | grep -q '"moved_from":"sha256'`},
+	{name: "stage-add-twins", setup: layouts, verb: []string{"stage", "add", "--name", "acme/other:v1", "$IMAGES/oci-0"},
+		probe: `"$PUBLISH" resolve --in staging acme/other:v1`},
+	{name: "promote-twins", setup: layouts + "add acme/other:v1 0; add acme/third:v1 2; add acme/last:v1 2\n",
+		verb: []string{"promote"}, probe: holding},
 	{name: "stage-tag", setup: layouts, verb: []string{"stage", "tag", "acme/app:v1", "stable", "v1.0"}, probe: `
 test "$("$PUBLISH" resolve --in staging acme/app:stable)" = "$("$PUBLISH" resolve --in staging acme/app:v1)"
 `},

@@ -47,6 +47,7 @@ type Cache struct {
 	pairs  map[pair]digest
 	ends   map[digest]int64 // when an image expires, by its metadata: see Expiry
 	longs  map[digest]long  // the sha512 of contents
+	by     *holders         // nil until it is needed
 	fresh  bytes.Buffer     // lines not yet written
 	lines  int              // in the file
 	lost   error            // the error of an earlier write

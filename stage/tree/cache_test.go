@@ -3,6 +3,7 @@ package tree
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -382,4 +383,45 @@ func TestCacheSHA512(t *testing.T) {
 	}
 	must(t, OpenCache(p).Compact(n/10, func(path string) bool { return !gone[path] }))
 	check("packed again", n*2/3)
+}
+
+// Holders finds sealed files by their hashes: those of the packed part and of the lines,
+// stored by this process or another one.
+func TestCacheHolders(t *testing.T) {
+	p := newCache(t)
+	now := time.Now()
+	st := at(now, time.Minute)
+	c := OpenCache(p)
+	for i, path := range []string{"a", "b", "c/d"} {
+		st.Ino = uint64(i + 1)
+		c.PutSealed(path, st, one)
+	}
+	for i := range 2000 { // so that it is packed
+		c.PutSealed(fmt.Sprint("other", i), st, two)
+	}
+	c.Put("open", st, one, now)
+	must(t, c.Save())
+	must(t, c.Compact(0, func(string) bool { return true }))
+	c = OpenCache(p)
+	st.Ino = 9
+	c.PutSealed("later", st, one)
+	c.PutSealed("b", st, three)
+	c.Forget("c/d")
+	must(t, c.Save())
+	if len(c.packed.files) == 0 {
+		t.Fatal("nothing is packed")
+	}
+	for name, c := range map[string]*Cache{"same": c, "again": ReadCache(p)} {
+		got := map[string]uint64{}
+		for path, ino := range c.Holders(one) {
+			got[path] = ino
+		}
+		// That a file of the packed part has changed or gone, Lookup tells.
+		if want := map[string]uint64{"a": 1, "b": 2, "c/d": 3, "later": 9}; !maps.Equal(got, want) {
+			t.Errorf("%s: %v", name, got)
+		}
+		for range c.Holders("no hash") {
+			t.Error("a holder of nothing")
+		}
+	}
 }

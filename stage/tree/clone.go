@@ -34,6 +34,9 @@ const (
 	Relink
 	// Move renames the file from the source, which must be private.
 	Move
+	// Twin is Share of another file of the new tree, after all others are made. Name is
+	// the path of that file; Run sets the source.
+	Twin
 )
 
 // Op is one file to clone.
@@ -128,11 +131,13 @@ func (c *Cloner) Run(ctx context.Context, ops []Op) ([]Cloned, error) {
 	// The kernel makes links in one directory one after the other, so one worker
 	// makes all links of a directory. Copies wait for the disk, so they get more
 	// workers than there are cores.
-	var links, copies []int
+	var links, copies, twins []int
 	for i, op := range ops {
 		switch {
 		case op.Held:
 			out[i] = Cloned{SHA256: op.SHA256, Size: op.Stat.Size, Shared: true}
+		case op.How == Twin:
+			twins = append(twins, i)
 		case op.How == Share && op.Bytes == nil, op.How == Move:
 			links = append(links, i)
 		default:
@@ -140,11 +145,35 @@ func (c *Cloner) Run(ctx context.Context, ops []Op) ([]Cloned, error) {
 		}
 	}
 	c.Batch.Expect(len(copies))
-	runs := runs(len(links), func(i int) string { return ops[links[i]].Path })
-	err = each(len(runs), runtime.GOMAXPROCS(0), func(n int) (err error) {
+	if err = c.link(ctx, ops, links, out); err == nil {
+		err = each(len(copies), 2*runtime.GOMAXPROCS(0), func(n int) (err error) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			out[copies[n]], err = c.one(ctx, ops[copies[n]])
+			return err
+		})
+	}
+	if err == nil && len(twins) > 0 {
+		var own *Source
+		if own, err = OpenSource(c.Dst); err == nil {
+			for _, i := range twins {
+				ops[i].From = own
+			}
+			err = errors.Join(c.link(ctx, ops, twins, out), own.Close())
+		}
+	}
+	c.Batch.Add(dirs...)
+	return out, err
+}
+
+// link performs those of the ops that make links.
+func (c *Cloner) link(ctx context.Context, ops []Op, which []int, out []Cloned) error {
+	runs := runs(len(which), func(i int) string { return ops[which[i]].Path })
+	return each(len(runs), runtime.GOMAXPROCS(0), func(n int) (err error) {
 		l := linker{dst: c.Dst}
 		defer l.close()
-		for _, i := range links[runs[n].from:runs[n].to] {
+		for _, i := range which[runs[n].from:runs[n].to] {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -161,17 +190,6 @@ func (c *Cloner) Run(ctx context.Context, ops []Op) ([]Cloned, error) {
 		}
 		return nil
 	})
-	if err == nil {
-		err = each(len(copies), 2*runtime.GOMAXPROCS(0), func(n int) (err error) {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			out[copies[n]], err = c.one(ctx, ops[copies[n]])
-			return err
-		})
-	}
-	c.Batch.Add(dirs...)
-	return out, err
 }
 
 // dirOf is a faster path.Dir for clean paths; it returns "" instead of ".".
@@ -268,10 +286,11 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 		return Cloned{Err: err}, nil
 	}
 	defer src.Close()
-	if op.Stat.Ino != 0 && !st.Same(op.Stat, op.SHA256 != "" && op.How == Share || op.Sealed) {
+	link := op.How == Share || op.How == Twin
+	if op.Stat.Ino != 0 && !st.Same(op.Stat, op.SHA256 != "" && link || op.Sealed) {
 		return Cloned{Err: &fs.PathError{Op: "copy", Path: op.Name, Err: ErrChanged}}, nil
 	}
-	if op.How == Share {
+	if link {
 		op.ModTime = time.Unix(0, st.Mtime)
 	}
 	f, err := create(dst)

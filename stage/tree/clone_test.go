@@ -84,6 +84,30 @@ func TestClone(t *testing.T) {
 	}
 }
 
+// Twins are links to files of the clone, made after all others; a file that has no more
+// links becomes a copy.
+func TestCloneTwins(t *testing.T) {
+	dst, out, err := cloned(t, func(src *Source) []Op {
+		return []Op{
+			{Path: "a/twin", Name: "z/copy", How: Twin, SHA256: one, Stat: Stat{Size: 1}},
+			{Path: "b/linked", Name: "shared", How: Twin, SHA256: one, Stat: Stat{Size: 1}},
+			{Path: "c/none", Name: "failed", How: Twin, SHA256: two, Stat: Stat{Size: 1}},
+			{Path: "failed", Name: "gone", From: src, How: Copy},
+			{Path: "shared", Name: "a", From: src, How: Share, SHA256: one, Stat: Stat{Size: 1}},
+			{Path: "z/copy", Name: "d/b", From: src, How: Copy},
+		}
+	})
+	must(t, err)
+	for _, pair := range [][2]string{{"a/twin", "z/copy"}, {"b/linked", "shared"}} {
+		if lstat(t, filepath.Join(dst, pair[0])).Ino != lstat(t, filepath.Join(dst, pair[1])).Ino {
+			t.Errorf("%v are two files", pair)
+		}
+	}
+	if !out[0].Shared || !errors.Is(out[2].Err, fs.ErrNotExist) {
+		t.Errorf("%+v", out)
+	}
+}
+
 // An error of one source file is reported for that file, and the others are made.
 func TestCloneBadSources(t *testing.T) {
 	dst, out, err := cloned(t, func(src *Source) []Op {

@@ -42,6 +42,14 @@ type Rows struct{ *Finger[Row] }
 // NewRows returns a Rows for a list of rows, which is sorted by path.
 func NewRows(rows []Row) Rows { return Rows{NewFinger(rows, func(r *Row) string { return r.Path })} }
 
+// All returns the rows.
+func (r Rows) All() []Row {
+	if r.Finger == nil {
+		return nil
+	}
+	return r.list
+}
+
 // Get returns the row with a path.
 func (r Rows) Get(path string) (Row, bool) {
 	if i := r.Find(path); i >= 0 {

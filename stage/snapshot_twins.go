@@ -1,0 +1,123 @@
+package stage
+
+import (
+	"cmp"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// A tree stores a content once. A path that is new in it becomes a hard link to a file
+// with the same bytes: one that the base has under another path, or another new one. What
+// the base has under the same path stays as it is, so the work depends on what changed.
+// This has nothing to do with what staging and the tree share: all these files are the
+// tree's own.
+
+// twins changes the ops of such paths.
+func (c *copier) twins(admitted []tree.Entry, facts []fact, ops []tree.Op, named names) {
+	apart := apart(c.out.cat)
+	anew := func(i int) bool {
+		p := admitted[i].Path
+		return ops[i].From == c.src && ops[i].How != tree.Relink && facts[i].sum != "" && !c.changes(p) &&
+			named.has(p) && !apart.has(p)
+	}
+	first := map[string]int{} // the op that makes the file, by content; one that makes a link, if there is one
+	for i := range admitted {
+		if !anew(i) {
+			continue
+		}
+		if j, ok := first[facts[i].sum]; !ok || ops[j].How == tree.Copy && ops[i].How == tree.Share {
+			first[facts[i].sum] = i
+		}
+	}
+	if len(first) == 0 {
+		return
+	}
+	for i := range c.out.cat.Items {
+		if item := &c.out.cat.Items[i]; item.Apart {
+			delete(first, item.SHA256)
+		}
+	}
+	there := map[string]string{} // where the base has a content
+	for _, row := range c.base.Rows.All() {
+		if _, ok := first[row.SHA256]; ok && row.Role == catalog.Content {
+			there[row.SHA256] = row.Path
+		}
+	}
+	for i, e := range admitted {
+		sum := facts[i].sum
+		j, ok := first[sum]
+		if !ok || !anew(i) {
+			continue
+		}
+		op := &ops[i]
+		switch at := there[sum]; {
+		case at != "":
+			op.From, op.Name, op.How = c.base.Source, at, tree.Share
+		case i != j && (op.How != tree.Share || e.Stat.Ino != admitted[j].Stat.Ino):
+			op.Name, op.How = admitted[j].Path, tree.Twin
+		default:
+			continue
+		}
+		op.SHA256, op.Stat = sum, tree.Stat{Size: e.Stat.Size}
+	}
+}
+
+// parted reports whether a twin did not get its content: the file that it is a link to
+// does not have it, because it changed after it was read, or could not be made.
+func parted(op tree.Op, admitted []tree.Entry, done []tree.Cloned) bool {
+	if op.How != tree.Twin {
+		return false
+	}
+	i, ok := tree.SearchEntries(admitted, op.Name)
+	return !ok || done[i].Err != nil || done[i].SHA256 != op.SHA256
+}
+
+// claimedTwice returns the paths of files whose content the indexes name under another
+// path also, or the base has, and whose hash the cache does not know. Before the indexes
+// are read it returns nil.
+func (c *copier) claimedTwice(entries []tree.Entry) map[string]bool {
+	if c.out.cat == nil {
+		return nil
+	}
+	unknown := map[string]bool{} // paths
+	for _, e := range entries {
+		if e.Kind != tree.File || c.changes(e.Path) {
+			continue
+		}
+		if _, _, ok := c.cache.Lookup(e.At(), e.Stat); !ok {
+			unknown[e.Path] = true
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	at := map[string]string{} // one of these paths, by the content that the indexes claim
+	twice := map[string]bool{}
+	claim := func(i *catalog.Item) string { return cmp.Or(i.SHA256, i.SHA512) }
+	items := c.out.cat.Items
+	for i := range items {
+		if unknown[items[i].Path] && !items[i].Apart {
+			at[claim(&items[i])] = items[i].Path
+		}
+	}
+	delete(at, "")
+	note := func(claim, path string) {
+		if p, ok := at[claim]; ok && p != path {
+			twice[claim] = true
+		}
+	}
+	for i := range items {
+		note(claim(&items[i]), items[i].Path)
+	}
+	for _, row := range c.base.Rows.All() {
+		note(row.SHA256, row.Path)
+	}
+	out := map[string]bool{}
+	for i := range items {
+		if unknown[items[i].Path] && twice[claim(&items[i])] {
+			out[items[i].Path] = true
+		}
+	}
+	return out
+}
