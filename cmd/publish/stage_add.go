@@ -112,6 +112,7 @@ func (p *program) stageAdd(c *cli.Context) error {
 			return &publish.Error{Kind: publish.NotFound, Path: path, Fact: "no such file", Hint: "nothing was staged"}
 		}
 	}
+	defer overlap()()
 	did, err := r.Add(c.Context, req, c.Bool("force"))
 	if errors.Is(err, catalog.ErrByHand) {
 		_, others := byHand(r.Config.Format)

@@ -61,6 +61,7 @@ func (p *program) stageImport(c *cli.Context) error {
 	if err := isTree(tree); err != nil {
 		return err
 	}
+	defer overlap()()
 	did, err := r.Import(c.Context, tree, c.Bool("force"))
 	if err != nil {
 		return &hinted{err, "nothing was imported"}
@@ -123,6 +124,7 @@ func (p *program) importBundle(c *cli.Context, r *publish.Repo, name string) err
 		in, what = f, name
 	}
 	defer in.Close()
+	defer overlap()()
 	did, err := r.ImportBundle(c.Context, in, c.Bool("merge"), c.Bool("force"))
 	if err != nil {
 		var e *publish.Error

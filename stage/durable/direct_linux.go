@@ -68,3 +68,6 @@ func (d *Direct) set(flag int) error {
 	}
 	return nil
 }
+
+// askHuge asks for huge pages for b, which is aligned. Without them it works too.
+func askHuge(b []byte) { _ = unix.Madvise(b, unix.MADV_HUGEPAGE) }

@@ -52,3 +52,17 @@ func TestDirect(t *testing.T) {
 		}
 	}
 }
+
+func TestBlock(t *testing.T) {
+	for _, size := range []int{1 << 10, 1 << 20, hugePage, 2 * hugePage} {
+		b := Block(size)
+		align := uintptr(directAlign)
+		if size >= hugePage {
+			align = hugePage
+		}
+		if len(b) != size || cap(b) != size || address(b)%align != 0 {
+			t.Errorf("a block of %d bytes has %d, of %d, at %#x", size, len(b), cap(b), address(b))
+		}
+		b[0], b[size-1] = 1, 1
+	}
+}

@@ -18,11 +18,25 @@ type Sum = hash.Hash
 func NewSHA256() Sum { return sha256.New() }
 
 // blockSize is the number of bytes that are read at once. It is so large that
-// system calls, the hand-over between goroutines and the latency of direct writes
-// cost little compared with hashing.
-const blockSize = 1 << 20
+// system calls and the hand-over between goroutines cost little compared with hashing.
+//
+// After largeAfter bytes, Spread reads largeSize bytes at once: the latency of direct
+// writes then costs little, and so does their processor time, see durable.Block. A small
+// file needs no such memory.
+const (
+	blockSize  = 1 << 20
+	largeSize  = 4 << 20
+	largeAfter = 8 << 20
+)
 
-var blocks = sync.Pool{New: func() any { b := durable.Block(blockSize); return &b }}
+var (
+	blocks = sync.Pool{New: func() any { b := durable.Block(blockSize); return &b }}
+	larges = sync.Pool{New: func() any { b := durable.Block(largeSize); return &b }}
+)
+
+// queued is the number of blocks that may wait for each writer of Spread. With those that
+// are being read and written, so many of largeSize need 16 MiB.
+const queued = 2
 
 // Digest reads r to its end and writes the bytes to every sum. If there are
 // several, each runs in its own goroutine. It returns the number of bytes.
@@ -35,14 +49,15 @@ func Digest(ctx context.Context, r io.Reader, sums ...Sum) (int64, error) {
 }
 
 // Spread reads r to its end and writes every block to each of the writers, which
-// run in parallel. All blocks except the last have the same size, and are aligned
-// as durable.Direct needs. It returns the number of bytes.
+// run in parallel. The address of each block, and the size of each except the last, are
+// aligned as durable.Direct needs. It returns the number of bytes.
 func Spread(ctx context.Context, r io.Reader, to ...io.Writer) (int64, error) {
 	if len(to) <= 1 {
 		return spreadOne(ctx, r, to)
 	}
 	type block struct {
 		buf  *[]byte
+		of   *sync.Pool // that buf returns to
 		n    int
 		left *atomic.Int32 // number of writers that have not finished with it
 	}
@@ -50,7 +65,7 @@ func Spread(ctx context.Context, r io.Reader, to ...io.Writer) (int64, error) {
 	var failed atomic.Pointer[error]
 	var done sync.WaitGroup
 	for i, w := range to {
-		feeds[i] = make(chan block, 4)
+		feeds[i] = make(chan block, queued)
 		done.Go(func() {
 			for b := range feeds[i] {
 				if failed.Load() == nil {
@@ -59,7 +74,7 @@ func Spread(ctx context.Context, r io.Reader, to ...io.Writer) (int64, error) {
 					}
 				}
 				if b.left.Add(-1) == 0 {
-					blocks.Put(b.buf)
+					b.of.Put(b.buf)
 				}
 			}
 		})
@@ -79,17 +94,21 @@ func Spread(ctx context.Context, r io.Reader, to ...io.Writer) (int64, error) {
 		if err := ctx.Err(); err != nil || failed.Load() != nil {
 			return total, finish(err)
 		}
-		buf := blocks.Get().(*[]byte)
+		of := &blocks
+		if total >= largeAfter {
+			of = &larges
+		}
+		buf := of.Get().(*[]byte)
 		n, err := fill(r, *buf)
 		if n > 0 {
 			total += int64(n)
 			left := new(atomic.Int32)
 			left.Store(int32(len(to)))
 			for _, f := range feeds {
-				f <- block{buf, n, left}
+				f <- block{buf, of, n, left}
 			}
 		} else {
-			blocks.Put(buf)
+			of.Put(buf)
 		}
 		switch err {
 		case nil:

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"testing/iotest"
@@ -118,7 +119,8 @@ func TestID(t *testing.T) {
 
 func TestDigest(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for _, size := range []int{0, 1, blockSize - 1, blockSize, blockSize + 1, 5*blockSize + 17} {
+	for _, size := range []int{0, 1, blockSize - 1, blockSize, blockSize + 1, 5*blockSize + 17,
+		largeAfter + largeSize + 17} {
 		data := make([]byte, size)
 		for i := range data {
 			data[i] = byte(random.Uint32())
@@ -170,6 +172,24 @@ func TestDigest(t *testing.T) {
 			t.Errorf("%d writers beside: %v", n, err)
 		}
 	}
+}
+
+// A small file needs small blocks only, and all are aligned as durable.Direct needs.
+func TestSpreadBlocks(t *testing.T) {
+	sizes := &blockSizes{}
+	n, err := Spread(context.Background(), bytes.NewReader(make([]byte, largeAfter+2*largeSize+17)), sizes, io.Discard)
+	must(t, err)
+	want := append(slices.Repeat([]int{blockSize}, largeAfter/blockSize), largeSize, largeSize, 17)
+	if n != largeAfter+2*largeSize+17 || !slices.Equal(sizes.list, want) {
+		t.Errorf("%d bytes in blocks of %d, not %d", n, sizes.list, want)
+	}
+}
+
+type blockSizes struct{ list []int }
+
+func (b *blockSizes) Write(p []byte) (int, error) {
+	b.list = append(b.list, len(p))
+	return len(p), nil
 }
 
 func TestHashFile(t *testing.T) {
