@@ -5,13 +5,15 @@ import (
 	"fmt"
 	"path"
 	"strings"
+
+	"example.com/publish/stage/glob"
 )
 
 // NameGlob is a pattern for names that have a repository and a tag:
 // "docker.io/acme/*:v*". In the repository ** stands for any number of parts, and *
 // for what has no slash.
 type NameGlob struct {
-	repository []string
+	repository glob.Pattern
 	tag        string
 }
 
@@ -22,17 +24,18 @@ func ParseNameGlob(text string) (NameGlob, error) {
 		return NameGlob{}, fmt.Errorf("%q is not REPOSITORY:TAG", text)
 	}
 	repository, tag := text[:i], text[i+1:]
-	if problem := partsProblem(repository); problem != "" {
-		return NameGlob{}, errors.New(problem)
+	p, err := parseRepository(repository)
+	if err != nil {
+		return NameGlob{}, err
 	}
 	if problem := globProblem(tag); problem != "" {
 		return NameGlob{}, errors.New(problem)
 	}
-	return NameGlob{strings.Split(repository, "/"), tag}, nil
+	return NameGlob{p, tag}, nil
 }
 
 // Matches reports whether a name matches.
 func (g NameGlob) Matches(repository, tag string) bool {
 	ok, _ := path.Match(g.tag, tag)
-	return ok && matchParts(g.repository, strings.Split(repository, "/"))
+	return ok && g.repository.Match(strings.Split(repository, "/"))
 }

@@ -3,9 +3,10 @@ package retention
 import (
 	"errors"
 	"fmt"
-	"path"
 	"strings"
 	"time"
+
+	"example.com/publish/stage/glob"
 )
 
 // Policy is the list of rules; the first that matches a product decides. The
@@ -158,12 +159,8 @@ func globProblem(pattern string) string {
 	if pattern == "" {
 		return "is empty; * matches every product"
 	}
-	if _, err := path.Match(pattern, ""); err != nil {
-		return fmt.Sprintf("%q is not a pattern: a [ without its ], an empty or reversed range, or a \\ at the end",
-			pattern)
-	}
-	if strings.Contains(pattern, "[!") {
-		return fmt.Sprintf("%q: a class is negated with [^, not with [!", pattern)
+	if err := glob.CheckPart(pattern); err != nil {
+		return fmt.Sprintf("%q %s", pattern, err)
 	}
 	return ""
 }

@@ -28,7 +28,7 @@ func TestCheck(t *testing.T) {
 		{[]Rule{{Match: "debian:[a-:*", KeepAll: true}},
 			[]string{`rule 1 (debian:[a-:*): match: "debian:[a-:*" is not a pattern: a [ without its ], an empty or reversed range, or a \ at the end`}},
 		{[]Rule{{Match: "a[!b]", KeepAll: true}},
-			[]string{`rule 1 (a[!b]): match: "a[!b]": a class is negated with [^, not with [!`}},
+			[]string{`rule 1 (a[!b]): match: "a[!b]" negates a class with [!; write [^`}},
 		{[]Rule{{Match: "a", KeepAll: true}, {Match: "b", KeepAll: true}, {Match: "a", KeepLast: 1}},
 			[]string{"rule 3 (a): match: rule 1 has the same pattern and comes first"}},
 		{[]Rule{{Match: "a", KeepLast: -1, KeepDaily: -2, KeepWeekly: -3, KeepMonthly: -4, KeepWithin: -time.Hour,

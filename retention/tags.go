@@ -4,11 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"example.com/publish/stage/glob"
 )
 
 // Tag is a name in a repository that may move, and what it stands for.
@@ -73,8 +74,8 @@ func (p TagPolicy) Check() error {
 		bad := func(key, format string, args ...any) {
 			errs = append(errs, &RuleError{Rule: i + 1, Match: r.name(), Key: key, Problem: fmt.Sprintf(format, args...)})
 		}
-		if problem := partsProblem(r.Repository); problem != "" {
-			bad("repository", "%s", problem)
+		if _, err := parseRepository(r.Repository); err != nil {
+			bad("repository", "%s", err)
 		}
 		if r.Tag == "" {
 			bad("tag", "is empty; .* matches every tag")
@@ -122,59 +123,22 @@ func anchored(pattern string) (*regexp.Regexp, error) {
 	return regexp.Compile(`\A(?:` + pattern + `)\z`)
 }
 
-// partsProblem returns what is wrong with a glob of repositories; "" if nothing is.
-func partsProblem(glob string) string {
-	if glob == "" {
-		return "is empty; ** matches every repository"
+// parseRepository reads a glob of repositories.
+func parseRepository(text string) (glob.Pattern, error) {
+	if text == "" {
+		return nil, errors.New("is empty; ** matches every repository")
 	}
-	for part := range strings.SplitSeq(glob, "/") {
-		switch {
-		case part == "":
-			return fmt.Sprintf("%q has an empty part between slashes", glob)
-		case part == "**":
-		case strings.Contains(part, "**"):
-			return fmt.Sprintf("%q: ** stands alone between slashes", glob)
-		default:
-			if problem := globProblem(part); problem != "" {
-				return problem
-			}
-		}
+	p, err := glob.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%q %w", text, err)
 	}
-	return ""
-}
-
-// matchParts reports whether the parts of a repository's name match those of a glob.
-// It goes back to the last ** only: that one can also take what an earlier one could.
-func matchParts(glob, name []string) bool {
-	g, n, star, mark := 0, 0, -1, 0
-	for n < len(name) {
-		if g < len(glob) && glob[g] == "**" {
-			star, mark = g, n
-			g++
-			continue
-		}
-		if g < len(glob) {
-			if ok, _ := path.Match(glob[g], name[n]); ok {
-				g, n = g+1, n+1
-				continue
-			}
-		}
-		if star < 0 {
-			return false
-		}
-		mark++
-		g, n = star+1, mark
-	}
-	for g < len(glob) && glob[g] == "**" {
-		g++
-	}
-	return g == len(glob)
+	return p, nil
 }
 
 // tagRule is a TagRule that was compiled.
 type tagRule struct {
 	TagRule
-	parts    []string
+	glob     glob.Pattern // the repository
 	tag      *regexp.Regexp
 	protect  []*regexp.Regexp
 	untagged bool // it decides on images without a tag, and on no others
@@ -184,8 +148,9 @@ type tagRule struct {
 
 func (p TagPolicy) compile() (rules []*tagRule) {
 	for _, r := range p.Rules {
-		c := &tagRule{TagRule: r, parts: strings.Split(r.Repository, "/"), untagged: strings.HasPrefix(r.Tag, "@")}
-		c.tag, _ = anchored(r.Tag) // Check has refused others
+		c := &tagRule{TagRule: r, untagged: strings.HasPrefix(r.Tag, "@")}
+		c.glob, _ = glob.Parse(r.Repository) // Check has refused others
+		c.tag, _ = anchored(r.Tag)
 		for _, pattern := range r.Protect {
 			re, _ := anchored(pattern)
 			c.protect = append(c.protect, re)
@@ -238,7 +203,7 @@ func candidates(rules []*tagRule, repository string) []*tagRule {
 	parts := strings.Split(repository, "/")
 	out := make([]*tagRule, len(rules))
 	for i, r := range rules {
-		if matchParts(r.parts, parts) {
+		if r.glob.Match(parts) {
 			out[i] = r
 		}
 	}

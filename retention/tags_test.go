@@ -140,7 +140,7 @@ func TestTagPolicyCheck(t *testing.T) {
 		{TagRule{Repository: "docker.io/**/x-*", Tag: "a|b", Protect: []string{".*"}}, ""},
 		{TagRule{Tag: ".*", KeepLast: 1}, "repository: is empty; ** matches every repository"},
 		{TagRule{Repository: "a//b", Tag: ".*", KeepLast: 1}, `repository: "a//b" has an empty part between slashes`},
-		{TagRule{Repository: "a**", Tag: ".*", KeepLast: 1}, `repository: "a**": ** stands alone between slashes`},
+		{TagRule{Repository: "a**", Tag: ".*", KeepLast: 1}, `repository: "a**" has ** beside other characters`},
 		{TagRule{Repository: "[", Tag: ".*", KeepLast: 1}, `repository: "[" is not a pattern`},
 		{TagRule{Repository: "**", KeepLast: 1}, "tag: is empty; .* matches every tag"},
 		{TagRule{Repository: "**", Tag: "a)(b", KeepLast: 1}, "tag: unexpected ): `a)(b`"},

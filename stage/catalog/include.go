@@ -3,15 +3,15 @@ package catalog
 import (
 	"errors"
 	"fmt"
-	"path"
 	"strings"
+
+	"example.com/publish/stage/glob"
 )
 
-// Globs are patterns of paths, relative to the tree. Between slashes * stands
-// for any run of characters, ? for one, [a-z] for one of these; ** stands alone
-// between slashes, for any number of folders, or at the end for all below.
+// Globs are patterns of paths, relative to the tree: see package glob. ** at the end
+// stands for all that is below.
 type Globs struct {
-	patterns [][]string // each split at its slashes
+	patterns []glob.Pattern
 }
 
 // ParseGlob adds a pattern. The error says what is wrong with it.
@@ -29,16 +29,11 @@ func (g *Globs) ParseGlob(pattern string) error {
 	} else if clean != pattern {
 		return fmt.Errorf("is not a clean path; write %s", clean)
 	}
-	parts := strings.Split(pattern, "/")
-	for _, part := range parts {
-		if part != "**" && strings.Contains(part, "**") {
-			return errors.New("** stands alone between slashes")
-		}
-		if _, err := path.Match(part, ""); err != nil {
-			return fmt.Errorf("%q has a bracket or backslash without its end", part)
-		}
+	parsed, err := glob.Parse(pattern)
+	if err != nil {
+		return err
 	}
-	g.patterns = append(g.patterns, parts)
+	g.patterns = append(g.patterns, parsed)
 	return nil
 }
 
@@ -49,39 +44,11 @@ func (g *Globs) match(p string) bool {
 	}
 	parts := strings.Split(p, "/")
 	for _, pattern := range g.patterns {
-		if matchParts(pattern, parts) {
+		if pattern.Match(parts) {
 			return true
 		}
 	}
 	return false
-}
-
-// matchParts goes back to the last ** only, as a match of characters goes back to
-// the last *: the last one can also take what an earlier one could take.
-func matchParts(pattern, parts []string) bool {
-	i, j, star, mark := 0, 0, -1, 0
-	for j < len(parts) {
-		if i < len(pattern) && pattern[i] == "**" {
-			star, mark = i, j
-			i++
-			continue
-		}
-		if i < len(pattern) {
-			if ok, _ := path.Match(pattern[i], parts[j]); ok {
-				i, j = i+1, j+1
-				continue
-			}
-		}
-		if star < 0 {
-			return false
-		}
-		mark++
-		i, j = star+1, mark
-	}
-	for i < len(pattern) && pattern[i] == "**" {
-		i++
-	}
-	return i == len(pattern)
 }
 
 // Including returns f for a tree in which more files are published than its

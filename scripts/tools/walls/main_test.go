@@ -92,6 +92,7 @@ var cases = []struct{ file, imports, rule string }{
 	{"retention/policy.go", "golang.org/x/sys/unix", "retention-is-pure"},
 	{"retention/policy.go", ours + "stage/catalog", "retention-is-pure"},
 	{"retention/policy.go", ours + "publish", "retention-is-pure"},
+	{"retention/policy.go", ours + "stage/glob", ""},
 	{"retention/policy.go", "time", ""},
 	{"retention/policy.go", "path", ""},
 	{"retention/policy_test.go", "os", ""},
@@ -104,6 +105,8 @@ var cases = []struct{ file, imports, rule string }{
 	{"stage/lock/lock.go", ours + "stage/durable", "lock-is-a-leaf"},
 	{"stage/lock/lock_test.go", ours + "stage/lock", ""},
 	{"stage/unpack/unpack.go", ours + "stage/catalog", "unpack-is-a-leaf"},
+	{"stage/glob/glob.go", ours + "stage/catalog", "glob-is-a-leaf"},
+	{"stage/catalog/include.go", ours + "stage/glob", ""},
 
 	{"stage/tree/tree.go", ours + "stage/lock", "tree-knows-no-format"},
 	{"stage/tree/tree.go", ours + "stage/simplestreams", "tree-knows-no-format"},
