@@ -20,9 +20,10 @@ var (
 		`"annotations":{"a":"b"},"platform":{"os":"linux","architecture":"amd64","os.version":"1","os.features":["x"],` +
 		`"variant":"v8"},"x":null}`
 	testManifest = `{"schemaVersion":2,"mediaType":"` + ociManifest + `","artifactType":"a/b","config":` + testDescriptor +
-		`,"layers":[` + testDescriptor + `],"subject":` + testDescriptor + `,"annotations":{"a":"b"},"x":[{}]}`
+		`,"layers":[` + smallDescriptor + `],"subject":` + smallDescriptor + `,"annotations":{"a":"b"},"x":[{}]}`
 	testIndex = `{"schemaVersion":2,"mediaType":"` + ociIndex + `","manifests":[` + testDescriptor +
-		`],"subject":` + testDescriptor + `,"annotations":{"a":"b"}}`
+		`],"subject":` + smallDescriptor + `,"annotations":{"a":"b"}}`
+	smallDescriptor = `{"mediaType":"a/b","size":1,"digest":"sha256:` + strings.Repeat("0a", 32) + `"}`
 )
 
 // taken reports whether a document is well formed for us, and its descriptors also. odd
