@@ -57,7 +57,7 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 		if !found && what.Digits() != "" {
 			files := map[string]bool{}
 			for _, i := range cat.Items {
-				if what.Hash(i.SHA256) {
+				if what.Hash(i.SHA256) || what.Hash(i.SHA512) {
 					files[i.Path] = true
 				}
 			}

@@ -84,10 +84,17 @@ func (g *Graveyard) Holder(name string, f catalog.Format, cat *catalog.Catalog, 
 // all returns its rows: own and carried.
 func (h *Holder) all() []map[string]tree.Row { return []map[string]tree.Row{h.Rows, h.Carried} }
 
-// matching returns the rows that what names by path or hash, sorted by path.
-func matching(what catalog.What, rows map[string]tree.Row) (out []tree.Row) {
+// matching returns the rows that what names by path or hash, sorted by path. A row has
+// its sha256; of what a document names by another hash, the item has that.
+func (h *Holder) matching(what catalog.What, rows map[string]tree.Row) (out []tree.Row) {
+	other := map[string]bool{}
+	for _, i := range h.Items {
+		if i.SHA512 != "" && what.Hash(i.SHA512) {
+			other[i.Path] = true
+		}
+	}
 	for p, row := range rows {
-		if what.Path(p) || what.Hash(row.SHA256) {
+		if what.Path(p) || what.Hash(row.SHA256) || other[p] {
 			out = append(out, row)
 		}
 	}
@@ -98,7 +105,7 @@ func matching(what catalog.What, rows map[string]tree.Row) (out []tree.Row) {
 // Holds reports whether what names an image or a file of the tree.
 func (h *Holder) Holds(what catalog.What) bool {
 	return slices.ContainsFunc(h.Images, what.Image) ||
-		slices.ContainsFunc(h.all(), func(rows map[string]tree.Row) bool { return len(matching(what, rows)) > 0 })
+		slices.ContainsFunc(h.all(), func(rows map[string]tree.Row) bool { return len(h.matching(what, rows)) > 0 })
 }
 
 // Selection is the content that a revoke removes.
@@ -196,7 +203,7 @@ func (c *choice) mark(what catalog.What) (bool, error) {
 	where := map[string][]string{} // trees, by content
 	for _, t := range c.trees {
 		for _, rows := range t.all() {
-			for _, row := range matching(what, rows) {
+			for _, row := range t.matching(what, rows) {
 				switch {
 				case t.Format.Class(row.Path) == catalog.Index:
 					return false, refuse("name the images that it lists", "%s: is an index, not content", row.Path)
