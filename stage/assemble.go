@@ -351,4 +351,7 @@ func (a *Assembly) Become(ctx context.Context, trash string) (added, dropped int
 }
 
 // Merge merges the tree into staging: see Import.
-func (a *Assembly) Merge(ctx context.Context) (*Imported, error) { return a.s.merge(ctx, a.dir) }
+func (a *Assembly) Merge(ctx context.Context) (*Imported, error) {
+	out, _, err := a.s.merge(ctx, a.dir) // nobody writes there
+	return out, err
+}

@@ -20,13 +20,14 @@ import (
 
 // Imported is the result of Import.
 type Imported struct {
-	Images    int      // images of the tree that clients list
-	Skipped   int      // images of the tree that clients skip
-	Files     int      // files that came into staging, without indexes
-	Bytes     int64    // of these
-	Replaced  []string // paths that no index names any more, and files that were overwritten; sorted
-	Unchanged bool     // staging already had all of it
-	Report    *Report  // warnings
+	Images    int             // images of the tree that clients list
+	Skipped   int             // images of the tree that clients skip
+	Files     int             // files that came into staging, without indexes
+	Bytes     int64           // of these
+	Replaced  []string        // paths that no index names any more, and files that were overwritten; sorted
+	Unchanged bool            // staging already had all of it
+	Report    *Report         // warnings
+	Moved     []catalog.Image // images whose names stood for others until then: see Before
 }
 
 // Import merges a tree that others made into staging. If both have something, the
@@ -43,52 +44,58 @@ func (s *Stage) Import(ctx context.Context, dir string) (*Imported, error) {
 	if err := s.foreign(dir); err != nil {
 		return nil, err
 	}
-	return s.merge(ctx, dir)
+	var out *Imported
+	err := s.patiently(ctx, func() (half bool, err error) {
+		out, half, err = s.merge(ctx, dir)
+		return half, err
+	})
+	return out, err
 }
 
-// merge is Import of a tree that may be below staging, in a private directory.
-func (s *Stage) merge(ctx context.Context, dir string) (*Imported, error) {
+// merge is Import of a tree that may be below staging, in a private directory. half is
+// true if it failed over a document of the tree that somebody may be writing.
+func (s *Stage) merge(ctx context.Context, dir string) (out *Imported, half bool, err error) {
 	d, err := s.Receive(ctx, "stage import")
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer d.Close()
 	d.cache = tree.OpenCache(s.Hashes) // recognize needs it
 	im := &importer{s: s, d: d, out: &Imported{}, report: &Report{}, cache: d.cache,
 		indexes: filepath.Join(d.up.path(), indexesDir), files: filepath.Join(d.up.path(), filesDir)}
 	for _, dir := range []string{im.indexes, im.files} {
-		if err := durable.MkdirAll(dir, 0o700); err != nil {
-			return nil, err
+		if err = durable.MkdirAll(dir, 0o700); err != nil {
+			return nil, false, err
 		}
 	}
 	if im.src, err = tree.OpenSource(dir); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer im.src.Close()
 	if im.dst, err = os.OpenRoot(s.Dir); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer im.dst.Close()
 	if err := im.fetch(ctx); err != nil {
-		return nil, err
+		return nil, im.cat != nil && len(im.cat.Half) > 0, err
 	}
 	theirs, err := os.OpenRoot(im.indexes)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer theirs.Close()
 	edit, err := s.Format.Merge(ctx, im.contents(theirs))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	d.hold(filesDir, im.came...)
 	did, err := d.Commit(ctx, func(ctx context.Context, ours catalog.Source) (*catalog.Change, error) {
 		return im.merge(ctx, ours, edit)
 	})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return im.imported(did), nil
+	return im.imported(did), false, nil
 }
 
 // foreign returns an error if dir is staging, is inside staging, or contains it.
@@ -212,6 +219,9 @@ func (im *importer) fetch(ctx context.Context) error {
 		return err
 	}
 	im.report.Findings = append(im.report.Findings, im.cat.Findings...)
+	if err := im.report.failed(); err != nil && len(im.cat.Half) > 0 { // before anything is copied
+		return err
+	}
 	im.named = named(im.cat)
 	claims := map[string]string{}
 	for _, i := range im.cat.Items {
@@ -392,7 +402,7 @@ func (im *importer) merge(ctx context.Context, ours catalog.Source, edit catalog
 	if err := im.report.failed(); err != nil {
 		return nil, err
 	}
-	im.out.Replaced = change.Replaced
+	im.out.Replaced, im.out.Moved = change.Replaced, change.Images
 	other := im.others(change)
 	if change.Documents, err = im.withCompanions(change.Documents); err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 // Input returns the files, or the one directory, that a person named. With move,
 // the files are moved instead of copied.
 func (d *Delivery) Input(names []string, move bool) (catalog.Input, error) {
-	in := catalog.Input{Files: names, List: list}
+	in := catalog.Input{Files: names, List: list, Again: d.s.patiently}
 	in.Open = func(name string) (catalog.File, error) {
 		f, s, err := openSource(name)
 		if err != nil {

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,6 +91,30 @@ func TestHalfDocument(t *testing.T) {
 				t.Error("the half document counted")
 			}
 		})
+	}
+}
+
+// The same for a tree that is imported.
+func TestHalfImport(t *testing.T) {
+	from, s := newStage(t), newStage(t)
+	add(t, from, built(t, "one", ""))
+	path := filepath.Join(from.Dir, indexPath)
+	whole, err := os.ReadFile(path)
+	must(t, err)
+	must(t, os.Chmod(path, 0o644))
+	must(t, os.WriteFile(path, whole[:len(whole)/2], 0o644))
+	reads := 3
+	s.Patience = time.Hour
+	s.Format = slow{before: &reads, finish: func() { must(t, os.WriteFile(path, whole, 0o644)) }}
+	did, err := s.Import(t.Context(), from.Dir)
+	if err != nil || did.Images != 1 {
+		t.Errorf("%+v, %v", did, err)
+	}
+	must(t, os.WriteFile(path, whole[:len(whole)/2], 0o644))
+	reads, s.Patience = 1<<30, 2*pause
+	s.Format = slow{before: &reads}
+	if _, err := s.Import(t.Context(), from.Dir); !errors.As(err, new(*FindingsError)) || 1<<30-reads != 3 {
+		t.Errorf("%v after %d reads", err, 1<<30-reads)
 	}
 }
 

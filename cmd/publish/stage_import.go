@@ -47,6 +47,14 @@ type imported struct {
 	Findings  []catalog.Finding `json:"findings"`          // warnings
 	Skipped   int               `json:"skipped,omitempty"` // of what the tree names, what clients skip
 	LeftOut   stage.LeftOut     `json:"left_out"`
+	Moved     []movedTag        `json:"moved,omitempty"`
+}
+
+// movedTag is a name that stands for another image.
+type movedTag struct {
+	Ref       string `json:"ref"`
+	Digest    string `json:"digest"`
+	MovedFrom string `json:"moved_from"` // the digest that it stood for
 }
 
 func (p *program) stageImport(c *cli.Context) error {
@@ -71,7 +79,10 @@ func (p *program) stageImport(c *cli.Context) error {
 
 func importedOf(did *stage.Imported) imported {
 	a := imported{did.Images, did.Files, did.Bytes, append([]string{}, did.Replaced...), did.Unchanged,
-		[]catalog.Finding{}, did.Skipped, stage.LeftOut{Examples: []string{}}}
+		[]catalog.Finding{}, did.Skipped, stage.LeftOut{Examples: []string{}}, nil}
+	for _, i := range did.Moved {
+		a.Moved = append(a.Moved, movedTag{i.Called(), i.Fingerprint, i.Before})
+	}
 	if did.Report != nil {
 		a.Findings = append(a.Findings, did.Report.Findings...)
 		a.LeftOut = did.Report.LeftOut
@@ -96,6 +107,9 @@ func (p *program) answerImport(tree string, a imported) error {
 			return
 		}
 		p.say("%s: %s%s came (%s)", tree, named, count(a.Files, "file"), size(a.Bytes))
+		for _, m := range a.Moved {
+			p.note("moved: %s stood for %s", m.Ref, m.MovedFrom)
+		}
 		for _, path := range a.Replaced {
 			p.note("replaced: %s", path)
 		}

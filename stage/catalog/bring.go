@@ -23,6 +23,9 @@ type Input struct {
 	// List returns the names in Dir, or in a directory below it: see Source.
 	// Links to files count as files.
 	List func(dir string) iter.Seq2[string, error]
+	// Again calls read until it meets no document that somebody may be writing just
+	// now, or for some time; nil: nobody writes.
+	Again func(ctx context.Context, read func() (half bool, err error)) error
 }
 
 // File is an open file of an Input.
@@ -89,7 +92,7 @@ type Change struct {
 	// Apart are the paths of items of what was put into the Sink: see Item.Apart.
 	Apart    map[string]bool
 	Combined []Combined // hashes that the format worked out itself
-	Images   []Image    // that the tree has now, in the order of the input
+	Images   []Image    // that the tree has now, in the order of the input; of a Merge those that took a name
 	Replaced []string   // paths that the tree named before and that no index names now; sorted
 	Findings []Finding  // about what the tree is then, and was not before
 	// United are the documents of another tree that a Merge made its Documents

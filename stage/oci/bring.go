@@ -247,7 +247,7 @@ func (b *bringing) edit(ctx context.Context, tree catalog.Source) (*catalog.Chan
 			return nil, err
 		}
 		one := &catalog.Change{}
-		if err := l.into(ctx, over, one); err != nil {
+		if _, err := l.into(ctx, over, one); err != nil {
 			return nil, err
 		}
 		out.Replaced = append(out.Replaced, one.Replaced...)
@@ -348,7 +348,7 @@ func (b *bringing) open(ctx context.Context, in catalog.Input, number int) (*par
 	case in.Entries != nil:
 		return p, p.unpack(ctx, in.Entries)
 	case in.Dir != "":
-		return p, p.directory(in)
+		return p, p.directory(ctx, in)
 	case len(in.Files) == 1:
 		if in.Files[0] != "-" {
 			p.what = in.Files[0]
@@ -364,16 +364,29 @@ func (b *bringing) open(ctx context.Context, in catalog.Input, number int) (*par
 }
 
 // directory is a layout in one.
-func (p *parcel) directory(in catalog.Input) error {
-	data, err := document(in, in.Dir+"/"+indexName)
-	if errors.Is(err, fs.ErrNotExist) {
-		return catalog.Usage("", "%s: has no index.json: this is no OCI image layout", in.Dir)
+func (p *parcel) directory(ctx context.Context, in catalog.Input) error {
+	read := func() (half bool, err error) {
+		data, err := document(in, in.Dir+"/"+indexName)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, catalog.Usage("", "%s: has no index.json: this is no OCI image layout", in.Dir)
+		}
+		if err == nil {
+			p.index, err = parseIndex(data)
+			half = err != nil && !ended(data)
+		}
+		if err != nil {
+			err = fmt.Errorf("%s/%s: %w", in.Dir, indexName, err)
+		}
+		return half, err
 	}
-	if err == nil {
-		p.index, err = parseIndex(data)
+	if in.Again == nil {
+		in.Again = func(_ context.Context, read func() (bool, error)) error {
+			_, err := read()
+			return err
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("%s/%s: %w", in.Dir, indexName, err)
+	if err := in.Again(ctx, read); err != nil {
+		return err
 	}
 	p.bring = func(ctx context.Context, d catalog.Digest) (string, error) {
 		if f := p.have[d]; f.at != "" {

@@ -290,6 +290,31 @@ func TestParseReference(t *testing.T) {
 	}
 }
 
+// A layout whose index.json somebody is writing is read again.
+func TestHalfSource(t *testing.T) {
+	from := newFixture()
+	from.layout("l", from.image("l", "x").tag("v1"))
+	whole := string(from.files["l/index.json"].Data)
+	from.write("l/index.json", whole[:len(whole)/2])
+	in, reads := from.input("l"), 0
+	in.Again = func(_ context.Context, read func() (bool, error)) error {
+		for {
+			half, err := read()
+			if reads++; !half {
+				return err
+			}
+			from.write("l/index.json", whole)
+		}
+	}
+	if _, err := newFixture().add(t, in, "acme/app:v1"); err != nil || reads != 2 {
+		t.Errorf("%v after %d reads", err, reads)
+	}
+	from.write("l/index.json", `{"schemaVersion":1}`) // whole, and wrong
+	if _, err := newFixture().add(t, in, "acme/app:v1"); err == nil || reads != 3 {
+		t.Errorf("%v after %d reads", err, reads)
+	}
+}
+
 func FuzzArchive(f *testing.F) {
 	x := newFixture()
 	x.layout("l", x.image("l", "a").tag("v1"))

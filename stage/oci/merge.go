@@ -34,8 +34,16 @@ func (Format) Merge(ctx context.Context, theirs catalog.Source) (catalog.Edit, e
 		out := &catalog.Change{}
 		for _, l := range from {
 			out.United = append(out.United, l.document, l.version())
-			if err := l.into(ctx, tree, out); err != nil {
+			moved, err := l.into(ctx, tree, out)
+			if err != nil {
 				return nil, err
+			}
+			for i := range l.roots {
+				if before := moved[l.roots[i].version]; before != "" {
+					image := l.image(&l.roots[i])
+					image.Before = before
+					out.Images = append(out.Images, image)
+				}
 			}
 		}
 		slices.Sort(out.Replaced)
@@ -61,8 +69,9 @@ func readSound(ctx context.Context, src catalog.Source, dir string) (*layout, er
 // version is the path of oci-layout.
 func (l *layout) version() string { return path.Join(l.repository, layoutName) }
 
-// into adds the documents with which a tree has what the layout has.
-func (l *layout) into(ctx context.Context, tree catalog.Source, out *catalog.Change) error {
+// into adds the documents with which a tree has what the layout has. It returns the
+// digests that versions stand for in the tree, where they are others.
+func (l *layout) into(ctx context.Context, tree catalog.Source, out *catalog.Change) (map[string]string, error) {
 	ours, err := readSound(ctx, tree, l.repository)
 	if catalog.Missing(err) {
 		index, err := l.index.bytes(l.index.entries)
@@ -71,16 +80,16 @@ func (l *layout) into(ctx context.Context, tree catalog.Source, out *catalog.Cha
 			err = err2
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		out.Documents = append(out.Documents, catalog.Document{Path: l.version(), Data: version},
 			catalog.Document{Path: l.document, Data: index})
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	moved := map[string]bool{}
+	moved := map[string]string{}
 	theirs := map[string]*node{}
 	for _, r := range l.roots {
 		theirs[r.version] = r.entry
@@ -89,7 +98,7 @@ func (l *layout) into(ctx context.Context, tree catalog.Source, out *catalog.Cha
 	for i := range ours.roots {
 		r := &ours.roots[i]
 		if n := theirs[r.version]; n != nil && n.digest != r.entry.digest {
-			moved[r.version] = true
+			moved[r.version] = r.entry.key
 		} else {
 			ours.each(func(n *node) { kept[n.key] = true }, r.owns...)
 		}
@@ -97,7 +106,7 @@ func (l *layout) into(ctx context.Context, tree catalog.Source, out *catalog.Cha
 	united := []entry{}
 	for i, e := range ours.index.entries {
 		n, tag := ours.entries[i], ours.tags[i]
-		if n == nil || kept[e.Digest] && !moved[tag] && !l.index.has(e.Digest, tag) {
+		if n == nil || kept[e.Digest] && moved[tag] == "" && !l.index.has(e.Digest, tag) {
 			united = append(united, e)
 		}
 	}
@@ -109,11 +118,11 @@ func (l *layout) into(ctx context.Context, tree catalog.Source, out *catalog.Cha
 	}
 	index, err := ours.index.bytes(inOrderOf(ours.index.entries, united))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	before, err := ours.index.bytes(ours.index.entries)
 	if err != nil || bytes.Equal(before, index) {
-		return err
+		return nil, err
 	}
 	for d := range l.nodes {
 		kept[d] = true
@@ -124,7 +133,7 @@ func (l *layout) into(ctx context.Context, tree catalog.Source, out *catalog.Cha
 		}
 	}
 	out.Documents = append(out.Documents, catalog.Document{Path: ours.document, Data: index})
-	return nil
+	return moved, nil
 }
 
 // inOrderOf sorts entries so that those that stood in old keep their order, and

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -19,8 +20,8 @@ import (
 func find(ref string, read func(repository string) (*layout, error)) (*layout, *root, error) {
 	if n := (Format{}).ParseRef(ref); n.Version != "" && checkRepository(n.Group) == "" {
 		if l, err := read(n.Group); err == nil {
-			if r := l.called(n.Version); r != nil {
-				return l, r, nil
+			if r, err := l.called(n.Version); r != nil || err != nil {
+				return l, r, err
 			}
 		}
 	}
@@ -32,7 +33,10 @@ func find(ref string, read func(repository string) (*layout, error)) (*layout, *
 	if err != nil {
 		return nil, nil, err
 	}
-	root := l.called(r.version())
+	root, err := l.called(r.version())
+	if err != nil {
+		return nil, nil, err
+	}
 	if root == nil {
 		return nil, nil, &catalog.DocumentError{Path: l.document, Code: "missing", Fact: "does not have " + r.Name()}
 	}
@@ -43,14 +47,59 @@ func find(ref string, read func(repository string) (*layout, error)) (*layout, *
 }
 
 // called returns the root of a version, or the first with its digest; nil for none.
-func (l *layout) called(version string) *root {
+func (l *layout) called(version string) (*root, error) {
 	at := slices.IndexFunc(l.roots, func(r root) bool {
 		return r.version == version || untagged(r.entry.digest) == version
 	})
-	if at < 0 {
-		return nil
+	if at >= 0 {
+		return &l.roots[at], nil
 	}
-	return &l.roots[at]
+	digest, ok := strings.CutPrefix(version, "@")
+	if !ok {
+		return nil, nil
+	}
+	return l.inner(digest)
+}
+
+// inner returns a root for a manifest that is none: the image of one platform, a
+// referrer, or what index.json names only because clients may still ask for it. nil for
+// none.
+func (l *layout) inner(digest string) (*root, error) {
+	d := descriptor{Digest: digest}
+	if n := l.nodes[digest]; n != nil {
+		d.MediaType, d.Size = n.mediaType, &n.size
+	} else {
+		data, err := l.src.Document(l.document)
+		if err != nil {
+			return nil, err
+		}
+		all, err := parseEntries(data)
+		if err != nil {
+			return nil, nil // changed meanwhile
+		}
+		at := slices.IndexFunc(all.entries, func(e entry) bool { return e.marked() && e.Digest == digest })
+		if at < 0 {
+			return nil, nil
+		}
+		d.MediaType, d.Size = all.entries[at].MediaType, all.entries[at].Size
+	}
+	n := l.node(l.document, &d)
+	if n == nil {
+		return nil, nil
+	}
+	if index, manifest := leads(n.mediaType); !index && !manifest {
+		return nil, nil
+	}
+	raw, err := json.Marshal(map[string]any{"mediaType": d.MediaType, "digest": d.Digest, "size": n.size})
+	if err == nil {
+		err = l.expand(n, 1)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.index.entries, l.index.places = append(l.index.entries, entry{d, raw}), nil
+	l.entries, l.tags = append(l.entries, n), append(l.tags, "")
+	return &root{version: untagged(n.digest), entry: n, owns: []*node{n}, place: len(l.entries) - 1}, nil
 }
 
 // name is the whole name of a root.
@@ -130,7 +179,7 @@ func retag(
 		return nil, err
 	}
 	out := &catalog.Change{}
-	if err := l.into(ctx, tree, out); err != nil {
+	if _, err := l.into(ctx, tree, out); err != nil {
 		return nil, err
 	}
 	for i := range l.roots {
