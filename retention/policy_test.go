@@ -26,7 +26,8 @@ func TestCheck(t *testing.T) {
 		{[]Rule{{Match: "*", KeepAll: true}, {Match: "", KeepAll: true}},
 			[]string{"rule 2 (): match: is empty; * matches every product"}},
 		{[]Rule{{Match: "debian:[a-:*", KeepAll: true}},
-			[]string{`rule 1 (debian:[a-:*): match: "debian:[a-:*" is not a pattern: a [ without its ], an empty or reversed range, or a \ at the end`}},
+			[]string{`rule 1 (debian:[a-:*): match: "debian:[a-:*" is not a pattern: a [ without its ], ` +
+				`an empty or reversed range, or a \ at the end`}},
 		{[]Rule{{Match: "a[!b]", KeepAll: true}},
 			[]string{`rule 1 (a[!b]): match: "a[!b]" negates a class with [!; write [^`}},
 		{[]Rule{{Match: "a", KeepAll: true}, {Match: "b", KeepAll: true}, {Match: "a", KeepLast: 1}},
@@ -44,7 +45,8 @@ func TestCheck(t *testing.T) {
 		{[]Rule{{Match: "a", KeepLast: 1_000_001, KeepWithin: math.MaxInt64, MinVersions: new(math.MaxInt)}},
 			[]string{
 				"rule 1 (a): keep_last: 1000001 is more than 1000000; to keep everything, write keep: all",
-				"rule 1 (a): keep_within: 2562047h47m16.854775807s is more than a hundred years; to keep everything, write keep: all",
+				"rule 1 (a): keep_within: 2562047h47m16.854775807s is more than a hundred years; " +
+					"to keep everything, write keep: all",
 				"rule 1 (a): min_versions: 9223372036854775807 is more than 1000000; to keep everything, write keep: all",
 			}},
 		{[]Rule{{Match: "a", KeepWithin: 30}},
