@@ -9,6 +9,7 @@ import (
 	"example.com/publish/publish/journal"
 	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
 )
 
 // List returns the images of staging, of production, or of a kept generation given by
@@ -159,19 +160,29 @@ func (r *Repo) show(s *state, g *generation.Tree) (*Shown, error) {
 	return out, nil
 }
 
-// carriedNow sums up the carried rows of a generation that were not revoked and whose
+// carriedNow sums up what a generation carries and holds that was not revoked and whose
 // window is open.
 func carriedNow(s *state, g *generation.Tree, graves *tombstone.Graveyard) CarriedState {
 	var out CarriedState
-	for _, c := range g.Carried {
-		if !s.windows.Open(c.Dropped, s.now) || graves.Redacted(g.Generation, c.Row) {
-			continue
+	open := func(dropped int, row tree.Row) bool {
+		if !s.windows.Open(dropped, s.now) || graves.Redacted(g.Generation, row) {
+			return false
 		}
-		out.Files++
-		out.Bytes += c.Size
-		if end, ok := s.windows.End(c.Dropped); ok && (out.NextExpiry == nil || end.Before(*out.NextExpiry)) {
+		if end, ok := s.windows.End(dropped); ok && (out.NextExpiry == nil || end.Before(*out.NextExpiry)) {
 			end = end.UTC().Truncate(time.Second)
 			out.NextExpiry = &end
+		}
+		return true
+	}
+	for _, c := range g.Carried {
+		if open(c.Dropped, c.Row) {
+			out.Files++
+			out.Bytes += c.Size
+		}
+	}
+	for _, h := range g.Held {
+		if open(h.Dropped, tree.Row{SHA256: h.Digest.Hex}) {
+			out.Held++
 		}
 	}
 	return out

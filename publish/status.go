@@ -72,7 +72,10 @@ type StagingState struct {
 type CarriedState struct {
 	Files      int        `json:"files"`
 	Bytes      int64      `json:"bytes"`
-	NextExpiry *time.Time `json:"next_expiry"` // null when nothing is carried
+	NextExpiry *time.Time `json:"next_expiry"` // null when nothing is carried or held
+	// Held is how many contents documents name only for these clients: see
+	// generation.Hold.
+	Held int `json:"held"`
 }
 
 // Kept is a generation that can be reverted to.

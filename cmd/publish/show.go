@@ -73,11 +73,7 @@ func (p *program) showRows(s *publish.Shown) [][]string {
 		}
 	}
 	row("own", "%s, %s", count(s.Files, "file"), size(s.Bytes))
-	carried := fmt.Sprintf("%s, %s", count(s.Carried.Files, "file"), size(s.Carried.Bytes))
-	if s.Carried.NextExpiry != nil {
-		carried += ", the first until " + p.when(*s.Carried.NextExpiry)
-	}
-	row("carried", "%s", carried)
+	row("carried", "%s", p.carried(s.Carried))
 	if s.Live {
 		row("kept", "it is production")
 	} else if s.Until != nil {

@@ -90,12 +90,8 @@ func (p *program) statusRows(s *publish.Status) [][]string {
 		what += fmt.Sprintf("; %s, %s", count(st.Errors, "error"), count(st.Warnings, "warning"))
 	}
 	row("staging", "%s", what)
-	if s.Carried.Files > 0 {
-		next := ""
-		if s.Carried.NextExpiry != nil {
-			next = ", the first until " + p.when(*s.Carried.NextExpiry)
-		}
-		row("carried", "%s, %s%s", count(s.Carried.Files, "file"), size(s.Carried.Bytes), next)
+	if s.Carried.Files+s.Carried.Held > 0 {
+		row("carried", "%s", p.carried(s.Carried))
 	}
 	for i, g := range s.Generations {
 		name := ""
@@ -168,4 +164,16 @@ func said(message string) string {
 		return ""
 	}
 	return ": " + terminal.Truncate(oneLine(message), longMessage, "...")
+}
+
+// carried says what is served for clients of earlier generations.
+func (p *program) carried(c publish.CarriedState) string {
+	text := fmt.Sprintf("%s, %s", count(c.Files, "file"), size(c.Bytes))
+	if c.Held > 0 {
+		text += fmt.Sprintf(", %s held", count(c.Held, "digest"))
+	}
+	if c.NextExpiry != nil {
+		text += ", the first until " + p.when(*c.NextExpiry)
+	}
+	return text
 }
