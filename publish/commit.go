@@ -72,6 +72,8 @@ type Result struct {
 
 	// Pruned lists the versions that were removed from staging first; absent if none were.
 	Pruned []retention.Decision `json:"pruned,omitempty"`
+	// PruneID is for Undo: the ID of that prune; absent if it cannot be undone.
+	PruneID string `json:"prune_id,omitempty"`
 }
 
 func (res *Result) revertible(t generation.Tenure) { res.RevertUntil, res.RevertKept = t.End(), t.By }

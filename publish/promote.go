@@ -25,7 +25,7 @@ type PromoteOptions struct {
 
 // Promote makes the content of staging production. The result is also non-nil if the
 // error is of kind Switched.
-func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error) {
+func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (res *Result, err error) {
 	start := r.now()
 	unlockPrepare, err := r.lock(ctx, prepareLock, "promote")
 	if err != nil {
@@ -46,6 +46,11 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 			actor{verb: "prune", preparing: true}); err != nil {
 			return nil, err
 		}
+		defer func() {
+			if res == nil && pruned.ID != "" {
+				r.opt.Warn(fmt.Sprintf("staging was pruned; publish prune --undo %s brings the tags back", pruned.ID))
+			}
+		}()
 		if opt.DryRun {
 			if docs, err = r.without(ctx, &pruned.Plan); err != nil {
 				return nil, err
@@ -128,14 +133,14 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (*Result, error)
 		// switched production. So start again.
 		unlock()
 	}
-	res, err := r.publishValid(ctx, s, draft, mark, valid, opt)
+	res, err = r.publishValid(ctx, s, draft, mark, valid, opt)
 	if res != nil {
 		res.Warnings = append(noNil(res.Warnings), valid.Report.Findings...)
 		res.LeftOut = valid.Report.LeftOut
 		catalog.Sort(res.Warnings)
 		res.DurationMS = r.now().Sub(start).Milliseconds()
 		if pruned != nil {
-			res.Pruned = pruned.Remove
+			res.Pruned, res.PruneID = pruned.Remove, pruned.ID
 		}
 	}
 	return res, err

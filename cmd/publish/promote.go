@@ -60,6 +60,7 @@ func (p *program) switched(res *publish.Result, err error, equal string) error {
 			return
 		}
 		p.say("%s", p.switchLine(res, equal))
+		p.undoable(res.PruneID)
 	})
 	if werr == nil {
 		werr = p.flush()

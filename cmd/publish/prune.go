@@ -112,9 +112,7 @@ func (p *program) pruned(res *publish.PruneResult, written string) {
 	p.orphans("unreferenced files whose grace period has ended", res.Orphans)
 	p.orphans("unreferenced files, kept until their grace period ends", res.Waiting)
 	p.say("%s", pruneLine(res))
-	if res.ID != "" {
-		p.note("publish prune --undo %s brings the tags back while staging has their files", res.ID)
-	}
+	p.undoable(res.ID)
 	if written != "" {
 		p.say("%s: the plan was written; publish prune --apply %s carries it out", written, written)
 	}
@@ -147,4 +145,11 @@ func pruneLine(res *publish.PruneResult) string {
 	return fmt.Sprintf("%s %s of %d and %s; %s freed now, %s after the grace window", word,
 		count(len(res.Remove), noun),
 		len(res.Keep)+len(res.Remove), count(len(res.Orphans), "file"), size(res.BytesNow), size(res.BytesAfterGrace))
+}
+
+// undoable says how a prune can be undone; "" is the id of one that cannot be.
+func (p *program) undoable(id string) {
+	if id != "" {
+		p.note("publish prune --undo %s brings the tags back while staging has their files", id)
+	}
 }
