@@ -63,6 +63,8 @@ func (naming) Hold(data []byte, held []catalog.Naming) []byte {
 	})
 }
 
+func (naming) Needs(catalog.Source, catalog.Naming) ([]catalog.Naming, error) { return nil, nil }
+
 func writeItems(data []byte, change func(own []listedItem) []listedItem) []byte {
 	own, err := parseItems(data)
 	if err != nil {

@@ -61,13 +61,14 @@ func (m *Manifest) HeldIn(document string) map[catalog.Digest]Held {
 // hold. m has its own and carried rows. next is its tree. A carried document keeps no
 // name that was its own, so its row becomes that of the bare document.
 //
-// A content is held only if its file is served, and as long as that is carried.
+// A content is held only if its file is served, and as long as that is carried. After a
+// revoke, a content that needs what is revoked is not held, and its file is not carried.
 func (c *Carrier) Hold(m *Manifest, next Inside) error {
 	server := catalog.Serving(c.Format)
 	if server == nil || c.Live == nil {
 		return nil
 	}
-	h := &holding{Carrier: c, server: server, m: m}
+	h := &holding{Carrier: c, server: server, m: m, src: tree.Contents(c.Live.src.Root()), whole: map[string]bool{}}
 	for row := range c.Live.All() {
 		if !server.Serves(row.Path) || row.Role == catalog.Link {
 			continue
@@ -84,7 +85,9 @@ func (c *Carrier) Hold(m *Manifest, next Inside) error {
 		}); ok {
 			bare := stage.OwnRow(server, row.Path, server.Bare(was))
 			m.Carried[i].Size, m.Carried[i].SHA256 = bare.Size, bare.SHA256
-			h.add(row.Path, was, nil)
+			if err := h.add(row.Path, was, nil); err != nil {
+				return err
+			}
 			continue
 		}
 		if _, ok := tree.Find(m.Own, row.Path); !ok {
@@ -95,9 +98,15 @@ func (c *Carrier) Hold(m *Manifest, next Inside) error {
 			return err
 		}
 		if !bytes.Equal(was, is) {
-			h.add(row.Path, was, is)
+			if err := h.add(row.Path, was, is); err != nil {
+				return err
+			}
 		}
 	}
+	m.Carried = slices.DeleteFunc(m.Carried, func(c Carried) bool {
+		whole, asked := h.whole[c.Path]
+		return asked && !whole
+	})
 	sortHeld(m.Held)
 	return nil
 }
@@ -114,10 +123,12 @@ type holding struct {
 	*Carrier
 	server catalog.Server
 	m      *Manifest
+	src    catalog.Source  // of the live tree
+	whole  map[string]bool // see complete; by path
 }
 
 // add holds what the document was names, and is, the one of the next tree, does not.
-func (h *holding) add(path string, was, is []byte) {
+func (h *holding) add(path string, was, is []byte) error {
 	named := map[catalog.Digest]bool{}
 	for _, n := range h.server.Names(path, is) {
 		named[n.Digest] = true
@@ -126,6 +137,12 @@ func (h *holding) add(path string, was, is []byte) {
 	until := h.m.Time.Add(time.Duration(h.m.Grace) * time.Second).UTC().Truncate(time.Second)
 	for _, n := range h.server.Names(path, was) {
 		if named[n.Digest] || !h.m.has(n.Path) {
+			continue
+		}
+		if whole, err := h.complete(n); !whole || err != nil {
+			if err != nil {
+				return err
+			}
 			continue
 		}
 		next := Held{Document: path, Digest: n.Digest, MediaType: n.MediaType, Size: n.Size, Dropped: h.m.Generation,
@@ -141,6 +158,35 @@ func (h *holding) add(path string, was, is []byte) {
 		}
 		h.m.Held = append(h.m.Held, next)
 	}
+	return nil
+}
+
+// complete reports whether the next generation has all that clients need of a content, of
+// what the live one has. Only a revoke takes some of it.
+func (h *holding) complete(n catalog.Naming) (bool, error) {
+	if h.m.Kind != KindRevoke {
+		return true, nil
+	}
+	if whole, ok := h.whole[n.Path]; ok {
+		return whole, nil
+	}
+	h.whole[n.Path] = true // it may lead back to itself
+	needs, err := h.server.Needs(h.src, n)
+	for _, need := range needs {
+		whole := h.m.has(need.Path)
+		if whole {
+			whole, err = h.complete(need)
+		} else if !h.Live.has(need.Path) {
+			whole = true // it was not there before
+		}
+		if err != nil {
+			break
+		}
+		if !whole {
+			h.whole[n.Path] = false
+		}
+	}
+	return h.whole[n.Path], err
 }
 
 // has reports whether the generation has a row for a path, own or carried.

@@ -6,7 +6,7 @@ import "time"
 // tree says: rows, tree ids and comparisons are about it. What clients read names
 // more, at the end of the document: what its indexes list, and what is held, that is
 // what an earlier tree named and clients may still ask for. What was added is marked,
-// so the bytes alone tell the two apart. All methods are functions of bytes.
+// so the bytes alone tell the two apart. All methods but Needs are functions of bytes.
 type Server interface {
 	Format
 	// Serves reports, by the name alone, whether a file is such a document.
@@ -24,6 +24,9 @@ type Server interface {
 	// Hold returns the document with these held, instead of those that it holds. What
 	// it lists stays.
 	Hold(data []byte, held []Naming) []byte
+	// Needs returns what clients ask for after a content of the tree src: what its bytes
+	// name in turn. For a content that is missing, or has other bytes, it returns nothing.
+	Needs(src Source, of Naming) ([]Naming, error)
 }
 
 // Naming is a content that a document of a Server names.

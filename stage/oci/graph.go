@@ -198,7 +198,11 @@ func (g *graph) blob(n *node, limit int64) ([]byte, error) {
 	if err := g.ctx.Err(); err != nil {
 		return nil, err
 	}
-	data, err := g.src.Blob(g.at(n), n.digest, limit)
+	return blobOf(g.src, g.at(n), n.digest, limit)
+}
+
+func blobOf(src catalog.Source, path string, want catalog.Digest, limit int64) ([]byte, error) {
+	data, err := src.Blob(path, want, limit)
 	bad := new(catalog.DocumentError)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, catalog.ErrDigest) || errors.As(err, &bad) {
 		return nil, nil

@@ -170,6 +170,39 @@ func (Format) Names(p string, data []byte) []catalog.Naming {
 	return out
 }
 
+// Needs implements [catalog.Server]: what an index lists, the config and the layers of a
+// manifest, and what it refers to.
+func (Format) Needs(src catalog.Source, of catalog.Naming) ([]catalog.Naming, error) {
+	index, image := leads(of.MediaType)
+	if !index && !image || of.Size > maxManifest {
+		return nil, nil
+	}
+	data, err := blobOf(src, of.Path, of.Digest, maxManifest)
+	if data == nil || err != nil {
+		return nil, err
+	}
+	m, code, _ := parseManifest(data, of.MediaType)
+	if code != "" {
+		return nil, nil
+	}
+	repository := path.Dir(path.Dir(path.Dir(of.Path)))
+	var out []catalog.Naming
+	for _, d := range slices.Concat(m.Manifests, m.Layers, one(m.Config), one(m.Subject)) {
+		if digest, code, _ := d.check(); code == "" {
+			out = append(out, catalog.Naming{Path: blobPath(repository, digest), Digest: digest, MediaType: d.MediaType,
+				Size: *d.Size})
+		}
+	}
+	return out, nil
+}
+
+func one(d *descriptor) []descriptor {
+	if d == nil {
+		return nil
+	}
+	return []descriptor{*d}
+}
+
 // children are the manifests that the layout's indexes list, sorted by digest.
 func (l *layout) children() []*node {
 	var out []*node
