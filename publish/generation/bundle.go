@@ -49,8 +49,8 @@ type Bundled struct {
 func Bundle(ctx context.Context, w io.Writer, v *View, text string, has func(sha256 string) bool,
 	copy func(ctx context.Context, w io.Writer, row tree.Row) error) (*Bundled, error) {
 	if len(text) > maxBundleManifest {
-		return nil, fmt.Errorf("the manifest of generation %d has %d bytes; that of a bundle may have %d", v.Generation,
-			len(text), maxBundleManifest)
+		return nil, &fault.Error{Fact: fmt.Sprintf("the manifest of generation %d has %d bytes; that of a bundle may have %d",
+			v.Generation, len(text), maxBundleManifest), Hint: "divide the tree between two repositories"}
 	}
 	out := &Bundled{}
 	t := tar.NewWriter(w)
@@ -163,14 +163,19 @@ func bad(err error, path, fact string) error {
 	return &fault.Error{Kind: fault.Invalid, Path: path, Fact: fact, Err: err}
 }
 
+func noBundle(err error) error {
+	return &fault.Error{Kind: fault.Invalid, Fact: "is no bundle: it does not begin with " + BundleManifest, Err: err,
+		Hint: "publish stage add takes images, and an archive of them"}
+}
+
 // manifestIn reads the first file, and checks what a generation has to promise.
 func manifestIn(t *tar.Reader) (*Manifest, error) {
 	h, err := t.Next()
 	if err != nil && err != io.EOF {
-		return nil, bad(err, "", "is no bundle")
+		return nil, noBundle(err)
 	}
 	if err == io.EOF || h.Name != BundleManifest || h.Typeflag != tar.TypeReg {
-		return nil, bad(nil, "", "is no bundle: it does not begin with "+BundleManifest)
+		return nil, noBundle(nil)
 	}
 	if h.Size > maxBundleManifest {
 		return nil, bad(nil, BundleManifest, fmt.Sprintf("has %d bytes; it may have %d", h.Size, maxBundleManifest))

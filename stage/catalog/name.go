@@ -64,7 +64,7 @@ func (d Digest) Check() error {
 	size := map[string]int{SHA256: 32, SHA512: 64}[d.Algorithm]
 	switch b, err := hex.DecodeString(d.Hex); {
 	case size == 0:
-		return fmt.Errorf("%q is no known algorithm", d.Algorithm)
+		return fmt.Errorf("has the unknown algorithm %q", d.Algorithm)
 	case err != nil || len(b) != size || strings.ToLower(d.Hex) != d.Hex:
 		return fmt.Errorf("is not %d lower-case hex digits", 2*size)
 	}

@@ -188,8 +188,11 @@ func (p *parcel) receive(ctx context.Context, c *contents, name string, e catalo
 		c.blobs[d] = p.have[d].at
 	case blob:
 		f := file{digest: d, at: part(d)}
-		if _, f.size, err = p.to.Put(ctx, f.at, e.Content, d); err == nil {
+		switch _, f.size, err = p.to.Put(ctx, f.at, e.Content, d); {
+		case err == nil:
 			c.blobs[d], p.have[d] = f.at, f
+		case errors.Is(err, catalog.ErrDigest):
+			return catalog.ErrDigest // its name is the digest
 		}
 	case name != layoutName:
 		f := file{at: path.Join("files", strconv.Itoa(p.number), name)}

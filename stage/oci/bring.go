@@ -368,7 +368,8 @@ func (p *parcel) directory(ctx context.Context, in catalog.Input) error {
 	read := func() (half bool, err error) {
 		data, err := document(in, in.Dir+"/"+indexName)
 		if errors.Is(err, fs.ErrNotExist) {
-			return false, catalog.Usage("", "%s: has no index.json: this is no OCI image layout", in.Dir)
+			return false, catalog.Usage("publish stage import takes a tree of layouts",
+				"%s: has no index.json: this is no OCI image layout", in.Dir)
 		}
 		if err == nil {
 			p.index, err = parseIndex(data)

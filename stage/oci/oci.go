@@ -127,7 +127,7 @@ const maxName = 255
 func checkRepository(dir string) string {
 	switch {
 	case dir == ".":
-		return "stands at the root of the tree: a repository needs a name"
+		return "stands at the root of the tree, and a repository needs a name: stage add --name gives it one"
 	case len(dir) > maxName:
 		return "has a name of more than 255 bytes"
 	case !repositoryName.MatchString(dir):
