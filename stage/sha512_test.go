@@ -1,14 +1,19 @@
 package stage
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/sha512"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
+	"time"
 
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/oci"
+	"example.com/publish/stage/tree"
 )
 
 // layoutBySHA512 makes a repository whose layer is named by its sha512, and returns the
@@ -68,6 +73,41 @@ func TestSHA512(t *testing.T) {
 	snap := snapshot(t, s, base)
 	if _, report := validate(t, snap); len(report.Errors()) != 1 {
 		t.Errorf("it would be promoted: %v", report.Findings)
+	}
+}
+
+// What a manifest with a sha512 names is remembered. Its bytes are compared all the same.
+func TestSHA512Facts(t *testing.T) {
+	s := newStage(t)
+	s.Format = oci.Format{}
+	s.Facts = filepath.Join(t.TempDir(), "facts")
+	layoutBySHA512(t, s, "the layer")
+	dir := filepath.Join(s.Dir, "acme", "app")
+	index, err := os.ReadFile(filepath.Join(dir, "index.json"))
+	must(t, err)
+	digest := regexp.MustCompile(`sha256:([0-9a-f]{64})`).FindSubmatch(index)
+	manifest, err := os.ReadFile(filepath.Join(dir, "blobs", "sha256", string(digest[1])))
+	must(t, err)
+	long := fmt.Sprintf("%x", sha512.Sum512(manifest))
+	path := filepath.Join(dir, "blobs", "sha512", long)
+	must(t, os.WriteFile(path, manifest, 0o644))
+	index = bytes.Replace(index, digest[0], []byte("sha512:"+long), 1)
+	must(t, os.WriteFile(filepath.Join(dir, "index.json"), index, 0o644))
+	check := func() *Report {
+		t.Helper()
+		got, err := s.Validate(t.Context(), Checks{Now: time.Now()})
+		must(t, err)
+		return got.Report
+	}
+	if r := check(); len(r.Errors()) != 0 {
+		t.Fatalf("%v", r.Findings)
+	}
+	if _, ok := tree.ReadFacts(s.Facts).Recall(catalog.Digest{Algorithm: catalog.SHA512, Hex: long}); !ok {
+		t.Error("nothing is remembered")
+	}
+	must(t, os.WriteFile(path, bytes.Replace(manifest, []byte("config"), []byte("cOnfig"), 1), 0o644))
+	if r := check(); len(r.Errors()) != 1 || r.Errors()[0].Code != "hash-mismatch" {
+		t.Errorf("%v", r.Findings)
 	}
 }
 

@@ -14,14 +14,15 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// Facts stores what formats have learned from content, by its sha256: see
+// Facts stores what formats have learned from content, by its digest: see
 // [catalog.Memory]. If it is lost, the content is read again; nothing else happens.
 //
 // Anyone who can write to the file could claim anything about any content. So, like
 // the file of a [Cache], it is trusted only if it belongs to the owner of its
 // directory, or to root, and nobody else may write to it.
 //
-// The file has sealed lines (see durable.Line): the sha256 and the fact, in base64.
+// The file has sealed lines (see durable.Line): the key of the digest (see factKey) and the
+// fact, in base64.
 // Several processes may append at once, because lines are written in one system call.
 // A line that a crash tore is skipped. Compact needs the staging lock.
 type Facts struct {
@@ -62,9 +63,9 @@ func ReadFacts(path string) *Facts {
 
 // Recall implements [catalog.Memory].
 func (f *Facts) Recall(d catalog.Digest) ([]byte, bool) {
-	sum, ok := parseDigest(d.Hex)
-	if !ok || d.Algorithm != catalog.SHA256 {
-		return nil, false // others are not proved by the hashes of files
+	sum, ok := factKey(d)
+	if !ok {
+		return nil, false
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -79,8 +80,8 @@ func (f *Facts) Recall(d catalog.Digest) ([]byte, bool) {
 
 // Remember implements [catalog.Memory].
 func (f *Facts) Remember(d catalog.Digest, text []byte) {
-	sum, ok := parseDigest(d.Hex)
-	if !ok || d.Algorithm != catalog.SHA256 || len(text) > maxFact {
+	sum, ok := factKey(d)
+	if !ok || len(text) > maxFact {
 		return
 	}
 	f.mu.Lock()
@@ -93,6 +94,14 @@ func (f *Facts) Remember(d catalog.Digest, text []byte) {
 	if f.fresh.Len() >= maxFresh {
 		_ = f.flush() // the next command is slower, and nothing else
 	}
+}
+
+// factKey is a sha256, or the first half of a sha512: as hard to find twice.
+func factKey(d catalog.Digest) (digest, bool) {
+	if d.Check() != nil {
+		return digest{}, false
+	}
+	return parseDigest(d.Hex[:2*len(digest{})])
 }
 
 func factLine(sum digest, text []byte) []byte {

@@ -33,7 +33,9 @@ func TestFacts(t *testing.T) {
 	f.Remember(sha(1), []byte("one\n\x00"))
 	f.Remember(sha(2), nil)
 	f.Remember(sha(3), bytes.Repeat([]byte("x"), maxFact+1))
-	f.Remember(catalog.Digest{Algorithm: catalog.SHA512, Hex: strings.Repeat("0", 128)}, []byte("x"))
+	long := catalog.Digest{Algorithm: catalog.SHA512, Hex: strings.Repeat("01", 64)}
+	f.Remember(long, []byte("long"))
+	f.Remember(catalog.Digest{Algorithm: catalog.SHA512, Hex: sha(5).Hex}, []byte("short"))
 	f.Remember(catalog.Digest{Algorithm: catalog.SHA256, Hex: "0"}, []byte("x"))
 	if got := recalled(f, 1); got != "one\n\x00" {
 		t.Errorf("before it is saved: %q", got)
@@ -52,8 +54,11 @@ func TestFacts(t *testing.T) {
 			t.Errorf("%d: %q, want %q", n, got, want)
 		}
 	}
-	if _, ok := again.Recall(catalog.Digest{Algorithm: catalog.SHA512, Hex: strings.Repeat("0", 128)}); ok {
-		t.Error("a sha512 is known")
+	if text, ok := again.Recall(long); !ok || string(text) != "long" {
+		t.Errorf("of a sha512: %q", text)
+	}
+	if got := recalled(again, 5); got != "-" {
+		t.Errorf("half a sha512 counts: %q", got)
 	}
 	again.Remember(sha(1), []byte("new"))
 	if err := again.Save(); err != nil {
