@@ -305,7 +305,17 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 	var needs []*need
 	unknown := map[string]int{}
 	var bytes int64
-	twins := c.claimedTwice(entries)
+	read := func(i int) {
+		e := entries[i]
+		if sum, ok := c.seen[e.Path]; ok {
+			facts[i].sum = sum
+			return
+		}
+		needs = append(needs, &need{path: e.Path, name: e.Name, stat: e.Stat})
+		unknown[e.Path] = i
+		bytes += e.Stat.Size
+	}
+	strange := map[string]int{} // files that neither the cache nor the base has
 	for i, e := range entries {
 		if e.Kind != tree.File {
 			continue
@@ -315,16 +325,16 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 		if f.sum, f.sealed, f.known = c.cache.LookupLike(e.At(), e.Stat, old.SHA256); f.known {
 			continue
 		}
-		if c.format.Class(e.Path) == catalog.Index || (!ok || old.Size != e.Stat.Size) && !twins[e.Path] {
-			continue
+		switch {
+		case c.format.Class(e.Path) == catalog.Index:
+		case !ok:
+			strange[e.Path] = i
+		case old.Size == e.Stat.Size:
+			read(i)
 		}
-		if sum, ok := c.seen[e.Path]; ok {
-			f.sum = sum
-			continue
-		}
-		needs = append(needs, &need{path: e.Path, name: e.Name, stat: e.Stat})
-		unknown[e.Path] = i
-		bytes += e.Stat.Size
+	}
+	for _, p := range c.claimedTwice(strange) {
+		read(strange[p])
 	}
 	got, _, err := readAll(ctx, c.src.Root(), needs, c.s.progress("compare", bytes))
 	for p, g := range got {

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"cmp"
+	"slices"
 
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
@@ -73,31 +74,20 @@ func parted(op tree.Op, admitted []tree.Entry, done []tree.Cloned) bool {
 	return !ok || done[i].Err != nil || done[i].SHA256 != op.SHA256
 }
 
-// claimedTwice returns the paths of files whose content the indexes name under another
-// path also, or the base has, and whose hash the cache does not know. Before the indexes
-// are read it returns nil.
-func (c *copier) claimedTwice(entries []tree.Entry) map[string]bool {
-	if c.out.cat == nil {
+// claimedTwice returns those of some paths, of files with an unknown hash, whose content
+// the indexes name under another path also, or the base has. Before the indexes are read
+// it returns none.
+func (c *copier) claimedTwice(unknown map[string]int) []string {
+	if c.out.cat == nil || len(unknown) == 0 {
 		return nil
 	}
-	unknown := map[string]bool{} // paths
-	for _, e := range entries {
-		if e.Kind != tree.File || c.changes(e.Path) {
-			continue
-		}
-		if _, _, ok := c.cache.Lookup(e.At(), e.Stat); !ok {
-			unknown[e.Path] = true
-		}
-	}
-	if len(unknown) == 0 {
-		return nil
-	}
+	is := func(i *catalog.Item) bool { _, ok := unknown[i.Path]; return ok && !i.Apart }
 	at := map[string]string{} // one of these paths, by the content that the indexes claim
 	twice := map[string]bool{}
 	claim := func(i *catalog.Item) string { return cmp.Or(i.SHA256, i.SHA512) }
 	items := c.out.cat.Items
 	for i := range items {
-		if unknown[items[i].Path] && !items[i].Apart {
+		if is(&items[i]) {
 			at[claim(&items[i])] = items[i].Path
 		}
 	}
@@ -113,11 +103,11 @@ func (c *copier) claimedTwice(entries []tree.Entry) map[string]bool {
 	for _, row := range c.base.Rows.All() {
 		note(row.SHA256, row.Path)
 	}
-	out := map[string]bool{}
+	var out []string
 	for i := range items {
-		if unknown[items[i].Path] && twice[claim(&items[i])] {
-			out[items[i].Path] = true
+		if is(&items[i]) && twice[claim(&items[i])] {
+			out = append(out, items[i].Path)
 		}
 	}
-	return out
+	return slices.Compact(out) // an item may be named more than once; they are sorted
 }
