@@ -2,6 +2,7 @@ package generation
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -180,14 +181,11 @@ func manifestIn(t *tar.Reader) (*Manifest, error) {
 	if h.Size > maxBundleManifest {
 		return nil, bad(nil, BundleManifest, fmt.Sprintf("has %d bytes; it may have %d", h.Size, maxBundleManifest))
 	}
-	var text strings.Builder
-	if _, err := io.CopyN(&text, t, int64(len(manifestMagic))); err != nil || !magicLine.MatchString(text.String()) {
-		return nil, bad(ErrDamaged, BundleManifest, "")
+	text, err := manifestText(t, h.Size)
+	if err != nil {
+		return nil, err
 	}
-	if _, err := io.Copy(&text, t); err != nil {
-		return nil, bad(err, BundleManifest, "is cut")
-	}
-	m, err := Decode(text.String())
+	m, err := Decode(text)
 	if err != nil {
 		return nil, bad(err, BundleManifest, "")
 	}
@@ -199,6 +197,43 @@ func manifestIn(t *tar.Reader) (*Manifest, error) {
 	}
 	return m, nil
 }
+
+// manifestText reads a manifest as far as its lines are some: one that is made to take
+// much memory has to be long itself.
+func manifestText(r io.Reader, size int64) (string, error) {
+	in := bufio.NewReaderSize(r, maxLine)
+	var text strings.Builder
+	text.Grow(int(size)) // else it needs twice that while it grows; what is never written to takes no memory
+	damaged := bad(ErrDamaged, BundleManifest, "")
+	for n := 0; ; n++ {
+		line, err := in.ReadSlice('\n')
+		text.Write(line)
+		for n == 1 && err == bufio.ErrBufferFull && text.Len() < maxHead { // it names all that was added
+			line, err = in.ReadSlice('\n')
+			text.Write(line)
+		}
+		switch {
+		case err == io.EOF:
+			return text.String(), nil
+		case err == bufio.ErrBufferFull:
+			return "", damaged
+		case err != nil:
+			return "", bad(err, BundleManifest, "is cut")
+		case n == 0 && !magicLine.Match(line):
+			return "", damaged
+		case n == 0 && string(line) != manifestMagic:
+			return text.String(), nil // of a newer version: Decode says so
+		case n > 1 && !bytes.HasPrefix(line, []byte("end ")) && !new(Manifest).add(string(line[:len(line)-1])):
+			return "", bad(nil, BundleManifest, "is damaged, or of a newer version: it has an unknown line")
+		}
+	}
+}
+
+// Bounds on a line of a manifest, and on its head, in bytes. A path has at most 4096.
+const (
+	maxLine = 64 << 10
+	maxHead = 64 << 20
+)
 
 // unsound returns what makes rows from outside no tree; "" for nothing. The codec has
 // checked each path.

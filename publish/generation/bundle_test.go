@@ -4,10 +4,12 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"testing"
 
+	"example.com/publish/publish/fault"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
 )
@@ -45,6 +47,49 @@ func bundleOf(f *testing.F, names ...string) []byte {
 		f.Fatal(err)
 	}
 	return out.Bytes()
+}
+
+// repeated is a text again and again, and counts what was read.
+type repeated struct {
+	text string
+	read int
+}
+
+func (r *repeated) Read(p []byte) (n int, err error) {
+	n = copy(p, strings.Repeat(r.text, len(p)/len(r.text)+1))
+	r.read += n
+	return n, nil
+}
+
+// A manifest that is made to take much memory is read to its first line that is none.
+func TestManifestOfJunk(t *testing.T) {
+	for _, c := range []struct {
+		begin, text string
+		most        int // bytes to read
+	}{
+		{manifestMagic + "{}\n", "own x\n", 1 << 20},
+		{manifestMagic + "{}\n", "\n", 1 << 20},
+		{manifestMagic + "{}\n", "x", 1 << 20},
+		{manifestMagic, "x", maxHead + 1<<20},
+		{"", "x", 1 << 20},
+		{"publish-manifest 9\n", "x", 1 << 20},
+	} {
+		var buf bytes.Buffer
+		w := tar.NewWriter(&buf)
+		must := func(err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: BundleManifest, Size: maxBundleManifest}))
+		_, err := io.WriteString(w, c.begin)
+		must(err)
+		junk := &repeated{text: c.text}
+		_, err = Unbundle(t.Context(), io.MultiReader(&buf, junk), nil, nil)
+		if e := new(fault.Error); !errors.As(err, &e) || e.Kind != fault.Invalid || junk.read > c.most {
+			t.Errorf("%q, %q: %v after %d bytes", c.begin, c.text, err, junk.read)
+		}
+	}
 }
 
 // Whatever is read, a file comes once, is in the manifest, and stays in the tree.

@@ -179,39 +179,41 @@ func decode(body string) (*Manifest, error) {
 	}
 	m.reserve(rest)
 	for line := range strings.Lines(rest) {
-		kind, line, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		ok := true
-		switch kind {
-		case "own":
-			m.Own = append(m.Own, tree.Row{})
-			ok = parseRow(line, &m.Own[len(m.Own)-1])
-		case "carried":
-			m.Carried = append(m.Carried, Carried{})
-			c := &m.Carried[len(m.Carried)-1]
-			dropped, line, _ := strings.Cut(line, " ")
-			var err error
-			c.Dropped, err = strconv.Atoi(dropped)
-			ok = err == nil && parseRow(line, &c.Row)
-		case "held":
-			m.Held = append(m.Held, Held{})
-			ok = m.Held[len(m.Held)-1].parse(line)
-		case "barred":
-			m.Barred = append(m.Barred, tree.Row{})
-			ok = parseRow(line, &m.Barred[len(m.Barred)-1])
-		case "unit", "group":
-			m.Units = append(m.Units, catalog.Unit{Group: kind == "group"})
-			ok = parseUnit(line, &m.Units[len(m.Units)-1])
-		case "gone":
-			m.Gone = append(m.Gone, catalog.Unit{})
-			ok = parseUnit(line, &m.Gone[len(m.Gone)-1])
-		default:
-			ok = false
-		}
-		if !ok {
+		if !m.add(strings.TrimSuffix(line, "\n")) {
 			return nil, ErrNewer
 		}
 	}
 	return m, nil
+}
+
+// add reads a line below the head.
+func (m *Manifest) add(line string) bool {
+	kind, line, _ := strings.Cut(line, " ")
+	switch kind {
+	case "own":
+		m.Own = append(m.Own, tree.Row{})
+		return parseRow(line, &m.Own[len(m.Own)-1])
+	case "carried":
+		m.Carried = append(m.Carried, Carried{})
+		c := &m.Carried[len(m.Carried)-1]
+		dropped, line, _ := strings.Cut(line, " ")
+		var err error
+		c.Dropped, err = strconv.Atoi(dropped)
+		return err == nil && parseRow(line, &c.Row)
+	case "held":
+		m.Held = append(m.Held, Held{})
+		return m.Held[len(m.Held)-1].parse(line)
+	case "barred":
+		m.Barred = append(m.Barred, tree.Row{})
+		return parseRow(line, &m.Barred[len(m.Barred)-1])
+	case "unit", "group":
+		m.Units = append(m.Units, catalog.Unit{Group: kind == "group"})
+		return parseUnit(line, &m.Units[len(m.Units)-1])
+	case "gone":
+		m.Gone = append(m.Gone, catalog.Unit{})
+		return parseUnit(line, &m.Gone[len(m.Gone)-1])
+	}
+	return false
 }
 
 // reserve allocates the lists of own rows and of units, so that they need not
