@@ -63,14 +63,10 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneRes
 	if opt.DryRun {
 		return r.dryPrune(ctx, opt)
 	}
-	// Hash the files before taking the lock, so that builders do not wait for it.
-	if _, err := r.Stage.Validate(ctx, stage.Checks{Now: r.now()}); err != nil {
-		return nil, interrupted(err)
-	}
 	r.tryAgain(leftInStaging)
-	unlock, err := r.Stage.Exclusive(ctx, "prune")
+	checked, unlock, err := r.Stage.Settle(ctx, "prune", stage.Checks{Now: r.now()})
 	if err != nil {
-		return nil, r.locks().explain(err)
+		return nil, interrupted(r.locks().explain(err))
 	}
 	release := func() { unlock(); unlock = func() {} }
 	defer func() { release() }()
@@ -82,7 +78,7 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneRes
 	if _, err := r.ensureID(); err != nil {
 		return nil, err
 	}
-	sv, plan, err := r.planPrune(ctx, s, opt.Apply, tree.OpenCache)
+	sv, plan, err := r.planPrune(ctx, s, checked, opt.Apply, tree.OpenCache)
 	if err != nil {
 		return nil, interrupted(err)
 	}
@@ -160,7 +156,11 @@ func (r *Repo) dryPrune(ctx context.Context, opt PruneOptions) (*PruneResult, er
 		return nil, err
 	}
 	r.lighten(s)
-	_, plan, err := r.planPrune(ctx, s, opt.Apply, tree.ReadCache)
+	checked, err := r.Stage.Look(ctx)
+	if err != nil {
+		return nil, interrupted(err)
+	}
+	_, plan, err := r.planPrune(ctx, s, checked, opt.Apply, tree.ReadCache)
 	if err != nil {
 		return nil, interrupted(err)
 	}
@@ -180,10 +180,12 @@ func (r *Repo) lighten(s *state) {
 // must not be stored.
 type cacheOpener = func(path string) *tree.Cache
 
-// planPrune reads staging and makes the plan. If there is a plan to apply, it returns
-// that plan, or the reason why it cannot be applied.
-func (r *Repo) planPrune(ctx context.Context, s *state, apply *Plan, open cacheOpener) (*survey, *Plan, error) {
-	sv, err := r.survey(ctx, s, open)
+// planPrune makes the plan for staging as it was checked. If there is a plan to apply, it
+// returns that plan, or the reason why it cannot be applied.
+func (r *Repo) planPrune(
+	ctx context.Context, s *state, checked *stage.Checked, apply *Plan, open cacheOpener,
+) (*survey, *Plan, error) {
+	sv, err := r.survey(ctx, s, checked, open)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -235,12 +237,10 @@ func (r *Repo) warnUnmatched(p *Plan, unmatched []retention.Unmatched) {
 
 // survey reads the inputs of a plan. Invalid documents are an error, because a file
 // that they seem not to name may be named in the part that cannot be read.
-func (r *Repo) survey(ctx context.Context, s *state, open cacheOpener) (*survey, error) {
+func (r *Repo) survey(
+	ctx context.Context, s *state, checked *stage.Checked, open cacheOpener,
+) (*survey, error) {
 	tags, used, err := r.surveyTags(s.now)
-	if err != nil {
-		return nil, err
-	}
-	checked, err := r.Stage.Look(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -236,9 +236,9 @@ func (a *Assembly) lendStaging(ctx context.Context) error {
 		}
 	}
 	got, _, err := readAll(ctx, src.Root(), needs, func(int64) {})
-	for p, g := range got {
-		if g.err == nil && wanted[g.sha256] {
-			a.lent[g.sha256] = lent{from: src, path: p, stat: stats[p]}
+	for _, n := range got {
+		if sum := n.got.sha256; n.got.err == nil && wanted[sum] {
+			a.lent[sum] = lent{from: src, path: n.path, stat: stats[n.path]}
 		}
 	}
 	return err

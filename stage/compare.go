@@ -73,19 +73,44 @@ func share(rows []tree.Row, cat *catalog.Catalog) {
 	}
 }
 
-// needs are the files that have to be read, by path.
-type needs map[string]*need
+// needs are the files that have to be read, each for a row of a list.
+type needs struct {
+	list []*need
+	of   map[int32]*need // by the place of its row; nil until somebody asks
+	at   []int32         // those places, for the list
+}
+
+// add adds the need for a row.
+func (n *needs) add(row int, is *need) *need {
+	n.list, n.at = append(n.list, is), append(n.at, int32(row))
+	if n.of != nil {
+		n.of[int32(row)] = is
+	}
+	return is
+}
+
+// get returns the need for a row; nil for none.
+func (n *needs) get(row int) *need {
+	if n.of == nil {
+		n.of = make(map[int32]*need, len(n.list))
+		for i, at := range n.at {
+			n.of[at] = n.list[i]
+		}
+	}
+	return n.of[int32(row)]
+}
 
 // gathered is what readNeeds found out, in addition to the hashes of rows.
 type gathered struct {
-	sums  map[string]sums
+	read  []*need           // that could be read
 	pairs []string          // for each pair of the catalog the sha256 over both files; "" if unknown
 	longs map[string]string // the sha512 of files, by path
+	md5s  map[string]string // likewise
 }
 
 // claimNeeds returns what the cache knows of claims beyond the sha256 of files: the
 // sums of pairs, and sha512. It adds the files of the others to needs.
-func claimNeeds(cat *catalog.Catalog, rows []tree.Row, needs needs, cache *tree.Cache, full bool) gathered {
+func claimNeeds(cat *catalog.Catalog, rows []tree.Row, needs *needs, cache *tree.Cache, full bool) gathered {
 	out := gathered{pairs: make([]string, len(cat.Pairs)), longs: map[string]string{}}
 	at := places(cat, rows)
 	for i, p := range cat.Pairs {
@@ -97,10 +122,9 @@ func claimNeeds(cat *catalog.Catalog, rows []tree.Row, needs needs, cache *tree.
 			out.pairs[i] = both
 			continue
 		}
-		n := needs[second.Path]
+		n := needs.get(int(at[p.Second]))
 		if n == nil {
-			n = &need{path: second.Path}
-			needs[second.Path] = n
+			n = needs.add(int(at[p.Second]), &need{path: second.Path})
 		}
 		if !slices.Contains(n.after, first.Path) {
 			n.after = append(n.after, first.Path)
@@ -111,14 +135,15 @@ func claimNeeds(cat *catalog.Catalog, rows []tree.Row, needs needs, cache *tree.
 		if item.SHA512 == "" || at[i] < 0 {
 			continue
 		}
-		if sum, ok := cache.SHA512(rows[at[i]].SHA256); ok && !full && needs[item.Path] == nil {
+		n := needs.get(int(at[i]))
+		if sum, ok := cache.SHA512(rows[at[i]].SHA256); ok && !full && n == nil {
 			out.longs[item.Path] = sum
 			continue
 		}
-		if needs[item.Path] == nil {
-			needs[item.Path] = &need{path: item.Path}
+		if n == nil {
+			n = needs.add(int(at[i]), &need{path: item.Path})
 		}
-		needs[item.Path].long = true
+		n.long = true
 	}
 	return out
 }
@@ -126,40 +151,52 @@ func claimNeeds(cat *catalog.Catalog, rows []tree.Row, needs needs, cache *tree.
 // readNeeds reads the needed files, each once, and completes out and the rows. A
 // file that cannot be read becomes a finding, and its row is removed. needed
 // reports whether clients need a file.
-func readNeeds(ctx context.Context, root *os.Root, cat *catalog.Catalog, rows []tree.Row, needs needs,
+func readNeeds(ctx context.Context, root *os.Root, cat *catalog.Catalog, rows []tree.Row, list []*need,
 	needed func(path string) bool, out *gathered, cache *tree.Cache, r *Report,
 	progress func(string, int64) func(int64)) ([]tree.Row, error) {
-	if len(needs) == 0 {
+	if len(list) == 0 {
 		return rows, nil
 	}
-	list := make([]*need, 0, len(needs))
-	for _, n := range needs {
-		list = append(list, n)
+	byPath := func(a, b *need) int { return strings.Compare(a.path, b.path) }
+	if !slices.IsSortedFunc(list, byPath) {
+		slices.SortFunc(list, byPath)
 	}
-	slices.SortFunc(list, func(a, b *need) int { return strings.Compare(a.path, b.path) })
 	var bytes int64
 	at := tree.NewRows(rows)
 	for _, n := range list {
 		row, _ := at.Get(n.path)
 		bytes += row.Size
 	}
-	var err error
-	out.sums, r.HashedBytes, err = readAll(ctx, root, list, progress("validate", bytes))
+	list, hashed, err := readAll(ctx, root, list, progress("validate", bytes))
 	if err != nil {
 		return nil, err
 	}
-	rows = learn(root, rows, needs, needed, out.sums, r)
+	r.HashedBytes += hashed
+	if !slices.IsSortedFunc(list, byPath) { // some were added
+		slices.SortFunc(list, byPath)
+	}
+	rows, out.read = learn(root, rows, list, needed, r)
 	sums := map[[2]string]string{} // over both files of pairs
 	at = tree.NewRows(rows)
-	for p, g := range out.sums {
-		if g.sha512 != "" {
-			out.longs[p] = g.sha512
-			cache.PutSHA512(g.sha256, g.sha512)
+	for _, n := range out.read {
+		more := n.got.more
+		if more == nil {
+			continue
 		}
-		for _, pair := range g.pairs {
-			sums[[2]string{pair.first, p}] = pair.both
+		if more.sha512 != "" {
+			out.longs[n.path] = more.sha512
+			cache.PutSHA512(n.got.sha256, more.sha512)
+		}
+		if more.md5 != "" {
+			if out.md5s == nil {
+				out.md5s = map[string]string{}
+			}
+			out.md5s[n.path] = more.md5
+		}
+		for _, pair := range more.pairs {
+			sums[[2]string{pair.first, n.path}] = pair.both
 			first, _ := at.Get(pair.first)
-			cache.PutPair(first.SHA256, g.sha256, pair.both)
+			cache.PutPair(first.SHA256, n.got.sha256, pair.both)
 		}
 	}
 	for i, p := range cat.Pairs {
@@ -171,31 +208,28 @@ func readNeeds(ctx context.Context, root *os.Root, cat *catalog.Catalog, rows []
 }
 
 // learn puts the hashes of the files that were read into their rows, and returns
-// the rows of those that could be read.
+// the rows without those of files that could not be read, and the files that could.
+// list is sorted by path.
 func learn(
-	root *os.Root, rows []tree.Row, needs needs, needed func(path string) bool, got map[string]sums, r *Report,
-) []tree.Row {
+	root *os.Root, rows []tree.Row, list []*need, needed func(path string) bool, r *Report,
+) ([]tree.Row, []*need) {
 	at, lost := tree.NewRows(rows), map[string]bool{}
-	for p, g := range got {
-		if g.err != nil {
-			var st tree.Stat
-			if n := needs[p]; n != nil {
-				st = n.stat
-			}
-			r.unread(root, p, st, needed(p), g.err)
-			delete(got, p)
-			lost[p] = true
-		} else if i := at.Find(p); i >= 0 {
-			rows[i].SHA256 = g.sha256
-			if g.own {
-				rows[i].Size = g.size
+	for _, n := range list {
+		if n.got.err != nil {
+			r.unread(root, n.path, n.stat, needed(n.path), n.got.err)
+			lost[n.path] = true
+		} else if i := at.Find(n.path); i >= 0 {
+			rows[i].SHA256 = n.got.sha256
+			if n.got.own {
+				rows[i].Size = n.got.size
 			}
 		}
 	}
 	if len(lost) == 0 {
-		return rows
+		return rows, list
 	}
-	return slices.DeleteFunc(rows, func(row tree.Row) bool { return lost[row.Path] })
+	return slices.DeleteFunc(rows, func(row tree.Row) bool { return lost[row.Path] }),
+		slices.DeleteFunc(slices.Clone(list), func(n *need) bool { return lost[n.path] })
 }
 
 // check compares the indexes with the files. It reports no file as missing for
@@ -229,7 +263,7 @@ func check(f catalog.Format, cat *catalog.Catalog, rows []tree.Row, got gathered
 			r.fail("hash-mismatch", i.Path, "has sha512 %s, %s says %s for %s", got.longs[i.Path], i.Index, i.SHA512,
 				i.Where(f))
 		}
-		if sum := got.sums[i.Path].md5; sum != "" && i.MD5 != "" && sum != i.MD5 && md5told != i.Path {
+		if sum := got.md5s[i.Path]; sum != "" && i.MD5 != "" && sum != i.MD5 && md5told != i.Path {
 			md5told = i.Path
 			r.fail("md5-mismatch", i.Path, "has md5 %s, %s says %s for %s", sum, i.Index, i.MD5, i.Where(f))
 		}

@@ -337,8 +337,8 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 		read(strange[p])
 	}
 	got, _, err := readAll(ctx, c.src.Root(), needs, c.s.progress("compare", bytes))
-	for p, g := range got {
-		if g.err == nil {
+	for _, n := range got {
+		if p, g := n.path, n.got; g.err == nil {
 			i := unknown[p]
 			c.cache.Put(entries[i].At(), entries[i].Stat, g.sha256, c.now)
 			c.seen[p] = g.sha256

@@ -26,7 +26,7 @@ func HashTree(
 	for _, e := range entries {
 		switch e.Kind {
 		case tree.File:
-			needs = append(needs, &need{path: e.Path, of: catalog.ServingAt(f, e.Path)})
+			needs = append(needs, &need{path: e.Path, stat: tree.Stat{Size: e.Stat.Size}, of: catalog.ServingAt(f, e.Path)})
 			bytes += e.Stat.Size
 		case tree.Symlink:
 			out.Rows = append(out.Rows, linkRow(e))
@@ -42,16 +42,13 @@ func HashTree(
 		return nil, err
 	}
 	out.Report.HashedBytes = hashed
-	for _, e := range entries {
-		g, ok := got[e.Path]
-		if !ok {
-			continue
-		}
+	for _, n := range got {
+		g := n.got
 		if g.err != nil {
-			out.Report.fail("unreadable", e.Path, "%s", cause(g.err))
+			out.Report.fail("unreadable", n.path, "%s", cause(g.err))
 			continue
 		}
-		row := tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: g.sha256, Role: catalog.Mutable}
+		row := tree.Row{Path: n.path, Size: n.stat.Size, SHA256: g.sha256, Role: catalog.Mutable}
 		if g.own {
 			row.Size = g.size
 		}

@@ -59,12 +59,12 @@ func (im *importer) recognize(
 		if err != nil {
 			return nil, err
 		}
-		for p, g := range got {
-			if g.err == nil {
-				side.into[p] = g.sha256
+		for _, n := range got {
+			if n.got.err == nil {
+				side.into[n.path] = n.got.sha256
 			}
-			if g.err == nil && side.root == im.dst {
-				im.cache.Put(p, stats[p], g.sha256, now)
+			if n.got.err == nil && side.root == im.dst {
+				im.cache.Put(n.path, stats[n.path], n.got.sha256, now)
 			}
 		}
 	}
@@ -89,9 +89,9 @@ func (im *importer) check(ctx context.Context, rows map[string]tree.Row) error {
 	fresh := slices.Clone(im.came)
 	tree.SortRows(fresh)
 	needs := needs{}
-	got := claimNeeds(im.cat, fresh, needs, im.cache, false)
+	got := claimNeeds(im.cat, fresh, &needs, im.cache, false)
 	needed := func(string) bool { return true } // these are private copies, so any read error is an error
-	if _, err := readNeeds(ctx, root, im.cat, fresh, needs, needed, &got, im.cache, im.report,
+	if _, err := readNeeds(ctx, root, im.cat, fresh, needs.list, needed, &got, im.cache, im.report,
 		im.s.progress); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -19,7 +20,7 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-// need is a file that validation has to read.
+// need is a file that validation has to read, and then what that found.
 type need struct {
 	path  string
 	name  string    // the real path of the file, if path leads there through a link; else ""
@@ -28,17 +29,24 @@ type need struct {
 	long  bool     // sha512 as well
 	after []string // the first files of the pairs in which this file is the second
 	// of is the format of a document of which the own form is hashed; else nil
-	of catalog.Server
+	of   catalog.Server
+	like string // the sha256 that it probably has: see tree.Cache.LookupLike
+	got  sums
 }
 
 // sums is the result of reading one file.
 type sums struct {
-	sha256, md5 string
-	sha512      string
+	sha256 string
+	err    error
+	own    bool  // the sha256 is that of the own form of a document
+	size   int64 // of that form
+	more   *moreSums
+}
+
+// moreSums are those that few files need.
+type moreSums struct {
+	md5, sha512 string
 	pairs       []pairSum
-	err         error
-	own         bool  // the sha256 is that of the own form of a document
-	size        int64 // of that form
 }
 
 // pairSum is the sha256 over the first file of a pair followed by this file.
@@ -47,39 +55,46 @@ type pairSum struct{ first, both string }
 // readAll reads every needed file once, on all cores. It reads the first files of
 // pairs before the others, and keeps the state of their hashes. The bytes of a
 // second file then go both to its own hash and to that of the pair. An error of
-// one file is in its sums. The second result is the number of bytes.
-func readAll(ctx context.Context, root *os.Root, needs []*need, progress func(int64)) (map[string]sums, int64, error) {
+// one file is in its sums. It returns the needs, those that it added for first files,
+// and the number of bytes.
+func readAll(ctx context.Context, root *os.Root, needs []*need, progress func(int64)) ([]*need, int64, error) {
 	firsts := map[string]bool{}
 	for _, n := range needs {
 		for _, f := range n.after {
 			firsts[f] = true
 		}
 	}
-	var early, late []*need
-	planned := map[string]bool{}
-	for _, n := range needs {
-		if len(n.after) == 0 || firsts[n.path] {
-			// A file that is second in one pair and first in another is read
-			// twice. That is correct, and no real tree has such a file.
+	early, late := needs, []*need(nil)
+	if len(firsts) > 0 {
+		early = nil
+		planned := map[string]bool{}
+		for _, n := range needs {
+			switch {
+			case len(n.after) == 0:
+				early = append(early, n)
+			case firsts[n.path]:
+				// A file that is second in one pair and first in another is read
+				// twice. That is correct, and no real tree has such a file.
+				early = append(early, &need{path: n.path, name: n.name, stat: n.stat})
+			}
+			if len(n.after) > 0 {
+				late = append(late, n)
+			}
 			planned[n.path] = true
-			early = append(early, &need{path: n.path, name: n.name, stat: n.stat, md5: n.md5, long: n.long, of: n.of})
 		}
-		if len(n.after) > 0 {
-			late = append(late, n)
-		}
-	}
-	for f := range firsts {
-		if !planned[f] {
-			early = append(early, &need{path: f})
+		for f := range firsts {
+			if !planned[f] {
+				n := &need{path: f}
+				early, needs = append(early, n), append(needs, n)
+			}
 		}
 	}
-	r := &reader{root: root, progress: progress, out: map[string]sums{}, states: map[string]hash.Cloner{},
-		firsts: firsts}
+	r := &reader{root: root, progress: progress, states: map[string]hash.Cloner{}, firsts: firsts}
 	if err := r.run(ctx, early); err != nil {
 		return nil, r.bytes, err
 	}
 	err := r.run(ctx, late)
-	return r.out, r.bytes, err
+	return needs, r.bytes, err
 }
 
 type reader struct {
@@ -88,35 +103,56 @@ type reader struct {
 	firsts   map[string]bool
 
 	mu     sync.Mutex
-	out    map[string]sums
 	states map[string]hash.Cloner
 	bytes  int64
 }
 
+// run reads files, on each core those of a run of paths: most are in one directory.
 func (r *reader) run(ctx context.Context, needs []*need) error {
+	const few = 32 // files that a worker takes at once
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for _, n := range needs {
+	var next atomic.Int64
+	for range min(runtime.GOMAXPROCS(0), len(needs)) {
 		g.Go(func() error {
-			s, state, size := r.one(ctx, n)
-			if err := ctx.Err(); err != nil {
-				return err
+			in := tree.NewOpener(r.root)
+			defer in.Close()
+			var bytes int64
+			for {
+				n := len(needs)
+				size := max(1, min(few, n/(4*runtime.GOMAXPROCS(0)))) // so that no core is idle at the end
+				from := int(next.Add(int64(size))) - size
+				if from >= n {
+					break
+				}
+				for _, n := range needs[from:min(from+size, n)] {
+					state, size := r.one(ctx, in, n)
+					if err := ctx.Err(); err != nil {
+						return err
+					}
+					if bytes += size; state != nil {
+						r.mu.Lock()
+						r.states[n.path] = state
+						r.mu.Unlock()
+					}
+				}
 			}
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.out[n.path] = s
-			r.bytes += size
-			if state != nil {
-				r.states[n.path] = state
-			}
+			r.bytes += bytes
 			return nil
 		})
 	}
 	return g.Wait()
 }
 
-func (r *reader) one(ctx context.Context, n *need) (sums, hash.Cloner, int64) {
-	f, st, err := tree.Open(r.root, cmp.Or(n.name, n.path))
+// one reads a file. The state is that of its hash, if it is the first of a pair.
+func (r *reader) one(ctx context.Context, in *tree.Opener, n *need) (state hash.Cloner, bytes int64) {
+	n.got, state, bytes = r.read(ctx, in, n)
+	return state, bytes
+}
+
+func (r *reader) read(ctx context.Context, in *tree.Opener, n *need) (sums, hash.Cloner, int64) {
+	f, st, err := in.Open(cmp.Or(n.name, n.path))
 	if err != nil {
 		return sums{err: err}, nil, 0
 	}
@@ -164,15 +200,18 @@ func (r *reader) one(ctx context.Context, n *need) (sums, hash.Cloner, int64) {
 	if err == nil && (size != st.Size || !tree.StatOf(fi).Same(st, true)) {
 		err = &os.PathError{Op: "read", Path: n.path, Err: tree.ErrChanged}
 	}
-	s := sums{err: err, sha256: hex.EncodeToString(own.Sum(nil))}
+	s := sums{err: err, sha256: inHex(own, n.like)}
+	if m != nil || l != nil || len(pairs) > 0 {
+		s.more = &moreSums{}
+	}
 	if m != nil {
-		s.md5 = hex.EncodeToString(m.Sum(nil))
+		s.more.md5 = inHex(m, "")
 	}
 	if l != nil {
-		s.sha512 = hex.EncodeToString(l.Sum(nil))
+		s.more.sha512 = inHex(l, "")
 	}
 	for i, p := range pairs {
-		s.pairs = append(s.pairs, pairSum{firsts[i], hex.EncodeToString(p.Sum(nil))})
+		s.more.pairs = append(s.more.pairs, pairSum{firsts[i], inHex(p, "")})
 	}
 	if !r.firsts[n.path] {
 		return s, nil, size
@@ -180,7 +219,17 @@ func (r *reader) one(ctx context.Context, n *need) (sums, hash.Cloner, int64) {
 	return s, own.(hash.Cloner), size
 }
 
-// document is one for a document that has two forms.
+// inHex is the sum of h in hex; the string like itself if that is equal.
+func inHex(h hash.Hash, like string) string {
+	var sum [sha512.Size]byte
+	var text [2 * sha512.Size]byte
+	if b := hex.AppendEncode(text[:0], h.Sum(sum[:0])); string(b) != like {
+		return string(b)
+	}
+	return like
+}
+
+// document is read for a document that has two forms.
 func (r *reader) document(f *os.File, st tree.Stat, of catalog.Server) (sums, hash.Cloner, int64) {
 	s, read, err := hashOwn(of, tree.Content(f, st), st.Size, r.progress)
 	if err == nil {

@@ -241,7 +241,6 @@ func (s *Stage) alike(
 	}
 	defer root.Close()
 	have := map[string]bool{}
-	stats := map[string]tree.Stat{}
 	now := s.Now()
 	var needs []*need
 	var bytes int64
@@ -259,15 +258,14 @@ func (s *Stage) alike(
 				continue
 			}
 			needs = append(needs, &need{path: e.Path, stat: e.Stat})
-			stats[e.Path] = e.Stat
 			bytes += e.Stat.Size
 		}
 	}
 	got, _, err := readAll(ctx, root, needs, s.progress("compare", bytes))
-	for p, g := range got {
-		if g.err == nil {
-			cache.Put(p, stats[p], g.sha256, now)
-			have[p] = g.sha256 == want[p].SHA256
+	for _, n := range got {
+		if n.got.err == nil {
+			cache.Put(n.path, n.stat, n.got.sha256, now)
+			have[n.path] = n.got.sha256 == want[n.path].SHA256
 		}
 	}
 	return have, err

@@ -320,12 +320,12 @@ func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, er
 	needs := needs{}
 	id := make(chan string, 1)
 	go func() { id <- tree.ID(sn.rows) }()
-	got := claimNeeds(sn.cat, sn.rows, needs, sn.cache, c.Full)
-	if sn.treeID = <-id; len(needs) > 0 { // what is read may change a row
+	got := claimNeeds(sn.cat, sn.rows, &needs, sn.cache, c.Full)
+	if sn.treeID = <-id; len(needs.list) > 0 { // what is read may change a row
 		sn.treeID = ""
 	}
 	needed := func(string) bool { return true } // nobody else writes here, so any read error is an error
-	sn.rows, err = readNeeds(ctx, root, sn.cat, sn.rows, needs, needed, &got, sn.cache, sn.report, sn.stage.progress)
+	sn.rows, err = readNeeds(ctx, root, sn.cat, sn.rows, needs.list, needed, &got, sn.cache, sn.report, sn.stage.progress)
 	if err != nil {
 		return nil, nil, err
 	}

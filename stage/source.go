@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
@@ -26,6 +27,14 @@ type snapshotSource struct {
 type memory struct {
 	catalog.Source
 	*tree.Facts
+}
+
+// watched is the source of a tree that is validated. What the format reads and checks by
+// its digest need not be read again: the cache gets its hash.
+func watched(src *tree.Source, cache *tree.Cache, facts *tree.Facts, now time.Time) catalog.Source {
+	return memory{tree.ContentsSeen(src.Root(), func(path string, st tree.Stat, sha256 string) {
+		cache.Put(path, st, sha256, now)
+	}), facts}
 }
 
 // Contents opens staging for a format. done closes it; unless look is set it keeps

@@ -272,11 +272,11 @@ func Find(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache, 
 	if err != nil {
 		return nil, err
 	}
-	for p, g := range got {
-		if g.err != nil && !errors.Is(g.err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s: %w", join(dir, p), g.err)
+	for _, n := range got {
+		if err := n.got.err; err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s: %w", join(dir, n.path), err)
 		}
-		sum[p] = g.sha256
+		sum[n.path] = n.got.sha256
 	}
 	return slices.DeleteFunc(entries, func(e tree.Entry) bool { return !want.Sums[sum[e.Path]] }), nil
 }

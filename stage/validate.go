@@ -161,14 +161,14 @@ type survey struct {
 // published: see gate.
 func examine(
 	ctx context.Context, src *tree.Source, f catalog.Format, policy Links, known func(tree.Entry) bool,
-	facts *tree.Facts,
+	contents catalog.Source,
 ) (*survey, error) {
 	root := src.Root()
 	sv := &survey{root: root, report: &Report{}}
 	var all []tree.Entry
 	var err error
 	// Before the walk, so that the documents' memory is free again.
-	sv.cat, err = f.Read(ctx, memory{tree.Contents(root), facts})
+	sv.cat, err = f.Read(ctx, contents)
 	if err == nil {
 		all, err = src.Walk(ctx)
 	}
@@ -218,10 +218,22 @@ func linkRow(e tree.Entry) tree.Row {
 	return tree.Row{Path: e.Path, Size: int64(len(e.Target)), SHA256: fmt.Sprintf("%x", h.Sum(nil)), Role: catalog.Link}
 }
 
-func validateTree(ctx context.Context, src *tree.Source, f catalog.Format, policy Links, named func(tree.Entry) bool,
-	cache *tree.Cache, facts *tree.Facts, c Checks,
-	known map[string]tree.Row, progress func(string, int64) func(int64)) (*Checked, error) {
-	sv, err := examine(ctx, src, f, policy, named, facts)
+// checking is a validation that has not read content yet.
+type checking struct {
+	sv      *survey
+	rows    []tree.Row
+	needs   needs
+	aliases map[string]string // real paths of files that are reached through links, by path
+	got     gathered
+	cache   *tree.Cache
+	checks  Checks
+}
+
+// begin examines a tree, and finds out what has to be read of it. known has hashes that
+// are trusted unless c.Full is set; nil for none.
+func begin(ctx context.Context, src *tree.Source, f catalog.Format, policy Links, named func(tree.Entry) bool,
+	cache *tree.Cache, facts *tree.Facts, c Checks, known map[string]tree.Row) (*checking, error) {
+	sv, err := examine(ctx, src, f, policy, named, watched(src, cache, facts, c.Now))
 	if err != nil {
 		return nil, err
 	}
@@ -232,59 +244,86 @@ func validateTree(ctx context.Context, src *tree.Source, f catalog.Format, polic
 	if err := sv.report.stale(sv.root, f, sv.cat, sv.named, older); err != nil {
 		return nil, err
 	}
-	rows := make([]tree.Row, len(sv.entries))
-	needs := needs{}
-	aliases := map[string]string{}
+	k := &checking{sv: sv, rows: make([]tree.Row, len(sv.entries)), aliases: map[string]string{}, cache: cache, checks: c}
+	items := tree.NewFinger(sv.cat.Items, func(i *catalog.Item) string { return i.Path })
 	for i, e := range sv.entries {
 		if e.Kind == tree.Symlink {
-			rows[i] = linkRow(e)
+			k.rows[i] = linkRow(e)
 			continue
 		}
 		if e.Name != "" {
-			aliases[e.Path] = e.Name
+			k.aliases[e.Path] = e.Name
 		}
-		row := tree.Row{Path: e.Path, Size: e.Stat.Size, Role: sv.named.role(e.Path)}
+		row := tree.Row{Path: e.Path, Size: e.Stat.Size, Role: catalog.Mutable}
+		like, md5 := "", false
+		for at := items.Find(e.Path); at >= 0 && at < len(sv.cat.Items) && sv.cat.Items[at].Path == e.Path; at++ {
+			row.Role, like, md5 = catalog.Content, sv.cat.Items[at].SHA256, md5 || sv.cat.Items[at].MD5 != ""
+		}
 		if of := catalog.ServingAt(f, e.Path); of != nil {
-			needs[e.Path] = &need{path: e.Path, name: e.Name, stat: e.Stat, of: of}
-		} else if k, ok := known[e.Path]; ok && k.Size == row.Size && !c.Full {
-			row.SHA256 = k.SHA256
-		} else if sum, _, ok := cache.Lookup(e.At(), e.Stat); ok && !c.Full {
+			k.needs.add(i, &need{path: e.Path, name: e.Name, stat: e.Stat, of: of})
+		} else if had, ok := known[e.Path]; ok && had.Size == row.Size && !c.Full {
+			row.SHA256 = had.SHA256
+		} else if sum, _, ok := cache.LookupLike(e.At(), e.Stat, like); ok && !c.Full {
 			row.SHA256 = sum
 		} else {
-			needs[e.Path] = &need{path: e.Path, name: e.Name, stat: e.Stat}
+			k.needs.add(i, &need{path: e.Path, name: e.Name, stat: e.Stat, like: like, md5: c.Full && md5})
 		}
-		rows[i] = row
+		k.rows[i] = row
 	}
 	sv.entries = nil
-	share(rows, sv.cat)
-	if c.Full {
-		for _, i := range sv.cat.Items {
-			if n := needs[i.Path]; n != nil && i.MD5 != "" {
-				n.md5 = true
-			}
-		}
+	share(k.rows, sv.cat)
+	k.got = claimNeeds(sv.cat, k.rows, &k.needs, cache, c.Full)
+	k.through()
+	return k, nil
+}
+
+// through completes the needs for files that are reached through links.
+func (k *checking) through() {
+	if len(k.aliases) == 0 {
+		return
 	}
-	got := claimNeeds(sv.cat, rows, needs, cache, c.Full)
-	for _, n := range slices.Collect(maps.Values(needs)) {
-		n.name = aliases[n.path]
+	at := tree.NewRows(k.rows)
+	for _, n := range slices.Clone(k.needs.list) {
+		n.name = k.aliases[n.path]
 		for _, first := range n.after {
-			if needs[first] == nil && aliases[first] != "" {
-				needs[first] = &need{path: first, name: aliases[first]}
+			if row := at.Find(first); k.aliases[first] != "" && row >= 0 && k.needs.get(row) == nil {
+				k.needs.add(row, &need{path: first, name: k.aliases[first]})
 			}
 		}
 	}
+}
+
+// reads reports whether there is content to read.
+func (k *checking) reads() bool {
+	return slices.ContainsFunc(k.needs.list, func(n *need) bool { return n.of == nil })
+}
+
+// finish reads the content, and compares it with the indexes.
+func (k *checking) finish(ctx context.Context, progress func(string, int64) func(int64)) (*Checked, error) {
+	sv := k.sv
 	needed := func(p string) bool { return sv.named.has(p) || sv.format.Class(p) == catalog.Index }
-	rows, err = readNeeds(ctx, sv.root, sv.cat, rows, needs, needed, &got, cache, sv.report, progress)
+	rows, err := readNeeds(ctx, sv.root, sv.cat, k.rows, k.needs.list, needed, &k.got, k.cache, sv.report, progress)
 	if err != nil {
 		return nil, err
 	}
-	for p, g := range got.sums {
-		if n := needs[p]; n != nil && n.stat.Ino != 0 && !g.own {
-			cache.Put(p, n.stat, g.sha256, c.Now)
+	for _, n := range k.got.read {
+		if n.stat.Ino != 0 && !n.got.own {
+			k.cache.Put(n.path, n.stat, n.got.sha256, k.checks.Now)
 		}
 	}
-	check(sv.format, sv.cat, rows, got, sv.report)
+	k.needs = needs{}
+	check(sv.format, sv.cat, rows, k.got, sv.report)
 	return &Checked{Rows: rows, Catalog: sv.cat, Report: sv.report, Strays: sv.strays, Sure: sv.sure}, nil
+}
+
+func validateTree(ctx context.Context, src *tree.Source, f catalog.Format, policy Links, named func(tree.Entry) bool,
+	cache *tree.Cache, facts *tree.Facts, c Checks,
+	known map[string]tree.Row, progress func(string, int64) func(int64)) (*Checked, error) {
+	k, err := begin(ctx, src, f, policy, named, cache, facts, c, known)
+	if err != nil {
+		return nil, err
+	}
+	return k.finish(ctx, progress)
 }
 
 func sorted(files map[string]tree.Row) []tree.Row {
@@ -295,7 +334,7 @@ func sorted(files map[string]tree.Row) []tree.Row {
 
 func peek(ctx context.Context, src *tree.Source, f catalog.Format, policy Links, named func(tree.Entry) bool,
 	cache *tree.Cache, facts *tree.Facts) (*Checked, error) {
-	sv, err := examine(ctx, src, f, policy, named, facts)
+	sv, err := examine(ctx, src, f, policy, named, memory{tree.Contents(src.Root()), facts})
 	if err != nil {
 		return nil, err
 	}
@@ -326,13 +365,13 @@ func peek(ctx context.Context, src *tree.Source, f catalog.Format, policy Links,
 		}
 		rows[i] = row
 	}
-	got, hashed, err := readAll(ctx, sv.root, list, func(int64) {})
+	list, hashed, err := readAll(ctx, sv.root, list, func(int64) {})
 	if err != nil {
 		return nil, err
 	}
 	sv.report.HashedBytes = hashed
 	needed := func(p string) bool { return sv.named.has(p) || sv.format.Class(p) == catalog.Index }
-	rows = learn(sv.root, rows, needs{}, needed, got, sv.report)
+	rows, _ = learn(sv.root, rows, list, needed, sv.report)
 	check(sv.format, sv.cat, rows, gathered{}, sv.report)
 	return &Checked{Rows: rows, Catalog: sv.cat, Report: sv.report}, nil
 }

@@ -71,11 +71,19 @@ func Missing(err error) bool {
 
 // Files is the source of a file system that does not lead out of a tree, and
 // implements fs.ReadLinkFS: no link is followed.
-func Files(fsys fs.FS) Source { return files{fsys, &folder{}} }
+func Files(fsys fs.FS) Source { return files{fsys: fsys, last: &folder{}} }
+
+// Seen is called for a content that had the digest that was asked for, with the state of
+// its file before and after it was read.
+type Seen func(path string, d Digest, before, after fs.FileInfo)
+
+// Watched is Files, with a function that learns which content was read.
+func Watched(fsys fs.FS, seen Seen) Source { return files{fsys, &folder{}, seen} }
 
 type files struct {
 	fsys fs.FS
 	last *folder
+	seen Seen // nil for none
 }
 
 // folder is the directory that look has walked to last. A tree has thousands of blobs
@@ -106,23 +114,33 @@ func (s files) Document(name string) ([]byte, error) {
 		fact := fmt.Sprintf("has %d bytes; a document may have %d", info.Size(), MaxDocument)
 		return nil, &DocumentError{name, "too-large", fact}
 	}
-	data, err := s.read(name, info.Size(), MaxDocument)
+	data, err := s.read(name, info.Size(), MaxDocument, nil)
 	if err == nil && int64(len(data)) > MaxDocument {
 		return nil, &DocumentError{name, "too-large", fmt.Sprintf("has more than %d bytes", MaxDocument)}
 	}
 	return data, err
 }
 
-// read returns up to one byte more than limit.
-func (s files) read(name string, size, limit int64) ([]byte, error) {
+// read returns up to one byte more than limit. states, unless nil, gets the state of the
+// file before and after.
+func (s files) read(name string, size, limit int64, states *[2]fs.FileInfo) ([]byte, error) {
 	f, err := s.fsys.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	look := func(at int) {
+		if states != nil && err == nil {
+			states[at], err = f.Stat()
+		}
+	}
+	look(0)
 	var buf bytes.Buffer
 	buf.Grow(int(min(size, limit)) + bytes.MinRead) // else the last read doubles it
-	if _, err := buf.ReadFrom(io.LimitReader(f, limit+1)); err != nil {
+	if err == nil {
+		_, err = buf.ReadFrom(io.LimitReader(f, limit+1))
+	}
+	if look(1); err != nil {
 		return nil, err
 	}
 	return buf.Bytes(), nil
@@ -170,12 +188,19 @@ func (s files) Blob(name string, want Digest, limit int64) ([]byte, error) {
 	if info.Size() > limit {
 		return fail(ErrDigest)
 	}
-	data, err := s.read(name, info.Size(), limit)
+	var states *[2]fs.FileInfo
+	if s.seen != nil {
+		states = new([2]fs.FileInfo)
+	}
+	data, err := s.read(name, info.Size(), limit, states)
 	if err != nil {
 		return nil, err
 	}
 	if int64(len(data)) > limit || !want.of(data) {
 		return fail(ErrDigest)
+	}
+	if states != nil {
+		s.seen(name, want, states[0], states[1])
 	}
 	return data, nil
 }

@@ -139,3 +139,28 @@ func TestName(t *testing.T) {
 		t.Error(s)
 	}
 }
+
+// Seen is told of content with the right digest, and of nothing else.
+func TestWatched(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"a": "a", "b": "b", "long": "aa"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var seen []string
+	src := Watched(os.DirFS(dir), func(path string, d Digest, before, after fs.FileInfo) {
+		seen = append(seen, path+" "+d.Algorithm)
+		if !os.SameFile(before, after) || after.Size() != 1 {
+			t.Errorf("%s: %v, %v", path, before, after)
+		}
+	})
+	for _, d := range []Digest{{SHA256, sumA}, {SHA512, sum512A}} {
+		for _, name := range []string{"a", "b", "long", "none"} {
+			_, _ = src.Blob(name, d, 1)
+		}
+	}
+	if _, err := src.Document("a"); err != nil || !slices.Equal(seen, []string{"a sha256", "a sha512"}) {
+		t.Errorf("%v, %v", seen, err)
+	}
+}

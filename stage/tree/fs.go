@@ -10,18 +10,35 @@ import (
 
 // FS is like root.FS(), for a tree that others write to. It opens only regular
 // files and directories, and does not block on a pipe that has replaced a file.
-func FS(root *os.Root) fs.FS { return files{root} }
+func FS(root *os.Root) fs.FS { return files{root, NewOpener(root)} }
 
 // Contents returns a tree that others write to, in the form that formats read.
 func Contents(root *os.Root) catalog.Source { return catalog.Files(FS(root)) }
 
-type files struct{ root *os.Root }
+// ContentsSeen is Contents. It calls seen for each content that has been read and checked, with
+// its sha256, and with the state of its file, which did not change meanwhile.
+func ContentsSeen(root *os.Root, seen func(path string, st Stat, sha256 string)) catalog.Source {
+	return catalog.Watched(FS(root), func(path string, d catalog.Digest, before, after fs.FileInfo) {
+		if st := StatOf(after); d.Algorithm == catalog.SHA256 && StatOf(before).Same(st, false) {
+			seen(path, st, d.Hex)
+		}
+	})
+}
+
+type files struct {
+	root *os.Root
+	in   *Opener // the directory that it keeps is closed with the garbage
+}
 
 func (f files) Open(name string) (fs.File, error) {
 	if !fs.ValidPath(name) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
 	}
-	file, err := f.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	var file *os.File
+	err := f.in.do(name, func(in *os.Root, base string) (err error) {
+		file, err = in.OpenFile(base, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +58,12 @@ func (f files) Lstat(name string) (fs.FileInfo, error) {
 	if !fs.ValidPath(name) {
 		return nil, &fs.PathError{Op: "lstat", Path: name, Err: fs.ErrInvalid}
 	}
-	return f.root.Lstat(name)
+	var fi fs.FileInfo
+	err := f.in.do(name, func(in *os.Root, base string) (err error) {
+		fi, err = in.Lstat(base)
+		return err
+	})
+	return fi, err
 }
 
 // ReadLink is for [fs.ReadLinkFS].
