@@ -25,6 +25,20 @@ type tagSurvey struct {
 	read   []InventoryRead
 	used   map[catalog.Name]string // where an inventory says that a tag is in use: file:line
 	seen   firstTagged
+	rows   map[string]int32 // of the tree, by path: see tagSurvey.row
+}
+
+// row returns the row of a path. The files of tags are in no order, and there are very
+// many: so it does not search.
+func (t *tagSurvey) row(rows []tree.Row, path string) (at int, ok bool) {
+	if t.rows == nil {
+		t.rows = make(map[string]int32, len(rows))
+		for i := range rows {
+			t.rows[rows[i].Path] = int32(i)
+		}
+	}
+	i, ok := t.rows[path]
+	return int(i), ok
 }
 
 // surveyTags reads the inputs that only a format with tags has; nil in another.
@@ -68,9 +82,11 @@ func (sv *survey) tagged(now time.Time) []retention.Tag {
 			t.Rank, t.Exempt = v.Rank, v.Exempt
 		}
 		for _, p := range i.Paths {
-			row, ok := c.Row(p)
-			t.Bytes += row.Size
-			t.Complete = t.Complete && ok && !broken[p]
+			at, ok := sv.tags.row(c.Rows, p)
+			if ok {
+				t.Bytes += c.Rows[at].Size
+			}
+			t.Complete = t.Complete && ok && !(len(broken) > 0 && broken[p])
 		}
 		out = append(out, t)
 	}
@@ -87,7 +103,7 @@ func (sv *survey) onlyTags(drop func(catalog.Name) bool) int64 {
 			by = dropped
 		}
 		for _, p := range i.Paths {
-			if at, ok := tree.Search(sv.checked.Rows, p); ok {
+			if at, ok := sv.tags.row(sv.checked.Rows, p); ok {
 				needed[at] |= by
 			}
 		}

@@ -3,7 +3,6 @@ package catalog
 import (
 	"crypto/sha256"
 	"crypto/sha512"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -61,11 +60,21 @@ func (d Digest) String() string {
 // Check returns what is wrong with a digest from outside. A digest that passes may
 // stand in a path.
 func (d Digest) Check() error {
-	size := map[string]int{SHA256: 32, SHA512: 64}[d.Algorithm]
-	switch b, err := hex.DecodeString(d.Hex); {
-	case size == 0:
+	size := 0
+	switch d.Algorithm {
+	case SHA256:
+		size = sha256.Size
+	case SHA512:
+		size = sha512.Size
+	default:
 		return fmt.Errorf("has the unknown algorithm %q", d.Algorithm)
-	case err != nil || len(b) != size || strings.ToLower(d.Hex) != d.Hex:
+	}
+	odd := len(d.Hex) != 2*size
+	for i := 0; i < len(d.Hex) && !odd; i++ {
+		c := d.Hex[i]
+		odd = (c < '0' || c > '9') && (c < 'a' || c > 'f')
+	}
+	if odd {
 		return fmt.Errorf("is not %d lower-case hex digits", 2*size)
 	}
 	return nil

@@ -197,16 +197,16 @@ func (l *layout) record(p *parcel, group []arrival, w wanted) error {
 
 // place has a blob put into the sink, and says where it is to lie.
 func (b *bringing) place(ctx context.Context, p *parcel, l *layout, n *node) error {
-	name, err := p.bring(ctx, n.digest)
+	name, err := p.bring(ctx, n.digest())
 	if errors.Is(err, fs.ErrNotExist) {
-		return &catalog.DocumentError{Path: path.Join(p.what, blobPath(".", n.digest)), Code: "missing",
+		return &catalog.DocumentError{Path: path.Join(p.what, blobPath(".", n.digest())), Code: "missing",
 			Fact: "does not exist, and the image needs it"}
 	}
 	if err != nil {
 		return err
 	}
-	if f, ok := b.have[n.digest]; ok && f.size != n.size {
-		return &catalog.DocumentError{Path: path.Join(p.what, blobPath(".", n.digest)), Code: "size-mismatch",
+	if f, ok := b.have[n.digest()]; ok && f.size != n.size {
+		return &catalog.DocumentError{Path: path.Join(p.what, blobPath(".", n.digest())), Code: "size-mismatch",
 			Fact: fmt.Sprintf("has %d bytes, and its descriptor says %d", f.size, n.size)}
 	}
 	to := l.at(n)
@@ -219,7 +219,7 @@ func (b *bringing) place(ctx context.Context, p *parcel, l *layout, n *node) err
 			return err
 		}
 		name = to
-		_, _, err = b.to.Put(ctx, name, f, n.digest)
+		_, _, err = b.to.Put(ctx, name, f, n.digest())
 		if err = errors.Join(err, f.Close()); err != nil {
 			return err
 		}

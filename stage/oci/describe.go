@@ -86,7 +86,7 @@ func (Format) Describe(
 		var more any
 		i, ok := slices.BinarySearchFunc(l.roots, image.Version,
 			func(r root, version string) int { return strings.Compare(r.version, version) })
-		if ok && l.roots[i].entry.digest.String() == image.Fingerprint { // else it has changed meanwhile
+		if ok && l.roots[i].entry.key == image.Fingerprint { // else it has changed meanwhile
 			d, err := l.describe(&l.roots[i])
 			if err != nil {
 				return err
@@ -101,7 +101,7 @@ func (Format) Describe(
 }
 
 func (l *layout) describe(r *root) (*Description, error) {
-	digest := r.entry.digest.String()
+	digest := r.entry.key
 	d := &Description{Name: l.name(r), Digest: digest, MediaType: r.entry.mediaType, PlatformPicked: []string{},
 		Platforms: []Platform{}, Referrers: []Referrer{}, Fetch: fetch(l.repository, digest)}
 	tag := r.version
@@ -211,7 +211,7 @@ func (l *layout) platformOf(m *manifest) (p platform, err error) {
 func (l *layout) described(from *node) ([]Platform, error) {
 	out := []Platform{}
 	err := l.runs(from, func(n *node, m *manifest, p platform) {
-		d := Platform{Platform: p.String(), Manifest: n.digest.String(), Config: m.Config.Digest, Layers: []string{}}
+		d := Platform{Platform: p.String(), Manifest: n.key, Config: m.Config.Digest, Layers: []string{}}
 		sum := sha256.New()
 		for _, layer := range m.Layers {
 			d.Layers = append(d.Layers, layer.Digest)
@@ -299,7 +299,7 @@ func (l *layout) referrers(r *root) ([]Referrer, error) {
 		if kind == "" && m.Config != nil {
 			kind = m.Config.MediaType
 		}
-		add(n.digest.String(), kind)
+		add(n.key, kind)
 	}
 	slices.SortFunc(out, func(a, b Referrer) int { return cmp.Compare(a.Digest, b.Digest) })
 	return out, nil

@@ -28,7 +28,7 @@ func (Format) Export(ctx context.Context, src catalog.Source, w io.Writer, x cat
 		if err != nil {
 			return nil, err
 		}
-		image := catalog.ExportedImage{Name: l.name(r), Digest: r.entry.digest}
+		image := catalog.ExportedImage{Name: l.name(r), Digest: r.entry.digest()}
 		if slices.Contains(a.out.Images, image) {
 			continue // asked for twice
 		}
@@ -92,12 +92,12 @@ func (a *archiver) entries(l *layout, r *root) ([]json.RawMessage, error) {
 			continue
 		}
 		e := l.index.entries[i]
-		if tag := l.tags[i]; n == r.entry && tag != r.version && untagged(n.digest) != r.version {
+		if tag := l.tags[i]; n == r.entry && tag != r.version && untagged(n.digest()) != r.version {
 			continue // another tag of the same image
 		}
 		if n == r.entry {
 			var err error
-			if e, err = e.called(Reference{Repository: l.repository, Tag: l.tags[i], Digest: n.digest}); err != nil {
+			if e, err = e.called(Reference{Repository: l.repository, Tag: l.tags[i], Digest: n.digest()}); err != nil {
 				return nil, err
 			}
 		}
@@ -107,10 +107,10 @@ func (a *archiver) entries(l *layout, r *root) ([]json.RawMessage, error) {
 		}
 	}
 	l.each(func(n *node) {
-		if _, met := a.blobs[part(n.digest)]; met {
+		if _, met := a.blobs[part(n.digest())]; met {
 			return
 		}
-		a.blobs[part(n.digest)] = sent{l.at(n), n.size, n.digest}
+		a.blobs[part(n.digest())] = sent{l.at(n), n.size, n.digest()}
 		a.out.Files++
 		a.out.Bytes += n.size
 		if strings.HasSuffix(n.mediaType, "+zstd") {
@@ -186,12 +186,12 @@ func (a *archiver) classic(l *layout, r *root) ([]saved, error) {
 		a.note("no-platform", l.document, "has no image for "+want+": engines without containerd load none")
 		return nil, nil
 	}
-	s := saved{Config: part(found[at].children[0].digest), RepoTags: []string{}, Layers: []string{}}
+	s := saved{Config: part(found[at].children[0].digest()), RepoTags: []string{}, Layers: []string{}}
 	if !strings.HasPrefix(r.version, "@") {
 		s.RepoTags = append(s.RepoTags, l.name(r))
 	}
 	for _, layer := range found[at].children[1:] {
-		s.Layers = append(s.Layers, part(layer.digest))
+		s.Layers = append(s.Layers, part(layer.digest()))
 	}
 	return []saved{s}, nil
 }

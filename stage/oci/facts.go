@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"maps"
 	"slices"
 
 	"example.com/publish/stage/catalog"
@@ -37,7 +36,7 @@ func (g *graph) known(n *node) *manifest {
 	if !ok {
 		return nil
 	}
-	fact, ok := memory.Recall(n.digest)
+	fact, ok := memory.Recall(n.digest())
 	if !ok {
 		return nil
 	}
@@ -51,7 +50,7 @@ func (g *graph) known(n *node) *manifest {
 // learn remembers a node's manifest, which has been read.
 func (g *graph) learn(n *node, m *manifest) {
 	if memory, ok := g.src.(catalog.Memory); ok {
-		memory.Remember(n.digest, writeFact(m, n.mediaType))
+		memory.Remember(n.digest(), writeFact(m, n.mediaType))
 	}
 }
 
@@ -122,9 +121,9 @@ func (w *factWriter) descriptor(d *descriptor) {
 	}
 	w.texts(d.URLs)
 	w.number(len(d.Annotations))
-	for _, k := range slices.Sorted(maps.Keys(d.Annotations)) {
-		w.text(k)
-		w.text(d.Annotations[k])
+	for _, is := range notesOf(d.Annotations.table()) { // sorted
+		w.text(is.Key)
+		w.text(is.Value)
 	}
 	w.text(d.ArtifactType)
 	if d.Platform == nil {
@@ -253,13 +252,8 @@ func (r *factReader) descriptor(d *descriptor) {
 	for range r.count() {
 		d.URLs = append(d.URLs, r.text())
 	}
-	n := r.count()
-	for range n {
-		if d.Annotations == nil {
-			d.Annotations = make(map[string]string, n)
-		}
-		k := r.text()
-		d.Annotations[k] = r.text()
+	for range r.count() {
+		d.Annotations = append(d.Annotations, note{r.text(), r.text()})
 	}
 	d.ArtifactType = r.text()
 	if r.long() != 0 {

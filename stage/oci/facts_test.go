@@ -83,7 +83,7 @@ func TestFacts(t *testing.T) {
 func FuzzReadFact(f *testing.F) {
 	size := int64(5)
 	f.Add(writeFact(&manifest{Config: &descriptor{MediaType: ociManifest, Size: &size,
-		Annotations: map[string]string{"a": "b"}, URLs: []string{"u"}}}, ociManifest))
+		Annotations: notes{{"a", "b"}}, URLs: []string{"u"}}}, ociManifest))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, kind, err := readFact(data)
 		if err != nil {

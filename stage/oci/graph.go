@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"example.com/publish/stage/catalog"
 )
 
 // node is a blob that something in a repository leads to.
 type node struct {
-	digest    catalog.Digest
 	key       string // the digest as text
 	path      string // see at
 	size      int64  // as the first descriptor says
@@ -23,8 +23,15 @@ type node struct {
 	absent    bool    // it may be missing: it is not there, and no item
 	partial   bool    // it is an index, and not all that it lists is here
 	read      bool
-	item      bool // the catalog has it as an item
-	mark      int  // of the last walk that met it
+	item      bool  // the catalog has it as an item
+	named     bool  // it has a tag, or is listed already
+	mark      int32 // of the last walk that met it
+}
+
+// digest is the digest of its bytes.
+func (n *node) digest() catalog.Digest {
+	algorithm, digits, _ := strings.Cut(n.key, ":") // it has been checked
+	return catalog.Digest{Algorithm: algorithm, Hex: digits}
 }
 
 // graph is all that an index.json leads to.
@@ -34,8 +41,9 @@ type graph struct {
 	repository string
 	nodes      map[string]*node // by digest
 	note       func(severity catalog.Severity, code, path, format string, args ...any)
-	marks      int
+	marks      int32
 	todo       []*node // memory for each
+	fresh      []node  // memory for nodes: there are very many, and all stay
 	reading
 	left platforms // an entry says that no others were picked; nil: it does not say so
 }
@@ -49,7 +57,7 @@ type reading struct {
 // at is the path of a node's blob.
 func (g *graph) at(n *node) string {
 	if n.path == "" {
-		n.path = blobPath(g.repository, n.digest)
+		n.path = blobPath(g.repository, n.digest())
 	}
 	return n.path
 }
@@ -57,20 +65,32 @@ func (g *graph) at(n *node) string {
 // node returns what a descriptor leads to, which stands in the file at from; nil,
 // with a finding, if that cannot be told.
 func (g *graph) node(from string, d *descriptor) *node {
-	digest, code, fact := d.check()
+	_, code, fact := d.check()
 	if code != "" {
 		g.note(catalog.Error, code, from, "%s", fact)
 		return nil
 	}
 	n := g.nodes[d.Digest]
 	if n == nil {
-		n = &node{digest: digest, key: d.Digest, size: *d.Size, mediaType: d.MediaType}
+		n = g.make()
+		n.key, n.size, n.mediaType = d.Digest, *d.Size, d.MediaType
 		g.nodes[d.Digest] = n
 	}
 	if n.size != *d.Size {
 		g.note(catalog.Error, "bad-descriptor", from, "says that %s has %d bytes, and another descriptor says %d",
 			d.Digest, *d.Size, n.size)
 	}
+	return n
+}
+
+// make returns a new node.
+func (g *graph) make() *node {
+	const some = 256
+	if len(g.fresh) == 0 {
+		g.fresh = make([]node, some)
+	}
+	n := &g.fresh[0]
+	g.fresh = g.fresh[1:]
 	return n
 }
 
@@ -121,6 +141,7 @@ func (g *graph) expand(n *node, depth int) error {
 			n.subject = m.Subject.Digest
 		}
 	}
+	n.children = make([]*node, 0, len(m.Manifests)+len(m.Layers)+1)
 	picked := g.picked.of(m.Manifests)
 	for i := range m.Manifests {
 		if err := g.below(n, path, &m.Manifests[i], depth, picked[i]); err != nil {
@@ -198,7 +219,7 @@ func (g *graph) blob(n *node, limit int64) ([]byte, error) {
 	if err := g.ctx.Err(); err != nil {
 		return nil, err
 	}
-	return blobOf(g.src, g.at(n), n.digest, limit)
+	return blobOf(g.src, g.at(n), n.digest(), limit)
 }
 
 func blobOf(src catalog.Source, path string, want catalog.Digest, limit int64) ([]byte, error) {
@@ -212,7 +233,7 @@ func blobOf(src catalog.Source, path string, want catalog.Digest, limit int64) (
 
 // there reports whether a node's blob is in the tree, whatever its bytes.
 func (g *graph) there(n *node) (bool, error) {
-	_, err := g.src.Blob(g.at(n), n.digest, 0)
+	_, err := g.src.Blob(g.at(n), n.digest(), 0)
 	bad := new(catalog.DocumentError)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -219,9 +219,9 @@ func FuzzReference(f *testing.F) {
 				t.Errorf("%q is %s, and then %s: %v", list, ps, again, err)
 			}
 		}
-		e := descriptor{Digest: "sha256:" + strings.Repeat("0", 64), Annotations: map[string]string{
+		e := descriptor{Digest: "sha256:" + strings.Repeat("0", 64), Annotations: notesOf(map[string]string{
 			refName: s, imageName: list,
-			requestedNote: s, platformsNote: list, stagedNote: s}}
+			requestedNote: s, platformsNote: list, stagedNote: s})}
 		id, stale := e.identity("docker.io/acme/app")
 		if stale != "" && fmt.Sprintf("%+v", id) != fmt.Sprintf("%+v", identity{}) {
 			t.Errorf("%q is believed in part: %+v", stale, id)

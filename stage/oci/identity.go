@@ -50,7 +50,7 @@ func (e *descriptor) identity(repository string) (id identity, stale string) {
 		own.Version = "@" + e.Digest
 	}
 	for _, key := range []string{imageName, requestedNote, refName} {
-		text, ok := e.Annotations[key]
+		text, ok := e.Annotations.get(key)
 		if !ok || key == refName && !strings.ContainsAny(text, "/:") || (Format{}).ParseRef(text) == own {
 			continue
 		}
@@ -60,12 +60,12 @@ func (e *descriptor) identity(repository string) (id identity, stale string) {
 		}
 	}
 	notes := e.Annotations
-	id = identity{Requested: notes[requestedNote], Defaulted: notes[defaultedNote] == "true",
-		Pinned: notes[pinnedNote], Source: notes[sourceNote], MovedFrom: notes[movedNote]}
-	if text, ok := notes[platformsNote]; ok {
+	id = identity{Requested: notes.of(requestedNote), Defaulted: notes.of(defaultedNote) == "true",
+		Pinned: notes.of(pinnedNote), Source: notes.of(sourceNote), MovedFrom: notes.of(movedNote)}
+	if text, ok := notes.get(platformsNote); ok {
 		id.Platforms, _ = parsePlatforms(strings.Split(text, ","))
 	}
-	if at := notes[stagedNote]; at != "" {
+	if at := notes.of(stagedNote); at != "" {
 		id.StagedAt, _ = time.Parse(time.RFC3339, at)
 	}
 	return id, ""
@@ -126,10 +126,7 @@ func (e entry) annotated(change func(notes map[string]string)) (entry, error) {
 	if err := json.Unmarshal(e.raw, &members); err != nil {
 		return e, err
 	}
-	notes := maps.Clone(e.Annotations)
-	if notes == nil {
-		notes = map[string]string{}
-	}
+	notes := e.Annotations.table()
 	change(notes)
 	text, err := json.Marshal(notes)
 	if err != nil {
@@ -137,7 +134,7 @@ func (e entry) annotated(change func(notes map[string]string)) (entry, error) {
 	}
 	members["annotations"] = text
 	raw, err := json.Marshal(members)
-	e.raw, e.Annotations = raw, notes
+	e.raw, e.Annotations = raw, notesOf(notes)
 	return e, err
 }
 
@@ -268,7 +265,7 @@ func (ps platforms) of(list []descriptor) []bool {
 		}
 	}
 	for i, d := range list {
-		out[i] = out[i] || digests[d.Annotations[attestation]]
+		out[i] = out[i] || digests[d.Annotations.of(attestation)]
 	}
 	return out
 }

@@ -28,13 +28,13 @@ const (
 // descriptor is a reference to a blob: see the descriptor of the OCI image
 // specification. What is not in it stays in the bytes that it was read from.
 type descriptor struct {
-	MediaType    string            `json:"mediaType"`
-	Digest       string            `json:"digest"`
-	Size         *int64            `json:"size"`
-	URLs         []string          `json:"urls"`
-	Annotations  map[string]string `json:"annotations"`
-	ArtifactType string            `json:"artifactType"`
-	Platform     *platform         `json:"platform"`
+	MediaType    string    `json:"mediaType"`
+	Digest       string    `json:"digest"`
+	Size         *int64    `json:"size"`
+	URLs         []string  `json:"urls"`
+	Annotations  notes     `json:"annotations"`
+	ArtifactType string    `json:"artifactType"`
+	Platform     *platform `json:"platform"`
 }
 
 // check returns the digest, and what is wrong with the descriptor: the code and
@@ -57,7 +57,7 @@ func (d *descriptor) check() (digest catalog.Digest, code, fact string) {
 // tag returns the tag of an entry of index.json; "" for none. Some tools write the
 // whole name there.
 func (d *descriptor) tag() (tag string, ok bool) {
-	name, there := d.Annotations[refName]
+	name, there := d.Annotations.get(refName)
 	if !there || name == "" {
 		return "", true
 	}
@@ -104,25 +104,26 @@ func parseEntries(data []byte) (*index, error) {
 	if dense(data) {
 		return nil, errDense
 	}
-	if !json.Valid(data) {
+	if !usual(data) && !json.Valid(data) {
 		return nil, json.Unmarshal(data, new(json.RawMessage)) // it says what is wrong
 	}
 	x := &index{members: members(data)}
-	list, ok := elements(x.members["manifests"])
-	version, annotations := 0, map[string]string{}
+	good, version, annotations := true, 0, map[string]string{}
 	for name, to := range map[string]any{"schemaVersion": &version, "annotations": &annotations} {
 		if raw := x.members[name]; raw != nil {
-			ok = json.Unmarshal(raw, to) == nil && ok
+			good = json.Unmarshal(raw, to) == nil && good
 		}
 	}
 	x.convert = annotations[olaregConvert] == "true"
-	x.entries = make([]entry, 0, len(list))
-	for _, raw := range list {
+	list := x.members["manifests"]
+	x.entries = make([]entry, 0, bytes.Count(list, []byte(`"digest"`)))
+	good = eachElement(list, func(raw []byte) bool {
 		d, err := descriptorOf(raw)
-		ok = ok && err == nil
+		good = good && err == nil
 		x.entries = append(x.entries, entry{d, raw})
-	}
-	if !ok || version != 2 {
+		return true
+	}) && good
+	if !good || version != 2 {
 		return nil, indexRule.misfit(data)
 	}
 	return x, nil

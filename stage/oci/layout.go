@@ -132,6 +132,8 @@ func readLayout(
 		note(catalog.Error, "schema", l.document, "%s", err)
 		return l, nil
 	}
+	n := len(l.index.entries)
+	l.entries, l.tags = make([]*node, 0, n), make([]string, 0, n)
 	for i := range l.index.entries {
 		l.enter(&l.index.entries[i].descriptor)
 	}
@@ -180,7 +182,7 @@ func (l *layout) enter(d *descriptor) {
 	switch {
 	case !ok:
 		l.note(catalog.Error, "bad-tag", l.document, "%s is not a tag: letters, digits, _ . -, at most 128",
-			catalog.Show(d.Annotations[refName]))
+			catalog.Show(d.Annotations.of(refName)))
 		n = nil
 	case n != nil:
 		if index, manifest := leads(n.mediaType); !index && !manifest {
@@ -188,7 +190,7 @@ func (l *layout) enter(d *descriptor) {
 				catalog.Show(n.mediaType))
 		}
 		id, stale := d.identity(l.repository)
-		version := Format{}.Ref(catalog.Name{Group: l.repository, Version: cmp.Or(tag, untagged(n.digest))})
+		version := Format{}.Ref(catalog.Name{Group: l.repository, Version: cmp.Or(tag, untagged(n.digest()))})
 		if stale != "" {
 			l.note(catalog.Warning, "identity-stale", l.document, "%s of %s: what it records is not believed", stale, version)
 		}
@@ -223,33 +225,42 @@ func (l *layout) follow() error {
 
 // sort makes the roots of the entries, and gives each referrer to its subject.
 func (l *layout) sort() {
-	tagged := map[string]*node{}
-	named := map[*node]bool{} // that have a tag, or are listed already
 	var referrers []int
+	l.roots = make([]root, 0, len(l.entries))
 	for i, n := range l.entries {
 		switch tag := l.tags[i]; {
 		case n == nil:
 		case subjectOf(tag, n) != "":
 			referrers = append(referrers, i)
-		case tag != "" && tagged[tag] == nil:
-			tagged[tag], named[n] = n, true
+		case tag != "":
 			l.roots = append(l.roots, root{version: tag, entry: n, owns: []*node{n}, place: i})
-		case tag != "" && tagged[tag] != n:
-			l.note(catalog.Error, "duplicate-tag", l.document, "the tag %s stands for %s and for %s", tag,
-				tagged[tag].digest, n.digest)
 		}
 	}
+	slices.SortStableFunc(l.roots, byVersion)
+	once := l.roots[:0]
+	for _, r := range l.roots {
+		if n := len(once); n == 0 || once[n-1].version != r.version {
+			once = append(once, r)
+			r.entry.named = true
+		} else if first := once[n-1].entry; first != r.entry {
+			l.note(catalog.Error, "duplicate-tag", l.document, "the tag %s stands for %s and for %s", r.version,
+				first.key, r.entry.key)
+		}
+	}
+	l.roots = once
 	for i, n := range l.entries {
-		if n == nil || l.tags[i] != "" || n.child || named[n] || n.subject != "" {
+		if n == nil || l.tags[i] != "" || n.child || n.named || n.subject != "" {
 			continue
 		}
-		named[n] = true
-		l.note(catalog.Warning, "untagged", l.document, "%s has no tag", n.digest)
-		l.roots = append(l.roots, root{version: untagged(n.digest), entry: n, owns: []*node{n}, place: i})
+		n.named = true
+		l.note(catalog.Warning, "untagged", l.document, "%s has no tag", n.digest())
+		l.roots = append(l.roots, root{version: untagged(n.digest()), entry: n, owns: []*node{n}, place: i})
 	}
 	l.refer(referrers)
-	slices.SortFunc(l.roots, func(a, b root) int { return strings.Compare(a.version, b.version) })
+	slices.SortFunc(l.roots, byVersion)
 }
+
+func byVersion(a, b root) int { return strings.Compare(a.version, b.version) }
 
 // refer gives referrers to the roots that lead to their subjects, and so those of
 // a referrer to the same roots. What is left has lost its subject, and stands for
@@ -297,7 +308,7 @@ func (l *layout) refer(referrers []int) {
 	}
 	for _, i := range referrers {
 		if n := l.entries[i]; !taken[i] {
-			version := cmp.Or(l.tags[i], untagged(n.digest))
+			version := cmp.Or(l.tags[i], untagged(n.digest()))
 			l.note(catalog.Warning, "dangling-referrer", l.document, "%s refers to %s, which is not here", version,
 				subjectOf(l.tags[i], n))
 			l.roots = append(l.roots, root{version: version, entry: n, owns: []*node{n}, place: i, lost: true})

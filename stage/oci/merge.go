@@ -97,7 +97,7 @@ func (l *layout) into(ctx context.Context, tree catalog.Source, out *catalog.Cha
 	kept := map[string]bool{} // digests
 	for i := range ours.roots {
 		r := &ours.roots[i]
-		if n := theirs[r.version]; n != nil && n.digest != r.entry.digest {
+		if n := theirs[r.version]; n != nil && n.key != r.entry.key {
 			moved[r.version] = r.entry.key
 		} else {
 			ours.each(func(n *node) { kept[n.key] = true }, r.owns...)

@@ -40,8 +40,8 @@ func find(ref string, read func(repository string) (*layout, error)) (*layout, *
 	if root == nil {
 		return nil, nil, &catalog.DocumentError{Path: l.document, Code: "missing", Fact: "does not have " + r.Name()}
 	}
-	if r.Digest != (catalog.Digest{}) && root.entry.digest != r.Digest {
-		return nil, nil, digestError(ref, root.entry.digest.String())
+	if r.Digest != (catalog.Digest{}) && root.entry.digest() != r.Digest {
+		return nil, nil, digestError(ref, root.entry.digest().String())
 	}
 	return l, root, nil
 }
@@ -49,7 +49,7 @@ func find(ref string, read func(repository string) (*layout, error)) (*layout, *
 // called returns the root of a version, or the first with its digest; nil for none.
 func (l *layout) called(version string) (*root, error) {
 	at := slices.IndexFunc(l.roots, func(r root) bool {
-		return r.version == version || untagged(r.entry.digest) == version
+		return r.version == version || untagged(r.entry.digest()) == version
 	})
 	if at >= 0 {
 		return &l.roots[at], nil
@@ -99,7 +99,7 @@ func (l *layout) inner(digest string) (*root, error) {
 	}
 	l.index.entries, l.index.places = append(l.index.entries, entry{d, raw}), nil
 	l.entries, l.tags = append(l.entries, n), append(l.tags, "")
-	return &root{version: untagged(n.digest), entry: n, owns: []*node{n}, place: len(l.entries) - 1}, nil
+	return &root{version: untagged(n.digest()), entry: n, owns: []*node{n}, place: len(l.entries) - 1}, nil
 }
 
 // name is the whole name of a root.
@@ -113,7 +113,7 @@ func (Format) Resolve(ctx context.Context, src catalog.Source, ref string) (*cat
 	if err != nil {
 		return nil, err
 	}
-	digest := r.entry.digest.String()
+	digest := r.entry.key
 	out := &catalog.Resolved{Name: l.repository + "@" + digest, Ref: l.name(r), Digest: digest}
 	list, err := l.described(r.entry)
 	for _, p := range list {
@@ -154,15 +154,15 @@ func retag(
 	if was != r.version {
 		was = ""
 	}
-	at := ours.index.find(r.entry.digest.String(), was)
+	at := ours.index.find(r.entry.key, was)
 	if at < 0 {
-		at = slices.IndexFunc(ours.index.entries, func(e entry) bool { return e.Digest == r.entry.digest.String() })
+		at = slices.IndexFunc(ours.index.entries, func(e entry) bool { return e.Digest == r.entry.key })
 	}
 	from := ours.index.entries[at]
 	id, _ := from.identity(ours.repository)
 	g := *ours.graph
 	g.nodes = map[string]*node{}
-	ours.each(func(n *node) { g.nodes[n.digest.String()] = n }, r.owns...)
+	ours.each(func(n *node) { g.nodes[n.key] = n }, r.owns...)
 	l := &layout{graph: &g, document: ours.document, index: &index{members: ours.index.members}}
 	for _, tag := range tags {
 		name := Reference{Repository: ours.repository, Tag: tag}

@@ -215,8 +215,9 @@ func (w wanted) nameOf(e entry) (a arrival, ok bool, err error) {
 // recordedText is the whole name that an entry has; "" for none.
 func recordedText(e entry) string {
 	for _, key := range []string{imageName, refName} {
-		if _, ok := fullName(e.Annotations[key], e.Digest); ok {
-			return e.Annotations[key]
+		name := e.Annotations.of(key)
+		if _, ok := fullName(name, e.Digest); ok {
+			return name
 		}
 	}
 	return ""

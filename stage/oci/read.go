@@ -50,6 +50,9 @@ func (b *builder) add(l *layout) {
 		b.cat.Listed[l.document] = listed
 	}
 	b.cat.Items = slices.Grow(b.cat.Items, len(l.nodes))
+	b.cat.Images = slices.Grow(b.cat.Images, len(l.roots))
+	b.cat.Versions = slices.Grow(b.cat.Versions, len(l.roots))
+	b.cat.Units = slices.Grow(b.cat.Units, len(l.roots))
 	var nodes []*node
 	for _, r := range l.roots {
 		nodes = l.reach(nodes[:0], &r)
@@ -61,11 +64,11 @@ func (b *builder) add(l *layout) {
 			n.item = true
 			item := catalog.Item{Path: l.at(n), Size: n.size, Product: l.repository, Version: r.version,
 				Index: l.document, Apart: n.apart()}
-			switch n.digest.Algorithm {
+			switch d := n.digest(); d.Algorithm {
 			case catalog.SHA256:
-				item.SHA256 = n.digest.Hex
+				item.SHA256 = d.Hex
 			case catalog.SHA512:
-				item.SHA512 = n.digest.Hex
+				item.SHA512 = d.Hex
 			}
 			b.cat.Items = append(b.cat.Items, item)
 		}
@@ -98,18 +101,56 @@ func (l *layout) imageOf(r *root, nodes []*node) catalog.Image {
 		image.Bytes += n.size
 	}
 	slices.Sort(image.Paths)
+	image.Digests = make([]string, 0, min(2, len(nodes)))
 	l.each(func(n *node) {
-		if index, manifest := leads(n.mediaType); index || manifest || n.config {
+		if n.apart() {
 			image.Digests = append(image.Digests, n.key)
 		}
 	}, r.entry)
 	return image
 }
 
+// sortItems sorts items by path. Nearly all of them differ in the digits of their digests
+// alone, and they are large: so the first of those are compared, as numbers, and each
+// item is moved once.
+func sortItems(items []catalog.Item) {
+	type key struct {
+		layout string // its document
+		digits uint64
+		at     uint32
+	}
+	keys := make([]key, len(items))
+	for i := range items {
+		p := items[i].Path
+		digits := p[strings.LastIndexByte(p, '/')+1:]
+		keys[i] = key{p[:len(p)-len(digits)], 0, uint32(i)}
+		for n := range 8 {
+			keys[i].digits = keys[i].digits<<8 | uint64(digits[n]) // a digest has more
+		}
+	}
+	slices.SortFunc(keys, func(x, y key) int {
+		if x.layout != y.layout || x.digits == y.digits {
+			return strings.Compare(items[x.at].Path, items[y.at].Path)
+		}
+		return cmp.Compare(x.digits, y.digits)
+	})
+	for to := range keys { // along each cycle of the permutation
+		for at := to; ; {
+			from := int(keys[at].at)
+			keys[at].at = uint32(at)
+			if from == to || from == at {
+				break
+			}
+			items[at], items[from] = items[from], items[at]
+			at = from
+		}
+	}
+}
+
 // finish sorts the catalog.
 func (b *builder) finish() *catalog.Catalog {
 	c := b.cat
-	slices.SortFunc(c.Items, func(x, y catalog.Item) int { return strings.Compare(x.Path, y.Path) })
+	sortItems(c.Items)
 	byName := func(product, version, product2, version2 string) int {
 		return cmp.Or(strings.Compare(product, product2), strings.Compare(version, version2))
 	}

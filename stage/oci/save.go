@@ -203,11 +203,11 @@ func (p *parcel) agrees(ctx context.Context, c *contents, list []saved) (bool, e
 		}
 		whole := true
 		for _, child := range n.children {
-			_, size, err := p.look(file{at: c.blobs[child.digest], size: -1}, "-")
+			_, size, err := p.look(file{at: c.blobs[child.digest()], size: -1}, "-")
 			whole = whole && err == nil && size == child.size
 		}
 		if whole {
-			config := n.children[0].digest
+			config := n.children[0].digest()
 			layers[config] = max(layers[config], len(n.children)-1)
 		}
 	}

@@ -27,8 +27,8 @@ var _ catalog.Server = Format{}
 
 // marked reports whether an entry is one that was added for clients.
 func (d *descriptor) marked() bool {
-	_, child := d.Annotations[childMark]
-	_, held := d.Annotations[heldMark]
+	_, child := d.Annotations.get(childMark)
+	_, held := d.Annotations.get(heldMark)
 	return child || held
 }
 
@@ -66,7 +66,7 @@ func (Format) List(data []byte, listed []catalog.Naming) []byte {
 func (Format) Hold(data []byte, held []catalog.Naming) []byte {
 	return rewritten(data, func(all *index) []entry {
 		stay := slices.DeleteFunc(slices.Clone(all.entries), func(e entry) bool {
-			_, held := e.Annotations[heldMark]
+			_, held := e.Annotations.get(heldMark)
 			return held
 		})
 		return withAdded(stay, held)
@@ -157,7 +157,7 @@ func (Format) Names(p string, data []byte) []catalog.Naming {
 	}
 	for i := range all.entries {
 		e := &all.entries[i]
-		switch end, held := e.Annotations[heldMark]; {
+		switch end, held := e.Annotations.get(heldMark); {
 		case held:
 			until, err := time.Parse(time.RFC3339, end)
 			if err == nil { // else somebody else wrote it
@@ -227,7 +227,7 @@ func (l *layout) listed() []catalog.Naming {
 	var out []catalog.Naming
 	for _, n := range l.children() {
 		if !named[n.key] {
-			out = append(out, catalog.Naming{Path: l.at(n), Digest: n.digest, MediaType: n.mediaType, Size: n.size,
+			out = append(out, catalog.Naming{Path: l.at(n), Digest: n.digest(), MediaType: n.mediaType, Size: n.size,
 				Kind: catalog.NamedListed})
 		}
 	}
