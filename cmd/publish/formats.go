@@ -16,10 +16,11 @@ var formats = []struct {
 	format catalog.Format
 	byHand bool // its files are copied into staging: stage add is not for it
 	refs   bool // its images are called by references
+	thrift *thrift
 }{
-	{format: simplestreams.Format{}},
-	{format: oci.Format{}, refs: true},
-	{format: plain.Format{}, byHand: true},
+	{format: simplestreams.Format{}, thrift: &forFiles},
+	{format: oci.Format{}, refs: true, thrift: &forImages},
+	{format: plain.Format{}, byHand: true, thrift: &forFiles},
 }
 
 // format is the format that a configuration names.
@@ -40,6 +41,16 @@ func configured(c *publish.Config) (catalog.Format, error) {
 		return of, err
 	}
 	return f, err
+}
+
+// thriftOf says how much memory commands take for a format.
+func thriftOf(name string) *thrift {
+	for _, f := range formats {
+		if f.format.Name() == name {
+			return f.thrift
+		}
+	}
+	return &forFiles
 }
 
 // formatNames are the names of all.

@@ -24,9 +24,9 @@ import (
 var version = "dev"
 
 func main() {
-	economize()
+	memory := economize(&forFiles)
 	stop := startProfile()
-	code := execute(&program{stdout: os.Stdout, stderr: os.Stderr}, os.Args[1:])
+	code := execute(&program{memory: memory, stdout: os.Stdout, stderr: os.Stderr}, os.Args[1:])
 	stop()
 	os.Exit(code)
 }

@@ -5,50 +5,80 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync/atomic"
 )
 
-// A heap up to first is not collected: most commands end before that, and a collection in the
-// middle of a promote of 20,000 files takes a tenth of its time to free 17 MiB. After that,
-// the heap may grow by slack before the garbage in it is collected. The content of large trees
-// stays until the end: waiting for as much garbage as there is content, as the runtime does, would
-// only double the memory. So a large heap may grow by a tenth, and a larger one by a thirtieth: a
-// promote of 100,000 files takes 160 MiB instead of 185, and a tenth of its processor time is for
-// that. In a huge heap each collection takes long, so it may grow by a quarter. A small heap needs
-// hardly any collection.
-const (
-	first  = 96 << 20  // bytes
-	slack  = 48 << 20  // bytes
-	large  = 80 << 20  // bytes
-	larger = 112 << 20 // bytes
-	huge   = 256 << 20 // bytes
+// thrift says how soon the heap is collected. A heap up to first is not collected: most commands
+// end before that, and a collection in the middle of a promote of 20,000 files takes a tenth of its
+// time to free 17 MiB. After that, the heap may grow by slack before the garbage in it is collected.
+// The content of large trees stays until the end: waiting for as much garbage as there is content,
+// as the runtime does, would only double the memory. So a large heap may grow by less. A small heap
+// needs hardly any collection.
+type thrift struct {
+	first, slack         int    // bytes
+	large, larger, huge  uint64 // bytes, of a heap
+	tenth, least, urgent int    // percent, of a large, a larger and a huge heap
+}
 
-	thirtieth = 3  // percent
-	tenth     = 10 // percent
-	quarter   = 25 // percent
-)
+// A promote of 100,000 files takes 160 MiB instead of 185 if a larger heap may grow only by a
+// thirtieth, and a tenth of its processor time is for that. In a huge heap each collection takes
+// long, so it may grow by a quarter.
+var forFiles = thrift{first: 96 << 20, slack: 48 << 20, large: 80 << 20, larger: 112 << 20, huge: 256 << 20,
+	tenth: 10, least: 3, urgent: 25}
 
-// economize sets how soon the heap is collected, anew after each collection,
-// unless the environment sets it.
-func economize() {
+// An index of images has a document of many megabytes, which is in memory a few times: what a
+// collection finds is mostly still in use, and there are several commands a minute.
+var forImages = thrift{first: 144 << 20, slack: 64 << 20, large: 112 << 20, larger: 176 << 20, huge: 256 << 20,
+	tenth: 25, least: 10, urgent: 25}
+
+// heap says how soon the heap is collected, by a thrift that may change. nil has no say.
+type heap struct{ by atomic.Pointer[thrift] }
+
+// economize makes a heap that has its say from now on; nil if the environment has it.
+func economize(by *thrift) *heap {
 	if os.Getenv("GOGC") != "" {
-		return
+		return nil
 	}
+	h := &heap{}
+	h.use(by)
+	h.watch()
+	return h
+}
+
+// watch sets how soon the next collection is, again after each.
+func (h *heap) watch() {
+	h.set()
+	// What nothing refers to is gone after the next collection.
+	runtime.SetFinalizer(new(*byte), func(**byte) { h.watch() })
+}
+
+// use makes another thrift count.
+func (h *heap) use(by *thrift) {
+	if h != nil {
+		h.by.Store(by)
+		h.set()
+	}
+}
+
+func (h *heap) set() {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
-	// Of a heap that was never collected the runtime takes 4 MiB as a start.
-	heap := max(4<<20, int(live[0].Value.Uint64()))
-	percent := tenth
+	debug.SetGCPercent(h.by.Load().percent(live[0].Value.Uint64()))
+}
+
+// percent is by how much a heap may grow, of which so many bytes are in use since the last
+// collection; 0 for one that was never collected.
+func (t *thrift) percent(live uint64) int {
+	heap := max(4<<20, int(live)) // of a new heap the runtime takes 4 MiB as a start
 	switch {
-	case live[0].Value.Uint64() == 0:
-		percent = 100 * first / heap
-	case heap < large:
-		percent = 100 * slack / heap
-	case heap >= huge:
-		percent = quarter
-	case heap >= larger:
-		percent = thirtieth
+	case live == 0:
+		return 100 * t.first / heap
+	case live < t.large:
+		return 100 * t.slack / heap
+	case live >= t.huge:
+		return t.urgent
+	case live >= t.larger:
+		return t.least
 	}
-	debug.SetGCPercent(percent)
-	// What nothing refers to is gone after the next collection.
-	runtime.SetFinalizer(new(*byte), func(**byte) { economize() })
+	return t.tenth
 }

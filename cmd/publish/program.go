@@ -32,6 +32,7 @@ type program struct {
 	out      *bufio.Writer // of stdout
 	warnings []string      // with --json they wait for the end
 	progress progress
+	memory   *heap // nil: it is as the runtime has it
 
 	opened *publish.Repo // the repository that the command is about; nil before it is open
 }
@@ -196,6 +197,7 @@ func (p *program) openAt(dir string) (*publish.Repo, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.memory.use(thriftOf(c.Format))
 	p.opened, err = publish.Open(dir, c, f, siteKinds(), p.options())
 	return p.opened, err
 }
