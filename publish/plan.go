@@ -72,6 +72,8 @@ type survey struct {
 	repository string
 	format     catalog.Format
 	tags       *tagSurvey // nil in a format without tags
+
+	rows map[string]int32 // places of checked.Rows, by path: see row
 }
 
 // plan works out what a prune does. It opens no file and reads no clock.
@@ -208,12 +210,11 @@ func (p *Plan) removes() func(catalog.Name) bool {
 func (p *Plan) hash() string {
 	q := *p
 	q.PlanHash = ""
-	data, err := json.Marshal(q)
-	if err != nil {
+	sum := sha256.New()
+	if err := q.encode(sum, planForm{escape: true}); err != nil {
 		return "" // only a time beyond the year 9999 fails to marshal, and ReadPlan refuses it
 	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // Write writes the plan to a file, for people to read and for ReadPlan. It replaces
@@ -222,14 +223,13 @@ func (p *Plan) Write(path string) error {
 	if fi, err := os.Lstat(path); err == nil && !fi.Mode().IsRegular() {
 		return &Error{Kind: Usage, Path: path, Fact: "is not a regular file: no plan is written there"}
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", " ")
-	if err := enc.Encode(p); err != nil {
+	return durable.WriteWith(path, 0o644, func(w io.Writer) error {
+		if err := p.encode(w, planForm{indent: " "}); err != nil {
+			return err
+		}
+		_, err := io.WriteString(w, "\n")
 		return err
-	}
-	return durable.WriteFile(path, b.Bytes(), 0o644)
+	})
 }
 
 const planHint = "publish prune --plan FILE writes a new one; nothing was pruned"

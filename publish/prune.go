@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -82,8 +83,13 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneRes
 	if err != nil {
 		return nil, interrupted(err)
 	}
+	compact := func() error {
+		checked.Catalog, sv.tags, sv.rows = nil, nil, nil // it is not asked again, and its memory is needed
+		return r.Stage.Compact(checked)
+	}
 	if opt.Plan || len(plan.Remove)+len(plan.Orphans) == 0 {
-		return &PruneResult{Plan: *plan, DryRun: opt.Plan}, r.remember(s, sv, sv.strays, sv.checked.Catalog)
+		err := r.remember(s, sv, sv.strays, sv.checked.Catalog)
+		return &PruneResult{Plan: *plan, DryRun: opt.Plan}, errors.Join(err, compact())
 	}
 	res := &PruneResult{}
 	var after proof

@@ -15,7 +15,6 @@ import (
 	"example.com/publish/retention"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
-	"example.com/publish/stage/tree"
 )
 
 // tagSurvey has the inputs of a plan that only a format with tags has.
@@ -25,19 +24,18 @@ type tagSurvey struct {
 	read   []InventoryRead
 	used   map[catalog.Name]string // where an inventory says that a tag is in use: file:line
 	seen   firstTagged
-	rows   map[string]int32 // of the tree, by path: see tagSurvey.row
 }
 
 // row returns the row of a path. The files of tags are in no order, and there are very
 // many: so it does not search.
-func (t *tagSurvey) row(rows []tree.Row, path string) (at int, ok bool) {
-	if t.rows == nil {
-		t.rows = make(map[string]int32, len(rows))
-		for i := range rows {
-			t.rows[rows[i].Path] = int32(i)
+func (sv *survey) row(path string) (at int, ok bool) {
+	if sv.rows == nil {
+		sv.rows = make(map[string]int32, len(sv.checked.Rows))
+		for i := range sv.checked.Rows {
+			sv.rows[sv.checked.Rows[i].Path] = int32(i)
 		}
 	}
-	i, ok := t.rows[path]
+	i, ok := sv.rows[path]
 	return int(i), ok
 }
 
@@ -82,7 +80,7 @@ func (sv *survey) tagged(now time.Time) []retention.Tag {
 			t.Rank, t.Exempt = v.Rank, v.Exempt
 		}
 		for _, p := range i.Paths {
-			at, ok := sv.tags.row(c.Rows, p)
+			at, ok := sv.row(p)
 			if ok {
 				t.Bytes += c.Rows[at].Size
 			}
@@ -103,7 +101,7 @@ func (sv *survey) onlyTags(drop func(catalog.Name) bool) int64 {
 			by = dropped
 		}
 		for _, p := range i.Paths {
-			if at, ok := sv.tags.row(sv.checked.Rows, p); ok {
+			if at, ok := sv.row(p); ok {
 				needed[at] |= by
 			}
 		}
