@@ -223,7 +223,7 @@ func (a *Assembly) lendStaging(ctx context.Context) error {
 			}
 			continue
 		case e.Kind == tree.File && catalog.ServingAt(a.s.Format, e.Path) != nil:
-			needs = append(needs, &need{path: e.Path, stat: e.Stat, of: catalog.ServingAt(a.s.Format, e.Path)})
+			needs = append(needs, &need{path: e.Path, stat: e.Stat, odd: &odd{of: catalog.ServingAt(a.s.Format, e.Path)}})
 			continue
 		case e.Kind != tree.File || !sizes[e.Stat.Size]:
 			continue
@@ -237,7 +237,7 @@ func (a *Assembly) lendStaging(ctx context.Context) error {
 	}
 	got, _, err := readAll(ctx, src.Root(), needs, func(int64) {})
 	for _, n := range got {
-		if sum := n.got.sha256; n.got.err == nil && wanted[sum] {
+		if sum := n.got.sha256; n.got.err() == nil && wanted[sum] {
 			a.lent[sum] = lent{from: src, path: n.path, stat: stats[n.path]}
 		}
 	}

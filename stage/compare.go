@@ -126,8 +126,8 @@ func claimNeeds(cat *catalog.Catalog, rows []tree.Row, needs *needs, cache *tree
 		if n == nil {
 			n = needs.add(int(at[p.Second]), &need{path: second.Path})
 		}
-		if !slices.Contains(n.after, first.Path) {
-			n.after = append(n.after, first.Path)
+		if !slices.Contains(n.oddly().after, first.Path) {
+			n.with(func(o *odd) { o.after = append(o.after, first.Path) })
 		}
 	}
 	for i := range cat.Items {
@@ -143,7 +143,7 @@ func claimNeeds(cat *catalog.Catalog, rows []tree.Row, needs *needs, cache *tree
 		if n == nil {
 			n = needs.add(int(at[i]), &need{path: item.Path})
 		}
-		n.long = true
+		n.with(func(o *odd) { o.long = true })
 	}
 	return out
 }
@@ -215,13 +215,13 @@ func learn(
 ) ([]tree.Row, []*need) {
 	at, lost := tree.NewRows(rows), map[string]bool{}
 	for _, n := range list {
-		if n.got.err != nil {
-			r.unread(root, n.path, n.stat, needed(n.path), n.got.err)
+		if err := n.got.err(); err != nil {
+			r.unread(root, n.path, n.stat, needed(n.path), err)
 			lost[n.path] = true
 		} else if i := at.Find(n.path); i >= 0 {
 			rows[i].SHA256 = n.got.sha256
-			if n.got.own {
-				rows[i].Size = n.got.size
+			if more := n.got.more; more != nil && more.own {
+				rows[i].Size = more.size
 			}
 		}
 	}

@@ -311,7 +311,7 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 			facts[i].sum = sum
 			return
 		}
-		needs = append(needs, &need{path: e.Path, name: e.Name, stat: e.Stat})
+		needs = append(needs, needAt(e.Path, e.Name, e.Stat))
 		unknown[e.Path] = i
 		bytes += e.Stat.Size
 	}
@@ -338,7 +338,7 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 	}
 	got, _, err := readAll(ctx, c.src.Root(), needs, c.s.progress("compare", bytes))
 	for _, n := range got {
-		if p, g := n.path, n.got; g.err == nil {
+		if p, g := n.path, n.got; g.err() == nil {
 			i := unknown[p]
 			c.cache.Put(entries[i].At(), entries[i].Stat, g.sha256, c.now)
 			c.seen[p] = g.sha256

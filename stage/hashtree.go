@@ -26,7 +26,8 @@ func HashTree(
 	for _, e := range entries {
 		switch e.Kind {
 		case tree.File:
-			needs = append(needs, &need{path: e.Path, stat: tree.Stat{Size: e.Stat.Size}, of: catalog.ServingAt(f, e.Path)})
+			needs = append(needs, &need{path: e.Path, stat: tree.Stat{Size: e.Stat.Size},
+				odd: &odd{of: catalog.ServingAt(f, e.Path)}})
 			bytes += e.Stat.Size
 		case tree.Symlink:
 			out.Rows = append(out.Rows, linkRow(e))
@@ -44,13 +45,13 @@ func HashTree(
 	out.Report.HashedBytes = hashed
 	for _, n := range got {
 		g := n.got
-		if g.err != nil {
-			out.Report.fail("unreadable", n.path, "%s", cause(g.err))
+		if err := g.err(); err != nil {
+			out.Report.fail("unreadable", n.path, "%s", cause(err))
 			continue
 		}
 		row := tree.Row{Path: n.path, Size: n.stat.Size, SHA256: g.sha256, Role: catalog.Mutable}
-		if g.own {
-			row.Size = g.size
+		if g.more != nil && g.more.own {
+			row.Size = g.more.size
 		}
 		out.Rows = append(out.Rows, row)
 	}

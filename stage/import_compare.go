@@ -38,7 +38,7 @@ func (im *importer) recognize(
 		}
 		stats[e.Path] = st
 		if theirs[e.Path] = claims[e.Path]; theirs[e.Path] == "" {
-			there = append(there, &need{path: e.Path, name: e.Name, stat: e.Stat})
+			there = append(there, needAt(e.Path, e.Name, e.Stat))
 		}
 		if sum, _, ok := im.cache.Lookup(e.Path, st); ok {
 			ours[e.Path] = sum
@@ -60,10 +60,10 @@ func (im *importer) recognize(
 			return nil, err
 		}
 		for _, n := range got {
-			if n.got.err == nil {
+			if n.got.err() == nil {
 				side.into[n.path] = n.got.sha256
 			}
-			if n.got.err == nil && side.root == im.dst {
+			if n.got.err() == nil && side.root == im.dst {
 				im.cache.Put(n.path, stats[n.path], n.got.sha256, now)
 			}
 		}

@@ -22,31 +22,73 @@ import (
 
 // need is a file that validation has to read, and then what that found.
 type need struct {
-	path  string
-	name  string    // the real path of the file, if path leads there through a link; else ""
-	stat  tree.Stat // its state when it was walked; the zero Stat for immutable files
-	md5   bool
-	long  bool     // sha512 as well
+	path string
+	stat tree.Stat // its state when it was walked; the zero Stat for immutable files
+	like string    // the sha256 that it probably has: see tree.Cache.LookupLike
+	odd  *odd      // nil for nothing of it: there may be a need for each file of a large tree
+	got  sums
+}
+
+// odd is what few files need.
+type odd struct {
+	name  string   // the real path of the file, if path leads there through a link; else ""
 	after []string // the first files of the pairs in which this file is the second
 	// of is the format of a document of which the own form is hashed; else nil
-	of   catalog.Server
-	like string // the sha256 that it probably has: see tree.Cache.LookupLike
-	got  sums
+	of        catalog.Server
+	md5, long bool // sha512 is long
+}
+
+// oddly is what few files need, of this one.
+func (n *need) oddly() odd {
+	if n.odd == nil {
+		return odd{}
+	}
+	return *n.odd
+}
+
+// with changes what few files need.
+func (n *need) with(change func(*odd)) *need {
+	var o odd
+	if n.odd != nil {
+		o = *n.odd
+	}
+	change(&o)
+	n.odd = &o
+	return n
+}
+
+// needAt is a need for a file that path leads to, through a link if name is not "".
+func needAt(path, name string, st tree.Stat) *need {
+	n := &need{path: path, stat: st}
+	if name != "" {
+		n.odd = &odd{name: name}
+	}
+	return n
 }
 
 // sums is the result of reading one file.
 type sums struct {
 	sha256 string
-	err    error
-	own    bool  // the sha256 is that of the own form of a document
-	size   int64 // of that form
 	more   *moreSums
 }
 
-// moreSums are those that few files need.
+// moreSums are those of few files.
 type moreSums struct {
+	err         error
+	own         bool  // the sha256 is that of the own form of a document
+	size        int64 // of that form
 	md5, sha512 string
 	pairs       []pairSum
+}
+
+// failed is the result for a file that could not be read.
+func failed(err error) sums { return sums{more: &moreSums{err: err}} }
+
+func (s sums) err() error {
+	if s.more == nil {
+		return nil
+	}
+	return s.more.err
 }
 
 // pairSum is the sha256 over the first file of a pair followed by this file.
@@ -60,7 +102,7 @@ type pairSum struct{ first, both string }
 func readAll(ctx context.Context, root *os.Root, needs []*need, progress func(int64)) ([]*need, int64, error) {
 	firsts := map[string]bool{}
 	for _, n := range needs {
-		for _, f := range n.after {
+		for _, f := range n.oddly().after {
 			firsts[f] = true
 		}
 	}
@@ -70,14 +112,14 @@ func readAll(ctx context.Context, root *os.Root, needs []*need, progress func(in
 		planned := map[string]bool{}
 		for _, n := range needs {
 			switch {
-			case len(n.after) == 0:
+			case len(n.oddly().after) == 0:
 				early = append(early, n)
 			case firsts[n.path]:
 				// A file that is second in one pair and first in another is read
 				// twice. That is correct, and no real tree has such a file.
-				early = append(early, &need{path: n.path, name: n.name, stat: n.stat})
+				early = append(early, needAt(n.path, n.oddly().name, n.stat))
 			}
-			if len(n.after) > 0 {
+			if len(n.oddly().after) > 0 {
 				late = append(late, n)
 			}
 			planned[n.path] = true
@@ -152,32 +194,33 @@ func (r *reader) one(ctx context.Context, in *tree.Opener, n *need) (state hash.
 }
 
 func (r *reader) read(ctx context.Context, in *tree.Opener, n *need) (sums, hash.Cloner, int64) {
-	f, st, err := in.Open(cmp.Or(n.name, n.path))
+	odd := n.oddly()
+	f, st, err := in.Open(cmp.Or(odd.name, n.path))
 	if err != nil {
-		return sums{err: err}, nil, 0
+		return failed(err), nil, 0
 	}
 	defer f.Close()
 	if n.stat.Ino != 0 && !st.Same(n.stat, true) {
-		return sums{err: &os.PathError{Op: "read", Path: n.path, Err: tree.ErrChanged}}, nil, 0
+		return failed(&os.PathError{Op: "read", Path: n.path, Err: tree.ErrChanged}), nil, 0
 	}
-	if n.of != nil {
-		return r.document(f, st, n.of)
+	if odd.of != nil {
+		return r.document(f, st, odd.of)
 	}
 	own := sha256.New()
 	all := []tree.Sum{own}
 	var m hash.Hash
-	if n.md5 {
+	if odd.md5 {
 		m = md5.New()
 		all = append(all, m)
 	}
 	var l hash.Hash
-	if n.long {
+	if odd.long {
 		l = sha512.New()
 		all = append(all, l)
 	}
 	var pairs []tree.Sum
 	var firsts []string
-	for _, first := range n.after {
+	for _, first := range odd.after {
 		r.mu.Lock()
 		state := r.states[first]
 		r.mu.Unlock()
@@ -186,7 +229,7 @@ func (r *reader) read(ctx context.Context, in *tree.Opener, n *need) (sums, hash
 		}
 		c, err := state.Clone()
 		if err != nil {
-			return sums{err: err}, nil, 0
+			return failed(err), nil, 0
 		}
 		pairs, firsts = append(pairs, c), append(firsts, first)
 		all = append(all, c)
@@ -194,15 +237,15 @@ func (r *reader) read(ctx context.Context, in *tree.Opener, n *need) (sums, hash
 	// The limit ends the reading of a file that grows.
 	size, err := tree.Digest(ctx, io.LimitReader(countingReader{tree.Content(f, st), r.progress}, st.Size+1), all...)
 	if err != nil {
-		return sums{err: err}, nil, size
+		return failed(err), nil, size
 	}
 	fi, err := f.Stat()
 	if err == nil && (size != st.Size || !tree.StatOf(fi).Same(st, true)) {
 		err = &os.PathError{Op: "read", Path: n.path, Err: tree.ErrChanged}
 	}
-	s := sums{err: err, sha256: inHex(own, n.like)}
-	if m != nil || l != nil || len(pairs) > 0 {
-		s.more = &moreSums{}
+	s := sums{sha256: inHex(own, n.like)}
+	if err != nil || m != nil || l != nil || len(pairs) > 0 {
+		s.more = &moreSums{err: err}
 	}
 	if m != nil {
 		s.more.md5 = inHex(m, "")
@@ -238,7 +281,9 @@ func (r *reader) document(f *os.File, st tree.Stat, of catalog.Server) (sums, ha
 			err = &os.PathError{Op: "read", Path: f.Name(), Err: tree.ErrChanged}
 		}
 	}
-	s.err = err
+	if err != nil {
+		s = failed(err)
+	}
 	return s, nil, read
 }
 

@@ -263,7 +263,7 @@ func (s *Stage) alike(
 	}
 	got, _, err := readAll(ctx, root, needs, s.progress("compare", bytes))
 	for _, n := range got {
-		if n.got.err == nil {
+		if n.got.err() == nil {
 			cache.Put(n.path, n.stat, n.got.sha256, now)
 			have[n.path] = n.got.sha256 == want[n.path].SHA256
 		}

@@ -124,5 +124,5 @@ func hashOwn(f catalog.Server, r io.Reader, size int64, progress func(int64)) (s
 		return sums{}, 0, err
 	}
 	row := OwnRow(f, "", data)
-	return sums{sha256: row.SHA256, own: true, size: row.Size}, int64(len(data)), nil
+	return sums{row.SHA256, &moreSums{own: true, size: row.Size}}, int64(len(data)), nil
 }

@@ -12,7 +12,8 @@ import (
 // hash is not known is hashed before, without the lock, so that builders do not wait for
 // it: then staging is read again. Usually all is known, and staging is read once.
 //
-// Verified hashes are stored in the hash cache, which is compacted.
+// Verified hashes are stored in the hash cache. Compact that when the memory of the
+// catalog is free again.
 func (s *Stage) Settle(ctx context.Context, verb string, c Checks) (out *Checked, unlock func(), err error) {
 	release, err := s.Exclusive(ctx, verb)
 	if err != nil {
@@ -30,8 +31,9 @@ func (s *Stage) Settle(ctx context.Context, verb string, c Checks) (out *Checked
 	defer src.Close()
 	c.times = true
 	cache, facts := tree.OpenCache(s.Hashes), s.facts(false)
+	var fresh noted
 	examined := func() (*checking, error) {
-		return begin(ctx, src, s.Format, s.Links, s.known(cache), cache, facts, c, nil)
+		return begin(ctx, src, s.Format, s.Links, s.known(cache), cache, facts, c, nil, fresh)
 	}
 	_, err = s.read(ctx, func() (*catalog.Catalog, error) {
 		k, err := examined()
@@ -40,6 +42,7 @@ func (s *Stage) Settle(ctx context.Context, verb string, c Checks) (out *Checked
 			release = func() {}
 			_, err = k.finish(ctx, s.progress)
 			err = errors.Join(err, cache.Save(), facts.Save())
+			fresh = k.noted
 			if k = nil; err == nil { // its memory is free
 				var again func()
 				if again, err = s.Exclusive(ctx, verb); err == nil {
@@ -57,9 +60,13 @@ func (s *Stage) Settle(ctx context.Context, verb string, c Checks) (out *Checked
 	if err != nil {
 		return nil, nil, err
 	}
-	cache.Release()
-	rows, strays := tree.NewRows(out.Rows), tree.NewFinger(out.Strays, func(e *tree.Entry) string { return e.Path })
-	err = errors.Join(cache.Save(), facts.Save(), facts.Compact(), cache.Compact(len(out.Rows)+len(out.Strays),
-		func(path string) bool { return rows.Find(path) >= 0 || strays.Find(path) >= 0 }))
-	return out, release, err
+	return out, release, errors.Join(cache.Save(), facts.Save(), facts.Compact())
+}
+
+// Compact compacts the hash cache, if that is worth it, for staging as it was checked. The
+// caller holds the staging lock.
+func (s *Stage) Compact(c *Checked) error {
+	rows, strays := tree.NewRows(c.Rows), tree.NewFinger(c.Strays, func(e *tree.Entry) string { return e.Path })
+	return tree.OpenCache(s.Hashes).Compact(len(c.Rows)+len(c.Strays),
+		func(path string) bool { return rows.Find(path) >= 0 || strays.Find(path) >= 0 })
 }

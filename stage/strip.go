@@ -273,7 +273,7 @@ func Find(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache, 
 		return nil, err
 	}
 	for _, n := range got {
-		if err := n.got.err; err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := n.got.err(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("%s: %w", join(dir, n.path), err)
 		}
 		sum[n.path] = n.got.sha256

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"example.com/publish/stage/catalog"
@@ -225,14 +226,27 @@ type checking struct {
 	needs   needs
 	aliases map[string]string // real paths of files that are reached through links, by path
 	got     gathered
+	noted   noted // what was read, as far as the cache believes it
 	cache   *tree.Cache
 	checks  Checks
 }
 
+// noted are files that were read and whose hashes a cache was told, sorted by path.
+type noted []*need
+
+// sum returns the hash of a file in this state.
+func (n noted) sum(path string, st tree.Stat) (sha256 string, ok bool) {
+	i, ok := slices.BinarySearchFunc(n, path, func(n *need, p string) int { return strings.Compare(n.path, p) })
+	if !ok || !n[i].stat.Same(st, false) {
+		return "", false
+	}
+	return n[i].got.sha256, true
+}
+
 // begin examines a tree, and finds out what has to be read of it. known has hashes that
-// are trusted unless c.Full is set; nil for none.
+// are trusted unless c.Full is set; nil for none. fresh is what was read just now.
 func begin(ctx context.Context, src *tree.Source, f catalog.Format, policy Links, named func(tree.Entry) bool,
-	cache *tree.Cache, facts *tree.Facts, c Checks, known map[string]tree.Row) (*checking, error) {
+	cache *tree.Cache, facts *tree.Facts, c Checks, known map[string]tree.Row, fresh noted) (*checking, error) {
 	sv, err := examine(ctx, src, f, policy, named, watched(src, cache, facts, c.Now))
 	if err != nil {
 		return nil, err
@@ -260,13 +274,19 @@ func begin(ctx context.Context, src *tree.Source, f catalog.Format, policy Links
 			row.Role, like, md5 = catalog.Content, sv.cat.Items[at].SHA256, md5 || sv.cat.Items[at].MD5 != ""
 		}
 		if of := catalog.ServingAt(f, e.Path); of != nil {
-			k.needs.add(i, &need{path: e.Path, name: e.Name, stat: e.Stat, of: of})
+			k.needs.add(i, needAt(e.Path, e.Name, e.Stat).with(func(o *odd) { o.of = of }))
 		} else if had, ok := known[e.Path]; ok && had.Size == row.Size && !c.Full {
 			row.SHA256 = had.SHA256
 		} else if sum, _, ok := cache.LookupLike(e.At(), e.Stat, like); ok && !c.Full {
 			row.SHA256 = sum
+		} else if sum, ok := fresh.sum(e.At(), e.Stat); ok && !c.Full {
+			row.SHA256 = sum
 		} else {
-			k.needs.add(i, &need{path: e.Path, name: e.Name, stat: e.Stat, like: like, md5: c.Full && md5})
+			n := needAt(e.Path, e.Name, e.Stat)
+			if n.like = like; c.Full && md5 {
+				n.with(func(o *odd) { o.md5 = true })
+			}
+			k.needs.add(i, n)
 		}
 		k.rows[i] = row
 	}
@@ -284,10 +304,12 @@ func (k *checking) through() {
 	}
 	at := tree.NewRows(k.rows)
 	for _, n := range slices.Clone(k.needs.list) {
-		n.name = k.aliases[n.path]
-		for _, first := range n.after {
+		if name := k.aliases[n.path]; name != "" {
+			n.with(func(o *odd) { o.name = name })
+		}
+		for _, first := range n.oddly().after {
 			if row := at.Find(first); k.aliases[first] != "" && row >= 0 && k.needs.get(row) == nil {
-				k.needs.add(row, &need{path: first, name: k.aliases[first]})
+				k.needs.add(row, needAt(first, k.aliases[first], tree.Stat{}))
 			}
 		}
 	}
@@ -295,7 +317,7 @@ func (k *checking) through() {
 
 // reads reports whether there is content to read.
 func (k *checking) reads() bool {
-	return slices.ContainsFunc(k.needs.list, func(n *need) bool { return n.of == nil })
+	return slices.ContainsFunc(k.needs.list, func(n *need) bool { return n.oddly().of == nil })
 }
 
 // finish reads the content, and compares it with the indexes.
@@ -307,11 +329,12 @@ func (k *checking) finish(ctx context.Context, progress func(string, int64) func
 		return nil, err
 	}
 	for _, n := range k.got.read {
-		if n.stat.Ino != 0 && !n.got.own {
-			k.cache.Put(n.path, n.stat, n.got.sha256, k.checks.Now)
+		if n.stat.Ino != 0 && (n.got.more == nil || !n.got.more.own) && // the cache is about bytes
+			k.cache.Note(n.path, n.stat, n.got.sha256, k.checks.Now) {
+			k.noted = append(k.noted, n)
 		}
 	}
-	k.needs = needs{}
+	k.needs, k.got.read = needs{}, nil
 	check(sv.format, sv.cat, rows, k.got, sv.report)
 	return &Checked{Rows: rows, Catalog: sv.cat, Report: sv.report, Strays: sv.strays, Sure: sv.sure}, nil
 }
@@ -319,7 +342,7 @@ func (k *checking) finish(ctx context.Context, progress func(string, int64) func
 func validateTree(ctx context.Context, src *tree.Source, f catalog.Format, policy Links, named func(tree.Entry) bool,
 	cache *tree.Cache, facts *tree.Facts, c Checks,
 	known map[string]tree.Row, progress func(string, int64) func(int64)) (*Checked, error) {
-	k, err := begin(ctx, src, f, policy, named, cache, facts, c, known)
+	k, err := begin(ctx, src, f, policy, named, cache, facts, c, known, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -361,7 +384,7 @@ func peek(ctx context.Context, src *tree.Source, f catalog.Format, policy Links,
 			row.SHA256 = sum
 		}
 		if row.SHA256 == "" {
-			list = append(list, &need{path: e.Path, name: e.Name, of: of})
+			list = append(list, needAt(e.Path, e.Name, tree.Stat{}).with(func(o *odd) { o.of = of }))
 		}
 		rows[i] = row
 	}

@@ -154,8 +154,9 @@ func TestPairsInAChain(t *testing.T) {
 	root, err := os.OpenRoot(dir)
 	must(t, err)
 	defer root.Close()
-	list, _, err := readAll(context.Background(), root, []*need{{path: "b", after: []string{"a"}},
-		{path: "c", after: []string{"b"}}, {path: "a", after: []string{"b", "a"}}}, func(int64) {})
+	list, _, err := readAll(context.Background(), root, []*need{
+		{path: "b", odd: &odd{after: []string{"a"}}}, {path: "c", odd: &odd{after: []string{"b"}}},
+		{path: "a", odd: &odd{after: []string{"b", "a"}}}}, func(int64) {})
 	must(t, err)
 	got := map[string][]pairSum{}
 	for _, n := range list {

@@ -50,6 +50,8 @@ func (b *builder) add(l *layout) {
 		b.cat.Listed[l.document] = listed
 	}
 	b.cat.Items = slices.Grow(b.cat.Items, len(l.nodes))
+	// What is not asked again need not be in memory beside the catalog of a large tree.
+	l.index, l.entries, l.tags, l.nodes = nil, nil, nil, nil
 	b.cat.Images = slices.Grow(b.cat.Images, len(l.roots))
 	b.cat.Versions = slices.Grow(b.cat.Versions, len(l.roots))
 	b.cat.Units = slices.Grow(b.cat.Units, len(l.roots))

@@ -52,7 +52,7 @@ type Cache struct {
 	lines  int              // in the file
 	lost   error            // the error of an earlier write
 
-	released int // number of files that Release freed
+	released int // number of files that Release freed, or that are in the file alone
 }
 
 type digest [32]byte
@@ -146,36 +146,56 @@ func (c *Cache) find(path string) (cached, bool) {
 // began. It stores nothing if the state is too recent to be trusted (see settled).
 // A sealed file stays sealed if its hash is the same.
 func (c *Cache) Put(path string, s Stat, sha256 string, at time.Time) {
+	c.store(path, s, sha256, at, false)
+}
+
+// Note is Put for a file that this Cache is not asked for any more: for a large tree it
+// would need much memory. It reports whether a Cache that is opened after Save knows the hash.
+func (c *Cache) Note(path string, s Stat, sha256 string, at time.Time) bool {
+	return c.store(path, s, sha256, at, true)
+}
+
+func (c *Cache) store(path string, s Stat, sha256 string, at time.Time, lean bool) bool {
 	known, sealed, ok := c.Lookup(path, s)
 	switch {
 	case ok && sealed && known == sha256:
+		return true
 	case s.settled(at):
-		c.put(path, s, sha256, false)
+		return c.put(path, s, sha256, false, lean)
 	case ok && known != sha256:
 		c.Forget(path)
 	}
+	return false
 }
 
 // PutSealed stores the hash of a file that this program wrote to path, and sealed
 // in the state s.
-func (c *Cache) PutSealed(path string, s Stat, sha256 string) { c.put(path, s, sha256, true) }
+func (c *Cache) PutSealed(path string, s Stat, sha256 string) {
+	c.put(path, s, sha256, true, false)
+}
 
-func (c *Cache) put(path string, s Stat, sha256 string, sealed bool) {
+func (c *Cache) put(path string, s Stat, sha256 string, sealed, lean bool) bool {
 	if len(path) > maxPath {
-		return
+		return false
 	}
 	e := cached{size: s.Size, mtime: s.Mtime, ctime: s.Ctime, ino: s.Ino, sealed: sealed}
 	var ok bool
 	if e.sum, ok = parseDigest(sha256); !ok || c.look || path == "" || strings.ContainsRune(path, '\n') {
-		return
+		return false
 	}
 	c.lock()
 	defer c.mu.Unlock()
 	if was, ok := c.find(path); ok && was == e {
-		return
+		return true
 	}
-	c.files[path] = e
+	if lean && c.path != "" {
+		delete(c.files, path)
+		c.released++
+	} else {
+		c.files[path] = e
+	}
 	c.add(e.line(path))
+	return true
 }
 
 func (e cached) line(path string) []byte {
