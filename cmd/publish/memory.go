@@ -26,10 +26,10 @@ type thrift struct {
 var forFiles = thrift{first: 96 << 20, slack: 48 << 20, large: 80 << 20, larger: 112 << 20, huge: 256 << 20,
 	tenth: 10, least: 3, urgent: 25}
 
-// An index of images has a document of many megabytes, which is in memory a few times: what a
-// collection finds is mostly still in use, and there are several commands a minute.
-var forImages = thrift{first: 144 << 20, slack: 64 << 20, large: 112 << 20, larger: 176 << 20, huge: 256 << 20,
-	tenth: 25, least: 10, urgent: 25}
+// A repository with 100,000 tags has a document of more than 20 MB, and most of what a collection
+// finds is still in use.
+var forImages = thrift{first: 144 << 20, slack: 44 << 20, large: 256 << 20, larger: 256 << 20, huge: 256 << 20,
+	tenth: 25, least: 25, urgent: 25}
 
 // heap says how soon the heap is collected, by a thrift that may change. nil has no say.
 type heap struct{ by atomic.Pointer[thrift] }
