@@ -40,6 +40,7 @@ type Config struct {
 	SparseIndexes bool            `yaml:"sparse_indexes"` // an index may list images that are not here
 	InUse         []Inventory     `yaml:"in_use"`
 	ServedAs      []string        `yaml:"served_as"` // our own names in inventories
+	Serve         ServeConfig     `yaml:"serve"`
 
 	HealthCheck struct {
 		Command []string `yaml:"command"` // argv; empty: none
@@ -92,6 +93,7 @@ func DefaultConfig(choices Choices) *Config {
 	}
 	c.HealthCheck.Timeout = Duration(30 * time.Second)
 	c.Hooks.Timeout = Duration(60 * time.Second)
+	c.Serve.setDefaults()
 	return c
 }
 
@@ -191,6 +193,7 @@ func (c *Config) check(choices Choices) error {
 	if c.Hooks.Timeout == 0 {
 		err = errors.Join(err, errors.New("hooks.timeout: 0 would end every command at once"))
 	}
+	err = errors.Join(err, c.Serve.Check())
 	if c.Generations.Keep < 0 {
 		err = errors.Join(err, fmt.Errorf("generations.keep: %d is negative", c.Generations.Keep))
 	}

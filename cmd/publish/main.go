@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 )
 
@@ -35,11 +36,13 @@ func main() {
 // stops it before the switch and waits after it; a reader that goes away
 // ends nothing.
 func execute(p *program, args []string) int {
-	ends := []os.Signal{syscall.SIGTERM}
-	for _, s := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
-		if !signal.Ignored(s) { // as they are for a shell's background jobs, and under nohup
-			ends = append(ends, s)
-		}
+	p.ends = []os.Signal{syscall.SIGTERM}
+	if !signal.Ignored(os.Interrupt) { // as it is for a shell's background jobs
+		p.ends = append(p.ends, os.Interrupt)
+	}
+	ends := p.ends
+	if !signal.Ignored(syscall.SIGHUP) { // as it is under nohup
+		ends = append(slices.Clip(ends), syscall.SIGHUP)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	defer stop()

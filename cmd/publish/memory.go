@@ -31,6 +31,11 @@ var forFiles = thrift{first: 96 << 20, slack: 48 << 20, large: 80 << 20, larger:
 var forImages = thrift{first: 144 << 20, slack: 44 << 20, large: 256 << 20, larger: 256 << 20, huge: 256 << 20,
 	tenth: 25, least: 25, urgent: 25}
 
+// A server makes garbage for as long as it runs: a small heap is collected seldom, and a
+// large one stays small.
+var forServing = thrift{first: 24 << 20, slack: 24 << 20, large: 48 << 20, larger: 1 << 40, huge: 1 << 40,
+	tenth: 50, least: 50, urgent: 50}
+
 // heap says how soon the heap is collected, by a thrift that may change. nil has no say.
 type heap struct{ by atomic.Pointer[thrift] }
 

@@ -22,6 +22,7 @@ type program struct {
 	stdout, stderr io.Writer
 	now            func() time.Time // nil: the clock
 	who            string           // "": the user
+	ends           []os.Signal      // that ask any command to end
 
 	// Flags that may stand anywhere.
 	repo  string
@@ -81,7 +82,7 @@ func (p *program) commands() []*command {
 		p.exportCommand(),
 		p.pinCommand(), p.unpinCommand(),
 		p.statusCommand(), p.listCommand(), p.resolveCommand(), p.showCommand(), p.historyCommand(), p.changelogCommand(),
-		p.verifyCommand(),
+		p.verifyCommand(), p.serveCommand(),
 		p.gcCommand(), p.recoverCommand(),
 		p.completionCommand(), p.completeCommand(), p.manCommand(), p.helpCommand(), p.versionCommand(),
 	}

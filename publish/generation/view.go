@@ -56,6 +56,43 @@ func (s *Store) View(n int) (*View, error) {
 	return t.View()
 }
 
+// ViewAt opens the generation of this repository whose tree is at dir, whichever it
+// is. The directory is resolved once, so a switch at the same time gives one of the two
+// generations, never a mixture. The caller needs no lock. The error wraps
+// fs.ErrNotExist if nothing is at dir, or its manifest has just been removed, and
+// ErrForeign if the tree is not one of this repository.
+func (s *Store) ViewAt(dir string) (*View, error) {
+	src, err := tree.OpenSource(dir)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.viewIn(src, dir)
+	if err != nil {
+		return nil, errors.Join(err, src.Close())
+	}
+	return v, nil
+}
+
+func (s *Store) viewIn(src *tree.Source, dir string) (*View, error) {
+	c, err := claimIn(src.Root(), dir)
+	if err == nil && c.Number == 0 {
+		err = &fault.Error{Path: dir, Fact: "holds no generation", Err: ErrForeign}
+	}
+	if err == nil {
+		err = s.prove(dir, c)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.Manifest(c.Number)
+	if err != nil {
+		return nil, err
+	}
+	v := &View{Tree: Tree{Manifest: m, Dir: dir}, src: src, says: true}
+	src.Proof = v.Proved
+	return v, v.Proved()
+}
+
 // View opens the tree for readers. The error wraps ErrMoved if another generation
 // is at Dir by now. That can happen unless the caller holds a lock that prevents
 // switches.

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish/serve"
+)
+
+func (p *program) serveCommand() *command {
+	return verb(&cli.Command{
+		Name:  "serve",
+		Usage: "serve production over HTTP and HTTPS",
+		Description: "Answers requests for production until it gets a signal. After a promote or revert has ended, no " +
+			"client gets an index of the generation before. It takes no lock and writes nothing in the repository. " +
+			"Addresses are http://HOST:PORT, https://HOST:PORT or unix:/PATH; the key serve of publish.yaml has " +
+			"these and all other settings.",
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "listen", Usage: "wait for clients at `URL`; may be given several times"},
+			&cli.StringFlag{Name: "admin", Usage: "have the metrics at `URL`; off: nowhere"},
+			&cli.StringFlag{Name: "tls-cert", Usage: "take the certificate from `FILE`, in PEM"},
+			&cli.StringFlag{Name: "tls-key", Usage: "take its key from `FILE`"},
+			&cli.BoolFlag{Name: "tls-self-signed", Usage: "make a certificate, to try things out"},
+			&cli.StringFlag{Name: "access-log", Usage: "write a line of JSON for each request to `FILE`; -: standard " +
+				"output; off: none"},
+		},
+	}, 0, 0, p.serve).
+		example("serve production at the addresses in publish.yaml", "publish serve").
+		example("serve it to all, with a certificate",
+			"publish serve --listen http://:80 --listen https://:443 --tls-cert fullchain.pem --tls-key privkey.pem").
+		completesFlag("tls-cert", these(":files")).completesFlag("tls-key", these(":files")).
+		completesFlag("access-log", these(":files", "-", "off")).completesFlag("admin", these("off"))
+}
+
+func (p *program) serve(c *cli.Context) error {
+	repo, err := p.open()
+	if err != nil {
+		return err
+	}
+	conf := &repo.Config.Serve
+	if c.IsSet("listen") {
+		conf.Listen = c.StringSlice("listen")
+	}
+	if c.IsSet("admin") {
+		conf.Admin = c.String("admin")
+	}
+	if c.IsSet("tls-cert") || c.IsSet("tls-key") {
+		for flag, to := range map[string]*string{"tls-cert": &conf.TLS.Cert, "tls-key": &conf.TLS.Key} {
+			if *to, err = filepath.Abs(c.String(flag)); err != nil {
+				return err
+			}
+		}
+	}
+	if c.IsSet("access-log") {
+		if conf.AccessLog = c.String("access-log"); conf.AccessLog == "off" {
+			conf.AccessLog = ""
+		}
+	}
+	if err := conf.Check(); err != nil {
+		return usage("", "%s", err)
+	}
+	p.memory.use(&forServing)
+	// SIGHUP ends other commands; here it means: look again.
+	ctx, stop := signal.NotifyContext(context.WithoutCancel(c.Context), p.ends...)
+	defer stop()
+	if err := c.Context.Err(); err != nil {
+		return err
+	}
+	reload, quit := make(chan struct{}, 1), make(chan struct{})
+	go signals(ctx, p.ends, reload, quit)
+	level := slog.LevelInfo
+	if p.quiet {
+		level = slog.LevelWarn
+	}
+	log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: level}))
+	return serve.New(repo, log).Run(ctx, serve.Options{SelfSigned: c.Bool("tls-self-signed"), Output: p.stdout,
+		Ready: func(urls []string) {
+			for _, u := range urls {
+				fmt.Fprintln(p.out, u)
+			}
+			_ = p.flush() // a reader that went away does not end a server
+		},
+	}, reload, quit)
+}
+
+// signals passes SIGHUP on to reload. After ctx has ended, which the first of ends does,
+// the next one closes quit.
+func signals(ctx context.Context, ends []os.Signal, reload chan<- struct{}, quit chan<- struct{}) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-hup:
+			select {
+			case reload <- struct{}{}:
+			default: // it is about to look
+			}
+		}
+	}
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, ends...)
+	<-again
+	close(quit)
+}

@@ -1,0 +1,164 @@
+package serve
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// minPacked is from how many bytes on a document is compressed.
+const minPacked = 1 << 10
+
+// packed is a document in one coding. Each has a tag of its own: the bytes differ.
+type packed struct {
+	coding []string
+	data   []byte
+	tag    []string
+	length []string
+}
+
+// packs are the compressed forms of a document; none before they are made.
+type packs struct {
+	once sync.Once
+	list atomic.Pointer[[]packed]
+}
+
+// pack compresses the documents of each new view beside the serving, until ctx ends. What
+// is not compressed yet goes out as it is.
+func (s *Server) pack(ctx context.Context) {
+	for {
+		changed := s.keeper.attempt()
+		if v := s.keeper.hold(); v != nil {
+			for _, d := range v.documents {
+				if ctx.Err() != nil {
+					break
+				}
+				if err := d.pack(v, s.config.Compress); err != nil {
+					s.log.Error("a document cannot be compressed", "path", d.row.Path, "error", err)
+				}
+			}
+			v.release()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
+
+// pack makes the compressed forms of a document, once, also if several views share it.
+func (d *document) pack(v *view, names []string) error {
+	if !d.packable() {
+		return nil
+	}
+	var err error
+	d.packs.once.Do(func() { err = d.packAll(v, names) })
+	return err
+}
+
+func (d *document) packAll(v *view, names []string) error {
+	var list []packed
+	for _, name := range names {
+		r, done, err := d.reader(v.View)
+		if err != nil {
+			return err
+		}
+		data, err := compress(name, r)
+		_ = done.Close()
+		if err != nil {
+			return err
+		}
+		if int64(len(data)) >= d.row.Size {
+			continue
+		}
+		list = append(list, packed{coding: []string{name}, data: data,
+			tag:    []string{`"` + d.row.SHA256 + "-" + name + `"`},
+			length: []string{strconv.Itoa(len(data))}})
+	}
+	d.packs.list.Store(&list)
+	return nil
+}
+
+// compress returns what r holds in a coding.
+func compress(name string, r io.Reader) ([]byte, error) {
+	var buf bytes.Buffer
+	var w io.WriteCloser
+	var err error
+	switch name {
+	case "gzip":
+		w, err = gzip.NewWriterLevel(&buf, gzip.DefaultCompression)
+	case "zstd":
+		w, err = zstd.NewWriter(&buf, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(w, r); err != nil {
+		return nil, err
+	}
+	err = w.Close()
+	return bytes.Clone(buf.Bytes()), err
+}
+
+// packable reports whether the document is worth compressing.
+func (d *document) packable() bool {
+	return d.row.Size >= minPacked && compressible(d.head.kind[0])
+}
+
+// choose returns the compressed form of a document that a request accepts; nil for the
+// document as it is. Parts are always parts of that.
+func (d *document) choose(r *http.Request) *packed {
+	list, accept := d.packs.list.Load(), r.Header["Accept-Encoding"]
+	if list == nil || len(accept) == 0 || len(r.Header["Range"]) > 0 {
+		return nil
+	}
+	for i := range *list {
+		if p := &(*list)[i]; accepts(accept, p.coding[0]) {
+			return p
+		}
+	}
+	return nil
+}
+
+// accepts reports whether a client takes a coding: it is named in Accept-Encoding, or *
+// is, and not with a weight of 0.
+func accepts(header []string, coding string) bool {
+	any := false
+	for _, line := range header {
+		for part := range strings.SplitSeq(line, ",") {
+			name, weight, _ := strings.Cut(part, ";")
+			name = strings.ToLower(strings.TrimSpace(name))
+			if name == "x-gzip" {
+				name = "gzip"
+			}
+			if name != coding && name != "*" {
+				continue
+			}
+			takes := !zeroWeight(weight)
+			if name == coding {
+				return takes
+			}
+			any = takes
+		}
+	}
+	return any
+}
+
+// zeroWeight reports whether the parameter of a coding says q=0.
+func zeroWeight(s string) bool {
+	name, value, ok := strings.Cut(strings.TrimSpace(s), "=")
+	if !ok || strings.ToLower(strings.TrimSpace(name)) != "q" {
+		return false
+	}
+	q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+	return err != nil || q <= 0
+}

@@ -1,0 +1,28 @@
+// Package serve answers HTTP requests from production: files, and, for a format whose
+// images have tags, a registry to pull from. It takes no lock, and writes nothing below
+// the repository.
+//
+// # One generation an answer
+//
+// A view is one generation, opened once: the directory of its tree, its sealed manifest,
+// and its documents, whose bytes were compared with the manifest. A view never changes.
+// The keeper has the view that is current. It builds the next one beside it, and swaps a
+// pointer when that is complete. A request takes the pointer once, and ends on that view.
+// A view is closed when it is not current any more and its last request has ended.
+//
+// # No old index after a switch
+//
+// The answer to a request for what can change under its name (a document, a tag, what is
+// not there) depends on which generation is production. Before such an answer the keeper
+// looks at the file of production that holds its number, which costs one system call. If
+// it is not the file of the view, the request waits for the next view. Content is
+// answered from the view at hand: production keeps it for the grace window.
+//
+// # Where a request goes
+//
+//	server.go    checks the path, and chooses who answers
+//	files.go     files of the tree: tags, ranges, codings
+//	registry.go  the distribution API, over what the format tells
+//	admin.go     health and metrics
+//	listen.go    addresses, TLS, the sockets of systemd, the end
+package serve

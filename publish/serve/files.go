@@ -1,0 +1,253 @@
+package serve
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/publish/publish/generation"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+const (
+	// maxLinks is how many links one request follows inside a tree.
+	maxLinks = 8
+	// maxRanges is from how many parts on the whole file is sent instead.
+	maxRanges = 16
+)
+
+// target is what stands at a path of a view.
+type target struct {
+	doc    *document
+	row    tree.Row // of a file that is no document; its path is "" for none
+	folder bool
+}
+
+// steady reports whether the answer is the same before and after a switch: production
+// keeps content, with the same bytes, for the grace window.
+func (t target) steady() bool { return t.row.Role == catalog.Content }
+
+// look finds what stands at a path; "" is the root. Links are followed inside the tree.
+func (v *view) look(p string) target {
+	for range maxLinks {
+		if d := v.documents[p]; d != nil {
+			return target{doc: d}
+		}
+		row, ok := v.find(p)
+		if !ok {
+			return target{folder: p == "" || v.has(p+"/")}
+		}
+		if row.Role != catalog.Link {
+			return target{row: row}
+		}
+		text, err := v.Readlink(p)
+		if err != nil || path.IsAbs(text) {
+			return target{}
+		}
+		if p = path.Join(path.Dir(p), text); p == "." {
+			p = ""
+		} else if strings.HasPrefix(p, "../") || p == ".." {
+			return target{}
+		}
+	}
+	return target{}
+}
+
+// find returns the row of a path, own or carried.
+func (v *view) find(p string) (tree.Row, bool) {
+	if i, ok := slices.BinarySearchFunc(v.Own, p, ownAt); ok {
+		return v.Own[i], true
+	}
+	if i, ok := slices.BinarySearchFunc(v.Carried, p, carriedAt); ok {
+		return v.Carried[i].Row, true
+	}
+	return tree.Row{}, false
+}
+
+func ownAt(r tree.Row, p string) int { return cmp.Compare(r.Path, p) }
+
+func carriedAt(c generation.Carried, p string) int { return cmp.Compare(c.Path, p) }
+
+// has reports whether the path of a row begins with prefix.
+func (v *view) has(prefix string) bool {
+	i, _ := slices.BinarySearchFunc(v.Own, prefix, ownAt)
+	j, _ := slices.BinarySearchFunc(v.Carried, prefix, carriedAt)
+	return i < len(v.Own) && strings.HasPrefix(v.Own[i].Path, prefix) ||
+		j < len(v.Carried) && strings.HasPrefix(v.Carried[j].Path, prefix)
+}
+
+// files answers with what production has at a path. p is clean and relative; "" is the
+// root. slash says that a slash follows it.
+func (s *Server) files(w http.ResponseWriter, r *http.Request, p string, slash bool) {
+	v, t, err := s.pick(r.Context(), p)
+	if err != nil {
+		s.unavailable(w)
+		return
+	}
+	defer v.release()
+	if err = s.answer(w, r, v, t, p, slash); err == nil {
+		return
+	}
+	// A gc or a revoke may have deleted the file since the view was made: what does
+	// production have there now?
+	clear(w.Header())
+	now, again := s.keeper.fresh(r.Context())
+	if again != nil {
+		s.unavailable(w)
+		return
+	}
+	defer now.release()
+	if now != v {
+		if err = s.answer(w, r, now, now.look(p), p, slash); err == nil {
+			return
+		}
+		clear(w.Header())
+	}
+	s.broken(w, now, p, err)
+}
+
+// pick holds a view for a path, and finds what stands there.
+func (s *Server) pick(ctx context.Context, p string) (*view, target, error) {
+	if v := s.keeper.hold(); v != nil {
+		if t := v.look(p); t.steady() {
+			return v, t, nil
+		}
+		v.release()
+	}
+	v, err := s.keeper.fresh(ctx)
+	if err != nil {
+		return nil, target{}, err
+	}
+	return v, v.look(p), nil
+}
+
+// answer answers with a target of a view. If it returns an error, nothing was written.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, v *view, t target, p string, slash bool) error {
+	switch {
+	case t.folder:
+		return s.folder(w, r, v, p, slash)
+	case slash || t.doc == nil && t.row.Path == "":
+		w.Header()["Publish-Generation"] = v.number
+		s.notFound(w)
+		return nil
+	case t.doc != nil:
+		return s.document(w, r, v, t.doc)
+	}
+	return s.content(w, r, v, t.row)
+}
+
+// document answers with a document.
+func (s *Server) document(w http.ResponseWriter, r *http.Request, v *view, d *document) error {
+	h := w.Header()
+	s.describe(h, v, d.head, mutableFile)
+	data, length := d.data, d.head.length
+	if d.packable() {
+		h["Vary"] = varyCoding
+		if p := d.choose(r); p != nil {
+			data, length = p.data, p.length
+			h["Etag"], h["Content-Encoding"] = p.tag, p.coding
+		}
+	}
+	// What net/http does for any file takes longer than the rest of a small answer.
+	if only(r, "If-None-Match") && matches(r.Header["If-None-Match"], h["Etag"][0]) {
+		delete(h, "Content-Type")
+		delete(h, "Content-Encoding")
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	if data != nil && only(r, "If-None-Match") {
+		h["Content-Length"], h["Last-Modified"], h["Accept-Ranges"] = length, d.modified, acceptBytes
+		w.WriteHeader(http.StatusOK)
+		if r.Method != http.MethodHead {
+			_, _ = w.Write(data)
+		}
+		return nil
+	}
+	body, done, err := d.reader(v.View)
+	if err != nil {
+		return err
+	}
+	defer done.Close()
+	delete(h, "Content-Encoding")
+	h["Etag"] = d.head.tag
+	send(w, r, d.mtime, body)
+	return nil
+}
+
+// content answers with a file that is not a document.
+func (s *Server) content(w http.ResponseWriter, r *http.Request, v *view, row tree.Row) error {
+	f, err := v.Open(row)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	s.describe(w.Header(), v, headersOf(row), classOf(row))
+	send(w, r, fi.ModTime(), f)
+	return nil
+}
+
+// describe sets the headers that all answers with a file have.
+func (s *Server) describe(h http.Header, v *view, head headers, c class) {
+	h["Etag"], h["Content-Type"] = head.tag, head.kind
+	h["Cache-Control"], h["Publish-Generation"] = s.cache[c], v.number
+	h["X-Content-Type-Options"] = noSniff
+}
+
+// conditions are the headers that make an answer depend on what the client has, or
+// that ask for a part.
+var conditions = []string{"Range", "If-Range", "If-Match", "If-Unmodified-Since", "If-Modified-Since", "If-None-Match"}
+
+// only reports whether a request has no condition but this one, or one that this one
+// overrules.
+func only(r *http.Request, name string) bool {
+	for _, c := range conditions {
+		if _, has := r.Header[c]; has && c != name &&
+			(c != "If-Modified-Since" || len(r.Header["If-None-Match"]) == 0) {
+			return false
+		}
+	}
+	return true
+}
+
+// matches reports whether an If-None-Match has the tag.
+func matches(header []string, tag string) bool {
+	for _, line := range header {
+		for part := range strings.SplitSeq(line, ",") {
+			part = strings.TrimSpace(part)
+			if part == "*" || strings.TrimPrefix(part, "W/") == tag {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// folder answers with a folder: its own page, or a list of what it holds.
+func (s *Server) folder(w http.ResponseWriter, r *http.Request, v *view, p string, slash bool) error {
+	if p != "" && !slash {
+		// Relative: a proxy may serve the tree below a prefix.
+		w.Header()["Location"] = []string{"./" + escape(path.Base(p)) + "/"}
+		w.WriteHeader(http.StatusMovedPermanently)
+		return nil
+	}
+	if t := v.look(path.Join(p, "index.html")); !t.folder && (t.doc != nil || t.row.Path != "") {
+		return s.answer(w, r, v, t, p, false)
+	}
+	if !s.config.Browse {
+		s.notFound(w)
+		return nil
+	}
+	return s.listing(w, r, v, p)
+}
+
+// formatTime is a time as headers have it.
+func formatTime(t time.Time) string { return t.UTC().Format(http.TimeFormat) }

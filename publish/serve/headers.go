@@ -1,0 +1,98 @@
+package serve
+
+import (
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// Headers that many answers share. Nobody writes to them.
+var (
+	noSniff     = []string{"nosniff"}
+	acceptBytes = []string{"bytes"}
+	varyCoding  = []string{"Accept-Encoding"}
+)
+
+// headers are those of a file that are the same in each answer, as net/http wants them:
+// making them anew costs more than the rest of a small answer.
+type headers struct{ tag, kind, length []string }
+
+func headersOf(row tree.Row) headers {
+	return headers{tag: []string{`"` + row.SHA256 + `"`}, kind: []string{typeOf(row.Path)},
+		length: []string{strconv.FormatInt(row.Size, 10)}}
+}
+
+// types are the media types of what image servers hold. The list of the system is not
+// asked: the same tree has the same types everywhere.
+var types = map[string]string{
+	".json": "application/json", ".sjson": "text/plain; charset=utf-8", ".gpg": "application/pgp-signature",
+	".asc": "text/plain; charset=utf-8", ".minisig": "text/plain; charset=utf-8",
+	".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
+	".js": "text/javascript; charset=utf-8", ".xml": "application/xml", ".yaml": "application/yaml",
+	".yml": "application/yaml", ".txt": "text/plain; charset=utf-8", ".md": "text/plain; charset=utf-8",
+	".png": "image/png", ".jpg": "image/jpeg", ".ico": "image/x-icon", ".pdf": "application/pdf",
+	".gz": "application/gzip", ".xz": "application/x-xz", ".zst": "application/zstd", ".bz2": "application/x-bzip2",
+	".tar": "application/x-tar", ".zip": "application/zip", ".manifest": "text/plain; charset=utf-8",
+}
+
+// typeOf is the media type of a path.
+func typeOf(p string) string {
+	if t := types[strings.ToLower(path.Ext(p))]; t != "" {
+		return t
+	}
+	switch strings.ToUpper(path.Base(p)) {
+	case "SHA256SUMS", "SHA512SUMS", "MD5SUMS", "README", "LICENSE":
+		return "text/plain; charset=utf-8"
+	}
+	return "application/octet-stream"
+}
+
+// compressible reports whether bytes of a type are worth compressing.
+func compressible(kind string) bool {
+	kind, _, _ = strings.Cut(kind, ";")
+	switch kind {
+	case "application/json", "application/yaml", "application/xml", "image/svg+xml":
+		return true
+	}
+	return strings.HasPrefix(kind, "text/")
+}
+
+// class is for how long clients may keep an answer.
+type class int
+
+const (
+	mutableFile class = iota // they ask each time
+	contentFile              // it keeps its bytes for the grace window
+	digestFile               // its name is its digest: it never changes
+)
+
+// classOf is the class of a row. A path that is named by the digest of its own bytes
+// cannot stand for others.
+func classOf(row tree.Row) class {
+	switch {
+	case row.Role != catalog.Content:
+		return mutableFile
+	case strings.Contains(path.Base(row.Path), row.SHA256):
+		return digestFile
+	}
+	return contentFile
+}
+
+// cacheControl is that header for each class. A client may keep content for so many
+// seconds.
+func cacheControl(seconds int) [3][]string {
+	return [3][]string{{"no-cache"}, {"max-age=" + strconv.Itoa(seconds)}, {"max-age=31536000, immutable"}}
+}
+
+// escape is a name as one part of a URL's path.
+func escape(name string) string { return (&urlPath{Path: name}).EscapedPath() }
+
+// none writes an answer without a body.
+func none(w http.ResponseWriter, status int) {
+	w.Header()["Content-Length"] = []string{"0"}
+	w.WriteHeader(status)
+}

@@ -1,0 +1,108 @@
+package serve
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// maxKept is how many kept generations are open at once for paths such as /@42/.
+const maxKept = 4
+
+// kept has the views of kept generations that were asked for, the newest use last.
+type kept struct {
+	open func(ctx context.Context, n int) (*view, error)
+
+	mu   sync.Mutex
+	list []*view
+}
+
+// hold returns the view of generation n, held for the caller.
+func (k *kept) hold(ctx context.Context, n int) (*view, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i, v := range k.list {
+		if v.Generation != n {
+			continue
+		}
+		k.list = slices.Delete(k.list, i, i+1)
+		if v.Proved() == nil && v.acquire() {
+			k.list = append(k.list, v)
+			return v, nil
+		}
+		v.release()
+		break
+	}
+	v, err := k.open(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	if len(k.list) == maxKept {
+		k.list[0].release()
+		k.list = slices.Delete(k.list, 0, 1)
+	}
+	k.list = append(k.list, v)
+	v.acquire()
+	return v, nil
+}
+
+// close gives all views up.
+func (k *kept) close() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, v := range k.list {
+		v.release()
+	}
+	k.list = nil
+}
+
+// openKept opens generation n as a view. Documents are shared with those of production.
+func (s *Server) openKept(ctx context.Context, n int) (*view, error) {
+	v, err := s.repo.OpenKept(n)
+	if err != nil {
+		return nil, err
+	}
+	before := s.keeper.hold()
+	defer before.drop()
+	return newView(ctx, v, s.repo.Format(), before)
+}
+
+// pinned answers for a path such as @42/streams/v1/index.json, which shows generation 42
+// for as long as it is kept.
+func (s *Server) pinned(w http.ResponseWriter, r *http.Request, p string, slash bool) {
+	name, rest, below := strings.Cut(p[1:], "/")
+	n, err := strconv.Atoi(name)
+	if err != nil || n < 1 || strconv.Itoa(n) != name {
+		s.notFound(w)
+		return
+	}
+	if !below && !slash {
+		w.Header()["Location"] = []string{"./@" + name + "/"}
+		none(w, http.StatusMovedPermanently)
+		return
+	}
+	v, err := s.view(r.Context(), n)
+	if err != nil {
+		s.notFound(w)
+		return
+	}
+	defer v.release()
+	if err := s.answer(w, r, v, v.look(rest), rest, slash); err != nil {
+		clear(w.Header())
+		s.broken(w, v, rest, err)
+	}
+}
+
+// view holds the view of generation n, which is production or kept.
+func (s *Server) view(ctx context.Context, n int) (*view, error) {
+	if v := s.keeper.hold(); v != nil {
+		if v.Generation == n {
+			return v, nil
+		}
+		v.release()
+	}
+	return s.kept.hold(ctx, n)
+}

@@ -1,0 +1,220 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"example.com/publish/publish"
+)
+
+// maxHeader bounds the headers of a request, in bytes.
+const maxHeader = 64 << 10
+
+// Options are what a run needs beside the configuration.
+type Options struct {
+	SelfSigned bool      // make a certificate, instead of reading one
+	Output     io.Writer // where an access log named - goes
+	// Ready is called when all listeners are open, with their addresses as URLs.
+	Ready func(urls []string)
+}
+
+// Run serves until ctx ends; then it closes the listeners, and waits for transfers to
+// end, as long as the configuration allows. A value from reload makes it look at
+// production, and read certificates and open the access log anew. A value from quit ends
+// the wait.
+func (s *Server) Run(ctx context.Context, opt Options, reload, quit <-chan struct{}) error {
+	certs, err := s.certificates(opt.SelfSigned)
+	if err != nil {
+		return err
+	}
+	if s.access, err = openAccessLog(s.config.AccessLog, opt.Output); err != nil {
+		return err
+	}
+	defer s.access.close()
+	list, err := s.listen(certs != nil)
+	if err != nil {
+		return err
+	}
+	r := &run{server: s, certs: certs, log: s.log}
+	work, stop := context.WithCancel(context.WithoutCancel(ctx)) // until the last transfer has ended
+	var group sync.WaitGroup
+	group.Go(func() { s.Keep(work) })
+	group.Go(func() { s.pack(work) })
+	defer group.Wait()
+	defer s.kept.close()
+	defer stop()
+	var urls []string
+	for _, l := range list {
+		r.start(l)
+		urls = append(urls, l.url())
+	}
+	opt.Ready(urls)
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // without systemd it does nothing
+	return r.wait(ctx, reload, quit)
+}
+
+// run is one run of a server: its listeners, until all have ended.
+type run struct {
+	server *Server
+	certs  *certificates
+	log    *slog.Logger
+	list   []*http.Server
+	group  sync.WaitGroup
+	failed chan error
+}
+
+// start serves at a listener.
+func (r *run) start(l *listener) {
+	if r.failed == nil {
+		r.failed = make(chan error, 1)
+	}
+	limits := r.server.config.Limits
+	srv := &http.Server{
+		Handler:           l.handler,
+		ReadHeaderTimeout: time.Duration(limits.HeaderTimeout),
+		IdleTimeout:       time.Duration(limits.IdleTimeout),
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(r.log.Handler(), slog.LevelDebug),
+		ConnState:         r.server.conns.state,
+	}
+	r.list = append(r.list, srv)
+	r.group.Go(func() {
+		var err error
+		if l.tls {
+			srv.TLSConfig = r.certs.config()
+			err = srv.ServeTLS(l.Listener, "", "")
+		} else {
+			err = srv.Serve(l.Listener)
+		}
+		if !errors.Is(err, http.ErrServerClosed) {
+			select {
+			case r.failed <- fmt.Errorf("%s: %w", l.url(), err):
+			default:
+			}
+		}
+	})
+}
+
+// wait serves until ctx ends or a listener fails, then drains.
+func (r *run) wait(ctx context.Context, reload, quit <-chan struct{}) error {
+	every := time.NewTicker(checkCertificates)
+	defer every.Stop()
+	beat := watchdog()
+	defer beat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return r.drain(quit)
+		case err := <-r.failed:
+			return errors.Join(err, r.drain(quit))
+		case <-reload:
+			_, _ = daemon.SdNotify(false, daemon.SdNotifyReloading)
+			r.server.Reload()
+			r.certs.refresh(r.log, true)
+			r.server.access.reopen(r.log)
+			_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+		case <-every.C:
+			r.certs.refresh(r.log, false)
+		case <-beat.C:
+			_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+		}
+	}
+}
+
+// watchdog ticks as often as systemd wants to hear of the program; never without it.
+func watchdog() *time.Ticker {
+	d, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || d <= 0 {
+		t := time.NewTicker(time.Hour)
+		t.Stop()
+		return t
+	}
+	return time.NewTicker(d / 2)
+}
+
+// drain closes the listeners and waits for transfers to end. What has not ended when the
+// time is over, or at a value from quit, is cut.
+func (r *run) drain(quit <-chan struct{}) error {
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+	r.server.ending.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(r.server.config.Limits.Drain))
+	defer cancel()
+	go func() {
+		select {
+		case <-quit:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	var ends sync.WaitGroup
+	for _, srv := range r.list {
+		ends.Go(func() {
+			if srv.Shutdown(ctx) != nil {
+				_ = srv.Close()
+			}
+		})
+	}
+	ends.Wait()
+	r.group.Wait()
+	return nil
+}
+
+// connections counts those that are open, and closes those that are too many.
+type connections struct {
+	all, perClient int // limits; 0: none
+
+	mu   sync.Mutex
+	open map[net.Conn]string // with the address of the client
+	by   map[string]int
+}
+
+func newConnections(c publish.ServeConfig) *connections {
+	return &connections{all: c.Limits.Connections, perClient: c.Limits.PerClient, open: map[net.Conn]string{},
+		by: map[string]int{}}
+}
+
+// state is for http.Server.ConnState.
+func (c *connections) state(conn net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if !c.add(conn) {
+			_ = conn.Close()
+		}
+	case http.StateClosed, http.StateHijacked:
+		c.remove(conn)
+	}
+}
+
+func (c *connections) add(conn net.Conn) bool {
+	client, _, _ := net.SplitHostPort(conn.RemoteAddr().String()) // "" for a socket in the file system
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all > 0 && len(c.open) >= c.all || c.perClient > 0 && client != "" && c.by[client] >= c.perClient {
+		return false
+	}
+	c.open[conn] = client
+	c.by[client]++
+	return true
+}
+
+func (c *connections) remove(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	client, ok := c.open[conn]
+	if !ok {
+		return
+	}
+	delete(c.open, conn)
+	if c.by[client]--; c.by[client] == 0 {
+		delete(c.by, client)
+	}
+}

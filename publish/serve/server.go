@@ -1,0 +1,181 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"example.com/publish/publish"
+	"example.com/publish/stage/catalog"
+)
+
+type urlPath = url.URL
+
+// maxPath is how long the path of a request may be, in bytes.
+const maxPath = 8 << 10
+
+// Server answers requests from one repository. Its handlers may be used by any number of
+// listeners.
+type Server struct {
+	repo   *publish.Repo
+	config publish.ServeConfig
+	log    *slog.Logger
+	keeper *keeper
+	kept   *kept
+	cache  [3][]string // Cache-Control of each class
+	conns  *connections
+	access *accessLog
+	behind proxies
+	ending atomic.Bool // the server is about to end
+}
+
+// New makes a server. It answers 503 until Run has opened production.
+func New(repo *publish.Repo, log *slog.Logger) *Server {
+	s := &Server{repo: repo, config: repo.Config.Serve, log: log, keeper: newKeeper(repo, log)}
+	s.kept = &kept{open: s.openKept}
+	s.cache = cacheControl(s.maxAge())
+	s.conns = newConnections(s.config)
+	s.behind, _ = s.config.Proxies() // they were checked with the rest of the configuration
+	return s
+}
+
+// maxAge is for how many seconds clients may keep content: never longer than production
+// does.
+func (s *Server) maxAge() int {
+	return int(time.Duration(min(s.config.Cache.Content, s.repo.Config.Grace)).Seconds())
+}
+
+// Keep follows production until ctx ends.
+func (s *Server) Keep(ctx context.Context) { s.keeper.keep(ctx) }
+
+// Reload looks at production now.
+func (s *Server) Reload() { s.keeper.poke() }
+
+// Public is the handler of the public listeners.
+func (s *Server) Public() http.Handler { return s.handler(s.public) }
+
+// Admin is the handler of the listener for operators.
+func (s *Server) Admin() http.Handler { return s.handler(s.admin) }
+
+// route is who answers a request whose path is checked. slash says that a slash follows
+// the path.
+type route func(w http.ResponseWriter, r *http.Request, p string, slash bool)
+
+// handler checks requests before a route, and logs them after it.
+func (s *Server) handler(to route) http.Handler {
+	stall := time.Duration(s.config.Limits.StallTimeout)
+	return http.HandlerFunc(func(inner http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		w := newWriter(inner, stall)
+		defer func() { s.access.line(w, r, s.behind.client(r), start) }()
+		if r.ContentLength != 0 { // nobody reads it: the connection ends with the answer
+			_ = w.control.SetReadDeadline(start.Add(time.Duration(s.config.Limits.HeaderTimeout)))
+			w.Header()["Connection"] = []string{"close"}
+		}
+		p, slash, status := cleanPath(r)
+		switch {
+		case status != 0:
+			text(w, status, strings.ToLower(http.StatusText(status)))
+		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+			w.Header()["Allow"] = []string{"GET, HEAD"}
+			text(w, http.StatusMethodNotAllowed, "only GET and HEAD")
+		default:
+			to(w, r, p, slash)
+		}
+	})
+}
+
+func (s *Server) public(w http.ResponseWriter, r *http.Request, p string, slash bool) {
+	switch {
+	case p == "-" || strings.HasPrefix(p, "-/"):
+		s.own(w, r, strings.TrimPrefix(p, "-/"))
+	case strings.HasPrefix(p, "@"):
+		s.pinned(w, r, p, slash)
+	default:
+		s.files(w, r, p, slash)
+	}
+}
+
+func (s *Server) admin(w http.ResponseWriter, r *http.Request, p string, slash bool) {
+	s.own(w, r, strings.TrimPrefix(p, "-/"))
+}
+
+// own answers what is not of the tree.
+func (s *Server) own(w http.ResponseWriter, r *http.Request, name string) {
+	switch name {
+	case "healthz":
+		s.healthz(w)
+	case "readyz":
+		s.readyz(w, r)
+	default:
+		s.notFound(w)
+	}
+}
+
+// cleanPath returns the path of a request, relative to the tree, and whether a slash
+// follows it. status is 0, or the answer to a path that nothing in a tree can have: one
+// that leads somewhere else than it says is refused, not corrected.
+func cleanPath(r *http.Request) (p string, slash bool, status int) {
+	if len(r.URL.Path) > maxPath || len(r.URL.RawPath) > 3*maxPath {
+		return "", false, http.StatusRequestURITooLong
+	}
+	raw := strings.ToLower(r.URL.RawPath) // is empty if the path needs no special escapes
+	if strings.Contains(raw, "%2f") || strings.Contains(raw, "%5c") {
+		return "", false, http.StatusBadRequest
+	}
+	p, rooted := strings.CutPrefix(r.URL.Path, "/")
+	if !rooted {
+		return "", false, http.StatusBadRequest
+	}
+	if p == "" {
+		return "", true, 0
+	}
+	p, slash = strings.CutSuffix(p, "/")
+	clean, _, ok := catalog.Clean(p)
+	switch {
+	case strings.Contains(p, `\`) || !ok || clean != p:
+		return "", false, http.StatusBadRequest
+	case slices.ContainsFunc(strings.Split(p, "/"), catalog.Reserved):
+		return "", false, http.StatusNotFound
+	}
+	return p, slash, 0
+}
+
+// unavailable answers if there is no view.
+func (s *Server) unavailable(w http.ResponseWriter) {
+	w.Header()["Retry-After"] = []string{"1"}
+	text(w, http.StatusServiceUnavailable, "production is not ready; try again")
+}
+
+// notFound answers if there is nothing at a path.
+func (s *Server) notFound(w http.ResponseWriter) { text(w, http.StatusNotFound, "not found") }
+
+// broken answers if a file of a view cannot be opened: it was deleted, or is damaged.
+func (s *Server) broken(w http.ResponseWriter, v *view, p string, err error) {
+	w.Header()["Publish-Generation"] = v.number
+	if gone(err) {
+		s.notFound(w)
+		return
+	}
+	s.log.Error("a file of production cannot be read", "generation", v.Generation, "path", p, "error", err)
+	text(w, http.StatusInternalServerError, "this file cannot be read")
+}
+
+// text answers with a line for people.
+func text(w http.ResponseWriter, status int, line string) {
+	h := w.Header()
+	h["Content-Type"], h["X-Content-Type-Options"] = []string{"text/plain; charset=utf-8"}, noSniff
+	h["Cache-Control"] = []string{"no-store"}
+	h["Content-Length"] = []string{fmt.Sprint(len(line) + 1)}
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintln(w, line)
+}
+
+// oneLine is an error on one line.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -1,0 +1,38 @@
+package serve
+
+import (
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"example.com/publish/publish/generation"
+)
+
+// stamp tells one generation in production's place from any other: it is the identity of
+// the file that holds the number. The inode of the directory does not, because a later
+// generation may reuse it; that file is then made anew.
+type stamp struct {
+	dev, ino uint64
+	mtime    int64 // ns
+}
+
+// stampAt reads the stamp of the tree that dir leads to, with one system call.
+func stampAt(dir string) (stamp, error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(filepath.Join(dir, generation.IdentityName), &st); err != nil {
+		return stamp{}, err
+	}
+	return stamp{uint64(st.Dev), st.Ino, st.Mtim.Nano()}, nil
+}
+
+// stampOf is the stamp in what was read of the file.
+func stampOf(fi fs.FileInfo) (stamp, error) {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return stamp{}, fmt.Errorf("%s: the system does not tell its inode", fi.Name())
+	}
+	return stamp{uint64(st.Dev), uint64(st.Ino), fi.ModTime().UnixNano()}, nil
+}

@@ -1,0 +1,121 @@
+package serve
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// piece is how much of a body is written under one deadline.
+const piece = 1 << 20
+
+// writer is the ResponseWriter of one request. It counts, for the log and the metrics, and
+// gives each piece of the body a deadline of its own: a client may take all day for a
+// large file, but not stop in the middle of it. A file still goes from the kernel to the
+// socket: see ReadFrom.
+type writer struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	stall   time.Duration // 0: none
+
+	status int
+	bytes  int64
+	first  time.Time // of the first byte
+}
+
+func newWriter(w http.ResponseWriter, stall time.Duration) *writer {
+	return &writer{ResponseWriter: w, control: http.NewResponseController(w), stall: stall}
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader begins the answer.
+func (w *writer) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status, w.first = status, time.Now()
+		w.extend()
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// extend gives what is written next a new deadline.
+func (w *writer) extend() {
+	if w.stall > 0 {
+		_ = w.control.SetWriteDeadline(time.Now().Add(w.stall)) // a test's writer may have none
+	}
+}
+
+// Write writes a part of the body.
+func (w *writer) Write(b []byte) (n int, err error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	for {
+		part := b[n:min(len(b), n+piece)]
+		if n > 0 {
+			w.extend()
+		}
+		k, err := w.ResponseWriter.Write(part)
+		n, w.bytes = n+k, w.bytes+int64(k)
+		if err != nil || n == len(b) {
+			return n, err
+		}
+	}
+}
+
+// ReadFrom writes what r holds. If r is a file, or a part of one, net/http has the kernel
+// send it; any wrapper without this method would copy all of it through the program.
+func (w *writer) ReadFrom(r io.Reader) (n int64, err error) {
+	from, inner := w.ResponseWriter.(io.ReaderFrom)
+	if !inner {
+		return io.Copy(writeOnly{w}, r)
+	}
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	left := int64(1<<63 - 1)
+	if limited, ok := r.(*io.LimitedReader); ok { // net/http looks for a file below one of these, not two
+		r, left = limited.R, limited.N
+		defer func() { limited.N -= n }()
+	}
+	for left > 0 {
+		w.extend()
+		part := min(left, piece)
+		k, err := from.ReadFrom(&io.LimitedReader{R: r, N: part})
+		n, left, w.bytes = n+k, left-k, w.bytes+k
+		if err != nil || k < part {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+type writeOnly struct{ io.Writer }
+
+// send answers with a file: whole, in part, or not if the client has it. Its headers are
+// set. If the file ends early or cannot be read, the connection is cut, since the answer
+// has announced its length.
+func send(w http.ResponseWriter, r *http.Request, modified time.Time, body io.ReadSeeker) {
+	if tooMany(r.Header["Range"]) {
+		r = withoutRange(r)
+	}
+	http.ServeContent(w, r, "", modified, body)
+}
+
+// tooMany reports whether a request asks for more parts than anybody needs.
+func tooMany(header []string) bool {
+	n := 0
+	for _, line := range header {
+		n += 1 + strings.Count(line, ",")
+	}
+	return n > maxRanges
+}
+
+// withoutRange is a request for the whole file.
+func withoutRange(r *http.Request) *http.Request {
+	r = r.Clone(r.Context())
+	delete(r.Header, "Range")
+	return r
+}

@@ -1,0 +1,29 @@
+package publish
+
+import (
+	"example.com/publish/publish/generation"
+	"example.com/publish/stage/catalog"
+)
+
+// What a server reads. It takes no lock and writes nothing: see package serve.
+
+// OpenProduction opens the generation that is production. A switch at the same time gives
+// one of the two generations.
+func (r *Repo) OpenProduction() (*generation.View, error) { return r.store.ViewAt(r.Production()) }
+
+// OpenKept opens generation n, which is kept beside production. The error is of kind
+// NotFound if it is not.
+func (r *Repo) OpenKept(n int) (*generation.View, error) {
+	v, err := r.store.ViewAt(r.store.Dir(n))
+	if err != nil {
+		return nil, r.notKept(n)
+	}
+	if v.Generation != n { // the directory of production in rename mode, or one that is being deleted
+		_ = v.Close()
+		return nil, r.notKept(n)
+	}
+	return v, nil
+}
+
+// Format returns the format of the trees.
+func (r *Repo) Format() catalog.Format { return r.format }
