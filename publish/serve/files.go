@@ -23,6 +23,7 @@ const (
 
 // target is what stands at a path of a view.
 type target struct {
+	path   string // where it stands, after links
 	doc    *document
 	row    tree.Row // of a file that is no document; its path is "" for none
 	folder bool
@@ -36,26 +37,45 @@ func (t target) steady() bool { return t.row.Role == catalog.Content }
 func (v *view) look(p string) target {
 	for range maxLinks {
 		if d := v.documents[p]; d != nil {
-			return target{doc: d}
+			return target{path: p, doc: d}
 		}
 		row, ok := v.find(p)
-		if !ok {
-			return target{folder: p == "" || v.has(p+"/")}
+		switch {
+		case ok && row.Role != catalog.Link:
+			return target{path: p, row: row}
+		case !ok && (p == "" || v.has(p+"/")):
+			return target{path: p, folder: true}
 		}
-		if row.Role != catalog.Link {
-			return target{row: row}
-		}
-		text, err := v.Readlink(p)
-		if err != nil || path.IsAbs(text) {
-			return target{}
-		}
-		if p = path.Join(path.Dir(p), text); p == "." {
-			p = ""
-		} else if strings.HasPrefix(p, "../") || p == ".." {
+		if p, ok = v.follow(p); !ok {
 			return target{}
 		}
 	}
 	return target{}
+}
+
+// follow replaces the first link on the way to a path by what it says. ok is false if
+// there is none, or if it leads out of the tree.
+func (v *view) follow(p string) (to string, ok bool) {
+	for end := 0; end < len(p); end++ {
+		n := strings.IndexByte(p[end:], '/')
+		if end += n; n < 0 {
+			end = len(p)
+		}
+		row, found := v.find(p[:end])
+		if !found || row.Role != catalog.Link {
+			continue
+		}
+		text, err := v.Readlink(p[:end])
+		if err != nil || path.IsAbs(text) {
+			return "", false
+		}
+		to = path.Join(path.Dir(p[:end]), text, p[end:])
+		if to == "." {
+			return "", true
+		}
+		return to, to != ".." && !strings.HasPrefix(to, "../")
+	}
+	return "", false
 }
 
 // find returns the row of a path, own or carried.
@@ -130,7 +150,7 @@ func (s *Server) pick(ctx context.Context, p string) (*view, target, error) {
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, v *view, t target, p string, slash bool) error {
 	switch {
 	case t.folder:
-		return s.folder(w, r, v, p, slash)
+		return s.folder(w, r, v, t.path, p, slash)
 	case slash || t.doc == nil && t.row.Path == "":
 		w.Header()["Publish-Generation"] = v.number
 		s.notFound(w)
@@ -231,11 +251,11 @@ func matches(header []string, tag string) bool {
 	return false
 }
 
-// folder answers with a folder: its own page, or a list of what it holds.
-func (s *Server) folder(w http.ResponseWriter, r *http.Request, v *view, p string, slash bool) error {
-	if p != "" && !slash {
+// folder answers with the folder p, by whatever path it was asked: its own page, or a list of what it holds.
+func (s *Server) folder(w http.ResponseWriter, r *http.Request, v *view, p, asked string, slash bool) error {
+	if asked != "" && !slash {
 		// Relative: a proxy may serve the tree below a prefix.
-		w.Header()["Location"] = []string{"./" + escape(path.Base(p)) + "/"}
+		w.Header()["Location"] = []string{"./" + escape(path.Base(asked)) + "/"}
 		w.WriteHeader(http.StatusMovedPermanently)
 		return nil
 	}
