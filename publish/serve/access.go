@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/publish/publish"
+	"example.com/publish/stage/durable"
 )
 
 // accessLog writes a line of JSON for each request. Lines are collected for a moment. A
@@ -39,7 +40,7 @@ func openAccessLog(path string, output io.Writer) (*accessLog, error) {
 	} else {
 		a.path = path
 		var err error
-		if a.file, err = openAppend(path); err != nil {
+		if a.file, err = durable.OpenLog(path, 0o640); err != nil {
 			return nil, &publish.Error{Path: path, Fact: "the access log cannot be opened", Err: err}
 		}
 		a.buf = bufio.NewWriterSize(a.file, 64<<10)
@@ -47,10 +48,6 @@ func openAccessLog(path string, output io.Writer) (*accessLog, error) {
 	a.log = slog.New(slog.NewJSONHandler(a, &slog.HandlerOptions{ReplaceAttr: plainLine}))
 	go a.flushing()
 	return a, nil
-}
-
-func openAppend(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
 }
 
 // plainLine leaves out what each line would say alike.
@@ -92,7 +89,7 @@ func (a *accessLog) reopen(log *slog.Logger) {
 	if a == nil || a.path == "" {
 		return
 	}
-	f, err := openAppend(a.path)
+	f, err := durable.OpenLog(a.path, 0o640)
 	if err != nil {
 		log.Error("the access log cannot be opened; lines go on to the old file", "path", a.path, "error", err)
 		return

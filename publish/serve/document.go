@@ -93,7 +93,7 @@ func (d *document) reader(v *generation.View) (io.ReadSeeker, io.Closer, error) 
 // reopen opens the file behind f again, with a position of its own, so that the kernel can
 // send it. It works where the system shows open files as paths.
 func reopen(f *os.File) (*os.File, error) {
-	return os.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	return durable.OpenNamed(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
 }
 
 func (d *document) leave() {

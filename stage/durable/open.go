@@ -49,6 +49,12 @@ func open(path string, flag int) (*os.File, error) {
 	return f, nil
 }
 
+// OpenLog opens the file at path, which a person named, for appending, and makes it if it
+// is missing. It follows a link.
+func OpenLog(path string, mode os.FileMode) (*os.File, error) {
+	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, mode)
+}
+
 // Create makes a new file at path and opens it; see Give. Only its owner can access
 // it, until the caller changes its mode. The error is fs.ErrExist if anything is at
 // path, even a dangling link.

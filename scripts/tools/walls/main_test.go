@@ -75,6 +75,15 @@ var cases = []struct{ file, imports, rule string }{
 	{"publish/tombstone/selection.go", ours + "stage/catalog", ""},
 	{"publish/tombstone/selection.go", ours + "publish/generation", ""},
 
+	{"publish/serve/view.go", ours + "stage/lock", "serve-takes-no-lock"},
+	{"publish/serve/view.go", ours + "publish/journal", "serve-takes-no-lock"},
+	{"publish/serve/view.go", ours + "stage", "serve-takes-no-lock"},
+	{"publish/serve/view.go", ours + "publish", ""},
+	{"publish/serve/view.go", ours + "publish/generation", ""},
+	{"publish/serve/view.go", "net/http", ""},
+	{"publish/repo.go", "net/http", "http-only-in-serve"},
+	{"stage/oci/read.go", "net/http", "http-only-in-serve"},
+
 	{"publish/site/symlink.go", ours + "publish", "site-knows-no-repository"},
 	{"publish/site/symlink.go", ours + "stage", "site-knows-no-repository"},
 	{"publish/site/site_test.go", ours + "publish", "site-knows-no-repository"},
