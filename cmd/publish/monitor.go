@@ -48,10 +48,9 @@ func (p *program) monitor(c *cli.Context) error {
 	}
 	switch {
 	case file == "-":
-		_, err := p.out.Write(metricsOf(m))
-		return err
+		return p.printMetrics(gathered(m))
 	case file != "":
-		if err := writeMetrics(file, metricsOf(m)); err != nil {
+		if err := writeMetrics(file, gathered(m)); err != nil {
 			return err
 		}
 	}

@@ -80,7 +80,9 @@ func (p *program) serve(c *cli.Context) error {
 		level = slog.LevelWarn
 	}
 	log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: level}))
-	return serve.New(repo, log).Run(ctx, serve.Options{SelfSigned: c.Bool("tls-self-signed"), Output: p.stdout,
+	server := serve.New(repo, log)
+	server.Version = programVersion()
+	return server.Run(ctx, serve.Options{SelfSigned: c.Bool("tls-self-signed"), Output: p.stdout,
 		Ready: func(urls []string) {
 			for _, u := range urls {
 				fmt.Fprintln(p.out, u)

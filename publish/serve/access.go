@@ -115,9 +115,6 @@ func (a *accessLog) close() {
 
 // line logs a request that has ended.
 func (a *accessLog) line(w *writer, r *http.Request, client string, start time.Time) {
-	if a == nil {
-		return
-	}
 	a.log.LogAttrs(context.Background(), slog.LevelInfo, "",
 		slog.String("client", client), slog.String("method", r.Method), slog.String("host", r.Host),
 		slog.String("uri", r.RequestURI), slog.String("proto", r.Proto), slog.Int("status", w.status),

@@ -163,6 +163,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, v *view, t targe
 
 // document answers with a document.
 func (s *Server) document(w http.ResponseWriter, r *http.Request, v *view, d *document) error {
+	about(w, kindIndex)
 	h := w.Header()
 	s.describe(h, v, d.head, mutableFile)
 	data, length := d.data, d.head.length
@@ -209,6 +210,10 @@ func (s *Server) content(w http.ResponseWriter, r *http.Request, v *view, row tr
 	fi, err := f.Stat()
 	if err != nil {
 		return err
+	}
+	about(w, kindContent)
+	if _, own := slices.BinarySearchFunc(v.Own, row.Path, ownAt); !own {
+		s.count.carried.Inc()
 	}
 	s.describe(w.Header(), v, headersOf(row), classOf(row))
 	send(w, r, fi.ModTime(), f)

@@ -207,6 +207,14 @@ func (k *keeper) compare() (v *view, now stamp, same bool) {
 	return v, now, v != nil && err == nil && now == v.stamp
 }
 
+// generation is the one of the current view; 0 for none.
+func (k *keeper) generation() int {
+	if v := k.current.Load(); v != nil {
+		return v.Generation
+	}
+	return 0
+}
+
 // stale returns the error of the view that is missing, and for how long the current view
 // has not been that of production; nil if it is.
 func (k *keeper) stale() (error, time.Duration) {

@@ -13,6 +13,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, v *view, t *templa
 	if err := t.Execute(&buf, data); err != nil {
 		return err
 	}
+	about(w, kindPage)
 	h := w.Header()
 	h["Content-Type"], h["Cache-Control"] = []string{"text/html; charset=utf-8"}, s.cache[mutableFile]
 	h["X-Content-Type-Options"], h["Content-Security-Policy"] = noSniff, []string{"default-src 'none'"}

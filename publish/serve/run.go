@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-
-	"example.com/publish/publish"
 )
 
 // maxHeader bounds the headers of a request, in bytes.
@@ -36,6 +33,7 @@ func (s *Server) Run(ctx context.Context, opt Options, reload, quit <-chan struc
 	if err != nil {
 		return err
 	}
+	s.certs.Store(certs)
 	if s.access, err = openAccessLog(s.config.AccessLog, opt.Output); err != nil {
 		return err
 	}
@@ -166,55 +164,4 @@ func (r *run) drain(quit <-chan struct{}) error {
 	ends.Wait()
 	r.group.Wait()
 	return nil
-}
-
-// connections counts those that are open, and closes those that are too many.
-type connections struct {
-	all, perClient int // limits; 0: none
-
-	mu   sync.Mutex
-	open map[net.Conn]string // with the address of the client
-	by   map[string]int
-}
-
-func newConnections(c publish.ServeConfig) *connections {
-	return &connections{all: c.Limits.Connections, perClient: c.Limits.PerClient, open: map[net.Conn]string{},
-		by: map[string]int{}}
-}
-
-// state is for http.Server.ConnState.
-func (c *connections) state(conn net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		if !c.add(conn) {
-			_ = conn.Close()
-		}
-	case http.StateClosed, http.StateHijacked:
-		c.remove(conn)
-	}
-}
-
-func (c *connections) add(conn net.Conn) bool {
-	client, _, _ := net.SplitHostPort(conn.RemoteAddr().String()) // "" for a socket in the file system
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.all > 0 && len(c.open) >= c.all || c.perClient > 0 && client != "" && c.by[client] >= c.perClient {
-		return false
-	}
-	c.open[conn] = client
-	c.by[client]++
-	return true
-}
-
-func (c *connections) remove(conn net.Conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	client, ok := c.open[conn]
-	if !ok {
-		return
-	}
-	delete(c.open, conn)
-	if c.by[client]--; c.by[client] == 0 {
-		delete(c.by, client)
-	}
 }

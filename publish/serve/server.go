@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -23,6 +24,8 @@ const maxPath = 8 << 10
 // Server answers requests from one repository. Its handlers may be used by any number of
 // listeners.
 type Server struct {
+	Version string // of the program, for the metrics
+
 	repo   *publish.Repo
 	config publish.ServeConfig
 	log    *slog.Logger
@@ -30,6 +33,8 @@ type Server struct {
 	kept   *kept
 	cache  [3][]string // Cache-Control of each class
 	conns  *connections
+	count  *counters
+	certs  atomic.Pointer[certificates]
 	access *accessLog
 	behind proxies
 	ending atomic.Bool // the server is about to end
@@ -40,7 +45,14 @@ func New(repo *publish.Repo, log *slog.Logger) *Server {
 	s := &Server{repo: repo, config: repo.Config.Serve, log: log, keeper: newKeeper(repo, log)}
 	s.kept = &kept{open: s.openKept}
 	s.cache = cacheControl(s.maxAge())
-	s.conns = newConnections(s.config)
+	s.count = s.newCounters()
+	limits := s.config.Limits
+	s.conns = &connections{all: limits.Connections, perClient: limits.PerClient, rejected: s.reject,
+		open: map[net.Conn]string{}, by: map[string]int{}}
+	s.keeper.took = func(result string, d time.Duration) {
+		s.count.reloads[result].Inc()
+		s.count.build.Observe(d.Seconds())
+	}
 	s.behind, _ = s.config.Proxies() // they were checked with the rest of the configuration
 	return s
 }
@@ -73,7 +85,14 @@ func (s *Server) handler(to route) http.Handler {
 	return http.HandlerFunc(func(inner http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		w := newWriter(inner, stall)
-		defer func() { s.access.line(w, r, s.behind.client(r), start) }()
+		s.count.inFlight.Inc()
+		defer func() {
+			s.count.inFlight.Dec()
+			s.count.count(w, start)
+			if s.access != nil {
+				s.access.line(w, r, s.behind.client(r), start)
+			}
+		}()
 		if r.ContentLength != 0 { // nobody reads it: the connection ends with the answer
 			_ = w.control.SetReadDeadline(start.Add(time.Duration(s.config.Limits.HeaderTimeout)))
 			w.Header()["Connection"] = []string{"close"}
@@ -81,8 +100,10 @@ func (s *Server) handler(to route) http.Handler {
 		p, slash, status := cleanPath(r)
 		switch {
 		case status != 0:
+			s.reject(rejectedPath)
 			text(w, status, strings.ToLower(http.StatusText(status)))
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+			s.reject(rejectedMethod)
 			w.Header()["Allow"] = []string{"GET, HEAD"}
 			text(w, http.StatusMethodNotAllowed, "only GET and HEAD")
 		default:
@@ -90,6 +111,8 @@ func (s *Server) handler(to route) http.Handler {
 		}
 	})
 }
+
+func (s *Server) reject(reason string) { s.count.rejected[reason].Inc() }
 
 func (s *Server) public(w http.ResponseWriter, r *http.Request, p string, slash bool) {
 	switch {
@@ -103,6 +126,10 @@ func (s *Server) public(w http.ResponseWriter, r *http.Request, p string, slash 
 }
 
 func (s *Server) admin(w http.ResponseWriter, r *http.Request, p string, slash bool) {
+	if p == "metrics" {
+		s.count.handler().ServeHTTP(w, r)
+		return
+	}
 	s.own(w, r, strings.TrimPrefix(p, "-/"))
 }
 
@@ -149,6 +176,7 @@ func cleanPath(r *http.Request) (p string, slash bool, status int) {
 
 // unavailable answers if there is no view.
 func (s *Server) unavailable(w http.ResponseWriter) {
+	s.reject(rejectedNoView)
 	w.Header()["Retry-After"] = []string{"1"}
 	text(w, http.StatusServiceUnavailable, "production is not ready; try again")
 }

@@ -19,6 +19,7 @@ type writer struct {
 	control *http.ResponseController
 	stall   time.Duration // 0: none
 
+	kind   kind // what the answer is about
 	status int
 	bytes  int64
 	first  time.Time // of the first byte
@@ -118,4 +119,11 @@ func withoutRange(r *http.Request) *http.Request {
 	r = r.Clone(r.Context())
 	delete(r.Header, "Range")
 	return r
+}
+
+// about says what an answer is about, for the metrics.
+func about(w http.ResponseWriter, k kind) {
+	if w, ok := w.(*writer); ok {
+		w.kind = k
+	}
 }

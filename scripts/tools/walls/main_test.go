@@ -75,6 +75,8 @@ var cases = []struct{ file, imports, rule string }{
 	{"publish/tombstone/selection.go", ours + "stage/catalog", ""},
 	{"publish/tombstone/selection.go", ours + "publish/generation", ""},
 
+	{"publish/metrics/metrics.go", ours + "stage", "metrics-are-values"},
+	{"publish/metrics/metrics.go", ours + "publish", ""},
 	{"publish/serve/view.go", ours + "stage/lock", "serve-takes-no-lock"},
 	{"publish/serve/view.go", ours + "publish/journal", "serve-takes-no-lock"},
 	{"publish/serve/view.go", ours + "stage", "serve-takes-no-lock"},
