@@ -206,3 +206,34 @@ func TestDamaged(t *testing.T) {
 		t.Errorf("%d %s", r.StatusCode, w.logged)
 	}
 }
+
+// The slow walk finds what is damaged before anybody asks for it. What was revoked or is
+// deleted after a switch is no damage.
+func TestWalk(t *testing.T) {
+	w := plainTree(t, "symlink")
+	for _, name := range []string{"a", "b", "c"} {
+		w.write(name, "text")
+	}
+	w.no(os.Symlink("a", filepath.Join(w.dir, "staging/link")))
+	w.promote()
+	w.keep()
+	w.get("/a")
+	v := w.server.keeper.hold()
+	defer v.release()
+	w.server.checkView(context.Background(), v, nil, 0)
+	if w.logged.String() != "" && strings.Contains(w.logged.String(), "damaged") {
+		t.Error(w.logged)
+	}
+	w.no(os.Remove(filepath.Join(w.dir, "production/b")))
+	w.no(os.Remove(filepath.Join(w.dir, "production/c")))
+	w.no(os.WriteFile(filepath.Join(w.dir, "production/c"), []byte("longer"), 0o644))
+	w.server.checkView(context.Background(), v, nil, 0)
+	for _, want := range []string{`path=b problem="is missing"`, `path=c problem="has 6 bytes, the manifest says 4"`} {
+		if !strings.Contains(w.logged.String(), want) {
+			t.Errorf("%s does not say %s", w.logged, want)
+		}
+	}
+	if got := value(w.metrics(), "publish_serve_damaged_files"); got != "2" {
+		t.Errorf("%s files are damaged", got)
+	}
+}

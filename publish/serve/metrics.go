@@ -42,6 +42,7 @@ type counters struct {
 	bytes     [kinds]prometheus.Counter
 	firstByte [kinds]prometheus.Observer
 	inFlight  prometheus.Gauge
+	damaged   prometheus.Gauge
 	carried   prometheus.Counter
 	rejected  map[string]prometheus.Counter // by reason
 	build     prometheus.Observer
@@ -79,6 +80,8 @@ func (s *Server) newCounters() *counters {
 	carried := prometheus.NewCounter(prometheus.CounterOpts{Name: name("carried_hits_total"),
 		Help: "Answers with a file that production only keeps for clients of earlier generations."})
 	flight := prometheus.NewGauge(prometheus.GaugeOpts{Name: name("in_flight"), Help: "Requests that are being answered."})
+	c.damaged = prometheus.NewGauge(prometheus.GaugeOpts{Name: name("damaged_files"),
+		Help: "Files of production that are missing or have another size than the manifest says, as far as looked at."})
 	for k, label := range kindNames {
 		c.requests[k] = map[int]prometheus.Counter{}
 		for _, code := range codes {
@@ -97,7 +100,7 @@ func (s *Server) newCounters() *counters {
 	gauge := func(n, help string, f func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name(n), Help: help}, f)
 	}
-	c.registry.MustRegister(requests, sent, first, rejected, reloads, build, carried, flight,
+	c.registry.MustRegister(requests, sent, first, rejected, reloads, build, carried, flight, c.damaged,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		gauge("connections", "Connections that are open.", func() float64 { return float64(s.conns.count()) }),
 		gauge("generation", "The generation that is served; 0 for none.",

@@ -47,6 +47,7 @@ func (s *Server) Run(ctx context.Context, opt Options, reload, quit <-chan struc
 	var group sync.WaitGroup
 	group.Go(func() { s.Keep(work) })
 	group.Go(func() { s.pack(work) })
+	group.Go(func() { s.check(work) })
 	defer group.Wait()
 	defer s.kept.close()
 	defer stop()
@@ -83,6 +84,8 @@ func (r *run) start(l *listener) {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(r.log.Handler(), slog.LevelDebug),
 		ConnState:         r.server.conns.state,
+
+		DisableGeneralOptionsHandler: true,
 	}
 	r.list = append(r.list, srv)
 	r.group.Go(func() {

@@ -202,3 +202,10 @@ func streams(t *testing.T, mode string, config ...string) *world {
 	t.Helper()
 	return newWorld(t, simplestreams.Format{}, mode, config...)
 }
+
+// promoteOne promotes any image.
+func (w *world) promoteOne() {
+	w.Helper()
+	w.image("20260101", "one")
+	w.promote()
+}

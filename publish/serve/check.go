@@ -1,0 +1,83 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+const (
+	// checkRows is how many files are looked at in each checkPause: slowly enough that
+	// requests do not feel it, and a tree of 100,000 files takes a minute or two.
+	checkRows  = 100
+	checkPause = 100 * time.Millisecond
+	// maxReported is how many damaged files of a view the log names.
+	maxReported = 20
+)
+
+// check looks at the files of each new view, slowly, until ctx ends: each has to be a
+// file with the size that the manifest says. It reads none; verify does that. A file
+// that is wrong is not served either: see generation.View.Open.
+func (s *Server) check(ctx context.Context) {
+	for {
+		changed := s.keeper.attempt()
+		if v := s.keeper.hold(); v != nil {
+			s.checkView(ctx, v, changed, checkPause)
+			v.release()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
+
+// checkView looks at the files of a view, until another one is built.
+func (s *Server) checkView(ctx context.Context, v *view, changed <-chan struct{}, pause time.Duration) {
+	damaged := 0
+	s.count.damaged.Set(0)
+	for i, row := range v.Own {
+		if i%checkRows == checkRows-1 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+				return
+			case <-time.After(pause):
+			}
+		}
+		problem := v.problem(row)
+		if problem == "" || s.keeper.current.Load() != v { // a gc may have begun to delete its tree
+			continue
+		}
+		damaged++
+		s.count.damaged.Set(float64(damaged))
+		if damaged <= maxReported {
+			s.log.Error("a file of production is damaged", "generation", v.Generation, "path", row.Path,
+				"problem", problem, "hint", "run publish verify")
+		}
+	}
+}
+
+// problem says what is wrong with a file, as far as can be told without reading it; "" if
+// nothing is.
+func (v *view) problem(row tree.Row) string {
+	fi, err := v.Lstat(row.Path)
+	switch {
+	case gone(err):
+		return "is missing"
+	case err != nil:
+		return err.Error()
+	case row.Role == catalog.Link:
+		return ""
+	case !fi.Mode().IsRegular():
+		return "is not a regular file"
+	case fi.Size() != row.Size:
+		return fmt.Sprintf("has %d bytes, the manifest says %d", fi.Size(), row.Size)
+	}
+	return ""
+}
