@@ -141,10 +141,11 @@ model:
 fuzz:
 	JOBS=$(or $(JOBS),2) scripts/fuzz $(FUZZTIME)
 
-## load: nginx and the Incus client library read while promotes, reverts, prunes and gcs run (minutes)
+## load: nginx, publish serve and the Incus client library read while promotes, reverts, prunes and gcs run (minutes)
 load: build
 	@mkdir -p bin && cd scripts/interop && $(GO) build -o ../../bin/load ./load
 	bin/load -publish $(BIN)
+	bin/load -publish $(BIN) -server publish
 	bin/load -publish $(BIN) -oci
 
 ## bench: measure publish beside its peers, in bin/bench (as root it installs them; 45 minutes, 13 GiB; BENCH='-scale 0.1' for less)

@@ -14,6 +14,11 @@ func TestLoad(t *testing.T) {
 	loads(t, "requests, 0 failures, 0 mixtures", `requests, [1-9]\d* failures, 0 mixtures`)
 }
 
+// The same through publish serve, which must also show no old index after a switch.
+func TestLoadServe(t *testing.T) {
+	loads(t, "requests, 0 failures, 0 mixtures", `requests, [1-9]\d* failures, 0 mixtures`, "-server", "publish")
+}
+
 // Registries that resolved a tag pull by digest until the window ends.
 func TestLoadLayouts(t *testing.T) {
 	loads(t, "pulls, 0 failures", `pulls, [1-9]\d* failures`, "-oci")

@@ -1,5 +1,5 @@
-// Command load reads production while it changes. nginx and the Incus client
-// library stand before it; writers promote, revert, prune and gc back to back,
+// Command load reads production while it changes. nginx or publish serve, and the Incus
+// client library stand before it; writers promote, revert, prune and gc back to back,
 // two processes at a time; readers hold an index and fetch what it names at
 // random later moments, most of them just before the grace window ends.
 //
@@ -21,8 +21,8 @@
 //
 // A file that is gone is no failure when the answer came after the window. Such
 // answers are counted: late, when the reader meant to be in time, and gone, when
-// it asked on purpose, to see that windows do end. nginx's log must
-// have neither more nor fewer.
+// it asked on purpose, to see that windows do end. The server's log must
+// have neither more nor fewer. After each switch publish serve must show that generation.
 //
 // A run takes -duration for each mode, and longer until each verb has succeeded
 // and some file was gone. Afterwards `publish verify` must find nothing.
@@ -51,6 +51,7 @@ type options struct {
 	grace    time.Duration // what publish is given
 	believe  time.Duration // what the readers believe
 	readers  int
+	server   string // nginx or publish
 }
 
 func main() {
@@ -73,6 +74,7 @@ func run(ctx context.Context, args []string) (int, error) {
 	flags.DurationVar(&o.believe, "believe", 0,
 		"the window that readers count on (default: as -grace); with a longer one, they must fail")
 	flags.IntVar(&o.readers, "readers", 24, "how many readers")
+	flags.StringVar(&o.server, "server", "nginx", "what serves production: nginx, or publish for publish serve")
 	modes := flags.String("switch", "symlink,rename", "switch modes")
 	oci := flags.Bool("oci", false, "a tree of OCI image layouts, read without a server: see layouts.go")
 	if err := flags.Parse(args); err != nil {

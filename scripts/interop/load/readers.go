@@ -21,11 +21,11 @@ func (w *world) reader(i int) func(context.Context) error {
 	plain := w.client(w.transport, &w.t.http)
 	switch i % 6 {
 	case 0:
-		return w.reads("nginx", w.nginx.URL, plain, nil)
+		return w.reads(w.options.server, w.server.Address(), plain, nil)
 	case 1:
-		return w.reads("nginx by date", w.nginx.URL, plain, &oracle.Proxy{To: plain.Transport})
+		return w.reads(w.options.server+" by date", w.server.Address(), plain, &oracle.Proxy{To: plain.Transport})
 	case 2:
-		return w.reads("nginx by tag", w.nginx.URL, plain, &oracle.Proxy{To: plain.Transport, ByTag: true})
+		return w.reads(w.options.server+" by tag", w.server.Address(), plain, &oracle.Proxy{To: plain.Transport, ByTag: true})
 	case 3:
 		return w.incus
 	case 4:
@@ -59,7 +59,7 @@ func (w *world) reads(name, server string, plain *http.Client, proxy *oracle.Pro
 	}
 	return func(ctx context.Context) error {
 		for ctx.Err() == nil {
-			h := held{until: time.Now().Add(w.believe), reader: name, nginx: server == w.nginx.URL}
+			h := held{until: time.Now().Add(w.believe), reader: name, web: server == w.server.Address()}
 			if s := w.take(ctx, h, server, client, plain, proxy); s != nil {
 				w.hold(ctx, h, s, plain)
 			}
@@ -141,10 +141,19 @@ func (w *world) take(
 	return s
 }
 
-// identity is the number of the generation that a server shows.
+// identity is the number of the generation that a server shows: publish serve says it
+// with each answer, others have it in a file.
 func identity(client *http.Client, server string) (string, error) {
-	resp, err := client.Get(server + "/.publish-generation")
+	resp, err := client.Get(server + "/streams/v1/index.json")
 	if err != nil {
+		return "", err
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	if said := resp.Header.Get("Publish-Generation"); said != "" || err != nil {
+		return said, err
+	}
+	if resp, err = client.Get(server + "/.publish-generation"); err != nil {
 		return "", err
 	}
 	defer resp.Body.Close()
@@ -219,8 +228,8 @@ func (w *world) incusOnce(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(cache)
-	h := held{until: time.Now().Add(w.believe), reader: "Incus", nginx: true}
-	client, err := oracle.Connect(w.nginx.URL, cache)
+	h := held{until: time.Now().Add(w.believe), reader: "Incus", web: true}
+	client, err := oracle.Connect(w.server.Address(), cache)
 	if err != nil {
 		return err
 	}
@@ -230,7 +239,7 @@ func (w *world) incusOnce(ctx context.Context) error {
 	}
 	w.t.holds(false, 0)
 	if rand.N(2) == 0 {
-		if client, err = oracle.Connect(w.nginx.URL, cache); err != nil {
+		if client, err = oracle.Connect(w.server.Address(), cache); err != nil {
 			return err
 		}
 	}

@@ -17,9 +17,9 @@ import (
 // tally is what a run saw.
 type tally struct {
 	took  time.Duration
-	http  atomic.Int64 // requests of readers through nginx
+	http  atomic.Int64 // requests of readers through the web server
 	files atomic.Int64 // and of those on the file system
-	incus int64        // of the Incus library: what else nginx has logged
+	incus int64        // of the Incus library: what else the server has logged
 	freed int          // carried files and trees that gc deleted
 
 	mu        sync.Mutex
@@ -30,7 +30,7 @@ type tally struct {
 	unchanged int // documents that were answered with 304
 	late      int
 	gone      int
-	absent    int            // of late and gone: what nginx answered with 404
+	absent    int            // of late and gone: what the server answered with 404
 	verbs     map[string]int // how often each succeeded
 	idle      map[string]int // and how often one did nothing, by the reason
 	details   []string       // of the first failures and mixtures
@@ -42,7 +42,7 @@ func newTally() *tally { return &tally{verbs: map[string]int{}, idle: map[string
 type held struct {
 	until  time.Time
 	reader string
-	nginx  bool
+	web    bool
 }
 
 // judge counts what a request came to, and reports whether it was answered
@@ -70,7 +70,7 @@ func (t *tally) judge(h held, err error, probing bool) bool {
 	default:
 		t.late++
 	}
-	if h.nginx {
+	if h.web {
 		t.absent++
 	}
 	return false
@@ -155,7 +155,7 @@ func (t *tally) String() string {
 		}
 		return strings.Join(out, ", ")
 	}
-	return fmt.Sprintf("%v, %d requests (nginx %d, Incus %d, files %d) on %d indexes (%d within one generation, %d "+
+	return fmt.Sprintf("%v, %d requests (web %d, Incus %d, files %d) on %d indexes (%d within one generation, %d "+
 		"documents by 304), %d failures, %d mixtures; "+
 		"%d late, %d gone after their window; %s; gc freed %d; nothing done: %s",
 		t.took.Round(time.Second), t.requests(), t.http.Load(), t.incus, t.files.Load(), t.indexes, t.whole,

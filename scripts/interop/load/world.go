@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 type world struct {
 	options
 	t          *tally
-	nginx      *oracle.Nginx
+	server     oracle.Server
 	writer     *writer
 	production string
 	caches     string // of Incus clients
@@ -55,7 +56,12 @@ func newWorld(o options, mode, dir string) (*world, error) {
 	if _, _, err := w.writer.publish("promote"); err != nil {
 		return nil, err
 	}
-	w.nginx, err = oracle.StartNginx(conf, w.production)
+	if w.options.server == "publish" {
+		w.server, err = oracle.StartPublish(o.publish, repo, conf)
+		w.writer.switched = w.noOlder
+		return w, err
+	}
+	w.server, err = oracle.StartNginx(conf, w.production)
 	return w, err
 }
 
@@ -91,14 +97,27 @@ func (w *world) run(ctx context.Context) error {
 
 var errEnded = errors.New("the run has ended")
 
-// end stops nginx and looks at what is left.
+// noOlder asks for the index when a switch has ended: it is of that generation, or of a
+// later one. Only a server that looks before it answers promises that.
+func (w *world) noOlder(generation int) error {
+	shown, err := identity(w.client(w.transport, &w.t.http), w.server.Address())
+	if err != nil {
+		return err
+	}
+	if n, err := strconv.Atoi(shown); err != nil || n < generation {
+		w.t.torn(held{reader: "after a switch"}, fmt.Errorf("generation %d is production, %s is served", generation, shown))
+	}
+	return nil
+}
+
+// end stops the server and looks at what is left.
 func (w *world) end() error {
 	w.transport.CloseIdleConnections()
-	err := w.nginx.Stop()
-	total, bad, logErr := w.nginx.Answers()
+	err := w.server.Stop()
+	total, bad, logErr := w.server.Answers()
 	w.t.incus = int64(total) - w.t.http.Load()
 	if w.t.failures == 0 && len(bad) != w.t.absent {
-		logErr = errors.Join(logErr, fmt.Errorf("nginx logged %d answers that are errors, readers saw %d: %q", len(bad),
+		logErr = errors.Join(logErr, fmt.Errorf("the server logged %d answers that are errors, readers saw %d: %q", len(bad),
 			w.t.absent, bad))
 	}
 	_, _, verifyErr := w.writer.publish("verify")

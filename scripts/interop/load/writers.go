@@ -38,6 +38,8 @@ type writer struct {
 	repo    string
 	images  []string // directories to stage
 	t       *tally
+	// switched is called when a switch has ended, with the new generation; nil: it is not.
+	switched func(generation int) error
 }
 
 // write runs verbs at random until ctx ends; the last one is let finish.
@@ -70,9 +72,15 @@ func (w *writer) count(verb string, allowed []int, args ...string) error {
 	if status != 0 && slices.Contains(allowed, status) {
 		err = nil
 	}
-	var answer struct{ Unchanged bool } // there was nothing to do
+	var answer struct {
+		Unchanged  bool // there was nothing to do
+		Generation int
+	}
 	_ = json.Unmarshal(out, &answer)
 	w.t.verb(verb, status, answer.Unchanged)
+	if err == nil && answer.Generation > 0 && w.switched != nil {
+		return w.switched(answer.Generation)
+	}
 	return err
 }
 

@@ -89,6 +89,9 @@ http {
 	}
 }
 
+// Address implements [Server].
+func (n *Nginx) Address() string { return n.URL }
+
 // Stop ends it; the error carries what it logged, which should be nothing.
 func (n *Nginx) Stop() error {
 	_ = n.cmd.Process.Signal(syscall.SIGTERM)
