@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"example.com/publish/publish"
+	"example.com/publish/publish/generation"
 )
 
 const (
@@ -29,6 +31,7 @@ var errNoView = errors.New("no view of production")
 // builds, see keep; everything else may be called at any time.
 type keeper struct {
 	repo *publish.Repo
+	mark string // the file that the stamp of production is about
 	log  *slog.Logger
 	now  func() time.Time
 	at   func(step string) // is called at each step, where tests stop; nil: none
@@ -46,7 +49,7 @@ type keeper struct {
 }
 
 func newKeeper(repo *publish.Repo, log *slog.Logger) *keeper {
-	return &keeper{repo: repo, log: log, now: time.Now, wake: make(chan struct{}, 1), changed: make(chan struct{}),
+	return &keeper{repo: repo, mark: filepath.Join(repo.Production(), generation.IdentityName), log: log, now: time.Now, wake: make(chan struct{}, 1), changed: make(chan struct{}),
 		took: func(string, time.Duration) {}}
 }
 
@@ -80,7 +83,7 @@ func (k *keeper) poke() {
 // one goroutine only.
 func (k *keeper) look(ctx context.Context) {
 	before := k.current.Load()
-	now, err := stampAt(k.repo.Production())
+	now, err := stampAt(k.mark)
 	k.mu.Lock()
 	if before != nil && err == nil && now == before.stamp {
 		k.failure, k.since = nil, k.now()
@@ -203,7 +206,7 @@ func (k *keeper) failedAt(now stamp) bool {
 // compare holds the current view, and reports whether production is still that.
 func (k *keeper) compare() (v *view, now stamp, same bool) {
 	v = k.hold()
-	now, err := stampAt(k.repo.Production()) // the zero stamp for what cannot be read
+	now, err := stampAt(k.mark) // the zero stamp for what cannot be read
 	return v, now, v != nil && err == nil && now == v.stamp
 }
 

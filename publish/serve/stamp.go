@@ -3,12 +3,9 @@ package serve
 import (
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"example.com/publish/publish/generation"
 )
 
 // stamp tells one generation in production's place from any other: it is the identity of
@@ -19,10 +16,10 @@ type stamp struct {
 	mtime    int64 // ns
 }
 
-// stampAt reads the stamp of the tree that dir leads to, with one system call.
-func stampAt(dir string) (stamp, error) {
+// stampAt reads the stamp from that file, with one system call.
+func stampAt(mark string) (stamp, error) {
 	var st unix.Stat_t
-	if err := unix.Lstat(filepath.Join(dir, generation.IdentityName), &st); err != nil {
+	if err := unix.Lstat(mark, &st); err != nil {
 		return stamp{}, err
 	}
 	return stamp{uint64(st.Dev), st.Ino, st.Mtim.Nano()}, nil
