@@ -144,7 +144,7 @@ func TestPageBlocks(t *testing.T) {
 		for i, line := range strings.Split(string(data), "\n") {
 			language, fence := strings.CutPrefix(line, "```")
 			switch {
-			case fence && !fenced && !regexp.MustCompile(`^(console|sh|yaml|ini|nginx|text)$`).MatchString(language):
+			case fence && !fenced && !regexp.MustCompile(`^(console|sh|yaml|ini|nginx|caddyfile|text)$`).MatchString(language):
 				t.Errorf("%s:%d: a block of language %q", page, i+1, language)
 			case !fence && !fenced && regexp.MustCompile(`^(    |\t)`).MatchString(line):
 				t.Errorf("%s:%d: an indented block", page, i+1)

@@ -22,7 +22,7 @@ func units(t *testing.T) []string {
 		t.Skip(err)
 	}
 	names, err := filepath.Glob("*@.*")
-	if err != nil || len(names) != 6 {
+	if err != nil || len(names) != 9 {
 		t.Fatalf("units: %v, %v", names, err)
 	}
 	dir := t.TempDir()
