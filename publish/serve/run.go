@@ -67,8 +67,10 @@ type run struct {
 	certs  *certificates
 	log    *slog.Logger
 	list   []*http.Server
-	group  sync.WaitGroup
-	failed chan error
+
+	listeners []*listener
+	group     sync.WaitGroup
+	failed    chan error
 }
 
 // start serves at a listener.
@@ -84,10 +86,11 @@ func (r *run) start(l *listener) {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(r.log.Handler(), slog.LevelDebug),
 		ConnState:         r.server.conns.state,
+		ConnContext:       r.server.conns.context,
 
 		DisableGeneralOptionsHandler: true,
 	}
-	r.list = append(r.list, srv)
+	r.list, r.listeners = append(r.list, srv), append(r.listeners, l)
 	r.group.Go(func() {
 		var err error
 		if l.tls {
@@ -96,7 +99,7 @@ func (r *run) start(l *listener) {
 		} else {
 			err = srv.Serve(l.Listener)
 		}
-		if !errors.Is(err, http.ErrServerClosed) {
+		if !errors.Is(err, http.ErrServerClosed) && !r.server.ending.Load() {
 			select {
 			case r.failed <- fmt.Errorf("%s: %w", l.url(), err):
 			default:
@@ -156,6 +159,11 @@ func (r *run) drain(quit <-chan struct{}) error {
 		case <-ctx.Done():
 		}
 	}()
+	for i, srv := range r.list {
+		_ = r.listeners[i].Close()
+		srv.SetKeepAlivesEnabled(false)
+	}
+	r.settle(ctx)
 	var ends sync.WaitGroup
 	for _, srv := range r.list {
 		ends.Go(func() {
@@ -168,3 +176,23 @@ func (r *run) drain(quit <-chan struct{}) error {
 	r.group.Wait()
 	return nil
 }
+
+// settle waits a little for the first request of each connection: net/http drops one that
+// comes after Shutdown was called, and a client that connected before that would be
+// refused although it did nothing wrong.
+func (r *run) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleFor)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for r.server.conns.waiting() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// settleFor is how long a connection may be silent before the end cuts it.
+const settleFor = 3 * time.Second

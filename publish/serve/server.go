@@ -48,7 +48,7 @@ func New(repo *publish.Repo, log *slog.Logger) *Server {
 	s.count = s.newCounters()
 	limits := s.config.Limits
 	s.conns = &connections{all: limits.Connections, perClient: limits.PerClient, rejected: s.reject,
-		open: map[net.Conn]string{}, by: map[string]int{}}
+		open: map[net.Conn]*connection{}, by: map[string]int{}}
 	s.keeper.took = func(result string, d time.Duration) {
 		s.count.reloads[result].Inc()
 		s.count.build.Observe(d.Seconds())
@@ -85,6 +85,7 @@ func (s *Server) handler(to route) http.Handler {
 	return http.HandlerFunc(func(inner http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		w := newWriter(inner, stall)
+		began(r)
 		s.count.inFlight.Inc()
 		defer func() {
 			s.count.inFlight.Dec()
