@@ -163,6 +163,7 @@ func (r *run) drain(quit <-chan struct{}) error {
 		_ = r.listeners[i].Close()
 		srv.SetKeepAlivesEnabled(false)
 	}
+	r.group.Wait() // what was accepted at the last moment is counted now
 	r.settle(ctx)
 	var ends sync.WaitGroup
 	for _, srv := range r.list {
@@ -173,7 +174,6 @@ func (r *run) drain(quit <-chan struct{}) error {
 		})
 	}
 	ends.Wait()
-	r.group.Wait()
 	return nil
 }
 
