@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"time"
 
@@ -25,21 +26,21 @@ func (r *Repo) List(ctx context.Context, name string) ([]catalog.Image, error) {
 	}
 	var images []catalog.Image
 	err := r.glance(ctx, name, func(_ *state, g *generation.View) (err error) {
-		images, err = r.imagesOf(ctx, g)
+		images, _, err = r.imagesOf(ctx, g)
 		return err
 	})
 	return images, err
 }
 
-// imagesOf is List for one generation.
-func (r *Repo) imagesOf(ctx context.Context, g *generation.View) ([]catalog.Image, error) {
+// imagesOf is List for one generation, with its catalog.
+func (r *Repo) imagesOf(ctx context.Context, g *generation.View) ([]catalog.Image, *catalog.Catalog, error) {
 	cat, err := r.format.Read(ctx, g.Contents())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	graves, err := r.graveyard()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	gone, unnamed := map[string]bool{}, graves.Unnamed(g.Generation)
 	var files []catalog.Image
@@ -64,7 +65,7 @@ func (r *Repo) imagesOf(ctx context.Context, g *generation.View) ([]catalog.Imag
 		revoked := slices.ContainsFunc(i.Paths, func(p string) bool { return gone[p] })
 		return revoked || i.Fingerprint == "" && unnamed[i.Of()]
 	})
-	return append(images, files...), nil
+	return append(images, files...), cat, nil
 }
 
 // Shown describes one generation. Times are UTC.
@@ -160,6 +161,40 @@ func (r *Repo) show(s *state, g *generation.Tree) (*Shown, error) {
 	return out, nil
 }
 
+// CarriedFiles are what production serves for clients of earlier generations.
+type CarriedFiles struct {
+	Generation int `json:"generation"`
+	CarriedState
+	List []CarriedFile `json:"carried"` // by path
+}
+
+// CarriedFile is one of them.
+type CarriedFile struct {
+	Path    string     `json:"path"`
+	Bytes   int64      `json:"bytes"`
+	SHA256  string     `json:"sha256"`
+	Dropped int        `json:"dropped"` // the first generation without it
+	Until   *time.Time `json:"until"`   // when gc may delete it; null if the history does not say
+}
+
+// Carried returns the carried files of production that were not revoked and whose window
+// is open. It takes no lock and writes nothing. The errors are those of List.
+func (r *Repo) Carried(ctx context.Context) (*CarriedFiles, error) {
+	var out *CarriedFiles
+	err := r.glance(ctx, "production", func(s *state, g *generation.View) error {
+		graves, err := r.graveyard()
+		if err != nil {
+			return err
+		}
+		out = &CarriedFiles{Generation: g.Generation, CarriedState: carriedNow(s, &g.Tree, graves), List: []CarriedFile{}}
+		for c, until := range carriedOf(s, &g.Tree, graves) {
+			out.List = append(out.List, CarriedFile{c.Path, c.Size, c.SHA256, c.Dropped, until})
+		}
+		return nil
+	})
+	return out, err
+}
+
 // carriedNow sums up what a generation carries and holds that was not revoked and whose
 // window is open.
 func carriedNow(s *state, g *generation.Tree, graves *tombstone.Graveyard) CarriedState {
@@ -186,4 +221,31 @@ func carriedNow(s *state, g *generation.Tree, graves *tombstone.Graveyard) Carri
 		}
 	}
 	return out
+}
+
+// carriedOf yields the carried rows of a generation that were not revoked and whose
+// window is open, with its end; nil if the history does not say.
+func carriedOf(
+	s *state, g *generation.Tree, graves *tombstone.Graveyard,
+) iter.Seq2[*generation.Carried, *time.Time] {
+	return func(yield func(*generation.Carried, *time.Time) bool) {
+		ends := map[int]*time.Time{}
+		for i := range g.Carried {
+			c := &g.Carried[i]
+			if !s.windows.Open(c.Dropped, s.now) || graves.Redacted(g.Generation, c.Row) {
+				continue
+			}
+			until, known := ends[c.Dropped]
+			if !known {
+				if end, ok := s.windows.End(c.Dropped); ok {
+					end = end.UTC().Truncate(time.Second)
+					until = &end
+				}
+				ends[c.Dropped] = until
+			}
+			if !yield(c, until) {
+				return
+			}
+		}
+	}
 }

@@ -70,25 +70,3 @@ func (r *Repo) Resolve(ctx context.Context, in, ref, expect string) (*catalog.Re
 	}
 	return out, nil
 }
-
-// Describe calls tell with what only the format knows of each image of a List of the
-// same tree; nil where it knows nothing.
-func (r *Repo) Describe(
-	ctx context.Context, name string, images []catalog.Image, tell func(n int, more any) error,
-) error {
-	f, ok := catalog.As[catalog.Describer](r.format)
-	if !ok {
-		for n := range images {
-			if err := tell(n, nil); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	src, err := r.source(ctx, name)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	return f.Describe(ctx, tree.Contents(src.Root()), images, tell)
-}

@@ -1,6 +1,8 @@
 package publish
 
 import (
+	"context"
+
 	"example.com/publish/publish/generation"
 	"example.com/publish/stage/catalog"
 )
@@ -27,3 +29,27 @@ func (r *Repo) OpenKept(n int) (*generation.View, error) {
 
 // Format returns the format of the trees.
 func (r *Repo) Format() catalog.Format { return r.format }
+
+// ImagesIn returns the images of a view as List does, and the versions of its products.
+func (r *Repo) ImagesIn(ctx context.Context, v *generation.View) ([]catalog.Image, []catalog.Version, error) {
+	images, cat, err := r.imagesOf(ctx, v)
+	if err != nil {
+		return nil, nil, err
+	}
+	return images, cat.Versions, v.Proved()
+}
+
+// Overview is Status, with the findings that it counts.
+func (r *Repo) Overview(ctx context.Context) (*Status, *Checked, error) {
+	var status *Status
+	var checked Checked
+	err := r.steady(ctx, func(s *state) error {
+		out, staged, err := r.statusOf(ctx, s)
+		if err != nil {
+			return err
+		}
+		status, checked = out, CheckedOf(staged.Report)
+		return nil
+	})
+	return status, &checked, err
+}

@@ -208,7 +208,9 @@ func (r *Repo) compareStaging(ctx context.Context, s *state, out *Status) (*stag
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range append(staged.Report.Findings, replaced...) {
+	staged.Report.Findings = append(staged.Report.Findings, replaced...)
+	catalog.Sort(staged.Report.Findings)
+	for _, f := range staged.Report.Findings {
 		if f.Severity == catalog.Error {
 			st.Errors++
 		} else {

@@ -148,24 +148,6 @@ func findingLine(f catalog.Finding) string {
 	return fmt.Sprintf("%s: %s%s [%s]", f.Severity, at, oneLine(f.Message), f.Code)
 }
 
-// checked is the report of a validation or verification.
-type checked struct {
-	Findings []catalog.Finding `json:"findings"`
-	Checked  checkedSums       `json:"checked"`
-	Redacted []string          `json:"redacted"` // paths that were revoked
-}
-
-type checkedSums struct {
-	Files       int   `json:"files"`
-	Bytes       int64 `json:"bytes"`
-	HashedBytes int64 `json:"hashed_bytes"`
-}
-
-func checkedOf(r *stage.Report) checked {
-	return checked{append([]catalog.Finding{}, r.Findings...), checkedSums{r.Files, r.Bytes, r.HashedBytes},
-		append([]string{}, r.Redacted...)}
-}
-
 // printRedacted notes revoked paths, which are no findings.
 func (p *program) printRedacted(r *stage.Report) {
 	if n := len(r.Redacted); n > 0 {

@@ -26,8 +26,8 @@ func (p *program) changelogCommand() *command {
 
 // changelogDay is what happened on one day.
 type changelogDay struct {
-	Day    string `json:"day"` // such as 2026-01-31, UTC
-	Events []told `json:"events"`
+	Day    string         `json:"day"` // such as 2026-01-31, UTC
+	Events []publish.Told `json:"events"`
 }
 
 func (p *program) changelog(c *cli.Context) error {
@@ -64,7 +64,7 @@ func byDay(events []journal.Event) []changelogDay {
 			days = append(days, changelogDay{Day: day})
 		}
 		last := &days[len(days)-1]
-		last.Events = append(last.Events, entry(e))
+		last.Events = append(last.Events, publish.Tell(e))
 	}
 	return days
 }

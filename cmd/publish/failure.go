@@ -203,7 +203,7 @@ func (p *program) report(err error) int {
 	}
 	f := explain(err)
 	if held := new(lock.HeldError); !p.json && isTerminal(p.stderr) && errors.As(err, &held) && held.Holder.PID != 0 {
-		f.Hint = "it began " + distance(p.clock(), held.Holder.Since) + "; " + f.Hint
+		f.Hint = "it began " + publish.Distance(p.clock(), held.Holder.Since) + "; " + f.Hint
 	}
 	if p.json {
 		f.Warnings = append(f.Warnings, p.warnings...)

@@ -30,17 +30,6 @@ func (p *program) historyCommand() *command {
 		example("see the reverts of a week", "publish history --kind revert --since 7d")
 }
 
-// told is an event with --json. New durations are in milliseconds.
-type told struct {
-	journal.Record
-	GraceMS int64 `json:"grace_ms,omitempty"` // of a switch: grace_seconds
-}
-
-func entry(e journal.Event) told {
-	r := e.Record()
-	return told{r, r.Grace * 1000}
-}
-
 func (p *program) history(c *cli.Context) error {
 	limit := c.Int("limit")
 	if c.IsSet("limit") && limit < 1 {
@@ -68,7 +57,7 @@ func (p *program) history(c *cli.Context) error {
 	rows := [][]string{{"TIME", "KIND", "GENERATION", "FROM", "WHO", "CHANGES", "MESSAGE"}}
 	for _, e := range events {
 		if p.json {
-			if err := p.object(entry(e)); err != nil {
+			if err := p.object(publish.Tell(e)); err != nil {
 				return err
 			}
 			continue

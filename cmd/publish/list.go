@@ -4,13 +4,11 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
 	"example.com/publish/stage/catalog"
-	"example.com/publish/stage/oci"
 )
 
 func (p *program) listCommand() *command {
@@ -43,31 +41,13 @@ func (p *program) list(c *cli.Context) error {
 	return p.printImages(c.Context, r, name, images, tree(name)+": nothing is listed there")
 }
 
-// listed is a line of list and of stage list.
-type listed struct {
-	Product     string     `json:"product"`
-	Version     string     `json:"version"`
-	Type        string     `json:"type"`
-	Fingerprint string     `json:"fingerprint"`
-	Aliases     []string   `json:"aliases"`
-	Bytes       int64      `json:"bytes"`
-	Created     *time.Time `json:"created"`           // null where the version's name has no time
-	Skipped     string     `json:"skipped,omitempty"` // why clients skip it
-	Ref         string     `json:"ref,omitempty"`     // what people write; "" for product/version
-}
-
 // printImages prints a table of the images of a tree, or an object for each. none is
 // the note for an empty list.
 func (p *program) printImages(
 	ctx context.Context, r *publish.Repo, tree string, images []catalog.Image, none string,
 ) error {
 	if p.json {
-		return r.Describe(ctx, tree, images, func(n int, more any) error {
-			if d, ok := more.(*oci.Description); ok && len(r.Config.ServedAs) > 0 {
-				d.ServedAs(r.Config.ServedAs[0])
-			}
-			return p.object(lineOf(images[n], more))
-		})
+		return r.EachListed(ctx, tree, images, func(l publish.Listed) error { return p.object(l) })
 	}
 	if len(images) == 0 {
 		p.note("%s", none)
@@ -90,22 +70,4 @@ func (p *program) printImages(
 	}
 	p.table(rows)
 	return nil
-}
-
-// lineOf is what list prints as JSON of an image. more is what only its format knows.
-func lineOf(i catalog.Image, more any) any {
-	l := listed{i.Product, i.Version, i.Type, i.Fingerprint, append([]string{}, i.Aliases...), i.Bytes, nil, i.Skipped,
-		i.Ref}
-	if !i.Created.IsZero() {
-		created := i.Created.UTC().Truncate(time.Second)
-		l.Created = &created
-	}
-	d, ok := more.(*oci.Description)
-	if !ok {
-		return l
-	}
-	return struct {
-		listed
-		*oci.Description
-	}{l, d}
 }

@@ -241,7 +241,7 @@ func (p *program) note(format string, args ...any) {
 func (p *program) waiting(h lock.Holder) {
 	began := ""
 	if h.PID != 0 && isTerminal(p.stderr) {
-		began = ", which began " + distance(p.clock(), h.Since)
+		began = ", which began " + publish.Distance(p.clock(), h.Since)
 	}
 	p.note("waiting for %s%s", h, began)
 }

@@ -151,7 +151,7 @@ func (p *program) holder(h lock.Holder) string {
 	if h.PID == 0 || !isTerminal(p.stdout) {
 		return h.String()
 	}
-	return fmt.Sprintf("%s, %s", h, distance(p.clock(), h.Since))
+	return fmt.Sprintf("%s, %s", h, publish.Distance(p.clock(), h.Since))
 }
 
 // longMessage is how much of a message is printed in a line about something else,

@@ -25,7 +25,7 @@ func (p *program) validateCommand() *command {
 
 // validated is the answer of validate.
 type validated struct {
-	checked
+	publish.Checked
 	LeftOut stage.LeftOut `json:"left_out"`
 }
 
@@ -44,7 +44,7 @@ func (p *program) validate(c *cli.Context) error {
 		return err
 	}
 	p.printRedacted(report)
-	err = p.answer(validated{checkedOf(report), report.LeftOut}, func() {
+	err = p.answer(validated{publish.CheckedOf(report), report.LeftOut}, func() {
 		for _, f := range report.Findings {
 			p.say("%s", findingLine(f))
 		}

@@ -25,7 +25,7 @@ func (p *program) verifyCommand() *command {
 // verified is the answer of verify.
 type verified struct {
 	Generation int `json:"generation"`
-	checked
+	publish.Checked
 }
 
 func (p *program) verify(c *cli.Context) error {
@@ -48,7 +48,7 @@ func (p *program) verify(c *cli.Context) error {
 		return err
 	}
 	p.printRedacted(report)
-	err = p.answer(verified{n, checkedOf(report)}, func() {
+	err = p.answer(verified{n, publish.CheckedOf(report)}, func() {
 		for _, f := range report.Findings {
 			p.say("%s", findingLine(f))
 		}

@@ -46,3 +46,10 @@ type Namer interface {
 	// is one that Missing knows if there is no such image.
 	Tag(ref string, tags []string, now time.Time) (Edit, error)
 }
+
+// Hosted is what a Describer tells if clients know the image by names that begin with
+// the host that serves it.
+type Hosted interface {
+	// ServedAs says which host that is.
+	ServedAs(host string)
+}

@@ -1,4 +1,4 @@
-package main
+package publish
 
 import (
 	"testing"
@@ -25,7 +25,7 @@ func TestDistance(t *testing.T) {
 		3 * 365 * day:                  "in 3 years",
 		time.Duration(-1 << 63):        "292 years ago",
 	} {
-		if got := distance(now, now.Add(d)); got != want {
+		if got := Distance(now, now.Add(d)); got != want {
 			t.Errorf("%s: %q, want %q", d, got, want)
 		}
 	}
