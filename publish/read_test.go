@@ -41,7 +41,7 @@ func TestReadOverASwitch(t *testing.T) {
 				w.now = w.now.Add(3 * time.Hour)
 				w.gc()
 			}
-			_, err := r.imagesOf(ctx, v)
+			_, _, err := r.imagesOf(ctx, v)
 			return err
 		})
 		if err != nil || seen[len(seen)-1] != 3 || len(seen) != 2 {

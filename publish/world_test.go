@@ -63,6 +63,10 @@ func (listed) Documents(catalog.Source) ([]string, error) { return []string{"ind
 
 func (listed) Clearsigned(string) string { return "" }
 
+func (listed) Setup(catalog.Address) []catalog.Command { return nil }
+
+func (listed) Commands(catalog.Address, catalog.Image, bool) []catalog.Command { return nil }
+
 func (listed) Read(_ context.Context, src catalog.Source) (*catalog.Catalog, error) {
 	c := &catalog.Catalog{Documents: []string{"index.json"}}
 	data, err := src.Document("index.json")

@@ -231,6 +231,12 @@ type Format interface {
 	// caller adds the files themselves. Where both have something, theirs wins;
 	// what only the tree has stays.
 	Merge(ctx context.Context, theirs Source) (Edit, error)
+	// Setup returns what people type once, before the Commands for any image.
+	Setup(at Address) []Command
+	// Commands returns what people type to get an image of Read, or a file that is
+	// Whole; first the usual way. latest says that the image's version is the one that
+	// clients choose by its product alone.
+	Commands(at Address, i Image, latest bool) []Command
 }
 
 // Within returns f as it is in a tree whose indexes name these documents: each

@@ -70,3 +70,11 @@ func (Format) Merge(context.Context, catalog.Source) (catalog.Edit, error) {
 func (Format) WithoutVersions(context.Context, catalog.Source, func(catalog.Name) bool) ([]catalog.Document, error) {
 	return nil, nil
 }
+
+// Setup returns nothing.
+func (Format) Setup(catalog.Address) []catalog.Command { return nil }
+
+// Commands has how to download a file.
+func (Format) Commands(at catalog.Address, i catalog.Image, _ bool) []catalog.Command {
+	return catalog.Commands(catalog.Command{Text: catalog.Shell("curl", "-fLO", at.Of(i.Product))})
+}
