@@ -58,7 +58,7 @@ func (k *keeper) reach(ctx context.Context, want int) (int, error) {
 		if same && n >= want {
 			return n, nil
 		}
-		if err, _ := k.stale(); err != nil && k.failedAt(now) && want == 0 {
+		if _, err := k.stale(); err != nil && k.failedAt(now) && want == 0 {
 			return n, err
 		}
 		if !same {
@@ -66,7 +66,7 @@ func (k *keeper) reach(ctx context.Context, want int) (int, error) {
 		}
 		select {
 		case <-ctx.Done():
-			if err, _ := k.stale(); err != nil {
+			if _, err := k.stale(); err != nil {
 				return n, err
 			}
 			if !same {

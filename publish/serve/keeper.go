@@ -49,7 +49,8 @@ type keeper struct {
 }
 
 func newKeeper(repo *publish.Repo, log *slog.Logger) *keeper {
-	return &keeper{repo: repo, mark: filepath.Join(repo.Production(), generation.IdentityName), log: log, now: time.Now, wake: make(chan struct{}, 1), changed: make(chan struct{}),
+	return &keeper{repo: repo, mark: filepath.Join(repo.Production(), generation.IdentityName), log: log,
+		now: time.Now, wake: make(chan struct{}, 1), changed: make(chan struct{}),
 		took: func(string, time.Duration) {}}
 }
 
@@ -218,13 +219,13 @@ func (k *keeper) generation() int {
 	return 0
 }
 
-// stale returns the error of the view that is missing, and for how long the current view
-// has not been that of production; nil if it is.
-func (k *keeper) stale() (error, time.Duration) {
+// stale returns for how long the current view has not been that of production, and the
+// error of the view that is missing; nil if none is.
+func (k *keeper) stale() (time.Duration, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.failure == nil {
-		return nil, 0
+		return 0, nil
 	}
-	return k.failure, k.now().Sub(k.since)
+	return k.now().Sub(k.since), k.failure
 }

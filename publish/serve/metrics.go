@@ -106,7 +106,7 @@ func (s *Server) newCounters() *counters {
 		gauge("generation", "The generation that is served; 0 for none.",
 			func() float64 { return float64(s.keeper.generation()) }),
 		gauge("view_stale", "Whether no view can be built of what production is.", func() float64 {
-			if err, _ := s.keeper.stale(); err != nil {
+			if _, err := s.keeper.stale(); err != nil {
 				return 1
 			}
 			return 0
