@@ -133,13 +133,18 @@ func rewritten(data []byte, entries func(all *index) []entry) []byte {
 	return out
 }
 
-// Names implements [catalog.Server]. Entries that are wrong name nothing.
+// Names implements [catalog.Server].
 func (Format) Names(p string, data []byte) []catalog.Naming {
 	all, err := parseEntries(data)
 	if err != nil {
 		return nil
 	}
-	var out []catalog.Naming
+	return all.names(p)
+}
+
+// names are what the index.json at a path names, with all its entries. Those that are
+// wrong name nothing.
+func (x *index) names(p string) (out []catalog.Naming) {
 	seen := map[string]bool{}
 	add := func(e *entry, kind catalog.NamingKind, until time.Time) {
 		digest, code, _ := e.check()
@@ -150,13 +155,13 @@ func (Format) Names(p string, data []byte) []catalog.Naming {
 		out = append(out, catalog.Naming{Path: blobPath(path.Dir(p), digest), Digest: digest, MediaType: e.MediaType,
 			Size: *e.Size, Kind: kind, Until: until})
 	}
-	for i := range all.entries {
-		if e := &all.entries[i]; !e.marked() {
+	for i := range x.entries {
+		if e := &x.entries[i]; !e.marked() {
 			add(e, catalog.NamedItself, time.Time{})
 		}
 	}
-	for i := range all.entries {
-		e := &all.entries[i]
+	for i := range x.entries {
+		e := &x.entries[i]
 		switch end, held := e.Annotations.get(heldMark); {
 		case held:
 			until, err := time.Parse(time.RFC3339, end)
