@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"example.com/publish/publish/fault"
+	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/companion"
 	"example.com/publish/stage/tree"
@@ -164,6 +165,19 @@ func (v *View) Open(row tree.Row) (*os.File, error) {
 			st.Size, row.Size)}
 	}
 	return f, nil
+}
+
+// Document reads a document of a Server, as clients are served it. It returns an error if
+// the own form of these bytes is not that of the row.
+func (v *View) Document(server catalog.Server, row tree.Row) ([]byte, error) {
+	data, err := stage.ReadServed(v.src.Root(), row.Path)
+	if err != nil {
+		return nil, err
+	}
+	if stage.OwnRow(server, row.Path, data).SHA256 != row.SHA256 {
+		return nil, &fs.PathError{Op: "read", Path: row.Path, Err: errors.New("its bytes are not those of the manifest")}
+	}
+	return data, nil
 }
 
 // Stat follows links. The error is fs.ErrNotExist for a path that leads out of

@@ -174,19 +174,7 @@ func (s *Server) document(w http.ResponseWriter, r *http.Request, v *view, d *do
 			h["Etag"], h["Content-Encoding"] = p.tag, p.coding
 		}
 	}
-	// What net/http does for any file takes longer than the rest of a small answer.
-	if only(r, "If-None-Match") && matches(r.Header["If-None-Match"], h["Etag"][0]) {
-		delete(h, "Content-Type")
-		delete(h, "Content-Encoding")
-		w.WriteHeader(http.StatusNotModified)
-		return nil
-	}
-	if data != nil && only(r, "If-None-Match") {
-		h["Content-Length"], h["Last-Modified"], h["Accept-Ranges"] = length, d.modified, acceptBytes
-		w.WriteHeader(http.StatusOK)
-		if r.Method != http.MethodHead {
-			_, _ = w.Write(data)
-		}
+	if quick(w, r, data, length, d.modified) {
 		return nil
 	}
 	body, done, err := d.reader(v.View)
@@ -198,6 +186,34 @@ func (s *Server) document(w http.ResponseWriter, r *http.Request, v *view, d *do
 	h["Etag"] = d.head.tag
 	send(w, r, d.mtime, body)
 	return nil
+}
+
+// quick answers with bytes whose headers are set, or says that the client has them. data
+// is nil if they are not in memory. It returns false if the answer needs more than that:
+// what net/http does for any file takes longer than the rest of a small answer.
+func quick(w http.ResponseWriter, r *http.Request, data []byte, length, modified []string) bool {
+	h := w.Header()
+	if !only(r, "If-None-Match") {
+		return false
+	}
+	if matches(r.Header["If-None-Match"], h["Etag"][0]) {
+		delete(h, "Content-Type")
+		delete(h, "Content-Encoding")
+		w.WriteHeader(http.StatusNotModified)
+		return true
+	}
+	if data == nil {
+		return false
+	}
+	h["Content-Length"], h["Accept-Ranges"] = length, acceptBytes
+	if modified != nil {
+		h["Last-Modified"] = modified
+	}
+	w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(data)
+	}
+	return true
 }
 
 // content answers with a file that is not a document.

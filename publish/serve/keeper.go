@@ -140,7 +140,13 @@ func (k *keeper) build(ctx context.Context, before *view) (*view, error) {
 		return nil, err
 	}
 	k.step("read")
-	return newView(ctx, v, k.repo.Format(), before)
+	next, err := newView(ctx, v, k.repo.Format(), before)
+	if err == nil && next.repos != nil {
+		for _, f := range next.repos.findings {
+			k.log.Warn(f.Message, "generation", next.Generation, "path", f.Path, "code", f.Code)
+		}
+	}
+	return next, err
 }
 
 func (k *keeper) step(name string) {

@@ -31,6 +31,8 @@ type Server struct {
 	log    *slog.Logger
 	keeper *keeper
 	kept   *kept
+	pull   catalog.Puller // nil: the format has no tags, and its trees are files
+	memory *memory
 	cache  [3][]string // Cache-Control of each class
 	conns  *connections
 	count  *counters
@@ -44,6 +46,8 @@ type Server struct {
 func New(repo *publish.Repo, log *slog.Logger) *Server {
 	s := &Server{repo: repo, config: repo.Config.Serve, log: log, keeper: newKeeper(repo, log)}
 	s.kept = &kept{open: s.openKept}
+	s.pull, _ = catalog.As[catalog.Puller](repo.Format())
+	s.memory = newMemory(maxMemory)
 	s.cache = cacheControl(s.maxAge())
 	s.count = s.newCounters()
 	limits := s.config.Limits
@@ -102,15 +106,24 @@ func (s *Server) handler(to route) http.Handler {
 		switch {
 		case status != 0:
 			s.reject(rejectedPath)
-			text(w, status, strings.ToLower(http.StatusText(status)))
+			s.refusal(w, r, &apiError{status, errInvalidName.code, strings.ToLower(http.StatusText(status))})
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			s.reject(rejectedMethod)
 			w.Header()["Allow"] = []string{"GET, HEAD"}
-			text(w, http.StatusMethodNotAllowed, "only GET and HEAD")
+			s.refusal(w, r, errMethod)
 		default:
 			to(w, r, p, slash)
 		}
 	})
+}
+
+// refusal answers a request that no route gets, in the form of what it asked.
+func (s *Server) refusal(w http.ResponseWriter, r *http.Request, e *apiError) {
+	if s.pull != nil && isRegistry(strings.TrimPrefix(r.URL.Path, "/")) {
+		refuse(w, r, e)
+		return
+	}
+	text(w, e.status, e.fact)
 }
 
 func (s *Server) reject(reason string) { s.count.rejected[reason].Inc() }
@@ -119,6 +132,10 @@ func (s *Server) public(w http.ResponseWriter, r *http.Request, p string, slash 
 	switch {
 	case p == "-" || strings.HasPrefix(p, "-/"):
 		s.own(w, r, strings.TrimPrefix(p, "-/"))
+	case s.pull != nil && isRegistry(p):
+		s.registry(w, r, p, slash)
+	case s.pull != nil:
+		s.notFound(w) // clients ask by names, and files could tell them something else
 	case strings.HasPrefix(p, "@"):
 		s.pinned(w, r, p, slash)
 	default:

@@ -21,6 +21,7 @@ type view struct {
 	stamp     stamp
 	number    []string // of the generation, as a header
 	documents map[string]*document
+	repos     *repositories // nil: the format has none, and its documents are files
 
 	refs atomic.Int64
 }
@@ -37,6 +38,12 @@ func newView(ctx context.Context, v *generation.View, f catalog.Format, before *
 	}()
 	if n.stamp, err = stampIn(v); err != nil {
 		return nil, err
+	}
+	if p, ok := catalog.As[catalog.Puller](f); ok {
+		if n.repos, err = readRepositories(ctx, v, p, before); err != nil {
+			return nil, err
+		}
+		return n, v.Proved()
 	}
 	paths, err := f.Documents(v.Contents())
 	if err != nil {

@@ -96,10 +96,18 @@ func (w *world) no(err error) {
 // keep runs the server until the test ends.
 func (w *world) keep() {
 	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { w.server.Keep(ctx); close(done) }()
-	w.http = httptest.NewServer(w.server.Public())
-	w.Cleanup(func() { w.http.Close(); stop(); <-done; w.server.kept.close() })
+	done, server := make(chan struct{}), w.server
+	go func() { server.Keep(ctx); close(done) }()
+	http := httptest.NewServer(server.Public())
+	w.http = http
+	w.Cleanup(func() { http.Close(); stop(); <-done; server.kept.close() })
+}
+
+// restart replaces the server by a new one.
+func (w *world) restart() {
+	w.Helper()
+	w.server = New(w.open(), slog.New(slog.NewTextHandler(w.logged, nil)))
+	w.keep()
 }
 
 // write puts a file into staging.
@@ -170,6 +178,21 @@ func (w *world) do(method, path string, headers ...string) response {
 		r.Header.Set(headers[i], headers[i+1])
 	}
 	res, err := (&http.Transport{DisableCompression: true}).RoundTrip(r)
+	w.no(err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	w.no(err)
+	return response{res, string(body)}
+}
+
+// raw asks for a path exactly as it is written.
+func (w *world) raw(method, path string) response {
+	w.Helper()
+	r, err := http.NewRequest(method, w.http.URL, nil)
+	w.no(err)
+	path, query, _ := strings.Cut(path, "?")
+	r.URL.Opaque, r.URL.RawQuery = "//"+r.URL.Host+path, query
+	res, err := http.DefaultTransport.RoundTrip(r)
 	w.no(err)
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)

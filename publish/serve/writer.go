@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"strings"
@@ -103,6 +104,11 @@ func send(w http.ResponseWriter, r *http.Request, modified time.Time, body io.Re
 		r = withoutRange(r)
 	}
 	http.ServeContent(w, r, "", modified, body)
+}
+
+// sendBytes is send for bytes in memory, without a date.
+func sendBytes(w http.ResponseWriter, r *http.Request, data []byte) {
+	send(w, r, time.Time{}, bytes.NewReader(data))
 }
 
 // tooMany reports whether a request asks for more parts than anybody needs.
