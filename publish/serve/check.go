@@ -2,7 +2,9 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"example.com/publish/stage/catalog"
@@ -19,8 +21,9 @@ const (
 )
 
 // check looks at the files of each new view, slowly, until ctx ends: each has to be a
-// file with the size that the manifest says. It reads none; verify does that. A file
-// that is wrong is not served either: see generation.View.Open.
+// file with the size that the manifest says. Of those that clients ask for by a digest,
+// it reads manifests, which are small; verify reads all. A file that is wrong is not
+// served either: see generation.View.Open and findManifest.
 func (s *Server) check(ctx context.Context) {
 	for {
 		changed := s.keeper.attempt()
@@ -40,6 +43,7 @@ func (s *Server) check(ctx context.Context) {
 func (s *Server) checkView(ctx context.Context, v *view, changed <-chan struct{}, pause time.Duration) {
 	damaged := 0
 	s.count.damaged.Set(0)
+	manifests := v.repos.manifests()
 	for i, row := range v.Own {
 		if i%checkRows == checkRows-1 {
 			select {
@@ -50,7 +54,15 @@ func (s *Server) checkView(ctx context.Context, v *view, changed <-chan struct{}
 			case <-time.After(pause):
 			}
 		}
+		if s.pull != nil && s.pull.Serves(row.Path) {
+			continue // it has another size than its row, and was read for the view
+		}
 		problem := v.problem(row)
+		if n, is := manifests[row.Path]; is && problem == "" && row.Size <= maxManifest {
+			if _, err := readBlob(v.View, row, n.Digest); err != nil && !gone(err) {
+				problem = cause(err)
+			}
+		}
 		if problem == "" || s.keeper.current.Load() != v { // a gc may have begun to delete its tree
 			continue
 		}
@@ -61,6 +73,14 @@ func (s *Server) checkView(ctx context.Context, v *view, changed <-chan struct{}
 				"problem", problem, "hint", "run publish verify")
 		}
 	}
+}
+
+// cause is an error without the path that it is about.
+func cause(err error) string {
+	if at := new(fs.PathError); errors.As(err, &at) {
+		err = at.Err
+	}
+	return err.Error()
 }
 
 // problem says what is wrong with a file, as far as can be told without reading it; "" if

@@ -103,9 +103,6 @@ func (l layout) file(digest string) string {
 	return string(data)
 }
 
-// drop takes the repository out of staging.
-func (l layout) drop() { l.w.no(os.RemoveAll(filepath.Join(l.w.dir, "staging", l.name))) }
-
 // code is that of the error in an answer.
 func (r response) code() string {
 	var body struct {

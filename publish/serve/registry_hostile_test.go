@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,6 +38,29 @@ func TestRegistryDamaged(t *testing.T) {
 	}
 	if r := w.get("/v2/" + repo + "/referrers/" + image.digest()); strings.Count(r.body, "digest") != 1 {
 		t.Errorf("referrers: %s", r.body)
+	}
+}
+
+// The slow walk reads manifests, and knows that documents have two forms.
+func TestRegistryWalk(t *testing.T) {
+	w := registryTree(t, "symlink")
+	l := w.layout(repo)
+	image := l.image("one", nil)
+	l.index(l.list(image).tag("v1"))
+	w.promote()
+	w.keep()
+	w.get("/v2/_catalog")
+	v := w.server.keeper.hold()
+	defer v.release()
+	w.server.checkView(context.Background(), v, nil, 0)
+	if strings.Contains(w.logged.String(), "damaged") {
+		t.Error(w.logged)
+	}
+	w.replaceFile(repo+"/blobs/sha256/"+image.digest()[7:], strings.Repeat("x", image["size"].(int)))
+	w.server.checkView(context.Background(), v, nil, 0)
+	if log := w.logged.String(); strings.Count(log, "damaged") != 1 || !strings.Contains(log, image.digest()[7:]) ||
+		!strings.Contains(log, errOther.Error()) {
+		t.Error(log)
 	}
 }
 

@@ -124,6 +124,20 @@ func (out *repositories) find(p catalog.Puller, name, registry, namespace string
 	return nil
 }
 
+// manifests are all that documents name, by path.
+func (out *repositories) manifests() map[string]catalog.Naming {
+	if out == nil {
+		return nil
+	}
+	all := map[string]catalog.Naming{}
+	for _, r := range out.by {
+		for _, n := range r.named {
+			all[n.Path] = n
+		}
+	}
+	return all
+}
+
 // tag returns what a tag stands for.
 func (r *repository) tag(name string) (catalog.Digest, bool) {
 	i, ok := slices.BinarySearchFunc(r.tags, name, func(t catalog.Tag, name string) int {
