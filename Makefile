@@ -22,7 +22,8 @@ PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace systemd xz-
 
 # Engines and tools of others that load what export writes; make check does without them.
 ENGINES := docker.io containerd runc podman crun
-CLIENTS := oras.land/oras/cmd/oras@v1.3.6 github.com/regclient/regclient/cmd/regctl@v0.11.7
+CLIENTS := oras.land/oras/cmd/oras@v1.3.6 github.com/regclient/regclient/cmd/regctl@v0.11.7 \
+    github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111
 
 .DEFAULT_GOAL := build
 .PHONY: help build install demo test test-busy check gotest vet walls tools deps crash powercut interop load model fuzz bench profile peers clients clean

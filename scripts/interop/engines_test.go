@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Engines load what export writes, run it, and give it back. Each runs as root, in
-// directories of its own and behind a socket of its own, without any network.
+// Engines load what export writes, run it, and give it back; and they pull. Each runs as
+// root, in directories of its own and behind a socket of its own.
 
 // daemon starts a program, and waits until the command ready succeeds.
 func daemon(t *testing.T, ready []string, name string, args ...string) {
@@ -75,23 +75,29 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
-func TestExportForDocker(t *testing.T) {
-	asRoot(t)
-	found(t, "dockerd", "docker", "containerd", "runc")
-	r, from, dir := exporting(t)
+// startDocker returns a client of a Docker of its own.
+func startDocker(t *testing.T) (docker func(args ...string) string) {
+	t.Helper()
 	root := shortDir(t)
 	config := filepath.Join(root, "daemon.json")
 	if err := os.WriteFile(config, []byte(`{"bridge": "none", "iptables": false}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	host := "unix://" + filepath.Join(root, "s")
-	docker := func(args ...string) string {
-		t.Helper()
-		return command(t, "docker", append([]string{"-H", host}, args...)...)
-	}
 	daemon(t, []string{"docker", "-H", host, "info"}, "dockerd", "--data-root", filepath.Join(root, "data"),
 		"--exec-root", filepath.Join(root, "exec"), "-p", filepath.Join(root, "pid"), "-H", host, "--config-file", config,
 		"--storage-driver", "vfs")
+	return func(args ...string) string {
+		t.Helper()
+		return command(t, "docker", append([]string{"-H", host}, args...)...)
+	}
+}
+
+func TestExportForDocker(t *testing.T) {
+	asRoot(t)
+	found(t, "dockerd", "docker", "containerd", "runc")
+	r, from, dir := exporting(t)
+	docker := startDocker(t)
 	name := repository + ":one"
 	docker("load", "-i", r.export(dir, name))
 	if id := strings.TrimSpace(docker("image", "inspect", "-f", "{{.Id}}", name)); id != from.config {
@@ -117,10 +123,9 @@ func TestExportForDocker(t *testing.T) {
 	docker("image", "inspect", repository+":v1")
 }
 
-func TestExportForContainerd(t *testing.T) {
-	asRoot(t)
-	found(t, "containerd", "ctr")
-	r, from, dir := exporting(t)
+// startContainerd returns a client of a containerd of its own.
+func startContainerd(t *testing.T) (ctr func(args ...string) string) {
+	t.Helper()
 	root := shortDir(t)
 	config := filepath.Join(root, "config.toml")
 	if err := os.WriteFile(config, []byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"),
@@ -130,12 +135,22 @@ func TestExportForContainerd(t *testing.T) {
 	socket := filepath.Join(root, "s")
 	daemon(t, []string{"ctr", "-a", socket, "version"}, "containerd", "-c", config, "-a", socket, "--root",
 		filepath.Join(root, "root"), "--state", filepath.Join(root, "state"))
+	return func(args ...string) string {
+		t.Helper()
+		return command(t, "ctr", append([]string{"-a", socket}, args...)...)
+	}
+}
+
+func TestExportForContainerd(t *testing.T) {
+	asRoot(t)
+	found(t, "containerd", "ctr")
+	r, from, dir := exporting(t)
+	ctr := startContainerd(t)
 	for tag, want := range map[string]string{"v1": from.v1, "one": from.one} {
 		name := repository + ":" + tag
-		command(t, "ctr", "-a", socket, "image", "import", "--all-platforms", "--snapshotter", "native",
-			r.export(dir, name))
+		ctr("image", "import", "--all-platforms", "--snapshotter", "native", r.export(dir, name))
 		line := ""
-		for l := range strings.Lines(command(t, "ctr", "-a", socket, "image", "ls")) {
+		for l := range strings.Lines(ctr("image", "ls")) {
 			if f := strings.Fields(l); f[0] == name {
 				line = f[2]
 			}
@@ -146,7 +161,7 @@ func TestExportForContainerd(t *testing.T) {
 	}
 	// What it exports comes back with the same digest, referrers or not.
 	saved := filepath.Join(dir, "saved.tar")
-	command(t, "ctr", "-a", socket, "image", "export", "--all-platforms", saved, repository+":v1")
+	ctr("image", "export", "--all-platforms", saved, repository+":v1")
 	back := newImages(t, "symlink")
 	back.run("stage", "add", saved)
 	back.run("promote")
