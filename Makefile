@@ -12,7 +12,7 @@ FUZZTIME ?= 10m
 export GOFLAGS := -buildvcs=false $(GOFLAGS)
 
 # What bench runs beside publish.
-PEERS := ostree aptly rsync openssl skopeo umoci
+PEERS := ostree aptly rsync openssl skopeo umoci docker-registry
 BENCH ?=
 # More flags of go test for make test.
 TESTFLAGS ?=
@@ -168,6 +168,7 @@ profile:
 peers: clients
 	-@$(MAKE) --no-print-directory deps PACKAGES='$(PEERS)'
 	-@mkdir -p bin && cd scripts/interop && $(GO) build -o ../../bin/incus-simplestreams github.com/lxc/incus/v6/cmd/incus-simplestreams
+	-@mkdir -p bin && cd scripts/interop && $(GO) build -o ../../bin/olareg github.com/olareg/olareg/cmd/olareg
 
 clients:
 	-@for client in $(CLIENTS); do GOBIN='$(CURDIR)/bin' $(GO) install "$$client" || exit 1; done

@@ -20,6 +20,13 @@ func (b *bench) serveGoals() []goal {
 			goal{title: "requests a second that nginx answers, of ours", mine: pick{"serve-json", n, nginxServer, rate},
 				beside: pick{"serve-json", n, ours, rate}, peer: "publish", reach: 1 / 0.7})
 	}
+	for _, n := range []string{"tag", "digest"} {
+		mine := cpu("serve-"+n, 50, ours)
+		list = append(list,
+			goal{title: "serve: a manifest by " + n + ", processor", mine: mine, beside: cpu("serve-"+n, 50, distribution),
+				reach: 0.05},
+			goal{title: "the same", mine: mine, beside: cpu("serve-"+n, 50, olareg), reach: 0.25})
+	}
 	return append(list,
 		goal{title: "serve: 304 of a catalog, processor", mine: cpu("serve-304", 50, ours),
 			beside: cpu("serve-304", 50, nginxServer), reach: 1.6},
