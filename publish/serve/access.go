@@ -137,11 +137,8 @@ type proxies []netip.Prefix
 // client is the address of who asks: the last one in X-Forwarded-For that is not a proxy
 // of ours, if the connection comes from one.
 func (p proxies) client(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	if len(p) == 0 || !p.trust(host) && host != "@" && host != "" {
+	host := peer(r)
+	if !p.sent(r) {
 		return host
 	}
 	list := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
@@ -156,6 +153,22 @@ func (p proxies) client(r *http.Request) string {
 		}
 	}
 	return host
+}
+
+// peer is the address of the connection; "" or @ for a socket in the file system.
+func peer(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// sent reports whether a request comes from one of the proxies, or through a socket in the
+// file system.
+func (p proxies) sent(r *http.Request) bool {
+	host := peer(r)
+	return len(p) > 0 && (p.trust(host) || host == "@" || host == "")
 }
 
 func (p proxies) trust(host string) bool {

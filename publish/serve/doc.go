@@ -24,5 +24,6 @@
 //	files.go     files of the tree: tags, ranges, codings
 //	registry.go  the distribution API, over what the format tells
 //	admin.go     health and metrics
+//	pages.go     pages for people, from the templates in the folder pages
 //	listen.go    addresses, TLS, the sockets of systemd, the end
 package serve

@@ -33,6 +33,9 @@ type target struct {
 // keeps content, with the same bytes, for the grace window.
 func (t target) steady() bool { return t.row.Role == catalog.Content }
 
+// file reports whether it is a file.
+func (t target) file() bool { return t.doc != nil || t.row.Path != "" }
+
 // look finds what stands at a path; "" is the root. Links are followed inside the tree.
 func (v *view) look(p string) target {
 	for range maxLinks {
@@ -110,6 +113,10 @@ func (s *Server) files(w http.ResponseWriter, r *http.Request, p string, slash b
 		return
 	}
 	defer v.release()
+	if p == "" && s.hasPages(false) && !v.indexOf("").file() {
+		s.pages(w, r, "", false)
+		return
+	}
 	if err = s.answer(w, r, v, t, p, slash); err == nil {
 		return
 	}
@@ -151,7 +158,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, v *view, t targe
 	switch {
 	case t.folder:
 		return s.folder(w, r, v, t.path, p, slash)
-	case slash || t.doc == nil && t.row.Path == "":
+	case slash || !t.file():
 		w.Header()["Publish-Generation"] = v.number
 		s.notFound(w)
 		return nil
@@ -272,6 +279,9 @@ func matches(header []string, tag string) bool {
 	return false
 }
 
+// indexOf is the page that stands for the folder p.
+func (v *view) indexOf(p string) target { return v.look(path.Join(p, "index.html")) }
+
 // folder answers with the folder p, by whatever path it was asked: its own page, or a list of what it holds.
 func (s *Server) folder(w http.ResponseWriter, r *http.Request, v *view, p, asked string, slash bool) error {
 	if asked != "" && !slash {
@@ -280,7 +290,7 @@ func (s *Server) folder(w http.ResponseWriter, r *http.Request, v *view, p, aske
 		w.WriteHeader(http.StatusMovedPermanently)
 		return nil
 	}
-	if t := v.look(path.Join(p, "index.html")); !t.folder && (t.doc != nil || t.row.Path != "") {
+	if t := v.indexOf(p); t.file() {
 		return s.answer(w, r, v, t, p, false)
 	}
 	if !s.config.Browse {

@@ -1,13 +1,13 @@
 package serve
 
 import (
-	"html/template"
 	"net/http"
 	"path"
 	"slices"
 	"sort"
 	"strings"
 
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
 )
 
@@ -17,9 +17,16 @@ const maxListed = 10_000
 // listed is a line of such a list.
 type listed struct {
 	Name   string
-	Href   string
 	Size   int64 // bytes; of a folder 0
 	Folder bool
+}
+
+// Link is a link to it, below root.
+func (l listed) Link(root string) string {
+	if l.Folder {
+		return href(root, l.Name) + "/"
+	}
+	return href(root, l.Name)
 }
 
 // list returns what a folder holds, by name. more says that there is more than that.
@@ -50,14 +57,17 @@ func below(out []listed, prefix string, n int, at func(int) string, row func(int
 			return out, true
 		}
 		name, _, folder := strings.Cut(rest, "/")
-		l := listed{Name: name, Folder: folder, Href: "./" + escape(name)}
+		if prefix == "" && catalog.Reserved(name) {
+			i++
+			continue
+		}
+		l := listed{Name: name, Folder: folder}
 		if !folder {
 			l.Size = row(i).Size
 			out = append(out, l)
 			i++
 			continue
 		}
-		l.Href += "/"
 		out = append(out, l)
 		end := prefix + name + "0" // the character after the slash
 		i += sort.Search(n-i, func(j int) bool { return at(i+j) >= end })
@@ -65,17 +75,26 @@ func below(out []listed, prefix string, n int, at func(int) string, row func(int
 	return out, false
 }
 
-var listingPage = template.Must(template.New("listing").Parse(`<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{{.Folder}}</title></head><body><h1>{{.Folder}}</h1><ul>
-{{if .Up}}<li><a href="../">../</a></li>{{end}}
-{{range .List}}<li><a href="{{.Href}}">{{.Name}}{{if .Folder}}/{{end}}</a>{{if not .Folder}} {{.Size}}{{end}}</li>
-{{end}}</ul>{{if .More}}<p>There is more than that.</p>{{end}}</body></html>
-`))
+// listingView is the page of a folder.
+type listingView struct {
+	Folder string
+	Up     bool
+	List   []listed
+	More   bool
+}
 
 // listing answers with what a folder holds.
 func (s *Server) listing(w http.ResponseWriter, r *http.Request, v *view, folder string) error {
 	list, more := v.list(folder)
-	return s.page(w, r, v, listingPage, map[string]any{"Folder": path.Clean("/" + folder), "Up": folder != "",
-		"List": list, "More": more})
+	at, err := s.address(r, false)
+	if err != nil {
+		text(w, http.StatusBadRequest, err.Error())
+		return nil
+	}
+	f := s.frame(&asked{view: v, at: at, root: rootOf(r), files: true, now: s.keeper.now()}, path.Clean("/"+folder))
+	f.Here, f.Page = "files", listingView{f.Title, folder != "", list, more}
+	if !s.hasPages(false) {
+		f.Nav = nil
+	}
+	return s.page(w, r, v, "listing", f)
 }

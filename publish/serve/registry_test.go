@@ -78,7 +78,7 @@ func testRegistry(t *testing.T, mode string) {
 		}
 	}
 	// Nothing else of the tree is served, by any name.
-	for _, path := range []string{"/" + repo + "/index.json", "/" + repo + "/oci-layout", "/", "/docker.io/", "/@1/",
+	for _, path := range []string{"/" + repo + "/index.json", "/" + repo + "/oci-layout", "/docker.io/", "/@1/",
 		"/@1/" + repo + "/index.json", "/" + repo + "/blobs/sha256/" + layer[7:], "/.publish-generation", "/v2x"} {
 		w.want(w.get(path), 404, "not found\n")
 	}

@@ -40,6 +40,7 @@ type Server struct {
 	access *accessLog
 	behind proxies
 	ending atomic.Bool // the server is about to end
+	computed
 }
 
 // New makes a server. It answers 503 until Run has opened production.
@@ -50,6 +51,7 @@ func New(repo *publish.Repo, log *slog.Logger) *Server {
 	s.memory = newMemory(maxMemory)
 	s.cache = cacheControl(s.maxAge())
 	s.count = s.newCounters()
+	s.computed = newComputed(func() time.Time { return s.keeper.now() })
 	limits := s.config.Limits
 	s.conns = &connections{all: limits.Connections, perClient: limits.PerClient, rejected: s.reject,
 		open: map[net.Conn]*connection{}, by: map[string]int{}}
@@ -131,9 +133,11 @@ func (s *Server) reject(reason string) { s.count.rejected[reason].Inc() }
 func (s *Server) public(w http.ResponseWriter, r *http.Request, p string, slash bool) {
 	switch {
 	case p == "-" || strings.HasPrefix(p, "-/"):
-		s.own(w, r, strings.TrimPrefix(p, "-/"))
+		s.own(w, r, p, slash, false)
 	case s.pull != nil && isRegistry(p):
 		s.registry(w, r, p, slash)
+	case s.pull != nil && p == "" && s.hasPages(false):
+		s.pages(w, r, "", false)
 	case s.pull != nil:
 		s.notFound(w) // clients ask by names, and files could tell them something else
 	case strings.HasPrefix(p, "@"):
@@ -148,18 +152,27 @@ func (s *Server) admin(w http.ResponseWriter, r *http.Request, p string, slash b
 		s.count.handler().ServeHTTP(w, r)
 		return
 	}
-	s.own(w, r, strings.TrimPrefix(p, "-/"))
+	s.own(w, r, p, slash, true)
 }
 
-// own answers what is not of the tree.
-func (s *Server) own(w http.ResponseWriter, r *http.Request, name string) {
-	switch name {
-	case "healthz":
+// own answers what is not of the tree: below /-/, and on the admin listener also at the
+// root.
+func (s *Server) own(w http.ResponseWriter, r *http.Request, p string, slash, admin bool) {
+	name := strings.TrimPrefix(p, "-/")
+	switch {
+	case p == "-" && !slash && s.hasPages(admin):
+		w.Header()["Location"] = []string{"./-/"}
+		none(w, http.StatusMovedPermanently)
+	case p == "-":
+		s.pages(w, r, "", admin)
+	case name != "" && slash:
+		s.notFound(w)
+	case name == "healthz":
 		s.healthz(w)
-	case "readyz":
+	case name == "readyz":
 		s.readyz(w, r)
 	default:
-		s.notFound(w)
+		s.pages(w, r, name, admin)
 	}
 }
 

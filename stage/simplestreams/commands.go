@@ -10,8 +10,8 @@ import (
 // without TLS.
 func (Format) Setup(at catalog.Address) []catalog.Command {
 	if !at.Secure() {
-		return []catalog.Command{{Label: "Incus and LXD only take servers with https. Of this address an image can be " +
-			"downloaded, and imported."}}
+		return []catalog.Command{{Label: "Incus and LXD only take servers with https. From this address an image can " +
+			"be downloaded and imported."}}
 	}
 	return catalog.Commands(
 		catalog.Command{Label: "Incus", Text: catalog.Shell("incus", "remote", "add", at.Remote(), at.URL,

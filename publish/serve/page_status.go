@@ -1,0 +1,239 @@
+package serve
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"example.com/publish/publish"
+	"example.com/publish/stage/catalog"
+)
+
+// errMoved means that production was switched while a page was made.
+var errMoved = errors.New("production was switched")
+
+const (
+	// newest is how many images the first page has.
+	newest = 10
+	// maxFolder is how many names of the root folder the first page has.
+	maxFolder = 50
+)
+
+// overview is what changes beside a view: staging, the history, the windows.
+type overview struct {
+	status  *publish.Status
+	checked *publish.Checked
+}
+
+// overview returns it for the view of a page.
+func (s *Server) overview(a *asked) (overview, error) {
+	o, err := s.looked.get(a, a.view.Generation, func(ctx context.Context) (o overview, err error) {
+		o.status, o.checked, err = s.repo.Overview(ctx)
+		return o, err
+	})
+	if err != nil || o.status.Production == nil {
+		return o, cmp.Or(err, errMoved)
+	}
+	if o.status.Production.Generation != a.view.Generation {
+		if _, stale := s.keeper.stale(); stale == nil {
+			return o, errMoved
+		}
+	}
+	return o, nil
+}
+
+// status is the part of an overview that a page may show.
+func (a *asked) status(o overview) *publish.Status {
+	if a.all {
+		return o.status
+	}
+	out, live := *o.status, *o.status.Production
+	live.Who, live.Message, live.Path = "", "", ""
+	out.Production, out.Repository, out.HistoryFlaw = &live, "", ""
+	out.Generations = slices.Clone(out.Generations)
+	for i := range out.Generations {
+		out.Generations[i].Message = ""
+	}
+	if out.Hold != nil {
+		out.Hold = &publish.HoldState{Since: out.Hold.Since}
+	}
+	out.Locks, out.LocksUnknown, out.Leftovers = []publish.LockHeld{}, []string{}, []publish.Leftover{}
+	return &out
+}
+
+// statusView is the first page.
+type statusView struct {
+	*publish.Status
+	Live     *publish.Production
+	Stale    string // why newer content is not shown; "" if there is none
+	Images   int
+	Versions int
+	Setup    []catalog.Command
+	Newest   []imageRow
+	Kept     []keptRow // the newest first
+	Folder   []listed  // of the root
+	More     bool      // names there
+	Back     *keptRow  // what a revert brings back; nil for none
+}
+
+// keptRow is a generation that can be reverted to.
+type keptRow struct {
+	publish.Kept
+	Link string // to its tree; "" for none
+}
+
+func (s *Server) statusPage(a *asked) (*made, error) {
+	o, err := s.overview(a)
+	if err != nil {
+		return nil, err
+	}
+	shelf, err := s.shelf(a)
+	if err != nil {
+		return nil, err
+	}
+	st := a.status(o)
+	p := statusView{Status: st, Live: st.Production, Images: shelf.images, Versions: shelf.versions,
+		Setup: s.repo.Format().Setup(a.at)}
+	for _, product := range shelf.newest() {
+		p.Newest = append(p.Newest, s.imageRow(a, product, 0, true))
+	}
+	for _, k := range slices.Backward(st.Generations) {
+		p.Kept = append(p.Kept, keptRow{k, s.keptLink(a, k.Generation)})
+	}
+	p.Back = back(p.Kept, st)
+	if a.files && s.config.Browse && s.filesOf() {
+		p.Folder, p.More = a.view.list("")
+		if p.More = p.More || len(p.Folder) > maxFolder; p.More {
+			p.Folder = p.Folder[:min(len(p.Folder), maxFolder)]
+		}
+	}
+	if _, err := s.keeper.stale(); err != nil {
+		if p.Stale = "the log says why"; a.all {
+			p.Stale = oneLine(err)
+		}
+	}
+	return &made{fmt.Sprintf("Generation %d is live", a.view.Generation), p,
+		func() (body, error) { return objectBody(st) }}, nil
+}
+
+// back returns the generation that a revert without an argument goes to: the newest one
+// with other content, as long as its window is that of the status.
+func back(kept []keptRow, st *publish.Status) *keptRow {
+	for i := range kept {
+		k := &kept[i]
+		if k.Origin == st.Production.Origin {
+			continue
+		}
+		switch {
+		case st.RevertUntil != nil && k.Until != nil && k.Until.Equal(*st.RevertUntil),
+			st.RevertUntil == nil && st.RevertKept != "" && k.KeptBy == st.RevertKept:
+			return k
+		}
+	}
+	return nil
+}
+
+// keptLink is a link to the tree of a generation; "" if there is none on this listener.
+func (s *Server) keptLink(a *asked, n int) string {
+	if !a.files || !s.filesOf() {
+		return ""
+	}
+	return href(a.root, fmt.Sprintf("@%d", n)) + "/"
+}
+
+// filesOf reports whether trees are served as files, and not only by a registry.
+func (s *Server) filesOf() bool { return s.pull == nil }
+
+// findingsView is the page of findings.
+type findingsView struct {
+	publish.CheckedSums
+	part
+	List             []catalog.Finding // with All
+	Codes            []codeRow         // without
+	Errors, Warnings int
+}
+
+// codeRow counts the findings of one kind.
+type codeRow struct {
+	Severity catalog.Severity
+	Code     string
+	Count    int
+}
+
+func (s *Server) findingsPage(a *asked) (*made, error) {
+	o, err := s.overview(a)
+	if err != nil {
+		return nil, err
+	}
+	checked, p := *o.checked, findingsView{CheckedSums: o.checked.Checked}
+	for _, f := range checked.Findings {
+		if f.Severity == catalog.Error {
+			p.Errors++
+		} else {
+			p.Warnings++
+		}
+	}
+	if a.all {
+		filter := lower(a.filter())
+		list := slices.DeleteFunc(slices.Clone(checked.Findings),
+			func(f catalog.Finding) bool { return !matching(filter, string(f.Severity), f.Code, f.Path, f.Message) })
+		from, to, part := a.cut(len(list))
+		p.part, p.List = part, list[from:to]
+	} else {
+		// Paths and messages name what is staged, and may never be published.
+		checked.Findings, p.Codes = withoutNames(checked.Findings)
+		checked.Redacted = []string{}
+	}
+	return &made{"Findings in staging", p, func() (body, error) { return objectBody(checked) }}, nil
+}
+
+// withoutNames returns findings without what they are about, and counts them.
+func withoutNames(list []catalog.Finding) (out []catalog.Finding, codes []codeRow) {
+	out = []catalog.Finding{}
+	for _, f := range list {
+		out = append(out, catalog.Finding{Severity: f.Severity, Code: f.Code})
+		i := slices.IndexFunc(codes, func(c codeRow) bool { return c.Code == f.Code && c.Severity == f.Severity })
+		if i < 0 {
+			i, codes = len(codes), append(codes, codeRow{f.Severity, f.Code, 0})
+		}
+		codes[i].Count++
+	}
+	return out, codes
+}
+
+// carriedView is the page of carried files.
+type carriedView struct {
+	*publish.CarriedFiles
+	part
+	Rows []carriedRow
+}
+
+type carriedRow struct {
+	publish.CarriedFile
+	Link string // "" for none
+}
+
+func (s *Server) carriedPage(a *asked) (*made, error) {
+	files, err := s.carried.get(a, a.view.Generation, s.repo.Carried)
+	if err != nil {
+		return nil, err
+	}
+	filter := lower(a.filter())
+	list := files.List
+	if filter != "" {
+		list = slices.DeleteFunc(slices.Clone(list),
+			func(f publish.CarriedFile) bool { return !matching(filter, f.Path) })
+	}
+	from, to, part := a.cut(len(list))
+	p := carriedView{CarriedFiles: files, part: part}
+	for _, f := range list[from:to] {
+		row := carriedRow{CarriedFile: f}
+		if a.files && s.filesOf() {
+			row.Link = href(a.root, f.Path)
+		}
+		p.Rows = append(p.Rows, row)
+	}
+	return &made{"Carried files", p, func() (body, error) { return objectBody(files) }}, nil
+}
