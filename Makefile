@@ -26,7 +26,7 @@ CLIENTS := oras.land/oras/cmd/oras@v1.3.6 github.com/regclient/regclient/cmd/reg
     github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111
 
 .DEFAULT_GOAL := build
-.PHONY: help build install demo test test-busy check gotest vet walls tools deps crash powercut interop load model fuzz bench profile peers clients clean
+.PHONY: help build install demo test test-busy check gotest vet walls tools deps crash powercut interop load model fuzz bench profile peers clients axe clean
 
 ## build: the static binary, bin/publish
 build:
@@ -129,10 +129,10 @@ powercut: build
 
 ## interop: the tools, registries and engines of others write into staging, read production and load exports (root; installs them)
 interop: build
-	scripts/install-packages skopeo umoci $(ENGINES)
-	@$(MAKE) --no-print-directory clients
+	scripts/install-packages skopeo umoci chromium $(ENGINES)
+	@$(MAKE) --no-print-directory clients axe
 	cd scripts/interop && PATH="$$PATH:$(CURDIR)/bin" PUBLISH_BIN='$(CURDIR)/$(BIN)' $(GO) test -count=1 -v \
-	    -run 'Images|Export|Registry' .
+	    -run 'Images|Export|Registry|Pages' .
 
 ## model: random sequences of commands, crashes and clock steps against a model, for MODEL (10m) in each switch mode
 model:
@@ -172,6 +172,12 @@ peers: clients
 
 clients:
 	-@for client in $(CLIENTS); do GOBIN='$(CURDIR)/bin' $(GO) install "$$client" || exit 1; done
+
+# axe-core judges whether everybody can use the pages of publish serve.
+AXE := 4.14.1
+axe:
+	-@test -e bin/axe.min.js || { mkdir -p bin/axe && cd bin/axe && npm pack --silent axe-core@$(AXE) >/dev/null && \
+	    tar xzf axe-core-$(AXE).tgz && mv package/axe.min.js .. && cd .. && rm -rf axe; }
 
 ## deps: install the Debian packages that the tests use, where they are missing (as root)
 deps:
