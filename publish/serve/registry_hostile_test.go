@@ -150,10 +150,12 @@ func TestRegistryLargeManifest(t *testing.T) {
 		strings.Repeat(" ", 100<<20)
 	layer := l.blob(ociLayer, large)
 	l.index(l.json(ociManifest, object{"schemaVersion": 2, "mediaType": ociManifest, "config": l.blob(ociConfig, "{}"),
-		"layers": []object{layer}}).tag("v1"))
+		"layers": []object{layer}}).tag("v1"), layer.with(object{"mediaType": "application/x"}).tag("large"))
 	w.promote()
 	w.keep()
-	w.refused(w.get("/v2/"+repo+"/manifests/"+layer.digest()), 404, "MANIFEST_UNKNOWN")
+	for _, ref := range []string{"large", layer.digest()} {
+		w.refused(w.get("/v2/"+repo+"/manifests/"+ref), 404, "MANIFEST_UNKNOWN")
+	}
 	if r := w.get("/v2/" + repo + "/blobs/" + layer.digest()); r.StatusCode != 200 || len(r.body) != len(large) {
 		t.Errorf("%d, %d bytes", r.StatusCode, len(r.body))
 	}

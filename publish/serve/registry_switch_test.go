@@ -54,6 +54,7 @@ func TestRegistrySwitches(t *testing.T) {
 			two := l.list(l.image("two", nil))
 			l.index(two.tag("v1"))
 			w.promote()
+			pull("from the view of before", 200, two.digest())
 			tag(two)
 			pull("after a promote", 200, one.digest(), platform.digest(), two.digest())
 			layer("one", 200)
