@@ -31,6 +31,8 @@ type Status struct {
 	ClockBehind     bool       `json:"clock_behind"` // the clock is behind the history: nothing is deleted
 	// RevertKept is the reason why the previous content is kept, as in Result.
 	RevertKept KeptBy `json:"revert_kept_by"`
+	// RevertTo is the generation whose content that is, if it is kept.
+	RevertTo int `json:"revert_to,omitempty"`
 	// LocksUnknown names the locks (prepare, staging, production) that this user may
 	// not test, so that it is unknown whether they are held.
 	LocksUnknown []string `json:"locks_unknown"`
@@ -131,6 +133,9 @@ func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked,
 	}
 	back := r.revertTenure(s)
 	out.RevertUntil, out.RevertKept = back.End(), back.By
+	if out.RevertUntil != nil || out.RevertKept != "" {
+		out.RevertTo, _ = s.before()
+	}
 	if e, ok := s.history.Hold(); ok {
 		out.Hold = &HoldState{e.Who, e.Time, e.Message}
 	}

@@ -22,10 +22,13 @@ func (s *Server) address(r *http.Request, admin bool) (catalog.Address, error) {
 	if url := strings.TrimRight(s.config.PublicURL, "/"); url != "" {
 		return catalog.Address{URL: url}, nil
 	}
-	if !isHost(r.Host) {
+	host := strings.ToLower(r.Host)
+	if host == "" { // HTTP/1.0
+		host = localHost(r)
+	}
+	if !isHost(host) {
 		return catalog.Address{}, errHost
 	}
-	host := strings.ToLower(r.Host)
 	if admin {
 		return catalog.Address{URL: s.listensAt(host)}, nil
 	}
@@ -34,6 +37,14 @@ func (s *Server) address(r *http.Request, admin bool) (catalog.Address, error) {
 		scheme = "https"
 	}
 	return catalog.Address{URL: scheme + "://" + host}, nil
+}
+
+// localHost is the address at which a request arrived.
+func localHost(r *http.Request) string {
+	if a, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		return a.String()
+	}
+	return "localhost"
 }
 
 // listensAt is the URL of a public listener, of one with TLS if there is any. host is that

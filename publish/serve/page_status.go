@@ -75,7 +75,7 @@ type statusView struct {
 	Kept     []keptRow // the newest first
 	Folder   []listed  // of the root
 	More     bool      // names there
-	Back     *keptRow  // what a revert brings back; nil for none
+	Why      string    // the message of what a revert brings back
 }
 
 // keptRow is a generation that can be reverted to.
@@ -101,8 +101,10 @@ func (s *Server) statusPage(a *asked) (*made, error) {
 	}
 	for _, k := range slices.Backward(st.Generations) {
 		p.Kept = append(p.Kept, keptRow{k, s.keptLink(a, k.Generation)})
+		if k.Generation == st.RevertTo {
+			p.Why = k.Message
+		}
 	}
-	p.Back = back(p.Kept, st)
 	if a.files && s.config.Browse && s.filesOf() {
 		p.Folder, p.More = a.view.list("")
 		if p.More = p.More || len(p.Folder) > maxFolder; p.More {
@@ -116,23 +118,6 @@ func (s *Server) statusPage(a *asked) (*made, error) {
 	}
 	return &made{fmt.Sprintf("Generation %d is live", a.view.Generation), p,
 		func() (body, error) { return objectBody(st) }}, nil
-}
-
-// back returns the generation that a revert without an argument goes to: the newest one
-// with other content, as long as its window is that of the status.
-func back(kept []keptRow, st *publish.Status) *keptRow {
-	for i := range kept {
-		k := &kept[i]
-		if k.Origin == st.Production.Origin {
-			continue
-		}
-		switch {
-		case st.RevertUntil != nil && k.Until != nil && k.Until.Equal(*st.RevertUntil),
-			st.RevertUntil == nil && st.RevertKept != "" && k.KeptBy == st.RevertKept:
-			return k
-		}
-	}
-	return nil
 }
 
 // keptLink is a link to the tree of a generation; "" if there is none on this listener.
