@@ -81,7 +81,11 @@ func (r *Repo) validateKept(
 	for _, row := range g.Own {
 		known[row.Path] = row
 	}
-	checked, err := stage.ValidateTree(ctx, src, r.format, c, known, r.opt.Progress)
+	facts := tree.ReadFacts(r.Stage.Facts)
+	if c.Full {
+		facts = tree.ReadFacts("") // all is read again
+	}
+	checked, err := stage.ValidateTree(ctx, src, r.format, c, known, facts, r.opt.Progress)
 	moved = src.Proved() != nil
 	if err != nil {
 		return g.Generation, moved, nil, err

@@ -111,7 +111,7 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 	if server := catalog.Serving(r.format); server != nil {
 		var listed map[string][]catalog.Naming
 		if len(report.Findings)+len(report.Redacted) == 0 { // else what indexes list may be missing
-			cat, err := r.format.Read(ctx, tree.Contents(src.Root()))
+			cat, err := r.format.Read(ctx, stage.Remembering(src, tree.ReadFacts(r.Stage.Facts)))
 			if err != nil {
 				return nil, 0, err
 			}

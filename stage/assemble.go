@@ -327,7 +327,7 @@ func (a *Assembly) sealed(op tree.Op, row tree.Row) bool {
 
 // check validates the tree, and reads what was lent.
 func (a *Assembly) check(ctx context.Context, own *tree.Source) (*Report, error) {
-	checked, err := ValidateTree(ctx, own, a.s.Format, Checks{Now: a.s.Now()}, a.known, a.s.Progress)
+	checked, err := ValidateTree(ctx, own, a.s.Format, Checks{Now: a.s.Now()}, a.known, tree.ReadFacts(""), a.s.Progress)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,6 @@ import (
 	"os"
 	"runtime"
 	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -153,20 +152,23 @@ type reader struct {
 func (r *reader) run(ctx context.Context, needs []*need) error {
 	const few = 32 // files that a worker takes at once
 	g, ctx := errgroup.WithContext(ctx)
-	var next atomic.Int64
+	// A worker takes some of the files that are left: few towards the end, so that no core is idle.
+	next := 0
+	take := func() []*need {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		left := len(needs) - next
+		from := next
+		next += min(left, max(1, min(few, left/(4*runtime.GOMAXPROCS(0)))))
+		return needs[from:next]
+	}
 	for range min(runtime.GOMAXPROCS(0), len(needs)) {
 		g.Go(func() error {
 			in := tree.NewOpener(r.root)
 			defer in.Close()
 			var bytes int64
-			for {
-				n := len(needs)
-				size := max(1, min(few, n/(4*runtime.GOMAXPROCS(0)))) // so that no core is idle at the end
-				from := int(next.Add(int64(size))) - size
-				if from >= n {
-					break
-				}
-				for _, n := range needs[from:min(from+size, n)] {
+			for some := take(); len(some) > 0; some = take() {
+				for _, n := range some {
 					state, size := r.one(ctx, in, n)
 					if err := ctx.Err(); err != nil {
 						return err

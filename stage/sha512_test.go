@@ -111,6 +111,43 @@ func TestSHA512Facts(t *testing.T) {
 	}
 }
 
+// What a manifest names is known from its digest, in a kept generation also.
+func TestValidateTreeRemembers(t *testing.T) {
+	s := newStage(t)
+	s.Format, s.Facts = oci.Format{}, filepath.Join(t.TempDir(), "facts")
+	layer := layoutBySHA512(t, s, "the layer")
+	_, err := s.Validate(t.Context(), Checks{Now: stat(t, layer).ModTime().Add(2 * 1e9)})
+	must(t, err)
+	for _, facts := range []*tree.Facts{tree.ReadFacts(""), tree.ReadFacts(s.Facts)} {
+		src, err := tree.OpenSource(s.Dir)
+		must(t, err)
+		defer src.Close()
+		got, err := ValidateTree(t.Context(), src, s.Format, Checks{}, nil, facts, nil)
+		must(t, err)
+		if len(got.Report.Errors()) != 0 || len(got.Catalog.Items) != 3 {
+			t.Errorf("%v, %v", got.Report.Findings, got.Catalog.Items)
+		}
+	}
+	names, err := os.ReadDir(filepath.Join(s.Dir, "acme", "app", "blobs", "sha256"))
+	must(t, err)
+	for _, n := range names { // the manifest is the longer one
+		path := filepath.Join(s.Dir, "acme", "app", "blobs", "sha256", n.Name())
+		if stat(t, path).Size() > 100 {
+			must(t, os.Remove(path))
+		}
+	}
+	for items, facts := range map[int]*tree.Facts{1: tree.ReadFacts(""), 3: tree.ReadFacts(s.Facts)} {
+		src, err := tree.OpenSource(s.Dir)
+		must(t, err)
+		defer src.Close()
+		got, err := ValidateTree(t.Context(), src, s.Format, Checks{}, nil, facts, nil)
+		must(t, err)
+		if f := got.Report.Errors(); len(f) != 1 || f[0].Code != "missing" || len(got.Catalog.Items) != items {
+			t.Errorf("%d: %v, %v", items, f, got.Catalog.Items)
+		}
+	}
+}
+
 func rel(t *testing.T, s *Stage, path string) string {
 	t.Helper()
 	p, err := filepath.Rel(s.Dir, path)

@@ -135,11 +135,11 @@ func (c *Checked) catalog() *catalog.Catalog {
 }
 
 // ValidateTree checks any tree, such as a generation. known has hashes that are
-// trusted unless c.Full is set; nil for none.
+// trusted unless c.Full is set; nil for none. facts are what formats know of content.
 func ValidateTree(ctx context.Context, src *tree.Source, f catalog.Format, c Checks, known map[string]tree.Row,
-	progress func(string, int64) func(int64)) (*Checked, error) {
+	facts *tree.Facts, progress func(string, int64) func(int64)) (*Checked, error) {
 	s := Stage{Progress: progress}
-	return validateTree(ctx, src, f, RefuseLinks, everything, tree.OpenCache(""), tree.ReadFacts(""), c, known, s.progress)
+	return validateTree(ctx, src, f, RefuseLinks, everything, tree.OpenCache(""), facts, c, known, s.progress)
 }
 
 // everything is the function known for a generation. All its files are expected:
