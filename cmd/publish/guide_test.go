@@ -36,7 +36,7 @@ var consoleBlock = regexp.MustCompile("(?s)```console\n(.*?)```")
 //
 // A block of another language (sh, yaml, ini) shows what cannot run here.
 func TestPages(t *testing.T) {
-	for _, tool := range []string{"bash", "tar", "xz"} {
+	for _, tool := range []string{"bash", "tar", "xz", "curl"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			if os.Getenv("CI") != "" {
 				t.Fatal(err)
