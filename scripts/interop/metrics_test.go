@@ -1,9 +1,11 @@
 package interop_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 )
@@ -32,8 +34,10 @@ func TestPrometheusParsesMetrics(t *testing.T) {
 				t.Errorf("%s: help %q, type %s", name, f.GetHelp(), f.GetType())
 			}
 			for _, m := range f.GetMetric() {
-				if l := m.GetLabel()[0]; l.GetName() != "repository" || l.GetValue() != dir {
-					t.Errorf("%s: label %s=%q, want the repository %q", name, l.GetName(), l.GetValue(), dir)
+				if !slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool {
+					return l.GetName() == "repository" && l.GetValue() == dir
+				}) {
+					t.Errorf("%s: labels %v, want the repository %q", name, m.GetLabel(), dir)
 				}
 			}
 		}
