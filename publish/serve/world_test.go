@@ -54,7 +54,7 @@ func newWorld(t *testing.T, f catalog.Format, mode string, config ...string) *wo
 	return w
 }
 
-// logged is the server's log.
+// logged collects what is written to it, by any goroutine.
 type logged struct {
 	mu   sync.Mutex
 	text strings.Builder
