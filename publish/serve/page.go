@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -78,9 +79,8 @@ func (f frame) When(t time.Time) moment {
 // moment is a time as a page shows it.
 type moment struct{ ISO, Text, Distance string }
 
-var templates = parse()
-
-func parse() map[string]*template.Template {
+// templates are the pages by name. Only a server parses them.
+var templates = sync.OnceValue(func() map[string]*template.Template {
 	base := template.New("").Funcs(template.FuncMap{
 		"size":    func(n int64) string { return humanize.IBytes(uint64(max(n, 0))) },
 		"number":  func(n int) string { return humanize.Comma(int64(n)) },
@@ -94,7 +94,7 @@ func parse() map[string]*template.Template {
 		out[name] = template.Must(template.Must(base.Clone()).ParseFS(pageFiles, "pages/"+name+".html"))
 	}
 	return out
-}
+})
 
 // counted is a number with its noun.
 func counted(n int, noun string) string {
@@ -168,7 +168,7 @@ type body struct {
 // page answers with a page for people.
 func (s *Server) page(w http.ResponseWriter, r *http.Request, v *view, name string, f frame) error {
 	var buf bytes.Buffer
-	if err := templates[name].ExecuteTemplate(&buf, "frame", f); err != nil {
+	if err := templates()[name].ExecuteTemplate(&buf, "frame", f); err != nil {
 		return err
 	}
 	h := w.Header()
