@@ -10,31 +10,28 @@ import (
 
 // thrift says how soon the heap is collected. A heap up to first is not collected: most commands
 // end before that, and a collection in the middle of a promote of 20,000 files takes a tenth of its
-// time to free 17 MiB. After that, the heap may grow by slack before the garbage in it is collected.
-// The content of large trees stays until the end: waiting for as much garbage as there is content,
-// as the runtime does, would only double the memory. So a large heap may grow by less. A small heap
-// needs hardly any collection.
+// time to free 17 MiB. After that, the heap may grow by slack before the garbage in it is collected,
+// but not above the ceiling. The content of large trees stays until the end: waiting for as much
+// garbage as there is content, as the runtime does, would only double the memory. So a heap at the
+// ceiling may grow by the least part only. The larger it is above that, the longer a collection takes,
+// and the more it may grow, up to the most part of a huge heap.
 type thrift struct {
-	first, slack         int    // bytes
-	large, larger, huge  uint64 // bytes, of a heap
-	tenth, least, urgent int    // percent, of a large, a larger and a huge heap
+	first, slack  int // bytes
+	ceiling, huge int // bytes, of a heap
+	least, most   int // percent
 }
 
-// A promote of 100,000 files takes 160 MiB instead of 185 if a larger heap may grow only by a
-// thirtieth, and a tenth of its processor time is for that. In a huge heap each collection takes
-// long, so it may grow by a quarter.
-var forFiles = thrift{first: 96 << 20, slack: 48 << 20, large: 80 << 20, larger: 112 << 20, huge: 256 << 20,
-	tenth: 10, least: 3, urgent: 25}
+// A promote of 100,000 files takes 160 MiB, because its heap may grow only by a fiftieth at the
+// moment when most is in use.
+var forFiles = thrift{first: 96 << 20, slack: 48 << 20, ceiling: 118 << 20, huge: 256 << 20, least: 2, most: 25}
 
 // A repository with 100,000 tags has a document of more than 20 MB, and most of what a collection
 // finds is still in use.
-var forImages = thrift{first: 144 << 20, slack: 44 << 20, large: 256 << 20, larger: 256 << 20, huge: 256 << 20,
-	tenth: 25, least: 25, urgent: 25}
+var forImages = thrift{first: 144 << 20, slack: 44 << 20, ceiling: 300 << 20, huge: 300 << 20, least: 15, most: 25}
 
 // A server makes garbage for as long as it runs: a small heap is collected seldom, and a
 // large one stays small.
-var forServing = thrift{first: 24 << 20, slack: 24 << 20, large: 48 << 20, larger: 1 << 40, huge: 1 << 40,
-	tenth: 50, least: 50, urgent: 50}
+var forServing = thrift{first: 24 << 20, slack: 24 << 20, ceiling: 72 << 20, huge: 96 << 20, least: 50, most: 50}
 
 // heap says how soon the heap is collected, by a thrift that may change. nil has no say.
 type heap struct{ by atomic.Pointer[thrift] }
@@ -78,12 +75,10 @@ func (t *thrift) percent(live uint64) int {
 	switch {
 	case live == 0:
 		return 100 * t.first / heap
-	case live < t.large:
-		return 100 * t.slack / heap
-	case live >= t.huge:
-		return t.urgent
-	case live >= t.larger:
-		return t.least
+	case heap >= t.huge:
+		return t.most
+	case heap > t.ceiling:
+		return max(t.least, t.most*(heap-t.ceiling)/(t.huge-t.ceiling))
 	}
-	return t.tenth
+	return max(t.least, 100*min(t.slack, t.ceiling-heap)/heap)
 }
