@@ -189,6 +189,15 @@ func (s same) compare(o same) int {
 	return cmp.Or(cmp.Compare(s.ino, o.ino), cmp.Compare(s.name, o.name))
 }
 
+// roomy returns the list with room for one more. A list of a large directory doubles when it
+// is full: growing by a quarter, as append does, needs five times its memory in all.
+func roomy(list []same) []same {
+	if len(list) < cap(list) {
+		return list
+	}
+	return slices.Grow(list, max(64, len(list)))
+}
+
 // byInode compares the files in one directory, and returns the names of the
 // directories in it.
 func (c *comparer) byInode(old, live *durable.Listing, dev uint64, out *folder) (folders []string, err error) {
@@ -204,7 +213,7 @@ func (c *comparer) byInode(old, live *durable.Listing, dev uint64, out *folder) 
 		}
 		err := live.Each(func(n durable.Name) error {
 			if n.Kind != durable.Folder {
-				theirs = append(theirs, same{n.Ino, maphash.Bytes(c.seed, n.Text)})
+				theirs = append(roomy(theirs), same{n.Ino, maphash.Bytes(c.seed, n.Text)})
 			}
 			return nil
 		})
@@ -225,7 +234,7 @@ func (c *comparer) byInode(old, live *durable.Listing, dev uint64, out *folder) 
 		case out.rel == "" && catalog.Reserved(string(n.Text)):
 			reserved = true
 		default:
-			ours = append(ours, same{n.Ino, maphash.Bytes(c.seed, n.Text)})
+			ours = append(roomy(ours), same{n.Ino, maphash.Bytes(c.seed, n.Text)})
 		}
 		return nil
 	})
