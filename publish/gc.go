@@ -68,7 +68,7 @@ func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, e
 	if !dryRun {
 		r.tryAgain(leftByGC)
 	}
-	freed := tally{names: map[uint64]uint64{}}
+	freed := tally{names: map[uint64]uint32{}}
 	files := r.expired(s, res, &freed)
 	anew, err := r.shortened(s)
 	if err != nil {
@@ -219,7 +219,7 @@ func (r *Repo) retire(n int, reuse func(dir string) error) (bool, error) {
 // removed. A file may have names in the retired tree and, as a carried file, in
 // production; both go in the same gc.
 type tally struct {
-	names map[uint64]uint64 // how many names are removed, by inode
+	names map[uint64]uint32 // how many names are removed, by inode
 	bytes int64
 }
 

@@ -97,7 +97,7 @@ func (file orphanFile) read() (firstSeen, error) {
 			return nil, newer(fmt.Sprintf("%s:%d", file, n))
 		}
 		out[string(f[6])] = sighting{time.Unix(v[0], 0).UTC(),
-			tree.Stat{Size: v[1], Mtime: v[2], Ctime: v[3], Links: uint64(v[4]), Ino: uint64(v[5])}}
+			tree.Stat{Size: v[1], Mtime: v[2], Ctime: v[3], Links: uint32(v[4]), Ino: uint64(v[5])}}
 	}
 	return out, nil
 }

@@ -45,27 +45,24 @@ type Op struct {
 	From *Source
 	Name string // in the source; "" means Path
 	How  How
+	// Sealed means that nobody writes to the source. Then a new hard link of it,
+	// for example because it is cloned under two paths, is not taken for a change.
+	Sealed bool
+	// Held means that the file of a Share is in place already: see Cloner.Trim.
+	Held bool
+	// Mode is the mode of a copy; 0 means 0444.
+	Mode fs.FileMode
 	// Stat is the state of the file when it was walked. A copy fails with
 	// ErrChanged if the source is in another state. The zero Stat disables the
 	// check, for immutable sources.
 	Stat Stat
-	// Sealed means that nobody writes to the source. Then a new hard link of it,
-	// for example because it is cloned under two paths, is not taken for a change.
-	Sealed bool
 	// SHA256 is the known hash of the bytes; "" if unknown. A Share trusts it. A
 	// Copy that copies bytes hashes them in any case. A reflink is read only if the
 	// hash is unknown.
 	SHA256 string
-	// ModTime is the time of a copy; zero means the time of copying. A Share keeps
-	// the time of the source, even if it makes a copy.
-	ModTime time.Time
-	// Mode is the mode of a copy; 0 means 0444.
-	Mode fs.FileMode
 	// Bytes, if not nil, are written instead of the content of the source, or are
 	// the text of a link.
 	Bytes []byte
-	// Held means that the file of a Share is in place already: see Cloner.Trim.
-	Held bool
 }
 
 // Source is a tree to clone from.
@@ -277,7 +274,7 @@ func (c *Cloner) write(dst string, op Op) (Cloned, error) {
 	}
 	h := NewSHA256()
 	h.Write(op.Bytes)
-	return Cloned{Size: int64(len(op.Bytes)), SHA256: hex.EncodeToString(h.Sum(nil))}, c.finish(f, op)
+	return Cloned{Size: int64(len(op.Bytes)), SHA256: hex.EncodeToString(h.Sum(nil))}, c.finish(f, op, time.Time{})
 }
 
 func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
@@ -290,8 +287,9 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 	if op.Stat.Ino != 0 && !st.Same(op.Stat, op.SHA256 != "" && link || op.Sealed) {
 		return Cloned{Err: &fs.PathError{Op: "copy", Path: op.Name, Err: ErrChanged}}, nil
 	}
+	var when time.Time // a copy in place of a link has the time of its source
 	if link {
-		op.ModTime = time.Unix(0, st.Mtime)
+		when = time.Unix(0, st.Mtime)
 	}
 	f, err := create(dst)
 	if err != nil {
@@ -354,7 +352,7 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 		return fail(&fs.PathError{Op: "copy", Path: op.Name, Err: ErrChanged})
 	}
 	finished = true
-	return out, c.finish(f, op)
+	return out, c.finish(f, op, when)
 }
 
 // counted reports the bytes that pass to Progress.
@@ -391,15 +389,16 @@ func create(path string) (*os.File, error) {
 	return durable.Create(path)
 }
 
-// finish sets the final mode and time of a new file, and hands it to the batch.
-func (c *Cloner) finish(f *os.File, op Op) error {
+// finish sets the final mode and time of a new file, and hands it to the batch. A zero time
+// leaves the time of copying.
+func (c *Cloner) finish(f *os.File, op Op, when time.Time) error {
 	mode := op.Mode
 	if mode == 0 {
 		mode = 0o444
 	}
 	err := f.Chmod(mode)
-	if err == nil && !op.ModTime.IsZero() {
-		err = os.Chtimes(f.Name(), time.Time{}, op.ModTime)
+	if err == nil && !when.IsZero() {
+		err = os.Chtimes(f.Name(), time.Time{}, when)
 	}
 	if err != nil {
 		return errors.Join(err, f.Close())

@@ -13,7 +13,7 @@ import (
 // time for a large tree.
 func statOf(st *unix.Stat_t) Stat {
 	return Stat{Size: st.Size, Ino: st.Ino, Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano(), Mode: modeOf(uint32(st.Mode)),
-		Links: uint64(st.Nlink),
+		Links: uint32(st.Nlink),
 		UID:   st.Uid, Sparse: sparse(int64(st.Blocks), st.Size)}
 }
 

@@ -108,7 +108,7 @@ type Stat struct {
 	Ino          uint64
 	Mtime, Ctime int64 // ns since 1970
 	Mode         fs.FileMode
-	Links        uint64
+	Links        uint32 // how many names it has; no file system here has more
 	UID          uint32 // owner
 	Sparse       bool   // it has holes: fewer blocks than its size needs
 }
@@ -143,7 +143,7 @@ func StatOf(fi fs.FileInfo) Stat {
 	s := Stat{Size: fi.Size(), Mtime: fi.ModTime().UnixNano(), Mode: fi.Mode()}
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
 		s.Ino = st.Ino
-		s.Links = uint64(st.Nlink)
+		s.Links = uint32(st.Nlink)
 		s.UID = st.Uid
 		s.Sparse = sparse(int64(st.Blocks), s.Size)
 		s.Ctime = ctime(st)
