@@ -77,7 +77,7 @@ func (Format) Class(p string) catalog.Class {
 		return catalog.InProgress
 	case base == indexName, base == layoutName:
 		return catalog.Index
-	case blob.MatchString(p):
+	case isBlob(p):
 		return catalog.ItemLike
 	case catalog.Uploading(base) || catalog.Uploading(dir):
 		return catalog.InProgress
@@ -85,29 +85,31 @@ func (Format) Class(p string) catalog.Class {
 	return catalog.Other
 }
 
-// blob is the path of one, as far as its name tells. A file at the top of blobs is
-// no blob, but nothing else is published from there either.
-var blob = regexp.MustCompile(`(^|/)blobs/[^/]+(/[^/]+)?$`)
+// isBlob reports whether a path is that of a blob, as far as its name tells. A file at the top
+// of blobs is no blob, but nothing else is published from there either.
+func isBlob(p string) bool {
+	up := path.Dir(p)
+	return path.Base(up) == blobsName || path.Base(path.Dir(up)) == blobsName
+}
 
 // leftover reports whether a path is what a tool has while it writes a layout:
 // skopeo (oci-put-blob*), umoci (.umoci-*), oras (ingest), olareg (_uploads), zot
 // (.uploads), regctl and others (index.json.*, *.tmp).
 func leftover(p string) bool {
-	parts := strings.Split(p, "/")
-	for i, part := range parts {
-		last := i == len(parts)-1
+	for {
+		part, rest, below := strings.Cut(p, "/")
 		switch {
 		case strings.HasPrefix(part, ".umoci-"), strings.HasPrefix(part, "oci-put-blob"):
 			return true
-		case !last && (part == "_uploads" || part == ".uploads"):
+		case below && (part == "_uploads" || part == ".uploads"):
 			return true
-		case i == len(parts)-2 && part == "ingest" && parts[i+1] != indexName && parts[i+1] != layoutName:
+		case below && part == "ingest" && !strings.Contains(rest, "/") && rest != indexName && rest != layoutName:
 			return true
-		case last && (strings.HasPrefix(part, indexName+".") || strings.HasSuffix(part, ".tmp")):
-			return true
+		case !below:
+			return strings.HasPrefix(part, indexName+".") || strings.HasSuffix(part, ".tmp")
 		}
+		p = rest
 	}
-	return false
 }
 
 // component is one part of a repository's name, by the distribution specification.
