@@ -2,6 +2,8 @@ package publish
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/stage/catalog"
@@ -17,8 +19,11 @@ func (r *Repo) OpenProduction() (*generation.View, error) { return r.store.ViewA
 // NotFound if it is not.
 func (r *Repo) OpenKept(n int) (*generation.View, error) {
 	v, err := r.store.ViewAt(r.store.Dir(n))
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, r.notKept(n)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if v.Generation != n { // the directory of production in rename mode, or one that is being deleted
 		_ = v.Close()

@@ -57,11 +57,14 @@ func (s *Server) checkView(ctx context.Context, v *view, changed <-chan struct{}
 		if s.pull != nil && s.pull.Serves(row.Path) {
 			continue // it has another size than its row, and was read for the view
 		}
-		problem := v.problem(row)
-		if n, is := manifests[row.Path]; is && problem == "" && row.Size <= maxManifest {
-			if _, err := readBlob(v.View, row, n.Digest); err != nil && !gone(err) {
-				problem = cause(err)
+		problem, err := v.problem(row)
+		if n, is := manifests[row.Path]; is && problem == "" && err == nil && row.Size <= maxManifest {
+			if _, err = readBlob(v.View, row, n.Digest); gone(err) {
+				err = nil
 			}
+		}
+		if err != nil && !exhausted(err) { // that says nothing of the file
+			problem = cause(err)
 		}
 		if problem == "" || s.keeper.current.Load() != v { // a gc may have begun to delete its tree
 			continue
@@ -84,20 +87,20 @@ func cause(err error) string {
 }
 
 // problem says what is wrong with a file, as far as can be told without reading it; "" if
-// nothing is.
-func (v *view) problem(row tree.Row) string {
+// nothing is. The error is one of looking at it.
+func (v *view) problem(row tree.Row) (string, error) {
 	fi, err := v.Lstat(row.Path)
 	switch {
 	case gone(err):
-		return "is missing"
+		return "is missing", nil
 	case err != nil:
-		return err.Error()
+		return "", err
 	case row.Role == catalog.Link:
-		return ""
+		return "", nil
 	case !fi.Mode().IsRegular():
-		return "is not a regular file"
+		return "is not a regular file", nil
 	case fi.Size() != row.Size:
-		return fmt.Sprintf("has %d bytes, the manifest says %d", fi.Size(), row.Size)
+		return fmt.Sprintf("has %d bytes, the manifest says %d", fi.Size(), row.Size), nil
 	}
-	return ""
+	return "", nil
 }

@@ -85,6 +85,10 @@ func (s *Server) pinned(w http.ResponseWriter, r *http.Request, p string, slash 
 		return
 	}
 	v, err := s.view(r.Context(), n)
+	if exhausted(err) {
+		s.overloaded(w)
+		return
+	}
 	if err != nil {
 		s.notFound(w)
 		return

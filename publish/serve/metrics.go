@@ -58,6 +58,7 @@ const (
 	rejectedPath        = "path"
 	rejectedMethod      = "method"
 	rejectedNoView      = "no_view"
+	rejectedExhausted   = "exhausted" // no file descriptor is left
 )
 
 func (s *Server) newCounters() *counters {
@@ -90,7 +91,7 @@ func (s *Server) newCounters() *counters {
 		c.bytes[k], c.firstByte[k] = sent.WithLabelValues(label), first.WithLabelValues(label)
 	}
 	for _, reason := range []string{rejectedConnections, rejectedPerClient, rejectedPath, rejectedMethod,
-		rejectedNoView} {
+		rejectedNoView, rejectedExhausted} {
 		c.rejected[reason] = rejected.WithLabelValues(reason)
 	}
 	for _, result := range []string{"ok", "failed"} {

@@ -97,6 +97,8 @@ func (s *Server) section(w http.ResponseWriter, r *http.Request, page section, t
 	case errors.Is(err, errBusy), errors.Is(err, errMoved):
 		w.Header()["Retry-After"] = []string{"5"}
 		text(w, http.StatusServiceUnavailable, "this page is being computed; try again")
+	case exhausted(err):
+		s.overloaded(w)
 	case errors.As(err, &fact) && fact.Kind == publish.NotFound:
 		text(w, http.StatusNotFound, oneLine(err))
 	case errors.As(err, &fact) && fact.Kind == publish.Usage:

@@ -27,6 +27,7 @@ var (
 	errMethod      = &apiError{http.StatusMethodNotAllowed, "UNSUPPORTED", "only GET and HEAD"}
 	errPath        = &apiError{http.StatusNotFound, "UNSUPPORTED", "there is nothing at this path"}
 	errNotReady    = &apiError{http.StatusServiceUnavailable, "UNAVAILABLE", "production is not ready; try again"}
+	errExhausted   = &apiError{http.StatusServiceUnavailable, "UNAVAILABLE", "too many files are open; try again"}
 	errDamaged     = &apiError{http.StatusInternalServerError, "UNKNOWN", "this content cannot be read"}
 )
 
@@ -40,7 +41,13 @@ func unknown(err error) bool {
 // has it, and the client gets no detail.
 func (s *Server) refuseFrom(w http.ResponseWriter, r *http.Request, v *view, err error) {
 	e := new(apiError)
-	if !errors.As(err, &e) {
+	switch {
+	case errors.As(err, &e):
+	case exhausted(err):
+		s.reject(rejectedExhausted)
+		w.Header()["Retry-After"] = []string{"1"}
+		e = errExhausted
+	default:
 		s.log.Error("a file of production cannot be read", "generation", v.Generation, "error", err)
 		e = errDamaged
 	}

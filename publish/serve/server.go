@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"example.com/publish/publish"
@@ -218,12 +220,29 @@ func (s *Server) notFound(w http.ResponseWriter) { text(w, http.StatusNotFound, 
 // broken answers if a file of a view cannot be opened: it was deleted, or is damaged.
 func (s *Server) broken(w http.ResponseWriter, v *view, p string, err error) {
 	w.Header()["Publish-Generation"] = v.number
-	if gone(err) {
+	switch {
+	case gone(err):
 		s.notFound(w)
+		return
+	case exhausted(err):
+		s.overloaded(w)
 		return
 	}
 	s.log.Error("a file of production cannot be read", "generation", v.Generation, "path", p, "error", err)
 	text(w, http.StatusInternalServerError, "this file cannot be read")
+}
+
+// exhausted reports whether an error says that this process, or the machine, can open no more
+// files. That says nothing of the file, and ends by itself.
+func exhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
+// overloaded answers if no more files can be opened.
+func (s *Server) overloaded(w http.ResponseWriter) {
+	s.reject(rejectedExhausted)
+	w.Header()["Retry-After"] = []string{"1"}
+	text(w, http.StatusServiceUnavailable, errExhausted.fact)
 }
 
 // text answers with a line for people.

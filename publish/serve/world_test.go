@@ -31,7 +31,7 @@ var modes = []string{"symlink", "rename"}
 
 // world is a repository, and a server over it.
 type world struct {
-	*testing.T
+	testing.TB
 	dir    string
 	format catalog.Format
 	repo   *publish.Repo // of the verbs
@@ -42,9 +42,9 @@ type world struct {
 }
 
 // newWorld makes a repository with a server that nobody keeps yet: see keep.
-func newWorld(t *testing.T, f catalog.Format, mode string, config ...string) *world {
+func newWorld(t testing.TB, f catalog.Format, mode string, config ...string) *world {
 	t.Helper()
-	w := &world{T: t, dir: filepath.Join(t.TempDir(), "r"), format: f, now: time.Now()}
+	w := &world{TB: t, dir: filepath.Join(t.TempDir(), "r"), format: f, now: time.Now()}
 	w.no(publish.Init(w.dir, w.choices(), publish.InitOptions{Format: f.Name(), Switch: mode}))
 	text := fmt.Sprintf("format: %s\nswitch: %s\n%s\n", f.Name(), mode, strings.Join(config, "\n"))
 	w.no(os.WriteFile(filepath.Join(w.dir, "publish.yaml"), []byte(text), 0o644))
@@ -215,13 +215,13 @@ func sum(text string) string {
 }
 
 // plainTree is a world without indexes.
-func plainTree(t *testing.T, mode string, config ...string) *world {
+func plainTree(t testing.TB, mode string, config ...string) *world {
 	t.Helper()
 	return newWorld(t, plain.Format{}, mode, config...)
 }
 
 // streams is a world of simplestreams.
-func streams(t *testing.T, mode string, config ...string) *world {
+func streams(t testing.TB, mode string, config ...string) *world {
 	t.Helper()
 	return newWorld(t, simplestreams.Format{}, mode, config...)
 }
