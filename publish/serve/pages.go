@@ -95,8 +95,14 @@ func (s *Server) section(w http.ResponseWriter, r *http.Request, page section, t
 	case errors.Is(err, errHost):
 		text(w, http.StatusBadRequest, err.Error())
 	case errors.Is(err, errBusy), errors.Is(err, errMoved):
+		line := "this page is being computed; try again"
+		if _, why := s.keeper.stale(); why != nil {
+			if line = "production is not ready; try again"; admin {
+				line = "no view of production: " + oneLine(why)
+			}
+		}
 		w.Header()["Retry-After"] = []string{"5"}
-		text(w, http.StatusServiceUnavailable, "this page is being computed; try again")
+		text(w, http.StatusServiceUnavailable, line)
 	case exhausted(err):
 		s.overloaded(w)
 	case errors.As(err, &fact) && fact.Kind == publish.NotFound:
@@ -108,6 +114,9 @@ func (s *Server) section(w http.ResponseWriter, r *http.Request, page section, t
 		line := "this page cannot be made; the log says why"
 		if admin {
 			line = "this page cannot be made: " + oneLine(err)
+			if errors.As(err, &fact) && fact.Hint != "" {
+				line += "; hint: " + fact.Hint
+			}
 		}
 		text(w, http.StatusInternalServerError, line)
 	}
