@@ -26,7 +26,7 @@ CLIENTS := oras.land/oras/cmd/oras@v1.3.6 github.com/regclient/regclient/cmd/reg
     github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111
 
 .DEFAULT_GOAL := build
-.PHONY: help build install demo test test-busy check gotest vet walls tools deps crash powercut interop load model fuzz bench profile peers clients axe clean
+.PHONY: help build install demo test test-busy check gotest vet walls tools deps crash powercut interop load incusd model fuzz bench profile peers clients axe clean
 
 ## build: the static binary, bin/publish
 build:
@@ -133,6 +133,11 @@ interop: build
 	@$(MAKE) --no-print-directory clients axe
 	cd scripts/interop && PATH="$$PATH:$(CURDIR)/bin" PUBLISH_BIN='$(CURDIR)/$(BIN)' $(GO) test -count=1 -v \
 	    -run 'Images|Export|Registry|Pages' .
+
+## incusd: a real Incus daemon makes containers of what publish serve serves (root, debootstrap)
+incusd: build
+	scripts/install-packages debootstrap squashfs-tools busybox-static openssl xz-utils
+	scripts/incusd $(BIN)
 
 ## model: random sequences of commands, crashes and clock steps against a model, for MODEL (10m) in each switch mode
 model:
