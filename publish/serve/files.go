@@ -225,6 +225,14 @@ func quick(w http.ResponseWriter, r *http.Request, data []byte, length, modified
 
 // content answers with a file that is not a document.
 func (s *Server) content(w http.ResponseWriter, r *http.Request, v *view, row tree.Row) error {
+	return s.file(w, r, v, row, kindContent, func(h http.Header) { s.describe(h, v, headersOf(row), classOf(row)) })
+}
+
+// file answers with a file of a view, whose headers describe sets. If it returns an error,
+// nothing was written, and no header set.
+func (s *Server) file(
+	w http.ResponseWriter, r *http.Request, v *view, row tree.Row, k kind, describe func(http.Header),
+) error {
 	f, err := v.Open(row)
 	if err != nil {
 		return err
@@ -234,11 +242,11 @@ func (s *Server) content(w http.ResponseWriter, r *http.Request, v *view, row tr
 	if err != nil {
 		return err
 	}
-	about(w, kindContent)
+	about(w, k)
 	if _, own := slices.BinarySearchFunc(v.Own, row.Path, ownAt); !own {
 		s.count.carried.Inc()
 	}
-	s.describe(w.Header(), v, headersOf(row), classOf(row))
+	describe(w.Header())
 	send(w, r, fi.ModTime(), f)
 	return nil
 }

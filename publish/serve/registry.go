@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"example.com/publish/stage/catalog"
-	"example.com/publish/stage/tree"
 )
 
 // The distribution specification 1.1, as far as clients pull. What a tree has is told by
@@ -217,27 +216,14 @@ func (s *Server) blob(w http.ResponseWriter, r *http.Request, v *view, a ask) er
 	if !ok || d.Algorithm == catalog.SHA256 && row.SHA256 != d.Hex {
 		return errBlob
 	}
-	f, err := v.Open(row)
+	err = s.file(w, r, v, row, kindBlob, func(h http.Header) {
+		s.describe(h, v, headers{tag: []string{`"` + row.SHA256 + `"`}, kind: blobType}, digestFile)
+		h["Docker-Content-Digest"], h["Docker-Distribution-Api-Version"] = []string{a.ref}, apiVersion
+	})
 	if gone(err) {
 		return errBlob
 	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	about(w, kindBlob)
-	if _, own := tree.Find(v.Own, row.Path); !own {
-		s.count.carried.Inc()
-	}
-	h := w.Header()
-	s.describe(h, v, headers{tag: []string{`"` + row.SHA256 + `"`}, kind: blobType}, digestFile)
-	h["Docker-Content-Digest"], h["Docker-Distribution-Api-Version"] = []string{a.ref}, apiVersion
-	send(w, r, fi.ModTime(), f)
-	return nil
+	return err
 }
 
 // query is that of a URL with one value replaced.
