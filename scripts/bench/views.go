@@ -57,7 +57,8 @@ func (b *bench) views(ctx context.Context) error {
 }
 
 // view starts a server, promotes ten images, and takes the time of the processor that the
-// server had until it answers from the new generation, and its memory then.
+// server had until it answers from the new generation, and the memory that it has two seconds
+// later, when it has given back what it needed for that.
 func (b *bench) view(ctx context.Context, w *workshop, repo string, size, round int) error {
 	b.say("serve-view/%d, round %d", size, round+1)
 	s := b.publishServe(ours, repo)
@@ -98,6 +99,7 @@ func (b *bench) view(ctx context.Context, w *workshop, repo string, size, round 
 	if err != nil {
 		return err
 	}
+	time.Sleep(2 * time.Second)
 	memory, err := resident(cmd.Process.Pid)
 	b.samples = append(b.samples, sample{Experiment: "serve-view", Size: size, Items: b.n(size), Contender: ours,
 		Round: round, WallUS: took.Microseconds(), CPUUS: (after - before).Microseconds(), PeakBytes: memory})
