@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -154,26 +155,34 @@ func TestCloneBadDestination(t *testing.T) {
 	}
 }
 
+// A file that cannot be linked is copied, and keeps its time, whatever that is.
 func TestCloneAcrossFileSystems(t *testing.T) {
-	other, err := os.MkdirTemp("/dev/shm", "publish-test-")
-	if err != nil {
-		t.Skip("no second file system")
-	}
-	defer os.RemoveAll(other)
-	dir := t.TempDir()
-	st := write(t, filepath.Join(dir, "f"), "f")
-	src, err := OpenSource(dir)
-	must(t, err)
-	defer src.Close()
-	batch, err := durable.NewBatch(other)
-	must(t, err)
-	defer batch.Close()
-	c := Cloner{Dst: other, Batch: batch}
-	out, err := c.Run(context.Background(), []Op{{Path: "f", From: src, How: Share, SHA256: sum([]byte("f")),
-		Stat: st}})
-	must(t, err)
-	if out[0].Err != nil || out[0].Shared || out[0].SHA256 != sum([]byte("f")) {
-		t.Errorf("%+v", out[0])
+	for _, when := range []time.Time{time.Unix(1234, 5000), time.Unix(0, 0)} {
+		other, err := os.MkdirTemp("/dev/shm", "publish-test-")
+		if err != nil {
+			t.Skip("no second file system")
+		}
+		defer os.RemoveAll(other)
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "f"), "f")
+		must(t, os.Chtimes(filepath.Join(dir, "f"), when, when))
+		src, err := OpenSource(dir)
+		must(t, err)
+		defer src.Close()
+		batch, err := durable.NewBatch(other)
+		must(t, err)
+		defer batch.Close()
+		c := Cloner{Dst: other, Batch: batch}
+		out, err := c.Run(context.Background(), []Op{{Path: "f", From: src, How: Share, SHA256: sum([]byte("f")),
+			Stat: lstat(t, filepath.Join(dir, "f"))}})
+		must(t, err)
+		if out[0].Err != nil || out[0].Shared || out[0].SHA256 != sum([]byte("f")) {
+			t.Errorf("%+v", out[0])
+		}
+		must(t, batch.Flush())
+		if got := lstat(t, filepath.Join(other, "f")); got.Mtime != when.UnixNano() {
+			t.Errorf("time %d, want %v", got.Mtime, when)
+		}
 	}
 }
 
