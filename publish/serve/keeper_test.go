@@ -157,6 +157,8 @@ func TestPinned(t *testing.T) {
 				w.promote()
 			}
 			w.keep()
+			// Of production there may be no view yet, and in rename mode its tree is nowhere else.
+			w.want(w.get("/@6/images/a-20260106.tar.xz"), 200, "image 6")
 			for _, n := range []string{"1", "2", "3", "4", "5", "6", "1"} {
 				r := w.get("/@" + n + "/streams/v1/images.json")
 				if r.StatusCode != 200 || r.Header.Get("Publish-Generation") != n || !strings.Contains(r.body, "2026010"+n) {

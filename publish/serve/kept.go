@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -85,11 +86,15 @@ func (s *Server) pinned(w http.ResponseWriter, r *http.Request, p string, slash 
 		return
 	}
 	v, err := s.view(r.Context(), n)
-	if exhausted(err) {
+	switch {
+	case err == nil:
+	case exhausted(err):
 		s.overloaded(w)
 		return
-	}
-	if err != nil {
+	case errors.Is(err, errNoView):
+		s.unavailable(w)
+		return
+	default:
 		s.notFound(w)
 		return
 	}
@@ -108,5 +113,18 @@ func (s *Server) view(ctx context.Context, n int) (*view, error) {
 		}
 		v.release()
 	}
-	return s.kept.hold(ctx, n)
+	kept, err := s.kept.hold(ctx, n)
+	if err == nil || exhausted(err) {
+		return kept, err
+	}
+	// It may be production, of which there is no view yet: in rename mode its tree is nowhere else.
+	v, none := s.keeper.fresh(ctx)
+	if none != nil {
+		return nil, none
+	}
+	if v.Generation != n {
+		v.release()
+		return nil, err
+	}
+	return v, nil
 }
