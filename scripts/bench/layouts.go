@@ -94,7 +94,8 @@ func packed(w io.Writer, name string, n int, size int64) error {
 
 // image adds an image with so many layers of a size under a tag.
 func (l *layout) image(tag, name string, layers int, size int64) blob {
-	config := l.json(ociConfig, map[string]any{"os": "linux", "architecture": "amd64", "name": name})
+	config := l.json(ociConfig, map[string]any{"os": "linux", "architecture": "amd64", "name": name,
+		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{}}})
 	list := []blob{}
 	for i := range layers {
 		list = append(list, l.layer(name, i, size))

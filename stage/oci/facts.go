@@ -10,17 +10,17 @@ import (
 )
 
 // What a manifest names never changes. A [catalog.Memory] keeps what was read from
-// one that is well formed, in a form that is quick to read: a number for the version of
+// one that can be used, in a form that is quick to read: a number for the version of
 // this form, the media type under which it was parsed, and the members of a manifest that
-// this package knows. Strings have their length before them, numbers are varints.
+// this package knows, and what is odd about it and its config. Strings have their length before them, numbers are varints.
 
 // factVersion changes with the form. Facts of another version are not understood, and
 // the manifest is read again.
-const factVersion = 2 // 1: not all of the schema was checked
+const factVersion = 3 // 1: not all of the schema was checked; 2: configs were not
 
 // commonTypes are media types that have a number. The order is part of the form.
 var commonTypes = []string{"", ociIndex, ociManifest, dockerList, dockerManifest,
-	"application/vnd.oci.image.config.v1+json",
+	ociConfig,
 	"application/vnd.oci.image.layer.v1.tar",
 	"application/vnd.oci.image.layer.v1.tar+gzip",
 	"application/vnd.oci.image.layer.v1.tar+zstd",
@@ -63,6 +63,8 @@ func writeFact(m *manifest, mediaType string) []byte {
 	w.list(m.Layers)
 	w.list(m.Manifests)
 	w.pointer(m.Subject)
+	w.text(m.Odd)
+	w.text(m.OddConfig)
 	return w.b
 }
 
@@ -154,7 +156,7 @@ func readFact(fact []byte) (m *manifest, mediaType string, err error) {
 	r := &factReader{b: fact[1:]}
 	mediaType = r.kind()
 	m = &manifest{MediaType: r.kind(), Config: r.pointer(), Layers: r.list(),
-		Manifests: r.list(), Subject: r.pointer()}
+		Manifests: r.list(), Subject: r.pointer(), Odd: r.text(), OddConfig: r.text()}
 	if r.bad || len(r.b) > 0 {
 		return nil, "", errNoFact
 	}

@@ -122,7 +122,7 @@ func (r *remembering) Blob(p string, d catalog.Digest, limit int64) ([]byte, err
 func TestRemembered(t *testing.T) {
 	f := newFixture()
 	amd := f.image(repo, "amd")
-	config := f.blob(repo, "application/vnd.oci.image.config.v1+json", "{}")
+	config := f.blob(repo, ociConfig, `{"os":"linux","architecture":"amd64"`+noLayers)
 	untyped := f.json(repo, ociManifest, d{"schemaVersion": 2, "config": config, "layers": []d{config}})
 	f.layout(repo, f.list(repo, amd, f.image(repo, "arm")).tag("v1"), f.image(repo, "s", "subject", amd),
 		untyped.tag("v2"))
@@ -136,7 +136,7 @@ func TestRemembered(t *testing.T) {
 		return cat
 	}
 	first := read()
-	if src.reads != 5 || len(src.facts) != 5 {
+	if src.reads != 9 || len(src.facts) != 5 {
 		t.Fatalf("%d reads, %d facts", src.reads, len(src.facts))
 	}
 	if diff := cmp.Diff(first, read()); diff != "" || src.reads != 0 {
@@ -145,7 +145,7 @@ func TestRemembered(t *testing.T) {
 	for d := range src.facts {
 		src.facts[d] = []byte("odd")
 	}
-	if diff := cmp.Diff(first, read()); diff != "" || src.reads != 5 {
+	if diff := cmp.Diff(first, read()); diff != "" || src.reads != 9 {
 		t.Errorf("%d reads\n%s", src.reads, diff)
 	}
 	// Docker's type, where the manifest does not say that it is Docker's.
@@ -153,11 +153,19 @@ func TestRemembered(t *testing.T) {
 	if cat := read(); len(cat.Findings) != 1 || cat.Findings[0].Code != "schema" {
 		t.Errorf("%+v", cat.Findings)
 	}
-	// What has a warning is read again, and has it again.
-	f.layout(repo, f.image(repo, "x", "annotations", nil).tag("v3"))
-	for range 2 {
-		if cat := read(); len(cat.Findings) != 1 || cat.Findings[0].Severity != catalog.Warning {
-			t.Errorf("%+v", cat.Findings)
+	// What has warnings has them again.
+	f.layout(repo, f.image(repo, "x", "annotations", nil, "config", f.blob(repo, ociConfig, "{}")).tag("v3"))
+	for _, reads := range []int{2, 0} {
+		cat := read()
+		if len(cat.Findings) != 2 || cat.Findings[0].Severity != catalog.Warning || src.reads != reads {
+			t.Errorf("%d reads, %+v", src.reads, cat.Findings)
 		}
+	}
+	// A config that is not there has not been checked.
+	late := d{"mediaType": ociConfig, "digest": "sha256:" + strings.Repeat("ab", 32), "size": 2}
+	f.layout(repo, f.image(repo, "y", "config", late).tag("v4"))
+	read()
+	if read(); src.reads != 2 {
+		t.Errorf("%d reads of a manifest whose config is missing", src.reads)
 	}
 }

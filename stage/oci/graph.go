@@ -128,11 +128,16 @@ func (g *graph) expand(n *node, depth int) error {
 			g.note(catalog.Error, code, path, "%s", fact)
 			return nil
 		}
-		if fact == "" {
-			g.learn(n, m)
-		} else {
-			g.note(catalog.Warning, "schema", path, "%s", fact)
+		checked, err := g.checkConfig(m)
+		if err != nil {
+			return err
 		}
+		if checked {
+			g.learn(n, m)
+		}
+	}
+	if m.Odd != "" {
+		g.note(catalog.Warning, "schema", path, "%s", m.Odd)
 	}
 	if m.Subject != nil {
 		if _, code, fact := m.Subject.check(); code != "" {
@@ -150,6 +155,9 @@ func (g *graph) expand(n *node, depth int) error {
 	}
 	if m.Config != nil {
 		if c := g.node(path, m.Config); c != nil {
+			if m.OddConfig != "" && !c.config {
+				g.note(catalog.Warning, "schema", g.at(c), "%s", m.OddConfig)
+			}
 			c.config = true
 			n.children = append(n.children, c)
 		}
@@ -216,10 +224,14 @@ func (g *graph) layer(n *node, path string, d *descriptor) error {
 // blob returns the bytes of a node; none where they are missing or are others,
 // which is found out again by who compares items with files.
 func (g *graph) blob(n *node, limit int64) ([]byte, error) {
+	return g.blobAt(g.at(n), n.digest(), limit)
+}
+
+func (g *graph) blobAt(path string, want catalog.Digest, limit int64) ([]byte, error) {
 	if err := g.ctx.Err(); err != nil {
 		return nil, err
 	}
-	return blobOf(g.src, g.at(n), n.digest(), limit)
+	return blobOf(g.src, path, want, limit)
 }
 
 func blobOf(src catalog.Source, path string, want catalog.Digest, limit int64) ([]byte, error) {

@@ -68,10 +68,18 @@ func (f *fixture) json(repository, mediaType string, v any) d {
 	return f.blob(repository, mediaType, string(data))
 }
 
+// noLayers is the end of a config. Nothing here compares what it says with the layers.
+const noLayers = `,"rootfs":{"type":"layers","diff_ids":[]}}`
+
+// config stores a config.
+func (f *fixture) config(repository, name string) d {
+	return f.blob(repository, ociConfig, `{"os":"linux","architecture":"amd64","name":"`+name+`"`+noLayers)
+}
+
 // image stores a manifest with a config and a layer of its own.
 func (f *fixture) image(repository, name string, more ...any) d {
 	m := d{"schemaVersion": 2, "mediaType": ociManifest,
-		"config": f.blob(repository, "application/vnd.oci.image.config.v1+json", `{"name":"`+name+`"}`),
+		"config": f.config(repository, name),
 		"layers": []d{f.blob(repository, "application/vnd.oci.image.layer.v1.tar+gzip", "layer of "+name)}}
 	return f.json(repository, ociManifest, m.with(more...))
 }

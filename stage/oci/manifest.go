@@ -25,6 +25,9 @@ type manifest struct {
 	Layers    []descriptor `json:"layers"`
 	Manifests []descriptor `json:"manifests"`
 	Subject   *descriptor  `json:"subject"`
+
+	Odd       string `json:"-"` // what is odd about it: a warning
+	OddConfig string `json:"-"` // the same of its config
 }
 
 // dense reports whether a document has more objects than one that means anything: it
@@ -33,8 +36,7 @@ type manifest struct {
 func dense(data []byte) bool { return bytes.Count(data, []byte("{")) > 1000+len(data)/32 }
 
 // parseManifest reads one that a descriptor with this media type leads to. Its
-// descriptors are not checked. code is that of a finding, "" when it can be used; then
-// fact is what is odd about it, "" for nothing.
+// descriptors are not checked. code is that of a finding, "" when it can be used.
 func parseManifest(data []byte, mediaType string) (m *manifest, code, fact string) {
 	if dense(data) {
 		return nil, "too-large", errDense.Error()
@@ -65,7 +67,7 @@ func parseManifest(data []byte, mediaType string) (m *manifest, code, fact strin
 	case mediaType == dockerManifest && m.MediaType == "", mediaType == dockerList && m.MediaType == "":
 		return nil, "schema", "has no mediaType, which Docker's manifests need"
 	case bad != nil:
-		return m, "", bad.Error()
+		m.Odd = bad.Error()
 	}
 	return m, "", ""
 }

@@ -51,7 +51,7 @@ func TestSecondTagSkopeo405(t *testing.T) {
 // an index lost its artifactType on the way. What came in goes out, byte for byte.
 func TestDigestStaysSkopeo1936(t *testing.T) {
 	from := newFixture()
-	config := from.blob("l", "application/vnd.oci.image.config.v1+json", `{"os":"linux","architecture":"amd64"}`)
+	config := from.blob("l", ociConfig, `{"os":"linux","architecture":"amd64"`+noLayers)
 	odd := from.blob("l", ociManifest, fmt.Sprintf("{ \"schemaVersion\" : 2,\n\"config\":"+
 		`{"mediaType":%q,"digest":%q,"size":%d,"x":1},"layers":[],"x-member":{"b":1,"a":2}, "mediaType":%q }`+"\n",
 		config["mediaType"], config.digest(), config["size"], ociManifest))
@@ -113,9 +113,9 @@ func TestDigestAloneMoby22011(t *testing.T) {
 // sizes were wrong. moby #47210: manifests was null. Then manifest.json counts, and a
 // warning says so.
 func TestSavedIndexMoby47065(t *testing.T) {
-	const config, layer = `{"os":"linux","architecture":"amd64"}`, "a layer"
+	const config, layer = `{"os":"linux","architecture":"amd64"` + noLayers, "a layer"
 	from := newFixture()
-	c := from.blob("l", "application/vnd.oci.image.config.v1+json", config)
+	c := from.blob("l", ociConfig, config)
 	l := from.blob("l", "application/vnd.oci.image.layer.v1.tar", layer)
 	manifest := func(layers ...d) d {
 		return from.json("l", ociManifest, d{"schemaVersion": 2, "mediaType": ociManifest, "config": c, "layers": layers})
@@ -266,7 +266,7 @@ func TestAppendedSignatureCosign507(t *testing.T) {
 			layers = append(layers, f.blob(repo, "application/vnd.dev.cosign.simplesigning.v1+json", fmt.Sprint("signature", i)))
 		}
 		return f.json(repo, ociManifest, d{"schemaVersion": 2, "mediaType": ociManifest, "layers": layers,
-			"config": f.blob(repo, "application/vnd.oci.image.config.v1+json", fmt.Sprintf(`{"n":%d}`, n))})
+			"config": f.blob(repo, ociConfig, fmt.Sprintf(`{"os":"linux","architecture":"amd64","n":%d`, n)+noLayers)})
 	}
 	first, second := signatures(1), signatures(2)
 	f.layout(repo, signed.tag("v1"), first, second.tag("sha256-"+signed.digest()[7:]+".sig"))

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"example.com/publish/stage/catalog"
 )
@@ -32,6 +33,7 @@ type rule struct {
 	each    *rule      // element of a list, or member of an object
 	text    func(string) error
 	number  func(string) error // gets the bytes
+	orNull  bool               // the schema takes null also
 }
 
 // property is a member of an object that is known. Others are not looked at.
@@ -48,6 +50,7 @@ const (
 	aNumber  = "a number"
 	anArray  = "a list"
 	anObject = "an object"
+	aYesNo   = "a yes or no"
 )
 
 var (
@@ -205,7 +208,7 @@ func (p *property) misfit(value []byte) *misfit {
 	null, empty := kindOf(value) == "null", string(value) == `""` && p.rule.text != nil
 	switch {
 	case p.needed || !null && !empty:
-	case p.checked:
+	case p.checked, null && p.rule.orNull:
 		return nil
 	case null:
 		return &misfit{"", "is null; clients take that for nothing", true}
@@ -247,7 +250,7 @@ func kindOf(v []byte) string {
 	case 'n':
 		return "null"
 	case 't', 'f':
-		return "a yes or no"
+		return aYesNo
 	}
 	return aNumber
 }
@@ -258,6 +261,9 @@ var (
 	errNoBase64 = errors.New("is not base64")
 	errNoSize   = errors.New("is not a whole number of 64 bits")
 	errVersion  = errors.New("is not known: only 2 is")
+	errNoValue  = errors.New("is not NAME=VALUE")
+	errNoTime   = errors.New("is not a time of RFC 3339")
+	errNoLayers = errors.New("is not known: only layers is")
 )
 
 // checkMediaType returns an error for a text that is not two names of at most 127
@@ -311,6 +317,27 @@ func checkInteger(s string) error {
 func checkVersion(s string) error {
 	if s != "2" {
 		return errVersion
+	}
+	return nil
+}
+
+func checkTime(s string) error {
+	if _, err := time.Parse(time.RFC3339, s); err != nil {
+		return errNoTime
+	}
+	return nil
+}
+
+func checkLayers(s string) error {
+	if s != "layers" {
+		return errNoLayers
+	}
+	return nil
+}
+
+func checkSetting(s string) error {
+	if strings.IndexByte(s, '=') <= 0 {
+		return errNoValue
 	}
 	return nil
 }

@@ -124,7 +124,7 @@ func (p *parcel) manifestOf(ctx context.Context, c *contents, s saved, place int
 		c.blobs[f.digest] = f.at
 		return layer{mediaType, f.digest.String(), size}, err
 	}
-	config, err := use(s.Config, "application/vnd.oci.image.config.v1+json")
+	config, err := use(s.Config, ociConfig)
 	if err != nil {
 		return fail(err)
 	}

@@ -40,7 +40,7 @@ const oneSaved = `[{"Config":"c1.json","RepoTags":["acme/app:v1","ghcr.io/x/y:2"
 // two names for one image.
 func TestDockerSave(t *testing.T) {
 	data := tarOf(t, member{name: "a/layer.tar", data: "layer a"}, member{name: "a/json", data: "{}"},
-		member{name: "c1.json", data: `{"config":1}`}, member{name: "b/layer.tar", link: "../a/layer.tar"},
+		member{name: "c1.json", data: `{"os":"linux","architecture":"amd64"`+noLayers}, member{name: "b/layer.tar", link: "../a/layer.tar"},
 		member{name: "manifest.json", data: oneSaved}, member{name: "repositories", data: "{}"})
 	f := newFixture()
 	change, err := f.add(t, archive(data), "")
@@ -69,7 +69,7 @@ func TestDockerSave(t *testing.T) {
 // none, or lacks a layer, does not.
 func TestDockerSaveWithIndex(t *testing.T) {
 	from := newFixture()
-	config := from.blob("l", "application/vnd.oci.image.config.v1+json", `{"config":1}`)
+	config := from.blob("l", ociConfig, `{"os":"linux","architecture":"amd64"`+noLayers)
 	layer := from.blob("l", "application/vnd.oci.image.layer.v1.tar", "layer")
 	m := func(layers ...d) d {
 		return from.json("l", ociManifest,

@@ -267,7 +267,8 @@ func makeLayout(dir, text string) error {
 	type object = map[string]any
 	var list []object
 	for _, arch := range []string{"amd64", "arm64"} {
-		config, err := put("config.v1+json", object{"os": "linux", "architecture": arch, "x": text})
+		config, err := put("config.v1+json", object{"os": "linux", "architecture": arch, "x": text,
+			"rootfs": object{"type": "layers", "diff_ids": []string{}}})
 		layer, err2 := put("layer.v1.tar", []byte(strings.Repeat(arch+" "+text+"\n", 1000)))
 		m, err3 := put("manifest.v1+json", object{"schemaVersion": 2, "config": config, "layers": []blob{layer},
 			"mediaType": "application/vnd.oci.image.manifest.v1+json"})
