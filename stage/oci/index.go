@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"example.com/publish/stage/catalog"
 )
@@ -61,9 +60,9 @@ func (d *descriptor) tag() (tag string, ok bool) {
 	if !there || name == "" {
 		return "", true
 	}
-	tag = name
-	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') && i >= 0 {
-		tag = name[i+1:]
+	_, tag, found := cutTag(name)
+	if !found {
+		tag = name
 	}
 	return tag, tagName.MatchString(tag)
 }

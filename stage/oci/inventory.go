@@ -134,9 +134,7 @@ func use(word string, hosts []string) (u catalog.Use, err error) {
 		return u, nil
 	}
 	written, _, _ := strings.Cut(name, "@")
-	if i := strings.LastIndexByte(written, ':'); i > strings.LastIndexByte(written, '/') {
-		written = written[:i]
-	}
+	written, _, _ = cutTag(written)
 	for _, repository := range []string{named.Name(), written} {
 		n := catalog.Name{Group: strings.ReplaceAll(repository, ":", "_"), Version: tag}
 		if !slices.Contains(u.Names, n) {

@@ -52,10 +52,17 @@ func (Format) ParseRef(ref string) catalog.Name {
 	if i := strings.IndexByte(ref, '@'); i >= 0 {
 		return catalog.Name{Group: ref[:i], Version: ref[i:]}
 	}
+	repository, tag, _ := cutTag(ref)
+	return catalog.Name{Group: repository, Version: tag}
+}
+
+// cutTag cuts a reference before its tag, which stands behind the last colon unless that
+// is one of a port.
+func cutTag(ref string) (repository, tag string, found bool) {
 	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
-		return catalog.Name{Group: ref[:i], Version: ref[i+1:]}
+		return ref[:i], ref[i+1:], true
 	}
-	return catalog.Name{Group: ref}
+	return ref, "", false
 }
 
 // Clearsigned returns "": there are no twins.

@@ -40,7 +40,7 @@ const oneSaved = `[{"Config":"c1.json","RepoTags":["acme/app:v1","ghcr.io/x/y:2"
 // two names for one image.
 func TestDockerSave(t *testing.T) {
 	data := tarOf(t, member{name: "a/layer.tar", data: "layer a"}, member{name: "a/json", data: "{}"},
-		member{name: "c1.json", data: `{"os":"linux","architecture":"amd64"`+noLayers}, member{name: "b/layer.tar", link: "../a/layer.tar"},
+		member{name: "c1.json", data: `{"os":"linux","architecture":"amd64"` + noLayers}, member{name: "b/layer.tar", link: "../a/layer.tar"},
 		member{name: "manifest.json", data: oneSaved}, member{name: "repositories", data: "{}"})
 	f := newFixture()
 	change, err := f.add(t, archive(data), "")
