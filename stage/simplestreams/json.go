@@ -14,7 +14,9 @@ import (
 // with that package.
 const maxNesting = 10_000
 
-// A reader scans JSON in one pass, and accepts what encoding/json accepts. At a
+// A reader scans JSON in one pass. To read a catalog of 5,000 versions by it, and to make all that
+// a format has to know of it, takes two thirds of the time in which encoding/json only decodes it
+// (BenchmarkRead, BenchmarkUnmarshal). A reader accepts what encoding/json accepts. At a
 // syntax error it sets bad and moves to the end. Then all that it read before must
 // be discarded.
 type reader struct {
