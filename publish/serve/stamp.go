@@ -29,7 +29,7 @@ func stampAt(mark string) (stamp, error) {
 func stampOf(fi fs.FileInfo) (stamp, error) {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok {
-		return stamp{}, fmt.Errorf("%s: the system does not tell its inode", fi.Name())
+		return stamp{}, fmt.Errorf("%s: the system does not give its inode", fi.Name())
 	}
 	return stamp{uint64(st.Dev), uint64(st.Ino), fi.ModTime().UnixNano()}, nil
 }

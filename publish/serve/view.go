@@ -15,7 +15,7 @@ import (
 )
 
 // view is one generation, open for requests. It does not change. Each request that uses
-// it holds it with acquire and release; who made it holds it, too.
+// it holds it with acquire and release; who made it also holds it.
 type view struct {
 	*generation.View
 	stamp     stamp

@@ -160,7 +160,7 @@ type Catalog struct {
 	Documents []string
 
 	// Listed are, for documents of a [Server], what the indexes that they name list:
-	// clients ask the document for it, too. By the path of the document.
+	// clients also ask the document for it. By the path of the document.
 	Listed map[string][]Naming
 
 	// Half are documents that end before their time: somebody may be writing them

@@ -337,7 +337,7 @@ func (c *comparer) byStat(old, live *durable.Listing, out *folder) (folders []st
 
 // linked reports whether a name is one inode in both directories. File systems
 // that make inode numbers up have been known to use one twice: so all else has to
-// be equal, too, and the file has to have two names.
+// also be equal, and the file has to have two names.
 func linked(a, b *durable.Listing, name string) bool {
 	x, err := a.Stat(name)
 	if err != nil {
