@@ -110,7 +110,8 @@ func LoadConfig(dir string, choices Choices) (*Config, error) {
 		err = c.checkProduction(dir)
 	}
 	if err != nil {
-		return nil, &Error{Kind: Usage, Path: path, Fact: strings.TrimSpace(err.Error())}
+		return nil, &Error{Kind: Usage, Path: path, Fact: strings.TrimSpace(err.Error()),
+			Hint: "publish config check shows all that is wrong in it, and publish help config every key"}
 	}
 	return c, nil
 }

@@ -3,8 +3,10 @@ package publish
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"example.com/publish/publish/fault"
+	"example.com/publish/publish/journal"
 	"example.com/publish/publish/site"
 	"example.com/publish/stage"
 )
@@ -31,6 +33,12 @@ type Error = fault.Error
 
 func refuse(hint, format string, args ...any) error {
 	return &Error{Kind: Refused, Fact: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// standing refuses something because of what somebody did.
+func standing(hint string, done journal.Head, what string) error {
+	return &Error{Kind: Refused, Hint: hint, Since: done.Time,
+		Fact: fmt.Sprintf("%s %s since %s: %s", what, done.Who, done.Time.Format(time.RFC3339), done.Message)}
 }
 
 func notFound(hint, format string, args ...any) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"example.com/publish/publish/journal"
@@ -59,7 +60,7 @@ func (r *Repo) History(f HistoryFilter) ([]journal.Event, error) {
 	for _, k := range f.Kinds {
 		if unknown[k] {
 			return nil, &Error{Kind: Usage, Path: string(k), Fact: "is not a kind of event",
-				Hint: fmt.Sprintf("the kinds are %s", journal.Kinds())}
+				Hint: "the kinds are " + strings.Trim(strings.Join(strings.Fields(fmt.Sprint(journal.Kinds())), ", "), "[]")}
 		}
 	}
 	return out, nil

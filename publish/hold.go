@@ -2,7 +2,6 @@ package publish
 
 import (
 	"context"
-	"time"
 
 	"example.com/publish/publish/journal"
 )
@@ -16,8 +15,7 @@ func (r *Repo) Hold(ctx context.Context, why string) error {
 	}
 	defer unlock()
 	if e, ok := s.history.Hold(); ok {
-		return refuse("publish unhold ends it", "already held by %s since %s: %s", e.Who, e.Time.Format(time.RFC3339),
-			e.Message)
+		return standing("publish unhold ends it", e, "already held by")
 	}
 	return r.log(s.history, r.note(s, journal.KindHold, why))
 }

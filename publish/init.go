@@ -72,7 +72,7 @@ func Init(dir string, choices Choices, opt InitOptions) error {
 	}
 	if !gone(layoutPath(dir)) {
 		return &Error{Kind: Usage, Path: dir, Fact: "is a repository already", Hint: "publish status --repo " + dir +
-			" tells about it"}
+			" shows it"}
 	}
 	c, err := initConfig(dir, choices, opt)
 	if err != nil {

@@ -24,7 +24,8 @@ func (r *Repo) Tag(ctx context.Context, ref string, tags []string) (*stage.Added
 
 // noTags is the error for a format whose images have one name.
 func (r *Repo) noTags() error {
-	return &Error{Kind: Usage, Fact: fmt.Sprintf("images of format %s have no tags", r.format.Name())}
+	return &Error{Kind: Usage, Fact: fmt.Sprintf("images of format %s have no tags", r.format.Name()),
+		Hint: "publish stage list shows what they are called"}
 }
 
 // unnamed gives an error about a name that a tree does not have the kind NotFound,

@@ -2,8 +2,8 @@ package publish
 
 import (
 	"context"
+	"fmt"
 	"slices"
-	"time"
 
 	"example.com/publish/publish/journal"
 )
@@ -13,8 +13,7 @@ import (
 func (r *Repo) Pin(ctx context.Context, n int, why string) error {
 	return r.pin(ctx, "pin", n, func(s *state) error {
 		if e, ok := s.history.Pin(n); ok {
-			return refuse("publish unpin ends it", "generation %d is already pinned by %s since %s: %s", n, e.Who,
-				e.Time.Format(time.RFC3339), e.Message)
+			return standing("publish unpin ends it", e, fmt.Sprintf("generation %d is already pinned by", n))
 		}
 		return r.notePin(s, journal.KindPin, n, why)
 	})

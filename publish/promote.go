@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
@@ -164,8 +163,7 @@ func (r *Repo) recovered(ctx context.Context, by actor) (*state, error) {
 
 func held(h *journal.History) error {
 	if e, ok := h.Hold(); ok {
-		return refuse("publish unhold ends it", "production is held by %s since %s: %s", e.Who,
-			e.Time.Format(time.RFC3339), e.Message)
+		return standing("publish unhold ends it", e, "production is held by")
 	}
 	return nil
 }

@@ -122,7 +122,7 @@ func repaired(fixed journal.Repaired, made bool) (done []string) {
 		done = append(done, fmt.Sprintf("left out %d repeated %s of the history", n, plural(n, "line")))
 	}
 	say(fixed.Back, "noted in the history that production went back to %s")
-	say(fixed.Gaps, "noted in the history that it does not tell what came before %s")
+	say(fixed.Gaps, "noted in the history that it does not say what came before %s")
 	return done
 }
 

@@ -16,7 +16,8 @@ func (r *Repo) resolve(s *state, name string) (*generation.Tree, error) {
 	}
 	n, err := strconv.Atoi(name)
 	if err != nil || n < 1 {
-		return nil, &Error{Kind: Usage, Path: name, Fact: "is neither staging, production nor a generation's number"}
+		return nil, &Error{Kind: Usage, Path: name, Fact: "is neither staging, production nor a generation's number",
+			Hint: "publish status lists the generations that are kept"}
 	}
 	if s.current != nil && n == s.current.Generation {
 		return s.current, nil

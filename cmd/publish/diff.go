@@ -72,6 +72,10 @@ func (p *program) showDiff(d *publish.Diff) {
 			p.say("%s %s", sign, oneLine(f.Path))
 		}
 	}
-	p.note("%s to %s: %s; %s differ, %s come, %s go", tree(d.From), tree(d.To),
-		changes(len(d.Added), len(d.Removed), len(d.Changed)), count(len(d.Files), "file"), size(came), size(went))
+	differ := "differ"
+	if len(d.Files) == 1 {
+		differ = "differs"
+	}
+	p.note("%s to %s: %s; %s %s, %s come, %s go", tree(d.From), tree(d.To),
+		changes(len(d.Added), len(d.Removed), len(d.Changed)), count(len(d.Files), "file"), differ, size(came), size(went))
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"example.com/publish/publish"
 	"example.com/publish/stage"
@@ -41,7 +42,7 @@ var exitStatus = []struct {
 	{exitFindings, "findings: the tree to promote or to verify is not valid; diff --exit-code: the trees differ; " +
 		"status --check: something is wrong"},
 	{exitLocked, "locked by another process"},
-	{exitNotFound, "no such generation, product, version or file"},
+	{exitNotFound, "no such generation, product, version, tag or file"},
 	{exitRefused, "refused: production is on hold; or the change would bring back reverted or revoked content; or " +
 		"the plan is out of date or was edited"},
 	{exitSwitched, "production was switched, and a later step failed (the message reports the state); or revoked " +
@@ -190,6 +191,17 @@ func message(err error) string {
 	return text
 }
 
+// since is when what an error says is in the way began; zero if nothing is.
+func since(err error) time.Time {
+	if held := new(lock.HeldError); errors.As(err, &held) && held.Holder.PID != 0 {
+		return held.Holder.Since
+	}
+	if e := new(publish.Error); errors.As(err, &e) {
+		return e.Since
+	}
+	return time.Time{}
+}
+
 // report writes the error, if there is one, and returns the exit status.
 func (p *program) report(err error) int {
 	code := codeOf(err)
@@ -202,8 +214,8 @@ func (p *program) report(err error) int {
 		return int(code)
 	}
 	f := explain(err)
-	if held := new(lock.HeldError); !p.json && isTerminal(p.stderr) && errors.As(err, &held) && held.Holder.PID != 0 {
-		f.Hint = "it began " + publish.Distance(p.clock(), held.Holder.Since) + "; " + f.Hint
+	if since := since(err); !p.json && isTerminal(p.stderr) && !since.IsZero() {
+		f.Hint = "it began " + publish.Distance(p.clock(), since) + "; " + f.Hint
 	}
 	if p.json {
 		f.Warnings = append(f.Warnings, p.warnings...)

@@ -22,7 +22,8 @@ func (p *program) helpCommand() *command {
 		Usage: "explain a command, or show a guide",
 		Description: "publish help lists the commands and the topics of the guides. publish help config prints " +
 			"publish.yaml with all its keys and their defaults. Where a command and a topic have the same name, " +
-			"help explains the command and then shows the guide.",
+			"help explains the command and then shows the guide; of config it shows the guide alone, and " +
+			"publish config --help has the commands.",
 	}, 0, -1, func(c *cli.Context) error {
 		app := p.app()
 		var path []string

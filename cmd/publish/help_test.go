@@ -63,6 +63,9 @@ func TestEverythingIsExplained(t *testing.T) {
 			if c.Usage == "" || strings.HasSuffix(c.Usage, ".") {
 				t.Errorf("%s %s: usage %q", path, c.Name, c.Usage)
 			}
+			if path == "publish" && c.Category == "" {
+				t.Errorf("%s: is in no group of publish help", c.Name)
+			}
 			check(path+" "+c.Name, c.Flags)
 			if n := len(c.examples); len(c.subs) == 0 && (n < 1 || n > 2) {
 				t.Errorf("%s %s: has %d examples", path, c.Name, n)

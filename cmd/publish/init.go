@@ -128,7 +128,8 @@ func isTree(path string) error {
 	fi, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &publish.Error{Kind: publish.NotFound, Path: path, Fact: "no such directory"}
+		return &publish.Error{Kind: publish.NotFound, Path: path, Fact: "no such directory",
+			Hint: "give the top of a tree; nothing was changed"}
 	case err != nil:
 		return err
 	case !fi.IsDir():

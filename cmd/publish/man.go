@@ -21,6 +21,8 @@ func (p *program) manCommand() *command {
 				hint := "publish help lists the topics"
 				if near := nearest(topic, topics); near != "" {
 					hint = "did you mean publish man " + near + "?"
+				} else if commandNamed(p.app().Commands, topic) != nil {
+					hint = "publish man has every command, and publish help " + topic + " explains this one"
 				}
 				return usage(hint, "%q: is not a topic", topic)
 			}
@@ -171,21 +173,21 @@ func (p *program) manual() string {
 	return r.String()
 }
 
-const manDescription = `publish gives a tree of images, such as a simplestreams server of Incus or LXD, two stages. Builds write to
-staging. promote validates what is staged and makes it production in one atomic step: a client sees the old tree or the new
-one, never a mixture, and every file that it learned of stays for the grace window. revert goes back to the previous
-content.
+const manDescription = `publish gives a tree of images, such as a simplestreams server of Incus or LXD, two stages.
+Builds write to staging. promote validates what is staged and makes it production in one atomic step: a
+client sees the old tree or the new one, never a mixture, and every file that it learned of stays
+for the grace window. revert goes back to the previous content.
 
-Each complete tree is a generation, with a number that only rises. A revert is a new generation with the content of an
-old one. The history records every switch. If a command is killed, or the power fails, production is the
-old tree or the new one; the next command finishes the rest.`
+Each complete tree is a generation, with a number that only rises. A revert is a new generation with the content of
+an old one. The history records every switch. If a command is killed, or the power fails, production is the old tree
+or the new one; the next command finishes the rest.`
 
-const manOutput = `Standard output carries the answer. Standard error carries progress (on a terminal), notes, warnings and errors.
-An error says what went wrong; a hint on a line of its own says what to do.
+const manOutput = `Standard output carries the answer. Standard error carries progress (on a terminal), notes, warnings
+and errors. An error says what went wrong; a hint on a line of its own says what to do.
 
-With --json the answer is one object on standard output; history, list and stage list write one a line. An error is one
-object on standard error, with code, message, hint, findings and warnings. Times are RFC 3339 in UTC, lists are never null, and
-fields are only ever added.`
+With --json the answer is one object on standard output; history, list and stage list write one a line. An error is
+one object on standard error, with code, message, hint, findings and warnings. Times are RFC 3339 in UTC, lists are
+never null, and fields are only ever added.`
 
 var manFiles = [][2]string{
 	{"REPO/publish.yaml", "The configuration."},

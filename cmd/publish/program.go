@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -121,7 +123,22 @@ func (p *program) app() *cli.App {
 	return app
 }
 
-func badUsage(_ *cli.Context, err error, _ bool) error { return usage("", "%s", err) }
+// flagValue matches what the flag library says of a value that is no number, no duration
+// or no yes or no.
+var flagValue = regexp.MustCompile(`^invalid (?:(boolean) )?value ("(?s:.*)") for (?:flag )?-{1,2}([a-z-]+): `)
+
+func badUsage(c *cli.Context, err error, _ bool) error {
+	found := flagValue.FindStringSubmatch(err.Error())
+	if found == nil {
+		return usage("", "%s", err)
+	}
+	what := "a number"
+	if found[1] != "" {
+		what = "true or false"
+	}
+	return usage("publish help "+strings.TrimPrefix(c.Command.HelpName, "publish ")+" shows its flags",
+		"--%s: %s is not %s", found[3], found[2], what)
+}
 
 // globals takes the flags that every command has.
 func (p *program) globals(c *cli.Context) error {

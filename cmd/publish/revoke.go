@@ -27,7 +27,8 @@ func (p *program) revokeCommand() *command {
 			"content cannot be staged or promoted again without --force. A path stands for its content, and for " +
 			"every image that needs it; a product or version for whatever bears that name in any tree, also for what " +
 			"clients skip. A file that another image needs stays, and that is said.\n\n" +
-			"On a terminal it prints what it would delete, and asks, unless --yes or --json is given.\n\n" +
+			"Where standard input and standard error are a terminal it prints what it would delete, and asks, unless " +
+			"--yes or --json is given.\n\n" +
 			"A kept generation that had it can be reverted to without it; of a tree without indexes it cannot. " +
 			"Nothing undoes a revoke.",
 		Flags: []cli.Flag{

@@ -16,7 +16,7 @@ import (
 
 func (p *program) serveCommand() *command {
 	return verb(&cli.Command{
-		Name:  "serve",
+		Name: "serve", Category: "production",
 		Usage: "serve production over HTTP and HTTPS",
 		Description: "Answers requests for production until it gets a signal. After a promote or revert has ended, no " +
 			"client gets an index of the generation before. It takes no lock and writes nothing in the repository. " +

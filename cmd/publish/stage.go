@@ -23,5 +23,5 @@ func (p *program) whichCommand(c *cli.Context) error {
 		helpCommands(p.stderr, c.Command.Name+" ", c.Command.Subcommands)
 		fmt.Fprintln(p.stderr)
 	}
-	return usage("publish help "+c.Command.Name+" lists them", "publish %s: which command?", c.Command.Name)
+	return usage("publish "+c.Command.Name+" --help lists them", "publish %s: which command?", c.Command.Name)
 }

@@ -3,7 +3,10 @@
 // chooses no exit code and prints nothing.
 package fault
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // Kind is what a caller can do about an error.
 type Kind int
@@ -17,7 +20,7 @@ const (
 	Invalid
 	// Locked: another process holds the lock.
 	Locked
-	// NotFound: no such generation, product, version or file.
+	// NotFound: no such generation, product, version, tag or file.
 	NotFound
 	// Refused: held, reverted by an operator, revoked, or called from a hook.
 	Refused
@@ -34,7 +37,9 @@ type Error struct {
 	Path string // what it is about; may be empty
 	Fact string
 	Hint string // the remedy; may be empty
-	Err  error  // the cause; may be nil
+	// Since is when what stands in the way began; zero if nothing does.
+	Since time.Time
+	Err   error // the cause; may be nil
 }
 
 func (e *Error) Error() string {

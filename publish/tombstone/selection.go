@@ -152,8 +152,7 @@ func Select(holders []Holder, graves *Graveyard, what ...catalog.What) (*Selecti
 		if !found && !graves.Has(w) {
 			return nil, &fault.Error{Kind: fault.NotFound,
 				Fact: fmt.Sprintf("%s: is neither in production, nor in staging, nor in a kept generation", w),
-				Hint: "publish stage list, publish diff N production, and the paths that production serves show what " +
-					"there is; nothing was revoked"}
+				Hint: "publish list, publish list N and publish stage list show what there is; nothing was revoked"}
 		}
 	}
 	for _, t := range c.trees {

@@ -38,7 +38,7 @@ func (b *part) checkVersion(p *product, v *version, candidates []candidate, skip
 			if inImage && skipped == "" {
 				b.error("no-hash", "%shas no sha256: clients refuse the file", where())
 			} else {
-				warn("no-hash", "", "has no sha256: nothing tells whether the file is whole")
+				warn("no-hash", "", "has no sha256: nothing shows whether the file is whole")
 			}
 		}
 		if it.negative {

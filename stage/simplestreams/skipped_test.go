@@ -90,7 +90,7 @@ func TestRepeatedWarnings(t *testing.T) {
 	want := []string{
 		`encoded-path: weird/x1000/r: path "images/w0%20" has a percent sign, which clients decode: they ask for another file (and 239 more files of the product)`,
 		"no-fingerprint: half/20260101.1000: it has no metadata item: clients skip the version (and 239 more versions of the product)",
-		"no-hash: half/20260101.1000/k: has no sha256: nothing tells whether the file is whole (and 479 more files of the product)",
+		"no-hash: half/20260101.1000/k: has no sha256: nothing shows whether the file is whole (and 479 more files of the product)",
 		"unknown-architecture: weird: clients know no architecture weird and skip the product, with 240 versions",
 		"version-name: odd/v1000: the name does not start with a date, YYYYMMDD: clients skip the version (and 239 more versions of the product)",
 	}
