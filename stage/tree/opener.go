@@ -46,8 +46,8 @@ func (o *Opener) do(name string, f func(in *os.Root, base string) error) error {
 		if f(o.at, base) == nil {
 			return nil
 		}
-		o.close()
 	}
+	o.close()
 	at, err := o.root.OpenRoot(dir)
 	if err != nil {
 		return f(o.root, name)

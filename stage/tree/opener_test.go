@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"testing"
 )
@@ -83,4 +84,47 @@ func TestOpenerFollowsTheTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	fails("a/b/link", ErrNotRegular)
+}
+
+// However many directories it opens, it holds one.
+func TestOpenerHoldsOneDirectory(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a", "b"} {
+		if err := errors.Join(os.Mkdir(filepath.Join(dir, name), 0o755),
+			os.WriteFile(filepath.Join(dir, name, "file"), nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	o := NewOpener(root)
+	defer o.Close()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the collector closes what was forgotten
+	held := func() (n int) {
+		list, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip(err)
+		}
+		for _, e := range list {
+			if at, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && filepath.Dir(at) == dir {
+				n++
+			}
+		}
+		return n
+	}
+	for range 10 {
+		for _, name := range []string{"a/file", "b/file"} {
+			f, _, err := o.Open(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+		}
+	}
+	if n := held(); n != 1 {
+		t.Errorf("%d directories are open", n)
+	}
 }
