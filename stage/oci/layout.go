@@ -50,7 +50,8 @@ func repositories(src catalog.Source, f func(dir string) error, overlap func(dir
 			slices.Sort(folders)
 		}
 		for _, name := range folders {
-			if sub := path.Join(dir, name); depth < maxFolders && !leftover(sub+"/-") {
+			sub := path.Join(dir, name)
+			if depth < maxFolders && (Format{}).Class(path.Join(sub, indexName)) == catalog.Index {
 				if err := walk(sub, depth+1); err != nil {
 					return err
 				}
@@ -61,9 +62,8 @@ func repositories(src catalog.Source, f func(dir string) error, overlap func(dir
 	return walk(".", 0)
 }
 
-// maxFolders bounds how deep repositories are looked for: a name of 255 bytes has
-// at most 128 parts.
-const maxFolders = 128
+// maxFolders bounds how deep repositories are looked for: no path of the tree has more parts.
+const maxFolders = 2048
 
 // inBlobs looks for repositories whose path leads through the blobs of another.
 func inBlobs(src catalog.Source, dir string, overlap func(dir string)) error {

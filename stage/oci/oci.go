@@ -141,6 +141,8 @@ func checkRepository(dir string) string {
 		return "has a name of more than 255 bytes"
 	case !repositoryName.MatchString(dir):
 		return "is not a name that a repository may have: lower-case letters and digits, with . _ - between them"
+	case leftover(path.Join(dir, indexName)):
+		return "has a name as skopeo gives to what it has not finished: no such part may begin with oci-put-blob"
 	}
 	return ""
 }
