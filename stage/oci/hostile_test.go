@@ -70,6 +70,7 @@ func TestHostileLayout(t *testing.T) {
 		}), "in one"},
 		"manifests: null":      {index(`{"schemaVersion":2,"manifests":null}`), "manifests: is null"},
 		"manifests of another": {index(`{"schemaVersion":2,"manifests":[3]}`), "manifests[0]: is a number"},
+		"manifests of nothing": {index(`{"schemaVersion":2,"manifests":[null]}`), "manifests[0]: is null"},
 		"objects without end": {index(`{"schemaVersion":2,"manifests":[` + strings.Repeat("{},", 1<<20) + `{}]}`),
 			"objects"},
 		"nothing":               {index(``), "end of JSON"},

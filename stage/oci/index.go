@@ -118,7 +118,7 @@ func parseEntries(data []byte) (*index, error) {
 	x.entries = make([]entry, 0, bytes.Count(list, []byte(`"digest"`)))
 	good = eachElement(list, func(raw []byte) bool {
 		d, err := descriptorOf(raw)
-		good = good && err == nil
+		good = good && err == nil && kindOf(raw) == anObject
 		x.entries = append(x.entries, entry{d, raw})
 		return true
 	}) && good
