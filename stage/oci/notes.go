@@ -10,6 +10,9 @@ import (
 // or two: a map for each would need most of the memory of a large index.
 type notes []note
 
+// fewNotes is how many annotations are read by comparing each with all before it.
+const fewNotes = 64
+
 type note struct{ Key, Value string }
 
 // get returns an annotation.

@@ -66,7 +66,9 @@ func descriptorOf(valid []byte) (d descriptor, err error) {
 			usual = eachMember(value, func(name, value []byte) {
 				var s string
 				word(&s, value)
-				d.Annotations.set(common(name), s)
+				if usual = usual && len(d.Annotations) < fewNotes; usual {
+					d.Annotations.set(common(name), s)
+				}
 			}) && usual
 		default: // a member that is not known, or one that encoding/json finds by another name
 			usual = usual && !slices.ContainsFunc(name, func(c byte) bool {
