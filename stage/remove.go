@@ -54,16 +54,8 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 			}
 		}
 		take(what.ImageOrPath)
-		if !found && what.Digits() != "" {
-			files := map[string]bool{}
-			for _, i := range cat.Items {
-				if what.Hash(i.SHA256) || what.Hash(i.SHA512) {
-					files[i.Path] = true
-				}
-			}
-			take(func(i catalog.Image) bool {
-				return slices.ContainsFunc(i.Paths, func(p string) bool { return files[p] })
-			})
+		if !found {
+			take(needing(cat, what))
 		}
 		if !found {
 			return nil, fmt.Errorf("%s: %w", w, ErrNotFound)
@@ -93,4 +85,22 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 		}
 	}
 	return out, s.discard(ctx, files, trash)
+}
+
+// needing reports of an image whether it needs a file with the hash that a word names; of a
+// word that is a group with a digest, only of the images of that group.
+func needing(cat *catalog.Catalog, what catalog.What) func(catalog.Image) bool {
+	files := map[string]catalog.Item{}
+	for _, i := range cat.Items {
+		files[i.Path] = i
+	}
+	return func(i catalog.Image) bool {
+		digest, ok := what.In(i.Product)
+		if !ok {
+			digest = what
+		}
+		return slices.ContainsFunc(i.Paths, func(p string) bool {
+			return digest.Hash(files[p].SHA256) || digest.Hash(files[p].SHA512)
+		})
+	}
 }

@@ -87,10 +87,18 @@ func (h *Holder) all() []map[string]tree.Row { return []map[string]tree.Row{h.Ro
 // matching returns the rows that what names by path or hash, sorted by path. A row has
 // its sha256; of what a document names by another hash, the item has that.
 func (h *Holder) matching(what catalog.What, rows map[string]tree.Row) (out []tree.Row) {
-	other := map[string]bool{}
+	other, sha512 := map[string]bool{}, map[string]string{}
 	for _, i := range h.Items {
-		if i.SHA512 != "" && what.Hash(i.SHA512) {
-			other[i.Path] = true
+		if i.SHA512 != "" {
+			sha512[i.Path] = i.SHA512
+			other[i.Path] = what.Hash(i.SHA512)
+		}
+	}
+	for _, i := range h.Images { // a group with the digest of something that its images need
+		if digest, ok := what.In(i.Product); ok {
+			for _, p := range i.Paths {
+				other[p] = other[p] || digest.Hash(rows[p].SHA256) || digest.Hash(sha512[p])
+			}
 		}
 	}
 	for p, row := range rows {

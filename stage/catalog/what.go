@@ -81,13 +81,19 @@ func (w What) Image(i Image) bool {
 	if w.Called(i.Product, i.Called()) || w.Hash(i.Fingerprint) {
 		return true
 	}
+	digest, ok := w.In(i.Product)
+	return ok && digest.Hash(i.Fingerprint)
+}
+
+// In returns the digest of a word that is this group with @ and a digest.
+func (w What) In(group string) (digest What, ok bool) {
 	for _, name := range []string{w.text, w.full} {
-		group, digest, ok := strings.Cut(name, "@")
-		if ok && group == i.Product && i.Product != "" && ParseWhat(digest).Hash(i.Fingerprint) {
-			return true
+		before, after, found := strings.Cut(name, "@")
+		if digest = ParseWhat(after); found && before == group && group != "" && digest.digits != "" {
+			return digest, true
 		}
 	}
-	return false
+	return What{}, false
 }
 
 // ImageOrPath reports whether the word is an image's name or fingerprint, or
