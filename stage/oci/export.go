@@ -4,8 +4,10 @@ import (
 	"archive/tar"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -244,8 +246,12 @@ func (a *archiver) blob(name string, s sent) error {
 		return err
 	}
 	n, err := a.x.Copy(a.ctx, a.w, s.path, s.want)
-	if err == nil && n != s.size {
-		err = fmt.Errorf("%s: has %d bytes, its descriptor says %d", s.path, n, s.size)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &catalog.DocumentError{Path: s.path, Code: "missing", Fact: "does not exist"}
+	case errors.Is(err, tar.ErrWriteTooLong), err == nil && n != s.size:
+		return &catalog.DocumentError{Path: s.path, Code: "size-mismatch",
+			Fact: fmt.Sprintf("does not have the %d bytes that its descriptor says", s.size)}
 	}
 	return err
 }

@@ -195,6 +195,9 @@ func (g *graph) below(n *node, path string, d *descriptor, depth int, picked boo
 		}
 		return nil
 	}
+	if index, manifest := leads(c.mediaType); !index && !manifest {
+		g.note(catalog.Warning, "unknown-media-type", g.at(c), "is %s, which clients pass over", catalog.Show(c.mediaType))
+	}
 	n.children = append(n.children, c)
 	return g.expand(c, depth+1)
 }
