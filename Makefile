@@ -129,10 +129,10 @@ powercut: build
 
 ## interop: the tools, registries and engines of others write into staging, read production and load exports (root; installs them)
 interop: build
-	scripts/install-packages skopeo umoci chromium $(ENGINES)
+	scripts/install-packages skopeo umoci chromium squid $(ENGINES)
 	@$(MAKE) --no-print-directory clients axe
 	cd scripts/interop && PATH="$$PATH:$(CURDIR)/bin" PUBLISH_BIN='$(CURDIR)/$(BIN)' $(GO) test -count=1 -v \
-	    -run 'Images|Export|Registry|Pages' .
+	    -run 'Images|Export|Registry|Pages|Cache' .
 
 ## incusd: a real Incus daemon makes containers of what publish serve serves (root, debootstrap)
 incusd: build

@@ -170,10 +170,11 @@ func TestExportForContainerd(t *testing.T) {
 	}
 }
 
-func TestExportForPodman(t *testing.T) {
+// ownPodman gives podman a storage of its own until the test ends.
+func ownPodman(t *testing.T) {
+	t.Helper()
 	asRoot(t)
 	found(t, "podman")
-	r, from, dir := exporting(t)
 	root := shortDir(t)
 	config := filepath.Join(root, "storage.conf")
 	text := "[storage]\ndriver = \"vfs\"\ngraphroot = \"" + root + "/graph\"\nrunroot = \"" + root + "/run\"\n"
@@ -181,6 +182,11 @@ func TestExportForPodman(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("CONTAINERS_STORAGE_CONF", config)
+}
+
+func TestExportForPodman(t *testing.T) {
+	ownPodman(t)
+	r, from, dir := exporting(t)
 	name := repository + ":one"
 	command(t, "podman", "load", "-q", "-i", r.export(dir, name))
 	var list []struct{ ID, Digest string }

@@ -22,6 +22,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"example.com/publish/scripts/interop/fixture"
+	"example.com/publish/scripts/interop/layout"
 )
 
 // How the pages of publish serve are, in Chromium: axe-core finds nothing, nothing is cut
@@ -52,17 +53,51 @@ func TestPagesInChromium(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.inChromium(string(axe), "images/")
+}
+
+// The same of a repository of OCI images, with tags and digests as they come.
+func TestLayoutPagesInChromium(t *testing.T) {
+	found(t, "chromium")
+	axe, err := os.ReadFile(filepath.Join("..", "..", "bin", "axe.min.js"))
+	if err != nil {
+		t.Skipf("axe-core is missing: `make interop` brings it (%v)", err)
+	}
+	r := newImages(t, "symlink")
+	long := strings.Repeat("a-part-that-is-long/", 8) + "image"
+	for i, name := range []string{repository, "ghcr.io/acme/" + long} {
+		l := &layout.Dir{Path: r.staging(name)}
+		one := l.Image("one", machine, nil, nil)
+		l.Tag(one, "one")
+		l.Tag(l.List(l.Image("a", machine, nil, nil), l.Image("b", "linux/s390x", nil, nil)), strings.Repeat("v1.", 40)+"0")
+		l.Tag(l.Image("refers", machine, nil, map[string]any{"subject": one, "artifactType": "application/vnd.example"}), "")
+		l.Tag(l.Image("untagged", machine, nil, nil), "")
+		if err := l.Write(); err != nil {
+			t.Fatal(err)
+		}
+		r.run("promote", "-m", fmt.Sprint("number ", i))
+	}
+	if err := os.RemoveAll(r.staging(repository)); err != nil {
+		t.Fatal(err)
+	}
+	r.run("promote", "-m", "what went is carried")
+	r.inChromium(string(axe), "-/images?q=v1")
+}
+
+// inChromium looks at all pages, and one more of the public address: light and dark, wide
+// and narrow.
+func (r *repo) inChromium(axe, more string) {
 	public, admin := r.serve()
-	b := openBrowser(t, string(axe))
+	b := openBrowser(r.t, axe)
 	for _, at := range []string{public, admin} {
 		for _, name := range []string{"", "-/images", "-/images?q=nothing+at+all", "-/history", "-/diff",
-			"-/diff?from=1&to=2", "-/carried", "-/findings", "images/"} {
-			if at == admin && name == "images/" {
+			"-/diff?from=1&to=2", "-/carried", "-/findings", more} {
+			if at == admin && name == more {
 				continue
 			}
 			for _, scheme := range []string{"light", "dark"} {
 				for _, width := range []int64{1280, 320} {
-					b.look(t, at+"/"+name, width, scheme)
+					b.look(r.t, at+"/"+name, width, scheme)
 				}
 			}
 		}

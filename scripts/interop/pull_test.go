@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,6 +98,49 @@ func TestRegistryForOras(t *testing.T) {
 	}
 	p.replace("newer")
 	command(t, "oras", "manifest", "fetch", "--plain-http", p.host+"/"+repository+"@"+p.from.v1)
+}
+
+func TestRegistryForRegctl(t *testing.T) {
+	found(t, "regctl")
+	t.Setenv("REGCTL_CONFIG", filepath.Join(t.TempDir(), "config.json"))
+	p := newPulling(t)
+	command(t, "regctl", "registry", "set", "--tls=disabled", p.host)
+	name := p.host + "/" + repository
+	head := func(reference string) string {
+		return strings.TrimSpace(command(t, "regctl", "manifest", "head", reference))
+	}
+	if got := head(name + ":v1"); got != p.from.v1 {
+		t.Errorf("v1 is %s, was %s", got, p.from.v1)
+	}
+	if got := command(t, "regctl", "repo", "ls", p.host); strings.TrimSpace(got) != repository {
+		t.Errorf("the repositories are %q", got)
+	}
+	if got := strings.Fields(command(t, "regctl", "tag", "ls", name)); !slices.Contains(got, "one") {
+		t.Errorf("the tags are %q", got)
+	}
+	to := "ocidir://" + filepath.Join(t.TempDir(), "layout")
+	command(t, "regctl", "image", "copy", "--referrers", name+":v1", to+":v1")
+	if got := head(to + ":v1"); got != p.from.v1 {
+		t.Errorf("the copy of v1 is %s, was %s", got, p.from.v1)
+	}
+	p.replace("newer")
+	command(t, "regctl", "image", "copy", name+"@"+p.from.v1, to+":old")
+}
+
+func TestRegistryForPodman(t *testing.T) {
+	ownPodman(t)
+	p := newPulling(t)
+	pull := func(reference string) string {
+		t.Helper()
+		return strings.TrimSpace(command(t, "podman", "pull", "-q", "--tls-verify=false", p.host+"/"+reference))
+	}
+	if id := pull(repository + ":one"); "sha256:"+id != p.from.config {
+		t.Errorf("it is %s in the engine; its config is %s", id, p.from.config)
+	}
+	pull(repository + ":v1")
+	p.replace("newer")
+	pull(repository + "@" + p.from.one)
+	pull(repository + "@" + p.from.v1)
 }
 
 func TestRegistryForDocker(t *testing.T) {
