@@ -322,7 +322,8 @@ func checkVersion(s string) error {
 }
 
 func checkTime(s string) error {
-	if _, err := time.Parse(time.RFC3339, s); err != nil {
+	// What is parsed also has hours of one digit, and a comma for the point.
+	if _, err := time.Parse(time.RFC3339, s); err != nil || s[len("2006-01-02T15")] != ':' || strings.Contains(s, ",") {
 		return errNoTime
 	}
 	return nil

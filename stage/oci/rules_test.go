@@ -58,7 +58,8 @@ func taken(data []byte, mediaType string) (ok bool, odd string) {
 
 // beyond are the parts of what is said of documents that the schemas allow.
 var beyond = []string{"clients read it as", "has two members", "in one", "only 2 is", "64 bits", "says that it is",
-	"the digest", "the descriptor of", "more objects", "clients take that for nothing", "os.features[", "data: is a list"}
+	"the digest", "the descriptor of", "more objects", "clients take that for nothing", "os.features[", "data: is a list",
+	"is not a time"}
 
 // compare fails if we take what the schema refuses, or refuse what it takes and not
 // because of what goes beyond it.
@@ -174,17 +175,17 @@ func TestMisfit(t *testing.T) {
 }
 
 func FuzzRules(f *testing.F) {
-	for _, text := range []string{testManifest, testIndex, `{"schemaVersion":2,"manifests":[]}`, `{"schemaVersion":2.0}`,
+	kinds := []string{ociManifest, ociIndex, ociConfig}
+	for _, text := range []string{testManifest, testIndex, testConfig, `{"schemaVersion":2,"manifests":[]}`,
 		`{"schemaVersion":2,"layers":[],"config":{"digest":"sha512:a","size":1e3,"mediaType":"a/b"},"config":{}}`,
-		`{"schemaVersion":2,"manifests":[{"platform":{"os":1}}],"\u006danifests":[]}`} {
-		f.Add([]byte(text), true)
-		f.Add([]byte(text), false)
-	}
-	f.Fuzz(func(t *testing.T, data []byte, index bool) {
-		mediaType := ociManifest
-		if index {
-			mediaType = ociIndex
+		`{"schemaVersion":2,"manifests":[{"platform":{"os":1}}],"\u006danifests":[]}`, `{"schemaVersion":2.0}`,
+		`{"os":"","architecture":"","rootfs":{"type":"layers","diff_ids":[]},"created":"2026-01-01T00:00:00,5Z"}`} {
+		for kind := range kinds {
+			f.Add([]byte(text), byte(kind))
 		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte, kind byte) {
+		mediaType := kinds[int(kind)%len(kinds)]
 		if !json.Valid(data) {
 			return
 		}
