@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
 
@@ -228,6 +229,9 @@ func (r *Report) unread(root *os.Root, p string, st tree.Stat, needed bool, err 
 			"changed while it was read, and is left out: it comes with a later promote")
 	case errors.Is(err, tree.ErrChanged):
 		r.fail("changed", p, "%s", cause(err))
+	case errors.Is(err, durable.ErrTooLong) && slices.ContainsFunc(r.Findings, func(f catalog.Finding) bool {
+		return f.Path == p && f.Code == "too-large"
+	}): // the format says so
 	default:
 		r.fail("unreadable", p, "%s", cause(err))
 	}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/oci"
 	"example.com/publish/stage/tree"
 )
 
@@ -199,5 +201,21 @@ func TestRacyFileIsNotTrusted(t *testing.T) {
 	}
 	if check(time.Unix(0, after.Ctime).Add(3*time.Second)) != 3 {
 		t.Error("other bytes of the same size and time are believed")
+	}
+}
+
+// A document that is too large is said once.
+func TestTooLargeIsSaidOnce(t *testing.T) {
+	s := newStage(t)
+	s.Format = oci.Format{}
+	dir := filepath.Join(s.Dir, "acme", "app")
+	must(t, os.MkdirAll(dir, 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "index.json"), nil, 0o644))
+	must(t, os.Truncate(filepath.Join(dir, "index.json"), catalog.MaxDocument+1))
+	got, err := s.Validate(t.Context(), Checks{Now: time.Now()})
+	must(t, err)
+	if f := got.Report.Findings; len(f) != 1 || f[0].Code != "too-large" {
+		t.Errorf("%v", f)
 	}
 }
