@@ -74,7 +74,8 @@ const (
 func plot(lines []line) string {
 	var t strings.Builder
 	fmt.Fprintf(&t,
-		`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" aria-label="Cost against size" font-family="system-ui, sans-serif" font-size="13">`+"\n", plotWidth, plotHeight)
+		`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" aria-label="Cost against size" `+
+			`font-family="system-ui, sans-serif" font-size="13">`+"\n", plotWidth, plotHeight)
 	t.WriteString(style())
 	fmt.Fprintf(&t, `<rect class="page" width="%d" height="%d"/>`+"\n", plotWidth, plotHeight)
 	fmt.Fprintf(&t, `<text class="title" x="%d" y="26">Cost against size (medians; dashed: peers)</text>`+"\n",
@@ -125,7 +126,8 @@ func style() string {
 		fmt.Fprintf(&light, ".l%d{stroke:%s;fill:%s}", i, c[0], c[0])
 		fmt.Fprintf(&dark, ".l%d{stroke:%s;fill:%s}", i, c[1], c[1])
 	}
-	return `<style>.page{fill:#fff}text{fill:#24292f}.title{font-size:15px;font-weight:600}.grid{stroke:#d0d7de}path{fill:none;stroke-width:2}.peer path{stroke-dasharray:6 4}` +
+	return `<style>.page{fill:#fff}text{fill:#24292f}.title{font-size:15px;font-weight:600}` +
+		`.grid{stroke:#d0d7de}path{fill:none;stroke-width:2}.peer path{stroke-dasharray:6 4}` +
 		light.String() +
 		`@media (prefers-color-scheme:dark){.page{fill:#0d1117}text{fill:#e6edf3}.grid{stroke:#30363d}` +
 		dark.String() + "}</style>\n"

@@ -11,8 +11,9 @@ import (
 
 // What a manifest names never changes. A [catalog.Memory] keeps what was read from
 // one that can be used, in a form that is quick to read: a number for the version of
-// this form, the media type under which it was parsed, and the members of a manifest that
-// this package knows, and what is odd about it and its config. Strings have their length before them, numbers are varints.
+// this form, the media type under which it was parsed, the members of a manifest that
+// this package knows, and what is odd about it and its config. Strings have their length
+// before them, numbers are varints.
 
 // factVersion changes with the form. Facts of another version are not understood, and
 // the manifest is read again.

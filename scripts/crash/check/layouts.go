@@ -125,7 +125,8 @@ func WriteLayout(dir, text string) error {
 	const oci = "application/vnd.oci.image."
 	var platforms []string
 	for _, arch := range []string{"amd64", "arm64"} {
-		config := blob(oci+"config.v1+json", fmt.Sprintf(`{"architecture":%q,"os":"linux","x":%q,"rootfs":{"type":"layers","diff_ids":[]}}`, arch, text))
+		config := blob(oci+"config.v1+json", fmt.Sprintf(`{"architecture":%q,"os":"linux","x":%q,"rootfs":`+
+			`{"type":"layers","diff_ids":[]}}`, arch, text))
 		layer := blob(oci+"layer.v1.tar", strings.Repeat(arch+" "+text+"\n", 1000))
 		platforms = append(platforms, blob(oci+"manifest.v1+json", fmt.Sprintf(
 			`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":%s,"layers":[%s]}`,
