@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -53,6 +54,10 @@ const (
 // Codings are the values that serve.compress may have.
 var Codings = []string{"zstd", "gzip"}
 
+// namespaces are the names that DefaultNamespace may have: a host, with a port or not, and
+// folders.
+var namespaces = regexp.MustCompile(`^[a-zA-Z0-9]+([._:-]+[a-zA-Z0-9]+)*(/[a-zA-Z0-9]+([._-]+[a-zA-Z0-9]+)*)*$`)
+
 func (c *ServeConfig) setDefaults() {
 	c.Listen = []string{"http://127.0.0.1:8080"}
 	c.Admin = "http://127.0.0.1:8081"
@@ -87,16 +92,24 @@ func (c *ServeConfig) Check() error {
 			bad("admin", "%q is also in serve.listen", c.Admin)
 		}
 	}
-	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" &&
+	if u, err := url.Parse(c.PublicURL); err == nil && u.User != nil {
+		// The value stays out of the message: it may hold a password.
+		bad("public_url", "has a user name in it, and pages would show it to everybody")
+	} else if c.PublicURL != "" &&
 		(err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "") {
 		bad("public_url", "%q is no address such as https://images.example.com", c.PublicURL)
 	}
 	if err := oneOf("serve.pages", c.Pages, PagesOff, PagesImages, PagesAll); err != nil {
 		errs = append(errs, err)
 	}
-	for _, name := range c.Compress {
+	if c.DefaultNamespace != "" && !namespaces.MatchString(c.DefaultNamespace) {
+		bad("default_namespace", "%q is no name such as docker.io or registry.example.com/team", c.DefaultNamespace)
+	}
+	for i, name := range c.Compress {
 		if err := oneOf("serve.compress", name, Codings...); err != nil {
 			errs = append(errs, err)
+		} else if slices.Contains(c.Compress[:i], name) {
+			bad("compress", "names %s twice", name)
 		}
 	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {

@@ -44,10 +44,30 @@ func TestParseConfig(t *testing.T) {
 		"grce: 1\nshre: 2\n":        "line 2: unknown key \"shre\"",
 		"switch: cp\nshare: all\n":  `share: "all" is not one of`,
 		"share: all\nswitch: cp\n":  `switch: "cp" is not one of symlink, rename`,
+
+		`serve: {default_namespace: "a b/../c"}`: `serve.default_namespace: "a b/../c" is no name such as`,
+		`serve: {default_namespace: "a/../c"}`:   `serve.default_namespace: "a/../c" is no name such as`,
+		`serve: {default_namespace: "/a"}`:       `serve.default_namespace: "/a" is no name such as`,
+		"serve: {compress: [gzip, gzip]}":        "serve.compress: names gzip twice",
+		"serve: {public_url: 'https://u:p@h/'}":  "serve.public_url: has a user name in it",
 	} {
 		if _, _, err := parseConfig([]byte(text), choices); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v; want %q", text, err, want)
 		}
+	}
+}
+
+// What the key serve may say, beside the defaults.
+func TestParseServe(t *testing.T) {
+	for _, text := range []string{"default_namespace: ''", "default_namespace: 'Host:5000/a_b/c-d'", "compress: []",
+		"compress: [gzip, zstd]", "public_url: 'https://images.example.com/base/'"} {
+		if _, _, err := parseConfig([]byte("serve: {"+text+"}"), choices); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	_, _, err := parseConfig([]byte("serve: {public_url: 'ftp://me:secret@h/'}"), choices)
+	if err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("the message has the password: %v", err)
 	}
 }
 
