@@ -38,7 +38,7 @@ type ServeConfig struct {
 		Drain         Duration `yaml:"drain"`         // how long transfers may take to end
 	} `yaml:"limits"`
 	TrustedProxies []string `yaml:"trusted_proxies"` // addresses and prefixes whose X-Forwarded-For counts
-	AccessLog      string   `yaml:"access_log"`      // a file; - is standard output; "" for none
+	AccessLog      string   `yaml:"access_log"`      // a file, relative to the repository; - is output; "" for none
 }
 
 // Pages says which pages for people a public listener has.

@@ -59,8 +59,14 @@ func (p *program) serve(c *cli.Context) error {
 		}
 	}
 	if c.IsSet("access-log") {
-		if conf.AccessLog = c.String("access-log"); conf.AccessLog == "off" {
+		switch conf.AccessLog = c.String("access-log"); conf.AccessLog {
+		case "off", "":
 			conf.AccessLog = ""
+		case "-":
+		default: // as any path on a command line, and not as in publish.yaml
+			if conf.AccessLog, err = filepath.Abs(conf.AccessLog); err != nil {
+				return err
+			}
 		}
 	}
 	if err := conf.Check(); err != nil {

@@ -84,6 +84,32 @@ func TestServeSignals(t *testing.T) {
 	}
 }
 
+// The access log of publish.yaml is relative to the repository, as certificates are; the
+// flag is relative to where the command runs.
+func TestServeAccessLog(t *testing.T) {
+	repo, here := servedRepo(t), t.TempDir()
+	must(t, os.WriteFile(filepath.Join(repo, "publish.yaml"), []byte("format: plain\nserve: {access_log: a.log}\n"), 0o644))
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, filepath.Join(repo, "a.log")},
+		{[]string{"--access-log", "b.log"}, filepath.Join(here, "b.log")},
+	} {
+		cmd := publishCommand(t, append([]string{"--repo", repo, "serve", "--listen", "http://127.0.0.1:0", "--admin",
+			"off"}, c.args...)...)
+		cmd.Dir = here
+		s := begin(t, cmd)
+		if _, err := os.Stat(c.want); err != nil {
+			t.Errorf("%v: %v", c.args, err)
+		}
+		must(t, s.Process.Signal(syscall.SIGTERM))
+		if err := s.Wait(); err != nil {
+			t.Errorf("%v: %s", err, s.stderr.String())
+		}
+	}
+}
+
 // An address that is taken, and a bad configuration, have exit codes of their own.
 func TestServeExits(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +28,16 @@ type accessLog struct {
 	mu   sync.Mutex
 	file *os.File // nil if it is not a file
 	buf  *bufio.Writer
+}
+
+// accessPath is where the access log is, as openAccessLog takes it: the directory in which
+// the program was started means nothing to who reads publish.yaml.
+func (s *Server) accessPath() string {
+	p := s.config.AccessLog
+	if p == "" || p == "-" || filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(s.repo.Dir, p)
 }
 
 // openAccessLog opens the log at a path; - is output, "" is none.

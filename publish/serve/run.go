@@ -34,7 +34,7 @@ func (s *Server) Run(ctx context.Context, opt Options, reload, quit <-chan struc
 		return err
 	}
 	s.certs.Store(certs)
-	if s.access, err = openAccessLog(s.config.AccessLog, opt.Output); err != nil {
+	if s.access, err = openAccessLog(s.accessPath(), opt.Output); err != nil {
 		return err
 	}
 	defer s.access.close()
