@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -91,6 +92,7 @@ type route func(w http.ResponseWriter, r *http.Request, p string, slash bool)
 func (s *Server) handler(to route) http.Handler {
 	stall := time.Duration(s.config.Limits.StallTimeout)
 	return http.HandlerFunc(func(inner http.ResponseWriter, r *http.Request) {
+		defer s.panicked(r) // declared first, so that the request is counted before it
 		start := time.Now()
 		w := newWriter(inner, stall)
 		began(r)
@@ -119,6 +121,20 @@ func (s *Server) handler(to route) http.Handler {
 			to(w, r, p, slash)
 		}
 	})
+}
+
+// panicked logs the panic of a request, and passes it on to net/http, which cuts the
+// connection. net/http would log it among what clients do wrong, which nobody sees.
+func (s *Server) panicked(r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p != http.ErrAbortHandler { // that one only cuts the connection
+		s.log.Error("a request ended in a panic", "method", r.Method, "uri", r.RequestURI, "panic", p,
+			"stack", string(debug.Stack()))
+	}
+	panic(p)
 }
 
 // refusal answers a request that no route gets, in the form of what it asked.

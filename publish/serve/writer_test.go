@@ -64,3 +64,29 @@ func TestKernelSends(t *testing.T) {
 		}
 	}
 }
+
+// The panic of a request is in the log, with its stack, and cuts the connection. What only
+// cuts the connection is not.
+func TestPanic(t *testing.T) {
+	w := streams(t, "symlink")
+	for _, c := range []struct {
+		panic  any
+		logged bool
+	}{{"out of order", true}, {http.ErrAbortHandler, false}} {
+		before := len(w.logged.String())
+		h := w.server.handler(func(http.ResponseWriter, *http.Request, string, bool) { panic(c.panic) })
+		func() {
+			defer func() {
+				if p := recover(); p != c.panic {
+					t.Errorf("net/http gets %v, want %v", p, c.panic)
+				}
+			}()
+			w.at(h, "/images/a")
+		}()
+		said := w.logged.String()[before:]
+		if logged := strings.Contains(said, "level=ERROR") && strings.Contains(said, "out of order") &&
+			strings.Contains(said, "/images/a") && strings.Contains(said, "TestPanic"); logged != c.logged {
+			t.Errorf("%v: %q", c.panic, said)
+		}
+	}
+}
