@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -16,8 +17,9 @@ func (s *Server) healthz(w http.ResponseWriter) { text(w, http.StatusOK, "ok") }
 
 // readyz says whether the server answers from what production is now. With a generation
 // in the query it waits until that, or a newer one, is live: so a health check of a
-// promote tests the new content.
-func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+// promote tests the new content. Why there is no view names paths of the machine, so only
+// some listeners say it: see shows.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request, admin bool) {
 	want := 0
 	if q := r.URL.Query(); q.Has("generation") {
 		n, err := strconv.Atoi(q.Get("generation"))
@@ -33,6 +35,8 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	}
 	n, err := s.keeper.reach(r.Context(), want)
 	switch {
+	case err != nil && !errors.Is(err, errNoView) && !s.shows(admin):
+		text(w, http.StatusServiceUnavailable, "production cannot be opened; the log says why")
 	case err != nil:
 		text(w, http.StatusServiceUnavailable, oneLine(err))
 	case n < want:

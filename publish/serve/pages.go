@@ -55,6 +55,9 @@ type made struct {
 // hasPages reports whether there are pages on a listener.
 func (s *Server) hasPages(admin bool) bool { return admin || s.config.Pages != publish.PagesOff }
 
+// shows reports whether a listener shows all.
+func (s *Server) shows(admin bool) bool { return admin || s.config.Pages == publish.PagesAll }
+
 // pages answers for a page, or its twin. name is "" for the first, or ends with .json.
 func (s *Server) pages(w http.ResponseWriter, r *http.Request, name string, admin bool) {
 	name, twin := strings.CutSuffix(name, ".json")
@@ -132,7 +135,7 @@ func (s *Server) sectionOf(
 	}
 	query, _ := url.ParseQuery(r.URL.RawQuery) // what is not well formed is not there
 	a := &asked{Context: r.Context(), view: v, at: at, root: rootOf(r), query: query,
-		all: admin || s.config.Pages == publish.PagesAll, files: !admin, now: s.keeper.now()}
+		all: s.shows(admin), files: !admin, now: s.keeper.now()}
 	m, err := page.make(s, a)
 	if err != nil {
 		return err

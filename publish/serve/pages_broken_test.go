@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/publish/publish"
 )
 
 // A page that cannot be made says why on the admin listener, and what to do; on a public one
@@ -50,4 +52,25 @@ func TestPagesOfBrokenProduction(t *testing.T) {
 	w.server.computed = newComputed(time.Now)
 	says(w.admin("/"), 500, "the manifest is damaged; hint: run publish recover", w.dir)
 	says(w.at(w.server.Public(), "/"), 500, "the log says why")
+}
+
+// Why there is no view is for operators: it names paths of the machine.
+func TestReadyNamesNoPaths(t *testing.T) {
+	for _, mode := range []publish.Pages{publish.PagesImages, publish.PagesAll, publish.PagesOff} {
+		w := streams(t, "symlink", "serve: {pages: "+string(mode)+"}")
+		w.promoteOne()
+		w.keep()
+		w.reach(1)
+		w.no(os.Remove(filepath.Join(w.dir, "production")))
+		for w.at(w.server.Public(), "/-/readyz").StatusCode != 503 {
+			time.Sleep(time.Millisecond)
+		}
+		public, admin := w.get("/-/readyz"), w.admin("/-/readyz")
+		if strings.Contains(public.body, w.dir) != (mode == publish.PagesAll) || !strings.Contains(admin.body, w.dir) {
+			t.Errorf("pages: %s: public %q, admin %q", mode, public.body, admin.body)
+		}
+		if mode != publish.PagesAll {
+			w.want(public, 503, "production cannot be opened; the log says why\n")
+		}
+	}
 }

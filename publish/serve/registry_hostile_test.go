@@ -95,7 +95,7 @@ func TestRegistryDamagedDocument(t *testing.T) {
 	w.replaceFile(repo+"/index.json", w.text(object{"schemaVersion": 2, "manifests": []object{image.tag("forged")}}))
 	w.keep()
 	w.refused(w.get("/v2/"+repo+"/manifests/forged"), 503, "UNAVAILABLE")
-	if r := w.get("/-/readyz"); r.StatusCode != 503 || !strings.Contains(r.body, "index.json") {
+	if r := w.admin("/-/readyz"); r.StatusCode != 503 || !strings.Contains(r.body, "index.json") {
 		t.Errorf("readyz: %d %s", r.StatusCode, r.body)
 	}
 }

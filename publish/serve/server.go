@@ -188,7 +188,7 @@ func (s *Server) own(w http.ResponseWriter, r *http.Request, p string, slash, ad
 	case name == "healthz":
 		s.healthz(w)
 	case name == "readyz":
-		s.readyz(w, r)
+		s.readyz(w, r, admin)
 	default:
 		s.pages(w, r, name, admin)
 	}
