@@ -1,7 +1,7 @@
 package serve
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -23,12 +23,20 @@ import (
 type accessLog struct {
 	path string // "" if it is not a file
 	log  *slog.Logger
+	own  *slog.Logger // of the server
 	stop chan struct{}
 
 	mu   sync.Mutex
 	file *os.File // nil if it is not a file
-	buf  *bufio.Writer
+	to   io.Writer
+	buf  []byte // whole lines
+	lost int    // lines that could not be written since the last time that it worked
+	ill  bool   // the last write failed
+	cut  bool   // it ended within a line
 }
+
+// collected is how many bytes of lines wait to be written at most.
+const collected = 64 << 10
 
 // accessPath is where the access log is, as openAccessLog takes it: the directory in which
 // the program was started means nothing to who reads publish.yaml.
@@ -40,21 +48,20 @@ func (s *Server) accessPath() string {
 	return filepath.Join(s.repo.Dir, p)
 }
 
-// openAccessLog opens the log at a path; - is output, "" is none.
-func openAccessLog(path string, output io.Writer) (*accessLog, error) {
+// openAccessLog opens the log at a path; - is output, "" is none. own is the log of the
+// server, which says when lines are lost.
+func openAccessLog(path string, output io.Writer, own *slog.Logger) (*accessLog, error) {
 	if path == "" {
 		return nil, nil
 	}
-	a := &accessLog{stop: make(chan struct{})}
-	if path == "-" {
-		a.buf = bufio.NewWriterSize(output, 64<<10)
-	} else {
+	a := &accessLog{own: own, to: output, stop: make(chan struct{})}
+	if path != "-" {
 		a.path = path
 		var err error
 		if a.file, err = durable.OpenLog(path, 0o640); err != nil {
 			return nil, &publish.Error{Path: path, Fact: "the access log cannot be opened", Err: err}
 		}
-		a.buf = bufio.NewWriterSize(a.file, 64<<10)
+		a.to = a.file
 	}
 	a.log = slog.New(slog.NewJSONHandler(a, &slog.HandlerOptions{ReplaceAttr: plainLine}))
 	go a.flushing()
@@ -73,7 +80,45 @@ func plainLine(groups []string, a slog.Attr) slog.Attr {
 func (a *accessLog) Write(line []byte) (int, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.buf.Write(line)
+	if len(a.buf)+len(line) > collected {
+		a.write()
+	}
+	a.buf = append(a.buf, line...)
+	return len(line), nil
+}
+
+// write writes the lines that were collected, and forgets them: a full disk must not take
+// the memory too. What is lost is counted, and logged when it begins and when it ends, not
+// at each try. The caller holds mu.
+func (a *accessLog) write() {
+	if len(a.buf) == 0 {
+		return
+	}
+	data := a.buf
+	if a.cut { // what is left of a line must not spoil the next one
+		data = append([]byte{'\n'}, data...)
+	}
+	n, err := a.to.Write(data)
+	n = min(max(n, 0), len(data))
+	lines := bytes.Count(data[n:], []byte{'\n'})
+	if n < len(data) && data[n] == '\n' {
+		lines-- // only its end is missing, and comes with the next line
+	}
+	if n > 0 {
+		a.cut = data[n-1] != '\n'
+	}
+	a.buf = a.buf[:0]
+	switch {
+	case err != nil:
+		a.lost += lines
+		if !a.ill {
+			a.own.Error("the access log cannot be written; lines are lost", "path", a.path, "error", err)
+		}
+	case a.ill:
+		a.own.Warn("the access log is written again", "path", a.path, "lost", a.lost)
+		a.lost = 0
+	}
+	a.ill = err != nil
 }
 
 func (a *accessLog) flushing() {
@@ -92,25 +137,32 @@ func (a *accessLog) flushing() {
 func (a *accessLog) flush() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_ = a.buf.Flush() // the next line tells again, and nobody reads what is lost
+	a.write()
 }
 
 // reopen opens the file anew, after a rotation.
-func (a *accessLog) reopen(log *slog.Logger) {
+func (a *accessLog) reopen() {
 	if a == nil || a.path == "" {
 		return
 	}
 	f, err := durable.OpenLog(a.path, 0o640)
 	if err != nil {
-		log.Error("the access log cannot be opened; lines go on to the old file", "path", a.path, "error", err)
+		a.own.Error("the access log cannot be opened; lines go on to the old file", "path", a.path, "error", err)
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_ = a.buf.Flush()
+	a.write()
+	a.cut = a.cut && sameFile(a.file, f)
 	_ = a.file.Close()
-	a.file = f
-	a.buf.Reset(f)
+	a.file, a.to = f, f
+}
+
+// sameFile reports whether two files are one, as far as is known.
+func sameFile(a, b *os.File) bool {
+	fa, errA := a.Stat()
+	fb, errB := b.Stat()
+	return errA != nil || errB != nil || os.SameFile(fa, fb)
 }
 
 func (a *accessLog) close() {
@@ -119,6 +171,9 @@ func (a *accessLog) close() {
 	}
 	close(a.stop)
 	a.flush()
+	if a.lost > 0 {
+		a.own.Warn("lines of the access log are lost", "path", a.path, "lost", a.lost)
+	}
 	if a.file != nil {
 		_ = a.file.Close()
 	}

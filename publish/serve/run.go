@@ -34,7 +34,7 @@ func (s *Server) Run(ctx context.Context, opt Options, reload, quit <-chan struc
 		return err
 	}
 	s.certs.Store(certs)
-	if s.access, err = openAccessLog(s.accessPath(), opt.Output); err != nil {
+	if s.access, err = openAccessLog(s.accessPath(), opt.Output, s.log); err != nil {
 		return err
 	}
 	defer s.access.close()
@@ -124,7 +124,7 @@ func (r *run) wait(ctx context.Context, reload, quit <-chan struct{}) error {
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyReloading)
 			r.server.Reload()
 			r.certs.refresh(r.log, true)
-			r.server.access.reopen(r.log)
+			r.server.access.reopen()
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
 		case <-every.C:
 			r.certs.refresh(r.log, false)
