@@ -45,15 +45,15 @@ func (r *Repo) ImagesIn(ctx context.Context, v *generation.View) ([]catalog.Imag
 }
 
 // Overview is Status, with the findings that it counts.
-func (r *Repo) Overview(ctx context.Context) (*Status, *Checked, error) {
+func (r *Repo) Overview(ctx context.Context) (*Status, *Validated, error) {
 	var status *Status
-	var checked Checked
+	var checked Validated
 	err := r.steady(ctx, func(s *state) error {
 		out, staged, err := r.statusOf(ctx, s)
 		if err != nil {
 			return err
 		}
-		status, checked = out, CheckedOf(staged.Report)
+		status, checked = out, ValidatedOf(staged.Report)
 		return nil
 	})
 	return status, &checked, err

@@ -133,3 +133,17 @@ func CheckedOf(r *stage.Report) Checked {
 	return Checked{append([]catalog.Finding{}, r.Findings...), CheckedSums{r.Files, r.Bytes, r.HashedBytes},
 		append([]string{}, r.Redacted...)}
 }
+
+// Validated is the report of a validation of staging, without uploads and other files that
+// no index names: those are only counted.
+type Validated struct {
+	Checked
+	LeftOut stage.LeftOut `json:"left_out"`
+}
+
+// ValidatedOf returns the object for a report.
+func ValidatedOf(r *stage.Report) Validated {
+	left := r.LeftOut
+	left.Examples = append([]string{}, left.Examples...)
+	return Validated{CheckedOf(r), left}
+}

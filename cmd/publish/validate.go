@@ -4,7 +4,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
-	"example.com/publish/stage"
 )
 
 func (p *program) validateCommand() *command {
@@ -23,12 +22,6 @@ func (p *program) validateCommand() *command {
 		completes(upTo(1, p.trees("staging", "production")))
 }
 
-// validated is the answer of validate.
-type validated struct {
-	publish.Checked
-	LeftOut stage.LeftOut `json:"left_out"`
-}
-
 func (p *program) validate(c *cli.Context) error {
 	name := c.Args().First()
 	if name == "" {
@@ -44,7 +37,7 @@ func (p *program) validate(c *cli.Context) error {
 		return err
 	}
 	p.printRedacted(report)
-	err = p.answer(validated{publish.CheckedOf(report), report.LeftOut}, func() {
+	err = p.answer(publish.ValidatedOf(report), func() {
 		for _, f := range report.Findings {
 			p.say("%s", findingLine(f))
 		}

@@ -24,7 +24,7 @@ const (
 // overview is what changes beside a view: staging, the history, the windows.
 type overview struct {
 	status  *publish.Status
-	checked *publish.Checked
+	checked *publish.Validated
 }
 
 // overview returns it for the view of a page.
@@ -152,7 +152,7 @@ func (s *Server) findingsPage(a *asked) (*made, error) {
 	if err != nil {
 		return nil, err
 	}
-	checked, p := *o.checked, findingsView{CheckedSums: o.checked.Checked}
+	checked, p := *o.checked, findingsView{CheckedSums: o.checked.Checked.Checked}
 	for _, f := range checked.Findings {
 		if f.Severity == catalog.Error {
 			p.Errors++
@@ -169,7 +169,7 @@ func (s *Server) findingsPage(a *asked) (*made, error) {
 	} else {
 		// Paths and messages name what is staged, and may never be published.
 		checked.Findings, p.Codes = withoutNames(checked.Findings)
-		checked.Redacted = []string{}
+		checked.Redacted, checked.LeftOut.Examples = []string{}, []string{}
 	}
 	return &made{"Findings in staging", p, func() (body, error) { return objectBody(checked) }}, nil
 }

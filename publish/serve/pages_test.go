@@ -3,6 +3,7 @@ package serve
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -137,6 +138,7 @@ func TestOwnIndexWins(t *testing.T) {
 func TestTwins(t *testing.T) {
 	w := streams(t, "symlink")
 	w.aHistory()
+	w.write("images/unnamed.tar.xz", "no index names it")
 	w.keep()
 	w.reach(3)
 	ctx := w.Context()
@@ -173,10 +175,15 @@ func TestTwins(t *testing.T) {
 			t.Errorf("%s: %d\n%s\nwant\n%s", path, r.StatusCode, r.body, text)
 		}
 	}
-	var found publish.Checked
+	var found, public publish.Validated
 	w.no(json.Unmarshal([]byte(w.admin("/-/findings.json").body), &found))
+	w.no(json.Unmarshal([]byte(w.get("/-/findings.json").body), &public))
 	if len(found.Findings) == 0 || found.Findings[0].Code != report.Findings[0].Code {
 		t.Errorf("findings: %+v, and validate has %+v", found, report.Findings)
+	}
+	if want := publish.ValidatedOf(report).LeftOut; want.Files != 1 || !reflect.DeepEqual(found.LeftOut, want) ||
+		public.LeftOut.Files != 1 || public.LeftOut.Examples == nil || len(public.LeftOut.Examples) > 0 {
+		t.Errorf("left out: %+v, public %+v, and validate has %+v", found.LeftOut, public.LeftOut, want)
 	}
 	if lines := strings.Split(strings.TrimSpace(w.admin("/-/history.json").body), "\n"); len(lines) != len(events)+2 {
 		t.Errorf("an event is not a line: %d lines of %d events", len(lines), len(events))
