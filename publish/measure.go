@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 )
@@ -27,16 +28,18 @@ type Measures struct {
 	Waiting   *time.Time
 	KeptBytes int64
 	FreeBytes int64     // -1: unknown
-	GC        *GCResult // what gc would delete now
+	GC        *GCResult // what gc would delete now; nil: unknown
 	// NextExpiry is when the next open window ends, so that gc has more to delete; nil if none is open.
 	NextExpiry *time.Time
 	GCNext     *GCResult // what gc would delete at NextExpiry, in total; nil if NextExpiry is nil
-	// The numbers of versions that clients see, by product.
+	// The numbers of versions that clients see, by product; nil: unknown. If StagedVersions
+	// is nil, nothing is known of staging: StagingBytes, Waiting and Status.Staging are zero.
 	StagedVersions     map[string]int
 	ProductionVersions map[string]int
 }
 
-// Measure takes the measures. It takes no lock and writes nothing.
+// Measure takes the measures. It takes no lock and writes nothing. If some of them cannot
+// be taken, it returns the error, and the others with it; nil if there are none.
 func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
 	var m *Measures
 	err := r.steady(ctx, func(s *state) (err error) {
@@ -48,36 +51,27 @@ func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
 
 func (r *Repo) measure(ctx context.Context, s *state) (*Measures, error) {
 	st, staged, err := r.statusOf(ctx, s)
-	if err != nil {
-		return nil, err
+	m := &Measures{Status: st, Time: r.now().UTC(), FreeBytes: -1}
+	if err == nil {
+		err = r.measureStaging(ctx, m, staged)
 	}
-	m := &Measures{Status: st, Time: r.now().UTC(), StagedVersions: versionsOf(staged.Catalog),
-		ProductionVersions: map[string]int{}, FreeBytes: -1}
-	var touched time.Time
-	if m.StagingBytes, touched, err = r.Stage.Extent(ctx); err != nil {
-		return nil, err
-	}
-	if !st.Staging.Equal {
-		if st.Production != nil && st.Production.Since.After(touched) {
-			touched = st.Production.Since
-		}
-		m.Waiting = &touched
-	}
+	errs := []error{err}
 	if free, err := durable.Free(r.Dir); err == nil {
 		m.FreeBytes = free
 	} else if !errors.Is(err, durable.ErrUnsupported) {
-		return nil, err
+		errs = append(errs, err)
 	}
 	// This is the plan of gc itself, not an estimate.
-	if m.GC, err = r.collect(ctx, s, true); err != nil {
-		return nil, err
+	if m.GC, err = r.collect(ctx, s, true); err == nil {
+		err = r.foretell(ctx, s, m)
 	}
-	if s.current != nil {
-		cat, err := r.catalogOf(ctx, s.current)
-		if err != nil {
-			return nil, err
-		}
+	errs = append(errs, err)
+	if s.current == nil {
+		m.ProductionVersions = map[string]int{}
+	} else if cat, err := r.catalogOf(ctx, s.current); err == nil {
 		m.ProductionVersions = versionsOf(cat)
+	} else {
+		errs = append(errs, err)
 	}
 	if at, ok := s.history.LastPromote(); ok {
 		at = at.UTC()
@@ -86,11 +80,24 @@ func (r *Repo) measure(ctx context.Context, s *state) (*Measures, error) {
 	for _, k := range st.Generations {
 		m.KeptBytes += k.Bytes
 	}
-	if err := r.foretell(ctx, s, m); err != nil {
-		return nil, err
-	}
 	m.locks()
-	return m, nil
+	return m, errors.Join(errs...)
+}
+
+// measureStaging takes the measures of staging that its status does not have.
+func (r *Repo) measureStaging(ctx context.Context, m *Measures, staged *stage.Checked) error {
+	bytes, touched, err := r.Stage.Extent(ctx)
+	if err != nil {
+		return err
+	}
+	m.StagingBytes, m.StagedVersions = bytes, versionsOf(staged.Catalog)
+	if !m.Staging.Equal {
+		if m.Production != nil && m.Production.Since.After(touched) {
+			touched = m.Production.Since
+		}
+		m.Waiting = &touched
+	}
+	return nil
 }
 
 // foretell finds the next window that ends, of a kept generation or of a carried file,
@@ -124,8 +131,9 @@ func (r *Repo) foretell(ctx context.Context, s *state, m *Measures) error {
 	}
 	then := *s
 	then.now, then.behind = next, 0
-	m.NextExpiry = &next
-	m.GCNext, err = r.collect(ctx, &then, true)
+	if m.GCNext, err = r.collect(ctx, &then, true); err == nil {
+		m.NextExpiry = &next
+	}
 	return err
 }
 

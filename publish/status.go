@@ -115,10 +115,14 @@ func (r *Repo) Status(ctx context.Context) (*Status, error) {
 		out, _, err = r.statusOf(ctx, s)
 		return err
 	})
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
-// statusOf returns the status for a state, and what is staged.
+// statusOf returns the status for a state, and what is staged. The status is also there if
+// there is an error, which is about staging; then it says nothing of staging.
 func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked, error) {
 	out := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.Config.Switch, Generations: []Kept{},
 		RecoveryPending: r.pending(s), ClockBehind: s.clockBehind(), Leftovers: r.leftovers().list()}
@@ -144,6 +148,9 @@ func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked,
 		r.describe(s, out)
 	}
 	staged, err := r.compareStaging(ctx, s, out)
+	if err != nil {
+		out.Staging = StagingState{}
+	}
 	return out, staged, err
 }
 

@@ -15,7 +15,8 @@ import (
 
 // Of returns the measures of a repository as metrics. All are gauges in base units, and
 // each sample has the label repository: two repositories of one machine write two files,
-// and node_exporter takes them together. version is that of the program.
+// and node_exporter takes them together. There is none of what could not be measured.
+// version is that of the program.
 func Of(m *publish.Measures, version string) prometheus.Collector { return &collector{m, version} }
 
 type collector struct {
@@ -105,20 +106,9 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 			held, label{"lock", name})
 	}
 
-	st := m.Staging
-	x.flag("publish_staging_differs", "Whether staging differs from production: a promote would switch.", !st.Equal)
-	for change, n := range map[string]int{"added": st.Added, "changed": st.Changed, "removed": st.Removed} {
-		x.gauge("publish_staging_changes", "Versions in which staging differs from production; files of a tree "+
-			"without indexes.", float64(n), label{"change", change})
+	if m.StagedVersions != nil {
+		x.staging(m)
 	}
-	x.since("publish_staged_changes", "staging or production changed last, while they differ", m.Waiting, m.Time)
-	for severity, n := range map[string]int{"error": st.Errors, "warning": st.Warnings} {
-		x.gauge("publish_staging_findings",
-			"Findings in staging that need no reading of content; an error stops a promote.", float64(n),
-			label{"severity", severity})
-	}
-
-	x.gauge("publish_staging_bytes", "Size of all files in staging.", float64(m.StagingBytes))
 	x.gauge("publish_production_files", "Files of production, without carried ones.", float64(production.Files))
 	x.gauge("publish_production_bytes", "Size of production's files, without carried ones.", float64(production.Bytes))
 	x.gauge("publish_carried_files", "Files that production serves for clients of earlier generations.",
@@ -132,6 +122,35 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		x.gauge("publish_free_bytes", "What an ordinary user may still write to the repository's file system.",
 			float64(m.FreeBytes))
 	}
+	if m.GC != nil {
+		x.gc(m)
+	}
+	if m.RevertUntil != nil {
+		x.gauge("publish_revert_until_timestamp_seconds", "Until when the previous content is kept, in Unix time; "+
+			"not there when it is pinned or kept without an end.", unix(*m.RevertUntil))
+	}
+	x.versions(m)
+}
+
+// staging writes what is known only if staging can be read.
+func (x *exposition) staging(m *publish.Measures) {
+	st := m.Staging
+	x.flag("publish_staging_differs", "Whether staging differs from production: a promote would switch.", !st.Equal)
+	for change, n := range map[string]int{"added": st.Added, "changed": st.Changed, "removed": st.Removed} {
+		x.gauge("publish_staging_changes", "Versions in which staging differs from production; files of a tree without indexes.",
+			float64(n), label{"change", change})
+	}
+	x.since("publish_staged_changes", "staging or production changed last, while they differ", m.Waiting, m.Time)
+	for severity, n := range map[string]int{"error": st.Errors, "warning": st.Warnings} {
+		x.gauge("publish_staging_findings",
+			"Findings in staging that need no reading of content; an error stops a promote.", float64(n),
+			label{"severity", severity})
+	}
+	x.gauge("publish_staging_bytes", "Size of all files in staging.", float64(m.StagingBytes))
+}
+
+// gc writes what gc would delete.
+func (x *exposition) gc(m *publish.Measures) {
 	x.gauge("publish_gc_due_generations", "Generations that gc would delete now.", float64(len(m.GC.Generations)))
 	x.gauge("publish_gc_due_files", "Carried files that gc would delete now.", float64(m.GC.Files))
 	x.gauge("publish_gc_due_bytes", "What gc would free now, of files that no other tree or stage has.",
@@ -146,15 +165,10 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 			float64(m.GCNext.Files))
 		x.gauge("publish_gc_next_bytes", "What gc would free then, what is due now included.", float64(m.GCNext.Bytes))
 	}
-	if m.RevertUntil != nil {
-		x.gauge("publish_revert_until_timestamp_seconds", "Until when the previous content is kept, in Unix time; "+
-			"not there when it is pinned or kept without an end.", unix(*m.RevertUntil))
-	}
-	x.versions(m)
 }
 
 // versions counts by product: what staging has and production lacks, and the
-// other way round, is there with 0.
+// other way round, is there with 0. Of a tree that cannot be read there is nothing.
 func (x *exposition) versions(m *publish.Measures) {
 	products := maps.Clone(m.ProductionVersions)
 	if products == nil {
@@ -162,9 +176,11 @@ func (x *exposition) versions(m *publish.Measures) {
 	}
 	maps.Copy(products, m.StagedVersions)
 	for p := range products {
-		for stage, n := range map[string]int{"production": m.ProductionVersions[p], "staging": m.StagedVersions[p]} {
-			x.gauge("publish_versions", "Versions of a product that clients can choose from, in either stage.",
-				float64(n), label{"stage", stage}, label{"product", p})
+		for stage, of := range map[string]map[string]int{"production": m.ProductionVersions, "staging": m.StagedVersions} {
+			if of != nil {
+				x.gauge("publish_versions", "Versions of a product that clients can choose from, in either stage.",
+					float64(of[p]), label{"stage", stage}, label{"product", p})
+			}
 		}
 	}
 }

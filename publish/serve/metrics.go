@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"sync"
@@ -47,6 +48,8 @@ type counters struct {
 	rejected  map[string]prometheus.Counter // by reason
 	build     prometheus.Observer
 	reloads   map[string]prometheus.Counter // by result
+
+	measured *measured
 
 	registry *prometheus.Registry
 }
@@ -97,7 +100,7 @@ func (s *Server) newCounters() *counters {
 	for _, result := range []string{"ok", "failed"} {
 		c.reloads[result] = reloads.WithLabelValues(result)
 	}
-	c.inFlight, c.carried, c.build = flight, carried, build
+	c.inFlight, c.carried, c.build, c.measured = flight, carried, build, &measured{server: s}
 	gauge := func(n, help string, f func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name(n), Help: help}, f)
 	}
@@ -112,7 +115,7 @@ func (s *Server) newCounters() *counters {
 			}
 			return 0
 		}),
-		&measured{server: s}, certificateEnd{s})
+		c.measured, certificateEnd{s})
 	return c
 }
 
@@ -132,24 +135,31 @@ func (c *counters) count(w *writer, start time.Time) {
 	}
 }
 
-// handler answers with all metrics.
-func (c *counters) handler() http.Handler {
-	return promhttp.HandlerFor(c.registry, promhttp.HandlerOpts{})
+// metrics answers with all metrics. One that cannot be had must not cost the others: they
+// say what is wrong.
+func (s *Server) metrics() http.Handler {
+	return promhttp.HandlerFor(s.count.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelError)})
 }
 
 // measureEvery is how often the measures of the repository are taken at most.
 const measureEvery = 10 * time.Second
 
 // measured has the measures that status --prometheus writes. Taking them looks at all of
-// staging, so several that ask within a moment share them.
+// staging, so several that ask within a moment share them. There are none of what cannot be
+// measured: this user may not read it, or it is damaged.
 type measured struct {
 	server *Server
 
-	mu   sync.Mutex
-	at   time.Time
-	last *publish.Measures
-	err  error
+	mu      sync.Mutex
+	at      time.Time
+	last    *publish.Measures
+	err     error
+	trouble trouble
 }
+
+var measureFailedDesc = prometheus.NewDesc("publish_serve_measure_failed",
+	"Whether some or all of what is measured of the repository cannot be, and is not here.", nil, nil)
 
 // Describe implements [prometheus.Collector].
 func (*measured) Describe(chan<- *prometheus.Desc) {}
@@ -157,11 +167,14 @@ func (*measured) Describe(chan<- *prometheus.Desc) {}
 // Collect implements [prometheus.Collector].
 func (m *measured) Collect(to chan<- prometheus.Metric) {
 	last, err := m.take()
+	failed := 0.0
 	if err != nil {
-		to <- prometheus.NewInvalidMetric(prometheus.NewDesc("publish_info", "The repository.", nil, nil), err)
-		return
+		failed = 1
 	}
-	metrics.Of(last, m.server.Version).Collect(to)
+	to <- prometheus.MustNewConstMetric(measureFailedDesc, prometheus.GaugeValue, failed)
+	if last != nil {
+		metrics.Of(last, m.server.Version).Collect(to)
+	}
 }
 
 func (m *measured) take() (*publish.Measures, error) {
@@ -170,6 +183,7 @@ func (m *measured) take() (*publish.Measures, error) {
 	if m.at.IsZero() || time.Since(m.at) > measureEvery {
 		m.last, m.err = m.server.repo.Measure(context.Background())
 		m.at = time.Now()
+		m.trouble.now(m.server.log, "not all of the repository can be measured", m.err)
 	}
 	return m.last, m.err
 }

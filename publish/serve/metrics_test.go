@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // metrics asks the admin listener for the metrics.
@@ -70,6 +71,48 @@ func TestMetrics(t *testing.T) {
 		cmd.Stdin = strings.NewReader(text)
 		if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 			t.Errorf("promtool: %v\n%s", err, out)
+		}
+	}
+}
+
+// What cannot be measured is left out, and one metric says so. The others are there: they
+// tell what is wrong.
+func TestMetricsInTrouble(t *testing.T) {
+	const production, due, bytes = "publish_production_files{", "publish_gc_due_files{", "publish_staging_bytes{"
+	for _, c := range []struct {
+		harm        string
+		there, gone []string
+	}{
+		{noStaging, []string{production, due, `product="a:1:default:amd64",repository="`, `stage="production"`},
+			[]string{bytes, "publish_staging_differs{", "publish_staging_findings{", `stage="staging"`}},
+		{danglingLink, nil, []string{bytes, production, due}},
+		{brokenSeal, nil, []string{bytes, production, due}},
+	} {
+		w := harmed(t, c.harm)
+		text := ""
+		for range 3 { // it is logged once
+			w.server.count.measured.at = time.Time{}
+			text = w.metrics()
+		}
+		stale := map[bool]string{true: "0", false: "1"}[c.harm == noStaging]
+		if value(text, "publish_serve_measure_failed") != "1" || value(text, "publish_serve_generation") != "1" ||
+			value(text, "publish_serve_view_stale") != stale {
+			t.Errorf("%s: %s", c.harm, text)
+		}
+		for list, there := range map[*[]string]bool{&c.there: true, &c.gone: false} {
+			for _, s := range *list {
+				if strings.Contains(text, s) != there {
+					t.Errorf("%s: %s is there: %t", c.harm, s, !there)
+				}
+			}
+		}
+		if n := strings.Count(w.logged.String(), "not all of the repository can be measured"); n != 1 {
+			t.Errorf("%s: it is logged %d times", c.harm, n)
+		}
+		w.heal()
+		w.server.count.measured.at = time.Time{}
+		if text := w.metrics(); value(text, "publish_serve_measure_failed") != "0" || !strings.Contains(text, bytes) {
+			t.Errorf("after %s: %s", c.harm, text)
 		}
 	}
 }

@@ -167,7 +167,7 @@ func (s *Server) public(w http.ResponseWriter, r *http.Request, p string, slash 
 
 func (s *Server) admin(w http.ResponseWriter, r *http.Request, p string, slash bool) {
 	if p == "metrics" {
-		s.count.handler().ServeHTTP(w, r)
+		s.metrics().ServeHTTP(w, r)
 		return
 	}
 	s.own(w, r, p, slash, true)
