@@ -73,7 +73,8 @@ type Repo struct {
 	sites  site.Kinds // those that publish.yaml can choose
 	opt    Options
 	now    func() time.Time
-	left   leftoverRecord // what this command could not delete; it has no entry for a scope that was not tried
+	as     *generation.Manifest // see ReadAs; else nil
+	left   leftoverRecord       // what this command could not delete; it has no entry for a scope that was not tried
 	// The fields below are set by tests.
 	step       func(name string) error          // stops a command at a protocol point; else nil
 	remove     func(path string) error          // deletes a file or a tree; else durable.RemoveAll
@@ -288,6 +289,18 @@ func (r *Repo) window(h *journal.History) generation.Windows {
 
 // load reads the state without taking a lock or writing anything.
 func (r *Repo) load(ctx context.Context) (*state, error) {
+	if r.as != nil {
+		h, err := r.readHistory()
+		if err != nil {
+			return nil, err
+		}
+		n := r.as.Generation
+		s, err := r.stateOf(h, n, manifestOf{n: n, Manifest: r.as})
+		if err == nil && r.store.Holds(n) { // a switch by exchange has put it beside production
+			s.current.Dir = r.store.Dir(n)
+		}
+		return s, err
+	}
 	// The manifest is read beside the history. Which one counts is asked after that: the
 	// history must not name a later switch than the one that is live.
 	ahead := make(chan manifestOf, 1)

@@ -44,17 +44,48 @@ func (r *Repo) ImagesIn(ctx context.Context, v *generation.View) ([]catalog.Imag
 	return images, cat.Versions, v.Proved()
 }
 
-// Overview is Status, with the findings that it counts.
-func (r *Repo) Overview(ctx context.Context) (*Status, *Validated, error) {
-	var status *Status
-	var checked Validated
+// ReadAs returns the repository for readers, as if the generation with manifest m were
+// production. A server that has its tree open asks so while it cannot be read what
+// production is.
+func (r *Repo) ReadAs(m *generation.Manifest) *Repo {
+	out := *r
+	out.as = m
+	return &out
+}
+
+// Overview is what a server says beside the content of a view.
+type Overview struct {
+	*Status
+	Staged *Validated // the findings that Status counts; nil with NoStaging
+	// NoStaging is why staging cannot be read, or not be compared with production: Status
+	// says nothing of it. NoHistory is why the history cannot be read: Status has only what
+	// the manifest says of production. Else they are nil.
+	NoStaging, NoHistory error
+}
+
+// Overview describes the repository. It takes no lock and writes nothing. Staging that
+// cannot be read is no error, nor is the history after ReadAs.
+func (r *Repo) Overview(ctx context.Context) (*Overview, error) {
+	var out *Overview
 	err := r.steady(ctx, func(s *state) error {
-		out, staged, err := r.statusOf(ctx, s)
-		if err != nil {
-			return err
+		status, staged, err := r.statusOf(ctx, s)
+		out = &Overview{Status: status, NoStaging: err}
+		if err == nil {
+			checked := ValidatedOf(staged.Report)
+			out.Staged = &checked
 		}
-		status, checked = out, ValidatedOf(staged.Report)
-		return nil
+		return err
 	})
-	return status, &checked, err
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case out != nil:
+		return out, nil
+	case r.as == nil:
+		return nil, err
+	}
+	status := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.Config.Switch, Generations: []Kept{},
+		Production: r.liveAs(r.as), Leftovers: []Leftover{}}
+	status.Locks, status.LocksUnknown = r.locks().held()
+	return &Overview{Status: status, NoStaging: err, NoHistory: err}, nil
 }

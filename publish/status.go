@@ -156,16 +156,12 @@ func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked,
 
 func (r *Repo) describe(s *state, out *Status) {
 	cur := s.current
-	p := &Production{Generation: cur.Generation, Origin: cur.Origin, Since: cur.Time, Who: cur.Who,
-		Message: cur.Message, Kind: journal.Kind(cur.Kind),
-		Path: r.Production(), Health: s.history.Health(cur.Generation), Files: len(cur.Own)}
+	p := r.liveAs(cur.Manifest)
+	p.Health = s.history.Health(cur.Generation)
 	if e, ok := s.history.Made(cur.Generation); ok {
 		if p.Since = e.Time; p.Health == "" {
 			p.Health = e.Health // pending, or none
 		}
-	}
-	for _, row := range cur.Own {
-		p.Bytes += row.Size
 	}
 	out.Production = p
 	graves, err := r.graveyard()
@@ -195,6 +191,16 @@ func (r *Repo) describe(s *state, out *Status) {
 		}
 		out.Generations = append(out.Generations, k)
 	}
+}
+
+// liveAs describes production as its manifest does.
+func (r *Repo) liveAs(m *generation.Manifest) *Production {
+	p := &Production{Generation: m.Generation, Origin: m.Origin, Since: m.Time, Who: m.Who, Message: m.Message,
+		Kind: journal.Kind(m.Kind), Path: r.Production(), Files: len(m.Own)}
+	for _, row := range m.Own {
+		p.Bytes += row.Size
+	}
+	return p
 }
 
 func (r *Repo) compareStaging(ctx context.Context, s *state, out *Status) (*stage.Checked, error) {

@@ -19,9 +19,15 @@ type computed struct {
 	told        *shared[int, []publish.Told]
 	diffs       *shared[comparison, *publish.Diff]
 	stagedDiffs *shared[comparison, *publish.Diff]
+	unread      *trouble            // what pages cannot show
+	unmade      map[string]*trouble // by the name of the page or twin
 }
 
 func newComputed(now func() time.Time) computed {
+	unmade := map[string]*trouble{}
+	for _, page := range sections {
+		unmade[page.Name], unmade[page.twin()] = &trouble{}, &trouble{}
+	}
 	return computed{
 		looked:      &shared[int, overview]{age: lookAgain, keep: 1, now: now},
 		shelves:     &shared[int, *shelf]{keep: 1, now: now},
@@ -29,5 +35,7 @@ func newComputed(now func() time.Time) computed {
 		told:        &shared[int, []publish.Told]{age: lookAgain, keep: 1, now: now},
 		diffs:       &shared[comparison, *publish.Diff]{keep: 4, now: now},
 		stagedDiffs: &shared[comparison, *publish.Diff]{age: lookAgain, keep: 2, now: now},
+		unread:      &trouble{},
+		unmade:      unmade,
 	}
 }

@@ -159,7 +159,7 @@ func (s *Server) diffPage(a *asked) (*made, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := o.status
+	st := o.Status
 	p := diffView{Trees: []string{"production"}}
 	if a.all {
 		p.Trees = append(p.Trees, "staging")
@@ -177,7 +177,7 @@ func (s *Server) diffPage(a *asked) (*made, error) {
 			cache = s.stagedDiffs
 		}
 		d, err = cache.get(a, comparison{p.From, p.To, a.view.Generation},
-			func(ctx context.Context) (*publish.Diff, error) { return s.repo.Diff(ctx, p.From, p.To) })
+			func(ctx context.Context) (*publish.Diff, error) { return o.repo.Diff(ctx, p.From, p.To) })
 		if err != nil {
 			return nil, err
 		}

@@ -47,17 +47,14 @@ func (v version) listed() bool {
 func (s *Server) shelf(a *asked) (*shelf, error) {
 	n := a.view.Generation
 	return s.shelves.get(a, n, func(ctx context.Context) (*shelf, error) {
-		v, err := s.repo.OpenProduction() // the view of the request may be closed before this ends
-		if err != nil {
-			return nil, err
+		if !a.view.acquire() { // the request may end before this
+			return nil, errMoved
 		}
-		defer v.Close()
+		defer a.view.release()
+		v := a.view.View
 		images, versions, err := s.repo.ImagesIn(ctx, v)
 		if err != nil {
 			return nil, err
-		}
-		if v.Generation != n {
-			return nil, errMoved
 		}
 		var buf bytes.Buffer
 		z := gzip.NewWriter(&buf)

@@ -23,23 +23,41 @@ const (
 
 // overview is what changes beside a view: staging, the history, the windows.
 type overview struct {
-	status  *publish.Status
-	checked *publish.Validated
+	*publish.Overview               // as if the view were production
+	repo              *publish.Repo // reads it so
+	trouble           error         // why it cannot be read what production is; else nil
+	moved             bool          // production is another generation
 }
 
-// overview returns it for the view of a page.
+// overview returns it for the view of a page. While it cannot be read what production is,
+// the rest is shown as of the view: clients get that.
 func (s *Server) overview(a *asked) (overview, error) {
-	o, err := s.looked.get(a, a.view.Generation, func(ctx context.Context) (o overview, err error) {
-		o.status, o.checked, err = s.repo.Overview(ctx)
-		return o, err
-	})
-	if err != nil || o.status.Production == nil {
-		return o, cmp.Or(err, errMoved)
-	}
-	if o.status.Production.Generation != a.view.Generation {
-		if _, stale := s.keeper.stale(); stale == nil {
-			return o, errMoved
+	m := a.view.Manifest
+	o, err := s.looked.get(a, m.Generation, func(ctx context.Context) (o overview, err error) {
+		o.repo = s.repo
+		o.Overview, err = o.repo.Overview(ctx)
+		if exhausted(err) || ctx.Err() != nil {
+			return o, err // that says nothing of production
 		}
+		o.trouble, o.moved = err, err == nil && (o.Production == nil || o.Production.Generation != m.Generation)
+		if o.trouble != nil || o.moved {
+			o.repo = s.repo.ReadAs(m)
+			if o.Overview, err = o.repo.Overview(ctx); err != nil {
+				return o, err
+			}
+		}
+		if exhausted(o.NoStaging) {
+			return o, o.NoStaging
+		}
+		s.unread.now(s.log, "pages cannot show all of the repository", cmp.Or(o.trouble, o.NoHistory, o.NoStaging))
+		return o, nil
+	})
+	if err != nil {
+		return o, err
+	}
+	if _, stale := s.keeper.stale(); o.moved && stale == nil {
+		s.looked.forget(m.Generation) // production may be that again
+		return o, errMoved
 	}
 	return o, nil
 }
@@ -47,9 +65,9 @@ func (s *Server) overview(a *asked) (overview, error) {
 // status is the part of an overview that a page may show.
 func (a *asked) status(o overview) *publish.Status {
 	if a.all {
-		return o.status
+		return o.Status
 	}
-	out, live := *o.status, *o.status.Production
+	out, live := *o.Status, *o.Production
 	live.Who, live.Message, live.Path = "", "", ""
 	out.Production, out.Repository, out.HistoryFlaw = &live, "", ""
 	out.Generations = slices.Clone(out.Generations)
@@ -76,6 +94,16 @@ type statusView struct {
 	Folder   []listed  // of the root
 	More     bool      // names there
 	Why      string    // the message of what a revert brings back
+
+	NoStaging, NoHistory string // see publish.Overview
+}
+
+// statusTwin is a status whose parts that cannot be read are not there.
+type statusTwin struct {
+	*publish.Status
+	Staging   *publish.StagingState `json:"staging"` // null: it cannot be read
+	Stale     string                `json:"stale,omitempty"`
+	NoStaging string                `json:"no_staging,omitempty"` // why it cannot
 }
 
 // keptRow is a generation that can be reverted to.
@@ -95,7 +123,7 @@ func (s *Server) statusPage(a *asked) (*made, error) {
 	}
 	st := a.status(o)
 	p := statusView{Status: st, Live: st.Production, Images: shelf.images, Versions: shelf.versions,
-		Setup: s.repo.Format().Setup(a.at)}
+		Setup: s.repo.Format().Setup(a.at), NoStaging: a.why(o.NoStaging), NoHistory: a.why(o.NoHistory)}
 	for _, product := range shelf.newest() {
 		p.Newest = append(p.Newest, s.imageRow(a, product, 0, true))
 	}
@@ -111,13 +139,41 @@ func (s *Server) statusPage(a *asked) (*made, error) {
 			p.Folder = p.Folder[:min(len(p.Folder), maxFolder)]
 		}
 	}
-	if _, err := s.keeper.stale(); err != nil {
-		if p.Stale = "the log says why"; a.all {
-			p.Stale = oneLine(err)
-		}
+	_, stale := s.keeper.stale()
+	if o.NoHistory == nil { // else that is what is wrong, as far as is known
+		stale = cmp.Or(o.trouble, stale)
 	}
-	return &made{fmt.Sprintf("Generation %d is live", a.view.Generation), p,
-		func() (body, error) { return objectBody(st) }}, nil
+	p.Stale = a.why(stale)
+	return &made{fmt.Sprintf("Generation %d is live", a.view.Generation), p, func() (body, error) {
+		twin := statusTwin{st, &st.Staging, p.Stale, p.NoStaging}
+		if o.NoHistory != nil {
+			return body{}, o.NoHistory // it would say that nothing is kept
+		}
+		if o.NoStaging != nil {
+			twin.Staging = nil
+		}
+		return objectBody(twin)
+	}}, nil
+}
+
+// why is an error as a page may show it: it names paths of the machine. It is "" for nil.
+func (a *asked) why(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case !a.all:
+		return "the log says why"
+	}
+	return explained(err)
+}
+
+// explained is an error on one line, with what to do.
+func explained(err error) string {
+	line := oneLine(err)
+	if fact := new(publish.Error); errors.As(err, &fact) && fact.Hint != "" {
+		line += "; hint: " + fact.Hint
+	}
+	return line
 }
 
 // keptLink is a link to the tree of a generation; "" if there is none on this listener.
@@ -152,7 +208,10 @@ func (s *Server) findingsPage(a *asked) (*made, error) {
 	if err != nil {
 		return nil, err
 	}
-	checked, p := *o.checked, findingsView{CheckedSums: o.checked.Checked.Checked}
+	if o.Staged == nil {
+		return nil, o.NoStaging
+	}
+	checked, p := *o.Staged, findingsView{CheckedSums: o.Staged.Checked.Checked}
 	for _, f := range checked.Findings {
 		if f.Severity == catalog.Error {
 			p.Errors++
@@ -201,7 +260,14 @@ type carriedRow struct {
 }
 
 func (s *Server) carriedPage(a *asked) (*made, error) {
-	files, err := s.carried.get(a, a.view.Generation, s.repo.Carried)
+	m := a.view.Manifest
+	files, err := s.carried.get(a, m.Generation, func(ctx context.Context) (*publish.CarriedFiles, error) {
+		files, err := s.repo.Carried(ctx)
+		if err == nil && files.Generation == m.Generation || exhausted(err) {
+			return files, err
+		}
+		return s.repo.ReadAs(m).Carried(ctx)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"example.com/publish/publish"
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage/catalog"
 )
 
@@ -19,6 +21,9 @@ type section struct {
 	Title string // in the list of pages
 	make  func(s *Server, a *asked) (*made, error)
 }
+
+// twin is the name of its twin.
+func (p section) twin() string { return cmp.Or(p.Name, "status") + ".json" }
 
 // sections are the pages below /-/.
 var sections = []section{
@@ -91,16 +96,23 @@ func (s *Server) section(w http.ResponseWriter, r *http.Request, page section, t
 		}
 		err = s.sectionOf(w, r, v, page, twin, admin)
 		v.release()
+		if errors.Is(err, generation.ErrMoved) {
+			err = errMoved
+		}
 	}
-	fact := new(publish.Error)
+	fact, name := new(publish.Error), page.Name
+	if twin {
+		name = page.twin()
+	}
 	switch {
 	case err == nil:
+		s.unmade[name].now(s.log, "a page cannot be made: /-/"+name, nil)
 	case errors.Is(err, errHost):
 		text(w, http.StatusBadRequest, err.Error())
 	case errors.Is(err, errBusy), errors.Is(err, errMoved):
 		line := "this page is being computed; try again"
 		if _, why := s.keeper.stale(); why != nil {
-			if line = "production is not ready; try again"; admin {
+			if line = "production is not ready; try again"; s.shows(admin) {
 				line = "no view of production: " + oneLine(why)
 			}
 		}
@@ -113,15 +125,13 @@ func (s *Server) section(w http.ResponseWriter, r *http.Request, page section, t
 	case errors.As(err, &fact) && fact.Kind == publish.Usage:
 		text(w, http.StatusBadRequest, oneLine(err))
 	default:
-		s.log.Error("a page cannot be made", "page", r.URL.Path, "error", err)
+		s.unmade[name].now(s.log, "a page cannot be made: /-/"+name, err)
 		line := "this page cannot be made; the log says why"
-		if admin {
-			line = "this page cannot be made: " + oneLine(err)
-			if errors.As(err, &fact) && fact.Hint != "" {
-				line += "; hint: " + fact.Hint
-			}
+		if s.shows(admin) {
+			line = "this page cannot be made: " + explained(err)
 		}
-		text(w, http.StatusInternalServerError, line)
+		w.Header()["Retry-After"] = []string{"5"} // what it is about may be mended; the server is well
+		text(w, http.StatusServiceUnavailable, line)
 	}
 }
 

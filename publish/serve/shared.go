@@ -67,6 +67,13 @@ func (s *shared[K, V]) get(ctx context.Context, key K, compute func(context.Cont
 	}
 }
 
+// forget has the value of a key computed anew when it is asked for next.
+func (s *shared[K, V]) forget(key K) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = slices.DeleteFunc(s.list, func(v sharedValue[K, V]) bool { return v.key == key })
+}
+
 // find returns the value of a key if it may be used still.
 func (s *shared[K, V]) find(key K) *sharedValue[K, V] {
 	for i := range s.list {
