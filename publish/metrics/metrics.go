@@ -137,8 +137,8 @@ func (x *exposition) staging(m *publish.Measures) {
 	st := m.Staging
 	x.flag("publish_staging_differs", "Whether staging differs from production: a promote would switch.", !st.Equal)
 	for change, n := range map[string]int{"added": st.Added, "changed": st.Changed, "removed": st.Removed} {
-		x.gauge("publish_staging_changes", "Versions in which staging differs from production; files of a tree without indexes.",
-			float64(n), label{"change", change})
+		x.gauge("publish_staging_changes", "Versions in which staging differs from production; files of a tree "+
+			"without indexes.", float64(n), label{"change", change})
 	}
 	x.since("publish_staged_changes", "staging or production changed last, while they differ", m.Waiting, m.Time)
 	for severity, n := range map[string]int{"error": st.Errors, "warning": st.Warnings} {
