@@ -23,6 +23,7 @@ type writer struct {
 	kind   kind // what the answer is about
 	status int
 	bytes  int64
+	due    int64     // at how many bytes the next piece begins
 	first  time.Time // of the first byte
 }
 
@@ -42,23 +43,25 @@ func (w *writer) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// extend gives what is written next a new deadline.
+// extend gives the next piece of the body a new deadline.
 func (w *writer) extend() {
+	w.due = w.bytes + piece
 	if w.stall > 0 {
 		_ = w.control.SetWriteDeadline(time.Now().Add(w.stall)) // a test's writer may have none
 	}
 }
 
-// Write writes a part of the body.
+// Write writes a part of the body. A piece may be many calls: over HTTP/2, where there is no
+// ReadFrom, a file comes in 32 KiB.
 func (w *writer) Write(b []byte) (n int, err error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
 	for {
-		part := b[n:min(len(b), n+piece)]
-		if n > 0 {
+		if w.bytes >= w.due {
 			w.extend()
 		}
+		part := b[n:min(len(b), n+int(w.due-w.bytes))]
 		k, err := w.ResponseWriter.Write(part)
 		n, w.bytes = n+k, w.bytes+int64(k)
 		if err != nil || n == len(b) {
