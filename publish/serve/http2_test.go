@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -83,4 +84,31 @@ func TestHTTP2Deadlines(t *testing.T) {
 			}
 		}
 	})
+}
+
+// If a file turns out to be short in mid-answer, a client over HTTP/2 also learns that it
+// has not got all. The request is counted.
+func TestHTTP2FileCutShort(t *testing.T) {
+	const size = 16 << 20
+	w := streams(t, "symlink")
+	path := w.image("20260101", strings.Repeat("0123456789abcdef", size/16))
+	w.promote()
+	w.http2(t, func(t *testing.T, c *http.Client) {
+		res, err := c.Get("http://x/" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if err := os.Truncate(w.dir+"/production/"+path, size-piece); err != nil {
+			t.Fatal(err)
+		}
+		n, err := io.Copy(io.Discard, res.Body)
+		if err == nil || !strings.Contains(err.Error(), "INTERNAL_ERROR") {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+		synctest.Wait()
+	})
+	if got := value(w.metrics(), `publish_serve_requests_total{code="200",kind="content"}`); got != "1" {
+		t.Errorf("%q requests", got)
+	}
 }

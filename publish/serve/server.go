@@ -120,6 +120,9 @@ func (s *Server) handler(to route) http.Handler {
 		default:
 			to(w, r, p, slash)
 		}
+		if w.short(r) {
+			panic(http.ErrAbortHandler) // it is counted and logged; net/http cuts the connection or the stream
+		}
 	})
 }
 

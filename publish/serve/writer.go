@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -99,9 +100,16 @@ func (w *writer) ReadFrom(r io.Reader) (n int64, err error) {
 
 type writeOnly struct{ io.Writer }
 
+// short reports whether an answer that has ended has fewer bytes than it announced: a file
+// ended early or could not be read. Over HTTP/1.1 net/http sees that itself; over HTTP/2 it
+// would end the stream as if that were all.
+func (w *writer) short(r *http.Request) bool {
+	announced, err := strconv.ParseInt(first(w.Header()["Content-Length"]), 10, 64)
+	return err == nil && r.Method != http.MethodHead && w.bytes < announced
+}
+
 // send answers with a file: whole, in part, or not if the client has it. Its headers are
-// set. If the file ends early or cannot be read, the connection is cut, since the answer
-// has announced its length.
+// set. If the file ends early or cannot be read, the connection is cut: see short.
 func send(w http.ResponseWriter, r *http.Request, modified time.Time, body io.ReadSeeker) {
 	if tooMany(r.Header["Range"]) {
 		r = withoutRange(r)
