@@ -66,6 +66,30 @@ func TestServicesAreHardened(t *testing.T) {
 	}
 }
 
+// Instances of a service share no directory: systemd removes that of one that stops.
+func TestInstancesShareNoDirectory(t *testing.T) {
+	names, err := filepath.Glob("*@.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	directory := regexp.MustCompile(`(?m)^(Runtime|Logs|State|Cache)Directory=.*$`)
+	found := 0
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range directory.FindAllString(string(data), -1) {
+			if found++; !strings.HasSuffix(line, "/%i") {
+				t.Errorf("%s: %s", name, line)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no service has a directory")
+	}
+}
+
 // Every unit of one kind has the same guards, but for those that it says.
 func TestServicesAgree(t *testing.T) {
 	guard := regexp.MustCompile(`(?m)^[A-Z]\w+=.*$`)
