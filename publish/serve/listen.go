@@ -47,12 +47,12 @@ func (s *Server) listen(tls bool) (list []*listener, err error) {
 	if list, err = s.inherited(); err != nil || len(list) > 0 {
 		return list, needCertificate(list, tls, err)
 	}
-	add := func(text string, h http.Handler) error {
+	add := func(text string, h http.Handler, mode fs.FileMode) error {
 		at, err := publish.ParseListen(text)
 		if err != nil {
 			return err
 		}
-		l, err := open(at)
+		l, err := open(at, mode)
 		if err != nil {
 			return &publish.Error{Path: text, Fact: "cannot be opened", Err: err,
 				Hint: "serve.listen and serve.admin in publish.yaml, or --listen and --admin, name the addresses"}
@@ -61,12 +61,12 @@ func (s *Server) listen(tls bool) (list []*listener, err error) {
 		return nil
 	}
 	for _, text := range s.config.Listen {
-		if err := add(text, s.Public()); err != nil {
+		if err := add(text, s.Public(), publicSocket); err != nil {
 			return list, err
 		}
 	}
 	if s.config.Admin != "off" {
-		if err := add(s.config.Admin, s.Admin()); err != nil {
+		if err := add(s.config.Admin, s.Admin(), adminSocket); err != nil {
 			return list, err
 		}
 	}
@@ -108,22 +108,42 @@ func (s *Server) inherited() ([]*listener, error) {
 	return list, nil
 }
 
-// open listens at an address. A socket that a killed server left is removed.
-func open(at publish.Listen) (net.Listener, error) {
+// Modes of sockets in the file system. Who connects has to be able to write to it. The umask
+// of a service usually leaves that to its own user, and a proxy in front is another one.
+const (
+	publicSocket fs.FileMode = 0o666 // as systemd makes sockets; the folder may still keep people out
+	adminSocket  fs.FileMode = 0o660
+)
+
+// open listens at an address; a socket in the file system gets a mode. One that a killed
+// server left is removed.
+func open(at publish.Listen, mode fs.FileMode) (net.Listener, error) {
 	l, err := net.Listen(at.Network, at.Address)
-	if at.Network != "unix" || !errors.Is(err, syscall.EADDRINUSE) {
+	if at.Network == "unix" && errors.Is(err, syscall.EADDRINUSE) && abandoned(at.Address) {
+		if err := os.Remove(at.Address); err != nil {
+			return nil, err
+		}
+		l, err = net.Listen(at.Network, at.Address)
+	}
+	if err != nil || at.Network != "unix" {
 		return l, err
 	}
-	fi, err2 := os.Lstat(at.Address)
-	if err2 != nil || fi.Mode().Type() != fs.ModeSocket {
+	if err := os.Chmod(at.Address, mode); err != nil {
+		_ = l.Close()
 		return nil, err
 	}
-	if conn, err2 := net.Dial("unix", at.Address); err2 == nil {
+	return l, nil
+}
+
+// abandoned reports whether a path is a socket where nobody listens.
+func abandoned(path string) bool {
+	fi, err := os.Lstat(path)
+	if err != nil || fi.Mode().Type() != fs.ModeSocket {
+		return false
+	}
+	conn, err := net.Dial("unix", path)
+	if err == nil {
 		_ = conn.Close()
-		return nil, err
 	}
-	if err := os.Remove(at.Address); err != nil {
-		return nil, err
-	}
-	return net.Listen(at.Network, at.Address)
+	return err != nil
 }

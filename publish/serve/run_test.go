@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -129,6 +130,22 @@ func TestRun(t *testing.T) {
 	}
 	if _, err := os.Lstat(socket); err == nil {
 		t.Error("the socket is still there")
+	}
+}
+
+// A proxy that is another user can connect to a public socket, whatever the umask; to that
+// of operators only the own group can.
+func TestSocketModes(t *testing.T) {
+	dir := t.TempDir()
+	w := streams(t, "symlink", `serve: {listen: ["unix:`+dir+`/http.sock"], admin: "unix:`+dir+`/admin.sock"}`)
+	w.promoteOne()
+	w.run(Options{})
+	for name, want := range map[string]fs.FileMode{"http.sock": 0o666, "admin.sock": 0o660} {
+		fi, err := os.Lstat(filepath.Join(dir, name))
+		w.no(err)
+		if got := fi.Mode().Perm(); got != want {
+			t.Errorf("%s: %o, want %o", name, got, want)
+		}
 	}
 }
 
