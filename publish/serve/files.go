@@ -14,12 +14,8 @@ import (
 	"example.com/publish/stage/tree"
 )
 
-const (
-	// maxLinks is how many links one request follows inside a tree.
-	maxLinks = 8
-	// maxRanges is from how many parts on the whole file is sent instead.
-	maxRanges = 16
-)
+// maxLinks is how many links one request follows inside a tree.
+const maxLinks = 8
 
 // target is what stands at a path of a view.
 type target struct {

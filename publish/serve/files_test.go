@@ -45,6 +45,8 @@ func TestFiles(t *testing.T) {
 		{"GET", "/" + path, "Range: bytes=2-5|If-Range: " + tag, 206, "root", ""},
 		{"GET", "/" + path, `Range: bytes=2-5|If-Range: "x"`, 200, "a root file", ""},
 		{"GET", "/" + path, "Range: bytes=0-0" + strings.Repeat(",3-3", 999), 200, "a root file", ""},
+		{"GET", "/" + path, "Range: items=0-5", 200, "a root file", "Content-Range: "},
+		{"GET", "/" + path, "Range: bytes=-0,2-5", 206, "root", "Content-Range: bytes 2-5/11"},
 		{"GET", "/streams/v1/index.json", "Range: bytes=0-0|Accept-Encoding: gzip", 206, string(index[:1]), ""},
 		{"POST", "/" + path, "", 405, "only GET and HEAD\n", "Allow: GET, HEAD"},
 		{"GET", "/none", "", 404, "not found\n", ""},
@@ -67,8 +69,11 @@ func TestFiles(t *testing.T) {
 			}
 		}
 	}
-	if r := w.get("/"+path, "Range", "bytes=11-"); r.StatusCode != 416 || r.Header.Get("Content-Range") != "bytes */11" {
-		t.Errorf("a range behind the end: %d %v", r.StatusCode, r.Header)
+	for _, none := range []string{"bytes=11-", "bytes=-0", "bytes= -00 , 20-30"} {
+		r := w.get("/"+path, "Range", none)
+		if r.StatusCode != 416 || r.Header.Get("Content-Range") != "bytes */11" {
+			t.Errorf("%s: %d %v", none, r.StatusCode, r.Header)
+		}
 	}
 	if r := w.get("/images/"); r.StatusCode != 200 || !strings.Contains(r.body, `href="./a-20260101.tar.xz"`) {
 		t.Errorf("a folder: %d %s", r.StatusCode, r.body)

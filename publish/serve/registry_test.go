@@ -145,6 +145,10 @@ func TestRegistryReports(t *testing.T) {
 	w.refused(w.get(at+"/blobs/nodigest"), 400, "DIGEST_INVALID")
 	w.refused(w.get(at+"/blobs/sha256:nodigest"), 400, "DIGEST_INVALID")
 
+	// A unit of ranges that nobody knows is ignored (RFC 9110, 14.2).
+	w.want(w.get(blob, "Range", "items=0-5"), 200, layer)
+	w.want(w.get(at+"/manifests/v1", "Range", "items=0-5"), 200, manifest)
+
 	// oras-go #1396: a tag is never the digest that it looks like.
 	w.refused(w.get(at+"/manifests/sha256-"+digestOf("none")[7:]), 404, "MANIFEST_UNKNOWN")
 	w.want(w.get(at+"/manifests/sha256-"+image.digest()[7:]), 200, l.file(list.digest()))

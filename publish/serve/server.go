@@ -118,7 +118,7 @@ func (s *Server) handler(to route) http.Handler {
 			w.Header()["Allow"] = []string{"GET, HEAD"}
 			s.refusal(w, r, errMethod)
 		default:
-			to(w, r, p, slash)
+			to(w, asking(r), p, slash)
 		}
 		if w.short(r) {
 			panic(http.ErrAbortHandler) // it is counted and logged; net/http cuts the connection or the stream

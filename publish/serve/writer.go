@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -111,31 +110,12 @@ func (w *writer) short(r *http.Request) bool {
 // send answers with a file: whole, in part, or not if the client has it. Its headers are
 // set. If the file ends early or cannot be read, the connection is cut: see short.
 func send(w http.ResponseWriter, r *http.Request, modified time.Time, body io.ReadSeeker) {
-	if tooMany(r.Header["Range"]) {
-		r = withoutRange(r)
-	}
 	http.ServeContent(w, r, "", modified, body)
 }
 
 // sendBytes is send for bytes in memory, without a date.
 func sendBytes(w http.ResponseWriter, r *http.Request, data []byte) {
 	send(w, r, time.Time{}, bytes.NewReader(data))
-}
-
-// tooMany reports whether a request asks for more parts than anybody needs.
-func tooMany(header []string) bool {
-	n := 0
-	for _, line := range header {
-		n += 1 + strings.Count(line, ",")
-	}
-	return n > maxRanges
-}
-
-// withoutRange is a request for the whole file.
-func withoutRange(r *http.Request) *http.Request {
-	r = r.Clone(r.Context())
-	delete(r.Header, "Range")
-	return r
 }
 
 // about says what an answer is about, for the metrics.
