@@ -117,51 +117,64 @@ func (d *document) packable() bool {
 	return d.row.Size >= minPacked && compressible(d.head.kind[0])
 }
 
-// choose returns the compressed form of a document that a request accepts; nil for the
-// document as it is. Parts are always parts of that.
+// choose returns the compressed form of a document that a request likes best, of several
+// the first in the order of the configuration; nil for the document as it is. Parts are
+// always parts of that.
 func (d *document) choose(r *http.Request) *packed {
 	list, accept := d.packs.list.Load(), r.Header["Accept-Encoding"]
 	if list == nil || len(accept) == 0 || len(r.Header["Range"]) > 0 {
 		return nil
 	}
+	var best *packed
+	most := 0.0
 	for i := range *list {
-		if p := &(*list)[i]; accepts(accept, p.coding[0]) {
-			return p
+		if as, _ := weight(accept, (*list)[i].coding[0]); as > most {
+			best, most = &(*list)[i], as
 		}
 	}
-	return nil
+	if as, named := weight(accept, "identity"); named && as > most {
+		return nil
+	}
+	return best
 }
 
-// accepts reports whether a client takes a coding: it is named in Accept-Encoding, or *
-// is, and not with a weight of 0.
+// accepts reports whether a client takes a coding.
 func accepts(header []string, coding string) bool {
-	any := false
+	as, _ := weight(header, coding)
+	return as > 0
+}
+
+// weight is how much a client likes a coding, from 0 (not at all) to 1; named says that
+// Accept-Encoding names it, and not only *.
+func weight(header []string, coding string) (as float64, named bool) {
 	for _, line := range header {
 		for part := range strings.SplitSeq(line, ",") {
-			name, weight, _ := strings.Cut(part, ";")
+			name, parameter, _ := strings.Cut(part, ";")
 			name = strings.ToLower(strings.TrimSpace(name))
 			if name == "x-gzip" {
 				name = "gzip"
 			}
-			if name != coding && name != "*" {
-				continue
+			switch name {
+			case coding:
+				return quality(parameter), true
+			case "*":
+				as = quality(parameter)
 			}
-			takes := !zeroWeight(weight)
-			if name == coding {
-				return takes
-			}
-			any = takes
 		}
 	}
-	return any
+	return as, false
 }
 
-// zeroWeight reports whether the parameter of a coding says q=0.
-func zeroWeight(s string) bool {
+// quality is the weight that the parameter of a coding gives: 1 without one, and 0 if it
+// cannot be read.
+func quality(s string) float64 {
 	name, value, ok := strings.Cut(strings.TrimSpace(s), "=")
 	if !ok || strings.ToLower(strings.TrimSpace(name)) != "q" {
-		return false
+		return 1
 	}
 	q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-	return err != nil || q <= 0
+	if err != nil || !(q > 0) {
+		return 0
+	}
+	return min(q, 1)
 }
