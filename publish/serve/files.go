@@ -170,9 +170,10 @@ func (s *Server) document(w http.ResponseWriter, r *http.Request, v *view, d *do
 	h := w.Header()
 	s.describe(h, v, d.head, mutableFile)
 	data, length := d.data, d.head.length
+	var p *packed
 	if d.packable() {
 		h["Vary"] = varyCoding
-		if p := d.choose(r); p != nil {
+		if p = d.choose(r); p != nil {
 			data, length = p.data, p.length
 			h["Etag"], h["Content-Encoding"] = p.tag, p.coding
 		}
@@ -180,13 +181,15 @@ func (s *Server) document(w http.ResponseWriter, r *http.Request, v *view, d *do
 	if quick(w, r, data, length, d.modified) {
 		return nil
 	}
+	if p != nil {
+		sendPacked(w, r, d.mtime, p)
+		return nil
+	}
 	body, done, err := d.reader(v.View)
 	if err != nil {
 		return err
 	}
 	defer done.Close()
-	delete(h, "Content-Encoding")
-	h["Etag"] = d.head.tag
 	send(w, r, d.mtime, body)
 	return nil
 }

@@ -118,6 +118,28 @@ func sendBytes(w http.ResponseWriter, r *http.Request, data []byte) {
 	send(w, r, time.Time{}, bytes.NewReader(data))
 }
 
+// sendPacked is send for a compressed form. Its tag and coding are set too: what the client
+// has is compared with those.
+func sendPacked(w http.ResponseWriter, r *http.Request, modified time.Time, p *packed) {
+	send(packedWriter{w, p.length}, r, modified, bytes.NewReader(p.data))
+}
+
+// packedWriter announces the length of a compressed form, which net/http does not, and of
+// an answer without a body no coding.
+type packedWriter struct {
+	http.ResponseWriter
+	length []string
+}
+
+func (w packedWriter) WriteHeader(status int) {
+	if h := w.Header(); status == http.StatusOK {
+		h["Content-Length"] = w.length
+	} else {
+		delete(h, "Content-Encoding")
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
 // about says what an answer is about, for the metrics.
 func about(w http.ResponseWriter, k kind) {
 	if w, ok := w.(*writer); ok {
