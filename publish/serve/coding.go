@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
+
+	"example.com/publish/stage/tree"
 )
 
 // minPacked is from how many bytes on a document is compressed.
@@ -75,20 +77,24 @@ func (d *document) packAll(v *view, names []string) error {
 		if err != nil {
 			return err
 		}
-		data, err := compress(name, r)
+		list, err = appendPacked(list, name, d.row, r)
 		_ = done.Close()
 		if err != nil {
 			return err
 		}
-		if int64(len(data)) >= d.row.Size {
-			continue
-		}
-		list = append(list, packed{coding: []string{name}, data: data,
-			tag:    []string{`"` + d.row.SHA256 + "-" + name + `"`},
-			length: []string{strconv.Itoa(len(data))}})
 	}
 	d.packs.list.Store(&list)
 	return nil
+}
+
+// appendPacked appends a compressed form of a row, whose bytes r has, if that is smaller.
+func appendPacked(list []packed, name string, row tree.Row, r io.Reader) ([]packed, error) {
+	data, err := compress(name, r)
+	if err != nil || int64(len(data)) >= row.Size {
+		return list, err
+	}
+	return append(list, packed{coding: []string{name}, data: data, tag: []string{`"` + row.SHA256 + "-" + name + `"`},
+		length: []string{strconv.Itoa(len(data))}}), nil
 }
 
 // compress returns what r holds in a coding.
@@ -114,22 +120,34 @@ func compress(name string, r io.Reader) ([]byte, error) {
 
 // packable reports whether the document is worth compressing.
 func (d *document) packable() bool {
-	return d.row.Size >= minPacked && compressible(d.head.kind[0])
+	return worthPacking(d.row, d.head)
+}
+
+func worthPacking(row tree.Row, head headers) bool {
+	return row.Size >= minPacked && compressible(head.kind[0])
 }
 
 // choose returns the compressed form of a document that a request likes best, of several
 // the first in the order of the configuration; nil for the document as it is. Parts are
 // always parts of that.
 func (d *document) choose(r *http.Request) *packed {
-	list, accept := d.packs.list.Load(), r.Header["Accept-Encoding"]
-	if list == nil || len(accept) == 0 || len(r.Header["Range"]) > 0 {
+	list := d.packs.list.Load()
+	if list == nil {
+		return nil
+	}
+	return choose(*list, r)
+}
+
+func choose(list []packed, r *http.Request) *packed {
+	accept := r.Header["Accept-Encoding"]
+	if len(accept) == 0 || len(r.Header["Range"]) > 0 {
 		return nil
 	}
 	var best *packed
 	most := 0.0
-	for i := range *list {
-		if as, _ := weight(accept, (*list)[i].coding[0]); as > most {
-			best, most = &(*list)[i], as
+	for i := range list {
+		if as, _ := weight(accept, list[i].coding[0]); as > most {
+			best, most = &list[i], as
 		}
 	}
 	if as, named := weight(accept, "identity"); named && as > most {

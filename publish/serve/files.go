@@ -224,13 +224,27 @@ func quick(w http.ResponseWriter, r *http.Request, data []byte, length, modified
 
 // content answers with a file that is not a document.
 func (s *Server) content(w http.ResponseWriter, r *http.Request, v *view, row tree.Row) error {
-	return s.file(w, r, v, row, kindContent, func(h http.Header) { s.describe(h, v, headersOf(row), classOf(row)) })
+	head := headersOf(row)
+	var p *packed
+	packable := row.Role == catalog.Mutable && row.Size <= maxText && worthPacking(row, head)
+	if packable {
+		p = s.text(r, row)
+	}
+	return s.file(w, r, v, row, kindContent, p, func(h http.Header) {
+		s.describe(h, v, head, classOf(row))
+		if packable {
+			h["Vary"] = varyCoding
+		}
+		if p != nil {
+			h["Etag"], h["Content-Encoding"] = p.tag, p.coding
+		}
+	})
 }
 
-// file answers with a file of a view, whose headers describe sets. If it returns an error,
-// nothing was written, and no header set.
+// file answers with a file of a view, or with its compressed form p, nil for none. describe
+// sets its headers. If it returns an error, nothing was written, and no header set.
 func (s *Server) file(
-	w http.ResponseWriter, r *http.Request, v *view, row tree.Row, k kind, describe func(http.Header),
+	w http.ResponseWriter, r *http.Request, v *view, row tree.Row, k kind, p *packed, describe func(http.Header),
 ) error {
 	f, err := v.Open(row)
 	if err != nil {
@@ -246,7 +260,11 @@ func (s *Server) file(
 		s.count.carried.Inc()
 	}
 	describe(w.Header())
-	send(w, r, fi.ModTime(), f)
+	if p != nil {
+		sendPacked(w, r, fi.ModTime(), p)
+	} else {
+		send(w, r, fi.ModTime(), f)
+	}
 	return nil
 }
 

@@ -32,63 +32,60 @@ func newManifest(row tree.Row, digest, mediaType string, data []byte) *manifest 
 }
 
 // remembered is the key of a manifest in memory: one digest may have another type in each
-// repository. The type is "" for one that no document names.
+// repository. The type is "" for one that no document names. The value is nil for a content
+// that is no manifest.
 type remembered struct{ digest, mediaType string }
 
-// memory has the manifests that were asked for last, of all views: what has a digest is
-// the same in each. Whether a view has it is not the memory's matter.
-type memory struct {
+// memory has what was asked for last, of all views: its keys are digests, or have one, so
+// a value is the same in each view. Whether a view has it is not the memory's matter.
+type memory[K comparable, V any] struct {
 	max int // bytes
 
 	mu    sync.Mutex
 	bytes int
 	order list.List // the newest use first
-	by    map[remembered]*list.Element
+	by    map[K]*list.Element
 }
 
-// slot is a manifest in memory; nil for a content that is none.
-type slot struct {
-	key remembered
-	m   *manifest
+// slot is a value in memory.
+type slot[K comparable, V any] struct {
+	key   K
+	value V
+	size  int
 }
 
-func newMemory(limit int) *memory { return &memory{max: limit, by: map[remembered]*list.Element{}} }
+func newMemory[K comparable, V any](limit int) *memory[K, V] {
+	return &memory[K, V]{max: limit, by: map[K]*list.Element{}}
+}
 
-func (m *memory) get(key remembered) (found *manifest, ok bool) {
+func (m *memory[K, V]) get(key K) (found V, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := m.by[key]
 	if e == nil {
-		return nil, false
+		return found, false
 	}
 	m.order.MoveToFront(e)
-	return e.Value.(*slot).m, true
+	return e.Value.(*slot[K, V]).value, true
 }
 
-// put remembers a manifest, and forgets what has not been asked for the longest. nil says
-// that the content is no manifest.
-func (m *memory) put(key remembered, found *manifest) {
+// put remembers a value of so many bytes, and forgets what has not been asked for the
+// longest.
+func (m *memory[K, V]) put(key K, value V, bytes int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.by[key] != nil {
-		return // somebody else asked for it, too
+		return // somebody else also asked for it
 	}
-	s := &slot{key, found}
+	s := &slot[K, V]{key, value, eachInMemory + bytes}
 	m.by[key] = m.order.PushFront(s)
-	m.bytes += s.size()
+	m.bytes += s.size
 	for m.bytes > m.max {
 		last := m.order.Back()
-		s := m.order.Remove(last).(*slot)
+		s := m.order.Remove(last).(*slot[K, V])
 		delete(m.by, s.key)
-		m.bytes -= s.size()
+		m.bytes -= s.size
 	}
-}
-
-func (s *slot) size() int {
-	if s.m == nil {
-		return eachInMemory
-	}
-	return eachInMemory + len(s.m.data)
 }
 
 // findManifest returns what stands for a digest under /manifests/ in a repository of a
@@ -135,7 +132,7 @@ func (s *Server) findManifest(v *view, live bool, r *repository, digest string) 
 				s.log.Warn("a content is not answered as a manifest", "generation", v.Generation, "path", row.Path,
 					"error", err)
 			}
-			s.memory.put(key, nil)
+			s.memory.put(key, nil, 0)
 			return nil, errManifest
 		}
 		mediaType = says.MediaType
@@ -144,7 +141,7 @@ func (s *Server) findManifest(v *view, live bool, r *repository, digest string) 
 		s.count.carried.Inc()
 	}
 	m := newManifest(row, digest, mediaType, data)
-	s.memory.put(key, m)
+	s.memory.put(key, m, len(data))
 	return m, nil
 }
 

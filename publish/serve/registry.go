@@ -216,7 +216,7 @@ func (s *Server) blob(w http.ResponseWriter, r *http.Request, v *view, a ask) er
 	if !ok || d.Algorithm == catalog.SHA256 && row.SHA256 != d.Hex {
 		return errBlob
 	}
-	err = s.file(w, r, v, row, kindBlob, func(h http.Header) {
+	err = s.file(w, r, v, row, kindBlob, nil, func(h http.Header) {
 		s.describe(h, v, headers{tag: []string{`"` + row.SHA256 + `"`}, kind: blobType}, digestFile)
 		h["Docker-Content-Digest"], h["Docker-Distribution-Api-Version"] = []string{a.ref}, apiVersion
 	})

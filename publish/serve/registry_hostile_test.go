@@ -180,11 +180,11 @@ func TestRegistryGone(t *testing.T) {
 
 // The memory for manifests is bounded, and forgets what was not asked for the longest.
 func TestMemory(t *testing.T) {
-	m := newMemory(10 * (eachInMemory + 100))
+	m := newMemory[remembered, *manifest](10 * (eachInMemory + 100))
 	key := func(n int) remembered { return remembered{fmt.Sprint(n), ""} }
 	for n := range 20 {
-		m.put(key(n), &manifest{data: make([]byte, 100)})
-		m.put(key(n), &manifest{data: make([]byte, 100)})
+		m.put(key(n), &manifest{}, 100)
+		m.put(key(n), &manifest{}, 100)
 		m.get(key(0))
 	}
 	for n := range 20 {
@@ -192,11 +192,11 @@ func TestMemory(t *testing.T) {
 			t.Errorf("%d is remembered: %v", n, ok)
 		}
 	}
-	m.put(key(20), nil)
+	m.put(key(20), nil, 0)
 	if found, ok := m.get(key(20)); !ok || found != nil {
 		t.Errorf("%v %v", found, ok)
 	}
-	m.put(key(21), &manifest{data: make([]byte, maxManifest)})
+	m.put(key(21), &manifest{}, maxManifest)
 	if m.order.Len() != len(m.by) || m.bytes > m.max {
 		t.Errorf("%d and %d, %d bytes", m.order.Len(), len(m.by), m.bytes)
 	}

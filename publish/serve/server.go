@@ -17,6 +17,7 @@ import (
 
 	"example.com/publish/publish"
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
 )
 
 type urlPath = url.URL
@@ -35,8 +36,10 @@ type Server struct {
 	keeper *keeper
 	kept   *kept
 	pull   catalog.Puller // nil: the format has no tags, and its trees are files
-	memory *memory
-	cache  [3][]string // Cache-Control of each class
+	memory *memory[remembered, *manifest]
+	texts  *memory[string, []packed] // by sha256; see texts.go
+	asked  chan tree.Row             // a text that somebody asked for, to be compressed
+	cache  [3][]string               // Cache-Control of each class
 	conns  *connections
 	count  *counters
 	certs  atomic.Pointer[certificates]
@@ -51,7 +54,8 @@ func New(repo *publish.Repo, log *slog.Logger) *Server {
 	s := &Server{repo: repo, config: repo.Config.Serve, log: log, keeper: newKeeper(repo, log)}
 	s.kept = &kept{open: s.openKept}
 	s.pull, _ = catalog.As[catalog.Puller](repo.Format())
-	s.memory = newMemory(maxMemory)
+	s.memory = newMemory[remembered, *manifest](maxMemory)
+	s.texts, s.asked = newMemory[string, []packed](maxTexts), make(chan tree.Row, maxAsked)
 	s.cache = cacheControl(s.maxAge())
 	s.count = s.newCounters()
 	s.computed = newComputed(func() time.Time { return s.keeper.now() })
