@@ -311,8 +311,7 @@ func (v *view) indexOf(p string) target { return v.look(path.Join(p, "index.html
 func (s *Server) folder(w http.ResponseWriter, r *http.Request, v *view, p, asked string, slash bool) error {
 	if asked != "" && !slash {
 		// Relative: a proxy may serve the tree below a prefix.
-		w.Header()["Location"] = []string{"./" + escape(path.Base(asked)) + "/"}
-		w.WriteHeader(http.StatusMovedPermanently)
+		s.moved(w, "./"+escape(path.Base(asked))+"/")
 		return nil
 	}
 	if t := v.indexOf(p); t.file() {

@@ -80,6 +80,40 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// Every answer names a generation, whatever it is about.
+func TestGenerationEverywhere(t *testing.T) {
+	w := plainTree(t, "symlink", "serve: {browse: false}")
+	w.write("a/b", "text")
+	w.promote()
+	w.keep()
+	w.reach(1)
+	long := "/" + strings.Repeat("a", maxPath+1)
+	for path, status := range map[string]int{"/a": 301, "/@1": 301, "/-": 301, "/a/": 404, "/-/readyz": 200,
+		"/-/healthz": 200, "/-/none": 404, "/@7/": 404, "/.publish-x": 404, "/a//b": 400, long: 414, "/a/b": 200,
+		"/-/": 200} {
+		r := w.raw("GET", path)
+		if r.StatusCode != status || r.Header.Get("Publish-Generation") != "1" {
+			t.Errorf("%.20s: %s %v", path, r.Status, r.Header)
+		}
+		if status == 301 && r.Header.Get("Cache-Control") != "no-cache" {
+			t.Errorf("%s: %v", path, r.Header)
+		}
+	}
+	if r := w.do("POST", "/"); r.StatusCode != 405 || r.Header.Get("Publish-Generation") != "1" {
+		t.Errorf("POST: %s %v", r.Status, r.Header)
+	}
+	registry := registryTree(t, "symlink")
+	registry.layout("a").index()
+	registry.promote()
+	registry.keep()
+	registry.reach(1)
+	for _, path := range []string{"/v2/", "/v2/none", "/v2/_catalog?n=x"} {
+		if r := registry.get(path); r.Header.Get("Publish-Generation") != "1" {
+			t.Errorf("%s: %s %v", path, r.Status, r.Header)
+		}
+	}
+}
+
 // A path that leads somewhere else than it says is refused.
 func TestBadPaths(t *testing.T) {
 	w := plainTree(t, "symlink")

@@ -91,8 +91,9 @@ func cacheControl(seconds int) [3][]string {
 // escape is a name as one part of a URL's path.
 func escape(name string) string { return (&urlPath{Path: name}).EscapedPath() }
 
-// none writes an answer without a body.
-func none(w http.ResponseWriter, status int) {
-	w.Header()["Content-Length"] = []string{"0"}
-	w.WriteHeader(status)
+// moved answers with another path. The next generation may have something else there.
+func (s *Server) moved(w http.ResponseWriter, location string) {
+	h := w.Header()
+	h["Location"], h["Cache-Control"], h["Content-Length"] = []string{location}, s.cache[mutableFile], []string{"0"}
+	w.WriteHeader(http.StatusMovedPermanently)
 }

@@ -225,6 +225,14 @@ func (k *keeper) generation() int {
 	return 0
 }
 
+// number is generation as a header; nil for none.
+func (k *keeper) number() []string {
+	if v := k.current.Load(); v != nil {
+		return v.number
+	}
+	return nil
+}
+
 // stale returns for how long the current view has not been that of production, and the
 // error of the view that is missing; nil if none is.
 func (k *keeper) stale() (time.Duration, error) {

@@ -81,8 +81,7 @@ func (s *Server) pinned(w http.ResponseWriter, r *http.Request, p string, slash 
 		return
 	}
 	if !below && !slash {
-		w.Header()["Location"] = []string{"./@" + name + "/"}
-		none(w, http.StatusMovedPermanently)
+		s.moved(w, "./@"+name+"/")
 		return
 	}
 	v, err := s.view(r.Context(), n)

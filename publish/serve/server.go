@@ -99,6 +99,7 @@ func (s *Server) handler(to route) http.Handler {
 		defer s.panicked(r) // declared first, so that the request is counted before it
 		start := time.Now()
 		w := newWriter(inner, stall)
+		w.live = s.keeper.number
 		began(r)
 		s.count.inFlight.Inc()
 		defer func() {
@@ -186,8 +187,7 @@ func (s *Server) own(w http.ResponseWriter, r *http.Request, p string, slash, ad
 	name := strings.TrimPrefix(p, "-/")
 	switch {
 	case p == "-" && !slash && s.hasPages(admin):
-		w.Header()["Location"] = []string{"./-/"}
-		none(w, http.StatusMovedPermanently)
+		s.moved(w, "./-/")
 	case p == "-":
 		s.pages(w, r, "", admin)
 	case name != "" && slash:

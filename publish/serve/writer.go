@@ -18,7 +18,8 @@ const piece = 1 << 20
 type writer struct {
 	http.ResponseWriter
 	control *http.ResponseController
-	stall   time.Duration // 0: none
+	stall   time.Duration   // 0: none
+	live    func() []string // the generation of an answer that names none; may be nil
 
 	kind   kind // what the answer is about
 	status int
@@ -39,6 +40,9 @@ func (w *writer) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status, w.first = status, time.Now()
 		w.extend()
+		if h := w.Header(); w.live != nil && h["Publish-Generation"] == nil {
+			h["Publish-Generation"] = w.live()
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
