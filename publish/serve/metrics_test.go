@@ -117,6 +117,25 @@ func TestMetricsInTrouble(t *testing.T) {
 	}
 }
 
+// What is not sent is not counted: an answer to HEAD has no body.
+func TestHeadHasNoBytes(t *testing.T) {
+	w := streams(t, "symlink")
+	path := w.image("20260101", "one")
+	w.promote()
+	w.keep()
+	for _, p := range []string{"/" + path, "/none", "/a//b", "/-/healthz", "/-/readyz"} {
+		w.do("HEAD", p)
+	}
+	w.do("HEAD", "/"+path, "Range", "bytes=5-")
+	w.http.CloseClientConnections()
+	text := w.metrics()
+	for _, kind := range kindNames {
+		if got := value(text, `publish_serve_response_bytes_total{kind="`+kind+`"}`); got != "0" {
+			t.Errorf("%s: %s bytes", kind, got)
+		}
+	}
+}
+
 // The sample alerts ask for nothing that is not there. The end of a certificate is there
 // only with one.
 func TestAlerts(t *testing.T) {

@@ -99,7 +99,7 @@ func (s *Server) handler(to route) http.Handler {
 		defer s.panicked(r) // declared first, so that the request is counted before it
 		start := time.Now()
 		w := newWriter(inner, stall)
-		w.live = s.keeper.number
+		w.head, w.live = r.Method == http.MethodHead, s.keeper.number
 		began(r)
 		s.count.inFlight.Inc()
 		defer func() {

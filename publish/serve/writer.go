@@ -19,11 +19,12 @@ type writer struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	stall   time.Duration   // 0: none
+	head    bool            // the answer has no body, also if one is written
 	live    func() []string // the generation of an answer that names none; may be nil
 
 	kind   kind // what the answer is about
 	status int
-	bytes  int64
+	bytes  int64     // of the body; of an answer to HEAD 0
 	due    int64     // at how many bytes the next piece begins
 	first  time.Time // of the first byte
 }
@@ -55,6 +56,13 @@ func (w *writer) extend() {
 	}
 }
 
+// sent counts what was written.
+func (w *writer) sent(n int64) {
+	if !w.head { // net/http takes what a handler writes, for its length, and sends nothing
+		w.bytes += n
+	}
+}
+
 // Write writes a part of the body. A piece may be many calls: over HTTP/2, where there is no
 // ReadFrom, a file comes in 32 KiB.
 func (w *writer) Write(b []byte) (n int, err error) {
@@ -67,7 +75,8 @@ func (w *writer) Write(b []byte) (n int, err error) {
 		}
 		part := b[n:min(len(b), n+int(w.due-w.bytes))]
 		k, err := w.ResponseWriter.Write(part)
-		n, w.bytes = n+k, w.bytes+int64(k)
+		n += k
+		w.sent(int64(k))
 		if err != nil || n == len(b) {
 			return n, err
 		}
@@ -93,7 +102,8 @@ func (w *writer) ReadFrom(r io.Reader) (n int64, err error) {
 		w.extend()
 		part := min(left, piece)
 		k, err := from.ReadFrom(&io.LimitedReader{R: r, N: part})
-		n, left, w.bytes = n+k, left-k, w.bytes+k
+		n, left = n+k, left-k
+		w.sent(k)
 		if err != nil || k < part {
 			return n, err
 		}
