@@ -105,6 +105,7 @@ func testRegistry(t *testing.T, mode string) {
 		{"/v2/none/tags/list", 404, "NAME_UNKNOWN"},
 		{"/v2/none/referrers/" + layer, 404, "NAME_UNKNOWN"},
 		{"/v2/No_Ne-/tags/list", 400, "NAME_INVALID"},
+		{"/v2/.publish-x/tags/list", 404, "NAME_UNKNOWN"},
 		{"/v2/" + repo, 404, "UNSUPPORTED"},
 		{"/v2/manifests/v1", 404, "UNSUPPORTED"},
 		{"/v2/tags/list", 404, "UNSUPPORTED"},

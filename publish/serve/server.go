@@ -117,7 +117,11 @@ func (s *Server) handler(to route) http.Handler {
 		switch {
 		case status != 0:
 			s.reject(rejectedPath)
-			s.refusal(w, r, &apiError{status, errInvalidName.code, strings.ToLower(http.StatusText(status))})
+			code := errInvalidName.code
+			if status == http.StatusNotFound {
+				code = errName.code
+			}
+			s.refusal(w, r, &apiError{status, code, strings.ToLower(http.StatusText(status))})
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			s.reject(rejectedMethod)
 			w.Header()["Allow"] = []string{"GET, HEAD"}
