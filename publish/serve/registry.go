@@ -78,6 +78,7 @@ func cutLast(p string) (before, last string, ok bool) {
 
 // registry answers a request for which isRegistry is true.
 func (s *Server) registry(w http.ResponseWriter, r *http.Request, p string, slash bool) {
+	refuseRanges(w, r)
 	a := parseAsk(p)
 	if slash && a.kind != askVersion {
 		a = ask{}

@@ -24,6 +24,7 @@ var (
 	errBlob        = &apiError{http.StatusNotFound, "BLOB_UNKNOWN", "the repository has no such blob"}
 	errDigest      = &apiError{http.StatusBadRequest, "DIGEST_INVALID", "this is no digest: sha256 or sha512, in hex"}
 	errNumber      = &apiError{http.StatusBadRequest, "PAGINATION_NUMBER_INVALID", "n is no number of entries"}
+	errRange       = &apiError{http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID", "the content has no such part"}
 	errMethod      = &apiError{http.StatusMethodNotAllowed, "UNSUPPORTED", "only GET and HEAD"}
 	errPath        = &apiError{http.StatusNotFound, "UNSUPPORTED", "there is nothing at this path"}
 	errNotReady    = &apiError{http.StatusServiceUnavailable, "UNAVAILABLE", "production is not ready; try again"}
@@ -65,6 +66,13 @@ func refuse(w http.ResponseWriter, r *http.Request, e *apiError) {
 	h := w.Header()
 	h["Cache-Control"], h["Docker-Distribution-Api-Version"] = []string{"no-store"}, apiVersion
 	writeJSON(w, r, e.status, jsonType, data)
+}
+
+// refuseRanges has the error of a Range that fits nothing be one as the specification has it.
+func refuseRanges(w http.ResponseWriter, r *http.Request) {
+	if w, ok := w.(*writer); ok {
+		w.unfit = func() { refuse(w, r, errRange) }
+	}
 }
 
 // Media types of answers.

@@ -146,6 +146,17 @@ func TestRegistryReports(t *testing.T) {
 	w.refused(w.get(at+"/blobs/nodigest"), 400, "DIGEST_INVALID")
 	w.refused(w.get(at+"/blobs/sha256:nodigest"), 400, "DIGEST_INVALID")
 
+	// A range that fits nothing is an error as the specification has it.
+	for _, path := range []string{blob, at + "/manifests/v1"} {
+		for _, method := range []string{"GET", "HEAD"} {
+			r := w.do(method, path, "Range", "bytes=100000-")
+			if w.refused(r, 416, "RANGE_INVALID"); !strings.HasPrefix(r.Header.Get("Content-Range"), "bytes */") ||
+				r.Header.Get("Content-Type") != "application/json" {
+				t.Errorf("%s %s: %v", method, path, r.Header)
+			}
+		}
+	}
+
 	// A unit of ranges that nobody knows is ignored (RFC 9110, 14.2).
 	w.want(w.get(blob, "Range", "items=0-5"), 200, layer)
 	w.want(w.get(at+"/manifests/v1", "Range", "items=0-5"), 200, manifest)

@@ -19,6 +19,8 @@ type writer struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	stall   time.Duration   // 0: none
+	unfit   func()          // answers instead of net/http if a Range fits nothing; nil: net/http does
+	muted   bool            // it has, and what net/http writes is dropped
 	head    bool            // the answer has no body, also if one is written
 	live    func() []string // the generation of an answer that names none; may be nil
 
@@ -38,6 +40,12 @@ func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // WriteHeader begins the answer.
 func (w *writer) WriteHeader(status int) {
+	if unfit := w.unfit; unfit != nil && status == http.StatusRequestedRangeNotSatisfiable {
+		w.unfit = nil
+		unfit()
+		w.muted = true
+		return
+	}
 	if w.status == 0 {
 		w.status, w.first = status, time.Now()
 		w.extend()
@@ -66,6 +74,9 @@ func (w *writer) sent(n int64) {
 // Write writes a part of the body. A piece may be many calls: over HTTP/2, where there is no
 // ReadFrom, a file comes in 32 KiB.
 func (w *writer) Write(b []byte) (n int, err error) {
+	if w.muted {
+		return len(b), nil
+	}
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
