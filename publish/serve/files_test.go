@@ -114,6 +114,33 @@ func TestGenerationEverywhere(t *testing.T) {
 	}
 }
 
+// Of the names of a tree only those are hidden by the server that it needs itself, and no
+// list has a link to these.
+func TestNamesOfTheServer(t *testing.T) {
+	w := plainTree(t, "symlink")
+	names := map[string]bool{"@latest": true, "@042": true, "@0": true, "@": true, "@1x": true, "-a": true, "@1": false,
+		"@77": false, "-": false}
+	for name := range names {
+		w.write(name+"/file", "in "+name)
+	}
+	w.promote()
+	w.keep()
+	for name, has := range names {
+		r := w.get("/" + name + "/file")
+		if found := r.StatusCode == 200 && r.body == "in "+name; found != has {
+			t.Errorf("%s: %d %s", name, r.StatusCode, r.body)
+		}
+		link := `href="./` + escape(name) + `/"`
+		for _, list := range []string{"/", "/@1/"} {
+			if linked := strings.Contains(w.get(list).body, link); linked != has {
+				t.Errorf("%s in the list at %s: %v", name, list, linked)
+			}
+		}
+	}
+	w.want(w.get("/@1/-/file"), 200, "in -")
+	w.want(w.get("/@1/@77/file"), 200, "in @77")
+}
+
 // A path that leads somewhere else than it says is refused.
 func TestBadPaths(t *testing.T) {
 	w := plainTree(t, "symlink")

@@ -71,20 +71,37 @@ func (s *Server) openKept(ctx context.Context, n int) (*view, error) {
 	return newView(ctx, v, s.repo.Format(), before)
 }
 
-// pinned answers for a path such as @42/streams/v1/index.json, which shows generation 42
-// for as long as it is kept.
-func (s *Server) pinned(w http.ResponseWriter, r *http.Request, p string, slash bool) {
-	name, rest, below := strings.Cut(p[1:], "/")
-	n, err := strconv.Atoi(name)
-	if err != nil || n < 1 || strconv.Itoa(n) != name {
-		s.notFound(w)
+// pin is a path such as @42/streams/v1/index.json.
+type pin struct {
+	generation int
+	name       string // @42
+	rest       string
+	below      bool // a slash follows the name
+}
+
+// pinned reads such a path. ok is false for any other, such as @latest or @042: that is a
+// name in the tree.
+func pinned(p string) (_ pin, ok bool) {
+	name, rest, below := strings.Cut(p, "/")
+	digits, ok := strings.CutPrefix(name, "@")
+	n, err := strconv.Atoi(digits)
+	return pin{n, name, rest, below}, ok && err == nil && n > 0 && strconv.Itoa(n) == digits
+}
+
+// taken reports whether a name at the root of a tree cannot be reached by its path, since
+// the server has something of its own there.
+func taken(name string) bool {
+	_, is := pinned(name)
+	return is || name == "-"
+}
+
+// pinned answers for a path that shows a generation for as long as it is kept.
+func (s *Server) pinned(w http.ResponseWriter, r *http.Request, p pin, slash bool) {
+	if !p.below && !slash {
+		s.moved(w, "./"+p.name+"/")
 		return
 	}
-	if !below && !slash {
-		s.moved(w, "./@"+name+"/")
-		return
-	}
-	v, err := s.view(r.Context(), n)
+	v, err := s.view(r.Context(), p.generation)
 	switch {
 	case err == nil:
 	case exhausted(err):
@@ -98,9 +115,9 @@ func (s *Server) pinned(w http.ResponseWriter, r *http.Request, p string, slash 
 		return
 	}
 	defer v.release()
-	if err := s.answer(w, r, v, v.look(rest), rest, slash); err != nil {
+	if err := s.answer(w, r, v, v.look(p.rest), p.rest, slash); err != nil {
 		clear(w.Header())
-		s.broken(w, v, rest, err)
+		s.broken(w, v, p.rest, err)
 	}
 }
 

@@ -57,7 +57,7 @@ func below(out []listed, prefix string, n int, at func(int) string, row func(int
 			return out, true
 		}
 		name, _, folder := strings.Cut(rest, "/")
-		if prefix == "" && catalog.Reserved(name) {
+		if prefix == "" && (catalog.Reserved(name) || taken(name)) {
 			i++
 			continue
 		}

@@ -170,9 +170,11 @@ func (s *Server) public(w http.ResponseWriter, r *http.Request, p string, slash 
 		s.pages(w, r, "", false)
 	case s.pull != nil:
 		s.notFound(w) // clients ask by names, and files could tell them something else
-	case strings.HasPrefix(p, "@"):
-		s.pinned(w, r, p, slash)
 	default:
+		if at, ok := pinned(p); ok {
+			s.pinned(w, r, at, slash)
+			return
+		}
 		s.files(w, r, p, slash)
 	}
 }
