@@ -51,11 +51,15 @@ func (p *program) serve(c *cli.Context) error {
 	if c.IsSet("admin") {
 		conf.Admin = c.String("admin")
 	}
-	if c.IsSet("tls-cert") || c.IsSet("tls-key") {
-		for flag, to := range map[string]*string{"tls-cert": &conf.TLS.Cert, "tls-key": &conf.TLS.Key} {
-			if *to, err = filepath.Abs(c.String(flag)); err != nil {
-				return err
-			}
+	for flag, to := range map[string]*string{"tls-cert": &conf.TLS.Cert, "tls-key": &conf.TLS.Key} {
+		if !c.IsSet(flag) {
+			continue
+		}
+		if c.Bool("tls-self-signed") {
+			return usage("", "--tls-self-signed cannot be used with --tls-cert and --tls-key")
+		}
+		if *to, err = filepath.Abs(c.String(flag)); err != nil {
+			return err
 		}
 	}
 	if c.IsSet("access-log") {

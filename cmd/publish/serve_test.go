@@ -125,6 +125,10 @@ func TestServeExits(t *testing.T) {
 		{[]string{"--listen", "ftp://x"}, 2, "is not http://host:port"},
 		{[]string{"--listen", "https://127.0.0.1:0", "--admin", "off"}, 2, "needs a certificate"},
 		{[]string{"--tls-cert", "/none.pem", "--tls-key", "/none.pem"}, 2, "/none.pem"},
+		{[]string{"--tls-cert", "/none.pem"}, 2, "needs both cert and key"},
+		{[]string{"--tls-key", "/none.pem"}, 2, "needs both cert and key"},
+		{[]string{"--tls-self-signed", "--tls-cert", "/none.pem", "--tls-key", "/none.pem"}, 2,
+			"--tls-self-signed cannot be used"},
 		{[]string{"more"}, 2, "one argument too many"},
 	} {
 		cmd := publishCommand(t, append([]string{"--repo", repo, "serve"}, c.args...)...)
