@@ -58,9 +58,15 @@ var Codings = []string{"zstd", "gzip"}
 // folders.
 var namespaces = regexp.MustCompile(`^[a-zA-Z0-9]+([._:-]+[a-zA-Z0-9]+)*(/[a-zA-Z0-9]+([._-]+[a-zA-Z0-9]+)*)*$`)
 
+// The addresses of a server whose configuration names none.
+const (
+	DefaultListen = "http://127.0.0.1:8080"
+	DefaultAdmin  = "http://127.0.0.1:8081"
+)
+
 func (c *ServeConfig) setDefaults() {
-	c.Listen = []string{"http://127.0.0.1:8080"}
-	c.Admin = "http://127.0.0.1:8081"
+	c.Listen = []string{DefaultListen}
+	c.Admin = DefaultAdmin
 	c.Pages, c.Browse, c.DefaultNamespace = PagesImages, true, "docker.io"
 	c.Compress = slices.Clone(Codings)
 	c.Cache.Content = Duration(2 * time.Hour)

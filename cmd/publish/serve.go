@@ -21,7 +21,7 @@ func (p *program) serveCommand() *command {
 		Description: "Answers requests for production until it gets a signal. After a promote or revert has ended, no " +
 			"client gets an index of the generation before. It takes no lock and writes nothing in the repository. " +
 			"Addresses are http://HOST:PORT, https://HOST:PORT or unix:/PATH; the key serve of publish.yaml has " +
-			"these and all other settings.",
+			"these and all other settings. It prints each address on a line, and that of --admin last.",
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "listen", Usage: "wait for clients at `URL`; may be given several times"},
 			&cli.StringFlag{Name: "admin", Usage: "have the metrics at `URL`; off: nowhere"},

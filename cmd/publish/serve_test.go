@@ -21,7 +21,14 @@ import (
 type served struct {
 	*exec.Cmd
 	url    string
+	stdout *bufio.Reader
 	stderr bytes.Buffer
+}
+
+// next is the next line that it prints.
+func (s *served) next() (string, error) {
+	line, err := s.stdout.ReadString('\n')
+	return strings.TrimSpace(line), err
 }
 
 // servedRepo makes a repository with one file in production, and returns its directory.
@@ -58,12 +65,11 @@ func begin(t *testing.T, cmd *exec.Cmd) *served {
 	must(t, err)
 	must(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
+	s.stdout = bufio.NewReader(out)
+	if s.url, err = s.next(); err != nil {
 		_ = cmd.Wait()
 		t.Fatalf("%v: %s", err, s.stderr.String())
 	}
-	s.url = strings.TrimSpace(line)
 	return s
 }
 
@@ -139,6 +145,46 @@ func TestServeExits(t *testing.T) {
 	}
 }
 
+// The addresses are printed in a fixed order, also beside a socket of systemd: that for
+// operators is the last.
+func TestServeAddresses(t *testing.T) {
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	must(t, err)
+	defer l.Close()
+	socket, err := l.File()
+	must(t, err)
+	defer socket.Close()
+	repo := servedRepo(t)
+	for _, sockets := range []int{0, 1} {
+		cmd := publishCommand(t)
+		cmd = exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh", cmd.Path, "--repo", repo, "serve",
+			"--listen", "http://127.0.0.1:0", "--admin", "http://localhost:0")
+		cmd.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", sockets), "LISTEN_FDNAMES=http")
+		cmd.ExtraFiles = []*os.File{socket}
+		s := begin(t, cmd)
+		for i, want := range []string{"404", "200"} {
+			r, err := http.Get(s.url + "/metrics")
+			must(t, err)
+			_ = r.Body.Close()
+			if systems := s.url == "http://"+l.Addr().String(); !strings.HasPrefix(r.Status, want) ||
+				systems != (sockets == 1 && i == 0) {
+				t.Errorf("%d sockets: address %d: %s: %s", sockets, i, s.url, r.Status)
+			}
+			if i == 0 {
+				s.url, err = s.next()
+				must(t, err)
+			}
+		}
+		must(t, s.Process.Signal(syscall.SIGTERM))
+		if err := s.Wait(); err != nil {
+			t.Errorf("%v: %s", err, s.stderr.String())
+		}
+		if warned := strings.Contains(s.stderr.String(), "--listen are not used"); warned != (sockets == 1) {
+			t.Errorf("%d sockets: %s", sockets, s.stderr.String())
+		}
+	}
+}
+
 // With a socket that somebody else holds, as systemd does, a restart refuses nobody.
 func TestServeRestart(t *testing.T) {
 	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -151,7 +197,8 @@ func TestServeRestart(t *testing.T) {
 	start := func() *served {
 		cmd := publishCommand(t)
 		// LISTEN_PID is of the process that begins to run here.
-		cmd = exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh", cmd.Path, "--repo", repo, "serve")
+		cmd = exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh", cmd.Path, "--repo", repo, "serve",
+			"--admin", "off")
 		cmd.Env = append(os.Environ(), "LISTEN_FDS=1", "LISTEN_FDNAMES=http")
 		cmd.ExtraFiles = []*os.File{socket}
 		return begin(t, cmd)

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -18,8 +20,8 @@ import (
 // listener is an open address, and who answers there.
 type listener struct {
 	net.Listener
-	tls     bool
-	handler http.Handler
+	tls, admin bool
+	handler    http.Handler
 }
 
 // url is the address as people write it.
@@ -34,8 +36,7 @@ func (l *listener) url() string {
 	return "http://" + a.String()
 }
 
-// listen opens all addresses: those of systemd if it has opened sockets, else those of
-// the configuration. If one cannot be opened, none stays open.
+// listen opens all addresses: see openBeside. If one cannot be opened, none stays open.
 func (s *Server) listen(tls bool) (list []*listener, err error) {
 	defer func() {
 		if err != nil {
@@ -44,68 +45,106 @@ func (s *Server) listen(tls bool) (list []*listener, err error) {
 			}
 		}
 	}()
-	if list, err = s.inherited(); err != nil || len(list) > 0 {
-		return list, needCertificate(list, tls, err)
+	if list, err = s.inherited(); err != nil {
+		return list, err
 	}
-	add := func(text string, h http.Handler, mode fs.FileMode) error {
-		at, err := publish.ParseListen(text)
-		if err != nil {
-			return err
-		}
-		l, err := open(at, mode)
-		if err != nil {
-			return &publish.Error{Path: text, Fact: "cannot be opened", Err: err,
-				Hint: "serve.listen and serve.admin in publish.yaml, or --listen and --admin, name the addresses"}
-		}
-		list = append(list, &listener{l, at.TLS, h})
-		return nil
+	if list, err = s.openBeside(list); err != nil {
+		return list, err
 	}
-	for _, text := range s.config.Listen {
-		if err := add(text, s.Public(), publicSocket); err != nil {
+	return list, needCertificate(list, tls)
+}
+
+// openBeside opens the addresses of the configuration beside the sockets that systemd has
+// opened. If there are any of these, they are the public ones, and if one of them is for
+// operators, it is the only one.
+func (s *Server) openBeside(list []*listener) ([]*listener, error) {
+	public, admin := s.config.Listen, s.config.Admin
+	if len(list) > 0 {
+		if !slices.Equal(public, []string{publish.DefaultListen}) {
+			s.log.Warn("systemd has opened the sockets; serve.listen and --listen are not used", "addresses", public)
+		}
+		public = nil
+	}
+	if slices.ContainsFunc(list, func(l *listener) bool { return l.admin }) {
+		if admin != publish.DefaultAdmin && admin != "off" {
+			s.log.Warn("systemd has opened a socket for operators; serve.admin and --admin are not used", "address", admin)
+		}
+		admin = "off"
+	}
+	for _, text := range public {
+		l, err := s.open(text, false)
+		if err != nil {
 			return list, err
 		}
+		list = append(list, l)
 	}
-	if s.config.Admin != "off" {
-		if err := add(s.config.Admin, s.Admin(), adminSocket); err != nil {
-			return list, err
-		}
+	if admin == "off" {
+		return list, nil
 	}
-	return list, needCertificate(list, tls, nil)
+	l, err := s.open(admin, true)
+	if err != nil {
+		return list, err
+	}
+	return append(list, l), nil
+}
+
+// open opens an address of the configuration.
+func (s *Server) open(text string, admin bool) (*listener, error) {
+	at, err := publish.ParseListen(text)
+	if err != nil {
+		return nil, err
+	}
+	mode := publicSocket
+	if admin {
+		mode = adminSocket
+	}
+	l, err := open(at, mode)
+	if err != nil {
+		return nil, &publish.Error{Path: text, Fact: "cannot be opened", Err: err,
+			Hint: "serve.listen and serve.admin in publish.yaml, or --listen and --admin, name the addresses"}
+	}
+	return s.listener(l, at.TLS, admin), nil
+}
+
+func (s *Server) listener(l net.Listener, tls, admin bool) *listener {
+	if admin {
+		return &listener{l, tls, true, s.Admin()}
+	}
+	return &listener{l, tls, false, s.Public()}
 }
 
 // needCertificate returns an error if a listener needs a certificate and there is none.
-func needCertificate(list []*listener, have bool, err error) error {
+func needCertificate(list []*listener, have bool) error {
 	for _, l := range list {
-		if err == nil && l.tls && !have {
-			err = &publish.Error{Kind: publish.Usage, Path: l.url(), Fact: "needs a certificate",
+		if l.tls && !have {
+			return &publish.Error{Kind: publish.Usage, Path: l.url(), Fact: "needs a certificate",
 				Hint: "set serve.tls in publish.yaml, or give --tls-cert and --tls-key, or --tls-self-signed"}
 		}
 	}
-	return err
+	return nil
 }
 
-// inherited returns the sockets that systemd has opened. The name of a socket
-// (FileDescriptorName=) tells what it is for: one with admin in it has the metrics, one
-// with https in it speaks TLS.
+// inherited returns the sockets that systemd has opened, those for operators last. The name
+// of a socket (FileDescriptorName=) tells what it is for: one with admin in it has the
+// metrics, one with https in it speaks TLS.
 func (s *Server) inherited() ([]*listener, error) {
 	named, err := activation.ListenersWithNames()
 	if err != nil {
 		return nil, fmt.Errorf("the sockets of systemd: %w", err)
 	}
-	var list []*listener
-	for name, sockets := range named {
-		for _, l := range sockets {
-			if l == nil {
-				continue
+	var public, operators []*listener
+	for _, name := range slices.Sorted(maps.Keys(named)) {
+		for _, l := range named[name] {
+			switch https := strings.Contains(name, "https"); {
+			case l == nil:
+			case strings.Contains(name, "admin"):
+				operators = append(operators, s.listener(l, https, true))
+			default:
+				public = append(public, s.listener(l, https, false))
 			}
-			h := s.Public()
-			if strings.Contains(name, "admin") {
-				h = s.Admin()
-			}
-			list = append(list, &listener{l, strings.Contains(name, "https"), h})
 		}
 	}
-	return list, nil
+	return append(public, operators...), nil
 }
 
 // Modes of sockets in the file system. Who connects has to be able to write to it. The umask
