@@ -85,8 +85,8 @@ func TestTexts(t *testing.T) {
 	w.keep()
 	w.reach(1)
 	packAll := func() (n int) {
-		for ; len(w.server.asked) > 0; n++ {
-			w.server.packText(<-w.server.asked)
+		for ; len(w.server.toPack) > 0; n++ {
+			w.server.packText(<-w.server.toPack)
 		}
 		return n
 	}

@@ -47,7 +47,7 @@ func (s *Server) Run(ctx context.Context, opt Options, reload, quit <-chan struc
 	var group sync.WaitGroup
 	group.Go(func() { s.Keep(work) })
 	group.Go(func() { s.pack(work) })
-	group.Go(func() { s.packAsked(work) })
+	group.Go(func() { s.packTexts(work) })
 	group.Go(func() { s.check(work) })
 	defer group.Wait()
 	defer s.kept.close()

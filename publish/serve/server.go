@@ -38,7 +38,7 @@ type Server struct {
 	pull   catalog.Puller // nil: the format has no tags, and its trees are files
 	memory *memory[remembered, *manifest]
 	texts  *memory[string, []packed] // by sha256; see texts.go
-	asked  chan tree.Row             // a text that somebody asked for, to be compressed
+	toPack chan tree.Row             // a text that somebody asked for, to be compressed
 	cache  [3][]string               // Cache-Control of each class
 	conns  *connections
 	count  *counters
@@ -55,7 +55,7 @@ func New(repo *publish.Repo, log *slog.Logger) *Server {
 	s.kept = &kept{open: s.openKept}
 	s.pull, _ = catalog.As[catalog.Puller](repo.Format())
 	s.memory = newMemory[remembered, *manifest](maxMemory)
-	s.texts, s.asked = newMemory[string, []packed](maxTexts), make(chan tree.Row, maxAsked)
+	s.texts, s.toPack = newMemory[string, []packed](maxTexts), make(chan tree.Row, maxAsked)
 	s.cache = cacheControl(s.maxAge())
 	s.count = s.newCounters()
 	s.computed = newComputed(func() time.Time { return s.keeper.now() })

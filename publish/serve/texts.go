@@ -35,7 +35,7 @@ func (s *Server) text(r *http.Request, row tree.Row) *packed {
 	for _, name := range s.config.Compress {
 		if accepts(r.Header["Accept-Encoding"], name) {
 			select {
-			case s.asked <- row:
+			case s.toPack <- row:
 			default:
 			}
 			break
@@ -44,13 +44,13 @@ func (s *Server) text(r *http.Request, row tree.Row) *packed {
 	return nil
 }
 
-// packAsked compresses texts that were asked for, until ctx ends.
-func (s *Server) packAsked(ctx context.Context) {
+// packTexts compresses texts that were asked for, until ctx ends.
+func (s *Server) packTexts(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case row := <-s.asked:
+		case row := <-s.toPack:
 			s.packText(row)
 		}
 	}
