@@ -94,7 +94,8 @@ func TestServeSignals(t *testing.T) {
 // flag is relative to where the command runs.
 func TestServeAccessLog(t *testing.T) {
 	repo, here := servedRepo(t), t.TempDir()
-	must(t, os.WriteFile(filepath.Join(repo, "publish.yaml"), []byte("format: plain\nserve: {access_log: a.log}\n"), 0o644))
+	must(t, os.WriteFile(filepath.Join(repo, "publish.yaml"), []byte("format: plain\nserve: {access_log: a.log}\n"),
+		0o644))
 	for _, c := range []struct {
 		args []string
 		want string

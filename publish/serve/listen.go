@@ -59,7 +59,8 @@ func (s *Server) listen(tls bool) (list []*listener, err error) {
 // operators, it is the only one.
 func (s *Server) openBeside(list []*listener) ([]*listener, error) {
 	public, admin := s.config.Listen, s.config.Admin
-	if len(list) > 0 {
+	inherited := len(list) > 0
+	if inherited {
 		if !slices.Equal(public, []string{publish.DefaultListen}) {
 			s.log.Warn("systemd has opened the sockets; serve.listen and --listen are not used", "addresses", public)
 		}
@@ -82,10 +83,15 @@ func (s *Server) openBeside(list []*listener) ([]*listener, error) {
 		return list, nil
 	}
 	l, err := s.open(admin, true)
-	if err != nil {
-		return list, err
+	switch {
+	case err == nil:
+		return append(list, l), nil
+	case inherited && admin == publish.DefaultAdmin && errors.Is(err, syscall.EADDRINUSE):
+		// Another service has it. Nobody asked for this address, and clients wait.
+		s.log.Warn("there is no address for operators: the usual one is taken; serve.admin names another", "address", admin)
+		return list, nil
 	}
-	return append(list, l), nil
+	return list, err
 }
 
 // open opens an address of the configuration.

@@ -1,11 +1,15 @@
 package serve
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"example.com/publish/publish"
 )
 
 // Sockets that systemd has opened stand for serve.listen. The address for operators is
@@ -54,5 +58,29 @@ func TestSocketsOfSystemd(t *testing.T) {
 		if got != c.want || c.unused == "" != (log == "") || !strings.Contains(log, c.unused) {
 			t.Errorf("%s: %s, want %s; %s", c.name, got, c.want, log)
 		}
+	}
+}
+
+// Two services with sockets would have the same address for operators, if nobody names one:
+// the second goes without.
+func TestUsualAddressIsTaken(t *testing.T) {
+	if l, err := net.Listen("tcp", strings.TrimPrefix(publish.DefaultAdmin, "http://")); err == nil {
+		defer l.Close() // else somebody else has it
+	}
+	w := streams(t, "symlink", `serve: {listen: ["http://127.0.0.1:0"]}`)
+	w.promoteOne()
+	w.keep()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	w.no(err)
+	defer l.Close()
+	list, err := w.server.openBeside([]*listener{w.server.listener(l, false, false)})
+	if w.no(err); len(list) != 1 || !strings.Contains(w.logged.String(), "serve.admin") {
+		t.Errorf("%d listeners; %s", len(list), w.logged.String())
+	}
+	if list, err = w.server.openBeside(nil); err == nil || !errors.Is(err, syscall.EADDRINUSE) {
+		t.Error(err)
+	}
+	for _, l := range list {
+		_ = l.Close()
 	}
 }
