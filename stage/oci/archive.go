@@ -115,11 +115,12 @@ func entries(r *tar.Reader, counts *bomb) iter.Seq2[catalog.Entry, error] {
 
 // contents is what an archive has: its files are in the sink.
 type contents struct {
-	blobs map[catalog.Digest]string // names in the sink
-	files map[string]file           // those that are no blobs, by name
-	links map[string]string         // names in the archive
-	saved []byte                    // manifest.json, which docker save writes; nil: there is none
-	odd   error                     // why index.json is none
+	blobs map[catalog.Digest]file
+	files map[string]file   // those that are no blobs, by name
+	links map[string]string // names in the archive
+	saved []byte            // manifest.json, which docker save writes; nil: there is none
+	odd   error             // why index.json is none
+	plain map[plainOf]catalog.Digest
 }
 
 // file is one of an archive.
@@ -131,7 +132,8 @@ type file struct {
 
 // unpack puts the files of an archive into the sink, and reads its index.
 func (p *parcel) unpack(ctx context.Context, list iter.Seq2[catalog.Entry, error]) error {
-	c := &contents{blobs: map[catalog.Digest]string{}, files: map[string]file{}, links: map[string]string{}}
+	c := &contents{blobs: map[catalog.Digest]file{}, files: map[string]file{}, links: map[string]string{},
+		plain: map[plainOf]catalog.Digest{}}
 	seen := map[string]bool{}
 	for e, err := range list {
 		if err != nil {
@@ -154,8 +156,8 @@ func (p *parcel) unpack(ctx context.Context, list iter.Seq2[catalog.Entry, error
 		}
 	}
 	p.bring = func(_ context.Context, d catalog.Digest) (string, error) {
-		if at, ok := c.blobs[d]; ok {
-			return at, nil
+		if f, ok := c.blobs[d]; ok {
+			return f.at, nil
 		}
 		return "", fs.ErrNotExist
 	}
@@ -185,12 +187,12 @@ func (p *parcel) receive(ctx context.Context, c *contents, name string, e catalo
 		}
 		c.saved, err = bounded(e.Content, e.Size)
 	case blob && p.have[d].at != "": // another input had it
-		c.blobs[d] = p.have[d].at
+		c.blobs[d] = p.have[d]
 	case blob:
 		f := file{digest: d, at: part(d)}
 		switch _, f.size, err = p.to.Put(ctx, f.at, e.Content, d); {
 		case err == nil:
-			c.blobs[d], p.have[d] = f.at, f
+			c.blobs[d], p.have[d] = f, f
 		case errors.Is(err, catalog.ErrDigest):
 			return catalog.ErrDigest // its name is the digest
 		}

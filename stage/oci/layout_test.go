@@ -68,7 +68,7 @@ func (f *fixture) json(repository, mediaType string, v any) d {
 	return f.blob(repository, mediaType, string(data))
 }
 
-// noLayers is the end of a config. Nothing here compares what it says with the layers.
+// noLayers is the end of a config. Only of what docker save writes it is compared with the layers.
 const noLayers = `,"rootfs":{"type":"layers","diff_ids":[]}}`
 
 // config stores a config.

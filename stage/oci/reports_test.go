@@ -113,9 +113,9 @@ func TestDigestAloneMoby22011(t *testing.T) {
 // sizes were wrong. moby #47210: manifests was null. Then manifest.json counts, and a
 // warning says so.
 func TestSavedIndexMoby47065(t *testing.T) {
-	const config, layer = `{"os":"linux","architecture":"amd64"` + noLayers, "a layer"
+	const layer = "a layer"
 	from := newFixture()
-	c := from.blob("l", ociConfig, config)
+	c := from.blob("l", ociConfig, configOf(layer))
 	l := from.blob("l", "application/vnd.oci.image.layer.v1.tar", layer)
 	manifest := func(layers ...d) d {
 		return from.json("l", ociManifest, d{"schemaVersion": 2, "mediaType": ociManifest, "config": c, "layers": layers})
@@ -175,7 +175,7 @@ func TestMissingLayerMoby49473(t *testing.T) {
 		t.Errorf("%v, and %d files came", err, len(f.files))
 	}
 	data := tarOf(t, member{name: "manifest.json", data: `[{"Config":"c","RepoTags":["a:1"],"Layers":["l.tar"]}]`},
-		member{name: "c", data: "{}"})
+		member{name: "c", data: configOf("layer")})
 	if _, err := f.add(t, archive(data), ""); err == nil || len(f.files) > 0 {
 		t.Errorf("%v, and %d files came", err, len(f.files))
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 
 	"example.com/publish/stage/catalog"
 )
@@ -94,8 +93,8 @@ func (c *contents) find(name string) (file, bool) {
 		if f, ok := c.files[name]; ok {
 			return f, true
 		}
-		if d, ok := digestAt(name); ok && c.blobs[d] != "" {
-			return file{digest: d, size: -1, at: c.blobs[d]}, true
+		if d, ok := digestAt(name); ok && c.blobs[d].at != "" {
+			return c.blobs[d], true
 		}
 		to, ok := c.links[name]
 		if !ok {
@@ -107,7 +106,8 @@ func (c *contents) find(name string) (file, bool) {
 }
 
 // manifestOf makes the manifest of the image at a place of the list, and puts it
-// into the sink.
+// into the sink. The config says which bytes the layers are to have: an engine that loads
+// the archive refuses others, and so does this.
 func (p *parcel) manifestOf(ctx context.Context, c *contents, s saved, place int) (catalog.Digest, int64, error) {
 	type layer struct {
 		MediaType string `json:"mediaType"`
@@ -115,31 +115,45 @@ func (p *parcel) manifestOf(ctx context.Context, c *contents, s saved, place int
 		Size      int64  `json:"size"`
 	}
 	fail := func(err error) (catalog.Digest, int64, error) { return catalog.Digest{}, 0, err }
-	use := func(name, kind string) (layer, error) {
+	use := func(name string) (file, error) {
 		f, ok := c.find(name)
 		if !ok {
-			return layer{}, fmt.Errorf("%s: does not exist, and %s names it", catalog.Show(name), savedName)
+			return f, fmt.Errorf("%s: does not exist, and %s names it", catalog.Show(name), savedName)
 		}
-		mediaType, size, err := p.look(f, kind)
-		c.blobs[f.digest] = f.at
-		return layer{mediaType, f.digest.String(), size}, err
+		c.blobs[f.digest] = f
+		return f, nil
 	}
-	config, err := use(s.Config, ociConfig)
+	config, err := use(s.Config)
 	if err != nil {
 		return fail(err)
+	}
+	diffs, err := p.diffsOf(config, s)
+	if err != nil {
+		return fail(fmt.Errorf("%s: %w", catalog.Show(s.Config), err))
 	}
 	m := struct {
 		SchemaVersion int     `json:"schemaVersion"`
 		MediaType     string  `json:"mediaType"`
 		Config        layer   `json:"config"`
 		Layers        []layer `json:"layers"`
-	}{2, ociManifest, config, []layer{}}
-	for _, name := range s.Layers {
-		l, err := use(name, "")
+	}{2, ociManifest, layer{ociConfig, config.digest.String(), config.size}, []layer{}}
+	for i, name := range s.Layers {
+		f, err := use(name)
 		if err != nil {
 			return fail(err)
 		}
-		m.Layers = append(m.Layers, l)
+		kind, err := p.packing(f)
+		if err == nil {
+			err = p.checkLayer(ctx, c, f, kind, diffs[i])
+		}
+		if err != nil {
+			return fail(fmt.Errorf("%s: %w", catalog.Show(name), err))
+		}
+		mediaType := "application/vnd.oci.image.layer.v1.tar"
+		if kind != "" {
+			mediaType += "+" + kind
+		}
+		m.Layers = append(m.Layers, layer{mediaType, f.digest.String(), f.size})
 	}
 	data, err := json.Marshal(m)
 	if err != nil {
@@ -147,40 +161,8 @@ func (p *parcel) manifestOf(ctx context.Context, c *contents, s saved, place int
 	}
 	at := fmt.Sprintf("manifests/%d/%d", p.number, place)
 	d, size, err := p.to.Put(ctx, at, bytes.NewReader(data))
-	c.blobs[d] = at
+	c.blobs[d] = file{d, size, at}
 	return d, size, err
-}
-
-// look returns the media type of a file of the archive and its size: kind, or that
-// of a layer by its first bytes.
-func (p *parcel) look(f file, kind string) (mediaType string, size int64, err error) {
-	r, err := p.to.Open(f.at)
-	if err != nil {
-		return "", 0, err
-	}
-	defer r.Close()
-	head := make([]byte, 4)
-	n, err := io.ReadFull(r, head)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return "", 0, err
-	}
-	if size = f.size; size < 0 {
-		rest, err := io.Copy(io.Discard, r)
-		if err != nil {
-			return "", 0, err
-		}
-		size = rest + int64(n)
-	}
-	const tar = "application/vnd.oci.image.layer.v1.tar"
-	switch {
-	case kind != "":
-		return kind, size, nil
-	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
-		return tar + "+gzip", size, nil
-	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")):
-		return tar + "+zstd", size, nil
-	}
-	return tar, size, nil
 }
 
 // agrees reports whether index.json leads to each image that manifest.json lists,
@@ -203,8 +185,8 @@ func (p *parcel) agrees(ctx context.Context, c *contents, list []saved) (bool, e
 		}
 		whole := true
 		for _, child := range n.children {
-			_, size, err := p.look(file{at: c.blobs[child.digest()], size: -1}, "-")
-			whole = whole && err == nil && size == child.size
+			f, ok := c.blobs[child.digest()]
+			whole = whole && ok && f.size == child.size
 		}
 		if whole {
 			config := n.children[0].digest()

@@ -3,9 +3,16 @@ package oci
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
+
+	"example.com/publish/stage/catalog"
 )
 
 // member is one of a tar archive in a test.
@@ -36,11 +43,20 @@ func tarOf(t *testing.T, members ...member) []byte {
 const oneSaved = `[{"Config":"c1.json","RepoTags":["acme/app:v1","ghcr.io/x/y:2"],` +
 	`"Layers":["a/layer.tar","b/layer.tar"]}]`
 
+// configOf is a config of an image with these layers, which are not packed.
+func configOf(layers ...string) string {
+	list := []string{}
+	for _, data := range layers {
+		list = append(list, fmt.Sprintf(`"sha256:%x"`, sha256.Sum256([]byte(data))))
+	}
+	return `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[` + strings.Join(list, ",") + `]}}`
+}
+
 // What older engines write: layers in folders, one of them a link to another's, and
 // two names for one image.
 func TestDockerSave(t *testing.T) {
 	data := tarOf(t, member{name: "a/layer.tar", data: "layer a"}, member{name: "a/json", data: "{}"},
-		member{name: "c1.json", data: `{"os":"linux","architecture":"amd64"` + noLayers}, member{name: "b/layer.tar", link: "../a/layer.tar"},
+		member{name: "c1.json", data: configOf("layer a", "layer a")}, member{name: "b/layer.tar", link: "../a/layer.tar"},
 		member{name: "manifest.json", data: oneSaved}, member{name: "repositories", data: "{}"})
 	f := newFixture()
 	change, err := f.add(t, archive(data), "")
@@ -69,7 +85,7 @@ func TestDockerSave(t *testing.T) {
 // none, or lacks a layer, does not.
 func TestDockerSaveWithIndex(t *testing.T) {
 	from := newFixture()
-	config := from.blob("l", ociConfig, `{"os":"linux","architecture":"amd64"`+noLayers)
+	config := from.blob("l", ociConfig, configOf("layer"))
 	layer := from.blob("l", "application/vnd.oci.image.layer.v1.tar", "layer")
 	m := func(layers ...d) d {
 		return from.json("l", ociManifest,
@@ -115,15 +131,16 @@ func TestDockerSaveWithIndex(t *testing.T) {
 }
 
 func TestDockerSaveRefuses(t *testing.T) {
+	twoLayers := configOf("a", "b")
 	for name, c := range map[string]struct {
 		members []member
 		want    string
 	}{
 		"no image":  {[]member{{name: "manifest.json", data: "[]"}}, "lists no image"},
 		"no config": {[]member{{name: "manifest.json", data: oneSaved}}, "does not exist"},
-		"a link outside": {[]member{{name: "manifest.json", data: oneSaved}, {name: "c1.json", data: "{}"},
+		"a link outside": {[]member{{name: "manifest.json", data: oneSaved}, {name: "c1.json", data: twoLayers},
 			{name: "a/layer.tar", link: "../../etc/passwd"}}, "does not exist"},
-		"a ring of links": {[]member{{name: "manifest.json", data: oneSaved}, {name: "c1.json", data: "{}"},
+		"a ring of links": {[]member{{name: "manifest.json", data: oneSaved}, {name: "c1.json", data: twoLayers},
 			{name: "a/layer.tar", link: "../b/layer.tar"}, {name: "b/layer.tar", link: "../a/layer.tar"}}, "does not exist"},
 		"null":         {[]member{{name: "manifest.json", data: "null"}}, "lists no image"},
 		"no JSON":      {[]member{{name: "manifest.json", data: "{"}}, "manifest.json"},
@@ -135,5 +152,66 @@ func TestDockerSaveRefuses(t *testing.T) {
 			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
+	}
+}
+
+// Engines refuse an archive whose layers are not those that its config names: so such a one
+// is not staged.
+func TestDockerSaveComparesWithConfig(t *testing.T) {
+	var gz bytes.Buffer
+	z := gzip.NewWriter(&gz)
+	if _, err := z.Write([]byte("layer b")); err != nil || z.Close() != nil {
+		t.Fatal(err)
+	}
+	encoder, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := configOf("layer a", "layer b")
+	named := fmt.Sprintf("%x.json", sha256.Sum256([]byte(both)))
+	blob := fmt.Sprintf("blobs/sha256/%x", sha256.Sum256([]byte(both)))
+	for name, c := range map[string]struct {
+		name, config, layers string
+		a, b                 string
+		want                 string // "": it is taken
+	}{
+		"whole":            {named, both, `"a","b"`, "layer a", "layer b", ""},
+		"another name":     {"c", both, `"a","b"`, "layer a", "layer b", ""},
+		"a builder's name": {"sha256:" + named[:64], both, `"a","b"`, "layer a", "layer b", ""},
+		"a blob":           {blob, both, `"a","b"`, "layer a", "layer b", ""},
+		"packed by gzip":   {named, both, `"a","b"`, "layer a", gz.String(), ""},
+		"packed by zstd":   {named, both, `"a","b"`, "layer a", string(encoder.EncodeAll([]byte("layer b"), nil)), ""},
+		"no layers":        {"c", "{}", ``, "layer a", "layer b", ""},
+		"one layer twice":  {"c", configOf("layer a", "layer a"), `"a","a"`, "layer a", "layer b", ""},
+		"other bytes":      {named, both, `"a","b"`, "layer a", "layer c", "b: does not have the digest"},
+		"other bytes, packed": {"c", configOf("layer a", "layer"), `"a","b"`, "layer a", gz.String(),
+			"b: does not have the digest"},
+		"cut, packed":     {named, both, `"a","b"`, "layer a", gz.String()[:gz.Len()-9], "EOF"},
+		"another order":   {named, both, `"b","a"`, "layer a", "layer b", "b: does not have the digest"},
+		"fewer":           {named, both, `"a"`, "layer a", "layer b", "digests of 2 layers"},
+		"more":            {named, both, `"a","b","b"`, "layer a", "layer b", "lists 3"},
+		"no digests":      {"c", "{}", `"a"`, "layer a", "layer b", "digests of 0 layers"},
+		"no JSON":         {"c", "not json", `"a","b"`, "layer a", "layer b", "is no JSON object"},
+		"half a config":   {"c", both[:40], `"a","b"`, "layer a", "layer b", "unexpected end"},
+		"a wrong digest":  {"c", `{"rootfs":{"diff_ids":["md5:0"]}}`, `"a"`, "layer a", "layer b", "md5:0"},
+		"a wrong name":    {strings.Repeat("0", 64) + ".json", both, `"a","b"`, "layer a", "layer b", "its name says"},
+		"too many things": {"c", "{" + strings.Repeat("{},", 1<<20), `"a","b"`, "layer a", "layer b", "objects"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture()
+			_, err := f.add(t, archive(tarOf(t, member{name: c.name, data: c.config}, member{name: "a", data: c.a},
+				member{name: "b", data: c.b}, member{name: "manifest.json",
+					data: `[{"Config":"` + c.name + `","Layers":[` + c.layers + `]}]`})), "a:1")
+			switch {
+			case c.want == "" && err != nil:
+				t.Error(err)
+			case c.want == "":
+				if _, findings := f.read(t); len(findings) > 1 { // a config without a platform is odd
+					t.Error(findings)
+				}
+			case !errors.As(err, new(*catalog.InputError)) || !strings.Contains(err.Error(), c.want) || len(f.files) > 0:
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
 	}
 }

@@ -14,10 +14,20 @@ func Stream(r io.Reader, window int64) (plain io.Reader, done func(), err error)
 	if err != nil && err != io.EOF {
 		return nil, nil, err
 	}
-	for _, kind := range []struct{ magic, name string }{{"\x1f\x8b", Gzip}, {"\x28\xb5\x2f\xfd", Zstd}} {
-		if bytes.HasPrefix(head, []byte(kind.magic)) {
-			return Reader(in, kind.name, window)
-		}
+	if kind := Kind(head); kind != "" {
+		return Reader(in, kind, window)
 	}
 	return in, func() {}, nil
+}
+
+// Kind returns how a stream with these first bytes is packed: Gzip or Zstd, "" for
+// neither.
+func Kind(head []byte) string {
+	switch {
+	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
+		return Gzip
+	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")):
+		return Zstd
+	}
+	return ""
 }
