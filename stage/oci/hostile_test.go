@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,8 +74,20 @@ func TestHostileLayout(t *testing.T) {
 		"manifests of nothing": {index(`{"schemaVersion":2,"manifests":[null]}`), "manifests[0]: is null"},
 		"objects without end": {index(`{"schemaVersion":2,"manifests":[` + strings.Repeat("{},", 1<<20) + `{}]}`),
 			"objects"},
-		"nothing":               {index(``), "end of JSON"},
-		"an index without end":  {index(`{"schemaVersion":2,"manifests":[` + strings.Repeat("[", 1<<20)), "max depth"},
+		"elements without end": {index(`{"schemaVersion":2,"manifests":[{"urls":[` + strings.Repeat(`"a",`, 1<<20) +
+			`"a"]}]}`), "elements"},
+		"members without end": {index(`{"schemaVersion":2,` + numbered(50_000, "a long name for a member ", 0) +
+			`,"manifests":[]}`), "members"},
+		"annotations without end": {index(`{"schemaVersion":2,"annotations":{` + numbered(50_000, "", "x") +
+			`},"manifests":[]}`), "members"},
+		"entries without end": {index(`{"schemaVersion":2,"manifests":[` +
+			strings.Repeat(`{"mediaType":"a/b","digest":"a text of more letters than an empty descriptor needs"},`, 50_000) + `{}]}`), "a descriptor is longer"},
+		"a huge entry": {entry(func(f *fixture, x d) d {
+			return x.with("data", strings.Repeat("x", maxManifest))
+		}), "a descriptor may have"},
+		"nothing": {index(``), "end of JSON"},
+		"an index without end": {index(`{"schemaVersion":2,"manifests":[` + strings.Repeat(`["`+strings.Repeat("x", 64)+`",`, 20_000)),
+			"max depth"},
 		"a name that is a path": {index(`{"schemaVersion":2,"manifests":"../../etc/passwd"}`), "manifests: is a text"},
 		"a manifest of objects": {entry(func(f *fixture, _ d) d {
 			return f.blob("l", ociManifest, `{"layers":[`+strings.Repeat("{},", 1<<20)+`{}]}`)
@@ -92,6 +105,59 @@ func TestHostileLayout(t *testing.T) {
 				t.Error("something came")
 			}
 		})
+	}
+}
+
+// numbered are members of an object.
+func numbered(n int, name string, value any) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, ",%q:%#v", fmt.Sprint(name, i), value)
+	}
+	return b.String()[1:]
+}
+
+// A large index that means something is taken, also one that is as short as can be.
+func TestDense(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("0", 64)
+	platform := d{"os": "linux", "architecture": "amd64"}
+	for name, e := range map[string]d{
+		"the shortest":    {"mediaType": "a/b", "digest": digest, "size": 0},
+		"with a platform": {"mediaType": ociManifest, "digest": digest, "size": 0, "platform": platform},
+		"named": d{"mediaType": ociManifest, "digest": digest, "size": 0}.with("annotations",
+			d{refName: "v1", imageName: repo + ":v1"}),
+	} {
+		f := newFixture()
+		entries := make([]d, 20_000)
+		for i := range entries {
+			entries[i] = e
+		}
+		f.layout(repo, entries...)
+		if x, err := parseEntries(f.files[repo+"/index.json"].Data); err != nil || len(x.entries) != len(entries) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	text := `"` + strings.Repeat(`[{,\"`, 10_000) + `"`
+	if dense([]byte(text)) {
+		t.Error("what stands in a text counts")
+	}
+}
+
+// Of very many wrong entries a report has the first ones, and says how many more there are.
+func TestManyFindings(t *testing.T) {
+	f := newFixture()
+	entries := make([]d, maxFindings+3)
+	for i := range entries {
+		entries[i] = d{"mediaType": ociManifest, "digest": fmt.Sprintf("%0100d", i), "size": 1}
+	}
+	f.layout(repo, entries...)
+	cat, err := Format{}.Read(t.Context(), f.source())
+	if err != nil || len(cat.Findings) != maxFindings+1 {
+		t.Fatalf("%d findings, %v", len(cat.Findings), err)
+	}
+	rest := func(x catalog.Finding) bool { return x.Message == "and 3 more of this kind in the repository" }
+	if !slices.ContainsFunc(cat.Findings, rest) {
+		t.Error("nothing says that there are more")
 	}
 }
 

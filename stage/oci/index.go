@@ -107,21 +107,37 @@ func parseEntries(data []byte) (*index, error) {
 		return nil, json.Unmarshal(data, new(json.RawMessage)) // it says what is wrong
 	}
 	x := &index{members: members(data)}
-	good, version, annotations := true, 0, map[string]string{}
-	for name, to := range map[string]any{"schemaVersion": &version, "annotations": &annotations} {
-		if raw := x.members[name]; raw != nil {
-			good = json.Unmarshal(raw, to) == nil && good
-		}
+	if len(x.members) > maxMembers {
+		return nil, errMembers
 	}
-	x.convert = annotations[olaregConvert] == "true"
+	good, version := true, 0
+	if raw := x.members["schemaVersion"]; raw != nil {
+		good = json.Unmarshal(raw, &version) == nil
+	}
+	if raw := x.members["annotations"]; raw != nil && kindOf(raw) != "null" {
+		texts := true
+		good = eachMember(raw, func(name, value []byte) {
+			if texts = texts && (value[0] == '"' || kindOf(value) == "null"); texts && text(name) == olaregConvert {
+				x.convert = text(value) == "true"
+			}
+		}) && texts && good
+	}
 	list := x.members["manifests"]
-	x.entries = make([]entry, 0, bytes.Count(list, []byte(`"digest"`)))
+	most := maxEntries(list)
+	x.entries = make([]entry, 0, min(most, bytes.Count(list, []byte(`"digest"`))))
+	var wrong error
 	good = eachElement(list, func(raw []byte) bool {
+		if wrong = tooLarge(raw, len(x.entries), most); wrong != nil {
+			return false
+		}
 		d, err := descriptorOf(raw)
 		good = good && err == nil && kindOf(raw) == anObject
 		x.entries = append(x.entries, entry{d, raw})
 		return true
 	}) && good
+	if wrong != nil {
+		return nil, wrong
+	}
 	if !good || version != 2 {
 		return nil, indexRule.misfit(data)
 	}

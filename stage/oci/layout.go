@@ -115,6 +115,8 @@ func readLayout(
 	ctx context.Context, src catalog.Source, dir string, note func(catalog.Severity, string, string, string, ...any),
 	how reading,
 ) (*layout, error) {
+	note, rest := first(note)
+	defer rest(path.Join(dir, indexName))
 	l := &layout{document: path.Join(dir, indexName), graph: &graph{ctx: ctx, src: src, repository: dir,
 		nodes: map[string]*node{}, note: note, reading: how}}
 	if why := checkRepository(dir); why != "" {

@@ -212,8 +212,8 @@ func TestRepositoriesCalledAsLeftovers(t *testing.T) {
 // Annotations are read in time that grows as they do.
 func TestManyAnnotations(t *testing.T) {
 	notes := d{}
-	for n := range 200_000 {
-		notes[fmt.Sprint("k", n)] = "x"
+	for n := range 100_000 {
+		notes[fmt.Sprint("key ", n)] = "a short text"
 	}
 	f := newFixture()
 	f.layout(repo, f.image(repo, "x").with("annotations", notes))

@@ -1,15 +1,11 @@
 package oci
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"example.com/publish/stage/catalog"
 )
-
-var errDense = errors.New("has more objects than their size allows")
 
 // Bounds on what is read.
 const (
@@ -29,11 +25,6 @@ type manifest struct {
 	Odd       string `json:"-"` // what is odd about it: a warning
 	OddConfig string `json:"-"` // the same of its config
 }
-
-// dense reports whether a document has more objects than one that means anything: it
-// is made to take much memory. A descriptor with all that it needs has more than a
-// hundred bytes, and two or three objects.
-func dense(data []byte) bool { return bytes.Count(data, []byte("{")) > 1000+len(data)/32 }
 
 // parseManifest reads one that a descriptor with this media type leads to. Its
 // descriptors are not checked. code is that of a finding, "" when it can be used.

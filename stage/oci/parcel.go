@@ -117,7 +117,7 @@ func wantedOf(opt catalog.Addition) (w wanted, err error) {
 // sort decides which images of a parcel come, and under which names.
 func (b *bringing) sort(p *parcel) error {
 	b.parcels = append(b.parcels, p)
-	var unnamed []string
+	unnamed := ""
 	seen := map[string]bool{}
 	for _, e := range p.index.entries {
 		recorded, named := recordedName(e)
@@ -133,6 +133,9 @@ func (b *bringing) sort(p *parcel) error {
 		case b.Name != "" && seen[e.Digest]:
 			continue // the name that is given stands for all that it had
 		}
+		if _, code, fact := e.check(); code != "" {
+			return &catalog.DocumentError{Path: p.what + "/" + indexName, Code: code, Fact: fact}
+		}
 		seen[e.Digest] = true
 		b.found[tag] = true
 		a, ok, err := b.nameOf(e)
@@ -141,15 +144,16 @@ func (b *bringing) sort(p *parcel) error {
 			return err
 		case ok:
 			p.list = append(p.list, a)
+		case unnamed != "":
 		case tag != "":
-			unnamed = append(unnamed, "its tag "+tag)
+			unnamed = "its tag " + tag
 		default:
-			unnamed = append(unnamed, "its image "+shorten(e.Digest))
+			unnamed = "its image " + shorten(e.Digest)
 		}
 	}
-	if len(unnamed) > 0 {
+	if unnamed != "" {
 		return catalog.Usage("give it: --name REFERENCE, or --repository for tags", "%s: does not say what %s belongs to",
-			p.what, unnamed[0])
+			p.what, unnamed)
 	}
 	if len(p.list) == 0 && len(b.Only) == 0 {
 		return catalog.Usage("", "%s: has no image", p.what)

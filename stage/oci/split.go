@@ -12,11 +12,16 @@ import (
 // copies it twice. The functions below look once, and copy nothing. Their input is
 // valid: see json.Valid.
 
-// members returns the members of an object; nil for another value. Of two with one
-// name the last one counts, as for encoding/json.
+// members returns the members of an object, or the first of too many; nil for another
+// value. Of two with one name the last one counts, as for encoding/json.
 func members(valid []byte) map[string]json.RawMessage {
 	out := map[string]json.RawMessage{}
-	if !eachMember(valid, func(name, value []byte) { out[text(name)] = value }) {
+	object := eachMember(valid, func(name, value []byte) {
+		if len(out) <= maxMembers {
+			out[text(name)] = value
+		}
+	})
+	if !object {
 		return nil
 	}
 	return out
