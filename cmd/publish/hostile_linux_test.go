@@ -37,15 +37,28 @@ func TestHostileMemory(t *testing.T) {
 	}
 	const document = 120 << 20
 	for name, write := range map[string]func(w *tar.Writer) error{
-		"an index of objects":   one("index.json", `{"schemaVersion":2,"manifests":[`, "{},", "{}]}", document),
-		"an index of one text":  one("index.json", `{"schemaVersion":2,"manifests":[],"x":"`, "abc", `"}`, document),
-		"an index of lists":     one("index.json", `{"schemaVersion":2,"manifests":[],"x":[`, "[],", "[]]}", document),
+		"an index of objects":  one("index.json", `{"schemaVersion":2,"manifests":[`, "{},", "{}]}", document),
+		"an index of one text": one("index.json", `{"schemaVersion":2,"manifests":[],"x":"`, "abc", `"}`, document),
+		"an index of lists":    one("index.json", `{"schemaVersion":2,"manifests":[],"x":[`, "[],", "[]]}", document),
+		"an index of entries": one("index.json", `{"schemaVersion":2,"manifests":[`, `{"mediaType":"a/b","digest":"x"},`, "{}]}",
+			document),
+		"an index of addresses": one("index.json", `{"schemaVersion":2,"manifests":[{"urls":[`, `"a",`, `"a"]}]}`, document),
 		"a list of images":      one("manifest.json", `[`, "{},", "{}]", 4<<20),
 		"a list of layers":      one("manifest.json", `[{"Config":"c","Layers":[`, `"",`, `""]}]`, 4<<20),
 		"a document of no size": one("index.json", "", " ", "", document),
 		"links": func(w *tar.Writer) error {
 			for i := range 450_000 {
 				h := &tar.Header{Typeflag: tar.TypeSymlink, Name: fmt.Sprintf("a/long/name/of/a/link/%d", i), Linkname: "x"}
+				if err := w.WriteHeader(h); err != nil {
+					return err
+				}
+			}
+			return w.Close()
+		},
+		"long links": func(w *tar.Writer) error {
+			long := strings.Repeat("a", 3000)
+			for i := range 60_000 {
+				h := &tar.Header{Typeflag: tar.TypeSymlink, Name: fmt.Sprint(i, "/", long), Linkname: long}
 				if err := w.WriteHeader(h); err != nil {
 					return err
 				}

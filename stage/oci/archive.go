@@ -21,8 +21,12 @@ import (
 // window bounds what a packed archive may ask to be remembered, in bytes.
 const window = 64 << 20
 
-// maxNames bounds the files of an archive.
-const maxNames = 500_000
+// An archive has at most so many files, and so many bytes of names and links: all of them
+// are remembered until the last file has come.
+const (
+	maxNames     = 500_000
+	maxNameBytes = 40 << 20
+)
 
 // What an archive unpacks to is at most so many times its size, beyond some bytes:
 // more is made to fill the disk. Sparse files count also.
@@ -121,6 +125,8 @@ type contents struct {
 	saved []byte            // manifest.json, which docker save writes; nil: there is none
 	odd   error             // why index.json is none
 	plain map[plainOf]catalog.Digest
+
+	document map[string]bool // names of those that have come
 }
 
 // file is one of an archive.
@@ -133,23 +139,26 @@ type file struct {
 // unpack puts the files of an archive into the sink, and reads its index.
 func (p *parcel) unpack(ctx context.Context, list iter.Seq2[catalog.Entry, error]) error {
 	c := &contents{blobs: map[catalog.Digest]file{}, files: map[string]file{}, links: map[string]string{},
-		plain: map[plainOf]catalog.Digest{}}
-	seen := map[string]bool{}
+		plain: map[plainOf]catalog.Digest{}, document: map[string]bool{}}
+	number, names := 0, 0
 	for e, err := range list {
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.what, err)
 		}
-		if len(seen) == maxNames {
+		if number++; number > maxNames {
 			return fmt.Errorf("%s: has more than %d files", p.what, maxNames)
 		}
-		name, ok := inLayout(e.Name)
-		if ok && seen[name] {
-			err = errors.New("is there twice")
-		} else if !ok {
-			err = errors.New("is a name that leads out of the archive, or is none")
+		if names += len(e.Name) + len(e.Link); names > maxNameBytes {
+			return fmt.Errorf("%s: has more than %d bytes of names and links", p.what, maxNameBytes)
 		}
-		if seen[name] = true; err == nil {
-			err = p.receive(ctx, c, name, e)
+		name, ok := inLayout(e.Name)
+		switch {
+		case !ok:
+			err = errors.New("is a name that leads out of the archive, or is none")
+		case c.has(name):
+			err = errors.New("is there twice")
+		default: // the name that the header has may be a part of a large text
+			err = p.receive(ctx, c, strings.Clone(name), e)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", p.what, catalog.Show(e.Name), err)
@@ -173,12 +182,26 @@ func (p *parcel) unpack(ctx context.Context, list iter.Seq2[catalog.Entry, error
 	return nil
 }
 
+// has reports whether a name has come.
+func (c *contents) has(name string) bool {
+	if d, ok := digestAt(name); ok && c.blobs[d].at != "" {
+		return true
+	}
+	_, file := c.files[name]
+	_, link := c.links[name]
+	return file || link || c.document[name]
+}
+
 // receive takes one file.
 func (p *parcel) receive(ctx context.Context, c *contents, name string, e catalog.Entry) (err error) {
+	if name == indexName || name == savedName || name == layoutName {
+		c.document[name] = true
+	}
 	d, blob := digestAt(name)
 	switch {
 	case e.Link != "":
-		c.links[name], _ = inLayout(e.Link)
+		to, _ := inLayout(e.Link)
+		c.links[name] = strings.Clone(to)
 	case name == indexName:
 		p.index, c.odd, err = indexIn(e)
 	case name == savedName:

@@ -178,10 +178,14 @@ func (l *layout) only(wanted func(*root) bool) error {
 
 // record writes into the entries of what comes where it comes from.
 func (l *layout) record(p *parcel, group []arrival, w wanted) error {
+	places := map[string]int{}
+	for i := range l.roots {
+		places[l.roots[i].version] = i
+	}
 	for _, a := range group {
 		at := l.index.find(a.entry.Digest, a.Tag)
-		i := slices.IndexFunc(l.roots, func(r root) bool { return r.version == a.version() })
-		if at < 0 || i < 0 {
+		i, ok := places[a.version()]
+		if at < 0 || !ok {
 			continue
 		}
 		partial := false
@@ -279,13 +283,16 @@ func (l *layout) settle(ctx context.Context, tree catalog.Source) (map[string]st
 	if err != nil {
 		return nil, err
 	}
+	places := map[string]int{} // of the first entry of each version
+	for i, e := range slices.Backward(ours.index.entries) {
+		places[cmp.Or(tagOf(e), "@"+e.Digest)] = i
+	}
 	entries := slices.Clone(l.index.entries)
 	for i, e := range entries {
 		tag := tagOf(e)
-		at := slices.IndexFunc(ours.index.entries, func(o entry) bool {
-			return tagOf(o) == tag && (tag != "" || o.Digest == e.Digest)
-		})
-		if name, ok := recordedName(e); !ok || name.version() != cmp.Or(tag, "@"+e.Digest) || at < 0 {
+		version := cmp.Or(tag, "@"+e.Digest)
+		at, there := places[version]
+		if name, ok := recordedName(e); !there || !ok || name.version() != version {
 			continue // what refers to others has no record
 		}
 		if old := &ours.index.entries[at]; old.Digest != e.Digest {

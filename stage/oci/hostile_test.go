@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -210,6 +211,33 @@ func TestHostileArchive(t *testing.T) {
 		data := tarWith(t, &tar.Header{Typeflag: tar.TypeSymlink, Name: "a/link", Linkname: link}, "")
 		if _, err := newFixture().add(t, archive(data), "a:1"); err != nil {
 			t.Errorf("%s: %v", link, err)
+		}
+	}
+}
+
+// Names are remembered, and so they count: what refers to nothing costs memory also. Nor
+// does a name keep the header that it stands in.
+func TestNamesOfArchive(t *testing.T) {
+	list := func(n int, link string) iter.Seq2[catalog.Entry, error] {
+		return func(yield func(catalog.Entry, error) bool) {
+			for i := range n {
+				name := fmt.Sprintf("%07d/%s", i, strings.Repeat("a", 3000))
+				if !yield(catalog.Entry{Name: name, Link: link, Content: strings.NewReader("")}, nil) {
+					return
+				}
+			}
+		}
+	}
+	long := strings.Repeat("b", 3000)
+	for name, c := range map[string]struct {
+		n    int
+		want string
+	}{"few": {100, "no index.json"}, "many": {60_000, "bytes of names"}} {
+		for _, link := range []string{"", long} {
+			_, err := newFixture().add(t, catalog.Input{Entries: list(c.n, link)}, "a:1")
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: %v, want %q", name, err, c.want)
+			}
 		}
 	}
 }
