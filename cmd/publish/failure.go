@@ -155,6 +155,9 @@ func explain(err error) failure {
 	if f.Hint == "" && errors.As(err, &bad) {
 		f.Hint = bad.Hint
 	}
+	if input := new(catalog.InputError); f.Hint == "" && errors.As(err, &input) {
+		f.Hint = input.Hint
+	}
 	if held := new(lock.HeldError); f.Hint == "" && errors.As(err, &held) {
 		f.Hint = publish.LockedHint(held)
 	}

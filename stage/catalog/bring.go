@@ -106,10 +106,18 @@ type Combined struct{ First, Second, SHA256 string }
 
 // InputError is an input that is not what it should be: cut, damaged, or made to do
 // harm. Nothing has changed.
-type InputError struct{ Err error }
+type InputError struct {
+	Err  error  // the path first
+	Hint string // the remedy; may be empty
+}
 
 func (e *InputError) Error() string { return e.Err.Error() }
 func (e *InputError) Unwrap() error { return e.Err }
+
+// WrongInput makes an *InputError.
+func WrongInput(hint, format string, args ...any) error {
+	return &InputError{Err: fmt.Errorf(format, args...), Hint: hint}
+}
 
 // UsageError is a request that cannot be carried out as it stands: nothing was
 // tried, and nothing has changed.

@@ -64,7 +64,7 @@ func (f Format) Gather(ctx context.Context, in []catalog.Input, to catalog.Sink,
 func inputError(err error) error {
 	usage, disk := new(catalog.UsageError), new(fs.PathError)
 	switch {
-	case err == nil, errors.As(err, &usage), errors.Is(err, context.Canceled),
+	case err == nil, errors.As(err, &usage), errors.As(err, new(*catalog.InputError)), errors.Is(err, context.Canceled),
 		errors.Is(err, context.DeadlineExceeded),
 		errors.As(err, &disk) && !errors.Is(err, catalog.ErrDigest) && !errors.Is(err, fs.ErrNotExist):
 		return err

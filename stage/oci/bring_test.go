@@ -259,6 +259,22 @@ func TestBringRefuses(t *testing.T) {
 	}
 }
 
+// A tag stands for one image: of two sources that have it the second does not win.
+func TestBringConflict(t *testing.T) {
+	one, two := newFixture(), newFixture()
+	one.layout("one", one.image("one", "one").tag("v1"), one.image("one", "x").tag("v2"))
+	two.layout("two", two.image("two", "two").tag("v1"), two.image("two", "x").tag("v2"))
+	in := []catalog.Input{one.input("one"), two.input("two")}
+	_, err := Format{}.Gather(t.Context(), in, sink{}, catalog.Addition{Repository: "acme/app"})
+	if !errors.As(err, new(*catalog.InputError)) || !strings.Contains(err.Error(), "two: docker.io/acme/app:v1 is sha256:") {
+		t.Errorf("%v", err)
+	}
+	opt := catalog.Addition{Repository: "acme/app", Only: []string{"v2"}}
+	if _, err = (Format{}).Gather(t.Context(), in, sink{}, opt); err != nil {
+		t.Errorf("the same image twice: %v", err)
+	}
+}
+
 func TestParseReference(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("0", 64)
 	for s, want := range map[string]string{

@@ -188,6 +188,24 @@ func (b *bringing) checkWanted() error {
 		return catalog.Usage("leave --name out, and the names in it count; or choose one of its tags with --only",
 			"%s: has %d images, and one name was given", b.parcels[0].what, len(digests))
 	}
+	return b.checkNames()
+}
+
+// checkNames refuses images that are called the same: the tag could stand for one of them.
+func (b *bringing) checkNames() error {
+	type of struct{ digest, what string }
+	called := map[string]of{}
+	for _, p := range b.parcels {
+		for _, a := range p.list {
+			name := a.Name()
+			first, there := called[name]
+			if there && first.digest != a.entry.Digest {
+				return catalog.WrongInput("give one of them another name, or choose tags with --only",
+					"%s: %s is %s there, and %s in %s", p.what, name, a.entry.Digest, first.digest, first.what)
+			}
+			called[name] = of{a.entry.Digest, p.what}
+		}
+	}
 	return nil
 }
 
