@@ -177,7 +177,8 @@ func (p *parcel) unpack(ctx context.Context, list iter.Seq2[catalog.Entry, error
 		return fmt.Errorf("%s: %s: %w", p.what, indexName, c.odd)
 	}
 	if p.index == nil {
-		return catalog.Usage("", "%s: has no index.json and no manifest.json: this is no archive of images", p.what)
+		return catalog.WrongInput(hintSource, "%s: has no index.json and no manifest.json: this is no archive of images",
+			p.what)
 	}
 	return nil
 }

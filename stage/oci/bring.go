@@ -72,6 +72,10 @@ func inputError(err error) error {
 	return &catalog.InputError{Err: err}
 }
 
+// hintSource says what a source may be.
+const hintSource = "stage add takes an OCI image layout, an OCI archive or what docker save writes; " +
+	"publish stage import takes a bundle or a tree of layouts"
+
 // bringing is the state of one call of Gather.
 type bringing struct {
 	wanted
@@ -375,8 +379,7 @@ func (p *parcel) directory(ctx context.Context, in catalog.Input) error {
 	read := func() (half bool, err error) {
 		data, err := document(in, in.Dir+"/"+indexName)
 		if errors.Is(err, fs.ErrNotExist) {
-			return false, catalog.Usage("publish stage import takes a tree of layouts",
-				"%s: has no index.json: this is no OCI image layout", in.Dir)
+			return false, catalog.WrongInput(hintSource, "%s: has no index.json: this is no OCI image layout", in.Dir)
 		}
 		if err == nil {
 			p.index, err = parseIndex(data)

@@ -196,6 +196,44 @@ func TestBringNamed(t *testing.T) {
 	}
 }
 
+// What is wrong with a source is no wrong request.
+func TestBringWrongSource(t *testing.T) {
+	x := newFixture()
+	image := x.image("l", "x")
+	for name, c := range map[string]struct {
+		in   catalog.Input
+		want string
+	}{
+		"an empty directory": {newFixture().input("l"), "l: has no index.json"},
+		"an empty file":      {archive(nil), "x.tar: has no index.json"},
+		"zeros":              {archive(make([]byte, 10240)), "x.tar: has no index.json"},
+		"a folder of it":     {archive(tarOf(t, member{name: "sub/index.json", data: "{}"})), "x.tar: has no index.json"},
+		"a link for the index": {archive(tarOf(t, member{name: "i", data: "{}"}, member{name: "index.json", link: "i"})),
+			"x.tar: has no index.json"},
+		"another archive": {archive(tarOf(t, member{name: "x/manifest", data: "{}"})), "x.tar: has no index.json"},
+		"no entry": {archive(tarOf(t, member{name: "index.json", data: `{"schemaVersion":2,"manifests":[]}`})),
+			"has no image"},
+		"null":         {archive(tarOf(t, member{name: "manifest.json", data: "null"})), "lists no image"},
+		"no image":     {archive(tarOf(t, member{name: "manifest.json", data: "[]"})), "lists no image"},
+		"repositories": {archive(tarOf(t, member{name: "repositories", data: "{}"})), "no manifest.json"},
+		"a tag that is no": {func() catalog.Input {
+			x.layout("l", image.tag("../x"))
+			return x.input("l")
+		}(), "../x is not a tag"},
+	} {
+		_, err := Format{}.Bring(t.Context(), c.in, sink{}, catalog.Addition{Repository: "acme/x"})
+		bad := new(catalog.InputError)
+		if !errors.As(err, &bad) || bad.Hint == "" || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q and a hint", name, err, c.want)
+		}
+	}
+	usage := new(catalog.UsageError)
+	x.layout("l", image)
+	if _, err := (Format{}).Bring(t.Context(), x.input("l"), sink{}, catalog.Addition{}); !errors.As(err, &usage) {
+		t.Errorf("without a name: %v", err)
+	}
+}
+
 func TestBringRefuses(t *testing.T) {
 	whole := func() *fixture {
 		f := newFixture()
@@ -266,7 +304,8 @@ func TestBringConflict(t *testing.T) {
 	two.layout("two", two.image("two", "two").tag("v1"), two.image("two", "x").tag("v2"))
 	in := []catalog.Input{one.input("one"), two.input("two")}
 	_, err := Format{}.Gather(t.Context(), in, sink{}, catalog.Addition{Repository: "acme/app"})
-	if !errors.As(err, new(*catalog.InputError)) || !strings.Contains(err.Error(), "two: docker.io/acme/app:v1 is sha256:") {
+	if !errors.As(err, new(*catalog.InputError)) ||
+		!strings.Contains(err.Error(), "two: docker.io/acme/app:v1 is sha256:") {
 		t.Errorf("%v", err)
 	}
 	opt := catalog.Addition{Repository: "acme/app", Only: []string{"v2"}}

@@ -82,12 +82,14 @@ func TestHostileLayout(t *testing.T) {
 		"annotations without end": {index(`{"schemaVersion":2,"annotations":{` + numbered(50_000, "", "x") +
 			`},"manifests":[]}`), "members"},
 		"entries without end": {index(`{"schemaVersion":2,"manifests":[` +
-			strings.Repeat(`{"mediaType":"a/b","digest":"a text of more letters than an empty descriptor needs"},`, 50_000) + `{}]}`), "a descriptor is longer"},
+			strings.Repeat(`{"mediaType":"a/b","digest":"a text of more letters than an empty descriptor needs"},`, 50_000) +
+			`{}]}`), "a descriptor is longer"},
 		"a huge entry": {entry(func(f *fixture, x d) d {
 			return x.with("data", strings.Repeat("x", maxManifest))
 		}), "a descriptor may have"},
 		"nothing": {index(``), "end of JSON"},
-		"an index without end": {index(`{"schemaVersion":2,"manifests":[` + strings.Repeat(`["`+strings.Repeat("x", 64)+`",`, 20_000)),
+		"an index without end": {index(`{"schemaVersion":2,"manifests":[` +
+			strings.Repeat(`["`+strings.Repeat("x", 64)+`",`, 20_000)),
 			"max depth"},
 		"a name that is a path": {index(`{"schemaVersion":2,"manifests":"../../etc/passwd"}`), "manifests: is a text"},
 		"a manifest of objects": {entry(func(f *fixture, _ d) d {

@@ -136,6 +136,10 @@ func (b *bringing) sort(p *parcel) error {
 		if _, code, fact := e.check(); code != "" {
 			return &catalog.DocumentError{Path: p.what + "/" + indexName, Code: code, Fact: fact}
 		}
+		if tag, ok := e.tag(); !ok && !named && b.Name == "" {
+			return catalog.WrongInput("give the image a name: --name REFERENCE", "%s/%s: %s is not a tag", p.what, indexName,
+				shorten(tag))
+		}
 		seen[e.Digest] = true
 		b.found[tag] = true
 		a, ok, err := b.nameOf(e)
@@ -156,7 +160,7 @@ func (b *bringing) sort(p *parcel) error {
 			p.what, unnamed)
 	}
 	if len(p.list) == 0 && len(b.Only) == 0 {
-		return catalog.Usage("", "%s: has no image", p.what)
+		return catalog.WrongInput("its index.json lists none; what wrote it may have failed", "%s: has no image", p.what)
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func (p *parcel) docker(ctx context.Context, c *contents) error {
 		return nil
 	}
 	if len(list) == 0 {
-		return catalog.Usage("", "%s: %s lists no image", p.what, savedName)
+		return catalog.WrongInput("save the image again, by its name", "%s: %s lists no image", p.what, savedName)
 	}
 	if p.index != nil || c.odd != nil {
 		ok, err := p.agrees(ctx, c, list)
