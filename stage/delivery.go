@@ -100,7 +100,16 @@ func (d *Delivery) Close() {
 // Put implements [catalog.Sink]. A file of Input is moved or copied: see Take.
 func (d *Delivery) Put(ctx context.Context, path string, r io.Reader, want ...catalog.Digest) (
 	catalog.Digest, int64, error) {
-	if f, ok := r.(*inputFile); ok {
+	f, ok := r.(*inputFile)
+	if ok && f.inside != nil { // its path may lead elsewhere by now
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return catalog.Digest{}, 0, err
+		}
+		return d.receive(path, f.path, want, func(in intake, name string, beside []io.Writer) (*taken, error) {
+			return in.takeOpen(ctx, f.File, *f.inside, name, f.move, append(beside, f.also...)...)
+		})
+	}
+	if ok {
 		return d.Take(ctx, path, f.path, f.move, f.also, want...)
 	}
 	return d.receive(path, path, want, func(in intake, name string, beside []io.Writer) (*taken, error) {

@@ -36,6 +36,16 @@ func (d *Delivery) Input(names []string, move bool) (catalog.Input, error) {
 				"%s: is a directory, and there are more arguments", names[0])
 		}
 		in.Files, in.Dir = nil, names[0]
+		in.Inside = func(path string) (catalog.File, error) {
+			f, s, err := openInside(names[0], path)
+			if err != nil {
+				return nil, err
+			}
+			d.mu.Lock()
+			d.expected[s.path] = s.stat.Size
+			d.mu.Unlock()
+			return &inputFile{File: f, path: s.path, move: move, inside: &s}, nil
+		}
 		return in, nil
 	}
 	seen := map[string]bool{}
@@ -51,9 +61,10 @@ func (d *Delivery) Input(names []string, move bool) (catalog.Input, error) {
 // inputFile is a file that a person named, for Put.
 type inputFile struct {
 	*os.File
-	path string
-	move bool
-	also []io.Writer
+	path   string
+	move   bool
+	also   []io.Writer
+	inside *source // nil: its path is opened again
 }
 
 func (f *inputFile) Also(w io.Writer) { f.also = append(f.also, w) }

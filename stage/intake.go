@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
@@ -31,20 +32,55 @@ func openSource(path string) (*os.File, source, error) {
 	if err != nil {
 		return nil, source{}, err
 	}
-	src := source{path: path}
 	fi, err := f.Stat()
 	if err != nil {
 		_ = f.Close()
 		return nil, source{}, err
 	}
-	src.info, src.stat = fi, tree.StatOf(fi)
+	return f, sourceOf(path, fi), nil
+}
+
+// openInside opens a file of a directory that a person named. A link may lead to
+// another file of that directory, but not out of it.
+func openInside(dir, name string) (*os.File, source, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, source{}, err
+	}
+	defer root.Close()
+	full := dir + "/" + name
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	errno := syscall.Errno(0)
+	switch {
+	case err == nil:
+	case !errors.As(err, &errno): // the system has no objection: it leads out
+		return nil, source{}, &catalog.DocumentError{Path: full, Code: "link-outside",
+			Fact: "is reached through a link that leads out of the directory"}
+	case errno == syscall.ELOOP, errno == syscall.ENXIO:
+		return nil, source{}, fmt.Errorf("%s: %w", full, tree.ErrNotRegular)
+	default:
+		return nil, source{}, &fs.PathError{Op: "open", Path: full, Err: errno}
+	}
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w", full, tree.ErrNotRegular)
+	}
+	if err != nil {
+		return nil, source{}, errors.Join(err, f.Close())
+	}
+	return f, sourceOf(full, fi), nil
+}
+
+// sourceOf is the source of an open file.
+func sourceOf(path string, fi fs.FileInfo) source {
+	src := source{path: path, info: fi, stat: tree.StatOf(fi)}
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
 		src.uid = st.Uid
 	}
 	if fi, err := os.Lstat(path); err == nil {
 		src.link = fi.Mode()&fs.ModeSymlink != 0
 	}
-	return f, src, nil
+	return src
 }
 
 // taken is a file in an upload directory: complete, sealed and synced.
@@ -88,9 +124,16 @@ func (in intake) take(ctx context.Context, path, name string, move bool, beside 
 		return nil, err
 	}
 	defer src.Close()
+	return in.takeOpen(ctx, src, s, name, move, beside...)
+}
+
+// takeOpen is take for an open file, of which nothing was read yet.
+func (in intake) takeOpen(ctx context.Context, src *os.File, s source, name string, move bool, beside ...io.Writer) (
+	*taken, error) {
 	t := &taken{source: s, name: name, size: s.stat.Size, move: move, mode: s.stat.Mode.Perm()}
 	own := tree.NewSHA256()
 	to := append([]io.Writer{own}, beside...)
+	var err error
 	if in.has(name) {
 		err = in.digest(ctx, tree.Content(src, s.stat), t, to)
 	} else {
@@ -102,7 +145,7 @@ func (in intake) take(ctx context.Context, path, name string, move bool, beside 
 	}
 	fi, err := src.Stat()
 	if err == nil && !tree.StatOf(fi).Same(s.stat, true) {
-		err = fmt.Errorf("%s: %w", path, tree.ErrChanged)
+		err = fmt.Errorf("%s: %w", s.path, tree.ErrChanged)
 	}
 	if err != nil {
 		t.unseal()

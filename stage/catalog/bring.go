@@ -20,6 +20,10 @@ type Input struct {
 	// Open opens one of Files, or a file of Dir: the two names with a slash
 	// between them. A link is followed, anything but a regular file refused.
 	Open func(name string) (File, error)
+	// Inside opens a file of Dir, by its path in that. A link is followed inside the
+	// directory; for one that leads out the error is a *DocumentError of the code
+	// link-outside. Anything but a regular file is refused.
+	Inside func(path string) (File, error)
 	// List returns the names in Dir, or in a directory below it: see Source.
 	// Links to files count as files.
 	List func(dir string) iter.Seq2[string, error]

@@ -377,18 +377,17 @@ func (b *bringing) open(ctx context.Context, in catalog.Input, number int) (*par
 // directory is a layout in one.
 func (p *parcel) directory(ctx context.Context, in catalog.Input) error {
 	read := func() (half bool, err error) {
-		data, err := document(in, in.Dir+"/"+indexName)
+		data, err := document(in, indexName)
 		if errors.Is(err, fs.ErrNotExist) {
 			return false, catalog.WrongInput(hintSource, "%s: has no index.json: this is no OCI image layout", in.Dir)
 		}
-		if err == nil {
-			p.index, err = parseIndex(data)
-			half = err != nil && !ended(data)
-		}
 		if err != nil {
-			err = fmt.Errorf("%s/%s: %w", in.Dir, indexName, err)
+			return false, err
 		}
-		return half, err
+		if p.index, err = parseIndex(data); err != nil {
+			return !ended(data), fmt.Errorf("%s/%s: %w", in.Dir, indexName, err)
+		}
+		return false, nil
 	}
 	if in.Again == nil {
 		in.Again = func(_ context.Context, read func() (bool, error)) error {
@@ -403,7 +402,7 @@ func (p *parcel) directory(ctx context.Context, in catalog.Input) error {
 		if f := p.have[d]; f.at != "" {
 			return f.at, nil
 		}
-		f, err := in.Open(in.Dir + "/" + part(d))
+		f, err := in.Inside(part(d))
 		if err != nil {
 			return "", err
 		}
@@ -416,9 +415,9 @@ func (p *parcel) directory(ctx context.Context, in catalog.Input) error {
 	return nil
 }
 
-// document reads a document of an Input.
+// document reads a document of a directory.
 func document(in catalog.Input, name string) ([]byte, error) {
-	f, err := in.Open(name)
+	f, err := in.Inside(name)
 	if err != nil {
 		return nil, err
 	}
@@ -429,7 +428,11 @@ func document(in catalog.Input, name string) ([]byte, error) {
 			size = fi.Size()
 		}
 	}
-	return bounded(f, size)
+	data, err := bounded(f, size)
+	if err != nil {
+		err = fmt.Errorf("%s/%s: %w", in.Dir, name, err)
+	}
+	return data, err
 }
 
 // bounded reads no more than a document may have. size is how much there seems to be:

@@ -61,8 +61,8 @@ func (given) Also(io.Writer) {}
 
 // input is a layout of the fixture, as a directory.
 func (f *fixture) input(dir string) catalog.Input {
-	return catalog.Input{Dir: dir, Open: func(name string) (catalog.File, error) {
-		file := f.files[path.Clean(name)]
+	return catalog.Input{Dir: dir, Inside: func(name string) (catalog.File, error) {
+		file := f.files[path.Join(dir, name)]
 		if file == nil {
 			return nil, fs.ErrNotExist
 		}
