@@ -220,7 +220,15 @@ func (p *parcel) receive(ctx context.Context, c *contents, name string, e catalo
 		case errors.Is(err, catalog.ErrDigest):
 			return catalog.ErrDigest // its name is the digest
 		}
-	case name != layoutName:
+	case name == layoutName:
+		if e.Size > maxManifest {
+			return fmt.Errorf("has %d bytes; it may have %d", e.Size, maxManifest)
+		}
+		var data []byte
+		if data, err = bounded(e.Content, e.Size); err == nil {
+			err = checkLayout(data)
+		}
+	default:
 		f := file{at: path.Join("files", strconv.Itoa(p.number), name)}
 		if f.digest, f.size, err = p.to.Put(ctx, f.at, e.Content); err == nil {
 			c.files[name] = f

@@ -387,7 +387,14 @@ func (p *parcel) directory(ctx context.Context, in catalog.Input) error {
 		if p.index, err = parseIndex(data); err != nil {
 			return !ended(data), fmt.Errorf("%s/%s: %w", in.Dir, indexName, err)
 		}
-		return false, nil
+		data, err = document(in, layoutName)
+		switch wrong := checkLayout(data); {
+		case errors.Is(err, fs.ErrNotExist):
+			return false, nil
+		case err == nil && wrong != nil:
+			return !ended(data), fmt.Errorf("%s/%s: %w", in.Dir, layoutName, wrong)
+		}
+		return false, err
 	}
 	if in.Again == nil {
 		in.Again = func(_ context.Context, read func() (bool, error)) error {

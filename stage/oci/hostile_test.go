@@ -164,6 +164,26 @@ func TestManyFindings(t *testing.T) {
 	}
 }
 
+// A layout of another version may mean something else. Some have no oci-layout.
+func TestLayoutOfSource(t *testing.T) {
+	f := newFixture()
+	f.layout("l", f.image("l", "x").tag("v1"))
+	for text, good := range map[string]bool{"": true, `{"imageLayoutVersion":"1.0.0"}`: true,
+		`{"imageLayoutVersion":"1.0.1"}`: true, `{"imageLayoutVersion":"2.0.0"}`: false, `{}`: false, `{`: false,
+		`{"imageLayoutVersion":"1.0."}`: false, `{"imageLayoutVersion":1}`: false, `[]`: false} {
+		if f.write("l/oci-layout", text); text == "" {
+			delete(f.files, "l/oci-layout")
+		}
+		for what, in := range map[string]catalog.Input{"directory": f.input("l"), "archive": archive(f.tar(t, "l"))} {
+			_, err := newFixture().add(t, in, "a:1")
+			if (err == nil) != good || !good && (!errors.As(err, new(*catalog.InputError)) ||
+				!strings.Contains(err.Error(), "oci-layout: ")) {
+				t.Errorf("%s of %s: %v", what, text, err)
+			}
+		}
+	}
+}
+
 // tarWith is an archive of a whole layout and one more entry.
 func tarWith(t *testing.T, h *tar.Header, data string) []byte {
 	t.Helper()

@@ -2,6 +2,8 @@ package oci
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"iter"
 	"path"
@@ -42,6 +44,21 @@ func (p *parcel) Document(name string) ([]byte, error) {
 }
 
 const layoutVersion = `{"imageLayoutVersion":"1.0.0"}`
+
+// checkLayout returns what is wrong with the oci-layout of a source: a layout of another
+// version may mean something else. One that has none is taken.
+func checkLayout(data []byte) error {
+	var v struct {
+		Version string `json:"imageLayoutVersion"`
+	}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	if patch, ok := strings.CutPrefix(v.Version, "1.0."); !ok || patch == "" || strings.Trim(patch, "0123456789") != "" {
+		return fmt.Errorf("has the layout version %s; only 1.0 is known", shorten(v.Version))
+	}
+	return nil
+}
 
 // Blob returns a manifest, and has it put into the sink.
 func (p *parcel) Blob(_ string, want catalog.Digest, limit int64) ([]byte, error) {
