@@ -94,7 +94,9 @@ func (b *bringing) take(ctx context.Context, p *parcel, group []arrival) error {
 	own.index = &index{members: map[string]json.RawMessage{"schemaVersion": json.RawMessage("2"),
 		"mediaType": json.RawMessage(`"` + ociIndex + `"`)}}
 	wanted := map[string]bool{} // versions
+	named := map[string]bool{}  // digests
 	for _, a := range group {
+		named[a.entry.Digest] = true
 		e, err := a.entry.called(a.Reference)
 		if err != nil {
 			return err
@@ -102,7 +104,8 @@ func (b *bringing) take(ctx context.Context, p *parcel, group []arrival) error {
 		own.index.entries, wanted[a.version()] = append(own.index.entries, e), true
 	}
 	for _, e := range p.index.entries { // what refers to them is among these
-		if _, ok := recordedName(e); !ok && (tagOf(e) == "" || fallbackTag.MatchString(tagOf(e))) {
+		tag := tagOf(e)
+		if _, ok := recordedName(e); !ok && (tag == "" && !named[e.Digest] || fallbackTag.MatchString(tag)) {
 			own.index.entries = append(own.index.entries, e)
 		}
 	}

@@ -196,6 +196,41 @@ func TestBringNamed(t *testing.T) {
 	}
 }
 
+// An image without a tag can be named, also if what it leads to and what refers to it is
+// listed beside it.
+func TestBringUntagged(t *testing.T) {
+	from := newFixture()
+	arm, amd := from.image("l", "arm"), from.image("l", "amd")
+	multi := from.list("l", arm, amd)
+	sbom := from.image("l", "sbom", "subject", amd)
+	for _, in := range []func() catalog.Input{func() catalog.Input { return from.input("l") },
+		func() catalog.Input { return archive(from.tar(t, "l")) }} {
+		f := newFixture()
+		from.layout("l", arm, amd, multi, sbom)
+		if _, err := f.add(t, in(), "acme/app:v1"); err != nil {
+			t.Fatal(err)
+		}
+		cat, findings := f.read(t)
+		equal(t, "findings", findings, nil)
+		equal(t, "images", names(cat), []string{repo + "/v1"})
+		if cat.Images[0].Fingerprint != multi.digest() || len(cat.Images[0].Paths) != 10 {
+			t.Errorf("%+v", cat.Images[0])
+		}
+		if x, err := parseIndex(f.files[repo+"/index.json"].Data); err != nil || len(x.entries) != 4 {
+			t.Errorf("%+v %v", x, err)
+		}
+		usage := new(catalog.UsageError)
+		if _, err := f.add(t, in(), ""); !errors.As(err, &usage) || !strings.Contains(err.Error(), multi.digest()) {
+			t.Errorf("without a name: %v", err)
+		}
+		from.layout("l", multi, arm, amd, from.image("l", "other"))
+		if _, err := f.add(t, in(), "acme/app:v1"); !errors.As(err, &usage) ||
+			!strings.Contains(err.Error(), "2 images without") {
+			t.Errorf("two of them: %v", err)
+		}
+	}
+}
+
 // What is wrong with a source is no wrong request.
 func TestBringWrongSource(t *testing.T) {
 	x := newFixture()

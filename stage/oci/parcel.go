@@ -172,6 +172,23 @@ func (b *bringing) sort(p *parcel) error {
 			unnamed = "its image " + shorten(e.Digest)
 		}
 	}
+	if len(p.index.entries) > 1 && len(p.list) == 0 && unnamed == "" && len(b.Only) == 0 {
+		root, err := p.onlyRoot()
+		if err != nil {
+			return err
+		}
+		if root != nil {
+			a, ok, err := b.nameOf(*root)
+			if err != nil {
+				return err
+			}
+			if ok {
+				p.list = append(p.list, a)
+			} else {
+				unnamed = "its image " + shorten(root.Digest)
+			}
+		}
+	}
 	if unnamed != "" {
 		return catalog.Usage("give it: --name REFERENCE, or --repository for tags", "%s: does not say what %s belongs to",
 			p.what, unnamed)
@@ -180,6 +197,29 @@ func (b *bringing) sort(p *parcel) error {
 		return catalog.WrongInput("its index.json lists none; what wrote it may have failed", "%s: has no image", p.what)
 	}
 	return nil
+}
+
+// onlyRoot returns the entry of a layout without tags that is neither listed by another one
+// nor refers to one; nil if there is none. Tools list what an image leads to beside it.
+func (p *parcel) onlyRoot() (*entry, error) {
+	l, err := readLayout(p.ctx, p, ".", func(catalog.Severity, string, string, string, ...any) {}, reading{sparse: true})
+	if err != nil {
+		return nil, err
+	}
+	var roots []root
+	for _, r := range l.roots {
+		if !r.lost && !fallbackTag.MatchString(r.version) {
+			roots = append(roots, r)
+		}
+	}
+	switch len(roots) {
+	case 0:
+		return nil, nil
+	case 1:
+		return &l.index.entries[roots[0].place], nil
+	}
+	return nil, catalog.Usage("give them tags in the layout first", "%s: has %d images without a tag, such as %s and %s",
+		p.what, len(roots), roots[0].entry.key, roots[1].entry.key)
 }
 
 // checkWanted refuses a request that does not fit what was given.
