@@ -82,15 +82,19 @@ func (p *parcel) archive(ctx context.Context, r io.Reader) error {
 			plain = unpacked
 		}
 	}
-	return p.unpack(ctx, entries(tar.NewReader(plain), counts))
+	return p.unpack(ctx, entries(plain, counts))
 }
 
-// entries are the files and links of a tar archive.
-func entries(r *tar.Reader, counts *bomb) iter.Seq2[catalog.Entry, error] {
+// entries are the files and links of a tar archive. The stream is read to its end, which
+// has the checksum if it is packed.
+func entries(plain io.Reader, counts *bomb) iter.Seq2[catalog.Entry, error] {
 	return func(yield func(catalog.Entry, error) bool) {
-		for {
+		for r := tar.NewReader(plain); ; {
 			h, err := r.Next()
 			if err == io.EOF {
+				if _, err = io.Copy(io.Discard, measured{plain, counts}); err != nil {
+					yield(catalog.Entry{}, err)
+				}
 				return
 			}
 			if err != nil {

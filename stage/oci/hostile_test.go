@@ -264,6 +264,32 @@ func TestNamesOfArchive(t *testing.T) {
 	}
 }
 
+// The checksum at the end of a packed archive counts.
+func TestChecksumOfArchive(t *testing.T) {
+	f := newFixture()
+	f.layout("l", f.image("l", "x").tag("v1"))
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	if _, err := z.Write(f.tar(t, "l")); err != nil || z.Close() != nil {
+		t.Fatal(err)
+	}
+	data := packed.Bytes()
+	other := bytes.Clone(data)
+	clear(other[len(other)-8 : len(other)-4])
+	for name, c := range map[string]struct {
+		data []byte
+		want string
+	}{"whole": {data, ""}, "cut": {data[:len(data)-3], "EOF"}, "another checksum": {other, "checksum"}} {
+		_, err := newFixture().add(t, archive(c.data), "a:1")
+		if c.want == "" && err == nil {
+			continue
+		}
+		if !errors.As(err, new(*catalog.InputError)) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
 // An archive that unpacks to far more than it has bytes is refused before it fills
 // the disk.
 func TestBomb(t *testing.T) {
