@@ -168,11 +168,11 @@ func (p *parcel) unpack(ctx context.Context, list iter.Seq2[catalog.Entry, error
 			return fmt.Errorf("%s: %s: %w", p.what, catalog.Show(e.Name), err)
 		}
 	}
-	p.bring = func(_ context.Context, d catalog.Digest) (string, error) {
+	p.bring = func(ctx context.Context, d catalog.Digest) (string, error) {
 		if f, ok := c.blobs[d]; ok {
 			return f.at, nil
 		}
-		return "", fs.ErrNotExist
+		return p.linked(ctx, c, d)
 	}
 	if c.saved != nil {
 		return p.docker(ctx, c)
@@ -239,6 +239,28 @@ func (p *parcel) receive(ctx context.Context, c *contents, name string, e catalo
 		}
 	}
 	return err
+}
+
+// linked returns the name in the sink of a blob that is a link to another file of the
+// archive.
+func (p *parcel) linked(ctx context.Context, c *contents, d catalog.Digest) (string, error) {
+	f, ok := c.find(part(d))
+	if !ok {
+		return "", fs.ErrNotExist
+	}
+	got := f.digest
+	if got.Algorithm != d.Algorithm {
+		var err error
+		if got, err = p.hash(ctx, f, d); err != nil {
+			return "", err
+		}
+	}
+	if got != d {
+		return "", fmt.Errorf("%s: %s: %w", p.what, part(d), catalog.ErrDigest)
+	}
+	f.digest = d
+	c.blobs[d], p.have[d] = f, f
+	return f.at, nil
 }
 
 // indexIn reads index.json. odd is what is wrong with it, err what keeps it from being

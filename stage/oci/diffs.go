@@ -116,7 +116,16 @@ func (p *parcel) checkLayer(ctx context.Context, c *contents, f file, kind strin
 }
 
 // unpacked returns the digest of what a file unpacks to, with the algorithm of another.
-func (p *parcel) unpacked(ctx context.Context, f file, like catalog.Digest) (d catalog.Digest, err error) {
+func (p *parcel) unpacked(ctx context.Context, f file, like catalog.Digest) (catalog.Digest, error) {
+	return p.sum(ctx, f, like, true)
+}
+
+// hash returns the digest of a file as it stands, likewise.
+func (p *parcel) hash(ctx context.Context, f file, like catalog.Digest) (catalog.Digest, error) {
+	return p.sum(ctx, f, like, false)
+}
+
+func (p *parcel) sum(ctx context.Context, f file, like catalog.Digest, packed bool) (d catalog.Digest, err error) {
 	sum, err := like.New()
 	if err != nil {
 		return d, err
@@ -126,11 +135,15 @@ func (p *parcel) unpacked(ctx context.Context, f file, like catalog.Digest) (d c
 		return d, err
 	}
 	defer r.Close()
-	plain, done, err := unpack.Stream(catalog.Interruptible(ctx, r), window)
-	if err != nil {
-		return d, err
+	in := catalog.Interruptible(ctx, r)
+	if packed {
+		plain, done, err := unpack.Stream(in, window)
+		if err != nil {
+			return d, err
+		}
+		defer done()
+		in = measured{plain, &bomb{packed: f.size}}
 	}
-	defer done()
-	_, err = io.Copy(sum, measured{plain, &bomb{packed: f.size}})
+	_, err = io.Copy(sum, in)
 	return catalog.Digest{Algorithm: like.Algorithm, Hex: hex.EncodeToString(sum.Sum(nil))}, err
 }

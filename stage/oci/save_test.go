@@ -155,6 +155,33 @@ func TestDockerSaveRefuses(t *testing.T) {
 	}
 }
 
+// A blob of an OCI archive may be a link to another file of it, which has to have its bytes.
+func TestLinkedBlobs(t *testing.T) {
+	from := newFixture()
+	m := from.image("l", "x")
+	from.layout("l", m.tag("v1"))
+	at := "blobs/sha256/" + m.digest()[7:]
+	data := string(from.files["l/"+at].Data)
+	delete(from.files, "l/"+at)
+	body := from.tar(t, "l")
+	for name, c := range map[string]struct {
+		link, file string
+		good       bool
+	}{
+		"by name":     {"../../x", data, true},
+		"other bytes": {"../../x", data + " ", false},
+		"to itself":   {m.digest()[7:], data, false},
+		"outside":     {"/etc/passwd", data, false}, "to nothing": {"y", data, false},
+	} {
+		f := newFixture()
+		head := tarOf(t, member{name: at, link: c.link}, member{name: "x", data: c.file})
+		_, err := f.add(t, archive(append(head[:len(head)-1024], body...)), "a:1")
+		if (err == nil) != c.good || !c.good && !errors.As(err, new(*catalog.InputError)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // Engines refuse an archive whose layers are not those that its config names: so such a one
 // is not staged.
 func TestDockerSaveComparesWithConfig(t *testing.T) {
