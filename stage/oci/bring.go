@@ -357,7 +357,8 @@ func (o *overlay) Blob(name string, want catalog.Digest, limit int64) ([]byte, e
 
 // open reads the index of an input.
 func (b *bringing) open(ctx context.Context, in catalog.Input, number int) (*parcel, error) {
-	p := &parcel{to: b.to, ctx: ctx, what: cmp.Or(in.Dir, "standard input"), number: number, have: b.have}
+	p := &parcel{to: b.to, ctx: ctx, what: cmp.Or(in.Dir, "standard input"), number: number, have: b.have,
+		made: map[string]bool{}}
 	switch {
 	case in.Entries != nil:
 		return p, p.unpack(ctx, in.Entries)

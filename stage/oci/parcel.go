@@ -27,6 +27,7 @@ type parcel struct {
 	bring    func(ctx context.Context, d catalog.Digest) (string, error)
 	ctx      context.Context
 	findings []catalog.Finding // about the archive
+	made     map[string]bool   // digests of manifests that it does not have
 }
 
 // part is a name for a blob in the sink. Its path in the tree is decided later.
@@ -193,10 +194,23 @@ func (b *bringing) sort(p *parcel) error {
 		return catalog.Usage("give it: --name REFERENCE, or --repository for tags", "%s: does not say what %s belongs to",
 			p.what, unnamed)
 	}
+	p.noteMade()
 	if len(p.list) == 0 && len(b.Only) == 0 {
 		return catalog.WrongInput("its index.json lists none; what wrote it may have failed", "%s: has no image", p.what)
 	}
 	return nil
+}
+
+// noteMade says which of the images that come have a manifest that was made.
+func (p *parcel) noteMade() {
+	told := map[string]bool{}
+	for _, a := range p.list {
+		if d := a.entry.Digest; p.made[d] && !told[d] {
+			told[d] = true
+			p.findings = append(p.findings, catalog.Finding{Severity: catalog.Warning, Code: "made-manifest", Path: p.what,
+				Message: "has no manifest of its image: one was made, and its digest " + d + " is not that of a registry"})
+		}
+	}
 }
 
 // onlyRoot returns the entry of a layout without tags that is neither listed by another one

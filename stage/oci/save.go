@@ -53,9 +53,7 @@ func (p *parcel) docker(ctx context.Context, c *contents) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.what, err)
 		}
-		p.findings = append(p.findings, catalog.Finding{Severity: catalog.Warning, Code: "made-manifest", Path: p.what,
-			Message: "has no manifest of its image: one was made, and its digest " + d.String() +
-				" is not that of a registry"})
+		p.made[d.String()] = true
 		names := s.RepoTags
 		if len(names) == 0 {
 			names = []string{""}

@@ -130,6 +130,27 @@ func TestDockerSaveWithIndex(t *testing.T) {
 	}
 }
 
+// What does not come is not told of.
+func TestDockerSaveOnly(t *testing.T) {
+	data := tarOf(t, member{name: "a", data: "layer a"}, member{name: "b", data: "layer b"},
+		member{name: "c1", data: configOf("layer a")}, member{name: "c2", data: configOf("layer b")},
+		member{name: "manifest.json", data: `[{"Config":"c1","RepoTags":["acme/app:1","acme/app:3"],"Layers":["a"]},` +
+			`{"Config":"c2","RepoTags":["acme/app:2"],"Layers":["b"]}]`})
+	for _, c := range []struct {
+		only []string
+		want int
+	}{{nil, 2}, {[]string{"2"}, 1}, {[]string{"1", "3"}, 1}} {
+		opt := catalog.Addition{Only: c.only}
+		edit, err := Format{}.Gather(t.Context(), []catalog.Input{archive(data)}, sink{}, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if change, err := edit(t.Context(), newFixture().source()); err != nil || len(change.Findings) != c.want {
+			t.Errorf("of %v: %+v %v", c.only, change, err)
+		}
+	}
+}
+
 func TestDockerSaveRefuses(t *testing.T) {
 	twoLayers := configOf("a", "b")
 	for name, c := range map[string]struct {
