@@ -290,6 +290,10 @@ func (l *layout) settle(ctx context.Context, tree catalog.Source) (map[string]st
 	if err != nil {
 		return nil, err
 	}
+	base := &graph{ctx: ctx, src: tree, repository: l.repository}
+	if o, ok := tree.(*overlay); ok {
+		base.src = o.Source // a source may have more than what comes of it
+	}
 	places := map[string]int{} // of the first entry of each version
 	for i, e := range slices.Backward(ours.index.entries) {
 		places[cmp.Or(tagOf(e), "@"+e.Digest)] = i
@@ -306,6 +310,9 @@ func (l *layout) settle(ctx context.Context, tree catalog.Source) (map[string]st
 			before[tag] = old.Digest
 		}
 		if entries[i], err = e.settle(l.repository, &ours.index.entries[at]); err != nil {
+			return nil, err
+		}
+		if entries[i], err = l.unpicked(base, entries[i]); err != nil {
 			return nil, err
 		}
 	}

@@ -161,6 +161,43 @@ func TestStaleIdentity(t *testing.T) {
 	}
 }
 
+// Who adds one platform after the other has all of them at the end: then none was picked.
+func TestPickedOneByOne(t *testing.T) {
+	from := newFixture()
+	multi := from.list("l", from.runs("l", "linux", "amd64").with("platform", d{"os": "linux", "architecture": "amd64"}),
+		from.runs("l", "linux", "arm64").with("platform", d{"os": "linux", "architecture": "arm64"}),
+		from.runs("l", "linux", "s390x").with("platform", d{"os": "linux", "architecture": "s390x"}))
+	from.layout("l", multi.tag("v1"))
+	f := newFixture()
+	for _, c := range []struct{ add, want string }{
+		{"amd64", "linux/amd64"}, {"arm64", "linux/amd64,linux/arm64"}, {"s390x", ""}, {"s390x", ""}, {"amd64", ""},
+	} {
+		s := sink{}
+		opt := catalog.Addition{Name: "acme/app:v1", Platforms: []string{"linux/" + c.add}}
+		edit, err := Format{}.Bring(t.Context(), from.input("l"), s, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change, err := edit(t.Context(), f.source())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, to := range change.Places {
+			f.write(to, string(s[name]))
+		}
+		f.apply(change.Documents)
+		x, err := parseIndex(f.files[repo+"/index.json"].Data)
+		if err != nil || len(x.entries) != 1 {
+			t.Fatal(len(x.entries), err)
+		}
+		if got := x.entries[0].Annotations.of(platformsNote); got != c.want {
+			t.Errorf("after %s: %q were picked, want %q", c.add, got, c.want)
+		}
+	}
+	_, findings := f.read(t)
+	equal(t, "findings", findings, nil)
+}
+
 // A partial index is an error, unless the entry says that the others were not picked.
 func TestPicked(t *testing.T) {
 	f := newFixture()
