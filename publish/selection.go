@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/tombstone"
+	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
 )
 
 // Shared is a file of a revoked image that stays; see package tombstone.
@@ -29,7 +32,7 @@ func (r *Repo) selectContent(
 }
 
 // holders reads the trees that may have the content to revoke: production, staging,
-// and the kept generations, newest first.
+// and the kept generations, newest first; and trash for what none of these has.
 func (r *Repo) holders(
 	ctx context.Context, s *state, graves *tombstone.Graveyard, what []catalog.What,
 ) ([]tombstone.Holder, error) {
@@ -74,7 +77,7 @@ func (r *Repo) holders(
 			return nil, err
 		}
 	}
-	// Search the unpublished files of staging only if nothing else has the name.
+	// Search the unpublished files of staging, and trash, only if nothing else has the name.
 	for _, w := range what {
 		if slices.ContainsFunc(out, func(h tombstone.Holder) bool { return h.Holds(w) }) {
 			continue
@@ -85,7 +88,49 @@ func (r *Repo) holders(
 		}
 		if ok {
 			out[staging].Carried[row.Path] = row
+			continue
 		}
+		rows, err := r.Stage.Search(ctx, w)
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			out[staging].Carried[row.Path] = row
+		}
+		trash, err := r.inTrash(ctx, w)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, trash...)
+	}
+	return out, nil
+}
+
+// inTrash returns a tree for each removal of which trash has a file that a word names, by
+// its former path or by its hash.
+func (r *Repo) inTrash(ctx context.Context, w catalog.What) ([]tombstone.Holder, error) {
+	former := func(p string) string {
+		_, rest, _ := strings.Cut(p, "/") // behind the time of the removal
+		return rest
+	}
+	rows, err := stage.Search(ctx, r.path(".publish", "trash"), everyFile{r.format}, tree.OpenCache(""), w,
+		func(p string) bool { return w.Path(former(p)) })
+	if err != nil {
+		return nil, err
+	}
+	var out []tombstone.Holder
+	at := map[string]int{}
+	for _, row := range rows {
+		when, _, _ := strings.Cut(row.Path, "/")
+		if row.Path = former(row.Path); r.format.Class(row.Path) == catalog.Index {
+			continue
+		}
+		n, ok := at[when]
+		if !ok {
+			n, at[when] = len(out), len(out)
+			out = append(out, tombstone.NewHolder("trash of "+when, r.format, &catalog.Catalog{}, nil))
+		}
+		out[n].Carried[row.Path] = row
 	}
 	return out, nil
 }

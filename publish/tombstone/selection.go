@@ -150,6 +150,7 @@ func Select(holders []Holder, graves *Graveyard, what ...catalog.What) (*Selecti
 	c := choice{contents: map[string]bool{}, goes: map[string]Revoked{}, stays: map[string]catalog.Name{}}
 	for _, h := range holders {
 		c.ref = func(n catalog.Name) string { return catalog.OwnRef(h.Format, n) } // the same in all
+		c.blank = func(sha256 string) bool { return catalog.Blank(h.Format, sha256) }
 		c.trees = append(c.trees, &choosing{Holder: h, drop: map[int]bool{}, loses: map[int]bool{}})
 	}
 	for _, w := range what {
@@ -159,8 +160,9 @@ func Select(holders []Holder, graves *Graveyard, what ...catalog.What) (*Selecti
 		}
 		if !found && !graves.Has(w) {
 			return nil, &fault.Error{Kind: fault.NotFound,
-				Fact: fmt.Sprintf("%s: is neither in production, nor in staging, nor in a kept generation", w),
-				Hint: "publish list, publish list N and publish stage list show what there is; nothing was revoked"}
+				Fact: fmt.Sprintf("%s: is neither in production, nor in staging, nor in a kept generation, nor in trash", w),
+				Hint: "publish list, publish list N and publish stage list show what there is; what stage remove took away " +
+					"is named by its path or sha256; nothing was revoked"}
 		}
 	}
 	for _, t := range c.trees {
@@ -181,6 +183,7 @@ type choice struct {
 	unnamed  []Named
 	emptied  bool
 	ref      func(catalog.Name) string // for records: see catalog.OwnRef
+	blank    func(sha256 string) bool  // see catalog.Blanker
 }
 
 // choosing is a tree, with the images that are to be revoked.
@@ -306,8 +309,12 @@ func (c *choice) settle(t *choosing) {
 }
 
 // leaves notes that a content is revoked. It records the first path at which the
-// content was found, but prefers a path of an image.
+// content was found, but prefers a path of an image. Content that says nothing stays, unless
+// it was named itself: else no image that has it could be staged any more.
 func (c *choice) leaves(row tree.Row, of catalog.Name, fingerprint string) {
+	if c.blank(row.SHA256) && !c.contents[row.SHA256] {
+		return
+	}
 	if was, ok := c.goes[row.SHA256]; row.Size > 0 && (!ok || was.Product == "" && of.Group != "") {
 		c.goes[row.SHA256] = Revoked{Path: row.Path, SHA256: row.SHA256, Bytes: row.Size, Product: of.Group,
 			Version: of.Version, Ref: c.ref(of), Fingerprint: fingerprint}

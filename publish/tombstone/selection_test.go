@@ -103,7 +103,7 @@ func TestSelect(t *testing.T) {
 		{"a link", "page", "refused: page: is a link"},
 		{"an empty file", "nothing", "refused: nothing: is empty: there is nothing in it to revoke"},
 		{"what was revoked before", "gone", ""},
-		{"what nobody has", "p/9", "refused: p/9: is neither in production, nor in staging, nor in a kept generation"},
+		{"what nobody has", "p/9", "refused: p/9: is neither in production, nor in staging, nor in a kept generation, nor in trash"},
 	} {
 		s, err := Select(holders, before, catalog.ParseWhat(c.what))
 		got := ""
@@ -155,6 +155,26 @@ func TestHolderRedacted(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		} else if got := told(s); got != want {
 			t.Errorf("%s: %q, want %q", what, got, want)
+		}
+	}
+}
+
+// blanks is a format in which the content b says nothing.
+type blanks struct{ listed }
+
+func (blanks) Blank(sha256 string) bool { return sha256 == sum("b") }
+
+// An image goes without the content that images of everybody have, unless that is named.
+func TestBlankContentStays(t *testing.T) {
+	h := made("production", "p/1 a,b f", "p/2 c g")
+	h.Format = blanks{}
+	for what, want := range map[string]string{"p/1": "p/1: a", sum("a"): "p/1: a", sum("b"): "p/1: a; p/1: b"} {
+		s, err := Select([]Holder{h}, &Graveyard{}, catalog.ParseWhat(what))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := told(s); got != want {
+			t.Errorf("%s: %s, want %s", what, got, want)
 		}
 	}
 }
