@@ -95,8 +95,15 @@ func (b *bringing) take(ctx context.Context, p *parcel, group []arrival) error {
 		"mediaType": json.RawMessage(`"` + ociIndex + `"`)}}
 	wanted := map[string]bool{} // versions
 	named := map[string]bool{}  // digests
+	how := b.how
+	how.recorded = map[string]platforms{}
 	for _, a := range group {
 		named[a.entry.Digest] = true
+		if name, ok := recordedName(a.entry); ok {
+			if was, _ := a.entry.identity(name.Repository); was.Platforms != nil {
+				how.recorded[a.entry.Digest] = was.Platforms
+			}
+		}
 		e, err := a.entry.called(a.Reference)
 		if err != nil {
 			return err
@@ -116,7 +123,7 @@ func (b *bringing) take(ctx context.Context, p *parcel, group []arrival) error {
 			path = p.what + strings.TrimPrefix(path, repository)
 			wrong = cmp.Or(wrong, error(&catalog.DocumentError{Path: path, Code: code, Fact: fmt.Sprintf(format, args...)}))
 		}
-	}, b.how)
+	}, how)
 	if err = cmp.Or(err, wrong); err != nil {
 		return err
 	}

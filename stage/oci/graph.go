@@ -52,6 +52,9 @@ type graph struct {
 type reading struct {
 	picked platforms // of what comes: the others stay where they are; nil: all come
 	sparse bool      // any index may list what is not here
+	// recorded are the platforms that were picked before, by the digest of the entry, where
+	// the entry does not say so under its new name.
+	recorded map[string]platforms
 }
 
 // at is the path of a node's blob.

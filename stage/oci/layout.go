@@ -213,10 +213,14 @@ func (l *layout) follow() error {
 				continue
 			}
 			id, _ := l.index.entries[i].identity(l.repository)
-			if (id.Platforms != nil) != picked {
+			left := id.Platforms
+			if left == nil {
+				left = l.recorded[n.key]
+			}
+			if (left != nil) != picked {
 				continue
 			}
-			l.left = id.Platforms
+			l.left = left
 			if err := l.expand(n, 1); err != nil {
 				return err
 			}

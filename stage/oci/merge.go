@@ -128,7 +128,7 @@ func (l *layout) into(ctx context.Context, tree catalog.Source, out *catalog.Cha
 		kept[d] = true
 	}
 	for d, n := range ours.nodes {
-		if !kept[d] {
+		if !kept[d] && !n.absent {
 			out.Replaced = append(out.Replaced, ours.at(n))
 		}
 	}
