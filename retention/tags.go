@@ -109,7 +109,7 @@ func (p TagPolicy) Check() error {
 			bad("older_than", "%s is more than a hundred years; %s", formatDays(r.OlderThan), all)
 		}
 		if r.KeepLast == 0 && r.OlderThan == 0 && len(r.Protect) == 0 {
-			bad("keep_last", "the rule does not say what to keep: write keep_last, older_than or protect")
+			bad("keep_last", "the rule keeps nothing: write keep_last (1 or more), older_than (a minute or more) or protect")
 		}
 	}
 	return errors.Join(errs...)

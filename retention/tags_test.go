@@ -152,7 +152,7 @@ func TestTagPolicyCheck(t *testing.T) {
 		{TagRule{Repository: "**", Tag: "a", OlderThan: -1}, "older_than: -1ns is negative"},
 		{TagRule{Repository: "**", Tag: "a", OlderThan: time.Second}, "older_than: 1s is less than a minute"},
 		{TagRule{Repository: "**", Tag: "a", OlderThan: maxWithin + time.Hour}, "older_than: 878401h is more than"},
-		{TagRule{Repository: "**", Tag: "a"}, "keep_last: the rule does not say what to keep"},
+		{TagRule{Repository: "**", Tag: "a"}, "keep_last: the rule keeps nothing"},
 	} {
 		err := TagPolicy{Rules: []TagRule{c.rule}}.Check()
 		switch text := fmt.Sprint(err); {

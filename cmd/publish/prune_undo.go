@@ -22,7 +22,8 @@ func (p *program) undo(c *cli.Context, r *publish.Repo) error {
 		case res.DryRun:
 			p.say("dry run: would bring %s back into staging", n)
 		default:
-			p.say("brought %s back into staging; production gets them with the next promote", n)
+			p.say("brought %s back into staging; production gets them with the next promote, unless that prunes them again",
+				n)
 		}
 	})
 	if err == nil {
