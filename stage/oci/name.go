@@ -66,6 +66,7 @@ func (l *layout) called(version string) (*root, error) {
 // none.
 func (l *layout) inner(digest string) (*root, error) {
 	d := descriptor{Digest: digest}
+	var held []entry
 	if n := l.nodes[digest]; n != nil {
 		d.MediaType, d.Size = n.mediaType, &n.size
 	} else {
@@ -77,11 +78,12 @@ func (l *layout) inner(digest string) (*root, error) {
 		if err != nil {
 			return nil, nil // changed meanwhile
 		}
-		at := slices.IndexFunc(all.entries, func(e entry) bool { return e.marked() && e.Digest == digest })
+		held = slices.DeleteFunc(all.entries, func(e entry) bool { return !e.marked() })
+		at := slices.IndexFunc(held, func(e entry) bool { return e.Digest == digest })
 		if at < 0 {
 			return nil, nil
 		}
-		d.MediaType, d.Size = all.entries[at].MediaType, all.entries[at].Size
+		d.MediaType, d.Size = held[at].MediaType, held[at].Size
 	}
 	n := l.node(l.document, &d)
 	if n == nil {
@@ -90,16 +92,57 @@ func (l *layout) inner(digest string) (*root, error) {
 	if index, manifest := leads(n.mediaType); !index && !manifest {
 		return nil, nil
 	}
-	raw, err := json.Marshal(map[string]any{"mediaType": d.MediaType, "digest": d.Digest, "size": n.size})
-	if err == nil {
-		err = l.expand(n, 1)
-	}
-	if err != nil {
+	if err := l.expand(n, 1); err != nil {
 		return nil, err
 	}
+	if err := l.admit(n); err != nil {
+		return nil, err
+	}
+	r := &root{version: untagged(n.digest()), entry: n, owns: []*node{n}, place: len(l.entries) - 1}
+	return r, l.heldBy(r, held)
+}
+
+// admit adds an entry without a tag.
+func (l *layout) admit(n *node) error {
+	raw, err := json.Marshal(map[string]any{"mediaType": n.mediaType, "digest": n.key, "size": n.size})
+	if err != nil {
+		return err
+	}
+	d := descriptor{MediaType: n.mediaType, Digest: n.key, Size: &n.size}
 	l.index.entries, l.index.places = append(l.index.entries, entry{d, raw}), nil
 	l.entries, l.tags = append(l.entries, n), append(l.tags, "")
-	return &root{version: untagged(n.digest()), entry: n, owns: []*node{n}, place: len(l.entries) - 1}, nil
+	return nil
+}
+
+// heldBy gives a root what refers to it, of what is held beside it.
+func (l *layout) heldBy(r *root, held []entry) error {
+	below := map[string]bool{}
+	reach := func(n *node) { l.each(func(n *node) { below[n.key] = true }, n) }
+	reach(r.entry)
+	for grew := true; grew; {
+		grew = false
+		for i := range held {
+			if below[held[i].Digest] {
+				continue
+			}
+			n := l.node(l.document, &held[i].descriptor)
+			if n == nil {
+				continue
+			}
+			if err := l.expand(n, 1); err != nil {
+				return err
+			}
+			if n.subject == "" || !below[n.subject] {
+				continue
+			}
+			if err := l.admit(n); err != nil {
+				return err
+			}
+			r.owns, grew = append(r.owns, n), true
+			reach(n)
+		}
+	}
+	return nil
 }
 
 // name is the whole name of a root.
