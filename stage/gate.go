@@ -39,6 +39,9 @@ type gate struct {
 
 // newGate returns the gate for a tree that was walked.
 func newGate(f catalog.Format, entries []tree.Entry, named names, root *os.Root, r *Report) *gate {
+	if r != nil {
+		_, r.addressed = catalog.As[catalog.Server](f)
+	}
 	g := &gate{format: f, named: named, root: root, report: r, vcs: map[string]bool{}}
 	for _, e := range entries {
 		if of, ok := catalog.Unfinished(e.Path); ok && e.Kind == tree.File {

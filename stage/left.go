@@ -38,12 +38,16 @@ const maxExamples = 6
 // sumLeft sets LeftOut, and adds a warning about the files that are left out.
 func (r *Report) sumLeft() {
 	r.LeftOut = LeftOut{Examples: []string{}}
+	way := "; the key include of publish.yaml publishes such files"
+	if r.addressed { // nobody could ask for them
+		way = "; publish prune deletes them when they are older than orphan_grace"
+	}
 	for _, side := range []struct {
 		list              []tree.Entry
 		what, many, after string
 	}{
 		{r.unnamed, "file that no index names is left out", "files that no index names are left out",
-			"; the key include of publish.yaml publishes such files"},
+			way},
 		{r.uploads, "upload in progress is left out", "uploads in progress are left out", ""},
 	} {
 		if len(side.list) == 0 {
@@ -61,7 +65,10 @@ func (r *Report) sumLeft() {
 				break
 			}
 			text := k.example
-			if k.files > 1 {
+			switch {
+			case k.files > 1 && k.name == "*":
+				text = fmt.Sprintf("%d without an ending, such as %s", k.files, k.example)
+			case k.files > 1:
 				text = fmt.Sprintf("%d %s, such as %s", k.files, k.name, k.example)
 			}
 			kinds = append(kinds, text)

@@ -34,6 +34,7 @@ type Report struct {
 	LeftOut LeftOut
 
 	unnamed, uploads []tree.Entry // files that are left out
+	addressed        bool         // the format's documents name content by digest
 }
 
 // Errors returns the findings that stop a promote.
