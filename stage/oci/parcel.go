@@ -138,6 +138,9 @@ func (b *bringing) sort(p *parcel) error {
 	unnamed := ""
 	seen := map[string]bool{}
 	for _, e := range p.index.entries {
+		if err := p.ctx.Err(); err != nil {
+			return err // there may be very many
+		}
 		recorded, named := recordedName(e)
 		tag := tagOf(e)
 		if named {
