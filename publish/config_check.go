@@ -57,6 +57,9 @@ func CheckConfig(dir string, choices Choices) (*ConfigReport, error) {
 	if c != nil && (err == nil || !strings.Contains(err.Error(), "production: ")) {
 		err = errors.Join(err, c.checkProduction(dir))
 	}
+	if c != nil {
+		err = errors.Join(err, c.checkAccessLog(dir))
+	}
 	out.find(catalog.Error, doc, err)
 	if c == nil {
 		return out, nil

@@ -136,6 +136,16 @@ func (c *ServeConfig) Check() error {
 	return errors.Join(errs...)
 }
 
+// AccessLogIn returns AccessLog with the path of the file absolute, for the repository at
+// dir: the directory in which the program was started means nothing to who reads
+// publish.yaml.
+func (c *ServeConfig) AccessLogIn(dir string) string {
+	if c.AccessLog == "" || c.AccessLog == "-" || filepath.IsAbs(c.AccessLog) {
+		return c.AccessLog
+	}
+	return filepath.Join(dir, c.AccessLog)
+}
+
 // Proxies returns the addresses in TrustedProxies.
 func (c *ServeConfig) Proxies() ([]netip.Prefix, error) {
 	var out []netip.Prefix

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/site"
@@ -80,6 +81,78 @@ func (r *Repo) checkMove(files []string) error {
 		}
 	}
 	return nil
+}
+
+// CheckOutside returns an error if a file that a person named, and that this program
+// will write to, is production, is in it, or is in a path that the repository uses itself.
+func (r *Repo) CheckOutside(path string) error {
+	why, err := r.Config.within(r.Dir, path)
+	if err != nil || why == "" {
+		return err
+	}
+	return &Error{Kind: Usage, Path: path, Fact: why, Hint: "name a file outside production, staging, generations " +
+		"and .publish"}
+}
+
+// within says why a program must not write to path, for the repository at dir; "" if it
+// may. The file need not exist.
+func (c *Config) within(dir, path string) (string, error) {
+	real, err := target(path)
+	if err != nil {
+		return "", err
+	}
+	prod := c.production(dir)
+	parent, err := durable.Resolve(filepath.Dir(prod))
+	if err != nil {
+		return "", err
+	}
+	up := durable.Above(real)
+	for _, d := range up {
+		if same, err := durable.SameFile(d, prod); d == filepath.Join(parent, filepath.Base(prod)) || err == nil && same {
+			return fmt.Sprintf("is in production, %s", prod), nil
+		}
+	}
+	if d := generation.Around(up); d != "" {
+		return fmt.Sprintf("is in %s, a generation, and generations never change", d), nil
+	}
+	own, err := durable.Resolve(dir)
+	if err != nil {
+		return "", err
+	}
+	return misplaced(up, own), nil
+}
+
+// target returns the absolute path, without links, of the file that a program makes if it
+// opens path: a dangling link leads there too.
+func target(path string) (string, error) {
+	for range 40 { // as many links as Linux follows
+		real, err := durable.Resolve(path)
+		if err != nil {
+			return "", err
+		}
+		text, err := os.Readlink(real)
+		if err != nil {
+			return real, nil // it is no link
+		}
+		if path = text; !filepath.IsAbs(text) {
+			path = filepath.Join(filepath.Dir(real), text)
+		}
+	}
+	return "", &os.PathError{Op: "open", Path: path, Err: syscall.ELOOP}
+}
+
+// checkAccessLog returns an error if serve must not write its access log where
+// publish.yaml of the repository at dir has it.
+func (c *Config) checkAccessLog(dir string) error {
+	path := c.Serve.AccessLogIn(dir)
+	if path == "" || path == "-" {
+		return nil
+	}
+	why, err := c.within(dir, path)
+	if err == nil && why != "" {
+		err = fmt.Errorf("serve.access_log: %s %s", c.Serve.AccessLog, why)
+	}
+	return err
 }
 
 // there reports whether something exists at path.

@@ -3,13 +3,13 @@ package serve
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -21,10 +21,11 @@ import (
 // accessLog writes a line of JSON for each request. Lines are collected for a moment. A
 // nil *accessLog writes nothing.
 type accessLog struct {
-	path string // "" if it is not a file
-	log  *slog.Logger
-	own  *slog.Logger // of the server
-	stop chan struct{}
+	path  string                  // "" if it is not a file
+	check func(path string) error // see openAccessLog
+	log   *slog.Logger
+	own   *slog.Logger // of the server
+	stop  chan struct{}
 
 	mu   sync.Mutex
 	file *os.File // nil if it is not a file
@@ -38,34 +39,39 @@ type accessLog struct {
 // collected is how many bytes of lines wait to be written at most.
 const collected = 64 << 10
 
-// accessPath is where the access log is, as openAccessLog takes it: the directory in which
-// the program was started means nothing to who reads publish.yaml.
-func (s *Server) accessPath() string {
-	p := s.config.AccessLog
-	if p == "" || p == "-" || filepath.IsAbs(p) {
-		return p
-	}
-	return filepath.Join(s.repo.Dir, p)
-}
-
 // openAccessLog opens the log at a path; - is output, "" is none. own is the log of the
-// server, which says when lines are lost.
-func openAccessLog(path string, output io.Writer, own *slog.Logger) (*accessLog, error) {
+// server, which says when lines are lost. check returns an error if the file must not be
+// written to; nil: each may be.
+func openAccessLog(path string, output io.Writer, own *slog.Logger, check func(string) error) (*accessLog, error) {
 	if path == "" {
 		return nil, nil
 	}
-	a := &accessLog{own: own, to: output, stop: make(chan struct{})}
+	a := &accessLog{own: own, to: output, check: check, stop: make(chan struct{})}
 	if path != "-" {
 		a.path = path
 		var err error
-		if a.file, err = durable.OpenLog(path, 0o640); err != nil {
-			return nil, &publish.Error{Path: path, Fact: "the access log cannot be opened", Err: err}
+		if a.file, err = a.open(); err != nil {
+			return nil, err
 		}
 		a.to = a.file
 	}
 	a.log = slog.New(slog.NewJSONHandler(a, &slog.HandlerOptions{ReplaceAttr: plainLine}))
 	go a.flushing()
 	return a, nil
+}
+
+// open opens the file. What the path leads to may be another place than the last time.
+func (a *accessLog) open() (*os.File, error) {
+	if a.check != nil {
+		if err := a.check(a.path); err != nil {
+			return nil, fmt.Errorf("the access log: %w", err)
+		}
+	}
+	f, err := durable.OpenLog(a.path, 0o640)
+	if err != nil {
+		return nil, &publish.Error{Path: a.path, Fact: "the access log cannot be opened", Err: err}
+	}
+	return f, nil
 }
 
 // plainLine leaves out what each line would say alike.
@@ -145,7 +151,7 @@ func (a *accessLog) reopen() {
 	if a == nil || a.path == "" {
 		return
 	}
-	f, err := durable.OpenLog(a.path, 0o640)
+	f, err := a.open()
 	if err != nil {
 		a.own.Error("the access log cannot be opened; lines go on to the old file", "path", a.path, "error", err)
 		return

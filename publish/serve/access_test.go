@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"example.com/publish/publish"
 )
 
 // disk is a file that takes only so many bytes, and then fails.
@@ -39,7 +41,7 @@ func TestAccessLogAfterTrouble(t *testing.T) {
 		{13, "line 0\nline 1\nline 6\nline 7\n", 4}, // only its end is missing
 	} {
 		d, own := &disk{room: c.room}, &logged{}
-		a, err := openAccessLog("-", d, slog.New(slog.NewTextHandler(own, nil)))
+		a, err := openAccessLog("-", d, slog.New(slog.NewTextHandler(own, nil)), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +72,7 @@ func TestAccessLogAfterTrouble(t *testing.T) {
 // What was lost until the end is said at the end.
 func TestAccessLogEndsInTrouble(t *testing.T) {
 	own := &logged{}
-	a, err := openAccessLog("-", &disk{}, slog.New(slog.NewTextHandler(own, nil)))
+	a, err := openAccessLog("-", &disk{}, slog.New(slog.NewTextHandler(own, nil)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +86,7 @@ func TestAccessLogEndsInTrouble(t *testing.T) {
 // A new file begins with a whole line, whatever the one before ended with.
 func TestAccessLogIsReopened(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
-	a, err := openAccessLog(path, nil, slog.New(slog.DiscardHandler))
+	a, err := openAccessLog(path, nil, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,4 +105,46 @@ func TestAccessLogIsReopened(t *testing.T) {
 		}
 	}
 	a.close()
+}
+
+// The access log never lands in production, or in what a repository keeps for itself: not
+// at the start, and not after a link on the way was moved.
+func TestAccessLogIsOutside(t *testing.T) {
+	for _, mode := range modes {
+		w := streams(t, mode)
+		refused := func(name string) {
+			t.Helper()
+			path := filepath.Join(w.dir, name)
+			a, err := openAccessLog(path, nil, slog.New(slog.DiscardHandler), w.repo.CheckOutside)
+			if e := new(publish.Error); !errors.As(err, &e) || e.Kind != publish.Usage || e.Hint == "" {
+				t.Errorf("%s: %s: %v", mode, name, err)
+				a.close()
+			}
+		}
+		refused("production") // no promote yet
+		w.promoteOne()
+		w.no(os.Symlink("production/x", filepath.Join(w.dir, "dangling")))
+		w.no(os.Symlink("staging", filepath.Join(w.dir, "link")))
+		for _, name := range []string{"production/a.log", "production/streams/a.log", "staging/a", "link/a", "dangling",
+			".publish/history", ".publish/a", "generations/a", "publish.yaml"} {
+			refused(name)
+		}
+		logs := filepath.Join(w.dir, "logs")
+		w.no(os.Mkdir(logs, 0o755))
+		own := &logged{}
+		a, err := openAccessLog(filepath.Join(logs, "a"), nil, slog.New(slog.NewTextHandler(own, nil)), w.repo.CheckOutside)
+		w.no(err)
+		w.no(os.Rename(logs, logs+".old"))
+		w.no(os.Symlink("staging", logs))
+		a.reopen()
+		fmt.Fprintln(a, "line")
+		a.close()
+		text, err := os.ReadFile(filepath.Join(logs+".old", "a"))
+		if err != nil || string(text) != "line\n" || !strings.Contains(own.String(), "lines go on to the old file") {
+			t.Errorf("%s: %q %v: %s", mode, text, err, own)
+		}
+		if _, err := os.Lstat(filepath.Join(w.dir, "staging", "a")); err == nil {
+			t.Error("the access log is in staging")
+		}
+	}
 }

@@ -34,7 +34,8 @@ func (s *Server) Run(ctx context.Context, opt Options, reload, quit <-chan struc
 		return err
 	}
 	s.certs.Store(certs)
-	if s.access, err = openAccessLog(s.accessPath(), opt.Output, s.log); err != nil {
+	at := s.config.AccessLogIn(s.repo.Dir)
+	if s.access, err = openAccessLog(at, opt.Output, s.log, s.repo.CheckOutside); err != nil {
 		return err
 	}
 	defer s.access.close()
