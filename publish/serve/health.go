@@ -29,12 +29,13 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request, admin bool) {
 		}
 		want = n
 	}
-	if s.ending.Load() {
-		text(w, http.StatusServiceUnavailable, "the server is ending")
-		return
-	}
-	n, err := s.keeper.reach(r.Context(), want)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.ending, cancel)() // a wait must not delay the end
+	n, err := s.keeper.reach(ctx, want)
 	switch {
+	case s.ending.Err() != nil:
+		text(w, http.StatusServiceUnavailable, "the server is ending")
 	case err != nil && !errors.Is(err, errNoView) && !s.shows(admin):
 		text(w, http.StatusServiceUnavailable, "production cannot be opened; the log says why")
 	case err != nil:

@@ -101,7 +101,7 @@ func (r *run) start(l *listener) {
 		} else {
 			err = srv.Serve(l.Listener)
 		}
-		if !errors.Is(err, http.ErrServerClosed) && !r.server.ending.Load() {
+		if !errors.Is(err, http.ErrServerClosed) && r.server.ending.Err() == nil {
 			select {
 			case r.failed <- fmt.Errorf("%s: %w", l.url(), err):
 			default:
@@ -151,7 +151,7 @@ func watchdog() *time.Ticker {
 // time is over, or at a value from quit, is cut.
 func (r *run) drain(quit <-chan struct{}) error {
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
-	r.server.ending.Store(true)
+	r.server.end()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(r.server.config.Limits.Drain))
 	defer cancel()
 	go func() {

@@ -199,6 +199,41 @@ func TestQuit(t *testing.T) {
 	}
 }
 
+// The end does not wait for a health check that waits for a generation: it is answered as
+// one that comes later.
+func TestDrainEndsWaits(t *testing.T) {
+	w := streams(t, "symlink", `serve: {listen: ["http://127.0.0.1:0"], admin: off, limits: {drain: 1d}}`)
+	w.promoteOne()
+	r := w.run(Options{})
+	type answer struct {
+		status int
+		body   string
+		err    error
+	}
+	got := make(chan answer, 1)
+	start := time.Now()
+	go func() {
+		res, err := insecure().Get(r.urls[0] + "/-/readyz?generation=9")
+		if err != nil {
+			got <- answer{err: err}
+			return
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		got <- answer{res.StatusCode, string(body), err}
+	}()
+	for value(w.metrics(), "publish_serve_in_flight") != "2" { // it counts itself
+		time.Sleep(time.Millisecond)
+	}
+	r.stop()
+	if a := <-got; a != (answer{503, "the server is ending\n", nil}) {
+		t.Errorf("after %s: %+v", time.Since(start), a)
+	}
+	if err := r.ended(); err != nil {
+		t.Error(err)
+	}
+}
+
 // writePair writes a certificate and its key, and returns the certificate.
 func (w *world) writePair(cert, key string) *x509.Certificate {
 	w.Helper()

@@ -45,13 +45,15 @@ type Server struct {
 	certs  atomic.Pointer[certificates]
 	access *accessLog
 	behind proxies
-	ending atomic.Bool // the server is about to end
+	ending context.Context // is done when the server is about to end: whoever waits stops
+	end    context.CancelFunc
 	computed
 }
 
 // New makes a server. It answers 503 until Run has opened production.
 func New(repo *publish.Repo, log *slog.Logger) *Server {
 	s := &Server{repo: repo, config: repo.Config.Serve, log: log, keeper: newKeeper(repo, log)}
+	s.ending, s.end = context.WithCancel(context.Background())
 	s.kept = &kept{open: s.openKept}
 	s.pull, _ = catalog.As[catalog.Puller](repo.Format())
 	s.memory = newMemory[remembered, *manifest](maxMemory)
