@@ -19,11 +19,14 @@ import (
 )
 
 // CheckAdopt returns an error if a repository at dir cannot adopt the tree. The tree
-// exists; dir need not exist. The tree must not contain the repository. If production
+// exists; dir need not exist. The tree must not contain the repository, nor be one. If production
 // (an absolute path, or one relative to dir) is the tree itself, it must be
 // replaceable in one step.
 func CheckAdopt(dir, tree, production string) error {
 	if err := apart(dir, tree); err != nil {
+		return err
+	}
+	if err := notRepository(tree); err != nil {
 		return err
 	}
 	if !filepath.IsAbs(production) {

@@ -155,6 +155,16 @@ func (c *Config) checkAccessLog(dir string) error {
 	return err
 }
 
+// notRepository refuses a directory that is a repository where a tree to publish is meant:
+// its history, its configuration and former generations would become files of that tree.
+func notRepository(dir string) error {
+	if !there(layoutPath(dir)) {
+		return nil
+	}
+	return &Error{Kind: Usage, Path: dir, Fact: "is a repository, not a tree to publish",
+		Hint: "give " + filepath.Join(dir, "production")}
+}
+
 // there reports whether something exists at path.
 func there(path string) bool {
 	_, err := os.Lstat(path)

@@ -96,6 +96,9 @@ func (r *Repo) Import(ctx context.Context, dir string, force bool) (*stage.Impor
 	if err := r.notInHook("stage import"); err != nil {
 		return nil, err
 	}
+	if err := notRepository(dir); err != nil {
+		return nil, err
+	}
 	out, err := r.receiving(force).Import(ctx, dir)
 	return out, refused(r.locks().explain(err))
 }
