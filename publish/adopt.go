@@ -19,14 +19,14 @@ import (
 )
 
 // CheckAdopt returns an error if a repository at dir cannot adopt the tree. The tree
-// exists; dir need not exist. The tree must not contain the repository, nor be one. If production
+// exists; dir need not exist. The tree has a file; it must not contain the repository, nor be one. If production
 // (an absolute path, or one relative to dir) is the tree itself, it must be
 // replaceable in one step.
 func CheckAdopt(dir, tree, production string) error {
 	if err := apart(dir, tree); err != nil {
 		return err
 	}
-	if err := notRepository(tree); err != nil {
+	if err := errors.Join(notRepository(tree), notEmpty(tree)); err != nil {
 		return err
 	}
 	if !filepath.IsAbs(production) {
@@ -65,6 +65,38 @@ func apart(dir, tree string) error {
 	}
 }
 
+// foreign returns an error if the tree at path, which a person called dir, says that it is
+// a generation. The caller knows that it is none of this repository.
+func foreign(dir, path string) error {
+	id, _ := generation.Identity(path)
+	if id == 0 {
+		return nil
+	}
+	return &Error{Kind: Usage, Path: dir, Fact: fmt.Sprintf("is production of another repository, generation %d", id),
+		Hint: "adopt a copy of it; or, if that repository is gone, remove " + generation.IdentityName + " and " +
+			generation.MarkName + " there first"}
+}
+
+// notEmpty refuses a tree without a file, before anything is made for it.
+func notEmpty(tree string) error {
+	real, err := filepath.EvalSymlinks(tree)
+	if err != nil {
+		return &Error{Kind: Usage, Err: err}
+	}
+	empty := true
+	_ = filepath.WalkDir(real, func(_ string, d fs.DirEntry, err error) error {
+		if empty = err == nil && d.IsDir(); empty {
+			return nil
+		}
+		return fs.SkipAll // what cannot be read is reported later
+	})
+	if !empty {
+		return nil
+	}
+	return &Error{Kind: Invalid, Path: tree, Fact: "there is nothing to publish",
+		Hint: "adopt a directory that has files; or make an empty repository, without --adopt"}
+}
+
 // Adopt makes the live tree at dir generation 1 and fills staging with it. If dir is
 // where production will be, the generation takes its place in one atomic step, so that
 // readers never miss it. The former directory is kept beside it, under the name that
@@ -83,11 +115,7 @@ func (r *Repo) Adopt(ctx context.Context, dir, message string) (*Result, string,
 		// dir may be production of another repository, which would lose it.
 		if id, _ := generation.Identity(from); id != 0 {
 			if n, err := r.store.Whose(from); err != nil || n == 0 {
-				return nil, "", &Error{Kind: Usage, Path: dir,
-					Fact: fmt.Sprintf("is production of another repository, generation %d", id),
-					Hint: "adopt a copy of it; or, if that repository is gone, remove " + generation.IdentityName +
-						" and " +
-						generation.MarkName + " there first"}
+				return nil, "", foreign(dir, from)
 			}
 		}
 	}

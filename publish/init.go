@@ -41,7 +41,7 @@ func (opt InitOptions) checkProduction(dir string, c *Config) error {
 	}
 	if opt.Adopt != "" {
 		if same, err := durable.SameFile(opt.Adopt, prod); err == nil && same {
-			return nil
+			return foreign(opt.Adopt, prod) // there is no repository yet whose it could be
 		}
 	}
 	e := &Error{Kind: Usage, Path: prod, Fact: "exists already, and no promote could replace it",

@@ -125,6 +125,14 @@ type untouched struct{ error }
 
 func (u *untouched) Unwrap() error { return u.error }
 
+// staying is an error of a command that made the repository dir, which stays.
+type staying struct {
+	error
+	dir string
+}
+
+func (s *staying) Unwrap() error { return s.error }
+
 // switching marks an error of a verb that switches, so that the message says
 // whether production changed.
 func switching(err error) error {
@@ -141,6 +149,7 @@ func explain(err error) failure {
 		bad      *stage.UsageError
 		h        *hinted
 		u        *untouched
+		stays    *staying
 		invalid  *publish.FindingsError
 		invalid2 *stage.FindingsError
 	)
@@ -169,6 +178,9 @@ func explain(err error) failure {
 	}
 	if errors.As(err, &u) && !strings.Contains(f.Message, "production is unchanged") {
 		f.Message += "; production is unchanged"
+	}
+	if errors.As(err, &stays) {
+		f.Message += "; the repository " + stays.dir + " was made, and stays"
 	}
 	return f
 }

@@ -144,9 +144,20 @@ func (p *program) adopt(ctx context.Context, dir, live string, opt publish.InitO
 		if err := matches(dir, opt); err != nil {
 			return err
 		}
-	} else if err := publish.Init(dir, choices(), opt); err != nil {
+		return p.adoptInto(ctx, dir, live, message)
+	}
+	if err := publish.Init(dir, choices(), opt); err != nil {
 		return err
 	}
+	err := p.adoptInto(ctx, dir, live, message)
+	if err != nil && codeOf(err) != exitSwitched {
+		return &staying{err, dir}
+	}
+	return err
+}
+
+// adoptInto takes over a tree for a repository that is made.
+func (p *program) adoptInto(ctx context.Context, dir, live, message string) error {
 	r, err := p.openAt(dir)
 	if err != nil {
 		return err
