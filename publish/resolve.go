@@ -14,8 +14,8 @@ func (r *Repo) resolve(s *state, name string) (*generation.Tree, error) {
 		}
 		return s.current, nil
 	}
-	n, err := strconv.Atoi(name)
-	if err != nil || n < 1 {
+	n, ok := GenerationNumber(name)
+	if !ok {
 		return nil, &Error{Kind: Usage, Path: name, Fact: "is neither staging, production nor a generation's number",
 			Hint: "publish status lists the generations that are kept"}
 	}
@@ -23,4 +23,14 @@ func (r *Repo) resolve(s *state, name string) (*generation.Tree, error) {
 		return s.current, nil
 	}
 	return r.tree(n)
+}
+
+// GenerationNumber reads the number of a generation as this program writes it: 42, or
+// 000042, as its folder is called. Neither +42 nor 042 is one.
+func GenerationNumber(text string) (n int, ok bool) {
+	if n, ok = generation.ParseNumber(text); ok {
+		return n, true
+	}
+	n, err := strconv.Atoi(text)
+	return n, err == nil && n > 0 && strconv.Itoa(n) == text
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"strconv"
-
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
@@ -48,8 +46,8 @@ func generation(arg string) (int, error) {
 	if arg == "" {
 		return 0, nil
 	}
-	n, err := strconv.Atoi(arg)
-	if err != nil || n < 1 {
+	n, ok := publish.GenerationNumber(arg)
+	if !ok {
 		return 0, usage("publish status lists those that are kept", "%q: is not a generation's number", arg)
 	}
 	return n, nil

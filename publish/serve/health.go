@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 )
 
@@ -22,8 +21,8 @@ func (s *Server) healthz(w http.ResponseWriter) { text(w, http.StatusOK, "ok") }
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request, admin bool) {
 	want := 0
 	if q := r.URL.Query(); q.Has("generation") {
-		n, err := strconv.Atoi(q.Get("generation"))
-		if err != nil || n < 1 {
+		n, ok := canonical(q.Get("generation"))
+		if !ok {
 			text(w, http.StatusBadRequest, "generation: is not a number")
 			return
 		}

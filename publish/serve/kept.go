@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"example.com/publish/publish"
 )
 
 // maxKept is how many kept generations are open at once for paths such as /@42/.
@@ -84,8 +86,14 @@ type pin struct {
 func pinned(p string) (_ pin, ok bool) {
 	name, rest, below := strings.Cut(p, "/")
 	digits, ok := strings.CutPrefix(name, "@")
-	n, err := strconv.Atoi(digits)
-	return pin{n, name, rest, below}, ok && err == nil && n > 0 && strconv.Itoa(n) == digits
+	n, number := canonical(digits)
+	return pin{n, name, rest, below}, ok && number
+}
+
+// canonical reads the number of a generation where each has one address only.
+func canonical(text string) (int, bool) {
+	n, ok := publish.GenerationNumber(text)
+	return n, ok && strconv.Itoa(n) == text
 }
 
 // taken reports whether a name at the root of a tree cannot be reached by its path, since

@@ -209,10 +209,10 @@ func (a *asked) sides(st *publish.Status) (from, to string, err error) {
 		from = strconv.Itoa(a.view.From)
 	}
 	for _, name := range []string{from, to} {
-		n, err := strconv.Atoi(name)
+		n, ok := canonical(name)
 		switch {
 		case name == "production", name == "staging" && a.all:
-		case err != nil || n < 1 || strconv.Itoa(n) != name:
+		case !ok:
 			return "", "", &publish.Error{Kind: publish.Usage, Fact: "from and to are production or a generation's number"}
 		case !has(st, n):
 			return "", "", &publish.Error{Kind: publish.NotFound, Fact: fmt.Sprintf("generation %d is not kept", n)}
