@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
 	"github.com/mattn/go-runewidth"
@@ -25,9 +28,38 @@ func (p *program) answer(v any, people func()) error {
 
 // object writes one line of JSON.
 func (p *program) object(v any) error {
-	enc := json.NewEncoder(p.out)
+	return writeJSON(p.out, v)
+}
+
+// writeJSON writes one line of JSON. What a terminal obeys, or what turns the text on it
+// around, is escaped, which is the same JSON.
+func writeJSON(w io.Writer, v any) error {
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(harmless(line.Bytes()))
+	return err
+}
+
+// harmless escapes such runes in a line of JSON, where only strings can have them. The
+// encoder has escaped those below U+0020.
+func harmless(line []byte) []byte {
+	harm := func(r rune) bool { return r != '\n' && unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
+	if !bytes.ContainsFunc(line, harm) {
+		return line
+	}
+	out := make([]byte, 0, len(line)+len(line)/8)
+	for _, r := range string(line) {
+		if harm(r) {
+			out = fmt.Appendf(out, `\u%04x`, r)
+		} else {
+			out = utf8.AppendRune(out, r)
+		}
+	}
+	return out
 }
 
 // say writes a line of the answer.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -248,7 +247,5 @@ func (p *program) report(err error) int {
 }
 
 func (p *program) tellJSON(v any) {
-	enc := json.NewEncoder(p.stderr)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // there is nowhere left to report it
+	_ = writeJSON(p.stderr, v) // there is nowhere left to report it
 }
