@@ -59,6 +59,9 @@ type inited struct {
 }
 
 func (p *program) init(c *cli.Context) error {
+	if c.NArg() > 0 && c.Args().First() == "" {
+		return usage("leave it out for the working directory", "DIR is empty")
+	}
 	dir, err := p.newPlace(c.Args().First())
 	if err != nil {
 		return err
