@@ -170,7 +170,7 @@ func (s *Server) diffPage(a *asked) (*made, error) {
 	if p.From, p.To, err = a.sides(st); err != nil {
 		return nil, err
 	}
-	d := &publish.Diff{Added: []string{}, Removed: []string{}, Changed: []string{}, Files: []publish.FileDiff{}}
+	d := &publish.Diff{To: p.To, Added: []string{}, Removed: []string{}, Changed: []string{}, Files: []publish.FileDiff{}}
 	if p.From != "" {
 		cache := s.diffs
 		if p.From == "staging" || p.To == "staging" {

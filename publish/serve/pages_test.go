@@ -415,3 +415,15 @@ func TestVersions(t *testing.T) {
 		}
 	}
 }
+
+// Where there is nothing to compare production with, the answer still says what it is of.
+func TestDiffOfTheFirstGeneration(t *testing.T) {
+	w := streams(t, "symlink")
+	w.promoteOne()
+	w.keep()
+	w.reach(1)
+	r := w.get("/-/diff.json")
+	if r.StatusCode != 200 || !strings.HasPrefix(r.body, `{"from":"","to":"production","added":[],`) {
+		t.Errorf("%d %s", r.StatusCode, r.body)
+	}
+}
