@@ -6,15 +6,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
 
 // Remedy returns a hint for an error of the operating system that denies access to a
-// path: it names the immutable file, or the owner of the file or directory. It returns
-// "" for every other error.
+// path: it names the immutable file, or the owner of the file or directory. It also has
+// one for a full disk or quota. It returns "" for every other error.
 func Remedy(err error) string {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return "publish gc frees what is due; publish help trouble says more"
+	}
 	if !errors.Is(err, fs.ErrPermission) {
 		return ""
 	}

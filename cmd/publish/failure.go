@@ -197,7 +197,7 @@ func message(err error) string {
 			return e.Error()
 		}
 		return "interrupted"
-	case errors.As(err, &pe) && text == pe.Error():
+	case errors.As(err, &pe) && (text == pe.Error() || text == pe.Path+": "+pe.Error()):
 		return fmt.Sprintf("%s: %s: %s", pe.Path, pe.Op, pe.Err)
 	case errors.As(err, &le) && text == le.Error():
 		return fmt.Sprintf("%s: %s to %s: %s", le.Old, le.Op, le.New, le.Err)
