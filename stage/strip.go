@@ -243,42 +243,8 @@ func (s *Stage) Find(ctx context.Context, want Contents) ([]tree.Entry, error) {
 // Find returns the files below dir that have one of the contents. It reads files
 // that the cache does not know. It ignores indexes and uploads in progress.
 func Find(ctx context.Context, dir string, f catalog.Format, cache *tree.Cache, want Contents) ([]tree.Entry, error) {
-	entries, err := tree.Walk(ctx, dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	var needs []*need
-	sum := map[string]string{}
-	for _, e := range entries {
-		if class := f.Class(e.Path); e.Kind != tree.File || !want.Sizes[e.Stat.Size] || class == catalog.Index ||
-			class == catalog.InProgress {
-			continue
-		}
-		if known, _, ok := cache.Lookup(e.Path, e.Stat); ok {
-			sum[e.Path] = known
-		} else {
-			needs = append(needs, &need{path: e.Path})
-		}
-	}
-	got, _, err := readAll(ctx, root, needs, func(int64) {})
-	if err != nil {
-		return nil, err
-	}
-	for _, n := range got {
-		if err := n.got.err(); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s: %w", join(dir, n.path), err)
-		}
-		sum[n.path] = n.got.sha256
-	}
-	return slices.DeleteFunc(entries, func(e tree.Entry) bool { return !want.Sums[sum[e.Path]] }), nil
+	entries, sums, err := hashed(ctx, dir, f, cache, func(e tree.Entry) bool { return want.Sizes[e.Stat.Size] })
+	return slices.DeleteFunc(entries, func(e tree.Entry) bool { return !want.Sums[sums[e.Path]] }), err
 }
 
 // Purge deletes contents from staging. First it removes them, and empty versions
