@@ -25,6 +25,9 @@ func (p *program) revertCommand() *command {
 }
 
 func (p *program) revert(c *cli.Context) error {
+	if c.NArg() > 0 && c.Args().First() == "" { // a script whose variable is not set
+		return switching(usage("leave it out to go back to the content before", "GENERATION is empty"))
+	}
 	to, err := generation(c.Args().First())
 	if err != nil {
 		return switching(err)
