@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/publish/stage/durable"
 	"example.com/publish/stage/lock"
 	"example.com/publish/stage/tree"
 )
@@ -118,6 +119,25 @@ func (l locks) explain(err error) error {
 			return &Error{Err: err, Hint: l.ownerHint(err)}
 		}
 		return &Error{Err: err, Hint: Remedy(err)}
+	}
+	return err
+}
+
+// ownersOnly returns the error for a user who may not take the production lock. A verb
+// that takes this lock late calls it first: builders may take the staging lock. others
+// says what that user can do instead.
+func (r *Repo) ownersOnly(others string) error {
+	r.mendLocks()
+	f, err := durable.OpenAppend(r.locks().path(productionLock))
+	if err == nil {
+		return f.Close()
+	}
+	if !errors.Is(err, fs.ErrPermission) {
+		return nil // taking the lock reports it
+	}
+	err = r.locks().explain(err)
+	if e := new(Error); errors.As(err, &e) && !ownedBy(r.Dir, os.Geteuid()) {
+		e.Hint += "; " + others
 	}
 	return err
 }

@@ -64,6 +64,9 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneRes
 	if opt.DryRun {
 		return r.dryPrune(ctx, opt)
 	}
+	if err := r.ownersOnly(dryForAll); err != nil {
+		return nil, err
+	}
 	r.tryAgain(leftInStaging)
 	checked, unlock, err := r.Stage.Settle(ctx, "prune", stage.Checks{Now: r.now()})
 	if err != nil {
@@ -138,6 +141,9 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneRes
 	}
 	return res, nil
 }
+
+// dryForAll is what a user who may not prune can do.
+const dryForAll = "others can see with --dry-run what it would do"
 
 // happened returns the plan without the files that could not be deleted.
 func (r *Repo) happened(p Plan) Plan {

@@ -208,6 +208,9 @@ func (r *Repo) Undo(ctx context.Context, id string, dry bool) (*UndoResult, erro
 		return nil, err
 	}
 	if !dry {
+		if err := r.ownersOnly(dryForAll); err != nil {
+			return nil, err
+		}
 		unlock, err := r.Stage.Exclusive(ctx, "prune")
 		if err != nil {
 			return nil, r.locks().explain(err)

@@ -132,6 +132,42 @@ func TestAccessOfBuilder(t *testing.T) {
 	owner.does("publish -q stage add alpine && publish -q promote")
 }
 
+// A builder may take the staging lock, and no other one. So prune tells him who may
+// prune before it does anything, and what he can do.
+func TestAccessOfPrune(t *testing.T) {
+	owner, builder, other := persons(t)
+	l := layoutMaker{dir: filepath.Join(owner.dir, "l")}
+	var images []blobRef
+	for _, tag := range []string{"v1", "v2"} {
+		i := l.image(tag)
+		i.Annotations = map[string]string{"org.opencontainers.image.ref.name": tag}
+		images = append(images, i)
+	}
+	l.write("index.json", map[string]any{"schemaVersion": 2, "manifests": images})
+	l.write("oci-layout", map[string]string{"imageLayoutVersion": "1.0.0"})
+	must(t, l.err)
+	owner.does(`publish -q init --group daemon --format oci repo && publish -q stage add l --repository app &&
+		printf 'tags: [{repository: "**", tag: ".*", keep_last: 1}]\norphan_grace: 1ns\n' >> repo/publish.yaml; echo x > repo/staging/stray`)
+	const hint = "lock: open: permission denied\nhint: run it as the owner of the repository, user 61001: " +
+		"sudo -u '#61001' publish ...; others can see with --dry-run what it would do\n"
+	for _, who := range []*person{builder, other} {
+		who.cannot(1, hint, "publish prune")
+		who.cannot(1, hint, "publish prune --plan /dev/null")
+		if out := who.does("publish prune --dry-run"); !strings.Contains(out, "remove  v1") {
+			t.Error(out)
+		}
+	}
+	owner.does("test ! -e repo/.publish/undo && publish -q prune")
+	id := strings.TrimSpace(owner.does("ls repo/.publish/undo"))
+	for _, who := range []*person{builder, other} {
+		who.cannot(1, hint, "publish prune --undo "+id)
+		if out := who.does("publish prune --dry-run --undo " + id); !strings.Contains(out, "would bring 1 tag back") {
+			t.Error(out)
+		}
+	}
+	owner.does("publish -q prune --undo " + id)
+}
+
 // A builder changes bytes, and records them as verified in a cache that an older
 // version let him write to. The record is not believed.
 func TestAccessForgedHashes(t *testing.T) {
