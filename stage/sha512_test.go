@@ -35,7 +35,7 @@ func layoutBySHA512(t *testing.T, s *Stage, layer string) string {
 	long := fmt.Sprintf("%x", sha512.Sum512([]byte(layer)))
 	manifest := blob("manifest.v1+json", fmt.Sprintf(`{"schemaVersion":2,"config":%s,"layers":[{"mediaType":`+
 		`"application/vnd.oci.image.layer.v1.tar","digest":"sha512:%s","size":%d}]}`,
-		blob("config.v1+json", `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]}}`), long, len(layer)))
+		blob("config.v1+json", `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["sha256:0"]}}`), long, len(layer)))
 	write("oci-layout", `{"imageLayoutVersion":"1.0.0"}`)
 	write("index.json", fmt.Sprintf(`{"schemaVersion":2,"manifests":[%s,"annotations":`+
 		`{"org.opencontainers.image.ref.name":"v1"}}]}`, manifest[:len(manifest)-1]))

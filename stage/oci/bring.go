@@ -119,9 +119,13 @@ func (b *bringing) take(ctx context.Context, p *parcel, group []arrival) error {
 	var wrong error
 	repository := group[0].Repository
 	l, err := readLayout(ctx, &own, repository, func(s catalog.Severity, code, path, format string, args ...any) {
-		if s == catalog.Error {
-			path = p.what + strings.TrimPrefix(path, repository)
-			wrong = cmp.Or(wrong, error(&catalog.DocumentError{Path: path, Code: code, Fact: fmt.Sprintf(format, args...)}))
+		path = p.what + strings.TrimPrefix(path, repository)
+		fact := fmt.Sprintf(format, args...)
+		switch f := (catalog.Finding{Severity: s, Code: code, Path: path, Message: fact}); {
+		case s == catalog.Error:
+			wrong = cmp.Or(wrong, error(&catalog.DocumentError{Path: path, Code: code, Fact: fact}))
+		case code == "schema" && !slices.Contains(p.findings, f): // two repositories may get it
+			p.findings = append(p.findings, f)
 		}
 	}, how)
 	if err = cmp.Or(err, wrong); err != nil {

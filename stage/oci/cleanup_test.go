@@ -117,7 +117,7 @@ func TestCleanDockerTypesZot3347(t *testing.T) {
 	f := newFixture()
 	docker := func(name string) d {
 		return f.json(repo, dockerManifest, d{"schemaVersion": 2, "mediaType": dockerManifest,
-			"config": f.blob(repo, "application/vnd.docker.container.image.v1+json", `{"n":"`+name+`"}`),
+			"config": f.blob(repo, dockerConfig, `{"n":"`+name+`"}`),
 			"layers": []d{f.blob(repo, "application/vnd.docker.image.rootfs.diff.tar.gzip", name)}})
 	}
 	list := func(of ...d) d {

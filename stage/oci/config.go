@@ -2,9 +2,14 @@ package oci
 
 import (
 	"encoding/json"
+	"fmt"
 )
 
-const ociConfig = "application/vnd.oci.image.config.v1+json"
+// The media types of the config of an image.
+const (
+	ociConfig    = "application/vnd.oci.image.config.v1+json"
+	dockerConfig = "application/vnd.docker.container.image.v1+json"
+)
 
 // What the schema asks of the config of an image. What is not so is told by a warning: no
 // registry looks into a config, and most clients take less than the schema asks.
@@ -48,16 +53,19 @@ var (
 	}}
 )
 
-// checkConfig sets what is odd about the config of a manifest. It returns false if
-// that cannot be told: the config is not there, or has other bytes.
+// checkConfig sets what is odd about the config of a manifest, and whether it fits the
+// manifest. It returns false if that cannot be told: the config is not there, or has
+// other bytes. The schema is that of OCI: Docker's configs are not compared with it.
 func (g *graph) checkConfig(m *manifest) (bool, error) {
-	if m.Config == nil || m.Config.MediaType != ociConfig {
+	if m.Config == nil || m.Config.MediaType != ociConfig && m.Config.MediaType != dockerConfig {
 		return true, nil
 	}
 	digest, code, _ := m.Config.check()
 	switch {
 	case code != "":
 		return false, nil
+	case *m.Config.Size > maxManifest && m.Config.MediaType == dockerConfig:
+		return true, nil
 	case *m.Config.Size > maxManifest:
 		m.OddConfig = "is larger than 4 MiB: many clients read no more of a config"
 		return true, nil
@@ -66,8 +74,29 @@ func (g *graph) checkConfig(m *manifest) (bool, error) {
 	if data == nil || err != nil {
 		return false, err
 	}
-	m.OddConfig = oddConfig(data)
+	m.Uneven = uneven(data, len(m.Layers))
+	if m.Config.MediaType == ociConfig {
+		m.OddConfig = oddConfig(data)
+	}
 	return true, nil
+}
+
+// uneven says that a config has another number of layers than its manifest; "" if it has
+// not, or does not say how many. Engines compare the two before they unpack.
+func uneven(config []byte, layers int) string {
+	var c struct {
+		RootFS struct {
+			DiffIDs []json.RawMessage `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if dense(config) || json.Unmarshal(config, &c) != nil || c.RootFS.DiffIDs == nil {
+		return ""
+	}
+	if n := len(c.RootFS.DiffIDs); n != layers {
+		return fmt.Sprintf("the number of layers is %d here, and %d in the config (rootfs.diff_ids): engines refuse "+
+			"the image", layers, n)
+	}
+	return ""
 }
 
 // oddConfig is where a config is not what the schema asks; "" if it is.

@@ -21,7 +21,7 @@ import (
 func (f *fixture) runs(repository, os, arch string) d {
 	return f.json(repository, ociManifest, d{"schemaVersion": 2, "mediaType": ociManifest,
 		"config": f.blob(repository, ociConfig,
-			`{"os":"`+os+`","architecture":"`+arch+`"`+noLayers),
+			`{"os":"`+os+`","architecture":"`+arch+`"`+oneLayer),
 		"layers": []d{f.blob(repository, "application/vnd.oci.image.layer.v1.tar+gzip", "layer of "+os+arch)}})
 }
 
@@ -220,7 +220,7 @@ func TestExportVariant(t *testing.T) {
 // Layers that are packed by zstd bring a warning; a sha512 names a blob as well.
 func TestExportOddBlobs(t *testing.T) {
 	f := newFixture()
-	config := f.blob(repo, ociConfig, `{"os":"linux","architecture":"amd64"`+noLayers)
+	config := f.blob(repo, ociConfig, `{"os":"linux","architecture":"amd64"`+oneLayer)
 	const text = "a layer"
 	long := fmt.Sprintf("%x", sha512.Sum512([]byte(text)))
 	f.write(repo+"/blobs/sha512/"+long, text)

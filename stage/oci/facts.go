@@ -12,12 +12,16 @@ import (
 // What a manifest names never changes. A [catalog.Memory] keeps what was read from
 // one that can be used, in a form that is quick to read: a number for the version of
 // this form, the media type under which it was parsed, the members of a manifest that
-// this package knows, and what is odd about it and its config. Strings have their length
+// this package knows, and what is odd about it and its config, and how these differ. Strings have their length
 // before them, numbers are varints.
 
 // factVersion changes with the form. Facts of another version are not understood, and
 // the manifest is read again.
-const factVersion = 3 // 1: not all of the schema was checked; 2: configs were not
+//
+//	1  not all of the schema was checked
+//	2  configs were not
+//	3  the numbers of layers were not compared
+const factVersion = 4
 
 // commonTypes are media types that have a number. The order is part of the form.
 var commonTypes = []string{"", ociIndex, ociManifest, dockerList, dockerManifest,
@@ -25,7 +29,7 @@ var commonTypes = []string{"", ociIndex, ociManifest, dockerList, dockerManifest
 	"application/vnd.oci.image.layer.v1.tar",
 	"application/vnd.oci.image.layer.v1.tar+gzip",
 	"application/vnd.oci.image.layer.v1.tar+zstd",
-	"application/vnd.docker.container.image.v1+json",
+	dockerConfig,
 	"application/vnd.docker.image.rootfs.diff.tar.gzip",
 	"application/vnd.in-toto+json",
 	"application/vnd.oci.empty.v1+json",
@@ -66,6 +70,7 @@ func writeFact(m *manifest, mediaType string) []byte {
 	w.pointer(m.Subject)
 	w.text(m.Odd)
 	w.text(m.OddConfig)
+	w.text(m.Uneven)
 	return w.b
 }
 
@@ -157,7 +162,7 @@ func readFact(fact []byte) (m *manifest, mediaType string, err error) {
 	r := &factReader{b: fact[1:]}
 	mediaType = r.kind()
 	m = &manifest{MediaType: r.kind(), Config: r.pointer(), Layers: r.list(),
-		Manifests: r.list(), Subject: r.pointer(), Odd: r.text(), OddConfig: r.text()}
+		Manifests: r.list(), Subject: r.pointer(), Odd: r.text(), OddConfig: r.text(), Uneven: r.text()}
 	if r.bad || len(r.b) > 0 {
 		return nil, "", errNoFact
 	}

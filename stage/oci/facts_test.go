@@ -122,7 +122,7 @@ func (r *remembering) Blob(p string, d catalog.Digest, limit int64) ([]byte, err
 func TestRemembered(t *testing.T) {
 	f := newFixture()
 	amd := f.image(repo, "amd")
-	config := f.blob(repo, ociConfig, `{"os":"linux","architecture":"amd64"`+noLayers)
+	config := f.blob(repo, ociConfig, `{"os":"linux","architecture":"amd64"`+oneLayer)
 	untyped := f.json(repo, ociManifest, d{"schemaVersion": 2, "config": config, "layers": []d{config}})
 	f.layout(repo, f.list(repo, amd, f.image(repo, "arm")).tag("v1"), f.image(repo, "s", "subject", amd),
 		untyped.tag("v2"))

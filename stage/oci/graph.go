@@ -142,6 +142,9 @@ func (g *graph) expand(n *node, depth int) error {
 	if m.Odd != "" {
 		g.note(catalog.Warning, "schema", path, "%s", m.Odd)
 	}
+	if m.Uneven != "" {
+		g.note(catalog.Warning, "schema", path, "%s", m.Uneven)
+	}
 	if m.Subject != nil {
 		if _, code, fact := m.Subject.check(); code != "" {
 			g.note(catalog.Error, code, path, "%s", fact)

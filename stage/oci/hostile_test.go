@@ -57,7 +57,7 @@ func TestHostileLayout(t *testing.T) {
 		"a huge manifest":       {entry(func(_ *fixture, x d) d { return x.with("size", 5<<20) }), "may have"},
 		"a layer that lies": {entry(func(f *fixture, _ d) d {
 			layer := f.blob("l", "application/vnd.oci.image.layer.v1.tar", "layer")
-			config := f.blob("l", ociConfig, `{"os":"linux","architecture":"amd64"`+noLayers)
+			config := f.blob("l", ociConfig, `{"os":"linux","architecture":"amd64"`+oneLayer)
 			return f.json("l", ociManifest, d{"schemaVersion": 2, "mediaType": ociManifest, "config": config,
 				"layers": []d{layer.with("size", 1000)}})
 		}), "has 5 bytes, and its descriptor says 1000"},

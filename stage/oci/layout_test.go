@@ -68,12 +68,15 @@ func (f *fixture) json(repository, mediaType string, v any) d {
 	return f.blob(repository, mediaType, string(data))
 }
 
-// noLayers is the end of a config. Only of what docker save writes it is compared with the layers.
-const noLayers = `,"rootfs":{"type":"layers","diff_ids":[]}}`
+// noLayers and oneLayer are the end of a config. Only of what docker save writes the digests are compared.
+const (
+	noLayers = `,"rootfs":{"type":"layers","diff_ids":[]}}`
+	oneLayer = `,"rootfs":{"type":"layers","diff_ids":["sha256:0"]}}`
+)
 
 // config stores a config.
 func (f *fixture) config(repository, name string) d {
-	return f.blob(repository, ociConfig, `{"os":"linux","architecture":"amd64","name":"`+name+`"`+noLayers)
+	return f.blob(repository, ociConfig, `{"os":"linux","architecture":"amd64","name":"`+name+`"`+oneLayer)
 }
 
 // image stores a manifest with a config and a layer of its own.
@@ -308,9 +311,25 @@ func TestFindings(t *testing.T) {
 			f.layout(repo, f.image(repo, "x", "subject", d{"mediaType": ociManifest, "size": 1,
 				"digest": "sha256:" + strings.Repeat("0", 64)}))
 		}, "warning dangling-referrer"},
+		"fewer layers than in the config": {func(f *fixture) {
+			f.layout(repo, f.image(repo, "x", "layers", []d{}).tag("v1"))
+		}, "warning schema"},
+		"more layers than in the config": {func(f *fixture) {
+			f.layout(repo, f.image(repo, "x", "config",
+				f.blob(repo, dockerConfig, `{"rootfs":{"diff_ids":[]}}`)).tag("v1"))
+		}, "warning schema"},
+		"one config of two": {func(f *fixture) { // only the manifest that it does not fit is named
+			config := f.config(repo, "x")
+			f.layout(repo, f.image(repo, "x", "config", config).tag("v1"),
+				f.image(repo, "y", "config", config, "layers", []d{}).tag("v2"))
+		}, "warning schema"},
+		"no layers in the config": {func(f *fixture) {
+			f.layout(repo, f.image(repo, "x", "config", f.blob(repo, dockerConfig, `{"rootfs":{"type":"x"}}`)).tag("v1"),
+				f.image(repo, "y", "config", f.blob(repo, "application/x-config", `{"rootfs":{"diff_ids":[]}}`)).tag("v2"))
+		}, ""},
 		"Docker's types": {func(f *fixture) {
 			m := f.json(repo, dockerManifest, d{"schemaVersion": 2, "mediaType": dockerManifest,
-				"config": f.blob(repo, "application/vnd.docker.container.image.v1+json", "{}"), "layers": []d{}})
+				"config": f.blob(repo, dockerConfig, "{}"), "layers": []d{}})
 			list := d{"schemaVersion": 2, "mediaType": dockerList, "manifests": []d{m}}
 			f.layout(repo, f.json(repo, dockerList, list).tag("v1"))
 		}, ""},

@@ -24,6 +24,7 @@ type manifest struct {
 
 	Odd       string `json:"-"` // what is odd about it: a warning
 	OddConfig string `json:"-"` // the same of its config
+	Uneven    string `json:"-"` // how the two differ: a warning
 }
 
 // parseManifest reads one that a descriptor with this media type leads to. Its
