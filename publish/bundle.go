@@ -56,8 +56,7 @@ func (r *Repo) Bundle(ctx context.Context, w io.Writer, name, base string) (*Bun
 	var total int64
 	for _, row := range v.Own {
 		if graves.Redacted(v.Generation, row) {
-			return nil, refuse("export a later generation", "generation %d is redacted: %s was revoked", v.Generation,
-				row.Path)
+			return nil, redacted(v.Generation, row, graves, "export a later generation")
 		}
 		if !had[row.SHA256] {
 			total += row.Size

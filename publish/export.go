@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
 )
@@ -25,7 +26,7 @@ func (r *Repo) Export(ctx context.Context, w io.Writer, in string, x catalog.Exp
 		return nil, &Error{Kind: Usage, Fact: fmt.Sprintf("images of format %s are no archives", r.format.Name()),
 			Hint: "publish export --generation N writes a whole generation, of every format"}
 	}
-	src, err := r.source(ctx, in)
+	src, m, err := r.source(ctx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -47,6 +48,9 @@ func (r *Repo) Export(ctx context.Context, w io.Writer, in string, x catalog.Exp
 	if lost := src.Proved(); lost != nil {
 		return nil, lost
 	}
+	if err := r.redactedBy(m, err); err != nil {
+		return nil, err
+	}
 	bad := new(catalog.DocumentError)
 	switch {
 	case errors.Is(err, catalog.ErrDigest):
@@ -59,17 +63,43 @@ func (r *Repo) Export(ctx context.Context, w io.Writer, in string, x catalog.Exp
 	return nil, err
 }
 
+// redactedBy returns the error for a file that generation m had until it was revoked, if
+// err is about that file; else nil. m is nil for staging.
+func (r *Repo) redactedBy(m *generation.Manifest, err error) error {
+	bad := new(catalog.DocumentError)
+	if m == nil || !errors.As(err, &bad) {
+		return nil
+	}
+	graves, err := r.graveyard()
+	if err != nil {
+		return err
+	}
+	for row := range m.All() {
+		if row.Path == bad.Path && graves.Redacted(m.Generation, row) {
+			hint := fmt.Sprintf("publish list %d shows the images that it still has", m.Generation)
+			return redacted(m.Generation, row, graves, hint)
+		}
+	}
+	return nil
+}
+
+// redacted is the error for a row that generation n had until it was revoked.
+func redacted(n int, row tree.Row, graves *tombstone.Graveyard, hint string) error {
+	return refuse(hint, "generation %d is redacted: %s was revoked %s", n, row.Path, graves.Over(row.SHA256).Reason())
+}
+
 // source opens staging, production, or a kept generation, for reading without a
-// lock.
-func (r *Repo) source(ctx context.Context, name string) (*tree.Source, error) {
+// lock. m is nil for staging.
+func (r *Repo) source(ctx context.Context, name string) (src *tree.Source, m *generation.Manifest, err error) {
 	if name == "staging" {
-		return tree.OpenSource(r.Stage.Dir)
+		src, err = tree.OpenSource(r.Stage.Dir)
+		return src, nil, err
 	}
 	v, err := r.view(ctx, name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return v.Source(), nil
+	return v.Source(), v.Manifest, nil
 }
 
 // view opens production, or a kept generation. A switch may take the tree away before

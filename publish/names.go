@@ -54,7 +54,7 @@ func (r *Repo) Resolve(ctx context.Context, in, ref, expect string) (*catalog.Re
 	if !ok {
 		return nil, r.noTags()
 	}
-	src, err := r.source(ctx, in)
+	src, _, err := r.source(ctx, in)
 	if err != nil {
 		return nil, err
 	}

@@ -73,7 +73,7 @@ func (r *Repo) EachListed(ctx context.Context, name string, images []catalog.Ima
 	if _, ok := catalog.As[catalog.Describer](r.format); !ok {
 		return r.eachListed(ctx, nil, images, tell)
 	}
-	src, err := r.source(ctx, name)
+	src, _, err := r.source(ctx, name)
 	if err != nil {
 		return err
 	}
