@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -86,7 +85,7 @@ func (tagged) Restore(_ context.Context, src catalog.Source, record []byte) (*ca
 		}
 		d := catalog.Digest{Algorithm: catalog.SHA256, Hex: s.SHA256}
 		if _, err := src.Blob(s.Path, d, 1<<20); err != nil {
-			return nil, fmt.Errorf("%s: is gone: %w", s.Path, fs.ErrNotExist)
+			return nil, &catalog.GoneError{Path: s.Path, Digest: d}
 		}
 		items = append(items, s)
 	}

@@ -266,16 +266,31 @@ func (r *Repo) nameAgain(ctx context.Context, tagger catalog.Tagger, record []by
 	}
 	back, err := tagger.Restore(ctx, src, record)
 	err = errors.Join(err, done())
-	moved := new(catalog.MovedError)
+	moved, gone := new(catalog.MovedError), new(catalog.GoneError)
 	switch {
 	case errors.As(err, &moved):
 		return nil, refuse("take it out of staging first; nothing was changed", "%s: stands for %s now",
 			r.format.Ref(moved.Name), moved.Now)
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, &Error{Kind: NotFound, Fact: "staging does not have all files of the tags any more", Err: err,
-			Hint: "while production has them, publish stage reset brings back all that it serves"}
+	case errors.As(err, &gone):
+		return nil, r.cannotUndo(gone)
 	}
 	return back, err
+}
+
+// cannotUndo is the error for content of a pruned tag that staging does not have any more.
+func (r *Repo) cannotUndo(gone *catalog.GoneError) error {
+	graves, err := r.graveyard()
+	if err != nil {
+		return err
+	}
+	// The format found the content by its digest, so its path stands for it.
+	if s := graves.OverFile(gone.Path, gone.Digest.Hex); s != nil {
+		return &Error{Kind: NotFound, Path: gone.Path, Fact: "was revoked " + s.Reason(),
+			Hint: "what was revoked cannot be brought back, and nothing was changed; for another tag of that prune: " +
+				"publish export REF --in N | publish stage add -, if generation N has it"}
+	}
+	return &Error{Kind: NotFound, Fact: "staging does not have all files of the tags any more", Err: gone,
+		Hint: "while production has them, publish stage reset brings back all that it serves"}
 }
 
 // carryBack executes an undo. The caller holds the staging lock.

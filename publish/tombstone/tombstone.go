@@ -105,6 +105,17 @@ func (g *Graveyard) Len() int { return len(g.stones) }
 // Over returns the newest stone for a content; nil if it was not revoked.
 func (g *Graveyard) Over(sha256 string) *Stone { return g.by[sha256] }
 
+// OverFile returns the newest stone for the content that was at path, or has this sha256;
+// nil if none of that was revoked. A path is enough only if its content never changes.
+func (g *Graveyard) OverFile(path, sha256 string) *Stone {
+	for _, s := range slices.Backward(g.stones) {
+		if slices.ContainsFunc(s.Revoked, func(c Revoked) bool { return c.Path == path || c.SHA256 == sha256 }) {
+			return &s
+		}
+	}
+	return nil
+}
+
 // Split returns the stones whose deletion is done, and the others.
 func (g *Graveyard) Split() (done *Graveyard, pending []Stone) {
 	n := 0

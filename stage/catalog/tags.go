@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"io/fs"
 )
 
 // A Tagger is a Format whose versions are tags: names that may move from one
@@ -18,8 +19,8 @@ type Tagger interface {
 	Saved(ctx context.Context, src Source, drop func(Name) bool) ([]byte, error)
 	// Restore returns the documents with which a tree names again what a record
 	// has. It changes nothing that the tree names. The error is a *MovedError for a
-	// name that stands for something else now, and wraps fs.ErrNotExist for content
-	// that is gone.
+	// name that stands for something else now, and a *GoneError for content that is
+	// gone.
 	Restore(ctx context.Context, src Source, record []byte) (*Restoration, error)
 }
 
@@ -55,3 +56,14 @@ type MovedError struct {
 }
 
 func (e *MovedError) Error() string { return fmt.Sprintf("%s: stands for %s now", e.Name, e.Now) }
+
+// GoneError is content that is not in the tree any more.
+type GoneError struct {
+	Path   string // where it was
+	Digest Digest
+}
+
+func (e *GoneError) Error() string { return e.Path + ": is gone" }
+
+// Is makes it an fs.ErrNotExist.
+func (e *GoneError) Is(target error) bool { return target == fs.ErrNotExist }

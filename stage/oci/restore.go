@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"path"
@@ -130,7 +129,7 @@ func (r *recorded) restore(ctx context.Context, src catalog.Source, out *catalog
 		}
 		_, err = src.Blob(blobPath(r.Repository, d), d, 0)
 		if bad := new(catalog.DocumentError); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: is gone: %w", blobPath(r.Repository, d), fs.ErrNotExist)
+			return &catalog.GoneError{Path: blobPath(r.Repository, d), Digest: d}
 		} else if err != nil && !errors.Is(err, catalog.ErrDigest) && !errors.As(err, &bad) {
 			return err
 		}
