@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"example.com/publish/publish/generation"
@@ -105,6 +106,43 @@ func TestBundle(t *testing.T) {
 			t.Errorf("%+v %v", did, err)
 		}
 	})
+}
+
+// What came into a private directory is moved on, not copied again.
+func TestBundleMergeCopiesOnce(t *testing.T) {
+	from, to := newWorld(t, "symlink"), newWorld(t, "symlink")
+	const size = 1 << 20
+	from.put(map[string]string{"a/20260101": strings.Repeat("one ", size/4)})
+	from.promote()
+	to.put(map[string]string{"x/20260101": "other"})
+	r := to.repo()
+	var written atomic.Int64
+	r.Stage.Progress = func(step string, _ int64) func(int64) {
+		return func(n int64) {
+			if step == "import" {
+				written.Add(n)
+			}
+		}
+	}
+	did, err := r.ImportBundle(t.Context(), bytes.NewReader(from.bundle("1", "")), true, false)
+	if err != nil || did.Merged.Bytes != size {
+		t.Fatalf("%+v %v", did, err)
+	}
+	if n := written.Load(); n < size || n > size+size/2 {
+		t.Errorf("%d bytes were written", n)
+	}
+	if rep, err := to.repo().Validate(t.Context(), "staging", true); err != nil || len(rep.Findings) != 0 {
+		t.Errorf("%+v %v", rep, err)
+	}
+	files, err := filepath.Glob(filepath.Join(to.dir, "staging", "images", "*.bin"))
+	if err != nil || len(files) != 2 {
+		t.Fatal(files, err)
+	}
+	for _, name := range files {
+		if fi, err := os.Stat(name); err != nil || fi.Size() == size && fi.Mode() != 0o444 {
+			t.Errorf("%v %v", fi, err)
+		}
+	}
 }
 
 // Content that is here is read before it is taken: a damaged file is none.

@@ -350,8 +350,15 @@ func (a *Assembly) Become(ctx context.Context, trash string) (added, dropped int
 	return a.s.become(ctx, a.d.verb, src, a.rows, trash, func() error { return a.s.refuseRevoked(a.rows...) })
 }
 
-// Merge merges the tree into staging: see Import.
+// Merge merges the tree into staging: see Import. Files whose hash is known
+// are moved there.
 func (a *Assembly) Merge(ctx context.Context) (*Imported, error) {
-	out, _, err := a.s.merge(ctx, a.dir) // nobody writes there
+	sums := make(map[string]string, len(a.known))
+	for _, r := range a.known {
+		if r.Role != catalog.Link {
+			sums[r.Path] = r.SHA256
+		}
+	}
+	out, _, err := a.s.merge(ctx, a.dir, sums) // nobody writes there
 	return out, err
 }

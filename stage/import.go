@@ -46,22 +46,25 @@ func (s *Stage) Import(ctx context.Context, dir string) (*Imported, error) {
 	}
 	var out *Imported
 	err := s.patiently(ctx, func() (half bool, err error) {
-		out, half, err = s.merge(ctx, dir)
+		out, half, err = s.merge(ctx, dir, nil)
 		return half, err
 	})
 	return out, err
 }
 
-// merge is Import of a tree that may be below staging, in a private directory. half is
-// true if it failed over a document of the tree that somebody may be writing.
-func (s *Stage) merge(ctx context.Context, dir string) (out *Imported, half bool, err error) {
+// merge is Import of a tree that may be below staging, in a private directory. private has
+// files of a tree that is the caller's alone, with their sha256. They were checked and
+// synced, and are moved instead of copied, if they can be.
+// half is true if it failed over a document of the tree that somebody may be writing.
+func (s *Stage) merge(ctx context.Context, dir string, private map[string]string) (
+	out *Imported, half bool, err error) {
 	d, err := s.Receive(ctx, "stage import")
 	if err != nil {
 		return nil, false, err
 	}
 	defer d.Close()
 	d.cache = tree.OpenCache(s.Hashes) // recognize needs it
-	im := &importer{s: s, d: d, out: &Imported{}, report: &Report{}, cache: d.cache,
+	im := &importer{s: s, d: d, out: &Imported{}, report: &Report{}, cache: d.cache, private: private,
 		indexes: filepath.Join(d.up.path(), indexesDir), files: filepath.Join(d.up.path(), filesDir)}
 	for _, dir := range []string{im.indexes, im.files} {
 		if err = durable.MkdirAll(dir, 0o700); err != nil {
@@ -84,7 +87,14 @@ func (s *Stage) merge(ctx context.Context, dir string) (out *Imported, half bool
 		return nil, false, err
 	}
 	defer theirs.Close()
-	edit, err := s.Format.Merge(ctx, im.contents(theirs))
+	files, err := os.OpenRoot(im.files)
+	if err != nil {
+		return nil, false, err
+	}
+	defer files.Close()
+	contents := im.contents(theirs)
+	contents.moved = tree.Contents(files)
+	edit, err := s.Format.Merge(ctx, contents)
 	if err != nil {
 		return nil, false, err
 	}
@@ -149,15 +159,16 @@ type importer struct {
 	src     *tree.Source
 	dst     *os.Root
 	cache   *tree.Cache
-	indexes string         // copies of the tree's indexes
-	files   string         // copies of its other files
-	format  catalog.Format // for that tree: see Within
+	indexes string            // copies of the tree's indexes
+	files   string            // its other files, copied or moved
+	private map[string]string // see Stage.merge
+	format  catalog.Format    // for that tree: see Within
 
 	cat   *catalog.Catalog
 	named names
 	docs  []tree.Row            // documents, copied to indexes
 	near  []companion.Companion // companions of the documents, copied to indexes; without stale ones
-	came  []tree.Row            // other files, copied to files
+	came  []tree.Row            // other files, in files
 	same  map[string]tree.Stat  // files that staging has with the same bytes, with their state
 }
 
@@ -249,6 +260,9 @@ func (im *importer) fetch(ctx context.Context) error {
 		if e.Kind == tree.Symlink {
 			op.How = tree.Relink
 		}
+		if sum := im.private[e.Path]; sum != "" && e.Name == "" && movable(im.src, op) {
+			op.How, op.SHA256 = tree.Move, sum
+		}
 		ops = append(ops, op)
 	}
 	if im.came, err = im.clone(ctx, im.files, ops, batch); err != nil {
@@ -269,17 +283,22 @@ func (im *importer) fetch(ctx context.Context) error {
 
 // contents is the tree as its format reads it: documents from the copies, which do not
 // change any more, and content, which is checked by its digest, from the tree.
-func (im *importer) contents(indexes *os.Root) catalog.Source {
-	return importSource{tree.Contents(indexes), tree.Contents(im.src.Root())}
+func (im *importer) contents(indexes *os.Root) importSource {
+	return importSource{Source: tree.Contents(indexes), content: tree.Contents(im.src.Root())}
 }
 
 type importSource struct {
 	catalog.Source
 	content catalog.Source
+	moved   catalog.Source // what was moved out of the tree; nil for nothing
 }
 
 func (s importSource) Blob(path string, want catalog.Digest, limit int64) ([]byte, error) {
-	return s.content.Blob(path, want, limit)
+	data, err := s.content.Blob(path, want, limit)
+	if s.moved != nil && errors.Is(err, fs.ErrNotExist) {
+		return s.moved.Blob(path, want, limit)
+	}
+	return data, err
 }
 
 // asLinks imports followed links as links instead of as files. The index names

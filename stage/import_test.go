@@ -2,16 +2,20 @@ package stage
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
 )
 
@@ -274,5 +278,15 @@ func TestImportMeetsAWriter(t *testing.T) {
 	unlock()
 	if err := <-failed; !errors.Is(err, tree.ErrChanged) {
 		t.Errorf("err %v", err)
+	}
+}
+
+// A format may read content of a tree after it was moved out of the tree.
+func TestImportSourceFindsMoved(t *testing.T) {
+	none, moved := catalog.Files(fstest.MapFS{}), catalog.Files(fstest.MapFS{"a": {Data: []byte("content")}})
+	want := catalog.Digest{Algorithm: catalog.SHA256, Hex: fmt.Sprintf("%x", sha256.Sum256([]byte("content")))}
+	data, err := importSource{Source: none, content: none, moved: moved}.Blob("a", want, 100)
+	if err != nil || string(data) != "content" {
+		t.Errorf("%q %v", data, err)
 	}
 }
