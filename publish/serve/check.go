@@ -59,7 +59,7 @@ func (s *Server) checkView(ctx context.Context, v *view, changed <-chan struct{}
 		}
 		problem, err := v.problem(row)
 		if n, is := manifests[row.Path]; is && problem == "" && err == nil && row.Size <= maxManifest {
-			if _, err = readBlob(v.View, row, n.Digest); gone(err) {
+			if _, err = readSmall(v.View, row, n.Digest); gone(err) {
 				err = nil
 			}
 		}

@@ -122,7 +122,7 @@ func TestTexts(t *testing.T) {
 	for range 2 {
 		w.server.packText(damaged)
 	}
-	if n := strings.Count(w.logged.String(), "not those of the manifest"); n != 1 {
+	if n := strings.Count(w.logged.String(), errOther.Error()); n != 1 {
 		t.Errorf("the log names it %d times: %s", n, w.logged)
 	}
 }

@@ -117,7 +117,7 @@ func (s *Server) findManifest(v *view, live bool, r *repository, digest string) 
 			return m.orUnknown()
 		}
 	}
-	data, err := readBlob(v.View, row, d)
+	data, err := readSmall(v.View, row, d)
 	if gone(err) {
 		return nil, errManifest
 	}

@@ -87,7 +87,7 @@ func (s *Server) readFact(v *view, n catalog.Naming) *fact {
 	case row.Size > maxManifest:
 		return &fact{}
 	}
-	data, err := readBlob(v.View, row, n.Digest)
+	data, err := readSmall(v.View, row, n.Digest)
 	if err != nil {
 		if !gone(err) {
 			s.log.Error("a file of production cannot be read", "generation", v.Generation, "path", n.Path, "error", err)

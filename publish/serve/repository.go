@@ -149,11 +149,11 @@ func (r *repository) tag(name string) (catalog.Digest, bool) {
 	return r.tags[i].Digest, true
 }
 
-// errOther is the error for a file that has other bytes than its name says.
-var errOther = errors.New("does not have the digest of its name")
+// errOther is the error for a file that has other bytes than its row or its name says.
+var errOther = errors.New("does not have its digest")
 
-// readBlob reads the file of a row, with the digest d, that is small.
-func readBlob(v *generation.View, row tree.Row, d catalog.Digest) ([]byte, error) {
+// readSmall reads the file of a row, with the digest d, that is small.
+func readSmall(v *generation.View, row tree.Row, d catalog.Digest) ([]byte, error) {
 	f, err := v.Open(row)
 	if err != nil {
 		return nil, err

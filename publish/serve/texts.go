@@ -3,12 +3,9 @@ package serve
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"net/http"
 
-	"example.com/publish/stage/durable"
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
 )
 
@@ -85,17 +82,9 @@ func (s *Server) packText(row tree.Row) {
 }
 
 func (s *Server) packedText(v *view, row tree.Row) ([]packed, error) {
-	f, err := v.Open(row)
+	data, err := readSmall(v.View, row, catalog.Digest{Algorithm: catalog.SHA256, Hex: row.SHA256})
 	if err != nil {
 		return nil, err
-	}
-	defer f.Close()
-	data, err := durable.ReadBounded(f, row.Size)
-	if err != nil {
-		return nil, err
-	}
-	if h := sha256.Sum256(data); hex.EncodeToString(h[:]) != row.SHA256 {
-		return nil, fmt.Errorf("%s: its bytes are not those of the manifest", row.Path)
 	}
 	var list []packed
 	for _, name := range s.config.Compress {
