@@ -138,6 +138,7 @@ func has(st *publish.Status, n int) bool {
 
 // diffView is the page of changes.
 type diffView struct {
+	part
 	Trees      []string // to choose from
 	From, To   string   // "" if there is nothing to compare with
 	Names      []namesOf
@@ -182,7 +183,7 @@ func (s *Server) diffPage(a *asked) (*made, error) {
 			return nil, err
 		}
 	}
-	p.Names, p.Equal = listNames(maxDiffNames, d.Added, d.Removed, d.Changed), d.Equal()
+	p.Equal = d.Equal()
 	for _, f := range d.Files {
 		if f.Change == "removed" {
 			p.Goes += f.Bytes
@@ -190,9 +191,27 @@ func (s *Server) diffPage(a *asked) (*made, error) {
 			p.Come += f.Bytes
 		}
 	}
+	p.Filter, p.Beside = a.filter(), []field{{"from", p.From}, {"to", p.To}}
+	d = filtered(d, lower(p.Filter))
+	p.Names = listNames(maxDiffNames, d.Added, d.Removed, d.Changed)
 	p.Files = d.Files[:min(maxDiffFiles, len(d.Files))]
 	p.MoreFiles = len(d.Files) - len(p.Files)
 	return &made{"Changes", p, func() (body, error) { return objectBody(d) }}, nil
+}
+
+// filtered is the part of a diff that a filter, in lower case, finds: by the names of images
+// and by paths.
+func filtered(d *publish.Diff, filter string) *publish.Diff {
+	if filter == "" {
+		return d
+	}
+	out := *d // others have it too
+	for _, list := range []*[]string{&out.Added, &out.Removed, &out.Changed} {
+		*list = slices.DeleteFunc(slices.Clone(*list), func(name string) bool { return !matching(filter, name) })
+	}
+	out.Files = slices.DeleteFunc(slices.Clone(out.Files),
+		func(f publish.FileDiff) bool { return !matching(filter, f.Path) })
+	return &out
 }
 
 // sides are the trees to compare: by default what the last switch changed. from is "" if

@@ -213,8 +213,21 @@ func matching(filter string, texts ...string) bool {
 // part is the part of a list that one page shows, and links to its neighbours.
 type part struct {
 	Filter         string
-	From, To, Of   int    // lines, from 1 on
-	Before, Behind string // queries; "" for none
+	Beside         []field // what the query has beside the filter
+	From, To, Of   int     // lines, from 1 on
+	Before, Behind string  // queries; "" for none
+}
+
+// field is a value of a query.
+type field struct{ Name, Value string }
+
+// All is the query without the filter.
+func (p part) All() string {
+	q := url.Values{}
+	for _, f := range p.Beside {
+		q.Set(f.Name, f.Value)
+	}
+	return "?" + q.Encode()
 }
 
 // cut returns which lines of n a page shows.

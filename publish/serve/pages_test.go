@@ -359,6 +359,45 @@ func TestLongLists(t *testing.T) {
 	}
 }
 
+// A filter finds changes by the names of images and by paths, also behind the part of the
+// list that the page has. The form keeps the trees, and the twin has the same part.
+func TestFilterOfADiff(t *testing.T) {
+	w := plainTree(t, "symlink")
+	w.write("file-0000", "old")
+	w.write("gone", "x")
+	w.promote()
+	const n = maxDiffFiles + 7
+	for i := range n {
+		w.write(fmt.Sprintf("file-%04d", i), "x")
+	}
+	w.no(removeStaged(w, "gone"))
+	w.promote()
+	w.keep()
+	w.reach(2)
+	last := fmt.Sprintf("file-%04d", n-1)
+	page := w.get("/-/diff?from=1&to=2&q=+FILE-" + last[5:]).body
+	for _, want := range []string{`<th scope="row">` + last + "</th>", "From 1 to 2: 507 B come, 1 B go",
+		`<input type="hidden" name="from" value="1"><input type="hidden" name="to" value="2">`,
+		`<a href="?from=1&amp;to=2">Show all</a>`, `name="q" type="search" maxlength="200" value="FILE-`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not have %s:\n%s", want, content(page))
+		}
+	}
+	if strings.Contains(page, "file-0001") || strings.Contains(page, "gone<") {
+		t.Errorf("the page has what does not match:\n%s", content(page))
+	}
+	if page := w.get("/-/diff?q=nowhere").body; !strings.Contains(page, "Nothing matches the filter.") {
+		t.Errorf("%s", content(page))
+	}
+	for q, want := range map[string]int{"": n + 1, "?q=GO": 1, "?q=file-0000": 1, "?q=nowhere": 0, "?from=1&q=file": n} {
+		var d publish.Diff
+		w.no(json.Unmarshal([]byte(w.get("/-/diff.json"+q).body), &d))
+		if len(d.Files) != want || len(d.Added)+len(d.Removed)+len(d.Changed) != want || d.Changed == nil {
+			t.Errorf("%s: %d files, want %d", q, len(d.Files), want)
+		}
+	}
+}
+
 // After a promote has ended, no page is about what was before.
 func TestPagesFollow(t *testing.T) {
 	w := streams(t, "symlink")

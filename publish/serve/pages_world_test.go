@@ -18,7 +18,7 @@ import (
 
 // pagesOf are all pages of a listener.
 var pagesOf = []string{"/", "/-/", "/-/images", "/-/images?q=a", "/-/history", "/-/diff", "/-/diff?from=1&to=2",
-	"/-/carried", "/-/findings"}
+	"/-/diff?from=1&to=2&q=0102", "/-/carried", "/-/findings"}
 
 // admin asks the admin listener.
 func (w *world) admin(path string, headers ...string) response {
