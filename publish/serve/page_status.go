@@ -194,6 +194,17 @@ type findingsView struct {
 	List             []catalog.Finding // with All
 	Codes            []codeRow         // without
 	Errors, Warnings int
+
+	NoStaging, NoHistory string // see publish.Overview
+}
+
+// noFindings is what the twin is if staging cannot be read.
+type noFindings struct {
+	Findings  *struct{} `json:"findings"` // null: not known; so are the others
+	Checked   *struct{} `json:"checked"`
+	Redacted  *struct{} `json:"redacted"`
+	LeftOut   *struct{} `json:"left_out"`
+	NoStaging string    `json:"no_staging"` // why
 }
 
 // codeRow counts the findings of one kind.
@@ -208,8 +219,10 @@ func (s *Server) findingsPage(a *asked) (*made, error) {
 	if err != nil {
 		return nil, err
 	}
+	const title = "Findings in staging"
 	if o.Staged == nil {
-		return nil, o.NoStaging
+		p := findingsView{NoStaging: a.why(o.NoStaging), NoHistory: a.why(o.NoHistory)}
+		return &made{title, p, func() (body, error) { return objectBody(noFindings{NoStaging: p.NoStaging}) }}, nil
 	}
 	checked, p := *o.Staged, findingsView{CheckedSums: o.Staged.Checked.Checked}
 	for _, f := range checked.Findings {
@@ -230,7 +243,7 @@ func (s *Server) findingsPage(a *asked) (*made, error) {
 		checked.Findings, p.Codes = withoutNames(checked.Findings)
 		checked.Redacted, checked.LeftOut.Examples = []string{}, []string{}
 	}
-	return &made{"Findings in staging", p, func() (body, error) { return objectBody(checked) }}, nil
+	return &made{title, p, func() (body, error) { return objectBody(checked) }}, nil
 }
 
 // withoutNames returns findings without what they are about, and counts them.
