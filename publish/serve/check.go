@@ -59,7 +59,7 @@ func (s *Server) checkView(ctx context.Context, v *view, changed <-chan struct{}
 		}
 		problem, err := v.problem(row)
 		if n, is := manifests[row.Path]; is && problem == "" && err == nil && row.Size <= maxManifest {
-			if _, err = readSmall(v.View, row, n.Digest); gone(err) {
+			if err = s.checkManifest(v, row, n); gone(err) {
 				err = nil
 			}
 		}
@@ -76,6 +76,19 @@ func (s *Server) checkView(ctx context.Context, v *view, changed <-chan struct{}
 				"problem", problem, "hint", "run publish verify")
 		}
 	}
+}
+
+// checkManifest reads a manifest, and notes what it refers to: so who asks for referrers
+// later does not wait for that.
+func (s *Server) checkManifest(v *view, row tree.Row, n namedBy) error {
+	data, err := readSmall(v.View, row, n.Digest)
+	if err != nil {
+		return err
+	}
+	if digest := n.Digest.String(); n.by.refs.fact(digest) == nil {
+		n.by.refs.learn(digest, s.factOf(n.Naming, data))
+	}
+	return nil
 }
 
 // cause is an error without the path that it is about.

@@ -9,11 +9,14 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// referrers are what refers to manifests of a repository. They are read when somebody
-// asks for the first time, and only from manifests that the views before did not have.
+// referrers are what refers to manifests of a repository. What a manifest says never
+// changes, so each is read once: by the slow walk beside the serving, or when somebody asks
+// before that. See check and refer.
 type referrers struct {
-	mu    sync.Mutex
-	known map[string]*fact      // by digest; what was read, also of the document before
+	reading sync.Mutex // one request at a time reads what is not known; nothing else waits for it
+
+	mu    sync.Mutex            // is never held while a file is read
+	known map[string]*fact      // by digest
 	by    map[string][]referrer // by subject; nil if it is not complete
 }
 
@@ -32,11 +35,44 @@ type referrer struct {
 	held   bool // nothing in the tree names it, so it may go any time
 }
 
-// facts returns what was read so far. Nobody writes to it any more.
-func (r *referrers) facts() map[string]*fact {
+// noSubject is the fact of a manifest that refers to nothing, as most do.
+var noSubject = &fact{}
+
+// fact returns what is known of a manifest; nil if it was not read yet.
+func (r *referrers) fact(digest string) *fact {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.known
+	return r.known[digest]
+}
+
+// learn notes what a manifest says.
+func (r *referrers) learn(digest string, f *fact) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.known == nil {
+		r.known = map[string]*fact{}
+	}
+	r.known[digest] = f
+}
+
+// list returns all referrers by subject; nil if they are not complete.
+func (r *referrers) list() map[string][]referrer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.by
+}
+
+// inherit takes over what is known from the repository of an earlier document at the same
+// place, of the manifests that r names in the same way.
+func (r *repository) inherit(was *repository) {
+	was.refs.mu.Lock()
+	defer was.refs.mu.Unlock()
+	r.refs.known = make(map[string]*fact, len(was.refs.known))
+	for digest, f := range was.refs.known {
+		if n, is := r.named[digest]; is && n.MediaType == was.named[digest].MediaType {
+			r.refs.known[digest] = f
+		}
+	}
 }
 
 // refer returns the referrers of a repository by the digest that they refer to, each list
@@ -46,21 +82,24 @@ func (r *referrers) facts() map[string]*fact {
 // Who knows a subject from an earlier generation also gets what referred to it then. A
 // subject of this tree has only the referrers of this tree.
 func (s *Server) refer(v *view, r *repository) map[string][]referrer {
-	r.refs.mu.Lock()
-	defer r.refs.mu.Unlock()
-	if r.refs.by != nil {
-		return r.refs.by
+	if by := r.refs.list(); by != nil {
+		return by
 	}
-	by, known, whole := map[string][]referrer{}, make(map[string]*fact, len(r.named)), true
+	r.refs.reading.Lock()
+	defer r.refs.reading.Unlock()
+	if by := r.refs.list(); by != nil {
+		return by
+	}
+	by, whole := map[string][]referrer{}, true
 	for digest, n := range r.named {
-		f := r.refs.known[digest]
+		f := r.refs.fact(digest)
 		if f == nil {
 			if f = s.readFact(v, n); f == nil {
 				whole = false
 				continue
 			}
+			r.refs.learn(digest, f)
 		}
-		known[digest] = f
 		held := n.Kind == catalog.NamedHeld
 		if f.subject == "" || held && r.named[f.subject].Kind != catalog.NamedHeld {
 			continue
@@ -70,8 +109,9 @@ func (s *Server) refer(v *view, r *repository) map[string][]referrer {
 	for _, list := range by {
 		slices.SortFunc(list, func(a, b referrer) int { return cmp.Compare(a.digest, b.digest) })
 	}
-	r.refs.known = known
 	if whole {
+		r.refs.mu.Lock()
+		defer r.refs.mu.Unlock()
 		r.refs.by = by
 	}
 	return by
@@ -85,7 +125,7 @@ func (s *Server) readFact(v *view, n catalog.Naming) *fact {
 	case !ok:
 		return nil
 	case row.Size > maxManifest:
-		return &fact{}
+		return noSubject
 	}
 	data, err := readSmall(v.View, row, n.Digest)
 	if err != nil {
@@ -94,19 +134,24 @@ func (s *Server) readFact(v *view, n catalog.Naming) *fact {
 		}
 		return nil
 	}
+	return s.factOf(n, data)
+}
+
+// factOf reads the bytes of a manifest.
+func (s *Server) factOf(n catalog.Naming, data []byte) *fact {
 	m, err := s.pull.Manifest(data)
 	if err != nil || m.Subject == (catalog.Digest{}) {
-		return &fact{}
+		return noSubject
 	}
 	descriptor, err := json.Marshal(struct {
 		MediaType    string            `json:"mediaType"`
 		Digest       string            `json:"digest"`
-		Size         int64             `json:"size"`
+		Size         int               `json:"size"`
 		ArtifactType string            `json:"artifactType,omitempty"`
 		Annotations  map[string]string `json:"annotations,omitempty"`
-	}{n.MediaType, n.Digest.String(), row.Size, m.ArtifactType, m.Annotations})
+	}{n.MediaType, n.Digest.String(), len(data), m.ArtifactType, m.Annotations})
 	if err != nil {
-		return &fact{} // it cannot fail: these are strings and a number
+		return noSubject // it cannot fail: these are strings and a number
 	}
 	return &fact{m.Subject.String(), m.ArtifactType, descriptor}
 }

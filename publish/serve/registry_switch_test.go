@@ -2,13 +2,16 @@ package serve
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"example.com/publish/publish"
+	"example.com/publish/stage/catalog"
 )
 
 // A tag follows each switch at once. What somebody resolved before it is answered by
@@ -149,7 +152,7 @@ func TestRegistryViewCostsWhatChanged(t *testing.T) {
 		return v.repos.by[name]
 	}
 	w.get("/v2/a/referrers/" + subject.digest())
-	facts := of("a").refs.facts()
+	facts := maps.Clone(of("a").refs.known)
 	wasA, wasB := of("a"), of("b")
 	b.index(b.image("two", nil).tag("v1"))
 	w.promote()
@@ -166,7 +169,13 @@ func TestRegistryViewCostsWhatChanged(t *testing.T) {
 	if of("b") == wasB || of("b").row != row || len(of("b").named) != 1 {
 		t.Errorf("b names %d manifests", len(of("b").named))
 	}
-	// Referrers are read once per digest.
+	// What manifests say is read once per digest, also by the walk beside the serving.
+	v := w.server.keeper.hold()
+	w.server.checkView(t.Context(), v, nil, 0)
+	v.release()
+	if n := len(of("a").refs.known); n != 3 {
+		t.Errorf("%d manifests of a are known", n)
+	}
 	for digest, f := range facts {
 		if of("a").refs.known[digest] != f {
 			t.Errorf("%s is read again", digest)
@@ -174,5 +183,59 @@ func TestRegistryViewCostsWhatChanged(t *testing.T) {
 	}
 	if len(facts) != 2 {
 		t.Errorf("%d facts", len(facts))
+	}
+}
+
+// waiting is a format whose manifests take as long to read as a test wants.
+type waiting struct {
+	catalog.Puller
+	read atomic.Int32
+	wait chan struct{}
+}
+
+func (f *waiting) Manifest(data []byte) (*catalog.Manifest, error) {
+	f.read.Add(1)
+	<-f.wait
+	return f.Puller.Manifest(data)
+}
+
+// However long it takes to read all manifests for the first one who asks for referrers, a
+// new view does not wait for that, and what was read before it is not read again.
+func TestReferrersHoldNobodyUp(t *testing.T) {
+	w := registryTree(t, "symlink")
+	slow := &waiting{Puller: w.server.pull, wait: make(chan struct{})}
+	w.server.pull = slow
+	l := w.layout(repo)
+	subject := l.image("subject", nil)
+	named := []object{subject.tag("v1"), l.image("referrer", object{"subject": subject})}
+	l.index(named...)
+	w.promote()
+	w.keep()
+	w.reach(1)
+	path := "/v2/" + repo + "/referrers/" + subject.digest()
+	first := make(chan response)
+	go func() { first <- w.get(path) }()
+	for slow.read.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	l.index(append(named, l.image("new", nil).tag("v2"))...)
+	w.promote()
+	w.want(w.get("/v2/"+repo+"/tags/list"), 200, `{"name":"`+repo+`","tags":["v1","v2"]}`)
+	close(slow.wait)
+	if r := <-first; strings.Count(r.body, `"digest"`) != 1 || r.Header.Get("Publish-Generation") != "1" {
+		t.Errorf("%v %s", r.Header, r.body)
+	}
+	v := w.server.keeper.hold()
+	w.server.checkView(t.Context(), v, nil, 0)
+	v.release()
+	before := slow.read.Load()
+	if r := w.get(path); strings.Count(r.body, `"digest"`) != 1 || r.Header.Get("Publish-Generation") != "2" {
+		t.Errorf("%v %s", r.Header, r.body)
+	}
+	l.index(append(named, l.image("newer", nil).tag("v2"))...)
+	w.promote()
+	w.get(path)
+	if n := slow.read.Load() - before; n != 1 { // what the index held before is known
+		t.Errorf("%d manifests are read, want that of newer", n)
 	}
 }

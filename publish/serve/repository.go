@@ -104,7 +104,7 @@ func (out *repositories) read(
 		r.named[n.Digest.String()] = n
 	}
 	if was != nil {
-		r.refs.known = was.refs.facts()
+		r.inherit(was)
 	}
 	return r, says.Name, nil
 }
@@ -124,15 +124,21 @@ func (out *repositories) find(p catalog.Puller, name, registry, namespace string
 	return nil
 }
 
+// namedBy is a manifest and the repository whose document names it.
+type namedBy struct {
+	catalog.Naming
+	by *repository
+}
+
 // manifests are all that documents name, by path.
-func (out *repositories) manifests() map[string]catalog.Naming {
+func (out *repositories) manifests() map[string]namedBy {
 	if out == nil {
 		return nil
 	}
-	all := map[string]catalog.Naming{}
+	all := map[string]namedBy{}
 	for _, r := range out.by {
 		for _, n := range r.named {
-			all[n.Path] = n
+			all[n.Path] = namedBy{n, r}
 		}
 	}
 	return all
