@@ -92,9 +92,9 @@ func (c *ServeConfig) Check() error {
 		bad("listen", "names no address")
 	}
 	if c.Admin != "off" {
-		if _, err := ParseListen(c.Admin); err != nil {
+		if at, err := ParseListen(c.Admin); err != nil {
 			bad("admin", "%s, or off", err)
-		} else if slices.Contains(c.Listen, c.Admin) {
+		} else if slices.Contains(c.Listen, c.Admin) && !at.anyPort() {
 			bad("admin", "%q is also in serve.listen", c.Admin)
 		}
 	}
@@ -167,6 +167,12 @@ type Listen struct {
 	Network string // tcp or unix
 	Address string // host:port, or the path of a socket
 	TLS     bool
+}
+
+// anyPort reports whether the system chooses the port: two such addresses are not the same.
+func (l Listen) anyPort() bool {
+	_, port, err := net.SplitHostPort(l.Address)
+	return l.Network == "tcp" && err == nil && strings.Trim(port, "0") == ""
 }
 
 // ParseListen reads http://host:port, https://host:port or unix:/path.

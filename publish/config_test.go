@@ -100,3 +100,16 @@ func TestParseConfigHostile(t *testing.T) {
 		}
 	}
 }
+
+// The admin address is not one for clients, unless the system chooses the port of each.
+func TestAdminAddress(t *testing.T) {
+	for at, ok := range map[string]bool{"http://127.0.0.1:0": true, "https://[::1]:0/": true,
+		"http://127.0.0.1:8080": false, "http://127.0.0.1": false, "unix:/run/a:0": false} {
+		var c ServeConfig
+		c.setDefaults()
+		c.Listen, c.Admin = []string{at}, at
+		if err := c.Check(); (err == nil) != ok {
+			t.Errorf("%s: %v", at, err)
+		}
+	}
+}

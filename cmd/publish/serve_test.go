@@ -159,7 +159,7 @@ func TestServeAddresses(t *testing.T) {
 	for _, sockets := range []int{0, 1} {
 		cmd := publishCommand(t)
 		cmd = exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh", cmd.Path, "--repo", repo, "serve",
-			"--listen", "http://127.0.0.1:0", "--admin", "http://localhost:0")
+			"--listen", "http://127.0.0.1:0", "--admin", "http://127.0.0.1:0")
 		cmd.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", sockets), "LISTEN_FDNAMES=http")
 		cmd.ExtraFiles = []*os.File{socket}
 		s := begin(t, cmd)
