@@ -84,10 +84,12 @@ type pin struct {
 // pinned reads such a path. ok is false for any other, such as @latest or @042: that is a
 // name in the tree.
 func pinned(p string) (_ pin, ok bool) {
+	if !strings.HasPrefix(p, "@") { // as nearly all
+		return pin{}, false
+	}
 	name, rest, below := strings.Cut(p, "/")
-	digits, ok := strings.CutPrefix(name, "@")
-	n, number := canonical(digits)
-	return pin{n, name, rest, below}, ok && number
+	n, ok := canonical(name[1:])
+	return pin{n, name, rest, below}, ok
 }
 
 // canonical reads the number of a generation where each has one address only.

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -96,12 +95,12 @@ type route func(w http.ResponseWriter, r *http.Request, p string, slash bool)
 
 // handler checks requests before a route, and logs them after it.
 func (s *Server) handler(to route) http.Handler {
-	stall := time.Duration(s.config.Limits.StallTimeout)
+	stall, live := time.Duration(s.config.Limits.StallTimeout), s.keeper.number
 	return http.HandlerFunc(func(inner http.ResponseWriter, r *http.Request) {
 		defer s.panicked(r) // declared first, so that the request is counted before it
 		start := time.Now()
 		w := newWriter(inner, stall)
-		w.head, w.live = r.Method == http.MethodHead, s.keeper.number
+		w.head, w.live = r.Method == http.MethodHead, live
 		began(r)
 		s.count.inFlight.Inc()
 		defer func() {
@@ -229,11 +228,13 @@ func cleanPath(r *http.Request) (p string, slash bool, status int) {
 	}
 	p, slash = strings.CutSuffix(p, "/")
 	clean, _, ok := catalog.Clean(p)
-	switch {
-	case strings.Contains(p, `\`) || !ok || clean != p:
+	if strings.Contains(p, `\`) || !ok || clean != p {
 		return "", false, http.StatusBadRequest
-	case slices.ContainsFunc(strings.Split(p, "/"), catalog.Reserved):
-		return "", false, http.StatusNotFound
+	}
+	for part := range strings.SplitSeq(p, "/") {
+		if catalog.Reserved(part) {
+			return "", false, http.StatusNotFound
+		}
 	}
 	return p, slash, 0
 }

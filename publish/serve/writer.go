@@ -17,7 +17,7 @@ const piece = 1 << 20
 // socket: see ReadFrom.
 type writer struct {
 	http.ResponseWriter
-	control *http.ResponseController
+	control http.ResponseController
 	stall   time.Duration   // 0: none
 	unfit   func()          // answers instead of net/http if a Range fits nothing; nil: net/http does
 	muted   bool            // it has, and what net/http writes is dropped
@@ -32,7 +32,7 @@ type writer struct {
 }
 
 func newWriter(w http.ResponseWriter, stall time.Duration) *writer {
-	return &writer{ResponseWriter: w, control: http.NewResponseController(w), stall: stall}
+	return &writer{ResponseWriter: w, control: *http.NewResponseController(w), stall: stall}
 }
 
 // Unwrap is for [http.ResponseController].
@@ -48,7 +48,7 @@ func (w *writer) WriteHeader(status int) {
 	}
 	if w.status == 0 {
 		w.status, w.first = status, time.Now()
-		w.extend()
+		w.extend(w.first)
 		if h := w.Header(); w.live != nil && h["Publish-Generation"] == nil {
 			h["Publish-Generation"] = w.live()
 		}
@@ -57,10 +57,10 @@ func (w *writer) WriteHeader(status int) {
 }
 
 // extend gives the next piece of the body a new deadline.
-func (w *writer) extend() {
+func (w *writer) extend(now time.Time) {
 	w.due = w.bytes + piece
 	if w.stall > 0 {
-		_ = w.control.SetWriteDeadline(time.Now().Add(w.stall)) // a test's writer may have none
+		_ = w.control.SetWriteDeadline(now.Add(w.stall)) // a test's writer may have none
 	}
 }
 
@@ -82,7 +82,7 @@ func (w *writer) Write(b []byte) (n int, err error) {
 	}
 	for {
 		if w.bytes >= w.due {
-			w.extend()
+			w.extend(time.Now())
 		}
 		part := b[n:min(len(b), n+int(w.due-w.bytes))]
 		k, err := w.ResponseWriter.Write(part)
@@ -110,8 +110,10 @@ func (w *writer) ReadFrom(r io.Reader) (n int64, err error) {
 		defer func() { limited.N -= n }()
 	}
 	for left > 0 {
-		w.extend()
-		part := min(left, piece)
+		if w.bytes >= w.due {
+			w.extend(time.Now())
+		}
+		part := min(left, w.due-w.bytes)
 		k, err := from.ReadFrom(&io.LimitedReader{R: r, N: part})
 		n, left = n+k, left-k
 		w.sent(k)

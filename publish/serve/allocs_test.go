@@ -1,0 +1,42 @@
+package serve
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// sink is a ResponseWriter that keeps nothing.
+type sink struct {
+	head   http.Header
+	status int
+}
+
+func (s *sink) Header() http.Header         { return s.head }
+func (s *sink) WriteHeader(status int)      { s.status = status }
+func (s *sink) Write(b []byte) (int, error) { return len(b), nil }
+
+// What a small answer allocates is a good part of what it costs, and grows unseen.
+func TestSmallAnswersAllocateLittle(t *testing.T) {
+	docs, files := streams(t, "symlink"), plainTree(t, "symlink")
+	docs.promoteOne()
+	files.write("notes.json", strings.Repeat("a line of text\n", 130))
+	files.promote()
+	for _, c := range []struct {
+		w    *world
+		path string
+		most int // with the sink and its headers; a little more than it is
+	}{{docs, "/streams/v1/images.json", 10}, {files, "/notes.json", 35}} {
+		c.w.keep()
+		c.w.reach(1)
+		h, r, last := c.w.server.Public(), httptest.NewRequest(http.MethodGet, c.path, nil), &sink{}
+		n := testing.AllocsPerRun(1000, func() {
+			last = &sink{head: http.Header{}}
+			h.ServeHTTP(last, r)
+		})
+		if n > float64(c.most) || last.status != 200 {
+			t.Errorf("%s: %d, %v allocations, want at most %d", c.path, last.status, n, c.most)
+		}
+	}
+}
