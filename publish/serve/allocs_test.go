@@ -27,7 +27,7 @@ func TestSmallAnswersAllocateLittle(t *testing.T) {
 		w    *world
 		path string
 		most int // with the sink and its headers; a little more than it is
-	}{{docs, "/streams/v1/images.json", 10}, {files, "/notes.json", 35}} {
+	}{{docs, "/streams/v1/images.json", 8}, {files, "/notes.json", 29}} {
 		c.w.keep()
 		c.w.reach(1)
 		h, r, last := c.w.server.Public(), httptest.NewRequest(http.MethodGet, c.path, nil), &sink{}

@@ -1,8 +1,11 @@
 package serve
 
 import (
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -174,4 +177,34 @@ func TestLinksAndPages(t *testing.T) {
 	// A link laid into production by hand leads out, and is no row.
 	w.no(os.Symlink("/etc", filepath.Join(w.dir, "production/etc")))
 	w.want(w.get("/etc/passwd"), 404, "not found\n")
+}
+
+// A small file is answered in one go, and a larger one in pieces, with the same headers.
+func TestFilesOfAnySize(t *testing.T) {
+	w := plainTree(t, "symlink")
+	sizes := []int{0, 1, maxWhole - 1, maxWhole, maxWhole + 1, 5 * maxWhole}
+	for _, n := range sizes {
+		w.write(fmt.Sprint("file-", n), strings.Repeat("x", n))
+	}
+	w.promote()
+	w.keep()
+	w.reach(1)
+	var names []string
+	for _, n := range sizes {
+		path, text := fmt.Sprint("/file-", n), strings.Repeat("x", n)
+		for range 2 { // a buffer is used again
+			r := w.get(path)
+			w.want(r, 200, text)
+			names = append(names, strings.Join(slices.Sorted(maps.Keys(r.Header)), " "))
+			if r.Header.Get("Content-Length") != fmt.Sprint(n) || r.Header.Get("Last-Modified") == "" {
+				t.Errorf("%s: %v", path, r.Header)
+			}
+		}
+		w.want(w.do("HEAD", path), 200, "")
+		w.want(w.get(path, "If-None-Match", `"`+sum(text)+`"`), 304, "")
+		w.want(w.get(path, "If-None-Match", `"x"`), 200, text)
+	}
+	if all := slices.Compact(names); len(all) != 1 {
+		t.Errorf("headers differ: %q", all)
+	}
 }
