@@ -198,6 +198,7 @@ func (s *Server) manifest(w http.ResponseWriter, r *http.Request, v *view, m *ma
 	h := w.Header()
 	s.describe(h, v, m.head, c)
 	h["Docker-Content-Digest"], h["Docker-Distribution-Api-Version"] = m.digest, apiVersion
+	h["Accept-Ranges"] = acceptBytes
 	if !quick(w, r, m.data, m.head.length, nil) {
 		sendBytes(w, r, m.data)
 	}
