@@ -44,7 +44,7 @@ func TestPages(t *testing.T) {
 	for path, want := range map[string][]string{
 		"/": {"Generation 3 is live", "It has the content of generation 1", "revert by tester: “it does not boot”",
 			"&lt;b&gt;mira", "a:1:default:amd64", "20260101", "1 added, 1 removed", `href="-/images"`, "in 1h59m", "a/1"},
-		"/-/history":  {"revert to 3", "with the content of 1", "a secret message", `href="../-/diff?from=1&amp;to=2"`},
+		"/-/history":  {"revert to 3", "with the content of 1", `class="what"`, "a secret message", `href="../-/diff?from=1&amp;to=2"`},
 		"/-/carried":  {"images/a-20260102.tar.xz", "in 1h59m"},
 		"/-/findings": {"size-mismatch", "images/a-20260103.tar.xz"},
 		"/-/diff":     {"a:1:default:amd64/20260101", "From 2 to production"},
