@@ -1,0 +1,109 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Upstream is a kind of server that images of a format are copied from.
+type Upstream interface {
+	// Parse reads what a person wrote for an image of such a server. It asks nobody.
+	// The error is a *UsageError.
+	Parse(text string) (Remote, error)
+	// Pin asks the server what an image is now: once, and by its bytes, not by what
+	// the server says of them.
+	Pin(ctx context.Context, r Remote) (Pin, error)
+	// Fetch brings all that a pin leads to into a store, by digest: what the tag stands
+	// for meanwhile does not matter. platforms are those that are wanted of an image
+	// with several; empty: all. The errors of Pin and Fetch are a *RemoteError, a
+	// *UsageError, or what the store or ctx said.
+	Fetch(ctx context.Context, r Remote, p Pin, platforms []string, to Store) (*Fetched, error)
+}
+
+// Remote is an image as people name it on a server.
+type Remote struct {
+	Text      string // as it was written
+	Canonical string // the whole name, such as docker.io/library/alpine:3.20
+	Name      string // that without tag and digest
+	Host      string // its server, such as docker.io
+	Pinned    Digest // that was written with the name; zero for none
+}
+
+// Pin is what a name of a server stood for when it was asked.
+type Pin struct {
+	Digest    Digest
+	MediaType string
+	Size      int64 // bytes of the document that the digest is of
+}
+
+// Fetched says what is in a store now, in the form of an Input.
+type Fetched struct {
+	// Documents are the small files that make an Input of the contents, by their names
+	// in it; Contents are the names there of what the store has.
+	Documents map[string][]byte
+	Contents  map[string]Digest
+	Bytes     int64    // of the contents
+	Missing   []string // platforms that were wanted and that the image lacks
+	Moved     Digest   // what the name stood for when all was there, if that is another digest; else zero
+}
+
+// Store keeps content that is being fetched, by its digest. Several calls may run at the
+// same time, also for the same content.
+type Store interface {
+	// Has reports whether a content is there whole: it need not be fetched.
+	Has(d Digest) bool
+	// Bring stores a content of a known size, unless it is there. get asks the server for
+	// the bytes from an offset on; first is where those begin that it returns: from, or
+	// less if the server does not do as asked. Bring asks again for the rest of a body
+	// that was cut, and for all of it if the digest is wrong. The error of get ends it;
+	// what came stays for the next time.
+	Bring(ctx context.Context, d Digest, size int64, get func(ctx context.Context, from int64) (
+		body io.ReadCloser, first int64, err error)) error
+	// Open reads a content that is there.
+	Open(d Digest) (io.ReadCloser, error)
+	// Expect is told the sum of what is to come, in bytes, without what Has said is
+	// there. It refuses what has no room.
+	Expect(bytes int64) error
+}
+
+// Failure is what kind of failure a copy had: its class, in the words of people.
+type Failure string
+
+// The kinds of failures.
+const (
+	NotFound     Failure = "not-found"
+	Unauthorized Failure = "unauthorized"
+	Unreachable  Failure = "unreachable"
+	BadTLS       Failure = "tls"
+	RateLimit    Failure = "rate-limit"
+	WrongDigest  Failure = "digest"
+	WrongType    Failure = "media-type"
+	OverLimit    Failure = "limit"
+	WrongCatalog Failure = "catalog"
+	BadSignature Failure = "signature"
+	Drift        Failure = "drift"
+	Conflict     Failure = "conflict"
+	NoSpace      Failure = "disk"
+	Crashed      Failure = "crashed"
+	Internal     Failure = "internal"
+)
+
+// RemoteError is what a server, or the way to it, did wrong.
+type RemoteError struct {
+	Class Failure
+	Host  string    // who was asked: that of the Remote, or one that it led to
+	Again bool      // trying again may help
+	Until time.Time // before that time the host must not be asked again; zero: it said nothing
+	Err   error     // what was asked, then the fact; no credential is in it
+	Hint  string    // the remedy; may be empty
+}
+
+func (e *RemoteError) Error() string { return e.Err.Error() }
+func (e *RemoteError) Unwrap() error { return e.Err }
+
+// Failed makes a *RemoteError of a failure that no retry can mend.
+func Failed(c Failure, host, format string, args ...any) *RemoteError {
+	return &RemoteError{Class: c, Host: host, Err: fmt.Errorf(format, args...)}
+}
