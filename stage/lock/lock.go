@@ -1,5 +1,5 @@
 // Package lock is advisory locking between processes, on files that are never
-// deleted: unlinking a lock file would let two holders in.
+// deleted: unlinking a lock file would let two holders in. The exception is Temporary.
 //
 // The kernel drops a lock when its holder dies, so a lock is never stale. The
 // file's text only shows people who holds it; nothing depends on it.

@@ -1,0 +1,61 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/gofrs/flock"
+)
+
+// Temporary locks a file that exists only while somebody holds the lock or waits for
+// it: it makes the file, and the returned function removes it. It is for locks of
+// many short-lived things, such as jobs, whose files would otherwise pile up. A holder
+// that is killed leaves the file, free to be locked. The error is that of Acquire.
+//
+// To remove the file is safe here and nowhere else: the holder removes it before it
+// gives the lock back, and whoever gets a lock asks whether the name still leads to
+// the file that is locked. If not, it begins again. So each lock of such a file must
+// be taken with Temporary.
+func Temporary(ctx context.Context, path string, opt Options) (unlock func(), err error) {
+	for {
+		l := flock.New(path, flock.SetFlag(os.O_RDWR|os.O_CREATE|safe), flock.SetPermissions(0o600))
+		if err := try(ctx, l, path, opt); err != nil {
+			return nil, err
+		}
+		ok, err := current(l, path)
+		if err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+		if ok {
+			if os.Geteuid() == 0 {
+				_ = Repair(path, Private()) // the owner of the directory may have to lock it next
+			}
+			return func() {
+				_ = os.Remove(path) // if it stays, it stays free
+				_ = l.Close()
+			}, nil
+		}
+		if err := l.Close(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// current reports whether path still leads to the file that is locked. The file is
+// open, so no other one has its number.
+func current(l *flock.Flock, path string) (bool, error) {
+	held, err := l.Stat()
+	if err != nil {
+		return false, err
+	}
+	if !held.Mode().IsRegular() {
+		return false, &fs.PathError{Op: "lock", Path: path, Err: errors.New("is not a regular file")}
+	}
+	now, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && os.SameFile(held, now), err
+}

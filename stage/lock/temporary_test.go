@@ -1,0 +1,86 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestTemporaryExcludesAndVanishes(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "x.lock")
+	var inside, rounds atomic.Int32
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 20 {
+				unlock, err := Temporary(context.Background(), p, Options{Wait: -1})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if inside.Add(1) != 1 {
+					t.Error("two hold the lock")
+				}
+				rounds.Add(1)
+				inside.Add(-1)
+				unlock()
+			}
+		})
+	}
+	all.Wait()
+	if rounds.Load() != 160 {
+		t.Errorf("the lock was taken %d times", rounds.Load())
+	}
+	if _, err := os.Lstat(p); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file stays: %v", err)
+	}
+}
+
+func TestTemporaryHeld(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "x.lock")
+	unlock, err := Temporary(context.Background(), p, Options{Now: time.Now()})
+	must(t, err)
+	held := (*HeldError)(nil)
+	if _, err := Temporary(context.Background(), p, Options{}); !errors.As(err, &held) {
+		t.Errorf("a second holder gets %v", err)
+	}
+	if _, state := Look(p); state != Held {
+		t.Errorf("Look says %v", state)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := Temporary(ctx, p, Options{Wait: -1}); !errors.Is(err, context.Canceled) {
+		t.Errorf("an interrupted wait returns %v", err)
+	}
+	unlock()
+	if _, state := Look(p); state != Free {
+		t.Errorf("Look says %v", state)
+	}
+}
+
+// A waiter that has opened the file before its holder removes it must not take the
+// lock of a file without a name.
+func TestTemporaryIsOfTheName(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "x.lock")
+	first, err := Temporary(context.Background(), p, Options{})
+	must(t, err)
+	must(t, os.Remove(p)) // what a holder does first when it gives the lock back
+	second, err := Temporary(context.Background(), p, Options{})
+	must(t, err)
+	_ = first // its lock is of a file that nobody can find
+	held := (*HeldError)(nil)
+	if _, err := Temporary(context.Background(), p, Options{}); !errors.As(err, &held) {
+		t.Errorf("a third holder gets %v", err)
+	}
+	second()
+	must(t, os.Mkdir(p, 0o700))
+	if _, err := Temporary(context.Background(), p, Options{}); err == nil {
+		t.Error("a folder was locked")
+	}
+}
