@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"path/filepath"
@@ -14,6 +15,10 @@ type AddRequest struct {
 	catalog.Addition
 	Move  bool      // move the files instead of copying them, if possible
 	Stdin io.Reader // of a Gatherer: what the file "-" is
+	// Fetched is what came of a server, instead of Files; nil for none.
+	Fetched *Fetched
+	// Verb is what messages call the command; "" is stage add.
+	Verb string
 }
 
 // Added is the result of Add.
@@ -29,7 +34,7 @@ type Added struct {
 // and the indexes name them. The error is catalog.ErrByHand for a format whose
 // files people copy themselves.
 func (s *Stage) Add(ctx context.Context, req AddRequest) (*Added, error) {
-	d, err := s.Receive(ctx, "stage add")
+	d, err := s.Receive(ctx, cmp.Or(req.Verb, "stage add"))
 	if err != nil {
 		return nil, err
 	}
@@ -51,6 +56,9 @@ func (s *Stage) Add(ctx context.Context, req AddRequest) (*Added, error) {
 
 // bring has the format receive what was asked for.
 func (s *Stage) bring(ctx context.Context, d *Delivery, req AddRequest) (catalog.Edit, error) {
+	if req.Fetched != nil {
+		return s.Format.Bring(ctx, d.fetched(req.Fetched), d, req.Addition)
+	}
 	g, ok := catalog.As[catalog.Gatherer](s.Format)
 	if !ok {
 		in, err := d.Input(req.Files, req.Move)

@@ -59,6 +59,8 @@ type Addition struct {
 	Only           []string          // tags; empty: all that the input has
 	Platforms      []string          // of an image with several; empty: all
 	Now            time.Time         // when it is added
+	Requested      string            // what somebody asked for, if that is not Name
+	Source         string            // the canonical name on the server that it came from; "" for none
 }
 
 // Gatherer is a Format whose images come in any number of inputs: files, directories

@@ -51,7 +51,8 @@ func (e *descriptor) identity(repository string) (id identity, stale string) {
 	}
 	for _, key := range []string{imageName, requestedNote, refName} {
 		text, ok := e.Annotations.get(key)
-		if !ok || key == refName && !strings.ContainsAny(text, "/:") || (Format{}).ParseRef(text) == own {
+		if !ok || key == refName && !strings.ContainsAny(text, "/:") || (Format{}).ParseRef(text) == own ||
+			key == requestedNote && asked(text, e.Annotations.of(sourceNote)) {
 			continue
 		}
 		r, err := ParseReference(text)
@@ -69,6 +70,17 @@ func (e *descriptor) identity(repository string) (id identity, stale string) {
 		id.StagedAt, _ = time.Parse(time.RFC3339, at)
 	}
 	return id, ""
+}
+
+// asked reports whether what somebody asked for is the name on a server that the image
+// came from. It may lie in the tree under another name.
+func asked(requested, source string) bool {
+	from, err := ParseReference(source)
+	if err != nil {
+		return false
+	}
+	r, err := ParseReference(requested)
+	return err == nil && r.Repository == from.Repository && r.Tag == from.Tag
 }
 
 // shorten is a text from outside for a message.

@@ -341,6 +341,12 @@ func (p *parcel) identify(a arrival, w wanted, partial bool) identity {
 	case a.Tag != "":
 		id.Pinned = a.Digest.String()
 	}
+	if w.Requested != "" {
+		id.Requested = w.Requested
+	}
+	if w.Source != "" {
+		id.Source = w.Source
+	}
 	if id.Source == "" && p.what != "standard input" {
 		id.Source = sourceName(p.what)
 	}

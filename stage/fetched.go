@@ -1,0 +1,74 @@
+package stage
+
+import (
+	"bytes"
+	"io"
+	"io/fs"
+	"os"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// Fetched is what came of a server: whole, checked, and outside staging.
+type Fetched struct {
+	Name      string                 // what it is, for messages
+	Documents map[string][]byte      // by their names in the directory that all of it makes
+	Contents  map[string]FetchedFile // likewise
+}
+
+// FetchedFile is a file that has a content.
+type FetchedFile struct {
+	Path string
+	Move bool // staging may take the file itself; else it is staging's own, or somebody else's
+}
+
+// fetched is f as an Input.
+func (d *Delivery) fetched(f *Fetched) catalog.Input {
+	return catalog.Input{Dir: f.Name, Inside: func(name string) (catalog.File, error) {
+		if data, ok := f.Documents[name]; ok {
+			return textFile{bytes.NewReader(data)}, nil
+		}
+		content, ok := f.Contents[name]
+		if !ok {
+			return nil, &fs.PathError{Op: "open", Path: f.Name + "/" + name, Err: os.ErrNotExist}
+		}
+		file, s, err := openSource(content.Path)
+		if err != nil {
+			return nil, err
+		}
+		d.mu.Lock()
+		d.expected[content.Path] = s.stat.Size
+		d.mu.Unlock()
+		return &inputFile{File: file, path: content.Path, move: content.Move, inside: &s}, nil
+	}}
+}
+
+// textFile is a small File of an Input, in memory.
+type textFile struct{ io.Reader }
+
+func (textFile) Close() error   { return nil }
+func (textFile) Also(io.Writer) {}
+
+// Holders returns a function that finds a sealed file of staging with a content, as
+// staging is now; "" for none. The file may be gone, or another one, when it is opened:
+// whoever reads it checks the digest.
+func (s *Stage) Holders() func(catalog.Digest) (path string) {
+	cache := tree.ReadCache(s.Hashes)
+	return func(d catalog.Digest) string {
+		if d.Algorithm != catalog.SHA256 {
+			return ""
+		}
+		for p := range cache.Holders(d.Hex) {
+			path := join(s.Dir, p)
+			fi, err := os.Lstat(path)
+			if err != nil || !fi.Mode().IsRegular() {
+				continue
+			}
+			if sum, sealed, ok := cache.Lookup(p, tree.StatOf(fi)); ok && sealed && sum == d.Hex {
+				return path
+			}
+		}
+		return ""
+	}
+}
