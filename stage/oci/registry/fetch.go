@@ -1,0 +1,173 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"path"
+	"sync"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"example.com/publish/stage/catalog"
+)
+
+// Fetch implements [catalog.Upstream]. What it returns is a layout as a directory, for
+// [oci.Format.Gather]: its index.json has the image first, with its tag, and then what refers
+// to it or to its parts. A blob that fails in a way that may pass keeps no other from coming.
+func (g *Registry) Fetch(ctx context.Context, r catalog.Remote, p catalog.Pin, platforms []string, to catalog.Store) (
+	*catalog.Fetched, error) {
+	s, err := g.source(r)
+	if err != nil {
+		return nil, err
+	}
+	wanted, err := parsePlatforms(platforms)
+	if err != nil {
+		return nil, err
+	}
+	c := &closure{source: s, to: to, once: g.opt.Blobs, wanted: wanted, come: map[catalog.Digest]content{}}
+	root := entry{MediaType: p.MediaType, Digest: p.Digest.String(), Size: p.Size}
+	x, err := c.check(root.MediaType, root.Digest, root.Size, manifests)
+	if err != nil {
+		return nil, err
+	}
+	if !isDocument(x.mediaType) {
+		return nil, s.failed(catalog.WrongType, "%s is no image", catalog.Show(x.mediaType))
+	}
+	if _, err := c.add(x); err != nil {
+		return nil, err
+	}
+	all, err := c.walk(ctx, []node{{content: x}})
+	if err != nil {
+		return nil, err
+	}
+	out := &catalog.Fetched{}
+	if out.Missing, err = c.lacks(ctx); err != nil {
+		return nil, err
+	}
+	entries, err := c.refer(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.rest(ctx); err != nil {
+		return nil, err
+	}
+	if s.tag != "" {
+		root.Annotations = map[string]string{v1.AnnotationRefName: s.tag}
+	}
+	out.Documents, err = documents(append([]entry{root}, entries...))
+	out.Contents = make(map[string]catalog.Digest, len(c.order))
+	for _, x := range c.order {
+		out.Contents[path.Join(v1.ImageBlobsDir, x.digest.Algorithm, x.digest.Hex)] = x.digest
+	}
+	out.Bytes, out.Moved = c.bytes, s.moved(ctx, p.Digest)
+	return out, errors.Join(err, ctx.Err())
+}
+
+// rest brings what is not there yet.
+func (c *closure) rest(ctx context.Context) error {
+	var todo []content
+	sum := int64(0)
+	for _, x := range c.order {
+		if !c.to.Has(x.digest) {
+			todo, sum = append(todo, x), sum+x.size
+		}
+	}
+	if err := c.to.Expect(sum); err != nil {
+		return err
+	}
+	var failed later
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.once)
+	for _, x := range todo {
+		if gctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			if err := gctx.Err(); err != nil {
+				return err
+			}
+			return failed.note(c.bring(gctx, x))
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return failed.first
+}
+
+// stored is the error of a store. One that says that all bytes were wrong is that of the
+// server.
+func (c *closure) stored(ctx context.Context, x content, err error) error {
+	remote := new(catalog.RemoteError)
+	switch {
+	case err == nil, ctx.Err() != nil:
+		return err
+	case errors.As(err, &remote) && remote.Host == "":
+		out := *remote
+		out.Host = c.remote.Host
+		return &out
+	case remote.Err == nil && errors.Is(err, catalog.ErrDigest):
+		return c.failed(catalog.WrongDigest, "the server has other bytes under %s", x.digest)
+	}
+	return err
+}
+
+// later are failures that other contents need not suffer from.
+type later struct {
+	mu    sync.Mutex
+	first error
+	row   int // failures without a success between them
+}
+
+// maxRow is how many failures in a row end a copy: the server is not well.
+const maxRow = 5
+
+// note takes what came of a content. Its error is one that ends all.
+func (l *later) note(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		l.row = 0
+		return nil
+	}
+	l.row++
+	if l.first == nil {
+		l.first = err
+	}
+	if l.row >= maxRow || !passing(err) {
+		return err
+	}
+	return nil
+}
+
+// passing reports whether a failure may pass, and does not hold the whole server.
+func passing(err error) bool {
+	remote := new(catalog.RemoteError)
+	return errors.As(err, &remote) && remote.Again && remote.Class != catalog.RateLimit
+}
+
+// entry is a descriptor in an index.json. Annotations of a list of referrers are not taken
+// over: they could name the image.
+type entry struct {
+	MediaType    string            `json:"mediaType"`
+	Digest       string            `json:"digest"`
+	Size         int64             `json:"size"`
+	ArtifactType string            `json:"artifactType,omitempty"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
+}
+
+// documents are those of a layout with some entries.
+func documents(entries []entry) (map[string][]byte, error) {
+	index, err := json.Marshal(struct {
+		SchemaVersion int     `json:"schemaVersion"`
+		MediaType     string  `json:"mediaType"`
+		Manifests     []entry `json:"manifests"`
+	}{2, ociIndex, entries})
+	if err != nil {
+		return nil, err
+	}
+	layout, err := json.Marshal(v1.ImageLayout{Version: v1.ImageLayoutVersion})
+	return map[string][]byte{v1.ImageIndexFile: index, v1.ImageLayoutFile: layout}, err
+}
