@@ -41,6 +41,7 @@ type Config struct {
 	InUse         []Inventory     `yaml:"in_use"`
 	ServedAs      []string        `yaml:"served_as"` // our own names in inventories
 	Serve         ServeConfig     `yaml:"serve"`
+	Mirror        MirrorConfig    `yaml:"mirror"`
 
 	HealthCheck struct {
 		Command []string `yaml:"command"` // argv; empty: none
@@ -94,6 +95,7 @@ func DefaultConfig(choices Choices) *Config {
 	c.HealthCheck.Timeout = Duration(30 * time.Second)
 	c.Hooks.Timeout = Duration(60 * time.Second)
 	c.Serve.setDefaults()
+	c.Mirror.setDefaults()
 	return c
 }
 
@@ -194,7 +196,7 @@ func (c *Config) check(choices Choices) error {
 	if c.Hooks.Timeout == 0 {
 		err = errors.Join(err, errors.New("hooks.timeout: 0 would end every command at once"))
 	}
-	err = errors.Join(err, c.Serve.Check())
+	err = errors.Join(err, c.Serve.Check(), c.Mirror.Check())
 	if c.Generations.Keep < 0 {
 		err = errors.Join(err, fmt.Errorf("generations.keep: %d is negative", c.Generations.Keep))
 	}

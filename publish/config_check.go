@@ -120,7 +120,8 @@ func differing(c, defaults reflect.Value, prefix string, out *[]ConfigValue) {
 			differing(a, b, key+".", out)
 			continue
 		}
-		if reflect.DeepEqual(a.Interface(), b.Interface()) || a.Kind() == reflect.Slice && a.Len()+b.Len() == 0 {
+		if reflect.DeepEqual(a.Interface(), b.Interface()) || (a.Kind() == reflect.Slice || a.Kind() == reflect.Map) &&
+			a.Len()+b.Len() == 0 {
 			continue
 		}
 		value := written(a)
@@ -134,8 +135,11 @@ func differing(c, defaults reflect.Value, prefix string, out *[]ConfigValue) {
 
 // written returns a value as publish.yaml spells it.
 func written(v reflect.Value) any {
-	if d, ok := v.Interface().(Duration); ok {
-		return d.String()
+	switch v := v.Interface().(type) {
+	case Duration:
+		return v.String()
+	case Size:
+		return v.String()
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -146,6 +150,12 @@ func written(v reflect.Value) any {
 			list = append(list, written(v.Index(i)))
 		}
 		return list
+	case reflect.Map:
+		keys := map[string]any{}
+		for _, key := range v.MapKeys() {
+			keys[key.String()] = written(v.MapIndex(key))
+		}
+		return keys
 	case reflect.Struct:
 		keys := map[string]any{}
 		for i := range v.NumField() {
