@@ -251,6 +251,10 @@ func (r *Repo) notInHook(verb string) error {
 		"publish %s was called from a hook or health check of this repository", verb)
 }
 
+// NotInHook returns an error if the command was called from a hook of this repository,
+// for verbs of other packages.
+func (r *Repo) NotInHook(verb string) error { return r.notInHook(verb) }
+
 // treeOf returns the directory of a kept generation.
 func (r *Repo) treeOf(s *state, n int) string {
 	if s.current != nil && s.current.Generation == n {

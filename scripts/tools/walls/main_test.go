@@ -86,6 +86,15 @@ var cases = []struct{ file, imports, rule string }{
 	{"publish/repo.go", "net/http", "http-only-in-serve"},
 	{"stage/oci/read.go", "net/http", "http-only-in-serve"},
 
+	{"publish/mirror/queue.go", ours + "stage", ""},
+	{"publish/mirror/queue.go", ours + "stage/tree", "mirror-knows-no-format"},
+	{"publish/mirror/queue.go", ours + "stage/oci", "mirror-knows-no-format"},
+	{"publish/mirror/queue.go", ours + "publish/journal", "mirror-knows-no-format"},
+	{"publish/mirror/queue.go", "net/http", "mirror-knows-no-format"},
+	{"publish/mirror/queue.go", ours + "stage/lock", ""},
+	{"publish/mirror/queue.go", ours + "publish/fault", ""},
+	{"publish/mirror/queue.go", ours + "publish", ""},
+
 	{"publish/site/symlink.go", ours + "publish", "site-knows-no-repository"},
 	{"publish/site/symlink.go", ours + "stage", "site-knows-no-repository"},
 	{"publish/site/site_test.go", ours + "publish", "site-knows-no-repository"},

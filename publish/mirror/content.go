@@ -1,0 +1,401 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/lock"
+)
+
+// Content is what a job fetches, by digest, in a directory that all jobs share. It is a
+// catalog.Store.
+//
+// A content that is whole stays in its part until Sync, which makes all of them durable
+// at once and then gives them their names. To sync each by itself would add a third to
+// the time that many small ones take. Until then only this Content has it. If the process dies
+// before, the next one reads the part again, finds the digest right, and fetches nothing.
+// So a file with the name of a digest has that content, also after a power cut.
+type Content struct {
+	opt  ContentOptions
+	done atomic.Int64
+
+	mu    sync.Mutex
+	batch *durable.Batch // of the parts that are whole; nil: none yet
+	whole map[catalog.Digest]bool
+}
+
+// ContentOptions say where content lies and what to do about it.
+type ContentOptions struct {
+	Dir string // such as .publish/mirror/blobs
+	// Elsewhere returns where else a content lies that need not be fetched, such as in
+	// the tree; it may be nil. Several calls may run at the same time.
+	Elsewhere func(catalog.Digest) (path string, ok bool)
+	Free      int64 // bytes of the file system that must stay free
+	// Progress is called with the bytes that are there of what was asked for; it may be
+	// nil. Several calls may run at the same time.
+	Progress func(done int64)
+}
+
+// DefaultFree is a good value of ContentOptions.Free.
+const DefaultFree = 5 << 30
+
+var _ catalog.Store = (*Content)(nil)
+
+// NewContent makes the Content of a job. It touches nothing.
+func NewContent(opt ContentOptions) *Content {
+	return &Content{opt: opt, whole: map[catalog.Digest]bool{}}
+}
+
+func (c *Content) path(d catalog.Digest, suffix string) string {
+	return filepath.Join(c.opt.Dir, d.Algorithm, d.Hex+suffix)
+}
+
+// The names of a content that is not whole, and of its lock.
+const (
+	partSuffix = ".part"
+	lockSuffix = ".lock"
+)
+
+// Has implements catalog.Store.
+func (c *Content) Has(d catalog.Digest) bool {
+	_, ok := c.Path(d)
+	return ok
+}
+
+// Path returns the file that has a content. Another job may move it from here into
+// staging at any time; then it lies elsewhere.
+func (c *Content) Path(d catalog.Digest) (string, bool) {
+	if d.Check() != nil {
+		return "", false
+	}
+	c.mu.Lock()
+	own := c.whole[d]
+	c.mu.Unlock()
+	if regular(c.path(d, "")) {
+		return c.path(d, ""), true
+	}
+	if own {
+		if regular(c.path(d, partSuffix)) {
+			return c.path(d, partSuffix), true
+		}
+		if regular(c.path(d, "")) { // it got its name meanwhile
+			return c.path(d, ""), true
+		}
+	}
+	if c.opt.Elsewhere == nil {
+		return "", false
+	}
+	return c.opt.Elsewhere(d)
+}
+
+// Own reports whether a path that Path returned is one of the directory: who stages it may
+// take the file.
+func (c *Content) Own(path string) bool {
+	return strings.HasPrefix(path, c.opt.Dir+string(filepath.Separator))
+}
+
+func regular(path string) bool {
+	fi, err := os.Lstat(path)
+	return err == nil && fi.Mode().IsRegular()
+}
+
+// Open implements catalog.Store.
+func (c *Content) Open(d catalog.Digest) (io.ReadCloser, error) {
+	for try := 0; ; try++ {
+		path, ok := c.Path(d)
+		if !ok {
+			return nil, fmt.Errorf("%s: %w", d, fs.ErrNotExist)
+		}
+		f, err := durable.Open(path)
+		if !errors.Is(err, fs.ErrNotExist) || try == looks {
+			return f, err
+		}
+	}
+}
+
+// Expect implements catalog.Store. The error is a *catalog.RemoteError.
+func (c *Content) Expect(bytes int64) error {
+	if err := c.create(); err != nil {
+		return err
+	}
+	free, err := durable.Free(c.opt.Dir)
+	if err != nil {
+		return err
+	}
+	if room := free - c.opt.Free; bytes > max(room, 0) {
+		return &catalog.RemoteError{Class: catalog.NoSpace, Again: true,
+			Err: fmt.Errorf("%s: there is no room for %s: %s are free, and %s must stay free", c.opt.Dir,
+				size(bytes), size(free), size(c.opt.Free)),
+			Hint: "free disk space, for example with publish gc; limits.free is what must stay free"}
+	}
+	return nil
+}
+
+func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+
+// create makes the directory, if it is missing.
+func (c *Content) create() error {
+	for _, algorithm := range []string{catalog.SHA256, catalog.SHA512} {
+		if err := durable.MkdirAll(filepath.Join(c.opt.Dir, algorithm), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Done returns what Progress is called with.
+func (c *Content) Done() int64 { return c.done.Load() }
+
+// count adds to what is done.
+func (c *Content) count(n int64) {
+	now := c.done.Add(n)
+	if c.opt.Progress != nil {
+		c.opt.Progress(now)
+	}
+}
+
+// Bring implements catalog.Store. Of the errors of a body, and of wrong bytes, it makes a
+// *catalog.RemoteError without a host.
+func (c *Content) Bring(ctx context.Context, d catalog.Digest, size int64, get func(ctx context.Context, from int64) (
+	io.ReadCloser, int64, error)) error {
+	if err := d.Check(); err != nil {
+		return catalog.Failed(catalog.WrongDigest, "", "digest %q %w", cut(d.String(), maxText), err)
+	}
+	if size < 0 {
+		return catalog.Failed(catalog.WrongDigest, "", "%s: has the size %d", d, size)
+	}
+	if c.Has(d) {
+		c.count(size)
+		return nil
+	}
+	if err := c.begin(); err != nil {
+		return full(err)
+	}
+	unlock, err := lock.Temporary(ctx, c.path(d, lockSuffix), lock.Options{Wait: -1})
+	if err != nil {
+		return full(err)
+	}
+	defer unlock()
+	if c.Has(d) { // who had the lock brought it
+		c.count(size)
+		return nil
+	}
+	p, err := c.part(ctx, d, size)
+	if err != nil {
+		return full(err)
+	}
+	if p.n == 0 && c.Has(d) { // it got its name between the question and the opening
+		_ = p.f.Close()
+		c.count(size)
+		return os.Remove(c.path(d, partSuffix))
+	}
+	if err := p.fill(ctx, get); err != nil {
+		_ = p.f.Close()
+		return full(err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.batch == nil {
+		_ = p.f.Close()
+		return errClosed
+	}
+	if err := c.batch.Take(p.f); err != nil {
+		return full(err)
+	}
+	c.whole[d] = true
+	return nil
+}
+
+var errClosed = errors.New("the store of the job is closed")
+
+// begin opens the batch before anything is written that it has to sync.
+func (c *Content) begin() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.batch != nil {
+		return nil
+	}
+	if err := c.create(); err != nil {
+		return err
+	}
+	b, err := durable.NewBatch(c.opt.Dir)
+	c.batch = b
+	return err
+}
+
+// Sync makes what was brought durable and gives it its names. No Bring may run. It must
+// come before the files of the job go into staging. After an error all that was brought
+// since the last Sync is gone, because nobody knows what of it is on the disk.
+//
+// Calls: fsync of each part, or one syncfs for many; rename of each; fsync of the
+// directory.
+func (c *Content) Sync(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.batch == nil {
+		return nil
+	}
+	err := c.batch.Flush()
+	err = errors.Join(err, c.batch.Close())
+	c.batch = nil
+	dirs := map[string]bool{}
+	for d := range c.whole {
+		if err != nil {
+			_ = os.Remove(c.path(d, partSuffix))
+			continue
+		}
+		dirs[filepath.Dir(c.path(d, ""))] = true
+		err = c.name(d)
+	}
+	clear(c.whole)
+	for dir := range dirs {
+		if err == nil {
+			err = durable.SyncDir(dir)
+		}
+	}
+	return full(err)
+}
+
+// name gives a part its name. Another job that wanted the same may have done it.
+func (c *Content) name(d catalog.Digest) error {
+	part := c.path(d, partSuffix)
+	err := os.Chmod(part, 0o444)
+	if err == nil {
+		err = os.Rename(part, c.path(d, ""))
+	}
+	if !errors.Is(err, fs.ErrNotExist) || regular(c.path(d, "")) {
+		return ignoreMissing(err)
+	}
+	if c.opt.Elsewhere != nil {
+		if _, ok := c.opt.Elsewhere(d); ok {
+			return nil
+		}
+	}
+	return &catalog.RemoteError{Class: catalog.Internal, Again: true, Err: fmt.Errorf("%s vanished: %w", d, err)}
+}
+
+// Close ends the Content. Parts stay for the next time.
+func (c *Content) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.batch == nil {
+		return nil
+	}
+	err := c.batch.Close()
+	c.batch = nil
+	clear(c.whole)
+	return err
+}
+
+// Drop removes contents that were staged as copies. A missing one is no error.
+func (c *Content) Drop(list ...catalog.Digest) error {
+	for _, d := range list {
+		if err := d.Check(); err != nil {
+			return err
+		}
+		if err := ignoreMissing(os.Remove(c.path(d, ""))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// full makes a *catalog.RemoteError of an error that says that the disk is full.
+func full(err error) error {
+	if remote := (*catalog.RemoteError)(nil); err == nil || errors.As(err, &remote) {
+		return err
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return &catalog.RemoteError{Class: catalog.NoSpace, Again: true, Err: err,
+			Hint: "free disk space, for example with publish gc"}
+	}
+	return err
+}
+
+// Swept is what SweepContent did.
+type Swept struct {
+	Files int
+	Bytes int64
+	Left  []Problem // what could not be removed, and what does not belong there
+}
+
+// SweepContent removes contents and parts from a directory that keep refuses, if nobody
+// wrote to them since a time: it should be longer ago than a job takes.
+func SweepContent(ctx context.Context, dir string, keep func(catalog.Digest) bool, before time.Time) (Swept, error) {
+	var s Swept
+	for _, algorithm := range []string{catalog.SHA256, catalog.SHA512} {
+		list, err := os.ReadDir(filepath.Join(dir, algorithm))
+		if err := ignoreMissing(err); err != nil {
+			return s, err
+		}
+		for _, e := range list {
+			if err := ctx.Err(); err != nil {
+				return s, err
+			}
+			path := filepath.Join(dir, algorithm, e.Name())
+			suffix := filepath.Ext(e.Name())
+			d := catalog.Digest{Algorithm: algorithm, Hex: e.Name()[:len(e.Name())-len(suffix)]}
+			known := slices.Contains([]string{"", partSuffix, lockSuffix}, suffix) && e.Type().IsRegular()
+			if d.Check() != nil || !known {
+				s.Left = append(s.Left, Problem{path, errors.New("does not belong here")})
+				continue
+			}
+			n, removed, err := sweepOne(ctx, path, filepath.Join(dir, algorithm, d.Hex+lockSuffix), suffix, func() bool {
+				return !keep(d)
+			}, before)
+			if err != nil {
+				s.Left = append(s.Left, Problem{path, err})
+			}
+			if removed {
+				s.Files++
+				s.Bytes += n
+			}
+		}
+	}
+	return s, nil
+}
+
+// sweepOne removes a file under the lock of its part.
+func sweepOne(ctx context.Context, path, lockPath, suffix string, may func() bool, before time.Time) (
+	bytes int64, removed bool, err error) {
+	fi, err := os.Lstat(path)
+	if err != nil {
+		return 0, false, ignoreMissing(err)
+	}
+	if !fi.ModTime().Before(before) || !may() {
+		return 0, false, nil
+	}
+	unlock, err := lock.Temporary(ctx, lockPath, lock.Options{})
+	if held := (*lock.HeldError)(nil); errors.As(err, &held) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	defer unlock() // removes the lock's file
+	if suffix == lockSuffix {
+		return 0, false, nil
+	}
+	if err := os.Remove(path); err != nil {
+		return 0, false, ignoreMissing(err)
+	}
+	return fi.Size(), true, nil
+}

@@ -1,0 +1,39 @@
+// Package mirror brings images from other servers into staging: a queue of jobs, the
+// content that they fetch, and the hosts that asked to be left alone for a while. It
+// knows no format and speaks no protocol: a catalog.Upstream does.
+//
+// # The queue
+//
+// A [Queue] is a directory. A job is a file ID.json in one of four folders, which a
+// person can read and repair:
+//
+//	pending  waits for a runner, or for a time
+//	running  a runner works on it, and holds a lock on running/ID.lock
+//	failed   no retry can mend it, or all were used
+//	done     all other ends
+//
+// All changes are made under one lock, on the file lock, for a few milliseconds. Reading
+// takes no lock. A runner owns its job by the lock on ID.lock as long as it runs; the
+// kernel frees that lock when the process dies, so nothing depends on a PID, a boot or a
+// clock.
+//
+// A change appends its line to history first. Then it writes the new file of the job,
+// durably, and then removes the file in the former folder. So a kill at any point leaves
+// a line too much rather than a change without a line, and never loses a job. It may
+// leave a job in two folders. Then the further folder counts, in the order pending,
+// running, failed, done: every reader sees it so, and [Queue.Recover] removes the other
+// file. A job in running whose lock is free goes back to pending; after three such
+// crashes it fails.
+//
+// # Content
+//
+// A [Content] keeps what jobs fetch, by digest, until it is staged. What is not whole yet
+// lies in a file HEX.part, under a lock of its own, so that two jobs, also of two
+// processes, fetch a content once. A content gets its name HEX only when its digest is
+// right and its bytes are durable.
+//
+// # Hosts
+//
+// [Hosts] is a file with the servers that must not be asked before a time. All processes
+// read it.
+package mirror

@@ -1,0 +1,215 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"example.com/publish/stage/catalog"
+)
+
+// RunOptions say how jobs are run.
+type RunOptions struct {
+	Once     bool          // end when there is nothing to do
+	Jobs     int           // at once; 0: as configured
+	Patience time.Duration // with Once: how long to wait for what becomes due
+}
+
+// Summary counts what a run did.
+type Summary struct {
+	Staged    int `json:"staged"`
+	Failed    int `json:"failed"`
+	Other     int `json:"other"`     // cancelled, superseded, denied
+	Postponed int `json:"postponed"` // waits for a time, or was interrupted
+}
+
+// glance is how often a runner looks for new jobs, and for jobs that others left.
+const glance = time.Second
+
+// runner is one call of Run.
+type runner struct {
+	*Mirror
+	opt RunOptions
+
+	mu      sync.Mutex
+	sum     Summary
+	active  map[string]string // hosts of running jobs, by ID
+	trouble error             // the first that ends the run
+}
+
+// Run runs jobs until ctx ends, or with Once until there is nothing to do. Any number of
+// processes may run jobs of one queue. When ctx ends, jobs go back to the queue, with what
+// they have fetched.
+func (m *Mirror) Run(ctx context.Context, opt RunOptions) (Summary, error) {
+	if opt.Jobs == 0 {
+		opt.Jobs = m.Config.Jobs
+	}
+	r := &runner{Mirror: m, opt: opt, active: map[string]string{}}
+	slots := make(chan struct{}, opt.Jobs)
+	wake := make(chan struct{}, 1)
+	var all sync.WaitGroup
+	err := r.loop(ctx, slots, wake, &all)
+	all.Wait()
+	if err == nil && ctx.Err() == nil {
+		err = m.tidy(ctx)
+	}
+	if r.trouble != nil {
+		err = r.trouble
+	}
+	return r.sum, err
+}
+
+// loop hands out jobs.
+func (r *runner) loop(ctx context.Context, slots, wake chan struct{}, all *sync.WaitGroup) error {
+	for ctx.Err() == nil && r.failed() == nil {
+		back, err := r.Queue.Recover(ctx)
+		if err != nil {
+			return unlessEnded(ctx, err)
+		}
+		for _, j := range back {
+			r.tell(j)
+			if j.State == Failed {
+				r.count(j)
+			}
+		}
+		if err := r.SettleAll(ctx); err != nil {
+			r.warn("production: %s", err)
+		}
+		for len(slots) < cap(slots) {
+			c, err := r.Queue.Claim(ctx, r.mayRun)
+			if err != nil {
+				return unlessEnded(ctx, err)
+			}
+			if c == nil {
+				break
+			}
+			slots <- struct{}{}
+			all.Go(func() {
+				r.work(ctx, c)
+				<-slots
+				select {
+				case wake <- struct{}{}:
+				default:
+				}
+			})
+		}
+		if len(slots) == 0 && r.opt.Once {
+			due, err := r.soon()
+			if err != nil || !due {
+				return err
+			}
+		}
+		timer := time.NewTimer(glance)
+		select {
+		case <-ctx.Done():
+		case <-wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	return nil
+}
+
+// soon reports whether there is a job that becomes due within the patience, or one that
+// another process runs: it may come back.
+func (r *runner) soon() (bool, error) {
+	list, _, err := r.Queue.List(Pending, Waiting, Running)
+	if err != nil {
+		return false, err
+	}
+	end := r.Now().Add(r.opt.Patience)
+	for _, j := range list {
+		at := j.Until
+		if j.State == Running {
+			return true, nil
+		}
+		if until, ok := r.Hosts.Wait(r.host(j)); ok && until.After(at) {
+			at = until
+		}
+		if !at.After(end) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// host returns the server of a job.
+func (m *Mirror) host(j Job) string {
+	remote, err := m.Upstream.Parse(j.Canonical)
+	if err != nil {
+		return ""
+	}
+	return remote.Host
+}
+
+// mayRun reports whether the host of a job may be asked now.
+func (r *runner) mayRun(j Job) bool {
+	if j.Kind != r.Kind {
+		return false
+	}
+	_, held := r.Hosts.Wait(r.host(j))
+	return !held
+}
+
+func (r *runner) failed() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.trouble
+}
+
+// fail ends the run: the queue cannot be written, so nothing more can be done.
+func (r *runner) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.trouble == nil {
+		r.trouble = err
+	}
+}
+
+func (r *runner) count(j Job) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch j.State {
+	case Staged, Published:
+		r.sum.Staged++
+	case Failed:
+		r.sum.Failed++
+	case Pending, Waiting:
+		r.sum.Postponed++
+	default:
+		r.sum.Other++
+	}
+}
+
+// tidy removes content that no job needs, and jobs that ended long ago.
+func (m *Mirror) tidy(ctx context.Context) error {
+	left, _, err := m.Queue.List(Pending, Waiting, Running)
+	if err != nil {
+		return err
+	}
+	before := time.Now().Add(-keptContent) // as the file system has times
+	if len(left) == 0 {
+		before = before.Add(2 * keptContent)
+	}
+	swept, err := SweepContent(ctx, dir(m.Repo, "content"), func(catalog.Digest) bool { return false }, before)
+	if err != nil {
+		m.warn("%s", err)
+	}
+	for _, p := range swept.Left {
+		m.warn("%s", p)
+	}
+	_, err = m.Queue.Sweep(ctx)
+	return unlessEnded(ctx, err)
+}
+
+// keptContent is how long content waits for a job that fetches it again, while there are
+// jobs that have not ended.
+const keptContent = 7 * 24 * time.Hour
+
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}

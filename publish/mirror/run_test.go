@@ -1,0 +1,517 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.com/publish/publish"
+	"example.com/publish/publish/fault"
+	"example.com/publish/publish/site"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/oci"
+)
+
+var sites = site.Kinds{site.Symlink, site.Exchange}
+
+func digestOf(data string) catalog.Digest {
+	sum := sha256.Sum256([]byte(data))
+	return catalog.Digest{Algorithm: catalog.SHA256, Hex: hex.EncodeToString(sum[:])}
+}
+
+// hub is a server with images of one layer each, in memory.
+type hub struct {
+	mu    sync.Mutex
+	tags  map[string]catalog.Pin // by name
+	blobs map[catalog.Digest]string
+	pins  int
+	// before is called before each content is sent; its error ends the request.
+	before func(ctx context.Context, d catalog.Digest) error
+	sent   map[catalog.Digest]int
+}
+
+func newHub() *hub {
+	return &hub{tags: map[string]catalog.Pin{}, blobs: map[catalog.Digest]string{}, sent: map[catalog.Digest]int{}}
+}
+
+func (h *hub) put(data string) string {
+	d := digestOf(data)
+	h.blobs[d] = data
+	return fmt.Sprintf(`"digest": %q, "size": %d`, d, len(data))
+}
+
+// image makes a name stand for an image with a layer, and returns its digest.
+func (h *hub) image(name, layer string) catalog.Digest {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	manifest := fmt.Sprintf(`{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": {
+		"mediaType": "application/vnd.oci.image.config.v1+json", %s}, "layers": [{
+		"mediaType": "application/vnd.oci.image.layer.v1.tar", %s}]}`, h.put(`{"architecture": "amd64", "os": "linux",
+		"rootfs": {"type": "layers", "diff_ids": ["`+digestOf(layer).String()+`"]}}`), h.put(layer))
+	h.put(manifest)
+	h.tags[name] = catalog.Pin{Digest: digestOf(manifest), MediaType: "application/vnd.oci.image.manifest.v1+json",
+		Size: int64(len(manifest))}
+	return digestOf(manifest)
+}
+
+func (h *hub) Parse(text string) (catalog.Remote, error) {
+	name, _, ok := strings.Cut(text, ":")
+	host, _, _ := strings.Cut(name, "/")
+	if !ok {
+		return catalog.Remote{}, catalog.Usage("give it a tag", "%s: has no tag", text)
+	}
+	return catalog.Remote{Text: text, Canonical: text, Name: name, Host: host}, nil
+}
+
+func (h *hub) Pin(_ context.Context, r catalog.Remote) (catalog.Pin, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.pins++
+	pin, ok := h.tags[r.Canonical]
+	if r.Pinned != (catalog.Digest{}) {
+		pin, ok = catalog.Pin{Digest: r.Pinned, MediaType: "application/vnd.oci.image.manifest.v1+json",
+			Size: int64(len(h.blobs[r.Pinned]))}, h.blobs[r.Pinned] != ""
+	}
+	if !ok {
+		return pin, catalog.Failed(catalog.NotFound, r.Host, "%s: there is no such image", r.Canonical)
+	}
+	return pin, nil
+}
+
+func (h *hub) Fetch(ctx context.Context, r catalog.Remote, p catalog.Pin, _ []string, to catalog.Store) (
+	*catalog.Fetched, error) {
+	out := &catalog.Fetched{Contents: map[string]catalog.Digest{}}
+	todo := []catalog.Digest{p.Digest}
+	for d := range h.blobs {
+		if strings.Contains(h.blobs[p.Digest], d.Hex) {
+			todo = append(todo, d)
+		}
+	}
+	for _, d := range todo {
+		data := h.blobs[d]
+		out.Contents["blobs/sha256/"+d.Hex], out.Bytes = d, out.Bytes+int64(len(data))
+		err := to.Bring(ctx, d, int64(len(data)), func(ctx context.Context, from int64) (io.ReadCloser, int64, error) {
+			h.mu.Lock()
+			h.sent[d]++
+			before := h.before
+			h.mu.Unlock()
+			if before != nil {
+				if err := before(ctx, d); err != nil {
+					return nil, 0, err
+				}
+			}
+			return io.NopCloser(strings.NewReader(data[from:])), from, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if now := h.tags[r.Canonical]; now.Digest != p.Digest {
+		out.Moved = now.Digest
+	}
+	_, tag, _ := strings.Cut(r.Canonical, ":")
+	out.Documents = map[string][]byte{"oci-layout": []byte(`{"imageLayoutVersion": "1.0.0"}`),
+		"index.json": fmt.Appendf(nil, `{"schemaVersion": 2, "manifests": [{"mediaType": %q, "digest": %q, "size": %d,
+			"annotations": {"org.opencontainers.image.ref.name": %q}}]}`, p.MediaType, p.Digest, p.Size, tag)}
+	return out, nil
+}
+
+// place is a repository with a mirror of a hub.
+type place struct {
+	testing.TB
+	*Mirror
+	hub   *hub
+	clock *clock
+	mu    sync.Mutex
+	told  []string
+}
+
+func newPlace(t testing.TB, config string) *place {
+	t.Helper()
+	p := &place{TB: t, hub: newHub(), clock: newClock()}
+	dir := filepath.Join(t.TempDir(), "r")
+	must(t, publish.Init(dir, choices(), publish.InitOptions{Format: "oci", Switch: "symlink"}))
+	must(t, os.WriteFile(filepath.Join(dir, "publish.yaml"), []byte("format: oci\n"+config+"\n"), 0o644))
+	p.Mirror = p.open(dir)
+	return p
+}
+
+func choices() publish.Choices { return publish.Choices{Formats: []string{"oci"}, Sites: sites} }
+
+func (p *place) open(dir string) *Mirror {
+	p.Helper()
+	c, err := publish.LoadConfig(dir, choices())
+	must(p, err)
+	c.Mirror.Limits.Free = 0
+	r, err := publish.Open(dir, c, oci.Format{}, sites, publish.Options{Who: "tester"})
+	must(p, err)
+	m, err := New(r, "oci", p.clock.now, func(*Hosts) (catalog.Upstream, error) { return p.hub, nil })
+	must(p, err)
+	m.Told = func(j Job) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.told = append(p.told, fmt.Sprintf("%s %s", j.Reference, j.State))
+	}
+	m.Warn = func(text string) { p.Error("warning:", text) }
+	return m
+}
+
+func (p *place) ask(names ...string) []string {
+	p.Helper()
+	added, err := p.Add(ctx, Wish{References: names, By: alice()})
+	must(p, err)
+	var ids []string
+	for _, a := range added {
+		ids = append(ids, a.Job.ID)
+	}
+	return ids
+}
+
+// once runs what is due, and returns what became of all jobs, by reference.
+func (p *place) once() map[string]string {
+	p.Helper()
+	if _, err := p.Run(ctx, RunOptions{Once: true}); err != nil {
+		p.Fatal(err)
+	}
+	return p.states()
+}
+
+func (p *place) states() map[string]string {
+	p.Helper()
+	list, bad, err := p.Queue.List()
+	must(p, err)
+	if len(bad) > 0 {
+		p.Errorf("problems: %v", bad)
+	}
+	out := map[string]string{}
+	for _, j := range list {
+		text := string(j.State)
+		if j.Class != "" {
+			text += " " + string(j.Class)
+		}
+		out[j.Reference] = text
+	}
+	return out
+}
+
+func (p *place) job(id string) Job {
+	p.Helper()
+	j, err := p.Queue.Get(id)
+	must(p, err)
+	return j
+}
+
+func (p *place) staged(name string) string {
+	p.Helper()
+	found, err := p.Repo.Resolve(ctx, "staging", name, "")
+	if e := new(fault.Error); errors.As(err, &e) {
+		return ""
+	}
+	must(p, err)
+	return found.Digest
+}
+
+func (p *place) promote() {
+	p.Helper()
+	if _, err := p.Repo.Promote(ctx, publish.PromoteOptions{Message: "m"}); err != nil {
+		p.Fatal(err)
+	}
+}
+
+const app = "hub.example.com/acme/app:v1"
+
+// What is asked for comes into staging, as what it is, and is published by whoever
+// promotes it.
+func TestRun(t *testing.T) {
+	p := newPlace(t, "mirror: {address: images.example.com}")
+	want := p.hub.image(app, "layer")
+	id := p.ask(app)[0]
+	if _, err := p.Address(ctx, app); kindOf(err) != fault.NotFound {
+		t.Errorf("the address of what is not published: %v", err)
+	}
+	if got := p.once(); got[app] != "staged" || p.staged(app) != want.String() {
+		t.Fatalf("%v, staging has %s", got, p.staged(app))
+	}
+	index, err := os.ReadFile(filepath.Join(p.Repo.Stage.Dir, "hub.example.com/acme/app/index.json"))
+	must(t, err)
+	for _, note := range []string{`publish.requested":"` + app, `publish.source":"` + app} {
+		if !bytes.Contains(index, []byte(note)) {
+			t.Errorf("%s is not recorded in %s", note, index)
+		}
+	}
+	p.promote()
+	if now, err := p.Settle(ctx, p.job(id)); err != nil || now.State != Published {
+		t.Errorf("after the promote: %v %v", now.State, err)
+	}
+	at, err := p.Address(ctx, app)
+	if err != nil || at.Pinned != "images.example.com/hub.example.com/acme/app@"+want.String() {
+		t.Errorf("%+v %v", at, err)
+	}
+	p.once()
+	if j := p.job(id); j.State != Published {
+		t.Errorf("a run leaves it %s", j.State)
+	}
+	// The same again asks for the name once, and fetches nothing.
+	sent, pins := maps.Clone(p.hub.sent), p.hub.pins
+	p.ask(app)
+	if got := p.once(); got[app] != "staged" && got[app] != "published" || p.hub.pins != pins+1 || !maps.Equal(sent, p.hub.sent) {
+		t.Errorf("%v: %d requests for the name, sent %v", got, p.hub.pins-pins, p.hub.sent)
+	}
+	left, err := filepath.Glob(filepath.Join(p.Repo.Dir, ".publish/mirror/content/*/*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("content is left: %v", left)
+	}
+}
+
+// The tag moves under the copy: the job stays what it was resolved to, and says so.
+func TestRunDrift(t *testing.T) {
+	p := newPlace(t, "")
+	first := p.hub.image(app, "one")
+	var once sync.Once
+	p.hub.before = func(context.Context, catalog.Digest) (err error) {
+		once.Do(func() {
+			p.hub.image(app, "two")
+			err = &catalog.RemoteError{Class: catalog.Unreachable, Again: true, Err: errors.New("cut")}
+		})
+		return err
+	}
+	id := p.ask(app)[0]
+	if got := p.once(); got[app] != "waiting unreachable" {
+		t.Fatal(got)
+	}
+	p.clock.move(time.Minute)
+	p.once()
+	j := p.job(id)
+	if j.State != Staged || j.Digest != first.String() || j.Drift == nil || p.staged(app) != first.String() {
+		t.Errorf("%+v, staging has %s", j, p.staged(app))
+	}
+}
+
+// What no retry can mend fails at once; what may go well later is tried again, and not
+// for ever; one failure stops no other.
+func TestRunFailures(t *testing.T) {
+	const others = "hub.example.com/acme/other:v1"
+	for name, c := range map[string]struct {
+		err   error
+		runs  int
+		state string
+	}{
+		"final":     {catalog.Failed(catalog.Unauthorized, "hub.example.com", "no"), 1, "failed unauthorized"},
+		"passing":   {&catalog.RemoteError{Class: catalog.Unreachable, Again: true, Err: errors.New("no")}, 3, "failed unreachable"},
+		"once":      {&catalog.RemoteError{Class: catalog.Unreachable, Again: true, Err: errors.New("no")}, 1, "waiting unreachable"},
+		"this side": {errors.New("no"), 1, "failed internal"},
+		"full":      {&os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, 5, "waiting disk"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t, "mirror: {retry: {times: 3}, jobs: 1}")
+			p.hub.image(app, "layer")
+			p.hub.image(others, "another layer")
+			p.hub.before = func(_ context.Context, d catalog.Digest) error {
+				if d == digestOf("layer") {
+					return c.err
+				}
+				return nil
+			}
+			p.ask(app, others)
+			got := p.once()
+			for range c.runs - 1 {
+				p.clock.move(time.Hour)
+				got = p.once()
+			}
+			if got[app] != c.state || got[others] != "staged" || p.staged(app) != "" {
+				t.Errorf("%v, and staging has %q", got, p.staged(app))
+			}
+		})
+	}
+}
+
+// A host that asked for a pause gets it, and jobs of other hosts go on.
+func TestRunRateLimit(t *testing.T) {
+	const other = "quay.example.com/acme/app:v1"
+	p := newPlace(t, "mirror: {retry: {times: 1}}")
+	p.hub.image(app, "layer")
+	p.hub.image(other, "another layer")
+	until := p.clock.now().Add(time.Hour)
+	p.hub.before = func(_ context.Context, d catalog.Digest) error {
+		if d == digestOf("layer") && p.clock.now().Before(until) {
+			must(t, p.Hosts.Block("hub.example.com", until, ""))
+			return &catalog.RemoteError{Class: catalog.RateLimit, Host: "hub.example.com", Again: true, Until: until,
+				Err: errors.New("too many requests")}
+		}
+		return nil
+	}
+	id := p.ask(app, other)[0]
+	if got := p.once(); got[app] != "waiting rate-limit" || got[other] != "staged" {
+		t.Fatal(got)
+	}
+	if j := p.job(id); j.Until.Before(until) || j.Until.After(until.Add(spread)) || j.Reason != RateLimit {
+		t.Errorf("%+v", j)
+	}
+	// A new job of the host waits too, and nobody asks the host.
+	const third = "hub.example.com/acme/app:v2"
+	p.hub.image(third, "third")
+	p.ask(third)
+	pins := p.hub.pins
+	if got := p.once(); got[third] != "pending" || p.hub.pins != pins {
+		t.Errorf("%v, the host was asked %d times", got, p.hub.pins-pins)
+	}
+	p.clock.move(time.Hour + spread)
+	if got := p.once(); got[app] != "staged" || got[third] != "staged" {
+		t.Error(got)
+	}
+}
+
+// A job that is cancelled stages nothing; a signal gives jobs back.
+func TestRunStopped(t *testing.T) {
+	for _, signal := range []bool{false, true} {
+		p := newPlace(t, "")
+		p.hub.image(app, "layer")
+		begun := make(chan struct{})
+		p.hub.before = func(ctx context.Context, _ catalog.Digest) error {
+			close(begun)
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		id := p.ask(app)[0]
+		inner, stop := context.WithCancel(ctx)
+		done := make(chan error)
+		go func() {
+			_, err := p.Run(inner, RunOptions{Once: true})
+			done <- err
+		}()
+		<-begun
+		want := Cancelled
+		if signal {
+			want = Pending
+			stop()
+		} else if j, err := p.Queue.Cancel(ctx, id, alice()); err != nil || j.State != Running {
+			t.Errorf("%v %v", j.State, err)
+		}
+		must(t, <-done)
+		stop()
+		if j := p.job(id); j.State != want || p.staged(app) != "" || j.Crashes != 0 {
+			t.Errorf("signal %t: %+v, staging has %q", signal, j, p.staged(app))
+		}
+		if _, err := p.Queue.Cancel(ctx, id, alice()); !signal && kindOf(err) != fault.Refused {
+			t.Errorf("cancelled twice: %v", err)
+		}
+	}
+}
+
+// Another digest of the name that was asked for later is staged first: the older job
+// leaves it there.
+func TestRunSuperseded(t *testing.T) {
+	p := newPlace(t, "mirror: {jobs: 2}")
+	first := p.hub.image(app, "one")
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	p.hub.before = func(_ context.Context, d catalog.Digest) error {
+		if d == digestOf("one") {
+			close(begun)
+			<-goOn
+		}
+		return nil
+	}
+	a := p.ask(app)[0]
+	done := make(chan error)
+	go func() {
+		_, err := p.Run(ctx, RunOptions{Once: true})
+		done <- err
+	}()
+	<-begun
+	second := p.hub.image(app, "two")
+	if first == second {
+		t.Fatal("it did not move")
+	}
+	p.clock.move(time.Second)
+	// The same name for a platform is another job.
+	added, err := p.Add(ctx, Wish{References: []string{app}, Platforms: []string{"linux/amd64"}, By: alice()})
+	must(t, err)
+	for j := p.job(added[0].Job.ID); j.State != Staged; j = p.job(j.ID) {
+		if j.State.Ended() || j.State == Waiting {
+			t.Fatalf("%+v", j)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	close(goOn)
+	must(t, <-done)
+	if j := p.job(a); j.State != Superseded || p.staged(app) != second.String() {
+		t.Errorf("%+v, staging has %s", j, p.staged(app))
+	}
+}
+
+// Three runners at once bring each job once, and each content once.
+func TestRunners(t *testing.T) {
+	p := newPlace(t, "")
+	var names []string
+	for i := range 12 {
+		name := fmt.Sprintf("hub.example.com/acme/app:v%d", i)
+		p.hub.image(name, fmt.Sprint("layer", i))
+		names = append(names, name)
+	}
+	p.ask(names...)
+	var all sync.WaitGroup
+	for range 3 {
+		m := p.open(p.Repo.Dir)
+		all.Go(func() {
+			if _, err := m.Run(ctx, RunOptions{Once: true}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	for name, state := range p.states() {
+		if state != "staged" || p.staged(name) == "" {
+			t.Errorf("%s: %s", name, state)
+		}
+	}
+	for d, n := range p.hub.sent {
+		if n != 1 && strings.HasPrefix(p.hub.blobs[d], "layer") {
+			t.Errorf("%s was sent %d times", p.hub.blobs[d], n)
+		}
+	}
+}
+
+// What may come, and under which name it lies in the tree.
+func TestPlan(t *testing.T) {
+	p := newPlace(t, `mirror: {allow: ["hub.example.com/**"], deny: ["hub.example.com/secret/*"],
+  map: [{from: "hub.example.com/acme/", to: "mirror.example.com/"}], platforms: [linux/amd64]}`)
+	for name, kind := range map[string]fault.Kind{"hub.example.com/blobs:v1": fault.Usage, "quay.example.com/acme/app:v1": fault.Refused,
+		"hub.example.com/secret/app:v1": fault.Refused, "hub.example.com/acme/app": fault.Usage} {
+		if _, err := p.Add(ctx, Wish{References: []string{app, name}, By: alice()}); kindOf(err) != kind {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := p.states(); len(got) > 0 {
+		t.Fatalf("something was added: %v", got)
+	}
+	want := p.hub.image(app, "layer")
+	id := p.ask(app)[0]
+	p.once()
+	if got := p.staged("mirror.example.com/app:v1"); got != want.String() || p.staged(app) != "" {
+		t.Errorf("it lies elsewhere: %q, %q", got, p.staged(app))
+	}
+	if j := p.job(id); j.Canonical != app || !slices.Equal(j.Platforms, []string{"linux/amd64"}) {
+		t.Errorf("%+v", j)
+	}
+	// What the configuration forbids meanwhile does not come.
+	p.ask("hub.example.com/acme/other:v1")
+	p.Config.Deny = []string{"**"}
+	if got := p.once(); got["hub.example.com/acme/other:v1"] != "denied" {
+		t.Error(got)
+	}
+}
