@@ -301,6 +301,8 @@ func varying(s string) string {
 		{`by \w+ since`, "by WHO since"},
 		{`(?m)^(TIME +[a-z]+ +\S+ +\S+ +)\S+`, "${1}WHO"},
 		{`_(ms|us)":\d+`, `_$1":0`},
+		{`(?m)(^|TIME +)[bcdfghjkmnpqrstvwxyz0-9]{10}\b`, "${1}JOB"},
+		{`(?m)^(TIME +JOB +\w+ +)\w+`, "${1}WHO"},
 		{`says \d+ for`, "says N for"}, // of an archive, with times in it
 		{` +`, " "},
 	} {

@@ -78,7 +78,7 @@ func (p *program) flush() error {
 func (p *program) commands() []*command {
 	return []*command{
 		p.initCommand(), p.configCommand(),
-		p.stageCommand(),
+		p.stageCommand(), p.mirrorCommand(),
 		p.validateCommand(), p.diffCommand(), p.pruneCommand(),
 		p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(), p.revokeCommand(),
 		p.exportCommand(),

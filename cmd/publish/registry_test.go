@@ -14,10 +14,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// registry reads a tree of layouts as the strictest registries do: they find a
+// strict reads a tree of layouts as the strictest registries do: they find a
 // manifest only if an entry of index.json names it, by its tag or by its digest, and
 // have its media type from there.
-type registry struct{ dir string }
+type strict struct{ dir string }
 
 // descriptor is a descriptor.
 type descriptor struct {
@@ -29,7 +29,7 @@ type descriptor struct {
 
 const tagAnnotation = "org.opencontainers.image.ref.name"
 
-func (r registry) entries(repository string) ([]descriptor, error) {
+func (r strict) entries(repository string) ([]descriptor, error) {
 	var version struct {
 		ImageLayoutVersion string
 	}
@@ -50,7 +50,7 @@ func readJSON(path string, to any) error {
 }
 
 // find returns the entry for a tag or a digest.
-func (r registry) find(repository, reference string) (descriptor, error) {
+func (r strict) find(repository, reference string) (descriptor, error) {
 	list, err := r.entries(repository)
 	for _, e := range list {
 		if e.Digest == reference || e.Annotations[tagAnnotation] == reference {
@@ -60,7 +60,7 @@ func (r registry) find(repository, reference string) (descriptor, error) {
 	return descriptor{}, errors.Join(err, fmt.Errorf("%s:%s: %w", repository, reference, fs.ErrNotExist))
 }
 
-func (r registry) blob(repository string, e descriptor) ([]byte, error) {
+func (r strict) blob(repository string, e descriptor) ([]byte, error) {
 	data, err := os.ReadFile(filepath.Join(r.dir, repository, "blobs", strings.Replace(e.Digest, ":", "/", 1)))
 	if err == nil && (digestOf(data) != e.Digest || int64(len(data)) != e.Size) {
 		err = fmt.Errorf("%s@%s: has other bytes", repository, e.Digest)
@@ -71,7 +71,7 @@ func (r registry) blob(repository string, e descriptor) ([]byte, error) {
 // pull fetches what a client with one reference does: the manifest, its children,
 // each by its digest, and their configs and layers. It returns the digests of the
 // manifests.
-func (r registry) pull(repository, reference string) ([]string, error) {
+func (r strict) pull(repository, reference string) ([]string, error) {
 	e, err := r.find(repository, reference)
 	if err != nil {
 		return nil, err
@@ -112,7 +112,7 @@ func (r registry) pull(repository, reference string) ([]string, error) {
 }
 
 // tags are the tags that a client can list.
-func (r registry) tags(repository string) ([]string, error) {
+func (r strict) tags(repository string) ([]string, error) {
 	list, err := r.entries(repository)
 	var out []string
 	for _, e := range list {
@@ -132,7 +132,7 @@ func learn(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 4 {
 		ts.Fatalf("usage: learn TREE REPOSITORY TAG FILE")
 	}
-	digests, err := registry{ts.MkAbs(args[0])}.pull(args[1], args[2])
+	digests, err := strict{ts.MkAbs(args[0])}.pull(args[1], args[2])
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[3]), []byte(strings.Join(digests, "\n")), 0o644))
 }
@@ -144,7 +144,7 @@ func pull(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: pull TREE REPOSITORY FILE")
 	}
 	for _, digest := range strings.Fields(ts.ReadFile(args[2])) {
-		r := registry{ts.MkAbs(args[0])}
+		r := strict{ts.MkAbs(args[0])}
 		_, err := r.pull(args[1], digest)
 		if neg {
 			if _, err = r.find(args[1], digest); err == nil {
@@ -161,7 +161,7 @@ func tags(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: tags TREE REPOSITORY TAG...")
 	}
-	have, err := registry{ts.MkAbs(args[0])}.tags(args[1])
+	have, err := strict{ts.MkAbs(args[0])}.tags(args[1])
 	ts.Check(err)
 	if !slices.Equal(have, args[2:]) {
 		ts.Fatalf("%s has the tags %v, not %v", args[1], have, args[2:])

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish/mirror"
+)
+
+func (p *program) mirrorAddCommand() *command {
+	return verb(&cli.Command{
+		Name: "add", ArgsUsage: "REF...",
+		Usage: "ask for images of other servers",
+		Description: "Puts a job for each REF into the queue, and prints its name. publish mirror run fetches the image: " +
+			"all that it leads to, or nothing comes into staging. REF is a name as Docker reads it, such as " +
+			"docker.io/library/alpine:3.20, or with @sha256:...; what is asked for twice is one job.",
+		Flags: []cli.Flag{
+			platformFlag("of an image with several, only `OS/ARCH[/VARIANT]`; may be given again"),
+			&cli.IntFlag{Name: "priority", Usage: "jobs with a higher `N` come first"},
+			&cli.StringFlag{Name: "requester", Usage: "note `WHO` asks; default: the user"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be asked for, and ask for nothing"},
+		},
+	}, 1, -1, p.mirrorAdd).
+		example("fetch an image for two platforms",
+			"publish mirror add docker.io/library/alpine:3.20 --platform linux/amd64 --platform linux/arm64").
+		completesFlag("platform", somePlatforms)
+}
+
+// askedFor is the answer of mirror add: one for each reference.
+type askedFor struct {
+	ID        string `json:"id"` // "" with --dry-run
+	Reference string `json:"reference"`
+	Canonical string `json:"canonical"`
+	Name      string `json:"name"` // that it will have in the tree
+	Existed   bool   `json:"existed"`
+}
+
+func (p *program) mirrorAdd(c *cli.Context) error {
+	m, err := p.mirrorOf()
+	if err != nil {
+		return err
+	}
+	if c.IsSet("requester") && c.String("requester") == "" {
+		return usage("", "--requester: is empty")
+	}
+	wish := mirror.Wish{References: c.Args().Slice(), Platforms: c.StringSlice("platform"), Priority: c.Int("priority"),
+		By: mirror.Me(c.String("requester"))}
+	var out []askedFor
+	if c.Bool("dry-run") {
+		list, err := m.Plan(wish)
+		if err != nil {
+			return err
+		}
+		for _, r := range list {
+			out = append(out, askedFor{Reference: r.Reference, Canonical: r.Canonical, Name: m.NameOf(r.Canonical)})
+		}
+		return p.answer(out, func() {
+			for _, a := range out {
+				p.say("%s", a.Canonical)
+				if a.Name != a.Canonical {
+					p.note("%s would be %s in the tree", a.Canonical, a.Name)
+				}
+			}
+		})
+	}
+	if err := m.Repo.NotInHook("mirror add"); err != nil {
+		return err
+	}
+	added, err := m.Add(c.Context, wish)
+	if err != nil {
+		return err
+	}
+	for _, a := range added {
+		out = append(out, askedFor{a.Job.ID, a.Job.Reference, a.Job.Canonical, m.NameOf(a.Job.Canonical), a.Existed})
+	}
+	return p.answer(out, func() {
+		for _, a := range out {
+			if a.Existed {
+				p.note("%s: was asked for already", a.Canonical)
+			}
+			p.say("%s", a.ID)
+		}
+	})
+}

@@ -1,0 +1,271 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish/mirror"
+)
+
+// jobStates are all, in the order of a job's way.
+var jobStates = []mirror.State{mirror.Pending, mirror.Waiting, mirror.Running, mirror.Staged, mirror.Published,
+	mirror.Failed, mirror.Cancelled, mirror.Superseded, mirror.Denied}
+
+func stateWords() (words []string) {
+	for _, s := range jobStates {
+		words = append(words, string(s))
+	}
+	return words
+}
+
+func (p *program) mirrorListCommand() *command {
+	return verb(&cli.Command{
+		Name: "list", Aliases: []string{"ls"},
+		Usage: "list the jobs of the mirror",
+		Description: "Lists the jobs, the oldest first; those that ended stay for 30 days, failed ones for 90. Takes no " +
+			"lock.",
+		Flags: []cli.Flag{&cli.StringSliceFlag{Name: "state", Usage: "only jobs in `STATE`; may be given again"}},
+	}, 0, 0, p.mirrorList).
+		example("see what failed", "publish mirror list --state failed").
+		completesFlag("state", stateWords)
+}
+
+func (p *program) mirrorList(c *cli.Context) error {
+	var states []mirror.State
+	for _, word := range c.StringSlice("state") {
+		if !slices.Contains(stateWords(), word) {
+			return usage("one of "+strings.Join(stateWords(), ", "), "--state: %q is no state of a job", word)
+		}
+		states = append(states, mirror.State(word))
+	}
+	m, err := p.mirrorOf()
+	if err != nil {
+		return err
+	}
+	read := states
+	if slices.Contains(states, mirror.Published) {
+		read = append(slices.Clone(states), mirror.Staged)
+	}
+	list, bad, err := m.Queue.List(read...)
+	if err != nil {
+		return err
+	}
+	p.problems(bad)
+	rows := [][]string{{"JOB", "STATE", "IMAGE", "DIGEST", "ADDED", "NOTE"}}
+	for _, j := range list {
+		if j, err = m.Settle(c.Context, j); err != nil {
+			return err
+		}
+		if len(states) > 0 && !slices.Contains(states, j.State) {
+			continue
+		}
+		if p.json {
+			if err := p.object(j); err != nil {
+				return err
+			}
+			continue
+		}
+		rows = append(rows, []string{j.ID, string(j.State), j.Canonical, short(j.Digest), p.when(j.Created), noteOf(p, j)})
+	}
+	switch {
+	case p.json:
+	case len(rows) == 1 && len(states) > 0:
+		p.note("no job is in that state")
+	case len(rows) == 1:
+		p.note("the queue is empty; publish mirror add asks for an image")
+	default:
+		p.table(rows)
+	}
+	return nil
+}
+
+// noteOf is what a list says of a job beside its state.
+func noteOf(p *program, j mirror.Job) string {
+	switch j.State {
+	case mirror.Running:
+		if j.BytesTotal > 0 {
+			return fmt.Sprintf("%s, %s of %s", j.Phase, size(j.BytesDone), size(j.BytesTotal))
+		}
+		return string(j.Phase)
+	case mirror.Waiting:
+		return fmt.Sprintf("%s until %s", j.Reason, p.when(j.Until))
+	case mirror.Failed:
+		return string(j.Class)
+	}
+	return ""
+}
+
+func (p *program) mirrorStatusCommand() *command {
+	return verb(&cli.Command{
+		Name: "status", ArgsUsage: "[ID...]",
+		Usage: "report on jobs of the mirror",
+		Description: "Without ID: how many jobs are in which state, and which hosts must not be asked for a while. ID is " +
+			"the name of a job, or enough of its beginning. Takes no lock.",
+	}, 0, -1, p.mirrorStatus).
+		example("see what the mirror has to do", "publish mirror status").
+		completes(every(p.jobs()))
+}
+
+// mirrorState is the answer of mirror status without ID.
+type mirrorState struct {
+	Jobs  map[mirror.State]int   `json:"jobs"` // by state; those that no job is in are 0
+	Hosts map[string]mirror.Hold `json:"hosts"`
+}
+
+func (p *program) mirrorStatus(c *cli.Context) error {
+	m, err := p.mirrorOf()
+	if err != nil {
+		return err
+	}
+	if c.NArg() > 0 {
+		for _, id := range c.Args().Slice() {
+			j, err := m.Queue.Get(id)
+			if err == nil {
+				j, err = m.Settle(c.Context, j)
+			}
+			if err != nil {
+				return err
+			}
+			if err := p.answer(j, func() { p.describeJob(m, j) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	list, bad, err := m.Queue.List()
+	if err != nil {
+		return err
+	}
+	p.problems(bad)
+	out := mirrorState{Jobs: map[mirror.State]int{}, Hosts: m.Hosts.All()}
+	for _, s := range jobStates {
+		out.Jobs[s] = 0
+	}
+	for _, j := range list {
+		if j, err = m.Settle(c.Context, j); err != nil {
+			return err
+		}
+		out.Jobs[j.State]++
+	}
+	return p.answer(out, func() {
+		var parts []string
+		for _, s := range jobStates {
+			if n := out.Jobs[s]; n > 0 {
+				parts = append(parts, fmt.Sprintf("%d %s", n, s))
+			}
+		}
+		if len(parts) == 0 {
+			parts = []string{"no jobs"}
+		}
+		p.say("%s", strings.Join(parts, ", "))
+		hosts := make([]string, 0, len(out.Hosts))
+		for host := range out.Hosts {
+			hosts = append(hosts, host)
+		}
+		slices.Sort(hosts)
+		for _, host := range hosts {
+			p.say("%s: is not asked until %s", host, p.when(out.Hosts[host].Until))
+		}
+	})
+}
+
+// describeJob prints all of one job.
+func (p *program) describeJob(m *mirror.Mirror, j mirror.Job) {
+	line := func(label, format string, args ...any) {
+		p.say("%-12s %s", label+":", fmt.Sprintf(format, args...))
+	}
+	p.say("%s", j.ID)
+	line("image", "%s", j.Canonical)
+	if j.Reference != j.Canonical {
+		line("asked for", "%s", j.Reference)
+	}
+	if name := m.NameOf(j.Canonical); name != j.Canonical {
+		line("in the tree", "%s", name)
+	}
+	if len(j.Platforms) > 0 {
+		line("platforms", "%s", strings.Join(j.Platforms, ", "))
+	}
+	switch j.State {
+	case mirror.Waiting:
+		line("state", "%s (%s) until %s", j.State, j.Reason, p.when(j.Until))
+	case mirror.Running:
+		line("state", "%s, %s", j.State, noteOf(p, j))
+	case mirror.Failed:
+		line("state", "%s (%s)", j.State, j.Class)
+	default:
+		line("state", "%s", j.State)
+	}
+	if j.Error != "" {
+		line("error", "%s", j.Error)
+	}
+	if j.Hint != "" {
+		line("hint", "%s", j.Hint)
+	}
+	if j.Digest != "" {
+		line("digest", "%s", j.Digest)
+	}
+	if len(j.MissingPlatforms) > 0 {
+		line("lacks", "%s", strings.Join(j.MissingPlatforms, ", "))
+	}
+	if j.Drift != nil {
+		line("drift", "the name stood for %s afterwards", j.Drift.To)
+	}
+	if j.State == mirror.Published {
+		line("address", "%s", j.Address)
+	}
+	for _, r := range j.Requesters {
+		line("asked by", "%s, %s", r.Who, p.when(r.At))
+	}
+	line("attempts", "%d", j.Attempts)
+}
+
+func (p *program) mirrorHistoryCommand() *command {
+	return verb(&cli.Command{
+		Name: "history", ArgsUsage: "[ID]",
+		Usage:       "report who asked for what, and what became of it",
+		Description: "The oldest first, also of jobs that are not kept any more.",
+	}, 0, 1, p.mirrorHistory).
+		example("see everything that the mirror did", "publish mirror history").
+		completes(upTo(1, p.jobs()))
+}
+
+func (p *program) mirrorHistory(c *cli.Context) error {
+	m, err := p.mirrorOf()
+	if err != nil {
+		return err
+	}
+	id := ""
+	if c.NArg() > 0 {
+		j, err := m.Queue.Get(c.Args().First())
+		if err != nil {
+			return err
+		}
+		id = j.ID
+	}
+	rows := [][]string{{"TIME", "JOB", "EVENT", "WHO", "IMAGE", "DIGEST", "DETAIL"}}
+	for e, err := range m.Queue.History(id) {
+		if err != nil {
+			p.warn(err.Error())
+			continue
+		}
+		if p.json {
+			if err := p.object(e); err != nil {
+				return err
+			}
+			continue
+		}
+		rows = append(rows, []string{p.when(e.Time), e.ID, e.Event, oneLine(e.Who), e.Canonical, short(e.Digest),
+			oneLine(e.Detail)})
+	}
+	switch {
+	case p.json:
+	case len(rows) == 1:
+		p.note("the history is empty")
+	default:
+		p.table(rows)
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish"
+	"example.com/publish/publish/mirror"
+)
+
+func (p *program) mirrorRunCommand() *command {
+	return verb(&cli.Command{
+		Name:  "run",
+		Usage: "fetch what was asked for",
+		Description: "Takes jobs from the queue until it gets a signal: resolves each name once, copies by digest, checks, " +
+			"and stages the image whole. With --once it ends when nothing runs and no job becomes due within " +
+			"--patience. Any number of them may run at once. After a signal jobs are pending again, and what was " +
+			"fetched of them is kept. Exit status 1: a job failed in this run.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "once", Usage: "end when there is nothing to do"},
+			&cli.IntFlag{Name: "jobs", Usage: "run `N` jobs at once; default: as in publish.yaml"},
+			&cli.StringFlag{Name: "patience", Value: "1m", Usage: "with --once: wait `DURATION` for jobs that become due"},
+		},
+	}, 0, 0, p.mirrorRun).
+		example("fetch what is in the queue, from cron", "publish -q mirror run --once")
+}
+
+func (p *program) mirrorRun(c *cli.Context) error {
+	patience, err := publish.ParseDuration(c.String("patience"))
+	if err != nil {
+		return usage("", "--patience: %s", err)
+	}
+	if c.IsSet("patience") && !c.Bool("once") {
+		return usage("", "--patience: needs --once")
+	}
+	if c.IsSet("jobs") && c.Int("jobs") < 1 {
+		return usage("", "--jobs: %d is less than 1", c.Int("jobs"))
+	}
+	m, err := p.mirrorOf()
+	if err != nil {
+		return err
+	}
+	if err := m.Repo.NotInHook("mirror run"); err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	m.Told = func(j mirror.Job) {
+		mu.Lock()
+		defer mu.Unlock()
+		p.toldJob(m, j)
+	}
+	m.Warn = func(text string) {
+		mu.Lock()
+		defer mu.Unlock()
+		p.warn(text)
+	}
+	sum, err := m.Run(c.Context, mirror.RunOptions{Once: c.Bool("once"), Jobs: c.Int("jobs"),
+		Patience: time.Duration(patience)})
+	if err != nil {
+		return err
+	}
+	if err := p.answer(sum, func() {
+		if sum == (mirror.Summary{}) {
+			p.idle("nothing to do")
+			return
+		}
+		text := []string{}
+		for _, part := range []struct {
+			n    int
+			word string
+		}{{sum.Staged, "staged"}, {sum.Failed, "failed"}, {sum.Postponed, "postponed"}, {sum.Other, "ended otherwise"}} {
+			if part.n > 0 {
+				text = append(text, count(part.n, "job")+" "+part.word)
+			}
+		}
+		p.say("%s", strings.Join(text, ", "))
+	}); err != nil {
+		return err
+	}
+	if c.Context.Err() != nil {
+		return c.Context.Err()
+	}
+	if sum.Failed > 0 {
+		return &publish.Error{Fact: count(sum.Failed, "job") + " failed",
+			Hint: "publish mirror status ID says why; publish mirror retry --failed tries again"}
+	}
+	return nil
+}
+
+// toldJob prints what happens to a job.
+func (p *program) toldJob(m *mirror.Mirror, j mirror.Job) {
+	switch j.State {
+	case mirror.Running:
+		p.note("%s: %s: begun", j.ID, j.Canonical)
+	case mirror.Staged:
+		p.note("%s: %s: staged, %s", j.ID, m.NameOf(j.Canonical), j.Digest)
+		if len(j.MissingPlatforms) > 0 {
+			p.note("%s: the image has nothing for %s", j.ID, strings.Join(j.MissingPlatforms, ", "))
+		}
+		if j.Drift != nil {
+			p.note("%s: the name stands for %s by now", j.ID, j.Drift.To)
+		}
+	case mirror.Waiting:
+		p.note("%s: %s: waits (%s) until %s: %s", j.ID, j.Canonical, j.Reason, moment(j.Until), j.Error)
+	case mirror.Pending:
+		p.note("%s: %s: is pending again", j.ID, j.Canonical)
+	default:
+		p.note("%s: %s: %s", j.ID, j.Canonical, endOf(j))
+	}
+}
+
+// endOf says how a job ended.
+func endOf(j mirror.Job) string {
+	text := string(j.State)
+	if j.Class != "" {
+		text += " (" + string(j.Class) + ")"
+	}
+	if j.Error != "" {
+		text += ": " + j.Error
+	}
+	return text
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish"
+	"example.com/publish/publish/mirror"
+)
+
+func (p *program) mirrorWatchCommand() *command {
+	return verb(&cli.Command{
+		Name: "watch", ArgsUsage: "[ID...]",
+		Usage: "wait for jobs of the mirror, and print where their images are",
+		Description: "Waits until the jobs have ended (without ID: those that have not ended now), and prints the address " +
+			"of each image by its digest. With --until published it waits until production has them. Exit status 1: one " +
+			"of them ended otherwise.",
+		Flags: []cli.Flag{&cli.StringFlag{Name: "until", Value: "staged", Usage: "wait until jobs are `STATE`: staged or " +
+			"published"}},
+	}, 0, -1, p.mirrorWatch).
+		example("wait until all that was asked for is in production", "publish mirror watch --until published").
+		completes(every(p.jobs(mirror.Pending, mirror.Waiting, mirror.Running, mirror.Staged))).
+		completesFlag("until", these("staged", "published"))
+}
+
+// watched is a line of the answer of mirror watch.
+type watched struct {
+	mirror.Job
+	Pinned string `json:"pinned"` // address@digest; "" for a job that failed
+}
+
+// watchEvery is how often the queue is looked at.
+const watchEvery = 250 * time.Millisecond
+
+func (p *program) mirrorWatch(c *cli.Context) error {
+	until := mirror.State(c.String("until"))
+	if until != mirror.Staged && until != mirror.Published {
+		return usage("", "--until: %q is neither staged nor published", until)
+	}
+	m, err := p.mirrorOf()
+	if err != nil {
+		return err
+	}
+	ids := []string{}
+	for _, prefix := range c.Args().Slice() {
+		j, err := m.Queue.Get(prefix)
+		if err != nil {
+			return err
+		}
+		ids = append(ids, j.ID)
+	}
+	if len(ids) == 0 {
+		states := []mirror.State{mirror.Pending, mirror.Waiting, mirror.Running}
+		if until == mirror.Published {
+			states = append(states, mirror.Staged)
+		}
+		list, bad, err := m.Queue.List(states...)
+		if err != nil {
+			return err
+		}
+		p.problems(bad)
+		for _, j := range list {
+			ids = append(ids, j.ID)
+		}
+	}
+	bad := 0
+	for _, id := range ids {
+		j, err := p.awaitJob(c.Context, m, id, until)
+		if err != nil {
+			return err
+		}
+		w := watched{Job: j}
+		if j.State == mirror.Staged || j.State == mirror.Published {
+			w.Pinned = m.PinnedAt(c.Context, j)
+		} else {
+			bad++
+			p.note("%s: %s: %s", j.ID, j.Canonical, endOf(j))
+		}
+		if err := p.answer(w, func() {
+			if w.Pinned != "" {
+				p.say("%s", w.Pinned)
+			}
+		}); err != nil {
+			return err
+		}
+		if err := p.flush(); err != nil {
+			return err
+		}
+	}
+	if bad > 0 {
+		return &publish.Error{Fact: count(bad, "job") + " did not succeed", Hint: "publish mirror status ID says why"}
+	}
+	return nil
+}
+
+// awaitJob waits until a job is in a state, or in one from which it does not get there.
+func (p *program) awaitJob(ctx context.Context, m *mirror.Mirror, id string, until mirror.State) (mirror.Job, error) {
+	for {
+		j, err := m.Queue.Get(id)
+		if err == nil {
+			j, err = m.Settle(ctx, j)
+		}
+		if err != nil {
+			return j, err
+		}
+		if j.State.Ended() && (j.State != mirror.Staged || until == mirror.Staged) {
+			return j, nil
+		}
+		select {
+		case <-ctx.Done():
+			return j, ctx.Err()
+		case <-time.After(watchEvery):
+		}
+	}
+}
+
+func (p *program) mirrorAddressCommand() *command {
+	return verb(&cli.Command{
+		Name: "address", ArgsUsage: "REF...",
+		Usage: "print where production has images of other servers",
+		Description: "Prints the address of each image by its digest, which never stands for another one. REF is the name " +
+			"on its own server. Exit status 5: production does not have it. Takes no lock.",
+	}, 1, -1, p.mirrorAddress).
+		example("let a build use the mirrored image",
+			"publish mirror address docker.io/acme/app:v1")
+}
+
+func (p *program) mirrorAddress(c *cli.Context) error {
+	m, err := p.mirrorOf()
+	if err != nil {
+		return err
+	}
+	var list []*mirror.Place
+	for _, ref := range c.Args().Slice() {
+		a, err := m.Address(c.Context, ref)
+		if err != nil {
+			return err
+		}
+		list = append(list, a)
+	}
+	for _, a := range list {
+		if err := p.answer(a, func() { p.say("%s", a.Pinned) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
