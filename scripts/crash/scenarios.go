@@ -340,6 +340,9 @@ test -e .publish/history.000001; sed -i 1d .publish/history`, verb: []string{"re
 	{name: "stage-tag", setup: layouts, verb: []string{"stage", "tag", "acme/app:v1", "stable", "v1.0"}, probe: `
 test "$("$PUBLISH" resolve --in staging acme/app:stable)" = "$("$PUBLISH" resolve --in staging acme/app:v1)"
 `},
+	{name: "mirror-add", setup: layouts, verb: []string{"mirror", "add", "hub.example.com/acme/app:v1"}, probe: `
+"$PUBLISH" mirror list --json > list; test "$(wc -l < list)" = 1; grep -q '"state":"pending"' list; rm list
+`},
 	{name: "stage-add-move", setup: history, fresh: `rm -rf ../built; mkdir ../built; cp "$IMAGES"/3/* ../built`,
 		verb: []string{"stage", "add", "--move", "../built/metadata.tar.gz", "../built/rootfs.squashfs",
 			"../built/disk.qcow2"},
@@ -353,6 +356,10 @@ test "$("$PUBLISH" resolve --in staging acme/app:stable)" = "$("$PUBLISH" resolv
 	{name: "stage-import-bundle", setup: history + change, fresh: `"$PUBLISH" export --generation 2 -o ../bundle.tar`,
 		verb:  []string{"stage", "import", "../bundle.tar"},
 		probe: `"$PUBLISH" diff 2 staging --exit-code; find .publish/trash -name '*.squashfs' | grep -q .`},
+	{name: "stage-import-merge", setup: history + change,
+		fresh: `"$PUBLISH" export --generation 1 -o ../bundle.tar; "$PUBLISH" stage reset; "$PUBLISH" prune`,
+		verb:  []string{"stage", "import", "--merge", "../bundle.tar"},
+		probe: `grep -q os0 staging/streams/v1/images.json; grep -q os2 staging/streams/v1/images.json`},
 	{name: "stage-remove", setup: history, verb: []string{"stage", "remove", "os1:1:default:amd64"}, again: 5},
 	{name: "stage-reset", setup: history + change, verb: []string{"stage", "reset"}},
 	{name: "prune", setup: stale, verb: []string{"prune"}, probe: pruned},
