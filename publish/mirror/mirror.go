@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,11 +158,22 @@ func (m *Mirror) Settle(ctx context.Context, j Job) (Job, error) {
 	if e := new(fault.Error); errors.As(err, &e) && (e.Kind == fault.NotFound || e.Kind == fault.Invalid) {
 		return j, nil
 	}
-	if err != nil || there.Digest != j.Digest {
+	if err != nil || there.Digest != j.Digest || !covers(there, j) {
 		return j, err
 	}
 	j.State, j.Address = Published, m.at(there.Ref)
 	return j, nil
+}
+
+// covers reports whether an image in the tree has the platforms that a job is about: an
+// index has the same digest with fewer of them.
+func covers(there *catalog.Resolved, j Job) bool {
+	if len(there.Platforms) == 0 {
+		return true
+	}
+	return len(j.Platforms) > 0 && !slices.ContainsFunc(j.Platforms, func(p string) bool {
+		return !slices.Contains(there.Platforms, p) && !slices.Contains(j.MissingPlatforms, p)
+	})
 }
 
 // SettleAll has all staged jobs brought up to date, durably. It is for those who run jobs:

@@ -515,3 +515,41 @@ func TestPlan(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// An index has the same digest with fewer of its platforms: a job is published once
+// production has its own, and fetches again what a reset took away.
+func TestRunPlatforms(t *testing.T) {
+	p := newPlace(t, "")
+	p.hub.image(app, "layer")
+	ask := func(platforms ...string) Job {
+		t.Helper()
+		added, err := p.Add(ctx, Wish{References: []string{app}, Platforms: platforms, By: alice()})
+		must(t, err)
+		p.once()
+		return p.job(added[0].Job.ID)
+	}
+	for _, c := range []struct {
+		tree    []string
+		job     Want
+		missing []string
+		want    bool
+	}{
+		{nil, Want{Platforms: []string{"linux/arm64"}}, nil, true},
+		{nil, Want{}, nil, true},
+		{[]string{"linux/amd64"}, Want{}, nil, false},
+		{[]string{"linux/amd64"}, Want{Platforms: []string{"linux/arm64"}}, nil, false},
+		{[]string{"linux/amd64"}, Want{Platforms: []string{"linux/amd64", "linux/arm64"}}, nil, false},
+		{[]string{"linux/amd64"}, Want{Platforms: []string{"linux/amd64", "linux/mips"}}, []string{"linux/mips"}, true},
+	} {
+		if got := covers(&catalog.Resolved{Platforms: c.tree}, Job{Want: c.job, MissingPlatforms: c.missing}); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+	if j := ask(); j.State != Staged {
+		t.Fatalf("%+v", j)
+	}
+	p.promote()
+	if j := ask(); j.State != Published {
+		t.Errorf("%+v", j)
+	}
+}

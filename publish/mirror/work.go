@@ -176,7 +176,7 @@ func (r *runner) there(ctx context.Context, j Job) (bool, error) {
 	if e := new(fault.Error); errors.As(err, &e) {
 		return false, nil
 	}
-	if err != nil || found.Digest != j.Digest {
+	if err != nil || found.Digest != j.Digest || !covers(found, j) {
 		return false, err
 	}
 	list, _, err := r.Queue.List(Staged, Published)

@@ -26,6 +26,8 @@ type Resolved struct {
 	Ref    string   // the name, as the tree has it
 	Digest string   // of the image
 	Also   []string // other digests and fingerprints by which clients know it
+
+	Platforms []string // those that were picked of an image with several, as the name records; empty: all
 }
 
 // Is reports whether a word is a digest or a fingerprint by which clients know the

@@ -193,6 +193,10 @@ func TestPickedOneByOne(t *testing.T) {
 		if got := x.entries[0].Annotations.of(platformsNote); got != c.want {
 			t.Errorf("after %s: %q were picked, want %q", c.add, got, c.want)
 		}
+		found, err := Format{}.Resolve(t.Context(), f.source(), "acme/app:v1")
+		if err != nil || strings.Join(found.Platforms, ",") != c.want {
+			t.Errorf("after %s: resolves to %+v, want %q: %v", c.add, found, c.want, err)
+		}
 	}
 	_, findings := f.read(t)
 	equal(t, "findings", findings, nil)

@@ -158,6 +158,16 @@ func (Format) Resolve(ctx context.Context, src catalog.Source, ref string) (*cat
 	}
 	digest := r.entry.key
 	out := &catalog.Resolved{Name: l.repository + "@" + digest, Ref: l.name(r), Digest: digest}
+	tag := r.version
+	if strings.HasPrefix(tag, "@") {
+		tag = ""
+	}
+	if at := l.index.find(digest, tag); at >= 0 {
+		id, _ := l.index.entries[at].identity(l.repository)
+		for _, p := range id.Platforms {
+			out.Platforms = append(out.Platforms, p.String())
+		}
+	}
 	list, err := l.described(r.entry)
 	for _, p := range list {
 		out.Also = append(out.Also, p.Manifest, p.IncusFingerprint)
