@@ -117,6 +117,7 @@ type Job struct {
 	Address          string          `json:"address,omitempty"`
 	Generation       string          `json:"generation,omitempty"`
 	Created          time.Time       `json:"created"`
+	PinnedAt         time.Time       `json:"pinned_at,omitzero"` // when its name stood for the digest
 	Started          time.Time       `json:"started,omitzero"`
 	Updated          time.Time       `json:"updated"`
 	Finished         time.Time       `json:"finished,omitzero"`
@@ -146,7 +147,7 @@ func (j Job) encode() ([]byte, error) {
 	for i, p := range j.MissingPlatforms {
 		j.MissingPlatforms[i] = cut(p, maxText/8)
 	}
-	for _, t := range []*time.Time{&j.Until, &j.Created, &j.Started, &j.Updated, &j.Finished} {
+	for _, t := range []*time.Time{&j.Until, &j.Created, &j.PinnedAt, &j.Started, &j.Updated, &j.Finished} {
 		*t = t.UTC()
 	}
 	data, err := marshal(j)

@@ -553,3 +553,37 @@ func TestRunPlatforms(t *testing.T) {
 		t.Errorf("%+v", j)
 	}
 }
+
+// A job that is tried again after a newer digest of the name was staged leaves that there;
+// a clock that was set back keeps no newer one out.
+func TestRunNewest(t *testing.T) {
+	p := newPlace(t, "")
+	p.hub.image(app, "one")
+	p.hub.before = func(_ context.Context, d catalog.Digest) error {
+		if d == digestOf("one") {
+			return catalog.Failed(catalog.NotFound, "hub.example.com", "it is gone")
+		}
+		return nil
+	}
+	id := p.ask(app)[0]
+	if p.once(); p.job(id).State != Failed {
+		t.Fatalf("%+v", p.job(id))
+	}
+	p.clock.move(time.Hour)
+	second := p.hub.image(app, "two")
+	p.ask(app)
+	p.once()
+	p.clock.move(time.Hour)
+	p.hub.before = nil
+	_, err := p.Queue.Retry(ctx, id, alice())
+	must(t, err)
+	if p.once(); p.job(id).State != Superseded || p.staged(app) != second.String() {
+		t.Errorf("%+v, staging has %s", p.job(id), p.staged(app))
+	}
+	p.clock.move(-24 * time.Hour)
+	third := p.hub.image(app, "three")
+	id = p.ask(app)[0]
+	if p.once(); p.job(id).State != Staged || p.staged(app) != third.String() {
+		t.Errorf("%+v, staging has %s", p.job(id), p.staged(app))
+	}
+}

@@ -166,7 +166,12 @@ func (r *runner) pin(ctx context.Context, c *Claimed, remote catalog.Remote) (ca
 	if err != nil {
 		return pin, err
 	}
-	return pin, c.Update(func(j *Job) { j.Digest, j.MediaType = pin.Digest.String(), pin.MediaType })
+	return pin, c.Update(func(j *Job) {
+		if j.Digest == "" {
+			j.PinnedAt = r.Now()
+		}
+		j.Digest, j.MediaType = pin.Digest.String(), pin.MediaType
+	})
 }
 
 // there reports whether staging has what the job wants already: a former job brought it,
@@ -210,16 +215,19 @@ func (r *runner) stage(ctx context.Context, c *Claimed, got *catalog.Fetched, st
 	return err
 }
 
-// newest returns an error if another digest of the name was staged after this job was
-// pinned.
+// newest returns an error if a job was staged that was pinned to another digest of the
+// name after this one. One that was pinned later than now was so before the clock was set
+// back.
 func (r *runner) newest(j Job) error {
 	list, _, err := r.Queue.List(Staged, Published)
 	if err != nil {
 		return err
 	}
+	latest := r.Now().Add(clockSlack)
 	for _, other := range list {
 		if other.ID != j.ID && other.Kind == j.Kind && other.Digest != j.Digest &&
-			r.NameOf(other.Canonical) == r.NameOf(j.Canonical) && other.Started.After(j.Started) {
+			r.NameOf(other.Canonical) == r.NameOf(j.Canonical) && other.PinnedAt.After(j.PinnedAt) &&
+			!other.PinnedAt.After(latest) {
 			return &outcome{Superseded, "the job " + other.ID + " staged " + other.Digest + " first"}
 		}
 	}
