@@ -41,6 +41,8 @@ type hub struct {
 	// before is called before each content is sent; its error ends the request.
 	before func(ctx context.Context, d catalog.Digest) error
 	sent   map[catalog.Digest]int
+	// missing are wanted platforms that no image has.
+	missing []string
 }
 
 func newHub() *hub {
@@ -125,6 +127,7 @@ func (h *hub) Fetch(ctx context.Context, r catalog.Remote, p catalog.Pin, _ []st
 		out.Moved = now.Digest
 	}
 	_, tag, _ := strings.Cut(r.Canonical, ":")
+	out.Missing = h.missing
 	out.Documents = map[string][]byte{"oci-layout": []byte(`{"imageLayoutVersion": "1.0.0"}`),
 		"index.json": fmt.Appendf(nil, `{"schemaVersion": 2, "manifests": [{"mediaType": %q, "digest": %q, "size": %d,
 			"annotations": {"org.opencontainers.image.ref.name": %q}}]}`, p.MediaType, p.Digest, p.Size, tag)}
@@ -585,5 +588,21 @@ func TestRunNewest(t *testing.T) {
 	id = p.ask(app)[0]
 	if p.once(); p.job(id).State != Staged || p.staged(app) != third.String() {
 		t.Errorf("%+v, staging has %s", p.job(id), p.staged(app))
+	}
+}
+
+// An image without some of the wanted platforms comes with the others.
+func TestRunMissing(t *testing.T) {
+	p := newPlace(t, "mirror: {platforms: [linux/amd64, linux/mips]}")
+	p.hub.image(app, "layer")
+	p.hub.missing = []string{"linux/mips"}
+	id := p.ask(app)[0]
+	p.once()
+	if j := p.job(id); j.State != Staged || !slices.Equal(j.MissingPlatforms, p.hub.missing) {
+		t.Fatalf("%+v", j)
+	}
+	p.promote()
+	if p.once(); p.job(id).State != Published {
+		t.Errorf("%+v", p.job(id))
 	}
 }
