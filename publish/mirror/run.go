@@ -32,6 +32,9 @@ type runner struct {
 	*Mirror
 	opt RunOptions
 
+	idle time.Duration // how long nothing ran since a job ended; used by loop alone
+	ends int           // of jobs that ended, as loop has seen them
+
 	mu      sync.Mutex
 	sum     Summary
 	active  map[string]string // hosts of running jobs, by ID
@@ -100,6 +103,7 @@ func (r *runner) loop(ctx context.Context, slots, wake chan struct{}, all *sync.
 				return err
 			}
 		}
+		waits, begun := len(slots) == 0, time.Now()
 		timer := time.NewTimer(glance)
 		select {
 		case <-ctx.Done():
@@ -107,18 +111,32 @@ func (r *runner) loop(ctx context.Context, slots, wake chan struct{}, all *sync.
 		case <-timer.C:
 		}
 		timer.Stop()
+		if waits {
+			r.idle += time.Since(begun)
+		}
 	}
 	return nil
 }
 
+// ended returns how many jobs have ended.
+func (r *runner) ended() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sum.Staged + r.sum.Failed + r.sum.Other
+}
+
 // soon reports whether there is a job that becomes due within the patience, or one that
-// another process runs: it may come back.
+// another process runs: it may come back. The patience is for all that is waited since a
+// job ended: a server may ask for one short pause after the other, forever.
 func (r *runner) soon() (bool, error) {
 	list, _, err := r.Queue.List(Pending, Waiting, Running)
 	if err != nil {
 		return false, err
 	}
-	end := r.Now().Add(r.opt.Patience)
+	if n := r.ended(); n != r.ends {
+		r.ends, r.idle = n, 0
+	}
+	end := r.Now().Add(r.opt.Patience - r.idle)
 	for _, j := range list {
 		at := j.Until
 		if j.State == Running {

@@ -606,3 +606,22 @@ func TestRunMissing(t *testing.T) {
 		t.Errorf("%+v", p.job(id))
 	}
 }
+
+// A server that asks for one short pause after the other does not hold a run forever.
+func TestRunPatience(t *testing.T) {
+	p := newPlace(t, "")
+	p.Now, p.Queue.now, p.Hosts.now = time.Now, time.Now, time.Now
+	p.hub.image(app, "layer")
+	p.hub.before = func(context.Context, catalog.Digest) error {
+		return &catalog.RemoteError{Class: catalog.RateLimit, Host: "hub.example.com", Again: true,
+			Until: time.Now().Add(time.Millisecond), Err: errors.New("too many requests")}
+	}
+	id := p.ask(app)[0]
+	limited, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	_, err := p.Run(limited, RunOptions{Once: true, Patience: 3 * time.Second})
+	must(t, err)
+	if j := p.job(id); limited.Err() != nil || j.State != Waiting {
+		t.Errorf("%+v: %v", j, limited.Err())
+	}
+}
