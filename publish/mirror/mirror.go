@@ -63,15 +63,27 @@ type Wish struct {
 // Plan reads what somebody asks for, all of it or nothing. The error is of kind Usage for
 // a reference that cannot be read, and Refused for one that the configuration denies.
 func (m *Mirror) Plan(w Wish) ([]Request, error) {
+	platforms := w.Platforms
+	if len(platforms) == 0 {
+		platforms = m.Config.Platforms
+	}
+	misused := func(err error) error {
+		bad := new(catalog.UsageError)
+		if errors.As(err, &bad) {
+			return &fault.Error{Kind: fault.Usage, Fact: bad.Fact, Hint: cmp.Or(bad.Hint, "nothing was added")}
+		}
+		return err
+	}
+	if c, ok := m.Upstream.(catalog.PlatformChecker); ok {
+		if err := c.CheckPlatforms(platforms); err != nil {
+			return nil, misused(err)
+		}
+	}
 	var out []Request
 	for _, text := range w.References {
 		r, err := m.Upstream.Parse(text)
 		if err != nil {
-			bad := new(catalog.UsageError)
-			if errors.As(err, &bad) {
-				return nil, &fault.Error{Kind: fault.Usage, Fact: bad.Fact, Hint: cmp.Or(bad.Hint, "nothing was added")}
-			}
-			return nil, err
+			return nil, misused(err)
 		}
 		if why := m.Config.Allowed(r.Name); why != "" {
 			return nil, denied(r.Name, why)
@@ -79,10 +91,6 @@ func (m *Mirror) Plan(w Wish) ([]Request, error) {
 		if s, ok := catalog.As[catalog.Speller](m.Repo.Stage.Format); ok && s.Spell(m.NameOf(r.Canonical)) == "" {
 			return nil, &fault.Error{Kind: fault.Usage, Path: m.NameOf(r.Canonical), Fact: "is no name that a tree can have",
 				Hint: "the key map under mirror in publish.yaml puts it elsewhere; nothing was added"}
-		}
-		platforms := w.Platforms
-		if len(platforms) == 0 {
-			platforms = m.Config.Platforms
 		}
 		out = append(out, Request{Priority: w.Priority, By: w.By, Want: Want{Reference: strings.TrimSpace(text),
 			Canonical: r.Canonical, Kind: m.Kind, Platforms: platforms}})

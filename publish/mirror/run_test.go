@@ -78,6 +78,13 @@ func (h *hub) Parse(text string) (catalog.Remote, error) {
 	return catalog.Remote{Text: text, Canonical: text, Name: name, Host: host}, nil
 }
 
+func (h *hub) CheckPlatforms(list []string) error {
+	if slices.Contains(list, "") {
+		return catalog.Usage("", "is no platform")
+	}
+	return nil
+}
+
 func (h *hub) Pin(_ context.Context, r catalog.Remote) (catalog.Pin, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -498,6 +505,9 @@ func TestPlan(t *testing.T) {
 		if _, err := p.Add(ctx, Wish{References: []string{app, name}, By: alice()}); kindOf(err) != kind {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if _, err := p.Add(ctx, Wish{References: []string{app}, Platforms: []string{""}, By: alice()}); kindOf(err) != fault.Usage {
+		t.Errorf("a platform without a name: %v", err)
 	}
 	if got := p.states(); len(got) > 0 {
 		t.Fatalf("something was added: %v", got)

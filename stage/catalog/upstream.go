@@ -22,6 +22,12 @@ type Upstream interface {
 	Fetch(ctx context.Context, r Remote, p Pin, platforms []string, to Store) (*Fetched, error)
 }
 
+// PlatformChecker is an Upstream that can tell what is no platform without asking anybody.
+type PlatformChecker interface {
+	// CheckPlatforms reads what people wrote. The error is a *UsageError.
+	CheckPlatforms(list []string) error
+}
+
 // Remote is an image as people name it on a server.
 type Remote struct {
 	Text      string // as it was written

@@ -116,6 +116,14 @@ func parsePlatforms(list []string) (out []platform, err error) {
 	return out, nil
 }
 
+// CheckPlatforms implements [catalog.PlatformChecker].
+func (*Registry) CheckPlatforms(list []string) error {
+	_, err := parsePlatforms(list)
+	return err
+}
+
+var _ catalog.PlatformChecker = (*Registry)(nil)
+
 // wants reports whether a platform is among some. One without a variant stands for all
 // variants, and no platforms for all.
 func wants(some []platform, p platform) bool {
