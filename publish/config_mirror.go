@@ -140,6 +140,8 @@ func (c *MirrorConfig) Check() error {
 		for _, e := range r.Endpoints {
 			if !httpURL(e) {
 				bad("registries", "%s: endpoint %q is no address such as https://registry.example.com", host, withoutUser(e))
+			} else if u, err := url.Parse(e); err == nil && u.User != nil {
+				bad("registries", "%s: endpoint %q has a user: credentials names a file for that", host, withoutUser(e))
 			}
 		}
 		if host == "*" && len(r.Endpoints) > 0 {

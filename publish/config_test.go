@@ -113,3 +113,14 @@ func TestAdminAddress(t *testing.T) {
 		}
 	}
 }
+
+// A user in the URL of a registry would go to logs; there is a file for that.
+func TestMirrorEndpointUser(t *testing.T) {
+	c := MirrorConfig{Registries: map[string]RegistryConfig{"hub.example.com": {
+		Endpoints: []string{"https://joe:hunter2@10.0.0.5"}}}}
+	c.setDefaults()
+	err := c.Check()
+	if err == nil || !strings.Contains(err.Error(), "has a user") || strings.Contains(err.Error(), "hunter2") {
+		t.Error(err)
+	}
+}
