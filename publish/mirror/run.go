@@ -3,6 +3,8 @@ package mirror
 import (
 	"context"
 	"errors"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -142,7 +144,7 @@ func (r *runner) soon() (bool, error) {
 		if j.State == Running {
 			return true, nil
 		}
-		if until, ok := r.Hosts.Wait(r.host(j)); ok && until.After(at) {
+		if until, ok := r.held(j); ok && until.After(at) {
 			at = until
 		}
 		if !at.After(end) {
@@ -161,12 +163,37 @@ func (m *Mirror) host(j Job) string {
 	return remote.Host
 }
 
+// held returns until when no server of a job's registry may be asked; ok is false if one
+// may be asked now. A pause is that of the endpoint which asked for it.
+func (m *Mirror) held(j Job) (until time.Time, ok bool) {
+	hosts := []string{m.host(j)}
+	if endpoints := m.Config.Registry(hosts[0]).Endpoints; len(endpoints) > 0 {
+		hosts = nil
+		for _, e := range endpoints {
+			if u, err := url.Parse(e); err == nil {
+				hosts = append(hosts, strings.ToLower(u.Host))
+			}
+		}
+	}
+	all := m.Hosts.All()
+	for _, host := range hosts {
+		hold, held := all[host]
+		if !held {
+			return time.Time{}, false
+		}
+		if !ok || hold.Until.Before(until) {
+			until, ok = hold.Until, true
+		}
+	}
+	return until, ok
+}
+
 // mayRun reports whether the host of a job may be asked now.
 func (r *runner) mayRun(j Job) bool {
 	if j.Kind != r.Kind {
 		return false
 	}
-	_, held := r.Hosts.Wait(r.host(j))
+	_, held := r.held(j)
 	return !held
 }
 

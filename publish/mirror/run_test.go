@@ -635,3 +635,21 @@ func TestRunPatience(t *testing.T) {
 		t.Errorf("%+v: %v", j, limited.Err())
 	}
 }
+
+// Jobs of a registry wait while all of its endpoints want a pause, without being begun.
+func TestRunEndpointsHeld(t *testing.T) {
+	p := newPlace(t, `mirror: {registries: {hub.example.com: {endpoints: ["http://10.0.0.5:5000", "http://10.0.0.6:5000"]}}}`)
+	p.hub.image(app, "layer")
+	id := p.ask(app)[0]
+	until := p.clock.now().Add(time.Hour)
+	must(t, p.Hosts.Block("10.0.0.5:5000", until, ""))
+	must(t, p.Hosts.Block("10.0.0.6:5000", until, ""))
+	if p.once(); p.job(id).State != Pending || p.job(id).Attempts != 0 || p.hub.pins != 0 {
+		t.Errorf("%+v", p.job(id))
+	}
+	p.clock.move(time.Hour)
+	must(t, p.Hosts.Block("10.0.0.5:5000", until.Add(time.Hour), ""))
+	if p.once(); p.job(id).State != Staged {
+		t.Errorf("the other endpoint may be asked: %+v", p.job(id))
+	}
+}
