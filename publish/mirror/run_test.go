@@ -22,6 +22,7 @@ import (
 	"example.com/publish/publish/fault"
 	"example.com/publish/publish/site"
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/lock"
 	"example.com/publish/stage/oci"
 )
 
@@ -651,5 +652,25 @@ func TestRunEndpointsHeld(t *testing.T) {
 	must(t, p.Hosts.Block("10.0.0.5:5000", until.Add(time.Hour), ""))
 	if p.once(); p.job(id).State != Staged {
 		t.Errorf("the other endpoint may be asked: %+v", p.job(id))
+	}
+}
+
+// Others take content away again and again before it is staged: at last they have to wait.
+func TestRunTakenAway(t *testing.T) {
+	p := newPlace(t, "")
+	p.hub.image(app, "layer")
+	id := p.ask(app)[0]
+	p.Queue.step = func(string) error {
+		if _, state := lock.Look(dir(p.Repo, "staging.lock")); state == lock.Free {
+			names, err := filepath.Glob(dir(p.Repo, "content", "*", strings.Repeat("?", 64)))
+			must(t, err)
+			for _, name := range names {
+				must(t, os.Remove(name))
+			}
+		}
+		return nil
+	}
+	if p.once(); p.job(id).State != Staged {
+		t.Errorf("%+v", p.job(id))
 	}
 }

@@ -96,7 +96,7 @@ func (r *runner) bring(ctx context.Context, c *Claimed) error {
 	}
 	// Tries, for content that another job takes into staging after this one has looked.
 	for try := 1; ; try++ {
-		err := r.copy(ctx, c, remote, pin)
+		err := r.copy(ctx, c, remote, pin, try == maxLooks)
 		if try == maxLooks || !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -106,9 +106,17 @@ func (r *runner) bring(ctx context.Context, c *Claimed) error {
 // maxLooks is how often a job fetches what others take away before it is staged.
 const maxLooks = 3
 
-// copy fetches an image into the directory of contents, and stages it.
-func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pin catalog.Pin) error {
+// copy fetches an image into the directory of contents, and stages it. If it is alone, no
+// other job stages anything meanwhile, so nobody takes content away.
+func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pin catalog.Pin, alone bool) error {
 	j := c.Job()
+	if alone {
+		unlock, err := r.turn(ctx)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
 	staged := r.Repo.Stage.Holders() // it is read once, and again after others may have staged something
 	store := NewContent(ContentOptions{Dir: dir(r.Repo, "content"), Free: int64(r.Config.Limits.Free),
 		Progress: c.Progress, Elsewhere: func(d catalog.Digest) (string, bool) {
@@ -137,17 +145,24 @@ func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pi
 		return err
 	}
 	// One at a time: another job may take the same name, or the same content.
-	path := dir(r.Repo, "staging.lock")
-	if err := lock.Create(path, lock.Private()); err != nil {
-		return err
+	if !alone {
+		unlock, err := r.turn(ctx)
+		if err != nil {
+			return err
+		}
+		defer unlock()
 	}
-	unlock, err := lock.Acquire(ctx, path, lock.Options{Verb: "mirror run", Now: r.Now(), Wait: -1})
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	staged = r.Repo.Stage.Holders()
 	return r.stage(ctx, c, got, store)
+}
+
+// turn keeps all other jobs from staging.
+func (r *runner) turn(ctx context.Context) (unlock func(), err error) {
+	path := dir(r.Repo, "staging.lock")
+	if err := lock.Create(path, lock.Private()); err != nil {
+		return nil, err
+	}
+	return lock.Acquire(ctx, path, lock.Options{Verb: "mirror run", Now: r.Now(), Wait: -1})
 }
 
 // pin finds out which image the job is about, once: when it is tried again it stays that.
