@@ -507,7 +507,8 @@ func TestPlan(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := p.Add(ctx, Wish{References: []string{app}, Platforms: []string{""}, By: alice()}); kindOf(err) != fault.Usage {
+	odd := Wish{References: []string{app}, Platforms: []string{""}, By: alice()}
+	if _, err := p.Add(ctx, odd); kindOf(err) != fault.Usage {
 		t.Errorf("a platform without a name: %v", err)
 	}
 	if got := p.states(); len(got) > 0 {
@@ -555,7 +556,8 @@ func TestRunPlatforms(t *testing.T) {
 		{[]string{"linux/amd64"}, Want{Platforms: []string{"linux/amd64", "linux/arm64"}}, nil, false},
 		{[]string{"linux/amd64"}, Want{Platforms: []string{"linux/amd64", "linux/mips"}}, []string{"linux/mips"}, true},
 	} {
-		if got := covers(&catalog.Resolved{Platforms: c.tree}, Job{Want: c.job, MissingPlatforms: c.missing}); got != c.want {
+		j := Job{Want: c.job, MissingPlatforms: c.missing}
+		if got := covers(&catalog.Resolved{Platforms: c.tree}, j); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}
@@ -639,7 +641,8 @@ func TestRunPatience(t *testing.T) {
 
 // Jobs of a registry wait while all of its endpoints want a pause, without being begun.
 func TestRunEndpointsHeld(t *testing.T) {
-	p := newPlace(t, `mirror: {registries: {hub.example.com: {endpoints: ["http://10.0.0.5:5000", "http://10.0.0.6:5000"]}}}`)
+	p := newPlace(t, `mirror: {registries: {hub.example.com: {endpoints: ["http://10.0.0.5:5000",
+  "http://10.0.0.6:5000"]}}}`)
 	p.hub.image(app, "layer")
 	id := p.ask(app)[0]
 	until := p.clock.now().Add(time.Hour)

@@ -226,7 +226,9 @@ func (r *runner) stage(ctx context.Context, c *Claimed, got *catalog.Fetched, st
 		in.Contents[name] = stage.FetchedFile{Path: path, Move: store.Own(path)}
 	}
 	// Those that the image lacks are told of; staging would refuse them.
-	picked := slices.DeleteFunc(slices.Clone(j.Platforms), func(p string) bool { return slices.Contains(got.Missing, p) })
+	picked := slices.DeleteFunc(slices.Clone(j.Platforms), func(p string) bool {
+		return slices.Contains(got.Missing, p)
+	})
 	_, err := r.Repo.Add(ctx, stage.AddRequest{Fetched: in, Verb: "mirror run", Addition: catalog.Addition{
 		Name: r.NameOf(j.Canonical), Requested: j.Reference, Source: j.Canonical, Platforms: picked}}, false)
 	return err
