@@ -22,8 +22,8 @@ func (p *program) mirrorRunCommand() *command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "once", Usage: "end when there is nothing to do"},
 			&cli.IntFlag{Name: "jobs", Usage: "run `N` jobs at once; default: as in publish.yaml"},
-			&cli.StringFlag{Name: "patience", Value: "1m", Usage: "with --once: wait `DURATION`, all in all, for jobs " +
-				"that become due"},
+			&cli.StringFlag{Name: "patience", Value: "1m", Usage: "with --once: wait `DURATION`, all in all, " +
+				"for jobs that become due"},
 		},
 	}, 0, 0, p.mirrorRun).
 		example("fetch what is in the queue, from cron", "publish -q mirror run --once")
