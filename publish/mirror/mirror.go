@@ -113,7 +113,22 @@ func (m *Mirror) Add(ctx context.Context, w Wish) ([]Addition, error) {
 }
 
 // NameOf returns what an image is called in the tree, by its canonical name.
-func (m *Mirror) NameOf(canonical string) string { return m.Config.Place(canonical) }
+func (m *Mirror) NameOf(canonical string) string {
+	name := m.Config.Place(canonical)
+	s, ok := catalog.As[catalog.Speller](m.Repo.Stage.Format)
+	if !ok {
+		return name
+	}
+	base, digest, pinned := strings.Cut(name, "@") // Spell would leave out the tag of a name with both
+	full := s.Spell(base)
+	switch {
+	case full == "":
+		return name
+	case pinned:
+		return full + "@" + digest
+	}
+	return full
+}
 
 // Place is where an image of production is.
 type Place struct {

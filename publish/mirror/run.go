@@ -39,8 +39,7 @@ type runner struct {
 
 	mu      sync.Mutex
 	sum     Summary
-	active  map[string]string // hosts of running jobs, by ID
-	trouble error             // the first that ends the run
+	trouble error // the first that ends the run
 }
 
 // Run runs jobs until ctx ends, or with Once until there is nothing to do. Any number of
@@ -50,7 +49,7 @@ func (m *Mirror) Run(ctx context.Context, opt RunOptions) (Summary, error) {
 	if opt.Jobs == 0 {
 		opt.Jobs = m.Config.Jobs
 	}
-	r := &runner{Mirror: m, opt: opt, active: map[string]string{}}
+	r := &runner{Mirror: m, opt: opt}
 	slots := make(chan struct{}, opt.Jobs)
 	wake := make(chan struct{}, 1)
 	var all sync.WaitGroup
@@ -229,7 +228,7 @@ func (r *runner) count(j Job) {
 
 // tidy removes content that no job needs, and jobs that ended long ago.
 func (m *Mirror) tidy(ctx context.Context) error {
-	left, _, err := m.Queue.List(Pending, Waiting, Running)
+	left, _, err := m.Queue.List(Pending, Waiting, Running, Failed) // a failed one may be tried again
 	if err != nil {
 		return err
 	}

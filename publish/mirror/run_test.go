@@ -523,6 +523,14 @@ func TestPlan(t *testing.T) {
 	if j := p.job(id); j.Canonical != app || !slices.Equal(j.Platforms, []string{"linux/amd64"}) {
 		t.Errorf("%+v", j)
 	}
+	// A place is spelled as the tree spells it.
+	p.Config.Map[0].To = "q/"
+	for name, want := range map[string]string{app: "docker.io/q/app:v1", app + "@" + want.String(): "docker.io/q/app:v1@" +
+		want.String(), "hub.example.com/other/app:v1": "hub.example.com/other/app:v1"} {
+		if got := p.NameOf(name); got != want {
+			t.Errorf("%s lies at %s, not at %s", name, got, want)
+		}
+	}
 	// What the configuration forbids meanwhile does not come.
 	p.ask("hub.example.com/acme/other:v1")
 	p.Config.Deny = []string{"**"}

@@ -305,7 +305,6 @@ func (r *runner) pause(attempt int) time.Duration {
 
 // classOf says what kind of failure an error is that came of this side.
 func classOf(err error) catalog.Failure {
-	usage := new(catalog.UsageError)
 	switch e := new(fault.Error); {
 	case errors.Is(err, catalog.ErrDigest):
 		return catalog.WrongDigest
@@ -314,8 +313,6 @@ func classOf(err error) catalog.Failure {
 	case errors.As(err, new(*catalog.InputError)), errors.As(err, new(*catalog.DocumentError)),
 		errors.As(err, new(*publishFindings)):
 		return catalog.WrongType
-	case errors.As(err, &usage):
-		return catalog.NotFound
 	}
 	return catalog.Internal
 }
