@@ -123,8 +123,5 @@ func (p *program) problems(list []mirror.Problem) {
 	}
 }
 
-// platformFlag is the flag --platform.
-func platformFlag(usage string) cli.Flag { return &cli.StringSliceFlag{Name: "platform", Usage: usage} }
-
-// somePlatforms are candidates for its value.
+// somePlatforms are candidates for the value of --platform.
 var somePlatforms = these("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/ppc64le", "linux/riscv64", "linux/s390x")

@@ -14,7 +14,8 @@ func (p *program) mirrorAddCommand() *command {
 			"all that it leads to, or nothing comes into staging. REF is a name as Docker reads it, such as " +
 			"docker.io/library/alpine:3.20, or with @sha256:...; what is asked for twice is one job.",
 		Flags: []cli.Flag{
-			platformFlag("of an image with several, only `OS/ARCH[/VARIANT]`; may be given again"),
+			&cli.StringSliceFlag{Name: "platform",
+				Usage: "of an image with several, only `OS/ARCH[/VARIANT]`; may be given again"},
 			&cli.IntFlag{Name: "priority", Usage: "jobs with a higher `N` come first"},
 			&cli.StringFlag{Name: "requester", Usage: "note `WHO` asks; default: the user"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be asked for, and ask for nothing"},

@@ -50,8 +50,7 @@ func (p *program) stageAddCommand() *command {
 		example("stage an image with another alias, from two files",
 			"publish stage add build/incus.tar.gz build/rootfs.squashfs --alias debian/stable").
 		completes(every(these(":files"))).
-		completesFlag("platform", these("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/ppc64le", "linux/riscv64",
-			"linux/s390x"))
+		completesFlag("platform", somePlatforms)
 }
 
 // added is the answer of stage add.
