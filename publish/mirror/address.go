@@ -1,0 +1,83 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"example.com/publish/publish/fault"
+	"example.com/publish/stage/catalog"
+)
+
+// NameOf returns what an image is called in the tree, by its canonical name.
+func (m *Mirror) NameOf(canonical string) string {
+	name := m.Config.Place(canonical)
+	s, ok := catalog.As[catalog.Speller](m.Repo.Stage.Format)
+	if !ok {
+		return name
+	}
+	base, digest, pinned := strings.Cut(name, "@") // Spell would leave out the tag of a name with both
+	full := s.Spell(base)
+	switch {
+	case full == "":
+		return name
+	case pinned:
+		return full + "@" + digest
+	}
+	return full
+}
+
+// Place is where an image of production is.
+type Place struct {
+	Reference string `json:"reference"` // as it was asked for
+	Name      string `json:"name"`      // in the tree
+	Digest    string `json:"digest"`
+	Address   string `json:"address"` // where it is pulled from, by its name
+	Pinned    string `json:"pinned"`  // likewise, by its digest: always the same image
+}
+
+// Address returns where an image of production is. The error is of kind NotFound if
+// production does not have it.
+func (m *Mirror) Address(ctx context.Context, reference string) (*Place, error) {
+	r, err := m.Upstream.Parse(reference)
+	if err != nil {
+		bad := new(catalog.UsageError)
+		if errors.As(err, &bad) {
+			return nil, &fault.Error{Kind: fault.Usage, Fact: bad.Fact, Hint: bad.Hint}
+		}
+		return nil, err
+	}
+	name := m.NameOf(r.Canonical)
+	found, err := m.Repo.Resolve(ctx, "production", name, "")
+	if err != nil {
+		if e := new(fault.Error); errors.As(err, &e) && e.Kind == fault.NotFound {
+			return nil, &fault.Error{Kind: fault.NotFound, Path: name, Fact: "is not published",
+				Hint: "publish mirror status shows where it is, and publish promote publishes what is staged"}
+		}
+		return nil, err
+	}
+	return &Place{Reference: reference, Name: found.Ref, Digest: found.Digest, Address: m.at(found.Ref),
+		Pinned: m.at(found.Name)}, nil
+}
+
+// at is a name of the tree as clients write it.
+func (m *Mirror) at(name string) string {
+	if m.Config.Address == "" {
+		return name
+	}
+	return m.Config.Address + "/" + name
+}
+
+// PinnedAt is where the image of a staged or published job is, or will be when it is
+// promoted, by its digest; "" if the tree does not have it under its name any more.
+func (m *Mirror) PinnedAt(ctx context.Context, j Job) string {
+	in := "staging"
+	if j.State == Published {
+		in = "production"
+	}
+	found, err := m.Repo.Resolve(ctx, in, m.NameOf(j.Canonical), "")
+	if err != nil || found.Digest != j.Digest {
+		return ""
+	}
+	return m.at(found.Name)
+}

@@ -1,0 +1,138 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"example.com/publish/publish/fault"
+	"example.com/publish/stage/catalog"
+)
+
+// bring does the work: resolve once, copy by digest, stage.
+func (r *runner) bring(ctx context.Context, c *Claimed) error {
+	j := c.Job()
+	remote, err := r.Upstream.Parse(j.Canonical)
+	if err != nil {
+		return err
+	}
+	if why := r.Config.Allowed(remote.Name); why != "" { // the configuration may have changed
+		return &outcome{Denied, "may not come: " + why}
+	}
+	pin, err := r.pin(ctx, c, remote)
+	if err != nil {
+		return err
+	}
+	j = c.Job()
+	if there, err := r.there(ctx, j); err != nil || there {
+		return err
+	}
+	if err := c.Update(func(j *Job) { j.Phase = Copying }); err != nil {
+		return err
+	}
+	// Tries, for content that another job takes into staging after this one has looked.
+	for try := 1; ; try++ {
+		err := r.copy(ctx, c, remote, pin, try == maxLooks)
+		if try == maxLooks || !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+}
+
+// maxLooks is how often a job fetches what others take away before it is staged.
+const maxLooks = 3
+
+// copy fetches an image into the directory of contents, and stages it. If it is alone, no
+// other job stages anything meanwhile, so nobody takes content away.
+func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pin catalog.Pin, alone bool) error {
+	j := c.Job()
+	if alone {
+		unlock, err := r.turn(ctx)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
+	staged := r.Repo.Stage.Holders() // it is read once, and again after others may have staged something
+	store := NewContent(ContentOptions{Dir: dir(r.Repo, "content"), Free: int64(r.Config.Limits.Free),
+		Progress: c.Progress, Elsewhere: func(d catalog.Digest) (string, bool) {
+			path := staged(d)
+			return path, path != ""
+		}})
+	defer store.Close()
+	got, err := r.Upstream.Fetch(ctx, remote, pin, j.Platforms, store)
+	if err != nil {
+		return err
+	}
+	if err := c.Update(func(j *Job) {
+		j.Phase, j.BytesTotal, j.BytesDone = Verifying, got.Bytes, got.Bytes
+		j.MissingPlatforms = got.Missing
+		if got.Moved != (catalog.Digest{}) {
+			j.Drift = &Moved{From: j.Digest, To: got.Moved.String()}
+		}
+	}); err != nil {
+		return err
+	}
+	staged = r.Repo.Stage.Holders()
+	if err := store.Sync(ctx); err != nil {
+		return err
+	}
+	if err := c.Update(func(j *Job) { j.Phase = Staging }); err != nil {
+		return err
+	}
+	// One at a time: another job may take the same name, or the same content.
+	if !alone {
+		unlock, err := r.turn(ctx)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
+	staged = r.Repo.Stage.Holders()
+	return r.stage(ctx, c, got, store)
+}
+
+// pin finds out which image the job is about, once: when it is tried again it stays that.
+func (r *runner) pin(ctx context.Context, c *Claimed, remote catalog.Remote) (catalog.Pin, error) {
+	if err := c.Update(func(j *Job) { j.Phase = Resolving }); err != nil {
+		return catalog.Pin{}, err
+	}
+	if text := c.Job().Digest; text != "" {
+		d, err := catalog.ParseDigest(text)
+		if err != nil {
+			return catalog.Pin{}, fmt.Errorf("the digest %s %w", text, err)
+		}
+		remote.Pinned = d
+	}
+	pin, err := r.Upstream.Pin(ctx, remote)
+	if err != nil {
+		return pin, err
+	}
+	return pin, c.Update(func(j *Job) {
+		if j.Digest == "" {
+			j.PinnedAt = r.Now()
+		}
+		j.Digest, j.MediaType = pin.Digest.String(), pin.MediaType
+	})
+}
+
+// there reports whether staging has what the job wants already: a former job brought it,
+// and the name still stands for that digest.
+func (r *runner) there(ctx context.Context, j Job) (bool, error) {
+	found, err := r.Repo.Resolve(ctx, "staging", r.NameOf(j.Canonical), "")
+	if e := new(fault.Error); errors.As(err, &e) {
+		return false, nil
+	}
+	if err != nil || found.Digest != j.Digest || !covers(found, j) {
+		return false, err
+	}
+	list, _, err := r.Queue.List(Staged, Published)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(list, func(old Job) bool {
+		return old.Digest == j.Digest && old.key() == j.key() && len(old.MissingPlatforms) == 0
+	}), nil
+}
