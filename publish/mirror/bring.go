@@ -62,7 +62,8 @@ func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pi
 			return path, path != ""
 		}})
 	defer store.Close()
-	got, err := r.Upstream.Fetch(ctx, remote, pin, j.Platforms, store)
+	got, err := r.Upstream.Fetch(ctx, catalog.FetchRequest{Remote: remote, Pin: pin, Platforms: j.Platforms,
+		Versions: j.Versions, Filters: j.Filters}, store)
 	if err != nil {
 		return err
 	}

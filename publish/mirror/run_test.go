@@ -101,8 +101,8 @@ func (h *hub) Pin(_ context.Context, r catalog.Remote) (catalog.Pin, error) {
 	return pin, nil
 }
 
-func (h *hub) Fetch(ctx context.Context, r catalog.Remote, p catalog.Pin, _ []string, to catalog.Store) (
-	*catalog.Fetched, error) {
+func (h *hub) Fetch(ctx context.Context, req catalog.FetchRequest, to catalog.Store) (*catalog.Fetched, error) {
+	r, p := req.Remote, req.Pin
 	out := &catalog.Fetched{Contents: map[string]catalog.Digest{}}
 	todo := []catalog.Digest{p.Digest}
 	for d := range h.blobs {

@@ -16,10 +16,29 @@ type Upstream interface {
 	// the server says of them.
 	Pin(ctx context.Context, r Remote) (Pin, error)
 	// Fetch brings all that a pin leads to into a store, by digest: what the tag stands
-	// for meanwhile does not matter. platforms are those that are wanted of an image
-	// with several; empty: all. The errors of Pin and Fetch are a *RemoteError, a
-	// *UsageError, or what the store or ctx said.
-	Fetch(ctx context.Context, r Remote, p Pin, platforms []string, to Store) (*Fetched, error)
+	// for meanwhile does not matter. The errors of Pin and Fetch are a *RemoteError, a
+	// *UsageError, or what the store, ctx or a function of the request said.
+	Fetch(ctx context.Context, req FetchRequest, to Store) (*Fetched, error)
+}
+
+// FetchRequest is what is to be brought.
+type FetchRequest struct {
+	Remote    Remote
+	Pin       Pin
+	Platforms []string // that are wanted of an image with several; empty: all
+	Versions  int      // the newest of each product; 0: all
+	Filters   []string // what versions and items must have; empty: all come
+	// Check is called for each version that is to come, before any content of it is asked
+	// for. Its error ends the call. nil: all may come. An upstream whose images have no
+	// versions does not call it.
+	Check func(FetchedVersion) error
+}
+
+// FetchedVersion is a version of a product, with what came, or is to come, of it.
+type FetchedVersion struct {
+	Product string            `json:"product"`
+	Version string            `json:"version"`
+	Files   map[string]string `json:"files"` // the sha256 of each item, by its name
 }
 
 // PlatformChecker is an Upstream that can tell what is no platform without asking anybody.
@@ -52,7 +71,10 @@ type Fetched struct {
 	Contents  map[string]Digest
 	Bytes     int64    // of the contents
 	Missing   []string // platforms that were wanted and that the image lacks
-	Moved     Digest   // what the name stood for when all was there, if that is another digest; else zero
+	// Versions are those that came, by product and version; nil for an upstream whose
+	// images have none.
+	Versions []FetchedVersion
+	Moved    Digest // what the name stood for when all was there, if that is another digest; else zero
 }
 
 // Store keeps content that is being fetched, by its digest. Several calls may run at the

@@ -16,13 +16,13 @@ import (
 // Fetch implements [catalog.Upstream]. What it returns is a layout as a directory, for
 // [oci.Format.Gather]: its index.json has the image first, with its tag, and then what refers
 // to it or to its parts. A blob that fails in a way that may pass keeps no other from coming.
-func (g *Registry) Fetch(ctx context.Context, r catalog.Remote, p catalog.Pin, platforms []string, to catalog.Store) (
-	*catalog.Fetched, error) {
-	s, err := g.source(r)
+func (g *Registry) Fetch(ctx context.Context, req catalog.FetchRequest, to catalog.Store) (*catalog.Fetched, error) {
+	p := req.Pin
+	s, err := g.source(req.Remote)
 	if err != nil {
 		return nil, err
 	}
-	wanted, err := parsePlatforms(platforms)
+	wanted, err := parsePlatforms(req.Platforms)
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,7 @@ func copying(t *testing.T, g *Registry, to *store, name string, platforms ...str
 	if err != nil {
 		return nil, p, err
 	}
-	got, err := g.Fetch(context.Background(), r, p, platforms, to)
+	got, err := g.Fetch(context.Background(), catalog.FetchRequest{Remote: r, Pin: p, Platforms: platforms}, to)
 	return got, p, err
 }
 
