@@ -13,6 +13,7 @@ import (
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/oci"
 	"example.com/publish/stage/oci/registry"
+	"example.com/publish/stage/remote"
 )
 
 func (p *program) mirrorCommand() *command {
@@ -35,30 +36,12 @@ var upstreams = map[string]func(*publish.Repo, *mirror.Hosts, func() time.Time) 
 // registries are those of OCI images, as publish.yaml says that they are reached.
 func registries(r *publish.Repo, h *mirror.Hosts, now func() time.Time) (catalog.Upstream, error) {
 	c := &r.Config.Mirror
-	file := func(path string) string {
-		if path == "" || filepath.IsAbs(path) {
-			return path
-		}
-		return filepath.Join(r.Dir, path)
-	}
-	certificates := map[string][]byte{}
-	for host, of := range c.Registries {
-		if of.CA == "" {
-			continue
-		}
-		data, err := durable.ReadFile(file(of.CA), maxCertificates)
-		if err != nil {
-			return nil, &publish.Error{Kind: publish.Usage, Path: filepath.Join(r.Dir, publish.ConfigName),
-				Fact: "mirror.registries: " + host, Err: err}
-		}
-		certificates[of.CA] = data
-	}
+	file := func(path string) string { return below(r, path) }
 	return registry.New(registry.Options{
-		Settings: func(host string) registry.Settings {
+		Settings: func(host string) (registry.Settings, error) {
 			s := c.Registry(host)
-			return registry.Settings{Endpoints: s.Endpoints, Credentials: file(s.Credentials), CA: certificates[s.CA],
-				Insecure: s.Insecure, Proxy: s.Proxy, Connections: s.Connections, Requests: float64(s.Requests),
-				Bandwidth: int64(s.Bandwidth)}
+			set, err := reached(host, s, file(s.CA))
+			return registry.Settings{Endpoints: s.Endpoints, Credentials: file(s.Credentials), Settings: set}, err
 		},
 		Timeouts: registry.Timeouts{Connect: time.Duration(c.Timeouts.Connect), Answer: time.Duration(c.Timeouts.Answer),
 			Stall: time.Duration(c.Timeouts.Stall)},
@@ -73,8 +56,36 @@ func registries(r *publish.Repo, h *mirror.Hosts, now func() time.Time) (catalog
 	}), nil
 }
 
+// below is the path of a file that publish.yaml names.
+func below(r *publish.Repo, path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(r.Dir, path)
+}
+
 // maxCertificates is the maximum size of a file of certificates, in bytes.
 const maxCertificates = 4 << 20
+
+// reached says how a server is reached. A file of certificates that cannot be read is a
+// failure of what is wanted of that server, and of nothing else.
+func reached(host string, s publish.RegistryConfig, ca string) (remote.Settings, error) {
+	out := remote.Settings{Insecure: s.Insecure, Proxy: s.Proxy, Connections: s.Connections,
+		Requests: float64(s.Requests), Bandwidth: int64(s.Bandwidth)}
+	if ca == "" {
+		return out, nil
+	}
+	data, err := durable.ReadFile(ca, maxCertificates)
+	if err != nil {
+		return out, &catalog.RemoteError{Class: catalog.BadTLS, Host: host, Err: err,
+			Hint: "the key ca under mirror in publish.yaml names the file"}
+	}
+	if data == nil {
+		data = []byte{} // an empty file has no certificate
+	}
+	out.CA = data
+	return out, nil
+}
 
 // mirrorOf opens the mirror of the repository that is meant.
 func (p *program) mirrorOf() (*mirror.Mirror, error) {

@@ -81,13 +81,13 @@ func (s *source) askAt(ctx context.Context, e *endpoint, q question) (*http.Resp
 		}
 		resp, err := s.client.Do(r)
 		if err != nil {
-			return nil, fault(ctx, method, u, err)
+			return nil, s.fault(ctx, method, u, err)
 		}
 		if resp.StatusCode == http.StatusOK && len(q.good) == 0 || slices.Contains(q.good, resp.StatusCode) {
 			s.let.Add(1)
 			return resp, nil
 		}
-		err = e.answered(resp)
+		err = s.answered(e, resp)
 		_ = resp.Body.Close()
 		others := s.let.Load() > before || try == 1 && before > 0
 		if resp.StatusCode != http.StatusUnauthorized || try == fewUses || !others {

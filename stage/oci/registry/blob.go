@@ -2,11 +2,11 @@ package registry
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/remote"
 )
 
 // content is something that comes, by its descriptor.
@@ -30,9 +30,9 @@ func (s *source) get(c content) func(ctx context.Context, from int64) (io.ReadCl
 			if err != nil {
 				return nil, 0, err
 			}
-			first, fact := placed(resp, from, c.size)
+			first, fact := remote.Placed(resp, from, c.size)
 			if fact == "" {
-				return bounded{io.LimitReader(resp.Body, c.size-first), resp.Body}, first, nil
+				return remote.Bounded(resp.Body, c.size-first), first, nil
 			}
 			_ = resp.Body.Close()
 			if from == 0 && try >= tries {
@@ -43,16 +43,11 @@ func (s *source) get(c content) func(ctx context.Context, from int64) (io.ReadCl
 	}
 }
 
-type bounded struct {
-	io.Reader
-	io.Closer
-}
-
 // open asks for a content.
 func (s *source) open(ctx context.Context, c content, from int64) (resp *http.Response, err error) {
 	q := question{ref: c.digest.String(), header: http.Header{"Accept": {"*/*"}}, good: []int{http.StatusOK}}
 	if from > 0 {
-		q.header.Set("Range", fmt.Sprintf("bytes=%d-", from))
+		remote.AskFrom(q.header, from)
 		q.good = append(q.good, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
 	}
 	for _, q.kind = range c.kinds {
@@ -64,24 +59,4 @@ func (s *source) open(ctx context.Context, c content, from int64) (resp *http.Re
 		}
 	}
 	return resp, err
-}
-
-// placed says which byte an answer begins with, or in fact what is wrong with it.
-func placed(resp *http.Response, from, size int64) (first int64, fact string) {
-	switch resp.StatusCode {
-	case http.StatusOK:
-		if n := resp.ContentLength; n >= 0 && n != size {
-			return 0, fmt.Sprintf("the server has %d bytes, and the descriptor says %d", n, size)
-		}
-		return 0, ""
-	case http.StatusPartialContent:
-		first, last, total, ok := contentRange(resp.Header.Get("Content-Range"))
-		n := resp.ContentLength
-		switch {
-		case !ok, first != from, last >= size, total >= 0 && total != size, n >= 0 && n != last-first+1:
-			return 0, "the server sends another part than the one that was asked for"
-		}
-		return first, ""
-	}
-	return 0, "the server says " + resp.Status
 }

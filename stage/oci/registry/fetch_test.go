@@ -28,7 +28,7 @@ func asking(f *fake, change ...func(*Options, *Settings)) *Registry {
 		c(&opt, &set)
 	}
 	if opt.Settings == nil {
-		opt.Settings = func(string) Settings { return set }
+		opt.Settings = func(string) (Settings, error) { return set, nil }
 	}
 	return New(opt)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/distribution/reference"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/remote"
 )
 
 // named is a Remote with its parts.
@@ -56,7 +57,7 @@ func shown(text string) string {
 	if len(text) > most {
 		text = text[:most] + "..."
 	}
-	return catalog.Show(clean(text))
+	return catalog.Show(remote.Clean(text))
 }
 
 func bareDigest(s string) bool {

@@ -11,11 +11,8 @@
 //   - An index stays as it is, for its digest is what the image is called. Platforms that
 //     nobody asked for are left out of what comes, together with their attestations.
 //   - Manifests come first: the sum of all sizes is known before the first blob.
-//   - Before and Blocked of [Options] see each request, also those to token servers and to
-//     where a registry redirects. A host that said "not before" is not asked before.
-//   - A redirect, or a token server, at a loopback, link-local or private address is refused,
-//     unless the registry is at such an address itself.
-//   - No error has a credential in it: of a URL it tells neither the user nor the query.
+//
+// What package remote promises holds too: pauses, redirects, and errors without credentials.
 //
 // Tokens, redirects without Authorization, credentials and their helpers come from oras-go.
 // Three parts of it are not used. Its client for manifests believes headers, and fails where
@@ -33,13 +30,15 @@ import (
 	"time"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/remote"
 )
 
 // Options say how registries are asked. The zero value of each field has a default.
 type Options struct {
 	// Settings returns what is special about a host, such as docker.io or
-	// registry.example.com:5000; nil: nothing is. It is called once for each host.
-	Settings func(host string) Settings
+	// registry.example.com:5000; nil: nothing is. It is called once for each host, and again
+	// after an error, which ends the call: a file that it reads may be missing.
+	Settings func(host string) (Settings, error)
 	Timeouts Timeouts
 	Limits   Limits
 	Blobs    int // contents that one Fetch asks for at once; 0: 3
@@ -60,20 +59,11 @@ type Settings struct {
 	Endpoints []string
 	// Credentials is a file as Docker's config.json; "": Docker's own, with its helpers.
 	Credentials string
-	CA          []byte  // certificates as PEM, beside those of the system; nil: none
-	Insecure    bool    // certificates are not checked
-	Proxy       string  // the URL of a proxy; "": as the environment says
-	Connections int     // requests at once, until their bodies are read; 0: any number
-	Requests    float64 // a second; 0: any number
-	Bandwidth   int64   // bytes a second; 0: any number
+	remote.Settings
 }
 
-// Timeouts bound how long nothing happens. None bounds a whole copy.
-type Timeouts struct {
-	Connect time.Duration // and the same for TLS; 0: 10 s
-	Answer  time.Duration // from the request to the header of its answer; 0: 60 s
-	Stall   time.Duration // between two reads of a body; 0: 60 s
-}
+// Timeouts bound how long nothing happens.
+type Timeouts = remote.Timeouts
 
 // Limits bound what an image may be.
 type Limits struct {
@@ -97,14 +87,6 @@ var _ catalog.Upstream = (*Registry)(nil)
 
 // New returns a Registry. It asks nobody, and reads no file yet.
 func New(opt Options) *Registry {
-	fill := func(d *time.Duration, seconds int) {
-		if *d <= 0 {
-			*d = time.Duration(seconds) * time.Second
-		}
-	}
-	fill(&opt.Timeouts.Connect, 10)
-	fill(&opt.Timeouts.Answer, 60)
-	fill(&opt.Timeouts.Stall, 60)
 	l := &opt.Limits
 	if l.Manifest <= 0 || l.Manifest > maxManifest {
 		l.Manifest = maxManifest
@@ -121,10 +103,13 @@ func New(opt Options) *Registry {
 	if opt.Blobs <= 0 {
 		opt.Blobs = 3
 	}
-	if opt.Now == nil {
-		opt.Now = time.Now
-	}
 	return &Registry{opt: opt, servers: map[string]*server{}}
+}
+
+// remote are the options for servers of all kinds.
+func (o *Options) remote() remote.Options {
+	return remote.Options{Timeouts: o.Timeouts, Before: o.Before, Blocked: o.Blocked, Now: o.Now, Called: hostOf,
+		Idle: o.Blobs}
 }
 
 // source is a repository of a registry, as one Pin or Fetch asks for it.

@@ -1,4 +1,4 @@
-package registry
+package remote
 
 import (
 	"net/http"
@@ -60,9 +60,9 @@ func rateWindow(h http.Header) (time.Duration, bool) {
 	return 0, false
 }
 
-// contentRange reads the header of that name: bytes FIRST-LAST/TOTAL. total is -1 if the
+// ContentRange reads the header of that name: bytes FIRST-LAST/TOTAL. total is -1 if the
 // server does not know it.
-func contentRange(text string) (first, last, total int64, ok bool) {
+func ContentRange(text string) (first, last, total int64, ok bool) {
 	rest, ok := strings.CutPrefix(strings.TrimSpace(text), "bytes ")
 	span, size, ok2 := strings.Cut(strings.TrimSpace(rest), "/")
 	from, to, ok3 := strings.Cut(span, "-")
@@ -79,24 +79,4 @@ func contentRange(text string) (first, last, total int64, ok bool) {
 		return 0, 0, 0, false
 	}
 	return first, last, total, true
-}
-
-// nextPage reads a Link header: the URL with rel="next"; "" for none.
-func nextPage(h http.Header) string {
-	for _, line := range h.Values("Link") {
-		for {
-			_, rest, ok := strings.Cut(line, "<")
-			target, rest, ok2 := strings.Cut(rest, ">")
-			if !ok || !ok2 {
-				break
-			}
-			var params string
-			params, line, _ = strings.Cut(rest, ",")
-			rel := strings.NewReplacer(" ", "", `"`, "").Replace(params) + ";"
-			if strings.Contains(rel, ";rel=next;") {
-				return target
-			}
-		}
-	}
-	return ""
 }

@@ -1,4 +1,4 @@
-package registry
+package remote
 
 import (
 	"context"
@@ -12,11 +12,12 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// transport sends each request to a registry, and those that it leads to: for tokens, and
+// Transport sends each request to a server, and those that it leads to: for tokens, and
 // after redirects. All pacing is here, for nothing goes past it.
-type transport struct {
+type Transport struct {
 	*guard
 	base     *http.Transport
+	called   func(host string) string
 	now      func() time.Time
 	stall    time.Duration
 	before   func(ctx context.Context, host string) error
@@ -28,7 +29,7 @@ type transport struct {
 
 // RoundTrip implements [http.RoundTripper]. An answer that says "not now" is a
 // *catalog.RemoteError: so it passes through all that is between, and ends it.
-func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := t.send(r)
 	if r.Body == nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) && r.Context().Err() == nil {
 		resp, err = t.send(r) // the server dropped it: net/http asks again only on an old connection
@@ -37,13 +38,13 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // send sends a request once.
-func (t *transport) send(r *http.Request) (_ *http.Response, err error) {
+func (t *Transport) send(r *http.Request) (_ *http.Response, err error) {
 	defer func() {
 		if err != nil && r.Body != nil {
 			_ = r.Body.Close() // as the interface demands
 		}
 	}()
-	ctx, host := r.Context(), hostOf(r.URL.Host)
+	ctx, host := r.Context(), t.called(r.URL.Host)
 	if err := t.check(r.URL); err != nil {
 		return nil, err
 	}
@@ -68,21 +69,21 @@ func (t *transport) send(r *http.Request) (_ *http.Response, err error) {
 	}
 	resp.Request = r
 	resp.Body = &body{ReadCloser: resp.Body, asked: t, ctx: own, cancel: cancel, free: free, host: host,
-		what: r.Method + " " + place(r.URL), parent: ctx}
+		what: r.Method + " " + Place(r.URL), parent: ctx}
 	if until, ok := t.refusal(resp); ok {
 		_ = resp.Body.Close()
 		if t.blocked != nil {
 			t.blocked(host, until)
 		}
 		return nil, &catalog.RemoteError{Class: catalog.RateLimit, Host: host, Again: true, Until: until,
-			Err: errorf("%s %s: it takes no more requests before %s: %s", r.Method, place(r.URL),
+			Err: Errorf("%s %s: it takes no more requests before %s: %s", r.Method, Place(r.URL),
 				until.UTC().Format(time.RFC3339), resp.Status)}
 	}
 	return resp, nil
 }
 
 // slot waits until there is room for a request.
-func (t *transport) slot(ctx context.Context) (free func(), err error) {
+func (t *Transport) slot(ctx context.Context) (free func(), err error) {
 	if t.slots == nil {
 		return func() {}, nil
 	}
@@ -95,7 +96,7 @@ func (t *transport) slot(ctx context.Context) (free func(), err error) {
 }
 
 // refusal returns when a server may be asked again that says "not now".
-func (t *transport) refusal(resp *http.Response) (until time.Time, ok bool) {
+func (t *Transport) refusal(resp *http.Response) (until time.Time, ok bool) {
 	many := resp.StatusCode == http.StatusTooManyRequests
 	if !many && resp.StatusCode != http.StatusServiceUnavailable {
 		return until, false
@@ -113,7 +114,7 @@ func (t *transport) refusal(resp *http.Response) (until time.Time, ok bool) {
 // body is that of an answer. A Read that gets nothing for too long ends it.
 type body struct {
 	io.ReadCloser
-	asked  *transport
+	asked  *Transport
 	ctx    context.Context // of the request
 	parent context.Context // of who asks
 	cancel context.CancelCauseFunc
@@ -150,11 +151,11 @@ func (b *body) Read(p []byte) (int, error) {
 	stalled := context.Cause(b.ctx) == errStalled
 	switch {
 	case stalled:
-		err = errorf("%s: no byte came for %s", b.what, b.asked.stall)
+		err = Errorf("%s: no byte came for %s", b.what, b.asked.stall)
 	case b.parent.Err() != nil:
 		return n, b.parent.Err()
 	default:
-		err = errorf("%s: the answer was cut: %v", b.what, err)
+		err = Errorf("%s: the answer was cut: %v", b.what, err)
 	}
 	return n, &catalog.RemoteError{Class: catalog.Unreachable, Host: b.host, Again: true, Err: err}
 }

@@ -1,4 +1,4 @@
-package registry
+package remote
 
 import (
 	"context"
@@ -65,11 +65,11 @@ func kindOf(a netip.Addr) kind {
 	return public
 }
 
-// guard dials, and refuses addresses that a registry must not lead to.
+// guard dials, and refuses addresses that a server must not lead to.
 type guard struct {
-	own     map[string]bool // hosts with ports of the registry itself
+	own     map[string]bool // hosts with ports of the server itself
 	proxies sync.Map        // the same of proxies
-	kinds   atomic.Uint32   // of the addresses that the registry has
+	kinds   atomic.Uint32   // of the addresses that the server has
 	connect time.Duration
 }
 
@@ -80,12 +80,12 @@ type refusedError struct {
 }
 
 func (e *refusedError) Error() string {
-	return fmt.Sprintf("the registry leads to %s, which is %s", e.host, e.kind.words())
+	return fmt.Sprintf("the server leads to %s, which is %s", e.host, e.kind.words())
 }
 
-const hintRefused = "only a registry at such an address itself may lead to one"
+const hintRefused = "only a server at such an address itself may lead to one"
 
-// lets reports whether the registry may lead to an address: those of its own kind are no
+// lets reports whether the server may lead to an address: those of its own kind are no
 // others than it could ask itself. This machine may lead into its network.
 func (g *guard) lets(k kind) bool {
 	has := kind(g.kinds.Load())
@@ -98,7 +98,7 @@ func (g *guard) through(proxy *url.URL) {
 	if u.Port() == "" && strings.HasPrefix(u.Scheme, "socks5") {
 		u.Host = net.JoinHostPort(u.Hostname(), "1080")
 	}
-	g.proxies.Store(dialedAt(&u), true)
+	g.proxies.Store(DialedAt(&u), true)
 }
 
 // check refuses a URL whose host is an address, or a name of this machine. Behind a proxy
@@ -110,7 +110,7 @@ func (g *guard) check(u *url.URL) error {
 	} else if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		k = loopback
 	}
-	if g.own[dialedAt(u)] {
+	if g.own[DialedAt(u)] {
 		g.kinds.Or(uint32(k))
 		return nil
 	}
@@ -140,4 +140,16 @@ func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error
 		return nil
 	}}
 	return d.DialContext(ctx, network, addr)
+}
+
+// DialedAt is the host and port that a URL has dialed.
+func DialedAt(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = "443"
+		if u.Scheme == "http" {
+			port = "80"
+		}
+	}
+	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
