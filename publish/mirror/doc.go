@@ -17,7 +17,8 @@
 // kernel frees that lock when the process dies, so nothing depends on a PID, a boot or a
 // clock.
 //
-// A change appends its line to history first. Then it writes the new file of the job,
+// A change appends its line to the history first, which is a chain of files: see
+// [Queue.Since]. Then it writes the new file of the job,
 // durably, and then removes the file in the former folder. So a kill at any point leaves
 // a line too much rather than a change without a line, and never loses a job. It may
 // leave a job in two folders. Then the further folder counts, in the order pending,

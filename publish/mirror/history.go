@@ -1,16 +1,11 @@
 package mirror
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"iter"
-	"os"
 	"time"
 
 	"example.com/publish/stage/durable"
@@ -102,10 +97,11 @@ func (q *Queue) record(list ...Event) error {
 	if err := q.at("write history"); err != nil {
 		return err
 	}
-	if err := q.mendHistory(); err != nil {
+	path, err := q.lastPart()
+	if err != nil {
 		return err
 	}
-	if err := durable.AppendLine(q.historyPath(), lines); err != nil {
+	if err := durable.AppendLine(path, lines); err != nil {
 		return err
 	}
 	return q.at("wrote history")
@@ -123,97 +119,36 @@ func (e Event) line() ([]byte, error) {
 	return durable.Line(bytes.TrimSuffix(text, []byte("\n"))), err
 }
 
-// mendHistory cuts off a last line that a kill or a full disk tore, so that the next one
-// stands alone. A torn line was reported to nobody. A missing file is made: history is
-// not worth a queue that stands still.
-func (q *Queue) mendHistory() error {
-	f, err := durable.Open(q.historyPath())
-	if errors.Is(err, fs.ErrNotExist) {
-		if f, err = durable.Create(q.historyPath()); err != nil {
-			return err
-		}
-		return errors.Join(f.Chmod(0o644), f.Close(), durable.SyncDir(q.dir))
-	}
-	if err != nil {
-		return err
-	}
-	keep, size, err := wholeLines(f)
-	if err := errors.Join(err, f.Close()); err != nil || keep == size {
-		return err
-	}
-	return durable.Truncate(q.historyPath(), keep)
-}
-
-// wholeLines returns where the last whole line ends, and the size of the file. It looks
-// at no more than the longest line that one write can leave torn.
-func wholeLines(f *os.File) (end, size int64, err error) {
-	fi, err := f.Stat()
-	if err != nil {
-		return 0, 0, err
-	}
-	size = fi.Size()
-	for end = size; end > 0; {
-		n := min(end, 4<<10)
-		tail := make([]byte, n)
-		if _, err := f.ReadAt(tail, end-n); err != nil {
-			return 0, 0, err
-		}
-		if i := bytes.LastIndexByte(tail, '\n'); i >= 0 {
-			return end - n + int64(i) + 1, size, nil
-		}
-		end -= n
-	}
-	return 0, size, nil
-}
-
 // History returns the events of a job, the oldest first; all events for "". The error
 // of a line that is damaged does not end it. A torn last line is skipped: it is being
 // written, or belongs to a change that was not made.
 func (q *Queue) History(id string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		f, err := durable.Open(q.historyPath())
-		if errors.Is(err, fs.ErrNotExist) {
-			return
-		}
+		list, err := q.parts()
 		if err != nil {
 			yield(Event{}, err)
 			return
 		}
-		defer f.Close()
-		r := bufio.NewReaderSize(f, maxLine)
-		for n := 1; ; n++ {
-			line, whole, err := nextLine(r)
-			if err != nil || !whole && line == nil {
-				if !errors.Is(err, io.EOF) {
-					yield(Event{}, err)
+		goOn := true
+		for _, part := range list {
+			path, n := q.partPath(part), 0
+			err := readPart(path, 0, func(text []byte, _, _ int64) bool {
+				n++
+				var e Event
+				switch {
+				case text == nil, json.Unmarshal(text, &e) != nil:
+					goOn = yield(Event{}, Problem{path, fmt.Errorf("line %d is damaged", n)})
+				case id == "" || e.ID == id:
+					goOn = yield(e, nil)
 				}
-				return
+				return goOn
+			})
+			if err != nil && goOn {
+				goOn = yield(Event{}, err)
 			}
-			text, ok := durable.Unline(line)
-			var e Event
-			switch {
-			case !whole, !ok, json.Unmarshal(text, &e) != nil:
-				if !yield(Event{}, Problem{q.historyPath(), fmt.Errorf("line %d is damaged", n)}) {
-					return
-				}
-			case id == "" || e.ID == id:
-				if !yield(e, nil) {
-					return
-				}
+			if !goOn {
+				return
 			}
 		}
 	}
-}
-
-// nextLine returns a line without its newline. whole is false for one that is too long.
-// The error is io.EOF after the last newline.
-func nextLine(r *bufio.Reader) (line []byte, whole bool, err error) {
-	line, err = r.ReadSlice('\n')
-	if err == nil {
-		return line[:len(line)-1], true, nil
-	}
-	for errors.Is(err, bufio.ErrBufferFull) {
-		_, err = r.ReadSlice('\n')
-	}
-	return []byte{}, false, err
 }

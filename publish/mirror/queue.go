@@ -22,6 +22,8 @@ type Queue struct {
 	now  func() time.Time
 	step func(name string) error // tests stop a change at a point of it; nil otherwise
 
+	partSize int64 // from which the next file of the history is begun
+
 	turn  chan struct{}     // one change at a time in this process; guards cache
 	cache map[string]cached // what is pending, by ID
 }
@@ -29,7 +31,7 @@ type Queue struct {
 // Open returns the queue in a directory, such as .publish/mirror/queue. It touches
 // nothing: the first change makes the directory, and a missing one is an empty queue.
 func Open(dir string, now func() time.Time) *Queue {
-	return &Queue{dir: dir, now: now, turn: make(chan struct{}, 1), cache: map[string]cached{}}
+	return &Queue{dir: dir, now: now, partSize: partBytes, turn: make(chan struct{}, 1), cache: map[string]cached{}}
 }
 
 func (q *Queue) path(parts ...string) string {
@@ -42,7 +44,6 @@ func (q *Queue) file(f folder, id string) string { return q.path(f.String(), id+
 func (q *Queue) lockOf(id string) string  { return q.path(runningIn.String(), id+".lock") }
 func (q *Queue) markOf(id string) string  { return q.path(runningIn.String(), id+".cancel") }
 func (q *Queue) countOf(id string) string { return q.path(runningIn.String(), id+".bytes") }
-func (q *Queue) historyPath() string      { return q.path("history") }
 func (q *Queue) time() time.Time          { return q.now().UTC() }
 func (q *Queue) at(step string) (err error) {
 	if q.step != nil {
@@ -79,13 +80,6 @@ func (q *Queue) create() error {
 		if err := durable.MkdirAll(q.path(f.String()), 0o755); err != nil {
 			return err
 		}
-	}
-	if f, err := durable.Create(q.historyPath()); err == nil {
-		if err := errors.Join(f.Chmod(0o644), f.Close()); err != nil {
-			return err
-		}
-	} else if !errors.Is(err, fs.ErrExist) {
-		return err
 	}
 	// All names must be durable before the first job is: also those of the parents.
 	for dir, n := q.dir, 0; n < 3; dir, n = filepath.Dir(dir), n+1 {

@@ -115,7 +115,7 @@ func TestFurtherFolderCounts(t *testing.T) {
 
 func TestHistoryTorn(t *testing.T) {
 	whole := func(w *world) []byte {
-		data, err := os.ReadFile(w.historyPath())
+		data, err := os.ReadFile(w.partPath(1))
 		must(w, err)
 		return data
 	}
@@ -139,7 +139,7 @@ func TestHistoryTorn(t *testing.T) {
 			w := newWorld(t)
 			w.add("a")
 			w.add("b")
-			must(t, os.WriteFile(w.historyPath(), c.tear(whole(w)), 0o644))
+			must(t, os.WriteFile(w.partPath(1), c.tear(whole(w)), 0o644))
 			read := func() (good, bad int) {
 				for _, err := range w.History("") {
 					if err != nil {
@@ -165,7 +165,7 @@ func TestHistoryTorn(t *testing.T) {
 	}
 	w := newWorld(t)
 	w.add("a")
-	must(t, os.Remove(w.historyPath()))
+	must(t, os.Remove(w.partPath(1)))
 	w.add("b")
 	if bytes.Count(whole(w), []byte("\n")) != 1 {
 		t.Error("a removed history is not begun anew")
