@@ -139,9 +139,10 @@ incusd: build
 	scripts/install-packages debootstrap squashfs-tools busybox-static openssl xz-utils
 	scripts/incusd $(BIN)
 
-## model: random sequences of commands, crashes and clock steps against a model, for MODEL (10m) in each switch mode
+## model: random sequences of commands, crashes and clock steps against a model, for MODEL (10m) in each switch mode, and a mirror
 model:
 	$(GO) test -v -count=1 -timeout 0 -run '^TestModel$$' ./publish -model $(MODEL)
+	$(GO) test -v -count=1 -timeout 0 -run '^TestModel$$' ./publish/mirror -model $(MODEL)
 
 ## fuzz: fuzz every parser for FUZZTIME (10m) with one worker each, JOBS (2) side by side
 fuzz:
