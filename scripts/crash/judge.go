@@ -46,6 +46,9 @@ func (b *bench) judge(ctx context.Context, repo string, f fault, result *trace.R
 			return err
 		}
 	}
+	if err := b.shell(ctx, repo, b.due); err != nil {
+		return fmt.Errorf("what waits: %w", err)
+	}
 	if out, err := b.publishRun(ctx, repo, b.command()...); err != nil {
 		if !(worked || b.finish != nil) || !b.done(err) {
 			return fmt.Errorf("the command, again: %w\n%s", err, out)
@@ -118,7 +121,7 @@ func (b *bench) judgeExit(production *check.View, repo string, result *trace.Res
 		if err != nil {
 			return fmt.Errorf("exit 0: %w", err)
 		}
-		if diff := differ(now, b.after[0]); diff != "" {
+		if diff := differ(now, b.after[0]); diff != "" && b.due == "" {
 			return fmt.Errorf("exit 0, and the work is not done: %s", diff)
 		}
 		if err := b.allGone(repo); err != nil {
@@ -200,15 +203,26 @@ func (b *bench) through(ctx context.Context, repo string) error {
 	if err := b.allGone(repo); err != nil || b.probe == "" {
 		return err
 	}
-	probe := exec.CommandContext(ctx, "sh", "-ec", b.probe)
-	probe.Dir, probe.Env = repo, b.env()
-	if out, err := probe.CombinedOutput(); err != nil {
-		return fmt.Errorf("probe: %w\n%s", err, out)
+	if err := b.shell(ctx, repo, b.probe); err != nil {
+		return fmt.Errorf("probe: %w", err)
 	}
 	if _, err := b.holds(ctx, repo); err != nil {
 		return fmt.Errorf("after the probe: %w", err)
 	}
 	return b.allGone(repo)
+}
+
+// shell runs a script in the repository; "" does nothing.
+func (b *bench) shell(ctx context.Context, repo, script string) error {
+	if script == "" {
+		return nil
+	}
+	cmd := exec.CommandContext(ctx, "sh", "-ec", script)
+	cmd.Dir, cmd.Env = repo, b.env()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
 }
 
 // allGone checks that no copy is left of what is revoked.

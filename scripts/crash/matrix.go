@@ -27,6 +27,7 @@ import (
 type options struct {
 	publish string // absolute
 	dir     string
+	hub     string // the URL of a registry
 	modes   []string
 	only    *regexp.Regexp
 	faults  []fault
@@ -54,7 +55,7 @@ type fault struct {
 //     and staging are as before the command or as after it, nothing is left
 //     over, and history's newest generation is production's; of an adoption,
 //     only after its switch: before that there is nothing but to run it again;
-//   - the same command, run again, succeeds, or, where its work is done, finds
+//   - the same command, run again, succeeds (of a queue: once what waits is due), or, where its work is done, finds
 //     nothing to do; it leaves what it leaves when nothing breaks (or, for a
 //     revert, what two of them leave), and the scenario's probe succeeds.
 //
@@ -103,6 +104,9 @@ func matrix(ctx context.Context, args []string) (int, error) {
 		return 1, err
 	}
 	if err := makeImages(filepath.Join(o.dir, "images"), 4); err != nil {
+		return 1, err
+	}
+	if o.hub, err = hub(filepath.Join(o.dir, "images")); err != nil {
 		return 1, err
 	}
 	tried, broken := 0, 0
@@ -354,7 +358,8 @@ func (b *bench) point(ctx context.Context, f fault, n int) (hit bool, what strin
 func (b *bench) command() []string { return b.args(filepath.Join(b.dir, "images"), b.mode) }
 
 func (b *bench) env() []string {
-	env := []string{"PUBLISH=" + b.publish, "MODE=" + b.mode, "IMAGES=" + filepath.Join(b.dir, "images")}
+	env := []string{"PUBLISH=" + b.publish, "MODE=" + b.mode, "IMAGES=" + filepath.Join(b.dir, "images"),
+		"HUB=" + b.hub}
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "PUBLISH_") {
 			env = append(env, e)

@@ -43,6 +43,10 @@ type scenario struct {
 	// where a second run ends with the code again.
 	finish []string
 
+	// due is shell that makes due what the command left in a queue, for a time or
+	// because it failed: then the command has done its work although it is not done.
+	due string
+
 	// probe is shell that succeeds once the command is through.
 	probe string
 }
@@ -236,6 +240,28 @@ add acme/app:v1 1; "$PUBLISH" promote
 "$PUBLISH" stage remove docker.io/acme/other:v1; "$PUBLISH" promote
 `
 
+// upstream is layouts with a job for an image of the registry at $HUB.
+const upstream = layouts + `
+printf 'mirror: {registries: {hub.example.com: {endpoints: [%s]}}, limits: {free: 0}}\n' "$HUB" >> publish.yaml
+"$PUBLISH" mirror add hub.example.com/acme/app:v1
+`
+
+// retried makes all jobs due.
+const retried = `
+"$PUBLISH" mirror list --state waiting --state failed --json | sed 's/.*"id":"\([a-z0-9]*\)".*/\1/' |
+while read -r id; do "$PUBLISH" mirror retry "$id"; done
+`
+
+// mirrored is a probe: the image is staged, once, nothing of it is left outside, and it can
+// be published.
+const mirrored = `
+test "$("$PUBLISH" mirror list --json | grep -c '"state":"staged"')" = 1
+test "$(ls .publish/mirror/queue/done)" = "$(ls .publish/mirror/queue/done/*.json | xargs -n 1 basename)"
+test -z "$(ls .publish/mirror/queue/pending .publish/mirror/queue/running .publish/mirror/queue/failed | grep json)"
+test -z "$(find .publish/mirror/content -type f)"
+"$PUBLISH" promote; "$PUBLISH" mirror address hub.example.com/acme/app:v1
+`
+
 // holding is a probe: production holds what clients may still ask for.
 const holding = `
 grep -q held-until production/docker.io/acme/app/index.json
@@ -343,6 +369,7 @@ test "$("$PUBLISH" resolve --in staging acme/app:stable)" = "$("$PUBLISH" resolv
 	{name: "mirror-add", setup: layouts, verb: []string{"mirror", "add", "hub.example.com/acme/app:v1"}, probe: `
 "$PUBLISH" mirror list --json > list; test "$(wc -l < list)" = 1; grep -q '"state":"pending"' list; rm list
 `},
+	{name: "mirror-run", setup: upstream, verb: []string{"mirror", "run", "--once"}, due: retried, probe: mirrored},
 	{name: "stage-add-move", setup: history, fresh: `rm -rf ../built; mkdir ../built; cp "$IMAGES"/3/* ../built`,
 		verb: []string{"stage", "add", "--move", "../built/metadata.tar.gz", "../built/rootfs.squashfs",
 			"../built/disk.qcow2"},
