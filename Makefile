@@ -23,6 +23,7 @@ PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace systemd xz-
 # Engines and tools of others that load what export writes; make check does without them.
 ENGINES := docker.io containerd runc podman crun
 CLIENTS := oras.land/oras/cmd/oras@v1.3.6 github.com/regclient/regclient/cmd/regctl@v0.11.7 \
+    github.com/google/go-containerregistry/cmd/crane@v0.22.1 \
     github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111
 
 .DEFAULT_GOAL := build

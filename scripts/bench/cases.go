@@ -35,7 +35,7 @@ var all = []func(*bench, context.Context) error{
 	(*bench).switches, (*bench).statuses,
 	prunes(10_000), prunes(30_000), prunes(100_000),
 	(*bench).imageFiles, (*bench).imageBytes, tags(20_000), tags(100_000),
-	(*bench).serves, (*bench).pulls, (*bench).views,
+	(*bench).mirrors, (*bench).serves, (*bench).pulls, (*bench).views,
 }
 
 // adds stages one large image.
