@@ -243,12 +243,19 @@ func (d *Delivery) Commit(ctx context.Context, edit catalog.Edit) (*Delivered, e
 		return nil, err
 	}
 	d.kept = false
+	from := map[string]bool{} // directories of sources
 	for _, p := range d.parts {
 		if t := p.taken; t != nil && t.move {
 			if err := t.release(d.s); err != nil {
 				out.Kept = append(out.Kept, err)
 			}
 			t.moved = false // Close has nothing to undo
+			from[filepath.Dir(t.path)] = true
+		}
+	}
+	for dir := range from {
+		if err := durable.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			out.Kept = append(out.Kept, err)
 		}
 	}
 	slices.SortFunc(out.Kept, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })

@@ -21,6 +21,9 @@ type Fetched struct {
 type FetchedFile struct {
 	Path string
 	Move bool // staging may take the file itself; else it is staging's own, or somebody else's
+	// SHA256 is what its bytes are known to have, in hexadecimal, because they were hashed when
+	// they came, and are durable; "" if it is not known. They are not read again.
+	SHA256 string
 }
 
 // fetched is f as an Input.
@@ -37,6 +40,7 @@ func (d *Delivery) fetched(f *Fetched) catalog.Input {
 		if err != nil {
 			return nil, err
 		}
+		s.known = content.SHA256
 		d.mu.Lock()
 		d.expected[content.Path] = s.stat.Size
 		d.mu.Unlock()

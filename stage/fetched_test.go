@@ -106,3 +106,22 @@ func TestAddFetchedLie(t *testing.T) {
 		t.Errorf("%v %v", images, err)
 	}
 }
+
+// What is known of a content is believed: its bytes are hashed once, when they come.
+func TestAddFetchedKnown(t *testing.T) {
+	s := newStage(t)
+	s.Format = oci.Format{}
+	f := pulled(t, t.TempDir(), "layer", "")
+	layer := sum([]byte("layer"))
+	file := f.Contents["blobs/sha256/"+layer]
+	file.SHA256 = layer
+	f.Contents["blobs/sha256/"+layer] = file
+	must(t, durable.WriteFile(file.Path, []byte("other"), 0o444)) // who reads it sees that
+	_, err := s.Add(context.Background(), AddRequest{Fetched: f, Addition: catalog.Addition{Name: "acme/app:v1"}})
+	if err != nil {
+		t.Fatal("it was read again:", err)
+	}
+	if _, err := os.Lstat(file.Path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it was copied: %v", err)
+	}
+}

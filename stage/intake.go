@@ -23,6 +23,9 @@ type source struct {
 	stat tree.Stat
 	uid  uint32
 	link bool // path is a symbolic link to it
+	// known is the sha256 that its bytes were seen to have when they became durable; "" if
+	// they are to be read.
+	known string
 }
 
 // openSource opens a file that a person named. It follows a link, refuses anything
@@ -131,11 +134,14 @@ func (in intake) take(ctx context.Context, path, name string, move bool, beside 
 func (in intake) takeOpen(ctx context.Context, src *os.File, s source, name string, move bool, beside ...io.Writer) (
 	*taken, error) {
 	t := &taken{source: s, name: name, size: s.stat.Size, move: move, mode: s.stat.Mode.Perm()}
+	if len(beside) > 0 {
+		t.known = "" // somebody wants the bytes
+	}
 	own := tree.NewSHA256()
 	to := append([]io.Writer{own}, beside...)
 	var err error
 	if in.has(name) {
-		err = in.digest(ctx, tree.Content(src, s.stat), t, to)
+		err = in.check(ctx, src, t, to)
 	} else {
 		err = in.bring(ctx, src, t, move, to)
 	}
@@ -151,7 +157,9 @@ func (in intake) takeOpen(ctx context.Context, src *os.File, s source, name stri
 		t.unseal()
 		return nil, err
 	}
-	t.sha256 = hex.EncodeToString(own.Sum(nil))
+	if t.sha256 = t.known; t.known == "" {
+		t.sha256 = hex.EncodeToString(own.Sum(nil))
+	}
 	return t, nil
 }
 
@@ -185,15 +193,16 @@ func (in intake) bring(ctx context.Context, src *os.File, t *taken, move bool, t
 	if move && t.movable() {
 		moved, err := in.adopt(src, t)
 		if err == nil && moved {
-			err = in.digest(ctx, tree.Content(src, t.stat), t, to)
+			err = in.check(ctx, src, t, to)
 		}
-		if err == nil && moved {
+		if err == nil && moved && t.known == "" {
 			err = src.Sync()
 		}
 		if err != nil || moved {
 			return err
 		}
 	}
+	t.known = ""
 	f, err := in.dir.Create(t.name)
 	if err != nil {
 		return err
@@ -229,6 +238,15 @@ func (in intake) copy(ctx context.Context, f, src *os.File, t *taken, to []io.Wr
 		}
 	}
 	return in.digest(ctx, &durable.Through{Dst: f, Src: src}, t, to)
+}
+
+// check reads the source for the writers, unless it is known what it has.
+func (in intake) check(ctx context.Context, src *os.File, t *taken, to []io.Writer) error {
+	if t.known == "" {
+		return in.digest(ctx, tree.Content(src, t.stat), t, to)
+	}
+	in.progress(t.stat.Size)
+	return nil
 }
 
 // digest reads r to its end, for the writers.
@@ -292,7 +310,7 @@ func (t *taken) unseal() {
 }
 
 // release removes the source after its content has become durable in staging. The
-// error says why the source was not removed.
+// error says why the source was not removed. The caller syncs its directory.
 func (t *taken) release(s *Stage) error {
 	fi, err := os.Lstat(t.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -316,7 +334,7 @@ func (t *taken) release(s *Stage) error {
 			_ = d.Close()                  // nothing was written to it
 		}
 	}
-	return durable.SyncDir(filepath.Dir(t.path))
+	return nil
 }
 
 type progressReader struct {

@@ -34,7 +34,11 @@ func (r *runner) stage(ctx context.Context, c *Claimed, got *catalog.Fetched, st
 		if !ok {
 			return &fs.PathError{Op: "open", Path: d.String(), Err: fs.ErrNotExist}
 		}
-		in.Contents[name] = stage.FetchedFile{Path: path, Move: store.Own(path)}
+		file := stage.FetchedFile{Path: path, Move: store.Own(path)}
+		if d.Algorithm == catalog.SHA256 { // it was hashed when it came, or staging was when it looked at the file
+			file.SHA256 = d.Hex
+		}
+		in.Contents[name] = file
 	}
 	// Those that the image lacks are told of; staging would refuse them.
 	picked := slices.DeleteFunc(slices.Clone(j.Platforms), func(p string) bool {
