@@ -23,7 +23,7 @@ PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace systemd xz-
 # Engines and tools of others that load what export writes; make check does without them.
 ENGINES := docker.io containerd runc podman crun
 CLIENTS := oras.land/oras/cmd/oras@v1.3.6 github.com/regclient/regclient/cmd/regctl@v0.11.7 \
-    github.com/google/go-containerregistry/cmd/crane@v0.22.1 \
+    github.com/google/go-containerregistry/cmd/crane@v0.22.1 github.com/distribution/distribution/v3/cmd/registry@v3.1.2 \
     github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111
 
 .DEFAULT_GOAL := build
@@ -133,7 +133,7 @@ interop: build
 	scripts/install-packages skopeo umoci chromium squid $(ENGINES)
 	@$(MAKE) --no-print-directory clients axe
 	cd scripts/interop && PATH="$$PATH:$(CURDIR)/bin" PUBLISH_BIN='$(CURDIR)/$(BIN)' $(GO) test -count=1 -v \
-	    -run 'Images|Export|Registry|Pages|Cache' .
+	    -run 'Images|Export|Registry|Pages|Cache|Mirror' .
 
 ## incusd: a real Incus daemon makes containers of what publish serve serves (root, debootstrap)
 incusd: build

@@ -23,9 +23,12 @@ import (
 var upstreams = map[string]func(*testing.T) (host string){"distribution": startDistribution, "olareg": startOlareg}
 
 // startDistribution starts the registry of the distribution project.
-func startDistribution(t *testing.T) string {
+func startDistribution(t *testing.T) string { return startRegistry(t, "") }
+
+// startRegistry starts the same with more lines of configuration.
+func startRegistry(t *testing.T, more string) string {
 	t.Helper()
-	found(t, "docker-registry")
+	found(t, "registry")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -33,15 +36,15 @@ func startDistribution(t *testing.T) string {
 	host := listener.Addr().String()
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "config.yml")
-	err = os.WriteFile(conf, fmt.Appendf(nil, "version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n",
-		filepath.Join(dir, "data"), host), 0o644)
+	err = os.WriteFile(conf, fmt.Appendf(nil, "version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\n"+
+		"http: {addr: %q}\n%s", filepath.Join(dir, "data"), host, more), 0o644)
 	if err == nil {
 		err = listener.Close() // its port is very likely still free
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	daemon(t, []string{"curl", "-fsS", "http://" + host + "/v2/"}, "docker-registry", "serve", conf)
+	daemon(t, []string{"curl", "-sS", "http://" + host + "/v2/"}, "registry", "serve", conf)
 	return host
 }
 
