@@ -16,6 +16,7 @@ type MirrorConfig struct {
 	Platforms  []string                  `yaml:"platforms"`
 	Registries map[string]RegistryConfig `yaml:"registries"` // by host; "*": the others
 	Map        []MirrorMap               `yaml:"map"`        // the first whose From begins a name decides
+	Streams    map[string]StreamConfig   `yaml:"streams"`    // by the canonical URL of a tree
 	Jobs       int                       `yaml:"jobs"`       // at once
 	Blobs      int                       `yaml:"blobs"`      // at once in a job
 	Retry      MirrorRetry               `yaml:"retry"`

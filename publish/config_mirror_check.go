@@ -43,6 +43,7 @@ func (c *MirrorConfig) Check() error {
 			bad("registries", "%s: a number is negative", host)
 		}
 	}
+	c.checkStreams(bad)
 	for _, m := range c.Map {
 		if m.From == "" || m.To == "" {
 			bad("map", "needs both from and to")

@@ -14,6 +14,7 @@ import (
 	"example.com/publish/stage/oci"
 	"example.com/publish/stage/oci/registry"
 	"example.com/publish/stage/remote"
+	"example.com/publish/stage/simplestreams"
 )
 
 func (p *program) mirrorCommand() *command {
@@ -30,7 +31,8 @@ func (p *program) mirrorCommand() *command {
 // upstreams are the servers that images come from, by the format of what they have. A new
 // one is a package and a line here.
 var upstreams = map[string]func(*publish.Repo, *mirror.Hosts, func() time.Time) (catalog.Upstream, error){
-	oci.Format{}.Name(): registries,
+	oci.Format{}.Name():           registries,
+	simplestreams.Format{}.Name(): streamServers,
 }
 
 // registries are those of OCI images, as publish.yaml says that they are reached.
@@ -95,8 +97,9 @@ func (p *program) mirrorOf() (*mirror.Mirror, error) {
 	}
 	upstream := upstreams[r.Config.Format]
 	if upstream == nil {
-		return nil, usage("publish init --format oci makes a repository for them",
-			"publish mirror brings images of format oci; this repository's format is %s", r.Config.Format)
+		return nil, usage("publish init --format makes a repository for them",
+			"publish mirror brings images of the formats oci and simplestreams; this repository's format is %s",
+			r.Config.Format)
 	}
 	m, err := mirror.New(r, r.Config.Format, p.clock, func(h *mirror.Hosts) (catalog.Upstream, error) {
 		return upstream(r, h, p.clock)

@@ -12,10 +12,14 @@ func (p *program) mirrorAddCommand() *command {
 		Usage: "ask for images of other servers",
 		Description: "Puts a job for each REF into the queue, and prints its name. publish mirror run fetches the image: " +
 			"all that it leads to, or nothing comes into staging. REF is a name as Docker reads it, such as " +
-			"docker.io/library/alpine:3.20, or with @sha256:...; what is asked for twice is one job.",
+			"docker.io/library/alpine:3.20, or with @sha256:...; what is asked for twice is one job. In a repository of " +
+			"format simplestreams REF is URL#PRODUCT or URL#PRODUCT/VERSION, with patterns for product and version.",
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "platform",
 				Usage: "of an image with several, only `OS/ARCH[/VARIANT]`; may be given again"},
+			&cli.IntFlag{Name: "versions", Usage: "of each product, only the newest `N`"},
+			&cli.StringSliceFlag{Name: "filter",
+				Usage: "only what has `FIELD=TEXT` (or != ~ !~ and a pattern); may be given again"},
 			&cli.IntFlag{Name: "priority", Usage: "jobs with a higher `N` come first"},
 			&cli.StringFlag{Name: "requester", Usage: "note `WHO` asks; default: the user"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be asked for, and ask for nothing"},
@@ -23,7 +27,10 @@ func (p *program) mirrorAddCommand() *command {
 	}, 1, -1, p.mirrorAdd).
 		example("fetch an image for two platforms",
 			"publish mirror add docker.io/library/alpine:3.20 --platform linux/amd64 --platform linux/arm64").
-		completesFlag("platform", somePlatforms)
+		example("fetch the newest two versions of some products for one architecture",
+			"publish mirror add 'https://images.example.com#debian:*' --versions 2 --filter arch=amd64").
+		completesFlag("platform", somePlatforms).
+		completesFlag("filter", these("arch=amd64", "arch=arm64", "variant=default"))
 }
 
 // askedFor is the answer of mirror add: one for each reference.
@@ -43,8 +50,11 @@ func (p *program) mirrorAdd(c *cli.Context) error {
 	if c.IsSet("requester") && c.String("requester") == "" {
 		return usage("", "--requester: is empty")
 	}
-	wish := mirror.Wish{References: c.Args().Slice(), Platforms: c.StringSlice("platform"), Priority: c.Int("priority"),
-		By: mirror.Me(c.String("requester"))}
+	if c.IsSet("versions") && c.Int("versions") < 1 {
+		return usage("", "--versions: %d is less than 1", c.Int("versions"))
+	}
+	wish := mirror.Wish{References: c.Args().Slice(), Platforms: c.StringSlice("platform"), Versions: c.Int("versions"),
+		Filters: c.StringSlice("filter"), Priority: c.Int("priority"), By: mirror.Me(c.String("requester"))}
 	var out []askedFor
 	if c.Bool("dry-run") {
 		list, err := m.Plan(wish)

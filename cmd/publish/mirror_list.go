@@ -188,6 +188,12 @@ func (p *program) describeJob(m *mirror.Mirror, j mirror.Job) {
 	if len(j.Platforms) > 0 {
 		line("platforms", "%s", strings.Join(j.Platforms, ", "))
 	}
+	if j.Versions > 0 {
+		line("versions", "the newest %d", j.Versions)
+	}
+	if len(j.Filters) > 0 {
+		line("filters", "%s", oneLine(strings.Join(j.Filters, ", ")))
+	}
 	switch j.State {
 	case mirror.Waiting:
 		line("state", "%s (%s) until %s", j.State, j.Reason, p.when(j.Until))
@@ -209,6 +215,9 @@ func (p *program) describeJob(m *mirror.Mirror, j mirror.Job) {
 	}
 	if len(j.MissingPlatforms) > 0 {
 		line("lacks", "%s", strings.Join(j.MissingPlatforms, ", "))
+	}
+	for _, text := range j.LeftOut {
+		line("left out", "%s", oneLine(text))
 	}
 	if j.Drift != nil {
 		line("drift", "the name stood for %s afterwards", j.Drift.To)

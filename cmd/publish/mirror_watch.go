@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -79,8 +80,8 @@ func (p *program) mirrorWatch(c *cli.Context) error {
 			p.note("%s: %s: %s", j.ID, j.Canonical, endOf(j))
 		}
 		if err := p.answer(w, func() {
-			if w.Pinned != "" {
-				p.say("%s", w.Pinned)
+			for line := range strings.Lines(w.Pinned) { // of each version, if it has several
+				p.say("%s", strings.TrimSuffix(line, "\n"))
 			}
 		}); err != nil {
 			return err
@@ -121,7 +122,8 @@ func (p *program) mirrorAddressCommand() *command {
 		Name: "address", ArgsUsage: "REF...",
 		Usage: "print where production has images of other servers",
 		Description: "Prints the address of each image by its digest, which never stands for another one. REF is the name " +
-			"on its own server. Exit status 5: production does not have it. Takes no lock.",
+			"on its own server. In a repository of format simplestreams: a line for each image, with its product and " +
+			"version, its fingerprint, and its aliases. Exit status 5: production does not have it. Takes no lock.",
 	}, 1, -1, p.mirrorAddress).
 		example("let a build use the mirrored image",
 			"publish mirror address docker.io/acme/app:v1")
@@ -132,16 +134,22 @@ func (p *program) mirrorAddress(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	var list []*mirror.Place
+	var list []mirror.Place
 	for _, ref := range c.Args().Slice() {
-		a, err := m.Address(c.Context, ref)
+		places, err := m.Addresses(c.Context, ref)
 		if err != nil {
 			return err
 		}
-		list = append(list, a)
+		list = append(list, places...)
 	}
 	for _, a := range list {
-		if err := p.answer(a, func() { p.say("%s", a.Pinned) }); err != nil {
+		if err := p.answer(a, func() {
+			if a.Type == "" {
+				p.say("%s", a.Pinned)
+				return
+			}
+			p.say("%s", oneLine(strings.TrimSpace(a.Pinned+" "+a.Digest+" "+strings.Join(a.Aliases, " "))))
+		}); err != nil {
 			return err
 		}
 	}

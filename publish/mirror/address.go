@@ -11,6 +11,9 @@ import (
 
 // NameOf returns what an image is called in the tree, by its canonical name.
 func (m *Mirror) NameOf(canonical string) string {
+	if m.selector() != nil { // its files lie where they lay
+		return canonical
+	}
 	name := m.Config.Place(canonical)
 	s, ok := catalog.As[catalog.Speller](m.Repo.Stage.Format)
 	if !ok {
@@ -34,6 +37,9 @@ type Place struct {
 	Digest    string `json:"digest"`
 	Address   string `json:"address"` // where it is pulled from, by its name
 	Pinned    string `json:"pinned"`  // likewise, by its digest: always the same image
+	// Of an image of a product: container or virtual-machine, and what clients may call it.
+	Type    string   `json:"type,omitempty"`
+	Aliases []string `json:"aliases,omitempty"`
 }
 
 // Address returns where an image of production is. The error is of kind NotFound if
@@ -41,18 +47,13 @@ type Place struct {
 func (m *Mirror) Address(ctx context.Context, reference string) (*Place, error) {
 	r, err := m.Upstream.Parse(reference)
 	if err != nil {
-		bad := new(catalog.UsageError)
-		if errors.As(err, &bad) {
-			return nil, &fault.Error{Kind: fault.Usage, Fact: bad.Fact, Hint: bad.Hint}
-		}
-		return nil, err
+		return nil, misused(err, "")
 	}
 	name := m.NameOf(r.Canonical)
 	found, err := m.Repo.Resolve(ctx, "production", name, "")
 	if err != nil {
 		if e := new(fault.Error); errors.As(err, &e) && e.Kind == fault.NotFound {
-			return nil, &fault.Error{Kind: fault.NotFound, Path: name, Fact: "is not published",
-				Hint: "publish mirror status shows where it is, and publish promote publishes what is staged"}
+			return nil, notPublished(name)
 		}
 		return nil, err
 	}
@@ -74,6 +75,9 @@ func (m *Mirror) PinnedAt(ctx context.Context, j Job) string {
 	in := "staging"
 	if j.State == Published {
 		in = "production"
+	}
+	if m.selector() != nil {
+		return m.pinnedSelected(ctx, j, in)
 	}
 	found, err := m.Repo.Resolve(ctx, in, m.NameOf(j.Canonical), "")
 	if err != nil || found.Digest != j.Digest {

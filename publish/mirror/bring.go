@@ -21,16 +21,21 @@ func (r *runner) bring(ctx context.Context, c *Claimed) error {
 	if why := r.Config.Allowed(remote.Name); why != "" { // the configuration may have changed
 		return &outcome{Denied, "may not come: " + why}
 	}
-	pin, err := r.pin(ctx, c, remote)
-	if err != nil {
-		return err
-	}
-	j = c.Job()
-	if there, err := r.there(ctx, j); err != nil || there {
-		return err
-	}
-	if err := c.Update(func(j *Job) { j.Phase = Copying }); err != nil {
-		return err
+	var pin catalog.Pin
+	if r.selector() != nil { // what it selects is told by its Fetch
+		if err := c.Update(func(j *Job) { j.Phase = Resolving }); err != nil {
+			return err
+		}
+	} else {
+		if pin, err = r.pin(ctx, c, remote); err != nil {
+			return err
+		}
+		if there, err := r.there(ctx, c.Job()); err != nil || there {
+			return err
+		}
+		if err := c.Update(func(j *Job) { j.Phase = Copying }); err != nil {
+			return err
+		}
 	}
 	// Tries, for content that another job takes into staging after this one has looked.
 	for try := 1; ; try++ {
@@ -47,7 +52,6 @@ const maxLooks = 3
 // copy fetches an image into the directory of contents, and stages it. If it is alone, no
 // other job stages anything meanwhile, so nobody takes content away.
 func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pin catalog.Pin, alone bool) error {
-	j := c.Job()
 	if alone {
 		unlock, err := r.turn(ctx)
 		if err != nil {
@@ -62,14 +66,16 @@ func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pi
 			return path, path != ""
 		}})
 	defer store.Close()
-	got, err := r.Upstream.Fetch(ctx, catalog.FetchRequest{Remote: remote, Pin: pin, Platforms: j.Platforms,
-		Versions: j.Versions, Filters: j.Filters}, store)
+	got, err := r.Upstream.Fetch(ctx, r.request(c, remote, pin), store)
 	if err != nil {
+		if none := new(catalog.DeniedError); errors.As(err, &none) {
+			return &outcome{Denied, none.Why}
+		}
 		return err
 	}
 	if err := c.Update(func(j *Job) {
 		j.Phase, j.BytesTotal, j.BytesDone = Verifying, got.Bytes, got.Bytes
-		j.MissingPlatforms = got.Missing
+		j.MissingPlatforms, j.LeftOut = got.Missing, leftOut(got.LeftOut)
 		if got.Moved != (catalog.Digest{}) {
 			j.Drift = &Moved{From: j.Digest, To: got.Moved.String()}
 		}

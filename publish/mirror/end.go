@@ -23,7 +23,7 @@ func (r *runner) settle(ctx context.Context, c *Claimed, err error) error {
 	end, remote := new(outcome), new(catalog.RemoteError)
 	switch {
 	case err == nil:
-		return c.Finish(Staged, func(j *Job) { j.Address = r.at(r.NameOf(j.Canonical)) })
+		return c.Finish(Staged, func(j *Job) { j.Address = r.addressOf(*j) })
 	case errors.Is(err, errCancelled):
 		return c.Finish(Cancelled, nil)
 	case errors.As(err, &end):

@@ -110,6 +110,7 @@ type Job struct {
 	Digest           string          `json:"digest,omitempty"`  // that it is pinned to
 	MediaType        string          `json:"media_type,omitempty"`
 	MissingPlatforms []string        `json:"missing_platforms,omitempty"`
+	LeftOut          []string        `json:"left_out,omitempty"` // what the upstream has and did not come, and why
 	BytesTotal       int64           `json:"bytes_total"`
 	BytesDone        int64           `json:"bytes_done"`
 	Drift            *Moved          `json:"drift,omitempty"`
@@ -131,6 +132,7 @@ const (
 	maxRequesters = 32
 	maxMissing    = 64
 	maxWant       = 16 << 10 // bytes of what is asked for
+	maxLeftOut    = 5        // texts of maxText/4 bytes
 )
 
 // encode returns the file of a job. A job whose Want was checked always fits.
@@ -146,6 +148,10 @@ func (j Job) encode() ([]byte, error) {
 	j.MissingPlatforms = slices.Clone(j.MissingPlatforms[:min(len(j.MissingPlatforms), maxMissing)])
 	for i, p := range j.MissingPlatforms {
 		j.MissingPlatforms[i] = cut(p, maxText/8)
+	}
+	j.LeftOut = slices.Clone(j.LeftOut[:min(len(j.LeftOut), maxLeftOut)])
+	for i, text := range j.LeftOut {
+		j.LeftOut[i] = cut(text, maxText/4)
 	}
 	for _, t := range []*time.Time{&j.Until, &j.Created, &j.PinnedAt, &j.Started, &j.Updated, &j.Finished} {
 		*t = t.UTC()

@@ -22,6 +22,8 @@ type Mirror struct {
 	Told func(Job)
 	// Warn gets what stops nothing; nil: it is dropped.
 	Warn func(string)
+
+	live liveHoldings // for a Selector
 }
 
 // dir is a path below the mirror's own directory.

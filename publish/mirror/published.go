@@ -15,6 +15,9 @@ func (m *Mirror) Settle(ctx context.Context, j Job) (Job, error) {
 	if j.State != Staged {
 		return j, nil
 	}
+	if m.selector() != nil {
+		return m.settleSelected(ctx, j)
+	}
 	there, err := m.Repo.Resolve(ctx, "production", m.NameOf(j.Canonical), "")
 	if e := new(fault.Error); errors.As(err, &e) && (e.Kind == fault.NotFound || e.Kind == fault.Invalid) {
 		return j, nil

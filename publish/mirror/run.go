@@ -166,7 +166,7 @@ func (m *Mirror) host(j Job) string {
 // may be asked now. A pause is that of the endpoint which asked for it.
 func (m *Mirror) held(j Job) (until time.Time, ok bool) {
 	hosts := []string{m.host(j)}
-	if endpoints := m.Config.Registry(hosts[0]).Endpoints; len(endpoints) > 0 {
+	if endpoints := m.Config.Registry(hosts[0]).Endpoints; len(endpoints) > 0 && m.selector() == nil {
 		hosts = nil
 		for _, e := range endpoints {
 			if u, err := url.Parse(e); err == nil {
@@ -243,7 +243,9 @@ func (m *Mirror) tidy(ctx context.Context) error {
 	for _, p := range swept.Left {
 		m.warn("%s", p)
 	}
-	_, err = m.Queue.Sweep(ctx)
+	if _, err = m.Queue.Sweep(ctx); err == nil {
+		err = m.sweepSelected()
+	}
 	return unlessEnded(ctx, err)
 }
 

@@ -40,6 +40,9 @@ func (r *runner) stage(ctx context.Context, c *Claimed, got *catalog.Fetched, st
 		}
 		in.Contents[name] = file
 	}
+	if got.Tree {
+		return r.unite(ctx, in)
+	}
 	// Those that the image lacks are told of; staging would refuse them.
 	picked := slices.DeleteFunc(slices.Clone(j.Platforms), func(p string) bool {
 		return slices.Contains(got.Missing, p)
@@ -58,9 +61,12 @@ func (r *runner) newest(j Job) error {
 		return err
 	}
 	latest := r.Now().Add(clockSlack)
+	same := func(other Job) bool { return r.NameOf(other.Canonical) == r.NameOf(j.Canonical) }
+	if r.selector() != nil {
+		same = func(other Job) bool { return sameSelection(other.Want, j.Want) }
+	}
 	for _, other := range list {
-		if other.ID != j.ID && other.Kind == j.Kind && other.Digest != j.Digest &&
-			r.NameOf(other.Canonical) == r.NameOf(j.Canonical) && other.PinnedAt.After(j.PinnedAt) &&
+		if other.ID != j.ID && other.Kind == j.Kind && other.Digest != j.Digest && same(other) && other.PinnedAt.After(j.PinnedAt) &&
 			!other.PinnedAt.After(latest) {
 			return &outcome{Superseded, "the job " + other.ID + " staged " + other.Digest + " first"}
 		}

@@ -15,6 +15,8 @@ import (
 type Wish struct {
 	References []string
 	Platforms  []string // empty: those of the configuration
+	Versions   int      // the newest of each product; 0: all
+	Filters    []string // what versions and items must have
 	Priority   int
 	By         Requester
 }
@@ -26,23 +28,19 @@ func (m *Mirror) Plan(w Wish) ([]Request, error) {
 	if len(platforms) == 0 {
 		platforms = m.Config.Platforms
 	}
-	misused := func(err error) error {
-		bad := new(catalog.UsageError)
-		if errors.As(err, &bad) {
-			return &fault.Error{Kind: fault.Usage, Fact: bad.Fact, Hint: cmp.Or(bad.Hint, "nothing was added")}
-		}
-		return err
-	}
 	if c, ok := m.Upstream.(catalog.PlatformChecker); ok {
 		if err := c.CheckPlatforms(platforms); err != nil {
-			return nil, misused(err)
+			return nil, misused(err, "nothing was added")
 		}
+	}
+	if err := m.checkSelecting(w); err != nil {
+		return nil, err
 	}
 	var out []Request
 	for _, text := range w.References {
 		r, err := m.Upstream.Parse(text)
 		if err != nil {
-			return nil, misused(err)
+			return nil, misused(err, "nothing was added")
 		}
 		if why := m.Config.Allowed(r.Name); why != "" {
 			return nil, denied(r.Name, why)
@@ -52,9 +50,18 @@ func (m *Mirror) Plan(w Wish) ([]Request, error) {
 				Hint: "the key map under mirror in publish.yaml puts it elsewhere; nothing was added"}
 		}
 		out = append(out, Request{Priority: w.Priority, By: w.By, Want: Want{Reference: strings.TrimSpace(text),
-			Canonical: r.Canonical, Kind: m.Kind, Platforms: platforms}})
+			Canonical: r.Canonical, Kind: m.Kind, Platforms: platforms, Versions: w.Versions, Filters: w.Filters}})
 	}
 	return out, nil
+}
+
+// misused makes an error of kind Usage of a *catalog.UsageError. hint is for one that has none.
+func misused(err error, hint string) error {
+	bad := new(catalog.UsageError)
+	if errors.As(err, &bad) {
+		return &fault.Error{Kind: fault.Usage, Fact: bad.Fact, Hint: cmp.Or(bad.Hint, hint)}
+	}
+	return err
 }
 
 func denied(name, why string) error {

@@ -32,6 +32,12 @@ type FetchRequest struct {
 	// for. Its error ends the call. nil: all may come. An upstream whose images have no
 	// versions does not call it.
 	Check func(FetchedVersion) error
+	// Allow says why a product may not come, by its whole name; "" if it may. Products that
+	// may not are left out. nil: all may come. For a Selector.
+	Allow func(name string) (why string)
+	// Chosen is called with what was selected, before any content of it is asked for, and
+	// again if it was selected anew. Its error ends the call. nil: nobody is. For a Selector.
+	Chosen func([]FetchedVersion) error
 }
 
 // FetchedVersion is a version of a product, with what came, or is to come, of it.
@@ -69,8 +75,12 @@ type Fetched struct {
 	// in it; Contents are the names there of what the store has.
 	Documents map[string][]byte
 	Contents  map[string]Digest
-	Bytes     int64    // of the contents
-	Missing   []string // platforms that were wanted and that the image lacks
+	// Tree says that the documents are those of a tree of the format, which is merged into
+	// another one, and Contents its files. Else all of it is an Input.
+	Tree    bool
+	LeftOut []string // what was not taken, each with the reason, for people
+	Bytes   int64    // of the contents
+	Missing []string // platforms that were wanted and that the image lacks
 	// Versions are those that came, by product and version; nil for an upstream whose
 	// images have none.
 	Versions []FetchedVersion

@@ -5,12 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"path"
-	"sync"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/remote"
 )
 
 // Fetch implements [catalog.Upstream]. What it returns is a layout as a directory, for
@@ -77,75 +76,12 @@ func (c *closure) rest(ctx context.Context) error {
 	if err := c.to.Expect(sum); err != nil {
 		return err
 	}
-	var failed later
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(c.once)
-	for _, x := range todo {
-		if gctx.Err() != nil {
-			break
-		}
-		g.Go(func() error {
-			if err := gctx.Err(); err != nil {
-				return err
-			}
-			return failed.note(c.bring(gctx, x))
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return failed.first
+	return remote.BringAll(ctx, c.once, todo, c.bring)
 }
 
-// stored is the error of a store. One that says that all bytes were wrong is that of the
-// server.
+// stored is the error of a store.
 func (c *closure) stored(ctx context.Context, x content, err error) error {
-	remote := new(catalog.RemoteError)
-	switch {
-	case err == nil, ctx.Err() != nil:
-		return err
-	case errors.As(err, &remote) && remote.Host == "":
-		out := *remote
-		out.Host = c.remote.Host
-		return &out
-	case remote.Err == nil && errors.Is(err, catalog.ErrDigest):
-		return c.failed(catalog.WrongDigest, "the server has other bytes under %s", x.digest)
-	}
-	return err
-}
-
-// later are failures that other contents need not suffer from.
-type later struct {
-	mu    sync.Mutex
-	first error
-	row   int // failures without a success between them
-}
-
-// maxRow is how many failures in a row end a copy: the server is not well.
-const maxRow = 5
-
-// note takes what came of a content. Its error is one that ends all.
-func (l *later) note(err error) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err == nil {
-		l.row = 0
-		return nil
-	}
-	l.row++
-	if l.first == nil {
-		l.first = err
-	}
-	if l.row >= maxRow || !passing(err) {
-		return err
-	}
-	return nil
-}
-
-// passing reports whether a failure may pass, and does not hold the whole server.
-func passing(err error) bool {
-	remote := new(catalog.RemoteError)
-	return errors.As(err, &remote) && remote.Again && remote.Class != catalog.RateLimit
+	return remote.Stored(ctx, err, c.remote.Host, c.remote.Name, x.digest)
 }
 
 // entry is a descriptor in an index.json. Annotations of a list of referrers are not taken

@@ -45,6 +45,8 @@ func parse(text string) (named, error) {
 	if strings.HasPrefix(word, ":") || strings.HasPrefix(word, "@") || bareDigest(word) {
 		hint = "put the name before it, such as docker.io/library/alpine" + separator(word) + word
 		hint = catalog.Show(hint[:min(len(hint), 200)])
+	} else if strings.Contains(word, "://") && strings.Contains(word, "#") {
+		hint = "a repository of format simplestreams takes URL#PRODUCT"
 	} else if g := guess(word); g != "" {
 		hint = "did you mean " + g + "?"
 	}

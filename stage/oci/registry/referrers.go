@@ -10,16 +10,11 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/remote"
 )
 
 // missing reports whether a registry said that it does not have something.
-func missing(err error) bool { return is(err, catalog.NotFound) }
-
-// is reports whether an error is a failure of a class.
-func is(err error, c catalog.Failure) bool {
-	remote := new(catalog.RemoteError)
-	return errors.As(err, &remote) && remote.Class == c
-}
+func missing(err error) bool { return remote.Is(err, catalog.NotFound) }
 
 // maxPages bounds how long a list of referrers may be.
 const maxPages = 100

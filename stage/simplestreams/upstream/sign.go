@@ -1,0 +1,61 @@
+package upstream
+
+import (
+	"bytes"
+	"crypto"
+	"errors"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+)
+
+// keyring are the keys of which one must have signed a document.
+type keyring struct{ keys openpgp.EntityList }
+
+// readKeyring reads a keyring as gpg exports it, binary or armored. The error goes on where
+// the file was named.
+func readKeyring(data []byte) (*keyring, error) {
+	read := openpgp.ReadKeyRing
+	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN PGP")) {
+		read = openpgp.ReadArmoredKeyRing
+	}
+	keys, err := read(bytes.NewReader(data))
+	if err != nil || len(keys) == 0 {
+		return nil, errors.New("has no public keys")
+	}
+	return &keyring{keys}, nil
+}
+
+// weak are the hashes that are none any more: two documents with one signature can be made.
+var weak = map[crypto.Hash]bool{crypto.SHA1: true, crypto.MD5: true, crypto.RIPEMD160: true}
+
+// beginSigned is the first line of a clearsigned document.
+var beginSigned = []byte("-----BEGIN PGP SIGNED MESSAGE-----")
+
+// open returns what is signed of a clearsigned document (RFC 9580, section 7). The library
+// passes over what stands around the block: a reader of the whole file would take that for
+// signed too, so anything but blanks there is refused. The error goes on where the document
+// was named.
+func (k *keyring) open(data []byte, now time.Time) ([]byte, error) {
+	data = bytes.TrimSpace(data)
+	if !bytes.HasPrefix(data, beginSigned) {
+		if bytes.Contains(data, beginSigned) {
+			return nil, errors.New("has text before what is signed")
+		}
+		return nil, errors.New("is not signed")
+	}
+	block, rest := clearsign.Decode(data)
+	switch {
+	case block == nil:
+		return nil, errors.New("is not signed in a way that is known")
+	case len(bytes.TrimSpace(rest)) > 0:
+		return nil, errors.New("has text behind what is signed")
+	}
+	config := &packet.Config{RejectMessageHashAlgorithms: weak, Time: func() time.Time { return now }}
+	if _, err := block.VerifySignature(k.keys, config); err != nil {
+		return nil, errors.New("has no good signature by a key of the keyring: " + err.Error())
+	}
+	return block.Plaintext, nil
+}
