@@ -50,6 +50,9 @@ func (m *Mirror) Address(ctx context.Context, reference string) (*Place, error) 
 		return nil, misused(err, "")
 	}
 	name := m.NameOf(r.Canonical)
+	if err := m.ownPlace(r); err != nil {
+		return nil, err
+	}
 	found, err := m.Repo.Resolve(ctx, "production", name, "")
 	if err != nil {
 		if e := new(fault.Error); errors.As(err, &e) && e.Kind == fault.NotFound {

@@ -13,33 +13,49 @@ import (
 
 // bring does the work: resolve once, copy by digest, stage.
 func (r *runner) bring(ctx context.Context, c *Claimed) error {
-	j := c.Job()
-	remote, err := r.Upstream.Parse(j.Canonical)
+	remote, err := r.Upstream.Parse(c.Job().Canonical)
 	if err != nil {
 		return err
 	}
 	if why := r.Config.Allowed(remote.Name); why != "" { // the configuration may have changed
 		return &outcome{Denied, "may not come: " + why}
 	}
-	var pin catalog.Pin
-	if r.selector() != nil { // what it selects is told by its Fetch
-		if err := c.Update(func(j *Job) { j.Phase = Resolving }); err != nil {
-			return err
-		}
-	} else {
-		if pin, err = r.pin(ctx, c, remote); err != nil {
-			return err
-		}
-		if there, err := r.there(ctx, c.Job()); err != nil || there {
-			return err
-		}
-		if err := c.Update(func(j *Job) { j.Phase = Copying }); err != nil {
+	if r.selector() != nil {
+		return r.bringSelected(ctx, c, remote)
+	}
+	held, err := r.heldTo(ctx, c, remote) // what the lock file says
+	if err != nil {
+		return err
+	}
+	if held.digest != "" {
+		remote.Pinned = held.pinned
+		if there, err := r.staged(ctx, c); err != nil || there {
 			return err
 		}
 	}
-	// Tries, for content that another job takes into staging after this one has looked.
+	pin, err := r.pin(ctx, c, remote)
+	if err = r.orHere(ctx, c, &pin, held, err); err != nil {
+		return err
+	}
+	if held.digest == "" {
+		if err := r.followed(c, held); err != nil {
+			return err
+		}
+		if there, err := r.staged(ctx, c); err != nil || there {
+			return err
+		}
+	}
+	if err := c.Update(func(j *Job) { j.Phase = Copying }); err != nil {
+		return err
+	}
+	return held.lost(c.Job(), r.copyAgain(ctx, c, remote, pin, held))
+}
+
+// copyAgain is copy, again for content that another job takes into staging after this one
+// has looked.
+func (r *runner) copyAgain(ctx context.Context, c *Claimed, remote catalog.Remote, pin catalog.Pin, h *held) error {
 	for try := 1; ; try++ {
-		err := r.copy(ctx, c, remote, pin, try == maxLooks)
+		err := r.copy(ctx, c, remote, pin, h, try == maxLooks)
 		if try == maxLooks || !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -51,7 +67,9 @@ const maxLooks = 3
 
 // copy fetches an image into the directory of contents, and stages it. If it is alone, no
 // other job stages anything meanwhile, so nobody takes content away.
-func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pin catalog.Pin, alone bool) error {
+func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pin catalog.Pin, h *held,
+	alone bool) error {
+	j := c.Job()
 	if alone {
 		unlock, err := r.turn(ctx)
 		if err != nil {
@@ -63,6 +81,9 @@ func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pi
 	store := NewContent(ContentOptions{Dir: dir(r.Repo, "content"), Free: int64(r.Config.Limits.Free),
 		Progress: c.Progress, Elsewhere: func(d catalog.Digest) (string, bool) {
 			path := staged(d)
+			if path == "" && h.gone {
+				return r.inProduction(j)(d)
+			}
 			return path, path != ""
 		}})
 	defer store.Close()
@@ -140,6 +161,6 @@ func (r *runner) there(ctx context.Context, j Job) (bool, error) {
 		return false, err
 	}
 	return slices.ContainsFunc(list, func(old Job) bool {
-		return old.Digest == j.Digest && old.key() == j.key() && len(old.MissingPlatforms) == 0
+		return old.Digest == j.Digest && old.image() == j.image() && len(old.MissingPlatforms) == 0
 	}), nil
 }

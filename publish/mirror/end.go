@@ -20,7 +20,7 @@ const noRoom = 5 * time.Minute
 
 // settle ends a job, or gives it back, by what came of the work.
 func (r *runner) settle(ctx context.Context, c *Claimed, err error) error {
-	end, remote := new(outcome), new(catalog.RemoteError)
+	end, remote, trouble := new(outcome), new(catalog.RemoteError), new(lockFileError)
 	switch {
 	case err == nil:
 		return c.Finish(Staged, func(j *Job) { j.Address = r.addressOf(*j) })
@@ -28,7 +28,10 @@ func (r *runner) settle(ctx context.Context, c *Claimed, err error) error {
 		return c.Finish(Cancelled, nil)
 	case errors.As(err, &end):
 		return c.Finish(end.state, func(j *Job) { j.Error = end.why })
-	case ctx.Err() != nil:
+	case errors.As(err, &trouble):
+		r.fail(trouble.error) // no job can be staged
+		return c.Release("", time.Time{}, nil)
+	case ctx.Err() != nil, errors.Is(err, errRelocked):
 		return c.Release("", time.Time{}, nil)
 	case errors.As(err, &remote):
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):

@@ -71,10 +71,12 @@ type Want struct {
 }
 
 // key is equal for the same Want.
-func (w Want) key() string {
+func (w Want) key() string { return fmt.Sprintf("%s %t %t", w.image(), w.Locked, w.AcceptDrift) }
+
+// image is equal for a Want that brings the same of a name, whatever the name stands for.
+func (w Want) image() string {
 	sorted := func(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
-	return fmt.Sprintf("%q %q %q %d %q %t %t", w.Kind, w.Canonical, sorted(w.Platforms), w.Versions,
-		sorted(w.Filters), w.Locked, w.AcceptDrift)
+	return fmt.Sprintf("%q %q %q %d %q", w.Kind, w.Canonical, sorted(w.Platforms), w.Versions, sorted(w.Filters))
 }
 
 // Requester is who asked for a job.

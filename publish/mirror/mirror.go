@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"example.com/publish/publish"
+	"example.com/publish/publish/mirror/pins"
 	"example.com/publish/stage/catalog"
 )
 
@@ -17,6 +18,7 @@ type Mirror struct {
 	Upstream catalog.Upstream
 	Queue    *Queue
 	Hosts    *Hosts
+	Pins     *pins.File // what names are locked to
 	Now      func() time.Time
 	// Told is called with what happens to a job, from several goroutines; nil: nobody is.
 	Told func(Job)
@@ -37,6 +39,7 @@ func New(r *publish.Repo, kind string, now func() time.Time, upstream func(*Host
 	m *Mirror, err error) {
 	m = &Mirror{Repo: r, Config: &r.Config.Mirror, Kind: kind, Now: now,
 		Queue: Open(dir(r, "queue"), now), Hosts: OpenHosts(dir(r, "hosts.json"), now)}
+	m.Pins = pins.Open(filepath.Join(r.Dir, pins.Name), dir(r, "pins.lock"), m.placeOf, now)
 	m.Upstream, err = upstream(m.Hosts)
 	return m, err
 }

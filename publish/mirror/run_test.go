@@ -131,7 +131,7 @@ func (h *hub) Fetch(ctx context.Context, req catalog.FetchRequest, to catalog.St
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if now := h.tags[r.Canonical]; now.Digest != p.Digest {
+	if now := h.tags[r.Canonical]; now.Digest != p.Digest && r.Pinned == (catalog.Digest{}) {
 		out.Moved = now.Digest
 	}
 	_, tag, _ := strings.Cut(r.Canonical, ":")
@@ -606,7 +606,9 @@ func TestRunNewest(t *testing.T) {
 	}
 	p.clock.move(-24 * time.Hour)
 	third := p.hub.image(app, "three")
-	id = p.ask(app)[0]
+	added, err := p.Add(ctx, Wish{References: []string{app}, By: alice(), AcceptDrift: true}) // it is locked to two
+	must(t, err)
+	id = added[0].Job.ID
 	if p.once(); p.job(id).State != Staged || p.staged(app) != third.String() {
 		t.Errorf("%+v, staging has %s", p.job(id), p.staged(app))
 	}

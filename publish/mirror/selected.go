@@ -49,6 +49,7 @@ func (r *runner) request(c *Claimed, remote catalog.Remote, pin catalog.Pin) cat
 		Filters: j.Filters}
 	if r.selector() != nil {
 		out.Allow = r.Config.Allowed
+		out.Check = func(v catalog.FetchedVersion) error { return r.checkVersion(c, v) }
 		out.Chosen = func(versions []catalog.FetchedVersion) error { return r.chosen(c, versions) }
 	}
 	return out

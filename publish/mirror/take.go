@@ -25,7 +25,7 @@ func (r *runner) stage(ctx context.Context, c *Claimed, got *catalog.Fetched, st
 	if c.Cancelled() {
 		return errCancelled
 	}
-	if err := r.newest(j); err != nil {
+	if err := r.lockedStill(j); err != nil {
 		return err
 	}
 	in := &stage.Fetched{Name: j.Canonical, Documents: got.Documents, Contents: map[string]stage.FetchedFile{}}
@@ -41,7 +41,10 @@ func (r *runner) stage(ctx context.Context, c *Claimed, got *catalog.Fetched, st
 		in.Contents[name] = file
 	}
 	if got.Tree {
-		return r.unite(ctx, in)
+		if err := r.unite(ctx, in); err != nil {
+			return err
+		}
+		return r.lock(ctx, j, versionsOf(got))
 	}
 	// Those that the image lacks are told of; staging would refuse them.
 	picked := slices.DeleteFunc(slices.Clone(j.Platforms), func(p string) bool {
@@ -49,7 +52,10 @@ func (r *runner) stage(ctx context.Context, c *Claimed, got *catalog.Fetched, st
 	})
 	_, err := r.Repo.Add(ctx, stage.AddRequest{Fetched: in, Verb: "mirror run", Addition: catalog.Addition{
 		Name: r.NameOf(j.Canonical), Requested: j.Reference, Source: j.Canonical, Platforms: picked}}, false)
-	return err
+	if err != nil {
+		return err
+	}
+	return r.lock(ctx, j, nil)
 }
 
 // newest returns an error if a job was staged that was pinned to another digest of the

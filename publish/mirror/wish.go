@@ -19,6 +19,9 @@ type Wish struct {
 	Filters    []string // what versions and items must have
 	Priority   int
 	By         Requester
+
+	Locked      bool // only what the lock file has
+	AcceptDrift bool // what moved is followed
 }
 
 // Plan reads what somebody asks for, all of it or nothing. The error is of kind Usage for
@@ -37,6 +40,10 @@ func (m *Mirror) Plan(w Wish) ([]Request, error) {
 		return nil, err
 	}
 	var out []Request
+	set, err := m.Pins.Load()
+	if err != nil {
+		return nil, err
+	}
 	for _, text := range w.References {
 		r, err := m.Upstream.Parse(text)
 		if err != nil {
@@ -49,8 +56,12 @@ func (m *Mirror) Plan(w Wish) ([]Request, error) {
 			return nil, &fault.Error{Kind: fault.Usage, Path: m.NameOf(r.Canonical), Fact: "is no name that a tree can have",
 				Hint: "the key map under mirror in publish.yaml puts it elsewhere; nothing was added"}
 		}
+		if err := m.mayBeAsked(set, r, w.Locked, out); err != nil {
+			return nil, err
+		}
 		out = append(out, Request{Priority: w.Priority, By: w.By, Want: Want{Reference: strings.TrimSpace(text),
-			Canonical: r.Canonical, Kind: m.Kind, Platforms: platforms, Versions: w.Versions, Filters: w.Filters}})
+			Canonical: r.Canonical, Kind: m.Kind, Platforms: platforms, Versions: w.Versions, Filters: w.Filters,
+			Locked: w.Locked, AcceptDrift: w.AcceptDrift}})
 	}
 	return out, nil
 }

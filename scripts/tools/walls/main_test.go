@@ -94,6 +94,12 @@ var cases = []struct{ file, imports, rule string }{
 	{"publish/mirror/queue.go", ours + "stage/lock", ""},
 	{"publish/mirror/queue.go", ours + "publish/fault", ""},
 	{"publish/mirror/queue.go", ours + "publish", ""},
+	{"publish/mirror/locked.go", ours + "publish/mirror/pins", ""},
+	{"publish/mirror/pins/file.go", ours + "publish/mirror", "pins-are-lines-and-values"},
+	{"publish/mirror/pins/file.go", ours + "publish", "pins-are-lines-and-values"},
+	{"publish/mirror/pins/file.go", ours + "stage", "pins-are-lines-and-values"},
+	{"publish/mirror/pins/file.go", ours + "stage/lock", ""},
+	{"publish/mirror/pins/file.go", ours + "publish/fault", ""},
 
 	{"publish/site/symlink.go", ours + "publish", "site-knows-no-repository"},
 	{"publish/site/symlink.go", ours + "stage", "site-knows-no-repository"},
