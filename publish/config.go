@@ -196,6 +196,10 @@ func (c *Config) check(choices Choices) error {
 	if c.Hooks.Timeout == 0 {
 		err = errors.Join(err, errors.New("hooks.timeout: 0 would end every command at once"))
 	}
+	if choices.Tagger != nil {
+		_, tagged := choices.Tagger(c.Format)
+		c.Mirror.untagged = !tagged
+	}
 	err = errors.Join(err, c.Serve.Check(), c.Mirror.Check())
 	if c.Generations.Keep < 0 {
 		err = errors.Join(err, fmt.Errorf("generations.keep: %d is negative", c.Generations.Keep))

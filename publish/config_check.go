@@ -58,7 +58,7 @@ func CheckConfig(dir string, choices Choices) (*ConfigReport, error) {
 		err = errors.Join(err, c.checkProduction(dir))
 	}
 	if c != nil {
-		err = errors.Join(err, c.checkAccessLog(dir))
+		err = errors.Join(err, c.checkAccessLog(dir), c.checkMirrorPaths(dir))
 	}
 	out.find(catalog.Error, doc, err)
 	if c == nil {
@@ -114,6 +114,9 @@ func lineOf(doc *yaml.Node, key string) int {
 // differing appends the keys whose values in c differ from the defaults.
 func differing(c, defaults reflect.Value, prefix string, out *[]ConfigValue) {
 	for i := range c.NumField() {
+		if !c.Type().Field(i).IsExported() { // it is no key
+			continue
+		}
 		key := prefix + c.Type().Field(i).Tag.Get("yaml")
 		a, b := c.Field(i), defaults.Field(i)
 		if a.Kind() == reflect.Struct {

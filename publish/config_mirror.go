@@ -22,7 +22,14 @@ type MirrorConfig struct {
 	Retry      MirrorRetry               `yaml:"retry"`
 	Timeouts   MirrorTimeouts            `yaml:"timeouts"`
 	Limits     MirrorLimits              `yaml:"limits"`
+	Requests   MirrorRequests            `yaml:"requests"`
+	Notify     []MirrorNotify            `yaml:"notify"`  // who is told of jobs
 	Address    string                    `yaml:"address"` // under which production is served, without a scheme
+	Large      MirrorLarge               `yaml:"large"`
+	Schedules  []MirrorSchedule          `yaml:"schedules"`
+	Promote    MirrorPromote             `yaml:"promote"`
+
+	untagged bool // names of the format have no tag: a pattern may have a colon
 }
 
 // RegistryConfig is how a registry is reached.
@@ -73,6 +80,7 @@ func (c *MirrorConfig) setDefaults() {
 		MaxWait: Duration(24 * time.Hour)}
 	c.Timeouts = MirrorTimeouts{Connect: Duration(10 * time.Second), Answer: Duration(time.Minute),
 		Stall: Duration(time.Minute)}
+	c.Large.Over, c.Promote = 256<<20, PromoteNever
 	c.Limits = MirrorLimits{Manifest: 4 << 20, Image: 64 << 30, Blobs: 5000, Depth: 4, Free: 5 << 30}
 }
 

@@ -20,7 +20,7 @@ func (c *MirrorConfig) Check() error {
 		for _, text := range list {
 			if _, err := glob.Parse(text); err != nil {
 				bad(key, "%q %s", text, err)
-			} else if last := text[strings.LastIndexByte(text, '/')+1:]; strings.ContainsAny(last, ":@") {
+			} else if last := text[strings.LastIndexByte(text, '/')+1:]; strings.ContainsAny(last, ":@") && !c.untagged {
 				bad(key, "%q has a tag or a digest; patterns are of the name alone", text)
 			}
 		}
@@ -70,8 +70,9 @@ func (c *MirrorConfig) Check() error {
 	if strings.Contains(c.Address, "://") || strings.HasSuffix(c.Address, "/") {
 		bad("address", "%q is no address such as images.example.com: without a scheme and a slash at the end", c.Address)
 	}
+	c.checkTimes(bad)
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.checkNotify())...)
 }
 
 // httpURL reports whether a text is the URL of a host.

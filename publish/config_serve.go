@@ -39,6 +39,8 @@ type ServeConfig struct {
 	} `yaml:"limits"`
 	TrustedProxies []string `yaml:"trusted_proxies"` // addresses and prefixes whose X-Forwarded-For counts
 	AccessLog      string   `yaml:"access_log"`      // a file, relative to the repository; - is output; "" for none
+	Requests       string   `yaml:"requests"`        // a directory that gets what is asked for; "": nobody may ask
+	RequestsToken  string   `yaml:"requests_token"`  // a file with what clients must show for that
 }
 
 // Pages says which pages for people a public listener has.
@@ -121,6 +123,9 @@ func (c *ServeConfig) Check() error {
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		bad("tls", "needs both cert and key")
 	}
+	if (c.Requests == "") != (c.RequestsToken == "") {
+		bad("requests", "needs requests_token too, and that needs requests")
+	}
 	if c.Limits.Connections < 0 || c.Limits.PerClient < 0 {
 		bad("limits", "a number of connections is negative")
 	}
@@ -144,6 +149,11 @@ func (c *ServeConfig) AccessLogIn(dir string) string {
 		return c.AccessLog
 	}
 	return filepath.Join(dir, c.AccessLog)
+}
+
+// RequestsIn returns Requests and RequestsToken with absolute paths, likewise.
+func (c *ServeConfig) RequestsIn(dir string) (requests, token string) {
+	return absolute(dir, c.Requests), absolute(dir, c.RequestsToken)
 }
 
 // Proxies returns the addresses in TrustedProxies.

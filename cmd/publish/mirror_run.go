@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -18,12 +19,15 @@ func (p *program) mirrorRunCommand() *command {
 		Description: "Takes jobs from the queue until it gets a signal: resolves each name once, copies by digest, checks, " +
 			"and stages the image whole. With --once it ends when nothing runs and no job becomes due within " +
 			"--patience. Any number of them may run at once. After a signal jobs are pending again, and what was " +
-			"fetched of them is kept. Exit status 1: a job failed in this run.",
+			"fetched of them is kept. It also makes the jobs of schedules, and promotes if mirror.promote is drained. " +
+			"Exit status 1: a job failed in this run; with --once: a schedule failed, and 3, 6 or 7 as publish promote " +
+			"if that is what failed.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "once", Usage: "end when there is nothing to do"},
 			&cli.IntFlag{Name: "jobs", Usage: "run `N` jobs at once; default: as in publish.yaml"},
 			&cli.StringFlag{Name: "patience", Value: "1m", Usage: "with --once: wait `DURATION`, all in all, " +
 				"for jobs that become due"},
+			&cli.BoolFlag{Name: "now", Usage: "fetch large images too while their window is shut"},
 		},
 	}, 0, 0, p.mirrorRun).
 		example("fetch what is in the queue, from cron", "publish -q mirror run --once")
@@ -47,6 +51,7 @@ func (p *program) mirrorRun(c *cli.Context) error {
 	if err := m.Repo.NotInHook("mirror run"); err != nil {
 		return err
 	}
+	m.Receivers = receivers(m.Repo)
 	var mu sync.Mutex
 	m.Told = func(j mirror.Job) {
 		mu.Lock()
@@ -58,8 +63,14 @@ func (p *program) mirrorRun(c *cli.Context) error {
 		defer mu.Unlock()
 		p.warn(text)
 	}
+	m.Promoted = func(res *publish.Result) {
+		mu.Lock()
+		defer mu.Unlock()
+		p.printWarnings(res.Warnings)
+		p.note("%s", p.switchLine(res, ""))
+	}
 	sum, err := m.Run(c.Context, mirror.RunOptions{Once: c.Bool("once"), Jobs: c.Int("jobs"),
-		Patience: time.Duration(patience)})
+		Patience: time.Duration(patience), Now: c.Bool("now")})
 	if err != nil {
 		return err
 	}
@@ -77,12 +88,29 @@ func (p *program) mirrorRun(c *cli.Context) error {
 				text = append(text, count(part.n, "job")+" "+part.word)
 			}
 		}
+		if sum.Unscheduled > 0 {
+			text = append(text, count(sum.Unscheduled, "schedule")+" failed")
+		}
+		if sum.Generation > 0 {
+			text = append(text, fmt.Sprintf("promoted as generation %d", sum.Generation))
+		}
+		if len(text) == 0 {
+			text = append(text, "nothing was fetched")
+		}
 		p.say("%s", strings.Join(text, ", "))
 	}); err != nil {
 		return err
 	}
 	if c.Context.Err() != nil {
 		return c.Context.Err()
+	}
+	if c.Bool("once") && sum.Unpromoted != nil {
+		return &hinted{fmt.Errorf("what is staged was not promoted: %w", sum.Unpromoted),
+			"publish promote shows the same, and publish mirror history has it"}
+	}
+	if sum.Failed == 0 && sum.Unscheduled > 0 {
+		return &publish.Error{Fact: count(sum.Unscheduled, "schedule") + " made no jobs",
+			Hint: "the warnings, and publish mirror history, say why"}
 	}
 	if sum.Failed > 0 {
 		return &publish.Error{Fact: count(sum.Failed, "job") + " failed",

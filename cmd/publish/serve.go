@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"example.com/publish/publish"
 	"example.com/publish/publish/serve"
 )
 
@@ -19,7 +20,8 @@ func (p *program) serveCommand() *command {
 		Name: "serve", Category: "production",
 		Usage: "serve production over HTTP and HTTPS",
 		Description: "Answers requests for production until it gets a signal. After a promote or revert has ended, no " +
-			"client gets an index of the generation before. It takes no lock and writes nothing in the repository. " +
+			"client gets an index of the generation before. It takes no lock and writes nothing in the repository; " +
+			"with --requests it writes what clients that know the token ask for into that directory. " +
 			"Addresses are http://HOST:PORT, https://HOST:PORT or unix:/PATH; the key serve of publish.yaml has " +
 			"these and all other settings. It prints each address on a line, and that of --admin last.",
 		Flags: []cli.Flag{
@@ -30,13 +32,16 @@ func (p *program) serveCommand() *command {
 			&cli.BoolFlag{Name: "tls-self-signed", Usage: "make a certificate, to try things out"},
 			&cli.StringFlag{Name: "access-log", Usage: "write a line of JSON for each request to `FILE`; -: standard " +
 				"output; off: none"},
+			&cli.StringFlag{Name: "requests", Usage: "take requests for images into `DIR`; off: take none"},
+			&cli.StringFlag{Name: "requests-token", Usage: "from clients that show the token in `FILE`"},
 		},
 	}, 0, 0, p.serve).
 		example("serve production at the addresses in publish.yaml", "publish serve").
 		example("serve it to all, with a certificate",
 			"publish serve --listen http://:80 --listen https://:443 --tls-cert fullchain.pem --tls-key privkey.pem").
 		completesFlag("tls-cert", these(":files")).completesFlag("tls-key", these(":files")).
-		completesFlag("access-log", these(":files", "-", "off")).completesFlag("admin", these("off"))
+		completesFlag("access-log", these(":files", "-", "off")).completesFlag("admin", these("off")).
+		completesFlag("requests", these(":dirs", "off")).completesFlag("requests-token", these(":files"))
 }
 
 func (p *program) serve(c *cli.Context) error {
@@ -73,6 +78,11 @@ func (p *program) serve(c *cli.Context) error {
 			}
 		}
 	}
+	if c.IsSet("requests") || c.IsSet("requests-token") {
+		if err := requestsOf(c, conf); err != nil {
+			return err
+		}
+	}
 	if err := conf.Check(); err != nil {
 		return usage("", "%s", err)
 	}
@@ -100,6 +110,26 @@ func (p *program) serve(c *cli.Context) error {
 			_ = p.flush() // a reader that went away does not end a server
 		},
 	}, reload, quit)
+}
+
+// requestsOf reads the flags of requests.
+func requestsOf(c *cli.Context, conf *publish.ServeConfig) (err error) {
+	if c.String("requests") == "off" {
+		conf.Requests, conf.RequestsToken = "", ""
+		return nil
+	}
+	for flag, to := range map[string]*string{"requests": &conf.Requests, "requests-token": &conf.RequestsToken} {
+		if !c.IsSet(flag) {
+			continue
+		}
+		if *to, err = filepath.Abs(c.String(flag)); err != nil {
+			return err
+		}
+	}
+	if conf.Requests == "" || conf.RequestsToken == "" {
+		return usage("", "--requests and --requests-token need each other, or their keys under serve in publish.yaml")
+	}
+	return nil
 }
 
 // signals passes SIGHUP on to reload. After ctx has ended, which the first of ends does,

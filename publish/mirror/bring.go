@@ -78,7 +78,7 @@ func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pi
 		defer unlock()
 	}
 	staged := r.Repo.Stage.Holders() // it is read once, and again after others may have staged something
-	store := NewContent(ContentOptions{Dir: dir(r.Repo, "content"), Free: int64(r.Config.Limits.Free),
+	store := NewContent(ContentOptions{Dir: dir(r.Repo, "content"), Free: int64(r.Config.Limits.Free), Largest: r.largest,
 		Progress: c.Progress, Elsewhere: func(d catalog.Digest) (string, bool) {
 			path := staged(d)
 			if path == "" && h.gone {

@@ -35,21 +35,28 @@ var errOver = errors.New("this job is not claimed any more")
 // ok, which may be nil, can refuse jobs, such as those of a host that waits; it must be
 // quick, and must not use the queue. The result is nil if there is no such job.
 func (q *Queue) Claim(ctx context.Context, ok func(Job) bool) (*Claimed, error) {
+	return q.ClaimEarly(ctx, ok, nil)
+}
+
+// ClaimEarly is Claim for a runner for which some jobs are due that wait for others: those
+// that early accepts. It may be nil; what ok must not do, it must not either.
+func (q *Queue) ClaimEarly(ctx context.Context, ok, early func(Job) bool) (*Claimed, error) {
+	due := func(j Job) bool { return j.due(q.time()) || j.State == Waiting && early != nil && early(j) }
 	var c *Claimed
 	err := q.change(ctx, func() error {
 		pending, err := q.pending()
 		if err != nil {
 			return err
 		}
-		due, err := q.due(pending)
+		ready, err := q.due(pending, due)
 		if err != nil {
 			return err
 		}
-		for _, j := range due {
+		for _, j := range ready {
 			if ok != nil && !ok(j) {
 				continue
 			}
-			if c, err = q.claim(ctx, j.ID); c != nil || err != nil {
+			if c, err = q.claim(ctx, j.ID, due); c != nil || err != nil {
 				return err
 			}
 		}
@@ -60,7 +67,7 @@ func (q *Queue) Claim(ctx context.Context, ok func(Job) bool) (*Claimed, error) 
 
 // due returns the jobs that are due, the first one first. A wait that a clock which was
 // set back would make longer begins anew.
-func (q *Queue) due(pending map[string]cached) ([]Job, error) {
+func (q *Queue) due(pending map[string]cached, isDue func(Job) bool) ([]Job, error) {
 	now := q.time()
 	due := make([]Job, 0, len(pending))
 	for _, c := range pending {
@@ -79,7 +86,7 @@ func (q *Queue) due(pending map[string]cached) ([]Job, error) {
 				return nil, err
 			}
 		}
-		if j.due(now) {
+		if isDue(j) {
 			due = append(due, j)
 		}
 	}
@@ -91,13 +98,13 @@ func (q *Queue) due(pending map[string]cached) ([]Job, error) {
 
 // claim takes a job, if it is still due and nobody has it. The caller holds the lock of
 // the queue.
-func (q *Queue) claim(ctx context.Context, id string) (*Claimed, error) {
+func (q *Queue) claim(ctx context.Context, id string, due func(Job) bool) (*Claimed, error) {
 	f, ok, err := q.settle(id)
 	if err != nil || !ok || f != pendingIn {
 		return nil, err
 	}
 	j, err := q.read(pendingIn, id)
-	if err != nil || !j.due(q.time()) {
+	if err != nil || !due(j) {
 		return nil, nil // List reports a damaged file
 	}
 	unlock, err := lock.Temporary(ctx, q.lockOf(id), lock.Options{Now: q.time()})

@@ -46,6 +46,8 @@ type ContentOptions struct {
 	// the tree; it may be nil. Several calls may run at the same time.
 	Elsewhere func(catalog.Digest) (path string, ok bool)
 	Free      int64 // bytes of the file system that must stay free
+	// Largest may refuse that a content of so many bytes comes now; it may be nil.
+	Largest func(bytes int64) error
 	// Progress is called with the bytes that are there of what was asked for; it may be
 	// nil. Several calls may run at the same time.
 	Progress func(done int64)
@@ -128,8 +130,18 @@ func (c *Content) Open(d catalog.Digest) (io.ReadCloser, error) {
 	}
 }
 
-// Expect implements catalog.Store. The error is a *catalog.RemoteError.
-func (c *Content) Expect(bytes int64) error {
+// Expect implements catalog.Store. The error is a *catalog.RemoteError, or that of Largest.
+func (c *Content) Expect(bytes, largest int64) error {
+	if c.opt.Largest != nil {
+		if err := c.opt.Largest(largest); err != nil {
+			return err
+		}
+	}
+	return c.room(bytes)
+}
+
+// room refuses what has no room.
+func (c *Content) room(bytes int64) error {
 	if err := c.create(); err != nil {
 		return err
 	}

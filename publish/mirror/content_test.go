@@ -417,16 +417,16 @@ func TestNoRoom(t *testing.T) {
 	dir := t.TempDir()
 	c := NewContent(ContentOptions{Dir: dir, Free: 1 << 60})
 	remote := (*catalog.RemoteError)(nil)
-	if err := c.Expect(1); !errors.As(err, &remote) || remote.Class != catalog.NoSpace || !remote.Again {
+	if err := c.Expect(1, 1); !errors.As(err, &remote) || remote.Class != catalog.NoSpace || !remote.Again {
 		t.Errorf("Expect returns %v", err)
 	}
-	must(t, c.Expect(0))
+	must(t, c.Expect(0, 0))
 	data := bytesOf(10)
 	if err := c.Bring(ctx, sha(data), 10, nil); !errors.As(err, &remote) || remote.Class != catalog.NoSpace {
 		t.Errorf("Bring returns %v", err)
 	}
 	must(t, c.Close())
-	must(t, NewContent(ContentOptions{Dir: dir}).Expect(1))
+	must(t, NewContent(ContentOptions{Dir: dir}).Expect(1, 1))
 }
 
 func TestSweepContent(t *testing.T) {

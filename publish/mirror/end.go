@@ -20,7 +20,8 @@ const noRoom = 5 * time.Minute
 
 // settle ends a job, or gives it back, by what came of the work.
 func (r *runner) settle(ctx context.Context, c *Claimed, err error) error {
-	end, remote, trouble := new(outcome), new(catalog.RemoteError), new(lockFileError)
+	end, remote := new(outcome), new(catalog.RemoteError)
+	trouble, shut := new(lockFileError), new(shutError)
 	switch {
 	case err == nil:
 		return c.Finish(Staged, func(j *Job) { j.Address = r.addressOf(*j) })
@@ -33,6 +34,8 @@ func (r *runner) settle(ctx context.Context, c *Claimed, err error) error {
 		return c.Release("", time.Time{}, nil)
 	case ctx.Err() != nil, errors.Is(err, errRelocked):
 		return c.Release("", time.Time{}, nil)
+	case errors.As(err, &shut):
+		return c.Release(Window, shut.until, func(j *Job) { j.Error = shut.Error() })
 	case errors.As(err, &remote):
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		remote = &catalog.RemoteError{Class: catalog.NoSpace, Again: true, Err: err}

@@ -12,20 +12,25 @@ import (
 
 // Mirror brings images from servers of one kind into the staging of a repository.
 type Mirror struct {
-	Repo     *publish.Repo
-	Config   *publish.MirrorConfig
-	Kind     string // of its references, such as oci
-	Upstream catalog.Upstream
-	Queue    *Queue
-	Hosts    *Hosts
-	Pins     *pins.File // what names are locked to
-	Now      func() time.Time
+	Repo      *publish.Repo
+	Config    *publish.MirrorConfig
+	Kind      string // of its references, such as oci
+	Upstream  catalog.Upstream
+	Queue     *Queue
+	Hosts     *Hosts
+	Pins      *pins.File // what names are locked to
+	Now       func() time.Time
+	Receivers []Receiver // are told of what happens to jobs
 	// Told is called with what happens to a job, from several goroutines; nil: nobody is.
 	Told func(Job)
+	// Promoted is called with what a promote of the mirror did; nil: nobody is.
+	Promoted func(*publish.Result)
 	// Warn gets what stops nothing; nil: it is dropped.
 	Warn func(string)
 
 	live liveHoldings // for a Selector
+
+	noticePause func(tries int) time.Duration // of tests; nil: the function noticePause
 }
 
 // dir is a path below the mirror's own directory.

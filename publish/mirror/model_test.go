@@ -86,7 +86,8 @@ func (m *model) move(name string) {
 }
 
 func (m *model) add(rt *rapid.T) {
-	added, err := m.Add(ctx, Wish{References: []string{m.name(rt)}, By: alice()})
+	added, err := m.Add(ctx, Wish{References: []string{m.name(rt)}, By: alice(),
+		AcceptDrift: rapid.Bool().Draw(rt, "follow")})
 	must(m, err)
 	for _, a := range added {
 		if was, ok := m.jobs[a.Job.ID]; ok != a.Existed || ok && was.Ended() {
@@ -255,10 +256,16 @@ func (m *model) end() {
 		}
 	}
 	for _, name := range modelNames {
-		m.ask(name)
+		_, err := m.Add(ctx, Wish{References: []string{name}, By: alice(), AcceptDrift: true})
+		must(m, err)
 	}
 	m.run(nil)
+	set, err := m.Pins.Load()
+	must(m, err)
 	for _, name := range modelNames {
+		if e, _ := set.Find(name); e.Digest != m.staged(name) {
+			m.rt.Errorf("%s is locked to %q, and staged as %q", name, e.Digest, m.staged(name))
+		}
 		if got, want := m.staged(name), m.stood[name]; got != want[len(want)-1] {
 			m.rt.Errorf("%s is staged as %q in the end, and it stood for %q", name, got, want)
 		}

@@ -109,7 +109,7 @@ func (p *part) fill(ctx context.Context, get getter) error {
 		}
 	}
 	if p.n < p.size {
-		if err := p.c.Expect(p.size - p.n); err != nil {
+		if err := p.c.room(p.size - p.n); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 
 	"example.com/publish/publish/fault"
 	"example.com/publish/stage/catalog"
@@ -25,8 +26,18 @@ func (m *Mirror) Settle(ctx context.Context, j Job) (Job, error) {
 	if err != nil || there.Digest != j.Digest || !covers(there, j) {
 		return j, err
 	}
-	j.State, j.Address = Published, m.at(there.Ref)
+	j.State, j.Address, j.Generation = Published, m.at(there.Ref), m.generation()
 	return j, nil
+}
+
+// generation is the number of production; "" if it cannot be read.
+func (m *Mirror) generation() string {
+	v, err := m.Repo.OpenProduction()
+	if err != nil {
+		return ""
+	}
+	defer v.Close()
+	return strconv.Itoa(v.Generation)
 }
 
 // covers reports whether an image in the tree has the platforms that a job is about: an
@@ -56,7 +67,7 @@ func (m *Mirror) SettleAll(ctx context.Context) error {
 			continue
 		}
 		now, err = m.Queue.Amend(ctx, j.ID, func(j *Job) error {
-			j.State, j.Address = now.State, now.Address
+			j.State, j.Address, j.Generation = now.State, now.Address, now.Generation
 			return nil
 		})
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"example.com/publish/publish/timetable"
 	"example.com/publish/stage/catalog"
 )
 
@@ -16,6 +17,7 @@ type RunOptions struct {
 	Once     bool          // end when there is nothing to do
 	Jobs     int           // at once; 0: as configured
 	Patience time.Duration // with Once: how long to wait for what becomes due
+	Now      bool          // large images do not wait for their window
 }
 
 // Summary counts what a run did.
@@ -24,6 +26,13 @@ type Summary struct {
 	Failed    int `json:"failed"`
 	Other     int `json:"other"`     // cancelled, superseded, denied
 	Postponed int `json:"postponed"` // waits for a time, or was interrupted
+	// Unscheduled counts schedules that failed to make jobs.
+	Unscheduled int `json:"unscheduled"`
+	// Generation is what production became, if the run promoted; else 0.
+	Generation int `json:"generation"`
+	// Unpromoted is why what is staged was not promoted, or what went wrong after it was:
+	// of the last try of a run with Once.
+	Unpromoted error `json:"-"`
 }
 
 // glance is how often a runner looks for new jobs, and for jobs that others left.
@@ -32,10 +41,16 @@ const glance = time.Second
 // runner is one call of Run.
 type runner struct {
 	*Mirror
-	opt RunOptions
+	opt   RunOptions
+	front *front
 
 	idle time.Duration // how long nothing ran since a job ended; used by loop alone
 	ends int           // of jobs that ended, as loop has seen them
+
+	window  timetable.Window // of large images
+	windows bool             // they wait for it
+
+	promoter promoter // used by loop alone
 
 	mu      sync.Mutex
 	sum     Summary
@@ -50,11 +65,20 @@ func (m *Mirror) Run(ctx context.Context, opt RunOptions) (Summary, error) {
 		opt.Jobs = m.Config.Jobs
 	}
 	r := &runner{Mirror: m, opt: opt}
+	r.window, r.windows = m.Config.Large.Hours()
+	r.windows = r.windows && !opt.Now
 	slots := make(chan struct{}, opt.Jobs)
 	wake := make(chan struct{}, 1)
 	var all sync.WaitGroup
-	err := r.loop(ctx, slots, wake, &all)
+	r.front = m.openFront(ctx)
+	inner, stop := context.WithCancel(ctx)
+	err := r.scheduled(inner, &all)
+	if err == nil {
+		err = r.loop(ctx, slots, wake, &all)
+	}
+	stop()
 	all.Wait()
+	r.front.close(ctx, opt.Patience)
 	if err == nil && ctx.Err() == nil {
 		err = m.tidy(ctx)
 	}
@@ -80,8 +104,9 @@ func (r *runner) loop(ctx context.Context, slots, wake chan struct{}, all *sync.
 		if err := r.SettleAll(ctx); err != nil {
 			r.warn("production: %s", err)
 		}
+		more := r.front.attend(ctx)
 		for len(slots) < cap(slots) {
-			c, err := r.Queue.Claim(ctx, r.mayRun)
+			c, err := r.Queue.ClaimEarly(ctx, r.mayRun, r.early)
 			if err != nil {
 				return unlessEnded(ctx, err)
 			}
@@ -98,14 +123,23 @@ func (r *runner) loop(ctx context.Context, slots, wake chan struct{}, all *sync.
 				}
 			})
 		}
-		if len(slots) == 0 && r.opt.Once {
+		if len(slots) == 0 && r.opt.Once && !more {
 			due, err := r.soon()
-			if err != nil || !due {
+			if err != nil {
 				return err
 			}
+			if !due {
+				r.drained(ctx)
+				return nil
+			}
+		} else if len(slots) == 0 {
+			r.drained(ctx)
 		}
 		waits, begun := len(slots) == 0, time.Now()
 		timer := time.NewTimer(glance)
+		if more {
+			timer.Reset(0)
+		}
 		select {
 		case <-ctx.Done():
 		case <-wake:
@@ -142,6 +176,9 @@ func (r *runner) soon() (bool, error) {
 		at := j.Until
 		if j.State == Running {
 			return true, nil
+		}
+		if r.early(j) {
+			at = time.Time{}
 		}
 		if until, ok := r.held(j); ok && until.After(at) {
 			at = until

@@ -42,6 +42,9 @@ type hub struct {
 	// before is called before each content is sent; its error ends the request.
 	before func(ctx context.Context, d catalog.Digest) error
 	sent   map[catalog.Digest]int
+	// lists counts lists of tags; listing is called before each, and its error ends it.
+	lists   int
+	listing func(catalog.Remote) error
 	// missing are wanted platforms that no image has.
 	missing []string
 }
@@ -109,6 +112,15 @@ func (h *hub) Fetch(ctx context.Context, req catalog.FetchRequest, to catalog.St
 		if strings.Contains(h.blobs[p.Digest], d.Hex) {
 			todo = append(todo, d)
 		}
+	}
+	var sum, largest int64
+	for _, d := range todo {
+		if n := int64(len(h.blobs[d])); !to.Has(d) {
+			sum, largest = sum+n, max(largest, n)
+		}
+	}
+	if err := to.Expect(sum, largest); err != nil {
+		return nil, err
 	}
 	for _, d := range todo {
 		data := h.blobs[d]
@@ -185,6 +197,18 @@ func (p *place) open(dir string) *Mirror {
 func (p *place) ask(names ...string) []string {
 	p.Helper()
 	added, err := p.Add(ctx, Wish{References: names, By: alice()})
+	must(p, err)
+	var ids []string
+	for _, a := range added {
+		ids = append(ids, a.Job.ID)
+	}
+	return ids
+}
+
+// follow is ask for what names stand for now, also if they are locked to something else.
+func (p *place) follow(names ...string) []string {
+	p.Helper()
+	added, err := p.Add(ctx, Wish{References: names, By: alice(), AcceptDrift: true})
 	must(p, err)
 	var ids []string
 	for _, a := range added {

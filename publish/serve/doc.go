@@ -1,6 +1,7 @@
 // Package serve answers HTTP requests from production: files, and, for a format whose
 // images have tags, a registry to pull from. It takes no lock, and writes nothing below
-// the repository.
+// the repository, except what clients ask for, if serve.requests is set: a file in that
+// directory, which publish mirror run takes.
 //
 // # One generation an answer
 //
@@ -23,6 +24,7 @@
 //	server.go    checks the path, and chooses who answers
 //	files.go     files of the tree: tags, ranges, codings
 //	registry.go  the distribution API, over what the format tells
+//	requests.go  asking for images, with a token
 //	admin.go     health and metrics
 //	pages.go     pages for people, from the templates in the folder pages
 //	listen.go    addresses, TLS, the sockets of systemd, the end

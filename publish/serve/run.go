@@ -39,6 +39,9 @@ func (s *Server) Run(ctx context.Context, opt Options, reload, quit <-chan struc
 		return err
 	}
 	defer s.access.close()
+	if s.intake, err = s.openIntake(); err != nil {
+		return err
+	}
 	list, err := s.listen(certs != nil)
 	if err != nil {
 		return err
@@ -127,6 +130,7 @@ func (r *run) wait(ctx context.Context, reload, quit <-chan struct{}) error {
 			r.server.Reload()
 			r.certs.refresh(r.log, true)
 			r.server.access.reopen()
+			r.server.intake.reload(r.log)
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
 		case <-every.C:
 			r.certs.refresh(r.log, false)

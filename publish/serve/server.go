@@ -43,6 +43,7 @@ type Server struct {
 	count  *counters
 	certs  atomic.Pointer[certificates]
 	access *accessLog
+	intake *intake // nil: nobody may ask for images
 	behind proxies
 	ending context.Context // is done when the server is about to end: whoever waits stops
 	end    context.CancelFunc
@@ -84,17 +85,20 @@ func (s *Server) Keep(ctx context.Context) { s.keeper.keep(ctx) }
 func (s *Server) Reload() { s.keeper.poke() }
 
 // Public is the handler of the public listeners.
-func (s *Server) Public() http.Handler { return s.handler(s.public) }
+func (s *Server) Public() http.Handler { return s.handler(s.public, s.asks) }
 
 // Admin is the handler of the listener for operators.
-func (s *Server) Admin() http.Handler { return s.handler(s.admin) }
+func (s *Server) Admin() http.Handler { return s.handler(s.admin, nil) }
 
 // route is who answers a request whose path is checked. slash says that a slash follows
 // the path.
 type route func(w http.ResponseWriter, r *http.Request, p string, slash bool)
 
-// handler checks requests before a route, and logs them after it.
-func (s *Server) handler(to route) http.Handler {
+// handler checks requests before a route, and logs them after it. asks, which may be nil,
+// answers those with another method than the rest of a server has, and reports whether it
+// did.
+func (s *Server) handler(to route, asks func(w http.ResponseWriter, r *http.Request, p string, slash bool) bool,
+) http.Handler {
 	stall, live := time.Duration(s.config.Limits.StallTimeout), s.keeper.number
 	return http.HandlerFunc(func(inner http.ResponseWriter, r *http.Request) {
 		defer s.panicked(r) // declared first, so that the request is counted before it
@@ -123,6 +127,7 @@ func (s *Server) handler(to route) http.Handler {
 				code = errName.code
 			}
 			s.refusal(w, r, &apiError{status, code, strings.ToLower(http.StatusText(status))})
+		case asks != nil && asks(w, r, p, slash):
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			s.reject(rejectedMethod)
 			w.Header()["Allow"] = []string{"GET, HEAD"}

@@ -177,6 +177,12 @@ func (w *world) do(method, path string, headers ...string) response {
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
+	return w.send(r)
+}
+
+// send sends a request as it is.
+func (w *world) send(r *http.Request) response {
+	w.Helper()
 	res, err := (&http.Transport{DisableCompression: true}).RoundTrip(r)
 	w.no(err)
 	defer res.Body.Close()

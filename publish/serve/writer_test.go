@@ -74,7 +74,7 @@ func TestPanic(t *testing.T) {
 		logged bool
 	}{{"out of order", true}, {http.ErrAbortHandler, false}} {
 		before := len(w.logged.String())
-		h := w.server.handler(func(http.ResponseWriter, *http.Request, string, bool) { panic(c.panic) })
+		h := w.server.handler(func(http.ResponseWriter, *http.Request, string, bool) { panic(c.panic) }, nil)
 		func() {
 			defer func() {
 				if p := recover(); p != c.panic {

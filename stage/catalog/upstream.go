@@ -102,8 +102,9 @@ type Store interface {
 	// Open reads a content that is there.
 	Open(d Digest) (io.ReadCloser, error)
 	// Expect is told the sum of what is to come, in bytes, without what Has said is
-	// there. It refuses what has no room.
-	Expect(bytes int64) error
+	// there, and the size of the largest content of it. It refuses what has no room, or
+	// what is not to come now. Manifests and the like may have come before.
+	Expect(bytes, largest int64) error
 }
 
 // Failure is what kind of failure a copy had: its class, in the words of people.

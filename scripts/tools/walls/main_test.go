@@ -58,6 +58,11 @@ var cases = []struct{ file, imports, rule string }{
 	{"publish/promote_test.go", ours + "stage/simplestreams", ""},
 	{"cmd/publish/format.go", ours + "stage/simplestreams", ""},
 
+	{"publish/timetable/rule.go", ours + "publish/fault", "timetable-is-a-leaf"},
+	{"publish/timetable/rule.go", "github.com/adhocore/gronx", ""},
+	{"publish/mirror/run.go", "github.com/adhocore/gronx", "gronx-only-in-timetable"},
+	{"publish/mirror/run.go", ours + "publish/timetable", ""},
+	{"publish/config.go", ours + "publish/timetable", ""},
 	{"publish/fault/fault.go", ours + "publish", "fault-is-a-leaf"},
 	{"publish/fault/fault.go", ours + "stage", "fault-is-a-leaf"},
 	{"publish/promote.go", ours + "publish/fault", ""},

@@ -67,13 +67,13 @@ func (g *Registry) Fetch(ctx context.Context, req catalog.FetchRequest, to catal
 // rest brings what is not there yet.
 func (c *closure) rest(ctx context.Context) error {
 	var todo []content
-	sum := int64(0)
+	sum, largest := int64(0), int64(0)
 	for _, x := range c.order {
 		if !c.to.Has(x.digest) {
-			todo, sum = append(todo, x), sum+x.size
+			todo, sum, largest = append(todo, x), sum+x.size, max(largest, x.size)
 		}
 	}
-	if err := c.to.Expect(sum); err != nil {
+	if err := c.to.Expect(sum, largest); err != nil {
 		return err
 	}
 	return remote.BringAll(ctx, c.once, todo, c.bring)

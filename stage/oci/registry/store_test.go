@@ -19,9 +19,11 @@ type store struct {
 	parts map[catalog.Digest][]byte
 	locks map[catalog.Digest]*sync.Mutex
 	sums  []int64
-	room  int64 // bytes; 0: any number
-	cuts  int   // bodies that ended too early
-	froms []int64
+	// largest are those of the sums.
+	largest []int64
+	room    int64 // bytes; 0: any number
+	cuts    int   // bodies that ended too early
+	froms   []int64
 }
 
 func newStore(t *testing.T) *store {
@@ -48,10 +50,10 @@ func (s *store) Open(d catalog.Digest) (io.ReadCloser, error) {
 
 var errRoom = errors.New("no room")
 
-func (s *store) Expect(n int64) error {
+func (s *store) Expect(n, largest int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sums = append(s.sums, n)
+	s.sums, s.largest = append(s.sums, n), append(s.largest, largest)
 	if s.room > 0 && n > s.room {
 		return errRoom
 	}

@@ -188,17 +188,17 @@ func (c *copying) once(ctx context.Context) (*catalog.Fetched, error) {
 	}
 	c.chose = true
 	var todo []file
-	var sum int64
+	var sum, largest int64
 	seen := map[catalog.Digest]bool{}
 	for _, f := range sel.Files {
 		d := catalog.Digest{Algorithm: catalog.SHA256, Hex: f.SHA256}
 		out.Contents[f.Path] = d
 		if !seen[d] && !c.to.Has(d) {
-			todo, sum = append(todo, file{d, f.Size, f.Path}), sum+f.Size
+			todo, sum, largest = append(todo, file{d, f.Size, f.Path}), sum+f.Size, max(largest, f.Size)
 		}
 		seen[d] = true
 	}
-	if err := c.to.Expect(sum); err != nil {
+	if err := c.to.Expect(sum, largest); err != nil {
 		return nil, err
 	}
 	if err := remote.BringAll(ctx, c.files, todo, c.bring); err != nil {
