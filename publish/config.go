@@ -81,6 +81,8 @@ type Choices struct {
 	Sites   site.Kinds // the default first
 	// Tagger returns the format of this name if it has tags; nil: none has.
 	Tagger func(format string) (catalog.Tagger, bool)
+	// Mirrored reports whether there are other servers of this format; nil: of each.
+	Mirrored func(format string) bool
 }
 
 // DefaultConfig is what an empty publish.yaml means.
@@ -227,6 +229,9 @@ func oneOf[T ~string](key string, value T, allowed ...T) error {
 func (c *Config) Warnings(choices Choices) []string {
 	_, tagged := c.tagger(choices)
 	out := c.idle(tagged)
+	if choices.Mirrored != nil && !choices.Mirrored(c.Format) && !c.Mirror.isDefault() {
+		out = append(out, "mirror: has no effect in a repository of the format "+c.Format)
+	}
 	if time.Duration(c.Grace) < time.Hour {
 		out = append(out,
 			fmt.Sprintf("grace: %s is less than the one hour for which clients keep an index: "+

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -88,4 +89,13 @@ func withoutUser(text string) string {
 		return u.Redacted()
 	}
 	return "..."
+}
+
+// isDefault reports whether nothing is said of the mirror.
+func (c *MirrorConfig) isDefault() bool {
+	var keys []ConfigValue
+	var plain MirrorConfig
+	plain.setDefaults()
+	differing(reflect.ValueOf(*c), reflect.ValueOf(plain), "", &keys)
+	return len(keys) == 0
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
@@ -70,4 +71,49 @@ func (r *Repo) Resolve(ctx context.Context, in, ref, expect string) (*catalog.Re
 		return out, &Error{Kind: Invalid, Path: ref, Fact: fmt.Sprintf("is %s, not %s", out.Digest, expect)}
 	}
 	return out, nil
+}
+
+// ResolveMany is Resolve for many names of one tree. The result has nil for a name that
+// the tree does not have, or that is damaged there; all are nil for a tree that is not
+// there.
+func (r *Repo) ResolveMany(ctx context.Context, in string, refs []string) ([]*catalog.Resolved, error) {
+	f, ok := catalog.As[catalog.Resolver](r.format)
+	if !ok {
+		return nil, r.noTags()
+	}
+	out := make([]*catalog.Resolved, len(refs))
+	if len(refs) == 0 {
+		return out, nil
+	}
+	src, _, err := r.source(ctx, in)
+	if e := new(Error); errors.As(err, &e) && e.Kind == NotFound || errors.Is(err, fs.ErrNotExist) {
+		return out, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	var bad error
+	take := func(n int, found *catalog.Resolved, err error) {
+		e := new(Error)
+		switch err := unnamed(err, refs[n], ""); {
+		case err == nil:
+			out[n] = found
+		case errors.As(err, &e) && (e.Kind == NotFound || e.Kind == Invalid):
+		case bad == nil:
+			bad = err
+		}
+	}
+	if many, ok := catalog.As[catalog.ManyResolver](r.format); ok {
+		many.ResolveMany(ctx, tree.Contents(src.Root()), refs, take)
+	} else {
+		for n, ref := range refs {
+			found, err := f.Resolve(ctx, tree.Contents(src.Root()), ref)
+			take(n, found, err)
+		}
+	}
+	if lost := src.Proved(); lost != nil {
+		return nil, lost
+	}
+	return out, bad
 }

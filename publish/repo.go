@@ -59,6 +59,9 @@ type Options struct {
 	// HookOutput returns a writer for the output of one hook or health check. It is
 	// closed afterwards. nil: the output is dropped.
 	HookOutput func() io.WriteCloser
+	// Mirror returns the state of the mirror's queue, without a lock; nil if there is no
+	// queue. The repository does not know the mirror.
+	Mirror func(*Repo) (*MirrorState, error)
 }
 
 // Repo is an open repository.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"path/filepath"
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/stage/catalog"
@@ -14,6 +15,9 @@ import (
 // OpenProduction opens the generation that is production. A switch at the same time gives
 // one of the two generations.
 func (r *Repo) OpenProduction() (*generation.View, error) { return r.store.ViewAt(r.Production()) }
+
+// Mark is a file that is another one after each switch of production.
+func (r *Repo) Mark() string { return filepath.Join(r.Production(), generation.IdentityName) }
 
 // OpenKept opens generation n, which is kept beside production. The error is of kind
 // NotFound if it is not.
@@ -85,7 +89,7 @@ func (r *Repo) Overview(ctx context.Context) (*Overview, error) {
 		return nil, err
 	}
 	status := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.Config.Switch, Generations: []Kept{},
-		Production: r.liveAs(r.as), Leftovers: []Leftover{}}
+		Production: r.liveAs(r.as), Leftovers: []Leftover{}, Mirror: r.mirrorState()}
 	status.Locks, status.LocksUnknown = r.locks().held()
 	return &Overview{Status: status, NoStaging: err, NoHistory: err}, nil
 }

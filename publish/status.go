@@ -44,6 +44,8 @@ type Status struct {
 	HistoryFlaw string `json:"history_flaw,omitempty"`
 	// Leftovers could not be deleted.
 	Leftovers []Leftover `json:"leftovers"`
+	// Mirror is the queue of publish mirror; absent if nobody has used it.
+	Mirror *MirrorState `json:"mirror,omitempty"`
 }
 
 // Production describes what is live.
@@ -125,7 +127,8 @@ func (r *Repo) Status(ctx context.Context) (*Status, error) {
 // there is an error, which is about staging; then it says nothing of staging.
 func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked, error) {
 	out := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.Config.Switch, Generations: []Kept{},
-		RecoveryPending: r.pending(s), ClockBehind: s.clockBehind(), Leftovers: r.leftovers().list()}
+		RecoveryPending: r.pending(s), ClockBehind: s.clockBehind(), Leftovers: r.leftovers().list(),
+		Mirror: r.mirrorState()}
 	if s.clockBehind() {
 		until := s.now.UTC()
 		out.ClockBehindUntil = &until

@@ -17,6 +17,7 @@ type Thresholds struct {
 	MaxWait   *time.Duration // since staging or production changed, while they differ
 	MinFree   *int64         // bytes
 	MaxErrors *int64         // findings in staging that would stop a promote
+	MaxQueue  *time.Duration // since the oldest job of the mirror that is due became so
 }
 
 // Check is the result of one check. Value and Limit are seconds, bytes or counts; for
@@ -53,6 +54,7 @@ func (m *Measures) Check(t Thresholds) []Check {
 		*left.Value = int64(n)
 	}
 	out = append(out, left)
+	out = append(out, m.checkMirror(t.MaxQueue)...)
 	if t.MaxAge != nil {
 		// Only promotes count that stayed: a revert does not bring new content.
 		c := Check{Name: "age", Limit: int64(*t.MaxAge / time.Second), Message: "nothing was promoted yet"}

@@ -39,7 +39,7 @@ var exitStatus = []struct {
 	{exitFailed, "failed; production is unchanged"},
 	{exitUsage, "wrong usage, or a bad configuration"},
 	{exitFindings, "findings: the tree to promote or to verify is not valid; diff --exit-code: the trees differ; " +
-		"status --check: something is wrong"},
+		"status --check: something is wrong; mirror update: a locked name moved"},
 	{exitLocked, "locked by another process"},
 	{exitNotFound, "no such generation, product, version, tag or file"},
 	{exitRefused, "refused: production is on hold; or the change would bring back reverted or revoked content; or " +

@@ -85,7 +85,8 @@ func byHand(name string) (is bool, others string) {
 
 // choices is what a configuration chooses from.
 func choices() publish.Choices {
-	return publish.Choices{Formats: formatNames(), Sites: siteKinds(), Tagger: tagger}
+	return publish.Choices{Formats: formatNames(), Sites: siteKinds(), Tagger: tagger,
+		Mirrored: func(format string) bool { return upstreams[format] != nil }}
 }
 
 // tagger is the format of this name if it has tags.

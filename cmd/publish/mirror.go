@@ -20,7 +20,7 @@ import (
 func (p *program) mirrorCommand() *command {
 	subs := []*command{p.mirrorAddCommand(), p.mirrorRunCommand(), p.mirrorListCommand(), p.mirrorStatusCommand(),
 		p.mirrorWatchCommand(), p.mirrorAddressCommand(), p.mirrorCancelCommand(), p.mirrorRetryCommand(),
-		p.mirrorHistoryCommand()}
+		p.mirrorUpdateCommand(), p.mirrorHistoryCommand()}
 	return &command{subs: subs, Command: &cli.Command{
 		Name: "mirror", Category: "staging",
 		Usage:  "bring images from other servers into staging",

@@ -12,8 +12,9 @@ func (p *program) mirrorAddCommand() *command {
 		Usage: "ask for images of other servers",
 		Description: "Puts a job for each REF into the queue, and prints its name. publish mirror run fetches the image: " +
 			"all that it leads to, or nothing comes into staging. REF is a name as Docker reads it, such as " +
-			"docker.io/library/alpine:3.20, or with @sha256:...; what is asked for twice is one job. In a repository of " +
-			"format simplestreams REF is URL#PRODUCT or URL#PRODUCT/VERSION, with patterns for product and version.",
+			"docker.io/library/alpine:3.20, or with @sha256:...; what is asked for twice is one job. A name that " +
+			"mirror.lock.yaml has gets the digest that it is locked to. In a repository of format simplestreams REF is " +
+			"URL#PRODUCT or URL#PRODUCT/VERSION, with patterns for product and version.",
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "platform",
 				Usage: "of an image with several, only `OS/ARCH[/VARIANT]`; may be given again"},
@@ -22,6 +23,8 @@ func (p *program) mirrorAddCommand() *command {
 				Usage: "only what has `FIELD=TEXT` (or != ~ !~ and a pattern); may be given again"},
 			&cli.IntFlag{Name: "priority", Usage: "jobs with a higher `N` come first"},
 			&cli.StringFlag{Name: "requester", Usage: "note `WHO` asks; default: the user"},
+			&cli.BoolFlag{Name: "locked", Usage: "take only what mirror.lock.yaml has"},
+			&cli.BoolFlag{Name: "accept-drift", Usage: "follow a name that moved, and change mirror.lock.yaml"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be asked for, and ask for nothing"},
 		},
 	}, 1, -1, p.mirrorAdd).
@@ -53,8 +56,12 @@ func (p *program) mirrorAdd(c *cli.Context) error {
 	if c.IsSet("versions") && c.Int("versions") < 1 {
 		return usage("", "--versions: %d is less than 1", c.Int("versions"))
 	}
+	if c.Bool("locked") && c.Bool("accept-drift") {
+		return usage("", "--locked and --accept-drift exclude each other")
+	}
 	wish := mirror.Wish{References: c.Args().Slice(), Platforms: c.StringSlice("platform"), Versions: c.Int("versions"),
-		Filters: c.StringSlice("filter"), Priority: c.Int("priority"), By: mirror.Me(c.String("requester"))}
+		Filters: c.StringSlice("filter"), Priority: c.Int("priority"), By: mirror.Me(c.String("requester")),
+		Locked: c.Bool("locked"), AcceptDrift: c.Bool("accept-drift")}
 	var out []askedFor
 	if c.Bool("dry-run") {
 		list, err := m.Plan(wish)
@@ -78,7 +85,7 @@ func (p *program) mirrorAdd(c *cli.Context) error {
 	}
 	added, err := m.Add(c.Context, wish)
 	if err != nil {
-		return err
+		return byFile(m, err)
 	}
 	for _, a := range added {
 		out = append(out, askedFor{a.Job.ID, a.Job.Reference, a.Job.Canonical, m.NameOf(a.Job.Canonical), a.Existed})

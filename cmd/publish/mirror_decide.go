@@ -10,11 +10,11 @@ func (p *program) mirrorCancelCommand() *command {
 	return verb(&cli.Command{
 		Name: "cancel", ArgsUsage: "ID...",
 		Usage: "stop jobs of the mirror",
-		Description: "A job that runs stops within a second, and nothing of it comes into staging. One that has ended is " +
-			"refused: its image may be staged.",
+		Description: "A job that runs stops within a second, and nothing of it comes into staging. One that failed is not " +
+			"reported as failed any more. One that has ended otherwise is refused: its image may be staged.",
 	}, 1, -1, p.mirrorCancel).
 		example("stop a job", "publish mirror cancel ID").
-		completes(every(p.jobs(mirror.Pending, mirror.Waiting, mirror.Running)))
+		completes(every(p.jobs(mirror.Pending, mirror.Waiting, mirror.Running, mirror.Failed)))
 }
 
 func (p *program) mirrorCancel(c *cli.Context) error {

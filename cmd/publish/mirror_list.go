@@ -11,8 +11,7 @@ import (
 )
 
 // jobStates are all, in the order of a job's way.
-var jobStates = []mirror.State{mirror.Pending, mirror.Waiting, mirror.Running, mirror.Staged, mirror.Published,
-	mirror.Failed, mirror.Cancelled, mirror.Superseded, mirror.Denied}
+var jobStates = mirror.States()
 
 func stateWords() (words []string) {
 	for _, s := range jobStates {
@@ -55,10 +54,11 @@ func (p *program) mirrorList(c *cli.Context) error {
 	}
 	p.problems(bad)
 	rows := [][]string{{"JOB", "STATE", "IMAGE", "DIGEST", "ADDED", "NOTE"}}
-	for _, j := range list {
-		if j, err = m.Settle(c.Context, j); err != nil {
-			return err
-		}
+	seen, err := m.See(c.Context, list...)
+	if err != nil {
+		return err
+	}
+	for _, j := range seen {
 		if len(states) > 0 && !slices.Contains(states, j.State) {
 			continue
 		}
@@ -83,7 +83,13 @@ func (p *program) mirrorList(c *cli.Context) error {
 }
 
 // noteOf is what a list says of a job beside its state.
-func noteOf(p *program, j mirror.Job) string {
+func noteOf(p *program, j mirror.Seen) string {
+	switch {
+	case j.Orphaned:
+		return orphanedNote
+	case j.Gone:
+		return goneNote
+	}
 	switch j.State {
 	case mirror.Running:
 		if j.BytesTotal > 0 {
@@ -102,7 +108,8 @@ func (p *program) mirrorStatusCommand() *command {
 	return verb(&cli.Command{
 		Name: "status", ArgsUsage: "[ID...]",
 		Usage: "report on jobs of the mirror",
-		Description: "Without ID: how many jobs are in which state, and which hosts must not be asked for a while. ID is " +
+		Description: "Without ID: how many jobs are in which state, and which hosts must not be asked for a while, and when " +
+			"schedules ask for images. ID is " +
 			"the name of a job, or enough of its beginning. Takes no lock.",
 	}, 0, -1, p.mirrorStatus).
 		example("see what the mirror has to do", "publish mirror status").
@@ -113,6 +120,12 @@ func (p *program) mirrorStatusCommand() *command {
 type mirrorState struct {
 	Jobs  map[mirror.State]int   `json:"jobs"` // by state; those that no job is in are 0
 	Hosts map[string]mirror.Hold `json:"hosts"`
+	// Schedules are those of publish.yaml, in its order.
+	Schedules []mirror.Scheduled `json:"schedules"`
+	// Orphaned are those of running whose runner is gone, and Gone those of staged that
+	// neither staging nor production has any more.
+	Orphaned int `json:"orphaned"`
+	Gone     int `json:"gone"`
 }
 
 func (p *program) mirrorStatus(c *cli.Context) error {
@@ -122,10 +135,7 @@ func (p *program) mirrorStatus(c *cli.Context) error {
 	}
 	if c.NArg() > 0 {
 		for _, id := range c.Args().Slice() {
-			j, err := m.Queue.Get(id)
-			if err == nil {
-				j, err = m.Settle(c.Context, j)
-			}
+			j, err := seenJob(c.Context, m, id)
 			if err != nil {
 				return err
 			}
@@ -141,14 +151,24 @@ func (p *program) mirrorStatus(c *cli.Context) error {
 	}
 	p.problems(bad)
 	out := mirrorState{Jobs: map[mirror.State]int{}, Hosts: m.Hosts.All()}
+	if out.Schedules, err = m.Schedules(); err != nil {
+		return err
+	}
 	for _, s := range jobStates {
 		out.Jobs[s] = 0
 	}
-	for _, j := range list {
-		if j, err = m.Settle(c.Context, j); err != nil {
-			return err
-		}
+	seen, err := m.See(c.Context, list...)
+	if err != nil {
+		return err
+	}
+	for _, j := range seen {
 		out.Jobs[j.State]++
+		if j.Orphaned {
+			out.Orphaned++
+		}
+		if j.Gone {
+			out.Gone++
+		}
 	}
 	return p.answer(out, func() {
 		var parts []string
@@ -161,6 +181,12 @@ func (p *program) mirrorStatus(c *cli.Context) error {
 			parts = []string{"no jobs"}
 		}
 		p.say("%s", strings.Join(parts, ", "))
+		if out.Orphaned > 0 {
+			p.say("%s running without a runner: publish mirror run goes on with what it left", count(out.Orphaned, "job"))
+		}
+		if out.Gone > 0 {
+			p.say("%s staged, and not in staging any more", count(out.Gone, "job"))
+		}
 		hosts := make([]string, 0, len(out.Hosts))
 		for host := range out.Hosts {
 			hosts = append(hosts, host)
@@ -169,11 +195,12 @@ func (p *program) mirrorStatus(c *cli.Context) error {
 		for _, host := range hosts {
 			p.say("%s: is not asked until %s", host, p.when(out.Hosts[host].Until))
 		}
+		p.saySchedules(out.Schedules)
 	})
 }
 
 // describeJob prints all of one job.
-func (p *program) describeJob(m *mirror.Mirror, j mirror.Job) {
+func (p *program) describeJob(m *mirror.Mirror, j mirror.Seen) {
 	line := func(label, format string, args ...any) {
 		p.say("%-12s %s", label+":", fmt.Sprintf(format, args...))
 	}
@@ -199,6 +226,8 @@ func (p *program) describeJob(m *mirror.Mirror, j mirror.Job) {
 		line("state", "%s (%s) until %s", j.State, j.Reason, p.when(j.Until))
 	case mirror.Running:
 		line("state", "%s, %s", j.State, noteOf(p, j))
+	case mirror.Staged:
+		line("state", "%s%s", j.State, after(", ", noteOf(p, j)))
 	case mirror.Failed:
 		line("state", "%s (%s)", j.State, j.Class)
 	default:
@@ -219,8 +248,12 @@ func (p *program) describeJob(m *mirror.Mirror, j mirror.Job) {
 	for _, text := range j.LeftOut {
 		line("left out", "%s", oneLine(text))
 	}
-	if j.Drift != nil {
-		line("drift", "the name stood for %s afterwards", j.Drift.To)
+	switch {
+	case j.Drift == nil:
+	case j.Drift.To == j.Digest:
+		line("drift", "the name was locked to %s", j.Drift.From)
+	default:
+		line("drift", "the name stood for %s", j.Drift.To)
 	}
 	if j.State == mirror.Published {
 		line("address", "%s", j.Address)

@@ -129,7 +129,11 @@ func (p *program) toldJob(m *mirror.Mirror, j mirror.Job) {
 		if len(j.MissingPlatforms) > 0 {
 			p.note("%s: the image has nothing for %s", j.ID, strings.Join(j.MissingPlatforms, ", "))
 		}
-		if j.Drift != nil {
+		switch {
+		case j.Drift == nil:
+		case j.Drift.To == j.Digest:
+			p.note("%s: the name was locked to %s", j.ID, j.Drift.From)
+		default:
 			p.note("%s: the name stands for %s by now", j.ID, j.Drift.To)
 		}
 	case mirror.Waiting:

@@ -17,7 +17,7 @@ func (p *program) mirrorWatchCommand() *command {
 		Usage: "wait for jobs of the mirror, and print where their images are",
 		Description: "Waits until the jobs have ended (without ID: those that have not ended now), and prints the address " +
 			"of each image by its digest. With --until published it waits until production has them. Exit status 1: one " +
-			"of them ended otherwise.",
+			"of them ended otherwise, or its image left staging before it was published.",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "until", Value: "staged", Usage: "wait until jobs are `STATE`: staged or " +
 			"published"}},
 	}, 0, -1, p.mirrorWatch).
@@ -28,7 +28,7 @@ func (p *program) mirrorWatchCommand() *command {
 
 // watched is a line of the answer of mirror watch.
 type watched struct {
-	mirror.Job
+	mirror.Seen
 	Pinned string `json:"pinned"` // address@digest; "" for a job that failed
 }
 
@@ -72,12 +72,16 @@ func (p *program) mirrorWatch(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		w := watched{Job: j}
-		if j.State == mirror.Staged || j.State == mirror.Published {
-			w.Pinned = m.PinnedAt(c.Context, j)
-		} else {
+		w := watched{Seen: j}
+		switch {
+		case j.Gone:
 			bad++
-			p.note("%s: %s: %s", j.ID, j.Canonical, endOf(j))
+			p.note("%s: %s: staged, and %s", j.ID, j.Canonical, goneNote)
+		case j.State == mirror.Staged, j.State == mirror.Published:
+			w.Pinned = m.PinnedAt(c.Context, j.Job)
+		default:
+			bad++
+			p.note("%s: %s: %s", j.ID, j.Canonical, endOf(j.Job))
 		}
 		if err := p.answer(w, func() {
 			for line := range strings.Lines(w.Pinned) { // of each version, if it has several
@@ -97,17 +101,19 @@ func (p *program) mirrorWatch(c *cli.Context) error {
 }
 
 // awaitJob waits until a job is in a state, or in one from which it does not get there.
-func (p *program) awaitJob(ctx context.Context, m *mirror.Mirror, id string, until mirror.State) (mirror.Job, error) {
+func (p *program) awaitJob(ctx context.Context, m *mirror.Mirror, id string, until mirror.State) (mirror.Seen, error) {
+	said := false
 	for {
-		j, err := m.Queue.Get(id)
-		if err == nil {
-			j, err = m.Settle(ctx, j)
-		}
+		j, err := seenJob(ctx, m, id)
 		if err != nil {
 			return j, err
 		}
-		if j.State.Ended() && (j.State != mirror.Staged || until == mirror.Staged) {
+		if j.State.Ended() && (j.State != mirror.Staged || j.Gone || until == mirror.Staged) {
 			return j, nil
+		}
+		if j.Orphaned && !said {
+			said = true
+			p.note("%s: %s: %s", j.ID, j.Canonical, orphanedNote)
 		}
 		select {
 		case <-ctx.Done():

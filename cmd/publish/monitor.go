@@ -20,7 +20,7 @@ type checkAnswer struct {
 
 // thresholdSet reports whether a flag was given that only --check uses.
 func thresholdSet(c *cli.Context) bool {
-	return slices.ContainsFunc([]string{"max-age", "max-wait", "min-free", "max-errors"}, c.IsSet)
+	return slices.ContainsFunc([]string{"max-age", "max-wait", "min-free", "max-errors", "max-queue"}, c.IsSet)
 }
 
 // monitor is status for machines: --prometheus, --check, or both at once.
@@ -28,7 +28,8 @@ func (p *program) monitor(c *cli.Context) error {
 	file, check := c.String("prometheus"), c.Bool("check")
 	switch {
 	case thresholdSet(c) && !check:
-		return usage("add --check", "--max-age, --max-wait, --min-free and --max-errors: mean nothing without --check")
+		return usage("add --check",
+			"--max-age, --max-wait, --min-free, --max-errors and --max-queue: mean nothing without --check")
 	case c.IsSet("prometheus") && file == "":
 		return usage("- is standard output", "--prometheus: is empty")
 	case file == "-" && (check || p.json):
@@ -91,7 +92,7 @@ func thresholds(c *cli.Context) (t publish.Thresholds, err error) {
 	for _, l := range []struct {
 		name string
 		to   **time.Duration
-	}{{"max-age", &t.MaxAge}, {"max-wait", &t.MaxWait}} {
+	}{{"max-age", &t.MaxAge}, {"max-wait", &t.MaxWait}, {"max-queue", &t.MaxQueue}} {
 		if c.IsSet(l.name) {
 			d, err := publish.ParseDuration(c.String(l.name))
 			if err != nil {

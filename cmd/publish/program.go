@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
+	"example.com/publish/publish/mirror"
 	"example.com/publish/stage/lock"
 )
 
@@ -222,7 +223,7 @@ func (p *program) openAt(dir string) (*publish.Repo, error) {
 
 func (p *program) options() publish.Options {
 	opt := publish.Options{Now: p.now, Who: p.who, Wait: p.wait, Warn: p.warn, Waiting: p.waiting,
-		HookOutput: p.hookOutput}
+		HookOutput: p.hookOutput, Mirror: mirror.StateOf(p.clock)}
 	if !p.json && !p.quiet && p.progress.possible() {
 		opt.Progress = p.progress.step
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
+	"example.com/publish/publish/mirror"
 	"example.com/publish/publish/serve"
 )
 
@@ -101,7 +102,7 @@ func (p *program) serve(c *cli.Context) error {
 	}
 	log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: level}))
 	server := serve.New(repo, log)
-	server.Version = programVersion()
+	server.Version, server.Mirror = programVersion(), mirror.NewReader(repo, p.clock)
 	return server.Run(ctx, serve.Options{SelfSigned: c.Bool("tls-self-signed"), Output: p.stdout,
 		Ready: func(urls []string) {
 			for _, u := range urls {

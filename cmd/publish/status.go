@@ -17,8 +17,8 @@ func (p *program) statusCommand() *command {
 		Usage: "report what is live, what is staged, and what can be reverted to",
 		Description: "Takes no lock and reads no image, so it counts only the findings that need no reading; publish " +
 			"validate reports all. With --check it exits with 3 if a command did not end, if the clock is behind " +
-			"the history, if production failed its health check, or if a threshold is passed, and prints a line for " +
-			"each. With --prometheus it writes a file for the textfile collector of node_exporter and prints nothing.",
+			"the history, if production failed its health check, if a job of the mirror failed, or if a threshold is " +
+			"passed, and prints a line for each. With --prometheus it writes a file for the textfile collector of node_exporter and prints nothing.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "check",
 				Usage: "for a monitor: report what is wrong, and exit with status 3 if anything is"},
@@ -29,6 +29,8 @@ func (p *program) statusCommand() *command {
 			&cli.StringFlag{Name: "min-free", Usage: "with --check: at least `SIZE`, such as 20GiB, is free"},
 			&cli.IntFlag{Name: "max-errors",
 				Usage: "with --check: staging has at most `N` findings that stop a promote"},
+			&cli.StringFlag{Name: "max-queue",
+				Usage: "with --check: no job of the mirror has been due, and not begun, for more than `DURATION`"},
 			&cli.StringFlag{Name: "prometheus", Usage: "write metrics to `FILE`, atomically; - means standard output"},
 		},
 	}, 0, 0, p.status).
@@ -113,6 +115,13 @@ func (p *program) statusRows(s *publish.Status) [][]string {
 		row("revert", "the previous content is kept until %s", p.when(*s.RevertUntil))
 	} else if s.RevertKept != "" {
 		row("revert", "the previous content is %s", keptBy(s.RevertKept))
+	}
+	for i, text := range p.mirrorRows(s.Mirror) {
+		name := ""
+		if i == 0 {
+			name = "mirror"
+		}
+		row(name, "%s", text)
 	}
 	if h := s.Hold; h != nil {
 		row("hold", "by %s since %s%s; publish unhold ends it", h.Who, p.when(h.Since), said(h.Why))

@@ -130,6 +130,9 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 			"not there when it is pinned or kept without an end.", unix(*m.RevertUntil))
 	}
 	x.versions(m)
+	if m.Mirror != nil && m.Mirror.Unknown == "" {
+		x.mirror(m.Mirror, m.Time)
+	}
 }
 
 // staging writes what is known only if staging can be read.

@@ -29,7 +29,9 @@ func hostileMeasures() *publish.Measures {
 			Production:  &publish.Production{Generation: 7, Since: at.Add(-time.Hour), Files: 3, Bytes: 1 << 53},
 			Hold:        &publish.HoldState{Since: at.Add(-2 * time.Hour)},
 			Locks:       []publish.LockHeld{{Name: "prepare", Holder: lock.Holder{PID: 1}}},
-			RevertUntil: &at},
+			RevertUntil: &at, Mirror: &publish.MirrorState{Jobs: map[string]int{"pending": 2, "failed": 1},
+				Failed: map[string]int{hostile: 1}, Due: 1, DueSince: &at, Oldest: &at, LastSuccess: &at,
+				Hosts: map[string]time.Time{hostile: at}, Damaged: []string{hostile}}},
 		Time: at, LastPromote: &at, OldestLock: &at, Waiting: &at, NextExpiry: &at, FreeBytes: 5,
 		GC: &publish.GCResult{}, GCNext: &publish.GCResult{},
 		StagedVersions: map[string]int{hostile: 2, "b": 1}, ProductionVersions: map[string]int{"c": 3},
@@ -101,6 +103,13 @@ func TestValues(t *testing.T) {
 		{"publish_hold_age_seconds", "", 7200},
 		{"publish_lock_held", "lock=prepare", 1},
 		{"publish_lock_held", "lock=staging", 0},
+		{"publish_mirror_jobs", "state=pending", 2},
+		{"publish_mirror_failures", "class=" + name, 1},
+		{"publish_mirror_failed_jobs", "", 1},
+		{"publish_mirror_due_age_seconds", "", 0},
+		{"publish_mirror_last_success_timestamp_seconds", "", 1768046400.5},
+		{"publish_mirror_hosts_waiting", "", 1},
+		{"publish_mirror_damaged_files", "", 1},
 		{"publish_versions", "product=c,stage=production", 3},
 		{"publish_versions", "product=c,stage=staging", 0},
 		{"publish_versions", "product=" + name + ",stage=staging", 2},
@@ -117,7 +126,7 @@ func TestEmptyRepository(t *testing.T) {
 	got := samples(t, written(t, m), "/r")
 	for name, want := range map[string]bool{
 		"publish_production_age_seconds": false, "publish_last_promote_timestamp_seconds": false,
-		"publish_free_bytes": false, "publish_versions": false, "publish_gc_next_timestamp_seconds": false,
+		"publish_free_bytes": false, "publish_versions": false, "publish_mirror_jobs": false, "publish_gc_next_timestamp_seconds": false,
 		"publish_generation": true, "publish_hold": true,
 	} {
 		if (got[name] != nil) != want {

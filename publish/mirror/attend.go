@@ -25,6 +25,9 @@ func (m *Mirror) openFront(ctx context.Context) *front {
 // attend does what is to be done at a glance. more says that requests are left. The notices
 // come first: the past before the first run is told to nobody, but what is taken now is.
 func (f *front) attend(ctx context.Context) (more bool) {
+	if f == nil {
+		return false
+	}
 	f.notices(ctx)
 	more = f.desk.glance(ctx)
 	f.notices(ctx)

@@ -51,6 +51,21 @@ func (r *runner) bring(ctx context.Context, c *Claimed) error {
 	return held.lost(c.Job(), r.copyAgain(ctx, c, remote, pin, held))
 }
 
+// bringSelected is bring for a name that selects.
+func (r *runner) bringSelected(ctx context.Context, c *Claimed, remote catalog.Remote) error {
+	set, err := r.lockFile()
+	if err != nil {
+		return err
+	}
+	if err := r.admitted(set, c.Job(), remote); err != nil {
+		return err
+	}
+	if err := c.Update(func(j *Job) { j.Phase = Resolving }); err != nil {
+		return err
+	}
+	return r.copyAgain(ctx, c, remote, catalog.Pin{}, &held{}) // what it selects is told by its Fetch
+}
+
 // copyAgain is copy, again for content that another job takes into staging after this one
 // has looked.
 func (r *runner) copyAgain(ctx context.Context, c *Claimed, remote catalog.Remote, pin catalog.Pin, h *held) error {
@@ -77,12 +92,13 @@ func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pi
 		}
 		defer unlock()
 	}
+	here := r.inTrees(j)
 	staged := r.Repo.Stage.Holders() // it is read once, and again after others may have staged something
 	store := NewContent(ContentOptions{Dir: dir(r.Repo, "content"), Free: int64(r.Config.Limits.Free), Largest: r.largest,
 		Progress: c.Progress, Elsewhere: func(d catalog.Digest) (string, bool) {
 			path := staged(d)
 			if path == "" && h.gone {
-				return r.inProduction(j)(d)
+				return here(d)
 			}
 			return path, path != ""
 		}})
@@ -119,7 +135,7 @@ func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pi
 		defer unlock()
 	}
 	staged = r.Repo.Stage.Holders()
-	return r.stage(ctx, c, got, store)
+	return r.stage(ctx, c, got, store, h.gone)
 }
 
 // pin finds out which image the job is about, once: when it is tried again it stays that.

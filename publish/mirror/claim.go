@@ -214,8 +214,8 @@ func (c *Claimed) Release(reason Reason, until time.Time, f func(*Job)) error {
 	})
 }
 
-// Abandon gives up the claim without a word, as a kill would: Recover brings the job back
-// to pending, and counts a crash. It is for a runner whose Finish and Release failed.
+// Abandon gives up the claim and writes nothing. Recover brings the job back to pending:
+// that is no crash of the job. It is for a runner whose Finish and Release failed.
 func (c *Claimed) Abandon() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -271,6 +271,9 @@ func (c *Claimed) end(over bool, f func(*Job) (Event, bool)) error {
 	})
 	if err == nil && over {
 		c.giveUp()
+	}
+	if err != nil {
+		err = &queueError{err}
 	}
 	return err
 }

@@ -86,17 +86,17 @@ func TestKilledAnywhere(t *testing.T) {
 				_, err := s.Amend(ctx, s.id, func(j *Job) error { j.State = Published; return nil })
 				return err
 			}, "staged published"},
-		{"recover", func(s *situation) { claimed(s); s.c.Abandon(); s.c = nil }, func(s *situation) error {
+		{"recover", func(s *situation) { claimed(s); s.c.die(); s.c = nil }, func(s *situation) error {
 			_, err := s.Recover(ctx)
 			return err
 		}, "pending"},
 		{"recover the third time", func(s *situation) {
 			for range maxCrashes - 1 {
-				s.claim().Abandon()
+				s.claim().die()
 				_, err := s.Recover(ctx)
 				must(s, err)
 			}
-			s.claim().Abandon()
+			s.claim().die()
 		}, func(s *situation) error {
 			_, err := s.Recover(ctx)
 			return err
@@ -130,7 +130,7 @@ func TestKilledAnywhere(t *testing.T) {
 					t.Fatalf("step %d: %v", n, err)
 				}
 				if s.c != nil {
-					s.c.Abandon() // the kernel does that
+					s.c.die() // the kernel does that
 				}
 				where := fmt.Sprintf("killed at step %d", n)
 				w.again().consistent(where+", before recovery", s.id)
@@ -249,7 +249,7 @@ func TestThreeCrashes(t *testing.T) {
 		if back, err := w.again().Recover(ctx); len(back) > 0 || err != nil {
 			t.Fatalf("a job that runs is taken away: %v, %v", back, err)
 		}
-		c.Abandon()
+		c.die()
 		back, err := w.Recover(ctx)
 		must(t, err)
 		if len(back) != 1 || back[0].ID != id || back[0].Crashes != n {

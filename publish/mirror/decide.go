@@ -14,8 +14,9 @@ import (
 )
 
 // Cancel ends a job that waits, at once. Of one that runs it only marks that somebody
-// wants it to stop: its runner sees that, see Claimed.Cancelled. The job is returned as
-// it is then. prefix names it, as for Get; a job that has ended is refused.
+// wants it to stop: its runner sees that, see Claimed.Cancelled. A failed one is not
+// wanted any more. The job is returned as it is then. prefix names it, as for Get; a job
+// that has ended otherwise is refused.
 func (q *Queue) Cancel(ctx context.Context, prefix string, by Requester) (Job, error) {
 	return q.decide(ctx, prefix, func(j *Job, at folder) error {
 		switch at {
@@ -24,7 +25,7 @@ func (q *Queue) Cancel(ctx context.Context, prefix string, by Requester) (Job, e
 				return q.mark(*j, by)
 			}
 			fallthrough // nobody runs it: its runner died
-		case pendingIn:
+		case pendingIn, failedIn:
 			j.State, j.Finished = Cancelled, q.time()
 			return q.move(at, j, Event{}.by(by))
 		}

@@ -46,7 +46,7 @@ func TestCancel(t *testing.T) {
 	c = w.claim()
 	_, err = w.Cancel(ctx, c.Job().ID, alice())
 	must(t, err)
-	c.Abandon()
+	c.die()
 	back, err := w.Recover(ctx)
 	must(t, err)
 	if len(back) != 1 || back[0].State != Cancelled {
@@ -56,7 +56,7 @@ func TestCancel(t *testing.T) {
 	// A runner died already.
 	w.add("d")
 	c = w.claim()
-	c.Abandon()
+	c.die()
 	if j, err := w.Cancel(ctx, c.Job().ID, alice()); err != nil || j.State != Cancelled {
 		t.Errorf("without a runner: %s, %v", j.State, err)
 	}

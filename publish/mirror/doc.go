@@ -18,13 +18,15 @@
 // clock.
 //
 // A change appends its line to the history first, which is a chain of files: see
-// [Queue.Since]. Then it writes the new file of the job,
-// durably, and then removes the file in the former folder. So a kill at any point leaves
-// a line too much rather than a change without a line, and never loses a job. It may
-// leave a job in two folders. Then the further folder counts, in the order pending,
-// running, failed, done: every reader sees it so, and [Queue.Recover] removes the other
-// file. A job in running whose lock is free goes back to pending; after three such
-// crashes it fails.
+// [Queue.Since]. Then it writes the new file of the job, durably, and then removes the
+// file in the former folder. So a kill at any point leaves a line too much rather than a
+// change without a line, and never loses a job. It may leave a job in two folders. Then
+// the further folder counts, in the order pending, running, failed, done: every reader
+// sees it so, and [Queue.Recover] removes the other file.
+//
+// A job in running whose lock is free goes back to pending. If the file of the lock is
+// there, its runner died; after three such crashes the job fails. A runner that gives up
+// because the disk is full removes that file, which it always can.
 //
 // # Content
 //

@@ -5,7 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
+	"os"
+	"slices"
 	"time"
 
 	"example.com/publish/publish"
@@ -20,8 +21,8 @@ const Unpromoted = "unpromoted"
 
 // promoter is what a runner knows of its promotes.
 type promoter struct {
-	jobs    string    // that were staged when it looked last
-	looked  time.Time // that was then
+	ended   time.Time // when a job last came to an end, as the file system has it
+	looked  time.Time // when it looked last
 	state   string    // of staging and production, in which to promote again would do nothing else
 	said    string    // the last failure that is no refusal
 	backoff int       // how many of those there were in a row
@@ -47,18 +48,24 @@ func (r *runner) drained(ctx context.Context) {
 	if r.Config.Promote != publish.PromoteDrained || ctx.Err() != nil {
 		return
 	}
-	staged, err := r.dry()
+	p, now := &r.promoter, r.Now()
+	// There may be thousands of jobs that have ended: they are not read every second.
+	ended := modified(r.Queue.path(doneIn.String()))
+	if ended.Equal(p.ended) && !now.Before(p.looked) && now.Sub(p.looked) < r.lookAgain() && !r.opt.Once {
+		return
+	}
+	staged, dry, err := r.dry()
 	if err != nil {
 		r.warn("promote: %s", err)
 		return
 	}
-	p, now := &r.promoter, r.Now()
-	jobs := idsOf(staged)
-	same := jobs == p.jobs && !now.Before(p.looked) && now.Sub(p.looked) < r.lookAgain()
-	if len(staged) == 0 || same && !r.opt.Once {
+	if !dry {
 		return
 	}
-	p.jobs, p.looked = jobs, now
+	p.ended, p.looked = ended, now
+	if len(staged) == 0 {
+		return
+	}
 	path := dir(r.Repo, "promote.lock")
 	if err := lock.Create(path, lock.Private()); err != nil {
 		r.unpromoted(ctx, "", err)
@@ -70,7 +77,7 @@ func (r *runner) drained(ctx context.Context) {
 	}
 	unlock, err := lock.Acquire(ctx, path, lock.Options{Verb: "mirror run", Now: now, Wait: wait})
 	if held := (*lock.HeldError)(nil); errors.As(err, &held) {
-		p.jobs = "" // another runner promotes; look again soon
+		p.ended = time.Time{} // another runner promotes; look again soon
 		return
 	}
 	if err != nil {
@@ -86,35 +93,36 @@ func (r *runner) lookAgain() time.Duration {
 	return max(lookAgain, time.Duration(r.promoter.backoff)*time.Minute)
 }
 
-// dry returns the staged jobs that production lacks, if no job is left that could run now:
-// none is pending or running. One that waits, itself or for its host, holds up none.
-func (r *runner) dry() ([]Job, error) {
-	list, _, err := r.Queue.List(Pending, Waiting, Running, Staged)
+// modified is when a directory was; zero if that cannot be told.
+func modified(path string) time.Time {
+	fi, err := os.Lstat(path)
 	if err != nil {
-		return nil, err
+		return time.Time{}
 	}
-	var staged []Job
-	for _, j := range list {
-		if j.Kind != r.Kind {
-			continue
-		}
-		_, held := r.held(j)
-		switch {
-		case j.State == Staged:
-			staged = append(staged, j)
-		case j.State == Running, j.due(r.Now()) && !held:
-			return nil, nil
-		}
-	}
-	return staged, nil
+	return fi.ModTime()
 }
 
-func idsOf(list []Job) string {
-	var b strings.Builder
-	for _, j := range list {
-		b.WriteString(j.ID)
+// dry returns the staged jobs that production lacks, if no job is left that could run now:
+// none is pending or running. One that waits, itself or for its host, holds up none.
+func (r *runner) dry() (staged []Job, dry bool, err error) {
+	list, _, err := r.Queue.List(Pending, Waiting, Running)
+	if err != nil {
+		return nil, false, err
 	}
-	return b.String()
+	mine := func(j Job) bool { return j.Kind == r.Kind }
+	for _, j := range list {
+		if !mine(j) {
+			continue
+		}
+		if j.State == Running {
+			return nil, false, nil
+		}
+		if _, held := r.held(j); !held && j.due(r.Now()) {
+			return nil, false, nil
+		}
+	}
+	staged, _, err = r.Queue.List(Staged)
+	return slices.DeleteFunc(staged, func(j Job) bool { return !mine(j) }), err == nil, err
 }
 
 // promote promotes what staging has of the staged jobs. The caller keeps other runners from
@@ -124,7 +132,7 @@ func (r *runner) promote(ctx context.Context) {
 		r.unpromoted(ctx, "", err)
 		return
 	}
-	list, err := r.dry()
+	list, _, err := r.dry()
 	if err != nil {
 		r.unpromoted(ctx, "", err)
 		return
@@ -209,7 +217,7 @@ func (r *runner) unpromoted(ctx context.Context, state string, err error) {
 		p.state, p.backoff, p.said = state, 0, ""
 		r.record(ctx, state, err)
 	case fault.Locked:
-		p.jobs = "" // another promote: look again soon
+		p.ended = time.Time{} // another promote: look again soon
 		return
 	default:
 		p.backoff = min(p.backoff+1, 5)

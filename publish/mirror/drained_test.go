@@ -29,6 +29,11 @@ func (p *place) promotes() (list []string) {
 	return list
 }
 
+// layer is where staging has a layer of hub.example.com/acme/app.
+func (p *place) layer(data string) string {
+	return filepath.Join(p.Repo.Stage.Dir, "hub.example.com/acme/app/blobs/sha256", digestOf(data).Hex)
+}
+
 // run is once, and returns what did not allow a promote.
 func (p *place) runOnce() error {
 	p.Helper()
@@ -102,17 +107,17 @@ func TestDry(t *testing.T) {
 	p.clock.move(time.Second)
 	p.follow(app)
 	p.once()
-	if list, err := r.dry(); err != nil || len(list) != 1 {
+	if list, dry, err := r.dry(); err != nil || !dry || len(list) != 1 {
 		t.Fatalf("%v %v", list, err)
 	}
 	p.ask("hub.example.com/acme/more:v1")
-	if list, err := r.dry(); err != nil || len(list) != 0 {
+	if list, dry, err := r.dry(); err != nil || dry {
 		t.Errorf("one is pending: %v %v", list, err)
 	}
 	c, err := p.Queue.Claim(ctx, func(j Job) bool { return strings.Contains(j.Canonical, "more") })
 	must(t, err)
 	defer c.Abandon()
-	if list, err := r.dry(); err != nil || len(list) != 0 {
+	if list, dry, err := r.dry(); err != nil || dry {
 		t.Errorf("one runs: %v %v", list, err)
 	}
 }
@@ -127,11 +132,8 @@ func TestDrainedRefused(t *testing.T) {
 	}{
 		"a hold": {func(p *place) { must(p, p.Repo.Hold(ctx, "freeze")) }, func(p *place) { must(p, p.Repo.Unhold(ctx)) },
 			fault.Refused, false},
-		"findings": {func(p *place) {
-			must(p, os.MkdirAll(filepath.Join(p.Repo.Stage.Dir, "docker.io/library/bad"), 0o755))
-			must(p, os.WriteFile(filepath.Join(p.Repo.Stage.Dir, "docker.io/library/bad/index.json"), []byte("{"), 0o644))
-			must(p, os.WriteFile(filepath.Join(p.Repo.Stage.Dir, "docker.io/library/bad/oci-layout"), []byte("{"), 0o644))
-		}, func(p *place) { must(p, os.RemoveAll(filepath.Join(p.Repo.Stage.Dir, "docker.io/library/bad"))) }, -1, true},
+		"findings": {func(p *place) { must(p, os.Rename(p.layer("v1"), filepath.Join(p.Repo.Dir, "layer"))) },
+			func(p *place) { must(p, os.Rename(filepath.Join(p.Repo.Dir, "layer"), p.layer("v1"))) }, -1, true},
 		"a revert": {func(p *place) {
 			_, err := p.Repo.Revert(ctx, publish.RevertOptions{To: 1, Message: "bad"})
 			must(p, err)
@@ -168,6 +170,23 @@ func TestDrainedRefused(t *testing.T) {
 				t.Errorf("%+v, %q", j, p.promotes())
 			}
 		})
+	}
+}
+
+// A health check that fails is told, production is as before, and the same tree is refused
+// from then on.
+func TestDrainedHealth(t *testing.T) {
+	p := newPlace(t, drained)
+	p.hub.image("hub.example.com/acme/app:v1", "v1")
+	p.ask("hub.example.com/acme/app:v1")
+	must(t, p.runOnce())
+	p.Repo.Config.HealthCheck.Command = []string{"false"}
+	p.hub.image("hub.example.com/acme/app:v2", "v2")
+	id := p.ask("hub.example.com/acme/app:v2")[0]
+	for i, kind := range []fault.Kind{fault.Switched, fault.Refused, fault.Refused} {
+		if err := p.runOnce(); kindOf(err) != kind || p.job(id).State != Staged || p.counted(Unpromoted) != min(i+1, 2) {
+			t.Fatalf("run %d: %v, %s, %d events", i, err, p.job(id).State, p.counted(Unpromoted))
+		}
 	}
 }
 

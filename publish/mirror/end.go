@@ -20,7 +20,7 @@ const noRoom = 5 * time.Minute
 
 // settle ends a job, or gives it back, by what came of the work.
 func (r *runner) settle(ctx context.Context, c *Claimed, err error) error {
-	end, remote := new(outcome), new(catalog.RemoteError)
+	end, remote, ofQueue := new(outcome), new(catalog.RemoteError), new(queueError)
 	trouble, shut := new(lockFileError), new(shutError)
 	switch {
 	case err == nil:
@@ -37,7 +37,7 @@ func (r *runner) settle(ctx context.Context, c *Claimed, err error) error {
 	case errors.As(err, &shut):
 		return c.Release(Window, shut.until, func(j *Job) { j.Error = shut.Error() })
 	case errors.As(err, &remote):
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.As(err, &ofQueue) && passes(err):
 		remote = &catalog.RemoteError{Class: catalog.NoSpace, Again: true, Err: err}
 	default:
 		remote = &catalog.RemoteError{Class: classOf(err), Err: err, Hint: hintOf(err)}

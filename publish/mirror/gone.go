@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"path"
@@ -41,7 +42,7 @@ func (r *runner) orHere(ctx context.Context, c *Claimed, pin *catalog.Pin, h *he
 func goneUpstream(j Job, err error) error {
 	remote := new(catalog.RemoteError)
 	_ = errors.As(err, &remote)
-	hint := "publish mirror update " + j.Canonical + " --accept-drift follows what the name stands for now"
+	hint := followHint(j)
 	if strings.HasSuffix(j.Canonical, "@"+j.Digest) {
 		hint = "ask for another digest of it"
 	}
@@ -61,40 +62,39 @@ func (h *held) lost(j Job, err error) error {
 
 // manifestHere returns the bytes of a manifest that this side has.
 func (r *runner) manifestHere(j Job, d catalog.Digest) ([]byte, bool) {
-	staged := r.Repo.Stage.Holders()
-	content := NewContent(ContentOptions{Dir: dir(r.Repo, "content"), Elsewhere: func(d catalog.Digest) (string, bool) {
-		at := staged(d)
-		return at, at != ""
-	}})
-	for _, find := range []func(catalog.Digest) (string, bool){content.Path, r.inProduction(j)} {
-		at, ok := find(d)
-		if !ok {
-			continue
-		}
-		data, err := durable.ReadFile(at, int64(r.Config.Limits.Manifest))
-		if err != nil {
-			continue
-		}
-		if sum, err := d.New(); err == nil {
-			sum.Write(data)
-			if fmt.Sprintf("%x", sum.Sum(nil)) == d.Hex {
-				return data, true
-			}
-		}
+	content := NewContent(ContentOptions{Dir: dir(r.Repo, "content"), Elsewhere: r.inTrees(j)})
+	at, ok := content.Path(d)
+	if !ok {
+		return nil, false
 	}
-	return nil, false
+	data, err := durable.ReadFile(at, int64(r.Config.Limits.Manifest))
+	if err != nil {
+		return nil, false
+	}
+	sum, err := d.New()
+	if err != nil {
+		return nil, false
+	}
+	sum.Write(data)
+	return data, hex.EncodeToString(sum.Sum(nil)) == d.Hex
 }
 
-// inProduction returns a function that finds a content in production, in the part of the
-// tree where the image of a job lies. Who reads the file checks the digest.
-func (r *runner) inProduction(j Job) func(catalog.Digest) (string, bool) {
+// inTrees returns a function that finds a content in staging and in production, in the part
+// of the tree where the image of a job lies. Nobody has looked at the bytes for long: who
+// reads the file checks the digest.
+func (r *runner) inTrees(j Job) func(catalog.Digest) (string, bool) {
 	format, ok := catalog.As[catalog.Puller](r.Repo.Stage.Format)
 	if !ok {
 		return func(catalog.Digest) (string, bool) { return "", false }
 	}
 	group := r.Repo.Stage.Format.ParseRef(r.NameOf(j.Canonical)).Group
 	return func(d catalog.Digest) (string, bool) {
-		at := filepath.Join(r.Repo.Production(), filepath.FromSlash(format.BlobAt(path.Join(group, "x"), d)))
-		return at, regular(at)
+		for _, tree := range []string{r.Repo.Stage.Dir, r.Repo.Production()} {
+			at := filepath.Join(tree, filepath.FromSlash(format.BlobAt(path.Join(group, "x"), d)))
+			if regular(at) {
+				return at, true
+			}
+		}
+		return "", false
 	}
 }

@@ -362,3 +362,46 @@ func (r *runner) lock(ctx context.Context, j Job, versions []pins.Version) error
 	}
 	return &lockFileError{err}
 }
+
+// versionsOf are the versions that came of products, to be locked; nil for an image that
+// has a digest.
+func versionsOf(got *catalog.Fetched) (out []pins.Version) {
+	for _, v := range got.Versions {
+		out = append(out, pins.Version(v))
+	}
+	return out
+}
+
+// lockCheck returns the function that refuses versions which the lock file keeps from
+// coming: those with other bytes than locked ones, unless the job follows drift, and for a
+// job of what is locked all others.
+func (r *runner) lockCheck(c *Claimed) func(catalog.FetchedVersion) error {
+	return func(v catalog.FetchedVersion) error {
+		set, err := r.lockFile()
+		if err != nil {
+			return err
+		}
+		j, now := c.Job(), pins.Version(v)
+		e, _ := set.Find(j.Canonical)
+		was, ok := e.Has(v.Product, v.Version)
+		name := v.Product + "/" + v.Version
+		switch {
+		case !ok && j.Locked:
+			return &outcome{Denied, name + " is not in the lock file"}
+		case !ok || !was.Moved(now):
+			return nil
+		case j.AcceptDrift:
+			if j.Drift != nil {
+				return nil
+			}
+			return c.Update(func(j *Job) { j.Drift = &Moved{From: was.Digest(), To: now.Digest()} })
+		}
+		return &catalog.RemoteError{Class: catalog.Drift,
+			Err:  fmt.Errorf("%s: %s has other bytes than the lock file", j.Canonical, name),
+			Hint: followHint(j)}
+	}
+}
+
+func followHint(j Job) string {
+	return "publish mirror update " + j.Canonical + " --accept-drift follows what the name stands for now"
+}

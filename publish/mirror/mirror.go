@@ -3,6 +3,7 @@ package mirror
 import (
 	"fmt"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"example.com/publish/publish"
@@ -31,6 +32,9 @@ type Mirror struct {
 	live liveHoldings // for a Selector
 
 	noticePause func(tries int) time.Duration // of tests; nil: the function noticePause
+
+	settling   sync.Mutex // guards settledFor
+	settledFor settledFor
 }
 
 // dir is a path below the mirror's own directory.

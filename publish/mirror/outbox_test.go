@@ -376,7 +376,11 @@ func TestNoticeKilled(t *testing.T) {
 			}
 			p.Mirror = p.open(p.Repo.Dir)
 			p.Receivers = []Receiver{b}
+			p.clock.move(time.Second)
 			must(t, p.newOutbox().feed(ctx)) // in the middle of all
+			if j := p.jobs()[0]; !j.State.Ended() && (p.waits("a") > 0 || len(b.got) > 0) {
+				t.Errorf("%s, killed at %d: the job is %s, and %d wait", end, n, j.State, p.waits("a"))
+			}
 			work(nil)
 			work(nil)
 			told := map[string]bool{}

@@ -2,32 +2,24 @@ package mirror
 
 import (
 	"context"
-	"errors"
+	"os"
 	"slices"
 	"strconv"
+	"time"
 
-	"example.com/publish/publish/fault"
 	"example.com/publish/stage/catalog"
 )
 
-// Settle brings a staged job up to date with production: it is published once production
-// has the name with that digest, by whichever promote.
+// Settle brings a staged job up to date with production: see See.
 func (m *Mirror) Settle(ctx context.Context, j Job) (Job, error) {
 	if j.State != Staged {
 		return j, nil
 	}
-	if m.selector() != nil {
-		return m.settleSelected(ctx, j)
-	}
-	there, err := m.Repo.Resolve(ctx, "production", m.NameOf(j.Canonical), "")
-	if e := new(fault.Error); errors.As(err, &e) && (e.Kind == fault.NotFound || e.Kind == fault.Invalid) {
-		return j, nil
-	}
-	if err != nil || there.Digest != j.Digest || !covers(there, j) {
+	seen, err := m.See(ctx, j)
+	if err != nil {
 		return j, err
 	}
-	j.State, j.Address, j.Generation = Published, m.at(there.Ref), m.generation()
-	return j, nil
+	return seen[0].Job, nil
 }
 
 // generation is the number of production; "" if it cannot be read.
@@ -51,29 +43,55 @@ func covers(there *catalog.Resolved, j Job) bool {
 	})
 }
 
+// settledFor is what SettleAll looked at the last time: nothing changes unless this does.
+type settledFor struct {
+	done       time.Time // of the folder
+	production os.FileInfo
+}
+
 // SettleAll has all staged jobs brought up to date, durably. It is for those who run jobs:
-// others call Settle for what they print.
+// others call See for what they print. It is cheap if neither the queue nor production
+// changed since it was called last.
 func (m *Mirror) SettleAll(ctx context.Context) error {
+	now := settledFor{}
+	if fi, err := os.Stat(m.Queue.path(doneIn.String())); err == nil && time.Since(fi.ModTime()) > settled {
+		now.done = fi.ModTime()
+	}
+	now.production, _ = os.Stat(m.Repo.Mark()) // nil before the first promote
+	m.settling.Lock()
+	defer m.settling.Unlock()
+	if last := m.settledFor; !now.done.IsZero() && now.done.Equal(last.done) && sameFile(now.production, last.production) {
+		return nil
+	}
 	list, _, err := m.Queue.List(Staged)
 	if err != nil {
 		return err
 	}
-	for _, j := range list {
-		now, err := m.Settle(ctx, j)
-		if err != nil {
-			return err
-		}
-		if now.State != Published {
+	seen, err := m.See(ctx, list...)
+	if err != nil {
+		return err
+	}
+	for _, s := range seen {
+		if s.State != Published {
 			continue
 		}
-		now, err = m.Queue.Amend(ctx, j.ID, func(j *Job) error {
-			j.State, j.Address, j.Generation = now.State, now.Address, now.Generation
+		j, err := m.Queue.Amend(ctx, s.ID, func(j *Job) error {
+			j.State, j.Address, j.Generation = s.State, s.Address, s.Generation
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		m.tell(now)
+		m.tell(j)
 	}
+	m.settledFor = now
 	return nil
+}
+
+// sameFile reports whether two infos are of one file in one state, or both are of none.
+func sameFile(a, b os.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }

@@ -82,7 +82,7 @@ func TestMovedByHand(t *testing.T) {
 	if err := c.Finish(Staged, nil); err == nil {
 		t.Error("a removed job ends well")
 	}
-	c.Abandon()
+	c.die()
 }
 
 func TestFurtherFolderCounts(t *testing.T) {

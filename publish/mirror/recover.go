@@ -16,8 +16,9 @@ import (
 // maxCrashes is how many runners of a job may die before it is the job's fault.
 const maxCrashes = 3
 
-// Recover undoes what kills left, and returns the jobs whose runners died, as they are
-// now: pending; cancelled, if somebody wanted them to stop; failed after three crashes.
+// Recover undoes what kills left, and returns the jobs whose runners died or gave up, as
+// they are now: pending; cancelled, if somebody wanted them to stop; failed after three
+// crashes.
 // It is quick when there is nothing to do. A runner calls it when it begins, and again
 // from time to time, for what other runners leave.
 func (q *Queue) Recover(ctx context.Context) ([]Job, error) {
@@ -74,16 +75,28 @@ func (q *Queue) settleAll() error {
 // resume brings a job back whose runner died; ok is false if it runs, or if its file
 // cannot be read.
 func (q *Queue) resume(ctx context.Context, id string) (j Job, ok bool, err error) {
+	// A runner that gives up removes the file of its lock; one that dies leaves it.
+	_, died := os.Lstat(q.lockOf(id))
 	unlock, ok, err := q.orphaned(ctx, id)
 	if err != nil || !ok {
 		return Job{}, false, err
 	}
-	defer unlock()
+	defer func() {
+		unlock()
+		if err != nil && died == nil { // the next one must see that it died
+			if f, err := durable.Create(q.lockOf(id)); err == nil {
+				_ = f.Close()
+			}
+		}
+	}()
 	if j, err = q.read(runningIn, id); err != nil {
 		return Job{}, false, nil // List reports it
 	}
-	j.Crashes++
-	e := Event{Event: Resumed, Detail: fmt.Sprintf("its runner died (%d of %d)", j.Crashes, maxCrashes)}
+	e := Event{Event: Resumed, Detail: "its runner gave up"}
+	if died == nil {
+		j.Crashes++
+		e.Detail = fmt.Sprintf("its runner died (%d of %d)", j.Crashes, maxCrashes)
+	}
 	_, marked := os.Lstat(q.markOf(id))
 	switch {
 	case marked == nil:
@@ -94,7 +107,8 @@ func (q *Queue) resume(ctx context.Context, id string) (j Job, ok bool, err erro
 	default:
 		j.State = Pending
 	}
-	return j, true, q.move(runningIn, &j, e)
+	err = q.move(runningIn, &j, e)
+	return j, true, err
 }
 
 // orphaned takes the lock of a job that nobody runs.

@@ -3,8 +3,6 @@ package mirror
 import (
 	"context"
 	"errors"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -20,7 +18,7 @@ type RunOptions struct {
 	Now      bool          // large images do not wait for their window
 }
 
-// Summary counts what a run did.
+// Summary counts the jobs of a run, each once: by its end, or as postponed.
 type Summary struct {
 	Staged    int `json:"staged"`
 	Failed    int `json:"failed"`
@@ -52,8 +50,12 @@ type runner struct {
 
 	promoter promoter // used by loop alone
 
+	told      told
+	inspected time.Time // see inspect; used by loop alone
+
 	mu      sync.Mutex
-	sum     Summary
+	sum     tally
+	ended   int   // how often a job did
 	trouble error // the first that ends the run
 }
 
@@ -78,6 +80,9 @@ func (m *Mirror) Run(ctx context.Context, opt RunOptions) (Summary, error) {
 	}
 	stop()
 	all.Wait()
+	if !opt.Once {
+		opt.Patience = 0
+	}
 	r.front.close(ctx, opt.Patience)
 	if err == nil && ctx.Err() == nil {
 		err = m.tidy(ctx)
@@ -85,28 +90,22 @@ func (m *Mirror) Run(ctx context.Context, opt RunOptions) (Summary, error) {
 	if r.trouble != nil {
 		err = r.trouble
 	}
-	return r.sum, err
+	return r.sum.summary(), err
 }
 
 // loop hands out jobs.
 func (r *runner) loop(ctx context.Context, slots, wake chan struct{}, all *sync.WaitGroup) error {
 	for ctx.Err() == nil && r.failed() == nil {
-		back, err := r.Queue.Recover(ctx)
-		if err != nil {
+		if err := r.prepare(ctx); err != nil {
 			return unlessEnded(ctx, err)
-		}
-		for _, j := range back {
-			r.tell(j)
-			if j.State == Failed {
-				r.count(j)
-			}
-		}
-		if err := r.SettleAll(ctx); err != nil {
-			r.warn("production: %s", err)
 		}
 		more := r.front.attend(ctx)
 		for len(slots) < cap(slots) {
-			c, err := r.Queue.ClaimEarly(ctx, r.mayRun, r.early)
+			var c *Claimed
+			err := r.keepAt(ctx, "the queue cannot be written", func() (err error) {
+				c, err = r.Queue.ClaimEarly(ctx, r.mayRun, r.early)
+				return err
+			})
 			if err != nil {
 				return unlessEnded(ctx, err)
 			}
@@ -153,11 +152,24 @@ func (r *runner) loop(ctx context.Context, slots, wake chan struct{}, all *sync.
 	return nil
 }
 
-// ended returns how many jobs have ended.
-func (r *runner) ended() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.sum.Staged + r.sum.Failed + r.sum.Other
+// prepare does what is to be done before jobs are handed out.
+func (r *runner) prepare(ctx context.Context) error {
+	err := r.keepAt(ctx, "the queue cannot be written", func() error {
+		back, err := r.Queue.Recover(ctx)
+		for _, j := range back {
+			r.tell(j)
+			if j.State == Failed {
+				r.count(j)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.told.warn(r.Mirror, "production", r.SettleAll(ctx))
+	r.told.warn(r.Mirror, "the queue cannot be read", r.inspect())
+	return nil
 }
 
 // soon reports whether there is a job that becomes due within the patience, or one that
@@ -168,7 +180,10 @@ func (r *runner) soon() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if n := r.ended(); n != r.ends {
+	r.mu.Lock()
+	n := r.ended
+	r.mu.Unlock()
+	if n != r.ends {
 		r.ends, r.idle = n, 0
 	}
 	end := r.Now().Add(r.opt.Patience - r.idle)
@@ -202,26 +217,7 @@ func (m *Mirror) host(j Job) string {
 // held returns until when no server of a job's registry may be asked; ok is false if one
 // may be asked now. A pause is that of the endpoint which asked for it.
 func (m *Mirror) held(j Job) (until time.Time, ok bool) {
-	hosts := []string{m.host(j)}
-	if endpoints := m.Config.Registry(hosts[0]).Endpoints; len(endpoints) > 0 && m.selector() == nil {
-		hosts = nil
-		for _, e := range endpoints {
-			if u, err := url.Parse(e); err == nil {
-				hosts = append(hosts, strings.ToLower(u.Host))
-			}
-		}
-	}
-	all := m.Hosts.All()
-	for _, host := range hosts {
-		hold, held := all[host]
-		if !held {
-			return time.Time{}, false
-		}
-		if !ok || hold.Until.Before(until) {
-			until, ok = hold.Until, true
-		}
-	}
-	return until, ok
+	return heldOf(m.host(j), m.Hosts.All(), m.Config)
 }
 
 // mayRun reports whether the host of a job may be asked now.
@@ -251,15 +247,8 @@ func (r *runner) fail(err error) {
 func (r *runner) count(j Job) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch j.State {
-	case Staged, Published:
-		r.sum.Staged++
-	case Failed:
-		r.sum.Failed++
-	case Pending, Waiting:
-		r.sum.Postponed++
-	default:
-		r.sum.Other++
+	if r.sum.count(j) {
+		r.ended++
 	}
 }
 

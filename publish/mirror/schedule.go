@@ -123,7 +123,7 @@ func (s *scheduler) round(ctx context.Context) error {
 	}
 	now, done := s.Now(), s.ticks.read()
 	for _, c := range s.list {
-		d, ok := done[c.Name]
+		d, ok := done[c.key()]
 		if !ok || !c.due(d, now) || !s.take(c.Name, now) {
 			continue
 		}
@@ -178,7 +178,7 @@ func (s *scheduler) tick(ctx context.Context, c schedule) tried {
 	begun := s.Now()
 	if err == nil {
 		defer unlock()
-		if d, ok := s.ticks.read()[c.Name]; !ok || !c.due(d, begun) {
+		if d, ok := s.ticks.read()[c.key()]; !ok || !c.due(d, begun) {
 			return tried{} // another runner did it
 		}
 		err = s.ask(ctx, c)
@@ -352,4 +352,33 @@ func (r *runner) scheduled(ctx context.Context, all *sync.WaitGroup) error {
 	}
 	all.Go(func() { s.run(ctx) })
 	return nil
+}
+
+// Scheduled is when a schedule makes jobs.
+type Scheduled struct {
+	Name string    `json:"name"`
+	From string    `json:"from"`
+	Last time.Time `json:"last,omitzero"` // up to then it is done; zero: no runner has seen it yet
+	Next time.Time `json:"next"`          // it makes jobs; past, if they are not made yet
+}
+
+// Schedules returns the schedules of the configuration. It takes no lock and writes nothing.
+func (m *Mirror) Schedules() ([]Scheduled, error) {
+	t := ticks{path: dir(m.Repo, "schedules.json"), now: m.Now}
+	all, out := t.read(), []Scheduled{}
+	for _, c := range m.Config.Schedules {
+		rule, err := c.Rule()
+		if err != nil {
+			return nil, err
+		}
+		s := Scheduled{Name: c.Name, From: c.From, Last: all[schedule{c, rule}.key()].Last.UTC()}
+		from := s.Last
+		if from.IsZero() {
+			from = m.Now()
+		}
+		next, _ := rule.Next(from)
+		s.Next = next.UTC()
+		out = append(out, s)
+	}
+	return out, nil
 }

@@ -49,7 +49,7 @@ func (r *runner) request(c *Claimed, remote catalog.Remote, pin catalog.Pin) cat
 		Filters: j.Filters}
 	if r.selector() != nil {
 		out.Allow = r.Config.Allowed
-		out.Check = func(v catalog.FetchedVersion) error { return r.checkVersion(c, v) }
+		out.Check = r.lockCheck(c)
 		out.Chosen = func(versions []catalog.FetchedVersion) error { return r.chosen(c, versions) }
 	}
 	return out
@@ -182,19 +182,33 @@ func (m *Mirror) holdings(ctx context.Context, in string) (*publish.Holdings, er
 	return h, err
 }
 
-// settleSelected is Settle: a job is published when production has all versions that it
-// selected, with all their files.
-func (m *Mirror) settleSelected(ctx context.Context, j Job) (Job, error) {
-	versions, err := m.selected(j)
-	if err != nil || versions == nil {
-		return j, err
+// seeSelected is See for some jobs that were staged: one is published when production has all
+// versions that it selected, with all their files.
+func (m *Mirror) seeSelected(ctx context.Context, jobs []Seen, staged []int) error {
+	for _, i := range staged {
+		j := &jobs[i]
+		versions, err := m.selected(j.Job)
+		if err != nil {
+			return err
+		}
+		if versions == nil {
+			continue
+		}
+		live, err := m.holdings(ctx, "production")
+		if err != nil {
+			return err
+		}
+		if live != nil && live.Have(versions) {
+			j.State, j.Address, j.Generation = Published, m.addressOf(j.Job), m.generation()
+			continue
+		}
+		next, err := m.holdings(ctx, "staging")
+		if err != nil {
+			return err
+		}
+		j.Gone = next == nil || !next.Have(versions)
 	}
-	h, err := m.holdings(ctx, "production")
-	if err != nil || h == nil || !h.Have(versions) {
-		return j, err
-	}
-	j.State, j.Address = Published, m.addressOf(j)
-	return j, nil
+	return nil
 }
 
 // pattern is what stands behind the # of a name.

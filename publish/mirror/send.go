@@ -88,6 +88,9 @@ func (o *outbox) send(ctx context.Context, s *sender) {
 		s.busy = false
 		s.idle.Broadcast()
 	}()
+	if !s.mayTry("") {
+		return
+	}
 	names, err := o.names(s.Key())
 	if err != nil {
 		o.warn("%s", err)
@@ -233,12 +236,15 @@ const NoticeDropped = "notice-dropped"
 // maxNotice is the most bytes of a file of a notice.
 const maxNotice = 4 * maxJob
 
+// firstTry is how long flush waits for what was not tried yet, however short the patience.
+const firstTry = 10 * time.Second
+
 // flush waits until all that waits was delivered, or until no more can be for now: another
 // process is at it, or the next try is later than the time that is left.
 func (o *outbox) flush(ctx context.Context, left time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, left)
-	defer cancel()
 	end := time.Now().Add(left)
+	ctx, cancel := context.WithDeadline(ctx, time.Now().Add(max(left, firstTry)))
+	defer cancel()
 	for ctx.Err() == nil {
 		o.wakeAll()
 		next := time.Time{}

@@ -19,8 +19,9 @@ func (r *runner) turn(ctx context.Context) (unlock func(), err error) {
 	return lock.Acquire(ctx, path, lock.Options{Verb: "mirror run", Now: r.Now(), Wait: -1})
 }
 
-// stage takes what was fetched into staging. The caller keeps other jobs from that.
-func (r *runner) stage(ctx context.Context, c *Claimed, got *catalog.Fetched, store *Content) error {
+// stage takes what was fetched into staging. The caller keeps other jobs from that. unproven
+// says that nobody has looked at all bytes.
+func (r *runner) stage(ctx context.Context, c *Claimed, got *catalog.Fetched, store *Content, unproven bool) error {
 	j := c.Job()
 	if c.Cancelled() {
 		return errCancelled
@@ -35,7 +36,7 @@ func (r *runner) stage(ctx context.Context, c *Claimed, got *catalog.Fetched, st
 			return &fs.PathError{Op: "open", Path: d.String(), Err: fs.ErrNotExist}
 		}
 		file := stage.FetchedFile{Path: path, Move: store.Own(path)}
-		if d.Algorithm == catalog.SHA256 { // it was hashed when it came, or staging was when it looked at the file
+		if d.Algorithm == catalog.SHA256 && !unproven { // it was hashed when it came, or staging was when it looked at the file
 			file.SHA256 = d.Hex
 		}
 		in.Contents[name] = file

@@ -44,9 +44,9 @@ func (a *Answer) is(sum string, fi fs.FileInfo) bool {
 func (d *desk) take(ctx context.Context, names []string) (more bool, err error) {
 	var list []*taken
 	asks := 0
-	for i, name := range names {
+	for _, name := range names {
 		if asks >= maxTakenAsked {
-			names, more = names[:i], true
+			more = true
 			break
 		}
 		t, err := d.read(name)
@@ -61,7 +61,7 @@ func (d *desk) take(ctx context.Context, names []string) (more bool, err error) 
 	}
 	if err := d.add(ctx, list); err != nil {
 		for _, t := range list {
-			d.postpone(t.name, err)
+			d.later[t.name] = time.Now().Add(tryAgain)
 		}
 		return false, err
 	}
@@ -192,7 +192,7 @@ func (m *Mirror) judge(ask *asked, ref string, by Requester) (r Request, canonic
 	case len(m.Config.Allow) == 0:
 		why = "may not come: mirror.allow is empty, and requests need a name that it has"
 	case platforms && (ask.Versions > 0 || len(ask.Filters) > 0):
-		why = "versions and filters are for simplestreams servers"
+		why = "versions and filters are for servers whose images have versions"
 	}
 	r.Versions, r.Filters = ask.Versions, ask.Filters
 	if err := r.check(); why == "" && err != nil {

@@ -20,8 +20,10 @@ import (
 //
 // A time is written after the jobs of the schedule were added. So a kill between the two
 // loses no tick: the next runner adds the jobs again, and they join what is there. A
-// schedule that is not in the file is new, and is done up to now; so is one whose rule was
-// changed. All ticks between that time and now are one.
+// schedule that is not in the file is new, and is done up to now. So is one whose rule was
+// changed: it has another key, so that two runners with different configurations do not
+// have each other's schedules begin anew for ever. All ticks between that time and now are
+// one.
 type ticks struct {
 	path string
 	now  func() time.Time
@@ -30,9 +32,7 @@ type ticks struct {
 
 // done is up to when a schedule is done.
 type done struct {
-	Last     time.Time `json:"last"`
-	Schedule string    `json:"schedule"` // the rule of that time
-	Zone     string    `json:"zone"`
+	Last time.Time `json:"last"`
 }
 
 // maxTicks is the most bytes of the file: that of the most schedules is smaller.
@@ -93,9 +93,9 @@ func (t *ticks) settle(ctx context.Context, list []schedule) error {
 func (t *ticks) odd(all map[string]done, list []schedule) map[string]done {
 	now, out := t.now().UTC(), map[string]done{}
 	for _, s := range list {
-		d, ok := all[s.Name]
-		if !ok || d.Schedule != s.Schedule || d.Zone != s.ZoneName() {
-			out[s.Name] = done{now, s.Schedule, s.ZoneName()}
+		d, ok := all[s.key()]
+		if !ok {
+			out[s.key()] = done{now}
 			continue
 		}
 		if !d.Last.After(now.Add(clockSlack)) {
@@ -106,21 +106,22 @@ func (t *ticks) odd(all map[string]done, list []schedule) map[string]done {
 			last = next.UTC()
 		}
 		if !last.Equal(d.Last) {
-			out[s.Name] = done{last, d.Schedule, d.Zone}
+			out[s.key()] = done{last}
 		}
 	}
 	return out
 }
 
-// forget removes schedules that publish.yaml does not have any more.
+// forget removes schedules that publish.yaml does not have any more. A run does so when it
+// begins.
 func (t *ticks) forget(ctx context.Context, list []schedule) error {
 	if _, err := os.Lstat(t.path); err != nil {
 		return ignoreMissing(err)
 	}
 	return t.change(ctx, func(all map[string]done) bool {
 		n := len(all)
-		maps.DeleteFunc(all, func(name string, _ done) bool {
-			return !slices.ContainsFunc(list, func(s schedule) bool { return s.Name == name })
+		maps.DeleteFunc(all, func(key string, _ done) bool {
+			return !slices.ContainsFunc(list, func(s schedule) bool { return s.key() == key })
 		})
 		return len(all) < n
 	})
@@ -129,7 +130,7 @@ func (t *ticks) forget(ctx context.Context, list []schedule) error {
 // set notes that a schedule is done up to a time.
 func (t *ticks) set(ctx context.Context, s schedule, at time.Time) error {
 	return t.change(ctx, func(all map[string]done) bool {
-		all[s.Name] = done{at.UTC(), s.Schedule, s.ZoneName()}
+		all[s.key()] = done{at.UTC()}
 		return true
 	})
 }
@@ -139,6 +140,9 @@ type schedule struct {
 	publish.MirrorSchedule
 	rule timetable.Rule
 }
+
+// key is the name of a schedule in the file of ticks.
+func (s schedule) key() string { return s.Name + ": " + s.Schedule + " " + s.ZoneName() }
 
 // due reports whether a schedule has a tick that is not done.
 func (s schedule) due(d done, now time.Time) bool {

@@ -49,7 +49,11 @@ func (r *runner) work(ctx context.Context, c *Claimed) {
 	if err != nil && errors.Is(cause, errCancelled) {
 		err = errCancelled
 	}
-	if err := r.settle(ctx, c, err); err != nil {
+	// When ctx has ended, it is tried once.
+	worked := err
+	err = r.keepAt(ctx, "the queue cannot be written; job "+c.Job().ID+" waits for that",
+		func() error { return r.settle(ctx, c, worked) })
+	if err != nil {
 		c.Abandon() // Recover finds it
 		r.fail(fmt.Errorf("job %s: %w", c.Job().ID, err))
 		return

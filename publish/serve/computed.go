@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"example.com/publish/publish"
+	"example.com/publish/publish/mirror"
 )
 
 // lookAgain is for how long pages show what staging and the history said.
@@ -19,8 +20,9 @@ type computed struct {
 	told        *shared[int, []publish.Told]
 	diffs       *shared[comparison, *publish.Diff]
 	stagedDiffs *shared[comparison, *publish.Diff]
-	unread      *trouble            // what pages cannot show
-	unmade      map[string]*trouble // by the name of the page or twin
+	queue       *shared[int, *mirror.View] // of no generation
+	unread      *trouble                   // what pages cannot show
+	unmade      map[string]*trouble        // by the name of the page or twin
 }
 
 func newComputed(now func() time.Time) computed {
@@ -35,6 +37,7 @@ func newComputed(now func() time.Time) computed {
 		told:        &shared[int, []publish.Told]{age: lookAgain, keep: 1, now: now},
 		diffs:       &shared[comparison, *publish.Diff]{keep: 4, now: now},
 		stagedDiffs: &shared[comparison, *publish.Diff]{age: lookAgain, keep: 2, now: now},
+		queue:       &shared[int, *mirror.View]{age: lookAtQueue, keep: 1, now: now},
 		unread:      &trouble{},
 		unmade:      unmade,
 	}

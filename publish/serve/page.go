@@ -90,7 +90,8 @@ var templates = sync.OnceValue(func() map[string]*template.Template {
 	})
 	base = template.Must(base.ParseFS(pageFiles, "pages/frame.html", "pages/parts.html"))
 	out := map[string]*template.Template{}
-	for _, name := range []string{"status", "images", "history", "diff", "carried", "findings", "listing"} {
+	for _, name := range []string{"status", "images", "history", "diff", "carried", "findings", queueName,
+		"listing"} {
 		out[name] = template.Must(template.Must(base.Clone()).ParseFS(pageFiles, "pages/"+name+".html"))
 	}
 	return out

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,9 @@ type section struct {
 // twin is the name of its twin.
 func (p section) twin() string { return cmp.Or(p.Name, "status") + ".json" }
 
+// queueName is the page that is there only with a mirror, and for who may see all.
+const queueName = "queue"
+
 // sections are the pages below /-/.
 var sections = []section{
 	{"", "Now", (*Server).statusPage},
@@ -33,6 +37,7 @@ var sections = []section{
 	{"diff", "Changes", (*Server).diffPage},
 	{"carried", "Carried", (*Server).carriedPage},
 	{"findings", "Findings", (*Server).findingsPage},
+	{queueName, "Queue", (*Server).queuePage},
 }
 
 // asked is a request for a page.
@@ -73,7 +78,7 @@ func (s *Server) pages(w http.ResponseWriter, r *http.Request, name string, admi
 		return
 	}
 	for _, page := range sections {
-		if page.Name == name && s.hasPages(admin) {
+		if page.Name == name && s.hasPages(admin) && (name != queueName || s.hasQueue(s.shows(admin))) {
 			s.section(w, r, page, twin, admin)
 			return
 		}
@@ -172,7 +177,11 @@ func (s *Server) sectionOf(
 
 // frame has what is the same on all pages.
 func (s *Server) frame(a *asked, title string) frame {
-	return frame{Title: title, Host: a.at.Host(), Root: a.root, All: a.all, Files: a.files, Nav: sections, Now: a.now,
+	nav := sections
+	if !s.hasQueue(a.all) {
+		nav = slices.DeleteFunc(slices.Clone(nav), func(p section) bool { return p.Name == queueName })
+	}
+	return frame{Title: title, Host: a.at.Host(), Root: a.root, All: a.all, Files: a.files, Nav: nav, Now: a.now,
 		About: strings.TrimSpace("publish " + s.Version), Generation: a.view.Generation}
 }
 

@@ -28,6 +28,7 @@ const maxPath = 8 << 10
 // listeners.
 type Server struct {
 	Version string // of the program, for the metrics
+	Mirror  Mirror // nil: there is no page of its queue
 
 	repo   *publish.Repo
 	config publish.ServeConfig

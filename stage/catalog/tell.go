@@ -20,6 +20,12 @@ type Resolver interface {
 	Resolve(ctx context.Context, src Source, ref string) (*Resolved, error)
 }
 
+// ManyResolver is a Resolver for which many names of one tree cost little more than one.
+type ManyResolver interface {
+	// ResolveMany calls yield for each name, by its number, in any order.
+	ResolveMany(ctx context.Context, src Source, refs []string, yield func(n int, r *Resolved, err error))
+}
+
 // Resolved is what a name stands for.
 type Resolved struct {
 	Name   string   // always stands for the same: repository@digest

@@ -152,7 +152,39 @@ func (l *layout) name(r *root) string {
 
 // Resolve implements [catalog.Resolver].
 func (Format) Resolve(ctx context.Context, src catalog.Source, ref string) (*catalog.Resolved, error) {
-	l, r, err := find(ref, func(repository string) (*layout, error) { return readSound(ctx, src, repository) })
+	return resolve(ref, func(repository string) (*layout, error) { return readSound(ctx, src, repository) })
+}
+
+// ResolveMany implements [catalog.ManyResolver]. It keeps one layout at a time.
+func (Format) ResolveMany(
+	ctx context.Context, src catalog.Source, refs []string, yield func(n int, r *catalog.Resolved, err error),
+) {
+	order := make([]int, len(refs))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(refs[a], refs[b]) })
+	var last string
+	var l *layout
+	var failed error
+	for _, n := range order {
+		r, err := resolve(refs[n], func(repository string) (*layout, error) {
+			if repository == last && (l != nil || failed != nil) {
+				return l, failed
+			}
+			last = repository
+			l, failed = readSound(ctx, src, repository)
+			return l, failed
+		})
+		if strings.Contains(refs[n], "@") {
+			l, failed = nil, nil // to find a digest may have added to the layout
+		}
+		yield(n, r, err)
+	}
+}
+
+func resolve(ref string, read func(repository string) (*layout, error)) (*catalog.Resolved, error) {
+	l, r, err := find(ref, read)
 	if err != nil {
 		return nil, err
 	}

@@ -86,6 +86,7 @@ var cases = []struct{ file, imports, rule string }{
 	{"publish/serve/view.go", ours + "publish/journal", "serve-takes-no-lock"},
 	{"publish/serve/view.go", ours + "stage", "serve-takes-no-lock"},
 	{"publish/serve/view.go", ours + "publish", ""},
+	{"publish/serve/page_queue.go", ours + "publish/mirror", ""},
 	{"publish/serve/view.go", ours + "publish/generation", ""},
 	{"publish/serve/view.go", "net/http", ""},
 	{"publish/repo.go", "net/http", "http-only-in-serve"},
@@ -105,6 +106,12 @@ var cases = []struct{ file, imports, rule string }{
 	{"publish/mirror/pins/file.go", ours + "stage", "pins-are-lines-and-values"},
 	{"publish/mirror/pins/file.go", ours + "stage/lock", ""},
 	{"publish/mirror/pins/file.go", ours + "publish/fault", ""},
+
+	{"publish/mirror/outbox.go", ours + "publish/notify", "mirror-knows-no-format"},
+	{"publish/notify/webhook.go", "net/http", ""},
+	{"publish/notify/file.go", ours + "stage/durable", ""},
+	{"publish/notify/file.go", ours + "publish/mirror", "notify-knows-no-job"},
+	{"publish/notify/file.go", ours + "publish", "notify-knows-no-job"},
 
 	{"publish/site/symlink.go", ours + "publish", "site-knows-no-repository"},
 	{"publish/site/symlink.go", ours + "stage", "site-knows-no-repository"},

@@ -29,48 +29,54 @@ func (u *Upstream) Parse(text string) (catalog.Remote, error) {
 // indexEnding is what people copy with the URL of a tree.
 const indexEnding = "/streams/v1/index.json"
 
-func parse(text string) (n named, err error) {
+func parse(text string) (named, error) {
 	word := strings.TrimSpace(text)
-	at, pattern, ok := strings.Cut(word, "#")
-	bad := func(fact string) (named, error) {
-		hint := "write it as URL#PRODUCT or URL#PRODUCT/VERSION, such as https://images.example.com#debian:*"
-		if g := guess(at, pattern); g != "" {
-			hint = "did you mean " + catalog.Show(g) + "?"
-		} else if !strings.Contains(word, "#") && !strings.Contains(word, "://") {
-			hint = "a repository of format oci takes the names of registries; " + hint
-		}
-		return named{}, catalog.Usage(hint, "%s: is no name of images on a simplestreams server: %s", shown(text), fact)
+	n, fact := read(word)
+	if fact == "" {
+		return n, nil
 	}
+	hint := "write it as URL#PRODUCT or URL#PRODUCT/VERSION, such as https://images.example.com#debian:*"
+	if g := guess(word); g != "" {
+		hint = "did you mean " + catalog.Show(g) + "?"
+	} else if !strings.Contains(word, "#") && !strings.Contains(word, "://") {
+		hint = "a repository of format oci takes the names of registries; " + hint
+	}
+	return named{}, catalog.Usage(hint, "%s: is no name of images on a simplestreams server: %s", shown(text), fact)
+}
+
+// read is parse without a guess: what is wrong with the name is the fact; "" for nothing.
+func read(word string) (n named, fact string) {
+	at, pattern, ok := strings.Cut(word, "#")
 	if !ok {
-		return bad("it has no #, behind which the product stands")
+		return n, "it has no #, behind which the product stands"
 	}
 	base, err := catalog.CanonicalURL(trimmed(at))
 	if err != nil {
-		return bad("what stands before the # " + err.Error())
+		return n, "what stands before the # " + err.Error()
 	}
 	n.url = base
 	var whole bool
 	n.product, n.version, whole = strings.Cut(pattern, "/")
 	switch {
 	case n.product == "":
-		return bad("no product stands behind the #")
+		return n, "no product stands behind the #"
 	case whole && n.version == "":
-		return bad("no version stands behind the slash")
+		return n, "no version stands behind the slash"
 	case strings.Contains(n.version, "/"):
-		return bad("more than a product and a version stand behind the #")
+		return n, "more than a product and a version stand behind the #"
 	}
 	for _, p := range []string{n.product, n.version} {
 		if _, problem, ok := catalog.Clean("x" + p); !ok {
-			return bad("the pattern " + problem)
+			return n, "the pattern " + problem
 		}
 		if err := glob.CheckPart(p); err != nil {
-			return bad("the pattern " + catalog.Show(p) + " " + err.Error())
+			return n, "the pattern " + catalog.Show(p) + " " + err.Error()
 		}
 	}
 	n.Host = base.Host
 	n.Name = prefix(base) + n.product
 	n.Canonical = base.String() + "#" + pattern
-	return n, nil
+	return n, ""
 }
 
 // trimmed is a URL without what people copy with it.
@@ -83,7 +89,8 @@ func trimmed(at string) string {
 func prefix(base *url.URL) string { return base.Host + base.Path + "/" }
 
 // guess is the name that somebody may have meant; "" for none.
-func guess(at, pattern string) string {
+func guess(word string) string {
+	at, pattern, _ := strings.Cut(word, "#")
 	scheme, _, whole := strings.Cut(at, "://")
 	at = strings.Map(func(r rune) rune {
 		if strings.ContainsRune("\u3000\u00a0\u200b\ufeff \t\"'`", r) {
@@ -108,11 +115,8 @@ func guess(at, pattern string) string {
 		pattern = "*"
 	}
 	pattern = strings.Trim(pattern, "/")
-	if strings.Count(pattern, "/") > 1 {
-		return ""
-	}
-	again, err := parse(base.String() + "#" + pattern)
-	if err != nil {
+	again, fact := read(base.String() + "#" + pattern)
+	if fact != "" {
 		return ""
 	}
 	return again.Canonical

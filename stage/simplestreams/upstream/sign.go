@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
@@ -28,8 +29,10 @@ func readKeyring(data []byte) (*keyring, error) {
 	return &keyring{keys}, nil
 }
 
-// weak are the hashes that are none any more: two documents with one signature can be made.
-var weak = map[crypto.Hash]bool{crypto.SHA1: true, crypto.MD5: true, crypto.RIPEMD160: true}
+// strong are the hashes that count. For SHA-1 and MD5 two documents with one signature can
+// be made. This is checked here: of the library, only its package v2 heeds
+// RejectMessageHashAlgorithms.
+var strong = []crypto.Hash{crypto.SHA224, crypto.SHA256, crypto.SHA384, crypto.SHA512, crypto.SHA3_256, crypto.SHA3_512}
 
 // beginSigned is the first line of a clearsigned document.
 var beginSigned = []byte("-----BEGIN PGP SIGNED MESSAGE-----")
@@ -53,8 +56,12 @@ func (k *keyring) open(data []byte, now time.Time) ([]byte, error) {
 	case len(bytes.TrimSpace(rest)) > 0:
 		return nil, errors.New("has text behind what is signed")
 	}
-	config := &packet.Config{RejectMessageHashAlgorithms: weak, Time: func() time.Time { return now }}
-	if _, err := block.VerifySignature(k.keys, config); err != nil {
+	sig, _, err := openpgp.VerifyDetachedSignature(k.keys, bytes.NewReader(block.Bytes), block.ArmoredSignature.Body,
+		&packet.Config{Time: func() time.Time { return now }})
+	if err == nil && !slices.Contains(strong, sig.Hash) {
+		err = errors.New("its hash " + sig.Hash.String() + " is too weak")
+	}
+	if err != nil {
 		return nil, errors.New("has no good signature by a key of the keyring: " + err.Error())
 	}
 	return block.Plaintext, nil

@@ -1,0 +1,256 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.com/publish/stage/catalog"
+)
+
+// full lets the queue of a place have no room, while it is set.
+func (p *place) full(e error) *atomic.Bool {
+	full := new(atomic.Bool)
+	p.Queue.step = func(step string) error {
+		if full.Load() {
+			return &os.PathError{Op: "write", Path: step, Err: e}
+		}
+		return nil
+	}
+	return full
+}
+
+// A disk that is full where the queue lies costs no job anything: its runner keeps it and
+// tries again, and says so once.
+func TestQueueFull(t *testing.T) {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO} {
+		p := newPlace(t, "")
+		p.hub.image(app, "layer")
+		full := p.full(e)
+		var mu sync.Mutex
+		var warnings []string
+		p.Warn = func(text string) {
+			mu.Lock()
+			defer mu.Unlock()
+			warnings = append(warnings, text)
+			full.Store(false)
+		}
+		p.Told = func(j Job) {
+			if j.State == Waiting { // for room
+				p.clock.move(time.Hour)
+			}
+		}
+		p.hub.before = func(context.Context, catalog.Digest) error { full.Store(true); p.hub.before = nil; return nil }
+		id := p.ask(app)[0]
+		sum, err := p.Run(ctx, RunOptions{Once: true, Patience: 10 * time.Hour})
+		if err != nil || sum != (Summary{Staged: 1}) {
+			t.Errorf("%v: %+v, %v", e, sum, err)
+		}
+		if j := p.job(id); j.State != Staged || j.Crashes != 0 || len(warnings) != 1 {
+			t.Errorf("%v: the job is %+v, warned of %q", e, j, warnings)
+		}
+	}
+}
+
+// A runner that has to end while the disk is full leaves its job to the next one, and
+// that is no crash.
+func TestQueueFullForGood(t *testing.T) {
+	for _, signal := range []bool{false, true} {
+		p := newPlace(t, "")
+		p.hub.image(app, "layer")
+		full := p.full(syscall.ENOSPC)
+		id := p.ask(app)[0]
+		opt := RunOptions{Once: !signal}
+		for range maxCrashes {
+			inner, stop := context.WithCancel(ctx)
+			p.Warn = func(string) {
+				if signal {
+					stop()
+				}
+			}
+			p.hub.before = func(context.Context, catalog.Digest) error { full.Store(true); p.hub.before = nil; return nil }
+			if _, err := p.Run(inner, opt); !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("signal %t: %v", signal, err)
+			}
+			if j := p.job(id); j.State != Running || p.Queue.Held(id) {
+				t.Fatalf("signal %t: the job is %+v", signal, j)
+			}
+			full.Store(false)
+			back, err := p.Queue.Recover(ctx)
+			if must(t, err); len(back) != 1 || back[0].Crashes != 0 || back[0].State != Pending {
+				t.Errorf("signal %t: %+v", signal, back)
+			}
+			stop()
+			must(t, os.RemoveAll(dir(p.Repo, "content")))
+		}
+		p.Warn = func(text string) { t.Error(text) }
+		p.once()
+		if j := p.job(id); j.State != Staged {
+			t.Errorf("signal %t: then %+v", signal, j)
+		}
+	}
+}
+
+// What can only be repaired is no reason to wait.
+func TestKeepAtEnds(t *testing.T) {
+	p := newPlace(t, "")
+	warned := 0
+	p.Warn = func(string) { warned++ }
+	r := &runner{Mirror: p.Mirror, opt: RunOptions{Once: true, Patience: time.Hour}}
+	broken := errors.New("broken")
+	if err := r.keepAt(ctx, "x", func() error { return broken }); !errors.Is(err, broken) || warned != 1 {
+		t.Errorf("%v, %d warnings", err, warned)
+	}
+	must(t, r.keepAt(ctx, "x", func() error { return nil }))
+	if r.told.warn(p.Mirror, "x", broken); warned != 2 {
+		t.Errorf("what comes again is warned of %d times", warned)
+	}
+}
+
+// The summary has jobs, however often they were postponed.
+func TestSummaryCountsJobs(t *testing.T) {
+	const other = "hub.example.com/acme/other:v1"
+	p := newPlace(t, "mirror: {jobs: 1, retry: {times: 5}}")
+	p.hub.image(app, "layer")
+	p.hub.image(other, "other layer")
+	fails := map[string]int{digestOf("layer").Hex: 3, digestOf("other layer").Hex: 1 << 30}
+	p.hub.before = func(_ context.Context, d catalog.Digest) error {
+		if fails[d.Hex]--; fails[d.Hex] >= 0 {
+			return &catalog.RemoteError{Class: catalog.Unreachable, Again: true, Err: errors.New("cut")}
+		}
+		return nil
+	}
+	waits := 0
+	told := p.Told
+	p.Told = func(j Job) {
+		if told(j); j.State == Waiting && j.Reference == app {
+			waits++
+			p.clock.move(time.Hour)
+		}
+	}
+	p.ask(app)
+	p.ask(other)
+	sum, err := p.Run(ctx, RunOptions{Once: true})
+	if err != nil || sum != (Summary{Staged: 1, Postponed: 1}) || waits != 3 {
+		t.Errorf("%+v after %d waits, %v", sum, waits, err)
+	}
+	p.clock.move(time.Hour)
+	p.Told = func(j Job) { p.clock.move(time.Hour) }
+	if sum, err = p.Run(ctx, RunOptions{Once: true}); err != nil || sum != (Summary{Failed: 1}) {
+		t.Errorf("%+v, %v", sum, err)
+	}
+}
+
+// Damaged files of the queue are warned of, each once.
+func TestRunWarnsOfDamage(t *testing.T) {
+	p := newPlace(t, "")
+	p.hub.image(app, "layer")
+	bad := p.ask("hub.example.com/acme/bad:v1")[0]
+	must(t, os.WriteFile(p.Queue.file(pendingIn, bad), []byte("{"), 0o644))
+	must(t, os.WriteFile(p.Queue.path("done", "notes.txt"), nil, 0o644))
+	n := 0
+	p.hub.before = func(context.Context, catalog.Digest) error {
+		if n++; n == 1 {
+			return &catalog.RemoteError{Class: catalog.Unreachable, Again: true, Err: errors.New("cut")}
+		}
+		return nil
+	}
+	var mu sync.Mutex
+	var warnings []string
+	p.Warn = func(text string) { mu.Lock(); warnings = append(warnings, text); mu.Unlock() }
+	p.Told = func(j Job) { p.clock.move(time.Minute) }
+	p.ask(app)
+	sum, err := p.Run(ctx, RunOptions{Once: true})
+	if err != nil || sum.Staged != 1 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	slices.Sort(warnings)
+	want := []string{p.Queue.path("done", "notes.txt") + ": does not belong here",
+		p.Queue.file(pendingIn, bad) + ": is no job: unexpected end of JSON input"}
+	if fmt.Sprint(warnings) != fmt.Sprint(want) {
+		t.Errorf("warned of %q, not of %q", warnings, want)
+	}
+}
+
+// Who looks sees which jobs have lost their runner, and which images left staging.
+func TestSee(t *testing.T) {
+	const second = "hub.example.com/acme/app:v2"
+	p := newPlace(t, "")
+	p.hub.image(app, "layer")
+	p.hub.image(second, "layer 2")
+	see := func(id string) Seen {
+		t.Helper()
+		seen, err := p.See(ctx, p.job(id))
+		must(t, err)
+		return seen[0]
+	}
+	one, two := p.ask(app)[0], p.ask(second)[0]
+	p.once()
+	if s := see(one); s.State != Staged || s.Gone {
+		t.Errorf("it is staged as %+v", s)
+	}
+	p.promote()
+	if s := see(one); s.State != Published || s.Address == "" {
+		t.Errorf("it is published as %+v", s)
+	}
+	must(t, p.SettleAll(ctx))
+	third := "hub.example.com/acme/app:v3"
+	p.hub.image(third, "layer 3")
+	three := p.ask(third)[0]
+	p.once()
+	_, _, err := p.Repo.Reset(ctx)
+	must(t, err)
+	if s := see(three); s.State != Staged || !s.Gone {
+		t.Errorf("what left staging is %+v", s)
+	}
+	all, err := p.See(ctx, p.job(two), p.job(three), p.job(one))
+	if must(t, err); len(all) != 3 || all[0].ID != two || all[0].State != Published || !all[1].Gone || all[2].Gone {
+		t.Errorf("together they are %+v", all)
+	}
+	four := p.ask("hub.example.com/acme/app:v4")[0]
+	c, err := p.Queue.Claim(ctx, nil)
+	must(t, err)
+	if s := see(four); s.State != Running || s.Orphaned {
+		t.Errorf("it runs as %+v", s)
+	}
+	c.die()
+	if s := see(four); s.State != Running || !s.Orphaned {
+		t.Errorf("without its runner it is %+v", s)
+	}
+}
+
+// SettleAll looks again after a promote, and after a job was staged, and not otherwise.
+func TestSettleAllIsCheap(t *testing.T) {
+	p := newPlace(t, "")
+	p.hub.image(app, "layer")
+	id := p.ask(app)[0]
+	p.once()
+	long := time.Now().Add(-time.Hour)
+	rest := func() { // as after a while
+		must(t, os.Chtimes(p.Queue.path("done"), long, long))
+	}
+	rest()
+	must(t, p.SettleAll(ctx))
+	must(t, os.Rename(p.Queue.file(doneIn, id), p.Queue.path("hidden")))
+	rest()
+	p.promote()
+	must(t, p.SettleAll(ctx)) // finds nothing
+	must(t, os.Rename(p.Queue.path("hidden"), p.Queue.file(doneIn, id)))
+	rest()
+	must(t, p.SettleAll(ctx)) // need not look
+	if j := p.job(id); j.State != Staged {
+		t.Error("it looks though nothing changed")
+	}
+	must(t, os.Chtimes(p.Queue.path("done"), time.Now(), time.Now()))
+	must(t, p.SettleAll(ctx))
+	if j := p.job(id); j.State != Published {
+		t.Errorf("the job is %s", j.State)
+	}
+}
