@@ -198,11 +198,12 @@ func (c *Config) check(choices Choices) error {
 	if c.Hooks.Timeout == 0 {
 		err = errors.Join(err, errors.New("hooks.timeout: 0 would end every command at once"))
 	}
-	if choices.Tagger != nil {
-		_, tagged := choices.Tagger(c.Format)
-		c.Mirror.untagged = !tagged
-	}
 	err = errors.Join(err, c.Serve.Check(), c.Mirror.Check())
+	if choices.Tagger != nil {
+		if _, tagged := choices.Tagger(c.Format); tagged {
+			err = errors.Join(err, c.Mirror.checkTags())
+		}
+	}
 	if c.Generations.Keep < 0 {
 		err = errors.Join(err, fmt.Errorf("generations.keep: %d is negative", c.Generations.Keep))
 	}
@@ -228,7 +229,7 @@ func oneOf[T ~string](key string, value T, allowed ...T) error {
 // effect.
 func (c *Config) Warnings(choices Choices) []string {
 	_, tagged := c.tagger(choices)
-	out := c.idle(tagged)
+	out := append(c.idle(tagged), c.mirrorWarnings()...)
 	if choices.Mirrored != nil && !choices.Mirrored(c.Format) && !c.Mirror.isDefault() {
 		out = append(out, "mirror: has no effect in a repository of the format "+c.Format)
 	}

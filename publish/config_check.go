@@ -114,9 +114,6 @@ func lineOf(doc *yaml.Node, key string) int {
 // differing appends the keys whose values in c differ from the defaults.
 func differing(c, defaults reflect.Value, prefix string, out *[]ConfigValue) {
 	for i := range c.NumField() {
-		if !c.Type().Field(i).IsExported() { // it is no key
-			continue
-		}
 		key := prefix + c.Type().Field(i).Tag.Get("yaml")
 		a, b := c.Field(i), defaults.Field(i)
 		if a.Kind() == reflect.Struct {

@@ -28,8 +28,6 @@ type MirrorConfig struct {
 	Large      MirrorLarge               `yaml:"large"`
 	Schedules  []MirrorSchedule          `yaml:"schedules"`
 	Promote    MirrorPromote             `yaml:"promote"`
-
-	untagged bool // names of the format have no tag: a pattern may have a colon
 }
 
 // RegistryConfig is how a registry is reached.

@@ -21,8 +21,6 @@ func (c *MirrorConfig) Check() error {
 		for _, text := range list {
 			if _, err := glob.Parse(text); err != nil {
 				bad(key, "%q %s", text, err)
-			} else if last := text[strings.LastIndexByte(text, '/')+1:]; strings.ContainsAny(last, ":@") && !c.untagged {
-				bad(key, "%q has a tag or a digest; patterns are of the name alone", text)
 			}
 		}
 	}
@@ -74,6 +72,23 @@ func (c *MirrorConfig) Check() error {
 	c.checkTimes(bad)
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(append(errs, c.checkNotify())...)
+}
+
+// checkTags returns which patterns have a tag, for a format whose images have tags.
+func (c *MirrorConfig) checkTags() error {
+	var errs []error
+	for _, p := range []struct {
+		key  string
+		list []string
+	}{{"allow", c.Allow}, {"deny", c.Deny}} {
+		for _, text := range p.list {
+			if last := text[strings.LastIndexByte(text, '/')+1:]; strings.ContainsAny(last, ":@") {
+				errs = append(errs, fmt.Errorf("mirror.%s: %q has a tag or a digest; patterns are of the name alone", p.key,
+					text))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // httpURL reports whether a text is the URL of a host.

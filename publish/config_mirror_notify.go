@@ -110,6 +110,18 @@ func (c *MirrorConfig) checkNotify() error {
 	return errors.Join(errs...)
 }
 
+// mirrorWarnings are about requests that nobody takes, or that are all denied.
+func (c *Config) mirrorWarnings() (out []string) {
+	asked, served := c.Mirror.Requests.Directory, c.Serve.Requests
+	if asked != "" && len(c.Mirror.Allow) == 0 {
+		out = append(out, "mirror.requests.directory: mirror.allow is empty, so every request is denied")
+	}
+	if served != "" && asked == "" {
+		out = append(out, "serve.requests: mirror.requests.directory is empty, so nobody takes what is asked for")
+	}
+	return out
+}
+
 // checkMirrorPaths returns an error if publish.yaml of the repository at dir has requests or
 // notices where they must not be.
 func (c *Config) checkMirrorPaths(dir string) error {

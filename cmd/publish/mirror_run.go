@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ func (p *program) mirrorRunCommand() *command {
 			"and stages the image whole. With --once it ends when nothing runs and no job becomes due within " +
 			"--patience. Any number of them may run at once. After a signal jobs are pending again, and what was " +
 			"fetched of them is kept. It also makes the jobs of schedules, and promotes if mirror.promote is drained. " +
+			"With --json it prints each job that is begun, put off or ended, on a line, and then the sums. " +
 			"Exit status 1: a job failed in this run; with --once: a schedule failed, and 3, 6 or 7 as publish promote " +
 			"if that is what failed.",
 		Flags: []cli.Flag{
@@ -56,6 +58,10 @@ func (p *program) mirrorRun(c *cli.Context) error {
 	m.Told = func(j mirror.Job) {
 		mu.Lock()
 		defer mu.Unlock()
+		if p.json {
+			_ = errors.Join(p.object(j), p.flush()) // the summary says whether it can be written
+			return
+		}
 		p.toldJob(m, j)
 	}
 	m.Warn = func(text string) {
@@ -69,8 +75,10 @@ func (p *program) mirrorRun(c *cli.Context) error {
 		p.printWarnings(res.Warnings)
 		p.note("%s", p.switchLine(res, ""))
 	}
+	end := p.followJobs(m)
 	sum, err := m.Run(c.Context, mirror.RunOptions{Once: c.Bool("once"), Jobs: c.Int("jobs"),
 		Patience: time.Duration(patience), Now: c.Bool("now")})
+	end()
 	if err != nil {
 		return err
 	}

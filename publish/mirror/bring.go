@@ -94,8 +94,8 @@ func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pi
 	}
 	here := r.inTrees(j)
 	staged := r.Repo.Stage.Holders() // it is read once, and again after others may have staged something
-	store := NewContent(ContentOptions{Dir: dir(r.Repo, "content"), Free: int64(r.Config.Limits.Free), Largest: r.largest,
-		Progress: c.Progress, Elsewhere: func(d catalog.Digest) (string, bool) {
+	store := NewContent(ContentOptions{Dir: dir(r.Repo, "content"), Free: int64(r.Config.Limits.Free),
+		Largest: r.largest, Progress: c.Progress, Total: c.Total, Elsewhere: func(d catalog.Digest) (string, bool) {
 			path := staged(d)
 			if path == "" && h.gone {
 				return here(d)

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"example.com/publish/stage/durable"
 	"example.com/publish/stage/lock"
 )
 
@@ -25,6 +24,8 @@ type Claimed struct {
 	mu    sync.Mutex
 	job   Job
 	count *os.File // see Progress
+	done  int64    // bytes, in this attempt
+	total int64
 	over  bool
 }
 
@@ -128,35 +129,15 @@ func (q *Queue) claim(ctx context.Context, id string, due func(Job) bool) (*Clai
 func (c *Claimed) Job() Job {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.job
+	j := c.job
+	j.BytesDone, j.BytesTotal = max(j.BytesDone, c.done), max(j.BytesTotal, c.total)
+	return j
 }
 
 // Cancelled reports whether somebody wants the job to stop. It is cheap.
 func (c *Claimed) Cancelled() bool {
 	_, err := os.Lstat(c.q.markOf(c.id))
 	return err == nil
-}
-
-// Progress notes how many bytes are done, for those who look at the job. It is cheap, and
-// not durable: a power cut may lose it. Errors do not matter.
-func (c *Claimed) Progress(bytes int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.over {
-		return
-	}
-	if c.count == nil {
-		path := c.q.countOf(c.id)
-		_ = os.Remove(path) // of a runner that died
-		f, err := durable.Create(path)
-		if err != nil {
-			return
-		}
-		_ = f.Chmod(0o644)
-		c.count = f
-	}
-	// One write of the same length replaces the number at once.
-	_, _ = c.count.WriteAt(fmt.Appendf(nil, "%020d\n", bytes), 0)
 }
 
 // Update changes the job while it runs: what f does to the state, to who asked for it or

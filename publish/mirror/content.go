@@ -51,6 +51,9 @@ type ContentOptions struct {
 	// Progress is called with the bytes that are there of what was asked for; it may be
 	// nil. Several calls may run at the same time.
 	Progress func(done int64)
+	// Total is called with what Progress will reach, each time that more is known of it; it
+	// may be nil. Several calls may run at the same time.
+	Total func(bytes int64)
 }
 
 // DefaultFree is a good value of ContentOptions.Free.
@@ -132,6 +135,9 @@ func (c *Content) Open(d catalog.Digest) (io.ReadCloser, error) {
 
 // Expect implements catalog.Store. The error is a *catalog.RemoteError, or that of Largest.
 func (c *Content) Expect(bytes, largest int64) error {
+	if c.opt.Total != nil {
+		c.opt.Total(c.Done() + bytes)
+	}
 	if c.opt.Largest != nil {
 		if err := c.opt.Largest(largest); err != nil {
 			return err

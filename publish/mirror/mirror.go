@@ -35,6 +35,8 @@ type Mirror struct {
 
 	settling   sync.Mutex // guards settledFor
 	settledFor settledFor
+
+	atWork atWork // see Working
 }
 
 // dir is a path below the mirror's own directory.

@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -31,22 +30,10 @@ func (q *Queue) read(f folder, id string) (Job, error) {
 			Hint: "repair the file, or move it away"}
 	}
 	if f == runningIn {
-		j.BytesDone = max(j.BytesDone, q.count(id))
+		done, total := q.readCount(id)
+		j.BytesDone, j.BytesTotal = max(j.BytesDone, done), max(j.BytesTotal, total)
 	}
 	return j, nil
-}
-
-// count returns what the runner of a job noted of its progress.
-func (q *Queue) count(id string) int64 {
-	data, err := durable.ReadSmall(q.countOf(id), 64)
-	if err != nil {
-		return 0
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
-	if err != nil || n < 0 {
-		return 0
-	}
-	return n
 }
 
 // names returns the jobs in a folder, and calls foreign for names that do not belong

@@ -73,8 +73,8 @@ func (r *runner) newest(j Job) error {
 		same = func(other Job) bool { return sameSelection(other.Want, j.Want) }
 	}
 	for _, other := range list {
-		if other.ID != j.ID && other.Kind == j.Kind && other.Digest != j.Digest && same(other) && other.PinnedAt.After(j.PinnedAt) &&
-			!other.PinnedAt.After(latest) {
+		if other.ID != j.ID && other.Kind == j.Kind && other.Digest != j.Digest && same(other) &&
+			other.PinnedAt.After(j.PinnedAt) && !other.PinnedAt.After(latest) {
 			return &outcome{Superseded, "the job " + other.ID + " staged " + other.Digest + " first"}
 		}
 	}

@@ -23,6 +23,7 @@ func (e *outcome) Error() string { return e.why }
 
 // work runs a claimed job to an end, or gives it back.
 func (r *runner) work(ctx context.Context, c *Claimed) {
+	defer r.working(c)()
 	r.tell(c.Job())
 	inner, stop := context.WithCancelCause(ctx)
 	done := make(chan struct{})

@@ -22,7 +22,7 @@ func units(t *testing.T) []string {
 		t.Skip(err)
 	}
 	names, err := filepath.Glob("*@.*")
-	if err != nil || len(names) != 9 {
+	if err != nil || len(names) != 10 {
 		t.Fatalf("units: %v, %v", names, err)
 	}
 	dir := t.TempDir()
@@ -101,7 +101,11 @@ func TestServicesAgree(t *testing.T) {
 		_, text, _ := strings.Cut(string(data), "\nProtectSystem=")
 		return strings.Join(guard.FindAllString(text, -1), "\n")
 	}
-	if p, g := guards("publish-promote@.service"), guards("publish-gc@.service"); p != g || len(p) < 500 {
-		t.Errorf("promote:\n%s\ngc:\n%s", p, g)
+	p := guards("publish-promote@.service")
+	for _, other := range []string{"publish-gc@.service", "publish-mirror@.service"} {
+		g := strings.TrimSuffix(guards(other), "\nWantedBy=multi-user.target")
+		if p != g || len(p) < 500 {
+			t.Errorf("promote:\n%s\n%s:\n%s", p, other, g)
+		}
 	}
 }
