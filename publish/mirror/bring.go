@@ -45,9 +45,7 @@ func (r *runner) bring(ctx context.Context, c *Claimed) error {
 			return err
 		}
 	}
-	if err := c.Update(func(j *Job) { j.Phase = Copying }); err != nil {
-		return err
-	}
+	c.Step(Copying)
 	return held.lost(c.Job(), r.copyAgain(ctx, c, remote, pin, held))
 }
 
@@ -60,9 +58,7 @@ func (r *runner) bringSelected(ctx context.Context, c *Claimed, remote catalog.R
 	if err := r.admitted(set, c.Job(), remote); err != nil {
 		return err
 	}
-	if err := c.Update(func(j *Job) { j.Phase = Resolving }); err != nil {
-		return err
-	}
+	c.Step(Resolving)
 	return r.copyAgain(ctx, c, remote, catalog.Pin{}, &held{}) // what it selects is told by its Fetch
 }
 
@@ -110,22 +106,17 @@ func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pi
 		}
 		return err
 	}
-	if err := c.Update(func(j *Job) {
-		j.Phase, j.BytesTotal, j.BytesDone = Verifying, got.Bytes, got.Bytes
-		j.MissingPlatforms, j.LeftOut = got.Missing, leftOut(got.LeftOut)
-		if got.Moved != (catalog.Digest{}) {
-			j.Drift = &Moved{From: j.Digest, To: got.Moved.String()}
-		}
-	}); err != nil {
+	c.Step(Verifying)
+	c.Total(got.Bytes)
+	c.Progress(got.Bytes)
+	if err := c.found(got); err != nil {
 		return err
 	}
 	staged = r.Repo.Stage.Holders()
 	if err := store.Sync(ctx); err != nil {
 		return err
 	}
-	if err := c.Update(func(j *Job) { j.Phase = Staging }); err != nil {
-		return err
-	}
+	c.Step(Staging)
 	// One at a time: another job may take the same name, or the same content.
 	if !alone {
 		unlock, err := r.turn(ctx)
@@ -138,11 +129,24 @@ func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pi
 	return r.stage(ctx, c, got, store, h.gone)
 }
 
+// found notes what people are to know of what came.
+func (c *Claimed) found(got *catalog.Fetched) error {
+	j := c.Job()
+	moved := got.Moved != (catalog.Digest{})
+	if !moved && len(got.Missing)+len(got.LeftOut)+len(j.MissingPlatforms)+len(j.LeftOut) == 0 {
+		return nil // nothing: to write it would take longer than a small image
+	}
+	return c.Update(func(j *Job) {
+		j.MissingPlatforms, j.LeftOut = got.Missing, leftOut(got.LeftOut)
+		if moved {
+			j.Drift = &Moved{From: j.Digest, To: got.Moved.String()}
+		}
+	})
+}
+
 // pin finds out which image the job is about, once: when it is tried again it stays that.
 func (r *runner) pin(ctx context.Context, c *Claimed, remote catalog.Remote) (catalog.Pin, error) {
-	if err := c.Update(func(j *Job) { j.Phase = Resolving }); err != nil {
-		return catalog.Pin{}, err
-	}
+	c.Step(Resolving)
 	if text := c.Job().Digest; text != "" {
 		d, err := catalog.ParseDigest(text)
 		if err != nil {

@@ -24,6 +24,7 @@ type Claimed struct {
 	mu    sync.Mutex
 	job   Job
 	count *os.File // see Progress
+	phase Phase    // in this attempt
 	done  int64    // bytes, in this attempt
 	total int64
 	over  bool
@@ -130,7 +131,7 @@ func (c *Claimed) Job() Job {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	j := c.job
-	j.BytesDone, j.BytesTotal = max(j.BytesDone, c.done), max(j.BytesTotal, c.total)
+	j.Phase, j.BytesDone, j.BytesTotal = c.phase, max(j.BytesDone, c.done), max(j.BytesTotal, c.total)
 	return j
 }
 

@@ -58,6 +58,8 @@ const (
 	Staging   Phase = "staging"
 )
 
+var phases = []Phase{Resolving, Copying, Verifying, Staging}
+
 // Want is what a job is to bring. Two jobs that want the same are one.
 type Want struct {
 	Reference   string   `json:"reference"` // as the first requester wrote it

@@ -198,9 +198,7 @@ func (r *runner) drift(ctx context.Context, c *Claimed, remote catalog.Remote, h
 	}
 	now := j.Digest
 	if j.PinnedAt.IsZero() { // else it was asked for before
-		if err := c.Update(func(j *Job) { j.Phase = Resolving }); err != nil {
-			return err
-		}
+		c.Step(Resolving)
 		d, err := r.standsFor(ctx, remote, h.pinned)
 		if classIs(err, catalog.NotFound) {
 			return nil // the tag is gone; the digest may be there

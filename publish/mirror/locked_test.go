@@ -173,6 +173,7 @@ func TestLockedGone(t *testing.T) {
 			id := p.wish(Wish{Platforms: []string{"linux/amd64"}}, app)[0]
 			p.once()
 			j := p.job(id)
+			t.Log(j.Class, j.Error)
 			if got := strings.TrimSpace(string(j.State) + " " + string(j.Class)); !strings.HasPrefix(got, c.state) {
 				t.Fatalf("%s: %s", got, j.Error)
 			}
@@ -440,6 +441,9 @@ func TestRelocked(t *testing.T) {
 	if j := p.job(id); j.State != Staged || j.Digest != second.String() || j.Digest == third.String() ||
 		p.staged("hub.example.com/acme/app:v2") != second.String() || j.Crashes != 0 {
 		t.Errorf("while it copies: %+v", j)
+	}
+	if _, err := os.Stat(filepath.Join(p.Repo.Stage.Dir, "hub.example.com/acme/app/blobs/sha256", third.Hex)); err == nil {
+		t.Error("the other digest came into staging")
 	}
 }
 

@@ -29,7 +29,8 @@ func TestWayOfAJob(t *testing.T) {
 	if second, err := w.again().Claim(ctx, nil); second != nil || err != nil {
 		t.Errorf("it is claimed twice: %v, %v", second, err)
 	}
-	must(t, c.Update(func(j *Job) { j.Phase, j.Digest, j.BytesTotal = Copying, "sha256:abc", 7 }))
+	must(t, c.Update(func(j *Job) { j.Digest, j.BytesTotal = "sha256:abc", 7 }))
+	c.Step(Copying)
 	c.Progress(5)
 	got := w.get(j.ID[:4])
 	if got.State != Running || got.Phase != Copying || got.BytesDone != 5 || got.Attempts != 1 || !w.Held(j.ID) {

@@ -30,7 +30,8 @@ func (q *Queue) read(f folder, id string) (Job, error) {
 			Hint: "repair the file, or move it away"}
 	}
 	if f == runningIn {
-		done, total := q.readCount(id)
+		done, total, phase := q.readCount(id)
+		j.Phase = phase
 		j.BytesDone, j.BytesTotal = max(j.BytesDone, done), max(j.BytesTotal, total)
 	}
 	return j, nil

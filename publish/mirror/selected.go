@@ -78,8 +78,8 @@ func (r *runner) chosen(c *Claimed, versions []catalog.FetchedVersion) error {
 	if err := durable.WriteFile(path, data, 0o644); err != nil {
 		return full(err)
 	}
+	c.Step(Copying)
 	return c.Update(func(j *Job) {
-		j.Phase = Copying
 		if j.Digest != s.Digest {
 			j.Digest, j.MediaType, j.PinnedAt = s.Digest, "", r.Now()
 		}

@@ -11,6 +11,16 @@ import (
 	"example.com/publish/stage/durable"
 )
 
+// Step notes what is done now, as Progress does.
+func (c *Claimed) Step(p Phase) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase != p {
+		c.phase = p
+		c.noteCount()
+	}
+}
+
 // Progress notes how many bytes are done, for those who look at the job. It is cheap, and
 // not durable: a power cut may lose it. Errors do not matter.
 func (c *Claimed) Progress(bytes int64) {
@@ -45,15 +55,15 @@ func (c *Claimed) noteCount() {
 		_ = f.Chmod(0o644)
 		c.count = f
 	}
-	// One write of the same length replaces the numbers at once.
-	_, _ = c.count.WriteAt(fmt.Appendf(nil, "%020d %020d\n", c.done, c.total), 0)
+	// One write of the same length replaces all of it at once.
+	_, _ = c.count.WriteAt(fmt.Appendf(nil, "%020d %020d %-10s\n", c.done, c.total, c.phase), 0)
 }
 
 // readCount returns what the runner of a job noted of its progress.
-func (q *Queue) readCount(id string) (done, total int64) {
+func (q *Queue) readCount(id string) (done, total int64, phase Phase) {
 	data, err := durable.ReadSmall(q.countOf(id), 64)
 	if err != nil {
-		return 0, 0
+		return 0, 0, ""
 	}
 	number := func(text string) int64 {
 		n, err := strconv.ParseInt(text, 10, 64)
@@ -63,10 +73,13 @@ func (q *Queue) readCount(id string) (done, total int64) {
 		return max(n, 0)
 	}
 	fields := strings.Fields(string(data))
-	if len(fields) != 2 {
-		return 0, 0
+	if len(fields) < 2 {
+		return 0, 0, ""
 	}
-	return number(fields[0]), number(fields[1])
+	if len(fields) == 3 && slices.Contains(phases, Phase(fields[2])) {
+		phase = Phase(fields[2])
+	}
+	return number(fields[0]), number(fields[1]), phase
 }
 
 // atWork are the jobs that this process works on.
