@@ -243,23 +243,44 @@ func (d *Delivery) Commit(ctx context.Context, edit catalog.Edit) (*Delivered, e
 		return nil, err
 	}
 	d.kept = false
-	from := map[string]bool{} // directories of sources
+	out.Kept = d.release()
+	slices.SortFunc(out.Kept, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return out, nil
+}
+
+// release removes the sources of what was moved. The errors say why some were not removed.
+func (d *Delivery) release() (kept []error) {
+	from, to := map[string]bool{}, map[string][]string{} // directories of sources; names by directory in staging
 	for _, p := range d.parts {
-		if t := p.taken; t != nil && t.move {
-			if err := t.release(d.s); err != nil {
-				out.Kept = append(out.Kept, err)
-			}
-			t.moved = false // Close has nothing to undo
-			from[filepath.Dir(t.path)] = true
+		t := p.taken
+		if t == nil || !t.move {
+			continue
 		}
+		from[filepath.Dir(t.path)] = true
+		if err := t.release(); err != nil {
+			kept = append(kept, err)
+		} else if t.moved {
+			dir := filepath.Dir(t.place)
+			to[dir] = append(to[dir], filepath.Base(t.place))
+		}
+		t.moved = false // Close has nothing to undo
 	}
 	for dir := range from {
 		if err := durable.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			out.Kept = append(out.Kept, err)
+			kept = append(kept, err)
 		}
 	}
-	slices.SortFunc(out.Kept, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return out, nil
+	for path, names := range to {
+		dir, err := d.s.openDir(path)
+		if err != nil {
+			continue
+		}
+		for _, name := range names {
+			dir.Give(name) // possible only now, because Give refuses hard links
+		}
+		_ = dir.Close() // nothing was written to it
+	}
+	return kept
 }
 
 func (d *Delivery) commit(ctx context.Context, edit catalog.Edit) (*Delivered, error) {

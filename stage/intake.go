@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
 
 	"example.com/publish/stage/catalog"
@@ -310,8 +309,9 @@ func (t *taken) unseal() {
 }
 
 // release removes the source after its content has become durable in staging. The
-// error says why the source was not removed. The caller syncs its directory.
-func (t *taken) release(s *Stage) error {
+// error says why the source was not removed. The caller syncs its directory, and gives the
+// file to the owner of its directory.
+func (t *taken) release() error {
 	fi, err := os.Lstat(t.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -325,16 +325,7 @@ func (t *taken) release(s *Stage) error {
 	if t.link || !tree.StatOf(fi).Same(t.stat, true) {
 		return fmt.Errorf("%s: has changed since it was staged", t.path)
 	}
-	if err := os.Remove(t.path); err != nil {
-		return err
-	}
-	if t.moved {
-		if d, err := s.openDir(filepath.Dir(t.place)); err == nil {
-			d.Give(filepath.Base(t.place)) // possible only now, because Give refuses hard links
-			_ = d.Close()                  // nothing was written to it
-		}
-	}
-	return nil
+	return os.Remove(t.path)
 }
 
 type progressReader struct {

@@ -33,6 +33,7 @@ import (
 type Content struct {
 	opt  ContentOptions
 	done atomic.Int64
+	made atomic.Bool // the directory
 
 	mu    sync.Mutex
 	batch *durable.Batch // of the parts that are whole; nil: none yet
@@ -168,11 +169,15 @@ func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
 // create makes the directory, if it is missing.
 func (c *Content) create() error {
+	if c.made.Load() {
+		return nil
+	}
 	for _, algorithm := range []string{catalog.SHA256, catalog.SHA512} {
 		if err := durable.MkdirAll(filepath.Join(c.opt.Dir, algorithm), 0o755); err != nil {
 			return err
 		}
 	}
+	c.made.Store(true)
 	return nil
 }
 
