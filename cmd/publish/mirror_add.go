@@ -56,9 +56,6 @@ func (p *program) mirrorAdd(c *cli.Context) error {
 	if c.IsSet("versions") && c.Int("versions") < 1 {
 		return usage("", "--versions: %d is less than 1", c.Int("versions"))
 	}
-	if c.Bool("locked") && c.Bool("accept-drift") {
-		return usage("", "--locked and --accept-drift exclude each other")
-	}
 	wish := mirror.Wish{References: c.Args().Slice(), Platforms: c.StringSlice("platform"), Versions: c.Int("versions"),
 		Filters: c.StringSlice("filter"), Priority: c.Int("priority"), By: mirror.Me(c.String("requester")),
 		Locked: c.Bool("locked"), AcceptDrift: c.Bool("accept-drift")}

@@ -18,7 +18,8 @@ func (p *program) statusCommand() *command {
 		Description: "Takes no lock and reads no image, so it counts only the findings that need no reading; publish " +
 			"validate reports all. With --check it exits with 3 if a command did not end, if the clock is behind " +
 			"the history, if production failed its health check, if a job of the mirror failed, or if a threshold is " +
-			"passed, and prints a line for each. With --prometheus it writes a file for the textfile collector of node_exporter and prints nothing.",
+			"passed, and prints a line for each. With --prometheus it writes a file for the textfile collector of " +
+			"node_exporter and prints nothing.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "check",
 				Usage: "for a monitor: report what is wrong, and exit with status 3 if anything is"},

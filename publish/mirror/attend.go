@@ -51,6 +51,9 @@ func (f *front) notices(ctx context.Context) {
 // as long as patience.
 func (f *front) close(ctx context.Context, patience time.Duration) {
 	if ctx.Err() == nil {
+		if err := f.outbox.SettleAll(ctx); err != nil { // the run may have promoted
+			f.outbox.warn("production: %s", err)
+		}
 		f.attend(ctx) // what is asked for by now waits for the next run
 		f.outbox.flush(ctx, patience)
 	}

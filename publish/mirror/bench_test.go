@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"fmt"
+	"os"
 	"testing"
 )
 
@@ -27,6 +28,28 @@ func BenchmarkList(b *testing.B) {
 			b.Fatal(len(jobs))
 		}
 	}
+}
+
+// BenchmarkListEnded is what a runner does for each job among many that ended.
+func BenchmarkListEnded(b *testing.B) {
+	w := crowd(b, 10000)
+	for _, e := range must2(os.ReadDir(w.path("pending"))) {
+		must(b, os.Rename(w.path("pending", e.Name()), w.path("done", e.Name())))
+	}
+	for b.Loop() {
+		jobs, _, err := w.List(Staged, Cancelled)
+		must(b, err)
+		if len(jobs) != 10000 {
+			b.Fatal(len(jobs))
+		}
+	}
+}
+
+func must2[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 func BenchmarkClaim(b *testing.B) {

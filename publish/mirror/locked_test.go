@@ -100,10 +100,12 @@ func TestLocked(t *testing.T) {
 		t.Errorf("the lock file was written for nothing: %v", err)
 	}
 
-	// It is fetched by the locked digest also when staging does not have it.
+	// It is fetched by the locked digest also when staging does not have it, and its tag is
+	// not asked for twice.
 	p.unstage(app)
+	looks := p.hub.looks
 	id = p.ask(app)[0]
-	if p.once(); p.job(id).State != Staged || p.staged(app) != first.String() {
+	if p.once(); p.job(id).State != Staged || p.staged(app) != first.String() || p.hub.looks != looks {
 		t.Errorf("%+v, staging has %s", p.job(id), p.staged(app))
 	}
 
@@ -160,7 +162,7 @@ func TestLockedGone(t *testing.T) {
 			layer := filepath.Join(p.Repo.Production(), "hub.example.com/acme/app/blobs/sha256", digestOf("layer").Hex)
 			must(p, os.Chmod(layer, 0o644))
 			must(p, os.WriteFile(layer, []byte("LAYER"), 0o644))
-		}, "failed"},
+		}, "failed digest"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t, "")
@@ -187,6 +189,12 @@ func TestLockedGone(t *testing.T) {
 			}
 		})
 	}
+	// An image that is here, and is not for a platform, is not gone.
+	gone, missing := &held{gone: true}, catalog.Failed(catalog.NotFound, "", "has nothing for linux/mips")
+	missing.Hint = "it has linux/amd64"
+	if err := gone.lost(Job{}, missing); !classIs(err, catalog.NotFound) {
+		t.Errorf("a platform: %v", err)
+	}
 	// What is not locked is not found, as ever.
 	p := newPlace(t, "")
 	id := p.ask(other)[0]
@@ -203,7 +211,8 @@ func TestLockedOnly(t *testing.T) {
 	p.hub.image(other, "layer 2")
 	p.ask(app)
 	p.once()
-	if _, err := p.Add(ctx, Wish{References: []string{app, other}, By: alice(), Locked: true}); kindOf(err) != fault.Refused {
+	both := Wish{References: []string{app, other}, By: alice(), Locked: true}
+	if _, err := p.Add(ctx, both); kindOf(err) != fault.Refused {
 		t.Errorf("another one: %v", err)
 	}
 	if n := len(p.states()); n != 1 {
@@ -260,7 +269,8 @@ func TestLockedPlaces(t *testing.T) {
 	if p.staged("q.example.com/acme/app:v1") != want.String() {
 		t.Errorf("staging has %s", p.staged("q.example.com/acme/app:v1"))
 	}
-	if _, err := p.Plan(Wish{References: []string{other}}); kindOf(err) != fault.Usage || !strings.Contains(err.Error(), one) {
+	_, err := p.Plan(Wish{References: []string{other}})
+	if kindOf(err) != fault.Usage || !strings.Contains(err.Error(), one) {
 		t.Errorf("asked for: %v", err)
 	}
 	p.promote()
@@ -276,7 +286,8 @@ func TestLockedPlaces(t *testing.T) {
 	p.Config.Map[0].From = "far.example.com/"
 	m := p.open(p.Repo.Dir)
 	m.Config.Map = p.Config.Map
-	if _, err := m.Plan(Wish{References: []string{one}}); kindOf(err) != fault.Usage || !strings.Contains(err.Error(), pins.Name+":") {
+	_, err = m.Plan(Wish{References: []string{one}})
+	if kindOf(err) != fault.Usage || !strings.Contains(err.Error(), pins.Name+":") {
 		t.Errorf("two locked ones: %v", err)
 	}
 }
@@ -381,7 +392,8 @@ func TestLockFileDamaged(t *testing.T) {
 	p.hub.image(app, "layer")
 	id := p.ask(app)[0]
 	must(t, os.WriteFile(p.Pins.Path(), []byte("<<<<<<< HEAD\n"), 0o644))
-	if _, err := p.Run(ctx, RunOptions{Once: true}); kindOf(err) != fault.Usage || !strings.Contains(err.Error(), pins.Name+":1: ") {
+	_, err := p.Run(ctx, RunOptions{Once: true})
+	if kindOf(err) != fault.Usage || !strings.Contains(err.Error(), pins.Name+":1: ") {
 		t.Errorf("run: %v", err)
 	}
 	if j := p.job(id); j.State != Pending || j.Attempts != 0 || j.Crashes != 0 || p.staged(app) != "" {
@@ -479,7 +491,8 @@ func TestFollowedBeside(t *testing.T) {
 	}
 	close(goOn)
 	must(t, <-done)
-	if j := p.job(follows); j.State != Staged || p.locked(app).Digest != second.String() || p.staged(app) != second.String() {
+	if j := p.job(follows); j.State != Staged || p.locked(app).Digest != second.String() ||
+		p.staged(app) != second.String() {
 		t.Errorf("%+v, staging has %s", j, p.staged(app))
 	}
 }

@@ -21,7 +21,7 @@ type Mirror struct {
 	Hosts     *Hosts
 	Pins      *pins.File // what names are locked to
 	Now       func() time.Time
-	Receivers []Receiver // are told of what happens to jobs
+	Receivers []Receiver // are told of what happens to jobs, durably: see outbox
 	// Told is called with what happens to a job, from several goroutines; nil: nobody is.
 	Told func(Job)
 	// Promoted is called with what a promote of the mirror did; nil: nobody is.

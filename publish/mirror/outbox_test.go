@@ -437,3 +437,36 @@ func TestNoticeTwoProcesses(t *testing.T) {
 		t.Errorf("%q, %d wait", warned, p.waits("a"))
 	}
 }
+
+// What was delivered and cannot be removed is not delivered again at each glance. A damaged
+// file stops nothing.
+func TestNoticeStays(t *testing.T) {
+	p := newPlace(t, "")
+	var warned []string
+	p.Warn = func(text string) { warned = append(warned, text) }
+	b := &inbox{key: "a"}
+	p.Receivers = []Receiver{b}
+	o := p.newOutbox()
+	o.pause = func(int) time.Duration { return time.Hour }
+	must(t, o.feed(ctx))
+	must(t, os.WriteFile(o.path("a", "00000000-0.json"), []byte("{"), 0o600))
+	for _, name := range []string{"hub/none:v1", "hub/none:v2"} {
+		p.ask(name)
+		c, err := p.Queue.Claim(ctx, nil)
+		must(t, err)
+		must(t, c.Finish(Failed, nil))
+	}
+	must(t, o.feed(ctx))
+	failing := errors.New("read-only")
+	o.step = func(step string) error { return map[string]error{"sent": failing}[step] }
+	run, stop := context.WithCancel(ctx)
+	o.start(run)
+	for range 5 {
+		o.flush(ctx, 0)
+	}
+	stop()
+	o.all.Wait()
+	if len(b.got) != 1 || p.waits("a") != 2 || len(warned) != 2 || !strings.Contains(warned[0], "is damaged") {
+		t.Errorf("told %q, %d wait, %q", b.told(), p.waits("a"), warned)
+	}
+}

@@ -26,6 +26,7 @@ type Queue struct {
 
 	turn  chan struct{}     // one change at a time in this process; guards cache
 	cache map[string]cached // what is pending, by ID
+	past  pastJobs
 }
 
 // Open returns the queue in a directory, such as .publish/mirror/queue. It touches

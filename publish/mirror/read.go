@@ -107,7 +107,8 @@ func (q *Queue) List(states ...State) (jobs []Job, bad []Problem, err error) {
 	}
 	found := make([]Job, len(ids))
 	errs := make([]error, len(ids))
-	abreast(len(ids), func(i int) { found[i], errs[i] = q.read(all[ids[i]], ids[i]) })
+	q.past.listed(all)
+	abreast(len(ids), func(i int) { found[i], errs[i] = q.readListed(all[ids[i]], ids[i]) })
 	again := []string{}
 	for i, err := range errs {
 		switch {
@@ -283,8 +284,7 @@ func (q *Queue) pending() (map[string]cached, error) {
 			return
 		}
 		old, ok := q.cache[id]
-		if !ok || !os.SameFile(old.info, fi) || old.size != fi.Size() || !old.modified.Equal(fi.ModTime()) ||
-			time.Since(fi.ModTime()) < settled {
+		if !ok || !old.same(fi) {
 			j, err := q.read(pendingIn, id)
 			if err != nil {
 				return // List reports it

@@ -306,3 +306,43 @@ func TestIDs(t *testing.T) {
 		t.Errorf("%q, %t", id, ok)
 	}
 }
+
+// A process that lists again sees what changed meanwhile in jobs that ended.
+func TestListAgain(t *testing.T) {
+	w := newWorld(t)
+	id := w.add("a").ID
+	must(t, w.claim().Finish(Failed, nil))
+	other := w.again()
+	old := func() { // so that its state tells whether it changed
+		long := time.Now().Add(-time.Hour)
+		for _, f := range []folder{failedIn, doneIn} {
+			_ = os.Chtimes(w.file(f, id), long, long)
+		}
+	}
+	for i, change := range []func(){
+		func() {},
+		func() { _, err := other.Amend(ctx, id, func(j *Job) error { j.Error = "x"; return nil }); must(t, err) },
+		func() { _, err := other.Retry(ctx, id, alice()); must(t, err) },
+		func() { must(t, other.claim().Finish(Staged, nil)) },
+		func() {
+			_, err := other.Amend(ctx, id, func(j *Job) error { j.State = Published; return nil })
+			must(t, err)
+		},
+		func() { must(t, os.Remove(w.file(doneIn, id))) },
+	} {
+		for range 3 {
+			old()
+			got, _, err := w.List()
+			must(t, err)
+			want, _, err := w.again().List()
+			must(t, err)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("before change %d: %s", i, diff)
+			}
+		}
+		change()
+	}
+	if jobs, _, err := w.List(); len(jobs) > 0 || err != nil || len(w.past.jobs) > 0 {
+		t.Errorf("what is gone is listed: %v, %v", jobs, err)
+	}
+}

@@ -16,12 +16,15 @@ import (
 // Reader looks at the mirror of a repository, for a server. It takes no lock, writes
 // nothing, and asks no other server.
 type Reader struct {
-	repo *publish.Repo
-	now  func() time.Time
+	repo  *publish.Repo
+	now   func() time.Time
+	queue *Queue
 }
 
 // NewReader returns the reader of a repository.
-func NewReader(r *publish.Repo, now func() time.Time) *Reader { return &Reader{r, now} }
+func NewReader(r *publish.Repo, now func() time.Time) *Reader {
+	return &Reader{r, now, Open(dir(r, "queue"), now)}
+}
 
 // View is a queue as it is at a moment.
 type View struct {
@@ -40,7 +43,7 @@ func (r *Reader) There() bool {
 
 // View returns the queue as it is now.
 func (r *Reader) View(ctx context.Context) (*View, error) {
-	m := &Mirror{Repo: r.repo, Config: &r.repo.Config.Mirror, Now: r.now, Queue: Open(dir(r.repo, "queue"), r.now)}
+	m := &Mirror{Repo: r.repo, Config: &r.repo.Config.Mirror, Now: r.now, Queue: r.queue}
 	jobs, bad, err := m.Queue.List()
 	if err != nil {
 		return nil, err

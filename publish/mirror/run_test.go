@@ -40,6 +40,7 @@ type hub struct {
 	tags  map[string]catalog.Pin // by name
 	blobs map[catalog.Digest]string
 	pins  int
+	looks int // whether a name moved while it was fetched
 	// before is called before each content is sent; its error ends the request.
 	before func(ctx context.Context, d catalog.Digest) error
 	sent   map[catalog.Digest]int
@@ -153,8 +154,10 @@ func (h *hub) Fetch(ctx context.Context, req catalog.FetchRequest, to catalog.St
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if now := h.tags[r.Canonical]; now.Digest != p.Digest && r.Pinned == (catalog.Digest{}) {
-		out.Moved = now.Digest
+	if r.Pinned == (catalog.Digest{}) {
+		if h.looks++; h.tags[r.Canonical].Digest != p.Digest {
+			out.Moved = h.tags[r.Canonical].Digest
+		}
 	}
 	_, tag, _ := strings.Cut(r.Canonical, ":")
 	out.Missing = h.missing

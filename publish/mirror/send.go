@@ -121,7 +121,10 @@ func (o *outbox) send(ctx context.Context, s *sender) {
 			continue
 		}
 		if err := o.sendOne(ctx, s, name); err != nil {
-			o.warn("%s", err)
+			// It may have been delivered, and is so again: not at each glance.
+			if s.failed(name, err, o.pause) == 1 {
+				o.warn("notices: %s: %s", s, err)
+			}
 			return
 		}
 	}
@@ -157,7 +160,8 @@ func (o *outbox) sendOne(ctx context.Context, s *sender, name string) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, errors.Join(err, os.Remove(path)))
+		o.warn("notices: %s: is damaged, and is dropped: %s", path, err)
+		return os.Remove(path)
 	}
 	err = s.Deliver(ctx, Delivery{ID: n.Delivery, Event: n.Event, Body: w.Notice})
 	if err == nil {

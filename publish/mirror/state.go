@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/publish/publish"
@@ -25,11 +26,19 @@ const maxDamaged = 100
 // StateOf returns what a monitor watches of a repository's queue; nil if it has none. It
 // takes no lock, and needs no upstream: it is for publish.Options. now is the clock.
 func StateOf(now func() time.Time) func(*publish.Repo) (*publish.MirrorState, error) {
+	var mu sync.Mutex
+	queues := map[string]*Queue{} // a server asks again and again
 	return func(r *publish.Repo) (*publish.MirrorState, error) {
 		if _, err := os.Lstat(dir(r, "queue")); errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		}
-		q := Open(dir(r, "queue"), now)
+		mu.Lock()
+		q := queues[r.Dir]
+		if q == nil {
+			q = Open(dir(r, "queue"), now)
+			queues[r.Dir] = q
+		}
+		mu.Unlock()
 		jobs, bad, err := q.List()
 		if err != nil {
 			return nil, err

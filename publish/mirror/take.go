@@ -36,7 +36,8 @@ func (r *runner) stage(ctx context.Context, c *Claimed, got *catalog.Fetched, st
 			return &fs.PathError{Op: "open", Path: d.String(), Err: fs.ErrNotExist}
 		}
 		file := stage.FetchedFile{Path: path, Move: store.Own(path)}
-		if d.Algorithm == catalog.SHA256 && !unproven { // it was hashed when it came, or staging was when it looked at the file
+		// It was hashed when it came, or staging was when it looked at the file.
+		if d.Algorithm == catalog.SHA256 && !unproven {
 			file.SHA256 = d.Hex
 		}
 		in.Contents[name] = file

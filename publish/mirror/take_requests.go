@@ -92,18 +92,16 @@ func (d *desk) postpone(name string, err error) {
 // done removes a file whose answer is there. One that cannot be removed stays, and is known.
 func (d *desk) done(name string) error {
 	err := d.remove(name)
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case err == nil, errors.Is(err, fs.ErrNotExist):
 		delete(d.said, name)
-		return nil
-	}
-	if d.step != nil && !errors.As(err, new(*os.LinkError)) {
+	case errors.As(err, new(*os.LinkError)):
+		if fi, gone := d.dir.Lstat(name); gone == nil {
+			d.leave(name, fi, "is answered, and cannot be removed: "+err.Error())
+		}
+	default:
 		return err
 	}
-	fi, err2 := d.dir.Lstat(name)
-	if err2 != nil {
-		return nil // it is gone
-	}
-	d.leave(name, fi, "is answered, and cannot be removed: "+err.Error())
 	return nil
 }
 

@@ -42,7 +42,8 @@ func TestSurvey(t *testing.T) {
 		s.Drifted[0].To != second.String() {
 		t.Errorf("drifted: %+v", s.Drifted)
 	}
-	if len(s.Failed) != 1 || !strings.HasPrefix(s.Failed[0].Error(), other+": ") || !classIs(s.Failed[0], catalog.NotFound) {
+	if len(s.Failed) != 1 || !strings.HasPrefix(s.Failed[0].Error(), other+": ") ||
+		!classIs(s.Failed[0], catalog.NotFound) {
 		t.Errorf("failed: %v", s.Failed)
 	}
 	if n := len(p.states()); n != 3 || p.locked(app).Digest != first.String() {
@@ -71,7 +72,8 @@ func TestSurvey(t *testing.T) {
 	by.Via = "update"
 	must(t, p.Follow(ctx, s, by))
 	j := p.job(s.Drifted[0].ID)
-	if !j.AcceptDrift || !slices.Equal(j.Platforms, []string{"linux/amd64"}) || j.Reference != app || j.Requesters[0].Via != "update" {
+	if !j.AcceptDrift || !slices.Equal(j.Platforms, []string{"linux/amd64"}) || j.Reference != app ||
+		j.Requesters[0].Via != "update" {
 		t.Errorf("follows: %+v", j)
 	}
 	must(t, p.Follow(ctx, s, by))
@@ -132,7 +134,8 @@ func TestSurveyVersions(t *testing.T) {
 	s.now = append(s.now[1:], version("u", "3", "c"))
 	got, err := p.Survey(ctx)
 	must(t, err)
-	if len(got.Drifted)+len(got.Failed) != 0 || s.req.Versions != 2 || !slices.Equal(s.req.Filters, []string{"arch=amd64"}) {
+	if len(got.Drifted)+len(got.Failed) != 0 || s.req.Versions != 2 ||
+		!slices.Equal(s.req.Filters, []string{"arch=amd64"}) {
 		t.Errorf("a new version: %+v, asked for %+v", got, s.req)
 	}
 	s.now[0] = version("u", "2", "B")

@@ -39,6 +39,10 @@ func (m *Mirror) Plan(w Wish) ([]Request, error) {
 	if err := m.checkSelecting(w); err != nil {
 		return nil, err
 	}
+	if w.Locked && w.AcceptDrift {
+		return nil, &fault.Error{Kind: fault.Usage, Fact: "--locked and --accept-drift exclude each other",
+			Hint: "nothing was added"}
+	}
 	var out []Request
 	set, err := m.Pins.Load()
 	if err != nil {

@@ -241,7 +241,7 @@ func (s *scenario) done(err error) bool {
 
 // leftOver finds what only a command at work may have beside the trees.
 func leftOver(repo string) error {
-	known := regexp.MustCompile(`^(publish\.yaml|staging|production|generations|\.publish|\.?plan\.json.*|` +
+	known := regexp.MustCompile(`^(publish\.yaml|\.?mirror\.lock\.yaml.*|staging|production|generations|\.publish|\.?plan\.json.*|` +
 		`production\.before-publish)$`)
 	for dir, allowed := range map[string]*regexp.Regexp{
 		repo:                               known,

@@ -246,6 +246,15 @@ printf 'mirror: {registries: {hub.example.com: {endpoints: [%s]}}, limits: {free
 "$PUBLISH" mirror add hub.example.com/acme/app:v1
 `
 
+// streams is history with a job for image 3 of a simplestreams server at $HUB.
+const streams = history + `
+if ! test -e "$IMAGES/tree"; then
+	mkdir ../up; (cd ../up; "$PUBLISH" init .; add 3; "$PUBLISH" promote); cp -rL ../up/production "$IMAGES/tree"
+fi
+printf 'mirror: {limits: {free: 0}}\n' >> publish.yaml
+"$PUBLISH" mirror add "$HUB/files/tree#*"
+`
+
 // retried makes all jobs due.
 const retried = `
 "$PUBLISH" mirror list --state waiting --state failed --json | sed 's/.*"id":"\([a-z0-9]*\)".*/\1/' |
@@ -254,12 +263,23 @@ while read -r id; do "$PUBLISH" mirror retry "$id"; done
 
 // mirrored is a probe: the image is staged, once, nothing of it is left outside, and it can
 // be published.
-const mirrored = `
+const mirrored = once + `
+"$PUBLISH" promote; "$PUBLISH" mirror address hub.example.com/acme/app:v1
+grep -q 'canonical: hub.example.com/acme/app:v1' mirror.lock.yaml
+`
+
+// united is that of a tree.
+const united = once + `
+grep -q os3 staging/streams/v1/images.json; "$PUBLISH" promote; "$PUBLISH" mirror address "$HUB/files/tree#*"
+test "$("$PUBLISH" mirror list --state published --json | wc -l)" = 1; grep -q os3 mirror.lock.yaml
+`
+
+// once says that one job was staged, and that nothing is left of others.
+const once = `
 test "$("$PUBLISH" mirror list --json | grep -c '"state":"staged"')" = 1
 test "$(ls .publish/mirror/queue/done)" = "$(ls .publish/mirror/queue/done/*.json | xargs -n 1 basename)"
 test -z "$(ls .publish/mirror/queue/pending .publish/mirror/queue/running .publish/mirror/queue/failed | grep json)"
 test -z "$(find .publish/mirror/content -type f)"
-"$PUBLISH" promote; "$PUBLISH" mirror address hub.example.com/acme/app:v1
 `
 
 // holding is a probe: production holds what clients may still ask for.
@@ -370,6 +390,7 @@ test "$("$PUBLISH" resolve --in staging acme/app:stable)" = "$("$PUBLISH" resolv
 "$PUBLISH" mirror list --json > list; test "$(wc -l < list)" = 1; grep -q '"state":"pending"' list; rm list
 `},
 	{name: "mirror-run", setup: upstream, verb: []string{"mirror", "run", "--once"}, due: retried, probe: mirrored},
+	{name: "mirror-run-streams", setup: streams, verb: []string{"mirror", "run", "--once"}, due: retried, probe: united},
 	{name: "stage-add-move", setup: history, fresh: `rm -rf ../built; mkdir ../built; cp "$IMAGES"/3/* ../built`,
 		verb: []string{"stage", "add", "--move", "../built/metadata.tar.gz", "../built/rootfs.squashfs",
 			"../built/disk.qcow2"},

@@ -33,18 +33,24 @@ func encode(list []Entry) []byte {
 	}
 	b.WriteString("images:\n")
 	for _, e := range list {
-		fmt.Fprintf(&b, "  - canonical: %s\n    requested: %s\n", word(e.Canonical), word(e.Requested))
+		line := func(key, value string) {
+			for _, part := range []string{key, ": ", value, "\n"} {
+				b.WriteString(part)
+			}
+		}
+		line("  - canonical", word(e.Canonical))
+		line("    requested", word(e.Requested))
 		if e.Digest != "" {
-			fmt.Fprintf(&b, "    digest: %s\n", word(e.Digest))
+			line("    digest", word(e.Digest))
 		}
 		if len(e.Platforms) > 0 {
-			fmt.Fprintf(&b, "    platforms: %s\n", words(e.Platforms))
+			line("    platforms", words(e.Platforms))
 		}
 		if e.Newest > 0 {
-			fmt.Fprintf(&b, "    newest: %d\n", e.Newest)
+			line("    newest", strconv.Itoa(e.Newest))
 		}
 		if len(e.Filters) > 0 {
-			fmt.Fprintf(&b, "    filters: %s\n", words(e.Filters))
+			line("    filters", words(e.Filters))
 		}
 		if len(e.Products) > 0 {
 			b.WriteString("    products:\n")
@@ -55,7 +61,7 @@ func encode(list []Entry) []byte {
 				fmt.Fprintf(&b, "        %s:\n", word(v))
 				files := e.Products[product][v]
 				for _, name := range slices.Sorted(maps.Keys(files)) {
-					fmt.Fprintf(&b, "          %s: %s\n", word(name), word(files[name]))
+					line("          "+word(name), word(files[name]))
 				}
 			}
 		}
@@ -63,14 +69,29 @@ func encode(list []Entry) []byte {
 	return b.Bytes()
 }
 
-// plain is what YAML reads as text, of whatever version, without quotes: it begins with a
-// letter, and no word of YAML has one of its characters . / : @ inside. What YAML takes for
-// more than text needs a space beside it, or a comma or a bracket.
-var plain = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._+-]*[./:@][A-Za-z0-9._/:@+-]*[A-Za-z0-9]$`)
+// plain reports whether YAML, of whatever version, reads s as text without quotes. It begins
+// with a letter, and no word of YAML has one of the characters . / : @ inside. What YAML
+// takes for more than text needs a space beside it, or a comma or a bracket.
+func plain(s string) bool {
+	parts := false
+	for i := range len(s) {
+		c := s[i]
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		inside := i > 0 && i < len(s)-1
+		switch {
+		case letter, i > 0 && '0' <= c && c <= '9', inside && strings.IndexByte("_+-", c) >= 0:
+		case inside && strings.IndexByte("./:@", c) >= 0:
+			parts = true
+		default:
+			return false
+		}
+	}
+	return parts
+}
 
 // word is a text as YAML has it. Go's escapes are also those of YAML.
 func word(s string) string {
-	if plain.MatchString(s) {
+	if plain(s) {
 		return s
 	}
 	return strconv.QuoteToASCII(s)

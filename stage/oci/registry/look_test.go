@@ -63,10 +63,11 @@ func TestLook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = asking(f).Look(context.Background(), r, catalog.Digest{Algorithm: catalog.SHA256, Hex: strings.Repeat("0", 64)})
+	zeros := catalog.Digest{Algorithm: catalog.SHA256, Hex: strings.Repeat("0", 64)}
+	_, err = asking(f).Look(context.Background(), r, zeros)
 	wantFailure(t, err, catalog.NotFound, false)
 	f.does(once(always, "", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }))
-	_, err = asking(f).Look(context.Background(), r, catalog.Digest{Algorithm: catalog.SHA256, Hex: strings.Repeat("0", 64)})
+	_, err = asking(f).Look(context.Background(), r, zeros)
 	wantFailure(t, err, catalog.RateLimit, true)
 	if n := f.asked("GET "); n != 1 { // of the tag that is not there
 		t.Errorf("a server that wants a pause is asked again: %d GET", n)

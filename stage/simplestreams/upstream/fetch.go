@@ -237,17 +237,15 @@ func (c *copying) bring(ctx context.Context, f file) error {
 	return remote.Stored(ctx, err, c.Host, c.base.String()+"/"+f.path, f.digest)
 }
 
-// get is how a [catalog.Store] gets a file: from the place that had the last one. If that
-// was asked before for the same file, the next one is: what it sent was cut, or wrong. An
-// answer with other bytes than those that were asked for is not used.
+// get is how a [catalog.Store] gets a file: first from the place that had the last file.
+// When it is asked again, what that place sent was cut, or wrong, so the next one is first.
+// An answer with other bytes than those that were asked for is not used.
 func (c *copying) get(f file) func(ctx context.Context, from int64) (io.ReadCloser, int64, error) {
-	calls := 0
+	first := int(c.at.Load()) // of this file: others change at meanwhile
 	return func(ctx context.Context, from int64) (io.ReadCloser, int64, error) {
 		if from < 0 || from >= f.size {
 			from = 0
 		}
-		first := int(c.at.Load()) + calls
-		calls++
 		var soon, last error // of a place that may have it later
 		n := len(c.places)
 		for i := range n {
@@ -255,6 +253,7 @@ func (c *copying) get(f file) func(ctx context.Context, from int64) (io.ReadClos
 			body, begins, err := c.part(ctx, f, at, from)
 			if err == nil {
 				c.at.Store(int32(at))
+				first = at + 1
 				return body, begins, nil
 			}
 			if ctx.Err() != nil || !errors.As(err, new(*catalog.RemoteError)) {

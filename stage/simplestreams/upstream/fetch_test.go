@@ -272,12 +272,12 @@ func TestDropped(t *testing.T) {
 	if err != nil || len(got.Versions) != 1 || chosen != 2 || f.asked(indexPath) != 2 {
 		t.Errorf("%v %v, chosen %d times", err, got, chosen)
 	}
-	f = usual(newFake(t))
-	f.does(once(always, "images/d1/", code(404)))
-	_, err = fetching(t, asking(Settings{}), f.url, "debian:*", newStore())
+	never := usual(newFake(t))
+	never.does(once(always, "images/d1/", code(404)))
+	_, err = fetching(t, asking(Settings{}), never.url, "debian:*", newStore())
 	wantFailure(t, err, catalog.NotFound, false, "images/d1/")
-	if f.asked(indexPath) != 2 {
-		t.Errorf("the index was read %d times", f.asked(indexPath))
+	if never.asked(indexPath) != 2 {
+		t.Errorf("the index was read %d times", never.asked(indexPath))
 	}
 }
 
@@ -304,16 +304,15 @@ func TestFiles(t *testing.T) {
 	f.does(once(always, "d1/root", words("<html>login</html>")))
 	_, err = fetching(t, asking(Settings{}), f.url, "debian:*/20260101*", newStore())
 	wantFailure(t, err, catalog.WrongDigest, false, "d1/root.squashfs")
-	f.does(right)
 
+	f = usual(newFake(t)) // requests that were given up may still come to the former one
 	lacks, broken, has := newFake(t), usual(newFake(t)), usual(newFake(t))
 	broken.does(once(always, "", code(500)))
 	set := Settings{Mirrors: []string{lacks.url, broken.url, has.url}}
-	before := f.asked("images/d1")
 	if _, err := fetching(t, asking(set), f.url, "debian:*", newStore()); err != nil {
 		t.Error(err)
 	}
-	if lacks.asked("images/") == 0 || has.asked("images/d1") != 2 || f.asked("images/d1") != before ||
+	if lacks.asked("images/") == 0 || has.asked("images/d1") != 2 || f.asked("images/") > 0 ||
 		has.asked("streams/") > 0 {
 		t.Errorf("the mirrors were asked %d, %d, %d times", lacks.asked(""), broken.asked(""), has.asked(""))
 	}
