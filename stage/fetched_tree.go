@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
 )
 
 // Unite merges a tree that came of a server into staging, all of it or nothing: as Import
@@ -17,10 +18,13 @@ import (
 //
 // First, without a lock, the format reads the documents, and the files come into a private
 // directory, where they must have the hashes that the documents say. A content that staging
-// has is linked, not copied. Then, under the staging lock, the documents are merged with
-// those that staging has then, and content, catalogs and index come to their places, as for
-// Add. Findings of severity error, of the tree or of what would become of staging, are
-// returned in a *FindingsError, and nothing has changed.
+// has is linked, not copied, and a sealed file that lies in its place already is not even
+// read. Then, under the staging lock, the documents are merged with those that staging has
+// then, and content, catalogs and index come to their places, as for Add.
+//
+// Findings of severity error, of the tree or of what would become of staging, are returned
+// in a *FindingsError, and nothing has changed. The error wraps fs.ErrNotExist if a file is
+// gone meanwhile, of the contents or of those in their places.
 func (s *Stage) Unite(ctx context.Context, f *Fetched, verb string) (*Added, error) {
 	d, err := s.Receive(ctx, cmp.Or(verb, "stage import"))
 	if err != nil {
@@ -37,7 +41,8 @@ func (s *Stage) Unite(ctx context.Context, f *Fetched, verb string) (*Added, err
 	if err := report.failed(); err != nil {
 		return nil, err
 	}
-	if err := d.bringTree(ctx, f, cat); err != nil {
+	same, err := d.bringTree(ctx, f, cat)
+	if err != nil {
 		return nil, err
 	}
 	edit, err := s.Format.Merge(ctx, theirs)
@@ -50,6 +55,9 @@ func (s *Stage) Unite(ctx context.Context, f *Fetched, verb string) (*Added, err
 			return nil, below(s.Dir, err)
 		}
 		report.Findings = append(report.Findings, change.Findings...)
+		if err := d.still(same); err != nil {
+			return nil, err
+		}
 		if err := d.fits(cat, report); err != nil {
 			return nil, err
 		}
@@ -62,9 +70,10 @@ func (s *Stage) Unite(ctx context.Context, f *Fetched, verb string) (*Added, err
 		Unchanged: len(did.Documents)+len(did.Placed) == 0}, nil
 }
 
-// bringTree brings the files that the documents of a fetched tree name.
-func (d *Delivery) bringTree(ctx context.Context, f *Fetched, cat *catalog.Catalog) error {
-	in := d.fetched(f)
+// bringTree brings the files that the documents of a fetched tree name. It returns those
+// that staging has in their places.
+func (d *Delivery) bringTree(ctx context.Context, f *Fetched, cat *catalog.Catalog) (map[string]tree.Stat, error) {
+	in, same := d.fetched(f), map[string]tree.Stat{}
 	last := ""
 	for _, item := range cat.Items { // by path, and one path has one hash: Read says so
 		if item.Path == last {
@@ -73,10 +82,37 @@ func (d *Delivery) bringTree(ctx context.Context, f *Fetched, cat *catalog.Catal
 		last = item.Path
 		want := catalog.Digest{Algorithm: catalog.SHA256, Hex: item.SHA256}
 		if err := want.Check(); err != nil {
-			return fmt.Errorf("%s: %s: the digest %w", f.Name, item.Path, err)
+			return nil, fmt.Errorf("%s: %s: the digest %w", f.Name, item.Path, err)
+		}
+		if st, ok := d.inPlace(item); ok {
+			same[item.Path] = st
+			continue
 		}
 		if err := d.bringFile(ctx, in, item, want); err != nil {
-			return err
+			return nil, err
+		}
+	}
+	return same, nil
+}
+
+// inPlace reports whether staging has an item as a sealed file that nobody has changed.
+func (d *Delivery) inPlace(item catalog.Item) (tree.Stat, bool) {
+	fi, err := os.Lstat(join(d.s.Dir, item.Path))
+	if err != nil || !fi.Mode().IsRegular() {
+		return tree.Stat{}, false
+	}
+	st := tree.StatOf(fi)
+	sum, sealed, ok := d.hashes().Lookup(item.Path, st)
+	return st, ok && sealed && sum == item.SHA256 && (item.Size < 0 || item.Size == st.Size)
+}
+
+// still returns an error if a file that inPlace found is not there any more. The caller
+// holds the staging lock.
+func (d *Delivery) still(same map[string]tree.Stat) error {
+	for p, was := range same {
+		path := join(d.s.Dir, p)
+		if fi, err := os.Lstat(path); err != nil || !tree.StatOf(fi).Same(was, true) {
+			return &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 		}
 	}
 	return nil

@@ -65,17 +65,38 @@ func TestUnite(t *testing.T) {
 	if !oneFile(t, s, "images/20260101_00:00/file.squashfs", "images/20260102_00:00/file.squashfs") {
 		t.Error("a content that staging has was copied")
 	}
+	if doc := string(read(t, filepath.Join(s.Dir, "streams/v1/images.json"))); !strings.Contains(doc, `"extra":"kept"`) {
+		t.Errorf("a field is lost: %s", doc)
+	}
 	if images := valid(t, s); len(images) != 2 {
 		t.Errorf("staging has %+v", images)
 	}
-	again, err := s.Unite(ctx, offered(t, dir, "20260102_00:00", "hsqs one", ""), "mirror run")
+	same := offered(t, dir, "20260102_00:00", "hsqs one", "")
+	for name := range same.Contents { // nobody reads what lies in its place
+		same.Contents[name] = FetchedFile{Path: filepath.Join(dir, "none"), Move: true}
+	}
+	again, err := s.Unite(ctx, same, "mirror run")
 	must(t, err)
 	if !again.Unchanged {
 		t.Errorf("the same again: %+v", again)
 	}
-	if doc := string(read(t, filepath.Join(s.Dir, "streams/v1/images.json"))); !strings.Contains(doc, `"extra":"kept"`) {
-		t.Errorf("a field is lost: %s", doc)
+	s.Format = racing{s.Format, func() {
+		must(t, os.Remove(filepath.Join(s.Dir, "images/20260102_00:00/file.squashfs")))
+	}}
+	if _, err = s.Unite(ctx, same, "mirror run"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that goes meanwhile: %v", err)
 	}
+}
+
+// racing is a format during whose Merge somebody does something.
+type racing struct {
+	catalog.Format
+	then func()
+}
+
+func (r racing) Merge(ctx context.Context, theirs catalog.Source) (catalog.Edit, error) {
+	r.then()
+	return r.Format.Merge(ctx, theirs)
 }
 
 // What is not as it should be is refused, and staging is as it was.

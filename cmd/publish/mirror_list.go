@@ -108,9 +108,8 @@ func (p *program) mirrorStatusCommand() *command {
 	return verb(&cli.Command{
 		Name: "status", ArgsUsage: "[ID...]",
 		Usage: "report on jobs of the mirror",
-		Description: "Without ID: how many jobs are in which state, and which hosts must not be asked for a while, and when " +
-			"schedules ask for images. ID is " +
-			"the name of a job, or enough of its beginning. Takes no lock.",
+		Description: "Without ID: how many jobs are in which state, and which hosts must not be asked for a while, and " +
+			"when schedules ask for images. ID is the name of a job, or enough of its beginning. Takes no lock.",
 	}, 0, -1, p.mirrorStatus).
 		example("see what the mirror has to do", "publish mirror status").
 		completes(every(p.jobs()))

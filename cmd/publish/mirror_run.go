@@ -32,7 +32,8 @@ func (p *program) mirrorRunCommand() *command {
 			&cli.BoolFlag{Name: "now", Usage: "fetch large images too while their window is shut"},
 		},
 	}, 0, 0, p.mirrorRun).
-		example("fetch what is in the queue, from cron", "publish -q mirror run --once")
+		example("fetch what is in the queue, from cron", "publish -q mirror run --once").
+		example("fetch large images too, before their window opens", "publish mirror run --once --now")
 }
 
 func (p *program) mirrorRun(c *cli.Context) error {

@@ -35,6 +35,17 @@
 // processes, fetch a content once. A content gets its name HEX only when its digest is
 // right and its bytes are durable.
 //
+// # Selections
+//
+// A job of a [catalog.Selector] has a file selected/ID.json beside the queue, with the
+// versions that it selected last: see selected.go.
+//
+// # Schedules and promotes
+//
+// A runner adds the jobs of schedules, and then notes in a file until when each of them is
+// done: a kill repeats, and loses nothing. It promotes, if it may, when no job is left that
+// could run. Locks of their own keep several runners from doing either twice.
+//
 // # Hosts
 //
 // [Hosts] is a file with the servers that must not be asked before a time. All processes

@@ -241,8 +241,8 @@ func (s *scenario) done(err error) bool {
 
 // leftOver finds what only a command at work may have beside the trees.
 func leftOver(repo string) error {
-	known := regexp.MustCompile(`^(publish\.yaml|\.?mirror\.lock\.yaml.*|staging|production|generations|\.publish|\.?plan\.json.*|` +
-		`production\.before-publish)$`)
+	known := regexp.MustCompile(`^(publish\.yaml|\.?mirror\.lock\.yaml.*|staging|production|generations|\.publish|` +
+		`\.?plan\.json.*|production\.before-publish)$`)
 	for dir, allowed := range map[string]*regexp.Regexp{
 		repo:                               known,
 		filepath.Join(repo, "generations"): regexp.MustCompile(`^([0-9]{6,}|\.spare)$`),

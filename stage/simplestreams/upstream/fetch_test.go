@@ -187,6 +187,20 @@ func TestLeftOut(t *testing.T) {
 	}
 }
 
+// Products that the index does not list are none to clients. A version whose name is no date
+// is older than all that are.
+func TestHidden(t *testing.T) {
+	f := newFake(t)
+	f.documents(d{debian: product("", "amd64", map[string]d{"20260101_00:00": f.image("images/d1", "d1"),
+		"latest": f.image("images/d2", "d2")}), alpine: product("", "arm64", map[string]d{
+		"20260101_00:00": f.image("images/a1", "a1")})})
+	f.put(indexPath, strings.Replace(f.files[indexPath], `"`+alpine+`",`, "", 1))
+	got, err := fetching(t, asking(Settings{}), f.url, "*", newStore(), func(r *catalog.FetchRequest) { r.Versions = 1 })
+	if err != nil || !slices.Equal(names(got), []string{debian + "/20260101_00:00"}) {
+		t.Errorf("%v %+v", err, got)
+	}
+}
+
 // A product that may not come is left out; if all are, that is told.
 func TestAllow(t *testing.T) {
 	f := usual(newFake(t))
