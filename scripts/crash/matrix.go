@@ -355,7 +355,7 @@ func (b *bench) point(ctx context.Context, f fault, n int) (hit bool, what strin
 	return result.Hit, what, problem
 }
 
-func (b *bench) command() []string { return b.args(filepath.Join(b.dir, "images"), b.mode) }
+func (b *bench) command() []string { return b.args(filepath.Join(b.dir, "images"), b.mode, b.template) }
 
 func (b *bench) env() []string {
 	env := []string{"PUBLISH=" + b.publish, "MODE=" + b.mode, "IMAGES=" + filepath.Join(b.dir, "images"),

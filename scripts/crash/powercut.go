@@ -70,6 +70,10 @@ func powercut(ctx context.Context, args []string) (int, error) {
 	if err := makeImages(images, 4); err != nil {
 		return 1, err
 	}
+	url, err := hub(images)
+	if err != nil {
+		return 1, err
+	}
 	tried, broken := 0, 0
 	for _, kind := range strings.Split(*systems, ",") {
 		if _, err := exec.LookPath("mkfs." + kind); err != nil {
@@ -81,7 +85,7 @@ func powercut(ctx context.Context, args []string) (int, error) {
 				if s.wreck != nil || !match.MatchString(s.name) {
 					continue
 				}
-				c := &cutter{publish: bin, images: images, dir: dir, kind: kind, mode: mode, scenario: s}
+				c := &cutter{publish: bin, images: images, hub: url, dir: dir, kind: kind, mode: mode, scenario: s}
 				for round := range 1 + *rounds {
 					if ctx.Err() != nil {
 						return 130, ctx.Err()
@@ -106,6 +110,7 @@ func powercut(ctx context.Context, args []string) (int, error) {
 // cutter cuts the power under one scenario on one file system.
 type cutter struct {
 	publish, images, dir string
+	hub                  string // the URL of a registry
 	kind, mode           string
 	scenario             scenario
 	took                 time.Duration // the command, uncut
@@ -143,7 +148,7 @@ func (c *cutter) round(afterExit bool) (err error) {
 	if err != nil {
 		return fmt.Errorf("before: %w", err)
 	}
-	cmd := c.command(repo, c.publish, c.scenario.args(c.images, c.mode)...)
+	cmd := c.command(repo, c.publish, c.scenario.args(c.images, c.mode, repo)...)
 	var after state
 	if afterExit {
 		start := time.Now()
@@ -213,7 +218,7 @@ func (c *cutter) judge(repo string, before, after state, afterExit bool) error {
 	if len(found) > 0 && !slices.Equal(keptOf(found), keptOf(c.found)) {
 		return fmt.Errorf("after recover: revoked content is left, but not everywhere: %q", found)
 	}
-	if out, err := c.command(repo, c.publish, c.scenario.args(c.images, c.mode)...).CombinedOutput(); err != nil &&
+	if out, err := c.command(repo, c.publish, c.scenario.args(c.images, c.mode, repo)...).CombinedOutput(); err != nil &&
 		!c.scenario.done(err) {
 		return fmt.Errorf("%v again: %w\n%s", c.scenario.verb, err, out)
 	} else if err != nil && c.scenario.finish != nil {
@@ -262,7 +267,7 @@ func differs(a, b state) string {
 func (c *cutter) command(repo, name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = repo
-	cmd.Env = append(os.Environ(), "PUBLISH="+c.publish, "IMAGES="+c.images, "MODE="+c.mode)
+	cmd.Env = append(os.Environ(), "PUBLISH="+c.publish, "IMAGES="+c.images, "MODE="+c.mode, "HUB="+c.hub)
 	return cmd
 }
 

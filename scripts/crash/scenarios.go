@@ -51,9 +51,9 @@ type scenario struct {
 	probe string
 }
 
-// args are the verb's, with $MODE, $IMAGES and $CONTAINER1, the fingerprint of
-// the container of image 1, put in.
-func (s *scenario) args(images, mode string) []string {
+// args are the verb's, with $MODE, $IMAGES, $CONTAINER1, the fingerprint of the container
+// of image 1, and $JOB, the job that a repository has, put in.
+func (s *scenario) args(images, mode, repo string) []string {
 	args := s.verb
 	out := make([]string, len(args))
 	for i, arg := range args {
@@ -65,6 +65,10 @@ func (s *scenario) args(images, mode string) []string {
 				return images
 			case "CONTAINER1":
 				return fingerprint(images, "1")
+			case "JOB":
+				if found, err := filepath.Glob(filepath.Join(repo, ".publish/mirror/queue/*/*.json")); err == nil && len(found) > 0 {
+					return strings.TrimSuffix(filepath.Base(found[0]), ".json")
+				}
 			}
 			return ""
 		})
@@ -390,6 +394,10 @@ test "$("$PUBLISH" resolve --in staging acme/app:stable)" = "$("$PUBLISH" resolv
 "$PUBLISH" mirror list --json > list; test "$(wc -l < list)" = 1; grep -q '"state":"pending"' list; rm list
 `},
 	{name: "mirror-run", setup: upstream, verb: []string{"mirror", "run", "--once"}, due: retried, probe: mirrored},
+	{name: "mirror-cancel", setup: upstream, verb: []string{"mirror", "cancel", "$JOB"}, again: 6, probe: `
+test "$("$PUBLISH" mirror list --json | grep -c '"state":"cancelled"')" = 1
+test "$("$PUBLISH" mirror list --json | wc -l)" = 1; "$PUBLISH" mirror run --once; test ! -e mirror.lock.yaml
+`},
 	{name: "mirror-run-streams", setup: streams, verb: []string{"mirror", "run", "--once"}, due: retried, probe: united},
 	{name: "stage-add-move", setup: history, fresh: `rm -rf ../built; mkdir ../built; cp "$IMAGES"/3/* ../built`,
 		verb: []string{"stage", "add", "--move", "../built/metadata.tar.gz", "../built/rootfs.squashfs",

@@ -94,6 +94,9 @@ func TestSigned(t *testing.T) {
 		"two": public(t, false, other, ours)} {
 		f := newFake(t)
 		signed(t, f, func(text string) string { return "\n" + sign(t, ours, crypto.SHA512, text) + "\n\n" })
+		if name == "two" { // an index that names the plain catalog means its signed copy too
+			f.put("streams/v1/index.sjson", sign(t, ours, crypto.SHA256, usual(newFake(t)).files[indexPath]))
+		}
 		got, err := fetching(t, asking(Settings{Keyring: ring}), f.url, "*", newStore())
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
