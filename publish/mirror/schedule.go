@@ -268,7 +268,8 @@ func (s *scheduler) ask(ctx context.Context, c schedule) error {
 	}
 	var list []Request
 	for _, name := range names {
-		some, err := s.Plan(Wish{References: []string{name}, Platforms: c.Platforms, By: s.by(c)})
+		some, err := s.Plan(Wish{References: []string{name}, Platforms: c.Platforms, Versions: c.Versions,
+			Filters: c.Filters, AcceptDrift: c.Drift == publish.ScheduleFollowsDrift, By: s.by(c)})
 		if e := new(fault.Error); errors.As(err, &e) && e.Kind == fault.Refused {
 			if err := s.denied(ctx, c, name, e.Fact); err != nil {
 				return err
@@ -281,11 +282,7 @@ func (s *scheduler) ask(ctx context.Context, c schedule) error {
 			s.warn("schedule %s: %s", c.Name, err) // of one tag of several
 			continue
 		}
-		for _, r := range some {
-			r.Versions, r.Filters = c.Versions, c.Filters
-			r.AcceptDrift = c.Drift == publish.ScheduleFollowsDrift
-			list = append(list, r)
-		}
+		list = append(list, some...)
 	}
 	if len(list) == 0 {
 		return nil

@@ -92,12 +92,18 @@ func TestMirror(t *testing.T) {
 					t.Errorf("%s: %v, %s", name, err, digestOf(string(data)))
 				}
 			}
-			// A tag that moves there: what was asked for before stays, and what is asked for
-			// now is the new one.
+			// A tag that moves there: what it stood for before stays, unless somebody accepts
+			// the new one.
 			newer := newSource(t, "newer")
 			command(t, "skopeo", "copy", "--all", "--dest-tls-verify=false", "oci:"+newer.dir+":one",
 				"docker://"+host+"/acme/app:one")
 			r.run("mirror", "add", "hub.example.com/acme/app:one")
+			r.run("mirror", "run", "--once")
+			if got := r.run("resolve", "hub.example.com/acme/app:one", "--in", "staging"); !strings.Contains(got, from.one) {
+				t.Errorf("the tag stands for %s, and was not to be followed", got)
+			}
+			r.runIn(r.dir, 3, "mirror", "update")
+			r.run("mirror", "update", "--accept-drift")
 			r.run("mirror", "run", "--once")
 			if got := r.run("resolve", "hub.example.com/acme/app:one", "--in", "staging"); !strings.Contains(got, newer.one) {
 				t.Errorf("the tag stands for %s", got)
@@ -112,5 +118,27 @@ func TestMirror(t *testing.T) {
 				t.Error(got)
 			}
 		})
+	}
+}
+
+// What was mirrored is pulled by a Docker engine, by its tag and by its digest.
+func TestMirrorDocker(t *testing.T) {
+	need(t, "skopeo")
+	found(t, "dockerd", "docker", "containerd", "runc")
+	host, from := startOlareg(t), newSource(t, "pulled")
+	command(t, "skopeo", "copy", "--all", "--dest-tls-verify=false", "oci:"+from.dir+":v1", "docker://"+host+"/acme/app:v1")
+	r := newImages(t, "symlink")
+	r.configure("format: oci\nmirror: {registries: {hub.example.com: {endpoints: [\"http://" + host + "\"]}}, promote: drained}\n")
+	r.run("mirror", "add", "hub.example.com/acme/app:v1")
+	r.run("mirror", "run", "--once")
+	server := strings.TrimPrefix(servePublish(t, r).url, "http://")
+	docker := startDocker(t)
+	for _, name := range []string{"hub.example.com/acme/app:v1", strings.TrimSpace(r.run("mirror", "address",
+		"hub.example.com/acme/app:v1"))} {
+		docker("pull", "-q", server+"/"+name)
+		got := docker("image", "inspect", "-f", "{{json .RepoDigests}}", server+"/"+name)
+		if !strings.Contains(got, from.v1) {
+			t.Errorf("%s: is pulled as %s, and not as %s", name, got, from.v1)
+		}
 	}
 }
