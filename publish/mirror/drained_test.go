@@ -14,6 +14,7 @@ import (
 	"example.com/publish/publish/fault"
 	"example.com/publish/publish/journal"
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/lock"
 )
 
 const drained = "mirror: {promote: drained}"
@@ -227,6 +228,26 @@ func TestDrainedGoesOn(t *testing.T) {
 	}
 	if got := p.states(); got[other] != "published" || len(p.promotes()) != 2 || r.sum.Unpromoted != nil {
 		t.Errorf("%v, %q, %v", got, p.promotes(), r.sum.Unpromoted)
+	}
+}
+
+// A runner leaves the promote to another one that is at it, and looks again soon.
+func TestDrainedElsewhere(t *testing.T) {
+	p := newPlace(t, "")
+	p.hub.image(app, "layer")
+	p.ask(app)
+	p.once()
+	p.Config.Promote = publish.PromoteDrained
+	r, path := &runner{Mirror: p.Mirror}, dir(p.Repo, "promote.lock")
+	must(t, lock.Create(path, lock.Private()))
+	unlock, err := lock.Acquire(ctx, path, lock.Options{})
+	must(t, err)
+	if r.drained(ctx); len(p.promotes()) > 0 {
+		t.Errorf("%q", p.promotes())
+	}
+	unlock()
+	if r.drained(ctx); len(p.promotes()) != 1 || r.sum.Unpromoted != nil {
+		t.Errorf("%q, %v", p.promotes(), r.sum.Unpromoted)
 	}
 }
 

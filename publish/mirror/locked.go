@@ -23,11 +23,13 @@ import (
 // What is staged is locked after Repo.Add and before the job ends. A kill between the two
 // leaves a job that is begun again: it finds its image in staging, and locks it.
 
-// lockFileError is a lock file that cannot be read or written. It is no fault of a job, and
-// no job can be staged while it lasts.
+// lockFileError is a lock file that cannot be read or written. It is the fault of no job,
+// and of nobody who asks, and no job can be staged while it lasts.
 type lockFileError struct{ error }
 
 func (e *lockFileError) Unwrap() error { return e.error }
+
+func isLockFileError(err error) bool { return errors.As(err, new(*lockFileError)) }
 
 // errRelocked gives a job back whose name was locked to another digest since the job was
 // pinned: by another job, or by somebody who edited the file.
@@ -42,8 +44,8 @@ type held struct {
 }
 
 // lockFile reads the lock file.
-func (r *runner) lockFile() (*pins.Set, error) {
-	set, err := r.Pins.Load()
+func (m *Mirror) lockFile() (*pins.Set, error) {
+	set, err := m.Pins.Load()
 	if err != nil {
 		return nil, &lockFileError{err}
 	}

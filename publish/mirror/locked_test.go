@@ -399,6 +399,14 @@ func TestLockFileDamaged(t *testing.T) {
 	if j := p.job(id); j.State != Pending || j.Attempts != 0 || j.Crashes != 0 || p.staged(app) != "" {
 		t.Errorf("%+v", j)
 	}
+	// It is not the fault of who asks: the request stays, and is taken later.
+	p.Config.Requests.Directory, p.Config.Allow = "requests", []string{"**"}
+	p.Warn = func(string) {}
+	p.file("ask.yaml", "reference: "+app+"\n")
+	p.glances(1)
+	if left := p.left(); !slices.Equal(left, []string{"ask.yaml"}) {
+		t.Errorf("left are %q", left)
+	}
 	for what, err := range map[string]error{
 		"plan":    func() error { _, err := p.Plan(Wish{References: []string{app}}); return err }(),
 		"address": func() error { _, err := p.Address(ctx, app); return err }(),

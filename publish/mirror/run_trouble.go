@@ -3,7 +3,6 @@ package mirror
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"syscall"
 	"time"
@@ -31,7 +30,7 @@ func (e *queueError) Unwrap() error { return e.error }
 // Pauses between two tries to write to the queue.
 const (
 	firstPause = 100 * time.Millisecond
-	mostPause  = 10 * time.Second
+	mostPause  = 30 * time.Second
 )
 
 // keepAt calls write until it goes well, or fails for good: the error is nil, or the last
@@ -71,13 +70,18 @@ func (t *told) warn(m *Mirror, what string, err error) {
 		delete(t.last, what)
 		return
 	}
-	text := fmt.Sprintf("%s: %s", what, err)
+	text := err.Error()
+	for _, e := range passing { // the path may be that of a temporary file
+		if errors.Is(err, e) {
+			text = e.Error()
+		}
+	}
 	if t.last == nil {
 		t.last = map[string]string{}
 	}
 	if t.last[what] != text {
 		t.last[what] = text
-		m.warn("%s", text)
+		m.warn("%s: %s", what, err)
 	}
 }
 

@@ -15,12 +15,16 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
-// full lets the queue of a place have no room, while it is set.
-func (p *place) full(e error) *atomic.Bool {
-	full := new(atomic.Bool)
+// full lets the queue of a place have no room, while it is set: until it has been asked
+// for so often, or with 0 for good.
+func (p *place) full(e error, times int32) *atomic.Bool {
+	full, tries := new(atomic.Bool), new(atomic.Int32)
 	p.Queue.step = func(step string) error {
 		if full.Load() {
-			return &os.PathError{Op: "write", Path: step, Err: e}
+			if tries.Load()+1 == times {
+				full.Store(false)
+			}
+			return &os.PathError{Op: "write", Path: fmt.Sprint(step, tries.Add(1)), Err: e}
 		}
 		return nil
 	}
@@ -33,14 +37,13 @@ func TestQueueFull(t *testing.T) {
 	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO} {
 		p := newPlace(t, "")
 		p.hub.image(app, "layer")
-		full := p.full(e)
+		full := p.full(e, 4)
 		var mu sync.Mutex
 		var warnings []string
 		p.Warn = func(text string) {
 			mu.Lock()
 			defer mu.Unlock()
 			warnings = append(warnings, text)
-			full.Store(false)
 		}
 		p.Told = func(j Job) {
 			if j.State == Waiting { // for room
@@ -65,7 +68,7 @@ func TestQueueFullForGood(t *testing.T) {
 	for _, signal := range []bool{false, true} {
 		p := newPlace(t, "")
 		p.hub.image(app, "layer")
-		full := p.full(syscall.ENOSPC)
+		full := p.full(syscall.ENOSPC, 0)
 		id := p.ask(app)[0]
 		opt := RunOptions{Once: !signal}
 		for range maxCrashes {
@@ -109,8 +112,13 @@ func TestKeepAtEnds(t *testing.T) {
 		t.Errorf("%v, %d warnings", err, warned)
 	}
 	must(t, r.keepAt(ctx, "x", func() error { return nil }))
+	r.told.warn(p.Mirror, "x", broken)
 	if r.told.warn(p.Mirror, "x", broken); warned != 2 {
 		t.Errorf("what comes again is warned of %d times", warned)
+	}
+	r.told.problems(p.Mirror, []Problem{{"a", broken}, {"b", broken}})
+	if r.told.problems(p.Mirror, []Problem{{"a", broken}, {"b", broken}}); warned != 4 {
+		t.Errorf("damaged files are warned of %d times", warned-2)
 	}
 }
 
@@ -252,5 +260,44 @@ func TestSettleAllIsCheap(t *testing.T) {
 	must(t, p.SettleAll(ctx))
 	if j := p.job(id); j.State != Published {
 		t.Errorf("the job is %s", j.State)
+	}
+	const second = "hub.example.com/acme/app:v2"
+	p.hub.image(second, "layer 2")
+	id = p.ask(second)[0]
+	p.once()
+	rest()
+	must(t, p.SettleAll(ctx))
+	p.promote() // alone
+	must(t, p.SettleAll(ctx))
+	if j := p.job(id); j.State != Published {
+		t.Errorf("after a promote the job is %s", j.State)
+	}
+}
+
+// While a job runs, this process and others see how much of it is done.
+func TestWorking(t *testing.T) {
+	p := newPlace(t, "")
+	layer := string(bytesOf(5000))
+	p.hub.image(app, layer)
+	id := p.ask(app)[0]
+	seen := 0
+	p.hub.before = func(_ context.Context, d catalog.Digest) error {
+		if d != digestOf(layer) {
+			return nil
+		}
+		seen++
+		for who, j := range map[string]Job{"this process": p.Working()[0], "another": p.job(id)} {
+			if j.ID != id || j.BytesTotal < 5000 || j.BytesDone > j.BytesTotal-5000 || j.Phase != Copying {
+				t.Errorf("%s sees %+v", who, j)
+			}
+		}
+		return nil
+	}
+	p.once()
+	if seen != 1 || len(p.Working()) > 0 {
+		t.Errorf("looked %d times; then %v is at work", seen, p.Working())
+	}
+	if j := p.job(id); j.BytesTotal < 5000 || j.BytesDone != j.BytesTotal {
+		t.Errorf("in the end it is %+v", j)
 	}
 }

@@ -61,6 +61,9 @@ func (r *runner) newScheduler() (*scheduler, error) {
 		if err != nil {
 			return nil, bad(err)
 		}
+		if err := r.checkSelecting(Wish{Versions: c.Versions, Filters: c.Filters}); err != nil {
+			return nil, bad(err)
+		}
 		if c.Tags != "" {
 			if _, ok := r.Upstream.(catalog.TagLister); !ok {
 				return nil, bad(errors.New("tags: its servers have none"))
@@ -276,6 +279,9 @@ func (s *scheduler) ask(ctx context.Context, c schedule) error {
 			}
 			continue
 		} else if err != nil {
+			if isLockFileError(err) { // it may be mended soon
+				return err
+			}
 			if len(names) == 1 {
 				return &catalog.UsageError{Fact: err.Error(), Hint: hintOf(err)}
 			}

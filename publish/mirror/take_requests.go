@@ -174,6 +174,9 @@ func (m *Mirror) judge(ask *asked, ref string, by Requester) (r Request, canonic
 		canonical, r.Canonical = remote.Canonical, remote.Canonical
 	}
 	list, err := m.Plan(Wish{References: []string{ref}, Platforms: ask.Platforms, By: by})
+	if isLockFileError(err) {
+		return r, canonical, "", err
+	}
 	if e := new(fault.Error); errors.As(err, &e) && (e.Kind == fault.Usage || e.Kind == fault.Refused) {
 		why = e.Fact
 		if e.Kind == fault.Usage && e.Hint != "" && !strings.Contains(e.Hint, "nothing was added") {

@@ -44,7 +44,7 @@ func (m *Mirror) Plan(w Wish) ([]Request, error) {
 			Hint: "nothing was added"}
 	}
 	var out []Request
-	set, err := m.Pins.Load()
+	set, err := m.lockFile()
 	if err != nil {
 		return nil, err
 	}

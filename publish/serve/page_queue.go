@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"example.com/publish/publish"
 	"example.com/publish/publish/mirror"
 )
 
@@ -57,9 +56,6 @@ type jobRow struct {
 }
 
 func (s *Server) queuePage(a *asked) (*made, error) {
-	if !s.hasQueue(a.all) {
-		return nil, &publish.Error{Kind: publish.NotFound, Fact: "there is no such page"}
-	}
 	v, err := s.queue.get(a, 0, s.Mirror.View)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/publish/publish"
 	"example.com/publish/publish/mirror"
 )
 
@@ -136,5 +137,17 @@ func TestQueuePageFails(t *testing.T) {
 	}
 	if r := w.get("/-/"); r.StatusCode != 200 {
 		t.Errorf("the first page is %s", r.Status)
+	}
+}
+
+// What status says of the mirror is for those who see all.
+func TestStatusWithoutMirror(t *testing.T) {
+	o := overview{Overview: &publish.Overview{Status: &publish.Status{Production: &publish.Production{},
+		Mirror: &publish.MirrorState{Due: 1}}}}
+	if st := (&asked{}).status(o); st.Mirror != nil {
+		t.Errorf("a public listener says %+v", st.Mirror)
+	}
+	if st := (&asked{all: true}).status(o); st.Mirror == nil {
+		t.Error("the admin listener says nothing")
 	}
 }
