@@ -103,21 +103,21 @@ func (m *Mirror) taken(set *pins.Set, r catalog.Remote) (place, other string) {
 	return place, other
 }
 
-// mayBeAsked returns an error for an image that the lock file keeps from coming. others are
-// asked for together with it.
-func (m *Mirror) mayBeAsked(set *pins.Set, r catalog.Remote, locked bool, others []Request) error {
+// mayBeAsked returns an error for an image that the lock file keeps from coming. places are
+// those of what is asked for together with it, by place; it is added.
+func (m *Mirror) mayBeAsked(set *pins.Set, r catalog.Remote, locked bool, places map[string]string) error {
 	if _, ok := inLock(set, r); locked && !ok {
 		return &fault.Error{Kind: fault.Refused, Path: r.Canonical, Fact: "is not in the lock file",
 			Hint: "without --locked it may come, and is locked then; nothing was added"}
 	}
 	place, other := m.taken(set, r)
-	for i := 0; i < len(others) && other == "" && place != ""; i++ {
-		o, err := m.Upstream.Parse(others[i].Canonical)
-		if err == nil && baseOf(o) != baseOf(r) && m.tagPlace(baseOf(o)) == place {
-			other = baseOf(o)
-		}
+	if beside := places[place]; other == "" && beside != baseOf(r) {
+		other = beside
 	}
 	if other == "" {
+		if place != "" {
+			places[place] = baseOf(r)
+		}
 		return nil
 	}
 	return &fault.Error{Kind: fault.Usage, Path: r.Canonical, Fact: takenFact(place, other),

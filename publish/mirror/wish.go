@@ -48,6 +48,7 @@ func (m *Mirror) Plan(w Wish) ([]Request, error) {
 	if err != nil {
 		return nil, err
 	}
+	places := map[string]string{}
 	for _, text := range w.References {
 		r, err := m.Upstream.Parse(text)
 		if err != nil {
@@ -60,7 +61,7 @@ func (m *Mirror) Plan(w Wish) ([]Request, error) {
 			return nil, &fault.Error{Kind: fault.Usage, Path: m.NameOf(r.Canonical), Fact: "is no name that a tree can have",
 				Hint: "the key map under mirror in publish.yaml puts it elsewhere; nothing was added"}
 		}
-		if err := m.mayBeAsked(set, r, w.Locked, out); err != nil {
+		if err := m.mayBeAsked(set, r, w.Locked, places); err != nil {
 			return nil, err
 		}
 		out = append(out, Request{Priority: w.Priority, By: w.By, Want: Want{Reference: strings.TrimSpace(text),
