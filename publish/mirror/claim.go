@@ -27,6 +27,7 @@ type Claimed struct {
 	phase Phase    // in this attempt
 	done  int64    // bytes, in this attempt
 	total int64
+	noted time.Time // when others could see that last
 	over  bool
 }
 
@@ -236,6 +237,7 @@ func (c *Claimed) end(over bool, f func(*Job) (Event, bool)) error {
 		if at != runningIn {
 			return nil // a former try failed after the job was written
 		}
+		j.BytesDone, j.BytesTotal = max(j.BytesDone, c.done), max(j.BytesTotal, c.total)
 		kept := j
 		e, tell := f(&j)
 		j.ID, j.Want, j.Requesters, j.Priority, j.Created, j.Crashes =

@@ -421,8 +421,8 @@ func TestNoRoom(t *testing.T) {
 		t.Errorf("Expect returns %v", err)
 	}
 	must(t, c.Expect(0, 0))
-	data := bytesOf(10)
-	if err := c.Bring(ctx, sha(data), 10, nil); !errors.As(err, &remote) || remote.Class != catalog.NoSpace {
+	data := bytesOf(leap + 1)
+	if err := c.Bring(ctx, sha(data), leap+1, nil); !errors.As(err, &remote) || remote.Class != catalog.NoSpace {
 		t.Errorf("Bring returns %v", err)
 	}
 	must(t, c.Close())

@@ -30,8 +30,8 @@ func TestWayOfAJob(t *testing.T) {
 		t.Errorf("it is claimed twice: %v, %v", second, err)
 	}
 	must(t, c.Update(func(j *Job) { j.Digest, j.BytesTotal = "sha256:abc", 7 }))
-	c.Step(Copying)
 	c.Progress(5)
+	c.Step(Copying)
 	got := w.get(j.ID[:4])
 	if got.State != Running || got.Phase != Copying || got.BytesDone != 5 || got.Attempts != 1 || !w.Held(j.ID) {
 		t.Errorf("it runs as %+v", got)

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"example.com/publish/stage/durable"
 )
@@ -22,13 +23,19 @@ func (c *Claimed) Step(p Phase) {
 }
 
 // Progress notes how many bytes are done, for those who look at the job. It is cheap, and
-// not durable: a power cut may lose it. Errors do not matter.
+// not durable: a power cut may lose it. Others see it a little later. Errors do not matter.
 func (c *Claimed) Progress(bytes int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.done = bytes
-	c.noteCount()
+	if time.Since(c.noted) > noteEvery {
+		c.noteCount()
+	}
 }
+
+// noteEvery is how often progress is noted for others: many small contents would take
+// longer to count than to fetch.
+const noteEvery = 100 * time.Millisecond
 
 // Total notes how many bytes there are to do, as far as that is known: the most that was
 // said counts.
@@ -55,6 +62,7 @@ func (c *Claimed) noteCount() {
 		_ = f.Chmod(0o644)
 		c.count = f
 	}
+	c.noted = time.Now()
 	// One write of the same length replaces all of it at once.
 	_, _ = c.count.WriteAt(fmt.Appendf(nil, "%020d %020d %-10s\n", c.done, c.total, c.phase), 0)
 }
