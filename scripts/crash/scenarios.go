@@ -66,7 +66,8 @@ func (s *scenario) args(images, mode, repo string) []string {
 			case "CONTAINER1":
 				return fingerprint(images, "1")
 			case "JOB":
-				if found, err := filepath.Glob(filepath.Join(repo, ".publish/mirror/queue/*/*.json")); err == nil && len(found) > 0 {
+				found, err := filepath.Glob(filepath.Join(repo, ".publish/mirror/queue/*/*.json"))
+				if err == nil && len(found) > 0 {
 					return strings.TrimSuffix(filepath.Base(found[0]), ".json")
 				}
 			}
@@ -259,6 +260,9 @@ printf 'mirror: {limits: {free: 0}}\n' >> publish.yaml
 "$PUBLISH" mirror add "$HUB/files/tree#*"
 `
 
+// runOnce waits a second at most: longer than that, a full disk stays full.
+var runOnce = []string{"mirror", "run", "--once", "--patience", "1s"}
+
 // retried makes all jobs due.
 const retried = `
 "$PUBLISH" mirror list --state waiting --state failed --json | sed 's/.*"id":"\([a-z0-9]*\)".*/\1/' |
@@ -393,12 +397,12 @@ test "$("$PUBLISH" resolve --in staging acme/app:stable)" = "$("$PUBLISH" resolv
 	{name: "mirror-add", setup: layouts, verb: []string{"mirror", "add", "hub.example.com/acme/app:v1"}, probe: `
 "$PUBLISH" mirror list --json > list; test "$(wc -l < list)" = 1; grep -q '"state":"pending"' list; rm list
 `},
-	{name: "mirror-run", setup: upstream, verb: []string{"mirror", "run", "--once"}, due: retried, probe: mirrored},
+	{name: "mirror-run", setup: upstream, verb: runOnce, due: retried, probe: mirrored},
 	{name: "mirror-cancel", setup: upstream, verb: []string{"mirror", "cancel", "$JOB"}, again: 6, probe: `
 test "$("$PUBLISH" mirror list --json | grep -c '"state":"cancelled"')" = 1
 test "$("$PUBLISH" mirror list --json | wc -l)" = 1; "$PUBLISH" mirror run --once; test ! -e mirror.lock.yaml
 `},
-	{name: "mirror-run-streams", setup: streams, verb: []string{"mirror", "run", "--once"}, due: retried, probe: united},
+	{name: "mirror-run-streams", setup: streams, verb: runOnce, due: retried, probe: united},
 	{name: "stage-add-move", setup: history, fresh: `rm -rf ../built; mkdir ../built; cp "$IMAGES"/3/* ../built`,
 		verb: []string{"stage", "add", "--move", "../built/metadata.tar.gz", "../built/rootfs.squashfs",
 			"../built/disk.qcow2"},
