@@ -300,9 +300,9 @@ func varying(s string) string {
 		{`[\d.]+ (B|KiB|MiB)`, "SIZE"},
 		{`\b([\d.]+(h|m|ms|s))+\b`, "TOOK"},
 		{`by \w+ since`, "by WHO since"},
+		{`(?m)(^|TIME +)[bcdfghjkmnpqrstvwxyz0-9]{10}\b`, "${1}JOB"}, // some have only letters
 		{`(?m)^(TIME +[a-z]+ +\S+ +\S+ +)\S+`, "${1}WHO"},
 		{`_(ms|us)":\d+`, `_$1":0`},
-		{`(?m)(^|TIME +)[bcdfghjkmnpqrstvwxyz0-9]{10}\b`, "${1}JOB"},
 		{`(?m)^(TIME +JOB +\w+ +)\w+`, "${1}WHO"},
 		{`"[bcdfghjkmnpqrstvwxyz0-9]{10}"`, `"JOB"`},
 		{`"from \w+`, `"from WHO`},

@@ -131,7 +131,7 @@ func (r *runner) loop(ctx context.Context, slots, wake chan struct{}, all *sync.
 				r.drained(ctx)
 				return nil
 			}
-		} else if len(slots) == 0 {
+		} else if len(slots) == 0 && !more {
 			r.drained(ctx)
 		}
 		waits, begun := len(slots) == 0, time.Now()
