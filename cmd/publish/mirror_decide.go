@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/urfave/cli/v2"
 
+	"example.com/publish/publish"
 	"example.com/publish/publish/mirror"
 )
 
@@ -27,22 +30,40 @@ func (p *program) mirrorCancel(c *cli.Context) error {
 	}
 	by := mirror.Me("")
 	by.Via = "cancel"
-	for _, id := range c.Args().Slice() {
+	return p.eachJob(c.Args().Slice(), func(id string) error {
 		j, err := m.Queue.Cancel(c.Context, id, by)
 		if err != nil {
 			return err
 		}
-		if err := p.answer(j, func() {
+		return p.answer(j, func() {
 			if j.State == mirror.Running {
 				p.say("%s: %s: is being stopped", j.ID, j.Canonical)
 			} else {
 				p.say("%s: %s: cancelled", j.ID, j.Canonical)
 			}
-		}); err != nil {
+		})
+	})
+}
+
+// eachJob calls do for each job. One that is refused or not there, such as one that ended
+// meanwhile, does not keep it from the others. The result is the first error; further ones
+// are warnings.
+func (p *program) eachJob(ids []string, do func(id string) error) error {
+	var first error
+	for _, id := range ids {
+		err := do(id)
+		e := new(publish.Error)
+		switch {
+		case err == nil:
+		case !errors.As(err, &e) || e.Kind != publish.Refused && e.Kind != publish.NotFound && e.Kind != publish.Usage:
 			return err
+		case first == nil:
+			first = err
+		default:
+			p.warn(message(err))
 		}
 	}
-	return nil
+	return first
 }
 
 func (p *program) mirrorRetryCommand() *command {
@@ -84,14 +105,16 @@ func (p *program) mirrorRetry(c *cli.Context) error {
 	}
 	by := mirror.Me("")
 	by.Via = "retry"
-	for _, id := range ids {
+	return p.eachJob(ids, func(id string) error {
 		j, err := m.Queue.Retry(c.Context, id, by)
+		e := new(publish.Error)
+		if c.Bool("failed") && errors.As(err, &e) && (e.Kind == publish.Refused || e.Kind == publish.NotFound) {
+			p.note("%s", message(err)) // another one brings it, or it is no failed one any more
+			return nil
+		}
 		if err != nil {
 			return err
 		}
-		if err := p.answer(j, func() { p.say("%s: %s: pending", j.ID, j.Canonical) }); err != nil {
-			return err
-		}
-	}
-	return nil
+		return p.answer(j, func() { p.say("%s: %s: pending", j.ID, j.Canonical) })
+	})
 }

@@ -17,7 +17,7 @@ func (p *program) mirrorWatchCommand() *command {
 		Usage: "wait for jobs of the mirror, and print where their images are",
 		Description: "Waits until the jobs have ended (without ID: those that have not ended now), and prints the address " +
 			"of each image by its digest. With --until published it waits until production has them. Exit status 1: one " +
-			"of them ended otherwise, or its image left staging before it was published.",
+			"of them ended otherwise, or its image left staging before it was published, or production since.",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "until", Value: "staged", Usage: "wait until jobs are `STATE`: staged or " +
 			"published"}},
 	}, 0, -1, p.mirrorWatch).
@@ -78,7 +78,10 @@ func (p *program) mirrorWatch(c *cli.Context) error {
 			bad++
 			p.note("%s: %s: staged, and %s", j.ID, j.Canonical, goneNote)
 		case j.State == mirror.Staged, j.State == mirror.Published:
-			w.Pinned = m.PinnedAt(c.Context, j.Job)
+			if w.Pinned = m.PinnedAt(c.Context, j.Job); w.Pinned == "" { // such as after a revert
+				bad++
+				p.note("%s: %s: %s, and is not there any more", j.ID, j.Canonical, j.State)
+			}
 		default:
 			bad++
 			p.note("%s: %s: %s", j.ID, j.Canonical, endOf(j.Job))

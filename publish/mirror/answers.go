@@ -168,7 +168,7 @@ func (m *Mirror) answered(ctx context.Context, r Answered, j Job) Answered {
 	case Denied, Superseded, Cancelled:
 		out.Reason = cut(j.Error, maxText)
 	case Staged, Published:
-		out.Address = m.at(m.NameOf(j.Canonical))
+		out.Address = m.addressOf(j)
 		if out.Pinned = r.Pinned; out.Pinned == "" || r.State != j.State {
 			out.Pinned = m.PinnedAt(ctx, j)
 		}

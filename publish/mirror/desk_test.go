@@ -152,7 +152,7 @@ func TestRequestDenied(t *testing.T) {
 	p.glances(1)
 	for name, want := range map[string]string{"unknown": `line 2: unknown key "refs"`, "empty": "is empty",
 		"large": "is larger than 64 KiB", "platform": "is no platform",
-		"versions": "versions and filters are for servers whose images have versions"} {
+		"versions": "images of format oci have no versions to select from"} {
 		a := p.answer(name)
 		if a.State != Denied || a.Reason != want || len(a.IDs) != 1 {
 			t.Errorf("%s: %+v", name, a)

@@ -140,8 +140,7 @@ func (r *runner) promote(ctx context.Context) {
 	n := 0
 	for _, j := range list {
 		// What a person took out of staging, or a newer job replaced, is not published by this.
-		found, err := r.Repo.Resolve(ctx, "staging", r.NameOf(j.Canonical), "")
-		if err == nil && found.Digest == j.Digest {
+		if r.PinnedAt(ctx, j) != "" {
 			n++
 		}
 	}

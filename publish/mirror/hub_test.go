@@ -59,7 +59,8 @@ func (h *hub) Parse(text string) (catalog.Remote, error) {
 	if !ok {
 		return catalog.Remote{}, catalog.Usage("give it a tag", "%s: has no tag", text)
 	}
-	return catalog.Remote{Text: text, Canonical: text, Name: name, Host: host}, nil
+	lower := strings.ToLower
+	return catalog.Remote{Text: text, Canonical: lower(text), Name: lower(name), Host: lower(host)}, nil
 }
 
 func (h *hub) CheckPlatforms(list []string) error {

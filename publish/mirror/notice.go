@@ -67,7 +67,7 @@ func (m *Mirror) noticeOf(ctx context.Context, e Event, j *Job) Notice {
 	}
 	switch e.Event {
 	case string(Staged), string(Published):
-		n.Address = m.at(m.NameOf(n.Canonical))
+		n.Address = m.addressOf(Job{Want: Want{Canonical: n.Canonical}})
 		if j != nil && j.Digest == e.Digest && (j.State == Staged || j.State == Published) {
 			at := *j
 			at.State = State(e.Event)

@@ -189,6 +189,10 @@ func (q *Queue) resolve(prefix string) (string, error) {
 	if isID(prefix) {
 		return prefix, nil
 	}
+	if prefix == "" { // the variable of a script that is not set
+		return "", &fault.Error{Kind: fault.Usage, Fact: "an empty text names no job",
+			Hint: "publish mirror list shows the jobs"}
+	}
 	all, err := q.where(nil)
 	if err != nil {
 		return "", err

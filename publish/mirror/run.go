@@ -52,6 +52,7 @@ type runner struct {
 
 	told      told
 	inspected time.Time // see inspect; used by loop alone
+	tidied    time.Time // when tidy was called; used by loop alone
 
 	mu      sync.Mutex
 	sum     tally
@@ -169,8 +170,15 @@ func (r *runner) prepare(ctx context.Context) error {
 	}
 	r.told.warn(r.Mirror, "production", r.SettleAll(ctx))
 	r.told.warn(r.Mirror, "the queue cannot be read", r.inspect())
+	if !r.opt.Once && (r.tidied.IsZero() || time.Since(r.tidied) >= tidyEvery) { // with Once it is done at the end
+		r.told.warn(r.Mirror, "what is old was not removed", r.tidy(ctx))
+		r.tidied = time.Now()
+	}
 	return nil
 }
+
+// tidyEvery is how often a runner removes what is old. It may run for months.
+const tidyEvery = time.Hour
 
 // soon reports whether there is a job that becomes due within the patience, or one that
 // another process runs: it may come back. The patience is for all that is waited since a

@@ -107,7 +107,8 @@ func stateOf(q *Queue, jobs []Job, hosts map[string]Hold, c *publish.MirrorConfi
 	return out
 }
 
-// stillFailed returns the failed jobs whose image no later job brought.
+// stillFailed returns the failed jobs whose image no later job brought, be it by following
+// a name that moved.
 func stillFailed(failed, all []Job) []Job {
 	if len(failed) == 0 {
 		return nil
@@ -117,11 +118,11 @@ func stillFailed(failed, all []Job) []Job {
 		if j.State != Staged && j.State != Published {
 			continue
 		}
-		if key := j.key(); j.Finished.After(came[key]) {
+		if key := j.image(); j.Finished.After(came[key]) {
 			came[key] = j.Finished
 		}
 	}
-	return slices.DeleteFunc(failed, func(j Job) bool { return came[j.key()].After(j.Finished) })
+	return slices.DeleteFunc(failed, func(j Job) bool { return came[j.image()].After(j.Finished) })
 }
 
 // registryOf is the host in a canonical name, as a registry or a server of streams has it.

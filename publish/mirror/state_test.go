@@ -24,6 +24,7 @@ func TestStateOf(t *testing.T) {
 		t.Fatalf("without a queue: %+v", s)
 	}
 	w := &world{t, p.Queue, p.clock}
+	asked := want("first")
 	w.add("first")
 	start := p.clock.now()
 	want := &publish.MirrorState{Jobs: map[string]int{}, Failed: map[string]int{}, Hosts: map[string]time.Time{},
@@ -85,6 +86,21 @@ func TestStateOf(t *testing.T) {
 	end := p.clock.now()
 	want.Failed, want.Jobs["staged"], want.LastSuccess = map[string]int{}, 1, &end
 	check("one whose image came later")
+
+	p.clock.move(time.Hour)
+	w.add("first")
+	must(t, w.claim().Finish(Failed, func(j *Job) { j.Class = catalog.Drift }))
+	want.Failed["drift"], want.Jobs["failed"] = 1, 2
+	check("one that is locked to what is gone")
+	p.clock.move(time.Hour)
+	follow := asked
+	follow.AcceptDrift = true
+	_, _, err = w.Add(ctx, follow)
+	must(t, err)
+	must(t, w.claim().Finish(Staged, nil))
+	end = p.clock.now()
+	want.Failed, want.Jobs["staged"] = map[string]int{}, 2
+	check("one that was followed")
 
 	must(t, os.WriteFile(w.file(pendingIn, "bcdfghjkmn"), []byte("{"), 0o644))
 	want.Damaged = []string{w.file(pendingIn, "bcdfghjkmn") + ": is no job: unexpected end of JSON input"}

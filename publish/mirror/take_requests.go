@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"example.com/publish/publish/fault"
-	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 )
 
@@ -173,7 +172,8 @@ func (m *Mirror) judge(ask *asked, ref string, by Requester) (r Request, canonic
 	if err == nil {
 		canonical, r.Canonical = remote.Canonical, remote.Canonical
 	}
-	list, err := m.Plan(Wish{References: []string{ref}, Platforms: ask.Platforms, By: by})
+	list, err := m.Plan(Wish{References: []string{ref}, Platforms: ask.Platforms, Versions: ask.Versions,
+		Filters: ask.Filters, By: by})
 	if isLockFileError(err) {
 		return r, canonical, "", err
 	}
@@ -188,14 +188,9 @@ func (m *Mirror) judge(ask *asked, ref string, by Requester) (r Request, canonic
 		return r, canonical, "", err
 	}
 	r = list[0]
-	_, platforms := m.Upstream.(catalog.PlatformChecker)
-	switch {
-	case len(m.Config.Allow) == 0:
+	if len(m.Config.Allow) == 0 {
 		why = "may not come: mirror.allow is empty, and requests need a name that it has"
-	case platforms && (ask.Versions > 0 || len(ask.Filters) > 0):
-		why = "versions and filters are for servers whose images have versions"
 	}
-	r.Versions, r.Filters = ask.Versions, ask.Filters
 	if err := r.check(); why == "" && err != nil {
 		why = err.Error()
 	}

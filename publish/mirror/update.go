@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -121,6 +122,9 @@ func (m *Mirror) driftOf(ctx context.Context, e pins.Entry) ([]Drift, error) {
 	r, err := m.Upstream.Parse(e.Canonical)
 	if err != nil {
 		return fail(err)
+	}
+	if r.Canonical != e.Canonical { // a person wrote it
+		return fail(fmt.Errorf("locks nothing: in the lock file its name must be %s", r.Canonical))
 	}
 	if why := m.Config.Allowed(r.Name); why != "" {
 		return fail(errors.New("may not come: " + why))

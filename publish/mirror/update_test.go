@@ -52,6 +52,14 @@ func TestSurvey(t *testing.T) {
 	if s, err = p.Survey(ctx, third, third); err != nil || s.Asked != 1 {
 		t.Errorf("one name: %+v %v", s, err)
 	}
+	// What a person wrote under a name that nothing looks for.
+	const odd = "HUB.example.com/acme/app:v1"
+	must(t, p.Pins.Put(ctx, pinned(odd, first.String()), false))
+	s, err = p.Survey(ctx)
+	if err != nil || len(s.Failed) != 2 || s.Failed[0].Error() !=
+		odd+": locks nothing: in the lock file its name must be "+app {
+		t.Errorf("a name that is not canonical: %v %v", s.Failed, err)
+	}
 	asked = p.hub.pins
 	if _, err = p.Survey(ctx, app, "hub.example.com/acme/none:v1"); kindOf(err) != fault.NotFound || p.hub.pins != asked {
 		t.Errorf("one that is not locked: %v", err)
