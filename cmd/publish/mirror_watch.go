@@ -135,7 +135,8 @@ func (p *program) mirrorAddressCommand() *command {
 			"version, its fingerprint, and its aliases. Exit status 5: production does not have it. Takes no lock.",
 	}, 1, -1, p.mirrorAddress).
 		example("let a build use the mirrored image",
-			"publish mirror address docker.io/acme/app:v1")
+			"publish mirror address docker.io/acme/app:v1").
+		completes(every(p.lockedNames))
 }
 
 func (p *program) mirrorAddress(c *cli.Context) error {

@@ -30,9 +30,12 @@ func TestModel(t *testing.T) {
 	if !given && *modelTime == 0 {
 		must(t, flag.Lookup("rapid.checks").Value.Set("15"))
 	}
+	sequences, commands := 0, 0
+	defer func() { t.Logf("%d sequences, %d commands", sequences, commands) }()
 	for end := time.Now().Add(*modelTime); ; {
 		t.Run("", func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
+				sequences++
 				m := &model{place: newPlace(t, ""), rt: rt, jobs: map[string]State{}, stood: map[string][]string{}}
 				m.Warn = func(string) {}
 				for _, name := range modelNames {
@@ -41,7 +44,8 @@ func TestModel(t *testing.T) {
 				rt.Repeat(map[string]func(*rapid.T){
 					"add": m.add, "run": m.run, "run, killed": m.runKilled, "runs": m.runTwice, "cancel": m.cancel,
 					"retry": m.retry, "clock": m.jump, "move": func(rt *rapid.T) { m.move(m.name(rt)) }, "promote": m.publish,
-					"remove": m.remove, "server": m.server, "": m.check,
+					"remove": m.remove, "server": m.server,
+					"": func(rt *rapid.T) { commands++; m.check(rt) },
 				})
 				m.end()
 			})
