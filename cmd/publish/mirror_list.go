@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"example.com/publish/publish"
 	"example.com/publish/publish/mirror"
 )
 
@@ -267,7 +269,7 @@ func (p *program) mirrorHistoryCommand() *command {
 	return verb(&cli.Command{
 		Name: "history", ArgsUsage: "[ID]",
 		Usage:       "report who asked for what, and what became of it",
-		Description: "The oldest first, also of jobs that are not kept any more.",
+		Description: "The oldest first, also of jobs that are not kept any more: these by their whole ID.",
 	}, 0, 1, p.mirrorHistory).
 		example("see everything that the mirror did", "publish mirror history").
 		completes(upTo(1, p.jobs()))
@@ -278,13 +280,15 @@ func (p *program) mirrorHistory(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	id := ""
+	id, gone := "", error(nil)
 	if c.NArg() > 0 {
 		j, err := m.Queue.Get(c.Args().First())
-		if err != nil {
+		id = j.ID
+		if e := new(publish.Error); errors.As(err, &e) && e.Kind == publish.NotFound {
+			id, gone = c.Args().First(), err // it may be one that is not kept any more
+		} else if err != nil {
 			return err
 		}
-		id = j.ID
 	}
 	rows := [][]string{{"TIME", "JOB", "EVENT", "WHO", "IMAGE", "DIGEST", "DETAIL"}}
 	for e, err := range m.Queue.History(id) {
@@ -292,6 +296,7 @@ func (p *program) mirrorHistory(c *cli.Context) error {
 			p.warn(err.Error())
 			continue
 		}
+		gone = nil
 		if p.json {
 			if err := p.object(e); err != nil {
 				return err
@@ -302,6 +307,8 @@ func (p *program) mirrorHistory(c *cli.Context) error {
 			oneLine(e.Detail)})
 	}
 	switch {
+	case gone != nil:
+		return gone
 	case p.json:
 	case len(rows) == 1:
 		p.note("the history is empty")

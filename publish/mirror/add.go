@@ -56,7 +56,8 @@ func (q *Queue) AddAll(ctx context.Context, list []Request) ([]Addition, error) 
 	return out, err
 }
 
-// unfinished returns the jobs that have not ended, by what they want.
+// unfinished returns the jobs that have not ended, by what they want. One that is being
+// stopped is not among them: it brings nothing to those who ask now.
 func (q *Queue) unfinished() (map[string]Job, error) {
 	pending, err := q.pending()
 	if err != nil {
@@ -71,6 +72,9 @@ func (q *Queue) unfinished() (map[string]Job, error) {
 		return nil, err
 	}
 	for _, id := range running {
+		if _, err := os.Lstat(q.markOf(id)); err == nil {
+			continue
+		}
 		if j, err := q.read(runningIn, id); err == nil { // else List reports it
 			there[j.key()] = j
 		}
@@ -199,26 +203,4 @@ func (q *Queue) putIn(f folder, jobs []Job) error {
 		return err
 	}
 	return q.at("wrote " + f.String())
-}
-
-// Deny notes a request that was refused, as a job that has ended.
-func (q *Queue) Deny(ctx context.Context, r Request, why string) (Job, error) {
-	now := q.time()
-	r.By.At = now
-	r.Reference, r.Canonical = cut(r.Reference, 2<<10), cut(r.Canonical, 2<<10)
-	if r.check() != nil {
-		r.Platforms, r.Filters = nil, nil
-	}
-	j := Job{Want: r.Want, State: Denied, Error: why, Priority: r.Priority, Requesters: []Requester{r.By.bounded()},
-		Created: now, Updated: now, Finished: now}
-	err := q.change(ctx, func() (err error) {
-		if j.ID, err = q.freeID(); err != nil {
-			return err
-		}
-		if err := q.record(Event{}.by(Requester{Who: r.By.Who, Via: r.By.Via}).of(j)); err != nil {
-			return err
-		}
-		return q.put(j)
-	})
-	return j, err
 }

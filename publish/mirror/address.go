@@ -11,7 +11,7 @@ import (
 
 // NameOf returns what an image is called in the tree, by its canonical name.
 func (m *Mirror) NameOf(canonical string) string {
-	if m.selector() != nil { // its files lie where they lay
+	if m.selects() { // its files lie where they lay
 		return canonical
 	}
 	name := m.Config.Place(canonical)
@@ -58,10 +58,27 @@ func (m *Mirror) Address(ctx context.Context, reference string) (*Place, error) 
 		if e := new(fault.Error); errors.As(err, &e) && e.Kind == fault.NotFound {
 			return nil, notPublished(name)
 		}
+		if other := m.otherThan(ctx, r); other != "" {
+			return nil, &fault.Error{Kind: fault.NotFound, Path: name, Fact: "is not published: production has " + other}
+		}
 		return nil, err
 	}
 	return &Place{Reference: reference, Name: found.Ref, Digest: found.Digest, Address: m.at(found.Ref),
 		Pinned: m.at(found.Name)}, nil
+}
+
+// otherThan returns the digest that production has under the tag of a name which was written
+// with another digest; "" if that is not so.
+func (m *Mirror) otherThan(ctx context.Context, r catalog.Remote) string {
+	base := baseOf(r)
+	if base == r.Canonical {
+		return ""
+	}
+	found, err := m.Repo.Resolve(ctx, "production", m.NameOf(base), "")
+	if err != nil || found.Digest == r.Pinned.String() {
+		return ""
+	}
+	return found.Digest
 }
 
 // at is a name of the tree as clients write it.
@@ -79,7 +96,7 @@ func (m *Mirror) PinnedAt(ctx context.Context, j Job) string {
 	if j.State == Published {
 		in = "production"
 	}
-	if m.selector() != nil {
+	if m.selects() {
 		return m.pinnedSelected(ctx, j, in)
 	}
 	found, err := m.Repo.Resolve(ctx, in, m.NameOf(j.Canonical), "")

@@ -142,8 +142,11 @@ func (d *desk) refresh(ctx context.Context, name string) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // it was swept: what is known stays
 		}
-		if err != nil {
+		if err != nil && passes(err) {
 			return err
+		}
+		if err != nil {
+			continue // its file is damaged, and a run says so: others are answered
 		}
 		if now := d.answered(ctx, r, j); now != r {
 			a.References[i], changed = now, true

@@ -11,7 +11,7 @@ type front struct {
 	desk   *desk
 	outbox *outbox
 	stop   func()
-	said   string
+	told   told
 }
 
 // openFront begins that. It ends with close.
@@ -37,13 +37,8 @@ func (f *front) attend(ctx context.Context) (more bool) {
 
 // notices fills the outbox. Errors are warnings: jobs go on, and the history waits.
 func (f *front) notices(ctx context.Context) {
-	err := f.outbox.feed(ctx)
-	switch {
-	case err == nil:
-		f.said = ""
-	case ctx.Err() == nil && f.said != err.Error():
-		f.said = err.Error()
-		f.outbox.warn("notices: %s", err)
+	if err := f.outbox.feed(ctx); ctx.Err() == nil {
+		f.told.warn(f.outbox.Mirror, "notices", err)
 	}
 }
 

@@ -20,7 +20,7 @@ func (r *runner) bring(ctx context.Context, c *Claimed) error {
 	if why := r.Config.Allowed(remote.Name); why != "" { // the configuration may have changed
 		return &outcome{Denied, "may not come: " + why}
 	}
-	if r.selector() != nil {
+	if r.selects() {
 		return r.bringSelected(ctx, c, remote)
 	}
 	held, err := r.heldTo(ctx, c, remote) // what the lock file says

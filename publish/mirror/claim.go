@@ -235,6 +235,7 @@ func (c *Claimed) end(over bool, f func(*Job) (Event, bool)) error {
 			return err
 		}
 		if at != runningIn {
+			c.job = j
 			return nil // a former try failed after the job was written
 		}
 		j.BytesDone, j.BytesTotal = max(j.BytesDone, c.done), max(j.BytesTotal, c.total)

@@ -42,7 +42,7 @@ type Content struct {
 
 // ContentOptions say where content lies and what to do about it.
 type ContentOptions struct {
-	Dir string // such as .publish/mirror/blobs
+	Dir string // such as .publish/mirror/content
 	// Elsewhere returns where else a content lies that need not be fetched, such as in
 	// the tree; it may be nil. Several calls may run at the same time.
 	Elsewhere func(catalog.Digest) (path string, ok bool)
@@ -56,9 +56,6 @@ type ContentOptions struct {
 	// may be nil. Several calls may run at the same time.
 	Total func(bytes int64)
 }
-
-// DefaultFree is a good value of ContentOptions.Free.
-const DefaultFree = 5 << 30
 
 var _ catalog.Store = (*Content)(nil)
 
@@ -326,19 +323,6 @@ func (c *Content) Close() error {
 	c.batch = nil
 	clear(c.whole)
 	return err
-}
-
-// Drop removes contents that were staged as copies. A missing one is no error.
-func (c *Content) Drop(list ...catalog.Digest) error {
-	for _, d := range list {
-		if err := d.Check(); err != nil {
-			return err
-		}
-		if err := ignoreMissing(os.Remove(c.path(d, ""))); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // full makes a *catalog.RemoteError of an error that says that the disk is full.

@@ -407,10 +407,6 @@ func TestElsewhere(t *testing.T) {
 		t.Error("other bytes")
 	}
 	must(t, c.Sync(ctx))
-	must(t, c.Drop(sha(data)))
-	if !c.Has(sha(data)) {
-		t.Error("Drop removed a file of the tree")
-	}
 }
 
 func TestNoRoom(t *testing.T) {

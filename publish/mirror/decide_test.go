@@ -36,7 +36,14 @@ func TestCancel(t *testing.T) {
 	if j.State != Running || !c.Cancelled() {
 		t.Errorf("a running job is %s", j.State)
 	}
+	// Who asks now does not join a job that is being stopped.
+	again := w.add("b")
 	must(t, c.Release(Retry, w.clock.now().Add(time.Hour), nil))
+	if j := w.get(again.ID); j.ID == c.Job().ID || j.State != Pending {
+		t.Errorf("what was asked for after the cancel is %s", j.State)
+	}
+	_, err = w.Cancel(ctx, again.ID, alice())
+	must(t, err)
 	if j := w.get(j.ID); j.State != Cancelled {
 		t.Errorf("what was to stop is %s", j.State)
 	}
@@ -109,11 +116,19 @@ func TestReleaseCountsAttempts(t *testing.T) {
 
 func TestGetByPrefix(t *testing.T) {
 	w := newWorld(t)
+	twice, seen := "", map[string]bool{} // 36 names begin with 32 characters
 	for _, name := range strings.Split("abcdefghijklmnopqrstuvwxyz0123456789", "") {
-		w.add(name)
+		id := w.add(name).ID
+		if seen[id[:1]] {
+			twice = id[:1]
+		}
+		seen[id[:1]] = true
 	}
-	if _, err := w.Get(""); kindOf(err) != fault.Usage || !strings.Contains(err.Error(), "31 more") {
-		t.Errorf("all: %v", err)
+	if _, err := w.Get(twice); kindOf(err) != fault.Usage || !strings.Contains(err.Error(), "several jobs: "+twice) {
+		t.Errorf("several: %v", err)
+	}
+	if _, err := w.Get(""); kindOf(err) != fault.Usage {
+		t.Errorf("nothing: %v", err)
 	}
 	if _, err := w.Get("!"); kindOf(err) != fault.NotFound {
 		t.Errorf("none: %v", err)

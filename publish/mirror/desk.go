@@ -228,6 +228,9 @@ func (d *desk) waiting() (names []string, more bool, err error) {
 		case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
 			d.leave(name, file, "has a name with other than printable characters, and stays")
 			continue
+		case !tellable(file.ModTime()):
+			d.leave(name, file, "has a time that no answer can tell, and stays")
+			continue
 		case time.Now().Before(d.later[name]):
 			postponed = true
 			continue
@@ -243,6 +246,7 @@ func (d *desk) waiting() (names []string, more bool, err error) {
 	for name := range d.later {
 		if !there[name] {
 			delete(d.later, name)
+			delete(d.said, name)
 		}
 	}
 	if d.seen = nil; len(list) == 0 && !postponed && time.Since(fi.ModTime()) > settled {
@@ -256,6 +260,12 @@ func (d *desk) waiting() (names []string, more bool, err error) {
 		names = append(names, r.name)
 	}
 	return names, more, nil
+}
+
+// tellable reports whether JSON has a time: a file system may have years that it has not.
+func tellable(at time.Time) bool {
+	_, err := at.MarshalJSON()
+	return err == nil
 }
 
 // leave notes that a file cannot be taken, and says so once.

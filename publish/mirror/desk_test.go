@@ -358,3 +358,22 @@ func TestRequestReplaced(t *testing.T) {
 		t.Errorf("%+v, left %q", a, p.left())
 	}
 }
+
+// A job whose file is damaged keeps no answer from being brought up to date.
+func TestRequestBesideDamage(t *testing.T) {
+	p := newPlace(t, allowed)
+	for i := range 5 {
+		p.file(fmt.Sprint("bad", i), fmt.Sprintf("reference: hub/bad%d:v1", i))
+	}
+	p.file("good", "reference: hub/app:v1")
+	p.glances(1)
+	for i := range 5 {
+		must(t, os.WriteFile(p.Queue.file(pendingIn, p.answer(fmt.Sprint("bad", i)).ID), []byte("{"), 0o644))
+	}
+	_, err := p.Queue.Cancel(ctx, p.answer("good").ID, alice())
+	must(t, err)
+	p.glances(2)
+	if a := p.answer("good"); a.State != Cancelled {
+		t.Errorf("the answer is %+v", a)
+	}
+}

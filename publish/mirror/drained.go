@@ -55,8 +55,8 @@ func (r *runner) drained(ctx context.Context) {
 		return
 	}
 	staged, dry, err := r.dry()
+	r.told.warn(r.Mirror, "promote", err)
 	if err != nil {
-		r.warn("promote: %s", err)
 		return
 	}
 	if !dry {
@@ -109,7 +109,7 @@ func (r *runner) dry() (staged []Job, dry bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	mine := func(j Job) bool { return j.Kind == r.Kind }
+	mine, held := func(j Job) bool { return j.Kind == r.Kind }, r.held()
 	for _, j := range list {
 		if !mine(j) {
 			continue
@@ -117,7 +117,7 @@ func (r *runner) dry() (staged []Job, dry bool, err error) {
 		if j.State == Running {
 			return nil, false, nil
 		}
-		if _, held := r.held(j); !held && j.due(r.Now()) {
+		if _, wait := held(j); !wait && j.due(r.Now()) {
 			return nil, false, nil
 		}
 	}
@@ -137,10 +137,15 @@ func (r *runner) promote(ctx context.Context) {
 		r.unpromoted(ctx, "", err)
 		return
 	}
+	seen, err := r.See(ctx, list...)
+	if err != nil {
+		r.unpromoted(ctx, "", err)
+		return
+	}
 	n := 0
-	for _, j := range list {
+	for _, j := range seen {
 		// What a person took out of staging, or a newer job replaced, is not published by this.
-		if r.PinnedAt(ctx, j) != "" {
+		if j.State == Staged && !j.Gone {
 			n++
 		}
 	}

@@ -30,7 +30,9 @@ func (r *runner) settle(ctx context.Context, c *Claimed, err error) error {
 	case errors.As(err, &end):
 		return c.Finish(end.state, func(j *Job) { j.Error = end.why })
 	case errors.As(err, &trouble):
-		r.fail(trouble.error) // no job can be staged
+		if r.opt.Once || !trouble.unreadable {
+			r.fail(trouble.error) // no job can be staged
+		}
 		return c.Release("", time.Time{}, nil)
 	case ctx.Err() != nil, errors.Is(err, errRelocked):
 		return c.Release("", time.Time{}, nil)

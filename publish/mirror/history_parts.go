@@ -27,7 +27,7 @@ const partBytes = 8 << 20
 
 const partPrefix = "history."
 
-// part returns the path of the n-th file of the history.
+// partPath returns the path of the n-th file of the history.
 func (q *Queue) partPath(n int) string { return q.path(fmt.Sprintf("%s%06d", partPrefix, n)) }
 
 // partNumber returns the number in the name of a file of a history.

@@ -25,7 +25,10 @@ import (
 
 // lockFileError is a lock file that cannot be read or written. It is the fault of no job,
 // and of nobody who asks, and no job can be staged while it lasts.
-type lockFileError struct{ error }
+type lockFileError struct {
+	error
+	unreadable bool // people may be at it, or git; else it could not be written
+}
 
 func (e *lockFileError) Unwrap() error { return e.error }
 
@@ -47,9 +50,20 @@ type held struct {
 func (m *Mirror) lockFile() (*pins.Set, error) {
 	set, err := m.Pins.Load()
 	if err != nil {
-		return nil, &lockFileError{err}
+		return nil, &lockFileError{err, true}
 	}
 	return set, nil
+}
+
+// unlocked reports whether jobs may be begun: not while the lock file cannot be read. A run
+// with Once ends then, when it has a job. Another one waits until the file is mended.
+func (r *runner) unlocked() bool {
+	if r.opt.Once {
+		return true
+	}
+	_, err := r.lockFile()
+	r.told.warn(r.Mirror, "no job is begun", err)
+	return err == nil
 }
 
 // baseOf is the canonical name of an image without a digest that was written with it.
@@ -360,7 +374,7 @@ func (r *runner) lock(ctx context.Context, j Job, versions []pins.Version) error
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return err // the job waits for room
 	}
-	return &lockFileError{err}
+	return &lockFileError{err, false}
 }
 
 // versionsOf are the versions that came of products, to be locked; nil for an image that
@@ -374,9 +388,14 @@ func versionsOf(got *catalog.Fetched) (out []pins.Version) {
 
 // lockCheck returns the function that refuses versions which the lock file keeps from
 // coming: those with other bytes than locked ones, unless the job follows drift, and for a
-// job of what is locked all others.
+// job of what is locked all others. Those that it cannot have are refused before anything
+// is staged: else the file could not be written then, which ends the run.
 func (r *runner) lockCheck(c *Claimed) func(catalog.FetchedVersion) error {
 	return func(v catalog.FetchedVersion) error {
+		if fact := pins.Version(v).Problem(); fact != "" {
+			return &catalog.RemoteError{Class: catalog.WrongCatalog,
+				Err: fmt.Errorf("%s: the lock file cannot have a version: %s", c.Job().Canonical, fact)}
+		}
 		set, err := r.lockFile()
 		if err != nil {
 			return err

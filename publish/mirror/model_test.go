@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,9 +134,9 @@ func (m *model) run(*rapid.T) {
 func (m *model) runKilled(rt *rapid.T) {
 	dead := m.open(m.Repo.Dir)
 	dead.Warn = func(string) {}
-	at, n := 0, rapid.IntRange(0, 60).Draw(rt, "step")
+	at, n := atomic.Int64{}, int64(rapid.IntRange(0, 60).Draw(rt, "step"))
 	dead.Queue.step = func(string) error {
-		if at++; at > n {
+		if at.Add(1) > n {
 			return errKilled
 		}
 		return nil
@@ -143,7 +144,7 @@ func (m *model) runKilled(rt *rapid.T) {
 	limited, stop := context.WithCancel(ctx)
 	defer stop()
 	dead.Told = func(Job) {
-		if at > n {
+		if at.Load() > n {
 			stop()
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -468,5 +469,35 @@ func TestNoticeStays(t *testing.T) {
 	o.all.Wait()
 	if len(b.got) != 1 || p.waits("a") != 2 || len(warned) != 2 || !strings.Contains(warned[0], "is damaged") {
 		t.Errorf("told %q, %d wait, %q", b.told(), p.waits("a"), warned)
+	}
+}
+
+// An outbox that cannot be written is a warning, once, whatever temporary file is the next.
+func TestNoticesUnwritten(t *testing.T) {
+	for _, why := range []error{syscall.ENOSPC, syscall.EACCES} {
+		p := newPlace(t, "")
+		var warned []string
+		p.Warn = func(text string) { warned = append(warned, text) }
+		b := &inbox{key: "a"}
+		p.Receivers = []Receiver{b}
+		p.run(patient)
+		_, err := p.Queue.Deny(ctx, want("x"), "no")
+		must(t, err)
+		f, n := p.openFront(ctx), 0
+		f.outbox.step = func(string) error {
+			n++
+			return &os.PathError{Op: "write", Path: fmt.Sprint(".x", n), Err: why}
+		}
+		for range 3 {
+			f.notices(ctx)
+		}
+		if n != 3 || len(warned) != 1 || warned[0] != "notices: write .x1: "+why.Error() {
+			t.Errorf("%d tries, %q", n, warned)
+		}
+		f.outbox.step = nil
+		f.close(ctx, time.Minute)
+		if got := b.told(); len(got) != 1 {
+			t.Errorf("told %q", got)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -136,4 +137,13 @@ func (p *place) promote() {
 	if _, err := p.Repo.Promote(ctx, publish.PromoteOptions{Message: "m"}); err != nil {
 		p.Fatal(err)
 	}
+}
+
+// Settle is See for one job.
+func (m *Mirror) Settle(ctx context.Context, j Job) (Job, error) {
+	seen, err := m.See(ctx, j)
+	if err != nil {
+		return j, err
+	}
+	return seen[0].Job, nil
 }

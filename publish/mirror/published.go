@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"os"
 	"slices"
 	"strconv"
@@ -9,18 +10,6 @@ import (
 
 	"example.com/publish/stage/catalog"
 )
-
-// Settle brings a staged job up to date with production: see See.
-func (m *Mirror) Settle(ctx context.Context, j Job) (Job, error) {
-	if j.State != Staged {
-		return j, nil
-	}
-	seen, err := m.See(ctx, j)
-	if err != nil {
-		return j, err
-	}
-	return seen[0].Job, nil
-}
 
 // generation is the number of production; "" if it cannot be read.
 func (m *Mirror) generation() string {
@@ -47,11 +36,16 @@ func covers(there *catalog.Resolved, j Job) bool {
 type settledFor struct {
 	done       time.Time // of the folder
 	production os.FileInfo
+	waiting    map[string]bool // the staged jobs that production lacked
 }
+
+// errSettled leaves a job as it is: another process brought it up to date meanwhile.
+var errSettled = errors.New("not staged any more")
 
 // SettleAll has all staged jobs brought up to date, durably. It is for those who run jobs:
 // others call See for what they print. It is cheap if neither the queue nor production
-// changed since it was called last.
+// changed since it was called last, and as long as production does not change, only jobs
+// that were staged since are looked at.
 func (m *Mirror) SettleAll(ctx context.Context) error {
 	now := settledFor{}
 	if fi, err := os.Stat(m.Queue.path(doneIn.String())); err == nil && time.Since(fi.ModTime()) > settled {
@@ -60,25 +54,43 @@ func (m *Mirror) SettleAll(ctx context.Context) error {
 	now.production, _ = os.Stat(m.Repo.Mark()) // nil before the first promote
 	m.settling.Lock()
 	defer m.settling.Unlock()
-	if last := m.settledFor; !now.done.IsZero() && now.done.Equal(last.done) && sameFile(now.production, last.production) {
+	last := m.settledFor
+	if !now.done.IsZero() && now.done.Equal(last.done) && sameFile(now.production, last.production) {
 		return nil
 	}
 	list, _, err := m.Queue.List(Staged)
 	if err != nil {
 		return err
 	}
-	seen, err := m.See(ctx, list...)
-	if err != nil {
+	now.waiting = map[string]bool{}
+	var seen []Seen
+	var staged []int
+	for _, j := range list {
+		if sameFile(now.production, last.production) && last.waiting[j.ID] {
+			now.waiting[j.ID] = true
+			continue
+		}
+		staged = append(staged, len(seen))
+		seen = append(seen, Seen{Job: j})
+	}
+	if _, err := m.seePublished(ctx, seen, staged); err != nil {
 		return err
 	}
 	for _, s := range seen {
 		if s.State != Published {
+			now.waiting[s.ID] = true
 			continue
 		}
 		j, err := m.Queue.Amend(ctx, s.ID, func(j *Job) error {
+			if j.State != Staged {
+				return errSettled
+			}
 			j.State, j.Address, j.Generation = s.State, s.Address, s.Generation
 			return nil
 		})
+		if errors.Is(err, errSettled) {
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -225,17 +225,6 @@ func (q *Queue) Held(id string) bool {
 	return state != lock.Free
 }
 
-// Next returns when the first of the waiting jobs becomes due; ok is false if none waits.
-func (q *Queue) Next() (at time.Time, ok bool, err error) {
-	jobs, _, err := q.List(Waiting)
-	for _, j := range jobs {
-		if !ok || j.Until.Before(at) {
-			at, ok = j.Until, true
-		}
-	}
-	return at, ok, err
-}
-
 // abreast calls f for 0 to n-1, on all processors.
 func abreast(n int, f func(i int)) {
 	const share = 64 // so many in a row: fewer would cost more to hand out than to read

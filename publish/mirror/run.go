@@ -52,7 +52,8 @@ type runner struct {
 
 	told      told
 	inspected time.Time // see inspect; used by loop alone
-	tidied    time.Time // when tidy was called; used by loop alone
+	prepared  time.Time // when prepare was called last; used by loop alone
+	tidied    time.Time // when tidy was called last, by the clock; used by loop alone
 
 	mu      sync.Mutex
 	sum     tally
@@ -67,7 +68,7 @@ func (m *Mirror) Run(ctx context.Context, opt RunOptions) (Summary, error) {
 	if opt.Jobs == 0 {
 		opt.Jobs = m.Config.Jobs
 	}
-	r := &runner{Mirror: m, opt: opt}
+	r := &runner{Mirror: m, opt: opt, tidied: m.Now()}
 	r.window, r.windows = m.Config.Large.Hours()
 	r.windows = r.windows && !opt.Now
 	slots := make(chan struct{}, opt.Jobs)
@@ -96,15 +97,21 @@ func (m *Mirror) Run(ctx context.Context, opt RunOptions) (Summary, error) {
 
 // loop hands out jobs.
 func (r *runner) loop(ctx context.Context, slots, wake chan struct{}, all *sync.WaitGroup) error {
+	more := false
 	for ctx.Err() == nil && r.failed() == nil {
-		if err := r.prepare(ctx); err != nil {
-			return unlessEnded(ctx, err)
+		// Not after each job that ends: it takes longer the more jobs there are.
+		looked := more || time.Since(r.prepared) >= glance
+		if looked {
+			if err := r.prepare(ctx); err != nil {
+				return unlessEnded(ctx, err)
+			}
+			more = r.front.attend(ctx)
+			r.prepared = time.Now()
 		}
-		more := r.front.attend(ctx)
-		for len(slots) < cap(slots) {
+		for len(slots) < cap(slots) && r.unlocked() {
 			var c *Claimed
 			err := r.keepAt(ctx, "the queue cannot be written", func() (err error) {
-				c, err = r.Queue.ClaimEarly(ctx, r.mayRun, r.early)
+				c, err = r.Queue.ClaimEarly(ctx, r.mayRun(), r.early)
 				return err
 			})
 			if err != nil {
@@ -124,6 +131,10 @@ func (r *runner) loop(ctx context.Context, slots, wake chan struct{}, all *sync.
 			})
 		}
 		if len(slots) == 0 && r.opt.Once && !more {
+			if !looked { // nothing is left to do, unless it came since
+				r.prepared = time.Time{}
+				continue
+			}
 			due, err := r.soon()
 			if err != nil {
 				return err
@@ -168,16 +179,17 @@ func (r *runner) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.told.warn(r.Mirror, "production", r.SettleAll(ctx))
+	r.told.warn(r.Mirror, "production", unlessEnded(ctx, r.SettleAll(ctx)))
 	r.told.warn(r.Mirror, "the queue cannot be read", r.inspect())
-	if !r.opt.Once && (r.tidied.IsZero() || time.Since(r.tidied) >= tidyEvery) { // with Once it is done at the end
-		r.told.warn(r.Mirror, "what is old was not removed", r.tidy(ctx))
-		r.tidied = time.Now()
+	// A run without Once ends by a signal, and must be quick then.
+	if now := r.Now(); !r.opt.Once && now.Sub(r.tidied).Abs() >= tidyEvery {
+		r.tidied = now
+		r.told.warn(r.Mirror, "what is old cannot be removed", r.tidy(ctx))
 	}
 	return nil
 }
 
-// tidyEvery is how often a runner removes what is old. It may run for months.
+// tidyEvery is how often a runner removes what is old, beside the end of a run with Once.
 const tidyEvery = time.Hour
 
 // soon reports whether there is a job that becomes due within the patience, or one that
@@ -194,7 +206,7 @@ func (r *runner) soon() (bool, error) {
 	if n != r.ends {
 		r.ends, r.idle = n, 0
 	}
-	end := r.Now().Add(r.opt.Patience - r.idle)
+	end, held := r.Now().Add(r.opt.Patience-r.idle), r.held()
 	for _, j := range list {
 		at := j.Until
 		if j.State == Running {
@@ -203,7 +215,7 @@ func (r *runner) soon() (bool, error) {
 		if r.early(j) {
 			at = time.Time{}
 		}
-		if until, ok := r.held(j); ok && until.After(at) {
+		if until, ok := held(j); ok && until.After(at) {
 			at = until
 		}
 		if !at.After(end) {
@@ -222,19 +234,29 @@ func (m *Mirror) host(j Job) string {
 	return remote.Host
 }
 
-// held returns until when no server of a job's registry may be asked; ok is false if one
-// may be asked now. A pause is that of the endpoint which asked for it.
-func (m *Mirror) held(j Job) (until time.Time, ok bool) {
-	return heldOf(m.host(j), m.Hosts.All(), m.Config)
+// held returns a function that says until when no server of a job's registry may be asked;
+// ok is false if one may be asked now. It goes by the hosts that want a pause now: many jobs
+// are looked at with one look at them.
+func (m *Mirror) held() func(Job) (until time.Time, ok bool) {
+	all := m.Hosts.All()
+	return func(j Job) (time.Time, bool) {
+		if len(all) == 0 {
+			return time.Time{}, false
+		}
+		return heldOf(m.host(j), all, m.Config)
+	}
 }
 
-// mayRun reports whether the host of a job may be asked now.
-func (r *runner) mayRun(j Job) bool {
-	if j.Kind != r.Kind {
-		return false
+// mayRun returns a function that reports whether the host of a job may be asked now.
+func (r *runner) mayRun() func(Job) bool {
+	held := r.held()
+	return func(j Job) bool {
+		if j.Kind != r.Kind {
+			return false
+		}
+		_, wait := held(j)
+		return !wait
 	}
-	_, held := r.held(j)
-	return !held
 }
 
 func (r *runner) failed() error {
@@ -262,13 +284,13 @@ func (r *runner) count(j Job) {
 
 // tidy removes content that no job needs, and jobs that ended long ago.
 func (m *Mirror) tidy(ctx context.Context) error {
+	before := time.Now()                                            // as the file system has times
 	left, _, err := m.Queue.List(Pending, Waiting, Running, Failed) // a failed one may be tried again
 	if err != nil {
 		return err
 	}
-	before := time.Now().Add(-keptContent) // as the file system has times
-	if len(left) == 0 {
-		before = before.Add(2 * keptContent)
+	if len(left) > 0 { // else only what comes for a new job is younger
+		before = before.Add(-keptContent)
 	}
 	swept, err := SweepContent(ctx, dir(m.Repo, "content"), func(catalog.Digest) bool { return false }, before)
 	if err != nil {

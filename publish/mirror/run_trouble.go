@@ -3,6 +3,8 @@ package mirror
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -39,7 +41,7 @@ func (r *runner) keepAt(ctx context.Context, what string, write func() error) er
 	waited := time.Duration(0)
 	for pause := firstPause; ; pause = min(2*pause, mostPause) {
 		err := write()
-		if r.told.warn(r.Mirror, what, err); err == nil || !passes(err) {
+		if r.told.warn(r.Mirror, what, unlessEnded(ctx, err)); err == nil || !passes(err) {
 			return err
 		}
 		if ctx.Err() != nil || r.opt.Once && waited >= r.opt.Patience {
@@ -71,7 +73,7 @@ func (t *told) warn(m *Mirror, what string, err error) {
 		return
 	}
 	text := err.Error()
-	for _, e := range passing { // the path may be that of a temporary file
+	for _, e := range append(slices.Clone(passing), fs.ErrPermission) { // the path may be that of a temporary file
 		if errors.Is(err, e) {
 			text = e.Error()
 		}

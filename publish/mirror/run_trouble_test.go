@@ -112,6 +112,11 @@ func TestKeepAtEnds(t *testing.T) {
 		t.Errorf("%v, %d warnings", err, warned)
 	}
 	must(t, r.keepAt(ctx, "x", func() error { return nil }))
+	ended, stop := context.WithCancel(ctx)
+	stop()
+	if err := r.keepAt(ended, "x", func() error { return ended.Err() }); !errors.Is(err, context.Canceled) || warned != 1 {
+		t.Errorf("a signal: %v, %d warnings", err, warned)
+	}
 	r.told.warn(p.Mirror, "x", broken)
 	if r.told.warn(p.Mirror, "x", broken); warned != 2 {
 		t.Errorf("what comes again is warned of %d times", warned)
@@ -119,6 +124,74 @@ func TestKeepAtEnds(t *testing.T) {
 	r.told.problems(p.Mirror, []Problem{{"a", broken}, {"b", broken}})
 	if r.told.problems(p.Mirror, []Problem{{"a", broken}, {"b", broken}}); warned != 4 {
 		t.Errorf("damaged files are warned of %d times", warned-2)
+	}
+}
+
+// A job whose end was written counts as that, also if what comes after it failed at first.
+func TestQueueFullAfterEnd(t *testing.T) {
+	p := newPlace(t, "")
+	p.hub.image(app, "layer")
+	p.hub.before = func(context.Context, catalog.Digest) error {
+		return catalog.Failed(catalog.Unauthorized, "hub.example.com", "no")
+	}
+	failed := new(atomic.Bool)
+	p.Queue.step = func(step string) error {
+		if step == "remove running" && !failed.Swap(true) {
+			return syscall.ENOSPC
+		}
+		return nil
+	}
+	p.Warn = func(string) {}
+	p.ask(app)
+	sum, err := p.Run(ctx, RunOptions{Once: true, Patience: time.Hour})
+	if last := p.told[len(p.told)-1]; err != nil || sum != (Summary{Failed: 1}) || last != app+" failed" {
+		t.Errorf("%+v, %v; told last: %s", sum, err, last)
+	}
+}
+
+// A run that does not end by itself removes what is old meanwhile, and a signal is no
+// warning.
+func TestRunTidies(t *testing.T) {
+	p := newPlace(t, "")
+	p.hub.image(app, "layer")
+	p.ask(app)
+	inner, stop := context.WithCancel(ctx)
+	defer stop()
+	end := make(chan error)
+	go func() {
+		_, err := p.Run(inner, RunOptions{})
+		end <- err
+	}()
+	for p.states()[app] != "staged" {
+		time.Sleep(time.Millisecond)
+	}
+	p.clock.move(KeptDone + time.Hour)
+	for len(p.states()) > 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	stop()
+	must(t, <-end)
+}
+
+// Between two glances jobs are handed out without a look at all of the queue, and before a
+// run ends there is one.
+func TestRunLooksSeldom(t *testing.T) {
+	const other = "hub.example.com/acme/other:v1"
+	p := newPlace(t, "")
+	p.hub.image(app, "layer")
+	p.hub.image(other, "other layer")
+	p.ask(app)
+	c, err := p.Queue.Claim(ctx, nil)
+	must(t, err)
+	c.die()
+	p.ask(other)
+	r := &runner{Mirror: p.Mirror, opt: RunOptions{Once: true}, tidied: p.Now(), prepared: time.Now().Add(time.Hour)}
+	var all sync.WaitGroup
+	must(t, r.loop(ctx, make(chan struct{}, 1), make(chan struct{}, 1), &all))
+	all.Wait()
+	want := []string{other + " running", other + " staged", app + " pending", app + " running", app + " staged"}
+	if !slices.Equal(p.told, want) {
+		t.Errorf("told %q", p.told)
 	}
 }
 
@@ -274,6 +347,37 @@ func TestSettleAllIsCheap(t *testing.T) {
 	}
 }
 
+// Of jobs that production lacked, none is looked at again before there is another production.
+func TestSettleAllLooksOnce(t *testing.T) {
+	p := newPlace(t, "")
+	p.hub.image(app, "layer")
+	p.ask(app)
+	p.once()
+	p.promote()
+	must(t, p.SettleAll(ctx))
+	other := p.open(p.Repo.Dir)
+	id := p.ask(app)[0]
+	c, err := other.Queue.Claim(ctx, nil)
+	must(t, err)
+	digest := p.staged(app)
+	must(t, c.Finish(Staged, func(j *Job) { j.Digest = digest }))
+	p.settledFor.waiting[id] = true
+	must(t, p.SettleAll(ctx))
+	if j := p.job(id); j.State != Staged || !p.settledFor.waiting[id] {
+		t.Errorf("it is looked at again: %s", j.State)
+	}
+	const second = "hub.example.com/acme/app:v2"
+	p.hub.image(second, "layer 2")
+	p.ask(second)
+	_, err = other.Run(ctx, RunOptions{Once: true})
+	must(t, err)
+	p.promote()
+	must(t, p.SettleAll(ctx))
+	if j := p.job(id); j.State != Published || len(p.settledFor.waiting) > 0 {
+		t.Errorf("after a promote it is %s; %v wait", j.State, p.settledFor.waiting)
+	}
+}
+
 // While a job runs, this process and others see how much of it is done.
 func TestWorking(t *testing.T) {
 	p := newPlace(t, "")
@@ -299,5 +403,36 @@ func TestWorking(t *testing.T) {
 	}
 	if j := p.job(id); j.BytesTotal < 5000 || j.BytesDone != j.BytesTotal {
 		t.Errorf("in the end it is %+v", j)
+	}
+}
+
+// Several runners see a promote at once: each job is published once.
+func TestSettleAllOnce(t *testing.T) {
+	p := newPlace(t, "")
+	var names []string
+	for i := range 8 {
+		names = append(names, fmt.Sprintf("hub.example.com/acme/app%d:v1", i))
+		p.hub.image(names[i], "layer")
+	}
+	p.ask(names...)
+	p.once()
+	p.promote()
+	var all sync.WaitGroup
+	for range 4 {
+		m := p.open(p.Repo.Dir)
+		all.Go(func() {
+			if err := m.SettleAll(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	count := map[string]int{}
+	for e, err := range p.Queue.History("") {
+		must(t, err)
+		count[e.Event]++
+	}
+	if count[string(Published)] != len(names) || count[Amended] != 0 {
+		t.Errorf("the history has %v", count)
 	}
 }

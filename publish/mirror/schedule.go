@@ -218,7 +218,11 @@ func (s *scheduler) failed(ctx context.Context, c schedule, t tried, err error) 
 		return tried{times: t.times, since: now, until: remote.Until}, false
 	}
 	t = s.later(t)
-	final = isRemote && !remote.Again || errors.As(err, new(*catalog.UsageError)) || t.times >= s.Config.Retry.Times
+	switch {
+	case isLockFileError(err), !isRemote && passes(err): // of this side: the tick waits until that is mended
+	default:
+		final = isRemote && !remote.Again || errors.As(err, new(*catalog.UsageError)) || t.times >= s.Config.Retry.Times
+	}
 	if final || s.opt.Once {
 		s.unscheduled()
 	}

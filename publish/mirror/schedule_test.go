@@ -428,3 +428,24 @@ func TestScheduleMisused(t *testing.T) {
 		}
 	}
 }
+
+// A lock file that is damaged costs no tick, however long it takes to mend it.
+func TestScheduleWaitsForLockFile(t *testing.T) {
+	p := newPlace(t, daily)
+	p.hub.image(app, "layer")
+	p.once()
+	p.clock.move(6 * time.Hour)
+	p.hears()
+	s, err := (&runner{Mirror: p.Mirror}).newScheduler()
+	must(t, err)
+	must(t, os.WriteFile(p.Pins.Path(), []byte("<<<<<<< HEAD\n"), 0o644))
+	for range 2 * p.Config.Retry.Times {
+		must(t, s.once(ctx))
+		p.clock.move(10 * time.Minute)
+	}
+	must(t, os.Remove(p.Pins.Path()))
+	must(t, s.once(ctx))
+	if got := p.once(); got[app] != "staged" || p.counted(Unscheduled) != 0 {
+		t.Errorf("%v, given up %d times", got, p.counted(Unscheduled))
+	}
+}

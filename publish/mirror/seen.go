@@ -31,31 +31,52 @@ func (m *Mirror) See(ctx context.Context, jobs ...Job) ([]Seen, error) {
 			staged = append(staged, i)
 		}
 	}
-	if m.selector() != nil {
-		return out, m.seeSelected(ctx, out, staged)
-	}
-	there, err := m.in(ctx, "production", out, staged)
+	left, err := m.seePublished(ctx, out, staged)
 	if err != nil {
 		return nil, err
 	}
-	var left []int
-	generation := m.generation()
+	// Staging last: what a promote takes meanwhile stays there.
+	return out, m.seeGone(ctx, out, left)
+}
+
+// seePublished is See for what production says of some jobs that were staged. It returns
+// those that are not published.
+func (m *Mirror) seePublished(ctx context.Context, jobs []Seen, staged []int) (left []int, err error) {
+	if m.selects() {
+		return m.seeSelectedPublished(ctx, jobs, staged)
+	}
+	there, err := m.in(ctx, "production", jobs, staged)
+	if err != nil {
+		return nil, err
+	}
+	generation := ""
 	for n, i := range staged {
-		j := &out[i].Job
+		j := &jobs[i].Job
 		if there[n] == nil || there[n].Digest != j.Digest || !covers(there[n], *j) {
 			left = append(left, i)
 			continue
 		}
+		if generation == "" {
+			generation = m.generation()
+		}
 		j.State, j.Address, j.Generation = Published, m.at(there[n].Ref), generation
 	}
-	// Staging last: what a promote takes meanwhile stays there.
-	if there, err = m.in(ctx, "staging", out, left); err != nil {
-		return nil, err
+	return left, nil
+}
+
+// seeGone is See for what staging says of some jobs that are not published.
+func (m *Mirror) seeGone(ctx context.Context, jobs []Seen, left []int) error {
+	if m.selects() {
+		return m.seeSelectedGone(ctx, jobs, left)
+	}
+	there, err := m.in(ctx, "staging", jobs, left)
+	if err != nil {
+		return err
 	}
 	for n, i := range left {
-		out[i].Gone = there[n] == nil || there[n].Digest != out[i].Digest
+		jobs[i].Gone = there[n] == nil || there[n].Digest != jobs[i].Digest
 	}
-	return out, nil
+	return nil
 }
 
 // in returns what the names of some jobs stand for in a tree.

@@ -40,6 +40,13 @@ func (m *Mirror) selector() catalog.Selector {
 	return s
 }
 
+// selects reports whether jobs are about what was selected, and not about an image with a
+// name. Who only looks has no upstream: the format says it too.
+func (m *Mirror) selects() bool {
+	_, named := catalog.As[catalog.Resolver](m.Repo.Stage.Format)
+	return !named
+}
+
 func (m *Mirror) selectionOf(id string) string { return dir(m.Repo, "selected", id+".json") }
 
 // request is what an upstream is asked for.
@@ -182,31 +189,45 @@ func (m *Mirror) holdings(ctx context.Context, in string) (*publish.Holdings, er
 	return h, err
 }
 
-// seeSelected is See for some jobs that were staged: one is published when production has all
-// versions that it selected, with all their files.
-func (m *Mirror) seeSelected(ctx context.Context, jobs []Seen, staged []int) error {
+// seeSelectedPublished is seePublished: a job is published when production has all versions
+// that it selected, with all their files.
+func (m *Mirror) seeSelectedPublished(ctx context.Context, jobs []Seen, staged []int) (left []int, err error) {
 	for _, i := range staged {
 		j := &jobs[i]
 		versions, err := m.selected(j.Job)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if versions == nil {
 			continue
 		}
 		live, err := m.holdings(ctx, "production")
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if live != nil && live.Have(versions) {
-			j.State, j.Address, j.Generation = Published, m.addressOf(j.Job), m.generation()
+		if live == nil || !live.Have(versions) {
+			left = append(left, i)
 			continue
 		}
-		next, err := m.holdings(ctx, "staging")
+		j.State, j.Address, j.Generation = Published, m.addressOf(j.Job), m.generation()
+	}
+	return left, nil
+}
+
+func (m *Mirror) seeSelectedGone(ctx context.Context, jobs []Seen, left []int) error {
+	if len(left) == 0 {
+		return nil
+	}
+	next, err := m.holdings(ctx, "staging") // once: it reads all documents
+	if err != nil {
+		return err
+	}
+	for _, i := range left {
+		versions, err := m.selected(jobs[i].Job)
 		if err != nil {
 			return err
 		}
-		j.Gone = next == nil || !next.Have(versions)
+		jobs[i].Gone = versions != nil && (next == nil || !next.Have(versions))
 	}
 	return nil
 }
@@ -219,7 +240,7 @@ func pattern(canonical string) string {
 
 // addressOf is where the image of a job is, or will be, by its name.
 func (m *Mirror) addressOf(j Job) string {
-	if m.selector() == nil {
+	if !m.selects() {
 		return m.at(m.NameOf(j.Canonical))
 	}
 	return m.within(pattern(j.Canonical))

@@ -42,13 +42,21 @@ func TestSelectedAddress(t *testing.T) {
 	}
 }
 
-// What was selected is promoted when the queue is dry.
-func TestSelectedDrained(t *testing.T) {
-	s := newShop(t, drained)
+// A name that the lock file cannot have fails its job alone, before anything is staged.
+func TestSelectedUnlockable(t *testing.T) {
+	s := newShop(t, "")
 	s.sell(sold, "20260101_00:00", "d1", "d1")
-	ref := s.url + "#*"
-	s.ask(ref)
-	if got := s.once(); got[ref] != "published" || len(s.promotes()) != 1 {
-		t.Errorf("%v %q", got, s.promotes())
+	s.sell(other, "20260102\x1b[31m", "a", "a")
+	s.sell("hello:"+strings.Repeat("x", 1000)+":amd64", "20260102", "h", "h")
+	bad, long, good := s.url+"#alpine:*", s.url+"#hello:*", s.url+"#debian:*"
+	ids := s.ask(bad, long, good)
+	if got := s.once(); got[bad] != "failed catalog" || got[long] != "failed catalog" || got[good] != "staged" {
+		t.Errorf("%v", got)
+	}
+	if got := s.versions("staging"); len(got) != 1 || !strings.HasPrefix(got[0], sold) {
+		t.Errorf("staging has %q", got)
+	}
+	if text := s.job(ids[0]).Error; !strings.HasSuffix(text, "has a control character") || strings.Contains(text, "\x1b") {
+		t.Errorf("%q", text)
 	}
 }

@@ -393,3 +393,37 @@ func TestLeftOutFits(t *testing.T) {
 		t.Errorf("%d texts, the last %q", len(got), got[len(got)-1])
 	}
 }
+
+// Who only looks needs no upstream to see what became of the versions that a job selected.
+func TestSelectedSeen(t *testing.T) {
+	s := newShop(t, "")
+	s.sell(sold, "20260101_00:00", "d1", "d1")
+	id := s.ask(s.url + "#*")[0]
+	s.once()
+	state := func() Seen {
+		t.Helper()
+		view, err := NewReader(s.Repo, s.clock.now).View(ctx)
+		if must(t, err); len(view.Jobs) != 1 || view.Jobs[0].ID != id {
+			t.Fatalf("%+v", view.Jobs)
+		}
+		return view.Jobs[0]
+	}
+	if j := state(); j.State != Staged || j.Gone {
+		t.Errorf("staged, it is %+v", j)
+	}
+	s.promote()
+	if j := state(); j.State != Published || j.Address == "" || j.Generation != "1" {
+		t.Errorf("published, it is %+v", j)
+	}
+}
+
+// What was selected is promoted when the queue is dry, and what left staging is not.
+func TestSelectedDrained(t *testing.T) {
+	s := newShop(t, "mirror: {promote: drained}")
+	s.sell(sold, "20260101_00:00", "d1", "d1")
+	s.ask(s.url + "#*")
+	sum, err := s.Run(ctx, RunOptions{Once: true})
+	if err != nil || sum != (Summary{Staged: 1, Generation: 1}) || len(s.versions("production")) != 1 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+}

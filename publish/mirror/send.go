@@ -93,7 +93,7 @@ func (o *outbox) send(ctx context.Context, s *sender) {
 	}
 	names, err := o.names(s.Key())
 	if err != nil {
-		o.warn("%s", err)
+		o.trouble(s, err)
 		return
 	}
 	if !slices.ContainsFunc(names, s.mayTry) {
@@ -105,9 +105,10 @@ func (o *outbox) send(ctx context.Context, s *sender) {
 		return
 	}
 	if err := lock.Create(path, lock.Private()); err != nil {
-		o.warn("%s", err)
+		o.trouble(s, err)
 		return
 	}
+	s.forget("")
 	unlock, err := lock.Acquire(ctx, path, lock.Options{Verb: "mirror run", Now: o.Now()})
 	if err != nil {
 		return
@@ -127,6 +128,14 @@ func (o *outbox) send(ctx context.Context, s *sender) {
 			}
 			return
 		}
+	}
+}
+
+// trouble is for an error that is about no notice: it is told once, and not tried again at
+// each glance.
+func (o *outbox) trouble(s *sender, err error) {
+	if s.failed("", err, o.pause) == 1 {
+		o.warn("notices: %s: %s", s, err)
 	}
 }
 
@@ -150,6 +159,7 @@ func (o *outbox) sendOne(ctx context.Context, s *sender, name string) error {
 	path := o.path(s.Key(), name)
 	data, err := durable.ReadFile(path, maxNotice)
 	if errors.Is(err, fs.ErrNotExist) {
+		s.forget(name)
 		return nil // another process sent it
 	}
 	var w waitingNotice

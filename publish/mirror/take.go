@@ -69,13 +69,14 @@ func (r *runner) newest(j Job) error {
 		return err
 	}
 	latest := r.Now().Add(clockSlack)
-	same := func(other Job) bool { return r.NameOf(other.Canonical) == r.NameOf(j.Canonical) }
-	if r.selector() != nil {
+	name := r.NameOf(j.Canonical)
+	same := func(other Job) bool { return r.NameOf(other.Canonical) == name }
+	if r.selects() {
 		same = func(other Job) bool { return sameSelection(other.Want, j.Want) }
 	}
 	for _, other := range list {
-		if other.ID != j.ID && other.Kind == j.Kind && other.Digest != j.Digest && same(other) &&
-			other.PinnedAt.After(j.PinnedAt) && !other.PinnedAt.After(latest) {
+		if other.ID != j.ID && other.Kind == j.Kind && other.Digest != j.Digest &&
+			other.PinnedAt.After(j.PinnedAt) && !other.PinnedAt.After(latest) && same(other) { // few come so far
 			return &outcome{Superseded, "the job " + other.ID + " staged " + other.Digest + " first"}
 		}
 	}

@@ -7,8 +7,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -58,7 +60,11 @@ func (d *desk) take(ctx context.Context, names []string) (more bool, err error) 
 			asks += len(t.want)
 		}
 	}
-	if err := d.add(ctx, list); err != nil {
+	err = d.ready(list)
+	if err == nil {
+		err = d.add(ctx, list)
+	}
+	if err != nil {
 		for _, t := range list {
 			d.later[t.name] = time.Now().Add(tryAgain)
 		}
@@ -82,10 +88,38 @@ func (d *desk) take(ctx context.Context, names []string) (more bool, err error) 
 	return more, nil
 }
 
+// ready returns an error if the answers could not be written now. A file without an answer
+// is taken again, and would ask for the same again and again.
+func (d *desk) ready(list []*taken) error {
+	if len(list) == 0 {
+		return nil
+	}
+	size := 0
+	for _, t := range list {
+		data, err := t.answer.encode()
+		if err != nil {
+			return err
+		}
+		size += len(data) + 4<<10
+	}
+	const name = durable.PendingPrefix + "probe"
+	return d.unwritten(errors.Join(d.answers.WriteFile(name, make([]byte, size), 0o600),
+		ignoreMissing(d.answers.Remove(name))))
+}
+
+// unwritten is the error of an answer without the name of the temporary file: that is
+// another one each time, and a warning is said once.
+func (d *desk) unwritten(err error) error {
+	if at := (*fs.PathError)(nil); errors.As(err, &at) {
+		return fmt.Errorf("%s: no answer can be written: %w", d.answers.Path(), at.Err)
+	}
+	return err
+}
+
 // postpone leaves a file for a while.
 func (d *desk) postpone(name string, err error) {
 	d.later[name] = time.Now().Add(tryAgain)
-	d.sayOnce(name, "requests: "+name+": "+err.Error())
+	d.sayOnce(name, "requests: "+strconv.Quote(name)+": "+err.Error())
 }
 
 // done removes a file whose answer is there. One that cannot be removed stays, and is known.
@@ -112,11 +146,10 @@ func (d *desk) read(name string) (*taken, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	case errors.Is(err, durable.ErrTooLong):
-	case errors.Is(err, durable.ErrNotRegular), errors.Is(err, fs.ErrPermission):
-		if fi, err := d.dir.Lstat(name); err == nil {
-			d.leave(name, fi, "cannot be read, and stays")
-		}
+	case errors.Is(err, durable.ErrNotRegular): // it was one a moment ago
 		return nil, nil
+	case errors.Is(err, fs.ErrPermission):
+		return nil, errors.New("cannot be read, and stays until it can be") // a chmod may follow
 	case err != nil:
 		return nil, err
 	}
@@ -249,7 +282,7 @@ type denial struct {
 	why string
 }
 
-// denyAll is Deny for several, with one sync for all.
+// denyAll notes requests that were refused, as jobs that have ended, with one sync for all.
 func (q *Queue) denyAll(ctx context.Context, list []denial) ([]Job, error) {
 	now := q.time()
 	jobs, lines := make([]Job, len(list)), make([]Event, len(list))
@@ -290,5 +323,5 @@ func (d *desk) write(a *Answer) error {
 	if err != nil {
 		return err
 	}
-	return d.answers.WriteFile(a.Request+".json", data, 0o644)
+	return d.unwritten(d.answers.WriteFile(a.Request+".json", data, 0o644))
 }

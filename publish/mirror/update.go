@@ -98,10 +98,7 @@ func (m *Mirror) Survey(ctx context.Context, references ...string) (*Survey, err
 func (m *Mirror) lockedEntry(set *pins.Set, text string) (pins.Entry, error) {
 	r, err := m.Upstream.Parse(text)
 	if err != nil {
-		if bad := new(catalog.UsageError); errors.As(err, &bad) {
-			return pins.Entry{}, &fault.Error{Kind: fault.Usage, Fact: bad.Fact, Hint: bad.Hint}
-		}
-		return pins.Entry{}, err
+		return pins.Entry{}, misused(err, "")
 	}
 	e, ok := set.Find(r.Canonical)
 	if !ok {

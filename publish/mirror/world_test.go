@@ -119,3 +119,9 @@ func (c *Claimed) die() {
 		panic(err)
 	}
 }
+
+// Deny is denyAll for one request.
+func (q *Queue) Deny(ctx context.Context, r Request, why string) (Job, error) {
+	jobs, err := q.denyAll(ctx, []denial{{r, why}})
+	return jobs[0], err
+}

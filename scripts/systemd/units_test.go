@@ -109,3 +109,14 @@ func TestServicesAgree(t *testing.T) {
 		}
 	}
 }
+
+// What a mirror warns of is in the journal: nobody else sees it.
+func TestMirrorWarns(t *testing.T) {
+	data, err := os.ReadFile("publish-mirror@.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(data), "\nExecStart=/usr/local/bin/publish mirror run\n") {
+		t.Error("ExecStart has another command, or --quiet")
+	}
+}

@@ -245,6 +245,12 @@ func (e Entry) problem() (key, fact string) {
 	return "", ""
 }
 
+// Problem returns why no lock file can have a version, "" for nothing: its names are those
+// that a server chose.
+func (v Version) Problem() string {
+	return Versions{v.Version: v.Files}.problem(v.Product)
+}
+
 // problem returns what is wrong with the versions of a product; "" for nothing.
 func (v Versions) problem(product string) string {
 	at := catalog.Show(short(product)) + ": "

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -24,7 +25,16 @@ type closure struct {
 	bytes   int64
 	has     []platform // that indexes and configs name
 	unnamed []content  // configs of manifests whose platform no index names
+	strays  int        // referrers that were left out
+	strayed int64      // bytes of those
 }
+
+// batch is how many manifests are in memory at once, for each that is asked for at once: a
+// manifest of a stranger may be a thousand times as large as most are.
+const batch = 4
+
+// maxStrayed bounds the bytes of referrers that are left out. Others have some thousands.
+const maxStrayed = 64 << 20
 
 // node is a manifest or an index that is there.
 type node struct {
@@ -78,24 +88,26 @@ func (c *closure) walk(ctx context.Context, level []node) (all []node, err error
 		if depth > c.limits.Depth {
 			return nil, c.failed(catalog.OverLimit, "the image has more than %d levels of manifests", c.limits.Depth)
 		}
-		g, gctx := errgroup.WithContext(ctx)
-		g.SetLimit(c.once)
-		for i := range level {
-			g.Go(func() (err error) {
-				level[i].manifest, err = c.load(gctx, level[i].content)
-				return err
-			})
-		}
-		if err := g.Wait(); err != nil {
-			return nil, err
-		}
 		var next []node
-		for _, n := range level {
-			below, err := c.follow(n)
-			if err != nil {
+		for some := range slices.Chunk(level, batch*c.once) {
+			g, gctx := errgroup.WithContext(ctx)
+			g.SetLimit(c.once)
+			for i := range some {
+				g.Go(func() (err error) {
+					some[i].manifest, err = c.load(gctx, some[i].content)
+					return err
+				})
+			}
+			if err := g.Wait(); err != nil {
 				return nil, err
 			}
-			next = append(next, below...)
+			for i := range some {
+				below, err := c.follow(some[i])
+				if err != nil {
+					return nil, err
+				}
+				next, some[i].manifest = append(next, below...), nil
+			}
 		}
 		all, level = append(all, level...), next
 	}
@@ -108,7 +120,11 @@ func (c *closure) load(ctx context.Context, x content) (*manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.read(data, x.mediaType, true)
+	m, err := c.read(data, x.mediaType, true)
+	if err == nil && len(m.Manifests)+len(m.Layers) > c.limits.Blobs {
+		err = c.failed(catalog.OverLimit, "the manifest %s lists more than %d contents", x.digest, c.limits.Blobs)
+	}
+	return m, err
 }
 
 // small brings a content that is no larger than a manifest may be, and reads it.
@@ -252,30 +268,31 @@ func (c *closure) told() string {
 // descriptors of what nothing else lists.
 func (c *closure) refer(ctx context.Context, to []node) (entries []entry, err error) {
 	for len(to) > 0 {
-		lists := make([][]v1.Descriptor, len(to))
-		g, gctx := errgroup.WithContext(ctx)
-		g.SetLimit(c.once)
-		for i := range to {
-			g.Go(func() (err error) {
-				lists[i], err = c.referrersOf(gctx, to[i].digest)
-				return err
-			})
-		}
-		if err := g.Wait(); err != nil {
-			return nil, err
-		}
 		var next []node
-		for i := range to {
-			for _, d := range lists[i] {
-				found, err := c.referrer(ctx, to[i].digest, d)
-				if err != nil {
-					return nil, err
+		for some := range slices.Chunk(to, batch*c.once) {
+			lists := make([][]entry, len(some))
+			g, gctx := errgroup.WithContext(ctx)
+			g.SetLimit(c.once)
+			for i := range some {
+				g.Go(func() (err error) {
+					lists[i], err = c.referrersOf(gctx, some[i].digest)
+					return err
+				})
+			}
+			if err := g.Wait(); err != nil {
+				return nil, err
+			}
+			for i := range some {
+				for _, d := range lists[i] {
+					found, err := c.referrer(ctx, some[i].digest, d)
+					if err != nil {
+						return nil, err
+					}
+					if len(found) > 0 {
+						entries = append(entries, d)
+					}
+					next = append(next, found...)
 				}
-				if len(found) > 0 {
-					entries = append(entries, entry{MediaType: d.MediaType, Digest: d.Digest.String(), Size: d.Size,
-						ArtifactType: d.ArtifactType})
-				}
-				next = append(next, found...)
 			}
 		}
 		to = next
@@ -285,11 +302,11 @@ func (c *closure) refer(ctx context.Context, to []node) (entries []entry, err er
 
 // referrer has come one that a list names, and returns its manifests. One that is gone, or
 // refers to something else, is left out: such lists are not always kept up to date.
-func (c *closure) referrer(ctx context.Context, subject catalog.Digest, d v1.Descriptor) ([]node, error) {
+func (c *closure) referrer(ctx context.Context, subject catalog.Digest, d entry) ([]node, error) {
 	if !isDocument(d.MediaType) {
 		return nil, nil
 	}
-	x, err := c.check(d.MediaType, d.Digest.String(), d.Size, manifests)
+	x, err := c.check(d.MediaType, d.Digest, d.Size, manifests)
 	if err != nil {
 		return nil, err
 	}
@@ -298,7 +315,7 @@ func (c *closure) referrer(ctx context.Context, subject catalog.Digest, d v1.Des
 	}
 	m, err := c.load(ctx, x)
 	if missing(err) || err == nil && (m.Subject == nil || m.Subject.Digest.String() != subject.String()) {
-		return nil, nil
+		return nil, c.stray(x, err)
 	}
 	if err != nil {
 		return nil, err
@@ -310,4 +327,16 @@ func (c *closure) referrer(ctx context.Context, subject catalog.Digest, d v1.Des
 	all, err := c.walk(ctx, []node{{content: x, named: true}})
 	c.unnamed = unnamed
 	return all, err
+}
+
+// stray counts a referrer that is left out. missing is the error of one that is gone.
+func (c *closure) stray(x content, missing error) error {
+	c.strays++
+	if missing == nil {
+		c.strayed += x.size
+	}
+	if c.strays > c.limits.Blobs || c.strayed > maxStrayed {
+		return c.failed(catalog.OverLimit, "the lists of what refers to it have too many that are gone or refer elsewhere")
+	}
+	return nil
 }

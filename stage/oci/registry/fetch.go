@@ -84,8 +84,8 @@ func (c *closure) stored(ctx context.Context, x content, err error) error {
 	return remote.Stored(ctx, err, c.remote.Host, c.remote.Name, x.digest)
 }
 
-// entry is a descriptor in an index.json. Annotations of a list of referrers are not taken
-// over: they could name the image.
+// entry is a descriptor in an index.json, or in a list of referrers: of that, annotations are
+// not taken over, for they could name the image.
 type entry struct {
 	MediaType    string            `json:"mediaType"`
 	Digest       string            `json:"digest"`

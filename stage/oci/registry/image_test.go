@@ -225,6 +225,49 @@ func TestReferrers(t *testing.T) {
 	}
 }
 
+// A list of referrers that all refer elsewhere is not read to an end that never comes.
+func TestReferrersElsewhere(t *testing.T) {
+	f := newFake(t)
+	one, two := f.image("linux/amd64", "layer"), f.image("linux/arm64", "layer")
+	f.tag("v1", f.index(one, two))
+	other := f.image("linux/amd64", "other")
+	for i := range 30 {
+		for _, x := range []d{one, two} {
+			f.refs[x.digest()] = append(f.refs[x.digest()], f.refer(other, fmt.Sprint("note ", i, x.digest())))
+		}
+	}
+	for limit, fine := range map[int]bool{60: true, 59: false} {
+		g := asking(f, func(o *Options, _ *Settings) { o.Limits.Blobs = limit })
+		_, _, err := copying(t, g, newStore(t), host+"/a/b:v1")
+		if fine && err != nil {
+			t.Errorf("at the limit: %v", err)
+		} else if !fine {
+			wantFailure(t, err, catalog.OverLimit, false)
+		}
+	}
+}
+
+// Manifests that list too much are refused before all others are in memory too.
+func TestManyLarge(t *testing.T) {
+	f := newFake(t)
+	var list []d
+	for i := range 60 {
+		var layers []any
+		for n := range 40 {
+			layers = append(layers, f.blob("application/vnd.oci.image.layer.v1.tar", fmt.Sprint("layer ", i, n)))
+		}
+		list = append(list, f.document(ociManifest, d{"schemaVersion": 2, "mediaType": ociManifest,
+			"config": f.blob("application/vnd.oci.image.config.v1+json", "{}"), "layers": layers}))
+	}
+	f.tag("v1", f.index(list...))
+	g := asking(f, func(o *Options, _ *Settings) { o.Limits.Blobs = 100 })
+	_, _, err := copying(t, g, newStore(t), host+"/a/b:v1")
+	wantFailure(t, err, catalog.OverLimit, false)
+	if len(f.log) > 30 {
+		t.Errorf("%d requests", len(f.log))
+	}
+}
+
 // endless answers with a page that has a next one.
 func endless(w http.ResponseWriter, r *http.Request) { repeat(w, "?x=1"+r.URL.RawQuery) }
 

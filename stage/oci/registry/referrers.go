@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"net/url"
 
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/remote"
 )
@@ -16,13 +14,16 @@ import (
 // missing reports whether a registry said that it does not have something.
 func missing(err error) bool { return remote.Is(err, catalog.NotFound) }
 
-// maxPages bounds how long a list of referrers may be.
-const maxPages = 100
+// What a list of referrers may be.
+const (
+	maxPages     = 100
+	maxReferrers = 16 << 20 // bytes of all pages
+)
 
 // referrersOf lists what refers to a manifest: by the API, else by the tag ALGORITHM-HEX that
 // clients write where there is no API (distribution-spec, "Unavailable Referrers API"). Only
 // a registry that has neither has none: each other failure is one that may pass.
-func (s *source) referrersOf(ctx context.Context, d catalog.Digest) ([]v1.Descriptor, error) {
+func (s *source) referrersOf(ctx context.Context, d catalog.Digest) ([]entry, error) {
 	if !s.noAPI.Load() {
 		list, ok, err := s.referrersByAPI(ctx, d)
 		if ok || err != nil {
@@ -59,9 +60,10 @@ func again(err error) error {
 }
 
 // referrersByAPI asks the API of referrers. ok is false if the registry does not have it.
-func (s *source) referrersByAPI(ctx context.Context, d catalog.Digest) (out []v1.Descriptor, ok bool, err error) {
+func (s *source) referrersByAPI(ctx context.Context, d catalog.Digest) (out []entry, ok bool, err error) {
 	q := question{kind: referrers, ref: d.String(),
 		good: []int{http.StatusOK, http.StatusMethodNotAllowed, http.StatusNotImplemented}}
+	left := maxReferrers
 	for page := range maxPages {
 		data, resp, err := s.document(ctx, q)
 		if missing(err) {
@@ -77,8 +79,10 @@ func (s *source) referrersByAPI(ctx context.Context, d catalog.Digest) (out []v1
 		case !fine:
 			return nil, false, s.failed(catalog.WrongType, "the list of what refers to %s is no index", d)
 		}
-		if out = append(out, list...); len(out) > s.limits.Blobs {
-			return nil, false, s.failed(catalog.OverLimit, "more than %d manifests refer to %s", s.limits.Blobs, d)
+		left -= len(data)
+		if out = append(out, list...); len(out) > s.limits.Blobs || left < 0 {
+			return nil, false, s.failed(catalog.OverLimit, "more than %d manifests refer to %s, or their list has more than "+
+				"%d bytes", s.limits.Blobs, d, maxReferrers)
 		}
 		next := nextPage(resp.Header)
 		if next == "" {
@@ -93,16 +97,19 @@ func (s *source) referrersByAPI(ctx context.Context, d catalog.Digest) (out []v1
 	return nil, false, s.failed(catalog.OverLimit, "the list of what refers to %s has more than %d pages", d, maxPages)
 }
 
-// listed are the manifests of an index of referrers.
-func listed(data []byte) ([]v1.Descriptor, bool) {
+// listed are the manifests of an index of referrers, without annotations.
+func listed(data []byte) ([]entry, bool) {
 	var list struct {
-		SchemaVersion int             `json:"schemaVersion"`
-		MediaType     string          `json:"mediaType"`
-		Manifests     []v1.Descriptor `json:"manifests"`
+		SchemaVersion int     `json:"schemaVersion"`
+		MediaType     string  `json:"mediaType"`
+		Manifests     []entry `json:"manifests"`
 	}
 	if json.Unmarshal(data, &list) != nil || list.SchemaVersion != 2 ||
 		list.MediaType != "" && list.MediaType != ociIndex {
 		return nil, false
+	}
+	for i := range list.Manifests {
+		list.Manifests[i].Annotations = nil
 	}
 	return list.Manifests, true
 }

@@ -15,18 +15,36 @@ import (
 // keyring are the keys of which one must have signed a document.
 type keyring struct{ keys openpgp.EntityList }
 
-// readKeyring reads a keyring as gpg exports it, binary or armored. The error goes on where
-// the file was named.
+// beginArmored is the beginning of a block of keys.
+var beginArmored = []byte("-----BEGIN PGP")
+
+// readKeyring reads a keyring as gpg exports it, binary or armored; or several of one kind,
+// one behind the other. The error goes on where the file was named.
 func readKeyring(data []byte) (*keyring, error) {
-	read := openpgp.ReadKeyRing
-	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN PGP")) {
-		read = openpgp.ReadArmoredKeyRing
+	read, blocks := openpgp.ReadKeyRing, [][]byte{data}
+	if data := bytes.TrimSpace(data); bytes.HasPrefix(data, beginArmored) {
+		read, blocks = openpgp.ReadArmoredKeyRing, armored(data)
 	}
-	keys, err := read(bytes.NewReader(data))
-	if err != nil || len(keys) == 0 {
-		return nil, errors.New("has no public keys")
+	var all openpgp.EntityList
+	for _, block := range blocks {
+		keys, err := read(bytes.NewReader(block))
+		if err != nil || len(keys) == 0 {
+			return nil, errors.New("has no public keys")
+		}
+		all = append(all, keys...)
 	}
-	return &keyring{keys}, nil
+	return &keyring{all}, nil
+}
+
+// armored returns the blocks of a text, of which the library reads the first alone.
+func armored(data []byte) (blocks [][]byte) {
+	for {
+		i := bytes.Index(data[1:], beginArmored) + 1
+		if i == 0 {
+			return append(blocks, data)
+		}
+		blocks, data = append(blocks, data[:i]), data[i:]
+	}
 }
 
 // strong are the hashes that count. For SHA-1 and MD5 two documents with one signature can

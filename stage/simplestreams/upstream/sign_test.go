@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,7 +92,8 @@ func signed(t testing.TB, f *fake, by func(text string) string) {
 func TestSigned(t *testing.T) {
 	ours, other := signer(t, 0), signer(t, 0)
 	for name, ring := range map[string][]byte{"binary": public(t, false, ours), "armored": public(t, true, ours),
-		"two": public(t, false, other, ours)} {
+		"two": public(t, false, other, ours), "blocks": slices.Concat(public(t, true, other), []byte("\n\n"),
+			public(t, true, ours), []byte("\n"), public(t, true, other))} {
 		f := newFake(t)
 		signed(t, f, func(text string) string { return "\n" + sign(t, ours, crypto.SHA512, text) + "\n\n" })
 		if name == "two" { // an index that names the plain catalog means its signed copy too
