@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -70,7 +71,8 @@ func (p *program) mirrorList(c *cli.Context) error {
 			}
 			continue
 		}
-		rows = append(rows, []string{j.ID, string(j.State), j.Canonical, short(j.Digest), p.when(j.Created), noteOf(p, j)})
+		rows = append(rows, []string{j.ID, string(j.State), imageOf(j.Canonical, j.Reference), short(j.Digest),
+			p.when(j.Created), noteOf(p, j)})
 	}
 	switch {
 	case p.json:
@@ -303,8 +305,8 @@ func (p *program) mirrorHistory(c *cli.Context) error {
 			}
 			continue
 		}
-		rows = append(rows, []string{p.when(e.Time), e.ID, e.Event, oneLine(e.Who), e.Canonical, short(e.Digest),
-			oneLine(e.Detail)})
+		rows = append(rows, []string{p.when(e.Time), e.ID, e.Event, oneLine(e.Who), imageOf(e.Canonical, e.Reference),
+			short(e.Digest), oneLine(e.Detail)})
 	}
 	switch {
 	case gone != nil:
@@ -317,3 +319,6 @@ func (p *program) mirrorHistory(c *cli.Context) error {
 	}
 	return nil
 }
+
+// imageOf is the name of an image, or what was denied because it is none.
+func imageOf(canonical, reference string) string { return cmp.Or(canonical, oneLine(reference)) }

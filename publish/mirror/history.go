@@ -59,9 +59,10 @@ func (e Event) of(j Job) Event {
 			}
 		case Failed, Denied:
 			e.Detail = string(j.Class)
-			if j.Error != "" {
-				e.Detail += ": " + j.Error
+			if e.Detail != "" && j.Error != "" {
+				e.Detail += ": "
 			}
+			e.Detail += j.Error
 		}
 	}
 	return e

@@ -409,11 +409,15 @@ func (r *runner) lockCheck(c *Claimed) func(catalog.FetchedVersion) error {
 			return &outcome{Denied, name + " is not in the lock file"}
 		case !ok || !was.Moved(now):
 			return nil
-		case j.AcceptDrift:
-			if j.Drift != nil {
-				return nil
+		}
+		if j.Drift == nil || !j.AcceptDrift { // of several, a job that goes on notes the first one
+			err := c.Update(func(j *Job) { j.Drift = &Moved{From: was.Digest(), To: now.Digest()} })
+			if err != nil {
+				return err
 			}
-			return c.Update(func(j *Job) { j.Drift = &Moved{From: was.Digest(), To: now.Digest()} })
+		}
+		if j.AcceptDrift {
+			return nil
 		}
 		return &catalog.RemoteError{Class: catalog.Drift,
 			Err:  fmt.Errorf("%s: %s has other bytes than the lock file", j.Canonical, name),

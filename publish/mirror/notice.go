@@ -78,7 +78,7 @@ func (m *Mirror) noticeOf(ctx context.Context, e Event, j *Job) Notice {
 	case string(Denied):
 		n.Error = e.Detail
 		if class, text, ok := strings.Cut(e.Detail, ": "); ok && class == "" {
-			n.Error = text // as of writes it, without a class
+			n.Error = text // as former versions wrote it
 		}
 	case Drifted:
 		if from, to, ok := strings.Cut(e.Detail, " to "); ok {

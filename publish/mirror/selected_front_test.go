@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -58,5 +59,30 @@ func TestSelectedUnlockable(t *testing.T) {
 	}
 	if text := s.job(ids[0]).Error; !strings.HasSuffix(text, "has a control character") || strings.Contains(text, "\x1b") {
 		t.Errorf("%q", text)
+	}
+}
+
+// A password in a URL, which no reference may have, is in no file that others can read.
+func TestSelectedSecret(t *testing.T) {
+	p := newShop(t, "mirror: {requests: {directory: requests}, allow: ['**']}")
+	b := &inbox{key: "a"}
+	p.Receivers = []Receiver{b}
+	p.run(patient)
+	p.file("ask", "references: ['https://u:hidden@hub/app#x', 'https://hub/app?token=hidden#x']")
+	p.run(patient)
+	for _, path := range []string{p.requests("answers", "ask.json"), p.Queue.partPath(1)} {
+		data, err := os.ReadFile(path)
+		must(t, err)
+		if text := string(data); strings.Contains(text, "hidden") || !strings.Contains(text, "https://hub/app") {
+			t.Errorf("%s: %s", path, text)
+		}
+	}
+	for _, j := range p.jobs() {
+		if strings.Contains(j.Reference+j.Error, "hidden") {
+			t.Errorf("%+v", j)
+		}
+	}
+	if got := b.told(); len(got) != 2 || strings.Contains(b.got[0].Reference+b.got[1].Reference, "hidden") {
+		t.Errorf("%+v", b.got)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -186,6 +187,9 @@ func (d *desk) read(name string) (*taken, error) {
 		if err != nil {
 			return nil, err
 		}
+		if canonical == "" {
+			r.Reference, ref = withoutSecrets(r.Reference), withoutSecrets(ref)
+		}
 		t.answer.References = append(t.answer.References, Answered{Reference: ref, Canonical: canonical})
 		if why != "" {
 			t.denies = append(t.denies, i)
@@ -197,6 +201,13 @@ func (d *desk) read(name string) (*taken, error) {
 	}
 	return t, nil
 }
+
+// secretOf are the parts of a URL that may be secrets.
+var secretOf = regexp.MustCompile(`(://)(?:[^\s/?#]*@)?([^\s?#]*)(?:\?[^\s#]*)?`)
+
+// withoutSecrets is a reference that cannot be read, as others may read it: in answers, in
+// the queue, and in its history.
+func withoutSecrets(ref string) string { return secretOf.ReplaceAllString(ref, "$1$2") }
 
 // judge says what a reference asks for, and why it is denied; "" if it is not.
 func (m *Mirror) judge(ask *asked, ref string, by Requester) (r Request, canonical, why string, err error) {

@@ -178,8 +178,8 @@ func TestSurveyVersions(t *testing.T) {
 	if _, err := check(Want{Locked: true}, version("u", "1", "a")); err != nil {
 		t.Errorf("a locked one: %v", err)
 	}
-	if _, err := check(Want{}, version("u", "1", "A")); !classIs(err, catalog.Drift) {
-		t.Errorf("other bytes: %v", err)
+	if j, err := check(Want{}, version("u", "1", "A")); !classIs(err, catalog.Drift) || j.Drift == nil {
+		t.Errorf("other bytes: %v %v", j.Drift, err)
 	}
 	if j, err := check(Want{AcceptDrift: true}, version("u", "1", "A")); err != nil || j.Drift == nil ||
 		j.Drift.From != pins.Version(version("u", "1", "a")).Digest() {
