@@ -29,6 +29,11 @@ mirror:
 			owner.cannot(1, "1 job failed", "publish mirror run --once")
 		}
 	}
+	for verb, what := range map[string]string{"cancel $id": "cancels jobs", "retry $id": "tries jobs again",
+		"run --once": "runs jobs"} {
+		builder.cannot(6, "only the owner of the repository "+what,
+			"id=$(publish mirror list --json | sed 's/.*\"id\":\"\\([a-z0-9]*\\).*/\\1/'); publish mirror "+verb)
+	}
 	if out := owner.does("stat -c '%A %G' repo/requests repo/requests/answers"); !strings.HasPrefix(out,
 		"drwxrwsr-x daemon\ndrwxr-") {
 		t.Error(out)

@@ -33,7 +33,7 @@ func (p *program) mirrorCancel(c *cli.Context) error {
 	return p.eachJob(c.Args().Slice(), func(id string) error {
 		j, err := m.Queue.Cancel(c.Context, id, by)
 		if err != nil {
-			return err
+			return ownersOnly(m, err, "cancels jobs", "ask the owner")
 		}
 		return p.answer(j, func() {
 			if j.State == mirror.Running {
@@ -113,7 +113,7 @@ func (p *program) mirrorRetry(c *cli.Context) error {
 			return nil
 		}
 		if err != nil {
-			return err
+			return ownersOnly(m, err, "tries jobs again", "ask the owner")
 		}
 		return p.answer(j, func() { p.say("%s: %s: pending", j.ID, j.Canonical) })
 	})

@@ -81,7 +81,7 @@ func (p *program) mirrorRun(c *cli.Context) error {
 		Patience: time.Duration(patience), Now: c.Bool("now")})
 	end()
 	if err != nil {
-		return err
+		return ownersOnly(m, err, "runs jobs", "ask the owner")
 	}
 	if err := p.answer(sum, func() {
 		if sum == (mirror.Summary{}) {
