@@ -117,11 +117,14 @@ func keptOf(found []string) []string {
 func (b *bench) judgeExit(production *check.View, repo string, result *trace.Result) error {
 	switch result.ExitCode {
 	case 0:
+		if b.due != "" {
+			break // what failed waits, and the next command ends what was begun
+		}
 		now, err := b.look(repo)
 		if err != nil {
 			return fmt.Errorf("exit 0: %w", err)
 		}
-		if diff := differ(now, b.after[0]); diff != "" && b.due == "" {
+		if diff := differ(now, b.after[0]); diff != "" {
 			return fmt.Errorf("exit 0, and the work is not done: %s", diff)
 		}
 		if err := b.allGone(repo); err != nil {
