@@ -2,6 +2,10 @@
 // content that they fetch, and the hosts that asked to be left alone for a while. It
 // knows no format and speaks no protocol: a catalog.Upstream does.
 //
+// Locks are taken in this order, and the queue's last but for that of a file of its own
+// kind: those of requests, of the outbox, of a schedule or of a promote; staging.lock, which
+// lets one job stage at a time; the one of the lock file; the queue's.
+//
 // # The queue
 //
 // A [Queue] is a directory. A job is a file ID.json in one of four folders, which a
@@ -39,6 +43,17 @@
 //
 // A job of a [catalog.Selector] has a file selected/ID.json beside the queue, with the
 // versions that it selected last: see selected.go.
+//
+// # The lock file
+//
+// Package pins has it: what names stand for here. It is written after an image was staged,
+// and before its job ends: see locked.go.
+//
+// # Requests and notices
+//
+// Others ask by files in a directory, and find answers beside them: see desk.go. Receivers
+// are told of what happens to jobs; the history is where that comes from, and what is still
+// to be told lies in an outbox: see outbox.go.
 //
 // # Schedules and promotes
 //

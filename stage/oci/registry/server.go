@@ -32,8 +32,7 @@ type endpoint struct {
 }
 
 // server returns the server of a host. What is wrong with its settings is a *UsageError, and
-// and an error of Settings is returned as it is; both are
-// found out again by the next call.
+// an error of Settings is returned as it is; both are found out again by the next call.
 func (g *Registry) server(host string) (*server, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
