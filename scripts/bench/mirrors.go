@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
-	"syscall"
+	"strings"
 )
 
 // The peers that copy an image of a registry, as the table names them.
@@ -41,23 +43,15 @@ func (b *bench) mirror(ctx context.Context, name string, size, layers int, layer
 	}
 	defer w.remove()
 	hub, repo, peer := w.path("hub"), w.path("repo"), w.path("peer")
-	digest, err := oneImage(filepath.Join(hub, "acme/app"), name, layers, layer)
+	digest, err := oneImage(hub, name, layers, layer)
 	if err != nil {
 		return err
 	}
-	upstream := w.olareg(hub)
-	if upstream.missing != "" {
-		b.skip(experiment{name: name, size: size}, contender{name: ours}, upstream.missing)
-		return nil
-	}
-	cmd, address, _, err := upstream.begin()
+	address, stop, err := registry(hub, digest)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait() // it ends by the signal
-	}()
+	defer stop()
 	image := address + "/acme/app:v1"
 	more := fmt.Sprintf("mirror: {registries: {%q: {endpoints: [%q]}}, map: [{from: %q, to: %q}]}\n", address,
 		"http://"+address, address+"/acme/app", imageRepo)
@@ -82,6 +76,41 @@ func (b *bench) mirror(ctx context.Context, name string, size, layers int, layer
 					"ocidir://" + peer + ":v1"})
 			}},
 	}})
+}
+
+// registry serves the layout of an image as v1 of any repository, as far as clients ask that
+// copy it.
+func registry(layout, digest string) (address string, stop func(), err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	blob := func(w http.ResponseWriter, r *http.Request, digest string) {
+		if sum, ok := strings.CutPrefix(digest, "sha256:"); ok && filepath.IsLocal(sum) {
+			w.Header().Set("Docker-Content-Digest", digest)
+			http.ServeFile(w, r, filepath.Join(layout, "blobs/sha256", sum))
+			return
+		}
+		http.NotFound(w, r)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v2/{$}", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /v2/acme/app/manifests/{name}", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", ociManifest)
+		if name := r.PathValue("name"); name != "v1" {
+			blob(w, r, name)
+			return
+		}
+		blob(w, r, digest)
+	})
+	mux.HandleFunc("GET /v2/acme/app/blobs/{name}", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		blob(w, r, r.PathValue("name"))
+	})
+	server := &http.Server{Handler: mux}
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = server.Serve(listener) }() // it ends with stop
+	return listener.Addr().String(), func() { _ = server.Close(); <-ended }, nil
 }
 
 // jobs lists a long queue.
