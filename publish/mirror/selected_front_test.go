@@ -77,6 +77,11 @@ func TestSelectedSecret(t *testing.T) {
 			t.Errorf("%s: %s", path, text)
 		}
 	}
+	for text, want := range map[string]string{"u:hidden@hub/app": "hub/app", "alpine:3@sha256:12": "alpine:3@sha256:12"} {
+		if got := withoutSecrets(text); got != want {
+			t.Errorf("%s is shown as %s", text, got)
+		}
+	}
 	for _, j := range p.jobs() {
 		if strings.Contains(j.Reference+j.Error, "hidden") {
 			t.Errorf("%+v", j)

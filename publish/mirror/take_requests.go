@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"example.com/publish/publish/fault"
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 )
 
@@ -207,7 +208,14 @@ var secretOf = regexp.MustCompile(`(://)(?:[^\s/?#]*@)?([^\s?#]*)(?:\?[^\s#]*)?`
 
 // withoutSecrets is a reference that cannot be read, as others may read it: in answers, in
 // the queue, and in its history.
-func withoutSecrets(ref string) string { return secretOf.ReplaceAllString(ref, "$1$2") }
+func withoutSecrets(ref string) string {
+	before, after, ok := strings.Cut(ref, "@")
+	digest := strings.HasPrefix(after, catalog.SHA256+":") || strings.HasPrefix(after, catalog.SHA512+":")
+	if ok && !digest && strings.Contains(before, ":") && !strings.Contains(before, "/") {
+		return after // a user and a password without a scheme before them
+	}
+	return secretOf.ReplaceAllString(ref, "$1$2")
+}
 
 // judge says what a reference asks for, and why it is denied; "" if it is not.
 func (m *Mirror) judge(ask *asked, ref string, by Requester) (r Request, canonical, why string, err error) {
