@@ -4,8 +4,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"example.com/publish/stage/remote"
@@ -26,13 +28,14 @@ func withCredentials(send http.RoundTripper, file []byte, places []*url.URL) (ht
 	}
 	c := &credentials{send: send, of: map[string]string{}}
 	for _, p := range places {
-		for name, a := range config.Auths {
+		for _, name := range slices.Sorted(maps.Keys(config.Auths)) {
+			a := config.Auths[name]
 			_, host, whole := strings.Cut(name, "://")
 			if !whole {
 				host = name
 			}
-			if !strings.EqualFold(strings.TrimSuffix(host, "/"), p.Host) {
-				continue
+			if !strings.EqualFold(strings.TrimSuffix(host, "/"), p.Host) || !whole && c.of[origin(p)] != "" {
+				continue // of another server, or a URL says it
 			}
 			auth := a.Auth
 			if auth == "" {

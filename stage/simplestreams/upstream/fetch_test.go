@@ -373,6 +373,19 @@ func TestRedirectedIndex(t *testing.T) {
 	wantFailure(t, err, catalog.Unauthorized, false)
 }
 
+// Of two entries for one server, the one that is a URL counts.
+func TestCredentialsTwice(t *testing.T) {
+	f := usual(newFake(t))
+	set := Settings{Credentials: []byte(`{"auths": {"` + strings.TrimPrefix(f.url, "http://") + `": {"auth": "YTpi"}, "` +
+		f.url + `": {"auth": "bWU6c2VjcmV0"}}}`)}
+	if _, err := fetching(t, asking(set), f.url, "*", newStore()); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.log[0].Header.Get("Authorization"); got != "Basic bWU6c2VjcmV0" {
+		t.Errorf("sent is %q", got)
+	}
+}
+
 // A server that wants a pause gets it, and other places may serve meanwhile.
 func TestPause(t *testing.T) {
 	f := usual(newFake(t))
