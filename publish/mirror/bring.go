@@ -66,11 +66,21 @@ func (r *runner) bringSelected(ctx context.Context, c *Claimed, remote catalog.R
 // has looked.
 func (r *runner) copyAgain(ctx context.Context, c *Claimed, remote catalog.Remote, pin catalog.Pin, h *held) error {
 	for try := 1; ; try++ {
-		err := r.copy(ctx, c, remote, pin, h, try == maxLooks)
-		if try == maxLooks || !errors.Is(err, fs.ErrNotExist) {
+		err := r.copy(ctx, c, remote, pin, h, try >= maxLooks)
+		if h.borrowed.Load() && !h.distrust && !h.gone && damaged(err) {
+			h.distrust = true
+			continue
+		}
+		if try >= maxLooks || !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
+}
+
+// damaged reports whether an error may be of a content that a tree has, and that is not
+// what its name says.
+func damaged(err error) bool {
+	return errors.Is(err, catalog.ErrDigest) || classIs(err, catalog.WrongDigest) || classIs(err, catalog.WrongType)
 }
 
 // maxLooks is how often a job fetches what others take away before it is staged.
@@ -89,14 +99,19 @@ func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pi
 		defer unlock()
 	}
 	here := r.inTrees(j)
+	h.borrowed.Store(false)
 	staged := r.Repo.Stage.Holders() // it is read once, and again after others may have staged something
 	store := NewContent(ContentOptions{Dir: dir(r.Repo, "content"), Free: int64(r.Config.Limits.Free),
 		Largest: r.largest, Progress: c.Progress, Total: c.Total, Elsewhere: func(d catalog.Digest) (string, bool) {
 			path := staged(d)
-			if path == "" && h.gone {
-				return here(d)
+			if path != "" || h.distrust {
+				return path, path != ""
 			}
-			return path, path != ""
+			path, ok := here(d)
+			if ok {
+				h.borrowed.Store(true)
+			}
+			return path, ok
 		}})
 	defer store.Close()
 	got, err := r.Upstream.Fetch(ctx, r.request(c, remote, pin), store)
@@ -126,7 +141,7 @@ func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pi
 		defer unlock()
 	}
 	staged = r.Repo.Stage.Holders()
-	return r.stage(ctx, c, got, store, h.gone)
+	return r.stage(ctx, c, got, store, h.borrowed.Load())
 }
 
 // found notes what people are to know of what came.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -44,6 +45,9 @@ type held struct {
 	digest string // that the job must have, also when its server says something else; "": any
 	pinned catalog.Digest
 	gone   bool // the server does not have it any more, but this side does
+
+	borrowed atomic.Bool // a content comes from a tree, and nobody has looked at all its bytes
+	distrust bool        // such a content was not what it should be: all others are fetched
 }
 
 // lockFile reads the lock file.

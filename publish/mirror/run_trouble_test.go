@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -91,7 +92,9 @@ func TestQueueFullForGood(t *testing.T) {
 				t.Errorf("signal %t: %+v", signal, back)
 			}
 			stop()
-			must(t, os.RemoveAll(dir(p.Repo, "content")))
+			for _, have := range []string{dir(p.Repo, "content"), filepath.Join(p.Repo.Stage.Dir, "hub.example.com")} {
+				must(t, os.RemoveAll(have)) // so that it is fetched again
+			}
 		}
 		p.Warn = func(text string) { t.Error(text) }
 		p.once()
