@@ -32,7 +32,7 @@ func (s *screen) String() string {
 // until waits until something is drawn.
 func (s *screen) until(t *testing.T, text string) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !strings.Contains(s.String(), text); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(10 * time.Minute); !strings.Contains(s.String(), text); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			drawn := s.String()
 			t.Fatalf("%q is not drawn: %q", text, drawn[max(0, len(drawn)-1000):])
