@@ -95,19 +95,24 @@ func (h *Hosts) Block(host string, until time.Time, reason string) error {
 	})
 }
 
+// locked takes the lock of a file that processes share, and makes its directory.
+func locked(ctx context.Context, path string, now time.Time) (unlock func(), err error) {
+	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	if err := lock.Create(path+".lock", lock.Private()); err != nil {
+		return nil, err
+	}
+	return lock.Acquire(ctx, path+".lock", lock.Options{Verb: "mirror", Now: now, Wait: -1})
+}
+
 // change calls f with the holds as they are now, under the lock of the file, and writes
 // them without those that are over.
 func (h *Hosts) change(f func(now time.Time)) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err := durable.MkdirAll(filepath.Dir(h.path), 0o755); err != nil {
-		return err
-	}
-	if err := lock.Create(h.path+".lock", lock.Private()); err != nil {
-		return err
-	}
 	now := h.now().UTC()
-	unlock, err := lock.Acquire(context.Background(), h.path+".lock", lock.Options{Verb: "mirror", Now: now, Wait: -1})
+	unlock, err := locked(context.Background(), h.path, now)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -13,7 +12,6 @@ import (
 	"example.com/publish/publish"
 	"example.com/publish/publish/timetable"
 	"example.com/publish/stage/durable"
-	"example.com/publish/stage/lock"
 )
 
 // ticks is a file with the time up to which each schedule is done. All processes share it.
@@ -51,13 +49,7 @@ func (t *ticks) read() map[string]done {
 func (t *ticks) change(ctx context.Context, f func(all map[string]done) bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := durable.MkdirAll(filepath.Dir(t.path), 0o755); err != nil {
-		return err
-	}
-	if err := lock.Create(t.path+".lock", lock.Private()); err != nil {
-		return err
-	}
-	unlock, err := lock.Acquire(ctx, t.path+".lock", lock.Options{Verb: "mirror run", Now: t.now(), Wait: -1})
+	unlock, err := locked(ctx, t.path, t.now())
 	if err != nil {
 		return err
 	}
