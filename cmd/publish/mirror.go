@@ -45,17 +45,27 @@ func registries(r *publish.Repo, h *mirror.Hosts, now func() time.Time) (catalog
 			set, err := reached(host, s, file(s.CA))
 			return registry.Settings{Endpoints: s.Endpoints, Credentials: file(s.Credentials), Settings: set}, err
 		},
-		Timeouts: registry.Timeouts{Connect: time.Duration(c.Timeouts.Connect), Answer: time.Duration(c.Timeouts.Answer),
-			Stall: time.Duration(c.Timeouts.Stall)},
+		Timeouts: timeouts(c),
 		Limits: registry.Limits{Manifest: int64(c.Limits.Manifest), Image: int64(c.Limits.Image), Blobs: c.Limits.Blobs,
 			Depth: c.Limits.Depth},
-		Blobs:  c.Blobs,
-		Before: func(_ context.Context, host string) error { return h.Before(host) },
-		Blocked: func(host string, until time.Time) {
-			_ = h.Block(host, until, "it asked for that") // the job waits in any case
-		},
-		Now: now,
+		Blobs:   c.Blobs,
+		Before:  func(_ context.Context, host string) error { return h.Before(host) },
+		Blocked: blocked(h),
+		Now:     now,
 	}), nil
+}
+
+// timeouts are for how long a server is waited for.
+func timeouts(c *publish.MirrorConfig) remote.Timeouts {
+	return remote.Timeouts{Connect: time.Duration(c.Timeouts.Connect), Answer: time.Duration(c.Timeouts.Answer),
+		Stall: time.Duration(c.Timeouts.Stall)}
+}
+
+// blocked notes hosts that want a pause.
+func blocked(h *mirror.Hosts) func(host string, until time.Time) {
+	return func(host string, until time.Time) {
+		_ = h.Block(host, until, "it asked for that") // the job waits in any case
+	}
 }
 
 // below is the path of a file that publish.yaml names.

@@ -8,7 +8,6 @@ import (
 	"example.com/publish/publish/mirror"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
-	"example.com/publish/stage/remote"
 	"example.com/publish/stage/simplestreams/upstream"
 )
 
@@ -17,15 +16,12 @@ func streamServers(r *publish.Repo, h *mirror.Hosts, now func() time.Time) (cata
 	c := &r.Config.Mirror
 	return upstream.New(upstream.Options{
 		Settings: func(base string) (upstream.Settings, error) { return streamSettings(r, base) },
-		Timeouts: remote.Timeouts{Connect: time.Duration(c.Timeouts.Connect), Answer: time.Duration(c.Timeouts.Answer),
-			Stall: time.Duration(c.Timeouts.Stall)},
-		Limits: upstream.Limits{Bytes: int64(c.Limits.Image), Files: c.Limits.Blobs},
-		Files:  c.Blobs,
-		Before: func(_ context.Context, host string) error { return h.Before(host) },
-		Blocked: func(host string, until time.Time) {
-			_ = h.Block(host, until, "it asked for that") // the job waits in any case
-		},
-		Now: now,
+		Timeouts: timeouts(c),
+		Limits:   upstream.Limits{Bytes: int64(c.Limits.Image), Files: c.Limits.Blobs},
+		Files:    c.Blobs,
+		Before:   func(_ context.Context, host string) error { return h.Before(host) },
+		Blocked:  blocked(h),
+		Now:      now,
 	}), nil
 }
 
