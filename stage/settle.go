@@ -10,7 +10,8 @@ import (
 
 // Settle takes the staging lock for verb, and validates staging under it. Content whose
 // hash is not known is hashed before, without the lock, so that builders do not wait for
-// it: then staging is read again. Usually all is known, and staging is read once.
+// it: then staging is walked again, and read again unless it is as it was. Usually all is
+// known, and staging is read once.
 //
 // Verified hashes are stored in the hash cache. Compact that when the memory of the
 // catalog is free again.
@@ -29,7 +30,7 @@ func (s *Stage) Settle(ctx context.Context, verb string, c Checks) (out *Checked
 		return nil, nil, err
 	}
 	defer src.Close()
-	c.times = true
+	c.times, c.twice = true, true
 	cache, facts := tree.OpenCache(s.Hashes), s.facts(false)
 	var fresh noted
 	examined := func() (*checking, error) {
@@ -40,15 +41,22 @@ func (s *Stage) Settle(ctx context.Context, verb string, c Checks) (out *Checked
 		if err == nil && k.reads() {
 			release()
 			release = func() {}
-			_, err = k.finish(ctx, s.progress)
-			err = errors.Join(err, cache.Save(), facts.Save())
-			fresh = k.noted
-			if k = nil; err == nil { // its memory is free
-				var again func()
-				if again, err = s.Exclusive(ctx, verb); err == nil {
-					release = again
-					k, err = examined()
-				}
+			out, err = k.finish(ctx, s.progress)
+			if err = errors.Join(err, cache.Save(), facts.Save()); err != nil {
+				return nil, err
+			}
+			again, err := s.Exclusive(ctx, verb)
+			if err != nil {
+				return nil, err
+			}
+			release = again
+			same, err := src.Still(ctx, k.sv.state, c.Now, out.Catalog.Documents)
+			if same || err != nil {
+				return out.catalog(), err
+			}
+			fresh, out, k = k.noted, nil, nil // their memory is free
+			if k, err = examined(); err != nil {
+				return nil, err
 			}
 		}
 		if err != nil {

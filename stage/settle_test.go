@@ -3,6 +3,7 @@ package stage
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,8 +11,8 @@ import (
 	"example.com/publish/stage/oci"
 )
 
-// What has to be hashed is hashed without the lock, and then staging is read under it.
-// When all is known, it is read once.
+// What has to be hashed is hashed without the lock, and staging is read again under it only
+// if it has changed since. When all is known, it is read under the lock.
 func TestSettle(t *testing.T) {
 	s := newStage(t)
 	s.Format = oci.Format{}
@@ -25,7 +26,7 @@ func TestSettle(t *testing.T) {
 		}
 		return nil
 	}
-	for i, want := range [][]bool{{false, true}, {true}} {
+	for i, want := range [][]bool{{false}, {true}} {
 		held = nil
 		got, unlock, err := s.Settle(t.Context(), "test", Checks{Now: now})
 		must(t, err)
@@ -33,8 +34,7 @@ func TestSettle(t *testing.T) {
 			t.Fatal("the lock is free")
 		}
 		unlock()
-		if len(got.Report.Findings) != 0 || len(got.Rows) != 5 || len(held) != len(want) || held[0] != want[0] ||
-			!held[len(held)-1] {
+		if len(got.Report.Findings) != 0 || len(got.Rows) != 5 || !slices.Equal(held, want) {
 			t.Errorf("%d: held %v, %+v, %v", i, held, got.Report, got.Rows)
 		}
 	}
@@ -50,6 +50,20 @@ func TestSettle(t *testing.T) {
 	unlock()
 	if f := got.Report.Errors(); len(f) != 1 || f[0].Code != "hash-mismatch" {
 		t.Errorf("%v", f)
+	}
+	// So is what an index says now.
+	index := filepath.Join(s.Dir, "acme", "app", "index.json")
+	must(t, os.WriteFile(layer, []byte("the layer"), 0o644))
+	s.Progress = func(string, int64) func(int64) {
+		s.Progress = nil
+		must(t, os.WriteFile(index, []byte(`{"schemaVersion":2,"manifests":[]}`), 0o644))
+		return nil
+	}
+	got, unlock, err = s.Settle(t.Context(), "test", Checks{Now: now.Add(time.Hour)})
+	must(t, err)
+	unlock()
+	if len(got.Catalog.Images) != 0 || len(got.Strays) != 3 {
+		t.Errorf("%v, %v", got.Catalog.Images, got.Strays)
 	}
 	// An error leaves the lock free.
 	must(t, os.RemoveAll(s.Dir))

@@ -63,6 +63,7 @@ type Checks struct {
 	Now  time.Time
 
 	times bool // modification times show which of two files was written first
+	twice bool // somebody asks whether the tree is still the same
 }
 
 // Checked is the result of validating a tree, with or without errors. Only a Valid
@@ -157,13 +158,14 @@ type survey struct {
 	cat     *catalog.Catalog
 	named   names
 	report  *Report
+	state   tree.State
 }
 
 // examine walks a tree, reads its indexes, and finds the entries that can be
 // published: see gate.
 func examine(
 	ctx context.Context, src *tree.Source, f catalog.Format, policy Links, known func(tree.Entry) bool,
-	contents catalog.Source,
+	contents catalog.Source, twice bool,
 ) (*survey, error) {
 	root := src.Root()
 	sv := &survey{root: root, report: &Report{}}
@@ -176,6 +178,9 @@ func examine(
 	}
 	if err != nil {
 		return nil, err
+	}
+	if twice {
+		sv.state = tree.StateOf(all)
 	}
 	f = catalog.Within(f, sv.cat.Documents)
 	sv.format = f
@@ -248,7 +253,7 @@ func (n noted) sum(path string, st tree.Stat) (sha256 string, ok bool) {
 // are trusted unless c.Full is set; nil for none. fresh is what was read just now.
 func begin(ctx context.Context, src *tree.Source, f catalog.Format, policy Links, named func(tree.Entry) bool,
 	cache *tree.Cache, facts *tree.Facts, c Checks, known map[string]tree.Row, fresh noted) (*checking, error) {
-	sv, err := examine(ctx, src, f, policy, named, watched(src, cache, facts, c.Now))
+	sv, err := examine(ctx, src, f, policy, named, watched(src, cache, facts, c.Now), c.twice)
 	if err != nil {
 		return nil, err
 	}
@@ -358,7 +363,7 @@ func sorted(files map[string]tree.Row) []tree.Row {
 
 func peek(ctx context.Context, src *tree.Source, f catalog.Format, policy Links, named func(tree.Entry) bool,
 	cache *tree.Cache, facts *tree.Facts) (*Checked, error) {
-	sv, err := examine(ctx, src, f, policy, named, memory{tree.Contents(src.Root()), facts})
+	sv, err := examine(ctx, src, f, policy, named, memory{tree.Contents(src.Root()), facts}, false)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package catalog
 import (
 	"crypto/sha256"
 	"crypto/sha512"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -89,6 +90,20 @@ func (d Digest) New() (hash.Hash, error) {
 		return sha512.New(), nil
 	}
 	return sha256.New(), nil
+}
+
+// Is reports whether data has the digest.
+func (d Digest) Is(data []byte) bool {
+	var text [2 * sha512.Size]byte
+	switch d.Algorithm {
+	case SHA256:
+		sum := sha256.Sum256(data)
+		return string(hex.AppendEncode(text[:0], sum[:])) == d.Hex
+	case SHA512:
+		sum := sha512.Sum512(data)
+		return string(hex.AppendEncode(text[:0], sum[:])) == d.Hex
+	}
+	return false
 }
 
 // ParseDigest is the reverse of String, for text from outside.

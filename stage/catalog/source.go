@@ -2,9 +2,6 @@ package catalog
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"crypto/sha512"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +13,8 @@ import (
 )
 
 // Source is a tree that a format reads: documents freely, content only by its
-// digest. It does not lead out of the tree.
+// digest. It does not lead out of the tree. Blob of a tree that is validated may be called
+// by several goroutines at once, and so may what a [Memory] has.
 type Source interface {
 	// Document returns all bytes of a document. The error is a *DocumentError if
 	// it is missing, larger than MaxDocument, not a regular file, or reached
@@ -196,26 +194,13 @@ func (s files) Blob(name string, want Digest, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if int64(len(data)) > limit || !want.of(data) {
+	if int64(len(data)) > limit || !want.Is(data) {
 		return fail(ErrDigest)
 	}
 	if states != nil {
 		s.seen(name, want, states[0], states[1])
 	}
 	return data, nil
-}
-
-// of reports whether data has the digest.
-func (d Digest) of(data []byte) bool {
-	switch d.Algorithm {
-	case SHA256:
-		sum := sha256.Sum256(data)
-		return hex.EncodeToString(sum[:]) == d.Hex
-	case SHA512:
-		sum := sha512.Sum512(data)
-		return hex.EncodeToString(sum[:]) == d.Hex
-	}
-	return false
 }
 
 func (s files) List(dir string) iter.Seq2[string, error] {

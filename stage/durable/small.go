@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // ReadSmall is like ReadFile, for a program that reads thousands of small files: it
@@ -49,4 +51,38 @@ func ReadSmall(path string, limit int64) ([]byte, error) {
 		return ReadFile(path, limit)
 	}
 	return data[:n], nil
+}
+
+// Read reads a regular file of the directory that has at most limit bytes. It returns the
+// states of the file before and after; only if they are equal are the bytes all of it.
+//
+// Calls: openat, fstat, read, fstat, close. It opens what another user may have put there,
+// but does not block on it.
+func (l *Listing) Read(name string, limit int64) (data []byte, before, after unix.Stat_t, err error) {
+	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+	fd, err := ignoringEINTR(func() (int, error) { return unix.Openat(l.fd(), name, flags, 0) })
+	if err != nil {
+		return nil, before, after, l.fail("open", name, err)
+	}
+	defer unix.Close(fd)
+	switch err = unix.Fstat(fd, &before); {
+	case err != nil:
+		return nil, before, after, l.fail("stat", name, err)
+	case before.Mode&unix.S_IFMT != unix.S_IFREG:
+		return nil, before, after, l.fail("read", name, ErrNotRegular)
+	case before.Size > limit:
+		return nil, before, after, l.fail("read", name, ErrTooLong)
+	}
+	data = make([]byte, before.Size)
+	for n := 0; n < len(data); {
+		m, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, data[n:]) })
+		if err != nil {
+			return nil, before, after, l.fail("read", name, err)
+		}
+		if m == 0 {
+			data = data[:n]
+		}
+		n += m
+	}
+	return data, before, after, l.fail("stat", name, unix.Fstat(fd, &after))
 }

@@ -35,27 +35,27 @@ var commonTypes = []string{"", ociIndex, ociManifest, dockerList, dockerManifest
 	"application/vnd.oci.empty.v1+json",
 }
 
-// known returns what is remembered of a node's manifest; nil for nothing.
-func (g *graph) known(n *node) *manifest {
+// known returns what is remembered of a manifest; nil for nothing.
+func (g *graph) known(d catalog.Digest, mediaType string) *manifest {
 	memory, ok := g.src.(catalog.Memory)
 	if !ok {
 		return nil
 	}
-	fact, ok := memory.Recall(n.digest())
+	fact, ok := memory.Recall(d)
 	if !ok {
 		return nil
 	}
-	m, mediaType, err := readFact(fact)
-	if err != nil || mediaType != n.mediaType {
+	m, parsedAs, err := readFact(fact)
+	if err != nil || parsedAs != mediaType {
 		return nil
 	}
 	return m
 }
 
-// learn remembers a node's manifest, which has been read.
-func (g *graph) learn(n *node, m *manifest) {
+// learn remembers a manifest, which has been read.
+func (g *graph) learn(d catalog.Digest, mediaType string, m *manifest) {
 	if memory, ok := g.src.(catalog.Memory); ok {
-		memory.Remember(n.digest(), writeFact(m, n.mediaType))
+		memory.Remember(d, writeFact(m, mediaType))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -99,20 +100,29 @@ func FuzzReadFact(f *testing.F) {
 // remembering is a source that counts what is read.
 type remembering struct {
 	catalog.Source
+	mu    sync.Mutex
 	facts map[catalog.Digest][]byte
 	reads int
 }
 
 func (r *remembering) Recall(d catalog.Digest) ([]byte, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	fact, ok := r.facts[d]
 	return fact, ok
 }
 
-func (r *remembering) Remember(d catalog.Digest, fact []byte) { r.facts[d] = bytes.Clone(fact) }
+func (r *remembering) Remember(d catalog.Digest, fact []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.facts[d] = bytes.Clone(fact)
+}
 
 func (r *remembering) Blob(p string, d catalog.Digest, limit int64) ([]byte, error) {
 	if limit > 0 {
+		r.mu.Lock()
 		r.reads++
+		r.mu.Unlock()
 	}
 	return r.Source.Blob(p, d, limit)
 }

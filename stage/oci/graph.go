@@ -23,6 +23,7 @@ type node struct {
 	absent    bool    // it may be missing: it is not there, and no item
 	partial   bool    // it is an index, and not all that it lists is here
 	read      bool
+	asked     bool  // it is among what is read ahead
 	item      bool  // the catalog has it as an item
 	named     bool  // it has a tag, or is listed already
 	mark      int32 // of the last walk that met it
@@ -45,13 +46,15 @@ type graph struct {
 	todo       []*node // memory for each
 	fresh      []node  // memory for nodes: there are very many, and all stay
 	reading
-	left platforms // an entry says that no others were picked; nil: it does not say so
+	ahead map[want]*manifest // what was read ahead: see readAhead
+	left  platforms          // an entry says that no others were picked; nil: it does not say so
 }
 
 // reading says how a graph is read.
 type reading struct {
 	picked platforms // of what comes: the others stay where they are; nil: all come
 	sparse bool      // any index may list what is not here
+	wide   bool      // the source may be asked for content by several goroutines at once
 	// recorded are the platforms that were picked before, by the digest of the entry, where
 	// the entry does not say so under its new name.
 	recorded map[string]platforms
@@ -120,24 +123,15 @@ func (g *graph) expand(n *node, depth int) error {
 		g.note(catalog.Error, "too-large", path, "has %d bytes; a manifest may have %d", n.size, maxManifest)
 		return nil
 	}
-	m := g.known(n)
-	if m == nil {
-		data, err := g.blob(n, maxManifest)
-		if data == nil || err != nil {
-			return err
-		}
-		var code, fact string
-		if m, code, fact = parseManifest(data, n.mediaType); code != "" {
-			g.note(catalog.Error, code, path, "%s", fact)
-			return nil
-		}
-		checked, err := g.checkConfig(m)
-		if err != nil {
-			return err
-		}
-		if checked {
-			g.learn(n, m)
-		}
+	m, code, fact, err := g.manifest(n)
+	switch {
+	case err != nil:
+		return err
+	case code != "":
+		g.note(catalog.Error, code, path, "%s", fact)
+		return nil
+	case m == nil:
+		return nil
 	}
 	if m.Odd != "" {
 		g.note(catalog.Warning, "schema", path, "%s", m.Odd)
@@ -174,6 +168,37 @@ func (g *graph) expand(n *node, depth int) error {
 		}
 	}
 	return nil
+}
+
+// manifest returns the manifest of a node; nil if it cannot be used, with the code and fact of a
+// finding unless whoever compares items with files finds that out again.
+func (g *graph) manifest(n *node) (m *manifest, code, fact string, err error) {
+	if m := g.ahead[want{n.key, n.mediaType}]; m != nil {
+		return m, "", "", nil
+	}
+	return g.load(n.digest(), n.mediaType, maxManifest)
+}
+
+// load is manifest for what was not read ahead. It changes nothing of the graph.
+func (g *graph) load(d catalog.Digest, mediaType string, limit int64) (m *manifest, code, fact string, err error) {
+	if m := g.known(d, mediaType); m != nil {
+		return m, "", "", nil
+	}
+	data, err := g.blobAt(blobPath(g.repository, d), d, limit)
+	if data == nil || err != nil {
+		return nil, "", "", err
+	}
+	if m, code, fact = parseManifest(data, mediaType); code != "" {
+		return nil, code, fact, nil
+	}
+	checked, err := g.checkConfig(m)
+	if err != nil {
+		return nil, "", "", err
+	}
+	if checked {
+		g.learn(d, mediaType, m)
+	}
+	return m, "", "", nil
 }
 
 // below adds what an index lists.

@@ -208,6 +208,8 @@ func (l *layout) enter(d *descriptor) {
 // picked, if all entries that lead to it say so: those that do not come first.
 func (l *layout) follow() error {
 	for _, picked := range []bool{false, true} {
+		var nodes []*node
+		var lefts []platforms
 		for i, n := range l.entries {
 			if n == nil {
 				continue
@@ -217,13 +219,12 @@ func (l *layout) follow() error {
 			if left == nil {
 				left = l.recorded[n.key]
 			}
-			if (left != nil) != picked {
-				continue
+			if (left != nil) == picked {
+				nodes, lefts = append(nodes, n), append(lefts, left)
 			}
-			l.left = left
-			if err := l.expand(n, 1); err != nil {
-				return err
-			}
+		}
+		if err := l.expandAll(nodes, func(i int) platforms { return lefts[i] }); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -17,7 +17,7 @@ const imageType = "container"
 func (f Format) Read(ctx context.Context, src catalog.Source) (*catalog.Catalog, error) {
 	b := &builder{cat: &catalog.Catalog{Listed: map[string][]catalog.Naming{}}}
 	err := repositories(src, func(dir string) error {
-		l, err := readLayout(ctx, src, dir, b.note, reading{sparse: f.Sparse})
+		l, err := readLayout(ctx, src, dir, b.note, reading{sparse: f.Sparse, wide: true})
 		if err != nil {
 			return err
 		}

@@ -4,26 +4,11 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
-
-	"example.com/publish/stage/catalog"
 )
 
 // FS is like root.FS(), for a tree that others write to. It opens only regular
 // files and directories, and does not block on a pipe that has replaced a file.
 func FS(root *os.Root) fs.FS { return files{root, NewOpener(root)} }
-
-// Contents returns a tree that others write to, in the form that formats read.
-func Contents(root *os.Root) catalog.Source { return catalog.Files(FS(root)) }
-
-// ContentsSeen is Contents. It calls seen for each content that has been read and checked, with
-// its sha256, and with the state of its file, which did not change meanwhile.
-func ContentsSeen(root *os.Root, seen func(path string, st Stat, sha256 string)) catalog.Source {
-	return catalog.Watched(FS(root), func(path string, d catalog.Digest, before, after fs.FileInfo) {
-		if st := StatOf(after); d.Algorithm == catalog.SHA256 && StatOf(before).Same(st, false) {
-			seen(path, st, d.Hex)
-		}
-	})
-}
 
 type files struct {
 	root *os.Root
