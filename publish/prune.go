@@ -389,11 +389,15 @@ func (r *Repo) carryOut(ctx context.Context, s *state, sv *survey, p *Plan) erro
 			going = append(going, e)
 		}
 	}
-	if _, err := r.Stage.Delete(going); err != nil {
+	gone, err := r.Stage.Delete(going)
+	if err != nil {
 		return err
 	}
 	if err := r.at("after-prune-orphans"); err != nil {
 		return err
+	}
+	if len(docs) == 0 { // the indexes name what they named
+		return r.remember(s, sv, without(sv.strays, gone), sv.checked.Catalog)
 	}
 	cat, err := r.Stage.Catalog(ctx)
 	if err != nil {
@@ -404,6 +408,19 @@ func (r *Repo) carryOut(ctx context.Context, s *state, sv *survey, p *Plan) erro
 		return err
 	}
 	return r.remember(s, sv, strays, cat)
+}
+
+// without returns the entries of a list that are not in another. Both are in the same order.
+func without(list, gone []tree.Entry) []tree.Entry {
+	var out []tree.Entry
+	for _, e := range list {
+		if len(gone) > 0 && gone[0].Path == e.Path {
+			gone = gone[1:]
+		} else {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // without returns the documents rewritten without what the plan removes.

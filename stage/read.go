@@ -197,6 +197,9 @@ func (r *reader) one(ctx context.Context, in *tree.Opener, n *need) (state hash.
 
 func (r *reader) read(ctx context.Context, in *tree.Opener, n *need) (sums, hash.Cloner, int64) {
 	odd := n.oddly()
+	if s, bytes, ok := r.small(in, n); ok {
+		return s, nil, bytes
+	}
 	f, st, err := in.Open(cmp.Or(odd.name, n.path))
 	if err != nil {
 		return failed(err), nil, 0
@@ -264,11 +267,30 @@ func (r *reader) read(ctx context.Context, in *tree.Opener, n *need) (sums, hash
 	return s, own.(hash.Cloner), size
 }
 
+// small is read for a usual file that is small and has not changed; false for all others.
+func (r *reader) small(in *tree.Opener, n *need) (s sums, bytes int64, ok bool) {
+	const few = 64 << 10
+	if n.odd != nil || n.stat.Ino == 0 || n.stat.Size > few || n.stat.Sparse || r.firsts[n.path] {
+		return s, 0, false
+	}
+	data, before, after, err := in.ReadSmall(n.path, n.stat.Size)
+	if err != nil || !before.Same(n.stat, true) || !after.Same(n.stat, true) || int64(len(data)) != n.stat.Size {
+		return s, 0, false
+	}
+	r.progress(int64(len(data)))
+	sum := sha256.Sum256(data)
+	return sums{sha256: asHex(sum[:], n.like)}, int64(len(data)), true
+}
+
 // inHex is the sum of h in hex; the string like itself if that is equal.
 func inHex(h hash.Hash, like string) string {
 	var sum [sha512.Size]byte
+	return asHex(h.Sum(sum[:0]), like)
+}
+
+func asHex(sum []byte, like string) string {
 	var text [2 * sha512.Size]byte
-	if b := hex.AppendEncode(text[:0], h.Sum(sum[:0])); string(b) != like {
+	if b := hex.AppendEncode(text[:0], sum); string(b) != like {
 		return string(b)
 	}
 	return like

@@ -116,13 +116,18 @@ func listAll(
 
 // hashOwn reads a document and hashes its own form.
 func hashOwn(f catalog.Server, r io.Reader, size int64, progress func(int64)) (sums, int64, error) {
-	data, err := []byte(nil), durable.ErrTooLong
-	if size <= catalog.MaxDocument {
-		data, err = durable.ReadBounded(countingReader{r, progress}, catalog.MaxDocument)
+	if size > catalog.MaxDocument {
+		return sums{}, 0, durable.ErrTooLong
+	}
+	buf := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead)) // else the last read doubles it
+	_, err := buf.ReadFrom(io.LimitReader(countingReader{r, progress}, catalog.MaxDocument+1))
+	if err == nil && buf.Len() > catalog.MaxDocument {
+		err = durable.ErrTooLong
 	}
 	if err != nil {
 		return sums{}, 0, err
 	}
+	data := buf.Bytes()
 	row := OwnRow(f, "", data)
 	return sums{row.SHA256, &moreSums{own: true, size: row.Size}}, int64(len(data)), nil
 }

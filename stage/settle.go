@@ -68,12 +68,17 @@ func (s *Stage) Settle(ctx context.Context, verb string, c Checks) (out *Checked
 	if err != nil {
 		return nil, nil, err
 	}
-	return out, release, errors.Join(cache.Save(), facts.Save(), facts.Compact())
+	err = errors.Join(cache.Save(), facts.Save(), facts.Compact())
+	out.crowded = cache.Crowded(len(out.Rows) + len(out.Strays))
+	return out, release, err
 }
 
 // Compact compacts the hash cache, if that is worth it, for staging as it was checked. The
 // caller holds the staging lock.
 func (s *Stage) Compact(c *Checked) error {
+	if !c.crowded {
+		return nil
+	}
 	rows, strays := tree.NewRows(c.Rows), tree.NewFinger(c.Strays, func(e *tree.Entry) string { return e.Path })
 	return tree.OpenCache(s.Hashes).Compact(len(c.Rows)+len(c.Strays),
 		func(path string) bool { return rows.Find(path) >= 0 || strays.Find(path) >= 0 })

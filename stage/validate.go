@@ -74,6 +74,7 @@ type Checked struct {
 	Report  *Report
 	Strays  []tree.Entry // the orphans; see Orphans
 	Sure    bool         // see Orphans
+	crowded bool         // the hash cache may be worth compacting
 }
 
 // Row returns the row of a path; false if it cannot be published.

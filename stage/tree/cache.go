@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -199,11 +200,17 @@ func (c *Cache) put(path string, s Stat, sha256 string, sealed, lean bool) bool 
 }
 
 func (e cached) line(path string) []byte {
-	flag := 0
+	flag := byte('0')
 	if e.sealed {
-		flag = 1
+		flag = '1'
 	}
-	return fmt.Appendf(nil, "F %x %d %d %d %d %d %s", e.sum, flag, e.size, e.mtime, e.ctime, e.ino, path)
+	b := append(make([]byte, 0, 160+len(path)), "F "...)
+	b = append(hex.AppendEncode(b, e.sum[:]), ' ', flag, ' ')
+	for _, n := range []int64{e.size, e.mtime, e.ctime} {
+		b = append(strconv.AppendInt(b, n, 10), ' ')
+	}
+	b = append(strconv.AppendUint(b, e.ino, 10), ' ')
+	return append(b, path...)
 }
 
 // Pair returns the sha256 over the concatenation of two files, if it was stored

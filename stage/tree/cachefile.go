@@ -143,7 +143,7 @@ func (c *Cache) add(text []byte) {
 	if c.path == "" {
 		return
 	}
-	c.fresh.Write(durable.Line(text))
+	c.fresh.Write(durable.LineTo(c.fresh.AvailableBuffer(), text))
 	if c.fresh.Len() >= maxFresh {
 		c.lost = errors.Join(c.lost, c.flush())
 	}
@@ -252,9 +252,8 @@ func (c *Cache) Release() {
 // whose contents are still in use. expect is the expected number of files. Call it
 // under the staging lock, after Save.
 func (c *Cache) Compact(expect int, keep func(path string) bool) error {
+	worth := c.Crowded(expect)
 	c.lock()
-	files, records := len(c.packed.files)+len(c.files)+c.released, c.packed.records()+c.released
-	worth := c.lines >= many(records) || files >= 2*expect+1000
 	if worth && c.released > 0 { // read the released entries again
 		c.mu.Unlock()
 		return OpenCache(c.path).Compact(expect, keep)
@@ -265,7 +264,7 @@ func (c *Cache) Compact(expect int, keep func(path string) bool) error {
 		return nil
 	}
 	live := make(map[digest]bool, expect)
-	n := 0
+	n, records := 0, c.packed.records()
 	for _, e := range c.each(keep) {
 		live[e.sum] = true
 		n++
@@ -302,6 +301,14 @@ func (c *Cache) Compact(expect int, keep func(path string) bool) error {
 		c.lines = 0
 	}
 	return unlessUnwritable(err)
+}
+
+// Crowded reports whether it may be worth to Compact the file, with this number of files.
+func (c *Cache) Crowded(expect int) bool {
+	c.lock()
+	defer c.mu.Unlock()
+	files, records := len(c.packed.files)+len(c.files)+c.released, c.packed.records()+c.released
+	return c.lines >= many(records) || files >= 2*expect+1000
 }
 
 // many returns the number of lines, beside n records, from which compacting pays

@@ -47,22 +47,15 @@ func (c contents) Blob(name string, want catalog.Digest, limit int64) ([]byte, e
 	return c.Source.Blob(name, want, limit)
 }
 
-func (c contents) quick(name string, want catalog.Digest, limit int64) (data []byte, ok bool) {
-	dir, base := path.Split(name)
-	if !fs.ValidPath(name) || dir == "" {
+func (c contents) quick(name string, want catalog.Digest, limit int64) ([]byte, bool) {
+	data, before, after, err := c.in.read(name, limit)
+	if err != nil || !want.Is(data) {
 		return nil, false
 	}
-	err := c.in.do(dir, func(l *durable.Listing) error {
-		got, before, after, err := l.Read(base, limit)
-		if ok = err == nil && want.Is(got); ok {
-			data = got
-			if st := statOf(&after); c.seen != nil && want.Algorithm == catalog.SHA256 && statOf(&before).Same(st, false) {
-				c.seen(name, st, want.Hex)
-			}
-		}
-		return err
-	})
-	return data, ok && err == nil
+	if c.seen != nil && want.Algorithm == catalog.SHA256 && before.Same(after, false) {
+		c.seen(name, after, want.Hex)
+	}
+	return data, true
 }
 
 // lastFolder keeps the directory of the last content open. To get there it follows no link.
@@ -92,6 +85,20 @@ func (f *lastFolder) do(dir string, do func(*durable.Listing) error) error {
 	return fs.ErrNotExist
 }
 
+// read reads a file of the tree: see [durable.Listing.Read].
+func (f *lastFolder) read(name string, limit int64) (data []byte, before, after Stat, err error) {
+	dir, base := path.Split(name)
+	if !fs.ValidPath(name) || dir == "" {
+		return nil, before, after, fs.ErrInvalid
+	}
+	err = f.do(dir, func(l *durable.Listing) error {
+		got, was, is, err := l.Read(base, limit)
+		data, before, after = got, statOf(&was), statOf(&is)
+		return err
+	})
+	return data, before, after, err
+}
+
 // open makes a directory the one that is kept open.
 func (f *lastFolder) open(dir string) error {
 	f.mu.Lock()
@@ -117,4 +124,14 @@ func (f *lastFolder) open(dir string) error {
 	}
 	f.dir, f.at = dir, at
 	return nil
+}
+
+// close closes the directory.
+func (f *lastFolder) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.at != nil {
+		_ = f.at.Close()
+	}
+	f.at = nil
 }

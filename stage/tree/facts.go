@@ -32,15 +32,16 @@ type Facts struct {
 
 	mu    sync.Mutex
 	at    map[digest]fact
-	store []byte // the facts, one after the other
+	store []byte // room for facts, one after the other
+	size  int    // bytes of all facts
 	fresh bytes.Buffer
 	lines int // in the file
 }
 
-// fact is a place in the store.
+// fact is what was learned of one content.
 type fact struct {
-	from, to uint32
-	used     bool // since the file was opened
+	text []byte
+	used bool // since the file was opened
 }
 
 const (
@@ -75,7 +76,7 @@ func (f *Facts) Recall(d catalog.Digest) ([]byte, bool) {
 		x.used = true
 		f.at[sum] = x
 	}
-	return f.store[x.from:x.to:x.to], ok
+	return x.text, ok
 }
 
 // Remember implements [catalog.Memory].
@@ -90,7 +91,7 @@ func (f *Facts) Remember(d catalog.Digest, text []byte) {
 	if !f.put(sum, text, true) || f.look || f.cache.path == "" {
 		return
 	}
-	f.fresh.Write(factLine(sum, text))
+	f.fresh.Write(factLine(f.fresh.AvailableBuffer(), sum, text))
 	if f.fresh.Len() >= maxFresh {
 		_ = f.flush() // the next command is slower, and nothing else
 	}
@@ -104,19 +105,26 @@ func factKey(d catalog.Digest) (digest, bool) {
 	return parseDigest(d.Hex[:2*len(digest{})])
 }
 
-func factLine(sum digest, text []byte) []byte {
-	raw := append(sum[:len(sum):len(sum)], text...)
-	return durable.Line(base64.RawStdEncoding.AppendEncode(nil, raw))
+// factLine appends the line of a fact to out.
+func factLine(out []byte, sum digest, text []byte) []byte {
+	raw := append(append(make([]byte, 0, len(sum)+len(text)), sum[:]...), text...)
+	coded := make([]byte, 0, base64.RawStdEncoding.EncodedLen(len(raw)))
+	return durable.LineTo(out, base64.RawStdEncoding.AppendEncode(coded, raw))
 }
 
 // put adds a fact; false if there is no room.
 func (f *Facts) put(sum digest, text []byte, used bool) bool {
-	if len(f.store)+len(text) > maxFacts {
+	const room = 64 << 10 // bytes; one store that grows would be copied again and again
+	if f.size += len(text); f.size > maxFacts {
+		f.size -= len(text)
 		return false
 	}
-	from := uint32(len(f.store))
+	if len(f.store)+len(text) > cap(f.store) {
+		f.store = make([]byte, 0, max(room, len(text)))
+	}
+	from := len(f.store)
 	f.store = append(f.store, text...)
-	f.at[sum] = fact{from, from + uint32(len(text)), used}
+	f.at[sum] = fact{f.store[from:len(f.store):len(f.store)], used}
 	return true
 }
 
@@ -136,7 +144,7 @@ func (f *Facts) load() {
 	if err != nil || !f.cache.believed(fi) {
 		return
 	}
-	f.store = make([]byte, 0, min(fi.Size()*3/4, maxFacts))
+	f.at = make(map[digest]fact, min(fi.Size(), maxFacts)/200) // most have about so many bytes
 	f.read(io.LimitReader(file, maxFacts))
 }
 
@@ -227,7 +235,7 @@ func (f *Facts) Compact() error {
 		for sum, x := range f.at {
 			if x.used {
 				f.lines++
-				if _, err := w.Write(factLine(sum, f.store[x.from:x.to])); err != nil {
+				if _, err := w.Write(factLine(nil, sum, x.text)); err != nil {
 					return err
 				}
 			}

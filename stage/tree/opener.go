@@ -19,10 +19,19 @@ type Opener struct {
 	mu  sync.Mutex
 	dir string   // of the last file
 	at  *os.Root // that directory; nil for none
+
+	small lastFolder // of the last file of ReadSmall
 }
 
 // NewOpener returns an Opener for the tree at root.
-func NewOpener(root *os.Root) *Opener { return &Opener{root: root} }
+func NewOpener(root *os.Root) *Opener { return &Opener{root: root, small: lastFolder{root: root}} }
+
+// ReadSmall reads a whole file with at most limit bytes, in half as many system calls. It
+// returns the state of the file before and after. On an error, use Open, which says what is
+// wrong.
+func (o *Opener) ReadSmall(name string, limit int64) (data []byte, before, after Stat, err error) {
+	return o.small.read(name, limit)
+}
 
 // Open is the function Open for a file of the tree.
 func (o *Opener) Open(name string) (f *os.File, st Stat, err error) {
@@ -73,4 +82,5 @@ func (o *Opener) Close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.close()
+	o.small.close()
 }
