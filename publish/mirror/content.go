@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,8 +35,8 @@ type Content struct {
 	made atomic.Bool // the directory
 
 	mu    sync.Mutex
-	batch *durable.Batch // of the parts that are whole; nil: none yet
-	whole map[catalog.Digest]bool
+	batch *durable.Batch                 // of the parts that are whole; nil: none yet
+	whole map[catalog.Digest]fs.FileInfo // of those parts
 }
 
 // ContentOptions say where content lies and what to do about it.
@@ -61,18 +60,15 @@ var _ catalog.Store = (*Content)(nil)
 
 // NewContent makes the Content of a job. It touches nothing.
 func NewContent(opt ContentOptions) *Content {
-	return &Content{opt: opt, whole: map[catalog.Digest]bool{}}
+	return &Content{opt: opt, whole: map[catalog.Digest]fs.FileInfo{}}
 }
 
 func (c *Content) path(d catalog.Digest, suffix string) string {
 	return filepath.Join(c.opt.Dir, d.Algorithm, d.Hex+suffix)
 }
 
-// The names of a content that is not whole, and of its lock.
-const (
-	partSuffix = ".part"
-	lockSuffix = ".lock"
-)
+// partSuffix ends the name of a content that is not whole.
+const partSuffix = ".part"
 
 // Has implements catalog.Store.
 func (c *Content) Has(d catalog.Digest) bool {
@@ -87,7 +83,7 @@ func (c *Content) Path(d catalog.Digest) (string, bool) {
 		return "", false
 	}
 	c.mu.Lock()
-	own := c.whole[d]
+	_, own := c.whole[d]
 	c.mu.Unlock()
 	if regular(c.path(d, "")) {
 		return c.path(d, ""), true
@@ -206,27 +202,25 @@ func (c *Content) Bring(ctx context.Context, d catalog.Digest, size int64, get f
 	if err := c.begin(); err != nil {
 		return full(err)
 	}
-	unlock, err := lock.Temporary(ctx, c.path(d, lockSuffix), lock.Options{Wait: -1})
-	if err != nil {
-		return full(err)
-	}
-	defer unlock()
-	if c.Has(d) { // who had the lock brought it
-		c.count(size)
-		return nil
-	}
 	p, err := c.part(ctx, d, size)
 	if err != nil {
 		return full(err)
 	}
-	if p.n == 0 && c.Has(d) { // it got its name between the question and the opening
-		_ = p.f.Close()
+	if p.n == 0 && c.Has(d) { // who had the lock brought it
+		err := os.Remove(c.path(d, partSuffix))
+		p.close()
 		c.count(size)
-		return os.Remove(c.path(d, partSuffix))
+		return ignoreMissing(err)
 	}
 	if err := p.fill(ctx, get); err != nil {
-		_ = p.f.Close()
+		p.close()
 		return full(err)
+	}
+	defer p.unlock()
+	own, err := p.f.Stat()
+	if err != nil {
+		_ = p.f.Close()
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -237,7 +231,7 @@ func (c *Content) Bring(ctx context.Context, d catalog.Digest, size int64, get f
 	if err := c.batch.Take(p.f); err != nil {
 		return full(err)
 	}
-	c.whole[d] = true
+	c.whole[d] = own
 	return nil
 }
 
@@ -277,13 +271,13 @@ func (c *Content) Sync(ctx context.Context) error {
 	err = errors.Join(err, c.batch.Close())
 	c.batch = nil
 	dirs := map[string]bool{}
-	for d := range c.whole {
-		if err != nil {
-			_ = os.Remove(c.path(d, partSuffix))
+	for d, own := range c.whole {
+		dirs[filepath.Dir(c.path(d, ""))] = true
+		if err == nil {
+			err = c.name(ctx, d, own)
 			continue
 		}
-		dirs[filepath.Dir(c.path(d, ""))] = true
-		err = c.name(d)
+		_, _ = c.own(ctx, d, own, os.Remove)
 	}
 	clear(c.whole)
 	for dir := range dirs {
@@ -295,22 +289,49 @@ func (c *Content) Sync(ctx context.Context) error {
 }
 
 // name gives a part its name. Another job that wanted the same may have done it.
-func (c *Content) name(d catalog.Digest) error {
-	part := c.path(d, partSuffix)
-	err := os.Chmod(part, 0o444)
-	if err == nil {
-		err = os.Rename(part, c.path(d, ""))
-	}
-	if !errors.Is(err, fs.ErrNotExist) || regular(c.path(d, "")) {
-		return ignoreMissing(err)
+func (c *Content) name(ctx context.Context, d catalog.Digest, own fs.FileInfo) error {
+	ok, err := c.own(ctx, d, own, func(part string) error {
+		if err := os.Chmod(part, 0o444); err != nil {
+			return err
+		}
+		return os.Rename(part, c.path(d, ""))
+	})
+	if ok || err != nil || regular(c.path(d, "")) {
+		return err
 	}
 	if c.opt.Elsewhere != nil {
 		if _, ok := c.opt.Elsewhere(d); ok {
 			return nil
 		}
 	}
-	return &catalog.RemoteError{Class: catalog.Internal, Again: true, Err: fmt.Errorf("%s vanished: %w", d, err)}
+	return &catalog.RemoteError{Class: catalog.Internal, Again: true,
+		Err: fmt.Errorf("%s vanished: %w", d, fs.ErrNotExist)}
 }
+
+// own calls f for the part of a content, under its lock, if it is the file that this Content
+// brought. If another job gave that its name, the part may be what a third one has begun since.
+func (c *Content) own(ctx context.Context, d catalog.Digest, own fs.FileInfo, f func(part string) error) (bool, error) {
+	part := c.path(d, partSuffix)
+	if fi, err := os.Lstat(part); err != nil || !same(fi, own) { // do not wait for that one
+		return false, ignoreMissing(err)
+	}
+	unlock, held, err := lockPart(ctx, part, lock.Options{Wait: -1})
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	switch {
+	case same(held, own):
+		return true, f(part)
+	case held.Size() == 0: // the lock made it
+		return false, ignoreMissing(os.Remove(part))
+	}
+	return false, nil
+}
+
+// same reports whether a part is the one that was brought: the file of one that was removed may
+// have given its number to a new one, which then has fewer bytes until it is whole itself.
+func same(part, own fs.FileInfo) bool { return os.SameFile(part, own) && part.Size() == own.Size() }
 
 // Close ends the Content. Parts stay for the next time.
 func (c *Content) Close() error {
@@ -360,14 +381,12 @@ func SweepContent(ctx context.Context, dir string, keep func(catalog.Digest) boo
 			path := filepath.Join(dir, algorithm, e.Name())
 			suffix := filepath.Ext(e.Name())
 			d := catalog.Digest{Algorithm: algorithm, Hex: e.Name()[:len(e.Name())-len(suffix)]}
-			known := slices.Contains([]string{"", partSuffix, lockSuffix}, suffix) && e.Type().IsRegular()
+			known := (suffix == "" || suffix == partSuffix) && e.Type().IsRegular()
 			if d.Check() != nil || !known {
 				s.Left = append(s.Left, Problem{path, errors.New("does not belong here")})
 				continue
 			}
-			n, removed, err := sweepOne(ctx, path, filepath.Join(dir, algorithm, d.Hex+lockSuffix), suffix, func() bool {
-				return !keep(d)
-			}, before)
+			n, removed, err := sweepOne(ctx, path, func() bool { return !keep(d) }, before)
 			if err != nil {
 				s.Left = append(s.Left, Problem{path, err})
 			}
@@ -380,8 +399,8 @@ func SweepContent(ctx context.Context, dir string, keep func(catalog.Digest) boo
 	return s, nil
 }
 
-// sweepOne removes a file under the lock of its part.
-func sweepOne(ctx context.Context, path, lockPath, suffix string, may func() bool, before time.Time) (
+// sweepOne removes a file under its lock.
+func sweepOne(ctx context.Context, path string, may func() bool, before time.Time) (
 	bytes int64, removed bool, err error) {
 	fi, err := os.Lstat(path)
 	if err != nil {
@@ -390,16 +409,20 @@ func sweepOne(ctx context.Context, path, lockPath, suffix string, may func() boo
 	if !fi.ModTime().Before(before) || !may() {
 		return 0, false, nil
 	}
-	unlock, err := lock.Temporary(ctx, lockPath, lock.Options{})
-	if held := (*lock.HeldError)(nil); errors.As(err, &held) {
-		return 0, false, nil
-	}
-	if err != nil {
-		return 0, false, err
-	}
-	defer unlock() // removes the lock's file
-	if suffix == lockSuffix {
-		return 0, false, nil
+	if filepath.Ext(path) == partSuffix {
+		unlock, held, err := lockPart(ctx, path, lock.Options{})
+		if taken := (*lock.HeldError)(nil); errors.As(err, &taken) {
+			return 0, false, nil
+		}
+		if err != nil {
+			return 0, false, err
+		}
+		defer unlock()
+		// An empty one may be what the lock made of a name that was gone.
+		if held.Size() > 0 && !held.ModTime().Before(before) {
+			return 0, false, nil
+		}
+		fi = held
 	}
 	if err := os.Remove(path); err != nil {
 		return 0, false, ignoreMissing(err)

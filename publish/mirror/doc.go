@@ -35,7 +35,7 @@
 // # Content
 //
 // A [Content] keeps what jobs fetch, by digest, until it is staged. What is not whole yet
-// lies in a file HEX.part, under a lock of its own, so that two jobs, also of two
+// lies in a file HEX.part, which is its own lock, so that two jobs, also of two
 // processes, fetch a content once. A content gets its name HEX only when its digest is
 // right and its bytes are durable.
 //

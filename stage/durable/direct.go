@@ -2,9 +2,9 @@ package durable
 
 import "unsafe"
 
-// directAlign is the alignment, in bytes, that direct writes need for the address
+// DirectAlign is the alignment, in bytes, that direct writes need for the address
 // and the length: the size of the largest disk sectors.
-const directAlign = 4096
+const DirectAlign = 4096
 
 // hugePage is the size, in bytes, of the large pages of memory that most processors
 // have.
@@ -14,7 +14,7 @@ const hugePage = 2 << 20
 // pages: the kernel then has one page to look up where it had 512, and the disk gets
 // few large pieces. A direct write of 1 GiB takes half the processor time.
 func Block(size int) []byte {
-	align := directAlign
+	align := DirectAlign
 	if size >= hugePage {
 		align = hugePage
 	}

@@ -15,8 +15,8 @@ type Direct struct {
 	direct bool
 }
 
-// NewDirect prepares f, which is new and empty, for direct writes. It returns
-// ErrUnsupported if the file system does not support them.
+// NewDirect prepares f for direct writes from its end on, which is at a multiple of
+// DirectAlign. It returns ErrUnsupported if the file system does not support them.
 func NewDirect(f *os.File) (*Direct, error) {
 	d := &Direct{f: f}
 	if err := d.set(unix.O_DIRECT); err != nil {
@@ -29,7 +29,7 @@ func NewDirect(f *os.File) (*Direct, error) {
 // Write appends p. If p is not aligned, for example at the end of a file, this and
 // all later writes go through the page cache.
 func (d *Direct) Write(p []byte) (int, error) {
-	if d.direct && (len(p)%directAlign != 0 || address(p)%directAlign != 0) {
+	if d.direct && (len(p)%DirectAlign != 0 || address(p)%DirectAlign != 0) {
 		if err := d.End(); err != nil {
 			return 0, err
 		}

@@ -56,7 +56,7 @@ func TestDirect(t *testing.T) {
 func TestBlock(t *testing.T) {
 	for _, size := range []int{1 << 10, 1 << 20, hugePage, 2 * hugePage} {
 		b := Block(size)
-		align := uintptr(directAlign)
+		align := uintptr(DirectAlign)
 		if size >= hugePage {
 			align = hugePage
 		}

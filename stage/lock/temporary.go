@@ -19,43 +19,64 @@ import (
 // the file that is locked. If not, it begins again. So each lock of such a file must
 // be taken with Temporary.
 func Temporary(ctx context.Context, path string, opt Options) (unlock func(), err error) {
+	l, _, err := named(ctx, path, opt)
+	if err != nil {
+		return nil, err
+	}
+	if os.Geteuid() == 0 {
+		_ = Repair(path, Private()) // the owner of the directory may have to lock it next
+	}
+	return func() {
+		_ = os.Remove(path) // if it stays, it stays free
+		_ = l.Close()
+	}, nil
+}
+
+// Itself locks a file that has something to say besides being a lock, and makes it if it is
+// missing. held is what was locked: whoever opens the file then has to compare it. The file may
+// be renamed or removed at any time, also while it is locked. Its name then stands for another
+// file, which somebody else may lock. The error is that of Acquire.
+func Itself(ctx context.Context, path string, opt Options) (unlock func(), held fs.FileInfo, err error) {
+	l, held, err := named(ctx, path, opt)
+	if err != nil {
+		return nil, nil, err
+	}
+	return func() { _ = l.Close() }, held, nil
+}
+
+// named locks the file that path leads to when it has the lock.
+func named(ctx context.Context, path string, opt Options) (l *flock.Flock, held fs.FileInfo, err error) {
 	for {
 		l := flock.New(path, flock.SetFlag(os.O_RDWR|os.O_CREATE|safe), flock.SetPermissions(0o600))
 		if err := try(ctx, l, path, opt); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		ok, err := current(l, path)
+		held, ok, err := current(l, path)
 		if err != nil {
-			return nil, errors.Join(err, l.Close())
+			return nil, nil, errors.Join(err, l.Close())
 		}
 		if ok {
-			if os.Geteuid() == 0 {
-				_ = Repair(path, Private()) // the owner of the directory may have to lock it next
-			}
-			return func() {
-				_ = os.Remove(path) // if it stays, it stays free
-				_ = l.Close()
-			}, nil
+			return l, held, nil
 		}
 		if err := l.Close(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 }
 
 // current reports whether path still leads to the file that is locked. The file is
 // open, so no other one has its number.
-func current(l *flock.Flock, path string) (bool, error) {
-	held, err := l.Stat()
+func current(l *flock.Flock, path string) (held fs.FileInfo, ok bool, err error) {
+	held, err = l.Stat()
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
 	if !held.Mode().IsRegular() {
-		return false, &fs.PathError{Op: "lock", Path: path, Err: errors.New("is not a regular file")}
+		return nil, false, &fs.PathError{Op: "lock", Path: path, Err: errors.New("is not a regular file")}
 	}
 	now, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return nil, false, nil
 	}
-	return err == nil && os.SameFile(held, now), err
+	return held, err == nil && os.SameFile(held, now), err
 }

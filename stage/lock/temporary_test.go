@@ -84,3 +84,28 @@ func TestTemporaryIsOfTheName(t *testing.T) {
 		t.Error("a folder was locked")
 	}
 }
+
+func TestItself(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "x.part")
+	must(t, os.WriteFile(p, []byte("text"), 0o600))
+	unlock, held, err := Itself(context.Background(), p, Options{})
+	if must(t, err); held.Size() != 4 {
+		t.Errorf("it locked a file of %d bytes", held.Size())
+	}
+	other := (*HeldError)(nil)
+	if _, _, err := Itself(context.Background(), p, Options{}); !errors.As(err, &other) {
+		t.Errorf("a second holder gets %v", err)
+	}
+	must(t, os.Rename(p, p+".done"))
+	next, made, err := Itself(context.Background(), p, Options{}) // of the name, not of the file
+	if must(t, err); os.SameFile(held, made) || made.Size() != 0 {
+		t.Error("it locked the file that has another name now")
+	}
+	unlock()
+	next()
+	for _, path := range []string{p, p + ".done"} {
+		if fi, err := os.Lstat(path); err != nil || fi.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", path, fi, err)
+		}
+	}
+}
