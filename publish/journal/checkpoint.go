@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"container/heap"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,6 +74,7 @@ func readCheckpoint(text []byte) (*checkpoint, error) {
 		}
 	}
 	p.init()
+	p.since = p.Cut + 1
 	return c, nil
 }
 
@@ -88,12 +90,13 @@ func (h *History) trimmed(keep []int) *past {
 	p := *h.p // a shallow copy: the code below replaces maps and slices, and never writes into them
 	p.Promotes, p.Fewer = promotes, fewer
 	p.Chain = *h.p.Chain.clone()
-	p.Cut, p.Complete, p.Turns = h.p.Reach, complete, nil
+	p.Cut, p.Complete, p.Turns, p.since = h.p.Reach, complete, nil, h.p.Reach+1
 
 	p.First = only(h.p.First, complete)
 	p.Recovered = only(h.p.Recovered, complete)
 	p.Ended = only(h.p.Ended, complete)
 	p.Open = slices.DeleteFunc(slices.Clone(h.p.Open), func(w open) bool { return !complete.has(w.Generation) })
+	heap.Init(&p.Open)
 	p.trimChanges()
 	p.Health = only(h.p.Health, complete)
 	p.SaidOf = p.Last.Generation
@@ -125,11 +128,10 @@ func only[T any](m map[int]T, set ranges) map[int]T {
 func (h *History) closure(keep []int) ranges {
 	var out ranges
 	add := func(n int) (Made, bool) {
-		h.know(n)
-		out.add(n)
-		if next, ok := h.p.Named.from(n); ok && next != n {
-			h.know(next)
-			out.add(next)
+		for _, n := range []int{n, h.next(n)} {
+			if h.know(n); h.has(n) { // else nobody can tell
+				out.add(n)
+			}
 		}
 		return h.Made(n)
 	}
@@ -150,6 +152,14 @@ func (h *History) closure(keep []int) ranges {
 		}
 	}
 	return out
+}
+
+// next returns the first generation from n on that a switch names; n for none.
+func (h *History) next(n int) int {
+	if next, ok := h.p.Named.from(n); ok {
+		return next
+	}
+	return n
 }
 
 // trimChanges drops the changes that no window of a generation in Complete is
@@ -191,10 +201,13 @@ func (h *History) newestPromotes() (list []came, fewer bool) {
 
 // know loads the details of generation n, if the checkpoint left them out.
 func (h *History) know(n int) {
-	if n <= h.p.Cut && !h.p.Complete.has(n) {
+	if !h.has(n) {
 		h.all()
 	}
 }
+
+// has reports whether the details of generation n are there already.
+func (h *History) has(n int) bool { return n > h.p.Cut || h.p.Complete.has(n) }
 
 // Know loads what Changes needs for the windows of these generations and of the
 // files that they dropped. It reports whether that changed the result of Changes.
@@ -228,8 +241,9 @@ func (h *History) all() {
 		h.p = p
 		return
 	}
+	h.lost = h.p
 	now := *h.p
-	now.Cut = 0
+	now.Cut, now.since = 0, 0
 	now.Changes = nil
 	for _, c := range p.Changes {
 		if c.First && !h.p.Complete.has(c.Generation) {

@@ -22,12 +22,16 @@ type History struct {
 	// older reads the lines before the checkpoint, and reports whether all of
 	// them are there; nil if there is no checkpoint, or they were read already.
 	older func() (*past, bool)
+	lost  *past // the summary before older did not find all lines; else nil
 
 	sequence int       // number of this file, from 1; only file 1 begins without a checkpoint
 	segments []segment // the closed files before it
 	first    Made      // the newest switch of the closed files
 	begins   int64     // length of the checkpoint line
 	appended bool
+
+	lines    int // of a history that was resumed: see Resume
+	olderErr error
 }
 
 // Parse reads one file of a history. It opens no other file, so what the
@@ -148,7 +152,7 @@ func (h *History) LastPromote() (time.Time, bool) {
 // Turned returns the first revert or relink after generation was: somebody
 // changed production by other means than a promote.
 func (h *History) Turned(was int) (Head, bool) {
-	if was <= h.p.Cut {
+	if was < h.p.since {
 		h.all()
 	}
 	for _, e := range h.p.Turns {

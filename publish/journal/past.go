@@ -36,6 +36,7 @@ type past struct {
 	Promotes []came        `json:"promotes"`        // content that came from staging or by adoption, in order
 	Adopted  ranges        `json:"adopted"`         // generations
 	Turns    []Head        `json:"turns,omitempty"` // reverts and relinks, in order
+	since    int           // Turns has all that came after this generation or a later one
 
 	Freed ranges `json:"freed"` // generations that a gc recorded as deleted
 	// carried files that a gc recorded as deleted, with the generation that was production at the last such gc
@@ -90,6 +91,7 @@ func (p *past) init() {
 	need(&p.Pins)
 	need(&p.Said)
 	need(&p.Ended)
+	heap.Init(&p.Open)
 }
 
 func need[K comparable, V any](m *map[K]V) {
