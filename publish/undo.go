@@ -70,7 +70,7 @@ func (r *Repo) saveUndo(ctx context.Context, sv *survey, p *Plan) (id string, er
 		t.Since = sv.tags.seen.since(i, sv.now)
 		u.tags = append(u.tags, t)
 	}
-	src, done, err := r.Stage.Contents(true)
+	src, done, err := r.Stage.Contents(ctx, true)
 	if err != nil {
 		return "", err
 	}
@@ -260,7 +260,7 @@ func (r *Repo) Undo(ctx context.Context, id string, dry bool) (*UndoResult, erro
 
 // nameAgain asks the format for the documents.
 func (r *Repo) nameAgain(ctx context.Context, tagger catalog.Tagger, record []byte) (*catalog.Restoration, error) {
-	src, done, err := r.Stage.Contents(true)
+	src, done, err := r.Stage.Contents(ctx, true)
 	if err != nil {
 		return nil, err
 	}

@@ -110,7 +110,12 @@ type gathered struct {
 
 // claimNeeds returns what the cache knows of claims beyond the sha256 of files: the
 // sums of pairs, and sha512. It adds the files of the others to needs.
-func claimNeeds(cat *catalog.Catalog, rows []tree.Row, needs *needs, cache *tree.Cache, full bool) gathered {
+//
+// Of absent files only what belongs to a file that is here is read: the others were
+// checked when they were promoted.
+func claimNeeds(
+	cat *catalog.Catalog, rows []tree.Row, absent absent, needs *needs, cache *tree.Cache, full bool,
+) gathered {
 	out := gathered{pairs: make([]string, len(cat.Pairs)), longs: map[string]string{}}
 	at := places(cat, rows)
 	for i, p := range cat.Pairs {
@@ -122,9 +127,15 @@ func claimNeeds(cat *catalog.Catalog, rows []tree.Row, needs *needs, cache *tree
 			out.pairs[i] = both
 			continue
 		}
+		if absent.has(first.Path) && absent.has(second.Path) {
+			continue
+		}
+		if absent.has(first.Path) && needs.get(int(at[p.First])) == nil {
+			needs.add(int(at[p.First]), absent.need(first.Path))
+		}
 		n := needs.get(int(at[p.Second]))
 		if n == nil {
-			n = needs.add(int(at[p.Second]), &need{path: second.Path})
+			n = needs.add(int(at[p.Second]), absent.need(second.Path))
 		}
 		if !slices.Contains(n.oddly().after, first.Path) {
 			n.with(func(o *odd) { o.after = append(o.after, first.Path) })
@@ -138,6 +149,9 @@ func claimNeeds(cat *catalog.Catalog, rows []tree.Row, needs *needs, cache *tree
 		n := needs.get(int(at[i]))
 		if sum, ok := cache.SHA512(rows[at[i]].SHA256); ok && !full && n == nil {
 			out.longs[item.Path] = sum
+			continue
+		}
+		if n == nil && absent.has(item.Path) {
 			continue
 		}
 		if n == nil {

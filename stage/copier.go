@@ -27,6 +27,7 @@ type copier struct {
 	batch  *durable.Batch
 	out    *Snapshot
 	seen   map[string]string // hashes of files that recognize has read
+	have   func(string) bool // what staging has, if it is sparse
 	later  []func()          // entries of documents to add to the cache: see remember
 }
 
@@ -131,6 +132,7 @@ func (c *copier) anew(ctx context.Context, half []string) error {
 // plan returns the entries to publish, and what is known about each of them.
 func (c *copier) plan(ctx context.Context, entries []tree.Entry, named names) ([]tree.Entry, []fact, error) {
 	admitted := c.admit(entries, named)
+	c.out.absent = c.out.sparse.absent(named, c.have)
 	facts, err := c.recognize(ctx, admitted)
 	return admitted, facts, err
 }
@@ -218,7 +220,7 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 	err = c.again(ctx, &cloner, ops, done, func(i int) bool {
 		e, d := admitted[i], done[i]
 		old, ok := c.base.Rows.Get(e.Path)
-		kept := ok && d.Err != nil && !needed(e.Path) && !errors.Is(d.Err, fs.ErrNotExist) &&
+		kept := ok && c.base.Source != nil && d.Err != nil && !needed(e.Path) && !errors.Is(d.Err, fs.ErrNotExist) &&
 			restless(c.src.Root(), e.At(), e.Stat, d.Err)
 		if kept {
 			c.out.report.add(catalog.Warning, "changed", e.Path,
@@ -382,7 +384,7 @@ func (c *copier) op(e tree.Entry, f fact) tree.Op {
 	op := c.copy(e, f)
 	switch {
 	case e.Kind == tree.Symlink:
-	case c.base.Has(e.Path, f.sum):
+	case c.base.Source != nil && c.base.Has(e.Path, f.sum):
 		op.From, op.Name, op.How, op.SHA256, op.Stat = c.base.Source, "", tree.Share, f.sum,
 			tree.Stat{Size: e.Stat.Size}
 	case f.known && f.sealed && c.s.Share && !c.changes(e.Path) && readable(e.Stat):
@@ -401,5 +403,5 @@ func readable(st tree.Stat) bool { return st.Mode.Perm()&0o444 == 0o444 }
 // changes reports whether the base has the path. Its bytes differ then, because op
 // has checked that before. Such a file needs its own time, so it cannot be shared.
 func (c *copier) changes(path string) bool {
-	return c.base.Rows.Find(path) >= 0
+	return c.base.Source != nil && c.base.Rows.Find(path) >= 0
 }

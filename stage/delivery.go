@@ -292,7 +292,7 @@ func (d *Delivery) commit(ctx context.Context, edit catalog.Edit) (*Delivered, e
 	if err := d.s.refuseRevoked(rows...); err != nil {
 		return nil, err
 	}
-	src, done, err := d.s.Contents(false)
+	src, done, err := d.s.Contents(ctx, false)
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,9 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"runtime"
@@ -36,6 +38,10 @@ func (s *Stage) Expiries(
 	if !ok {
 		return out, nil
 	}
+	sp, err := s.sparse(ctx)
+	if err != nil {
+		return nil, err
+	}
 	root, err := os.OpenRoot(s.Dir)
 	if err != nil {
 		return nil, err
@@ -68,7 +74,7 @@ func (s *Stage) Expiries(
 			}
 		}
 		g.Go(func() error {
-			end, err := expiry(ctx, root, path, format, cache)
+			end, err := expiry(ctx, root, sp, path, format, cache)
 			mu.Lock()
 			defer mu.Unlock()
 			if ends[path] = end; err != nil {
@@ -110,9 +116,22 @@ func (e *Expiries) join(version catalog.Name, end time.Time) {
 // expiry reads one metadata file. It stores the result in the cache only if the
 // hash is known, and the file was in the same state before and after reading.
 func expiry(
-	ctx context.Context, root *os.Root, path string, format catalog.Expirer, cache *tree.Cache,
+	ctx context.Context, root *os.Root, sp *sparse, path string, format catalog.Expirer, cache *tree.Cache,
 ) (time.Time, error) {
 	f, before, err := tree.Open(root, path)
+	if row, ok := sp.row(path); ok && errors.Is(err, fs.ErrNotExist) {
+		f, err := sp.open(ctx, row)
+		if err != nil {
+			return time.Time{}, err
+		}
+		defer f.Close()
+		end, err := format.Expires(catalog.Interruptible(ctx, f))
+		if err == nil {
+			// The beginning of the file is the store's word for it, as all of it is elsewhere.
+			cache.PutExpiry(row.SHA256, end)
+		}
+		return end, err
+	}
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -89,7 +89,7 @@ func (im *importer) check(ctx context.Context, rows map[string]tree.Row) error {
 	fresh := slices.Clone(im.came)
 	tree.SortRows(fresh)
 	needs := needs{}
-	got := claimNeeds(im.cat, fresh, &needs, im.cache, false)
+	got := claimNeeds(im.cat, fresh, absent{}, &needs, im.cache, false)
 	needed := func(string) bool { return true } // these are private copies, so any read error is an error
 	if _, err := readNeeds(ctx, root, im.cat, fresh, needs.list, needed, &got, im.cache, im.report,
 		im.s.progress); err != nil {

@@ -35,6 +35,8 @@ type odd struct {
 	// of is the format of a document of which the own form is hashed; else nil
 	of        catalog.Server
 	md5, long bool // sha512 is long
+	// elsewhere opens a file that is not in the tree, and says how long it is; else nil
+	elsewhere func(context.Context) (io.ReadCloser, int64, error)
 }
 
 // oddly is what few files need, of this one.
@@ -197,6 +199,14 @@ func (r *reader) one(ctx context.Context, in *tree.Opener, n *need) (state hash.
 
 func (r *reader) read(ctx context.Context, in *tree.Opener, n *need) (sums, hash.Cloner, int64) {
 	odd := n.oddly()
+	if odd.elsewhere != nil {
+		f, size, err := odd.elsewhere(ctx)
+		if err != nil {
+			return failed(err), nil, 0
+		}
+		defer f.Close()
+		return r.sum(ctx, n, f, size, func() error { return nil })
+	}
 	if s, bytes, ok := r.small(in, n); ok {
 		return s, nil, bytes
 	}
@@ -211,6 +221,20 @@ func (r *reader) read(ctx context.Context, in *tree.Opener, n *need) (sums, hash
 	if odd.of != nil {
 		return r.document(f, st, odd.of)
 	}
+	return r.sum(ctx, n, tree.Content(f, st), st.Size, func() error {
+		fi, err := f.Stat()
+		if err == nil && !tree.StatOf(fi).Same(st, true) {
+			err = &os.PathError{Op: "read", Path: n.path, Err: tree.ErrChanged}
+		}
+		return err
+	})
+}
+
+// sum reads a file of this size. same returns an error if it has changed meanwhile.
+func (r *reader) sum(
+	ctx context.Context, n *need, f io.Reader, length int64, same func() error,
+) (sums, hash.Cloner, int64) {
+	odd := n.oddly()
 	own := sha256.New()
 	all := []tree.Sum{own}
 	var m hash.Hash
@@ -240,12 +264,11 @@ func (r *reader) read(ctx context.Context, in *tree.Opener, n *need) (sums, hash
 		all = append(all, c)
 	}
 	// The limit ends the reading of a file that grows.
-	size, err := tree.Digest(ctx, io.LimitReader(countingReader{tree.Content(f, st), r.progress}, st.Size+1), all...)
+	size, err := tree.Digest(ctx, io.LimitReader(countingReader{f, r.progress}, length+1), all...)
 	if err != nil {
 		return failed(err), nil, size
 	}
-	fi, err := f.Stat()
-	if err == nil && (size != st.Size || !tree.StatOf(fi).Same(st, true)) {
+	if err = same(); err == nil && size != length {
 		err = &os.PathError{Op: "read", Path: n.path, Err: tree.ErrChanged}
 	}
 	s := sums{sha256: inHex(own, n.like)}

@@ -12,7 +12,7 @@ import (
 
 // Remove removes images from the indexes of staging. Their files stay, as orphans,
 // until a prune. In a tree without indexes it moves the files to the directory
-// trash. Each string of what is a [catalog.What], or a digest of a file that the
+// trash; if staging is sparse, they are also in RemovedList. Each string of what is a [catalog.What], or a digest of a file that the
 // images need. It returns the removed images.
 // If one string matches no image, it returns ErrNotFound and changes nothing.
 func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]catalog.Image, error) {
@@ -61,7 +61,7 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 			return nil, fmt.Errorf("%s: %w", w, ErrNotFound)
 		}
 	}
-	src, done, err := s.Contents(false)
+	src, done, err := s.Contents(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +83,13 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 				files = append(files, p)
 			}
 		}
+	}
+	sp, err := s.sparse(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := sp.forget(s, files); err != nil { // before: what is gone then stays gone
+		return nil, err
 	}
 	return out, s.discard(ctx, files, trash)
 }

@@ -14,7 +14,19 @@ import (
 
 // Search is the function Search for staging, by hash.
 func (s *Stage) Search(ctx context.Context, what catalog.What) ([]tree.Row, error) {
-	return Search(ctx, s.Dir, s.Format, tree.OpenCache(s.Hashes), what, func(string) bool { return false })
+	out, err := Search(ctx, s.Dir, s.Format, tree.OpenCache(s.Hashes), what, func(string) bool { return false })
+	if err != nil {
+		return nil, err
+	}
+	absent, err := s.absentNow(ctx)
+	for _, r := range absent.rows {
+		if r.Role != catalog.Link && what.Hash(r.SHA256) {
+			r.Role = catalog.Content
+			out = append(out, r)
+		}
+	}
+	tree.SortRows(out)
+	return out, err
 }
 
 // Search returns the files below dir whose path is named, or whose sha256 is what a word

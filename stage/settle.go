@@ -30,11 +30,15 @@ func (s *Stage) Settle(ctx context.Context, verb string, c Checks) (out *Checked
 		return nil, nil, err
 	}
 	defer src.Close()
+	sp, err := s.sparse(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	c.times, c.twice = true, true
 	cache, facts := tree.OpenCache(s.Hashes), s.facts(false)
 	var fresh noted
 	examined := func() (*checking, error) {
-		return begin(ctx, src, s.Format, s.Links, s.known(cache), cache, facts, c, nil, fresh)
+		return begin(ctx, src, s.Format, sp, s.Links, s.known(cache), cache, facts, c, nil, fresh)
 	}
 	_, err = s.read(ctx, func() (*catalog.Catalog, error) {
 		k, err := examined()

@@ -19,7 +19,7 @@ import (
 // Base is the generation before a new tree. Files that both have are linked from
 // it.
 type Base struct {
-	Source *tree.Source           // nil before the first generation
+	Source *tree.Source           // nil before the first generation, and if it is not a tree here
 	Rows   tree.Rows              // every path that it serves
 	TreeID string                 // over its own rows
 	Named  func(path string) bool // whether its own indexes name the path
@@ -47,7 +47,7 @@ func (b *Base) Has(path, sha256 string) bool {
 // clients compare whole seconds, and treat a file that is not newer as unchanged.
 // For a path that the base does not have, it returns now.
 func (b *Base) ModTime(path string, now time.Time) (time.Time, error) {
-	if b.Rows.Find(path) < 0 {
+	if b.Source == nil || b.Rows.Find(path) < 0 {
 		return now, nil
 	}
 	fi, err := b.Source.Root().Lstat(path)
@@ -69,7 +69,7 @@ func (b *Base) ModTime(path string, now time.Time) (time.Time, error) {
 func (b *Base) Settle(dir string, copied []tree.Row, now time.Time) error {
 	for _, row := range copied {
 		old, ok := b.Rows.Get(row.Path)
-		if !ok {
+		if !ok || b.Source == nil {
 			continue
 		}
 		t, err := b.ModTime(row.Path, now)
@@ -102,6 +102,8 @@ type Snapshot struct {
 	Same bool
 
 	stage     *Stage
+	sparse    *sparse
+	absent    absent // files that have rows, and are not in Dir
 	src       *tree.Source
 	cache     *tree.Cache
 	cat       *catalog.Catalog
@@ -170,7 +172,11 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if err != nil {
 		return nil, err
 	}
-	out = &Snapshot{Dir: dst, stage: s, src: src, cache: cache, documents: map[string]tree.Row{}, report: &Report{}}
+	sp, err := s.sparse(ctx)
+	if err != nil {
+		return nil, errors.Join(err, src.Close())
+	}
+	out = &Snapshot{Dir: dst, stage: s, sparse: sp, src: src, cache: cache, documents: map[string]tree.Row{}, report: &Report{}}
 	defer func() {
 		if err != nil {
 			out.Close()
@@ -191,6 +197,9 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	}
 	copier.linked = links(all, s.Format)
 	all = copier.linked.apply(all, s.Links)
+	if sp != nil {
+		copier.have = among(all)
+	}
 	early := len(out.documents)
 	rest, err := copier.indexes(ctx, all, instead)
 	if err != nil {
@@ -301,9 +310,9 @@ func (sn *Snapshot) replace(docs []catalog.Document) error {
 func (sn *Snapshot) Rows() []tree.Row { return sn.rows }
 
 // complete sets the rows of the snapshot to those of the documents and the others,
-// which are sorted.
+// which are sorted, and to those that are absent.
 func (sn *Snapshot) complete(others []tree.Row) {
-	sn.rows = tree.MergeRows(others, sorted(sn.documents))
+	sn.rows = sn.absent.among(tree.MergeRows(others, sorted(sn.documents)))
 }
 
 // Validate checks the snapshot. The Valid is nil if the report has errors.
@@ -320,7 +329,7 @@ func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, er
 	needs := needs{}
 	id := make(chan string, 1)
 	go func() { id <- tree.ID(sn.rows) }()
-	got := claimNeeds(sn.cat, sn.rows, &needs, sn.cache, c.Full)
+	got := claimNeeds(sn.cat, sn.rows, sn.absent, &needs, sn.cache, c.Full)
 	if sn.treeID = <-id; len(needs.list) > 0 { // what is read may change a row
 		sn.treeID = ""
 	}
@@ -329,6 +338,7 @@ func (sn *Snapshot) Validate(ctx context.Context, c Checks) (*Valid, *Report, er
 	if err != nil {
 		return nil, nil, err
 	}
+	sn.absent.conflicts(sn.rows, sn.report)
 	check(sn.stage.Format, sn.cat, sn.rows, got, sn.report)
 	return sn.valid(sn.report), sn.report, sn.cache.Save()
 }

@@ -41,6 +41,9 @@ func (c *copier) twins(admitted []tree.Entry, facts []fact, ops []tree.Op, named
 	}
 	there := map[string]string{} // where the base has a content
 	for _, row := range c.base.Rows.All() {
+		if c.base.Source == nil {
+			break
+		}
 		if _, ok := first[row.SHA256]; ok && row.Role == catalog.Content {
 			there[row.SHA256] = row.Path
 		}

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"context"
 	"errors"
 	"iter"
 	"os"
@@ -37,21 +38,27 @@ func Remembering(src *tree.Source, facts *tree.Facts) catalog.Source {
 
 // watched is the source of a tree that is validated. What the format reads and checks by
 // its digest need not be read again: the cache gets its hash.
-func watched(src *tree.Source, cache *tree.Cache, facts *tree.Facts, now time.Time) catalog.Source {
-	return memory{tree.ContentsSeen(src.Root(), func(path string, st tree.Stat, sha256 string) {
+func watched(
+	src *tree.Source, sp *sparse, cache *tree.Cache, facts *tree.Facts, now time.Time,
+) catalog.Source {
+	return memory{sp.source(tree.ContentsSeen(src.Root(), func(path string, st tree.Stat, sha256 string) {
 		cache.Put(path, st, sha256, now)
-	}), facts}
+	})), facts}
 }
 
 // Contents opens staging for a format. done closes it; unless look is set it keeps
 // what the format has learned, which needs no lock.
-func (s *Stage) Contents(look bool) (src catalog.Source, done func() error, err error) {
+func (s *Stage) Contents(ctx context.Context, look bool) (src catalog.Source, done func() error, err error) {
+	sp, err := s.sparse(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	root, err := os.OpenRoot(s.Dir)
 	if err != nil {
 		return nil, nil, err
 	}
 	facts := s.facts(look)
-	return memory{tree.Contents(root), facts}, func() error { return errors.Join(root.Close(), facts.Save()) }, nil
+	return memory{sp.source(tree.Contents(root)), facts}, func() error { return errors.Join(root.Close(), facts.Save()) }, nil
 }
 
 // facts opens the file of what formats have learned.
@@ -69,7 +76,7 @@ func (sn *Snapshot) contents() (src catalog.Source, done func() error, err error
 		return nil, nil, err
 	}
 	facts := sn.stage.facts(false)
-	return snapshotSource{tree.Contents(root), tree.Contents(sn.src.Root()), sn.documents, facts}, func() error {
+	return snapshotSource{tree.Contents(root), sn.sparse.source(tree.Contents(sn.src.Root())), sn.documents, facts}, func() error {
 		return errors.Join(root.Close(), facts.Save(), facts.Compact())
 	}, nil
 }

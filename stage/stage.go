@@ -66,6 +66,9 @@ type Stage struct {
 	// Served reads the paths that an index of production names or named. There is
 	// no warning if such a file is left out. nil for none.
 	Served func() func(path string) bool
+	// Elsewhere returns what counts as present if staging lacks it: see the type. nil,
+	// and a nil result, for a staging tree that has all its files.
+	Elsewhere func() (*Elsewhere, error)
 }
 
 // known returns a function that reports whether an index names or named a file:
@@ -106,7 +109,7 @@ func (s *Stage) Exclusive(ctx context.Context, verb string) (unlock func(), err 
 
 // Catalog reads the indexes of staging.
 func (s *Stage) Catalog(ctx context.Context) (*catalog.Catalog, error) {
-	src, done, err := s.Contents(true)
+	src, done, err := s.Contents(ctx, true)
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +159,11 @@ func (s *Stage) listed(ctx context.Context, c *catalog.Catalog) ([]catalog.Image
 	if err != nil {
 		return nil, err
 	}
+	sp, err := s.sparse(ctx)
+	if err != nil {
+		return nil, err
+	}
+	images = append(images, sp.absent(named(c), among(entries)).listed()...)
 	for _, e := range entries {
 		kind := map[tree.Kind]string{tree.File: "file", tree.Symlink: "link"}[e.Kind]
 		if s.Format.Class(e.Path) == catalog.Whole && kind != "" {

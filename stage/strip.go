@@ -142,7 +142,7 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 	}
 	defer src.Close()
 	s := Stage{}
-	out, err := validateTree(ctx, src, f, RefuseLinks, everything, cache, tree.ReadFacts(""),
+	out, err := validateTree(ctx, src, f, nil, RefuseLinks, everything, cache, tree.ReadFacts(""),
 		Checks{Now: now}, known, s.progress)
 	if err != nil {
 		return nil, nil, nil, err
@@ -215,7 +215,7 @@ func strip(ctx context.Context, dir string, f catalog.Format, lost func(string) 
 // WithoutVersions returns the documents of staging that no longer name the
 // versions for which drop is true.
 func (s *Stage) WithoutVersions(ctx context.Context, drop func(catalog.Name) bool) ([]catalog.Document, error) {
-	src, done, err := s.Contents(true)
+	src, done, err := s.Contents(ctx, true)
 	if err != nil {
 		return nil, err
 	}
@@ -333,7 +333,15 @@ func (s *Stage) Row(ctx context.Context, p string) (row tree.Row, ok bool, err e
 		return row, false, err
 	}
 	defer root.Close()
-	if fi, err := root.Lstat(p); err != nil || !fi.Mode().IsRegular() || s.Format.Class(p) == catalog.InProgress ||
+	fi, err := root.Lstat(p)
+	if errors.Is(err, fs.ErrNotExist) {
+		absent, err := s.absentNow(ctx)
+		row, ok := absent.row(p)
+		ok = ok && row.Role != catalog.Link
+		row.Role = catalog.Content
+		return row, ok, err
+	}
+	if err != nil || !fi.Mode().IsRegular() || s.Format.Class(p) == catalog.InProgress ||
 		catalog.Reserved(p) {
 		return row, false, nil
 	}

@@ -103,10 +103,14 @@ func (s *Stage) validate(ctx context.Context, cache *tree.Cache, facts *tree.Fac
 		return nil, err
 	}
 	defer src.Close()
+	sp, err := s.sparse(ctx)
+	if err != nil {
+		return nil, err
+	}
 	c.times = true
 	var out *Checked
 	_, err = s.read(ctx, func() (*catalog.Catalog, error) {
-		out, err = validateTree(ctx, src, s.Format, s.Links, s.known(cache), cache, facts, c, nil, s.progress)
+		out, err = validateTree(ctx, src, s.Format, sp, s.Links, s.known(cache), cache, facts, c, nil, s.progress)
 		return out.catalog(), err
 	})
 	return out, err
@@ -121,10 +125,14 @@ func (s *Stage) Peek(ctx context.Context) (*Checked, error) {
 		return nil, err
 	}
 	defer src.Close()
+	sp, err := s.sparse(ctx)
+	if err != nil {
+		return nil, err
+	}
 	cache := tree.ReadCache(s.Hashes)
 	var out *Checked
 	_, err = s.read(ctx, func() (*catalog.Catalog, error) {
-		out, err = peek(ctx, src, s.Format, s.Links, s.known(cache), cache, s.facts(true))
+		out, err = peek(ctx, src, s.Format, sp, s.Links, s.known(cache), cache, s.facts(true))
 		return out.catalog(), err
 	})
 	return out, err
@@ -142,7 +150,7 @@ func (c *Checked) catalog() *catalog.Catalog {
 func ValidateTree(ctx context.Context, src *tree.Source, f catalog.Format, c Checks, known map[string]tree.Row,
 	facts *tree.Facts, progress func(string, int64) func(int64)) (*Checked, error) {
 	s := Stage{Progress: progress}
-	return validateTree(ctx, src, f, RefuseLinks, everything, tree.OpenCache(""), facts, c, known, s.progress)
+	return validateTree(ctx, src, f, nil, RefuseLinks, everything, tree.OpenCache(""), facts, c, known, s.progress)
 }
 
 // everything is the function known for a generation. All its files are expected:
@@ -158,6 +166,7 @@ type survey struct {
 	sure    bool
 	cat     *catalog.Catalog
 	named   names
+	absent  absent
 	report  *Report
 	state   tree.State
 }
@@ -165,7 +174,7 @@ type survey struct {
 // examine walks a tree, reads its indexes, and finds the entries that can be
 // published: see gate.
 func examine(
-	ctx context.Context, src *tree.Source, f catalog.Format, policy Links, known func(tree.Entry) bool,
+	ctx context.Context, src *tree.Source, f catalog.Format, sp *sparse, policy Links, known func(tree.Entry) bool,
 	contents catalog.Source, twice bool,
 ) (*survey, error) {
 	root := src.Root()
@@ -192,6 +201,7 @@ func examine(
 	g.linked, g.links = links(all, f), policy
 	sv.strays, sv.sure = g.orphans(all, sv.cat)
 	all = g.linked.apply(all, policy)
+	sv.absent = sp.absent(sv.named, among(all))
 	sv.entries = slices.DeleteFunc(all, func(e tree.Entry) bool { return !g.admit(e) })
 	g.vain(sv.entries, slices.Values(sv.cat.Documents))
 	intern(sv.entries, itemPath(sv.cat))
@@ -252,9 +262,11 @@ func (n noted) sum(path string, st tree.Stat) (sha256 string, ok bool) {
 
 // begin examines a tree, and finds out what has to be read of it. known has hashes that
 // are trusted unless c.Full is set; nil for none. fresh is what was read just now.
-func begin(ctx context.Context, src *tree.Source, f catalog.Format, policy Links, named func(tree.Entry) bool,
-	cache *tree.Cache, facts *tree.Facts, c Checks, known map[string]tree.Row, fresh noted) (*checking, error) {
-	sv, err := examine(ctx, src, f, policy, named, watched(src, cache, facts, c.Now), c.twice)
+func begin(
+	ctx context.Context, src *tree.Source, f catalog.Format, sp *sparse, policy Links, named func(tree.Entry) bool,
+	cache *tree.Cache, facts *tree.Facts, c Checks, known map[string]tree.Row, fresh noted,
+) (*checking, error) {
+	sv, err := examine(ctx, src, f, sp, policy, named, watched(src, sp, cache, facts, c.Now), c.twice)
 	if err != nil {
 		return nil, err
 	}
@@ -267,7 +279,11 @@ func begin(ctx context.Context, src *tree.Source, f catalog.Format, policy Links
 	}
 	k := &checking{sv: sv, rows: make([]tree.Row, len(sv.entries)), aliases: map[string]string{}, cache: cache, checks: c}
 	items := tree.NewFinger(sv.cat.Items, func(i *catalog.Item) string { return i.Path })
+	elsewhere := 0 // absent rows before this one, which the rows will have too
 	for i, e := range sv.entries {
+		for elsewhere < len(sv.absent.rows) && sv.absent.rows[elsewhere].Path < e.Path {
+			elsewhere++
+		}
 		if e.Kind == tree.Symlink {
 			k.rows[i] = linkRow(e)
 			continue
@@ -281,7 +297,7 @@ func begin(ctx context.Context, src *tree.Source, f catalog.Format, policy Links
 			row.Role, like, md5 = catalog.Content, sv.cat.Items[at].SHA256, md5 || sv.cat.Items[at].MD5 != ""
 		}
 		if of := catalog.ServingAt(f, e.Path); of != nil {
-			k.needs.add(i, needAt(e.Path, e.Name, e.Stat).with(func(o *odd) { o.of = of }))
+			k.needs.add(i+elsewhere, needAt(e.Path, e.Name, e.Stat).with(func(o *odd) { o.of = of }))
 		} else if had, ok := known[e.Path]; ok && had.Size == row.Size && !c.Full {
 			row.SHA256 = had.SHA256
 		} else if sum, _, ok := cache.LookupLike(e.At(), e.Stat, like); ok && !c.Full {
@@ -293,13 +309,15 @@ func begin(ctx context.Context, src *tree.Source, f catalog.Format, policy Links
 			if n.like = like; c.Full && md5 {
 				n.with(func(o *odd) { o.md5 = true })
 			}
-			k.needs.add(i, n)
+			k.needs.add(i+elsewhere, n)
 		}
 		k.rows[i] = row
 	}
 	sv.entries = nil
+	k.rows = sv.absent.among(k.rows)
+	sv.absent.conflicts(k.rows, sv.report)
 	share(k.rows, sv.cat)
-	k.got = claimNeeds(sv.cat, k.rows, &k.needs, cache, c.Full)
+	k.got = claimNeeds(sv.cat, k.rows, sv.absent, &k.needs, cache, c.Full)
 	k.through()
 	return k, nil
 }
@@ -346,10 +364,12 @@ func (k *checking) finish(ctx context.Context, progress func(string, int64) func
 	return &Checked{Rows: rows, Catalog: sv.cat, Report: sv.report, Strays: sv.strays, Sure: sv.sure}, nil
 }
 
-func validateTree(ctx context.Context, src *tree.Source, f catalog.Format, policy Links, named func(tree.Entry) bool,
+func validateTree(
+	ctx context.Context, src *tree.Source, f catalog.Format, sp *sparse, policy Links, named func(tree.Entry) bool,
 	cache *tree.Cache, facts *tree.Facts, c Checks,
-	known map[string]tree.Row, progress func(string, int64) func(int64)) (*Checked, error) {
-	k, err := begin(ctx, src, f, policy, named, cache, facts, c, known, nil)
+	known map[string]tree.Row, progress func(string, int64) func(int64),
+) (*Checked, error) {
+	k, err := begin(ctx, src, f, sp, policy, named, cache, facts, c, known, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -362,9 +382,11 @@ func sorted(files map[string]tree.Row) []tree.Row {
 	return rows
 }
 
-func peek(ctx context.Context, src *tree.Source, f catalog.Format, policy Links, named func(tree.Entry) bool,
-	cache *tree.Cache, facts *tree.Facts) (*Checked, error) {
-	sv, err := examine(ctx, src, f, policy, named, memory{tree.Contents(src.Root()), facts}, false)
+func peek(
+	ctx context.Context, src *tree.Source, f catalog.Format, sp *sparse, policy Links, named func(tree.Entry) bool,
+	cache *tree.Cache, facts *tree.Facts,
+) (*Checked, error) {
+	sv, err := examine(ctx, src, f, sp, policy, named, memory{sp.source(tree.Contents(src.Root())), facts}, false)
 	if err != nil {
 		return nil, err
 	}
@@ -402,6 +424,8 @@ func peek(ctx context.Context, src *tree.Source, f catalog.Format, policy Links,
 	sv.report.HashedBytes = hashed
 	needed := func(p string) bool { return sv.named.has(p) || sv.format.Class(p) == catalog.Index }
 	rows, _ = learn(sv.root, rows, list, needed, sv.report)
+	rows = sv.absent.among(rows)
+	sv.absent.conflicts(rows, sv.report)
 	check(sv.format, sv.cat, rows, gathered{}, sv.report)
 	return &Checked{Rows: rows, Catalog: sv.cat, Report: sv.report}, nil
 }
