@@ -82,8 +82,8 @@ func image(t *testing.T, s *Stage, repository, tag, layer string) {
 			len(data))
 	}
 	manifest := blob("manifest.v1+json", fmt.Sprintf(`{"schemaVersion":2,"config":%s,"layers":[%s]}`,
-		blob("config.v1+json", fmt.Sprintf(`{"os":"linux","architecture":"amd64","x":%q,"rootfs":{"type":"layers","diff_ids":`+
-			`["sha256:%064x"]}}`, layer, sha256.Sum256([]byte(layer)))), blob("layer.v1.tar", layer)))
+		blob("config.v1+json", fmt.Sprintf(`{"os":"linux","architecture":"amd64","x":%q,"rootfs":{"type":"layers",`+
+			`"diff_ids":["sha256:%064x"]}}`, layer, sha256.Sum256([]byte(layer)))), blob("layer.v1.tar", layer)))
 	entry := fmt.Sprintf(`%s,"annotations":{"org.opencontainers.image.ref.name":%q}}`, manifest[:len(manifest)-1], tag)
 	index := filepath.Join(dir, "index.json")
 	if data, err := os.ReadFile(index); err == nil {

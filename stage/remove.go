@@ -12,8 +12,8 @@ import (
 
 // Remove removes images from the indexes of staging. Their files stay, as orphans,
 // until a prune. In a tree without indexes it moves the files to the directory
-// trash; if staging is sparse, they are also in RemovedList. Each string of what is a [catalog.What], or a digest of a file that the
-// images need. It returns the removed images.
+// trash; if staging is sparse, they are also in RemovedList. Each string of what is a
+// [catalog.What], or a digest of a file that the images need. It returns the removed images.
 // If one string matches no image, it returns ErrNotFound and changes nothing.
 func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]catalog.Image, error) {
 	unlock, err := s.Exclusive(ctx, "stage remove")

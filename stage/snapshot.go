@@ -176,7 +176,8 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if err != nil {
 		return nil, errors.Join(err, src.Close())
 	}
-	out = &Snapshot{Dir: dst, stage: s, sparse: sp, src: src, cache: cache, documents: map[string]tree.Row{}, report: &Report{}}
+	out = &Snapshot{Dir: dst, stage: s, sparse: sp, src: src, cache: cache, documents: map[string]tree.Row{},
+		report: &Report{}}
 	defer func() {
 		if err != nil {
 			out.Close()

@@ -58,7 +58,8 @@ func (s *Stage) Contents(ctx context.Context, look bool) (src catalog.Source, do
 		return nil, nil, err
 	}
 	facts := s.facts(look)
-	return memory{sp.source(tree.Contents(root)), facts}, func() error { return errors.Join(root.Close(), facts.Save()) }, nil
+	done = func() error { return errors.Join(root.Close(), facts.Save()) }
+	return memory{sp.source(tree.Contents(root)), facts}, done, nil
 }
 
 // facts opens the file of what formats have learned.
@@ -76,9 +77,9 @@ func (sn *Snapshot) contents() (src catalog.Source, done func() error, err error
 		return nil, nil, err
 	}
 	facts := sn.stage.facts(false)
-	return snapshotSource{tree.Contents(root), sn.sparse.source(tree.Contents(sn.src.Root())), sn.documents, facts}, func() error {
-		return errors.Join(root.Close(), facts.Save(), facts.Compact())
-	}, nil
+	done = func() error { return errors.Join(root.Close(), facts.Save(), facts.Compact()) }
+	content := sn.sparse.source(tree.Contents(sn.src.Root()))
+	return snapshotSource{tree.Contents(root), content, sn.documents, facts}, done, nil
 }
 
 func (s snapshotSource) Document(path string) ([]byte, error) {
