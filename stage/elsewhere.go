@@ -287,7 +287,7 @@ func (s *Stage) writeRemoved(paths []string) error {
 	if err != nil {
 		return err
 	}
-	paths = slices.Compact(slices.Sorted(slices.Values(paths)))
+	paths = slices.Compact(append([]string{}, slices.Sorted(slices.Values(paths))...))
 	if slices.Equal(was, paths) {
 		return nil
 	}

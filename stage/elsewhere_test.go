@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -58,7 +59,13 @@ func (o *shop) keep(t *testing.T, s *Stage, v *Valid) {
 	o.rows = v.Rows
 	for _, r := range v.Rows {
 		local := filepath.Join(v.Dir, r.Path)
-		if r.Role == catalog.Link || !exists(local) {
+		if r.Role == catalog.Link {
+			text, err := os.Readlink(local)
+			must(t, err)
+			o.has[r.SHA256] = []byte(text)
+			continue
+		}
+		if !exists(local) {
 			continue
 		}
 		o.has[r.SHA256] = read(t, local)
@@ -87,7 +94,11 @@ func image(t *testing.T, s *Stage, repository, tag, layer string) {
 	entry := fmt.Sprintf(`%s,"annotations":{"org.opencontainers.image.ref.name":%q}}`, manifest[:len(manifest)-1], tag)
 	index := filepath.Join(dir, "index.json")
 	if data, err := os.ReadFile(index); err == nil {
-		entry = strings.TrimSuffix(strings.TrimPrefix(string(data), `{"schemaVersion":2,"manifests":[`), "]}") + "," + entry
+		var had struct{ Manifests []json.RawMessage }
+		must(t, json.Unmarshal(data, &had))
+		for _, m := range had.Manifests {
+			entry += "," + string(m)
+		}
 	}
 	must(t, os.WriteFile(index, []byte(`{"schemaVersion":2,"manifests":[`+entry+"]}"), 0o644))
 	must(t, os.WriteFile(filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o644))

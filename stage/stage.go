@@ -69,6 +69,15 @@ type Stage struct {
 	// Elsewhere returns what counts as present if staging lacks it: see the type. nil,
 	// and a nil result, for a staging tree that has all its files.
 	Elsewhere func() (*Elsewhere, error)
+
+	step func(name string) error // tests stop a command at a step of Rebase; nil otherwise
+}
+
+func (s *Stage) at(step string) error {
+	if s.step == nil {
+		return nil
+	}
+	return s.step(step)
 }
 
 // known returns a function that reports whether an index names or named a file:
