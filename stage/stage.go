@@ -11,6 +11,11 @@
 // A Delivery brings files into staging. They are complete, sealed and synced
 // before it takes the lock.
 //
+// Where production is an object store, staging is sparse: it has the documents and what
+// is new. Content that it lacks counts as present if the generation that it began from
+// has it (see Elsewhere), so a Snapshot has rows without files. Several machines have
+// staging trees of one production; Rebase unites what they did.
+//
 // A Snapshot is a private copy of what staging would publish. Validating a
 // Snapshot is the only way to make a Valid, and package publish promotes only
 // that. So the types make it impossible to promote a tree that was not validated.

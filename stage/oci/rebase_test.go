@@ -95,10 +95,11 @@ func entriesOf(f *fixture) []string {
 func TestRebase(t *testing.T) {
 	const base = "a:1=one a:2=two b:1=old"
 	for name, tt := range map[string]struct{ ours, theirs, want, conflicts string }{
-		"nothing":               {base, base, base, ""},
-		"added here":            {base + " a:3=three c:1=c", base, base + " a:3=three c:1=c", ""},
-		"added there":           {base, base + " a:3=three c:1=c", base + " a:3=three c:1=c", ""},
-		"added on both sides":   {base + " a:3=three c:1=c", base + " a:4=four c:2=d", base + " a:3=three a:4=four c:1=c c:2=d", ""},
+		"nothing":     {base, base, base, ""},
+		"added here":  {base + " a:3=three c:1=c", base, base + " a:3=three c:1=c", ""},
+		"added there": {base, base + " a:3=three c:1=c", base + " a:3=three c:1=c", ""},
+		"added on both sides": {base + " a:3=three c:1=c", base + " a:4=four c:2=d",
+			base + " a:3=three a:4=four c:1=c c:2=d", ""},
 		"the same added":        {base + " a:3=three", base + " a:3=three", base + " a:3=three", ""},
 		"other content added":   {base + " a:3=here", base + " a:3=there", "", "a:3 added added"},
 		"a repository twice":    {base + " c:1=x", base + " c:1=y", "", "c:1 added added"},
@@ -112,7 +113,8 @@ func TestRebase(t *testing.T) {
 		"changed here":          {"a:1=uno a:2=two b:1=old", base + " a:3=x", "a:1=uno a:2=two b:1=old a:3=x", ""},
 		"changed there":         {base + " a:3=x", "a:1=uno a:2=two b:1=old", "a:1=uno a:2=two b:1=old a:3=x", ""},
 		"changed to the same":   {"a:1=uno a:2=two b:1=old", "a:1=uno a:2=two b:1=old", "a:1=uno a:2=two b:1=old", ""},
-		"changed twice":         {"a:1=uno a:2=two b:1=x", "a:1=ein a:2=two b:1=y", "", "a:1 changed changed, b:1 changed changed"},
+		"changed twice": {"a:1=uno a:2=two b:1=x", "a:1=ein a:2=two b:1=y", "",
+			"a:1 changed changed, b:1 changed changed"},
 		"signed here":           {"a:1=one+sig a:2=two b:1=old", base + " a:3=x", "a:1=one+sig a:2=two b:1=old a:3=x", ""},
 		"signed there":          {base + " a:3=x", "a:1=one+sig a:2=two b:1=old", "a:1=one+sig a:2=two b:1=old a:3=x", ""},
 		"signed, removed there": {"a:1=one+sig a:2=two b:1=old", "a:2=two b:1=old", "a:2=two b:1=old", ""},
