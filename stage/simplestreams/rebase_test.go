@@ -418,3 +418,27 @@ func TestRebaseOfMany(t *testing.T) {
 		}
 	})
 }
+
+// FuzzRebase gets the catalogs of base, ours and theirs, and an index for all of them.
+func FuzzRebase(f *testing.F) {
+	doc := func(lines ...string) string { return string(shelf(lines...)[defaultCatalog].Data) }
+	index := string(shelf("a: 1=one")[IndexPath].Data)
+	f.Add(doc("a os=x: 1=one"), doc("a os=y: 1=one 2=two"), doc("b: 1=x"), index)
+	f.Add(`{"products":{"a":{}}}`, `{"Products":{"a":{"versions":null}}}`, `{"products":{}}`, index)
+	f.Add(wild(), wild(), doc("a: 1=one"), `{"index":{"x":{"datatype":"image-downloads","path":"streams/v1/images.json"}}}`)
+	f.Fuzz(func(t *testing.T, base, ours, theirs, index string) {
+		sides := make([]fstest.MapFS, 3)
+		for i, doc := range []string{base, ours, theirs} {
+			sides[i] = fstest.MapFS{defaultCatalog: file(doc), IndexPath: file(index)}
+		}
+		r, err := Format{}.Rebase(t.Context(), catalog.Files(sides[0]), catalog.Files(sides[1]), catalog.Files(sides[2]))
+		if err != nil || len(r.Conflicts) > 0 {
+			return
+		}
+		after := apply(sides[1], r.Documents)
+		again, err := Format{}.Rebase(t.Context(), catalog.Files(sides[0]), catalog.Files(after), catalog.Files(sides[2]))
+		if err != nil || len(again.Documents)+len(again.Conflicts) > 0 {
+			t.Errorf("%v %v\nbase %s\nours %s\ntheirs %s\nresult %s", err, again, base, ours, theirs, after[defaultCatalog].Data)
+		}
+	})
+}
