@@ -9,6 +9,10 @@ type Placer interface {
 	// Place says how the documents of a tree lie in the store. Content lies at its path
 	// in the tree.
 	Place(ctx context.Context, src Source) (*Placement, error)
+	// PointerPath is the path of the document that clients read first.
+	PointerPath() string
+	// Placed is the key of a document with this path and hash, if Place lists it.
+	Placed(path, sha256 string) string
 }
 
 // Placement is how documents lie in an object store.

@@ -77,9 +77,17 @@ func (Format) Place(ctx context.Context, src catalog.Source) (*catalog.Placement
 	return out, nil
 }
 
+// PointerPath implements [catalog.Placer].
+func (Format) PointerPath() string { return IndexPath }
+
 // placed is the key of a catalog with these bytes.
 func placed(name string, data []byte) string {
 	sum := sha256.Sum256(data)
+	return Format{}.Placed(name, hex.EncodeToString(sum[:]))
+}
+
+// Placed implements [catalog.Placer].
+func (Format) Placed(name, sha256 string) string {
 	stem := strings.TrimSuffix(path.Base(name), ".json")
 	if i := strings.LastIndexByte(stem, '-'); i > 0 && isSHA256(stem[i+1:]) {
 		stem = stem[:i] // it comes from such a store
@@ -87,7 +95,7 @@ func placed(name string, data []byte) string {
 	if len(stem) > 100 || strings.ContainsFunc(stem, odd) {
 		stem = "catalog"
 	}
-	return path.Join(path.Dir(IndexPath), stem+"-"+hex.EncodeToString(sum[:])+".json")
+	return path.Join(path.Dir(IndexPath), stem+"-"+sha256+".json")
 }
 
 func isSHA256(s string) bool {
