@@ -18,7 +18,7 @@ BENCH ?=
 TESTFLAGS ?=
 
 PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace systemd xz-utils zstd btrfs-progs xfsprogs \
-    skopeo umoci curl
+    skopeo umoci curl openssh-client openssh-server
 
 # Engines and tools of others that load what export writes; make check does without them.
 ENGINES := docker.io containerd runc podman crun
@@ -27,7 +27,7 @@ CLIENTS := oras.land/oras/cmd/oras@v1.3.6 github.com/regclient/regclient/cmd/reg
     github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111
 
 .DEFAULT_GOAL := build
-.PHONY: help build install demo test test-busy check gotest vet walls tools deps crash powercut interop load incusd model fuzz bench profile peers clients axe clean
+.PHONY: help build install demo test test-busy check gotest vet walls tools deps crash powercut interop load incusd model fuzz bench profile peers clients store axe clean
 
 ## build: the static binary, bin/publish
 build:
@@ -133,17 +133,18 @@ interop: build
 	scripts/install-packages skopeo umoci chromium squid $(ENGINES)
 	@$(MAKE) --no-print-directory clients axe
 	cd scripts/interop && PATH="$$PATH:$(CURDIR)/bin" PUBLISH_BIN='$(CURDIR)/$(BIN)' $(GO) test -count=1 -v \
-	    -run 'Images|Export|Registry|Pages|Cache|Mirror' .
+	    -run 'Images|Export|Registry|Pages|Cache|Mirror|Bucket' .
 
 ## incusd: a real Incus daemon makes containers of what publish serve serves (root, debootstrap)
 incusd: build
 	scripts/install-packages debootstrap squashfs-tools busybox-static openssl xz-utils
 	scripts/incusd $(BIN)
 
-## model: random sequences of commands, crashes and clock steps against a model, for MODEL (10m) in each switch mode, and a mirror
+## model: random sequences of commands, crashes and clock steps against a model, for MODEL (10m) in each switch mode, a mirror, and an object store
 model:
 	$(GO) test -v -count=1 -timeout 0 -run '^TestModel$$' ./publish -model $(MODEL)
 	$(GO) test -v -count=1 -timeout 0 -run '^TestModel$$' ./publish/mirror -model $(MODEL)
+	$(GO) test -v -count=1 -timeout 0 -run '^TestModel$$' ./publish/site/bucket -model $(MODEL)
 
 ## fuzz: fuzz every parser for FUZZTIME (10m) with one worker each, JOBS (2) side by side
 fuzz:
@@ -179,6 +180,11 @@ peers: clients
 
 clients:
 	-@for client in $(CLIENTS); do GOBIN='$(CURDIR)/bin' $(GO) install "$$client" || exit 1; done
+
+## store: versitygw, an object store for tests of the bucket (3 minutes of a processor; without it they use a fake alone)
+store:
+	@mkdir -p bin && cd scripts/objectstore && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../../bin/versitygw \
+	    github.com/versity/versitygw/cmd/versitygw
 
 # axe-core judges whether everybody can use the pages of publish serve.
 AXE := 4.14.1

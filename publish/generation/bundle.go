@@ -178,10 +178,16 @@ func manifestIn(t *tar.Reader) (*Manifest, error) {
 	if err == io.EOF || h.Name != BundleManifest || h.Typeflag != tar.TypeReg {
 		return nil, noBundle(nil)
 	}
-	if h.Size > maxBundleManifest {
-		return nil, bad(nil, BundleManifest, fmt.Sprintf("has %d bytes; it may have %d", h.Size, maxBundleManifest))
+	return ReadForeign(t, h.Size)
+}
+
+// ReadForeign reads a manifest of so many bytes that comes from outside, and checks what
+// a generation has to promise. The error is of the kind Invalid.
+func ReadForeign(r io.Reader, size int64) (*Manifest, error) {
+	if size > maxBundleManifest {
+		return nil, bad(nil, BundleManifest, fmt.Sprintf("has %d bytes; it may have %d", size, maxBundleManifest))
 	}
-	text, err := manifestText(t, h.Size)
+	text, err := manifestText(io.LimitReader(r, size), size)
 	if err != nil {
 		return nil, err
 	}
