@@ -42,6 +42,9 @@ type Config struct {
 	ServedAs      []string        `yaml:"served_as"` // our own names in inventories
 	Serve         ServeConfig     `yaml:"serve"`
 	Mirror        MirrorConfig    `yaml:"mirror"`
+	// Targets follow production: see package fanout.
+	Targets map[string]TargetConfig `yaml:"targets"`
+	MaxLag  Duration                `yaml:"max_lag"` // of a target, before status --check reports it
 
 	HealthCheck struct {
 		Command []string `yaml:"command"` // argv; empty: none
@@ -87,7 +90,8 @@ type Choices struct {
 
 // DefaultConfig is what an empty publish.yaml means.
 func DefaultConfig(choices Choices) *Config {
-	c := &Config{Production: "production", Share: ShareAuto, Links: stage.FollowLinks, Grace: Duration(2 * time.Hour)}
+	c := &Config{Production: "production", Share: ShareAuto, Links: stage.FollowLinks, Grace: Duration(2 * time.Hour),
+		MaxLag: Duration(time.Hour)}
 	if len(choices.Formats) > 0 {
 		c.Format = choices.Formats[0]
 	}
@@ -198,7 +202,7 @@ func (c *Config) check(choices Choices) error {
 	if c.Hooks.Timeout == 0 {
 		err = errors.Join(err, errors.New("hooks.timeout: 0 would end every command at once"))
 	}
-	err = errors.Join(err, c.Serve.Check(), c.Mirror.Check())
+	err = errors.Join(err, c.Serve.Check(), c.Mirror.Check(), c.checkTargets())
 	if choices.Tagger != nil {
 		if _, tagged := choices.Tagger(c.Format); tagged {
 			err = errors.Join(err, c.Mirror.checkTags())

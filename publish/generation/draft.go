@@ -2,7 +2,9 @@ package generation
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -92,11 +94,8 @@ func (d *Draft) spare() string { return d.Dir + ".spare" }
 // Files are the files of the draft. Close them after use.
 func (d *Draft) Files() (Inside, error) { return OpenInside(d.Dir) }
 
-// Rebuild makes the target's own tree in the draft, from the spare where there is
-// one, and flushes it. A path that production, the base, has with the same bytes
-// is linked from there, if it is not there already; one that it has with other
-// bytes becomes a file of its own, with a later time, so that no client is told
-// that nothing changed; the rest is linked from the target.
+// Rebuild makes the target's own tree in the draft: see Compose. What production does not
+// have is linked from the target.
 func (d *Draft) Rebuild(ctx context.Context, target *Tree, base *stage.Base, f catalog.Format, now time.Time) error {
 	src, err := tree.OpenSource(target.Dir)
 	if err != nil {
@@ -107,6 +106,38 @@ func (d *Draft) Rebuild(ctx context.Context, target *Tree, base *stage.Base, f c
 	if err != nil {
 		return err
 	}
+	err = d.Compose(ctx, target.Own, base, format, now, func(row tree.Row) (Place, error) { return Place{src, row.Path}, nil })
+	if wrong := new(WrongContentError); errors.As(err, &wrong) {
+		return &fault.Error{Path: wrong.Path, Err: wrong.Err,
+			Fact: "the kept generation is damaged; production is unchanged", Hint: "run publish verify"}
+	}
+	return err
+}
+
+// Place is a file that has the content of a row. Nobody writes to it.
+type Place struct {
+	From *tree.Source
+	Name string // its path there
+}
+
+// WrongContentError is returned for a place that has not the content of its row, or
+// cannot be read.
+type WrongContentError struct {
+	Path string
+	Err  error
+}
+
+func (e *WrongContentError) Error() string { return e.Path + ": " + e.Err.Error() }
+func (e *WrongContentError) Unwrap() error { return e.Err }
+
+// Compose makes the tree with these own rows in the draft, from the spare where there is
+// one, and flushes it. A path that production, the base, has with the same bytes
+// is linked from there, if it is not there already; one that it has with other
+// bytes becomes a file of its own, with a later time, so that no client is told
+// that nothing changed; the rest is linked from where place says that it is. A document
+// there may have what its generation held.
+func (d *Draft) Compose(ctx context.Context, own []tree.Row, base *stage.Base, f catalog.Format, now time.Time,
+	place func(tree.Row) (Place, error)) error {
 	batch, err := durable.NewBatch(d.store.Trees)
 	if err != nil {
 		return err
@@ -117,19 +148,27 @@ func (d *Draft) Rebuild(ctx context.Context, target *Tree, base *stage.Base, f c
 	if err != nil {
 		return err
 	}
-	ops := make([]tree.Op, len(target.Own))
+	ops := make([]tree.Op, len(own))
 	var copied []tree.Row
-	for i, row := range target.Own {
-		op := tree.Op{Path: row.Path, From: src, How: tree.Share, SHA256: row.SHA256, Stat: tree.Stat{Size: row.Size}}
+	for i, row := range own {
+		op := tree.Op{Path: row.Path, How: tree.Share, SHA256: row.SHA256, Stat: tree.Stat{Size: row.Size}}
 		there := base.Rows.Find(row.Path) >= 0
+		same := there && base.Has(row.Path, row.SHA256)
+		if same && row.Role != catalog.Link && f.Class(row.Path) != catalog.Index {
+			op.From = base.Source
+		} else {
+			at, err := place(row)
+			if err != nil {
+				return err
+			}
+			op.From, op.Name = at.From, at.Name
+		}
 		switch {
 		case row.Role == catalog.Link:
 			op.How = tree.Relink
-		case format.Class(row.Path) == catalog.Index, there && !base.Has(row.Path, row.SHA256):
+		case f.Class(row.Path) == catalog.Index, there && !same:
 			op.How, op.SHA256 = tree.Copy, ""
 			copied = append(copied, row)
-		case there:
-			op.From = base.Source
 		}
 		ops[i] = op
 	}
@@ -145,7 +184,7 @@ func (d *Draft) Rebuild(ctx context.Context, target *Tree, base *stage.Base, f c
 		return err
 	}
 	for i, c := range done {
-		err, row := c.Err, target.Own[i]
+		err, row := c.Err, own[i]
 		if server := catalog.ServingAt(f, row.Path); err == nil && server != nil && row.Role != catalog.Link {
 			c.SHA256, c.Size, err = d.list(server, row.Path, batch)
 		}
@@ -153,8 +192,7 @@ func (d *Draft) Rebuild(ctx context.Context, target *Tree, base *stage.Base, f c
 			err = fmt.Errorf("has sha256 %s, its manifest says %s", c.SHA256, row.SHA256)
 		}
 		if err != nil {
-			return &fault.Error{Path: ops[i].From.Dir + "/" + ops[i].Path, Err: err,
-				Fact: "the kept generation is damaged; production is unchanged", Hint: "run publish verify"}
+			return &WrongContentError{ops[i].From.Dir + "/" + cmp.Or(ops[i].Name, ops[i].Path), err}
 		}
 	}
 	if err := base.Settle(d.Dir, copied, now); err != nil {
