@@ -141,7 +141,7 @@ type BundleImport struct {
 // bundle that is wrong, and NotFound for content that is not to be had. With force
 // it accepts revoked content.
 func (r *Repo) ImportBundle(ctx context.Context, in io.Reader, merge, force bool) (*BundleImport, error) {
-	if err := r.notInHook("stage import"); err != nil {
+	if err := r.allows("stage import"); err != nil {
 		return nil, err
 	}
 	out := &BundleImport{}

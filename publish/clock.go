@@ -24,7 +24,7 @@ const ClockRemedy = "set the clock; or, if it is right and was ahead before, run
 // counts as behind. So if the command is killed, the warning stays, and running it
 // again repeats every step. Generation numbers and file times keep rising.
 func (r *Repo) ClockIsRight(ctx context.Context) ([]string, error) {
-	if err := r.notInHook("recover"); err != nil {
+	if err := r.allows("recover"); err != nil {
 		return nil, err
 	}
 	unlockStaging, err := r.Stage.Exclusive(ctx, "recover") // for the orphans; it comes before the other lock

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,11 @@ type candidate struct {
 	unnamed     []Named
 	warnings    []catalog.Finding
 	left        stage.LeftOut
+
+	// Of a target: see Reception.
+	follows bool   // it is a generation of a leader, which skips those between
+	number  int    // of the generation; 0: the next one
+	who     string // "": the user
 }
 
 // candidateOf makes the candidate of a promote. It takes a stage.Valid, so that only a
@@ -85,7 +91,7 @@ func (res *Result) revertible(t generation.Tenure) { res.RevertUntil, res.Revert
 // No step before the switch changes what production resolves to or serves. After the
 // switch, signals are ignored until commit returns.
 func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) (*Result, error) {
-	n, err := r.next(s.history)
+	n, err := r.number(s.history, c)
 	if err != nil {
 		return nil, err
 	}
@@ -183,8 +189,8 @@ func interrupted(err error) error {
 func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier *generation.Carrier) (
 	*generation.Manifest, *Result, error) {
 	m := &generation.Manifest{Own: c.rows, Barred: c.barred, Units: c.units, Head: generation.Head{
-		Generation: n, Origin: c.origin, TreeID: c.treeID, Kind: c.kind, Who: r.who(), Message: c.message,
-		Time:  s.now.UTC(),
+		Generation: n, Origin: c.origin, TreeID: c.treeID, Kind: c.kind, Who: cmp.Or(c.who, r.who()),
+		Message: c.message, Time: s.now.UTC(),
 		Grace: int64(r.grace() / time.Second), Format: r.format.Name(),
 		BarredTrees: c.barredTrees, Revoked: c.revoked, Unnamed: c.unnamed, Units: generation.UnitScheme}}
 	if m.Origin == 0 {
@@ -197,7 +203,7 @@ func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier 
 		if units, err = r.liveUnits(ctx, cur); err != nil {
 			return nil, nil, err
 		}
-		if c.kind == generation.KindPromote {
+		if c.kind == generation.KindPromote && !c.follows {
 			if moved := r.moves(cur.Manifest, units, c.units); len(moved) > 0 {
 				return nil, nil, &FindingsError{Report: &stage.Report{Findings: moved}}
 			}
@@ -232,8 +238,8 @@ func (c *candidate) carry(m *generation.Manifest, carrier *generation.Carrier) (
 			findings[i].Severity = catalog.Warning
 		}
 	}
-	if c.kind == generation.KindRevoke {
-		if carried, err = leave(carrier, carried, m.Generation, c.revoked); err != nil {
+	if c.kind == generation.KindRevoke || len(c.revoked)+len(c.unnamed) > 0 {
+		if carried, err = leave(carrier, carried, m.Generation, c.revoked, c.follows); err != nil {
 			return nil, err
 		}
 	}

@@ -102,7 +102,9 @@ func ParseAddress(text string) (Address, error) {
 var targetName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
 
 // TargetName reports whether a target may be called so.
-func TargetName(name string) bool { return targetName.MatchString(name) && !strings.HasSuffix(name, ".lock") }
+func TargetName(name string) bool {
+	return targetName.MatchString(name) && !strings.HasSuffix(name, ".lock")
+}
 
 // TargetNames are the names of the targets, sorted.
 func (c *Config) TargetNames() []string {

@@ -25,6 +25,11 @@ import (
 // ended, without that. Those that are to be deleted are among them: they are shorter
 // before the first content goes.
 func (r *Repo) shortened(s *state) ([]catalog.Document, error) {
+	return r.shortenedBy(s, func(h generation.Held) bool { return !s.windows.Open(h.Dropped, s.now) })
+}
+
+// shortenedBy is shortened with what is over.
+func (r *Repo) shortenedBy(s *state, over func(generation.Held) bool) ([]catalog.Document, error) {
 	server := catalog.Serving(r.format)
 	if server == nil || len(s.current.Held) == 0 {
 		return nil, nil
@@ -40,7 +45,7 @@ func (r *Repo) shortened(s *state) ([]catalog.Document, error) {
 		path, due := list[0].Document, false
 		open := map[catalog.Digest]generation.Held{}
 		for ; len(list) > 0 && list[0].Document == path; list = list[1:] {
-			if h := list[0]; s.windows.Open(h.Dropped, s.now) {
+			if h := list[0]; !over(h) {
 				open[h.Digest] = h
 			} else {
 				due = true

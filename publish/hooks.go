@@ -188,6 +188,9 @@ func (r *Repo) checkHealth(ctx context.Context, s *state) error {
 func (r *Repo) fallBack(ctx context.Context, s *state, failure error) error {
 	failed := s.current
 	switch {
+	case r.led():
+		return afterSwitch(failed.Generation, "a target does not go back by itself: revert in the repository that leads, "+
+			"and sync", failure)
 	case failed.From == 0:
 		return afterSwitch(failed.Generation, "there is no earlier content to go back to", failure)
 	case failed.Kind != generation.KindPromote:

@@ -89,7 +89,7 @@ func (r *Repo) tryLock(ctx context.Context, name, verb string) (func(), error) {
 }
 
 func (r *Repo) lockWithin(ctx context.Context, name, verb string, wait time.Duration) (func(), error) {
-	if err := r.notInHook(verb); err != nil {
+	if err := r.allows(verb); err != nil {
 		return nil, err
 	}
 	r.mendLocks()

@@ -13,7 +13,7 @@ import (
 
 // Tag gives an image of staging further names.
 func (r *Repo) Tag(ctx context.Context, ref string, tags []string) (*stage.Added, error) {
-	if err := r.notInHook("stage tag"); err != nil {
+	if err := r.allows("stage tag"); err != nil {
 		return nil, err
 	}
 	out, err := r.Stage.Tag(ctx, ref, tags, r.now())

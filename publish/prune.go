@@ -53,7 +53,7 @@ func (r *Repo) Prune(ctx context.Context, opt PruneOptions) (*PruneResult, error
 
 // prune is Prune, called by a promote or by Prune itself.
 func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneResult, error) {
-	if err := r.notInHook("prune"); err != nil {
+	if err := r.allows("prune"); err != nil {
 		return nil, err
 	}
 	if tagger, ok := catalog.As[catalog.Tagger](r.format); ok { // before the long part

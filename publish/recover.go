@@ -51,7 +51,7 @@ func (r *Repo) exclusive(ctx context.Context, by actor) (s *state, done []string
 // Recover also makes missing folders and lock files, and repairs a damaged history and
 // damaged manifests.
 func (r *Repo) Recover(ctx context.Context) ([]string, error) {
-	if err := r.notInHook("recover"); err != nil {
+	if err := r.allows("recover"); err != nil {
 		return nil, err
 	}
 	made, err := r.makeParts()

@@ -62,6 +62,8 @@ type Options struct {
 	// Mirror returns the state of the mirror's queue, without a lock; nil if there is no
 	// queue. The repository does not know the mirror.
 	Mirror func(*Repo) (*MirrorState, error)
+	// Targets returns what was heard last of the targets, without asking them; nil: nothing.
+	Targets func(*Repo) []TargetState
 }
 
 // Repo is an open repository.
@@ -241,6 +243,15 @@ func (r *Repo) at(name string) error {
 	return r.step(name)
 }
 
+// allows refuses a verb that must not run here and now: one that takes a lock inside a hook
+// or health check, and one that a target does not have.
+func (r *Repo) allows(verb string) error {
+	if err := r.notInHook(verb); err != nil {
+		return err
+	}
+	return r.notLed(verb)
+}
+
 // notInHook refuses a verb that takes a lock inside a hook or health check.
 func (r *Repo) notInHook(verb string) error {
 	in := os.Getenv(hookMark)
@@ -254,9 +265,9 @@ func (r *Repo) notInHook(verb string) error {
 		"publish %s was called from a hook or health check of this repository", verb)
 }
 
-// NotInHook returns an error if the command was called from a hook of this repository,
-// for verbs of other packages.
-func (r *Repo) NotInHook(verb string) error { return r.notInHook(verb) }
+// Allows returns an error if a verb must not run here and now, for verbs of other
+// packages.
+func (r *Repo) Allows(verb string) error { return r.allows(verb) }
 
 // treeOf returns the directory of a kept generation.
 func (r *Repo) treeOf(s *state, n int) string {

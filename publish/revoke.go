@@ -240,9 +240,10 @@ func (r *Repo) switchAway(ctx context.Context, s *state, p *revocation, opt Revo
 
 // leave removes from the carried list of generation n: rows that n itself dropped,
 // revoked rows, and companions of documents. A carried copy of an index would name
-// what the index had, unless the format has a bare form of it.
+// what the index had, unless the format has a bare form of it. If n follows others that
+// were skipped, it also dropped what those dropped: only the indexes are removed of that.
 func leave(
-	c *generation.Carrier, carried []generation.Carried, n int, revoked []Revoked,
+	c *generation.Carrier, carried []generation.Carried, n int, revoked []Revoked, skipped bool,
 ) ([]generation.Carried, error) {
 	beside, err := c.Live.Companions(c.Format)
 	if err != nil {
@@ -257,7 +258,8 @@ func leave(
 		if bare && c.Format.Class(row.Path) == catalog.Index {
 			return false // it names only what is carried
 		}
-		return row.Dropped == n || sums[row.SHA256] || beside(row.Path) != ""
+		dropped := row.Dropped == n && (!skipped || c.Format.Class(row.Path) == catalog.Index)
+		return dropped || sums[row.SHA256] || beside(row.Path) != ""
 	}), nil
 }
 

@@ -18,7 +18,7 @@ func (r *Repo) Reset(ctx context.Context) (added, dropped int, err error) {
 
 // reset is Reset. links are the symbolic links of an adopted tree.
 func (r *Repo) reset(ctx context.Context, links []tree.Entry) (added, dropped int, err error) {
-	if err := r.notInHook("stage reset"); err != nil {
+	if err := r.allows("stage reset"); err != nil {
 		return 0, 0, err
 	}
 	for last := 0; ; {
@@ -52,7 +52,7 @@ func (r *Repo) resetTo(ctx context.Context, links []tree.Entry) (n, added, dropp
 
 // Remove takes images, or files of a plain tree, out of staging.
 func (r *Repo) Remove(ctx context.Context, what ...string) ([]catalog.Image, error) {
-	if err := r.notInHook("stage remove"); err != nil {
+	if err := r.allows("stage remove"); err != nil {
 		return nil, err
 	}
 	out, err := r.Stage.Remove(ctx, r.trash(), what...)
@@ -77,7 +77,7 @@ func (r *Repo) receiving(force bool) *stage.Stage {
 
 // Add puts an image into staging. With force it accepts revoked content.
 func (r *Repo) Add(ctx context.Context, req stage.AddRequest, force bool) (*stage.Added, error) {
-	if err := r.notInHook("stage add"); err != nil {
+	if err := r.allows("stage add"); err != nil {
 		return nil, err
 	}
 	if req.Move {
@@ -93,7 +93,7 @@ func (r *Repo) Add(ctx context.Context, req stage.AddRequest, force bool) (*stag
 // Import merges a tree of another program into staging. With force it accepts revoked
 // content.
 func (r *Repo) Import(ctx context.Context, dir string, force bool) (*stage.Imported, error) {
-	if err := r.notInHook("stage import"); err != nil {
+	if err := r.allows("stage import"); err != nil {
 		return nil, err
 	}
 	if err := notRepository(dir); err != nil {

@@ -18,7 +18,7 @@ import (
 // serves other bytes, or has to serve them until their window ends: promote would refuse
 // that, and clients would get bytes that their index does not name.
 func (r *Repo) Unite(ctx context.Context, f *stage.Fetched, verb string) (*stage.Added, error) {
-	if err := r.notInHook(verb); err != nil {
+	if err := r.allows(verb); err != nil {
 		return nil, err
 	}
 	if err := r.othersUnder(ctx, f.Contents); err != nil {

@@ -46,6 +46,10 @@ type Status struct {
 	Leftovers []Leftover `json:"leftovers"`
 	// Mirror is the queue of publish mirror; absent if nobody has used it.
 	Mirror *MirrorState `json:"mirror,omitempty"`
+	// Targets are those in publish.yaml, sorted by name; absent if there are none.
+	Targets []TargetState `json:"targets,omitempty"`
+	// Leader says whose target the repository is; absent if it is none.
+	Leader *Leader `json:"leader,omitempty"`
 }
 
 // Production describes what is live.
@@ -128,7 +132,8 @@ func (r *Repo) Status(ctx context.Context) (*Status, error) {
 func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked, error) {
 	out := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.Config.Switch, Generations: []Kept{},
 		RecoveryPending: r.pending(s), ClockBehind: s.clockBehind(), Leftovers: r.leftovers().list(),
-		Mirror: r.mirrorState()}
+		Mirror: r.mirrorState(), Targets: r.targetStates(s)}
+	out.Leader, _ = r.Leader() // a damaged one is the error of each sync
 	if s.clockBehind() {
 		until := s.now.UTC()
 		out.ClockBehindUntil = &until

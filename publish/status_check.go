@@ -17,6 +17,7 @@ type Thresholds struct {
 	MaxWait   *time.Duration // since staging or production changed, while they differ
 	MinFree   *int64         // bytes
 	MaxErrors *int64         // findings in staging that would stop a promote
+	MaxLag    time.Duration  // since the oldest switch that a target does not have
 	MaxQueue  *time.Duration // since the oldest job of the mirror that is due became so
 }
 
@@ -55,6 +56,7 @@ func (m *Measures) Check(t Thresholds) []Check {
 	}
 	out = append(out, left)
 	out = append(out, m.checkMirror(t.MaxQueue)...)
+	out = append(out, m.checkTargets(t.MaxLag)...)
 	if t.MaxAge != nil {
 		// Only promotes count that stayed: a revert does not bring new content.
 		c := Check{Name: "age", Limit: int64(*t.MaxAge / time.Second), Message: "nothing was promoted yet"}

@@ -195,7 +195,7 @@ type UndoResult struct {
 //  2. record the ages of the tags, and that their files are no orphans
 //  3. write the documents, by Stage.Apply
 func (r *Repo) Undo(ctx context.Context, id string, dry bool) (*UndoResult, error) {
-	if err := r.notInHook("prune"); err != nil {
+	if err := r.allows("prune"); err != nil {
 		return nil, err
 	}
 	tagger, ok := catalog.As[catalog.Tagger](r.format)

@@ -77,7 +77,7 @@ func (p *program) mirrorAdd(c *cli.Context) error {
 			}
 		})
 	}
-	if err := m.Repo.NotInHook("mirror add"); err != nil {
+	if err := m.Repo.Allows("mirror add"); err != nil {
 		return err
 	}
 	added, err := m.Add(c.Context, wish)

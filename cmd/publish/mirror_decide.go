@@ -25,7 +25,7 @@ func (p *program) mirrorCancel(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.Repo.NotInHook("mirror cancel"); err != nil {
+	if err := m.Repo.Allows("mirror cancel"); err != nil {
 		return err
 	}
 	by := mirror.Me("")
@@ -86,7 +86,7 @@ func (p *program) mirrorRetry(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.Repo.NotInHook("mirror retry"); err != nil {
+	if err := m.Repo.Allows("mirror retry"); err != nil {
 		return err
 	}
 	ids := c.Args().Slice()

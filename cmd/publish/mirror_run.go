@@ -51,7 +51,7 @@ func (p *program) mirrorRun(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.Repo.NotInHook("mirror run"); err != nil {
+	if err := m.Repo.Allows("mirror run"); err != nil {
 		return err
 	}
 	m.Receivers = receivers(m.Repo)

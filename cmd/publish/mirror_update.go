@@ -46,7 +46,7 @@ func (p *program) mirrorUpdate(c *cli.Context) error {
 	}
 	follow := c.Bool("accept-drift")
 	if follow {
-		if err := m.Repo.NotInHook("mirror update"); err != nil {
+		if err := m.Repo.Allows("mirror update"); err != nil {
 			return err
 		}
 	}

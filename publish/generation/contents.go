@@ -64,14 +64,22 @@ func WriteContents(ctx context.Context, w io.Writer, v *View, rows []tree.Row,
 
 // ReadContents reads what WriteContents wrote for these rows, which are some of the own
 // rows of m, and no byte more. What the archive has is input from outside: each entry
-// must be one of the rows, and all of them must be there. put gets a content, or the
+// must have the content of one of the rows, and all of them must be there. put gets a content, or the
 // text of a link.
 func ReadContents(ctx context.Context, r io.Reader, m *Manifest, rows []tree.Row,
 	put func(ctx context.Context, row tree.Row, content io.Reader) error) error {
 	wanted := make(map[string]bool, len(rows))
 	for _, row := range rows {
-		wanted[row.Path] = true
+		wanted[ContentKey(row)] = true
 	}
+	of := func(h *tar.Header) string { // the content of an entry
+		row, ok := tree.Find(m.Own, h.Name)
+		if !ok {
+			return ""
+		}
+		return ContentKey(row)
+	}
+	all := len(wanted)
 	t := tar.NewReader(catalog.Interruptible(ctx, r))
 	u := &unbundler{rows: m.Own, seen: map[string]bool{}}
 	for {
@@ -82,9 +90,10 @@ func ReadContents(ctx context.Context, r io.Reader, m *Manifest, rows []tree.Row
 		if err != nil {
 			return cut(ctx, err)
 		}
-		if !wanted[h.Name] {
+		if !wanted[of(h)] {
 			return bad(nil, catalog.Show(h.Name), "was not asked for")
 		}
+		delete(wanted, of(h))
 		row, content, err := u.entry(h, t)
 		if err == nil && content == nil {
 			err = bad(nil, catalog.Show(h.Name), "is a link to another file")
@@ -96,8 +105,8 @@ func ReadContents(ctx context.Context, r io.Reader, m *Manifest, rows []tree.Row
 			return cut(ctx, err)
 		}
 	}
-	if len(u.seen) != len(wanted) {
-		return bad(nil, "", fmt.Sprintf("%d of %d contents did not come", len(wanted)-len(u.seen), len(wanted)))
+	if len(wanted) > 0 {
+		return bad(nil, "", fmt.Sprintf("%d of %d contents did not come", len(wanted), all))
 	}
 	return nil
 }

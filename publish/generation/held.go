@@ -164,7 +164,7 @@ func (h *holding) add(path string, was, is []byte) error {
 // complete reports whether the next generation has all that clients need of a content, of
 // what the live one has. Only a revoke takes some of it.
 func (h *holding) complete(n catalog.Naming) (bool, error) {
-	if h.m.Kind != KindRevoke {
+	if h.m.Kind != KindRevoke && len(h.m.Revoked) == 0 {
 		return true, nil
 	}
 	if whole, ok := h.whole[n.Path]; ok {
