@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"example.com/publish/publish/generation"
@@ -233,6 +234,9 @@ func (c *candidate) carry(m *generation.Manifest, carrier *generation.Carrier) (
 	}
 	defer next.Close()
 	carried, findings := carrier.Carry(m.Generation, c.rows, next)
+	if c.follows { // the leader said the rest
+		findings = slices.DeleteFunc(findings, func(f catalog.Finding) bool { return f.Severity != catalog.Error })
+	}
 	if c.force {
 		for i := range findings {
 			findings[i].Severity = catalog.Warning

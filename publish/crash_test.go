@@ -61,6 +61,7 @@ var crashVerbs = map[string]func(r *Repo) error{
 		_, err := r.Prune(ctx, PruneOptions{})
 		return err
 	},
+	"receive": func(r *Repo) error { return syncWith(r, leadOf(r)) }, // of what followWorld makes
 	"undo": func(r *Repo) error { // of the only prune
 		_, err := r.Undo(ctx, r.Undos()[0].ID, false)
 		return err

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -26,6 +27,7 @@ type InitOptions struct {
 	Production string // "": production
 	Group      string // the group that may write to staging; "": only the owner may
 	Adopt      string // the tree that Adopt is called with next; "": none
+	Led        *Setup // what publish.yaml of a target gets beside these; nil for an ordinary repository
 }
 
 // checkProduction refuses anything that already exists where production will be,
@@ -239,8 +241,47 @@ func configText(opt InitOptions) ([]byte, error) {
 		}
 		text += string(line)
 	}
-	return []byte(text), nil
+	if opt.Led == nil {
+		return []byte(text), nil
+	}
+	line, err := yaml.Marshal(opt.Led.keys())
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte(text), line...), nil
 }
+
+// keys are those of publish.yaml that are not among the flags of init.
+func (s *Setup) keys() any {
+	return struct {
+		Grace         string   `yaml:"grace"`
+		Include       []string `yaml:"include,omitempty"`
+		SparseIndexes bool     `yaml:"sparse_indexes,omitempty"`
+	}{Duration(time.Duration(s.GraceMS) * time.Millisecond).String(), s.Include, s.SparseIndexes}
+}
+
+// InitTarget makes a repository for a target at dir, which is missing, empty, or has the
+// remains of an interrupted init. setup comes from a leader, and is checked.
+func InitTarget(dir string, choices Choices, setup Setup) error {
+	list, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, d := range list {
+		if !slices.Contains(ownPlaces, d.Name()) {
+			return &Error{Kind: Refused, Path: dir, Fact: fmt.Sprintf("is no repository, and has %q in it", d.Name()),
+				Hint: "give an empty directory, or one that is not there yet"}
+		}
+	}
+	if !filepath.IsLocal(setup.Production) || setup.GraceMS < 0 || setup.GraceMS > maxGraceMS {
+		return &Error{Kind: Invalid, Fact: "the leader asks for a production, or a grace, that no target gets"}
+	}
+	return Init(dir, choices, InitOptions{Format: setup.Format, Switch: setup.Switch, Production: setup.Production,
+		Led: &setup})
+}
+
+// maxGraceMS bounds the grace that a leader gives a new target: a hundred years.
+const maxGraceMS = 100 * 365 * 24 * 3600 * 1000
 
 // shareWith lets a group of builders write to staging: to its tree (new files inherit
 // the group), its trash and its lock. Nothing else is shared.

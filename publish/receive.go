@@ -252,6 +252,9 @@ func (p *Reception) Finish(ctx context.Context) (*Received, error) {
 		}
 		out.Switched, out.Carried, out.NewBytes, later = true, res.Carried, res.NewBytes, err
 		for _, f := range res.Warnings {
+			if f.Code == "stale-companion" {
+				continue // of the leader, too
+			}
 			out.Warnings = append(out.Warnings, fmt.Sprintf("%s: %s", f.Path, f.Message))
 		}
 		if s.current == nil || s.current.Generation != p.m.Generation {

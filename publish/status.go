@@ -155,6 +155,10 @@ func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked,
 	if s.current != nil {
 		r.describe(s, out)
 	}
+	if out.Leader != nil { // nothing is staged in a target
+		out.Staging.Equal = true
+		return out, &stage.Checked{Catalog: &catalog.Catalog{}, Report: &stage.Report{}}, nil
+	}
 	staged, err := r.compareStaging(ctx, s, out)
 	if err != nil {
 		out.Staging = StagingState{}

@@ -43,6 +43,7 @@ func (p *program) monitor(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	limits.MaxLag = time.Duration(r.Config.MaxLag)
 	m, err := r.Measure(c.Context)
 	if err != nil {
 		return err

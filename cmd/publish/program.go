@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"example.com/publish/publish"
+	"example.com/publish/publish/fanout"
 	"example.com/publish/publish/mirror"
 	"example.com/publish/stage/lock"
 )
@@ -82,7 +83,7 @@ func (p *program) commands() []*command {
 		p.stageCommand(), p.mirrorCommand(),
 		p.validateCommand(), p.diffCommand(), p.pruneCommand(),
 		p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(), p.revokeCommand(),
-		p.exportCommand(),
+		p.syncCommand(), p.receiveCommand(), p.exportCommand(),
 		p.pinCommand(), p.unpinCommand(),
 		p.statusCommand(), p.listCommand(), p.resolveCommand(), p.showCommand(), p.historyCommand(), p.changelogCommand(),
 		p.verifyCommand(), p.serveCommand(),
@@ -223,7 +224,7 @@ func (p *program) openAt(dir string) (*publish.Repo, error) {
 
 func (p *program) options() publish.Options {
 	opt := publish.Options{Now: p.now, Who: p.who, Wait: p.wait, Warn: p.warn, Waiting: p.waiting,
-		HookOutput: p.hookOutput, Mirror: mirror.StateOf(p.clock)}
+		HookOutput: p.hookOutput, Mirror: mirror.StateOf(p.clock), Targets: fanout.StateOf}
 	if !p.json && !p.quiet && p.progress.possible() {
 		opt.Progress = p.progress.step
 	}

@@ -24,6 +24,7 @@ func (p *program) promoteCommand() *command {
 			&cli.BoolFlag{Name: "no-prune", Usage: "do not prune staging first, even if publish.yaml says so"},
 			&cli.BoolFlag{Name: "force", Usage: "promote even if staging brings back content that an operator " +
 				"reverted, or that was revoked; findings and a hold still stop it"},
+			noSyncFlag(),
 		},
 	}, 0, 0, p.promote).
 		example("see what would change", "publish promote --dry-run").
@@ -45,16 +46,38 @@ func (p *program) promote(c *cli.Context) error {
 	if codeOf(err) == exitFindings {
 		err = &hinted{err, "correct staging, then promote again; publish validate also shows the findings"}
 	}
-	return p.switched(res, err, "staging equals production")
+	return p.switched(c, r, res, err, "staging equals production")
 }
 
-// switched answers for promote and revert.
-func (p *program) switched(res *publish.Result, err error, equal string) error {
+// switchedAnswer is the answer of promote and revert.
+type switchedAnswer struct {
+	*publish.Result
+	Targets []syncedTarget `json:"targets,omitempty"` // of the sync at the end
+}
+
+// switched answers for promote and revert, and brings the targets forward.
+func (p *program) switched(c *cli.Context, r *publish.Repo, res *publish.Result, err error, equal string) error {
 	if res == nil {
+		targets, err := p.follow(c, r, false, err) // a failed health check may have switched twice
+		p.printSynced(targets)
 		return switching(err)
 	}
+	if !p.json {
+		werr := p.printSwitched(res, nil, err, equal)
+		if codeOf(werr) != codeOf(err) {
+			return werr
+		}
+		targets, err := p.follow(c, r, !res.Unchanged, werr)
+		p.printSynced(targets)
+		return switching(err)
+	}
+	targets, err := p.follow(c, r, !res.Unchanged, err)
+	return p.printSwitched(res, targets, err, equal)
+}
+
+func (p *program) printSwitched(res *publish.Result, targets []syncedTarget, err error, equal string) error {
 	p.printWarnings(res.Warnings)
-	werr := p.answer(res, func() {
+	werr := p.answer(switchedAnswer{res, targets}, func() {
 		if res.Unchanged && len(res.Pruned) == 0 {
 			p.idle("%s", p.switchLine(res, equal))
 			return

@@ -17,6 +17,7 @@ func (p *program) revertCommand() *command {
 		Flags: []cli.Flag{
 			dryRunFlag(), messageFlag(),
 			&cli.BoolFlag{Name: "force", Usage: "revert even if clients know a path with other content"},
+			noSyncFlag(),
 		},
 	}, 0, 1, p.revert).
 		example("go back to the content before", "publish revert -m 'does not boot'").
@@ -41,7 +42,7 @@ func (p *program) revert(c *cli.Context) error {
 	if codeOf(err) == exitFindings {
 		err = &hinted{err, "wait until the paths are free, or give --force: clients that know them otherwise will fail"}
 	}
-	return p.switched(res, err, "production has that content already")
+	return p.switched(c, r, res, err, "production has that content already")
 }
 
 // generation reads a generation's number; 0 where none is given.

@@ -35,6 +35,7 @@ func (p *program) revokeCommand() *command {
 			dryRunFlag(),
 			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "record `WHY`; required"},
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask; only on a terminal it asks"},
+			noSyncFlag(),
 		},
 	}, 1, -1, p.revoke).
 		note("`-m WHY` is required; on a terminal it asks, unless `--yes` is given").
@@ -73,10 +74,21 @@ func (p *program) revoke(c *cli.Context) error {
 		p.warn(fmt.Sprintf("%s stays: %s also needs it; to take it from every image, revoke its path", k.Path,
 			k.Called()))
 	}
-	if werr := p.answer(res, func() { p.printRevoke(res) }); err == nil {
+	targets, err := p.follow(c, r, true, err) // it is urgent, so the answer can wait
+	werr := p.answer(revokedAnswer{res, targets}, func() {
+		p.printRevoke(res)
+		p.printSynced(targets)
+	})
+	if err == nil {
 		err = werr
 	}
 	return err
+}
+
+// revokedAnswer is the answer of revoke.
+type revokedAnswer struct {
+	*publish.RevokeResult
+	Targets []syncedTarget `json:"targets,omitempty"` // of the sync at the end
 }
 
 // confirmRevoke shows what a revoke would do, and returns an error unless a

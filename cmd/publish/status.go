@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -92,7 +93,9 @@ func (p *program) statusRows(s *publish.Status) [][]string {
 	if !st.Equal || st.Warnings > 0 || st.Errors > 0 && s.Production != nil {
 		what += fmt.Sprintf("; %s, %s", count(st.Errors, "error"), count(st.Warnings, "warning"))
 	}
-	row("staging", "%s", what)
+	if s.Leader == nil { // nothing is staged in a target
+		row("staging", "%s", what)
+	}
 	if s.Carried.Files+s.Carried.Held > 0 {
 		row("carried", "%s", p.carried(s.Carried))
 	}
@@ -123,6 +126,16 @@ func (p *program) statusRows(s *publish.Status) [][]string {
 			name = "mirror"
 		}
 		row(name, "%s", text)
+	}
+	for i, t := range s.Targets {
+		name := ""
+		if i == 0 {
+			name = "targets"
+		}
+		row(name, "%s", p.targetRow(t))
+	}
+	if l := s.Leader; l != nil {
+		row("leader", "it is the target %s of the repository %s", l.Target, l.ID)
 	}
 	if h := s.Hold; h != nil {
 		row("hold", "by %s since %s%s; publish unhold ends it", h.Who, p.when(h.Since), said(h.Why))
@@ -184,6 +197,29 @@ func (p *program) carried(c publish.CarriedState) string {
 	}
 	if c.NextExpiry != nil {
 		text += ", the first until " + p.when(*c.NextExpiry)
+	}
+	return text
+}
+
+// targetRow is what is known of a target.
+func (p *program) targetRow(t publish.TargetState) string {
+	text := t.Name + ", " + t.To + ": "
+	switch {
+	case t.Asked == nil:
+		text += "never synced"
+	case t.Generation == 0:
+		text += "nothing yet"
+	default:
+		text += fmt.Sprintf("generation %d", t.Generation)
+	}
+	if t.Asked != nil {
+		text += ", as of " + p.when(*t.Asked)
+	}
+	if t.LagS > 0 {
+		text += ", behind for " + publish.Duration(time.Duration(t.LagS)*time.Second).String()
+	}
+	if t.LastError != "" {
+		text += "; the last sync failed: " + t.LastError
 	}
 	return text
 }

@@ -38,31 +38,31 @@ type Result struct {
 }
 
 // Sync brings targets to production's current generation; no names: all targets. One
-// that fails stops no other. The error is about this repository, and no target was asked
+// that fails stops no other. It returns the generation. The error is about this repository, and no target was asked
 // then.
-func Sync(ctx context.Context, r *publish.Repo, names []string, opt Options) (*publish.Lead, []Result, error) {
+func Sync(ctx context.Context, r *publish.Repo, names []string, opt Options) (generation int, list []Result, err error) {
 	if err := r.Allows("sync"); err != nil {
-		return nil, nil, err
+		return 0, nil, err
 	}
 	if len(names) == 0 {
 		names = r.Config.TargetNames()
 	}
 	for _, name := range names {
 		if _, ok := r.Config.Targets[name]; !ok {
-			return nil, nil, &publish.Error{Kind: publish.NotFound, Fact: fmt.Sprintf("there is no target %q", name),
+			return 0, nil, &publish.Error{Kind: publish.NotFound, Fact: fmt.Sprintf("there is no target %q", name),
 				Hint: "publish.yaml names the targets, under the key targets"}
 		}
 	}
 	if len(names) == 0 {
-		return nil, nil, &publish.Error{Kind: publish.Usage, Fact: "there are no targets",
+		return 0, nil, &publish.Error{Kind: publish.Usage, Fact: "there are no targets",
 			Hint: "name them in publish.yaml: targets: {rack2: {to: /srv/images}}; publish help targets has more"}
 	}
 	if err := durable.MkdirAll(stateDir(r), 0o755); err != nil {
-		return nil, nil, err
+		return 0, nil, err
 	}
 	lead, err := r.Lead(ctx)
 	if err != nil {
-		return nil, nil, err
+		return 0, nil, err
 	}
 	defer lead.Close()
 	out := make([]Result, len(names))
@@ -75,7 +75,7 @@ func Sync(ctx context.Context, r *publish.Repo, names []string, opt Options) (*p
 		})
 	}
 	_ = g.Wait() // each result has its own error
-	return lead, out, nil
+	return lead.View.Generation, out, nil
 }
 
 // syncOne brings one target forward, under its lock, and remembers what was heard.

@@ -133,6 +133,13 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	if m.Mirror != nil && m.Mirror.Unknown == "" {
 		x.mirror(m.Mirror, m.Time)
 	}
+	for _, t := range m.Targets {
+		of := label{"target", t.Name}
+		x.gauge("publish_target_generation", "The generation of a target, as it said last; 0 if that is not known.",
+			float64(t.Generation), of)
+		x.gauge("publish_target_lag_seconds", "How long ago the oldest switch was that a target does not have; 0 if it "+
+			"has all.", float64(t.LagS), of)
+	}
 }
 
 // staging writes what is known only if staging can be read.
