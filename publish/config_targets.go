@@ -93,6 +93,9 @@ func ParseAddress(text string) (Address, error) {
 	if path.Clean("/"+u.Path) == "/" {
 		return Address{}, errors.New("names no directory")
 	}
+	if strings.ContainsFunc(u.Path, unicode.IsControl) {
+		return Address{}, errors.New("has a control character")
+	}
 	a.Dir = path.Clean(u.Path)
 	return a, nil
 }
