@@ -59,7 +59,8 @@ func (r *Repo) notLed(verb string) error {
 	if err != nil || l == nil {
 		return err
 	}
-	return &Error{Kind: Refused, Path: r.Dir, Hint: "run publish " + verb + " in the repository that leads, then publish sync",
+	return &Error{Kind: Refused, Path: r.Dir,
+		Hint: "run publish " + verb + " in the repository that leads, then publish sync",
 		Fact: fmt.Sprintf("is the target %s of the repository %s, and has its production from there", l.Target, l.ID)}
 }
 

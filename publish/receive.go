@@ -50,10 +50,14 @@ type At struct {
 	Tombstones string // see Leader
 }
 
+// At is what the leader has.
+func (l *Lead) At() At { return At{l.View.Generation, l.View.TreeID, l.Revoked} }
+
 // Receive begins a reception for a leader. The error is of kind Refused if the repository
 // is the target of another leader, or has a production of its own. A repository without
-// generations becomes the leader's target.
-func (r *Repo) Receive(ctx context.Context, of Leader) (*Reception, *At, error) {
+// generations becomes the leader's target. has is what the leader has: if the target has
+// it, nothing is left to do.
+func (r *Repo) Receive(ctx context.Context, of Leader, has At) (*Reception, *At, error) {
 	if of.ID == "" || !TargetName(of.Target) {
 		return nil, nil, &Error{Kind: Usage, Fact: fmt.Sprintf("%q is no name of a target", of.Target)}
 	}
@@ -73,6 +77,13 @@ func (r *Repo) Receive(ctx context.Context, of Leader) (*Reception, *At, error) 
 	at := &At{Tombstones: mine.Tombstones}
 	if s.current != nil {
 		at.Generation, at.TreeID = s.current.Generation, s.current.TreeID
+	}
+	if *at == has {
+		// A reception that was killed at its end may have left what came.
+		if err := r.remove(r.incoming()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			unlock()
+			return nil, nil, err
+		}
 	}
 	return &Reception{r: r, of: of, unlock: unlock}, at, nil
 }

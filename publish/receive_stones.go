@@ -67,7 +67,8 @@ func (p *Reception) redact(ctx context.Context, s *state) (*redaction, error) {
 			return row.Role != catalog.Link && slices.ContainsFunc(st.Revoked,
 				func(v Revoked) bool { return v.SHA256 == row.SHA256 })
 		}) {
-			return nil, &Error{Kind: Invalid, Fact: "the leader serves what it revoked", Hint: "publish recover there, then sync again"}
+			return nil, &Error{Kind: Invalid, Fact: "the leader serves what it revoked",
+				Hint: "publish recover there, then sync again"}
 		}
 		lacking, is := uncovered(graves, st)
 		if !is {

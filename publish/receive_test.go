@@ -46,12 +46,12 @@ func syncAs(target, lead *Repo, name string) (got []tree.Row, did *Received, err
 		return nil, nil, err
 	}
 	defer l.Close()
-	p, at, err := target.Receive(ctx, Leader{ID: l.ID, Target: name})
+	p, at, err := target.Receive(ctx, Leader{ID: l.ID, Target: name}, l.At())
 	if err != nil {
 		return nil, nil, err
 	}
 	defer p.Close()
-	if at.Generation == l.View.Generation && at.TreeID == l.View.TreeID && at.Tombstones == l.Revoked {
+	if *at == l.At() {
 		return nil, &Received{Generation: at.Generation, From: at.Generation}, nil
 	}
 	m, err := generation.Decode(l.Sealed)

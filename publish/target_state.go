@@ -106,8 +106,8 @@ func (m *Measures) checkTargets(maxLag time.Duration) []Check {
 		return []Check{c}
 	}
 	*c.Value, c.OK = worst.LagS, late == 0
-	c.Message = fmt.Sprintf("the target %s has been behind for %s%s", worst.Name, rough(time.Duration(worst.LagS)*time.Second),
-		beyond(c.OK, "more than "+rough(maxLag)))
+	c.Message = fmt.Sprintf("the target %s has been behind for %s%s", worst.Name,
+		rough(time.Duration(worst.LagS)*time.Second), beyond(c.OK, "more than "+rough(maxLag)))
 	if late > 1 {
 		c.Message += fmt.Sprintf(", and so are %d more", late-1)
 	}

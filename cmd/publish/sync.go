@@ -148,8 +148,8 @@ func behind(n int, all, failed []fanout.Result) error {
 			kind = publish.Interrupted
 		}
 	}
-	fact := fmt.Sprintf("%s not brought to generation %d: %s", english.PluralWord(len(failed), "a target was", "targets were"),
-		n, strings.Join(names, ", "))
+	fact := fmt.Sprintf("%s not brought to generation %d: %s",
+		english.PluralWord(len(failed), "a target was", "targets were"), n, strings.Join(names, ", "))
 	hint := "publish sync tries again"
 	if len(all) == 1 { // nothing else says why
 		f := explain(failed[0].Err)

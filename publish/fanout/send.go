@@ -90,7 +90,7 @@ func (s *sending) run(ctx context.Context, target string, setup publish.Setup) e
 	if at.State != "at" {
 		return s.odd(at)
 	}
-	if at.Generation == m.Generation && at.TreeID == m.TreeID && at.Revoked == s.lead.Revoked {
+	if s.lead.At() == (publish.At{Generation: at.Generation, TreeID: at.TreeID, Tombstones: at.Revoked}) {
 		return s.end()
 	}
 	for err = s.offer(); ; {

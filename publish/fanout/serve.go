@@ -67,13 +67,15 @@ func (s *serving) run(ctx context.Context) error {
 		return &publish.Error{Kind: publish.Usage, Path: r.Dir,
 			Fact: fmt.Sprintf("is of format %s, and its leader of %s", f, clip(h.Setup.Format))}
 	}
-	p, at, err := r.Receive(ctx, publish.Leader{ID: h.Leader, Target: h.Target})
+	p, at, err := r.Receive(ctx, publish.Leader{ID: h.Leader, Target: h.Target},
+		publish.At{Generation: h.Generation, TreeID: h.TreeID, Tombstones: h.Revoked})
 	if err != nil {
 		return err
 	}
 	defer p.Close()
 	s.serves = at.Generation
-	if err := s.say(answer{State: "at", Generation: at.Generation, TreeID: at.TreeID, Revoked: at.Tombstones}); err != nil {
+	err = s.say(answer{State: "at", Generation: at.Generation, TreeID: at.TreeID, Revoked: at.Tombstones})
+	if err != nil {
 		return err
 	}
 	var o offer

@@ -40,7 +40,8 @@ type Result struct {
 // Sync brings targets to production's current generation; no names: all targets. One
 // that fails stops no other. It returns the generation. The error is about this repository, and no target was asked
 // then.
-func Sync(ctx context.Context, r *publish.Repo, names []string, opt Options) (generation int, list []Result, err error) {
+func Sync(ctx context.Context, r *publish.Repo, names []string, opt Options) (
+	generation int, list []Result, err error) {
 	if err := r.Allows("sync"); err != nil {
 		return 0, nil, err
 	}
@@ -131,7 +132,8 @@ func lockTarget(ctx context.Context, r *publish.Repo, name string, opt Options) 
 	if err := lock.Create(path, lock.Private()); err != nil {
 		return nil, err
 	}
-	unlock, err := lock.Acquire(ctx, path, lock.Options{Verb: "sync", Now: opt.Now(), Wait: opt.Wait, Waiting: opt.Waiting})
+	unlock, err := lock.Acquire(ctx, path, lock.Options{Verb: "sync", Now: opt.Now(), Wait: opt.Wait,
+		Waiting: opt.Waiting})
 	if held := new(lock.HeldError); errors.As(err, &held) {
 		return nil, &publish.Error{Kind: publish.Locked, Err: err, Hint: publish.LockedHint(held)}
 	}

@@ -34,7 +34,8 @@ type repository struct {
 // machine.
 func New(name string, at publish.Address, host Host) Target { return &repository{name, at, host} }
 
-func (t *repository) Sync(ctx context.Context, lead *publish.Lead, setup publish.Setup, progress Progress) (*Outcome, error) {
+func (t *repository) Sync(ctx context.Context, lead *publish.Lead, setup publish.Setup, progress Progress) (
+	*Outcome, error) {
 	if t.at.Host == "" {
 		return t.here(ctx, lead, setup, progress)
 	}

@@ -106,7 +106,8 @@ func (d *Draft) Rebuild(ctx context.Context, target *Tree, base *stage.Base, f c
 	if err != nil {
 		return err
 	}
-	err = d.Compose(ctx, target.Own, base, format, now, func(row tree.Row) (Place, error) { return Place{src, row.Path}, nil })
+	place := func(row tree.Row) (Place, error) { return Place{src, row.Path}, nil }
+	err = d.Compose(ctx, target.Own, base, format, now, place)
 	if wrong := new(WrongContentError); errors.As(err, &wrong) {
 		return &fault.Error{Path: wrong.Path, Err: wrong.Err,
 			Fact: "the kept generation is damaged; production is unchanged", Hint: "run publish verify"}

@@ -184,6 +184,25 @@ add 0; "$PUBLISH" stage reset
 add 0; cp "$IMAGES/0/rootfs.squashfs" staging/images/other.squashfs
 `
 
+// led is a repository that follows the one beside it, which is ahead of it by two promotes.
+const led = `
+lead() { "$PUBLISH" --repo ../lead "$@"; }
+add() { lead stage add "$IMAGES/$1/metadata.tar.gz" "$IMAGES/$1/rootfs.squashfs" "$IMAGES/$1/disk.qcow2"; }
+"$PUBLISH" init --switch "$MODE" ../lead
+printf 'switch: %s\ntargets: {here: {to: "%s"}}\n' "$MODE" "$PWD" > ../lead/publish.yaml
+add 0; lead promote -m one
+add 1; lead promote -m two
+lead stage remove os0:1:default:amd64; add 2; lead promote -m three --no-sync
+add 3; lead promote -m four --no-sync
+`
+
+// followed is a probe: the repository has what leads it, and only that.
+const followed = `
+"$PUBLISH" verify; diff -r -x .publish-tree ../lead/production/streams production/streams
+test "$(cat production/.publish-generation)" = "$(cat ../lead/production/.publish-generation)"
+test ! -e .publish/incoming; "$PUBLISH" --repo ../lead status --check
+`
+
 // theirs is a tree beside the repository that others made, with image 3, an older kind of image 2, a
 // page, and what lies beside the index.
 const theirs = `
@@ -343,6 +362,9 @@ test "$(echo generations/*)" = "$(if [ "$MODE" = rename ]; then echo generations
     echo generations/000001 generations/000004 generations/000005; fi)"
 "$PUBLISH" revert 1
 `},
+	{name: "sync", fresh: led, verb: []string{"--repo", "../lead", "sync"}, probe: followed},
+	{name: "sync-revoke", fresh: led + "lead revoke os1:1:default:amd64 -m leaked --no-sync\n",
+		verb: []string{"--repo", "../lead", "sync"}, revokes: []string{"1/*"}, probe: followed},
 	{name: "pin", setup: expired, verb: []string{"pin", "2", "-m", "for the audit"}, dropsCarried: true, again: 6,
 		probe: `"$PUBLISH" gc; "$PUBLISH" revert 2`},
 	{name: "unpin", setup: expired + `"$PUBLISH" pin 2 -m 'for the audit'`, verb: []string{"unpin", "2"},
