@@ -13,6 +13,7 @@ import (
 	"example.com/publish/publish/journal"
 	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
@@ -351,12 +352,17 @@ func (p *Reception) candidate(ctx context.Context, draft *generation.Draft) (*ca
 	if m.Kind == generation.KindRelink { // a rebuilt manifest; here it is a switch to a new number
 		c.kind = generation.KindPromote
 	}
-	if !m.Counts() {
+	served := catalog.Serving(p.r.format) != nil
+	if served || !m.Counts() {
 		cat, err := stage.ReadCatalog(ctx, draft.Dir, p.r.format)
 		if err != nil {
 			return nil, err
 		}
-		c.units = cat.Units
+		if c.units = cat.Units; served { // documents came in their own form
+			if err := stage.ListServed(p.r.format, cat, draft.Dir); err != nil {
+				return nil, err
+			}
+		}
 	}
 	graves, err := p.r.graveyard()
 	if err != nil {

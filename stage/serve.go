@@ -76,6 +76,20 @@ func owned(f catalog.Server, dir string, row tree.Row, batch *durable.Batch) (tr
 	return rowOf(path, own), err
 }
 
+// ListServed adds to the documents of a private tree at dir what clients ask for and only
+// its indexes list: of a tree that was made from documents in their own form.
+func ListServed(f catalog.Format, cat *catalog.Catalog, dir string) error {
+	batch, err := durable.NewBatch(dir)
+	if err != nil {
+		return err
+	}
+	defer batch.Close()
+	if _, err := listAll(f, cat, dir, false, batch, &Report{}); err != nil {
+		return err
+	}
+	return batch.Flush()
+}
+
 // listAll adds to the documents of a private tree at dir what the catalog lists for them.
 // own says that they have their own form. The caller settles the times of those that it
 // returns, which have changed.
