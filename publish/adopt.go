@@ -103,6 +103,9 @@ func notEmpty(tree string) error {
 // Adopt returns. Files that no index names are carried for one grace window, because a
 // client may still know them.
 func (r *Repo) Adopt(ctx context.Context, dir, message string) (*Result, string, error) {
+	if err := r.local("init --adopt"); err != nil {
+		return nil, "", err
+	}
 	start := r.now()
 	from, err := filepath.EvalSymlinks(dir)
 	if err != nil {

@@ -29,6 +29,9 @@ type Bundled struct {
 // gc takes the tree meanwhile, or anything else fails, what it wrote has no end, and
 // ImportBundle refuses it.
 func (r *Repo) Bundle(ctx context.Context, w io.Writer, name, base string) (*Bundled, error) {
+	if err := r.local("export"); err != nil {
+		return nil, err
+	}
 	v, err := r.view(ctx, name)
 	if err != nil {
 		return nil, err

@@ -53,7 +53,7 @@ func TestCarriedForOneWindow(t *testing.T) {
 			t.Fatalf("kept: %v", kept)
 		}
 		wantItems(t, w, map[string]string{"a/3": "three"})
-		report, _, err := w.repo().Verify(ctx, "")
+		report, _, err := w.repo().Verify(ctx, "", false)
 		if err != nil || len(report.Findings) != 0 {
 			t.Fatalf("verify: %+v, %v", report, err)
 		}

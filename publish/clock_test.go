@@ -123,12 +123,12 @@ func TestGCByTheWrongClock(t *testing.T) {
 		if _, err := w.repo().ClockIsRight(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if report, _, err := w.repo().Verify(ctx, ""); err != nil || len(report.Findings) > 0 {
+		if report, _, err := w.repo().Verify(ctx, "", false); err != nil || len(report.Findings) > 0 {
 			t.Errorf("%v %v", report, err)
 		}
 		w.put(map[string]string{"a/3": "three"})
 		w.promote()
-		if report, _, err := w.repo().Verify(ctx, ""); err != nil || len(report.Findings) > 0 {
+		if report, _, err := w.repo().Verify(ctx, "", false); err != nil || len(report.Findings) > 0 {
 			t.Errorf("after the next promote: %v %v", report, err)
 		}
 	})
@@ -153,7 +153,7 @@ func TestGCBetweenTwoCorrections(t *testing.T) {
 		w.now = epoch.Add(2 * time.Hour) // the window of what the second promote dropped has ended, by the correction
 		w.gc()
 		right(90)
-		if report, _, err := w.repo().Verify(ctx, ""); err != nil || len(report.Findings) > 0 {
+		if report, _, err := w.repo().Verify(ctx, "", false); err != nil || len(report.Findings) > 0 {
 			t.Errorf("%v %v", report, err)
 		}
 	})
@@ -200,7 +200,7 @@ func TestClockSetBackDeletesNothing(t *testing.T) {
 	if len(w.served()) < 3 {
 		t.Fatalf("%v", w.served())
 	}
-	report, _, err := w.repo().Verify(ctx, "")
+	report, _, err := w.repo().Verify(ctx, "", false)
 	if err != nil || len(report.Errors()) != 0 {
 		t.Fatalf("%+v, %v", report, err)
 	}

@@ -22,6 +22,7 @@ import (
 type candidate struct {
 	draft  *generation.Draft
 	rows   []tree.Row
+	kept   []tree.Row // those of a kept generation; nil for none
 	treeID string
 	units  []catalog.Unit
 
@@ -69,6 +70,9 @@ type Result struct {
 
 	Warnings []catalog.Finding `json:"warnings"`
 
+	// NotAtomic: as in Status.
+	NotAtomic bool `json:"not_atomic,omitempty"`
+
 	// LeftOut counts files of staging, or of an adopted tree, that are not published.
 	LeftOut stage.LeftOut `json:"left_out"`
 
@@ -109,6 +113,9 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 	}
 	if res.DryRun = dryRun; dryRun {
 		return res, nil
+	}
+	if r.shared != nil {
+		return r.shared.switchTo(ctx, s, c, m, res)
 	}
 	if err := r.site.Probe(ctx); err != nil {
 		return nil, err
@@ -197,7 +204,8 @@ func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier 
 	if m.Origin == 0 {
 		m.Origin = n
 	}
-	res := &Result{Generation: n, Origin: m.Origin, TreeID: m.TreeID, LeftOut: stage.LeftOut{Examples: []string{}}}
+	res := &Result{Generation: n, Origin: m.Origin, TreeID: m.TreeID, NotAtomic: !r.Atomic(),
+		LeftOut: stage.LeftOut{Examples: []string{}}}
 	var units []catalog.Unit
 	if cur := s.current; cur != nil {
 		var err error

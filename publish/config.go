@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"example.com/publish/publish/site"
+	"example.com/publish/publish/site/bucket"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -42,6 +43,7 @@ type Config struct {
 	ServedAs      []string        `yaml:"served_as"` // our own names in inventories
 	Serve         ServeConfig     `yaml:"serve"`
 	Mirror        MirrorConfig    `yaml:"mirror"`
+	S3            S3Config        `yaml:"s3"` // where production is s3://BUCKET/PREFIX
 	// Targets follow production: see package fanout.
 	Targets map[string]TargetConfig `yaml:"targets"`
 	MaxLag  Duration                `yaml:"max_lag"` // of a target, before status --check reports it
@@ -84,6 +86,11 @@ type Choices struct {
 	Sites   site.Kinds // the default first
 	// Tagger returns the format of this name if it has tags; nil: none has.
 	Tagger func(format string) (catalog.Tagger, bool)
+	// Format returns the format of a name; nil: init needs none.
+	Format func(name string) catalog.Format
+	// Store opens the object store that is production; dir is the repository. nil: there
+	// are none.
+	Store func(dir string, c *Config) (bucket.Store, error)
 	// Mirrored reports whether there are other servers of this format; nil: of each.
 	Mirrored func(format string) bool
 }
@@ -102,6 +109,7 @@ func DefaultConfig(choices Choices) *Config {
 	c.Hooks.Timeout = Duration(60 * time.Second)
 	c.Serve.setDefaults()
 	c.Mirror.setDefaults()
+	c.S3.setDefaults()
 	return c
 }
 
@@ -177,8 +185,11 @@ func (c *Config) include(doc *yaml.Node) (*catalog.Globs, error) {
 	return globs, errors.Join(errs...)
 }
 
-// production is the absolute path of production, for the repository at dir.
+// production is the absolute path of production, or its URL, for the repository at dir.
 func (c *Config) production(dir string) string {
+	if c.InStore() {
+		return strings.TrimSuffix(c.Production, "/")
+	}
 	if filepath.IsAbs(c.Production) {
 		return filepath.Clean(c.Production)
 	}
@@ -202,7 +213,7 @@ func (c *Config) check(choices Choices) error {
 	if c.Hooks.Timeout == 0 {
 		err = errors.Join(err, errors.New("hooks.timeout: 0 would end every command at once"))
 	}
-	err = errors.Join(err, c.Serve.Check(), c.Mirror.Check(), c.checkTargets())
+	err = errors.Join(err, c.Serve.Check(), c.Mirror.Check(), c.S3.check(), c.checkTargets())
 	if choices.Tagger != nil {
 		if _, tagged := choices.Tagger(c.Format); tagged {
 			err = errors.Join(err, c.Mirror.checkTags())
@@ -211,7 +222,11 @@ func (c *Config) check(choices Choices) error {
 	if c.Generations.Keep < 0 {
 		err = errors.Join(err, fmt.Errorf("generations.keep: %d is negative", c.Generations.Keep))
 	}
-	if p := filepath.Clean(c.Production); c.Production == "" || p == "." || p == "/" ||
+	if c.InStore() {
+		err = errors.Join(err, c.checkStore())
+	} else if urlLike.MatchString(c.Production) {
+		err = errors.Join(err, fmt.Errorf("production: %q is neither a path nor s3://BUCKET/PREFIX", c.Production))
+	} else if p := filepath.Clean(c.Production); c.Production == "" || p == "." || p == "/" ||
 		strings.ContainsRune(c.Production, 0) {
 		err = errors.Join(err, fmt.Errorf("production: %q cannot be switched", c.Production))
 	}

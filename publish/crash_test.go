@@ -194,7 +194,7 @@ func checkPromises(t *testing.T, w *world, promised map[string]string, verb stri
 func checkRecovered(t *testing.T, w *world) {
 	t.Helper()
 	r := w.repo()
-	report, n, err := r.Verify(ctx, "")
+	report, n, err := r.Verify(ctx, "", false)
 	if err != nil || len(report.Findings) != 0 {
 		t.Fatalf("verify: %+v, %v", report, err)
 	}
@@ -232,7 +232,7 @@ func checkRecovered(t *testing.T, w *world) {
 			t.Fatalf("generations/%s was left behind", d.Name())
 		}
 		m, ok := generation.ParseNumber(d.Name())
-		if report, _, err := r.Verify(ctx, d.Name()); ok && (err != nil || len(report.Findings) != 0) {
+		if report, _, err := r.Verify(ctx, d.Name(), false); ok && (err != nil || len(report.Findings) != 0) {
 			t.Fatalf("generation %d: %+v, %v", m, report, err)
 		}
 	}

@@ -17,6 +17,8 @@ type Diff struct {
 	Removed []string   `json:"removed"`
 	Changed []string   `json:"changed"`
 	Files   []FileDiff `json:"files"` // every path that differs, including indexes and pages
+	// Base is as in StagingState, if staging is compared with production.
+	Base int `json:"base,omitempty"`
 }
 
 // FileDiff is one path that differs.
@@ -56,6 +58,9 @@ func (r *Repo) diff(ctx context.Context, s *state, from, to string) (*Diff, erro
 	}
 	d := &Diff{From: from, To: to, Files: diffRows(a, b)}
 	d.Added, d.Removed, d.Changed = generation.DiffUnits(au, bu)
+	if from == "production" && to == "staging" {
+		d.Base = r.shared.behind(s)
+	}
 	for _, name := range []string{from, to} {
 		format, err := r.formatOf(s, name)
 		if err != nil {

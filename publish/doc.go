@@ -38,6 +38,17 @@
 // Package generation explains the life of a tree step by step. Package site
 // explains what each kind of switch guarantees.
 //
+// # A production that many machines switch
+//
+// Production can be in an object store: see package bucket for how a tree becomes
+// production there, and the type shared for what this package does otherwise. The
+// records are in the store then; this machine has copies. There is no lock between
+// machines: a promote works out its tree against the production that it read, and
+// commits on the condition that it still is. If not, staging is united with what is
+// production now, by stage.Rebase, and all begins again. What a promote of one machine
+// refuses, such as content that an operator reverted, all refuse, because that stands in
+// manifests, the history and the tombstones, which all of them read.
+//
 // # What survives a crash
 //
 // The generation that production resolves to is the truth. Its manifest is the

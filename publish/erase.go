@@ -117,7 +117,11 @@ func (r *Repo) erase(ctx context.Context, s *state, lockStaging locker) (*redact
 		return nil, erasePending, err
 	}
 	did, want := newRedaction(), sought{contentsOf(pending), done}
-	if err := r.eraseTrees(ctx, s, want, did); err != nil {
+	erase := r.eraseTrees
+	if r.shared != nil {
+		erase = r.shared.eraseObjects
+	}
+	if err := erase(ctx, s, want, did); err != nil {
 		return did, erasePending, err
 	}
 	unlock, err := lockStaging(ctx)

@@ -21,6 +21,11 @@ import (
 // If it fails after it has begun to write, what it wrote has no end, and no reader
 // takes it for whole.
 func (r *Repo) Export(ctx context.Context, w io.Writer, in string, x catalog.Export) (*catalog.Exported, error) {
+	if in != "staging" {
+		if err := r.local("export"); err != nil {
+			return nil, err
+		}
+	}
 	f, ok := catalog.As[catalog.Exporter](r.format)
 	if !ok {
 		return nil, &Error{Kind: Usage, Fact: fmt.Sprintf("images of format %s are no archives", r.format.Name()),

@@ -69,6 +69,9 @@ func (r *Repo) History(f HistoryFilter) ([]journal.Event, error) {
 // eachEvent calls yield with all events, the newest first, until it returns
 // false.
 func (r *Repo) eachEvent(yield func(journal.Event) bool) error {
+	if r.shared != nil {
+		return r.shared.eachEvent(yield)
+	}
 	h, err := r.writtenHistory()
 	if err != nil {
 		return err

@@ -27,6 +27,9 @@ func flaws(store *generation.Store, h *journal.History, tip *journal.Event) []jo
 
 // historyFlaw says what the history lost or has out of place; "" if it is whole.
 func (r *Repo) historyFlaw(s *state) string {
+	if r.shared != nil {
+		return ""
+	}
 	if broken := flaws(r.store, s.history, s.tip()); len(broken) > 0 {
 		return broken[0].String()
 	}

@@ -49,6 +49,9 @@ func (r *Repo) GC(ctx context.Context, dryRun bool) (*GCResult, error) {
 // It logs the deletion before it begins. If the clock is set back later, windows look
 // open again; the line then shows that they had ended.
 func (r *Repo) collect(ctx context.Context, s *state, dryRun bool) (*GCResult, error) {
+	if r.shared != nil {
+		return r.shared.collect(ctx, s, dryRun)
+	}
 	res := &GCResult{Freed: journal.Freed{Generations: []int{}, Items: []journal.FreedItem{}}, DryRun: dryRun,
 		ClockBehind: s.clockBehind(),
 		Leftovers:   []Leftover{}}

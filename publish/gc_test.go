@@ -21,7 +21,7 @@ func TestGraceRaisedAfterGC(t *testing.T) {
 			t.Errorf("%+v", g)
 		}
 		w.cfg = func(c *Config) { c.Generations.Keep = 5; c.Grace = Duration(24 * time.Hour) }
-		report, _, err := w.repo().Verify(ctx, "")
+		report, _, err := w.repo().Verify(ctx, "", false)
 		if err != nil || len(report.Findings) != 0 {
 			t.Errorf("verify: %+v %v", report.Findings, err)
 		}

@@ -60,7 +60,7 @@ func TestHeldAfterLostManifest(t *testing.T) {
 
 func wantVerified(t *testing.T, w *world) {
 	t.Helper()
-	report, _, err := w.repo().Verify(ctx, "")
+	report, _, err := w.repo().Verify(ctx, "", false)
 	if err != nil || len(report.Findings) > 0 {
 		t.Errorf("verify: %+v, %v", report, err)
 	}
@@ -151,7 +151,7 @@ func TestVerifyServed(t *testing.T) {
 			must(t, err)
 			must(t, os.Chmod(path, 0o644))
 			must(t, os.WriteFile(path, change(w, naming{}, data), 0o644))
-			report, _, err := w.repo().Verify(ctx, "")
+			report, _, err := w.repo().Verify(ctx, "", false)
 			if err != nil || len(report.Findings) == 0 || report.Findings[0].Code != "served" {
 				t.Errorf("%+v, %v", report, err)
 			}

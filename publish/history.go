@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
@@ -30,6 +31,14 @@ func (r *Repo) journal() journal.Log {
 // readHistory reads the history. A damaged line that is not the last one is an error:
 // windows are computed from it, and it must not be lost.
 func (r *Repo) readHistory() (*journal.History, error) {
+	if r.shared != nil {
+		ctx := context.Background()
+		p, err := r.shared.pointer(ctx, time.Hour)
+		if err != nil {
+			return nil, err
+		}
+		return r.shared.history(ctx, p)
+	}
 	h, err := r.writtenHistory()
 	if err != nil {
 		return nil, err
@@ -75,6 +84,9 @@ func (r *Repo) short(path string) string {
 
 // log appends one event and flushes it.
 func (r *Repo) log(h *journal.History, e journal.Event) error {
+	if r.shared != nil {
+		return r.shared.note(context.Background(), h, e)
+	}
 	if err := r.upgrade(); err != nil {
 		return err
 	}
@@ -90,7 +102,7 @@ const closeBytes = 1 << 20
 // last step of a command, and only speed depends on it. If it fails, the next command
 // tries again.
 func (r *Repo) closeHistory(ctx context.Context, s *state) {
-	if !s.history.Long(r.closeBytes) {
+	if r.shared != nil || !s.history.Long(r.closeBytes) {
 		return
 	}
 	if err := r.tryClose(ctx, s); err != nil {

@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/lock"
 )
@@ -33,6 +34,9 @@ type InitOptions struct {
 // checkProduction refuses anything that already exists where production will be,
 // because no promote could replace it. The tree to adopt is allowed.
 func (opt InitOptions) checkProduction(dir string, c *Config) error {
+	if c.InStore() {
+		return nil
+	}
 	prod := c.production(dir)
 	fi, err := os.Lstat(prod)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -83,18 +87,30 @@ func Init(dir string, choices Choices, opt InitOptions) error {
 	if err := opt.checkProduction(dir, c); err != nil {
 		return err
 	}
+	fresh := gone(idPath(dir))
 	made, err = layOut(dir, made)
 	if err == nil && opt.Group != "" {
 		err = shareWith(dir, opt.Group)
 	}
 	if err == nil {
 		var r *Repo
-		if r, err = assemble(dir, c, nil, choices.Sites, Options{}); err == nil {
+		var f catalog.Format
+		if c.InStore() && choices.Format != nil {
+			f = choices.Format(c.Format)
+		}
+		if r, err = assemble(dir, c, f, choices.Sites, Options{Store: choices.Store}); err == nil {
 			err = r.site.Probe(context.Background())
+		}
+		if err == nil && r.shared != nil {
+			err = r.shared.found(context.Background())
 		}
 	}
 	if err != nil {
 		// Do not leave half a repository behind.
+		if fresh {
+			_ = os.Remove(idPath(dir))
+			_ = durable.RemoveAll(filepath.Join(dir, ".publish", "bucket")) // copies of what is in a store
+		}
 		for _, p := range slices.Backward(made) {
 			_ = os.Remove(p)
 		}

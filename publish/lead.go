@@ -123,6 +123,9 @@ func (l *Lead) Write(ctx context.Context, w io.Writer, rows []tree.Row, progress
 		if server := catalog.ServingAt(l.r.format, row.Path); server != nil {
 			return writeOwn(w, server, l.View, row)
 		}
+		if l.View.Sparse && row.Role == catalog.Content {
+			return copyFar(ctx, l.View, row, w)
+		}
 		_, err := l.View.Source().CopyOut(ctx, w, row.Path, catalog.Digest{Algorithm: catalog.SHA256, Hex: row.SHA256},
 			progress)
 		return err
@@ -152,8 +155,23 @@ type Setup struct {
 func (r *Repo) Setup() Setup {
 	s := Setup{Format: r.Config.Format, Switch: r.Config.Switch, Production: r.Config.Production,
 		GraceMS: r.grace().Milliseconds(), Include: slices.Clone(r.Config.Include), SparseIndexes: r.Config.SparseIndexes}
-	if !filepath.IsLocal(s.Production) {
+	if r.Config.InStore() || !filepath.IsLocal(s.Production) {
 		s.Production = "production"
 	}
 	return s
+}
+
+// copyFar copies a content that is not on this machine to w. The other end compares it with
+// its digest.
+func copyFar(ctx context.Context, v *generation.View, row tree.Row, w io.Writer) error {
+	content, err := v.Content(ctx, row)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(w, io.LimitReader(content, row.Size))
+	if err = errors.Join(err, content.Close()); err == nil && n != row.Size {
+		err = &Error{Path: row.Path, Fact: "is shorter in the object store than the manifest says",
+			Hint: "publish verify names all that is wrong"}
+	}
+	return err
 }

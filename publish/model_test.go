@@ -383,7 +383,7 @@ func (m *model) check(rt *rapid.T) {
 }
 
 func (m *model) verify(rt *rapid.T, name string) {
-	if report, _, err := m.repo().Verify(ctx, name); err != nil || len(report.Errors()) != 0 {
+	if report, _, err := m.repo().Verify(ctx, name, false); err != nil || len(report.Errors()) != 0 {
 		rt.Fatalf("verify %s: %+v, %v", name, report, err)
 	}
 }

@@ -173,6 +173,9 @@ func there(path string) bool {
 
 // checkProduction returns an error if production cannot be switched at its path.
 func (c *Config) checkProduction(dir string) error {
+	if c.InStore() {
+		return nil
+	}
 	why, err := site.Misplaced(c.production(dir), dir, misplaced)
 	if err == nil && why != "" {
 		err = fmt.Errorf("production: %s %s", c.Production, why)

@@ -25,6 +25,9 @@ type PromoteOptions struct {
 // Promote makes the content of staging production. The result is also non-nil if the
 // error is of kind Switched.
 func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (res *Result, err error) {
+	if r.shared != nil {
+		return r.shared.promote(ctx, opt)
+	}
 	start := r.now()
 	unlockPrepare, err := r.lock(ctx, prepareLock, "promote")
 	if err != nil {

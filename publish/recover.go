@@ -72,6 +72,9 @@ func (r *Repo) Recover(ctx context.Context) ([]string, error) {
 	} else if held := new(lock.HeldError); !errors.As(err, &held) {
 		r.opt.Warn(fmt.Sprintf("staging was not recovered: %v", err))
 	}
+	if r.shared != nil {
+		return r.shared.recoverAll(ctx, made)
+	}
 	if err := r.original(); err != nil {
 		return nil, err
 	}
@@ -103,6 +106,9 @@ func (r *Repo) Recover(ctx context.Context) ([]string, error) {
 //	making the spare         .trash-n, half of it              sweep
 //	restoring production     .next-n with identity n           restore
 func (r *Repo) recover(ctx context.Context, by actor) (*state, []string, error) {
+	if r.shared != nil {
+		return r.shared.recover(ctx, by)
+	}
 	var done []string
 	did := func(format string, args ...any) { done = append(done, fmt.Sprintf(format, args...)) }
 	h, err := r.readHistory()
@@ -346,6 +352,9 @@ func (r *Repo) sweepRetired() error {
 // the user may not test the production lock, it may also report true while a command
 // runs: see Status.LocksUnknown.
 func (r *Repo) pending(s *state) bool {
+	if r.shared != nil {
+		return r.shared.pending(s)
+	}
 	if r.locks().state(productionLock) == lock.Held {
 		return false // a command is running
 	}

@@ -20,10 +20,10 @@ func (r *Repo) redact(ctx context.Context, s *state, g *generation.Tree, gone fu
 	unnamed catalog.Names, draft *generation.Draft) (*stage.Valid, error) {
 	left := *g.Manifest
 	left.Own = slices.DeleteFunc(slices.Clone(g.Own), gone)
-	if err := r.rebuild(ctx, s, &generation.Tree{Manifest: &left, Dir: g.Dir}, draft); err != nil {
+	if err := r.rebuild(ctx, s, &generation.Tree{Manifest: &left, Dir: g.Dir, Sparse: g.Sparse}, draft); err != nil {
 		return nil, err
 	}
-	valid, report, changed, err := stage.Strip(ctx, draft.Dir, r.format, g.Own, gone, unnamed, r.now())
+	valid, report, changed, err := stage.Strip(ctx, draft.Dir, r.format, g.Own, gone, unnamed, r.now(), r.elsewhere())
 	if err != nil {
 		return nil, err
 	}
@@ -37,6 +37,9 @@ func (r *Repo) redact(ctx context.Context, s *state, g *generation.Tree, gone fu
 	base, err := s.base()
 	if err != nil {
 		return nil, err
+	}
+	if base.Source == nil { // what is sparse is a copy
+		return valid, nil
 	}
 	defer base.Source.Close()
 	rewritten := slices.DeleteFunc(slices.Clone(valid.Rows),
@@ -88,5 +91,5 @@ func (r *Repo) sound(
 	}
 	m := *g.Manifest
 	m.Own, m.TreeID = valid.Rows, valid.TreeID
-	return &generation.Tree{Manifest: &m, Dir: g.Dir}, valid, nil
+	return &generation.Tree{Manifest: &m, Dir: g.Dir, Sparse: g.Sparse}, valid, nil
 }

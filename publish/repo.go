@@ -17,6 +17,7 @@ import (
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
 	"example.com/publish/publish/site"
+	"example.com/publish/publish/site/bucket"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
@@ -59,6 +60,9 @@ type Options struct {
 	// HookOutput returns a writer for the output of one hook or health check. It is
 	// closed afterwards. nil: the output is dropped.
 	HookOutput func() io.WriteCloser
+	// Store opens the object store that is production: see Choices.
+	Store func(dir string, c *Config) (bucket.Store, error)
+	sleep func(context.Context, time.Duration) error // tests make waiting for the store short; nil: a timer
 	// Mirror returns the state of the mirror's queue, without a lock; nil if there is no
 	// queue. The repository does not know the mirror.
 	Mirror func(*Repo) (*MirrorState, error)
@@ -75,6 +79,7 @@ type Repo struct {
 	format catalog.Format
 	store  *generation.Store
 	site   site.Site
+	shared *shared    // production in an object store; nil: it is on this machine
 	sites  site.Kinds // those that publish.yaml can choose
 	opt    Options
 	now    func() time.Time
@@ -178,6 +183,9 @@ func assemble(dir string, c *Config, f catalog.Format, sites site.Kinds, opt Opt
 	r.Stage.Warn = r.opt.Warn
 	r.Stage.Revoked, r.Stage.BeforeLock, r.Stage.Served = r.revoked, r.mendLocks, r.served
 	r.Stage.Left = func(path string, err error) { r.leave(leftInStaging, path, err) }
+	if c.InStore() {
+		return r, r.openShared(opt.Store)
+	}
 	var err error
 	if r.site, err = sites.New(c.Switch, r.place()); err != nil {
 		return nil, &Error{Kind: Usage, Path: filepath.Join(dir, ConfigName), Err: err}
@@ -213,6 +221,9 @@ func (r *Repo) path(elem ...string) string { return filepath.Join(append([]strin
 
 // Production is the absolute path that the web server serves.
 func (r *Repo) Production() string { return r.Config.production(r.Dir) }
+
+// Switch is the name of the site where production is.
+func (r *Repo) Switch() string { return r.site.Name() }
 
 // maxRecord is the maximum size of a manifest, the history and other records, in
 // bytes: enough for a manifest of five million files, or as many switches.
@@ -307,6 +318,9 @@ func (r *Repo) window(h *journal.History) generation.Windows {
 
 // load reads the state without taking a lock or writing anything.
 func (r *Repo) load(ctx context.Context) (*state, error) {
+	if r.shared != nil {
+		return r.shared.load(ctx, freshFor)
+	}
 	if r.as != nil {
 		h, err := r.readHistory()
 		if err != nil {
@@ -416,5 +430,8 @@ func (r *Repo) Made(generations []int) (map[int]journal.Made, error) {
 // next returns a generation number that was never used: it is higher than all numbers
 // in history, manifests and trees, including abandoned ones.
 func (r *Repo) next(h *journal.History) (int, error) {
+	if r.shared != nil {
+		return h.Top() + 1, nil
+	}
 	return r.store.Next(h.Top())
 }

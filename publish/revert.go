@@ -23,6 +23,13 @@ type RevertOptions struct {
 // takes only the production lock. The result is also non-nil if the error is of kind
 // Switched.
 func (r *Repo) Revert(ctx context.Context, opt RevertOptions) (*Result, error) {
+	if r.shared != nil {
+		return r.shared.revert(ctx, opt)
+	}
+	return r.revert(ctx, opt)
+}
+
+func (r *Repo) revert(ctx context.Context, opt RevertOptions) (*Result, error) {
 	start := r.now()
 	s, _, unlock, err := r.exclusive(ctx, actor{verb: "revert"})
 	if err != nil {
@@ -161,7 +168,7 @@ func (r *Repo) revertTo(
 		}
 		units = cat.Units
 	}
-	c := &candidate{draft: draft, rows: target.Own, treeID: target.TreeID, units: units, kind: kind,
+	c := &candidate{draft: draft, rows: target.Own, kept: target.Own, treeID: target.TreeID, units: units, kind: kind,
 		origin: target.Origin, message: opt.Message, force: opt.Force}
 	c.barred, c.barredTrees = generation.Bar(s.current.Manifest, target.Manifest, kind, r.format)
 	return r.commit(ctx, s, c, opt.DryRun)
@@ -173,6 +180,8 @@ func (r *Repo) rebuild(ctx context.Context, s *state, target *generation.Tree, d
 	if err != nil {
 		return err
 	}
-	defer base.Source.Close()
+	if base.Source != nil {
+		defer base.Source.Close()
+	}
 	return draft.Rebuild(ctx, target, base, r.format, s.now)
 }

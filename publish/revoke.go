@@ -61,7 +61,7 @@ func (r *Repo) Revoke(ctx context.Context, opt RevokeOptions) (*RevokeResult, er
 		return nil, &Error{Kind: Usage, Fact: "a revoke needs a reason", Hint: "publish revoke WHAT... -m WHY"}
 	}
 	start := r.now()
-	res, state, err := r.revoke(ctx, opt)
+	res, state, err := r.tryRevoke(ctx, opt)
 	if res == nil {
 		return nil, err
 	}
@@ -99,6 +99,18 @@ func (r *Repo) planRevoke(
 	p.stone.Time = s.now
 	p.served, err = serves(s, sel)
 	return p, err
+}
+
+// tryRevoke is revoke. It begins again where another machine switched first.
+func (r *Repo) tryRevoke(ctx context.Context, opt RevokeOptions) (res *RevokeResult, state erasure, err error) {
+	if r.shared == nil {
+		return r.revoke(ctx, opt)
+	}
+	err = r.shared.again(ctx, func() error {
+		res, state, err = r.revoke(ctx, opt)
+		return err
+	})
+	return res, state, err
 }
 
 // revoke is the part of Revoke that needs only the production lock. The result is nil
@@ -280,6 +292,9 @@ func serves(s *state, sel *tombstone.Selection) (bool, error) {
 	for _, c := range s.current.Carried {
 		if !sel.Sums[c.SHA256] {
 			continue
+		}
+		if s.current.Sparse {
+			return true, nil
 		}
 		if _, err := live.Lstat(c.Path); !errors.Is(err, fs.ErrNotExist) {
 			return true, nil

@@ -76,7 +76,7 @@ func checkVerify(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	for _, n := range list {
-		report, _, err := w.repo().Verify(ctx, fmt.Sprint(n))
+		report, _, err := w.repo().Verify(ctx, fmt.Sprint(n), false)
 		if err != nil || len(report.Findings) != 0 {
 			t.Fatalf("verify %d: %+v, %v", n, report, err)
 		}

@@ -65,15 +65,14 @@ func (r *Repo) holders(
 		if n == current {
 			continue
 		}
-		m, err := r.manifest(n)
+		t, err := r.tree(n)
 		if err != nil {
 			// Continue, because production must be made safe. The content is
 			// deleted from this generation by its hash.
 			r.opt.Warn(fmt.Sprintf("generation %d was not searched for names: %v", n, err))
 			continue
 		}
-		if err := read(fmt.Sprintf("generation %d", n),
-			&generation.Tree{Manifest: m, Dir: r.treeOf(s, n)}); err != nil {
+		if err := read(fmt.Sprintf("generation %d", n), t); err != nil {
 			return nil, err
 		}
 	}

@@ -12,9 +12,11 @@ import (
 
 // What a server reads. It takes no lock and writes nothing: see package serve.
 
-// OpenProduction opens the generation that is production. A switch at the same time gives
-// one of the two generations.
-func (r *Repo) OpenProduction() (*generation.View, error) { return r.store.ViewAt(r.Production()) }
+// OpenProduction opens the generation that is production, on this machine: see Follow. A
+// switch at the same time gives one of the two generations.
+func (r *Repo) OpenProduction() (*generation.View, error) {
+	return r.store.ViewAt(r.Production())
+}
 
 // Mark is a file that is another one after each switch of production.
 func (r *Repo) Mark() string { return filepath.Join(r.Production(), generation.IdentityName) }
@@ -88,7 +90,7 @@ func (r *Repo) Overview(ctx context.Context) (*Overview, error) {
 	case r.as == nil:
 		return nil, err
 	}
-	status := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.Config.Switch, Generations: []Kept{},
+	status := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.site.Name(), Generations: []Kept{},
 		Production: r.liveAs(r.as), Leftovers: []Leftover{}, Mirror: r.mirrorState()}
 	status.Locks, status.LocksUnknown = r.locks().held()
 	return &Overview{Status: status, NoStaging: err, NoHistory: err}, nil

@@ -68,7 +68,7 @@ func TestSpare(t *testing.T) {
 		kept, err := w.repo().Generations()
 		must(t, err)
 		for _, n := range kept {
-			if report, _, err := w.repo().Verify(ctx, fmt.Sprint(n)); err != nil || len(report.Findings) > 0 {
+			if report, _, err := w.repo().Verify(ctx, fmt.Sprint(n), false); err != nil || len(report.Findings) > 0 {
 				t.Errorf("generation %d: %+v, %v", n, report, err)
 			}
 		}

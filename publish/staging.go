@@ -41,6 +41,13 @@ func (r *Repo) resetTo(ctx context.Context, links []tree.Entry) (n, added, dropp
 	if s.current == nil {
 		return 0, 0, 0, notFound("publish promote makes the first generation", "production does not exist yet")
 	}
+	if r.shared != nil {
+		added, dropped, err = r.Stage.ResetTo(ctx, "stage reset", r.shared.side(s.current.Manifest), r.trash())
+		if err == nil {
+			err = r.shared.setBase(s.current.Generation)
+		}
+		return s.current.Generation, added, dropped, err
+	}
 	src, err := s.current.Open()
 	if err != nil {
 		return 0, 0, 0, err

@@ -44,6 +44,9 @@ type Status struct {
 	HistoryFlaw string `json:"history_flaw,omitempty"`
 	// Leftovers could not be deleted.
 	Leftovers []Leftover `json:"leftovers"`
+	// NotAtomic: readers of production meet the changes of a switch one by one. Absent
+	// where each switch is one step for them.
+	NotAtomic bool `json:"not_atomic,omitempty"`
 	// Mirror is the queue of publish mirror; absent if nobody has used it.
 	Mirror *MirrorState `json:"mirror,omitempty"`
 	// Targets are those in publish.yaml, sorted by name; absent if there are none.
@@ -74,6 +77,10 @@ type StagingState struct {
 	Removed  int  `json:"removed"`
 	Errors   int  `json:"errors"` // those that are found without reading content
 	Warnings int  `json:"warnings"`
+	// Base is the generation that staging was made from, where production is in an object
+	// store and other machines promoted since: the next promote brings their changes to
+	// staging, which count as changes of staging until then. Absent else.
+	Base int `json:"base,omitempty"`
 }
 
 // CarriedState is what production serves for clients of earlier generations.
@@ -130,9 +137,9 @@ func (r *Repo) Status(ctx context.Context) (*Status, error) {
 // statusOf returns the status for a state, and what is staged. The status is also there if
 // there is an error, which is about staging; then it says nothing of staging.
 func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked, error) {
-	out := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.Config.Switch, Generations: []Kept{},
+	out := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.site.Name(), Generations: []Kept{},
 		RecoveryPending: r.pending(s), ClockBehind: s.clockBehind(), Leftovers: r.leftovers().list(),
-		Mirror: r.mirrorState(), Targets: r.targetStates(s)}
+		Mirror: r.mirrorState(), Targets: r.targetStates(s), NotAtomic: !r.Atomic()}
 	out.Leader, _ = r.Leader() // a damaged one is the error of each sync
 	if s.clockBehind() {
 		until := s.now.UTC()
@@ -234,6 +241,7 @@ func (r *Repo) compareStaging(ctx context.Context, s *state, out *Status) (*stag
 	st := &out.Staging
 	st.Added, st.Removed, st.Changed = len(added), len(removed), len(changed)
 	st.Equal = len(diffRows(own, staged.Rows)) == 0
+	st.Base = r.shared.behind(s)
 	replaced, err := r.replacedBy(ctx, s, staged.Rows, r.Stage.Dir)
 	if err != nil {
 		return nil, err

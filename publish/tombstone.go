@@ -1,11 +1,13 @@
 package publish
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"example.com/publish/publish/journal"
 	"example.com/publish/publish/tombstone"
@@ -26,6 +28,9 @@ func (r *Repo) graveyard() (*tombstone.Graveyard, error) {
 
 // readTombstones is graveyard, and also returns the state of the file.
 func (r *Repo) readTombstones() (*tombstone.Graveyard, journal.Sealed, error) {
+	if r.shared != nil {
+		return r.shared.tombstones(context.Background(), time.Hour)
+	}
 	data, err := durable.ReadFile(r.tombstonePath(), maxRecord)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, journal.Sealed{}, err
@@ -46,6 +51,9 @@ func (r *Repo) readTombstones() (*tombstone.Graveyard, journal.Sealed, error) {
 // bury appends a stone. The line is sealed, so that either all of it counts or
 // nothing.
 func (r *Repo) bury(s tombstone.Stone) error {
+	if r.shared != nil {
+		return r.shared.bury(context.Background(), s)
+	}
 	_, file, err := r.readTombstones()
 	if err != nil {
 		return err

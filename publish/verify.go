@@ -15,8 +15,12 @@ import (
 
 // Verify reads every byte of a generation and compares it with the manifest that was
 // sealed before the generation was served. Before the first promote production has
-// nothing to verify; then there are no findings and the number is 0. It takes no lock.
-func (r *Repo) Verify(ctx context.Context, name string) (*stage.Report, int, error) {
+// nothing to verify; then there are no findings and the number is 0. It takes no lock. Of a
+// production in an object store it reads the bytes only if full is true.
+func (r *Repo) Verify(ctx context.Context, name string, full bool) (*stage.Report, int, error) {
+	if r.shared != nil {
+		return r.shared.verify(ctx, name, full)
+	}
 	report, n, err := r.verify(ctx, name)
 	for ctx.Err() == nil && (name == "" || name == "production") && (err != nil || len(report.Findings) > 0) {
 		// A switch during the reading looks like damage, because a part of another

@@ -93,13 +93,12 @@ type rebase struct {
 	was, ours, now catalog.Source
 	out            *Rebased
 
-	docs     []catalog.Document // to write
-	findings int                // those of docs
-	known    map[string]bool    // every document of the three trees
-	removed  map[string]bool    // see RemovedList
-	gone     []string           // what it is to have
-	fetch    []tree.Row         // files of theirs to write
-	drop     []string           // files of staging that go
+	docs    []catalog.Document // to write
+	known   map[string]bool    // every document of the three trees
+	removed map[string]bool    // see RemovedList
+	gone    []string           // what it is to have
+	fetch   []tree.Row         // files of theirs to write
+	drop    []string           // files of staging that go
 }
 
 // unite finds the documents to write.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -81,10 +82,14 @@ func (s *Stage) refuseRevoked(rows ...tree.Row) error {
 // and shares no index with it. Strip trusts the hashes of the generation, combined
 // hashes too, so it reads only what it wrote itself.
 //
+// open, if it is not nil, reads the content of a row: then the tree has only documents,
+// and the content of rows counts as present.
+//
 // It returns the paths whose bytes are new. The Valid is nil if the report has
 // errors. An empty tree is not an error here.
 func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, gone func(tree.Row) bool,
-	unnamed catalog.Names, now time.Time) (*Valid, *Report, []string, error) {
+	unnamed catalog.Names, now time.Time, open func(context.Context, tree.Row) (io.ReadCloser, error),
+) (*Valid, *Report, []string, error) {
 	known, lost := map[string]tree.Row{}, map[string]bool{}
 	for _, r := range rows {
 		if gone(r) {
@@ -93,7 +98,12 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 			known[r.Path] = r
 		}
 	}
-	sealed, err := ReadCatalog(ctx, dir, f)
+	var sp *sparse
+	if open != nil {
+		here := slices.DeleteFunc(slices.Clone(rows), gone)
+		sp = &sparse{Elsewhere: &Elsewhere{Rows: here, Open: open}, ctx: ctx, format: f}
+	}
+	sealed, err := sp.catalog(ctx, dir, f)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -125,7 +135,7 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 		}
 		return nil
 	}
-	if err := strip(ctx, dir, f, func(p string) bool { return lost[p] }, unnamed, write); err != nil {
+	if err := strip(ctx, dir, f, sp, func(p string) bool { return lost[p] }, unnamed, write); err != nil {
 		return nil, nil, nil, err
 	}
 	// A companion that was already stale may still name what is gone.
@@ -142,7 +152,7 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 	}
 	defer src.Close()
 	s := Stage{}
-	out, err := validateTree(ctx, src, f, nil, RefuseLinks, everything, cache, tree.ReadFacts(""),
+	out, err := validateTree(ctx, src, f, sp, RefuseLinks, everything, cache, tree.ReadFacts(""),
 		Checks{Now: now}, known, s.progress)
 	if err != nil {
 		return nil, nil, nil, err
@@ -162,6 +172,9 @@ func Strip(ctx context.Context, dir string, f catalog.Format, rows []tree.Row, g
 		delete(known, r.Path)
 	}
 	for p := range known {
+		if sp != nil && gonePath(join(dir, p)) {
+			continue
+		}
 		if err := errors.Join(os.Remove(join(dir, p)), durable.SyncDir(filepath.Dir(join(dir, p)))); err != nil {
 			return nil, nil, nil, err
 		}
@@ -189,7 +202,7 @@ func relist(f catalog.Format, cat *catalog.Catalog, dir string, report *Report) 
 // a lost path, and without those versions in unnamed whose files are all lost,
 // missing or empty. A version in unnamed that has content was added later, and
 // stays.
-func strip(ctx context.Context, dir string, f catalog.Format, lost func(string) bool, unnamed catalog.Names,
+func strip(ctx context.Context, dir string, f catalog.Format, sp *sparse, lost func(string) bool, unnamed catalog.Names,
 	write func([]catalog.Document) error) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -197,10 +210,13 @@ func strip(ctx context.Context, dir string, f catalog.Format, lost func(string) 
 	}
 	defer root.Close()
 	hollow := func(p string) bool {
+		if row, ok := sp.row(p); ok {
+			return row.Size == 0
+		}
 		fi, err := root.Lstat(p)
 		return err != nil || fi.Size() == 0 || lost(p)
 	}
-	docs, err := f.Without(ctx, tree.Contents(root), func(i catalog.Image) bool {
+	docs, err := f.Without(ctx, sp.source(tree.Contents(root)), func(i catalog.Image) bool {
 		if slices.ContainsFunc(i.Paths, lost) {
 			return true
 		}
@@ -210,6 +226,21 @@ func strip(ctx context.Context, dir string, f catalog.Format, lost func(string) 
 		return err
 	}
 	return write(docs)
+}
+
+// catalog is ReadCatalog.
+func (sp *sparse) catalog(ctx context.Context, dir string, f catalog.Format) (*catalog.Catalog, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return f.Read(ctx, sp.source(tree.Contents(root)))
+}
+
+func gonePath(path string) bool {
+	_, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // WithoutVersions returns the documents of staging that no longer name the
@@ -268,7 +299,10 @@ func (s *Stage) Purge(ctx context.Context, want Contents) ([]tree.Entry, error) 
 				lost[i.Path] = true // the file itself may be missing
 			}
 		}
-		err = strip(ctx, s.Dir, s.Format, func(p string) bool { return lost[p] }, want.Unnamed, s.Apply)
+		var sp *sparse
+		if sp, err = s.sparse(ctx); err == nil {
+			err = strip(ctx, s.Dir, s.Format, sp, func(p string) bool { return lost[p] }, want.Unnamed, s.Apply)
+		}
 	}
 	if err == nil {
 		err = s.dropStale() // stale companions may still name what is gone

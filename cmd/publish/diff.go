@@ -78,4 +78,7 @@ func (p *program) showDiff(d *publish.Diff) {
 	}
 	p.note("%s to %s: %s; %s %s, %s come, %s go", tree(d.From), tree(d.To),
 		changes(len(d.Added), len(d.Removed), len(d.Changed)), count(len(d.Files), "file"), differ, size(came), size(went))
+	if d.Base != 0 {
+		p.note("staging is made from generation %d; %s", d.Base, rebases)
+	}
 }

@@ -85,7 +85,8 @@ func byHand(name string) (is bool, others string) {
 
 // choices is what a configuration chooses from.
 func choices() publish.Choices {
-	return publish.Choices{Formats: formatNames(), Sites: siteKinds(), Tagger: tagger,
+	return publish.Choices{Formats: formatNames(), Sites: siteKinds(), Tagger: tagger, Store: openStore,
+		Format:   func(name string) catalog.Format { f, _ := format(name); return f },
 		Mirrored: func(format string) bool { return upstreams[format] != nil }}
 }
 

@@ -15,7 +15,9 @@ func (p *program) gcCommand() *command {
 		Usage: "delete retired generations and carried files whose window has ended",
 		Description: "promote and revert also do it. Nothing is deleted while the clock is behind the newest " +
 			"line of the history.",
-		Flags: []cli.Flag{dryRunFlag()},
+		Flags: []cli.Flag{dryRunFlag(),
+			&cli.BoolFlag{Name: "orphans", Usage: "in an object store, delete what promotes that did not end have left: " +
+				"objects that nothing names"}},
 	}, 0, 0, p.gc).
 		example("see what can be deleted now", "publish gc --dry-run")
 }
@@ -24,6 +26,9 @@ func (p *program) gc(c *cli.Context) error {
 	r, err := p.open()
 	if err != nil {
 		return err
+	}
+	if c.Bool("orphans") {
+		return p.gcStrays(c, r)
 	}
 	res, err := r.GC(c.Context, c.Bool("dry-run"))
 	if err != nil {
@@ -38,6 +43,24 @@ func (p *program) gc(c *cli.Context) error {
 			return
 		}
 		p.say("%s", gcLine(res))
+	})
+}
+
+func (p *program) gcStrays(c *cli.Context, r *publish.Repo) error {
+	res, err := r.GCStrays(c.Context, c.Bool("dry-run"))
+	if err != nil {
+		return err
+	}
+	return p.answer(res, func() {
+		word := "deleted"
+		if res.DryRun {
+			word = "dry run: would delete"
+			for _, key := range res.Keys {
+				p.say("%s", key)
+			}
+		}
+		p.say("%s %s, %s; %s of others, which are never touched", word, count(len(res.Keys), "object"), size(res.Bytes),
+			count(res.Foreign, "object"))
 	})
 }
 

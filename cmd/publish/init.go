@@ -56,6 +56,9 @@ type inited struct {
 	Former     string          `json:"former"`  // where the adopted directory is now; "" where it was
 	// Needed is what --adopt was found to copy, before it did; null without.
 	Needed *publish.AdoptionNeed `json:"needed"`
+	// Joined is the generation of a production in an object store that was there already;
+	// absent if there was none.
+	Joined int `json:"joined,omitempty"`
 }
 
 func (p *program) init(c *cli.Context) error {
@@ -85,7 +88,7 @@ func (p *program) init(c *cli.Context) error {
 		if err := publish.Init(dir, choices(), opt); err != nil {
 			return err
 		}
-		return p.initialized(dir, nil, "", nil)
+		return p.initialized(c.Context, dir, nil, "", nil)
 	}
 	live, err := filepath.Abs(c.String("adopt"))
 	if err != nil {
@@ -181,7 +184,7 @@ func (p *program) adoptInto(ctx context.Context, dir, live, message string) erro
 	default:
 		return err
 	}
-	return p.initialized(dir, res, former, need)
+	return p.initialized(ctx, dir, res, former, need)
 }
 
 // needLine says what an adoption will copy.
@@ -215,16 +218,29 @@ func matches(dir string, opt publish.InitOptions) error {
 	return nil
 }
 
-func (p *program) initialized(dir string, res *publish.Result, former string, need *publish.AdoptionNeed) error {
+func (p *program) initialized(
+	ctx context.Context, dir string, res *publish.Result, former string, need *publish.AdoptionNeed,
+) error {
 	r, err := p.openAt(dir)
 	if err != nil {
 		return err
 	}
 	p.warnConfig(r)
-	a := inited{Repository: r.Dir, Format: r.Config.Format, Switch: r.Config.Switch, Production: r.Production(),
-		Adopted: res, Former: former, Needed: need}
+	joined, documents, err := r.Join(ctx)
+	if err != nil {
+		return err
+	}
+	a := inited{Repository: r.Dir, Format: r.Config.Format, Switch: r.Switch(), Production: r.Production(),
+		Adopted: res, Former: former, Needed: need, Joined: joined}
 	return p.answer(a, func() {
 		p.say("%s: a repository, format %s, switch %s, production %s", a.Repository, a.Format, a.Switch, a.Production)
+		if !r.Atomic() {
+			p.note("%s", notAtomic)
+		}
+		if joined != 0 {
+			p.say("joined generation %d; %s of it are in %s", joined, count(documents, "document"), r.Stage.Dir)
+			return
+		}
 		if res == nil {
 			how := "stage images with publish stage add or publish stage import"
 			if is, _ := byHand(a.Format); is {

@@ -224,7 +224,7 @@ func (p *program) openAt(dir string) (*publish.Repo, error) {
 
 func (p *program) options() publish.Options {
 	opt := publish.Options{Now: p.now, Who: p.who, Wait: p.wait, Warn: p.warn, Waiting: p.waiting,
-		HookOutput: p.hookOutput, Mirror: mirror.StateOf(p.clock), Targets: fanout.StateOf}
+		HookOutput: p.hookOutput, Store: openStore, Mirror: mirror.StateOf(p.clock), Targets: fanout.StateOf}
 	if !p.json && !p.quiet && p.progress.possible() {
 		opt.Progress = p.progress.step
 	}

@@ -83,6 +83,9 @@ func (p *program) printSwitched(res *publish.Result, targets []syncedTarget, err
 			return
 		}
 		p.say("%s", p.switchLine(res, equal))
+		if res.NotAtomic {
+			p.note("%s", notAtomic)
+		}
 		p.undoable(res.PruneID)
 	})
 	if werr == nil {

@@ -1,6 +1,10 @@
 package main
 
-import "github.com/urfave/cli/v2"
+import (
+	"context"
+
+	"github.com/urfave/cli/v2"
+)
 
 func (p *program) recoverCommand() *command {
 	return verb(&cli.Command{
@@ -13,6 +17,8 @@ func (p *program) recoverCommand() *command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "clock-is-right", Usage: "the clock was ahead and is right now: windows that seem to " +
 				"begin later begin now, and gc deletes again"},
+			&cli.BoolFlag{Name: "force", Usage: "where production is in an object store, write the pointer anew if somebody " +
+				"deleted or overwrote it, from the newest generation that can be read"},
 		},
 	}, 0, 0, p.recover).
 		example("finish what a killed command left", "publish recover")
@@ -26,6 +32,16 @@ func (p *program) recover(c *cli.Context) error {
 	do := r.Recover
 	if c.Bool("clock-is-right") {
 		do = r.ClockIsRight
+	}
+	if c.Bool("force") {
+		do = func(ctx context.Context) ([]string, error) {
+			did, err := r.Rescue(ctx)
+			if did == "" || err != nil {
+				return nil, err
+			}
+			more, err := r.Recover(ctx)
+			return append([]string{did}, more...), err
+		}
 	}
 	done, err := do(c.Context)
 	werr := p.answer(map[string][]string{"done": append([]string{}, done...)}, func() {

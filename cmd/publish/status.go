@@ -58,6 +58,12 @@ func (p *program) status(c *cli.Context) error {
 	return p.answer(s, func() { p.table(p.statusRows(s)) })
 }
 
+// notAtomic is said of a production whose paths change one after the other.
+const notAtomic = "not atomic: readers meet the changes of a switch one by one"
+
+// rebases is said where other machines promoted since staging was made.
+const rebases = "promote merges what others promoted since"
+
 func (p *program) statusRows(s *publish.Status) [][]string {
 	rows := [][]string{{"repository", fmt.Sprintf("%s, format %s, switch %s", s.Repository, s.Format, s.Switch)}}
 	row := func(name, format string, args ...any) {
@@ -81,6 +87,9 @@ func (p *program) statusRows(s *publish.Status) [][]string {
 		}
 		row("", "%s", content)
 		row("", "%s", live.Path)
+		if s.NotAtomic {
+			row("", "%s", notAtomic)
+		}
 	}
 	st := s.Staging
 	what := changes(st.Added, st.Removed, st.Changed)
@@ -95,6 +104,9 @@ func (p *program) statusRows(s *publish.Status) [][]string {
 	}
 	if s.Leader == nil { // nothing is staged in a target
 		row("staging", "%s", what)
+	}
+	if st.Base != 0 {
+		row("", "made from generation %d; %s", st.Base, rebases)
 	}
 	if s.Carried.Files+s.Carried.Held > 0 {
 		row("carried", "%s", p.carried(s.Carried))

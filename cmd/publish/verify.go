@@ -14,7 +14,9 @@ func (p *program) verifyCommand() *command {
 		Name: "verify", Category: "look", ArgsUsage: "[GENERATION]",
 		Usage: "read every byte of a generation and compare it with its manifest",
 		Description: "Default: production. Reports what was changed, removed or added since the generation was made. " +
-			"Takes no lock.",
+			"Of a production in an object store it asks for the size and the digest of each object, and reads them " +
+			"only with --full. Takes no lock.",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "full", Usage: "read every byte in an object store, too"}},
 	}, 0, 1, p.verify).
 		note("takes no lock").
 		example("read all that production serves", "publish verify").
@@ -43,7 +45,7 @@ func (p *program) verify(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	report, n, err := r.Verify(c.Context, name)
+	report, n, err := r.Verify(c.Context, name, c.Bool("full"))
 	if err != nil {
 		return err
 	}

@@ -110,7 +110,7 @@ func production(t *testing.T, dir string) (int, map[string]string) {
 	if s.Production == nil {
 		return 0, nil
 	}
-	report, n, err := r.Verify(ctx, "")
+	report, n, err := r.Verify(ctx, "", false)
 	if err != nil || len(report.Findings) > 0 || n != s.Production.Generation {
 		t.Fatalf("verify: generation %d, %+v, %v", n, report, err)
 	}

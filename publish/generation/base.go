@@ -11,10 +11,13 @@ import (
 
 // Base returns what a new tree can take over from this generation: the rows that
 // it must serve at the time now, except carried files that are missing. The base
-// is empty if t is nil. The caller closes the base's source, if it has one.
+// is empty if t is nil. A sparse tree has nothing to link. The caller closes the base's source, if it has one.
 func (t *Tree) Base(w Windows, now time.Time) (*stage.Base, error) {
 	if t == nil {
 		return &stage.Base{}, nil
+	}
+	if t.Sparse {
+		return &stage.Base{TreeID: t.TreeID, Named: named(t)}, nil
 	}
 	src, err := t.Open()
 	if err != nil {
@@ -24,12 +27,16 @@ func (t *Tree) Base(w Windows, now time.Time) (*stage.Base, error) {
 		_, err := src.Root().Lstat(c.Path) // a gc may have deleted it before the grace was raised
 		return !isGone(err)
 	})
+	return &stage.Base{Source: src, Rows: tree.NewRows(rows), TreeID: t.TreeID, Named: named(t)}, nil
+}
+
+// named reports whether the indexes of a tree name a path.
+func named(t *Tree) func(path string) bool {
 	own := tree.NewRows(t.Own)
-	named := func(path string) bool {
+	return func(path string) bool {
 		row, ok := own.Get(path)
 		return ok && row.Role == catalog.Content
 	}
-	return &stage.Base{Source: src, Rows: tree.NewRows(rows), TreeID: t.TreeID, Named: named}, nil
 }
 
 // Open opens the tree as a source of links and copies. The caller need not hold

@@ -116,8 +116,12 @@ func (t *carrying) isFolder(p string) bool {
 	return i < len(t.own) && strings.HasPrefix(t.own[i].Path, p+"/")
 }
 
-// lost reports whether a file is missing from production's tree.
+// lost reports whether a file is missing from production's tree. Of a sparse tree that
+// cannot be told, so what a gc may have deleted counts as lost.
 func (t *carrying) lost(p string) bool {
+	if t.Live.Sparse {
+		return true
+	}
 	_, err := t.Live.Lstat(p)
 	return isGone(err)
 }

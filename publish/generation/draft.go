@@ -97,6 +97,9 @@ func (d *Draft) Files() (Inside, error) { return OpenInside(d.Dir) }
 // Rebuild makes the target's own tree in the draft: see Compose. What production does not
 // have is linked from the target.
 func (d *Draft) Rebuild(ctx context.Context, target *Tree, base *stage.Base, f catalog.Format, now time.Time) error {
+	if target.Sparse {
+		return d.copySparse(target)
+	}
 	src, err := tree.OpenSource(target.Dir)
 	if err != nil {
 		return err

@@ -17,6 +17,8 @@ const (
 	// NextPrefix is for a sealed tree that waits for its switch, and for the old
 	// tree directly after an exchange.
 	NextPrefix = ".next-"
+	// copyPrefix is for a copy of a generation that is elsewhere, while it is made.
+	copyPrefix = ".copy-"
 	// trashPrefix is for a retired tree that is being deleted.
 	trashPrefix = ".trash-"
 )

@@ -1,6 +1,7 @@
 package generation
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,6 +34,8 @@ type Store struct {
 	Remove func(path string) error
 	// At is called at each protocol point, at which tests stop; nil otherwise.
 	At func(step string) error
+	// Elsewhere has the generations if their content is not here; else nil.
+	Elsewhere Elsewhere
 
 	mu   sync.Mutex
 	read struct { // the manifest that was read last
@@ -91,6 +94,13 @@ func (s *Store) Manifest(n int) (*Manifest, error) {
 	var text string
 	if err == nil {
 		text, err = durable.ReadText(path, maxManifest)
+	}
+	if errors.Is(err, fs.ErrNotExist) && s.Elsewhere != nil {
+		m, err := s.Elsewhere.Manifest(context.Background(), n)
+		if err == nil {
+			_ = s.WriteManifest(m) // a copy: without it, on a full disk, the next command asks again
+		}
+		return m, err
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &fault.Error{Kind: fault.NotFound,
@@ -151,6 +161,9 @@ func (s *Store) Heads() (map[int]Head, error) {
 // and live among them, if it is not 0: its tree may be elsewhere. A tree without
 // its identity is on its way out.
 func (s *Store) Kept(live int) ([]int, error) {
+	if s.Elsewhere != nil {
+		return s.Elsewhere.Kept()
+	}
 	list, err := os.ReadDir(s.Trees)
 	if err != nil {
 		return nil, err

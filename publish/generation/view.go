@@ -1,6 +1,7 @@
 package generation
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +20,9 @@ import (
 type Tree struct {
 	*Manifest
 	Dir string
+	// Sparse says that content is not in Dir, but Elsewhere.
+	Sparse    bool
+	Elsewhere Elsewhere // nil unless Sparse
 }
 
 // View is a generation opened for readers. It never changes, and is safe for
@@ -32,6 +36,9 @@ type View struct {
 	Tree
 	src  *tree.Source
 	says bool // the tree had its number when it was opened
+	// Here returns an error that wraps ErrMoved if the generation is not kept any more where
+	// its content is: the files of the view do not show that. nil: they do.
+	Here func() error
 }
 
 // Tree returns generation n, which is kept beside production. The error is of
@@ -41,7 +48,10 @@ func (s *Store) Tree(n int) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tree{Manifest: m, Dir: s.Dir(n)}
+	t := &Tree{Manifest: m, Dir: s.Dir(n), Sparse: s.Elsewhere != nil, Elsewhere: s.Elsewhere}
+	if t.Sparse {
+		return t, s.Furnish(context.Background(), m)
+	}
 	if _, err := os.Lstat(t.Dir); err != nil {
 		return nil, &fault.Error{Kind: fault.NotFound, Fact: fmt.Sprintf("the tree of generation %d is not kept", n)}
 	}
@@ -122,6 +132,11 @@ func (t *Tree) View() (*View, error) {
 // number is the first file to be deleted from a directory, and the last to be
 // written when a later generation reuses it.
 func (v *View) Proved() error {
+	if v.Here != nil {
+		if err := v.Here(); err != nil {
+			return err
+		}
+	}
 	c, err := v.Claim()
 	if v.says && c.Number != v.Generation {
 		return errors.Join(v.moved(c.Number), err)
@@ -191,7 +206,12 @@ func (v *View) Lstat(path string) (fs.FileInfo, error) { return v.src.Root().Lst
 func (v *View) Readlink(path string) (string, error) { return v.src.Root().Readlink(path) }
 
 // Contents returns the tree in the form that formats read.
-func (v *View) Contents() catalog.Source { return tree.Contents(v.src.Root()) }
+func (v *View) Contents() catalog.Source {
+	if v.Elsewhere != nil {
+		return sparseContents{tree.Contents(v.src.Root()), v}
+	}
+	return tree.Contents(v.src.Root())
+}
 
 // Companions returns a function that maps the path of a companion, by its name,
 // to its document in the tree, and any other path to "".

@@ -106,7 +106,7 @@ func (s *Site) delete(ctx context.Context, d *deleting, keys []string, all bool)
 			return err
 		}
 		for try := 1; ; try++ {
-			if !s.now().Before(d.until) {
+			for !s.now().Before(d.until) { // again, if saying so took too long: this process may have slept
 				if err := s.seen(ctx, d); err != nil {
 					return err
 				}

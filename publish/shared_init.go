@@ -1,0 +1,59 @@
+package publish
+
+import (
+	"context"
+	"errors"
+
+	"example.com/publish/publish/generation"
+	"example.com/publish/publish/site/bucket"
+	"example.com/publish/stage/durable"
+)
+
+// found makes production in an object store, or joins the one that is there: for init, in
+// a repository that is laid out and not marked as one yet.
+func (b *shared) found(ctx context.Context) error {
+	r := b.r
+	if err := b.site.Probe(ctx); err != nil {
+		return b.explain(err)
+	}
+	if err := generation.GiveID(idPath(r.Dir)); err != nil {
+		return err
+	}
+	mine, err := generation.ReadID(idPath(r.Dir))
+	if err != nil {
+		return err
+	}
+	birth, err := b.site.Join(ctx)
+	if errors.Is(err, bucket.ErrNotFound) {
+		birth, err = b.site.Found(ctx, bucket.Birth{Repository: mine, Format: r.Config.Format,
+			Readers: string(r.Config.S3.Readers), Pointer: b.pointerKey(), Made: r.now().UTC(), Who: r.who()})
+	}
+	if err != nil {
+		return b.explain(err)
+	}
+	if birth.Repository != mine { // it is another machine's; this one joins it
+		if err := durable.WriteFile(idPath(r.Dir), []byte(birth.Repository+"\n"), 0o644); err != nil {
+			return err
+		}
+		r.store.Forget()
+	}
+	return b.fits(birth)
+}
+
+// Join makes staging equal to the documents of a production that is in an object store,
+// after init joined it. It returns the generation, 0 if there is none or production is
+// on this machine, and how many documents it has.
+func (r *Repo) Join(ctx context.Context) (n, documents int, err error) {
+	if r.shared == nil {
+		return 0, 0, nil
+	}
+	s, err := r.load(ctx)
+	if err != nil || s.current == nil {
+		return 0, 0, err
+	}
+	documents, _, err = r.Reset(ctx)
+	return s.current.Generation, documents, err
+}
+
+// Atomic reports whether readers of production see each switch as a whole.
+func (r *Repo) Atomic() bool { return r.site.Guarantee().Whole }

@@ -1,0 +1,186 @@
+package publish
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.com/publish/stage/catalog"
+)
+
+func TestSharedRebase(t *testing.T) {
+	store := newStore()
+	a := newMachine(t, store, "ada")
+	a.put(map[string]string{"a/1": "one", "a/2": "two"})
+	a.promote()
+	b := newMachine(t, store, "bob")
+	b.stageAlso(map[string]string{"b/1": "uno"})
+	a.put(map[string]string{"a/2": "two", "a/3": "three"}) // a/1 goes
+	a.promote()
+	if res := b.promote(); res.Generation != 3 {
+		t.Fatalf("%+v", res)
+	}
+	want := map[string]string{"a/2": "two", "a/3": "three", "b/1": "uno"}
+	b.wantLive(want)
+	if res := a.promote(); !res.Unchanged {
+		t.Fatalf("%+v", res)
+	}
+	a.wantLive(want)
+	// Other content for one version on both sides.
+	a.stageAlso(map[string]string{"c/1": "hers"})
+	b.stageAlso(map[string]string{"c/1": "his"})
+	a.promote()
+	_, err := b.repo().Promote(ctx, PromoteOptions{})
+	wantKind(t, err, Refused)
+	if !strings.Contains(err.Error(), "c/1") || !strings.Contains(err.Error(), "ada") {
+		t.Fatal(err)
+	}
+	if _, _, err := b.repo().Reset(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if res := b.promote(); !res.Unchanged {
+		t.Fatalf("%+v", res)
+	}
+}
+
+func TestSharedRevertElsewhere(t *testing.T) {
+	store := newStore()
+	a := newMachine(t, store, "ada")
+	a.put(map[string]string{"a/1": "one"})
+	a.promote()
+	a.stageAlso(map[string]string{"a/2": "bad"})
+	a.promote()
+	b := newMachine(t, store, "bob") // has a/2
+	c := newMachine(t, store, "cid")
+	if _, err := c.repo().Revert(ctx, RevertOptions{Message: "does not boot"}); err != nil {
+		t.Fatal(err)
+	}
+	b.stageAlso(map[string]string{"b/1": "uno"})
+	_, err := b.repo().Promote(ctx, PromoteOptions{})
+	wantKind(t, err, Refused)
+	if _, err := b.repo().Remove(ctx, "a/2"); err != nil {
+		t.Fatal(err)
+	}
+	b.promote()
+	b.wantLive(map[string]string{"a/1": "one", "b/1": "uno"})
+}
+
+func TestSharedAtOnce(t *testing.T) {
+	store := newStore()
+	want := map[string]string{}
+	var machines []*machine
+	for i := range 16 {
+		m := newMachine(t, store, fmt.Sprint("m", i))
+		m.put(map[string]string{fmt.Sprintf("p%d/1", i): fmt.Sprint("content ", i)})
+		want[fmt.Sprintf("p%d/1", i)] = fmt.Sprint("content ", i)
+		machines = append(machines, m)
+	}
+	var g errgroup.Group
+	for _, m := range machines {
+		r := m.repo()
+		g.Go(func() error {
+			_, err := r.Promote(ctx, PromoteOptions{})
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	machines[0].wantLive(want)
+}
+
+func (listed) Rebase(_ context.Context, base, ours, theirs catalog.Source) (*catalog.Rebased, error) {
+	read := func(src catalog.Source) (map[string]listedItem, []byte, error) {
+		out := map[string]listedItem{}
+		data, err := src.Document("index.json")
+		if catalog.Missing(err) {
+			return out, nil, nil
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		list, err := parseItems(data)
+		for _, i := range list {
+			out[i.Product+"/"+i.Version] = i
+		}
+		return out, data, err
+	}
+	was, _, err := read(base)
+	mine, text, err2 := read(ours)
+	now, _, err3 := read(theirs)
+	if err := errors.Join(err, err2, err3); err != nil {
+		return nil, err
+	}
+	keys := map[string]bool{}
+	for _, m := range []map[string]listedItem{was, mine, now} {
+		for k := range m {
+			keys[k] = true
+		}
+	}
+	out, list := &catalog.Rebased{}, []listedItem{}
+	for _, k := range slices.Sorted(maps.Keys(keys)) {
+		w, inWas := was[k]
+		m, inMine := mine[k]
+		n, inNow := now[k]
+		switch choice := catalog.Choose(inWas == inMine && w == m, inWas == inNow && w == n, inMine == inNow && m == n); {
+		case choice == catalog.Neither:
+			out.Conflicts = append(out.Conflicts, catalog.Clash{Ref: k, Here: catalog.DeedOf(inWas, inMine),
+				There: catalog.DeedOf(inWas, inNow)})
+		case choice == catalog.Ours && inMine:
+			list = append(list, m)
+		case choice == catalog.Theirs && inNow:
+			list = append(list, n)
+		}
+	}
+	data, err := json.Marshal(list)
+	if err == nil && len(out.Conflicts) == 0 && string(data) != string(text) {
+		out.Documents = []catalog.Document{{Path: "index.json", Data: data}}
+	}
+	return out, err
+}
+
+func TestSharedRevoke(t *testing.T) {
+	store := newStore()
+	store.Versions = true
+	a := newMachine(t, store, "ada")
+	a.put(map[string]string{"a/1": "one", "a/2": "secret"})
+	a.promote()
+	b := newMachine(t, store, "bob")
+	b.stageAlso(map[string]string{"b/1": "uno"})
+	b.promote()
+	res, err := newMachine(t, store, "cid").repo().Revoke(ctx, RevokeOptions{What: []string{"a/2"}, Why: "has a key"})
+	if err != nil || !res.Switched || res.Generation != 3 || res.Files != 1 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	b.wantLive(map[string]string{"a/1": "one", "b/1": "uno"})
+	for _, key := range store.Keys("images/") {
+		if string(store.Data(key)) == "secret" || store.Old(key) > 0 && strings.Contains(key, sumOf("secret")[:16]) {
+			t.Errorf("%s is still there", key)
+		}
+	}
+	// Nobody stages it again.
+	a.promote()
+	a.stageAlso(map[string]string{"a/2": "secret"})
+	_, err = a.repo().Promote(ctx, PromoteOptions{})
+	wantKind(t, err, Refused)
+	a.put(map[string]string{"a/1": "one", "a/3": "three", "b/1": "uno"})
+	a.promote()
+	a.wantLive(map[string]string{"a/1": "one", "a/3": "three", "b/1": "uno"})
+	st, err := b.repo().Status(ctx)
+	if err != nil || st.RecoveryPending {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	// The generation that had it can be reverted to, without it.
+	back, err := b.repo().Revert(ctx, RevertOptions{To: 2})
+	if err != nil || back.Generation != 5 {
+		t.Fatalf("%+v, %v", back, err)
+	}
+	b.wantLive(map[string]string{"a/1": "one", "b/1": "uno"})
+}

@@ -1,0 +1,281 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"example.com/publish/publish/generation"
+	"example.com/publish/publish/site/bucket"
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// promote is Repo.Promote for a production in an object store. Where another machine
+// switched since staging was made, or while this one uploads, staging is rebased on what
+// is production now, validated again, and tried again.
+func (b *shared) promote(ctx context.Context, opt PromoteOptions) (*Result, error) {
+	r, start := b.r, b.r.now()
+	unlock, err := r.lock(ctx, prepareLock, "promote")
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	var pruned *PruneResult
+	var res *Result
+	for lost := 0; ; lost++ {
+		done, err := b.turn(ctx, lost)
+		if err != nil {
+			return nil, err
+		}
+		res, pruned, err = b.tryPromote(ctx, opt, pruned)
+		done()
+		if moved := new(bucket.MovedError); errors.As(err, &moved) && !opt.DryRun {
+			continue
+		}
+		if res != nil {
+			res.DurationMS = r.now().Sub(start).Milliseconds()
+			if pruned != nil {
+				res.Pruned, res.PruneID = pruned.Remove, pruned.ID
+			}
+		}
+		return res, err
+	}
+}
+
+// turn waits before the next try, after lost of them.
+func (b *shared) turn(ctx context.Context, lost int) (done func(), err error) {
+	if lost == 0 {
+		return func() {}, nil
+	}
+	done, err = b.site.Turn(ctx, lost)
+	return done, interrupted(b.explain(err))
+}
+
+func (b *shared) tryPromote(ctx context.Context, opt PromoteOptions, pruned *PruneResult) (
+	*Result, *PruneResult, error) {
+	r := b.r
+	s, err := r.recovered(ctx, actor{verb: "promote", preparing: true})
+	if err != nil {
+		return nil, pruned, err
+	}
+	if err := errors.Join(held(s.history), b.checking(s)); err != nil {
+		return nil, pruned, err
+	}
+	if err := b.rebase(ctx, s, opt); err != nil {
+		return nil, pruned, err
+	}
+	var docs []catalog.Document
+	if r.Config.Promote.Prune && !opt.NoPrune && pruned == nil {
+		if pruned, err = r.prune(ctx, PruneOptions{DryRun: opt.DryRun},
+			actor{verb: "prune", preparing: true}); err != nil {
+			return nil, nil, err
+		}
+		if opt.DryRun {
+			if docs, err = r.without(ctx, &pruned.Plan); err != nil {
+				return nil, pruned, err
+			}
+		}
+	}
+	if opt.DryRun {
+		docs, err = r.Stage.Imagine(docs)
+	} else {
+		err = r.Stage.Refresh(ctx)
+	}
+	if err != nil {
+		return nil, pruned, interrupted(r.locks().explain(err))
+	}
+	draft, err := r.store.Draft(generation.SnapshotPrefix)
+	if err != nil {
+		return nil, pruned, err
+	}
+	draft.Look = opt.DryRun
+	defer draft.Discard()
+	graves, err := r.graveyard()
+	if err != nil {
+		return nil, pruned, err
+	}
+	buried, _ := graves.Split()
+	valid, err := r.prepare(ctx, s, draft, docs)
+	if err != nil {
+		return nil, pruned, interrupted(r.locks().explain(err))
+	}
+	if !opt.DryRun && !valid.Same {
+		r.seeTags(ctx, s, valid.Catalog.Images)
+	}
+	if err := r.at("prepared"); err != nil {
+		return nil, pruned, err
+	}
+	// What can be refused is refused before anything is sent. Then the long part, without
+	// the production lock: a revert does not wait for it.
+	res, err := r.publishValid(ctx, s, draft, buried.Len(), valid, PromoteOptions{DryRun: true, Message: opt.Message,
+		Force: opt.Force})
+	if err == nil && !opt.DryRun && !res.Unchanged {
+		err = b.send(ctx, s, candidateOf(draft, valid, opt.Message))
+	}
+	if err != nil {
+		return nil, pruned, err
+	}
+	var unlock func()
+	if s, _, unlock, err = r.exclusive(ctx, actor{"promote", true, draft.Dir}); err != nil {
+		return nil, pruned, err
+	}
+	defer unlock()
+	if err := held(s.history); err != nil {
+		return nil, pruned, err
+	}
+	if base, err := b.base(); err != nil || s.current != nil && base != s.current.Generation {
+		return nil, pruned, errors.Join(err, &bucket.MovedError{Now: b.at})
+	}
+	res, err = r.publishValid(ctx, s, draft, buried.Len(), valid, opt)
+	if res == nil {
+		return nil, pruned, err
+	}
+	res.Warnings = append(noNil(res.Warnings), valid.Report.Findings...)
+	res.LeftOut = valid.Report.LeftOut
+	catalog.Sort(res.Warnings)
+	return res, pruned, err
+}
+
+// checking refuses a promote while another machine runs its health check.
+func (b *shared) checking(s *state) error {
+	p := b.at.Pending
+	if p == nil || p.Who == b.me() || s.current == nil {
+		return nil
+	}
+	return &Error{Kind: Locked, Fact: fmt.Sprintf("the health check of generation %d runs, at %s",
+		s.current.Generation, p.Who), Hint: "wait for it to end: at " + p.Until.UTC().Format(timeOfDay) + " at the latest"}
+}
+
+const timeOfDay = "15:04:05 MST"
+
+// rebase brings staging onto the present production, if it was made from an earlier one:
+// what staging changed since then stays changed, and what production changed comes.
+func (b *shared) rebase(ctx context.Context, s *state, opt PromoteOptions) error {
+	r := b.r
+	n, err := b.base()
+	if err != nil || s.current == nil || n == s.current.Generation {
+		return err
+	}
+	var base *stage.Side // nil: staging was filled before there was a production
+	var from *generation.Tree
+	if n != 0 {
+		if !slices.Contains(b.kept(b.at), n) {
+			return refuse("publish stage reset makes staging equal to production; stage what is missing again",
+				"staging was made from generation %d, which is not kept any more: what was removed since cannot be told "+
+					"from what is new", n)
+		}
+		m, err := r.store.Manifest(n)
+		if err != nil {
+			return err
+		}
+		base = b.side(m)
+		from = &generation.Tree{Manifest: m}
+	}
+	if !opt.Force {
+		if err := b.brings(ctx, s, from); err != nil {
+			return err
+		}
+	}
+	if opt.DryRun {
+		return refuse("publish promote without --dry-run unites them, if nothing contradicts",
+			"production is generation %d by now, and staging was made from generation %d", s.current.Generation, n)
+	}
+	out, err := r.Stage.Rebase(ctx, "promote", base, b.side(s.current.Manifest), r.trash())
+	if err != nil {
+		return interrupted(r.locks().explain(err))
+	}
+	if len(out.Conflicts) > 0 {
+		return b.clash(s, n, out.Conflicts)
+	}
+	for _, f := range out.Findings {
+		r.opt.Warn(f.Path + ": " + f.Message)
+	}
+	return errors.Join(b.setBase(s.current.Generation), r.at("after-rebase"))
+}
+
+// brings refuses staging that would bring back what an operator's revert removed: that
+// which is production, or that which staging was made from. The latter is a revert on this
+// machine: what it removed is still staged here, as if it were new, and a promote of
+// another machine on top of it does not change that. What other machines reverted, rebase
+// takes out of staging as soon as somebody has promoted on top of it.
+func (b *shared) brings(ctx context.Context, s *state, from *generation.Tree) error {
+	trees := []*generation.Tree{s.current}
+	if from != nil {
+		back := *from.Manifest
+		now := tree.NewRows(s.current.Own)
+		back.Barred = slices.DeleteFunc(slices.Clone(back.Barred), func(row tree.Row) bool {
+			at, ok := now.Get(row.Path)
+			return ok && at.SHA256 == row.SHA256 // it came back
+		})
+		back.BarredTrees = slices.DeleteFunc(slices.Clone(back.BarredTrees), func(id string) bool {
+			return id == s.current.TreeID
+		})
+		trees = append(trees, &generation.Tree{Manifest: &back})
+	}
+	trees = slices.DeleteFunc(trees, func(t *generation.Tree) bool { return len(t.Barred)+len(t.BarredTrees) == 0 })
+	if len(trees) == 0 {
+		return nil
+	}
+	staged, err := b.r.Stage.Peek(ctx)
+	if err != nil {
+		return interrupted(b.r.locks().explain(err))
+	}
+	valid := &stage.Valid{Rows: staged.Rows, Catalog: staged.Catalog, TreeID: tree.ID(staged.Rows)}
+	for _, t := range trees {
+		if err := barredBy(b.r.format, t, valid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clash is the error for changes of staging and of production that cannot be united.
+func (b *shared) clash(s *state, base int, list []catalog.Clash) error {
+	c := list[0]
+	more := ""
+	if len(list) > 1 {
+		more = fmt.Sprintf("; and %d more", len(list)-1)
+	}
+	made, _ := s.history.Made(s.current.Generation)
+	for _, n := range b.kept(b.at) { // the first generation since the base that did it
+		m, err := b.r.store.Manifest(n)
+		if n > base && err == nil && slices.Contains(slices.Concat(m.Added, m.Removed, m.Changed), c.Ref) {
+			made, _ = s.history.Made(n)
+			break
+		}
+	}
+	return refuse("publish stage remove takes it out of staging; publish stage reset makes staging equal to production",
+		"%s: %s in staging, and %s in production by %s at %s, in generation %d%s", c.Ref, c.Here, c.There, made.Who,
+		made.Time.UTC().Format(time.RFC3339), made.Generation, more)
+}
+
+// me names this machine and repository, for others.
+func (b *shared) me() string { return b.r.who() + "@" + stage.Self() }
+
+// revert is Repo.Revert: it begins again where another machine was first.
+func (b *shared) revert(ctx context.Context, opt RevertOptions) (res *Result, err error) {
+	err = b.again(ctx, func() error {
+		res, err = b.r.revert(ctx, opt)
+		return err
+	})
+	return res, err
+}
+
+// again calls do until no other machine was faster.
+func (b *shared) again(ctx context.Context, do func() error) error {
+	for lost := 0; ; lost++ {
+		done, err := b.turn(ctx, lost)
+		if err != nil {
+			return err
+		}
+		err = do()
+		done()
+		if moved := new(bucket.MovedError); !errors.As(err, &moved) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,164 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"example.com/publish/publish/generation"
+	"example.com/publish/stage/durable"
+	"example.com/publish/stage/lock"
+)
+
+// recover finishes what killed commands left, of this machine and of others. The pointer
+// is the truth, and a commit happened or did not; what may be left to do is
+//
+//	killed while                 is in the store, or here    is finished by
+//	making a private tree        .snapshot-…, .revert-…      sweep removes it
+//	uploading                    objects that nothing names  gc --orphans
+//	the commit is under way      .publish/commit             settleBase
+//	files beside the pointer     settled: false              settleBeside
+//	in the health check          pending                     checkHealth, when its time is over
+//	in gc                        condemned                   the next gc
+func (b *shared) recover(ctx context.Context, by actor) (*state, []string, error) {
+	r := b.r
+	var done []string
+	did := func(format string, args ...any) { done = append(done, fmt.Sprintf(format, args...)) }
+	if _, err := b.pointer(ctx, 0); err != nil {
+		return nil, nil, err
+	}
+	if n, err := b.settleBase(ctx); err != nil {
+		return nil, done, err
+	} else if n != 0 {
+		did("generation %d was committed: staging is made from it", n)
+	}
+	s, err := b.state(ctx, b.present())
+	if err != nil {
+		return nil, done, err
+	}
+	r.tryAgain(leftByRecovery)
+	if by.preparing || r.locks().state(prepareLock) == lock.Free {
+		done = append(done, b.sweep(by)...)
+	}
+	if did, state, err := r.erase(ctx, s, r.tryStaging); err != nil {
+		r.opt.Warn(fmt.Sprintf("revoked content is not deleted everywhere yet: %v", err))
+	} else if did != nil && state == eraseDone {
+		done = append(done, fmt.Sprintf("deleted revoked content: %d objects and files", did.Files))
+	}
+	if s.current != nil && r.unchecked(s.history) && b.mayCheck() {
+		did("ran the health check of generation %d", s.current.Generation)
+		if err := r.checkHealth(context.WithoutCancel(ctx), s); err != nil {
+			return s, done, err
+		}
+	}
+	return s, done, nil
+}
+
+// mayCheck reports whether this machine may run the health check that is pending.
+func (b *shared) mayCheck() bool {
+	at := b.present()
+	return at.Pending == nil || at.Pending.Who == b.me() || at.Date.After(at.Pending.Until)
+}
+
+// pending reports whether recover has something to do.
+func (b *shared) pending(s *state) bool {
+	if b.r.locks().state(productionLock) == lock.Held {
+		return false
+	}
+	if g, err := b.r.graveyard(); err == nil {
+		if _, pending := g.Split(); len(pending) > 0 {
+			return true
+		}
+	}
+	return !gone(b.intentPath()) || s.current != nil && (!b.present().Settled || b.r.unchecked(s.history) && b.mayCheck())
+}
+
+// settleBase finds out whether the commit that this machine began last has happened, and
+// if it has, what staging is made from. It returns that generation; 0 if nothing was to
+// do.
+func (b *shared) settleBase(ctx context.Context) (int, error) {
+	data, err := durable.ReadFile(b.intentPath(), 256)
+	if err != nil {
+		if gone(b.intentPath()) {
+			return 0, nil
+		}
+		return 0, err
+	}
+	seq, nonce := 0, ""
+	if _, err := fmt.Sscanf(string(data), "%d %s\n", &seq, &nonce); err != nil {
+		return 0, os.Remove(b.intentPath()) // it was cut off, so nothing was sent
+	}
+	at := func() (n int) {
+		for _, c := range b.present().Commits {
+			if c.Nonce == nonce {
+				n = c.Generation
+			}
+		}
+		return n
+	}
+	n := at()
+	if n == 0 {
+		// It has not happened, or long ago, or its request is still under way: after this
+		// question it cannot take effect any more. If it has not, staging keeps its base;
+		// what it has in common with production by then is the same on both sides of a union.
+		_, now, err := b.site.Outcome(ctx, seq, nonce)
+		if err != nil {
+			return 0, b.explain(err)
+		}
+		b.move(now)
+		n = at()
+	}
+	if n != 0 {
+		if err := b.setBase(n); err != nil {
+			return 0, err
+		}
+	}
+	return n, os.Remove(b.intentPath())
+}
+
+// sweep removes drafts of commands that were killed.
+func (b *shared) sweep(by actor) []string {
+	var done []string
+	for _, dir := range b.r.store.Drafts() {
+		if dir != by.draft && b.r.drop(leftByRecovery, dir) {
+			done = append(done, "removed the snapshot of a command that did not end")
+		}
+	}
+	return done
+}
+
+// recoverAll is Repo.Recover. made are the parts of the repository that were made anew.
+func (b *shared) recoverAll(ctx context.Context, made []string) ([]string, error) {
+	s, done, err := b.recover(ctx, actor{verb: "recover"})
+	if err != nil {
+		return append(made, done...), err
+	}
+	b.r.noteLeftovers(warnOfAll)
+	if !b.at.Settled && s.current != nil {
+		did, err := b.settleBeside(ctx, s)
+		if did {
+			done = append(done, "replaced the files beside the index")
+		}
+		if err != nil {
+			return append(made, done...), err
+		}
+	}
+	return append(made, done...), b.r.pendingErasure()
+}
+
+// settleBeside replaces the objects beside the pointer that a killed command did not.
+func (b *shared) settleBeside(ctx context.Context, s *state) (bool, error) {
+	draft, err := b.r.store.Draft(generation.RevertPrefix)
+	if err != nil {
+		return false, err
+	}
+	defer draft.Discard()
+	if err := b.r.rebuild(ctx, s, s.current, draft); err != nil {
+		return false, err
+	}
+	up, err := b.uploads(ctx, &state{}, &candidate{draft: draft, rows: s.current.Own})
+	if err != nil {
+		return false, err
+	}
+	return true, b.beside(ctx, up.beside)
+}

@@ -1,0 +1,95 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"example.com/publish/publish/journal"
+	"example.com/publish/stage"
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// verify compares the objects of a generation with its manifest: their sizes and the
+// digests that they had when they were made; with full, all bytes.
+func (b *shared) verify(ctx context.Context, name string, full bool) (*stage.Report, int, error) {
+	r := b.r
+	s, err := b.load(ctx, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	report := &stage.Report{Findings: []catalog.Finding{}}
+	if s.current == nil && (name == "" || name == "production") {
+		return report, 0, nil
+	}
+	g, err := r.resolve(s, name)
+	if err != nil {
+		return nil, 0, err
+	}
+	graves, err := r.graveyard()
+	if err != nil {
+		return nil, 0, err
+	}
+	retired := g.Generation != s.current.Generation
+	rows := func(yield func(tree.Row) bool) {
+		for _, row := range g.Own {
+			if graves.Redacted(g.Generation, row) {
+				report.Redacted = append(report.Redacted, row.Path)
+			} else if report.Files, report.Bytes = report.Files+1, report.Bytes+row.Size; !yield(row) {
+				return
+			}
+		}
+		for _, c := range g.Carried {
+			over := retired || !s.windows.Open(c.Dropped, s.now) || s.windows.WasOver(c.Dropped, s.now)
+			if !over && !yield(c.Row) {
+				return
+			}
+		}
+	}
+	key, err := b.keyIn(g)
+	if err != nil {
+		return nil, 0, err
+	}
+	flaws, err := b.site.Verify(ctx, rows, key, full)
+	if err != nil {
+		return nil, 0, b.explain(err)
+	}
+	if full {
+		report.HashedBytes = report.Bytes
+	}
+	for _, f := range flaws {
+		report.Findings = append(report.Findings, catalog.Finding{Severity: catalog.Error, Code: "object", Path: f.Key,
+			Message: f.Fact})
+	}
+	if got := tree.ID(g.Own); got != g.TreeID {
+		report.Findings = append(report.Findings, catalog.Finding{Severity: catalog.Error, Code: "tree-id",
+			Message: fmt.Sprintf("the manifest's rows have tree id %s, it says %s", got, g.TreeID)})
+	}
+	catalog.Sort(report.Findings)
+	return report, g.Generation, nil
+}
+
+// eachEvent is Repo.eachEvent.
+func (b *shared) eachEvent(yield func(journal.Event) bool) error {
+	ctx := context.Background()
+	p, err := b.pointer(ctx, freshFor)
+	if err != nil {
+		return err
+	}
+	for line, err := range b.site.Events(ctx, p.Event) {
+		if err != nil {
+			return b.explain(err)
+		}
+		h := journal.Parse(line)
+		if len(h.Events) != 1 {
+			return &Error{Path: b.r.Production(), Fact: "a line of the history is damaged", Err: errDamagedLine}
+		}
+		if !yield(h.Events[0]) {
+			return nil
+		}
+	}
+	return nil
+}
+
+var errDamagedLine = errors.New("it is not what its checksum says")
