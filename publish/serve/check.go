@@ -57,9 +57,12 @@ func (s *Server) checkView(ctx context.Context, v *view, changed <-chan struct{}
 		if s.pull != nil && s.pull.Serves(row.Path) {
 			continue // it has another size than its row, and was read for the view
 		}
+		if v.Elsewhere != nil && row.Role == catalog.Content {
+			continue // it would take a request for each: verify does that
+		}
 		problem, err := v.problem(row)
 		if n, is := manifests[row.Path]; is && problem == "" && err == nil && row.Size <= maxManifest {
-			if err = s.checkManifest(v, row, n); gone(err) {
+			if err = s.checkManifest(ctx, v, row, n); gone(err) {
 				err = nil
 			}
 		}
@@ -80,8 +83,8 @@ func (s *Server) checkView(ctx context.Context, v *view, changed <-chan struct{}
 
 // checkManifest reads a manifest, and notes what it refers to: so who asks for referrers
 // later does not wait for that.
-func (s *Server) checkManifest(v *view, row tree.Row, n namedBy) error {
-	data, err := readSmall(v.View, row, n.Digest)
+func (s *Server) checkManifest(ctx context.Context, v *view, row tree.Row, n namedBy) error {
+	data, err := readSmall(ctx, v, row, n.Digest)
 	if err != nil {
 		return err
 	}

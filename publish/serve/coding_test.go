@@ -86,7 +86,7 @@ func TestTexts(t *testing.T) {
 	w.reach(1)
 	packAll := func() (n int) {
 		for ; len(w.server.toPack) > 0; n++ {
-			w.server.packText(<-w.server.toPack)
+			w.server.packText(t.Context(), <-w.server.toPack)
 		}
 		return n
 	}
@@ -120,7 +120,7 @@ func TestTexts(t *testing.T) {
 	w.no(os.WriteFile(filepath.Join(w.dir, "production/more.txt"), []byte("less"), 0o644))
 	damaged := tree.Row{Path: "more.txt", Size: 4, SHA256: sum("more"), Role: catalog.Mutable}
 	for range 2 {
-		w.server.packText(damaged)
+		w.server.packText(t.Context(), damaged)
 	}
 	if n := strings.Count(w.logged.String(), errOther.Error()); n != 1 {
 		t.Errorf("the log names it %d times: %s", n, w.logged)

@@ -19,6 +19,11 @@
 // it is not the file of the view, the request waits for the next view. Content is
 // answered from the view at hand: production keeps it for the grace window.
 //
+// Where production is in an object store, it is asked each second, beside the requests:
+// for so long an old index may live. Content is asked for in the part that an answer
+// needs, and passed on; before its first byte the object is compared with the manifest.
+// See source and opened.
+//
 // # Where a request goes
 //
 //	server.go    checks the path, and chooses who answers

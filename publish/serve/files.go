@@ -253,13 +253,12 @@ func (s *Server) content(w http.ResponseWriter, r *http.Request, v *view, row tr
 func (s *Server) file(
 	w http.ResponseWriter, r *http.Request, v *view, row tree.Row, k kind, p *packed, describe func(http.Header),
 ) error {
-	f, err := v.Open(row)
+	c, err := v.content(r.Context(), row)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
+	defer c.Close()
+	if err := c.ready(r, row.Size, describe); err != nil {
 		return err
 	}
 	var whole []byte
@@ -269,10 +268,11 @@ func (s *Server) file(
 			defer wholes.Put(buffer)
 		}
 		whole = buffer[:row.Size]
-		if _, err := io.ReadFull(f, whole); err != nil {
+		if _, err := io.ReadFull(c, whole); err != nil {
 			return err
 		}
 	}
+	s.reached(c)
 	about(w, k)
 	if _, own := slices.BinarySearchFunc(v.Own, row.Path, ownAt); !own {
 		s.count.carried.Inc()
@@ -284,12 +284,13 @@ func (s *Server) file(
 		if row.Role == catalog.Content { // somebody may look whether a download can be resumed
 			h["Accept-Ranges"] = acceptBytes
 		}
-		quick(w, r, whole, []string{strconv.FormatInt(row.Size, 10)}, []string{formatTime(fi.ModTime())})
-	case p != nil && quick(w, r, p.data, p.length, []string{formatTime(fi.ModTime())}):
+		quick(w, r, whole, []string{strconv.FormatInt(row.Size, 10)}, c.date())
+	case p != nil && quick(w, r, p.data, p.length, c.date()):
 	case p != nil:
-		sendPacked(w, r, fi.ModTime(), p)
+		sendPacked(w, r, c.Modified, p)
 	default:
-		send(w, r, fi.ModTime(), f)
+		send(w, r, c.Modified, c.ReadSeekCloser)
+		s.ended(r, v, row.Path, c)
 	}
 	return nil
 }

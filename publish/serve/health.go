@@ -59,11 +59,11 @@ func (k *keeper) reach(ctx context.Context, want int) (int, error) {
 			n = v.Generation
 			v.release()
 		}
-		if same && n >= want {
-			return n, nil
-		}
 		if _, err := k.stale(); err != nil && k.failedAt(now) && want == 0 {
 			return n, err
+		}
+		if same && n >= want {
+			return n, nil
 		}
 		if !same {
 			k.poke()

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"example.com/publish/publish"
-	"example.com/publish/publish/generation"
 )
 
 const (
@@ -31,7 +29,7 @@ var errNoView = errors.New("no view of production")
 // builds, see keep; everything else may be called at any time.
 type keeper struct {
 	repo *publish.Repo
-	mark string // the file that the stamp of production is about
+	from source
 	log  *slog.Logger
 	now  func() time.Time
 	at   func(step string) // is called at each step, where tests stop; nil: none
@@ -49,9 +47,14 @@ type keeper struct {
 }
 
 func newKeeper(repo *publish.Repo, log *slog.Logger) *keeper {
-	return &keeper{repo: repo, mark: filepath.Join(repo.Production(), generation.IdentityName), log: log,
-		now: time.Now, wake: make(chan struct{}, 1), changed: make(chan struct{}),
+	k := &keeper{repo: repo, log: log, now: time.Now, wake: make(chan struct{}, 1), changed: make(chan struct{}),
 		took: func(string, time.Duration) {}}
+	if f := repo.Follow(); f != nil {
+		k.repo, k.from = f.Repo(), &inStore{follow: f, now: func() time.Time { return k.now() }}
+	} else {
+		k.from = &onDisk{repo, repo.Mark()}
+	}
+	return k
 }
 
 // keep looks for a new generation until ctx ends. Then it gives the view up.
@@ -65,6 +68,7 @@ func (k *keeper) keep(ctx context.Context) {
 			if v := k.current.Swap(nil); v != nil {
 				v.release()
 			}
+			k.from.close()
 			return
 		case <-tick.C:
 		case <-k.wake:
@@ -84,7 +88,10 @@ func (k *keeper) poke() {
 // one goroutine only.
 func (k *keeper) look(ctx context.Context) {
 	before := k.current.Load()
-	now, err := stampAt(k.mark)
+	now, asked, err := k.from.look(ctx)
+	if !asked {
+		return
+	}
 	k.mu.Lock()
 	if before != nil && err == nil && now == before.stamp {
 		k.failure, k.since = nil, k.now()
@@ -104,6 +111,9 @@ func (k *keeper) look(ctx context.Context) {
 			next.release()
 		}
 		return
+	}
+	if err == nil {
+		k.from.adopted()
 	}
 	k.settle(next, now, err)
 	result := "ok"
@@ -135,12 +145,12 @@ func (k *keeper) settle(next *view, tried stamp, err error) {
 
 func (k *keeper) build(ctx context.Context, before *view) (*view, error) {
 	k.step("open")
-	v, err := k.repo.OpenProduction()
+	v, st, err := k.from.open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	k.step("read")
-	next, err := newView(ctx, v, k.repo.Format(), before)
+	next, err := newView(ctx, v, st, k.repo.Format(), before)
 	if err == nil && next.repos != nil {
 		for _, f := range next.repos.findings {
 			k.log.Warn(f.Message, "generation", next.Generation, "path", f.Path, "code", f.Code)
@@ -207,13 +217,13 @@ func (k *keeper) attempt() <-chan struct{} {
 func (k *keeper) failedAt(now stamp) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.failure != nil && k.failed == now
+	return k.failure != nil && k.from.concerns(k.failed, now)
 }
 
 // compare holds the current view, and reports whether production is still that.
 func (k *keeper) compare() (v *view, now stamp, same bool) {
 	v = k.hold()
-	now, err := stampAt(k.mark) // the zero stamp for what cannot be read
+	now, err := k.from.known(v)
 	return v, now, v != nil && err == nil && now == v.stamp
 }
 

@@ -64,13 +64,17 @@ func (k *kept) close() {
 
 // openKept opens generation n as a view. Documents are shared with those of production.
 func (s *Server) openKept(ctx context.Context, n int) (*view, error) {
-	v, err := s.repo.OpenKept(n)
+	v, err := s.keeper.from.openKept(ctx, n)
 	if err != nil {
 		return nil, err
 	}
 	before := s.keeper.hold()
 	defer before.drop()
-	return newView(ctx, v, s.repo.Format(), before)
+	next, err := newView(ctx, v, stamp{}, s.repo.Format(), before)
+	if err == nil {
+		next.kept = true
+	}
+	return next, err
 }
 
 // pin is a path such as @42/streams/v1/index.json.
@@ -119,6 +123,9 @@ func (s *Server) pinned(w http.ResponseWriter, r *http.Request, p pin, slash boo
 		return
 	case errors.Is(err, errNoView):
 		s.unavailable(w)
+		return
+	case s.unreached(err):
+		s.unavailableContent(w)
 		return
 	default:
 		s.notFound(w)

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"container/list"
+	"context"
 	"strconv"
 	"sync"
 
@@ -94,7 +95,9 @@ func (m *memory[K, V]) put(key K, value V, bytes int) {
 // What is in memory is answered only then, and only for a content that the tree has
 // itself: a revoke makes a new generation, and a gc takes what is carried. In all other
 // cases the file has to be there.
-func (s *Server) findManifest(v *view, live bool, r *repository, digest string) (*manifest, error) {
+func (s *Server) findManifest(
+	ctx context.Context, v *view, live bool, r *repository, digest string,
+) (*manifest, error) {
 	d, err := catalog.ParseDigest(digest)
 	if err != nil {
 		return nil, errDigest
@@ -117,7 +120,7 @@ func (s *Server) findManifest(v *view, live bool, r *repository, digest string) 
 			return m.orUnknown()
 		}
 	}
-	data, err := readSmall(v.View, row, d)
+	data, err := readSmall(ctx, v, row, d)
 	if gone(err) {
 		return nil, errManifest
 	}

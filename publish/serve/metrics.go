@@ -34,7 +34,7 @@ var kindNames = [kinds]string{"other", "index", "content", "tag", "manifest", "b
 
 // codes are the answers that are counted each by itself; any other counts as the first
 // code of its hundred.
-var codes = []int{200, 206, 301, 304, 400, 403, 404, 405, 414, 416, 500, 503}
+var codes = []int{200, 206, 301, 304, 400, 403, 404, 405, 414, 416, 500, 502, 503}
 
 // counters are the metrics of the requests. Looking a label up costs more than counting,
 // so each is looked up once, here.
@@ -62,6 +62,7 @@ const (
 	rejectedMethod      = "method"
 	rejectedNoView      = "no_view"
 	rejectedExhausted   = "exhausted" // no file descriptor is left
+	rejectedStore       = "store"     // the object store does not answer
 )
 
 func (s *Server) newCounters() *counters {
@@ -94,7 +95,7 @@ func (s *Server) newCounters() *counters {
 		c.bytes[k], c.firstByte[k] = sent.WithLabelValues(label), first.WithLabelValues(label)
 	}
 	for _, reason := range []string{rejectedConnections, rejectedPerClient, rejectedPath, rejectedMethod,
-		rejectedNoView, rejectedExhausted} {
+		rejectedNoView, rejectedExhausted, rejectedStore} {
 		c.rejected[reason] = rejected.WithLabelValues(reason)
 	}
 	for _, result := range []string{"ok", "failed"} {
@@ -116,6 +117,16 @@ func (s *Server) newCounters() *counters {
 			return 0
 		}),
 		c.measured, certificateEnd{s})
+	if from, is := s.keeper.from.(*inStore); is {
+		c.registry.MustRegister(gauge("last_look_age_seconds",
+			"How long ago the object store said what production is; -1 if it never did.", func() float64 {
+				at := from.answered()
+				if at.IsZero() {
+					return -1
+				}
+				return s.keeper.now().Sub(at).Seconds()
+			}))
+	}
 	return c
 }
 

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"slices"
 	"sync"
@@ -81,7 +82,7 @@ func (r *repository) inherit(was *repository) {
 //
 // Who knows a subject from an earlier generation also gets what referred to it then. A
 // subject of this tree has only the referrers of this tree.
-func (s *Server) refer(v *view, r *repository) map[string][]referrer {
+func (s *Server) refer(ctx context.Context, v *view, r *repository) map[string][]referrer {
 	if by := r.refs.list(); by != nil {
 		return by
 	}
@@ -94,7 +95,7 @@ func (s *Server) refer(v *view, r *repository) map[string][]referrer {
 	for digest, n := range r.named {
 		f := r.refs.fact(digest)
 		if f == nil {
-			if f = s.readFact(v, n); f == nil {
+			if f = s.readFact(ctx, v, n); f == nil {
 				whole = false
 				continue
 			}
@@ -119,7 +120,7 @@ func (s *Server) refer(v *view, r *repository) map[string][]referrer {
 
 // readFact reads a manifest of a view. It returns nil for one that cannot be read now, and
 // an empty fact for what is none.
-func (s *Server) readFact(v *view, n catalog.Naming) *fact {
+func (s *Server) readFact(ctx context.Context, v *view, n catalog.Naming) *fact {
 	row, ok := v.find(n.Path)
 	switch {
 	case !ok:
@@ -127,7 +128,7 @@ func (s *Server) readFact(v *view, n catalog.Naming) *fact {
 	case row.Size > maxManifest:
 		return noSubject
 	}
-	data, err := readSmall(v.View, row, n.Digest)
+	data, err := readSmall(ctx, v, row, n.Digest)
 	if err != nil {
 		if !gone(err) {
 			s.log.Error("a file of production cannot be read", "generation", v.Generation, "path", n.Path, "error", err)

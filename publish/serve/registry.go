@@ -169,7 +169,7 @@ func (s *Server) manifestByTag(w http.ResponseWriter, r *http.Request, v *view, 
 	if !ok {
 		return errManifest
 	}
-	m, err := s.findManifest(v, true, repo, d.String())
+	m, err := s.findManifest(r.Context(), v, true, repo, d.String())
 	if err != nil {
 		return err
 	}
@@ -183,7 +183,7 @@ func (s *Server) manifestByDigest(w http.ResponseWriter, r *http.Request, v *vie
 	if err != nil {
 		return err
 	}
-	m, err := s.findManifest(v, live, repo, a.ref)
+	m, err := s.findManifest(r.Context(), v, live, repo, a.ref)
 	if err != nil {
 		return err
 	}

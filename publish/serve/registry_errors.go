@@ -29,6 +29,8 @@ var (
 	errPath        = &apiError{http.StatusNotFound, "UNSUPPORTED", "there is nothing at this path"}
 	errNotReady    = &apiError{http.StatusServiceUnavailable, "UNAVAILABLE", "production is not ready; try again"}
 	errExhausted   = &apiError{http.StatusServiceUnavailable, "UNAVAILABLE", "too many files are open; try again"}
+	errAway        = &apiError{http.StatusServiceUnavailable, "UNAVAILABLE", "the content cannot be fetched; try again"}
+	errWrong       = &apiError{http.StatusBadGateway, "UNKNOWN", "this content is damaged"}
 	errDamaged     = &apiError{http.StatusInternalServerError, "UNKNOWN", "this content cannot be read"}
 )
 
@@ -48,6 +50,12 @@ func (s *Server) refuseFrom(w http.ResponseWriter, r *http.Request, v *view, err
 		s.reject(rejectedExhausted)
 		w.Header()["Retry-After"] = []string{"1"}
 		e = errExhausted
+	case s.unreached(err):
+		w.Header()["Retry-After"] = []string{retryStore}
+		e = errAway
+	case isOther(err):
+		s.bad(v, "", err)
+		e = errWrong
 	default:
 		s.log.Error("a file of production cannot be read", "generation", v.Generation, "error", err)
 		e = errDamaged

@@ -106,7 +106,7 @@ func (s *Server) referrersOf(w http.ResponseWriter, r *http.Request, v *view, a 
 	if err != nil {
 		return err
 	}
-	all := s.refer(v, repo)[d.String()]
+	all := s.refer(r.Context(), v, repo)[d.String()]
 	q := r.URL.Query()
 	kind, last := q.Get("artifactType"), q.Get("last")
 	first := sort.Search(len(all), func(i int) bool { return all[i].digest > last })

@@ -159,12 +159,17 @@ func (r *repository) tag(name string) (catalog.Digest, bool) {
 var errOther = errors.New("does not have its digest")
 
 // readSmall reads the file of a row, with the digest d, that is small.
-func readSmall(v *generation.View, row tree.Row, d catalog.Digest) ([]byte, error) {
-	f, err := v.Open(row)
+func readSmall(ctx context.Context, v *view, row tree.Row, d catalog.Digest) ([]byte, error) {
+	f, err := v.content(ctx, row)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if f.Far != nil {
+		if err := f.expect(0, row.Size); err != nil {
+			return nil, err
+		}
+	}
 	data, err := durable.ReadBounded(f, row.Size)
 	if err != nil {
 		return nil, err

@@ -48,12 +48,14 @@ type Server struct {
 	behind proxies
 	ending context.Context // is done when the server is about to end: whoever waits stops
 	end    context.CancelFunc
+	away   atomic.Bool // the object store did not answer the last request for content
 	computed
 }
 
 // New makes a server. It answers 503 until Run has opened production.
 func New(repo *publish.Repo, log *slog.Logger) *Server {
-	s := &Server{repo: repo, config: repo.Config.Serve, log: log, keeper: newKeeper(repo, log)}
+	s := &Server{config: repo.Config.Serve, log: log, keeper: newKeeper(repo, log)}
+	s.repo = s.keeper.repo
 	s.ending, s.end = context.WithCancel(context.Background())
 	s.kept = &kept{open: s.openKept}
 	s.pull, _ = catalog.As[catalog.Puller](repo.Format())
@@ -264,6 +266,13 @@ func (s *Server) broken(w http.ResponseWriter, v *view, p string, err error) {
 		return
 	case exhausted(err):
 		s.overloaded(w)
+		return
+	case s.unreached(err):
+		s.unavailableContent(w)
+		return
+	case isOther(err):
+		s.bad(v, p, err)
+		text(w, http.StatusBadGateway, errWrong.fact)
 		return
 	}
 	s.log.Error("a file of production cannot be read", "generation", v.Generation, "path", p, "error", err)

@@ -14,6 +14,9 @@ import (
 type stamp struct {
 	dev, ino uint64
 	mtime    int64 // ns
+	// seal is that of the manifest of a production in an object store, of which ino is the
+	// number.
+	seal string
 }
 
 // stampAt reads the stamp from that file, with one system call.
@@ -22,7 +25,7 @@ func stampAt(mark string) (stamp, error) {
 	if err := unix.Lstat(mark, &st); err != nil {
 		return stamp{}, err
 	}
-	return stamp{uint64(st.Dev), st.Ino, st.Mtim.Nano()}, nil
+	return stamp{dev: uint64(st.Dev), ino: st.Ino, mtime: st.Mtim.Nano()}, nil
 }
 
 // stampOf is the stamp in what was read of the file.
@@ -31,5 +34,5 @@ func stampOf(fi fs.FileInfo) (stamp, error) {
 	if !ok {
 		return stamp{}, fmt.Errorf("%s: the system does not give its inode", fi.Name())
 	}
-	return stamp{uint64(st.Dev), uint64(st.Ino), fi.ModTime().UnixNano()}, nil
+	return stamp{dev: uint64(st.Dev), ino: uint64(st.Ino), mtime: fi.ModTime().UnixNano()}, nil
 }

@@ -48,14 +48,14 @@ func (s *Server) packTexts(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case row := <-s.toPack:
-			s.packText(row)
+			s.packText(ctx, row)
 		}
 	}
 }
 
 // packText compresses a text of production. One that cannot be read, or has other bytes than
 // the manifest says, is not tried again.
-func (s *Server) packText(row tree.Row) {
+func (s *Server) packText(ctx context.Context, row tree.Row) {
 	if _, ok := s.texts.get(row.SHA256); ok {
 		return
 	}
@@ -67,7 +67,7 @@ func (s *Server) packText(row tree.Row) {
 	if now, ok := v.find(row.Path); !ok || now != row {
 		return // there was a switch, or it is of a kept generation
 	}
-	list, err := s.packedText(v, row)
+	list, err := s.packedText(ctx, v, row)
 	if gone(err) || exhausted(err) {
 		return
 	}
@@ -81,8 +81,8 @@ func (s *Server) packText(row tree.Row) {
 	s.texts.put(row.SHA256, list, bytes)
 }
 
-func (s *Server) packedText(v *view, row tree.Row) ([]packed, error) {
-	data, err := readSmall(v.View, row, catalog.Digest{Algorithm: catalog.SHA256, Hex: row.SHA256})
+func (s *Server) packedText(ctx context.Context, v *view, row tree.Row) ([]packed, error) {
+	data, err := readSmall(ctx, v, row, catalog.Digest{Algorithm: catalog.SHA256, Hex: row.SHA256})
 	if err != nil {
 		return nil, err
 	}

@@ -22,23 +22,23 @@ type view struct {
 	number    []string // of the generation, as a header
 	documents map[string]*document
 	repos     *repositories // nil: the format has none, and its documents are files
+	kept      bool          // it was opened as a kept generation, and not as production
 
 	refs atomic.Int64
 }
 
 // newView opens what the documents of a generation say. It takes over v, and those
 // documents of the view before that are the same.
-func newView(ctx context.Context, v *generation.View, f catalog.Format, before *view) (_ *view, err error) {
-	n := &view{View: v, number: []string{strconv.Itoa(v.Generation)}, documents: map[string]*document{}}
+func newView(
+	ctx context.Context, v *generation.View, st stamp, f catalog.Format, before *view,
+) (_ *view, err error) {
+	n := &view{View: v, stamp: st, number: []string{strconv.Itoa(v.Generation)}, documents: map[string]*document{}}
 	n.refs.Store(1)
 	defer func() {
 		if err != nil {
 			n.release()
 		}
 	}()
-	if n.stamp, err = stampIn(v); err != nil {
-		return nil, err
-	}
 	if p, ok := catalog.As[catalog.Puller](f); ok {
 		if n.repos, err = readRepositories(ctx, v, p, before); err != nil {
 			return nil, err
@@ -101,6 +101,14 @@ func stampIn(v *generation.View) (stamp, error) {
 		return stamp{}, err
 	}
 	return stampOf(fi)
+}
+
+// content opens the file of a row for a request. Elsewhere, a file that production itself
+// has is never just missing: only what is carried, or of a kept generation, goes.
+func (v *view) content(ctx context.Context, row tree.Row) (opened, error) {
+	c, err := v.Content(ctx, row)
+	_, own := tree.Find(v.Own, row.Path)
+	return opened{c, !v.kept && own}, err
 }
 
 // acquire holds the view for a request. It returns false if the view is closed.

@@ -19,6 +19,7 @@ import (
 
 	"example.com/publish/publish"
 	"example.com/publish/publish/site"
+	"example.com/publish/publish/site/bucket"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/plain"
 	"example.com/publish/stage/simplestreams"
@@ -39,6 +40,7 @@ type world struct {
 	http   *httptest.Server
 	logged *logged
 	now    time.Time
+	store  bucket.Store // production is in it; nil: it is here
 }
 
 // newWorld makes a repository with a server that nobody keeps yet: see keep.
@@ -73,14 +75,17 @@ func (l *logged) String() string {
 }
 
 func (w *world) choices() publish.Choices {
-	return publish.Choices{Formats: []string{w.format.Name()}, Sites: sites}
+	return publish.Choices{Formats: []string{w.format.Name()}, Sites: sites, Store: w.inStore,
+		Format: func(string) catalog.Format { return w.format }}
 }
+
+func (w *world) inStore(string, *publish.Config) (bucket.Store, error) { return w.store, nil }
 
 func (w *world) open() *publish.Repo {
 	w.Helper()
 	c, err := publish.LoadConfig(w.dir, w.choices())
 	w.no(err)
-	r, err := publish.Open(w.dir, c, w.format, sites, publish.Options{Who: "tester",
+	r, err := publish.Open(w.dir, c, w.format, sites, publish.Options{Who: "tester", Store: w.inStore,
 		Now: func() time.Time { return w.now }})
 	w.no(err)
 	return r
