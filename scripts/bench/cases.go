@@ -26,6 +26,8 @@ const (
 	ostreeFast = "ostree commit --link-checkout-speedup, checkout -H"
 	// hashesAlone is this program: see hashes.
 	hashesAlone = "the-same-hashes-alone"
+	rcloneSync  = "rclone sync --checksum"
+	awsSync     = "aws s3 sync --size-only"
 )
 
 // all are the groups of cases. Each makes its data once and removes it.
@@ -36,6 +38,7 @@ var all = []func(*bench, context.Context) error{
 	prunes(10_000), prunes(30_000), prunes(100_000),
 	(*bench).imageFiles, (*bench).imageBytes, tags(20_000), tags(100_000),
 	(*bench).mirrors, (*bench).serves, (*bench).pulls, (*bench).views,
+	(*bench).buckets, (*bench).bucketsMany, (*bench).bucketsLarge,
 }
 
 // adds stages one large image.

@@ -52,7 +52,7 @@ type goal struct {
 // goals are what is to be reached on two cores.
 func (b *bench) goals() []goal {
 	return slices.Concat(b.stagingGoals(), b.promoteGoals(), b.switchGoals(), b.pruneGoals(), b.memoryGoals(),
-		b.imageGoals(), b.mirrorGoals(), b.serveGoals())
+		b.imageGoals(), b.mirrorGoals(), b.serveGoals(), b.bucketGoals())
 }
 
 // at picks the time that a contender takes.

@@ -40,6 +40,8 @@ type contender struct {
 	check func(round int, out []byte) error
 	// beside runs while it is measured, until its context ends; may be nil.
 	beside func(context.Context)
+	// counted adds what a store was asked for; may be nil.
+	counted func(*sample)
 	// switched reads from out how many microseconds the switch took; may be nil.
 	switched func(out []byte) (int64, error)
 }
@@ -66,6 +68,7 @@ type sample struct {
 	PeakBytes    int64  `json:"peak_bytes"`
 	SwitchUS     int64  `json:"switch_us"`
 	CatalogBytes int64  `json:"catalog_bytes"` // of the index that was read; 0 where it does not matter
+	Asked        *asked `json:"asked,omitempty"`
 }
 
 // wants reports whether an experiment was asked for.
@@ -160,6 +163,9 @@ func (b *bench) once(ctx context.Context, e experiment, c contender, round int) 
 		if s.SwitchUS, err = c.switched(out); err != nil {
 			return s, err
 		}
+	}
+	if c.counted != nil {
+		c.counted(&s)
 	}
 	if c.check != nil {
 		if err := c.check(round, out); err != nil {
