@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/urfave/cli/v2"
+
+	"example.com/publish/publish/site/bucket/storetest"
 )
 
 // pages are the README and the guides.
@@ -98,6 +100,13 @@ func rerun(t *testing.T, bin, before, text string) string {
 	cmd.Dir = home
 	cmd.Stdin = strings.NewReader(script.String())
 	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "TZ=UTC", "GORACE=atexit_sleep_ms=0")
+	if strings.Contains(text, "s3://") {
+		store := storetest.Fake(t)
+		for name, value := range store.Env() {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+		cmd.Env = append(cmd.Env, "AWS_ENDPOINT_URL="+store.Endpoint)
+	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

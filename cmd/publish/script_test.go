@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,6 +41,10 @@ func TestMain(m *testing.M) {
 // TestScript runs the transcripts: what people see, the exit status, and the
 // tree that is left. UPDATE=1 writes what cmp finds into them.
 func TestScript(t *testing.T) {
+	commands := storeCommands(t)
+	maps.Copy(commands, map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "image": makeImage,
+		"damage": damage, "unpack": unpack, "layout": makeLayout,
+		"learn": learn, "pull": pull, "tags": tags, "apart": apart, "once": once})
 	testscript.Run(t, testscript.Params{
 		Dir:                "../../testdata/script",
 		RequireUniqueNames: true,
@@ -53,12 +58,11 @@ func TestScript(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("PUBLISH_TEST_NOW", "2026-01-10T12:00:00Z")
 			e.Setenv("PUBLISH_TEST_WHO", "tester")
+			e.Values[scriptStoreKey{}] = &scriptStore{}
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // else each run ends with a second of sleep
 			return os.Chmod(e.WorkDir, 0o755)       // other users look in
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "image": makeImage,
-			"damage": damage, "unpack": unpack, "layout": makeLayout,
-			"learn": learn, "pull": pull, "tags": tags, "apart": apart, "once": once},
+		Cmds: commands,
 	})
 }
 
