@@ -31,7 +31,7 @@ func Probe(ctx context.Context, s Store) (err error) {
 		}
 	}()
 	for _, step := range []func() error{p.createTwice, p.createTogether, p.swapTogether, p.swapStale, p.swapMissing,
-		p.wrongDigest} {
+		p.wrongDigest, p.readBeside} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -195,6 +195,56 @@ func (p *probe) swapMissing() error {
 		return p.fails("it makes an object with "+onlySame, "production that was deleted could come back as an old one", nil)
 	case !errors.Is(err, ErrMoved):
 		return p.lacks(err, onlySame, loses)
+	}
+	return nil
+}
+
+// readBeside finds whether a read beside a write can give the bytes of one moment with the
+// ETag of another. Where the ETag is the MD5 of the bytes, that is seen: see [Site.pair].
+func (p *probe) readBeside() error {
+	key := p.key("read")
+	info, err := p.store.Create(p.ctx, key, probeBody(probeText(0)), probeMeta)
+	if err != nil {
+		return err
+	}
+	type answer struct{ etag, text string }
+	var mu sync.Mutex
+	var seen []answer
+	var readers sync.WaitGroup
+	ctx, stop := context.WithCancel(p.ctx)
+	defer stop()
+	for range probes / 4 {
+		readers.Go(func() {
+			for range 8 * probes {
+				o, err := p.store.Get(ctx, key, Get{})
+				if err != nil {
+					return // what is wrong with the store is for the other steps
+				}
+				data, err := io.ReadAll(io.LimitReader(o.Body, 1<<10))
+				if err = errors.Join(err, o.Body.Close()); err != nil {
+					return
+				}
+				mu.Lock()
+				seen = append(seen, answer{o.ETag, string(data)})
+				mu.Unlock()
+			}
+		})
+	}
+	texts := map[string]string{info.ETag: probeText(0)} // by the ETags that writers were told
+	for i := 1; i < probes && err == nil; i++ {
+		if info, err = p.store.Swap(p.ctx, key, info.ETag, probeBody(probeText(i)), probeMeta); err == nil {
+			texts[info.ETag] = probeText(i)
+		}
+	}
+	stop()
+	readers.Wait()
+	if err != nil {
+		return p.lacks(err, onlySame, loses)
+	}
+	for _, a := range seen {
+		if want, ok := texts[a.etag]; ok && want != a.text && fits([]byte(a.text), a.etag) {
+			return p.fails("it answers a read beside a write with the bytes of one moment and the ETag of another", loses, nil)
+		}
 	}
 	return nil
 }

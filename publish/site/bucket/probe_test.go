@@ -1,15 +1,20 @@
 package bucket_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"example.com/publish/publish/fault"
 	"example.com/publish/publish/site/bucket"
+	"example.com/publish/publish/site/bucket/buckettest"
 	"example.com/publish/publish/site/bucket/store"
 	"example.com/publish/publish/site/bucket/storetest"
 )
@@ -115,4 +120,72 @@ func TestProbeRefuses(t *testing.T) {
 	if !errors.Is(err, denied) {
 		t.Errorf("no right to delete: %v", err)
 	}
+}
+
+// tearing is a store with opaque ETags that answers reads with the bytes before the last write.
+type tearing struct {
+	bucket.Store
+	mu     sync.Mutex
+	real   map[string]string // ETags of the store, by those that it tells
+	before []byte
+	last   string
+}
+
+func (s *tearing) tell(info *bucket.Info, err error, text []byte) (*bucket.Info, error) {
+	if err != nil {
+		return info, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := *info
+	out.ETag = fmt.Sprint("version ", len(s.real))
+	s.real[out.ETag], s.last = info.ETag, out.ETag
+	if len(s.real) == 1 {
+		s.before = text
+	}
+	return &out, nil
+}
+
+func (s *tearing) Create(ctx context.Context, key string, body bucket.Body, as bucket.Meta) (*bucket.Info, error) {
+	info, err := s.Store.Create(ctx, key, body, as)
+	if !strings.HasSuffix(key, "-read") {
+		return info, err
+	}
+	return s.tell(info, err, []byte("writer 0\n"))
+}
+
+func (s *tearing) Swap(ctx context.Context, key, etag string, body bucket.Body, as bucket.Meta) (*bucket.Info, error) {
+	if !strings.HasSuffix(key, "-read") {
+		return s.Store.Swap(ctx, key, etag, body, as)
+	}
+	s.mu.Lock()
+	real := s.real[etag]
+	s.mu.Unlock()
+	info, err := s.Store.Swap(ctx, key, real, body, as)
+	return s.tell(info, err, nil)
+}
+
+func (s *tearing) Get(ctx context.Context, key string, opt bucket.Get) (*bucket.Object, error) {
+	o, err := s.Store.Get(ctx, key, opt)
+	if err != nil || !strings.HasSuffix(key, "-read") {
+		return o, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o.ETag = s.last
+	return &bucket.Object{Info: o.Info, Body: io.NopCloser(bytes.NewReader(s.before))}, o.Body.Close()
+}
+
+func TestProbeRefusesTornReads(t *testing.T) {
+	s := &tearing{Store: buckettest.New(time.Now()), real: map[string]string{}}
+	for range 100 { // whether a read is beside a write is left to chance
+		if err := bucket.Probe(t.Context(), s); err != nil {
+			if !strings.Contains(err.Error(), "the ETag of another") {
+				t.Fatal(err)
+			}
+			return
+		}
+		s.real = map[string]string{}
+	}
+	t.Fatal("a store that tears reads is accepted")
 }
