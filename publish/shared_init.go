@@ -57,3 +57,12 @@ func (r *Repo) Join(ctx context.Context) (n, documents int, err error) {
 
 // Atomic reports whether readers of production see each switch as a whole.
 func (r *Repo) Atomic() bool { return r.site.Guarantee().Whole }
+
+// local returns an error for a verb that needs production on this machine.
+func (r *Repo) local(verb string) error {
+	if r.shared == nil {
+		return nil
+	}
+	return &Error{Kind: Usage, Path: r.Production(), Fact: "publish " + verb +
+		" does not work yet where production is in an object store"}
+}

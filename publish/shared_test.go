@@ -2,6 +2,7 @@ package publish
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -22,19 +23,44 @@ import (
 type machine struct {
 	*world
 	store *buckettest.Memory
+	via   bucket.Store // instead of store, if it is not nil
 	who   string
 }
 
 const inStore = "s3://bucket/images"
 
-func (m *machine) open(string, *Config) (bucket.Store, error) { return m.store, nil }
+func (m *machine) open(string, *Config) (bucket.Store, error) {
+	if m.via != nil {
+		return m.via, nil
+	}
+	return m.store, nil
+}
+
+func (m *machine) clock() time.Time {
+	if m.via != nil {
+		return time.Now()
+	}
+	return m.store.Now()
+}
+
+func (m *machine) sleep(ctx context.Context, d time.Duration) error {
+	if m.via != nil {
+		return context.Cause(ctx)
+	}
+	return m.store.Sleep(ctx, d)
+}
 
 func newStore() *buckettest.Memory { return buckettest.New(epoch) }
 
 // newMachine makes a repository that founds production in a store, or joins it.
 func newMachine(t testing.TB, store *buckettest.Memory, who string) *machine {
 	t.Helper()
-	m := &machine{store: store, who: who}
+	return joined(t, &machine{store: store, who: who})
+}
+
+// joined makes the repository of a machine.
+func joined(t testing.TB, m *machine) *machine {
+	t.Helper()
 	m.world = &world{t: t, dir: filepath.Join(t.TempDir(), "repo"), now: epoch}
 	c := choices
 	c.Store, c.Format = m.open, func(string) catalog.Format { return listed{} }
@@ -65,8 +91,8 @@ func (m *machine) repo() *Repo {
 	if m.cfg != nil {
 		m.cfg(config)
 	}
-	r, err := Open(m.dir, config, cmp.Or(m.format, catalog.Format(listed{})), sites, Options{Store: m.open, sleep: m.store.Sleep,
-		Now: m.store.Now, Who: m.who, HookOutput: onStderr, Warn: func(s string) { m.t.Log("warning:", s) }})
+	r, err := Open(m.dir, config, cmp.Or(m.format, catalog.Format(listed{})), sites, Options{Store: m.open, sleep: m.sleep,
+		Now: m.clock, Who: m.who, HookOutput: onStderr, Warn: func(s string) { m.t.Log("warning:", s) }})
 	if err != nil {
 		m.t.Fatal(err)
 	}
