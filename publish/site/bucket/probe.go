@@ -47,7 +47,7 @@ type probe struct {
 	first *Info // of the object to swap, before the first swap
 }
 
-var probeMeta = Meta{Owner: "probe", ContentType: "text/plain"}
+var probeMeta = Meta{Owner: "probe", ContentType: typePlain}
 
 func (p *probe) key(name string) string {
 	p.keys = append(p.keys, p.begin+name)
