@@ -15,6 +15,7 @@ import (
 	"example.com/publish/stage/catalog"
 )
 
+// Two machines promote at once: both succeed, and nothing is lost.
 func TestSharedRebase(t *testing.T) {
 	store := newStore()
 	a := newMachine(t, store, "ada")
@@ -50,6 +51,7 @@ func TestSharedRebase(t *testing.T) {
 	}
 }
 
+// What an operator reverted stays out, on other machines too.
 func TestSharedRevertElsewhere(t *testing.T) {
 	store := newStore()
 	a := newMachine(t, store, "ada")
@@ -72,6 +74,7 @@ func TestSharedRevertElsewhere(t *testing.T) {
 	b.wantLive(map[string]string{"a/1": "one", "b/1": "uno"})
 }
 
+// Sixteen machines promote at once.
 func TestSharedAtOnce(t *testing.T) {
 	store := newStore()
 	want := map[string]string{}
@@ -96,6 +99,7 @@ func TestSharedAtOnce(t *testing.T) {
 	machines[0].wantLive(want)
 }
 
+// Rebase is catalog.Rebaser.
 func (listed) Rebase(_ context.Context, base, ours, theirs catalog.Source) (*catalog.Rebased, error) {
 	read := func(src catalog.Source) (map[string]listedItem, []byte, error) {
 		out := map[string]listedItem{}
@@ -146,6 +150,7 @@ func (listed) Rebase(_ context.Context, base, ours, theirs catalog.Source) (*cat
 	return out, err
 }
 
+// Content that is revoked is gone from the store, and stays out on every machine.
 func TestSharedRevoke(t *testing.T) {
 	store := newStore()
 	store.Versions = true

@@ -234,7 +234,6 @@ func TestSharedHealthCheck(t *testing.T) {
 	}
 }
 
-// on.
 func TestSharedRefusesAnother(t *testing.T) {
 	store := newStore()
 	m := newMachine(t, store, "ada")
@@ -300,15 +299,3 @@ func TestSharedSparse(t *testing.T) {
 		t.Fatalf("%+v, %v", st, err)
 	}
 }
-
-// Two machines promote at once: both succeed, and nothing is lost.
-// What an operator reverted stays out, on other machines too.
-// Sixteen machines promote at once.
-// Rebase is catalog.Rebaser.
-// Content that is revoked is gone from the store, and stays out on every machine.
-// spoiled runs do with each request spoiled in turn, in a world that begin makes, and
-// then check. It ends when do takes fewer requests.
-// Each request of a promote, a revert and a gc is spoiled: it is done, once.
-// A store that goes away: 1 before the swap was sent, else it is not known what is
-// production.
-// The pointer can be written anew if somebody deleted or overwrote it.

@@ -39,10 +39,10 @@ func TestModel(t *testing.T) {
 		runModel(t, *modelSeed, total)
 		return
 	}
-	seeds := uint64(40)
+	seeds := uint64(15)
 	switch {
 	case testing.Short():
-		seeds = 20
+		seeds = 8
 	case os.Getenv("PUBLISH_TEST_LONG") != "":
 		seeds = 500
 	}
