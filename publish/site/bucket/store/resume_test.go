@@ -84,10 +84,10 @@ func kill(t *testing.T, proxy *storetest.Proxy, n int, after bool, dir, key stri
 	cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
 	cmd.Env = append(os.Environ(), journalDir+"="+dir, "STORE_TEST_ENDPOINT="+proxy.Endpoint, "STORE_TEST_KEY="+key)
 	var once sync.Once
-	gone := make(chan struct{})
+	started, gone := make(chan struct{}), make(chan struct{})
 	stop := func(r storetest.Request) {
 		if r.N == n {
-			once.Do(func() { _ = cmd.Process.Kill(); _ = cmd.Wait(); close(gone) })
+			once.Do(func() { <-started; _ = cmd.Process.Kill(); _ = cmd.Wait(); close(gone) })
 		}
 	}
 	proxy.Spoil(func(r storetest.Request) storetest.Fault {
@@ -107,6 +107,7 @@ func kill(t *testing.T, proxy *storetest.Proxy, n int, after bool, dir, key stri
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	close(started)
 	<-gone
 }
 
