@@ -54,13 +54,26 @@ func TestSharedKilled(t *testing.T) {
 func spoiled(t *testing.T, begin func() *machine, do func(*machine) error,
 	check func(m *machine, at int, err error)) {
 	t.Helper()
+	turns := 1
+	if long {
+		turns = len(spoils)
+	}
+	for turn := range turns {
+		spoiledIn(t, turn, begin, do, check)
+	}
+}
+
+// spoiledIn is spoiled with one fault a request: a turn decides which.
+func spoiledIn(t *testing.T, turn int, begin func() *machine, do func(*machine) error,
+	check func(m *machine, at int, err error)) {
+	t.Helper()
 	for at := 0; ; at++ {
 		m := begin()
 		n, hit := 0, false
 		m.store.Fault = func(buckettest.Request) buckettest.Fault {
 			if n++; n == at+1 {
 				hit = true
-				return spoils[at%len(spoils)]
+				return spoils[(at+turn)%len(spoils)]
 			}
 			return buckettest.None
 		}
