@@ -19,7 +19,9 @@ const atOnce = 1000
 // object is one to delete; version is "" for the newest.
 type object struct{ key, version string }
 
-// Delete implements [bucket.Store], a thousand objects a request where the store can.
+// Delete implements [bucket.Store], a thousand objects a request where the store can. No
+// request that deletes is repeated here: if the answer to the first one were lost, the
+// success of the second would hide that the first may be lingering in the network.
 func (s *Store) Delete(ctx context.Context, keys []string, all bool) (stay []bucket.Stay, err error) {
 	var list []object
 	for _, key := range keys {
@@ -116,31 +118,13 @@ func (s *Store) deleteSome(ctx context.Context, list []object) (stay []bucket.St
 	if len(list) == 1 || s.single.Load() {
 		return s.deleteEach(ctx, list)
 	}
-	for n := 0; ; n++ {
-		again, left, err := s.deleteBatch(ctx, list)
-		var refused *bucket.Refusal
-		if errors.As(err, &refused) && noBatch(refused) {
-			s.single.Store(true)
-			return s.deleteEach(ctx, list)
-		}
-		if err != nil {
-			return stay, err
-		}
-		stay = append(stay, left...)
-		if len(again) == 0 {
-			return stay, nil
-		}
-		if n+1 == attempts {
-			for _, o := range again {
-				stay = append(stay, bucket.Stay{Key: o.key, Err: &broken{s.url(o.key), errors.New("the store is in trouble")}})
-			}
-			return stay, nil
-		}
-		if err := s.pause(ctx, n); err != nil {
-			return stay, err
-		}
-		list = again
+	stay, err = s.deleteBatch(ctx, list)
+	var refused *bucket.Refusal
+	if errors.As(err, &refused) && noBatch(refused) {
+		s.single.Store(true)
+		return s.deleteEach(ctx, list)
 	}
+	return stay, err
 }
 
 // noBatch reports whether a refusal says that the store does not delete many at once, or
@@ -153,8 +137,8 @@ func noBatch(r *bucket.Refusal) bool {
 	return r.Status == http.StatusNotImplemented || r.Status == http.StatusMethodNotAllowed
 }
 
-// deleteBatch sends one request; again are those that the store had trouble with.
-func (s *Store) deleteBatch(ctx context.Context, list []object) (again []object, stay []bucket.Stay, err error) {
+// deleteBatch sends one request.
+func (s *Store) deleteBatch(ctx context.Context, list []object) (stay []bucket.Stay, err error) {
 	in := &types.Delete{Quiet: aws.Bool(true)}
 	known := map[string]object{}
 	for _, o := range list {
@@ -165,24 +149,21 @@ func (s *Store) deleteBatch(ctx context.Context, list []object) (again []object,
 		known[*id.Key+"\x00"+o.version] = o
 		in.Objects = append(in.Objects, id)
 	}
-	var out *s3.DeleteObjectsOutput
-	err = s.again(ctx, func() error {
-		out, err = s.client.DeleteObjects(ctx, &s3.DeleteObjectsInput{Bucket: &s.Bucket, Delete: in})
-		return s.told(ctx, "", err, answered{})
-	})
-	if err != nil {
-		return nil, nil, err
+	out, err := s.client.DeleteObjects(ctx, &s3.DeleteObjectsInput{Bucket: &s.Bucket, Delete: in})
+	if err := s.told(ctx, "", err, answered{}); err != nil {
+		return nil, err
 	}
 	for _, e := range out.Errors {
 		code := aws.ToString(e.Code)
 		o, ok := known[aws.ToString(e.Key)+"\x00"+aws.ToString(e.VersionId)]
 		switch {
 		case !ok:
-			return nil, nil, &broken{s.url(""), fmt.Errorf("the store does not delete %q, which was not asked for",
+			return nil, &broken{s.url(""), fmt.Errorf("the store does not delete %q, which was not asked for",
 				aws.ToString(e.Key))}
 		case code == "NoSuchKey" || code == "NoSuchVersion":
 		case code == "InternalError" || code == "ServiceUnavailable" || passing[code]:
-			again = append(again, o)
+			stay = append(stay, bucket.Stay{Key: o.key, Err: &broken{s.url(o.key), errors.New("the store is in trouble: " +
+				code)}})
 		default:
 			status := http.StatusBadRequest
 			if code == "AccessDenied" {
@@ -193,17 +174,15 @@ func (s *Store) deleteBatch(ctx context.Context, list []object) (again []object,
 					aws.ToString(e.Message))}})
 		}
 	}
-	return again, stay, nil
+	return stay, nil
 }
 
 // deleteEach deletes objects with a request each.
 func (s *Store) deleteEach(ctx context.Context, list []object) (stay []bucket.Stay, err error) {
 	for _, o := range list {
 		in := &s3.DeleteObjectInput{Bucket: &s.Bucket, Key: s.key(o.key), VersionId: text(o.version)}
-		err := s.again(ctx, func() error {
-			_, err := s.client.DeleteObject(ctx, in)
-			return s.told(ctx, o.key, err, answered{missing: bucket.ErrNotFound})
-		})
+		_, err := s.client.DeleteObject(ctx, in)
+		err = s.told(ctx, o.key, err, answered{missing: bucket.ErrNotFound})
 		var refused *bucket.Refusal
 		switch {
 		case err == nil, errors.Is(err, bucket.ErrNotFound), errors.As(err, &refused) && refused.Code == "NoSuchVersion":

@@ -139,7 +139,16 @@ func deleted(name string, all bool) op {
 			return err
 		},
 		func(t *testing.T, s *Store, key string, err error, _ storetest.Fault) {
-			must(t, err)
+			if err != nil { // its outcome is not known, and it says so
+				var refused *bucket.Refusal
+				if !isBroken(err) || errors.As(err, &refused) {
+					t.Error(err)
+				}
+				stay, err := s.Delete(t.Context(), []string{key + "/1", key + "/2"}, all)
+				if must(t, err); len(stay) > 0 {
+					t.Errorf("stay: %v", stay)
+				}
+			}
 			for info := range s.List(t.Context(), key, "") {
 				t.Errorf("is there: %v", info)
 			}
@@ -243,6 +252,30 @@ func TestSwapOnce(t *testing.T) {
 	proxy.Spoil(func(storetest.Request) storetest.Fault { return storetest.NeverSent })
 	if _, err := s.Get(t.Context(), "x", bucket.Get{}); !isBroken(err) {
 		t.Errorf("get: %v", err)
+	}
+}
+
+// TestDeleteOnce finds that no request that deletes is repeated, whatever its answer.
+func TestDeleteOnce(t *testing.T) {
+	server := storetest.Fake(t)
+	server.Setenv(t)
+	direct, proxy := open(t, server, server.Endpoint), storetest.NewProxy(t, server)
+	s := open(t, server, proxy.Endpoint)
+	for _, fault := range []storetest.Fault{storetest.NeverSent, storetest.AnswerLost, storetest.Applied500} {
+		for _, keys := range [][]string{{"x"}, {"x", "y"}} {
+			for _, key := range keys {
+				seed(t, direct, key)
+			}
+			proxy.Spoil(func(storetest.Request) storetest.Fault { return fault })
+			if stay, err := s.Delete(t.Context(), keys, false); !isBroken(err) || len(stay) > 0 {
+				t.Errorf("%s: %v, %v", fault, stay, err)
+			}
+			if n, _ := proxy.Count(""); n != 1 {
+				t.Errorf("%s: %d requests", fault, n)
+			}
+			_, err := direct.Delete(t.Context(), keys, false)
+			must(t, err)
+		}
 	}
 }
 

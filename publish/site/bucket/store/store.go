@@ -4,9 +4,9 @@
 // repeats comes back as the refusal of one's own success; so this package repeats, and it
 // knows what may be:
 //
-//	get, head, list, delete, a part     with backoff, a bounded number of times
-//	create                              after a HEAD has shown that there is still nothing
-//	swap                                never: who knows the protocol does
+//	get, head, list, a part     with backoff, a bounded number of times
+//	create                      after a HEAD has shown that there is still nothing
+//	swap, delete                never: who knows the protocol does
 //
 // A create over 1 MiB asks first whether the key exists: a store that answers 412 before it
 // has read the body looks like a connection that broke. Over the size of a part a body
