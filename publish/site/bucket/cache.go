@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -74,14 +75,20 @@ func pack(data []byte) []byte {
 	for window < len(data) && window < 8<<20 {
 		window *= 2
 	}
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window),
-		zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		panic(err) // only for options that do not exist
-	}
-	defer w.Close()
-	return w.EncodeAll(data, nil)
+	w, _ := packers.LoadOrStore(window, sync.OnceValue(func() *zstd.Encoder {
+		w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window),
+			zstd.WithLowerEncoderMem(true))
+		if err != nil {
+			panic(err) // only for options that do not exist
+		}
+		return w
+	}))
+	return w.(func() *zstd.Encoder)().EncodeAll(data, nil)
 }
+
+// packers are compressors by their window, made once each: the tables of one have more bytes
+// than most of what it compresses.
+var packers sync.Map
 
 // unpack reverses pack. The result has at most limit bytes.
 func unpack(data []byte, limit int64) ([]byte, error) {
