@@ -27,7 +27,7 @@ CLIENTS := oras.land/oras/cmd/oras@v1.3.6 github.com/regclient/regclient/cmd/reg
     github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111
 
 .DEFAULT_GOAL := build
-.PHONY: help build install demo test test-busy check gotest vet walls tools deps crash powercut interop load incusd model fuzz bench profile peers clients store axe clean
+.PHONY: help build install demo test test-busy check gotest vet walls tools deps crash powercut interop load incusd model faults fuzz bench profile peers clients store axe clean
 
 ## build: the static binary, bin/publish
 build:
@@ -145,6 +145,11 @@ model:
 	$(GO) test -v -count=1 -timeout 0 -run '^TestModel$$' ./publish -model $(MODEL)
 	$(GO) test -v -count=1 -timeout 0 -run '^TestModel$$' ./publish/mirror -model $(MODEL)
 	$(GO) test -v -count=1 -timeout 0 -run '^TestModel$$' ./publish/site/bucket -model $(MODEL)
+
+## faults: every fault at every request to an object store, and every way to stop a sync at each step (minutes)
+faults: gotest
+	PUBLISH_TEST_FAULTS=1 PUBLISH_TEST_LONG=1 bin/gotest -count=1 -timeout 3h -run 'Faults|Spoiled|Killed|Gone|Crash|Cut' \
+	    ./publish ./publish/fanout ./publish/site/bucket/...
 
 ## fuzz: fuzz every parser for FUZZTIME (10m) with one worker each, JOBS (2) side by side
 fuzz:

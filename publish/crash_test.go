@@ -26,13 +26,17 @@ import (
 // long reports whether the tests that take minutes on a busy machine run completely.
 var long = os.Getenv("PUBLISH_TEST_LONG") != ""
 
+// faults says that tests of targets and of object stores take every fault at every request and
+// step, and not one fault at each, in turn: for make faults.
+var faults = os.Getenv("PUBLISH_TEST_FAULTS") != ""
+
 // ways returns the ways in which the i-th step is stopped.
-func ways(i int) []string {
-	all := []string{"kill", "error"}
-	if long {
-		return all
+func ways(i int, all bool) []string {
+	how := []string{"kill", "error"}
+	if all {
+		return how
 	}
-	return all[i%2 : i%2+1]
+	return how[i%2 : i%2+1]
 }
 
 func TestMain(m *testing.M) {
@@ -276,7 +280,7 @@ func crashAtEveryStep(t *testing.T, mode string, make func(t *testing.T, mode st
 		t.Fatal("no steps")
 	}
 	for i, name := range steps {
-		for _, how := range ways(i) {
+		for _, how := range ways(i, long) {
 			t.Run(fmt.Sprintf("%d-%s-%s", i+1, name, how), func(t *testing.T) {
 				w := make(t, mode)
 				w.closeBytes = 1

@@ -55,7 +55,7 @@ func spoiled(t *testing.T, begin func() *machine, do func(*machine) error,
 	check func(m *machine, at int, err error)) {
 	t.Helper()
 	turns := 1
-	if long {
+	if faults {
 		turns = len(spoils)
 	}
 	for turn := range turns {

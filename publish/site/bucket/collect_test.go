@@ -210,7 +210,7 @@ func TestCollectFaults(t *testing.T) {
 	for name, kind := range kinds {
 		for turn, again := range []int{1, 3, 1000} {
 			for at := 0; ; at++ {
-				if os.Getenv("PUBLISH_TEST_LONG") == "" && (at+turn)%3 != 0 {
+				if os.Getenv("PUBLISH_TEST_FAULTS") == "" && (at+turn)%3 != 0 {
 					continue // each request with one of the three, in turn
 				}
 				what := fmt.Sprintf("%d x %s at %d", again, name, at)

@@ -44,7 +44,7 @@ func TestModel(t *testing.T) {
 	case testing.Short():
 		seeds = 8
 	case os.Getenv("PUBLISH_TEST_LONG") != "":
-		seeds = 40 // make model runs it for minutes, without the race detector
+		seeds = 20 // make model runs it for minutes, without the race detector
 	}
 	start := time.Now()
 	for seed := uint64(1); seed <= seeds || time.Since(start) < *modelTime; seed++ {

@@ -181,7 +181,7 @@ func TestFaults(t *testing.T) {
 			t.Logf("%s: %d requests", op.name, len(clean))
 			for _, r := range clean {
 				for _, fault := range storetest.Faults() {
-					if !fits(fault, r) || os.Getenv("PUBLISH_TEST_LONG") == "" && (r.N+int(fault))%2 != 0 {
+					if !fits(fault, r) || os.Getenv("PUBLISH_TEST_FAULTS") == "" && (r.N+int(fault))%2 != 0 {
 						continue // half of them, in turn
 					}
 					t.Run(fmt.Sprintf("%s/%d/%s", op.name, r.N, fault), func(t *testing.T) {
