@@ -381,7 +381,8 @@ func (b *shared) step(h *journal.History, p *bucket.Pointer) (bucket.Commit, err
 func (b *shared) commit(ctx context.Context, on *bucket.Pointer, c bucket.Commit) (*bucket.Pointer, error) {
 	intent := b.intentPath()
 	if c.Manifest != nil {
-		if err := durable.WriteFile(intent, fmt.Appendf(nil, "%d %s\n", on.Seq, c.Nonce), 0o644); err != nil {
+		if err := durable.WriteFile(intent, fmt.Appendf(nil, "%d %s %d\n", on.Seq, c.Nonce,
+			c.Manifest.Generation), 0o644); err != nil {
 			return nil, err
 		}
 	}
@@ -407,46 +408,6 @@ func (b *shared) commit(ctx context.Context, on *bucket.Pointer, c bucket.Commit
 }
 
 func (b *shared) intentPath() string { return b.r.path(".publish", "commit") }
-
-// basePath is the file with the generation that staging was made from.
-func (b *shared) basePath() string { return b.r.path(".publish", "base") }
-
-// base returns that generation; 0 for none.
-func (b *shared) base() (int, error) {
-	data, err := durable.ReadFile(b.basePath(), 64)
-	if err != nil {
-		if gone(b.basePath()) {
-			return 0, nil
-		}
-		return 0, err
-	}
-	n, ok := generation.ParseNumber(strings.TrimSuffix(string(data), "\n"))
-	if !ok {
-		return 0, &Error{Path: b.basePath(), Fact: "does not hold the number of a generation",
-			Hint: "publish stage reset makes staging equal to production, and writes it anew"}
-	}
-	return n, nil
-}
-
-// behind returns the generation that staging was made from, if that is not production; 0
-// for none.
-func (b *shared) behind(s *state) int {
-	if b == nil || s.current == nil {
-		return 0
-	}
-	n, err := b.base()
-	if err != nil || n == s.current.Generation {
-		return 0 // promote says what is wrong
-	}
-	return n
-}
-
-func (b *shared) setBase(n int) error {
-	if was, err := b.base(); err == nil && was == n {
-		return nil
-	}
-	return durable.WriteFile(b.basePath(), []byte(generation.Number(n)+"\n"), 0o644)
-}
 
 // pointed is the site of a shared production, for what the repository asks of any site.
 // Switches are commits, so it has none of their steps.

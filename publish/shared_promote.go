@@ -152,51 +152,6 @@ func (b *shared) checking(s *state) error {
 
 const timeOfDay = "15:04:05 MST"
 
-// rebase brings staging onto the present production, if it was made from an earlier one:
-// what staging changed since then stays changed, and what production changed comes.
-func (b *shared) rebase(ctx context.Context, s *state, opt PromoteOptions) error {
-	r := b.r
-	n, err := b.base()
-	if err != nil || s.current == nil || n == s.current.Generation {
-		return err
-	}
-	var base *stage.Side // nil: staging was filled before there was a production
-	var from *generation.Tree
-	if n != 0 {
-		if !slices.Contains(b.kept(b.at), n) {
-			return refuse("publish stage reset makes staging equal to production; stage what is missing again",
-				"staging was made from generation %d, which is not kept any more: what was removed since cannot be told "+
-					"from what is new", n)
-		}
-		m, err := r.store.Manifest(n)
-		if err != nil {
-			return err
-		}
-		base = b.side(m)
-		from = &generation.Tree{Manifest: m}
-	}
-	if !opt.Force {
-		if err := b.brings(ctx, s, from); err != nil {
-			return err
-		}
-	}
-	if opt.DryRun {
-		return refuse("publish promote without --dry-run unites them, if nothing contradicts",
-			"production is generation %d by now, and staging was made from generation %d", s.current.Generation, n)
-	}
-	out, err := r.Stage.Rebase(ctx, "promote", base, b.side(s.current.Manifest), r.trash())
-	if err != nil {
-		return interrupted(r.locks().explain(err))
-	}
-	if len(out.Conflicts) > 0 {
-		return b.clash(s, n, out.Conflicts)
-	}
-	for _, f := range out.Findings {
-		r.opt.Warn(f.Path + ": " + f.Message)
-	}
-	return errors.Join(b.setBase(s.current.Generation), r.at("after-rebase"))
-}
-
 // brings refuses staging that would bring back what an operator's revert removed: that
 // which is production, or that which staging was made from. The latter is a revert on this
 // machine: what it removed is still staged here, as if it were new, and a promote of

@@ -2,10 +2,13 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/publish/site/bucket"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/lock"
 )
@@ -17,6 +20,7 @@ import (
 //	making a private tree        .snapshot-…, .revert-…      sweep removes it
 //	uploading                    objects that nothing names  gc --orphans
 //	the commit is under way      .publish/commit             settleBase
+//	making staging from another  .publish/base has both      finishRebase
 //	files beside the pointer     settled: false              settleBeside
 //	in the health check          pending                     checkHealth, when its time is over
 //	in gc                        condemned                   the next gc
@@ -70,6 +74,9 @@ func (b *shared) pending(s *state) bool {
 			return true
 		}
 	}
+	if _, to, err := b.bases(); err == nil && to != 0 {
+		return true
+	}
 	return !gone(b.intentPath()) || s.current != nil && (!b.present().Settled || b.r.unchecked(s.history) && b.mayCheck())
 }
 
@@ -84,34 +91,33 @@ func (b *shared) settleBase(ctx context.Context) (int, error) {
 		}
 		return 0, err
 	}
-	seq, nonce := 0, ""
-	if _, err := fmt.Sscanf(string(data), "%d %s\n", &seq, &nonce); err != nil {
+	seq, nonce, n := 0, "", 0
+	if _, err := fmt.Sscanf(string(data), "%d %s %d\n", &seq, &nonce, &n); err != nil {
 		return 0, os.Remove(b.intentPath()) // it was cut off, so nothing was sent
 	}
-	at := func() (n int) {
-		for _, c := range b.present().Commits {
-			if c.Nonce == nonce {
-				n = c.Generation
-			}
-		}
-		return n
-	}
-	n := at()
-	if n == 0 {
+	done := slices.ContainsFunc(b.present().Commits, func(c bucket.Done) bool { return c.Nonce == nonce })
+	if !done {
 		// It has not happened, or long ago, or its request is still under way: after this
 		// question it cannot take effect any more. If it has not, staging keeps its base;
 		// what it has in common with production by then is the same on both sides of a union.
-		_, now, err := b.site.Outcome(ctx, seq, nonce)
-		if err != nil {
+		var now *bucket.Pointer
+		if done, now, err = b.site.Outcome(ctx, seq, nonce); err != nil {
 			return 0, b.explain(err)
 		}
 		b.move(now)
-		n = at()
 	}
-	if n != 0 {
-		if err := b.setBase(n); err != nil {
-			return 0, err
-		}
+	if !done {
+		return 0, os.Remove(b.intentPath())
+	}
+	m, err := b.r.store.Manifest(n)
+	switch e := new(Error); {
+	case errors.As(err, &e) && e.Kind == NotFound:
+		err = b.setBase(n) // promote says what to do
+	case err == nil:
+		err = b.rest(ctx, m)
+	}
+	if err != nil {
+		return 0, err
 	}
 	return n, os.Remove(b.intentPath())
 }
@@ -141,6 +147,18 @@ func (b *shared) recoverAll(ctx context.Context, made []string) ([]string, error
 		}
 		if err != nil {
 			return append(made, done...), err
+		}
+	}
+	switch _, to, err := b.bases(); {
+	case err != nil || to == 0 || s.current == nil:
+	default:
+		_, err = b.finishRebase(ctx, s)
+		if e := new(Error); errors.As(err, &e) && e.Kind == Refused {
+			b.r.opt.Warn(fmt.Sprintf("staging is not recovered: %v", err)) // promote says what to do
+		} else if err != nil {
+			return append(made, done...), err
+		} else {
+			done = append(done, fmt.Sprintf("staging is made from generation %d", to))
 		}
 	}
 	return append(made, done...), b.r.pendingErasure()

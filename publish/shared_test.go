@@ -53,17 +53,25 @@ func (m *machine) sleep(ctx context.Context, d time.Duration) error {
 func newStore() *buckettest.Memory { return buckettest.New(epoch) }
 
 // newMachine makes a repository that founds production in a store, or joins it.
-func newMachine(t testing.TB, store *buckettest.Memory, who string) *machine {
+func newMachine(t testing.TB, store *buckettest.Memory, who string, change ...func(*machine)) *machine {
 	t.Helper()
-	return joined(t, &machine{store: store, who: who})
+	m := &machine{world: &world{}, store: store, who: who}
+	for _, f := range change {
+		f(m)
+	}
+	return joined(t, m)
 }
 
 // joined makes the repository of a machine.
 func joined(t testing.TB, m *machine) *machine {
 	t.Helper()
-	m.world = &world{t: t, dir: filepath.Join(t.TempDir(), "repo"), now: epoch}
+	if m.world == nil {
+		m.world = &world{}
+	}
+	m.world.t, m.world.dir, m.world.now = t, filepath.Join(t.TempDir(), "repo"), epoch
+	format := cmp.Or(m.format, catalog.Format(listed{}))
 	c := choices
-	c.Store, c.Format = m.open, func(string) catalog.Format { return listed{} }
+	c.Store, c.Format = m.open, func(string) catalog.Format { return format }
 	if err := os.Mkdir(m.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +111,9 @@ func (m *machine) repo() *Repo {
 func (m *machine) promote() *Result {
 	m.t.Helper()
 	res, err := m.repo().Promote(ctx, PromoteOptions{})
+	if found := new(FindingsError); errors.As(err, &found) {
+		m.t.Fatalf("%v: %+v", err, found.Report.Findings)
+	}
 	if err != nil {
 		m.t.Fatal(err)
 	}

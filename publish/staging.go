@@ -42,7 +42,11 @@ func (r *Repo) resetTo(ctx context.Context, links []tree.Entry) (n, added, dropp
 		return 0, 0, 0, notFound("publish promote makes the first generation", "production does not exist yet")
 	}
 	if r.shared != nil {
+		_ = r.shared.leaveBase(s.current.Generation) // it may be unreadable, which this mends
 		added, dropped, err = r.Stage.ResetTo(ctx, "stage reset", r.shared.side(s.current.Manifest), r.trash())
+		if err == nil {
+			err = r.at("reset")
+		}
 		if err == nil {
 			err = r.shared.setBase(s.current.Generation)
 		}
