@@ -189,6 +189,8 @@ func (b *shared) explain(err error) error {
 		named := *e // by a key
 		named.Path = b.r.Production() + "/" + e.Path
 		return &named
+	case errors.Is(err, bucket.ErrOutcome):
+		return b.unknown("the outcome of the last commit", err)
 	case errors.As(err, &refusal):
 		return &Error{Path: at, Err: err, Hint: refusal.Hint}
 	case errors.As(err, &condemned):
@@ -394,17 +396,17 @@ func (b *shared) commit(ctx context.Context, on *bucket.Pointer, c bucket.Commit
 	case errors.As(err, &moved):
 		b.move(moved.Now)
 		return nil, err
-	case errors.Is(err, bucket.ErrOutcome):
-		what := "the outcome of the last commit"
-		if c.Manifest != nil {
-			what = fmt.Sprintf("whether generation %d is production", c.Manifest.Generation)
-		}
-		return nil, &Error{Kind: Switched, Path: b.r.Production(), Fact: what + " is unknown", Err: err,
-			Hint: "run publish recover"}
+	case errors.Is(err, bucket.ErrOutcome) && c.Manifest != nil:
+		return nil, b.unknown(fmt.Sprintf("whether generation %d is production", c.Manifest.Generation), err)
 	default:
 		return nil, b.explain(err)
 	}
 	return p, nil
+}
+
+// unknown is the error for a commit that may have happened, or may happen yet.
+func (b *shared) unknown(what string, err error) error {
+	return &Error{Kind: Switched, Path: b.r.Production(), Fact: what + " is unknown", Err: err, Hint: "run publish recover"}
 }
 
 func (b *shared) intentPath() string { return b.r.path(".publish", "commit") }

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -32,6 +33,8 @@ type Server struct {
 	Secret    string
 	// Dir has the bucket as a directory, with a file for each object; "" for fake.
 	Dir string
+
+	objects *s3mem.Backend // of a fake
 }
 
 // Setenv gives the credentials to the SDK, which looks for no others. The test cannot
@@ -104,7 +107,46 @@ func start(wrap func(http.Handler) http.Handler) (s *Server, stop func(), err er
 	}
 	server := httptest.NewServer(wrap(gofakes3.New(backend).Server()))
 	return &Server{Kind: "fake", Endpoint: server.URL, Region: "us-east-1", Bucket: "images", AccessKey: "key",
-		Secret: "secret"}, server.Close, nil
+		Secret: "secret", objects: backend}, server.Close, nil
+}
+
+// Copy is StartFake with the objects that this one, a fake, has now.
+func (s *Server) Copy() (*Server, func(), error) {
+	out, stop, err := start(checked)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = s.Each(func(key string, meta map[string]string, data []byte) error {
+		_, err := out.objects.PutObject(out.Bucket, key, maps.Clone(meta), bytes.NewReader(data), int64(len(data)), nil)
+		return err
+	})
+	if err != nil {
+		stop()
+		return nil, nil, err
+	}
+	return out, stop, nil
+}
+
+// Each calls f with each object of a fake, with what it says of itself.
+func (s *Server) Each(f func(key string, meta map[string]string, data []byte) error) error {
+	list, err := s.objects.ListBucket(s.Bucket, nil, gofakes3.ListBucketPage{})
+	if err != nil {
+		return err
+	}
+	for _, c := range list.Contents {
+		o, err := s.objects.GetObject(s.Bucket, c.Key, nil)
+		if err != nil {
+			return err
+		}
+		data, err := io.ReadAll(o.Contents)
+		if err := errors.Join(err, o.Contents.Close()); err != nil {
+			return err
+		}
+		if err := f(c.Key, o.Metadata, data); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Versity is a versitygw in a process of its own, which `make store` builds. The test is
