@@ -25,6 +25,7 @@ type machine struct {
 	store *buckettest.Memory
 	via   bucket.Store // instead of store, if it is not nil
 	who   string
+	wait  func(context.Context, time.Duration) error // instead of the store's clock, if it is not nil
 }
 
 const inStore = "s3://bucket/images"
@@ -46,6 +47,9 @@ func (m *machine) clock() time.Time {
 func (m *machine) sleep(ctx context.Context, d time.Duration) error {
 	if m.via != nil {
 		return context.Cause(ctx)
+	}
+	if m.wait != nil {
+		return m.wait(ctx, d)
 	}
 	return m.store.Sleep(ctx, d)
 }
