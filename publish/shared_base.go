@@ -3,6 +3,8 @@ package publish
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -82,42 +84,86 @@ func (b *shared) leaveBase(n int) error {
 	return durable.WriteFile(b.basePath(), []byte(from+" "+generation.Number(n)+"\n"), 0o644)
 }
 
-// rebase brings staging onto the present production, if it was made from an earlier one:
-// what staging changed since then stays changed, and what production changed comes.
-func (b *shared) rebase(ctx context.Context, s *state, opt PromoteOptions) error {
+// based is staging, made from the present production.
+type based struct {
+	repo       *Repo // whose staging that is: a copy for a dry run, if what is staged had to change
+	generation int   // which it is made from; 0 before the first one
+	done       func()
+}
+
+// rebased brings staging onto the present production, if it was made from an earlier one:
+// what staging changed since then stays changed, and what production changed comes. A dry
+// run does it to a copy of staging beside the draft.
+func (b *shared) rebased(ctx context.Context, s *state, draft *generation.Draft, opt PromoteOptions) (*based, error) {
+	out := &based{repo: b.r, done: func() {}}
 	n, to, err := b.bases()
-	if err != nil || s.current == nil || n == s.current.Generation && to == 0 {
-		return err
+	if err != nil || s.current == nil {
+		return out, err
 	}
-	if to != 0 && to != s.current.Generation && !opt.DryRun { // a command was killed in it
+	if out.generation = s.current.Generation; n == out.generation && to == 0 {
+		return out, nil
+	}
+	if to != 0 && to != out.generation { // a command was killed in it
+		if opt.DryRun {
+			return nil, refuse("publish recover ends it", "a command was killed while it made staging from generation %d", to)
+		}
 		if n, err = b.finishRebase(ctx, s); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	base, err := b.baseSide(n)
 	if err != nil {
-		return err
-	}
-	var from *generation.Tree
-	if base != nil {
-		from = &generation.Tree{Manifest: base.manifest}
+		return nil, err
 	}
 	if !opt.Force {
+		var from *generation.Tree
+		if base != nil {
+			from = &generation.Tree{Manifest: base.manifest}
+		}
 		if err := b.brings(ctx, s, from); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if opt.DryRun {
-		return refuse("publish promote without --dry-run unites them, if nothing contradicts",
-			"production is generation %d by now, and staging was made from generation %d", s.current.Generation, n)
+		return b.imagined(ctx, s, draft, n, base)
 	}
-	return b.unite(ctx, s, n, base, s.current.Manifest)
+	return out, b.unite(ctx, s, n, base, s.current.Manifest)
+}
+
+// imagined unites a copy of staging with production.
+func (b *shared) imagined(ctx context.Context, s *state, draft *generation.Draft, n int, base *baseOf) (*based, error) {
+	dir := draft.Dir + ".staging" // a sweep of drafts finds it
+	out := &based{generation: s.current.Generation, done: func() { _ = durable.RemoveAll(dir) }}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	theirs, at := b.side(s.current.Manifest), base.side()
+	to, err := b.r.Stage.Scratch(ctx, dir, func() (*stage.Elsewhere, error) { return at.Elsewhere(), nil })
+	if err != nil {
+		out.done()
+		return nil, interrupted(b.r.locks().explain(err))
+	}
+	if _, err := b.uniteIn(ctx, s, n, to, base, theirs, filepath.Join(dir, "trash")); err != nil {
+		out.done()
+		return nil, err
+	}
+	at = theirs
+	copied := *b.r
+	copied.Stage, out.repo = to, &copied
+	return out, nil
 }
 
 // baseOf is a generation that staging was made from.
 type baseOf struct {
 	manifest *generation.Manifest
 	*stage.Side
+}
+
+func (o *baseOf) side() *stage.Side {
+	if o == nil {
+		return nil
+	}
+	return o.Side
 }
 
 // baseSide returns the generation that staging was made from; nil for 0: staging was filled
@@ -140,32 +186,37 @@ func (b *shared) baseSide(n int) (*baseOf, error) {
 
 // unite makes generation to what staging is made from, instead of generation n, its base.
 func (b *shared) unite(ctx context.Context, s *state, n int, base *baseOf, to *generation.Manifest) error {
-	r := b.r
-	if err := errors.Join(b.leaveBase(to.Generation), r.at("before-rebase")); err != nil {
+	if err := errors.Join(b.leaveBase(to.Generation), b.r.at("before-rebase")); err != nil {
 		return err
 	}
-	var side *stage.Side
-	if base != nil {
-		side = base.Side
+	clashes, err := b.uniteIn(ctx, s, n, b.r.Stage, base, b.side(to), b.r.trash())
+	if clashes && n != 0 { // staging is unchanged
+		err = errors.Join(err, b.setBase(n))
 	}
-	out, err := r.Stage.Rebase(ctx, "promote", side, b.side(to), r.trash())
 	if err != nil {
-		return interrupted(r.locks().explain(err))
-	}
-	if len(out.Conflicts) > 0 { // staging is unchanged
-		err := b.clash(s, n, out.Conflicts)
-		if n != 0 {
-			err = errors.Join(err, b.setBase(n))
-		}
 		return err
+	}
+	if err := b.r.at("rebased"); err != nil {
+		return err
+	}
+	return errors.Join(b.setBase(to.Generation), b.r.at("after-rebase"))
+}
+
+// uniteIn unites a staging tree, whose base is generation n, with another side. clashes says that
+// the error is that they contradict.
+func (b *shared) uniteIn(ctx context.Context, s *state, n int, in *stage.Stage, base *baseOf, with *stage.Side,
+	trash string) (clashes bool, err error) {
+	out, err := in.Rebase(ctx, "promote", base.side(), with, trash)
+	if err != nil {
+		return false, interrupted(b.r.locks().explain(err))
+	}
+	if len(out.Conflicts) > 0 {
+		return true, b.clash(s, n, out.Conflicts)
 	}
 	for _, f := range out.Findings {
-		r.opt.Warn(f.Path + ": " + f.Message)
+		b.r.opt.Warn(f.Path + ": " + f.Message)
 	}
-	if err := r.at("rebased"); err != nil {
-		return err
-	}
-	return errors.Join(b.setBase(to.Generation), r.at("after-rebase"))
+	return false, nil
 }
 
 // finishRebase ends what a command began that was killed while it made staging from another

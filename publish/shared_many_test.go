@@ -5,11 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	gocmp "github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
 
 	"example.com/publish/stage/catalog"
@@ -49,6 +53,78 @@ func TestSharedRebase(t *testing.T) {
 	if res := b.promote(); !res.Unchanged {
 		t.Fatalf("%+v", res)
 	}
+}
+
+// A dry run after other machines promoted shows what the promote then does, or refuses it
+// as that does. It leaves staging and the store as they are, and no copy.
+func TestSharedDryRunRebases(t *testing.T) {
+	store := newStore()
+	a := newMachine(t, store, "ada")
+	a.put(map[string]string{"a/20290101": "one", "a/20290102": "two"})
+	a.promote()
+	b := newMachine(t, store, "bob")
+	b.cfg = func(c *Config) { c.Promote.Prune, c.Retention = true, []RetentionRule{{Match: "*", KeepLast: 1}} }
+	b.stageAlso(map[string]string{"b/1": "uno"})
+	a.put(map[string]string{"a/20290102": "two", "a/20290103": "three"}) // the first goes
+	a.promote()
+	dry := func() (*Result, error) {
+		t.Helper()
+		before, objects := leafs(t, b.dir), store.Keys("")
+		res, err := b.repo().Promote(ctx, PromoteOptions{DryRun: true})
+		if diff := gocmp.Diff(before, leafs(t, b.dir)); diff != "" {
+			t.Fatalf("a dry run changes (-before +after):\n%s", diff)
+		}
+		if diff := gocmp.Diff(objects, store.Keys("")); diff != "" {
+			t.Fatal(diff)
+		}
+		return res, err
+	}
+	foreseen, err := dry()
+	if err != nil || foreseen.Generation != 3 || foreseen.From != 2 || len(foreseen.Removed) != 1 {
+		t.Fatalf("%+v, %v", foreseen, err)
+	}
+	was := b.promote()
+	if diff := gocmp.Diff([][]string{was.Added, was.Removed, was.Changed},
+		[][]string{foreseen.Added, foreseen.Removed, foreseen.Changed}); diff != "" || was.TreeID != foreseen.TreeID ||
+		len(was.Pruned) != 1 || len(foreseen.Pruned) != 1 || was.Carried != foreseen.Carried {
+		t.Fatalf("%s\n%+v\n%+v", diff, was, foreseen)
+	}
+	a.promote()
+	a.stageAlso(map[string]string{"c/1": "hers"})
+	b.stageAlso(map[string]string{"c/1": "his"})
+	a.promote()
+	_, refused := dry()
+	wantKind(t, refused, Refused)
+	_, err = b.repo().Promote(ctx, PromoteOptions{})
+	if wantKind(t, err, Refused); err.Error() != refused.Error() {
+		t.Fatalf("%v\n%v", err, refused)
+	}
+}
+
+// leafs are the files of a repository with their bytes, without what a command that writes
+// nothing may learn, or fetch.
+func leafs(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, _ := filepath.Rel(dir, p)
+		for _, copies := range []string{".publish/hashes", ".publish/facts", ".publish/bucket/", ".publish/manifests/",
+			"generations/0", ".publish/prepare.lock", ".publish/lock", ".publish/staging.lock"} {
+			if strings.HasPrefix(name, copies) {
+				return nil
+			}
+		}
+		data, err := os.ReadFile(p)
+		out[name] = string(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // What an operator reverted stays out, on other machines too.

@@ -33,7 +33,7 @@ func (b *shared) promote(ctx context.Context, opt PromoteOptions) (*Result, erro
 		}
 		res, pruned, err = b.tryPromote(ctx, opt, pruned)
 		done()
-		if moved := new(bucket.MovedError); errors.As(err, &moved) && !opt.DryRun {
+		if moved := new(bucket.MovedError); errors.As(err, &moved) {
 			continue
 		}
 		if res != nil {
@@ -65,41 +65,43 @@ func (b *shared) tryPromote(ctx context.Context, opt PromoteOptions, pruned *Pru
 	if err := errors.Join(held(s.history), b.checking(s)); err != nil {
 		return nil, pruned, err
 	}
-	if err := b.rebase(ctx, s, opt); err != nil {
-		return nil, pruned, err
-	}
-	var docs []catalog.Document
-	if r.Config.Promote.Prune && !opt.NoPrune && pruned == nil {
-		if pruned, err = r.prune(ctx, PruneOptions{DryRun: opt.DryRun},
-			actor{verb: "prune", preparing: true}); err != nil {
-			return nil, nil, err
-		}
-		if opt.DryRun {
-			if docs, err = r.without(ctx, &pruned.Plan); err != nil {
-				return nil, pruned, err
-			}
-		}
-	}
-	if opt.DryRun {
-		docs, err = r.Stage.Imagine(docs)
-	} else {
-		err = r.Stage.Refresh(ctx)
-	}
-	if err != nil {
-		return nil, pruned, interrupted(r.locks().explain(err))
-	}
 	draft, err := r.store.Draft(generation.SnapshotPrefix)
 	if err != nil {
 		return nil, pruned, err
 	}
 	draft.Look = opt.DryRun
 	defer draft.Discard()
+	at, err := b.rebased(ctx, s, draft, opt)
+	if err != nil {
+		return nil, pruned, err
+	}
+	defer at.done()
+	var docs []catalog.Document
+	if r.Config.Promote.Prune && !opt.NoPrune && (pruned == nil || opt.DryRun) {
+		if pruned, err = at.repo.prune(ctx, PruneOptions{DryRun: opt.DryRun},
+			actor{"prune", true, draft.Dir}); err != nil {
+			return nil, nil, err
+		}
+		if opt.DryRun {
+			if docs, err = at.repo.without(ctx, &pruned.Plan); err != nil {
+				return nil, pruned, err
+			}
+		}
+	}
+	if opt.DryRun {
+		docs, err = at.repo.Stage.Imagine(docs)
+	} else {
+		err = r.Stage.Refresh(ctx)
+	}
+	if err != nil {
+		return nil, pruned, interrupted(r.locks().explain(err))
+	}
 	graves, err := r.graveyard()
 	if err != nil {
 		return nil, pruned, err
 	}
 	buried, _ := graves.Split()
-	valid, err := r.prepare(ctx, s, draft, docs)
+	valid, err := at.repo.prepare(ctx, s, draft, docs)
 	if err != nil {
 		return nil, pruned, interrupted(r.locks().explain(err))
 	}
@@ -127,8 +129,8 @@ func (b *shared) tryPromote(ctx context.Context, opt PromoteOptions, pruned *Pru
 	if err := held(s.history); err != nil {
 		return nil, pruned, err
 	}
-	if base, err := b.base(); err != nil || s.current != nil && base != s.current.Generation {
-		return nil, pruned, errors.Join(err, &bucket.MovedError{Now: b.at})
+	if s.current != nil && at.generation != s.current.Generation {
+		return nil, pruned, &bucket.MovedError{Now: b.at}
 	}
 	res, err = r.publishValid(ctx, s, draft, buried.Len(), valid, opt)
 	if res == nil {

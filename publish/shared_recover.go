@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/site/bucket"
@@ -126,7 +127,8 @@ func (b *shared) settleBase(ctx context.Context) (int, error) {
 func (b *shared) sweep(by actor) []string {
 	var done []string
 	for _, dir := range b.r.store.Drafts() {
-		if dir != by.draft && b.r.drop(leftByRecovery, dir) {
+		mine := by.draft != "" && strings.HasPrefix(dir, by.draft)
+		if !mine && b.r.drop(leftByRecovery, dir) {
 			done = append(done, "removed the snapshot of a command that did not end")
 		}
 	}

@@ -29,13 +29,18 @@ func (s *Side) rows() []tree.Row {
 	return s.Rows
 }
 
-// sparse opens the side as Elsewhere.
-func (s *Side) sparse(ctx context.Context) *sparse {
+// Elsewhere is what counts as present in staging that begins from the side.
+func (s *Side) Elsewhere() *Elsewhere {
 	e := &Elsewhere{Rows: s.rows()}
 	if s != nil {
 		e.Open = s.Open
 	}
-	return &sparse{Elsewhere: e, ctx: ctx}
+	return e
+}
+
+// sparse opens the side as Elsewhere.
+func (s *Side) sparse(ctx context.Context) *sparse {
+	return &sparse{Elsewhere: s.Elsewhere(), ctx: ctx}
 }
 
 // source is the side as formats read it. Content comes from staging where it is there

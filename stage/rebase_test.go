@@ -26,6 +26,7 @@ type machine struct {
 	*Stage
 	base *Side
 	shop *shop
+	dry  bool // each rebase is also done to a copy
 }
 
 // join makes another machine with staging as production is.
@@ -33,7 +34,7 @@ func (o *shop) join(t *testing.T, f catalog.Format, production *Side) *machine {
 	t.Helper()
 	s := newStage(t)
 	s.Format, s.Facts = f, filepath.Join(filepath.Dir(s.Hashes), "facts")
-	m := &machine{Stage: s, shop: o}
+	m := &machine{Stage: s, shop: o, dry: true}
 	s.Elsewhere = func() (*Elsewhere, error) { return &Elsewhere{Rows: m.base.rows(), Open: o.open}, nil }
 	m.follow(t, production)
 	return m
@@ -41,16 +42,52 @@ func (o *shop) join(t *testing.T, f catalog.Format, production *Side) *machine {
 
 func (m *machine) trash() string { return filepath.Join(filepath.Dir(m.Dir), ".publish/trash") }
 
-// follow rebases staging onto production.
+// follow rebases staging onto production. Before, it may do so to a copy, as a dry run does:
+// that ends the same, and changes nothing.
 func (m *machine) follow(t *testing.T, production *Side) *Rebased {
 	t.Helper()
+	same := func(*Rebased) {}
+	if m.dry {
+		same = m.imagine(t, production)
+	}
 	r, err := m.Rebase(context.Background(), "test", m.base, production, m.trash())
 	must(t, err)
 	if len(r.Conflicts) == 0 {
 		m.base = production
 	}
+	same(r)
 	clean(t, m.Stage)
 	return r
+}
+
+// imagine rebases a copy of staging. It returns what compares that with what was done.
+func (m *machine) imagine(t *testing.T, production *Side) func(*Rebased) {
+	t.Helper()
+	before, dir, at := contents(t, m.Dir), t.TempDir(), m.base
+	dry, err := m.Scratch(t.Context(), dir, func() (*Elsewhere, error) { return at.Elsewhere(), nil })
+	must(t, err)
+	imagined, err := dry.Rebase(t.Context(), "test", m.base, production, filepath.Join(dir, "trash"))
+	must(t, err)
+	if diff := cmp.Diff(before, contents(t, m.Dir)); diff != "" {
+		t.Fatalf("a copy changes staging: %s", diff)
+	}
+	return func(r *Rebased) {
+		if diff := cmp.Diff(r, imagined); diff != "" {
+			t.Fatalf("what was done, and what was done to a copy: %s", diff)
+		}
+		at = m.base
+		if diff := cmp.Diff(m.peeked(t), (&machine{Stage: dry}).peeked(t)); diff != "" {
+			t.Fatalf("staging and its copy: %s", diff)
+		}
+	}
+}
+
+// peeked is what status would show of the staging of a machine.
+func (m *machine) peeked(t *testing.T) []tree.Row {
+	t.Helper()
+	got, err := m.Validate(t.Context(), Checks{Now: time.Now()})
+	must(t, err)
+	return got.Rows
 }
 
 // side is production with these rows.
@@ -259,6 +296,7 @@ func TestRebaseOfMany(t *testing.T) {
 		start := maps.Clone(want)
 		for n := range rapid.IntRange(1, 4).Draw(rt, "machines") {
 			m := o.join(t, plain.Format{}, production)
+			m.dry = false
 			own := maps.Clone(start)
 			for _, p := range slices.Sorted(maps.Keys(start)) {
 				if p != "a" && rapid.IntRange(0, 3).Draw(rt, "remove") == 0 { // an empty tree is refused
