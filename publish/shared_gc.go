@@ -145,5 +145,6 @@ func (r *Repo) GCStrays(ctx context.Context, dryRun bool) (*Strays, error) {
 		out.Keys, out.Bytes = append(out.Keys, o.Key), out.Bytes+o.Size
 	}
 	out.Foreign = foreign
+	r.shared.sawForeign(ForeignState{Objects: foreign, Seen: s.now.UTC().Truncate(time.Second)})
 	return out, nil
 }

@@ -47,6 +47,9 @@ type Status struct {
 	// NotAtomic: readers of production meet the changes of a switch one by one. Absent
 	// where each switch is one step for them.
 	NotAtomic bool `json:"not_atomic,omitempty"`
+	// Foreign is what the last gc --orphans here found of others' objects. Absent before it,
+	// and where production is no object store.
+	Foreign *ForeignState `json:"foreign,omitempty"`
 	// Mirror is the queue of publish mirror; absent if nobody has used it.
 	Mirror *MirrorState `json:"mirror,omitempty"`
 	// Targets are those in publish.yaml, sorted by name; absent if there are none.
@@ -139,7 +142,7 @@ func (r *Repo) Status(ctx context.Context) (*Status, error) {
 func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked, error) {
 	out := &Status{Repository: r.Dir, Format: r.format.Name(), Switch: r.site.Name(), Generations: []Kept{},
 		RecoveryPending: r.pending(s), ClockBehind: s.clockBehind(), Leftovers: r.leftovers().list(),
-		Mirror: r.mirrorState(), Targets: r.targetStates(s), NotAtomic: !r.Atomic()}
+		Mirror: r.mirrorState(), Targets: r.targetStates(s), NotAtomic: !r.Atomic(), Foreign: r.shared.foreign()}
 	out.Leader, _ = r.Leader() // a damaged one is the error of each sync
 	if s.clockBehind() {
 		until := s.now.UTC()

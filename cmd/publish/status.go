@@ -132,6 +132,10 @@ func (p *program) statusRows(s *publish.Status) [][]string {
 	} else if s.RevertKept != "" {
 		row("revert", "the previous content is %s", keptBy(s.RevertKept))
 	}
+	if f := s.Foreign; f != nil && f.Objects > 0 {
+		row("others", "%s below the prefix, as of %s; publish never touches them", count(f.Objects, "object"),
+			p.when(f.Seen))
+	}
 	for i, text := range p.mirrorRows(s.Mirror) {
 		name := ""
 		if i == 0 {

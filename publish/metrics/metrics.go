@@ -133,6 +133,11 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	if m.Mirror != nil && m.Mirror.Unknown == "" {
 		x.mirror(m.Mirror, m.Time)
 	}
+	if f := m.Foreign; f != nil {
+		x.gauge("publish_foreign_objects", "Objects of others below production's prefix, as gc --orphans saw them last.",
+			float64(f.Objects))
+		x.gauge("publish_foreign_seen_timestamp_seconds", "When gc --orphans saw them, in Unix time.", unix(f.Seen))
+	}
 	for _, t := range m.Targets {
 		of := label{"target", t.Name}
 		x.gauge("publish_target_generation", "The generation of a target, as it said last; 0 if that is not known.",
