@@ -51,13 +51,11 @@ func (b *shared) verify(ctx context.Context, name string, full bool) (*stage.Rep
 	if err != nil {
 		return nil, 0, err
 	}
-	flaws, err := b.site.Verify(ctx, rows, key, full)
+	flaws, read, err := b.site.Verify(ctx, rows, key, full)
 	if err != nil {
 		return nil, 0, b.explain(err)
 	}
-	if full {
-		report.HashedBytes = report.Bytes
-	}
+	report.HashedBytes = read
 	for _, f := range flaws {
 		report.Findings = append(report.Findings, catalog.Finding{Severity: catalog.Error, Code: "object", Path: f.Key,
 			Message: f.Fact})

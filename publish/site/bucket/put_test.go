@@ -149,21 +149,26 @@ func TestVerify(t *testing.T) {
 	w := newWorld(t)
 	files := map[string]string{"a": "one", "b": "two", "c": "three", "d": "four", "p.html": "page"}
 	w.must(files)
+	read := int64(0)
 	check := func(full bool) (facts []string) {
-		flaws, err := w.site.Verify(t.Context(), slices.Values(rows(files)), func(r tree.Row) string {
+		flaws, n, err := w.site.Verify(t.Context(), slices.Values(rows(files)), func(r tree.Row) string {
 			if r.Path == "p.html" {
 				return bucket.KeyOf(r)
 			}
 			return r.Path
 		}, full)
 		w.ok(err)
+		read = n
 		for _, f := range flaws {
 			facts = append(facts, f.Key+" "+f.Fact)
 		}
 		return facts
 	}
-	if got := slices.Concat(check(false), check(true)); got != nil {
-		t.Error(got)
+	if got := check(false); got != nil || read != 0 {
+		t.Error(got, read)
+	}
+	if got := check(true); got != nil || read != int64(len("onetwothreefourpage")) {
+		t.Error(got, read)
 	}
 	w.store.Set("a", []byte("1"), "r1")
 	w.store.Set("b", []byte("TWO"), "r1")
@@ -180,6 +185,9 @@ func TestVerify(t *testing.T) {
 	w.store.Set("b", []byte("TWO"), "r1")
 	if diff := cmp.Diff(append(want, key+" has other bytes"), check(true)); diff != "" {
 		t.Error(diff)
+	}
+	if want := int64(len("TWO") + len("other")); read != want { // what is missing, or others', was not
+		t.Errorf("%d bytes were read, not %d", read, want)
 	}
 }
 

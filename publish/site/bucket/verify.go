@@ -20,12 +20,13 @@ type Flaw struct {
 }
 
 // Verify compares the objects with rows: their size and digest as the store says, with
-// full the bytes. The flaws are in the order of the rows.
+// full the bytes. The flaws are in the order of the rows; read is how many bytes of files
+// were read.
 func (s *Site) Verify(ctx context.Context, rows iter.Seq[tree.Row], key func(tree.Row) string, full bool) (
-	[]Flaw, error) {
+	flaws []Flaw, read int64, err error) {
 	birth, err := s.joined()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var mu sync.Mutex
 	facts := map[int]Flaw{}
@@ -39,64 +40,65 @@ func (s *Site) Verify(ctx context.Context, rows iter.Seq[tree.Row], key func(tre
 		at := n
 		n++
 		g.Go(func() error {
-			fact, err := s.flaw(gctx, row, key(row), birth.Repository, full)
-			if err == nil && fact != "" {
-				mu.Lock()
+			fact, size, err := s.flaw(gctx, row, key(row), birth.Repository, full)
+			mu.Lock()
+			defer mu.Unlock()
+			if read += size; err == nil && fact != "" {
 				facts[at] = Flaw{Key: key(row), Row: row, Fact: fact}
-				mu.Unlock()
 			}
 			return err
 		})
 	}
 	if err := errors.Join(g.Wait(), ctx.Err()); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var flaws []Flaw
 	for i := range n {
 		if f, ok := facts[i]; ok {
 			flaws = append(flaws, f)
 		}
 	}
-	return flaws, nil
+	return flaws, read, nil
 }
 
-// flaw says what is wrong with the object of a row; "" if nothing is.
-func (s *Site) flaw(ctx context.Context, row tree.Row, key, owner string, full bool) (string, error) {
+// flaw says what is wrong with the object of a row; "" if nothing is. read is how many bytes
+// of the file it has read to know.
+func (s *Site) flaw(ctx context.Context, row tree.Row, key, owner string, full bool) (
+	fact string, read int64, err error) {
 	info, err := s.head(ctx, key)
 	packed := key == KeyOf(row)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return "is missing", nil
+		return "is missing", 0, nil
 	case err != nil:
-		return "", fmt.Errorf("%s: %w", key, err)
+		return "", 0, fmt.Errorf("%s: %w", key, err)
 	case info.Owner != owner:
-		return "is an object that this repository did not make", nil
+		return "is an object that this repository did not make", 0, nil
 	case packed && !full:
-		return "", nil
+		return "", 0, nil
 	case packed:
-		_, err := s.uncached().File(ctx, row)
-		if errors.Is(err, ErrDamaged) {
-			return "has other bytes", nil
+		data, err := s.uncached().File(ctx, row)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return "is missing", 0, nil // since it was asked for
+		case errors.Is(err, ErrDamaged):
+			return "has other bytes", int64(len(data)), nil
 		}
-		return "", err
+		return "", int64(len(data)), err
 	case info.Size != row.Size:
-		return fmt.Sprintf("has %d bytes, and not %d", info.Size, row.Size), nil
+		return fmt.Sprintf("has %d bytes, and not %d", info.Size, row.Size), 0, nil
 	case info.SHA256 != "" && info.SHA256 != row.SHA256:
-		return "has other bytes", nil
-	case !full && info.SHA256 != "":
-		return "", nil
+		return "has other bytes", 0, nil
+	case !full: // its size is right, and its digest if the store says that
+		return "", 0, nil
 	}
-	if !full {
-		return "", nil // its size is right, and the store does not say more
-	}
-	sum, _, err := s.hash(ctx, key)
+	sum, read, err := s.hash(ctx, key)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return "is missing", nil
+		return "is missing", 0, nil
 	case err == nil && sum != row.SHA256:
-		return "has other bytes", nil
+		return "has other bytes", read, nil
 	}
-	return "", err
+	return "", read, err
 }
 
 // uncached is s, for reading the store only.
