@@ -42,10 +42,11 @@ type Measures struct {
 // be taken, it returns the error, and the others with it; nil if there are none.
 func (r *Repo) Measure(ctx context.Context) (*Measures, error) {
 	var m *Measures
-	err := r.steady(ctx, func(s *state) (err error) {
+	told := r.hasten()
+	err := told(r.steady(ctx, func(s *state) (err error) {
 		m, err = r.measure(ctx, s)
 		return err
-	})
+	}))
 	return m, err
 }
 

@@ -127,10 +127,11 @@ type LockHeld struct {
 // works while a promote runs.
 func (r *Repo) Status(ctx context.Context) (*Status, error) {
 	var out *Status
-	err := r.steady(ctx, func(s *state) (err error) {
+	told := r.hasten()
+	err := told(r.steady(ctx, func(s *state) (err error) {
 		out, _, err = r.statusOf(ctx, s)
 		return err
-	})
+	}))
 	if err != nil {
 		return nil, err
 	}
