@@ -178,6 +178,9 @@ func (s *Store) hint(status int, code, region string) string {
 		return rightsHint
 	case status == http.StatusBadRequest && region != "" && region != s.Region:
 		return s.regionHint(region)
+	case status == http.StatusBadRequest && (code == "" || code == "UnknownError") &&
+		strings.HasPrefix(s.Endpoint, "http://"):
+		return "this does not look like an answer of an object store: if it speaks TLS, write https:// in s3.endpoint"
 	}
 	return ""
 }
@@ -214,7 +217,7 @@ func unsent(err error) (code, hint string) {
 		return "TLS", "the certificate of the store is for another host: look at s3.endpoint, or set s3.path_style: true"
 	case errors.As(err, &unknown), errors.As(err, &invalid), errors.As(err, &verify):
 		return "TLS", "this machine does not trust the certificate of the store: install its authority, " +
-			"or name it in SSL_CERT_FILE"
+			"or name it in SSL_CERT_FILE or AWS_CA_BUNDLE"
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return "TLS", "the store does not speak TLS at this address: look at s3.endpoint"
 	}

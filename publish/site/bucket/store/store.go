@@ -34,6 +34,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 
 	"example.com/publish/publish/fault"
 	"example.com/publish/publish/site/bucket"
@@ -142,6 +143,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		o.HTTPClient = &sender{base: transport(conf.HTTPClient, c.Timeout), stall: c.Timeout}
 		o.UsePathStyle = path
 		o.Retryer = aws.NopRetryer{}
+		o.Logger = logging.Nop{} // errors are returned; its warnings help nobody
 		o.Credentials = aws.NewCredentialsCache(chain{conf.Credentials})
 		o.ContinueHeaderThresholdBytes = ahead
 		// What the SDK adds by itself are trailers, which many stores refuse.
