@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
 
 	"example.com/publish/publish/fault"
@@ -29,9 +28,6 @@ type Bundled struct {
 // gc takes the tree meanwhile, or anything else fails, what it wrote has no end, and
 // ImportBundle refuses it.
 func (r *Repo) Bundle(ctx context.Context, w io.Writer, name, base string) (*Bundled, error) {
-	if err := r.local("export"); err != nil {
-		return nil, err
-	}
 	v, err := r.view(ctx, name)
 	if err != nil {
 		return nil, err
@@ -78,20 +74,13 @@ func (r *Repo) Bundle(ctx context.Context, w io.Writer, name, base string) (*Bun
 			if server := catalog.ServingAt(r.format, row.Path); server != nil && row.Role != catalog.Link {
 				return writeOwn(w, server, v, row)
 			}
-			_, err := v.Source().CopyOut(ctx, w, row.Path, catalog.Digest{Algorithm: catalog.SHA256, Hex: row.SHA256}, done)
-			return err
+			return v.CopyOut(ctx, w, row, done)
 		})
-	switch {
-	case err == nil:
-		out.Bundled = *b
-		return out, nil
-	case errors.Is(err, generation.ErrMoved), errors.Is(err, fs.ErrNotExist) && gone(v.Dir):
-		return nil, &Error{Fact: fmt.Sprintf("generation %d was deleted while it was exported", v.Generation),
-			Hint: "pin a generation that is to stay"}
-	case errors.Is(err, catalog.ErrDigest):
-		return nil, &Error{Kind: Invalid, Path: v.Dir, Err: err, Hint: "publish verify has all that is wrong"}
+	if err != nil {
+		return nil, r.misread(ctx, v, "exported", err)
 	}
-	return nil, err
+	out.Bundled = *b
+	return out, nil
 }
 
 // writeOwn writes a document in its own form, which its row is about.
@@ -138,7 +127,8 @@ type BundleImport struct {
 
 // ImportBundle makes staging the generation of a bundle. What else was staged waits in
 // trash for one grace window; with merge it stays, as Import does it. Content that the
-// bundle leaves out is taken from staging and from the generations that are here.
+// bundle leaves out is taken from staging and from the generations that are here, or in the
+// object store; what counts as present in staging there stays there.
 //
 // Nothing changes unless all is there and right: the error is of the kind Invalid for a
 // bundle that is wrong, and NotFound for content that is not to be had. With force
@@ -197,6 +187,9 @@ func (r *Repo) lend(ctx context.Context, a *stage.Assembly) error {
 	s, err := r.load(ctx)
 	if err != nil {
 		return err
+	}
+	if r.shared != nil {
+		return r.shared.lend(ctx, a)
 	}
 	live := 0
 	if s.current != nil {

@@ -21,17 +21,12 @@ import (
 // If it fails after it has begun to write, what it wrote has no end, and no reader
 // takes it for whole.
 func (r *Repo) Export(ctx context.Context, w io.Writer, in string, x catalog.Export) (*catalog.Exported, error) {
-	if in != "staging" {
-		if err := r.local("export"); err != nil {
-			return nil, err
-		}
-	}
 	f, ok := catalog.As[catalog.Exporter](r.format)
 	if !ok {
 		return nil, &Error{Kind: Usage, Fact: fmt.Sprintf("images of format %s are no archives", r.format.Name()),
 			Hint: "publish export --generation N writes a whole generation, of every format"}
 	}
-	src, m, err := r.source(ctx, in)
+	src, err := r.source(ctx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -46,18 +41,20 @@ func (r *Repo) Export(ctx context.Context, w io.Writer, in string, x catalog.Exp
 		return src.CopyOut(ctx, w, path, want, done)
 	}
 	x.Done = src.Proved
-	out, err := f.Export(ctx, tree.Contents(src.Root()), w, x)
+	out, err := f.Export(ctx, src, w, x)
 	if err == nil {
 		return out, nil
 	}
 	if lost := src.Proved(); lost != nil {
 		return nil, lost
 	}
-	if err := r.redactedBy(m, err); err != nil {
+	if err := r.redactedBy(src.view, err); err != nil {
 		return nil, err
 	}
 	bad := new(catalog.DocumentError)
 	switch {
+	case src.view != nil && src.view.Sparse && !errors.As(err, &bad):
+		return nil, r.misread(ctx, src.view, "exported", err)
 	case errors.Is(err, catalog.ErrDigest):
 		return nil, &Error{Kind: Invalid, Err: err}
 	case errors.As(err, &bad) && errors.Is(err, fs.ErrNotExist):
@@ -68,9 +65,9 @@ func (r *Repo) Export(ctx context.Context, w io.Writer, in string, x catalog.Exp
 	return nil, err
 }
 
-// redactedBy returns the error for a file that generation m had until it was revoked, if
+// redactedBy returns the error for a file that a generation had until it was revoked, if
 // err is about that file; else nil. m is nil for staging.
-func (r *Repo) redactedBy(m *generation.Manifest, err error) error {
+func (r *Repo) redactedBy(m *generation.View, err error) error {
 	bad := new(catalog.DocumentError)
 	if m == nil || !errors.As(err, &bad) {
 		return nil
@@ -91,20 +88,6 @@ func (r *Repo) redactedBy(m *generation.Manifest, err error) error {
 // redacted is the error for a row that generation n had until it was revoked.
 func redacted(n int, row tree.Row, graves *tombstone.Graveyard, hint string) error {
 	return refuse(hint, "generation %d is redacted: %s was revoked %s", n, row.Path, graves.Over(row.SHA256).Reason())
-}
-
-// source opens staging, production, or a kept generation, for reading without a
-// lock. m is nil for staging.
-func (r *Repo) source(ctx context.Context, name string) (src *tree.Source, m *generation.Manifest, err error) {
-	if name == "staging" {
-		src, err = tree.OpenSource(r.Stage.Dir)
-		return src, nil, err
-	}
-	v, err := r.view(ctx, name)
-	if err != nil {
-		return nil, nil, err
-	}
-	return v.Source(), v.Manifest, nil
 }
 
 // view opens production, or a kept generation. A switch may take the tree away before

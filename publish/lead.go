@@ -5,9 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"path/filepath"
 	"slices"
 
@@ -123,21 +121,9 @@ func (l *Lead) Write(ctx context.Context, w io.Writer, rows []tree.Row, progress
 		if server := catalog.ServingAt(l.r.format, row.Path); server != nil {
 			return writeOwn(w, server, l.View, row)
 		}
-		if l.View.Sparse && row.Role == catalog.Content {
-			return copyFar(ctx, l.View, row, w)
-		}
-		_, err := l.View.Source().CopyOut(ctx, w, row.Path, catalog.Digest{Algorithm: catalog.SHA256, Hex: row.SHA256},
-			progress)
-		return err
+		return l.View.CopyOut(ctx, w, row, progress)
 	})
-	switch {
-	case errors.Is(err, generation.ErrMoved), errors.Is(err, fs.ErrNotExist) && gone(l.View.Dir):
-		return &Error{Fact: fmt.Sprintf("generation %d was deleted while it was sent", l.View.Generation),
-			Hint: "sync again"}
-	case errors.Is(err, catalog.ErrDigest):
-		return &Error{Kind: Invalid, Path: l.View.Dir, Err: err, Hint: "publish verify has all that is wrong"}
-	}
-	return err
+	return l.r.misread(ctx, l.View, "sent", err)
 }
 
 // Setup is what the publish.yaml of a new target gets from its leader.
@@ -159,19 +145,4 @@ func (r *Repo) Setup() Setup {
 		s.Production = "production"
 	}
 	return s
-}
-
-// copyFar copies a content that is not on this machine to w. The other end compares it with
-// its digest.
-func copyFar(ctx context.Context, v *generation.View, row tree.Row, w io.Writer) error {
-	content, err := v.Content(ctx, row)
-	if err != nil {
-		return err
-	}
-	n, err := io.Copy(w, io.LimitReader(content, row.Size))
-	if err = errors.Join(err, content.Close()); err == nil && n != row.Size {
-		err = &Error{Path: row.Path, Fact: "is shorter in the object store than the manifest says",
-			Hint: "publish verify names all that is wrong"}
-	}
-	return err
 }

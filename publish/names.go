@@ -8,7 +8,6 @@ import (
 
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
-	"example.com/publish/stage/tree"
 )
 
 // Tag gives an image of staging further names.
@@ -55,12 +54,12 @@ func (r *Repo) Resolve(ctx context.Context, in, ref, expect string) (*catalog.Re
 	if !ok {
 		return nil, r.noTags()
 	}
-	src, _, err := r.source(ctx, in)
+	src, err := r.source(ctx, in)
 	if err != nil {
 		return nil, err
 	}
 	defer src.Close()
-	out, err := f.Resolve(ctx, tree.Contents(src.Root()), ref)
+	out, err := f.Resolve(ctx, src, ref)
 	if lost := src.Proved(); lost != nil {
 		return nil, lost
 	}
@@ -85,7 +84,7 @@ func (r *Repo) ResolveMany(ctx context.Context, in string, refs []string) ([]*ca
 	if len(refs) == 0 {
 		return out, nil
 	}
-	src, _, err := r.source(ctx, in)
+	src, err := r.source(ctx, in)
 	if e := new(Error); errors.As(err, &e) && e.Kind == NotFound || errors.Is(err, fs.ErrNotExist) {
 		return out, nil
 	}
@@ -105,10 +104,10 @@ func (r *Repo) ResolveMany(ctx context.Context, in string, refs []string) ([]*ca
 		}
 	}
 	if many, ok := catalog.As[catalog.ManyResolver](r.format); ok {
-		many.ResolveMany(ctx, tree.Contents(src.Root()), refs, take)
+		many.ResolveMany(ctx, src, refs, take)
 	} else {
 		for n, ref := range refs {
-			found, err := f.Resolve(ctx, tree.Contents(src.Root()), ref)
+			found, err := f.Resolve(ctx, src, ref)
 			take(n, found, err)
 		}
 	}

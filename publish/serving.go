@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"time"
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/stage/catalog"
@@ -15,11 +16,28 @@ import (
 // OpenProduction opens the generation that is production, on this machine: see Follow. A
 // switch at the same time gives one of the two generations.
 func (r *Repo) OpenProduction() (*generation.View, error) {
+	if r.shared != nil {
+		return r.view(context.Background(), "production")
+	}
 	return r.store.ViewAt(r.Production())
 }
 
-// Mark is a file that is another one after each switch of production.
+// Mark is a file that is another one after each switch of production; of one in an object
+// store there is none: see Commits.
 func (r *Repo) Mark() string { return filepath.Join(r.Production(), generation.IdentityName) }
+
+// Commits is how often production in an object store was changed, as it was read less than age
+// ago; 0 for production on this machine, and if the store cannot be read.
+func (r *Repo) Commits(ctx context.Context, age time.Duration) int {
+	if r.shared == nil {
+		return 0
+	}
+	p, err := r.shared.pointer(ctx, age)
+	if err != nil {
+		return 0
+	}
+	return p.Seq
+}
 
 // OpenKept opens generation n, which is kept beside production. The error is of kind
 // NotFound if it is not.

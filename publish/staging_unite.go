@@ -78,19 +78,16 @@ type Holdings struct {
 // is what production still has: to read a large catalog takes long. The error is of kind
 // NotFound for production before the first promote.
 func (r *Repo) Holdings(ctx context.Context, in string, old *Holdings) (*Holdings, error) {
-	src, m, err := r.source(ctx, in)
+	src, err := r.source(ctx, in)
 	if err != nil {
 		return nil, err
 	}
 	defer src.Close()
-	n := 0
-	if m != nil {
-		n = m.Generation
-	}
+	n := src.generation()
 	if old != nil && n > 0 && old.Generation == n {
 		return old, nil
 	}
-	cat, err := r.format.Read(ctx, tree.Contents(src.Root()))
+	cat, err := r.format.Read(ctx, src)
 	if lost := src.Proved(); lost != nil {
 		return nil, lost
 	}

@@ -10,7 +10,6 @@ import (
 	"example.com/publish/publish/journal"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
-	"example.com/publish/stage/tree"
 )
 
 // The objects that commands print with --json and that the pages of a server have as
@@ -73,12 +72,12 @@ func (r *Repo) EachListed(ctx context.Context, name string, images []catalog.Ima
 	if _, ok := catalog.As[catalog.Describer](r.format); !ok {
 		return r.eachListed(ctx, nil, images, tell)
 	}
-	src, _, err := r.source(ctx, name)
+	src, err := r.source(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer src.Close()
-	return r.eachListed(ctx, tree.Contents(src.Root()), images, tell)
+	return r.eachListed(ctx, src, images, tell)
 }
 
 // EachListedIn is EachListed for the images that a view has.

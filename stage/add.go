@@ -57,7 +57,7 @@ func (s *Stage) Add(ctx context.Context, req AddRequest) (*Added, error) {
 // bring has the format receive what was asked for.
 func (s *Stage) bring(ctx context.Context, d *Delivery, req AddRequest) (catalog.Edit, error) {
 	if req.Fetched != nil {
-		return s.Format.Bring(ctx, d.fetched(req.Fetched), d, req.Addition)
+		return s.Format.Bring(ctx, d.fetched(ctx, req.Fetched), d, req.Addition)
 	}
 	g, ok := catalog.As[catalog.Gatherer](s.Format)
 	if !ok {

@@ -33,6 +33,7 @@ type Assembly struct {
 	first map[string]string   // paths of these, by content
 	lent  map[string]lent     // where content is here
 	lends []*tree.Source      // trees of these, to be closed
+	away  *sparse             // what counts as present: see sparseRows; nil for staging with all files
 }
 
 // lent is a file of a tree that has a content.
@@ -52,9 +53,13 @@ func (s *Stage) Assemble(ctx context.Context, verb string, rows []tree.Row) (*As
 	}
 	a := &Assembly{s: s, d: d, rows: rows, dir: filepath.Join(d.up.path(), "tree"), known: map[string]tree.Row{},
 		first: map[string]string{}, lent: map[string]lent{}}
+	if a.away, err = s.countsOf(ctx, rows); err != nil {
+		d.Close()
+		return nil, err
+	}
 	var bytes int64
 	seen := make(map[string]bool, len(rows))
-	for _, r := range rows {
+	for _, r := range a.here() {
 		if !seen[r.SHA256] {
 			bytes += r.Size
 		}
@@ -152,7 +157,7 @@ func (a *Assembly) link(row tree.Row, text string) error {
 // Lacks returns the rows whose content is neither made nor lent yet.
 func (a *Assembly) Lacks() []tree.Row {
 	var out []tree.Row
-	for _, r := range a.rows {
+	for _, r := range a.here() {
 		if _, made := a.known[r.Path]; made || r.Role != catalog.Link && a.first[r.SHA256] != "" {
 			continue
 		}
@@ -192,9 +197,9 @@ func (a *Assembly) wanted() map[string]bool {
 	return out
 }
 
-// lendStaging takes what is still wanted from staging. It reads the files of a size that
+// LendStaging takes what is still wanted from staging. It reads the files of a size that
 // is wanted whose hash the cache does not know.
-func (a *Assembly) lendStaging(ctx context.Context) error {
+func (a *Assembly) LendStaging(ctx context.Context) error {
 	wanted := a.wanted()
 	if len(wanted) == 0 {
 		return nil
@@ -259,7 +264,7 @@ func (e *LacksError) Error() string {
 // Finish makes the files whose content is here, and checks the tree. It returns a
 // *LacksError if content is missing, and a *FindingsError for a tree that is not valid.
 func (a *Assembly) Finish(ctx context.Context) (*Report, error) {
-	if err := a.lendStaging(ctx); err != nil {
+	if err := a.LendStaging(ctx); err != nil {
 		return nil, err
 	}
 	if rows := a.Lacks(); len(rows) > 0 {
@@ -272,7 +277,7 @@ func (a *Assembly) Finish(ctx context.Context) (*Report, error) {
 	a.lends = append(a.lends, own)
 	var ops []tree.Op
 	var rows []tree.Row // of these
-	for _, r := range a.rows {
+	for _, r := range a.here() {
 		if _, made := a.known[r.Path]; made {
 			continue
 		}
@@ -327,13 +332,18 @@ func (a *Assembly) sealed(op tree.Op, row tree.Row) bool {
 
 // check validates the tree, and reads what was lent.
 func (a *Assembly) check(ctx context.Context, own *tree.Source) (*Report, error) {
-	checked, err := ValidateTree(ctx, own, a.s.Format, Checks{Now: a.s.Now()}, a.known, tree.ReadFacts(""), a.s.Progress)
+	checked, err := validateTree(ctx, own, a.s.Format, a.away, RefuseLinks, everything, tree.OpenCache(""),
+		tree.ReadFacts(""), Checks{Now: a.s.Now()}, a.known, a.s.progress)
 	if err != nil {
 		return nil, err
 	}
 	for _, r := range a.rows {
-		if got, ok := checked.Row(r.Path); ok && (got.SHA256 != r.SHA256 || got.Size != r.Size) {
+		got, ok := checked.Row(r.Path)
+		switch {
+		case ok && (got.SHA256 != r.SHA256 || got.Size != r.Size):
 			checked.Report.fail("content", r.Path, "has sha256 %s, the manifest says %s", got.SHA256, r.SHA256)
+		case !ok && a.away.holds(r):
+			checked.Report.fail("content", r.Path, "is content in the manifest, and no index of the bundle names it")
 		}
 	}
 	return checked.Report, checked.Report.failed()
@@ -347,7 +357,7 @@ func (a *Assembly) Become(ctx context.Context, trash string) (added, dropped int
 		return 0, 0, err
 	}
 	defer src.Close()
-	return a.s.become(ctx, a.d.verb, src, a.rows, trash, func() error { return a.s.refuseRevoked(a.rows...) })
+	return a.s.become(ctx, a.d.verb, src, a.here(), trash, a)
 }
 
 // Merge merges the tree into staging: see Import. Files whose hash is known
@@ -359,6 +369,6 @@ func (a *Assembly) Merge(ctx context.Context) (*Imported, error) {
 			sums[r.Path] = r.SHA256
 		}
 	}
-	out, _, err := a.s.merge(ctx, a.dir, sums) // nobody writes there
+	out, _, err := a.s.merge(ctx, a.dir, &private{sums, a.away}) // nobody writes there
 	return out, err
 }

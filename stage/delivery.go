@@ -48,7 +48,7 @@ type Delivery struct {
 
 	mu       sync.Mutex
 	parts    map[string]*part  // by the path given to Put or Take
-	count    int               // number of files in the directory
+	made     int               // number of files in the directory
 	first    map[string]string // the first file in the directory with a content, by its sha256
 	known    *tree.Cache       // what staging has; nil until it is asked
 	expected map[string]int64  // sizes of the files of an Input, by name
@@ -58,8 +58,10 @@ type Delivery struct {
 // part is a file in the private directory.
 type part struct {
 	row   tree.Row // its path is that of the source, for messages, or the path in the tree
-	file  string   // path in the private directory
+	file  string   // path in the private directory; "" while it comes, and see open
 	taken *taken   // nil if a Cloner made the file: see hold
+	// open reads a content that counts as present: it has no file. See presentFile.
+	open func() (io.ReadCloser, error)
 }
 
 // Receive opens a delivery for a verb, such as "stage add". Close it after use.
@@ -100,6 +102,9 @@ func (d *Delivery) Close() {
 // Put implements [catalog.Sink]. A file of Input is moved or copied: see Take.
 func (d *Delivery) Put(ctx context.Context, path string, r io.Reader, want ...catalog.Digest) (
 	catalog.Digest, int64, error) {
+	if there, ok := r.(*presentFile); ok {
+		return d.count(path, there, want)
+	}
 	f, ok := r.(*inputFile)
 	if ok && f.inside != nil { // its path may lead elsewhere by now
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
@@ -185,8 +190,8 @@ func (d *Delivery) receive(path, source string, want []catalog.Digest,
 
 // next returns a new name in the private directory. The caller holds mu.
 func (d *Delivery) next() string {
-	d.count++
-	return fmt.Sprint(d.count)
+	d.made++
+	return fmt.Sprint(d.made)
 }
 
 // Open implements [catalog.Sink].
@@ -194,6 +199,9 @@ func (d *Delivery) Open(path string) (io.ReadCloser, error) {
 	d.mu.Lock()
 	p := d.parts[path]
 	d.mu.Unlock()
+	if p != nil && p.open != nil {
+		return p.open()
+	}
 	if p == nil || p.file == "" {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 	}
@@ -301,7 +309,10 @@ func (d *Delivery) commit(ctx context.Context, edit catalog.Edit) (*Delivered, e
 		change, err = edit(ctx, src)
 		return err
 	})
-	if err = errors.Join(err, done()); err != nil {
+	if err = errors.Join(err, done()); err == nil {
+		err = d.present(ctx, change)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return d.land(change, d.s.Apply)

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"io/fs"
 	"os"
@@ -24,10 +25,16 @@ type FetchedFile struct {
 	// SHA256 is what its bytes are known to have, in hexadecimal, because they were hashed when
 	// they came, and are durable; "" if it is not known. They are not read again.
 	SHA256 string
+	// Row is instead of Path for content that is in an object store, and not here. With
+	// Present it counts as present in staging, so nothing is brought; else it is read from
+	// there, with Open.
+	Row     tree.Row
+	Present bool
+	Open    func(context.Context, tree.Row) (io.ReadCloser, error)
 }
 
 // fetched is f as an Input.
-func (d *Delivery) fetched(f *Fetched) catalog.Input {
+func (d *Delivery) fetched(ctx context.Context, f *Fetched) catalog.Input {
 	return catalog.Input{Dir: f.Name, Inside: func(name string) (catalog.File, error) {
 		if data, ok := f.Documents[name]; ok {
 			return textFile{bytes.NewReader(data)}, nil
@@ -35,6 +42,14 @@ func (d *Delivery) fetched(f *Fetched) catalog.Input {
 		content, ok := f.Contents[name]
 		if !ok {
 			return nil, &fs.PathError{Op: "open", Path: f.Name + "/" + name, Err: os.ErrNotExist}
+		}
+		open := func() (io.ReadCloser, error) { return content.Open(ctx, content.Row) }
+		if content.Open != nil && content.Present {
+			return &presentFile{row: content.Row, open: open}, nil
+		}
+		if content.Open != nil {
+			body, err := open()
+			return &remoteFile{ReadCloser: body}, err
 		}
 		file, s, err := openSource(content.Path)
 		if err != nil {

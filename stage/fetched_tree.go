@@ -73,7 +73,7 @@ func (s *Stage) Unite(ctx context.Context, f *Fetched, verb string) (*Added, err
 // bringTree brings the files that the documents of a fetched tree name. It returns those
 // that staging has in their places.
 func (d *Delivery) bringTree(ctx context.Context, f *Fetched, cat *catalog.Catalog) (map[string]tree.Stat, error) {
-	in, same := d.fetched(f), map[string]tree.Stat{}
+	in, same := d.fetched(ctx, f), map[string]tree.Stat{}
 	last := ""
 	for _, item := range cat.Items { // by path, and one path has one hash: Read says so
 		if item.Path == last {
@@ -88,6 +88,7 @@ func (d *Delivery) bringTree(ctx context.Context, f *Fetched, cat *catalog.Catal
 			same[item.Path] = st
 			continue
 		}
+		// One that counts as present is a part without a file: see Delivery.present.
 		if err := d.bringFile(ctx, in, item, want); err != nil {
 			return nil, err
 		}

@@ -52,11 +52,10 @@ func (s *Stage) Import(ctx context.Context, dir string) (*Imported, error) {
 	return out, err
 }
 
-// merge is Import of a tree that may be below staging, in a private directory. private has
-// files of a tree that is the caller's alone, with their sha256. They were checked and
-// synced, and are moved instead of copied, if they can be.
+// merge is Import of a tree that may be below staging, in a private directory: own says
+// so, and is nil for others.
 // half is true if it failed over a document of the tree that somebody may be writing.
-func (s *Stage) merge(ctx context.Context, dir string, private map[string]string) (
+func (s *Stage) merge(ctx context.Context, dir string, own *private) (
 	out *Imported, half bool, err error) {
 	d, err := s.Receive(ctx, "stage import")
 	if err != nil {
@@ -64,7 +63,7 @@ func (s *Stage) merge(ctx context.Context, dir string, private map[string]string
 	}
 	defer d.Close()
 	d.cache = tree.OpenCache(s.Hashes) // recognize needs it
-	im := &importer{s: s, d: d, out: &Imported{}, report: &Report{}, cache: d.cache, private: private,
+	im := &importer{s: s, d: d, out: &Imported{}, report: &Report{}, cache: d.cache, private: own,
 		indexes: filepath.Join(d.up.path(), indexesDir), files: filepath.Join(d.up.path(), filesDir)}
 	for _, dir := range []string{im.indexes, im.files} {
 		if err = durable.MkdirAll(dir, 0o700); err != nil {
@@ -161,7 +160,7 @@ type importer struct {
 	cache   *tree.Cache
 	indexes string            // copies of the tree's indexes
 	files   string            // its other files, copied or moved
-	private map[string]string // see Stage.merge
+	private *private          // see Stage.merge
 	format  catalog.Format    // for that tree: see Within
 
 	cat   *catalog.Catalog
@@ -260,7 +259,7 @@ func (im *importer) fetch(ctx context.Context) error {
 		if e.Kind == tree.Symlink {
 			op.How = tree.Relink
 		}
-		if sum := im.private[e.Path]; sum != "" && e.Name == "" && movable(im.src, op) {
+		if sum := im.private.sum(e.Path); sum != "" && e.Name == "" && movable(im.src, op) {
 			op.How, op.SHA256 = tree.Move, sum
 		}
 		ops = append(ops, op)
@@ -275,6 +274,9 @@ func (im *importer) fetch(ctx context.Context) error {
 		}
 		rows[r.Path] = *r
 	}
+	for _, r := range im.private.rows() {
+		rows[r.Path] = r
+	}
 	if err := im.check(ctx, rows); err != nil {
 		return err
 	}
@@ -284,7 +286,11 @@ func (im *importer) fetch(ctx context.Context) error {
 // contents is the tree as its format reads it: documents from the copies, which do not
 // change any more, and content, which is checked by its digest, from the tree.
 func (im *importer) contents(indexes *os.Root) importSource {
-	return importSource{Source: tree.Contents(indexes), content: tree.Contents(im.src.Root())}
+	content := tree.Contents(im.src.Root())
+	if im.private != nil {
+		content = im.private.away.source(content)
+	}
+	return importSource{Source: tree.Contents(indexes), content: content}
 }
 
 type importSource struct {
@@ -405,6 +411,11 @@ func (im *importer) merge(ctx context.Context, ours catalog.Source, edit catalog
 	for p, st := range im.same {
 		if fi, err := im.dst.Lstat(p); err != nil || !tree.StatOf(fi).Same(st, true) {
 			return nil, fmt.Errorf("%s: %w; nothing was imported: try again", join(im.s.Dir, p), tree.ErrChanged)
+		}
+	}
+	if im.private != nil {
+		if err := im.private.away.still(ctx, im.s); err != nil {
+			return nil, err
 		}
 	}
 	change, err := edit(ctx, ours)

@@ -26,11 +26,10 @@ func (s *Stage) Reset(
 	return s.become(ctx, "stage reset", from, rows, trash, nil, had...)
 }
 
-// become is Reset for a verb. private, if not nil, says that the tree is the caller's
-// alone: then its files are moved, and private is asked under the staging lock
-// whether they may come.
+// become is Reset for a verb. private, if not nil, has made the tree, which is its alone:
+// then its files are moved.
 func (s *Stage) become(
-	ctx context.Context, verb string, from *tree.Source, rows []tree.Row, trash string, private func() error,
+	ctx context.Context, verb string, from *tree.Source, rows []tree.Row, trash string, private *Assembly,
 	had ...tree.Entry,
 ) (added, dropped int, err error) {
 	unlock, err := s.Exclusive(ctx, verb)
@@ -39,7 +38,7 @@ func (s *Stage) become(
 	}
 	defer unlock()
 	if private != nil {
-		if err := private(); err != nil {
+		if err := errors.Join(s.refuseRevoked(private.rows...), private.away.still(ctx, s)); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -107,7 +106,11 @@ func (s *Stage) become(
 		return 0, 0, err
 	}
 	defer batch.Close()
-	apart, err := s.apart(ctx, from)
+	contents := tree.Contents(from.Root())
+	if private != nil {
+		contents = private.away.source(contents)
+	}
+	apart, err := s.apart(ctx, contents)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -183,6 +186,13 @@ func (s *Stage) become(
 	if err := s.touchRows(want); err != nil {
 		return 0, 0, err
 	}
+	if sp, err := s.sparse(ctx); err != nil {
+		return 0, 0, err
+	} else if sp != nil && private != nil { // before files go: then the store's would count
+		if err := s.writeRemoved(private.dropped(sp)); err != nil {
+			return 0, 0, err
+		}
+	}
 	if err := s.discard(ctx, stale, trash); err != nil {
 		return 0, 0, err
 	}
@@ -218,11 +228,11 @@ func (s *Stage) touchRows(rows map[string]tree.Row) error {
 
 // apart is the function apart for a tree. Only formats whose documents have two forms
 // have such items.
-func (s *Stage) apart(ctx context.Context, from *tree.Source) (names, error) {
+func (s *Stage) apart(ctx context.Context, from catalog.Source) (names, error) {
 	if catalog.Serving(s.Format) == nil {
 		return nil, nil
 	}
-	cat, err := s.Format.Read(ctx, tree.Contents(from.Root()))
+	cat, err := s.Format.Read(ctx, from)
 	if err != nil {
 		return nil, err
 	}

@@ -99,6 +99,10 @@ func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pi
 		defer unlock()
 	}
 	here := r.inTrees(j)
+	far, err := r.farOf(ctx, j)
+	if err != nil {
+		return err
+	}
 	h.borrowed.Store(false)
 	staged := r.Repo.Stage.Holders() // it is read once, and again after others may have staged something
 	store := NewContent(ContentOptions{Dir: dir(r.Repo, "content"), Free: int64(r.Config.Limits.Free),
@@ -112,7 +116,7 @@ func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pi
 				h.borrowed.Store(true)
 			}
 			return path, ok
-		}})
+		}, Far: far.open})
 	defer store.Close()
 	got, err := r.Upstream.Fetch(ctx, r.request(c, remote, pin), store)
 	if err != nil {
@@ -141,7 +145,7 @@ func (r *runner) copy(ctx context.Context, c *Claimed, remote catalog.Remote, pi
 		defer unlock()
 	}
 	staged = r.Repo.Stage.Holders()
-	return r.stage(ctx, c, got, store, h.borrowed.Load())
+	return r.stage(ctx, c, got, store, far, h.borrowed.Load())
 }
 
 // found notes what people are to know of what came.

@@ -45,7 +45,10 @@ type ContentOptions struct {
 	// Elsewhere returns where else a content lies that need not be fetched, such as in
 	// the tree; it may be nil. Several calls may run at the same time.
 	Elsewhere func(catalog.Digest) (path string, ok bool)
-	Free      int64 // bytes of the file system that must stay free
+	// Far returns how to read a content that is in the object store, and need not be fetched
+	// either; nil for none. It may be nil itself.
+	Far  func(catalog.Digest) func() (io.ReadCloser, error)
+	Free int64 // bytes of the file system that must stay free
 	// Largest may refuse that a content of so many bytes comes now; it may be nil.
 	Largest func(bytes int64) error
 	// Progress is called with the bytes that are there of what was asked for; it may be
@@ -73,7 +76,15 @@ const partSuffix = ".part"
 // Has implements catalog.Store.
 func (c *Content) Has(d catalog.Digest) bool {
 	_, ok := c.Path(d)
-	return ok
+	return ok || c.far(d) != nil
+}
+
+// far returns how to read a content that is in the object store; nil for none.
+func (c *Content) far(d catalog.Digest) func() (io.ReadCloser, error) {
+	if c.opt.Far == nil || d.Check() != nil {
+		return nil
+	}
+	return c.opt.Far(d)
 }
 
 // Path returns the file that has a content. Another job may move it from here into
@@ -117,6 +128,9 @@ func regular(path string) bool {
 func (c *Content) Open(d catalog.Digest) (io.ReadCloser, error) {
 	for try := 0; ; try++ {
 		path, ok := c.Path(d)
+		if open := c.far(d); !ok && open != nil {
+			return open()
+		}
 		if !ok {
 			return nil, fmt.Errorf("%s: %w", d, fs.ErrNotExist)
 		}

@@ -36,6 +36,7 @@ func covers(there *catalog.Resolved, j Job) bool {
 type settledFor struct {
 	done       time.Time // of the folder
 	production os.FileInfo
+	commits    int             // of production in an object store
 	waiting    map[string]bool // the staged jobs that production lacked
 }
 
@@ -52,10 +53,12 @@ func (m *Mirror) SettleAll(ctx context.Context) error {
 		now.done = fi.ModTime()
 	}
 	now.production, _ = os.Stat(m.Repo.Mark()) // nil before the first promote
+	now.commits = m.Repo.Commits(ctx, lookAgain)
 	m.settling.Lock()
 	defer m.settling.Unlock()
 	last := m.settledFor
-	if !now.done.IsZero() && now.done.Equal(last.done) && sameFile(now.production, last.production) {
+	same := sameFile(now.production, last.production) && now.commits == last.commits
+	if !now.done.IsZero() && now.done.Equal(last.done) && same {
 		return nil
 	}
 	list, _, err := m.Queue.List(Staged)
@@ -66,7 +69,7 @@ func (m *Mirror) SettleAll(ctx context.Context) error {
 	var seen []Seen
 	var staged []int
 	for _, j := range list {
-		if sameFile(now.production, last.production) && last.waiting[j.ID] {
+		if same && last.waiting[j.ID] {
 			now.waiting[j.ID] = true
 			continue
 		}

@@ -21,7 +21,7 @@ func (r *runner) turn(ctx context.Context) (unlock func(), err error) {
 
 // stage takes what was fetched into staging. The caller keeps other jobs from that. unproven
 // says that nobody has looked at all bytes.
-func (r *runner) stage(ctx context.Context, c *Claimed, got *catalog.Fetched, store *Content, unproven bool) error {
+func (r *runner) stage(ctx context.Context, c *Claimed, got *catalog.Fetched, store *Content, far *far, unproven bool) error {
 	j := c.Job()
 	if c.Cancelled() {
 		return errCancelled
@@ -32,6 +32,10 @@ func (r *runner) stage(ctx context.Context, c *Claimed, got *catalog.Fetched, st
 	in := &stage.Fetched{Name: j.Canonical, Documents: got.Documents, Contents: map[string]stage.FetchedFile{}}
 	for name, d := range got.Contents {
 		path, ok := store.Path(d)
+		if file, there := far.file(name, d); !ok && there {
+			in.Contents[name] = file
+			continue
+		}
 		if !ok {
 			return &fs.PathError{Op: "open", Path: d.String(), Err: fs.ErrNotExist}
 		}

@@ -356,13 +356,16 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 }
 
 // counted reports the bytes that pass to Progress.
-func (c *Cloner) counted(r io.Reader) io.Reader {
-	if c.Progress == nil {
+func (c *Cloner) counted(r io.Reader) io.Reader { return Counted(r, c.Progress) }
+
+// Counted reports the bytes that pass to progress, which may be nil.
+func Counted(r io.Reader, progress func(bytes int64)) io.Reader {
+	if progress == nil {
 		return r
 	}
 	return readerFunc(func(p []byte) (int, error) {
 		n, err := r.Read(p)
-		c.Progress(int64(n))
+		progress(int64(n))
 		return n, err
 	})
 }
