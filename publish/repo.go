@@ -89,6 +89,7 @@ type Repo struct {
 	step       func(name string) error          // stops a command at a protocol point; else nil
 	remove     func(path string) error          // deletes a file or a tree; else durable.RemoveAll
 	free       func(path string) (int64, error) // else durable.Free
+	clone      func(dst, src *os.File) error    // else durable.Clone
 	closeBytes int64                            // else the constant of that name
 }
 

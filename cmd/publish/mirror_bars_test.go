@@ -42,28 +42,28 @@ func (s *screen) until(t *testing.T, text string) {
 
 func TestJobBars(t *testing.T) {
 	out := &screen{}
-	b := &jobBars{to: out, width: 200, bars: map[string]*jobBar{}}
+	b := &lineBars{to: out, width: 200, bars: map[string]*lineBar{}}
 	now := time.Now()
 	job := func(id, name string) mirror.Job {
 		return mirror.Job{ID: id, Want: mirror.Want{Canonical: name}, Phase: mirror.Resolving}
 	}
 	one, two := job("a", "hub.example.com/acme/app:v1"), job("b", "hub.example.com/"+strings.Repeat("x", 60)+"\x1b[31m:v2")
-	b.show([]mirror.Job{one, two}, now)
+	b.show(jobLines([]mirror.Job{one, two}), now)
 	fmt.Fprintln(b, "begun")
 	if b.all != nil || out.String() != "begun\n" {
 		t.Errorf("at once there is %q", out)
 	}
-	b.show([]mirror.Job{one, two}, now.Add(patience))
+	b.show(jobLines([]mirror.Job{one, two}), now.Add(patience))
 	out.until(t, "acme/app:v1 ")
 	out.until(t, `xxx\x1b[31m:v2 `)
 	out.until(t, " resolving")
 	one.Phase, one.BytesTotal, one.BytesDone = mirror.Copying, 3<<20, 1<<20
 	two.BytesTotal, two.BytesDone = 10, 10
-	b.show([]mirror.Job{one, two}, now.Add(patience))
+	b.show(jobLines([]mirror.Job{one, two}), now.Add(patience))
 	out.until(t, " copying, 1.0 MiB of 3.0 MiB")
 	fmt.Fprintln(b, "staged")
 	out.until(t, "staged\n")
-	b.show([]mirror.Job{two}, now.Add(patience))
+	b.show(jobLines([]mirror.Job{two}), now.Add(patience))
 	if len(b.bars) != 1 || b.all == nil {
 		t.Errorf("of one that runs there are %d bars", len(b.bars))
 	}
@@ -77,8 +77,8 @@ func TestJobBars(t *testing.T) {
 		t.Errorf("then there is %q", out)
 	}
 	// All bars of one that ended at once, with a line that was written last.
-	b.show([]mirror.Job{one}, now)
-	b.show([]mirror.Job{one}, now.Add(patience))
+	b.show(jobLines([]mirror.Job{one}), now)
+	b.show(jobLines([]mirror.Job{one}), now.Add(patience))
 	fmt.Fprintln(b, "the last line")
 	b.show(nil, now)
 	if !strings.Contains(out.String(), "the last line\n") {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -20,7 +21,8 @@ func (p *program) mirrorRunCommand() *command {
 		Description: "Takes jobs from the queue until it gets a signal: resolves each name once, copies by digest, checks, " +
 			"and stages the image whole. With --once it ends when nothing runs and no job becomes due within " +
 			"--patience. Any number of them may run at once. After a signal jobs are pending again, and what was " +
-			"fetched of them is kept. It also makes the jobs of schedules, and promotes if mirror.promote is drained. " +
+			"fetched of them is kept. It also makes the jobs of schedules, and promotes if mirror.promote is drained, " +
+			"as publish promote does: targets are brought forward after it. " +
 			"With --json it prints each job that is begun, put off or ended, on a line, and then the sums. " +
 			"Exit status 1: a job failed in this run; with --once: a schedule failed, and 3, 6 or 7 as publish promote " +
 			"if that is what failed.",
@@ -76,14 +78,26 @@ func (p *program) mirrorRun(c *cli.Context) error {
 		p.printWarnings(res.Warnings)
 		p.note("%s", p.switchLine(res, ""))
 	}
-	end := p.followJobs(m)
+	lines := &targetLines{}
+	synced := []syncedTarget{} // by the last sync
+	m.Targets = func(ctx context.Context, switched bool) error {
+		targets, err := p.followed(ctx, m.Repo, switched, nil, lines)
+		mu.Lock()
+		defer mu.Unlock()
+		synced = append(synced[:0], targets...)
+		if !p.json {
+			p.tellSynced(targets, p.note)
+		}
+		return err
+	}
+	end := p.followJobs(m, lines)
 	sum, err := m.Run(c.Context, mirror.RunOptions{Once: c.Bool("once"), Jobs: c.Int("jobs"),
 		Patience: time.Duration(patience), Now: c.Bool("now")})
 	end()
 	if err != nil {
 		return ownersOnly(m, err, "runs jobs", "ask the owner")
 	}
-	if err := p.answer(sum, func() {
+	if err := p.answer(mirrorRunAnswer{sum, synced}, func() {
 		if sum == (mirror.Summary{}) {
 			p.idle("nothing to do")
 			return
@@ -117,6 +131,9 @@ func (p *program) mirrorRun(c *cli.Context) error {
 		return &hinted{fmt.Errorf("what is staged was not promoted: %w", sum.Unpromoted),
 			"publish promote shows the same, and publish mirror history has it"}
 	}
+	if sum.Failed == 0 && sum.Behind != nil {
+		return sum.Behind
+	}
 	if sum.Failed == 0 && sum.Unscheduled > 0 {
 		return &publish.Error{Fact: count(sum.Unscheduled, "schedule") + " made no jobs",
 			Hint: "the warnings, and publish mirror history, say why"}
@@ -126,6 +143,13 @@ func (p *program) mirrorRun(c *cli.Context) error {
 			Hint: "publish mirror status ID says why; publish mirror retry --failed tries again"}
 	}
 	return nil
+}
+
+// mirrorRunAnswer is the answer of mirror run.
+type mirrorRunAnswer struct {
+	mirror.Summary
+	// Targets are those that were brought forward after a promote; absent if none was.
+	Targets []syncedTarget `json:"targets,omitempty"`
 }
 
 // toldJob prints what happens to a job.

@@ -75,7 +75,7 @@ func (p *program) sync(c *cli.Context) error {
 		return err
 	}
 	p.warnConfig(r)
-	answer, err := p.syncTargets(c.Context, r, c.Args().Slice())
+	answer, err := p.syncTargets(c.Context, r, c.Args().Slice(), nil)
 	if answer == nil {
 		return err
 	}
@@ -86,18 +86,18 @@ func (p *program) sync(c *cli.Context) error {
 }
 
 // syncTargets brings targets forward. The error is about all of them; the answer is nil if
-// none was asked.
-func (p *program) syncTargets(ctx context.Context, r *publish.Repo, names []string) (*syncedAnswer, error) {
+// none was asked. lines are those of followTargets.
+func (p *program) syncTargets(ctx context.Context, r *publish.Repo, names []string, lines *targetLines) (
+	*syncedAnswer, error) {
 	warn := p.oneByOne()
 	opt := fanout.Options{Host: p.target(warn, nil), Now: p.clock, Waiting: p.waiting}
 	if p.wait != nil {
 		opt.Wait = *p.wait
 	}
-	if !p.json && !p.quiet && p.progress.possible() {
-		opt.Progress = p.progress.step
-	}
-	n, results, err := fanout.Sync(ctx, r, names, opt)
 	p.progress.end()
+	end := p.followTargets(&opt, lines)
+	n, results, err := fanout.Sync(ctx, r, names, opt)
+	end()
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +162,10 @@ func behind(n int, all, failed []fanout.Result) error {
 }
 
 // printSynced prints a line for each target. Those that failed are on standard error.
-func (p *program) printSynced(list []syncedTarget) {
+func (p *program) printSynced(list []syncedTarget) { p.tellSynced(list, p.say) }
+
+// tellSynced is printSynced, with what prints the line of a target that has switched.
+func (p *program) tellSynced(list []syncedTarget, say func(string, ...any)) {
 	for _, t := range list {
 		for _, w := range t.Warnings {
 			p.note("warning: %s: %s", t.Name, w)
@@ -177,7 +180,7 @@ func (p *program) printSynced(list []syncedTarget) {
 		case !t.Switched && t.Redacted == 0:
 			p.idle("%s: generation %d: up to date", t.Name, t.Generation)
 		default:
-			p.say("%s", syncedLine(t))
+			say("%s", syncedLine(t))
 		}
 	}
 }
@@ -202,19 +205,28 @@ func syncedLine(t syncedTarget) string {
 // the error of that. It does nothing if there are no targets, or with --no-sync; if nothing
 // was switched, only if a target is known to be behind.
 func (p *program) follow(c *cli.Context, r *publish.Repo, switched bool, err error) ([]syncedTarget, error) {
-	if c.Bool("no-sync") || c.Bool("dry-run") || len(r.Config.Targets) == 0 {
+	if c.Bool("no-sync") || c.Bool("dry-run") {
+		return nil, err
+	}
+	return p.followed(c.Context, r, switched, err, nil)
+}
+
+// followed is follow for a command that has no such flags.
+func (p *program) followed(ctx context.Context, r *publish.Repo, switched bool, err error, lines *targetLines) (
+	[]syncedTarget, error) {
+	if len(r.Config.Targets) == 0 {
 		return nil, err
 	}
 	if err != nil && codeOf(err) != exitSwitched {
 		return nil, err
 	}
 	if !switched && err == nil {
-		s, err := r.Status(c.Context)
+		s, err := r.Status(ctx)
 		if err != nil || !late(s.Targets) {
 			return nil, err
 		}
 	}
-	answer, serr := p.syncTargets(c.Context, r, nil)
+	answer, serr := p.syncTargets(ctx, r, nil, lines)
 	if e := new(publish.Error); errors.As(serr, &e) {
 		serr = &publish.Error{Kind: publish.Switched, Fact: e.Fact, Hint: e.Hint, Err: e.Err}
 	} else if serr != nil {

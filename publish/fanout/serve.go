@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"example.com/publish/publish"
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/tombstone"
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
 
@@ -24,7 +26,15 @@ type Host func(ctx context.Context, dir string, setup publish.Setup) (*publish.R
 // Serve is the end of a target: it brings the repository at dir to what the leader at the
 // other end has. The error is also sent to the leader.
 func Serve(ctx context.Context, in io.ReadCloser, out io.Writer, dir string, host Host) error {
-	s := &serving{in: bufio.NewReaderSize(in, 64<<10), out: bufio.NewWriter(out), host: host, dir: dir}
+	return serve(ctx, in, out, dir, host, nil)
+}
+
+// near opens the file of a content that a leader on this machine has.
+type near func(row tree.Row) (*os.File, error)
+
+// serve is Serve, beside the leader if near is not nil.
+func serve(ctx context.Context, in io.ReadCloser, out io.Writer, dir string, host Host, near near) error {
+	s := &serving{in: bufio.NewReaderSize(in, 64<<10), out: bufio.NewWriter(out), host: host, dir: dir, near: near}
 	err := s.run(ctx)
 	if err != nil {
 		_ = in.Close() // a leader that is writing stops, and reads
@@ -38,6 +48,7 @@ type serving struct {
 	out    *bufio.Writer
 	host   Host
 	dir    string
+	near   near // nil: the leader is elsewhere, or nothing can be cloned
 	serves int // the generation that is production
 }
 
@@ -164,6 +175,10 @@ func (s *serving) offered(o offer) (*generation.Manifest, []tombstone.Stone, err
 
 // fetch asks for contents and keeps them.
 func (s *serving) fetch(ctx context.Context, p *publish.Reception, m *generation.Manifest, rows []tree.Row) error {
+	rows, err := s.clone(ctx, p, rows)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
 	if err := writeObject(s.out, answer{State: "lacks", Generation: s.serves, Lacks: len(rows)}); err != nil {
 		return err
 	}
@@ -176,4 +191,33 @@ func (s *serving) fetch(ctx context.Context, p *publish.Reception, m *generation
 		return err
 	}
 	return generation.ReadContents(ctx, s.in, m, rows, p.Put)
+}
+
+// clone keeps clones of what a leader on the same file system has, and returns the rows of
+// which there are none.
+func (s *serving) clone(ctx context.Context, p *publish.Reception, rows []tree.Row) (left []tree.Row, err error) {
+	for i, row := range rows {
+		if s.near == nil {
+			return append(left, rows[i:]...), nil
+		}
+		if row.Role == catalog.Link {
+			left = append(left, row)
+			continue
+		}
+		f, err := s.near(row)
+		if err == nil {
+			err = p.Clone(ctx, row, f)
+			_ = f.Close() // it was only read
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case errors.Is(err, durable.ErrUnsupported):
+			s.near = nil // for the others it would say the same
+			left = append(left, row)
+		case err != nil: // the leader sends it, or says what is wrong
+			left = append(left, row)
+		}
+	}
+	return left, nil
 }

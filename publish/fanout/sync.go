@@ -24,7 +24,11 @@ type Options struct {
 	Wait     time.Duration // for another sync of the same target
 	Waiting  func(lock.Holder)
 	Now      func() time.Time
-	Progress Progress
+	// Progress is called when the sync of a target begins, and returns what shows how far it
+	// is; nil for nothing. Several calls may run at the same time.
+	Progress func(target string) Progress
+	// Done is called with each target when its sync has ended, likewise.
+	Done func(Result)
 	// Of makes a target; nil: New.
 	Of func(name string, at publish.Address) Target
 }
@@ -72,6 +76,9 @@ func Sync(ctx context.Context, r *publish.Repo, names []string, opt Options) (
 	for i, name := range names {
 		g.Go(func() error {
 			out[i] = syncOne(ctx, r, lead, name, opt)
+			if opt.Done != nil {
+				opt.Done(out[i])
+			}
 			return nil
 		})
 	}
@@ -103,7 +110,11 @@ func syncOne(ctx context.Context, r *publish.Repo, lead *publish.Lead, name stri
 	if of == nil {
 		of = func(name string, at publish.Address) Target { return New(name, at, opt.Host) }
 	}
-	did, err := of(name, at).Sync(ctx, lead, r.Setup(), opt.Progress)
+	var progress Progress
+	if opt.Progress != nil {
+		progress = opt.Progress(name)
+	}
+	did, err := of(name, at).Sync(ctx, lead, r.Setup(), progress)
 	now := opt.Now().UTC().Truncate(time.Second)
 	known.LastTry = now
 	switch m := lead.View.Manifest; {

@@ -49,7 +49,11 @@ func (t *repository) here(ctx context.Context, lead *publish.Lead, setup publish
 	fromTarget, toLeader := io.Pipe()
 	served := make(chan error, 1)
 	go func() {
-		err := Serve(ctx, fromLeader, toLeader, t.at.Dir, t.host)
+		var near near
+		if !lead.View.Sparse {
+			near = lead.View.Open
+		}
+		err := serve(ctx, fromLeader, toLeader, t.at.Dir, t.host, near)
 		_ = fromLeader.Close()
 		_ = toLeader.Close()
 		served <- err

@@ -174,6 +174,9 @@ func (r *runner) promote(ctx context.Context) {
 			r.warn("production: %s", err)
 		}
 	}
+	if err == nil || switched(err) {
+		r.fan(ctx, err != nil || !res.Unchanged)
+	}
 	if err != nil {
 		r.unpromoted(ctx, state, err)
 		return

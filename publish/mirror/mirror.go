@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -26,6 +27,10 @@ type Mirror struct {
 	Told func(Job)
 	// Promoted is called with what a promote of the mirror did; nil: nobody is.
 	Promoted func(*publish.Result)
+	// Targets is called after each promote of the mirror, to bring targets forward; switched
+	// says whether production is another one. nil: there are none. It runs beside the jobs,
+	// once at a time; its error is that of the targets.
+	Targets func(ctx context.Context, switched bool) error
 	// Warn gets what stops nothing; nil: it is dropped.
 	Warn func(string)
 

@@ -31,6 +31,8 @@ type Summary struct {
 	// Unpromoted is why what is staged was not promoted, or what went wrong after it was:
 	// of the last try of a run with Once.
 	Unpromoted error `json:"-"`
+	// Behind is why targets were not brought forward, by the last try: see Mirror.Targets.
+	Behind error `json:"-"`
 }
 
 // glance is how often a runner looks for new jobs, and for jobs that others left.
@@ -49,6 +51,7 @@ type runner struct {
 	windows bool             // they wait for it
 
 	promoter promoter // used by loop alone
+	fanning  fanning
 
 	told      told
 	inspected time.Time // see inspect; used by loop alone
@@ -74,6 +77,7 @@ func (m *Mirror) Run(ctx context.Context, opt RunOptions) (Summary, error) {
 	slots := make(chan struct{}, opt.Jobs)
 	wake := make(chan struct{}, 1)
 	var all sync.WaitGroup
+	r.fanning.all = &all
 	r.front = m.openFront(ctx)
 	inner, stop := context.WithCancel(ctx)
 	err := r.scheduled(inner, &all)
