@@ -23,6 +23,9 @@ import (
 // (an absolute path, or one relative to dir) is the tree itself, it must be
 // replaceable in one step.
 func CheckAdopt(dir, tree, production string) error {
+	if isStored(production) {
+		return notAdopted(production)
+	}
 	if err := apart(dir, tree); err != nil {
 		return err
 	}
@@ -103,8 +106,8 @@ func notEmpty(tree string) error {
 // Adopt returns. Files that no index names are carried for one grace window, because a
 // client may still know them.
 func (r *Repo) Adopt(ctx context.Context, dir, message string) (*Result, string, error) {
-	if err := r.local("init --adopt"); err != nil {
-		return nil, "", err
+	if r.shared != nil {
+		return nil, "", notAdopted(r.Production())
 	}
 	start := r.now()
 	from, err := filepath.EvalSymlinks(dir)

@@ -27,8 +27,8 @@ type AdoptionNeed struct {
 // AdoptionNeed reports what an adoption of the tree at dir will copy, before it copies
 // anything. If the disk cannot hold that, it returns the need together with the error.
 func (r *Repo) AdoptionNeed(ctx context.Context, dir string) (*AdoptionNeed, error) {
-	if err := r.local("init --adopt"); err != nil {
-		return nil, err
+	if r.shared != nil {
+		return nil, notAdopted(r.Production())
 	}
 	dir, err := filepath.EvalSymlinks(dir)
 	if err != nil {

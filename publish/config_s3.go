@@ -79,7 +79,9 @@ func (c *S3Config) check() error {
 }
 
 // InStore reports whether production is in an object store.
-func (c *Config) InStore() bool { return strings.HasPrefix(c.Production, schemeS3) }
+func (c *Config) InStore() bool { return isStored(c.Production) }
+
+func isStored(production string) bool { return strings.HasPrefix(production, schemeS3) }
 
 // checkStore checks production, if it is in an object store.
 func (c *Config) checkStore() error {

@@ -58,11 +58,10 @@ func (r *Repo) Join(ctx context.Context) (n, documents int, err error) {
 // Atomic reports whether readers of production see each switch as a whole.
 func (r *Repo) Atomic() bool { return r.site.Guarantee().Whole }
 
-// local returns an error for a verb that needs production on this machine.
-func (r *Repo) local(verb string) error {
-	if r.shared == nil {
-		return nil
-	}
-	return &Error{Kind: Usage, Path: r.Production(), Fact: "publish " + verb +
-		" does not work yet where production is in an object store"}
+// notAdopted is the error for a tree that is to become a production in an object store: to
+// adopt is to take the place of a tree, and the store has none.
+func notAdopted(production string) error {
+	return &Error{Kind: Usage, Path: production, Fact: "--adopt takes over a tree in its place, and this is an object store",
+		Hint: "publish init --production " + production + " DIR, then publish stage import TREE and publish promote " +
+			"there: publish help bucket has the steps"}
 }

@@ -158,10 +158,10 @@ type importer struct {
 	src     *tree.Source
 	dst     *os.Root
 	cache   *tree.Cache
-	indexes string            // copies of the tree's indexes
-	files   string            // its other files, copied or moved
-	private *private          // see Stage.merge
-	format  catalog.Format    // for that tree: see Within
+	indexes string         // copies of the tree's indexes
+	files   string         // its other files, copied or moved
+	private *private       // see Stage.merge
+	format  catalog.Format // for that tree: see Within
 
 	cat   *catalog.Catalog
 	named names

@@ -57,7 +57,9 @@ func (p *Present) At(path string, d catalog.Digest) (tree.Row, bool) {
 }
 
 // Open reads a content out of the store, and compares it with its row.
-func (p *Present) Open(ctx context.Context, row tree.Row) (io.ReadCloser, error) { return p.sp.open(ctx, row) }
+func (p *Present) Open(ctx context.Context, row tree.Row) (io.ReadCloser, error) {
+	return p.sp.open(ctx, row)
+}
 
 // presentFile is a File of an Input that counts as present: a Delivery takes its row, and no
 // bytes.

@@ -49,7 +49,7 @@ type serving struct {
 	host   Host
 	dir    string
 	near   near // nil: the leader is elsewhere, or nothing can be cloned
-	serves int // the generation that is production
+	serves int  // the generation that is production
 }
 
 func (s *serving) say(a answer) error {

@@ -20,10 +20,10 @@ const atOnce = 4
 
 // Options of a sync.
 type Options struct {
-	Host     Host          // opens targets of this machine
-	Wait     time.Duration // for another sync of the same target
-	Waiting  func(lock.Holder)
-	Now      func() time.Time
+	Host    Host          // opens targets of this machine
+	Wait    time.Duration // for another sync of the same target
+	Waiting func(lock.Holder)
+	Now     func() time.Time
 	// Progress is called when the sync of a target begins, and returns what shows how far it
 	// is; nil for nothing. Several calls may run at the same time.
 	Progress func(target string) Progress
