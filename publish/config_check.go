@@ -5,7 +5,6 @@ import (
 	"errors"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/lazyregexp"
 )
 
 // ConfigReport is the result of CheckConfig.
@@ -78,8 +78,8 @@ func (r *ConfigReport) sound() bool {
 }
 
 var (
-	lineFirst = regexp.MustCompile(`^(?:yaml: )?line (\d+)(?:, column \d+)?: `)
-	keyFirst  = regexp.MustCompile(`^([a-z_]+(?:\.[a-z_]+)*): `)
+	lineFirst = lazyregexp.New(`^(?:yaml: )?line (\d+)(?:, column \d+)?: `)
+	keyFirst  = lazyregexp.New(`^([a-z_]+(?:\.[a-z_]+)*): `)
 )
 
 // find adds a finding for each line of the error's text. If the line of text does not

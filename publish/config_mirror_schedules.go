@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"example.com/publish/publish/timetable"
+	"example.com/publish/stage/lazyregexp"
 )
 
 // MirrorLarge says when large images are fetched.
@@ -83,7 +84,7 @@ const (
 )
 
 // scheduleNames are the names that a schedule may have.
-var scheduleNames = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+var scheduleNames = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // maxSchedules bounds how many schedules there are: each is looked at every second.
 const maxSchedules = 1000

@@ -3,9 +3,10 @@ package publish
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
+
+	"example.com/publish/stage/lazyregexp"
 )
 
 // S3Config is the key s3 of publish.yaml: how an object store is reached that is
@@ -49,7 +50,7 @@ const (
 )
 
 // urlLike is what is meant as a URL, and is no path that anybody wants.
-var urlLike = regexp.MustCompile(`^([a-zA-Z][a-zA-Z0-9+.-]*://|[sS]3:)`)
+var urlLike = lazyregexp.New(`^([a-zA-Z][a-zA-Z0-9+.-]*://|[sS]3:)`)
 
 const (
 	schemeS3    = "s3://"

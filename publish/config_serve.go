@@ -7,10 +7,11 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"example.com/publish/stage/lazyregexp"
 )
 
 // ServeConfig is the key serve of publish.yaml.
@@ -58,7 +59,7 @@ var Codings = []string{"zstd", "gzip"}
 
 // namespaces are the names that DefaultNamespace may have: a host, with a port or not, and
 // folders.
-var namespaces = regexp.MustCompile(`^[a-zA-Z0-9]+([._:-]+[a-zA-Z0-9]+)*(/[a-zA-Z0-9]+([._-]+[a-zA-Z0-9]+)*)*$`)
+var namespaces = lazyregexp.New(`^[a-zA-Z0-9]+([._:-]+[a-zA-Z0-9]+)*(/[a-zA-Z0-9]+([._-]+[a-zA-Z0-9]+)*)*$`)
 
 // The addresses of a server whose configuration names none.
 const (

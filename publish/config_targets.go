@@ -7,11 +7,12 @@ import (
 	"net/url"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
+
+	"example.com/publish/stage/lazyregexp"
 )
 
 // TargetConfig is a target in publish.yaml.
@@ -49,8 +50,8 @@ func (a Address) String() string {
 // name that begins with - would be an option, and a configuration of ssh may hand them
 // to a shell.
 var (
-	sshHost = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
-	sshUser = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._+-]*$`)
+	sshHost = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
+	sshUser = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9._+-]*$`)
 )
 
 // ParseAddress reads where a target is: an absolute path of this machine, or
@@ -102,7 +103,7 @@ func ParseAddress(text string) (Address, error) {
 
 // targetName matches the names of targets: they are names of files below .publish, and
 // words of commands.
-var targetName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
+var targetName = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
 
 // TargetName reports whether a target may be called so.
 func TargetName(name string) bool {

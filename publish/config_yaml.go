@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"example.com/publish/stage/lazyregexp"
 )
 
 // maxNesting is the maximum depth of a YAML document. publish.yaml needs four levels.
@@ -103,8 +104,8 @@ func valueOf(n *yaml.Node, key string) *yaml.Node {
 }
 
 var (
-	unknownKey = regexp.MustCompile(`(?s)^(line \d+): field (.*) not found in type .*$`)
-	wrongType  = regexp.MustCompile("(?s)^(line \\d+): cannot unmarshal (!!\\w+)(?: `(.*)`)? into (.+)$")
+	unknownKey = lazyregexp.New(`(?s)^(line \d+): field (.*) not found in type .*$`)
+	wrongType  = lazyregexp.New("(?s)^(line \\d+): cannot unmarshal (!!\\w+)(?: `(.*)`)? into (.+)$")
 )
 
 // plainYAML rewrites an error of the YAML library without the names of Go types.

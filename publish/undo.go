@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"example.com/publish/publish/journal"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
+	"example.com/publish/stage/lazyregexp"
 )
 
 // A prune of tags leaves a record in .publish/undo with what it takes out of the
@@ -57,7 +57,7 @@ const (
 // idDigits is how many digits of the plan's hash are the id of a prune.
 const idDigits = 12
 
-var undoID = regexp.MustCompile(`^[0-9a-f]{12,64}$`)
+var undoID = lazyregexp.New(`^[0-9a-f]{12,64}$`)
 
 func (r *Repo) undoPath(id string) string { return r.path(".publish", "undo", id) }
 

@@ -3,11 +3,12 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/cpuguy83/go-md2man/v2/md2man"
 	"github.com/russross/blackfriday/v2"
+
+	"example.com/publish/stage/lazyregexp"
 )
 
 // guideManual is publish-TOPIC(7), made from a guide.
@@ -70,7 +71,7 @@ func textNode(text string) *blackfriday.Node {
 	return n
 }
 
-var dash = regexp.MustCompile(`(^|[^\\])-`)
+var dash = lazyregexp.New(`(^|[^\\])-`)
 
 // copyable makes roff take dashes and quotes literally, so that commands can be
 // copied from the page.

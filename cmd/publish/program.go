@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,6 +17,7 @@ import (
 	"example.com/publish/publish"
 	"example.com/publish/publish/fanout"
 	"example.com/publish/publish/mirror"
+	"example.com/publish/stage/lazyregexp"
 	"example.com/publish/stage/lock"
 )
 
@@ -127,7 +127,7 @@ func (p *program) app() *cli.App {
 
 // flagValue matches what the flag library says of a value that is no number, no duration
 // or no yes or no.
-var flagValue = regexp.MustCompile(`^invalid (?:(boolean) )?value ("(?s:.*)") for (?:flag )?-{1,2}([a-z-]+): `)
+var flagValue = lazyregexp.New(`^invalid (?:(boolean) )?value ("(?s:.*)") for (?:flag )?-{1,2}([a-z-]+): `)
 
 func badUsage(c *cli.Context, err error, _ bool) error {
 	found := flagValue.FindStringSubmatch(err.Error())

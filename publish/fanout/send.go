@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 
 	"example.com/publish/publish"
+	"example.com/publish/stage/lazyregexp"
 	"example.com/publish/stage/tree"
 )
 
@@ -31,7 +31,10 @@ type Progress func(step string, bytes int64) func(done int64)
 // errSilent is the error for another end that is not publish receive.
 var errSilent = errors.New("does not answer as publish receive does")
 
-var contentKey = regexp.MustCompile(`^(link:)?[0-9a-f]{64}$`)
+var (
+	contentKey    = lazyregexp.New(`^(link:)?[0-9a-f]{64}$`)
+	otherGreeting = lazyregexp.New(`^publish-receive [0-9]+$`)
+)
 
 // Send is the end of a leader: it brings the target at the other end to what lead has. It
 // closes out when it has nothing more to say. The result is never nil; the error is that
@@ -117,7 +120,7 @@ func (s *sending) greeted() error {
 	switch {
 	case line == greeting:
 		return nil
-	case err == nil && regexp.MustCompile(`^publish-receive [0-9]+$`).MatchString(line):
+	case err == nil && otherGreeting.MatchString(line):
 		return &publish.Error{Fact: fmt.Sprintf("speaks %q, this publish %q", line, greeting),
 			Hint: "use the same version of publish at both ends"}
 	case err == nil || errors.Is(err, errLong):

@@ -6,12 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"example.com/publish/publish/fault"
 	"example.com/publish/stage/durable"
+	"example.com/publish/stage/lazyregexp"
 	"example.com/publish/stage/tree"
 )
 
@@ -35,7 +35,7 @@ type Claim struct {
 	Seal       string // of the manifest
 }
 
-var markText = regexp.MustCompile(`^repository ([0-9A-Za-z]{1,64})\nmanifest ([0-9a-f]{64})\n`)
+var markText = lazyregexp.New(`^repository ([0-9A-Za-z]{1,64})\nmanifest ([0-9a-f]{64})\n`)
 
 // ReadClaim reads the claim of the tree at dir. It reads both files through one
 // open directory, so a switch at the same time does not mix two trees. The result

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
+	"example.com/publish/stage/lazyregexp"
 	"example.com/publish/stage/tree"
 )
 
@@ -125,7 +125,7 @@ var (
 )
 
 // magicLine matches the first line of a manifest of any version.
-var magicLine = regexp.MustCompile(`^publish-manifest [1-9][0-9]*\n`)
+var magicLine = lazyregexp.New(`^publish-manifest [1-9][0-9]*\n`)
 
 // Decode reads a manifest. The error wraps ErrDamaged, or ErrNewer if another
 // version wrote the manifest: the magic line shows that, or a correct seal on a

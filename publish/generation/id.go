@@ -6,13 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"example.com/publish/stage/durable"
+	"example.com/publish/stage/lazyregexp"
 )
 
-var idText = regexp.MustCompile(`^[0-9A-Za-z]{1,64}$`)
+var idText = lazyregexp.New(`^[0-9A-Za-z]{1,64}$`)
 
 // ID reads the id of this repository: 26 random letters and digits. A moved or
 // copied repository keeps its id. The id is "" if its file was lost, or if an old

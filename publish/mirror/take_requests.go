@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"example.com/publish/publish/fault"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/durable"
+	"example.com/publish/stage/lazyregexp"
 )
 
 // taken is a file that was read, and what becomes of it.
@@ -204,7 +204,7 @@ func (d *desk) read(name string) (*taken, error) {
 }
 
 // secretOf are the parts of a URL that may be secrets.
-var secretOf = regexp.MustCompile(`(://)(?:[^\s/?#]*@)?([^\s?#]*)(?:\?[^\s#]*)?`)
+var secretOf = lazyregexp.New(`(://)(?:[^\s/?#]*@)?([^\s?#]*)(?:\?[^\s#]*)?`)
 
 // withoutSecrets is a reference that cannot be read, as others may read it: in answers, in
 // the queue, and in its history.

@@ -3,10 +3,10 @@ package serve
 import (
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/lazyregexp"
 )
 
 // The distribution specification 1.1, as far as clients pull. What a tree has is told by
@@ -158,7 +158,7 @@ func (s *Server) repository(r *http.Request, v *view, a ask) (*repository, error
 }
 
 // nameGrammar is that of the specification for the name of a repository.
-var nameGrammar = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+var nameGrammar = lazyregexp.New(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
 
 func (s *Server) manifestByTag(w http.ResponseWriter, r *http.Request, v *view, a ask) error {
 	repo, err := s.repository(r, v, a)

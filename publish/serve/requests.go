@@ -15,12 +15,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 
 	"example.com/publish/publish"
 	"example.com/publish/stage/durable"
+	"example.com/publish/stage/lazyregexp"
 )
 
 // intake lets clients that know a token ask for images. A request becomes a file in a
@@ -55,7 +55,7 @@ const (
 )
 
 // given are names that a client may have got; see publish mirror for the prefix.
-var given = regexp.MustCompile(`^http-[a-z0-9]{26}$`)
+var given = lazyregexp.New(`^http-[a-z0-9]{26}$`)
 
 // openIntake returns the intake of the configuration; nil if there is none.
 func (s *Server) openIntake() (*intake, error) {

@@ -3,12 +3,13 @@ package timetable
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/adhocore/gronx"
+
+	"example.com/publish/stage/lazyregexp"
 )
 
 // Rule says when something is done, as cron does.
@@ -31,7 +32,7 @@ var fields = []field{{"minute", 0, 59, ""}, {"hour", 0, 23, ""}, {"day", 1, 31, 
 	{"month", 1, 12, "JANFEBMARAPRMAYJUNJULAUGSEPOCTNOVDEC"}, {"weekday", 0, 7, "SUNMONTUEWEDTHUFRISAT"}}
 
 // part is what stands between two commas of a field.
-var part = regexp.MustCompile(`^(?:\*|([0-9]{1,4}|[A-Z]{3})(?:-([0-9]{1,4}|[A-Z]{3}))?)(?:/([0-9]{1,4}))?$`)
+var part = lazyregexp.New(`^(?:\*|([0-9]{1,4}|[A-Z]{3})(?:-([0-9]{1,4}|[A-Z]{3}))?)(?:/([0-9]{1,4}))?$`)
 
 // maxRule is the most bytes of a rule.
 const maxRule = 200

@@ -1,8 +1,9 @@
 package catalog
 
 import (
-	"regexp"
 	"strings"
+
+	"example.com/publish/stage/lazyregexp"
 )
 
 // The names that files have only while something writes them, for all formats.
@@ -55,27 +56,27 @@ var uploadDirs = map[string]bool{
 // uploadNames are whole names. A match counts when accept says so of its group,
 // or is nil.
 var uploadNames = []struct {
-	name   *regexp.Regexp
+	name   *lazyregexp.Regexp
 	accept func(random string) bool
 }{
 	// rsync: a dot, the name, and six random letters and digits.
-	{regexp.MustCompile(`^\..+\.([A-Za-z0-9]{6})$`), mixed},
+	{lazyregexp.New(`^\..+\.([A-Za-z0-9]{6})$`), mixed},
 	// mktemp.
-	{regexp.MustCompile(`^tmp\.([A-Za-z0-9]{10})$`), mixed},
+	{lazyregexp.New(`^tmp\.([A-Za-z0-9]{10})$`), mixed},
 	// The AWS command line: the name and eight random hex digits of both cases.
-	{regexp.MustCompile(`^.+\.([0-9a-fA-F]{8})$`), func(random string) bool {
+	{lazyregexp.New(`^.+\.([0-9a-fA-F]{8})$`), func(random string) bool {
 		return strings.ToUpper(random) != random && strings.ToLower(random) != random
 	}},
 	// renameio, and so this program: a dot, the name, a random 64-bit number.
-	{regexp.MustCompile(`^\..*?[^0-9]([0-9]{15,20})$`), nil},
+	{lazyregexp.New(`^\..*?[^0-9]([0-9]{15,20})$`), nil},
 	// An NFS client's name for a file that was removed while it was open.
-	{regexp.MustCompile(`^\.nfs([0-9a-f]{24})$`), nil},
+	{lazyregexp.New(`^\.nfs([0-9a-f]{24})$`), nil},
 	// Vim, where the name that ends in .swp is taken.
-	{regexp.MustCompile(`^\..+\.sw([a-o])$`), nil},
+	{lazyregexp.New(`^\..+\.sw([a-o])$`), nil},
 	// The desktop clients of Nextcloud and ownCloud.
-	{regexp.MustCompile(`^\..+\.~([0-9a-f]{3,16})$`), nil},
+	{lazyregexp.New(`^\..+\.~([0-9a-f]{3,16})$`), nil},
 	// Emacs.
-	{regexp.MustCompile(`^#(.+)#$`), nil},
+	{lazyregexp.New(`^#(.+)#$`), nil},
 }
 
 // mixed reports whether characters are random rather than a word or a number. Of

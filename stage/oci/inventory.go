@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -12,6 +11,7 @@ import (
 	"github.com/distribution/reference"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/lazyregexp"
 )
 
 // maxReference bounds a reference in an inventory, in bytes: a name, a tag and a
@@ -23,11 +23,11 @@ const maxReference = 1024
 const maxUses = 500_000
 
 var (
-	scheme    = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://`) // docker-pullable://, docker://, containerd://
-	counted   = regexp.MustCompile(`^[0-9]+$`)
-	shortHex  = regexp.MustCompile(`^[0-9a-f]{12,128}$`)
-	bareHash  = regexp.MustCompile(`^sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})$`)
-	plainHost = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._:\[\]/-]*[A-Za-z0-9\]])?$`)
+	scheme    = lazyregexp.New(`^[a-z][a-z0-9+.-]*://`) // docker-pullable://, docker://, containerd://
+	counted   = lazyregexp.New(`^[0-9]+$`)
+	shortHex  = lazyregexp.New(`^[0-9a-f]{12,128}$`)
+	bareHash  = lazyregexp.New(`^sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})$`)
+	plainHost = lazyregexp.New(`^[A-Za-z0-9]([A-Za-z0-9._:\[\]/-]*[A-Za-z0-9\]])?$`)
 )
 
 // CheckHost implements [catalog.Tagger].

@@ -25,10 +25,10 @@ package oci
 
 import (
 	"path"
-	"regexp"
 	"strings"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/lazyregexp"
 )
 
 // Format implements [catalog.Format] for trees of OCI image layouts.
@@ -123,9 +123,9 @@ func leftover(p string) bool {
 const component = `[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*`
 
 var (
-	repositoryName = regexp.MustCompile(`^` + component + `(?:/` + component + `)*$`)
-	tagName        = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
-	fallbackTag    = regexp.MustCompile(`^(sha256)-([0-9a-f]{64})(?:\.(?:sig|att|sbom))?$`)
+	repositoryName = lazyregexp.New(`^` + component + `(?:/` + component + `)*$`)
+	tagName        = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+	fallbackTag    = lazyregexp.New(`^(sha256)-([0-9a-f]{64})(?:\.(?:sig|att|sbom))?$`)
 )
 
 // maxName bounds a repository's name, in bytes. Clients accept no longer one.

@@ -2,12 +2,12 @@ package oci
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/distribution/reference"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/lazyregexp"
 )
 
 // Reference is what people call an image.
@@ -55,7 +55,7 @@ func digestError(name, digest string) error {
 
 // hostWithPort is how a host with a port stands in a tree. No account of Docker Hub has
 // such a name.
-var hostWithPort = regexp.MustCompile(`^([A-Za-z0-9.-]+)_([0-9]{1,5})/`)
+var hostWithPort = lazyregexp.New(`^([A-Za-z0-9.-]+)_([0-9]{1,5})/`)
 
 // ParseReference reads a reference as Docker does: alpine is
 // docker.io/library/alpine:latest. A digest without a tag needs none. A host with a

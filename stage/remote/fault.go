@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/lazyregexp"
 )
 
 // Place is a URL as a message may have it: without user and query.
@@ -21,7 +21,7 @@ func Place(u *url.URL) string {
 }
 
 // secrets are the parts of URLs that a message must not have.
-var secrets = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s"/?#]*@)?([^\s"?#]*)(?:[?#][^\s"]*)?`)
+var secrets = lazyregexp.New(`([A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s"/?#]*@)?([^\s"?#]*)(?:[?#][^\s"]*)?`)
 
 // Clean is a text of others without credentials in URLs.
 func Clean(text string) string { return secrets.ReplaceAllString(text, "$1$2") }

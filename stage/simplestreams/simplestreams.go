@@ -43,10 +43,10 @@
 package simplestreams
 
 import (
-	"regexp"
 	"strings"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/lazyregexp"
 )
 
 // IndexPath is the path of the index, where every client starts.
@@ -80,9 +80,9 @@ var (
 		".squashfs", ".qcow2", ".img", ".vcdiff",
 	}
 	// rsyncTemp is rsync's temporary name: a dot, the name, six characters.
-	rsyncTemp = regexp.MustCompile(`^\.(.+)\.[A-Za-z0-9]{6}$`)
+	rsyncTemp = lazyregexp.New(`^\.(.+)\.[A-Za-z0-9]{6}$`)
 	// pendingTemp is renameio's temporary name: a dot, the name, a random number.
-	pendingTemp = regexp.MustCompile(`^\.(.+?)[0-9]+$`)
+	pendingTemp = lazyregexp.New(`^\.(.+?)[0-9]+$`)
 )
 
 // Class returns the class of a path by its name. A .json document below streams/
@@ -133,7 +133,7 @@ func uploading(p string, at int) bool {
 	if !strings.HasPrefix(base, ".") {
 		return false
 	}
-	for _, temp := range []*regexp.Regexp{rsyncTemp, pendingTemp} {
+	for _, temp := range []*lazyregexp.Regexp{rsyncTemp, pendingTemp} {
 		if m := temp.FindStringSubmatch(base); m != nil && finished(p[:at]+m[1], at) != catalog.Other {
 			return true
 		}

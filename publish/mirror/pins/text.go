@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/lazyregexp"
 )
 
 // version is that of the file's form. A file of another one is refused.
@@ -117,7 +117,7 @@ func bad(n *yaml.Node, format string, args ...any) error {
 	return &lineError{n.Line, fmt.Sprintf(format, args...)}
 }
 
-var yamlLine = regexp.MustCompile(`(?s)^(?:yaml: )?(?:line (\d+): )?(.*)$`)
+var yamlLine = lazyregexp.New(`(?s)^(?:yaml: )?(?:line (\d+): )?(.*)$`)
 
 // decode reads the text of a file. place returns where the image of an entry lies in the
 // tree; "" for nowhere. The error is a *lineError.

@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 
 	"example.com/publish/publish/generation"
+	"example.com/publish/stage/lazyregexp"
 )
 
 const (
@@ -154,10 +154,10 @@ func scan(text []byte) (s scanned, err error) {
 }
 
 var (
-	nonceText     = regexp.MustCompile(`^[0-9a-z]{8,40}$`)
-	generationKey = regexp.MustCompile(`^_publish/generations/([0-9]{6,18})-([0-9a-z]{8,40})$`)
-	eventKey      = regexp.MustCompile(`^_publish/events/([0-9]{6,18})-([0-9a-z]{8,40})$`)
-	listKey       = regexp.MustCompile(`^_publish/gc/[0-9a-z]{8,40}$`)
+	nonceText     = lazyregexp.New(`^[0-9a-z]{8,40}$`)
+	generationKey = lazyregexp.New(`^_publish/generations/([0-9]{6,18})-([0-9a-z]{8,40})$`)
+	eventKey      = lazyregexp.New(`^_publish/events/([0-9]{6,18})-([0-9a-z]{8,40})$`)
+	listKey       = lazyregexp.New(`^_publish/gc/[0-9a-z]{8,40}$`)
 )
 
 // check refuses a pointer that no commit makes.

@@ -177,7 +177,9 @@ var cases = []struct{ file, imports, rule string }{
 	{"stage/lock/lock_test.go", ours + "stage/lock", ""},
 	{"stage/unpack/unpack.go", ours + "stage/catalog", "unpack-is-a-leaf"},
 	{"stage/glob/glob.go", ours + "stage/catalog", "glob-is-a-leaf"},
+	{"stage/lazyregexp/lazyregexp.go", ours + "stage/catalog", "lazyregexp-is-a-leaf"},
 	{"stage/catalog/include.go", ours + "stage/glob", ""},
+	{"stage/catalog/upload.go", ours + "stage/lazyregexp", ""},
 
 	{"stage/tree/tree.go", ours + "stage/lock", "tree-knows-no-format"},
 	{"stage/tree/tree.go", ours + "stage/simplestreams", "tree-knows-no-format"},

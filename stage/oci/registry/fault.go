@@ -7,12 +7,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"regexp"
 
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/lazyregexp"
 	"example.com/publish/stage/remote"
 )
 
@@ -50,7 +50,7 @@ func (v *server) answered(e *endpoint, resp *http.Response) error {
 	return v.way.Answered(resp, e.host, codeOf(resp.Body))
 }
 
-var codes = regexp.MustCompile(`^[A-Z_]{1,40}$`)
+var codes = lazyregexp.New(`^[A-Z_]{1,40}$`)
 
 // codeOf is the code in the body of an error; "" for none. The message beside it is text
 // that a stranger chooses.

@@ -4,12 +4,12 @@ import (
 	_ "crypto/sha256" // of the digests that a name may have
 	_ "crypto/sha512" // likewise
 	"net/url"
-	"regexp"
 	"strings"
 
 	"github.com/distribution/reference"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/lazyregexp"
 	"example.com/publish/stage/remote"
 )
 
@@ -159,7 +159,7 @@ var odd = strings.NewReplacer("\uff1a", ":", "\uff0f", "/", "\uff20", "@", "\uff
 	"'", "", "`", "")
 
 // asked is a command that was pasted with the name.
-var asked = regexp.MustCompile(`^(sudo +)?(docker|podman|nerdctl|crictl) +(image +)?(pull|run) +`)
+var asked = lazyregexp.New(`^(sudo +)?(docker|podman|nerdctl|crictl) +(image +)?(pull|run) +`)
 
 // guess is the name that somebody may have meant; "" for none.
 func guess(word string) string {

@@ -6,9 +6,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"regexp"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/lazyregexp"
 )
 
 // What a list of tags may be. The largest that are known have some ten thousand tags, and
@@ -20,7 +20,7 @@ const (
 )
 
 // tagForm is what a tag is (distribution-spec, "Pulling manifests").
-var tagForm = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+var tagForm = lazyregexp.New(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
 
 var _ catalog.TagLister = (*Registry)(nil)
 
