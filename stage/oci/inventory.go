@@ -8,8 +8,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/distribution/reference"
-
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/lazyregexp"
 )
@@ -111,7 +109,7 @@ func use(word string, hosts []string) (u catalog.Use, err error) {
 		_, u.Hex, _ = strings.Cut(name, ":")
 		return u, nil
 	}
-	named, err := reference.ParseNormalizedNamed(name)
+	named, err := ParseDockerName(name)
 	if shortHex.MatchString(name) {
 		u.Hex = name
 		if err != nil {
@@ -121,12 +119,9 @@ func use(word string, hosts []string) (u catalog.Use, err error) {
 	if err != nil {
 		return u, fmt.Errorf("%s is no reference of an image: %w", catalog.Show(word), err)
 	}
-	tag := ""
-	if t, ok := named.(reference.Tagged); ok {
-		tag = t.Tag()
-	}
-	if d, ok := named.(reference.Digested); ok {
-		u.Hex = d.Digest().Encoded()
+	tag := named.Tag
+	if named.Digest != "" {
+		u.Hex = named.Digest.Encoded()
 	} else if tag == "" {
 		tag = "latest"
 	}
@@ -135,7 +130,7 @@ func use(word string, hosts []string) (u catalog.Use, err error) {
 	}
 	written, _, _ := strings.Cut(name, "@")
 	written, _, _ = cutTag(written)
-	for _, repository := range []string{named.Name(), written} {
+	for _, repository := range []string{named.Name, written} {
 		n := catalog.Name{Group: strings.ReplaceAll(repository, ":", "_"), Version: tag}
 		if !slices.Contains(u.Names, n) {
 			u.Names = append(u.Names, n)

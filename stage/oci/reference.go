@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/distribution/reference"
-
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/lazyregexp"
 )
@@ -66,7 +64,7 @@ func ParseReference(s string) (Reference, error) {
 	if m := hostWithPort.FindStringSubmatch(s); m != nil {
 		text = m[1] + ":" + m[2] + s[len(m[0])-1:]
 	}
-	named, err := reference.ParseNormalizedNamed(text)
+	named, err := ParseDockerName(text)
 	if err != nil {
 		return Reference{}, catalog.Usage("write it as Docker does, such as docker.io/library/alpine:3.20",
 			"%s: is no reference: %v", catalog.Show(s), err)
@@ -74,12 +72,9 @@ func ParseReference(s string) (Reference, error) {
 	if rest, ok := strings.CutPrefix(s, "sha256:"); ok && !strings.Contains(rest, "/") {
 		return Reference{}, catalog.Usage("put the repository before it: NAME@"+s, "%s: is a digest without a name", s)
 	}
-	r := Reference{Repository: strings.ReplaceAll(named.Name(), ":", "_")}
-	if t, ok := named.(reference.Tagged); ok {
-		r.Tag = t.Tag()
-	}
-	if d, ok := named.(reference.Digested); ok {
-		if r.Digest, err = catalog.ParseDigest(d.Digest().String()); err != nil {
+	r := Reference{Repository: strings.ReplaceAll(named.Name, ":", "_"), Tag: named.Tag}
+	if named.Digest != "" {
+		if r.Digest, err = catalog.ParseDigest(named.Digest.String()); err != nil {
 			return Reference{}, catalog.Usage("", "%s: the digest %v", catalog.Show(s), err)
 		}
 	} else if r.Tag == "" {

@@ -6,10 +6,9 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/distribution/reference"
-
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/lazyregexp"
+	"example.com/publish/stage/oci"
 	"example.com/publish/stage/remote"
 )
 
@@ -97,21 +96,18 @@ func read(word string) (n named, err error) {
 	} else if ok && host != strings.ToLower(host) {
 		return n, errUpper // the library takes it for a host
 	}
-	ref, err := reference.ParseNormalizedNamed(word)
+	ref, err := oci.ParseDockerName(word)
 	if err != nil {
 		return n, plain(err)
 	}
-	n.Host, n.Name = reference.Domain(ref), ref.Name()
+	n.Host, n.Name, n.tag = ref.Host, ref.Name, ref.Tag
 	if n.Host == "hub.docker.com" {
 		return n, errWebsite
 	}
 	n.Canonical = n.Name
-	if t, ok := ref.(reference.Tagged); ok {
-		n.tag = t.Tag()
-	}
-	d, pinned := ref.(reference.Digested)
+	pinned := ref.Digest != ""
 	if pinned {
-		if n.Pinned, err = catalog.ParseDigest(d.Digest().String()); err != nil {
+		if n.Pinned, err = catalog.ParseDigest(ref.Digest.String()); err != nil {
 			return named{}, err
 		}
 	} else if n.tag == "" {
