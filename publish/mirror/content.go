@@ -93,9 +93,7 @@ func (c *Content) Path(d catalog.Digest) (string, bool) {
 	if d.Check() != nil {
 		return "", false
 	}
-	c.mu.Lock()
-	_, own := c.whole[d]
-	c.mu.Unlock()
+	own := c.brought(d)
 	if regular(c.path(d, "")) {
 		return c.path(d, ""), true
 	}
@@ -111,6 +109,14 @@ func (c *Content) Path(d catalog.Digest) (string, bool) {
 		return "", false
 	}
 	return c.opt.Elsewhere(d)
+}
+
+// brought reports whether this Content has brought a content since the last Sync.
+func (c *Content) brought(d catalog.Digest) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.whole[d]
+	return ok
 }
 
 // Own reports whether a path that Path returned is one of the directory: who stages it may
@@ -209,7 +215,7 @@ func (c *Content) Bring(ctx context.Context, d catalog.Digest, size int64, get f
 	if size < 0 {
 		return catalog.Failed(catalog.WrongDigest, "", "%s: has the size %d", d, size)
 	}
-	if c.Has(d) {
+	if c.brought(d) {
 		c.count(size)
 		return nil
 	}
@@ -220,22 +226,25 @@ func (c *Content) Bring(ctx context.Context, d catalog.Digest, size int64, get f
 	if err != nil {
 		return full(err)
 	}
-	if p.n == 0 && c.Has(d) { // who had the lock brought it
-		err := os.Remove(c.path(d, partSuffix))
-		p.close()
-		c.count(size)
-		return ignoreMissing(err)
-	}
-	if err := p.fill(ctx, get); err != nil {
-		p.close()
-		return full(err)
-	}
-	defer p.unlock()
-	own, err := p.f.Stat()
-	if err != nil {
+	// It is looked for once, here: callers have asked Has before, and if it came since, who had
+	// the lock brought it.
+	if own := c.brought(d); own || c.Has(d) {
+		if p.there == 0 && !own {
+			err = ignoreMissing(os.Remove(c.path(d, partSuffix)))
+		}
 		_ = p.f.Close()
+		c.count(size)
 		return err
 	}
+	var own fs.FileInfo
+	if err = p.fill(ctx, get); err == nil {
+		own, err = p.f.Stat()
+	}
+	if err != nil {
+		_ = p.f.Close()
+		return full(err)
+	}
+	defer lock.Unlock(p.f) // it stays open until Sync
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.batch == nil {
@@ -322,21 +331,21 @@ func (c *Content) name(ctx context.Context, d catalog.Digest, own fs.FileInfo) e
 		Err: fmt.Errorf("%s vanished: %w", d, fs.ErrNotExist)}
 }
 
-// own calls f for the part of a content, under its lock, if it is the file that this Content
+// own calls do for the part of a content, under its lock, if it is the file that this Content
 // brought. If another job gave that its name, the part may be what a third one has begun since.
-func (c *Content) own(ctx context.Context, d catalog.Digest, own fs.FileInfo, f func(part string) error) (bool, error) {
+func (c *Content) own(ctx context.Context, d catalog.Digest, own fs.FileInfo, do func(part string) error) (bool, error) {
 	part := c.path(d, partSuffix)
 	if fi, err := os.Lstat(part); err != nil || !same(fi, own) { // do not wait for that one
 		return false, ignoreMissing(err)
 	}
-	unlock, held, err := lockPart(ctx, part, lock.Options{Wait: -1})
+	f, held, err := lockPart(ctx, part, lock.Options{Wait: -1})
 	if err != nil {
 		return false, err
 	}
-	defer unlock()
+	defer f.Close()
 	switch {
 	case same(held, own):
-		return true, f(part)
+		return true, do(part)
 	case held.Size() == 0: // the lock made it
 		return false, ignoreMissing(os.Remove(part))
 	}
@@ -424,14 +433,14 @@ func sweepOne(ctx context.Context, path string, may func() bool, before time.Tim
 		return 0, false, nil
 	}
 	if filepath.Ext(path) == partSuffix {
-		unlock, held, err := lockPart(ctx, path, lock.Options{})
+		f, held, err := lockPart(ctx, path, lock.Options{})
 		if taken := (*lock.HeldError)(nil); errors.As(err, &taken) {
 			return 0, false, nil
 		}
 		if err != nil {
 			return 0, false, err
 		}
-		defer unlock()
+		defer f.Close()
 		// An empty one may be what the lock made of a name that was gone.
 		if held.Size() > 0 && !held.ModTime().Before(before) {
 			return 0, false, nil

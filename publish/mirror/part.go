@@ -20,13 +20,14 @@ import (
 // part is a content that is being fetched. Its file is its lock too: a file more for each of
 // many small contents would take a tenth of the processor time of their job.
 type part struct {
-	c      *Content
-	d      catalog.Digest
-	size   int64
-	f      *os.File  // its end is n
-	sum    hash.Hash // of the first n bytes
-	n      int64
-	unlock func()
+	c    *Content
+	d    catalog.Digest
+	size int64
+	f    *os.File  // its end is n, and closing it gives the lock back
+	sum  hash.Hash // of the first n bytes
+	n    int64
+
+	there int64 // bytes that the file had
 }
 
 // Limits of patience with a server, for one Bring.
@@ -39,65 +40,35 @@ const (
 // errWrong is returned for bytes that cannot be those that are asked for.
 var errWrong = errors.New("wrong bytes")
 
-// part locks and opens the part of a content, and hashes what is there: after a power cut a
-// file may have zeros where bytes were, so its length says nothing.
+// part locks and opens the part of a content. Its bytes are not hashed yet.
 func (c *Content) part(ctx context.Context, d catalog.Digest, size int64) (*part, error) {
 	sum, err := d.New()
 	if err != nil {
 		return nil, err
 	}
-	p := &part{c: c, d: d, size: size, sum: sum}
-	there, err := p.open(ctx)
-	if err == nil && there > 0 {
-		if err = p.reread(ctx); err != nil {
-			p.close()
-		}
+	path := c.path(d, partSuffix)
+	f, held, err := lockPart(ctx, path, lock.Options{Wait: -1})
+	if err != nil {
+		return nil, err
 	}
-	return p, err
-}
-
-// open locks the file, and returns how many bytes it has.
-func (p *part) open(ctx context.Context) (bytes int64, err error) {
-	path := p.c.path(p.d, partSuffix)
-	for {
-		unlock, held, err := lockPart(ctx, path, lock.Options{Wait: -1})
-		if err != nil {
-			return 0, err
-		}
+	p := &part{c: c, d: d, size: size, f: f, sum: sum}
+	if p.there = held.Size(); p.there == 0 {
 		durable.Give(path)
-		f, err := durable.OpenAppend(path)
-		if err == nil {
-			var fi fs.FileInfo
-			if fi, err = f.Stat(); err == nil && os.SameFile(held, fi) {
-				p.f, p.unlock = f, unlock
-				return fi.Size(), nil
-			}
-			_ = f.Close()
-		}
-		unlock()
-		// Who brought it may have given it its name since, and another one may have begun anew.
-		if err := ignoreMissing(err); err != nil {
-			return 0, err
-		}
 	}
+	return p, nil
 }
 
-// lockPart locks the file of a part, and makes it if it is missing.
-func lockPart(ctx context.Context, path string, opt lock.Options) (unlock func(), held fs.FileInfo, err error) {
-	unlock, held, err = lock.Itself(ctx, path, opt)
+// lockPart locks the file of a part and opens it, and makes it if it is missing.
+func lockPart(ctx context.Context, path string, opt lock.Options) (f *os.File, held fs.FileInfo, err error) {
+	f, held, err = lock.Itself(ctx, path, opt)
 	if errors.Is(err, fs.ErrPermission) && os.Chmod(path, 0o600) == nil { // a kill in Sync
-		unlock, held, err = lock.Itself(ctx, path, opt)
+		f, held, err = lock.Itself(ctx, path, opt)
 	}
-	return unlock, held, err
+	return f, held, err
 }
 
-// close gives the file up. It stays for the next time.
-func (p *part) close() {
-	_ = p.f.Close()
-	p.unlock()
-}
-
-// reread hashes what the file has.
+// reread hashes what the file has: after a power cut a file may have zeros where bytes were, so
+// its length says nothing.
 func (p *part) reread(ctx context.Context) error {
 	buf := blocks.Get().(*[]byte)
 	defer blocks.Put(buf)
@@ -137,6 +108,11 @@ type getter = func(ctx context.Context, from int64) (io.ReadCloser, int64, error
 
 // fill makes the part whole.
 func (p *part) fill(ctx context.Context, get getter) error {
+	if p.there > 0 {
+		if err := p.reread(ctx); err != nil {
+			return err
+		}
+	}
 	if p.right() && p.n != p.size {
 		// Another job may have it, so it must stay.
 		return catalog.Failed(catalog.WrongDigest, "", "%s: has %d bytes, and is said to have %d", p.d, p.n, p.size)

@@ -76,7 +76,7 @@ func Acquire(ctx context.Context, path string, opt Options) (unlock func(), err 
 		return nil, err
 	}
 	l := flock.New(path, flock.SetFlag(os.O_RDWR|safe))
-	if err := try(ctx, l, path, opt); err != nil {
+	if err := try(ctx, l.TryLock, path, opt); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	// A hint for people: a failure to write it must not fail the command,
@@ -91,7 +91,7 @@ func Acquire(ctx context.Context, path string, opt Options) (unlock func(), err 
 
 // try returns nil when it has the lock. How long it tries is counted in tries
 // first, so that a slow machine tries as often as a fast one.
-func try(ctx context.Context, l *flock.Flock, path string, opt Options) error {
+func try(ctx context.Context, lock func() (bool, error), path string, opt Options) error {
 	var deadline <-chan time.Time
 	if opt.Wait > 0 {
 		t := time.NewTimer(opt.Wait)
@@ -103,7 +103,7 @@ func try(ctx context.Context, l *flock.Flock, path string, opt Options) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if ok, err := l.TryLock(); ok || err != nil {
+		if ok, err := lock(); ok || err != nil {
 			return err
 		}
 		if n == patience && opt.Wait != 0 && opt.Waiting != nil {

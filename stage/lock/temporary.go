@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"github.com/gofrs/flock"
 )
@@ -19,7 +20,7 @@ import (
 // the file that is locked. If not, it begins again. So each lock of such a file must
 // be taken with Temporary.
 func Temporary(ctx context.Context, path string, opt Options) (unlock func(), err error) {
-	l, _, err := named(ctx, path, opt)
+	l, err := named(ctx, path, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -32,41 +33,82 @@ func Temporary(ctx context.Context, path string, opt Options) (unlock func(), er
 	}, nil
 }
 
-// Itself locks a file that has something to say besides being a lock, and makes it if it is
-// missing. held is what was locked: whoever opens the file then has to compare it. The file may
-// be renamed or removed at any time, also while it is locked. Its name then stands for another
-// file, which somebody else may lock. The error is that of Acquire.
-func Itself(ctx context.Context, path string, opt Options) (unlock func(), held fs.FileInfo, err error) {
-	l, held, err := named(ctx, path, opt)
-	if err != nil {
-		return nil, nil, err
+// Itself locks a file that has something to say besides being a lock, and opens it for reading and
+// appending. It makes the file if it is missing. The file may be renamed or removed at any time, also
+// while it is locked. Its name then stands for another file, which somebody else may lock. Unlock gives
+// the lock back, and so does closing the file. The error is that of Acquire.
+func Itself(ctx context.Context, path string, opt Options) (f *os.File, held fs.FileInfo, err error) {
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND|safe, 0o600)
+		if err != nil {
+			return nil, nil, err
+		}
+		err = try(ctx, func() (bool, error) { return tryFile(f) }, path, opt)
+		ok := false
+		if err == nil {
+			held, ok, err = current(f, path)
+		}
+		if ok {
+			return f, held, nil
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			return nil, nil, err
+		}
 	}
-	return func() { _ = l.Close() }, held, nil
+}
+
+// Unlock gives back the lock of a file that Itself opened, and leaves it open.
+func Unlock(f *os.File) {
+	_ = flockFile(f, syscall.LOCK_UN) // closing it does the same
+}
+
+func tryFile(f *os.File) (bool, error) {
+	err := flockFile(f, syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return false, nil
+	}
+	if err != nil {
+		return false, &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
+	}
+	return true, nil
+}
+
+func flockFile(f *os.File, how int) error {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	failed := c.Control(func(fd uintptr) {
+		for err = syscall.EINTR; errors.Is(err, syscall.EINTR); {
+			err = syscall.Flock(int(fd), how)
+		}
+	})
+	return errors.Join(failed, err)
 }
 
 // named locks the file that path leads to when it has the lock.
-func named(ctx context.Context, path string, opt Options) (l *flock.Flock, held fs.FileInfo, err error) {
+func named(ctx context.Context, path string, opt Options) (l *flock.Flock, err error) {
 	for {
 		l := flock.New(path, flock.SetFlag(os.O_RDWR|os.O_CREATE|safe), flock.SetPermissions(0o600))
-		if err := try(ctx, l, path, opt); err != nil {
-			return nil, nil, err
+		if err := try(ctx, l.TryLock, path, opt); err != nil {
+			return nil, err
 		}
-		held, ok, err := current(l, path)
+		_, ok, err := current(l, path)
 		if err != nil {
-			return nil, nil, errors.Join(err, l.Close())
+			return nil, errors.Join(err, l.Close())
 		}
 		if ok {
-			return l, held, nil
+			return l, nil
 		}
 		if err := l.Close(); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 }
 
 // current reports whether path still leads to the file that is locked. The file is
 // open, so no other one has its number.
-func current(l *flock.Flock, path string) (held fs.FileInfo, ok bool, err error) {
+func current(l interface{ Stat() (fs.FileInfo, error) }, path string) (held fs.FileInfo, ok bool, err error) {
 	held, err = l.Stat()
 	if err != nil {
 		return nil, false, err

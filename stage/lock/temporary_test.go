@@ -88,7 +88,7 @@ func TestTemporaryIsOfTheName(t *testing.T) {
 func TestItself(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "x.part")
 	must(t, os.WriteFile(p, []byte("text"), 0o600))
-	unlock, held, err := Itself(context.Background(), p, Options{})
+	locked, held, err := Itself(context.Background(), p, Options{})
 	if must(t, err); held.Size() != 4 {
 		t.Errorf("it locked a file of %d bytes", held.Size())
 	}
@@ -101,8 +101,15 @@ func TestItself(t *testing.T) {
 	if must(t, err); os.SameFile(held, made) || made.Size() != 0 {
 		t.Error("it locked the file that has another name now")
 	}
-	unlock()
-	next()
+	Unlock(next) // and it stays open
+	again, _, err := Itself(context.Background(), p, Options{})
+	must(t, err)
+	_, err = next.WriteString("more")
+	must(t, errors.Join(err, next.Close()))
+	if _, _, err := Itself(context.Background(), p, Options{}); !errors.As(err, &other) {
+		t.Errorf("closing a file that was unlocked unlocks it for its next holder: %v", err)
+	}
+	must(t, errors.Join(again.Close(), locked.Close()))
 	for _, path := range []string{p, p + ".done"} {
 		if fi, err := os.Lstat(path); err != nil || fi.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", path, fi, err)

@@ -76,7 +76,9 @@ func (c *closure) rest(ctx context.Context) error {
 	if err := c.to.Expect(sum, largest); err != nil {
 		return err
 	}
-	return remote.BringAll(ctx, c.once, todo, c.bring)
+	return remote.BringAll(ctx, c.once, todo, func(ctx context.Context, x content) error {
+		return c.stored(ctx, x, c.to.Bring(ctx, x.digest, x.size, c.get(x)))
+	})
 }
 
 // stored is the error of a store.
