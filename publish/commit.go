@@ -155,6 +155,7 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 		from = s.current.Generation
 	}
 	err = errors.Join(r.site.Switch(ctx, from, n), r.at("after-swap"))
+	switched := time.Now()
 	if errors.Is(err, generation.ErrForeign) {
 		return abandon(err)
 	}
@@ -170,6 +171,7 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 	ctx = context.WithoutCancel(ctx)
 	err = r.settle(ctx, s, m)
 	res.SwitchUS = r.now().Sub(begin).Microseconds()
+	linger(switched)
 	if err == nil {
 		err = r.follow(ctx, s, m)
 	}

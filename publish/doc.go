@@ -15,7 +15,8 @@
 //     that history will record.
 //  4. switch: one rename or one exchange. This is the commit point.
 //  5. sync the directory that contains production's name
-//  6. append to the history, run the health check, delete what is due
+//  6. append to the history; when Linger has passed since the switch, run the health
+//     check, delete what is due
 //
 // No reader ever sees half a tree. Three rules ensure that. Each is enforced in
 // one place:

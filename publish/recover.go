@@ -252,9 +252,11 @@ func (r *Repo) restore(ctx context.Context, h *journal.History, dangling bool) (
 		if err := r.site.Switch(ctx, from, n); err != nil {
 			return 0, err
 		}
+		switched := time.Now()
 		if err := r.site.Settle(ctx); err != nil {
 			return 0, err
 		}
+		linger(switched)
 		return r.site.Live(ctx)
 	}
 	return 0, &Error{Path: r.Production(), Err: errDangling,

@@ -39,6 +39,16 @@ func (r *Repo) Commits(ctx context.Context, age time.Duration) int {
 	return p.Seq
 }
 
+// Linger is how long a switch takes at least: the verb that switches starts no health check,
+// deletes nothing and does not end before so much time has passed since then. So who has
+// looked what production is knows it for a moment longer, without a lock and without a look
+// at the disk: a request that comes after the verb has ended comes so long after the switch.
+// Both sides measure a duration by the monotonic clock, so the time of day does not matter.
+const Linger = time.Millisecond
+
+// linger waits until Linger has passed since a switch.
+func linger(switched time.Time) { time.Sleep(time.Until(switched.Add(Linger))) }
+
 // OpenKept opens generation n, which is kept beside production. The error is of kind
 // NotFound if it is not.
 func (r *Repo) OpenKept(n int) (*generation.View, error) {

@@ -54,6 +54,34 @@ func TestWaitingLink(t *testing.T) {
 	}
 }
 
+// Nothing that comes after a switch begins before Linger has passed: servers depend on it.
+func TestSwitchLingers(t *testing.T) {
+	both(t, func(t *testing.T, mode string) {
+		w := newWorld(t, mode)
+		var switched time.Time
+		least := time.Hour
+		w.step = func(step string) error {
+			switch step {
+			case "after-swap":
+				switched = time.Now()
+			case "after-history":
+				least = min(least, time.Since(switched))
+			}
+			return nil
+		}
+		for _, v := range []string{"one", "two", "three"} {
+			w.put(map[string]string{"a/1": v, "a/" + v: v})
+			w.promote()
+		}
+		for range 2 {
+			w.revert(0)
+		}
+		if least < Linger {
+			t.Errorf("the health check began %v after a switch", least)
+		}
+	})
+}
+
 // In rename mode, if a recover is killed while it restores production, the next one
 // finishes it.
 func TestRestoreThatWasCutShort(t *testing.T) {

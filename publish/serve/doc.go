@@ -16,7 +16,9 @@
 // The answer to a request for what can change under its name (a document, a tag, what is
 // not there) depends on which generation is production. Before such an answer the keeper
 // looks at the file of production that holds its number, which costs one system call. If
-// it is not the file of the view, the request waits for the next view. Content is
+// it is not the file of the view, the request waits for the next view. If it is, that counts
+// for half of publish.Linger: no verb that switches ends so soon after a switch, so no
+// request that comes after its end is answered by a look from before the switch. Content is
 // answered from the view at hand: production keeps it for the grace window.
 //
 // Where production is in an object store, it is asked each second, beside the requests:

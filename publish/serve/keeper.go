@@ -52,7 +52,7 @@ func newKeeper(repo *publish.Repo, log *slog.Logger) *keeper {
 	if f := repo.Follow(); f != nil {
 		k.repo, k.from = f.Repo(), &inStore{follow: f, now: func() time.Time { return k.now() }}
 	} else {
-		k.from = &onDisk{repo, repo.Mark()}
+		k.from = newOnDisk(repo)
 	}
 	return k
 }

@@ -56,6 +56,64 @@ func TestNoOldIndex(t *testing.T) {
 	}
 }
 
+// What production is counts for as long as it is trusted, and only for the view that it was
+// compared with. Nothing else is trusted: not that production is another generation, and not
+// that it cannot be read.
+func TestTrust(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			w := streams(t, mode)
+			w.image("20260101", "one")
+			w.promote()
+			from := w.server.keeper.from.(*onDisk)
+			if from.trust >= publish.Linger {
+				t.Fatalf("is trusted for %v, and a switch may be over after %v", from.trust, publish.Linger)
+			}
+			open := func() *view {
+				v, st, err := from.open(t.Context())
+				w.no(err)
+				out, err := newView(t.Context(), v, st, w.format, nil)
+				w.no(err)
+				return out
+			}
+			first := open()
+			defer first.release()
+			same := func(v *view) bool {
+				t.Helper()
+				st, err := from.known(v)
+				return err == nil && st == v.stamp
+			}
+			from.trust = 0
+			if !same(first) {
+				t.Error("production is not its own view")
+			}
+			from.trust = time.Hour
+			same(first)
+			w.image("20260102", "two")
+			w.promote() // within the hour, which only a test can do
+			if !same(first) {
+				t.Error("what was seen a moment ago was looked at again")
+			}
+			second := open()
+			defer second.release()
+			if st, err := from.known(nil); err != nil || st != second.stamp {
+				t.Errorf("without a view: %v %v", st, err)
+			}
+			if first.sure.Store(0); same(first) || same(first) {
+				t.Error("the old generation is taken for production")
+			}
+			w.no(os.Rename(w.production(), w.production()+".away"))
+			if same(second) || same(second) {
+				t.Error("what cannot be read is taken for production")
+			}
+			w.no(os.Rename(w.production()+".away", w.production()))
+			if !same(second) {
+				t.Error("production that is back is not its view")
+			}
+		})
+	}
+}
+
 // If no view can be built, the old one stays, and readyz says why.
 func TestNoViewCanBeBuilt(t *testing.T) {
 	w := streams(t, "symlink")

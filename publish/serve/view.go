@@ -25,6 +25,7 @@ type view struct {
 	kept      bool          // it was opened as a kept generation, and not as production
 
 	refs atomic.Int64
+	sure atomic.Int64 // until then production is this view for sure: see onDisk
 }
 
 // newView opens what the documents of a generation say. It takes over v, and those
