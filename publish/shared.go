@@ -39,6 +39,7 @@ type shared struct {
 	when time.Time       // of that, by this machine's clock
 	// follows says that this is what a Follower has: it asks the store for no pointer.
 	follows bool
+	last    laid // see placed
 }
 
 // freshFor is how long what was read of the bucket counts as the present for commands that
@@ -62,7 +63,7 @@ func (r *Repo) openShared(store func(string, *Config) (bucket.Store, error)) err
 		own = server.Own
 	}
 	b.site = bucket.New(bucket.Options{Store: opened, Who: r.who(), Content: c.Cache.Content, Mutable: c.Cache.Mutable,
-		Keys: b.keys, Own: own, Cache: r.path(".publish", "bucket"), Workers: c.Concurrency, Step: r.at, Warn: r.opt.Warn,
+		Keys: b.keys, Beside: b.besideKeys, Own: own, Cache: r.path(".publish", "bucket"), Workers: c.Concurrency, Step: r.at, Warn: r.opt.Warn,
 		Progress: r.opt.Progress, Now: func() time.Time { return r.now() }, Sleep: r.opt.sleep})
 	r.shared, r.store.Elsewhere, r.site = b, b, pointed{b}
 	r.Stage.Elsewhere = b.elsewhere
@@ -96,7 +97,7 @@ func (b *shared) open(ctx context.Context, row tree.Row) (io.ReadCloser, error) 
 		data, err := b.Document(ctx, row)
 		return io.NopCloser(bytes.NewReader(data)), err
 	}
-	o, err := b.site.Open(ctx, row.Path, bucket.Get{})
+	o, err := b.site.Open(ctx, b.key(row), bucket.Get{})
 	if err != nil {
 		return nil, b.explain(err)
 	}
@@ -162,6 +163,11 @@ func (b *shared) fits(birth *bucket.Birth) error {
 			return &Error{Kind: Usage, Path: b.r.Production(), Fact: fmt.Sprintf("was made with %s: %s, and publish.yaml "+
 				"says %s", kv[0], kv[1], kv[2]), Hint: "change publish.yaml, or give another prefix"}
 		}
+	}
+	if birth.Layout != b.layout() {
+		return &Error{Kind: Usage, Path: b.r.Production(), Fact: fmt.Sprintf("was made by another version of publish: "+
+			"its objects have other names (%q) than clients of format %s need (%q)", birth.Layout, c.Format, b.layout()),
+			Hint: "make production anew, under another prefix"}
 	}
 	id, err := b.r.store.ID()
 	if err == nil && id != "" && id != birth.Repository {
@@ -418,7 +424,8 @@ type pointed struct{ b *shared }
 func (p pointed) Name() string { return "bucket" }
 
 func (p pointed) Guarantee() site.Guarantee {
-	return site.Guarantee{Whole: p.b.r.Config.S3.Readers == ReadersServe || p.b.placer() != nil, NamedOnceLive: true}
+	placer := p.b.placer()
+	return site.Guarantee{Whole: !p.b.direct() || placer != nil && placer.PointerPath() != "", NamedOnceLive: true}
 }
 
 func (p pointed) Dir(n int) string { return p.b.r.store.Dir(n) }

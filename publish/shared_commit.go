@@ -60,7 +60,8 @@ func (b *shared) switchTo(
 	if err != nil {
 		return nil, err
 	}
-	commit.Document, commit.Settled = up.document, len(up.beside) == 0
+	commit.Document = up.document
+	up.turnover.commits(&commit)
 	begin := time.Now()
 	now, err := b.commit(ctx, on, commit)
 	if err != nil {
@@ -72,7 +73,7 @@ func (b *shared) switchTo(
 	if err := b.arrived(ctx, s, c.draft, m, now); err != nil {
 		return res, afterSwitch(m.Generation, "run publish recover", err)
 	}
-	if err := b.beside(ctx, up.beside); err != nil {
+	if err := b.beside(ctx, up.turnover); err != nil {
 		return res, afterSwitch(m.Generation, "files beside the index are not all replaced; run publish recover", err)
 	}
 	if err := r.follow(ctx, s, m); err != nil {
@@ -152,9 +153,8 @@ func (b *shared) rest(ctx context.Context, m *generation.Manifest) error {
 // uploading is what a switch sends.
 type uploading struct {
 	objects  []bucket.Upload
-	document []byte          // what clients read, in the pointer; nil for none
-	beside   []bucket.Upload // objects that are replaced after the switch
-	lost     []string        // paths of files that readers do not find in the store
+	document []byte    // what clients read, in the pointer; nil for none
+	turnover *turnover // objects that are written after the switch
 	warnings []catalog.Finding
 }
 
@@ -176,59 +176,64 @@ func (b *shared) upload(ctx context.Context, on *bucket.Pointer, objects []bucke
 // uploads works out what the candidate has and production does not. What a kept generation
 // has is in the store, too, so that a revert sends nothing of it.
 func (b *shared) uploads(ctx context.Context, s *state, c *candidate) (*uploading, error) {
-	out := &uploading{}
-	placed, err := b.place(ctx, c.draft.Dir, c.rows, out)
+	if i := slices.IndexFunc(c.rows, func(row tree.Row) bool { return row.Role == catalog.Link }); i >= 0 {
+		return nil, &FindingsError{Report: &stage.Report{Findings: []catalog.Finding{{Severity: catalog.Error, Code: "link",
+			Path: c.rows[i].Path, Message: "is a symbolic link, and an object store has none"}}}}
+	}
+	next, err := b.place(ctx, c.draft.Dir, c.rows)
 	if err != nil {
 		return nil, err
 	}
-	var has tree.Rows
+	if report := (&stage.Report{Findings: next.Findings}); len(report.Errors()) > 0 {
+		return nil, &FindingsError{Report: report}
+	}
+	out := &uploading{document: next.Pointer, warnings: next.Findings}
+	has, kept := tree.NewRows(nil), tree.NewRows(c.kept)
+	there := map[string]string{} // digests of objects
 	if s.current != nil {
+		was, err := b.placed(ctx, s.current.Manifest)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range was.Objects {
+			there[o.Key] = o.SHA256
+		}
 		has = tree.NewRows(s.current.Own) // what is carried may be on its way out
 	}
 	same := func(rows tree.Rows, row tree.Row) bool {
 		was, ok := rows.Get(row.Path)
 		return ok && was.SHA256 == row.SHA256
 	}
-	there := tree.NewRows(c.kept)
-	for _, row := range c.rows {
-		d, isPlaced := placed[row.Path]
-		delete(placed, row.Path)
-		if same(has, row) {
+	body := func(o *stage.Object) bucket.Body {
+		if path := filepath.Join(c.draft.Dir, filepath.FromSlash(o.Row.Path)); o.Data == nil && !gone(path) {
+			return bodyOf(path, o.Row)
+		}
+		return b.far(o)
+	}
+	placed := map[string]bool{} // documents that lie there as clients read them
+	for i := range next.Objects {
+		o := &next.Objects[i]
+		placed[o.Row.Path] = placed[o.Row.Path] || o.Data != nil
+		if there[o.Key] == o.SHA256 || same(kept, o.Row) {
 			continue
 		}
-		path := filepath.Join(c.draft.Dir, filepath.FromSlash(row.Path))
-		switch {
-		case row.Role == catalog.Link:
-			return nil, &FindingsError{Report: &stage.Report{Findings: []catalog.Finding{{Severity: catalog.Error, Code: "link",
-				Path: row.Path, Message: "is a symbolic link, and an object store has none"}}}}
-		case row.Role == catalog.Content:
-			if gone(path) || same(there, row) {
-				continue // a kept generation has it, so it is there
-			}
-			out.objects = append(out.objects, bucket.Upload{Key: row.Path, Type: b.typeOf(row.Path),
-				Body: bodyOf(path, row)})
-		case isPlaced:
-			if !same(there, row) {
-				out.objects = append(out.objects, d...)
-			}
-		default:
-			data, err := durable.ReadFile(path, catalog.MaxDocument)
-			if err != nil {
-				return nil, err
-			}
-			if !same(there, row) {
-				out.objects = append(out.objects, bucket.FileUpload(row, data))
-			}
-			if b.r.Config.S3.Readers == ReadersBucket && row.Path != b.pointerKey() && !slices.Contains(out.lost, row.Path) {
-				out.beside = append(out.beside, bucket.Upload{Key: row.Path, Type: b.typeOf(row.Path),
-					Body: bytesBody(data, row.SHA256), Mutable: true})
-			}
+		if o.Data == nil && o.Key == b.key(o.Row) && gone(filepath.Join(c.draft.Dir, filepath.FromSlash(o.Row.Path))) {
+			continue // a kept generation has it, so it is there
 		}
+		out.objects = append(out.objects, bucket.Upload{Key: o.Key, Type: o.Type, Body: body(o)})
 	}
-	for _, d := range placed { // that no row has
-		out.objects = append(out.objects, d...)
+	for _, row := range c.rows {
+		if row.Role == catalog.Content || placed[row.Path] || same(has, row) || same(kept, row) {
+			continue
+		}
+		data, err := durable.ReadFile(filepath.Join(c.draft.Dir, filepath.FromSlash(row.Path)), catalog.MaxDocument)
+		if err != nil {
+			return nil, err
+		}
+		out.objects = append(out.objects, bucket.FileUpload(row, data))
 	}
-	return out, nil
+	out.turnover, err = b.turnBeside(ctx, b.at, next, false, body)
+	return out, err
 }
 
 // bodyOf is the content of a file.
@@ -245,6 +250,26 @@ func bodyOf(path string, row tree.Row) bucket.Body {
 	}}
 }
 
+// far is the content of an object whose file is not here, but in the store under another
+// name, or among the documents of a kept generation.
+func (b *shared) far(o *stage.Object) bucket.Body {
+	if o.Data != nil {
+		return bytesBody(o.Data, o.SHA256)
+	}
+	row := o.Row
+	return bucket.Body{Size: o.Size, SHA256: o.SHA256, Open: func(from int64) (io.ReadCloser, error) {
+		if row.Role != catalog.Content {
+			data, err := b.Document(context.Background(), row)
+			return io.NopCloser(bytes.NewReader(data[min(from, int64(len(data))):])), err
+		}
+		got, err := b.site.Open(context.Background(), b.key(row), bucket.Get{From: from})
+		if err != nil {
+			return nil, err
+		}
+		return got.Body, nil
+	}}
+}
+
 func bytesBody(data []byte, sha256 string) bucket.Body {
 	return bucket.Body{Size: int64(len(data)), SHA256: sha256, Open: func(from int64) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(data[from:])), nil
@@ -258,28 +283,4 @@ func (b *shared) replaced(err error) error {
 			Code: "content-replaced", Path: e.Key, Message: "the object store has other content under this key: " + e.Error()}}}}
 	}
 	return b.explain(err)
-}
-
-// beside replaces objects that no document names, and notes that it is done.
-func (b *shared) beside(ctx context.Context, objects []bucket.Upload) error {
-	if len(objects) == 0 {
-		return nil
-	}
-	if err := b.site.Put(ctx, b.at, objects); err != nil {
-		return b.explain(err)
-	}
-	h, err := b.history(ctx, b.at)
-	if err != nil {
-		return err
-	}
-	c, err := b.step(h, b.at)
-	if err != nil {
-		return err
-	}
-	c.Settled = true
-	_, err = b.commit(ctx, b.at, c)
-	if moved := new(bucket.MovedError); errors.As(err, &moved) {
-		return nil // whoever switched since replaces them
-	}
-	return err
 }

@@ -46,6 +46,11 @@ func (b *shared) collect(ctx context.Context, s *state, dryRun bool) (*GCResult,
 			"generation %d dropped it, and its window ended %s", c.Dropped, end.UTC().Format(time.RFC3339))})
 		res.Bytes += c.Size
 	}
+	if !dryRun {
+		if _, err := b.finishBeside(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if dryRun || len(res.Items) == 0 && b.present().Condemned == nil {
 		res.Leftovers = r.leftovers().list()
 		return res, nil

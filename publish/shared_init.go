@@ -26,7 +26,7 @@ func (b *shared) found(ctx context.Context) error {
 	birth, err := b.site.Join(ctx)
 	if errors.Is(err, bucket.ErrNotFound) {
 		birth, err = b.site.Found(ctx, bucket.Birth{Repository: mine, Format: r.Config.Format,
-			Readers: string(r.Config.S3.Readers), Pointer: b.pointerKey(), Made: r.now().UTC(), Who: r.who()})
+			Readers: string(r.Config.S3.Readers), Pointer: b.pointerKey(), Layout: b.layout(), Made: r.now().UTC(), Who: r.who()})
 	}
 	if err != nil {
 		return b.explain(err)

@@ -2,9 +2,7 @@ package publish
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -21,110 +19,133 @@ import (
 // pointerKey is where the pointer lies: at the document that clients read first, if they
 // read the store themselves and the format has one that names all others.
 func (b *shared) pointerKey() string {
-	if p := b.placer(); p != nil {
+	if p := b.placer(); p != nil && p.PointerPath() != "" {
 		return p.PointerPath()
 	}
 	return "_publish/pointer.json"
 }
 
-// placer says how documents lie that clients read in the store; nil if they read none, or
-// if the format has no such form.
+// direct reports whether clients read the store themselves.
+func (b *shared) direct() bool { return b.r.Config.S3.Readers == ReadersBucket }
+
+// placer says how what clients read in the store lies there; nil if they read none, or if
+// all files of the format lie at their paths.
 func (b *shared) placer() catalog.Placer {
-	if b.r.Config.S3.Readers != ReadersBucket {
+	if !b.direct() {
 		return nil
 	}
 	p, _ := catalog.As[catalog.Placer](b.r.format)
 	return p
 }
 
-// place returns the documents of the tree at dir as clients read them, by their paths in
-// the tree. It puts into out what becomes of the pointer's, and of files that have no place
-// there.
-func (b *shared) place(ctx context.Context, dir string, rows []tree.Row, out *uploading) (
-	map[string][]bucket.Upload, error) {
-	if b.placer() == nil {
-		return nil, nil
+// layout names how trees lie in the store: see bucket.Birth.
+func (b *shared) layout() string {
+	if p := b.placer(); p != nil {
+		return p.Layout()
+	}
+	return ""
+}
+
+// place says how the tree at dir lies in the store. Of its files only documents need be
+// there. Without readers of the store, that is content at its paths.
+func (b *shared) place(ctx context.Context, dir string, rows []tree.Row) (*stage.Placed, error) {
+	_, prefix, _ := strings.Cut(strings.TrimPrefix(b.r.Production(), schemeS3), "/")
+	if !b.direct() {
+		rows = slices.DeleteFunc(slices.Clone(rows), func(row tree.Row) bool { return row.Role != catalog.Content })
+		return stage.PlaceContent(rows, prefix+"/"), nil
 	}
 	src, err := tree.OpenSource(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer src.Close()
-	_, prefix, _ := strings.Cut(strings.TrimPrefix(b.r.Production(), schemeS3), "/")
-	pl, err := stage.Place(ctx, b.r.format, tree.Contents(src.Root()), rows, prefix+"/")
-	if err != nil {
-		return nil, err
-	}
-	report := &stage.Report{Findings: pl.Findings}
-	if len(report.Errors()) > 0 {
-		return nil, &FindingsError{Report: report}
-	}
-	out.warnings, out.document = pl.Findings, pl.Pointer.Data
-	placed := map[string][]bucket.Upload{}
-	for _, d := range pl.Objects {
-		sum := fmt.Sprintf("%x", sha256.Sum256(d.Data))
-		placed[d.Path] = append(placed[d.Path], bucket.Upload{Key: d.Key, Type: d.Type, Body: bytesBody(d.Data, sum)})
-	}
-	for _, row := range pl.Lost {
-		out.lost = append(out.lost, row.Path)
-	}
-	return placed, nil
+	return stage.Place(ctx, b.r.format, tree.Contents(src.Root()), rows, prefix+"/")
 }
 
-// keys are the keys under which a row may lie. Which of them a document has cannot be told
-// by its path.
+// placed is place for a generation that is kept, or production. It is remembered for the
+// last one.
+func (b *shared) placed(ctx context.Context, m *generation.Manifest) (*stage.Placed, error) {
+	b.mu.Lock()
+	last := b.last
+	b.mu.Unlock()
+	if last.seal == m.Seal && last.Placed != nil {
+		return last.Placed, nil
+	}
+	if err := b.r.store.Furnish(ctx, m); err != nil {
+		return nil, err
+	}
+	out, err := b.place(ctx, b.r.store.Dir(m.Generation), m.Own)
+	if err == nil {
+		b.mu.Lock()
+		b.last = laid{m.Seal, out}
+		b.mu.Unlock()
+	}
+	return out, err
+}
+
+// laid is how the generation with a seal lies in the store.
+type laid struct {
+	seal string
+	*stage.Placed
+}
+
+// keys are the keys under which a row may lie, first that where publish reads it. Which of
+// the others it has cannot be told by its path.
 func (b *shared) keys(row tree.Row) []string {
-	keys, p := []string{bucket.KeyOf(row)}, b.placer()
-	switch {
-	case row.Role == catalog.Content:
+	p := b.placer()
+	if row.Role == catalog.Content {
+		if p != nil {
+			return p.ContentKeys(row.Path)
+		}
 		return []string{row.Path}
-	case b.r.Config.S3.Readers != ReadersBucket || row.Path == b.pointerKey():
+	}
+	keys := []string{bucket.KeyOf(row)}
+	if !b.direct() || row.Path == b.pointerKey() {
 		return keys
-	case p != nil:
-		keys = append(keys, p.Placed(row.Path, row.SHA256))
+	}
+	if p != nil {
+		if key := p.DocumentKey(row.Path, row.SHA256); key != "" {
+			keys = append(keys, key)
+		}
 	}
 	return append(keys, row.Path) // beside the pointer
 }
 
 // key is where the bytes of content lie; of another row, those that revert needs.
-func (b *shared) key(row tree.Row) string {
-	if row.Role == catalog.Content {
-		return row.Path
+func (b *shared) key(row tree.Row) string { return b.keys(row)[0] }
+
+// besideKeys are the keys of what lies beside the pointer, of a generation, and is no file
+// of its tree.
+func (b *shared) besideKeys(ctx context.Context, m *generation.Manifest) ([]string, error) {
+	if b.placer() == nil {
+		return nil, nil
 	}
-	return bucket.KeyOf(row)
+	placed, err := b.placed(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	var keys []string
+	for _, o := range placed.Beside {
+		if made(&o) {
+			keys = append(keys, o.Key)
+		}
+	}
+	return keys, nil
 }
 
-// keyIn returns where the bytes of the rows of a generation lie.
-func (b *shared) keyIn(g *generation.Tree) (func(tree.Row) string, error) {
-	placed, p := map[string]bool{}, b.placer()
-	if p != nil {
-		v, err := g.View()
-		if err != nil {
-			return nil, err
-		}
-		defer v.Close()
-		names, err := b.r.format.Documents(v.Contents())
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			placed[name] = name != p.PointerPath()
-		}
-	}
-	return func(row tree.Row) string {
-		if placed[row.Path] {
-			return p.Placed(row.Path, row.SHA256)
-		}
-		return b.key(row)
-	}, nil
-}
+// made reports whether an object beside the pointer is made by the format, and no file of
+// the tree. Those are carried, and go when their windows end; what is made goes when
+// production does not have it any more.
+func made(o *stage.Object) bool { return o.Data != nil || o.Key != o.Row.Path }
 
 // Document is generation.Elsewhere.
 func (b *shared) Document(ctx context.Context, row tree.Row) ([]byte, error) {
-	if p := b.placer(); p != nil && row.Path != p.PointerPath() {
-		data, err := b.site.Bytes(ctx, p.Placed(row.Path, row.SHA256), row)
-		if err == nil || !errors.Is(err, bucket.ErrNotFound) {
-			return data, b.explain(err)
+	if p := b.placer(); p != nil {
+		if key := p.DocumentKey(row.Path, row.SHA256); key != "" {
+			data, err := b.site.Bytes(ctx, key, row)
+			if err == nil || !errors.Is(err, bucket.ErrNotFound) {
+				return data, b.explain(err)
+			}
 		}
 	}
 	data, err := b.site.File(ctx, row)
@@ -156,6 +177,3 @@ func (b *shared) bare(s *state, m *generation.Manifest, out *uploading) error {
 	}
 	return nil
 }
-
-// typeOf is the Content-Type of a path.
-func (b *shared) typeOf(path string) string { return catalog.MediaType(path) }

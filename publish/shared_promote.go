@@ -136,6 +136,9 @@ func (b *shared) tryPromote(ctx context.Context, opt PromoteOptions, pruned *Pru
 	if res == nil {
 		return nil, pruned, err
 	}
+	if err == nil && res.Unchanged && !opt.DryRun {
+		_, err = b.finishBeside(ctx)
+	}
 	res.Warnings = append(noNil(res.Warnings), valid.Report.Findings...)
 	res.LeftOut = valid.Report.LeftOut
 	catalog.Sort(res.Warnings)

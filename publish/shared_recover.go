@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/publish/publish/generation"
 	"example.com/publish/publish/site/bucket"
 	"example.com/publish/stage/durable"
 	"example.com/publish/stage/lock"
@@ -22,7 +21,8 @@ import (
 //	uploading                    objects that nothing names  gc --orphans
 //	the commit is under way      .publish/commit             settleBase
 //	making staging from another  .publish/base has both      finishRebase
-//	files beside the pointer     settled: false              settleBeside
+//	files beside the pointer     settled: false              settleBeside, the next switch
+//	deleting files beside it     left                        clean, in the next gc
 //	in the health check          pending                     checkHealth, when its time is over
 //	in gc                        condemned                   the next gc
 func (b *shared) recover(ctx context.Context, by actor) (*state, []string, error) {
@@ -142,14 +142,12 @@ func (b *shared) recoverAll(ctx context.Context, made []string) ([]string, error
 		return append(made, done...), err
 	}
 	b.r.noteLeftovers(warnOfAll)
-	if !b.at.Settled && s.current != nil {
-		did, err := b.settleBeside(ctx, s)
-		if did {
-			done = append(done, "replaced the files beside the index")
-		}
-		if err != nil {
-			return append(made, done...), err
-		}
+	did, err := b.finishBeside(ctx)
+	if err != nil {
+		return append(made, done...), err
+	}
+	if did {
+		done = append(done, "replaced the files beside the index")
 	}
 	switch _, to, err := b.bases(); {
 	case err != nil || to == 0 || s.current == nil:
@@ -164,21 +162,4 @@ func (b *shared) recoverAll(ctx context.Context, made []string) ([]string, error
 		}
 	}
 	return append(made, done...), b.r.pendingErasure()
-}
-
-// settleBeside replaces the objects beside the pointer that a killed command did not.
-func (b *shared) settleBeside(ctx context.Context, s *state) (bool, error) {
-	draft, err := b.r.store.Draft(generation.RevertPrefix)
-	if err != nil {
-		return false, err
-	}
-	defer draft.Discard()
-	if err := b.r.rebuild(ctx, s, s.current, draft); err != nil {
-		return false, err
-	}
-	up, err := b.uploads(ctx, &state{}, &candidate{draft: draft, rows: s.current.Own})
-	if err != nil {
-		return false, err
-	}
-	return true, b.beside(ctx, up.beside)
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
 	"example.com/publish/publish/site/bucket"
 	"example.com/publish/publish/tombstone"
@@ -60,12 +59,11 @@ func (b *shared) rescue(ctx context.Context) (string, error) {
 	if err := b.r.store.Furnish(ctx, m); err != nil {
 		return "", err
 	}
-	up := &uploading{}
-	g := &generation.Tree{Manifest: m, Dir: b.r.store.Dir(m.Generation), Sparse: true}
-	if _, err := b.place(ctx, g.Dir, m.Own, up); err != nil {
+	placed, err := b.placed(ctx, m)
+	if err != nil {
 		return "", err
 	}
-	c := bucket.Commit{Nonce: bucket.NewNonce(), Document: up.document, Force: true}
+	c := bucket.Commit{Nonce: bucket.NewNonce(), Document: placed.Pointer, Left: []int{0}, Force: true}
 	if len(graves) > 0 {
 		row := tree.Row{Path: "tombstones", Size: int64(len(graves)), SHA256: fmt.Sprintf("%x", sha256.Sum256(graves))}
 		if err := b.upload(ctx, p, []bucket.Upload{bucket.FileUpload(row, graves)}); err != nil {

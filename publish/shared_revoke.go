@@ -81,8 +81,8 @@ func (b *shared) bury(ctx context.Context, stone tombstone.Stone) error {
 // eraseObjects deletes contents from the store: from all generations that are kept, in
 // every version that the store has.
 func (b *shared) eraseObjects(ctx context.Context, s *state, want sought, did *redaction) error {
-	var keys []string
-	served := map[string]bool{} // what production names now stays
+	keys, contents := []string{}, map[string]bool{} // by path
+	served := map[string]bool{}                     // what production names now stays
 	if s.current != nil {
 		for row := range s.current.All() {
 			served[row.Path] = true
@@ -97,8 +97,9 @@ func (b *shared) eraseObjects(ctx context.Context, s *state, want sought, did *r
 		for row := range m.All() {
 			if row.Role == catalog.Content && want.Sums[row.SHA256] && !want.done.Redacted(n, row) {
 				paths = append(paths, row.Path)
-				if !served[row.Path] && !slices.Contains(keys, row.Path) {
-					keys, did.Bytes = append(keys, row.Path), did.Bytes+row.Size
+				if !served[row.Path] && !contents[row.Path] {
+					contents[row.Path] = true
+					keys, did.Bytes = append(keys, b.keys(row)...), did.Bytes+row.Size
 				}
 			}
 		}
@@ -106,11 +107,20 @@ func (b *shared) eraseObjects(ctx context.Context, s *state, want sought, did *r
 			did.note(place{generation: n, paths: paths})
 		}
 	}
+	if _, err := b.finishBeside(ctx); err != nil { // tags that stood for it
+		return err
+	}
+	if len(b.at.Left) > 0 {
+		return &Error{Kind: Switched, Path: b.r.Production(), Fact: "names of revoked content beside the index are not " +
+			"deleted yet: another gc is at work, or another machine has switched", Hint: "run publish recover"}
+	}
 	stay, err := b.site.Erase(ctx, keys)
 	if err != nil {
 		return b.explain(err)
 	}
-	did.Files += len(keys) - len(stay)
+	if len(stay) == 0 {
+		did.Files += len(contents)
+	}
 	if now, err := b.site.Read(ctx); err == nil {
 		b.move(now)
 	}

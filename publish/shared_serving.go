@@ -51,7 +51,7 @@ func (r *Repo) Follow() *Follower {
 	out := *r
 	b := &shared{r: &out, follows: true}
 	opt := r.shared.site.Options
-	opt.Cache, opt.Keys = filepath.Join(f.dir, "cache"), b.keys
+	opt.Cache, opt.Keys, opt.Beside = filepath.Join(f.dir, "cache"), b.keys, b.besideKeys
 	b.site = bucket.New(opt)
 	out.shared, out.site, out.left = b, pointed{b}, leftoverRecord{}
 	out.store = out.newStore()

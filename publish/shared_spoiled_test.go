@@ -67,7 +67,14 @@ func spoiled(t *testing.T, begin func() *machine, do func(*machine) error,
 func spoiledIn(t *testing.T, turn int, begin func() *machine, do func(*machine) error,
 	check func(m *machine, at int, err error)) {
 	t.Helper()
-	for at := 0; ; at++ {
+	spoiledEach(t, turn, 0, 1, begin, do, check)
+}
+
+// spoiledEach is spoiledIn for the request first, and each one that is step later.
+func spoiledEach(t *testing.T, turn, first, step int, begin func() *machine, do func(*machine) error,
+	check func(m *machine, at int, err error)) {
+	t.Helper()
+	for at := first; ; at += step {
 		m := begin()
 		n, hit := 0, false
 		m.store.Fault = func(buckettest.Request) buckettest.Fault {

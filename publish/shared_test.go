@@ -26,6 +26,7 @@ type machine struct {
 	via   bucket.Store // instead of store, if it is not nil
 	who   string
 	wait  func(context.Context, time.Duration) error // instead of the store's clock, if it is not nil
+	of    catalog.Format                             // whose clients read the store; nil: listed, for publish serve
 }
 
 const inStore = "s3://bucket/images"
@@ -73,13 +74,17 @@ func joined(t testing.TB, m *machine) *machine {
 		m.world = &world{}
 	}
 	m.world.t, m.world.dir, m.world.now = t, filepath.Join(t.TempDir(), "repo"), epoch
-	format := cmp.Or(m.format, catalog.Format(listed{}))
+	format := cmp.Or(m.of, m.format, catalog.Format(listed{}))
 	c := choices
 	c.Store, c.Format = m.open, func(string) catalog.Format { return format }
 	if err := os.Mkdir(m.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	yaml := "production: " + inStore + "\ns3: {readers: serve}\n"
+	if m.of != nil {
+		m.world.format = m.of
+		yaml = "format: " + m.of.Name() + "\nproduction: " + inStore + "\n"
+	}
 	if err := os.WriteFile(filepath.Join(m.dir, ConfigName), []byte(yaml), 0o644); err != nil {
 		t.Fatal(err)
 	}

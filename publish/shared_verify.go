@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
+	"example.com/publish/publish/site/bucket"
 	"example.com/publish/stage"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
@@ -47,11 +50,11 @@ func (b *shared) verify(ctx context.Context, name string, full bool) (*stage.Rep
 			}
 		}
 	}
-	key, err := b.keyIn(g)
+	checks, err := b.checks(ctx, g, rows, !retired && b.at.Settled)
 	if err != nil {
 		return nil, 0, err
 	}
-	flaws, read, err := b.site.Verify(ctx, rows, key, full)
+	flaws, read, err := b.site.Verify(ctx, checks, full)
 	if err != nil {
 		return nil, 0, b.explain(err)
 	}
@@ -66,6 +69,65 @@ func (b *shared) verify(ctx context.Context, name string, full bool) (*stage.Rep
 	}
 	catalog.Sort(report.Findings)
 	return report, g.Generation, nil
+}
+
+// checks are the objects of the rows of a generation, each of them wherever it lies; with
+// beside, also those that lie beside the pointer.
+func (b *shared) checks(ctx context.Context, g *generation.Tree, rows iter.Seq[tree.Row], beside bool) (
+	iter.Seq[bucket.Check], error) {
+	placed, err := b.placed(ctx, g.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	keys := map[string][]string{} // by path
+	for _, o := range placed.Objects {
+		keys[o.Row.Path] = append(keys[o.Row.Path], o.Key)
+	}
+	if p, server := b.placer(), catalog.Serving(b.r.format); p != nil && server != nil {
+		v, err := g.View()
+		if err != nil {
+			return nil, err
+		}
+		defer v.Close()
+		for row := range g.All() {
+			if row.Role == catalog.Content || !server.Serves(row.Path) {
+				continue
+			}
+			data, err := v.Contents().Document(row.Path)
+			if catalog.Missing(err) {
+				continue // it is only carried, and its window is over
+			}
+			if err != nil {
+				return nil, err
+			}
+			for _, n := range server.Names(row.Path, data) {
+				if n.Kind == catalog.NamedHeld { // it lies there as the generation before placed it
+					keys[n.Path] = p.ContentKeys(n.Path)
+				}
+			}
+		}
+	}
+	return func(yield func(bucket.Check) bool) {
+		live := map[string]bool{}
+		for row := range rows {
+			live[row.Path] = true
+			at := keys[row.Path]
+			if len(at) == 0 {
+				at = []string{b.key(row)}
+			}
+			for _, key := range at {
+				if !yield(bucket.Check{Key: key, Row: row}) {
+					return
+				}
+			}
+		}
+		for _, o := range placed.Beside {
+			row := tree.Row{Path: o.Key, Size: o.Size, SHA256: o.SHA256}
+			if beside && (o.Data != nil || live[o.Row.Path]) && !yield(bucket.Check{Key: o.Key, Row: row}) {
+				return
+			}
+		}
+	}, nil
 }
 
 // eachEvent is Repo.eachEvent.

@@ -35,7 +35,3 @@ func (r *Report) failed() error {
 	}
 	return &FindingsError{Report: r}
 }
-
-// ErrNoPlace is returned for a format whose trees clients cannot read from an object
-// store directly.
-var ErrNoPlace = errors.New("clients cannot read trees of this format from an object store")

@@ -3,35 +3,47 @@ package catalog
 import "context"
 
 // A Placer is a Format whose trees clients can read from an object store directly, with
-// no server between: one object names all others, and is the only one that is ever
-// overwritten. So production switches when that object does.
+// no server between. What it places is either created once, under a key that follows from
+// its bytes, or lies beside: it is rewritten under its key after production switched.
 type Placer interface {
-	// Place says how the documents of a tree lie in the store. Content lies at its path
-	// in the tree.
-	Place(ctx context.Context, src Source) (*Placement, error)
-	// PointerPath is the path of the document that clients read first.
+	// Layout names this way to lie in a store: production is read by the one by which it was
+	// made. "" is that content lies at its path.
+	Layout() string
+	// PointerPath is the path of a document that names all others, and that clients read
+	// first: production switches when that object does. It is "" if there is none. Then
+	// what lies beside changes one by one.
 	PointerPath() string
-	// Placed is the key of a document with this path and hash, if Place lists it.
-	Placed(path, sha256 string) string
+	// ContentKeys are the keys under which content at a path may lie. It always lies under
+	// the first one; the others are for what Place lists.
+	ContentKeys(path string) []string
+	// DocumentKey is the key under which Place lists a document with this path and hash; ""
+	// if clients read no such document.
+	DocumentKey(path, sha256 string) string
+	// Place says what of a tree lies in the store, apart from its content. It reads
+	// documents only, in the form that clients are served. src may also have some that the
+	// tree only carries: own reports whether a path is the tree's.
+	Place(ctx context.Context, src Source, own func(path string) bool) (*Placement, error)
 }
 
-// Placement is how documents lie in an object store.
+// Placement is how a tree lies in an object store.
 type Placement struct {
-	// Pointer is the document that clients read first, as it stands in the store. Its
-	// Path is its key. It is a JSON object without the member "publish", in whatever
-	// case: that is for the store's own use.
-	Pointer Document
-	// Objects are the documents that it names, each under a key that follows from its
-	// bytes. They are created before the pointer, and never overwritten. Sorted by Key.
-	Objects []PlacedDocument
+	// Pointer is the document at PointerPath as it stands in the store; nil for none. It is
+	// a JSON object without the member "publish", in whatever case: that is for the store's
+	// own use.
+	Pointer []byte
+	// Objects are created before the switch, and never overwritten. Sorted by Key.
+	Objects []PlacedObject
+	// Beside are written after it, in this order.
+	Beside []PlacedObject
 	// Findings are errors: why the tree cannot lie there.
 	Findings []Finding
 }
 
-// PlacedDocument is a document under another name.
-type PlacedDocument struct {
-	Path string // in the tree
-	Key  string // in the store, relative to the tree
+// PlacedObject is an object that clients read.
+type PlacedObject struct {
+	Key  string // relative to the tree
 	Type string // its media type
-	Data []byte
+	// Path is the file in the tree whose bytes these are, or from which they are made.
+	Path string
+	Data []byte // nil: the bytes of the content at Path
 }

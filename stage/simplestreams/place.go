@@ -15,10 +15,11 @@ import (
 // Place implements [catalog.Placer]. Clients read the index first, and all else by paths
 // that the index names, relative to the tree (see the package client of Incus and
 // sstream-mirror). So each catalog lies beside the index, under a name with the hash of
-// its bytes, and the index has that name. What the index has otherwise stays.
+// its bytes, and the index has that name. What the index has otherwise stays. What a tree
+// carries it does not name.
 //
 // It returns a *[DocumentError] for an index that clients cannot read.
-func (Format) Place(ctx context.Context, src catalog.Source) (*catalog.Placement, error) {
+func (Format) Place(ctx context.Context, src catalog.Source, _ func(string) bool) (*catalog.Placement, error) {
 	doc, err := open(src, IndexPath)
 	if err != nil {
 		return nil, err
@@ -58,36 +59,45 @@ func (Format) Place(ctx context.Context, src catalog.Source) (*catalog.Placement
 			}
 			key = placed(name, data)
 			keys[name] = key
-			out.Objects = append(out.Objects, catalog.PlacedDocument{Path: name, Key: key, Type: catalog.MediaType(key),
+			out.Objects = append(out.Objects, catalog.PlacedObject{Path: name, Key: key, Type: catalog.MediaType(key),
 				Data: data})
 		}
 		if i := entries.key(s.key); i >= 0 {
 			entries[i].raw = split(entries[i].raw).set("path", quote(key)).join()
 		}
 	}
-	slices.SortFunc(out.Objects, func(a, b catalog.PlacedDocument) int {
+	slices.SortFunc(out.Objects, func(a, b catalog.PlacedObject) int {
 		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Path, b.Path))
 	})
 	// Two catalogs with the same bytes and the same name are one object.
-	out.Objects = slices.CompactFunc(out.Objects, func(a, b catalog.PlacedDocument) bool { return a.Key == b.Key })
+	out.Objects = slices.CompactFunc(out.Objects, func(a, b catalog.PlacedObject) bool { return a.Key == b.Key })
 	if top.field("index") >= 0 {
 		top = top.set("index", entries.join())
 	}
-	out.Pointer = catalog.Document{Path: IndexPath, Data: top.join()}
+	out.Pointer = top.join()
 	return out, nil
 }
+
+// Layout implements [catalog.Placer].
+func (Format) Layout() string { return "" }
 
 // PointerPath implements [catalog.Placer].
 func (Format) PointerPath() string { return IndexPath }
 
+// ContentKeys implements [catalog.Placer]: content lies at its path.
+func (Format) ContentKeys(p string) []string { return []string{p} }
+
 // placed is the key of a catalog with these bytes.
 func placed(name string, data []byte) string {
 	sum := sha256.Sum256(data)
-	return Format{}.Placed(name, hex.EncodeToString(sum[:]))
+	return Format{}.DocumentKey(name, hex.EncodeToString(sum[:]))
 }
 
-// Placed implements [catalog.Placer].
-func (Format) Placed(name, sha256 string) string {
+// DocumentKey implements [catalog.Placer].
+func (Format) DocumentKey(name, sha256 string) string {
+	if name == IndexPath {
+		return ""
+	}
 	stem := strings.TrimSuffix(path.Base(name), ".json")
 	if i := strings.LastIndexByte(stem, '-'); i > 0 && isSHA256(stem[i+1:]) {
 		stem = stem[:i] // it comes from such a store

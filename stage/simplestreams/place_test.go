@@ -18,7 +18,7 @@ import (
 // pointer has the member that the store's protocol adds.
 func bucket(t *testing.T, tree fstest.MapFS) (fstest.MapFS, *catalog.Placement) {
 	t.Helper()
-	p, err := Format{}.Place(t.Context(), catalog.Files(tree))
+	p, err := Format{}.Place(t.Context(), catalog.Files(tree), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,9 +29,9 @@ func bucket(t *testing.T, tree fstest.MapFS) (fstest.MapFS, *catalog.Placement) 
 			t.Errorf("%s: %s", o.Path, o.Type)
 		}
 	}
-	added := strings.TrimSuffix(string(p.Pointer.Data), "}") +
+	added := strings.TrimSuffix(string(p.Pointer), "}") +
 		`,"publish":{"version":1,"index":{"x":{"path":"y"}},"products":["z"],"history":{"time":"2030-01-01T00:00:00Z"}}}`
-	out[p.Pointer.Path] = file(added)
+	out[IndexPath] = file(added)
 	return out, p
 }
 
@@ -43,8 +43,8 @@ func TestPlace(t *testing.T) {
 	if got, want := clientLines(t, store), clientLines(t, tree); !slices.Equal(got, want) || len(got) == 0 {
 		t.Errorf("%v\nwant\n%v", got, want)
 	}
-	if len(p.Objects) != 1 || !strings.HasPrefix(p.Objects[0].Key, "streams/v1/images-") || p.Pointer.Path != IndexPath ||
-		!strings.Contains(string(p.Pointer.Data), `"mine":[1]`) || len(p.Findings) > 0 {
+	if len(p.Objects) != 1 || !strings.HasPrefix(p.Objects[0].Key, "streams/v1/images-") ||
+		!strings.Contains(string(p.Pointer), `"mine":[1]`) || len(p.Findings) > 0 {
 		t.Errorf("%+v", p)
 	}
 	// Over HTTP, with its own requests.
@@ -65,7 +65,7 @@ func TestPlaceFollowsBytes(t *testing.T) {
 		t.Errorf("%v %v %v", keysOf(one), keysOf(again), keysOf(two))
 	}
 	// A tree that was taken from a store does not get a longer name each time.
-	third := fstest.MapFS{IndexPath: file(string(p.Pointer.Data)), p.Objects[0].Key: file(string(p.Objects[0].Data))}
+	third := fstest.MapFS{IndexPath: file(string(p.Pointer)), p.Objects[0].Key: file(string(p.Objects[0].Data))}
 	if _, q := bucket(t, third); q.Objects[0].Key != p.Objects[0].Key {
 		t.Error(q.Objects[0].Key)
 	}
@@ -99,7 +99,7 @@ func TestPlaceOddCatalogs(t *testing.T) {
 			t.Error(o.Key)
 		}
 	}
-	index := string(p.Pointer.Data)
+	index := string(p.Pointer)
 	for _, want := range []string{`"z":3`, `"gone.json"`} {
 		if !strings.Contains(index, want) {
 			t.Errorf("%s is not in %s", want, index)
@@ -113,16 +113,16 @@ func TestPlaceOddCatalogs(t *testing.T) {
 func TestPlaceRefuses(t *testing.T) {
 	tree := shelf("a: 1=one")
 	tree[IndexPath] = file(strings.Replace(string(tree[IndexPath].Data), "{", `{"Publish":1,`, 1))
-	p, err := Format{}.Place(t.Context(), catalog.Files(tree))
+	p, err := Format{}.Place(t.Context(), catalog.Files(tree), nil)
 	if err != nil || len(p.Findings) != 1 || p.Findings[0].Severity != catalog.Error {
 		t.Errorf("%+v %v", p, err)
 	}
 	for _, bad := range []string{"", "{", "[]", `{"index":7}`} {
-		if _, err := (Format{}).Place(t.Context(), catalog.Files(fstest.MapFS{IndexPath: file(bad)})); err == nil {
+		if _, err := (Format{}).Place(t.Context(), catalog.Files(fstest.MapFS{IndexPath: file(bad)}), nil); err == nil {
 			t.Errorf("%q is placed", bad)
 		}
 	}
-	if _, err := (Format{}).Place(t.Context(), catalog.Files(fstest.MapFS{})); !catalog.Missing(err) {
+	if _, err := (Format{}).Place(t.Context(), catalog.Files(fstest.MapFS{}), nil); !catalog.Missing(err) {
 		t.Error(err)
 	}
 }

@@ -31,13 +31,15 @@ import (
 
 // Birth is what _publish/repository.json says. It never changes.
 type Birth struct {
-	Version    int       `json:"version"` // of the protocol
-	Repository string    `json:"repository"`
-	Format     string    `json:"format"`
-	Readers    string    `json:"readers"` // bucket or serve
-	Pointer    string    `json:"pointer"` // its key
-	Made       time.Time `json:"made"`
-	Who        string    `json:"who"`
+	Version    int    `json:"version"` // of the protocol
+	Repository string `json:"repository"`
+	Format     string `json:"format"`
+	Readers    string `json:"readers"` // bucket or serve
+	Pointer    string `json:"pointer"` // its key
+	// Layout is how the format's trees lie there, for readers of the store.
+	Layout string    `json:"layout,omitempty"`
+	Made   time.Time `json:"made"`
+	Who    string    `json:"who"`
 	// Document is what the first pointer shows to clients; see Pointer. It stands here so
 	// that whoever comes next can finish what a killed founder began. nil: {}.
 	Document []byte `json:"document"`
@@ -46,19 +48,23 @@ type Birth struct {
 // Pointer is what the pointer says, as of one GET. It is the object "publish" of a JSON
 // object, whose other members are for the clients of the format; see Document.
 type Pointer struct {
-	Version    int      `json:"version"`
-	Repository string   `json:"repository"`
-	Generation int      `json:"generation"` // production; 0 before the first promote
-	Seq        int      `json:"seq"`        // of commits: 0 for that of Found
-	Nonce      string   `json:"nonce"`      // of this commit
-	Manifest   *Ref     `json:"manifest"`   // nil before the first promote
-	Event      string   `json:"event"`      // the newest one's key; "" for none
-	Commits    []Done   `json:"commits"`    // the last 64, the newest last
-	Kept       []Ref    `json:"kept"`       // the other generations that are kept, ascending
-	Bases      []Ref    `json:"bases"`      // not kept, but a manifest that is differs from them; ascending
-	Settled    bool     `json:"settled"`    // the mutable files beside the pointer are those of Generation
-	Pending    *Pending `json:"pending"`    // the health check of Generation is not over
-	Condemned  *Due     `json:"condemned"`  // what a gc is deleting
+	Version    int    `json:"version"`
+	Repository string `json:"repository"`
+	Generation int    `json:"generation"` // production; 0 before the first promote
+	Seq        int    `json:"seq"`        // of commits: 0 for that of Found
+	Nonce      string `json:"nonce"`      // of this commit
+	Manifest   *Ref   `json:"manifest"`   // nil before the first promote
+	Event      string `json:"event"`      // the newest one's key; "" for none
+	Commits    []Done `json:"commits"`    // the last 64, the newest last
+	Kept       []Ref  `json:"kept"`       // the other generations that are kept, ascending
+	Bases      []Ref  `json:"bases"`      // not kept, but a manifest that is differs from them; ascending
+	Settled    bool   `json:"settled"`    // the mutable files beside the pointer are those of Generation
+	// Left are generations before Generation whose mutable files may still lie beside the
+	// pointer: changed ones until it is settled, and then those that Generation does not have,
+	// until Clean has deleted them. 0 stands for generations that are not known.
+	Left      []int    `json:"left,omitempty"`
+	Pending   *Pending `json:"pending"`   // the health check of Generation is not over
+	Condemned *Due     `json:"condemned"` // what a gc is deleting
 	// Graves is the digest of the tombstones, what was revoked: a document at KeyOf; "" for
 	// none.
 	Graves string `json:"graves,omitempty"`
@@ -133,6 +139,9 @@ type Upload struct {
 	// Encoding is the Content-Encoding; "" for none.
 	Encoding string
 	Mutable  bool // is the Cache-Control for documents, not for content
+	// For Put: it is probably not there yet; and when it is written, after those of a lower stage.
+	Fresh bool
+	Stage int
 }
 
 // Commit is one step of production.
@@ -147,7 +156,11 @@ type Commit struct {
 	History  []byte // its summary after Event; nil: as it is
 	// Kept are the generations of the old pointer, production included, that stay kept; nil:
 	// all. Only Collect deletes what the others had: leave that to it.
-	Kept    []int
+	Kept []int
+	// Left are Pointer.Left from now on; nil: as they are.
+	Left []int
+	// Beside are the keys of mutable files that are written after this commit.
+	Beside  []string
 	Settled bool     // without a Manifest, false leaves it as it is
 	Pending *Pending // without a Manifest, nil leaves it as it is
 	Graves  string   // the tombstones from now on, which were uploaded; "": as they are

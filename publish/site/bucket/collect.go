@@ -134,11 +134,9 @@ func (s *Site) collect(ctx context.Context, base *Pointer, start time.Time, size
 // their sizes. It asks the store for nothing but manifests.
 func (s *Site) dead(ctx context.Context, base *Pointer, drop []int, gone []generation.Carried) (
 	map[string]int64, error) {
-	sizes := map[string]int64{}
+	sizes := doomed{}
 	for _, c := range gone {
-		for _, key := range s.keys(c.Row) {
-			sizes[key] = c.Size
-		}
+		sizes.add(s.keys(c.Row), c.Size)
 	}
 	dropped := func(r Ref) bool { return slices.Contains(drop, r.Generation) }
 	for _, ref := range base.Kept {
@@ -150,9 +148,7 @@ func (s *Site) dead(ctx context.Context, base *Pointer, drop []int, gone []gener
 			return nil, err
 		}
 		for row := range m.All() {
-			for _, key := range s.keys(row) {
-				sizes[key] = row.Size
-			}
+			sizes.add(s.keys(row), row.Size)
 		}
 	}
 	if len(sizes) > 0 {
@@ -166,6 +162,41 @@ func (s *Site) dead(ctx context.Context, base *Pointer, drop []int, gone []gener
 		sizes[ref.Key] = ref.Bytes
 	}
 	return sizes, nil
+}
+
+// doomed are keys to delete, with the bytes that this frees.
+type doomed map[string]int64
+
+// add adds the keys under which the bytes of a row may lie.
+func (d doomed) add(keys []string, size int64) {
+	for _, key := range keys {
+		d[key] = max(d[key], size)
+		size = 0 // it is counted once
+	}
+}
+
+// Clean deletes mutable files that production does not have, as base says, and that lie
+// there since generations in base.Left, and commits that it is done. They are condemned like
+// what Collect deletes.
+func (s *Site) Clean(ctx context.Context, base *Pointer, keys []string) (*Collected, error) {
+	now, start, err := s.free(ctx, base)
+	if err != nil {
+		return nil, err
+	}
+	if now.Condemned != nil {
+		return &Collected{Now: now, Waits: voidAfter(now.Condemned)}, nil
+	}
+	sizes := doomed{}
+	for _, key := range keys {
+		if s.ours(key) {
+			return nil, fmt.Errorf("%s: is never deleted", key)
+		}
+		sizes[key] = 0
+	}
+	if err := s.named(ctx, now, func(Ref) bool { return false }, nil, func(key string) { delete(sizes, key) }); err != nil {
+		return nil, err
+	}
+	return s.collect(ctx, now, start, sizes, change{nonce: NewNonce(), mutate: func(next *Pointer) { next.Left = nil }})
 }
 
 // named calls f with each key that rows of production and of kept generations name, without
@@ -197,6 +228,19 @@ func (s *Site) named(ctx context.Context, base *Pointer, dropped func(Ref) bool,
 					f(key)
 				}
 			}
+		}
+	}
+	if s.Beside != nil && base.Manifest != nil {
+		m, err := s.Manifest(ctx, *base.Manifest)
+		if err != nil {
+			return err
+		}
+		keys, err := s.Beside(ctx, m)
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			f(key)
 		}
 	}
 	birth, err := s.joined()

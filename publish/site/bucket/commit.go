@@ -60,6 +60,9 @@ func (s *Site) Commit(ctx context.Context, base *Pointer, c Commit) (*Pointer, e
 			next.Settled, next.Pending = c.Settled, nil
 		}
 		next.Settled = next.Settled || c.Settled
+		if c.Left != nil {
+			next.Left = slices.Clone(c.Left)
+		}
 		if c.Pending != nil || c.Checked {
 			next.Pending = c.Pending
 		}
@@ -87,7 +90,7 @@ func (s *Site) fits(ctx context.Context, base *Pointer, c *Commit) error {
 	if err != nil || len(condemned) == 0 {
 		return err
 	}
-	keys := []string{KeyOf(tree.Row{SHA256: c.Graves})}
+	keys := append([]string{KeyOf(tree.Row{SHA256: c.Graves})}, c.Beside...)
 	if c.Manifest != nil {
 		for row := range c.Manifest.All() {
 			keys = append(keys, s.keys(row)...)

@@ -179,6 +179,8 @@ func (p *Pointer) check() error {
 		return fmt.Errorf("%q is no event", p.Event)
 	case p.Graves != "" && !isSum(p.Graves):
 		return fmt.Errorf("%q is no digest", p.Graves)
+	case slices.ContainsFunc(p.Left, func(n int) bool { return n < 0 || n >= p.Generation }):
+		return errors.New("it names a generation before itself that is none")
 	case p.Condemned != nil && !listKey.MatchString(p.Condemned.Key):
 		return fmt.Errorf("%q is no list", p.Condemned.Key)
 	}

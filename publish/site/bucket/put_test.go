@@ -11,7 +11,6 @@ import (
 
 	"example.com/publish/publish/site/bucket"
 	"example.com/publish/publish/site/bucket/buckettest"
-	"example.com/publish/stage/tree"
 )
 
 func page(data string) []bucket.Upload {
@@ -21,11 +20,11 @@ func page(data string) []bucket.Upload {
 func TestPut(t *testing.T) {
 	w := newWorld(t)
 	old := w.must(map[string]string{"a": "one"})
-	w.ok(w.site.Put(t.Context(), old, page("1")))
-	w.ok(w.site.Put(t.Context(), old, page("1")))
+	w.ok2(w.site.Put(t.Context(), old, page("1")))
+	w.ok2(w.site.Put(t.Context(), old, page("1")))
 	now := w.must(map[string]string{"a": "one", "b": "two"})
 	moved := new(bucket.MovedError)
-	if err := w.site.Put(t.Context(), old, page("old")); !errors.As(err, &moved) {
+	if _, err := w.site.Put(t.Context(), old, page("old")); !errors.As(err, &moved) {
 		t.Error(err)
 	}
 	for _, fault := range []buckettest.Fault{buckettest.NeverSent, buckettest.Lost, buckettest.Twice, buckettest.Cut} {
@@ -38,7 +37,7 @@ func TestPut(t *testing.T) {
 				return buckettest.None
 			}
 			want := string(rune('a' + at))
-			if err := w.site.Put(t.Context(), now, page(want)); err != nil || string(w.store.Data("page.html")) != want {
+			if _, err := w.site.Put(t.Context(), now, page(want)); err != nil || string(w.store.Data("page.html")) != want {
 				t.Errorf("%d at %d: %v", fault, at, err)
 			}
 		}
@@ -46,7 +45,7 @@ func TestPut(t *testing.T) {
 	w.store.Fault = nil
 	w.store.Set("page.html", []byte("theirs"), "")
 	replaced := new(bucket.ReplacedError)
-	if err := w.site.Put(t.Context(), now, page("x")); !errors.As(err, &replaced) || !replaced.Foreign {
+	if _, err := w.site.Put(t.Context(), now, page("x")); !errors.As(err, &replaced) || !replaced.Foreign {
 		t.Error(err)
 	}
 	if string(w.store.Data("page.html")) != "theirs" {
@@ -59,7 +58,7 @@ func TestPutAsleep(t *testing.T) {
 	for at := 0; ; at++ {
 		w := newWorld(t)
 		old := w.must(map[string]string{"a": "one"})
-		w.ok(w.site.Put(t.Context(), old, page("0")))
+		w.ok2(w.site.Put(t.Context(), old, page("0")))
 		n, busy := 0, false
 		w.store.Before = func(ctx context.Context, _ buckettest.Request) error {
 			if n++; n-1 != at || busy {
@@ -72,10 +71,10 @@ func TestPutAsleep(t *testing.T) {
 			w.ok(err)
 			now, err := w.promote(ctx, other, base, map[string]string{"a": "one", "b": "two"})
 			w.ok(err)
-			w.ok(other.Put(ctx, now, page("new")))
+			w.ok2(other.Put(ctx, now, page("new")))
 			return nil
 		}
-		err := w.site.Put(t.Context(), old, page("old"))
+		_, err := w.site.Put(t.Context(), old, page("old"))
 		if moved := new(bucket.MovedError); err != nil && !errors.As(err, &moved) {
 			t.Error(err)
 		}
@@ -151,12 +150,15 @@ func TestVerify(t *testing.T) {
 	w.must(files)
 	read := int64(0)
 	check := func(full bool) (facts []string) {
-		flaws, n, err := w.site.Verify(t.Context(), slices.Values(rows(files)), func(r tree.Row) string {
+		var checks []bucket.Check
+		for _, r := range rows(files) {
+			c := bucket.Check{Key: r.Path, Row: r}
 			if r.Path == "p.html" {
-				return bucket.KeyOf(r)
+				c.Key = bucket.KeyOf(r)
 			}
-			return r.Path
-		}, full)
+			checks = append(checks, c)
+		}
+		flaws, n, err := w.site.Verify(t.Context(), slices.Values(checks), full)
 		w.ok(err)
 		read = n
 		for _, f := range flaws {

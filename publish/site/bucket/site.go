@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/stage/catalog"
 	"example.com/publish/stage/tree"
 )
@@ -22,9 +23,13 @@ type Options struct {
 	// command there. nil outside tests.
 	Step func(name string) error
 	Warn func(string)
-	// Keys are the keys of what a row of a manifest names: a gc deletes those that no kept
-	// row has. nil: content lies at its path, the rest at KeyOf.
+	// Keys are the keys under which what a row of a manifest names may lie, first that where
+	// it does: a gc deletes those that no kept row has. nil: content lies at its path, the rest
+	// at KeyOf.
 	Keys func(row tree.Row) []string
+	// Beside are the keys of the mutable files of a generation that no row names. nil: there
+	// are none.
+	Beside func(ctx context.Context, m *generation.Manifest) ([]string, error)
 	// Own returns the own form of a document, whose digest its row has. nil: there is no other.
 	Own func(data []byte) []byte
 	// Now is a clock for durations; nil: time.Now. Dates are the store's.

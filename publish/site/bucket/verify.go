@@ -12,6 +12,12 @@ import (
 	"example.com/publish/stage/tree"
 )
 
+// Check is an object that must be there, with the size and the digest of a row.
+type Check struct {
+	Key string
+	Row tree.Row
+}
+
 // Flaw is an object that is not what a manifest says.
 type Flaw struct {
 	Key  string
@@ -19,11 +25,10 @@ type Flaw struct {
 	Fact string
 }
 
-// Verify compares the objects with rows: their size and digest as the store says, with
-// full the bytes. The flaws are in the order of the rows; read is how many bytes of files
-// were read.
-func (s *Site) Verify(ctx context.Context, rows iter.Seq[tree.Row], key func(tree.Row) string, full bool) (
-	flaws []Flaw, read int64, err error) {
+// Verify compares objects with what they must be: their size and digest as the store says,
+// with full the bytes. The flaws are in the order of the checks; read is how many bytes of
+// files were read.
+func (s *Site) Verify(ctx context.Context, checks iter.Seq[Check], full bool) (flaws []Flaw, read int64, err error) {
 	birth, err := s.joined()
 	if err != nil {
 		return nil, 0, err
@@ -33,18 +38,18 @@ func (s *Site) Verify(ctx context.Context, rows iter.Seq[tree.Row], key func(tre
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, s.Workers))
 	n := 0
-	for row := range rows {
+	for c := range checks {
 		if gctx.Err() != nil {
 			break
 		}
 		at := n
 		n++
 		g.Go(func() error {
-			fact, size, err := s.flaw(gctx, row, key(row), birth.Repository, full)
+			fact, size, err := s.flaw(gctx, c.Row, c.Key, birth.Repository, full)
 			mu.Lock()
 			defer mu.Unlock()
 			if read += size; err == nil && fact != "" {
-				facts[at] = Flaw{Key: key(row), Row: row, Fact: fact}
+				facts[at] = Flaw{Key: c.Key, Row: c.Row, Fact: fact}
 			}
 			return err
 		})
