@@ -91,10 +91,13 @@ func (b *shared) side(m *generation.Manifest) *stage.Side {
 	return &stage.Side{Rows: m.Own, Open: b.open}
 }
 
-// open reads a content of production, or of a kept generation.
+// open reads a file of production, or of a kept generation: a document in its own form.
 func (b *shared) open(ctx context.Context, row tree.Row) (io.ReadCloser, error) {
 	if row.Role != catalog.Content {
 		data, err := b.Document(ctx, row)
+		if server := catalog.ServingAt(b.r.format, row.Path); server != nil {
+			data = server.Own(data)
+		}
 		return io.NopCloser(bytes.NewReader(data)), err
 	}
 	o, err := b.site.Open(ctx, b.key(row), bucket.Get{})

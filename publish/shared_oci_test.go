@@ -242,6 +242,22 @@ func TestSharedRegistry(t *testing.T) {
 	m.sound("without")
 }
 
+// Machines that staged before there was a production: what they have is united, also with
+// indexes whose images production's documents list for clients.
+func TestSharedRegistryUnited(t *testing.T) {
+	store := newStore()
+	a, b := newRegistry(t, store, "ada"), newRegistry(t, store, "bob")
+	a.tag("a", map[string]string{"v1": "one+"})
+	b.tag("b", map[string]string{"v1": "two+"})
+	b.tag("a", map[string]string{"v2": "three"})
+	a.promote()
+	b.promote()
+	a.promote()
+	want := map[string]map[string]string{"a": {"v1": "one+", "v2": "three"}, "b": {"v1": "two+"}}
+	b.wantTags("united", want)
+	b.sound("united")
+}
+
 // What verify finds of what others did.
 func TestSharedRegistryDamaged(t *testing.T) {
 	m := newRegistry(t, newStore(), "ada")

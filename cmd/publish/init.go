@@ -235,7 +235,7 @@ func (p *program) initialized(
 	return p.answer(a, func() {
 		p.say("%s: a repository, format %s, switch %s, production %s", a.Repository, a.Format, a.Switch, a.Production)
 		if !r.Atomic() {
-			p.note("%s", notAtomic)
+			p.note("%s", notAtomic(a.Format))
 		}
 		if joined != 0 {
 			p.say("joined generation %d; %s of it are in %s", joined, count(documents, "document"), r.Stage.Dir)

@@ -63,7 +63,7 @@ func (p *program) switched(c *cli.Context, r *publish.Repo, res *publish.Result,
 		return switching(err)
 	}
 	if !p.json {
-		werr := p.printSwitched(res, nil, err, equal)
+		werr := p.printSwitched(r, res, nil, err, equal)
 		if codeOf(werr) != codeOf(err) {
 			return werr
 		}
@@ -72,10 +72,12 @@ func (p *program) switched(c *cli.Context, r *publish.Repo, res *publish.Result,
 		return switching(err)
 	}
 	targets, err := p.follow(c, r, !res.Unchanged, err)
-	return p.printSwitched(res, targets, err, equal)
+	return p.printSwitched(r, res, targets, err, equal)
 }
 
-func (p *program) printSwitched(res *publish.Result, targets []syncedTarget, err error, equal string) error {
+func (p *program) printSwitched(
+	r *publish.Repo, res *publish.Result, targets []syncedTarget, err error, equal string,
+) error {
 	p.printWarnings(res.Warnings)
 	werr := p.answer(switchedAnswer{res, targets}, func() {
 		if res.Unchanged && len(res.Pruned) == 0 {
@@ -84,7 +86,7 @@ func (p *program) printSwitched(res *publish.Result, targets []syncedTarget, err
 		}
 		p.say("%s", p.switchLine(res, equal))
 		if res.NotAtomic {
-			p.note("%s", notAtomic)
+			p.note("%s", notAtomic(r.Config.Format))
 		}
 		p.undoable(res.PruneID)
 	})

@@ -59,7 +59,12 @@ func (p *program) status(c *cli.Context) error {
 }
 
 // notAtomic is said of a production whose paths change one after the other.
-const notAtomic = "not atomic: readers meet the changes of a switch one by one"
+func notAtomic(format string) string {
+	if refs(format) {
+		return "not atomic: each tag is, the set of tags is not; readers meet the changes of a switch one by one"
+	}
+	return "not atomic: readers meet the changes of a switch one by one"
+}
 
 // rebases is said where other machines promoted since staging was made.
 const rebases = "promote merges what others promoted since"
@@ -88,7 +93,7 @@ func (p *program) statusRows(s *publish.Status) [][]string {
 		row("", "%s", content)
 		row("", "%s", live.Path)
 		if s.NotAtomic {
-			row("", "%s", notAtomic)
+			row("", "%s", notAtomic(s.Format))
 		}
 	}
 	st := s.Staging
