@@ -15,8 +15,9 @@ import (
 
 // Rescue writes the pointer of a production in an object store anew, if somebody deleted or
 // overwrote it: from the newest generation whose records can be read. Other generations are
-// not kept after it. It returns a sentence that says what it did; "" if the pointer is as it
-// should be.
+// not kept after it. If the pointer is as it should be, it compares what lies beside it with
+// production, and writes that anew where it differs. It returns a sentence that says what it
+// did; "" for nothing.
 func (r *Repo) Rescue(ctx context.Context) (string, error) {
 	if r.shared == nil {
 		return "", &Error{Kind: Usage,
@@ -37,7 +38,7 @@ func (b *shared) rescue(ctx context.Context) (string, error) {
 	bad := new(bucket.PointerError)
 	switch {
 	case err == nil:
-		return "", nil
+		return b.rewrite(ctx)
 	case errors.As(err, &bad):
 		etag = bad.ETag
 	case !errors.Is(err, bucket.ErrLost):
@@ -87,6 +88,32 @@ func (b *shared) rescue(ctx context.Context) (string, error) {
 	}
 	b.move(now)
 	return fmt.Sprintf("wrote the pointer anew: production is generation %d", m.Generation), nil
+}
+
+// rewrite writes what lies beside the pointer where it is not as it should be.
+func (b *shared) rewrite(ctx context.Context) (string, error) {
+	if b.at.Manifest == nil {
+		return "", nil
+	}
+	m, err := b.site.Manifest(ctx, *b.at.Manifest)
+	if err != nil {
+		return "", b.explain(err)
+	}
+	now, err := b.placed(ctx, m)
+	if err != nil {
+		return "", err
+	}
+	on := *b.at
+	on.Left = []int{0} // what is there is not known
+	t, err := b.turnBeside(ctx, &on, now, true, b.far)
+	if err != nil {
+		return "", err
+	}
+	wrote, err := b.site.Put(ctx, b.at, t.puts)
+	if err != nil || !wrote {
+		return "", b.explain(err)
+	}
+	return "wrote files beside the index anew", nil
 }
 
 // retold makes the history, and the tombstones, from the lines in the store.

@@ -3,12 +3,14 @@ package bucket_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"example.com/publish/publish/generation"
 	"example.com/publish/publish/site/bucket"
 	"example.com/publish/publish/site/bucket/buckettest"
 )
@@ -50,6 +52,92 @@ func TestPut(t *testing.T) {
 	}
 	if string(w.store.Data("page.html")) != "theirs" {
 		t.Error("it is overwritten")
+	}
+}
+
+// Many are put at once; those of a later stage come last, also if one of the first fails.
+func TestPutMany(t *testing.T) {
+	w := newWorld(t)
+	now := w.must(map[string]string{"a": "one"})
+	list := []bucket.Upload{}
+	for i := range 20 {
+		list = append(list, bucket.Upload{Key: fmt.Sprint("tags/", i), Body: buckettest.Body([]byte{byte(i)}), Fresh: i%2 == 0})
+	}
+	list = append(list, bucket.Upload{Key: "list", Body: buckettest.Body([]byte("list")), Stage: 1, Fresh: true})
+	w.store.Set("tags/4", []byte("old"), "r1") // it was expected to be absent
+	for try := range 2 {
+		w.store.Counts()
+		w.ok2(w.site.Put(t.Context(), now, list))
+		for _, u := range list {
+			if data := w.store.Data(u.Key); int64(len(data)) != u.Body.Size {
+				t.Errorf("%s is %q", u.Key, data)
+			}
+		}
+		if n, _ := w.store.Counts(); try > 0 && n["create"]+n["swap"] != 0 {
+			t.Errorf("written again: %v", n)
+		}
+		for i := range list {
+			list[i].Fresh = false
+		}
+	}
+	w = newWorld(t)
+	now = w.must(map[string]string{"a": "one"})
+	w.store.Fault = func(r buckettest.Request) buckettest.Fault {
+		if r.Key == "tags/7" && r.Op == "create" {
+			return buckettest.NeverSent
+		}
+		return buckettest.None
+	}
+	if wrote, err := w.site.Put(t.Context(), now, list); err == nil || !wrote {
+		t.Error(wrote, err)
+	}
+	if w.store.Data("list") != nil {
+		t.Error("the list names what is not there")
+	}
+}
+
+// Clean deletes what production does not have, and forgets who left it. What somebody is
+// about to write is not among what is condemned.
+func TestClean(t *testing.T) {
+	w := newWorld(t)
+	now := w.must(map[string]string{"a": "one"})
+	w.ok2(w.site.Put(t.Context(), now, []bucket.Upload{{Key: "t1", Body: buckettest.Body([]byte("1"))},
+		{Key: "t2", Body: buckettest.Body([]byte("2"))}}))
+	next := manifest(2, 1, map[string]string{"a": "one", "b": "two"})
+	w.ok2(w.site.Upload(t.Context(), now, uploads(map[string]string{"b": "two"})))
+	now, err := w.site.Commit(t.Context(), now, bucket.Commit{Nonce: bucket.NewNonce(), Manifest: next, Left: []int{1}, Settled: true})
+	w.ok(err)
+	if p := w.read(); !slices.Equal(p.Left, []int{1}) {
+		t.Fatal(p.Left)
+	}
+	stale := w.newSite()
+	w.ok2(stale.Join(t.Context()))
+	w.site.Options.Beside = func(context.Context, *generation.Manifest) ([]string, error) { return []string{"t2"}, nil }
+	if _, err := w.site.Clean(t.Context(), now, []string{"index.json"}); err == nil {
+		t.Error("the pointer can be deleted")
+	}
+	w.store.Before = func(_ context.Context, r buckettest.Request) error {
+		if r.Op != "delete" || r.Key != "t1" {
+			return nil
+		}
+		// While the gc deletes, nobody can promise the key.
+		base, err := stale.Read(t.Context())
+		w.ok(err)
+		_, err = stale.Commit(t.Context(), base, bucket.Commit{Nonce: bucket.NewNonce(),
+			Manifest: manifest(3, 2, map[string]string{"a": "one"}), Beside: []string{"t1"}})
+		if condemned := new(bucket.CondemnedError); !errors.As(err, &condemned) || condemned.Key != "t1" {
+			t.Error(err)
+		}
+		return nil
+	}
+	w.ok2(w.site.Clean(t.Context(), now, []string{"t1", "t2"}))
+	w.store.Before = nil
+	if p := w.read(); len(p.Left) != 0 || p.Condemned != nil || w.store.Data("t1") != nil || w.store.Data("t2") == nil {
+		t.Errorf("%+v", p)
+	}
+	moved := new(bucket.MovedError)
+	if _, err := w.site.Clean(t.Context(), now, []string{"t2"}); !errors.As(err, &moved) {
+		t.Error(err)
 	}
 }
 
