@@ -40,6 +40,10 @@ type Birth struct {
 	Layout string    `json:"layout,omitempty"`
 	Made   time.Time `json:"made"`
 	Who    string    `json:"who"`
+	// Leader is the repository that this production follows, and Target what it is called
+	// there; "" if it follows none.
+	Leader string `json:"leader,omitempty"`
+	Target string `json:"target,omitempty"`
 	// Document is what the first pointer shows to clients; see Pointer. It stands here so
 	// that whoever comes next can finish what a killed founder began. nil: {}.
 	Document []byte `json:"document"`
@@ -68,6 +72,9 @@ type Pointer struct {
 	// Graves is the digest of the tombstones, what was revoked: a document at KeyOf; "" for
 	// none.
 	Graves string `json:"graves,omitempty"`
+	// Obeyed is a digest of what the leader has revoked, of a production that follows one, as
+	// far as all of it is carried out here; "" for nothing.
+	Obeyed string `json:"obeyed,omitempty"`
 	// Collections is how often something was condemned. What was seen in the store since the
 	// last time, and is not condemned, is still there.
 	Collections int `json:"collections"`
@@ -164,6 +171,7 @@ type Commit struct {
 	Settled bool     // without a Manifest, false leaves it as it is
 	Pending *Pending // without a Manifest, nil leaves it as it is
 	Graves  string   // the tombstones from now on, which were uploaded; "": as they are
+	Obeyed  *string  // see Pointer.Obeyed; nil: as it is
 	Checked bool     // the health check of production is over: Pending becomes nil
 	// Force writes over a pointer that is damaged, or lost if base has no ETag: only
 	// recover does.

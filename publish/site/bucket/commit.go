@@ -52,6 +52,9 @@ func (s *Site) Commit(ctx context.Context, base *Pointer, c Commit) (*Pointer, e
 		if c.Graves != "" {
 			next.Graves = c.Graves
 		}
+		if c.Obeyed != nil {
+			next.Obeyed = *c.Obeyed
+		}
 		if ref != nil {
 			if next.Manifest != nil {
 				next.Kept = append(next.Kept, *next.Manifest)

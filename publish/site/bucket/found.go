@@ -99,8 +99,16 @@ func (s *Site) Join(ctx context.Context) (*Birth, error) {
 	return birth, nil
 }
 
-// knownBirth is Join with what is in the cache; nil if that is nothing, or not enough.
-func (s *Site) knownBirth(ctx context.Context, path string) *Birth {
+// Birth returns whose the prefix is, or was when this machine looked last; nil if it never
+// did. It sends no request.
+func (s *Site) Birth() *Birth {
+	if birth, err := s.joined(); err == nil || s.Cache == "" {
+		return birth
+	}
+	return cachedBirth(filepath.Join(s.Cache, "repository"))
+}
+
+func cachedBirth(path string) *Birth {
 	data, err := durable.ReadFile(path, maxBirth+32)
 	if err != nil {
 		return nil
@@ -113,10 +121,19 @@ func (s *Site) knownBirth(ctx context.Context, path string) *Birth {
 	if err != nil {
 		return nil
 	}
+	return birth
+}
+
+// knownBirth is Join with what is in the cache; nil if that is nothing, or not enough.
+func (s *Site) knownBirth(ctx context.Context, path string) *Birth {
+	birth := cachedBirth(path)
+	if birth == nil {
+		return nil
+	}
 	s.mu.Lock()
 	s.birth = birth
 	s.mu.Unlock()
-	if _, err = s.Read(ctx); err == nil {
+	if _, err := s.Read(ctx); err == nil {
 		return birth
 	}
 	s.mu.Lock()

@@ -181,6 +181,8 @@ func (p *Pointer) check() error {
 		return fmt.Errorf("%q is no digest", p.Graves)
 	case slices.ContainsFunc(p.Left, func(n int) bool { return n < 0 || n >= p.Generation }):
 		return errors.New("it names a generation before itself that is none")
+	case p.Obeyed != "" && !isSum(p.Obeyed):
+		return fmt.Errorf("%q is no digest", p.Obeyed)
 	case p.Condemned != nil && !listKey.MatchString(p.Condemned.Key):
 		return fmt.Errorf("%q is no list", p.Condemned.Key)
 	}
