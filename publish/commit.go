@@ -10,6 +10,7 @@ import (
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
+	"example.com/publish/publish/site/bucket"
 	"example.com/publish/publish/tombstone"
 	"example.com/publish/retention"
 	"example.com/publish/stage"
@@ -38,9 +39,13 @@ type candidate struct {
 	left        stage.LeftOut
 
 	// Of a target: see Reception.
-	follows bool   // it is a generation of a leader, which skips those between
-	number  int    // of the generation; 0: the next one
-	who     string // "": the user
+	follows bool // it is a generation of a leader, which skips those between
+	number  int  // of the generation; 0: the next one
+	// body is the bytes of a content that is not in the draft; nil: it is in production, or in
+	// a kept generation.
+	body func(tree.Row) bucket.Body
+	sent *sent  // counts what is uploaded; nil: nobody wants to know
+	who  string // "": the user
 }
 
 // candidateOf makes the candidate of a promote. It takes a stage.Valid, so that only a

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -91,6 +92,7 @@ type Choices struct {
 	// Store opens the object store that is production; dir is the repository. nil: there
 	// are none.
 	Store func(dir string, c *Config) (bucket.Store, error)
+	sleep func(context.Context, time.Duration) error // see Options
 	// Mirrored reports whether there are other servers of this format; nil: of each.
 	Mirrored func(format string) bool
 }

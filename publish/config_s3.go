@@ -3,6 +3,8 @@ package publish
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,6 +81,16 @@ func (c *S3Config) check() error {
 	return err
 }
 
+// UnmarshalYAML reads an S3Config; keys that are missing have their defaults. It has this form
+// of the library's, so that unknown keys are refused in it, too.
+func (c *S3Config) UnmarshalYAML(unmarshal func(any) error) error {
+	if c.PathStyle == "" { // that of a target
+		c.setDefaults()
+	}
+	type plain S3Config
+	return unmarshal((*plain)(c))
+}
+
 // InStore reports whether production is in an object store.
 func (c *Config) InStore() bool { return isStored(c.Production) }
 
@@ -86,21 +98,46 @@ func isStored(production string) bool { return strings.HasPrefix(production, sch
 
 // checkStore checks production, if it is in an object store.
 func (c *Config) checkStore() error {
-	bucket, prefix, _ := strings.Cut(strings.TrimPrefix(c.Production, schemeS3), "/")
+	if err := checkStoreURL(c.Production); err != nil {
+		return fmt.Errorf("production: %q %w", c.Production, err)
+	}
+	return nil
+}
+
+// checkStoreURL says what is wrong with s3://BUCKET/PREFIX.
+func checkStoreURL(text string) error {
+	bucket, prefix, _ := strings.Cut(strings.TrimPrefix(text, schemeS3), "/")
 	switch {
 	case bucket == "":
-		return fmt.Errorf("production: %q names no bucket", c.Production)
+		return errors.New("names no bucket")
 	case strings.ContainsAny(bucket, "@?#:\\ ") || strings.HasPrefix(bucket, "-"):
-		return fmt.Errorf("production: %q is not a name of a bucket; who may write is found as the store's own tools "+
-			"find it", bucket)
+		return fmt.Errorf("has %q for a bucket, which is no name of one; who may write is found as the store's own "+
+			"tools find it", bucket)
 	case strings.Trim(prefix, "/") == "":
-		return fmt.Errorf("production: %q has no prefix: s3://%s/PREFIX, which belongs to publish alone", c.Production,
-			bucket)
+		return fmt.Errorf("has no prefix: s3://%s/PREFIX, which belongs to publish alone", bucket)
 	}
 	for _, part := range strings.Split(strings.TrimSuffix(prefix, "/"), "/") {
 		if part == "" || part == "." || part == ".." || strings.ContainsAny(part, "?#\\\x00\n") {
-			return fmt.Errorf("production: %q is not a prefix of keys", prefix)
+			return fmt.Errorf("has %q, which is not a prefix of keys", prefix)
 		}
 	}
 	return nil
+}
+
+// placeIn tells one place in a store from another, as far as the configuration says it.
+func placeIn(c *S3Config, url string) string {
+	return strings.TrimSuffix(c.Endpoint, "/") + " " + strings.TrimSuffix(url, "/")
+}
+
+// takenBy returns what is at a place in a store, or around it, or in it; of a place on a
+// machine, what is there; "" for nothing.
+func takenBy(at map[string]string, place string) string {
+	for _, other := range slices.Sorted(maps.Keys(at)) {
+		name := at[other]
+		if other == place || strings.Contains(place, schemeS3) && (strings.HasPrefix(place, other+"/") ||
+			strings.HasPrefix(other, place+"/")) {
+			return name
+		}
+	}
+	return ""
 }

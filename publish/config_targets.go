@@ -17,21 +17,33 @@ import (
 
 // TargetConfig is a target in publish.yaml.
 type TargetConfig struct {
-	To string `yaml:"to"` // see ParseAddress
+	To string    `yaml:"to"` // see ParseAddress
+	S3 *S3Config `yaml:"s3"` // of a target in an object store; nil: the defaults
+}
+
+// s3 is how the store of a target is reached.
+func (t *TargetConfig) s3() *S3Config {
+	if t.S3 != nil {
+		return t.S3
+	}
+	c := &S3Config{}
+	c.setDefaults()
+	return c
 }
 
 // Address says where a target is.
 type Address struct {
-	Dir  string // absolute, on that machine
-	Host string // "": this machine
-	User string // of ssh; "": as ssh chooses
-	Port int    // of ssh; 0: as ssh chooses
+	Store string // s3://BUCKET/PREFIX; then it has nothing else
+	Dir   string // absolute, on that machine
+	Host  string // "": this machine
+	User  string // of ssh; "": as ssh chooses
+	Port  int    // of ssh; 0: as ssh chooses
 }
 
 // String writes an address as publish.yaml has it.
 func (a Address) String() string {
 	if a.Host == "" {
-		return a.Dir
+		return a.Store + a.Dir
 	}
 	host, who := a.Host, ""
 	if strings.Contains(host, ":") {
@@ -54,8 +66,8 @@ var (
 	sshUser = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9._+-]*$`)
 )
 
-// ParseAddress reads where a target is: an absolute path of this machine, or
-// ssh://[USER@]HOST[:PORT]/DIR.
+// ParseAddress reads where a target is: an absolute path of this machine,
+// ssh://[USER@]HOST[:PORT]/DIR, or s3://BUCKET/PREFIX.
 func ParseAddress(text string) (Address, error) {
 	switch {
 	case strings.ContainsFunc(text, unicode.IsControl):
@@ -65,12 +77,13 @@ func ParseAddress(text string) (Address, error) {
 			return Address{}, errors.New("is the root directory")
 		}
 		return Address{Dir: filepath.Clean(text)}, nil
-	case strings.HasPrefix(text, "s3://"):
-		return Address{}, errors.New("is in an object store: that is not built yet")
+	case strings.HasPrefix(text, schemeS3):
+		return Address{Store: strings.TrimSuffix(text, "/")}, checkStoreURL(text)
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "ssh" || u.Host == "" {
-		return Address{}, errors.New("is neither an absolute path nor ssh://[USER@]HOST[:PORT]/DIR")
+		return Address{}, errors.New("is neither an absolute path, nor ssh://[USER@]HOST[:PORT]/DIR, " +
+			"nor s3://BUCKET/PREFIX")
 	}
 	a := Address{Host: u.Hostname(), User: u.User.Username()}
 	if _, has := u.User.Password(); has {
@@ -124,6 +137,9 @@ func (c *Config) TargetNames() []string {
 func (c *Config) checkTargets() error {
 	var errs []error
 	at := map[string]string{}
+	if c.InStore() {
+		at[placeIn(&c.S3, c.Production)] = "production"
+	}
 	for _, name := range c.TargetNames() {
 		t := c.Targets[name]
 		if !TargetName(name) {
@@ -132,15 +148,29 @@ func (c *Config) checkTargets() error {
 			continue
 		}
 		a, err := ParseAddress(t.To)
-		switch other := at[a.String()]; {
+		place := a.String()
+		if a.Store != "" {
+			place = placeIn(t.s3(), a.Store)
+		}
+		switch other := takenBy(at, place); {
 		case t.To == "":
 			errs = append(errs, fmt.Errorf("targets: %s: to is missing", name))
 		case err != nil:
 			errs = append(errs, fmt.Errorf("targets: %s: to: %q %w", name, t.To, err))
+		case t.S3 != nil && a.Store == "":
+			errs = append(errs, fmt.Errorf("targets: %s: s3 is for a target in an object store, s3://BUCKET/PREFIX", name))
+		case other != "" && at[place] == "":
+			errs = append(errs, fmt.Errorf("targets: %s: to: %s overlaps %s: one prefix must not lie in another", name, t.To,
+				other))
 		case other != "":
 			errs = append(errs, fmt.Errorf("targets: %s: to: %s is where %s is", name, t.To, other))
 		default:
-			at[a.String()] = name
+			at[place] = name
+		}
+		if t.S3 != nil {
+			if err := t.S3.check(); err != nil {
+				errs = append(errs, fmt.Errorf("targets: %s: %w", name, err))
+			}
 		}
 	}
 	if c.MaxLag == 0 {

@@ -61,6 +61,9 @@ func (d Duration) String() string {
 	return s
 }
 
+// MarshalYAML writes a Duration.
+func (d Duration) MarshalYAML() (any, error) { return d.String(), nil }
+
 // UnmarshalYAML reads a Duration. Its error names the line.
 func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
 	v, err := ParseDuration(n.Value)

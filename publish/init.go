@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -69,8 +70,10 @@ func Init(dir string, choices Choices, opt InitOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := checkDir(dir); err != nil {
-		return err
+	if !opt.inStore() { // that of a target in a store lies in the repository that leads
+		if err := checkDir(dir); err != nil {
+			return err
+		}
 	}
 	made, err := missing(dir)
 	if err != nil {
@@ -98,11 +101,11 @@ func Init(dir string, choices Choices, opt InitOptions) error {
 		if c.InStore() && choices.Format != nil {
 			f = choices.Format(c.Format)
 		}
-		if r, err = assemble(dir, c, f, choices.Sites, Options{Store: choices.Store}); err == nil {
+		if r, err = assemble(dir, c, f, choices.Sites, Options{Store: choices.Store, sleep: choices.sleep}); err == nil {
 			err = r.site.Probe(context.Background())
 		}
 		if err == nil && r.shared != nil {
-			err = r.shared.found(context.Background())
+			err = r.shared.found(context.Background(), opt.Led)
 		}
 	}
 	if err != nil {
@@ -247,6 +250,10 @@ func initConfig(dir string, choices Choices, opt InitOptions) (*Config, error) {
 // defaults, and a comment that names the documentation.
 func configText(opt InitOptions) ([]byte, error) {
 	text := "# publish.yaml: every key is optional; `publish help config` lists them with their defaults.\n"
+	if opt.inStore() {
+		text = "# publish sync writes this file: it has what the repository that leads says of this target.\n"
+		opt.Switch = ""
+	}
 	for _, kv := range [][2]string{{"format", opt.Format}, {"switch", opt.Switch}, {"production", opt.Production}} {
 		if kv[1] == "" {
 			continue
@@ -270,11 +277,15 @@ func configText(opt InitOptions) ([]byte, error) {
 // keys are those of publish.yaml that are not among the flags of init.
 func (s *Setup) keys() any {
 	return struct {
-		Grace         string   `yaml:"grace"`
-		Include       []string `yaml:"include,omitempty"`
-		SparseIndexes bool     `yaml:"sparse_indexes,omitempty"`
-	}{Duration(time.Duration(s.GraceMS) * time.Millisecond).String(), s.Include, s.SparseIndexes}
+		Grace         string    `yaml:"grace"`
+		Include       []string  `yaml:"include,omitempty"`
+		SparseIndexes bool      `yaml:"sparse_indexes,omitempty"`
+		S3            *S3Config `yaml:"s3,omitempty"`
+	}{Duration(time.Duration(s.GraceMS) * time.Millisecond).String(), s.Include, s.SparseIndexes, s.S3}
 }
+
+// inStore reports whether the repository is for a target in an object store.
+func (opt *InitOptions) inStore() bool { return opt.Led != nil && opt.Led.S3 != nil }
 
 // InitTarget makes a repository for a target at dir, which is missing, empty, or has the
 // remains of an interrupted init. setup comes from a leader, and is checked.
@@ -289,11 +300,42 @@ func InitTarget(dir string, choices Choices, setup Setup) error {
 				Hint: "give an empty directory, or one that is not there yet"}
 		}
 	}
+	if setup.S3 != nil {
+		return initInStore(dir, choices, setup)
+	}
 	if !filepath.IsLocal(setup.Production) || setup.GraceMS < 0 || setup.GraceMS > maxGraceMS {
 		return &Error{Kind: Invalid, Fact: "the leader asks for a production, or a grace, that no target gets"}
 	}
 	return Init(dir, choices, InitOptions{Format: setup.Format, Switch: setup.Switch, Production: setup.Production,
 		Led: &setup})
+}
+
+// initInStore is InitTarget for a target in an object store: it makes production there, or
+// joins the one that an earlier sync made, of this machine or of another one.
+func initInStore(dir string, choices Choices, setup Setup) error {
+	if err := durable.MkdirAll(filepath.Dir(dir), 0o700); err != nil { // headers may be secret
+		return err
+	}
+	if err := durable.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := Configure(dir, setup); err != nil {
+		return err
+	}
+	return Init(dir, choices, InitOptions{Format: setup.Format, Production: setup.Production, Led: &setup})
+}
+
+// Configure makes the publish.yaml of a target in an object store say what its leader's says.
+func Configure(dir string, setup Setup) error {
+	text, err := configText(InitOptions{Format: setup.Format, Production: setup.Production, Led: &setup})
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, ConfigName)
+	if was, err := durable.ReadFile(path, maxConfig); err == nil && bytes.Equal(was, text) {
+		return nil
+	}
+	return durable.WriteFile(path, text, 0o600)
 }
 
 // maxGraceMS bounds the grace that a leader gives a new target: a hundred years.

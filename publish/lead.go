@@ -35,6 +35,11 @@ func (r *Repo) Lead(ctx context.Context) (*Lead, error) {
 	if l.ID, err = r.leaderID(ctx); err != nil {
 		return nil, err
 	}
+	if r.shared != nil { // other machines may have switched since this one looked
+		if _, err := r.shared.pointer(ctx, 0); err != nil {
+			return nil, err
+		}
+	}
 	// The tombstones first. A stone is written after the switch away from its content: so
 	// the view has none of what these stones are about.
 	graves, err := r.graveyard()
@@ -123,7 +128,7 @@ func (l *Lead) Write(ctx context.Context, w io.Writer, rows []tree.Row, progress
 		}
 		return l.View.CopyOut(ctx, w, row, progress)
 	})
-	return l.r.misread(ctx, l.View, "sent", err)
+	return l.explain(ctx, err)
 }
 
 // Setup is what the publish.yaml of a new target gets from its leader.
@@ -134,6 +139,10 @@ type Setup struct {
 	GraceMS       int64    `json:"grace_ms"`
 	Include       []string `json:"include,omitempty"`
 	SparseIndexes bool     `json:"sparse_indexes,omitempty"`
+	// Of a target in an object store, whose repository is on this machine: how the store is
+	// reached, and whose target it is. Production is its address.
+	S3     *S3Config `json:"-"`
+	Leader *Leader   `json:"-"`
 }
 
 // Setup returns what a new target gets. A path outside the repository says nothing on
@@ -145,4 +154,13 @@ func (r *Repo) Setup() Setup {
 		s.Production = "production"
 	}
 	return s
+}
+
+// SetupInStore returns what the repository of a target in an object store gets, and the
+// directory where it is on this machine. That has copies only: it may be deleted at any time.
+func (r *Repo) SetupInStore(name string, leader string) (dir string, s Setup) {
+	t := r.Config.Targets[name]
+	s = r.Setup()
+	s.Production, s.S3, s.Leader = t.To, t.s3(), &Leader{ID: leader, Target: name}
+	return r.path(".publish", "stores", name), s
 }

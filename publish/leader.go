@@ -24,6 +24,9 @@ func (r *Repo) leaderPath() string { return r.path(".publish", "leader") }
 
 // Leader returns whose target the repository is; nil if it is none.
 func (r *Repo) Leader() (*Leader, error) {
+	if r.shared != nil {
+		return r.shared.leader()
+	}
 	data, err := durable.ReadFile(r.leaderPath(), 4096)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

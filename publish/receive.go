@@ -230,6 +230,22 @@ type Received struct {
 	NewBytes   int64
 	Redacted   int // files of revoked content that were deleted
 	Warnings   []string
+
+	// Of ReceiveFrom: what went to the store, and whether readers there see no switch as a whole.
+	Sent      int
+	Bytes     int64
+	NotAtomic bool
+}
+
+// tells notes what a switch did.
+func (out *Received) tells(res *Result) {
+	out.Switched, out.Carried, out.NewBytes = true, res.Carried, res.NewBytes
+	for _, f := range res.Warnings {
+		if f.Code == "stale-companion" {
+			continue // of the leader, too
+		}
+		out.Warnings = append(out.Warnings, fmt.Sprintf("%s: %s", f.Path, f.Message))
+	}
 }
 
 // Finish makes the generation production. The result is also there if the error is of kind
@@ -262,13 +278,8 @@ func (p *Reception) Finish(ctx context.Context) (*Received, error) {
 		if res == nil {
 			return nil, err
 		}
-		out.Switched, out.Carried, out.NewBytes, later = true, res.Carried, res.NewBytes, err
-		for _, f := range res.Warnings {
-			if f.Code == "stale-companion" {
-				continue // of the leader, too
-			}
-			out.Warnings = append(out.Warnings, fmt.Sprintf("%s: %s", f.Path, f.Message))
-		}
+		out.tells(res)
+		later = err
 		if s.current == nil || s.current.Generation != p.m.Generation {
 			return out, later // not durable yet: recovery continues, and then the next sync
 		}
@@ -336,33 +347,42 @@ func (p *Reception) replace(ctx context.Context, s *state) (*Result, error) {
 	if err := r.at("prepared"); err != nil {
 		return nil, err
 	}
-	c, err := p.candidate(ctx, draft)
+	c, err := p.candidate(draft)
+	if err == nil {
+		err = p.list(ctx, c)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return r.commit(ctx, s, c, false)
 }
 
+// list reads what the indexes of the tree name. Its documents came in their own form: it adds
+// what clients ask for there and only the indexes list.
+func (p *Reception) list(ctx context.Context, c *candidate) error {
+	served := catalog.Serving(p.r.format) != nil
+	if !served && p.m.Counts() {
+		return nil
+	}
+	cat, err := stage.ReadCatalog(ctx, c.draft.Dir, p.r.format)
+	if err != nil {
+		return err
+	}
+	c.units = cat.Units
+	if !served {
+		return nil
+	}
+	return stage.ListServed(p.r.format, cat, c.draft.Dir)
+}
+
 // candidate is the leader's generation, as this target switches to it.
-func (p *Reception) candidate(ctx context.Context, draft *generation.Draft) (*candidate, error) {
+func (p *Reception) candidate(draft *generation.Draft) (*candidate, error) {
 	m := p.m
 	c := &candidate{draft: draft, rows: m.Own, treeID: m.TreeID, units: m.Units, kind: m.Kind, origin: m.Origin,
 		message: m.Message, barred: m.Barred, barredTrees: m.BarredTrees, who: viaSync(m.Who), number: m.Generation,
 		follows: true, force: true}
 	if m.Kind == generation.KindRelink { // a rebuilt manifest; here it is a switch to a new number
 		c.kind = generation.KindPromote
-	}
-	served := catalog.Serving(p.r.format) != nil
-	if served || !m.Counts() {
-		cat, err := stage.ReadCatalog(ctx, draft.Dir, p.r.format)
-		if err != nil {
-			return nil, err
-		}
-		if c.units = cat.Units; served { // documents came in their own form
-			if err := stage.ListServed(p.r.format, cat, draft.Dir); err != nil {
-				return nil, err
-			}
-		}
 	}
 	graves, err := p.r.graveyard()
 	if err != nil {

@@ -78,10 +78,14 @@ func (p *Reception) redact(ctx context.Context, s *state) (*redaction, error) {
 			return nil, err
 		}
 	}
-	if err := r.takeOut(ctx, s, p.stones); err != nil {
+	taken, err := r.takeOut(ctx, s, p.stones)
+	if err != nil {
 		return nil, err
 	}
 	did, state, err := r.erase(ctx, s, r.tryStaging)
+	if did != nil {
+		did.Files += taken
+	}
 	if err == nil && state == eraseWaits {
 		err = &Error{Kind: Locked, Path: r.Stage.Dir, Fact: "is locked, and may have revoked content"}
 	}
@@ -90,11 +94,14 @@ func (p *Reception) redact(ctx context.Context, s *state) (*redaction, error) {
 
 // takeOut deletes revoked content that production carries: where the leader's window had
 // ended before it was revoked, there is no switch away from it. Documents stop naming it
-// first, as when a window ends.
-func (r *Repo) takeOut(ctx context.Context, s *state, stones []tombstone.Stone) error {
+// first, as when a window ends. It returns how many objects it deleted in a store.
+func (r *Repo) takeOut(ctx context.Context, s *state, stones []tombstone.Stone) (int, error) {
 	cur := s.current
 	stones = slices.DeleteFunc(slices.Clone(stones), func(st tombstone.Stone) bool { return st.Before <= cur.Generation })
 	sums := sumsOf(stones...)
+	if r.shared != nil {
+		return r.shared.takeOut(ctx, s, sums)
+	}
 	var rows []tree.Row
 	for _, c := range cur.Carried {
 		if !sums[c.SHA256] || c.Role == catalog.Link {
@@ -105,17 +112,17 @@ func (r *Repo) takeOut(ctx context.Context, s *state, stones []tombstone.Stone) 
 		}
 	}
 	if len(rows) == 0 {
-		return nil
+		return 0, nil
 	}
 	anew, err := r.shortenedBy(s, func(h generation.Held) bool {
 		return !s.windows.Open(h.Dropped, s.now) || sums[h.Digest.Hex]
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	stay, err := r.site.Expire(ctx, cur, rows, anew)
 	for _, f := range stay {
 		err = errors.Join(err, fmt.Errorf("has revoked content: %w", f.Err))
 	}
-	return err
+	return 0, err
 }

@@ -147,7 +147,7 @@ func (b *shared) join(ctx context.Context) error {
 	}
 	birth, err := b.site.Join(ctx)
 	if errors.Is(err, bucket.ErrNotFound) {
-		return &Error{Path: b.r.Production(), Fact: "has no production of publish",
+		return &Error{Path: b.r.Production(), Err: ErrNoProduction,
 			Hint: "publish init --production " + b.r.Production() + " DIR makes it; look at s3.endpoint, too"}
 	}
 	if err != nil {
@@ -155,6 +155,9 @@ func (b *shared) join(ctx context.Context) error {
 	}
 	return b.fits(birth)
 }
+
+// ErrNoProduction says that nobody has made a production at a place in an object store.
+var ErrNoProduction = errors.New("has no production of publish")
 
 // fits returns an error if production was made for another configuration, or for another
 // repository than before.

@@ -205,6 +205,9 @@ func (b *shared) uploads(ctx context.Context, s *state, c *candidate) (*uploadin
 		return ok && was.SHA256 == row.SHA256
 	}
 	body := func(o *stage.Object) bucket.Body {
+		if c.body != nil && o.Data == nil && o.Row.Role == catalog.Content {
+			return c.body(o.Row)
+		}
 		if path := filepath.Join(c.draft.Dir, filepath.FromSlash(o.Row.Path)); o.Data == nil && !gone(path) {
 			return bodyOf(path, o.Row)
 		}
@@ -217,7 +220,7 @@ func (b *shared) uploads(ctx context.Context, s *state, c *candidate) (*uploadin
 		if there[o.Key] == o.SHA256 || same(kept, o.Row) {
 			continue
 		}
-		if o.Data == nil && o.Key == b.key(o.Row) && gone(filepath.Join(c.draft.Dir, filepath.FromSlash(o.Row.Path))) {
+		if c.body == nil && o.Data == nil && o.Key == b.key(o.Row) && gone(filepath.Join(c.draft.Dir, filepath.FromSlash(o.Row.Path))) {
 			continue // a kept generation has it, so it is there
 		}
 		out.objects = append(out.objects, bucket.Upload{Key: o.Key, Type: o.Type, Body: body(o)})
@@ -231,6 +234,11 @@ func (b *shared) uploads(ctx context.Context, s *state, c *candidate) (*uploadin
 			return nil, err
 		}
 		out.objects = append(out.objects, bucket.FileUpload(row, data))
+	}
+	if c.sent != nil {
+		for i, u := range out.objects {
+			out.objects[i] = c.sent.counted(u)
+		}
 	}
 	out.turnover, err = b.turnBeside(ctx, b.at, next, false, body)
 	return out, err

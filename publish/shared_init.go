@@ -10,10 +10,15 @@ import (
 )
 
 // found makes production in an object store, or joins the one that is there: for init, in
-// a repository that is laid out and not marked as one yet.
-func (b *shared) found(ctx context.Context) error {
+// a repository that is laid out and not marked as one yet. led is not nil for a target: then
+// production must be one that a sync of its leader made.
+func (b *shared) found(ctx context.Context, led *Setup) error {
 	r := b.r
-	if err := b.site.Probe(ctx); err != nil {
+	of := Leader{}
+	if led != nil {
+		of = *led.Leader
+	}
+	if err := b.probe(ctx, of); err != nil {
 		return b.explain(err)
 	}
 	if err := generation.GiveID(idPath(r.Dir)); err != nil {
@@ -26,10 +31,16 @@ func (b *shared) found(ctx context.Context) error {
 	birth, err := b.site.Join(ctx)
 	if errors.Is(err, bucket.ErrNotFound) {
 		birth, err = b.site.Found(ctx, bucket.Birth{Repository: mine, Format: r.Config.Format,
-			Readers: string(r.Config.S3.Readers), Pointer: b.pointerKey(), Layout: b.layout(), Made: r.now().UTC(), Who: r.who()})
+			Readers: string(r.Config.S3.Readers), Pointer: b.pointerKey(), Layout: b.layout(), Made: r.now().UTC(),
+			Who: r.who(), Leader: of.ID, Target: of.Target})
 	}
 	if err != nil {
 		return b.explain(err)
+	}
+	if led != nil {
+		if err := b.isOf(birth, of); err != nil {
+			return err
+		}
 	}
 	if birth.Repository != mine { // it is another machine's; this one joins it
 		if err := durable.WriteFile(idPath(r.Dir), []byte(birth.Repository+"\n"), 0o644); err != nil {
@@ -38,6 +49,17 @@ func (b *shared) found(ctx context.Context) error {
 		r.store.Forget()
 	}
 	return b.fits(birth)
+}
+
+// probe tries whether the store does what the protocol needs. A target that is there was
+// tried by whoever made it.
+func (b *shared) probe(ctx context.Context, of Leader) error {
+	if of.ID != "" {
+		if _, err := b.site.Join(ctx); !errors.Is(err, bucket.ErrNotFound) {
+			return err
+		}
+	}
+	return b.site.Probe(ctx)
 }
 
 // Join makes staging equal to the documents of a production that is in an object store,
@@ -50,6 +72,9 @@ func (r *Repo) Join(ctx context.Context) (n, documents int, err error) {
 	s, err := r.load(ctx)
 	if err != nil || s.current == nil {
 		return 0, 0, err
+	}
+	if r.led() { // nothing is staged in a target
+		return s.current.Generation, 0, nil
 	}
 	documents, _, err = r.Reset(ctx)
 	return s.current.Generation, documents, err

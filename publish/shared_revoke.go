@@ -114,12 +114,18 @@ func (b *shared) eraseObjects(ctx context.Context, s *state, want sought, did *r
 		return &Error{Kind: Switched, Path: b.r.Production(), Fact: "names of revoked content beside the index are not " +
 			"deleted yet: another gc is at work, or another machine has switched", Hint: "run publish recover"}
 	}
+	if err := b.eraseKeys(ctx, keys); err != nil {
+		return err
+	}
+	did.Files += len(contents)
+	return nil
+}
+
+// eraseKeys deletes objects with revoked content.
+func (b *shared) eraseKeys(ctx context.Context, keys []string) error {
 	stay, err := b.site.Erase(ctx, keys)
 	if err != nil {
 		return b.explain(err)
-	}
-	if len(stay) == 0 {
-		did.Files += len(contents)
 	}
 	if now, err := b.site.Read(ctx); err == nil {
 		b.move(now)
@@ -132,4 +138,17 @@ func (b *shared) eraseObjects(ctx context.Context, s *state, want sought, did *r
 		b.r.opt.Warn("copies in a CDN must be purged there: what it has of the revoked content stays until then")
 	}
 	return nil
+}
+
+// takeOut is Repo.takeOut.
+func (b *shared) takeOut(ctx context.Context, s *state, sums map[string]bool) (int, error) {
+	own := tree.NewRows(s.current.Own)
+	var keys []string
+	n := 0
+	for _, c := range s.current.Carried {
+		if c.Role == catalog.Content && sums[c.SHA256] && own.Find(c.Path) < 0 {
+			keys, n = append(keys, b.keys(c.Row)...), n+1
+		}
+	}
+	return n, b.eraseKeys(ctx, keys)
 }

@@ -44,6 +44,10 @@ func (b *shared) verify(ctx context.Context, name string, full bool) (*stage.Rep
 			}
 		}
 		for _, c := range g.Carried {
+			if graves.Redacted(g.Generation, c.Row) { // of a target
+				report.Redacted = append(report.Redacted, c.Path)
+				continue
+			}
 			over := retired || !s.windows.Open(c.Dropped, s.now) || s.windows.WasOver(c.Dropped, s.now)
 			if !over && !yield(c.Row) {
 				return

@@ -23,6 +23,9 @@ func (s Size) String() string {
 	return fmt.Sprint(int64(s))
 }
 
+// MarshalYAML writes a Size.
+func (s Size) MarshalYAML() (any, error) { return s.String(), nil }
+
 // UnmarshalYAML reads a Size. Its error names the line.
 func (s *Size) UnmarshalYAML(n *yaml.Node) error {
 	v, err := humanize.ParseBytes(n.Value)

@@ -193,7 +193,7 @@ func TestAddressOfSSH(t *testing.T) {
 	}
 	for _, text := range []string{"", "srv/images", "/", "ssh://web1", "ssh://web1/", "ssh://-oProxyCommand=x/srv",
 		"ssh://-l@web1/srv", "ssh://a b@web1/srv", "ssh://u:secret@web1/srv", "ssh://web1:0/srv", "ssh://web1:99999/srv",
-		"ssh://web1/srv?x", "ssh://web1/srv#x", "ssh://we;b/srv", "ssh://$(x)/srv", "http://web1/srv", "s3://bucket/prefix",
+		"ssh://web1/srv?x", "ssh://web1/srv#x", "ssh://we;b/srv", "ssh://$(x)/srv", "http://web1/srv", "s3://bucket", "s3:///x",
 		"/srv/\n", "ssh://web1:/srv", "ssh:///srv", "ssh://web1/srv%00"} {
 		if at, err := publish.ParseAddress(text); err == nil {
 			t.Errorf("%q: %+v", text, at)
