@@ -58,6 +58,8 @@ func (p *program) target(warn func(string), hookOutput func() io.WriteCloser) fa
 				return nil, err
 			}
 			err = publish.InitTarget(dir, choices(), setup)
+		} else if err == nil && setup.S3 != nil {
+			err = publish.Configure(dir, setup)
 		}
 		if err != nil {
 			return nil, err
@@ -72,6 +74,9 @@ func (p *program) target(warn func(string), hookOutput func() io.WriteCloser) fa
 		}
 		opt := p.options()
 		opt.Warn, opt.Progress, opt.Waiting, opt.HookOutput = warn, nil, nil, hookOutput
+		if setup.Leader != nil {
+			opt.Warn = func(text string) { warn(setup.Leader.Target + ": " + text) }
+		}
 		return publish.Open(dir, c, f, siteKinds(), opt)
 	}
 }

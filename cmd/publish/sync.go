@@ -19,8 +19,8 @@ func (p *program) syncCommand() *command {
 		Usage: "bring targets to production's generation",
 		Description: "Brings each target that publish.yaml names, or only these, to the generation that is production " +
 			"here: the same number and the same tree. Only contents that the target lacks are sent. The target switches " +
-			"by itself, carries what its own clients may still ask for, and deletes what was revoked. promote, revert " +
-			"and revoke end with a sync of all targets.\n\n" +
+			"by itself, or from here if it lies in an object store, carries what its own clients may still ask for, and " +
+			"deletes what was revoked. promote, revert and revoke end with a sync of all targets.\n\n" +
 			"A target that fails stops no other, and goes on where it was with the next sync. Then the exit status is 7, " +
 			"or that of the targets if all of them were refused, or locked. publish help targets has a guide.",
 	}, 0, -1, p.sync).
@@ -50,17 +50,21 @@ type syncedAnswer struct {
 
 // syncedTarget is what a sync did to a target.
 type syncedTarget struct {
-	Name       string       `json:"name"`
-	To         string       `json:"to"`
-	Generation int          `json:"generation"` // that it serves; 0 for none, or if that is not known
-	From       int          `json:"from"`       // that it served before
-	Switched   bool         `json:"switched"`
-	Carried    int          `json:"carried"`
-	Redacted   int          `json:"redacted"` // files of revoked content that were deleted there
-	Sent       int          `json:"sent"`     // contents
-	SentBytes  int64        `json:"sent_bytes"`
-	Warnings   []string     `json:"warnings"`
-	Error      *syncFailure `json:"error"` // null: it is up to date
+	Name       string   `json:"name"`
+	To         string   `json:"to"`
+	Generation int      `json:"generation"` // that it serves; 0 for none, or if that is not known
+	From       int      `json:"from"`       // that it served before
+	Switched   bool     `json:"switched"`
+	Carried    int      `json:"carried"`
+	Redacted   int      `json:"redacted"` // files of revoked content that were deleted there
+	Sent       int      `json:"sent"`     // contents
+	SentBytes  int64    `json:"sent_bytes"`
+	Warnings   []string `json:"warnings"`
+	// NotAtomic is true for a target in an object store whose readers do not see each switch as
+	// a whole; absent else.
+	NotAtomic bool `json:"not_atomic,omitempty"`
+	format    string
+	Error     *syncFailure `json:"error"` // null: it is up to date
 }
 
 type syncFailure struct {
@@ -105,8 +109,8 @@ func (p *program) syncTargets(ctx context.Context, r *publish.Repo, names []stri
 	var failed []fanout.Result
 	for _, res := range results {
 		t := syncedTarget{Name: res.Name, To: res.To, Generation: res.Generation, From: res.From, Switched: res.Switched,
-			Carried: res.Carried, Redacted: res.Redacted, Sent: res.Sent, SentBytes: res.Bytes,
-			Warnings: append([]string{}, res.Warnings...)}
+			Carried: res.Carried, Redacted: res.Redacted, Sent: res.Sent, SentBytes: res.Bytes, NotAtomic: res.NotAtomic,
+			Warnings: append([]string{}, res.Warnings...), format: r.Config.Format}
 		if res.Err != nil {
 			failed = append(failed, res)
 			f := explain(res.Err)
@@ -181,6 +185,9 @@ func (p *program) tellSynced(list []syncedTarget, say func(string, ...any)) {
 			p.idle("%s: generation %d: up to date", t.Name, t.Generation)
 		default:
 			say("%s", syncedLine(t))
+			if t.NotAtomic {
+				p.note("%s: %s", t.Name, notAtomic(t.format))
+			}
 		}
 	}
 }

@@ -22,6 +22,7 @@ type Outcome struct {
 	Carried    int
 	Sent       int   // contents
 	Bytes      int64 // of these
+	NotAtomic  bool  // readers there do not see each switch as a whole
 	Warnings   []string
 }
 

@@ -20,7 +20,8 @@ import (
 )
 
 // Host opens the repository of a target, and makes it if there is none. It refuses a
-// directory that has something else.
+// directory that has something else. That of a target in an object store, of which setup.S3
+// is not nil, gets the configuration of setup again each time.
 type Host func(ctx context.Context, dir string, setup publish.Setup) (*publish.Repo, error)
 
 // Serve is the end of a target: it brings the repository at dir to what the leader at the

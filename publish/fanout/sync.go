@@ -106,15 +106,23 @@ func syncOne(ctx context.Context, r *publish.Repo, lead *publish.Lead, name stri
 		return res
 	}
 	defer unlock()
-	of := opt.Of
-	if of == nil {
-		of = func(name string, at publish.Address) Target { return New(name, at, opt.Host) }
-	}
+	target := opt.target(r, name, at)
 	var progress Progress
 	if opt.Progress != nil {
 		progress = opt.Progress(name)
 	}
-	did, err := of(name, at).Sync(ctx, lead, r.Setup(), progress)
+	did, err := target.Sync(ctx, lead, r.Setup(), progress)
+	if did.Generation > lead.View.Generation && isRefused(err) {
+		// Another command, or another machine of a production that is shared, has promoted
+		// since, and has brought the target forward already.
+		if anew, lerr := r.Lead(ctx); lerr == nil {
+			defer anew.Close()
+			if anew.View.Generation >= did.Generation {
+				lead = anew
+				did, err = target.Sync(ctx, lead, r.Setup(), progress)
+			}
+		}
+	}
 	now := opt.Now().UTC().Truncate(time.Second)
 	known.LastTry = now
 	switch m := lead.View.Manifest; {
@@ -135,6 +143,22 @@ func syncOne(ctx context.Context, r *publish.Repo, lead *publish.Lead, name stri
 		res.Err = fmt.Errorf("the target has generation %d, but that could not be noted: %w", did.Generation, werr)
 	}
 	return res
+}
+
+// target makes a target.
+func (opt *Options) target(r *publish.Repo, name string, at publish.Address) Target {
+	switch {
+	case opt.Of != nil:
+		return opt.Of(name, at)
+	case at.Store != "":
+		return &inStore{name, r, opt.Host}
+	}
+	return New(name, at, opt.Host)
+}
+
+func isRefused(err error) bool {
+	e := new(publish.Error)
+	return errors.As(err, &e) && e.Kind == publish.Refused
 }
 
 // lockTarget takes the lock of a target: one sync of it at a time.
