@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,7 +19,6 @@ type leader struct {
 	*world
 	repo   func() *Repo
 	target *machine // what the target's bucket has
-	yaml   func(*Config)
 }
 
 const targetStore = "s3://other/eu"
@@ -322,5 +322,94 @@ func TestStoreOnHold(t *testing.T) {
 	l.sync()
 	if l.holds("one") {
 		t.Error("it is still there")
+	}
+}
+
+// Content that is damaged where the leader has it does not reach the target.
+func TestStoreDamagedLeader(t *testing.T) {
+	l := localLeader(t, newStore())
+	l.put(map[string]string{"a/1": "one"})
+	l.promote()
+	l.sync()
+	l.put(map[string]string{"a/1": "one", "a/2": "two"})
+	l.promote()
+	for path, data := range l.served() {
+		if data == "two" {
+			if err := errors.Join(os.Chmod(filepath.Join(l.production(), path), 0o600),
+				os.WriteFile(filepath.Join(l.production(), path), []byte("owt"), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	did, err := l.try()
+	wantKind(t, err, Invalid)
+	if did.Generation != 1 || did.Switched || l.holds("owt") {
+		t.Errorf("%+v", did)
+	}
+	l.target.wantLive(map[string]string{"a/1": "one"})
+}
+
+// A sync that was killed before it replaced the files beside the index is finished by the
+// next one.
+func TestStoreBeside(t *testing.T) {
+	l := localLeader(t, newStore())
+	l.target.cfg = func(c *Config) { c.S3.Readers = ReadersBucket }
+	repo := l.repo
+	l.repo = func() *Repo {
+		r := repo()
+		r.Config.Targets["eu"].S3.Readers = ReadersBucket
+		return r
+	}
+	l.put(map[string]string{"a/1": "one"})
+	l.promote()
+	killed := errors.New("killed")
+	l.target.step = func(name string) error {
+		if name == "before-put" {
+			return killed
+		}
+		return nil
+	}
+	did, err := l.try()
+	if wantKind(t, err, Switched); did.Generation != 1 || !did.NotAtomic || !errors.Is(err, killed) {
+		t.Errorf("%+v, %v", did, err)
+	}
+	l.target.step = nil
+	if l.target.store.Data("index.json") != nil {
+		t.Error("it is there")
+	}
+	l.sync()
+	if l.target.store.Data("index.json") == nil {
+		t.Error("it is not there")
+	}
+	l.sync()
+}
+
+// What a sync asks the store for.
+func TestStoreRequests(t *testing.T) {
+	l := localLeader(t, newStore())
+	l.put(map[string]string{"a/1": "one"})
+	l.promote()
+	l.sync()
+	count := func() (n int) {
+		counts, _ := l.target.store.Counts()
+		for _, c := range counts {
+			n += c
+		}
+		return n
+	}
+	count()
+	if _, err := l.try(); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(); n > 1 {
+		t.Errorf("a sync of what is up to date takes %d requests", n)
+	}
+	l.put(map[string]string{"a/1": "one", "a/2": "two"})
+	l.promote()
+	if _, err := l.try(); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(); n > 8 {
+		t.Errorf("a sync takes %d requests", n)
 	}
 }

@@ -1,5 +1,6 @@
 // Package fanout brings production to targets: repositories that follow this one, which
-// leads. A target is a directory of this machine or of another one.
+// leads. A target is a directory of this machine or of another one, or lies in an object
+// store.
 //
 // # Who decides
 //
@@ -25,6 +26,9 @@
 //
 // Instead of each of its lines the target may send failed, with the kind of the error and
 // what it serves. It closes its input first, so that a leader that is writing stops.
+//
+// For a target in an object store there is no other end: see inStore. The leader uploads and
+// commits there as a machine that promotes does, and the truth is in the store.
 //
 // # What is trusted
 //
