@@ -193,7 +193,8 @@ func (s *Site) Clean(ctx context.Context, base *Pointer, keys []string) (*Collec
 		}
 		sizes[key] = 0
 	}
-	if err := s.named(ctx, now, func(Ref) bool { return false }, nil, func(key string) { delete(sizes, key) }); err != nil {
+	none := func(Ref) bool { return false }
+	if err := s.named(ctx, now, none, nil, func(key string) { delete(sizes, key) }); err != nil {
 		return nil, err
 	}
 	return s.collect(ctx, now, start, sizes, change{nonce: NewNonce(), mutate: func(next *Pointer) { next.Left = nil }})
