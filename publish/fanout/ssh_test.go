@@ -19,7 +19,7 @@ import (
 // TestMain makes the test binary also the program at the other end of ssh.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "receive" {
-		if err := Serve(ctx, os.Stdin, os.Stdout, os.Args[2], host); err != nil {
+		if err := Serve(ctx, os.Stdin, output(), os.Args[2], host); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -71,6 +71,7 @@ case $2 in
 *usage*) echo "publish: \"receive\" is no command" >&2; exit 2 ;;
 *none*) exec no-such-publish "$@" ;;
 esac
+test ! -e "$2.kill" || export `+killEnv+`=$(cat "$2.kill")
 exec `+self+` "$@"
 `, 0o755)
 	write("authorized_keys", public("user"), 0o600)
