@@ -118,10 +118,10 @@ walls: tools
 tools:
 	@mkdir -p bin && cd scripts/tools && $(GO) build -o ../../bin/ honnef.co/go/tools/cmd/staticcheck ./walls
 
-## crash: kill every verb at every writing system call, then recover (minutes)
+## crash: kill every verb at every writing system call, and at every request to an object store, then recover (hours)
 crash: build
 	@mkdir -p bin && $(GO) build -o bin/crash ./scripts/crash
-	bin/crash matrix -publish $(BIN) -faults kill,ENOSPC,EIO,EROFS
+	bin/crash matrix -publish $(BIN) -faults kill,ENOSPC,EIO,EROFS,request,answer,answer-lost,own-412,503
 
 ## powercut: cut the power under every verb on ext4, XFS and btrfs (as root; minutes)
 powercut: build

@@ -418,7 +418,8 @@ func (b *shared) commit(ctx context.Context, on *bucket.Pointer, c bucket.Commit
 
 // unknown is the error for a commit that may have happened, or may happen yet.
 func (b *shared) unknown(what string, err error) error {
-	return &Error{Kind: Switched, Path: b.r.Production(), Fact: what + " is unknown", Err: err, Hint: "run publish recover"}
+	return &Error{Kind: Switched, Path: b.r.Production(), Fact: what + " is unknown", Err: err,
+		Hint: "run publish recover"}
 }
 
 func (b *shared) intentPath() string { return b.r.path(".publish", "commit") }

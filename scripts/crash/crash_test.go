@@ -43,6 +43,19 @@ func TestCrashShort(t *testing.T) {
 	}
 }
 
+// Some requests and some writing calls of commands whose production is in a store.
+func TestCrashBucketShort(t *testing.T) {
+	long(t)
+	publish := program(t)
+	for _, c := range [][3]string{{"^bucket-rebase/", "request,answer", "4"}, {"^bucket-(revert|gc)/", "answer", "3"},
+		{"^bucket-(promote|reset)/", "kill", "61"}} {
+		code, err := matrix(context.Background(), []string{"-publish", publish, "-run", c[0], "-faults", c[1], "-step", c[2]})
+		if code != 0 || err != nil {
+			t.Fatalf("%s: exit %d, %v", c[0], code, err)
+		}
+	}
+}
+
 // Only btrfs shows a directory that was not synced.
 func TestPowerCutShort(t *testing.T) {
 	long(t)

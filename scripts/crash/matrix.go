@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/publish/publish/site/bucket/storetest"
 	"example.com/publish/scripts/crash/check"
 	"example.com/publish/scripts/crash/trace"
 )
@@ -39,9 +40,15 @@ type options struct {
 
 // fault is what happens at a point: a kill when errno is 0.
 type fault struct {
-	name   string
-	errno  syscall.Errno
-	sticky bool
+	name    string
+	errno   syscall.Errno
+	sticky  bool
+	request *storetest.Fault // at a request to a store, instead of a writing call
+}
+
+// kills reports whether the fault ends the command.
+func (f *fault) kills() bool {
+	return f.errno == 0 && f.request == nil || f.name == killBefore || f.name == killAfter
 }
 
 // matrix breaks every scenario at every writing call. Each point starts from
@@ -50,7 +57,8 @@ type fault struct {
 //   - at once, production is one complete generation, as before the command
 //     or as after it, and whatever it served still reads with the same bytes;
 //   - after a call that failed: exit 0 means that the command did its work,
-//     another code but 7 that production is as it was;
+//     another code but 7 that production is as it was; a request to a store that
+//     is spoiled once is no reason for another code than 0;
 //   - after recover, which must succeed: verify finds nothing, production
 //     and staging are as before the command or as after it, nothing is left
 //     over, and history's newest generation is production's; of an adoption,
@@ -68,7 +76,8 @@ func matrix(ctx context.Context, args []string) (int, error) {
 	modes := flags.String("switch", "symlink,rename", "switch modes")
 	only := flags.String("run", "", "only scenarios that this regular expression matches")
 	faults := flags.String("faults", "kill",
-		"what happens at a point: kill, or errors such as ENOSPC; with a + they stay (ENOSPC+)")
+		"what happens at a point: kill, or errors such as ENOSPC; with a + they stay (ENOSPC+);\n"+
+			"at each request to a store: request and answer kill before and after it, and own-412, answer-lost, 503, ...")
 	step := flags.Int("step", 1, "try every so manieth point")
 	workers := flags.Int("j", 2, "points at a time")
 	verbose := flags.Bool("v", false, "print every point")
@@ -84,7 +93,9 @@ func matrix(ctx context.Context, args []string) (int, error) {
 	}
 	for name := range strings.SplitSeq(*faults, ",") {
 		f := fault{name: name, sticky: strings.HasSuffix(name, "+")}
-		if name != "kill" {
+		if kind, ok := requestFault(name); ok {
+			f.request = &kind
+		} else if name != "kill" {
 			if f.errno, err = errno(strings.TrimSuffix(name, "+")); err != nil {
 				return 2, err
 			}
@@ -111,7 +122,7 @@ func matrix(ctx context.Context, args []string) (int, error) {
 	}
 	tried, broken := 0, 0
 	for i := range scenarios {
-		for _, mode := range o.modes {
+		for _, mode := range scenarios[i].modes(o.modes) {
 			name := scenarios[i].name + "/" + mode
 			if !o.only.MatchString(name) {
 				continue
@@ -122,6 +133,9 @@ func matrix(ctx context.Context, args []string) (int, error) {
 				return 1, fmt.Errorf("%s: %w", name, err)
 			}
 			for _, f := range o.faults {
+				if f.request != nil && !b.bucket {
+					continue
+				}
 				start := time.Now()
 				t, bad, err := b.points(ctx, f)
 				if err != nil {
@@ -131,6 +145,7 @@ func matrix(ctx context.Context, args []string) (int, error) {
 					time.Since(start).Seconds())
 				tried, broken = tried+t, broken+bad
 			}
+			b.shops.close(b.template)
 			if !o.keep {
 				os.RemoveAll(b.root)
 			}
@@ -177,9 +192,9 @@ func (s *scenario) production(repo string) (*check.View, error) {
 }
 
 // recovers reports whether recover comes after a command that was broken: not
-// while production is still to be adopted, for then the command comes again.
+// while production is still to be adopted or joined, for then the command comes again.
 func (s *scenario) recovers(production *check.View) bool {
-	return !s.adopts || production.Generation > 0
+	return !s.adopts || !s.bucket && production.Generation > 0
 }
 
 // bench is one scenario in one switch mode.
@@ -189,6 +204,7 @@ type bench struct {
 	mode     string
 	root     string // template/ and copies
 	template string
+	shops    shops
 
 	before  state
 	after   []state             // of the command run once, then twice
@@ -202,13 +218,22 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := os.MkdirAll(b.template, 0o755); err != nil {
 		return err
 	}
+	if b.bucket {
+		if err := b.shops.open(b.template, ""); err != nil {
+			return err
+		}
+	}
 	setup := exec.CommandContext(ctx, "sh", "-ec", b.setup)
-	setup.Dir, setup.Env = b.template, b.env()
+	setup.Dir, setup.Env = b.template, b.env(b.template)
 	if out, err := setup.CombinedOutput(); err != nil {
 		return fmt.Errorf("set up: %w\n%s", err, out)
 	}
 	if b.wreck != nil {
-		if err := b.makeWreck(ctx); err != nil {
+		make := b.makeWreck
+		if b.bucket {
+			make = b.makeWreckAtSwap
+		}
+		if err := make(ctx); err != nil {
 			return err
 		}
 	}
@@ -223,7 +248,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	if b.before, err = b.look(repo); err != nil {
 		return fmt.Errorf("before the command: %w", err)
 	}
-	if b.found, err = check.Find(repo, b.secrets); err != nil {
+	if b.found, err = b.find(repo); err != nil {
 		return err
 	}
 	if len(b.found) < len(b.secrets) {
@@ -242,6 +267,12 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := b.through(ctx, repo); err != nil {
 		return fmt.Errorf("unbroken: %w", err)
 	}
+	return b.discard(repo)
+}
+
+// discard removes a copy of the repository.
+func (b *bench) discard(repo string) error {
+	b.shops.close(repo)
 	return os.RemoveAll(filepath.Dir(repo))
 }
 
@@ -252,7 +283,7 @@ func (b *bench) makeWreck(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	result, err := trace.Run(ctx, trace.List(), append([]string{b.publish}, b.wreck...), b.env(), repo)
+	result, err := trace.Run(ctx, trace.List(), append([]string{b.publish}, b.wreck...), b.env(repo), repo)
 	if err != nil {
 		return err
 	}
@@ -275,7 +306,7 @@ func (b *bench) makeWreck(ctx context.Context) error {
 	if repo, err = b.copy("wreck"); err != nil {
 		return err
 	}
-	result, err = trace.Run(ctx, trace.Kill(point), append([]string{b.publish}, b.wreck...), b.env(), repo)
+	result, err = trace.Run(ctx, trace.Kill(point), append([]string{b.publish}, b.wreck...), b.env(repo), repo)
 	if err == nil && !result.Hit {
 		err = fmt.Errorf("%v ended before call %d", b.wreck, point)
 	}
@@ -335,11 +366,19 @@ func (b *bench) point(ctx context.Context, f fault, n int) (hit bool, what strin
 	// For a command that hangs, and not for one on a slow machine.
 	limited, cancel := context.WithTimeout(ctx, 20*time.Minute)
 	defer cancel()
-	result, err := trace.Run(limited, mode, append([]string{b.publish}, b.command()...), b.env(), repo)
+	var result *trace.Result
+	if f.request != nil {
+		result, what, err = b.atRequest(limited, repo, b.command(), f, func(r storetest.Request) bool { return r.N == n })
+	} else {
+		result, err = trace.Run(limited, mode, append([]string{b.publish}, b.command()...), b.env(repo), repo)
+	}
 	if err != nil {
 		return false, "", fmt.Errorf("call %d: %w", n, err)
 	}
-	if result.Hit {
+	switch {
+	case result.Hit && f.request != nil:
+		problem = b.judge(limited, repo, f, result)
+	case result.Hit:
 		call := result.Calls[n-1]
 		for i, target := range call.Targets {
 			if rel, err := filepath.Rel(repo, target); err == nil {
@@ -349,6 +388,7 @@ func (b *bench) point(ctx context.Context, f fault, n int) (hit bool, what strin
 		what = call.String()
 		problem = b.judge(limited, repo, f, result)
 	}
+	b.shops.close(repo)
 	if problem == nil || !b.keep {
 		os.RemoveAll(filepath.Dir(repo))
 	}
@@ -357,7 +397,7 @@ func (b *bench) point(ctx context.Context, f fault, n int) (hit bool, what strin
 
 func (b *bench) command() []string { return b.args(filepath.Join(b.dir, "images"), b.mode, b.template) }
 
-func (b *bench) env() []string {
+func (b *bench) env(repo string) []string {
 	env := []string{"PUBLISH=" + b.publish, "MODE=" + b.mode, "IMAGES=" + filepath.Join(b.dir, "images"),
 		"HUB=" + b.hub}
 	for _, e := range os.Environ() {
@@ -365,12 +405,15 @@ func (b *bench) env() []string {
 			env = append(env, e)
 		}
 	}
+	if b.bucket {
+		env = append(env, b.shops.get(repo).env()...)
+	}
 	return env
 }
 
 func (b *bench) publishRun(ctx context.Context, repo string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, b.publish, args...)
-	cmd.Dir, cmd.Env = repo, b.env()
+	cmd.Dir, cmd.Env = repo, b.env(repo)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -389,9 +432,14 @@ func (b *bench) copy(name string) (string, error) {
 	if out, err := exec.Command("cp", "-a", b.template, repo).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cp: %w\n%s", err, out)
 	}
+	if b.bucket {
+		if err := b.shops.open(repo, b.template); err != nil {
+			return "", err
+		}
+	}
 	if b.fresh != "" {
 		fresh := exec.Command("sh", "-ec", b.fresh)
-		fresh.Dir, fresh.Env = repo, b.env()
+		fresh.Dir, fresh.Env = repo, b.env(repo)
 		if out, err := fresh.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("fresh: %w\n%s", err, out)
 		}

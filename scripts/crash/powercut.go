@@ -82,7 +82,7 @@ func powercut(ctx context.Context, args []string) (int, error) {
 		}
 		for _, mode := range strings.Split(*modes, ",") {
 			for _, s := range scenarios {
-				if s.wreck != nil || !match.MatchString(s.name) {
+				if s.wreck != nil || s.bucket || !match.MatchString(s.name) {
 					continue
 				}
 				c := &cutter{publish: bin, images: images, hub: url, dir: dir, kind: kind, mode: mode, scenario: s}

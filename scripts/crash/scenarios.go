@@ -18,6 +18,9 @@ type scenario struct {
 	fresh string   // shell, run in each copy: for what does not survive cp -a, such as ages by ctime
 	verb  []string // arguments of publish; see args
 
+	// bucket: production is in an object store, s3://images/pub.
+	bucket bool
+
 	// wreck, when it is set, is a command that is killed just before
 	// (after: just after) its switch, on top of setup.
 	wreck []string
@@ -49,6 +52,14 @@ type scenario struct {
 
 	// probe is shell that succeeds once the command is through.
 	probe string
+}
+
+// modes are those of a scenario, of all that are wanted.
+func (s *scenario) modes(all []string) []string {
+	if s.bucket {
+		return []string{"bucket"} // it has no switch of its own
+	}
+	return all
 }
 
 // args are the verb's, with $MODE, $IMAGES, $CONTAINER1, the fingerprint of the container

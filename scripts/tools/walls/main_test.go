@@ -141,6 +141,7 @@ var cases = []struct{ file, imports, rule string }{
 	{"publish/site/bucket/site.go", "net/http", "http-only-in-serve"},
 	{"publish/site/bucket/storetest/proxy.go", "net/http", ""},
 	{"scripts/bench/buckets.go", ours + "publish/site/bucket/storetest", ""},
+	{"scripts/crash/bucket.go", ours + "publish/site/bucket/storetest", ""},
 	{"cmd/publish/sites.go", ours + "publish/site/bucket/buckettest", "stores-of-tests"},
 	{"publish/site/bucket/site.go", "github.com/johannesboyne/gofakes3", "stores-of-tests"},
 	{"publish/site/bucket/site_test.go", ours + "publish/site/bucket/buckettest", ""},
