@@ -21,6 +21,10 @@ type scenario struct {
 	// bucket: production is in an object store, s3://images/pub.
 	bucket bool
 
+	// unites: recover may unite staging with production, where the command that was
+	// killed is about to make it equal to that. Nothing of either is lost.
+	unites bool
+
 	// wreck, when it is set, is a command that is killed just before
 	// (after: just after) its switch, on top of setup.
 	wreck []string

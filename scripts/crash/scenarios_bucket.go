@@ -53,7 +53,7 @@ another stage remove os2:1:default:amd64; another promote -m other
 		probe: `! "$PUBLISH" promote`},
 	{name: "bucket-reset", bucket: true, setup: sharedHistory + change + another + `
 another stage remove os2:1:default:amd64; another promote -m other
-`, verb: []string{"stage", "reset"}, probe: `"$PUBLISH" diff --exit-code; "$PUBLISH" promote`},
+`, verb: []string{"stage", "reset"}, unites: true, probe: `"$PUBLISH" diff --exit-code; "$PUBLISH" promote`},
 	{name: "bucket-revoke", bucket: true, setup: sharedHistory,
 		verb:    []string{"revoke", "os1:1:default:amd64/20260102_00:00", "-m", "leaked"},
 		revokes: []string{"1/*"}, probe: `"$PUBLISH" revert 2`},
