@@ -198,9 +198,17 @@ func (r *Repo) fallBack(ctx context.Context, s *state, failure error) error {
 			"nothing was switched back after a revert; look at the check, or revert to another generation", failure)
 	}
 	target, err := r.tree(failed.From)
-	if err == nil {
-		_, err = r.revertTo(ctx, s, target, generation.KindAutoRevert, RevertOptions{Message: failure.Error(),
+	revert := func() error {
+		_, err := r.revertTo(ctx, s, target, generation.KindAutoRevert, RevertOptions{Message: failure.Error(),
 			Force: true})
+		return err
+	}
+	switch {
+	case err != nil:
+	case r.shared != nil:
+		err = r.shared.goBack(ctx, s, failed, revert)
+	default:
+		err = revert()
 	}
 	if err != nil {
 		return afterSwitch(failed.Generation, "run publish revert",

@@ -355,6 +355,10 @@ func (b *shared) note(ctx context.Context, h *journal.History, e journal.Event) 
 		if err != nil {
 			return err
 		}
+		if e.Kind == journal.KindHealth && fresh.Health(e.Generation) != "" {
+			*h = *fresh // who took the check over has ended it
+			return nil
+		}
 		e.Time = latest(e.Time, fresh.Newest())
 		line, err := fresh.Add(e)
 		if err != nil {
@@ -364,7 +368,7 @@ func (b *shared) note(ctx context.Context, h *journal.History, e journal.Event) 
 		if err != nil {
 			return err
 		}
-		c.Event, c.Checked = line, e.Kind == journal.KindHealth
+		c.Event, c.Checked = line, e.Kind == journal.KindHealth && e.Generation == p.Generation
 		_, err = b.commit(ctx, p, c)
 		if moved := new(bucket.MovedError); errors.As(err, &moved) {
 			continue

@@ -96,7 +96,7 @@ func (b *shared) switching(ctx context.Context, on *bucket.Pointer, m *generatio
 	var pending *bucket.Pending
 	if check := b.r.Config.HealthCheck; len(check.Command) > 0 && m.Kind != generation.KindAutoRevert {
 		e.Switch().Health = journal.HealthPending
-		pending = &bucket.Pending{Who: b.me(), Until: e.Time.Add(time.Duration(check.Timeout) + healthSlack)}
+		pending = b.mine(e.Time)
 	}
 	line, err := h.Add(e)
 	if err != nil {
@@ -113,10 +113,6 @@ func (b *shared) switching(ctx context.Context, on *bucket.Pointer, m *generatio
 	}
 	return c, err
 }
-
-// healthSlack is how long after its time limit a health check of another machine counts
-// as ended, without a result.
-const healthSlack = 30 * time.Second
 
 // arrived makes the copies of a switch that this machine made, and the state after it.
 // What staging has and lacks is compared with this generation from now on, after a revert

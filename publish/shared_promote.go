@@ -145,18 +145,6 @@ func (b *shared) tryPromote(ctx context.Context, opt PromoteOptions, pruned *Pru
 	return res, pruned, err
 }
 
-// checking refuses a promote while another machine runs its health check.
-func (b *shared) checking(s *state) error {
-	p := b.at.Pending
-	if p == nil || p.Who == b.me() || s.current == nil {
-		return nil
-	}
-	return &Error{Kind: Locked, Fact: fmt.Sprintf("the health check of generation %d runs, at %s",
-		s.current.Generation, p.Who), Hint: "wait for it to end: at " + p.Until.UTC().Format(timeOfDay) + " at the latest"}
-}
-
-const timeOfDay = "15:04:05 MST"
-
 // brings refuses staging that would bring back what an operator's revert removed: that
 // which is production, or that which staging was made from. The latter is a revert on this
 // machine: what it removed is still staged here, as if it were new, and a promote of

@@ -23,7 +23,7 @@ import (
 //	making staging from another  .publish/base has both      finishRebase
 //	files beside the pointer     settled: false              settleBeside, the next switch
 //	deleting files beside it     left                        clean, in the next gc
-//	in the health check          pending                     checkHealth, when its time is over
+//	in the health check          pending                     checkHealth: see shared_health.go
 //	in gc                        condemned                   the next gc
 func (b *shared) recover(ctx context.Context, by actor) (*state, []string, error) {
 	r := b.r
@@ -50,19 +50,23 @@ func (b *shared) recover(ctx context.Context, by actor) (*state, []string, error
 	} else if did != nil && state == eraseDone {
 		done = append(done, fmt.Sprintf("deleted revoked content: %d objects and files", did.Files))
 	}
-	if s.current != nil && r.unchecked(s.history) && b.mayCheck() {
+	if s.current == nil || !r.unchecked(s.history) || !b.mayCheck() {
+		return s, done, nil
+	}
+	mine, err := b.takeCheck(ctx, s)
+	if err != nil {
+		return s, done, err
+	}
+	if s, err = b.state(ctx, b.present()); err != nil {
+		return nil, done, err
+	}
+	if mine {
 		did("ran the health check of generation %d", s.current.Generation)
 		if err := r.checkHealth(context.WithoutCancel(ctx), s); err != nil {
 			return s, done, err
 		}
 	}
 	return s, done, nil
-}
-
-// mayCheck reports whether this machine may run the health check that is pending.
-func (b *shared) mayCheck() bool {
-	at := b.present()
-	return at.Pending == nil || at.Pending.Who == b.me() || at.Date.After(at.Pending.Until)
 }
 
 // pending reports whether recover has something to do.
