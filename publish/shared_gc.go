@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
 	"example.com/publish/publish/site/bucket"
-	"example.com/publish/stage/durable"
 )
 
 // collect is Repo.collect for a production in an object store.
@@ -91,23 +89,11 @@ func (b *shared) collect(ctx context.Context, s *state, dryRun bool) (*GCResult,
 	for _, stay := range got.Stay {
 		r.opt.Warn(fmt.Sprintf("%s: could not be deleted, and will be tried again: %v", stay.Key, stay.Err))
 	}
-	b.forget(due)
+	b.trim(s)
 	if err := r.emptyTrash(s.now); err != nil {
 		r.opt.Warn(fmt.Sprintf("the trash was not emptied: %v", err))
 	}
 	return res, nil
-}
-
-// forget deletes the copies of generations that are gone.
-func (b *shared) forget(gone []int) {
-	base, _ := b.base()
-	for _, n := range gone {
-		if n == base {
-			continue // staging may still be shown with it
-		}
-		_ = durable.RemoveAll(b.r.store.Dir(n))
-		_ = os.Remove(b.r.store.ManifestPath(n))
-	}
 }
 
 // Strays are objects below production's prefix that nothing of production names.

@@ -50,6 +50,7 @@ func (b *shared) recover(ctx context.Context, by actor) (*state, []string, error
 	} else if did != nil && state == eraseDone {
 		done = append(done, fmt.Sprintf("deleted revoked content: %d objects and files", did.Files))
 	}
+	b.trim(s)
 	if s.current == nil || !r.unchecked(s.history) || !b.mayCheck() {
 		return s, done, nil
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -245,29 +244,6 @@ func (b *shared) manifest(ctx context.Context, ref bucket.Ref) (*generation.Mani
 		_ = os.Remove(path) // it is damaged, or of a pointer that was made anew
 	}
 	return b.site.Manifest(ctx, ref)
-}
-
-// tidy removes copies of a follower that nothing in the pointer needs.
-func (b *shared) tidy(dir string, p *bucket.Pointer) {
-	kept := b.kept(p)
-	for _, folder := range []string{b.r.store.Trees, b.r.store.Manifests} {
-		list, _ := os.ReadDir(folder)
-		for _, d := range list {
-			if n, ok := generation.ParseNumber(d.Name()); ok && !slices.Contains(kept, n) {
-				_ = durable.RemoveAll(filepath.Join(folder, d.Name()))
-			}
-		}
-	}
-	needed := map[string]bool{}
-	for _, ref := range slices.Concat(p.Kept, p.Bases, []bucket.Ref{*p.Manifest}) {
-		needed["manifest-"+ref.SHA256] = true
-	}
-	list, _ := os.ReadDir(filepath.Join(dir, "cache"))
-	for _, d := range list {
-		if !needed[d.Name()] && !strings.HasPrefix(d.Name(), "event-") {
-			_ = os.Remove(filepath.Join(dir, "cache", d.Name()))
-		}
-	}
 }
 
 // errNotYet says that a follower has adopted nothing.

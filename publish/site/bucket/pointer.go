@@ -220,6 +220,10 @@ func (p *Pointer) checkRefs() error {
 	return nil
 }
 
+// Manifests are all manifests that the pointer names: of production, of what is kept, and
+// those from which these differ.
+func (p *Pointer) Manifests() []Ref { return p.refs() }
+
 // refs are all manifests that the pointer names.
 func (p *Pointer) refs() []Ref {
 	all := slices.Concat(p.Bases, p.Kept)
