@@ -232,19 +232,24 @@ const maxRecord = 2 << 30
 
 func (r *Repo) grace() time.Duration { return time.Duration(r.Config.Grace) }
 
-// who returns the name of the acting user, for the history.
+// who returns the name of the acting user, for the history. Where many machines write one
+// history, it says on which that is: the same name on each of them says nothing.
 func (r *Repo) who() string {
 	if r.opt.Who != "" {
 		return r.opt.Who
+	}
+	at := ""
+	if host, err := os.Hostname(); err == nil && host != "" && r.Config.InStore() {
+		at = "@" + host
 	}
 	name := strconv.Itoa(os.Getuid())
 	if u, err := user.Current(); err == nil {
 		name = u.Username
 	}
 	if sudo := os.Getenv("SUDO_USER"); sudo != "" && sudo != name {
-		return name + " (" + sudo + ")"
+		return name + at + " (" + sudo + ")"
 	}
-	return name
+	return name + at
 }
 
 // at marks a protocol point at which tests can stop the command.

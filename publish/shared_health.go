@@ -38,8 +38,9 @@ func (b *shared) checking(s *state) error {
 	if s.current == nil || at.Pending == nil || b.mayCheck() {
 		return nil
 	}
-	return &Error{Kind: Locked, Fact: fmt.Sprintf("the health check of generation %d runs, at %s",
-		s.current.Generation, at.Pending.Who), Hint: "wait for it to end: at " +
+	who, _ := processOf(at.Pending)
+	return &Error{Kind: Locked, Fact: fmt.Sprintf("the health check of generation %d runs, by %s",
+		s.current.Generation, who), Hint: "wait for it to end: at " +
 		at.Pending.Until.UTC().Format(timeOfDay) + " at the latest"}
 }
 
@@ -51,7 +52,14 @@ func (b *shared) mayCheck() bool {
 	if at.Pending == nil || at.Pending.Who == b.me() || at.Date.After(at.Pending.Until) {
 		return true
 	}
-	return stage.Ended(at.Pending.Who[strings.LastIndexByte(at.Pending.Who, '@')+1:])
+	_, process := processOf(at.Pending)
+	return stage.Ended(process)
+}
+
+// processOf is who checks, and in which process; see me.
+func processOf(p *bucket.Pending) (who, process string) {
+	i := max(0, strings.LastIndexByte(p.Who, '@'))
+	return p.Who[:i], strings.TrimPrefix(p.Who[i:], "@")
 }
 
 // takeCheck makes the pending health check that of this process. It returns false if another

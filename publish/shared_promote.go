@@ -201,7 +201,7 @@ func (b *shared) clash(s *state, base int, list []catalog.Clash) error {
 		made.Time.UTC().Format(time.RFC3339), made.Generation, more)
 }
 
-// me names this machine and repository, for others.
+// me names this process, for others.
 func (b *shared) me() string { return b.r.who() + "@" + stage.Self() }
 
 // revert is Repo.Revert: it begins again where another machine was first.

@@ -319,3 +319,27 @@ func TestSharedSparse(t *testing.T) {
 		t.Fatalf("%+v, %v", st, err)
 	}
 }
+
+// Where many machines write the history, it says on which one somebody did something; where
+// one does, it has the name alone.
+func TestSharedWho(t *testing.T) {
+	host, err := os.Hostname()
+	if err != nil {
+		t.Skip(err)
+	}
+	m := newMachine(t, newStore(), "")
+	m.put(map[string]string{"a/1": "one"})
+	m.promote()
+	events, err := m.repo().History(HistoryFilter{})
+	if err != nil || len(events) != 1 || !strings.Contains(events[0].Who, "@"+host) {
+		t.Errorf("%+v, %v", events, err)
+	}
+	if st, err := m.repo().Status(ctx); err != nil || st.Production.Who != events[0].Who {
+		t.Errorf("%+v, %v", st, err)
+	}
+	r := newWorld(t, "symlink").repo()
+	r.opt.Who = ""
+	if who := r.who(); strings.Contains(who, "@") {
+		t.Errorf("a repository of one machine says %q", who)
+	}
+}

@@ -308,7 +308,7 @@ func varying(s string) string {
 		{`(?m)^By \w+`, "By WHO"},
 		{`[\d.]+ (B|KiB|MiB)`, "SIZE"},
 		{`\b([\d.]+(h|m|ms|s))+\b`, "TOOK"},
-		{`by \w+ since`, "by WHO since"},
+		{`by \S+ since`, "by WHO since"},
 		{`(?m)(^|TIME +)[bcdfghjkmnpqrstvwxyz0-9]{10}\b`, "${1}JOB"}, // some have only letters
 		{`(?m)^(TIME +[a-z]+ +\S+ +\S+ +)\S+`, "${1}WHO"},
 		{`_(ms|us)":\d+`, `_$1":0`},
