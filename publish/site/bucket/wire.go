@@ -31,7 +31,8 @@ func known(err error) bool {
 // final reports whether it is of no use to send the request again.
 func final(err error) bool {
 	bad, gave := new(PointerError), new(gaveUp)
-	return known(err) || errors.As(err, &bad) || errors.As(err, &gave) || errors.Is(err, ErrLost) || errors.Is(err, errTooLong)
+	return known(err) || errors.As(err, &bad) || errors.As(err, &gave) || errors.Is(err, ErrLost) ||
+		errors.Is(err, errTooLong)
 }
 
 // again calls f, which sends a request that may be repeated, until the store says something.
