@@ -25,8 +25,9 @@ const ClockRemedy = "set the clock; or, if it is right and was ahead before, run
 // again repeats every step. Generation numbers and file times keep rising.
 func (r *Repo) ClockIsRight(ctx context.Context) ([]string, error) {
 	if r.shared != nil {
-		return nil, &Error{Kind: Usage, Path: r.Production(), Fact: "times there are those of the object store's clock, and " +
-			"no clock of a machine counts", Hint: "leave --clock-is-right out"}
+		return nil, &Error{Kind: Usage, Path: r.Production(),
+			Fact: "times there are those of the object store's clock, and no clock of a machine counts",
+			Hint: "leave --clock-is-right out"}
 	}
 	if err := r.allows("recover"); err != nil {
 		return nil, err

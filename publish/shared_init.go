@@ -86,7 +86,8 @@ func (r *Repo) Atomic() bool { return r.site.Guarantee().Whole }
 // notAdopted is the error for a tree that is to become a production in an object store: to
 // adopt is to take the place of a tree, and the store has none.
 func notAdopted(production string) error {
-	return &Error{Kind: Usage, Path: production, Fact: "--adopt takes over a tree in its place, and this is an object store",
+	return &Error{Kind: Usage, Path: production,
+		Fact: "--adopt takes over a tree in its place, and this is an object store",
 		Hint: "publish init --production " + production + " DIR, then publish stage import TREE and publish promote " +
 			"there: publish help bucket has the steps"}
 }

@@ -238,6 +238,10 @@ func (p *program) initialized(
 			p.note("%s", notAtomic(a.Format))
 		}
 		if joined != 0 {
+			if documents == 0 { // a tree without indexes
+				p.say("joined generation %d, which counts as staged", joined)
+				return
+			}
 			p.say("joined generation %d; %s of it are in %s", joined, count(documents, "document"), r.Stage.Dir)
 			return
 		}

@@ -45,10 +45,15 @@ func (s *Store) Furnish(ctx context.Context, m *Manifest) error {
 	})
 }
 
-// FurnishFrom is Furnish with the documents of a draft, which it takes.
+// FurnishFrom is Furnish with the documents of a draft, which it takes. Of a tree without
+// indexes a draft has only what is new.
 func (s *Store) FurnishFrom(ctx context.Context, d *Draft, m *Manifest) error {
-	return s.furnish(ctx, m, nil, func(row tree.Row) ([]byte, error) {
-		return durable.ReadFile(join(d.Dir, row.Path), catalog.MaxDocument)
+	return s.furnish(ctx, m, s.furnished(m.From), func(row tree.Row) ([]byte, error) {
+		data, err := durable.ReadFile(join(d.Dir, row.Path), catalog.MaxDocument)
+		if isGone(err) {
+			return s.Elsewhere.Document(ctx, row)
+		}
+		return data, err
 	})
 }
 

@@ -21,7 +21,8 @@ func (r *runner) turn(ctx context.Context) (unlock func(), err error) {
 
 // stage takes what was fetched into staging. The caller keeps other jobs from that. unproven
 // says that nobody has looked at all bytes.
-func (r *runner) stage(ctx context.Context, c *Claimed, got *catalog.Fetched, store *Content, far *far, unproven bool) error {
+func (r *runner) stage(ctx context.Context, c *Claimed, got *catalog.Fetched, store *Content, far *far,
+	unproven bool) error {
 	j := c.Job()
 	if c.Cancelled() {
 		return errCancelled

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -43,7 +45,8 @@ func (s *Site) cached(ctx context.Context, name, key string, limit int64, good f
 	return data, nil
 }
 
-// store puts bytes into the cache. That it fails is no reason to stop.
+// store puts bytes into the cache. That it fails is no reason to stop. Who may only look at
+// the repository is not told; a disk that is full is told of once.
 func (s *Site) store(path string, data []byte) {
 	if path == "" {
 		return
@@ -52,8 +55,18 @@ func (s *Site) store(path string, data []byte) {
 	if err == nil {
 		err = durable.WriteFile(path, seal(data), 0o600)
 	}
-	if err != nil {
-		s.warn(fmt.Sprintf("%s: is not cached: %v", path, err))
+	if err == nil || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return
+	}
+	s.mu.Lock()
+	told := s.unstored
+	s.unstored = true
+	s.mu.Unlock()
+	if !told {
+		if cause := new(fs.PathError); errors.As(err, &cause) {
+			err = cause.Err
+		}
+		s.warn(fmt.Sprintf("%s: what is fetched is not kept: %v", s.Cache, err))
 	}
 }
 

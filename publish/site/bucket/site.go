@@ -53,6 +53,8 @@ type Site struct {
 	due     due               // the last list of a gc that was read
 	batch   int               // keys that one request deletes
 	opaque  bool              // ETags are no digests in this store
+	// unstored says that it was told that the cache cannot be written.
+	unstored bool
 	chance  func(time.Duration) time.Duration
 }
 

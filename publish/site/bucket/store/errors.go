@@ -253,3 +253,12 @@ func clock(metadata middleware.Metadata) time.Time {
 	}
 	return date
 }
+
+// both is the error of a request whose outcome could not be asked for. If both say the same,
+// as where nobody answers, that is said once.
+func both(asked, err error) error {
+	if asked.Error() == err.Error() {
+		return err
+	}
+	return fmt.Errorf("%w, after: %w", asked, err)
+}

@@ -52,7 +52,7 @@ func (s *Store) upload(ctx context.Context, key string, body bucket.Body, as buc
 			// by an attempt whose answer was lost, or by another process.
 			there, asked := s.Head(ctx, key)
 			if asked != nil && !errors.Is(asked, bucket.ErrNotFound) {
-				return nil, fmt.Errorf("%w, after: %w", asked, err)
+				return nil, both(asked, err)
 			}
 			if s.abort(ctx, key, j.Upload) == nil {
 				_ = j.remove()

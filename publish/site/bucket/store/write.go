@@ -55,7 +55,7 @@ func (s *Store) settled(ctx context.Context, key string, body bucket.Body, as bu
 		case asked == nil:
 			return nil, &bucket.ExistsError{Info: there}
 		case !errors.Is(asked, bucket.ErrNotFound):
-			return nil, fmt.Errorf("%w, after: %w", asked, err)
+			return nil, both(asked, err)
 		}
 		lost = lost || !exists
 		if exists { // it was deleted meanwhile
