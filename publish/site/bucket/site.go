@@ -55,7 +55,7 @@ type Site struct {
 	opaque  bool              // ETags are no digests in this store
 	// unstored says that it was told that the cache cannot be written.
 	unstored bool
-	chance  func(time.Duration) time.Duration
+	chance   func(time.Duration) time.Duration
 }
 
 // New returns the site; call Found or Join before the rest.
