@@ -333,7 +333,8 @@ func (c *Content) name(ctx context.Context, d catalog.Digest, own fs.FileInfo) e
 
 // own calls do for the part of a content, under its lock, if it is the file that this Content
 // brought. If another job gave that its name, the part may be what a third one has begun since.
-func (c *Content) own(ctx context.Context, d catalog.Digest, own fs.FileInfo, do func(part string) error) (bool, error) {
+func (c *Content) own(ctx context.Context, d catalog.Digest, own fs.FileInfo, do func(part string) error) (bool,
+	error) {
 	part := c.path(d, partSuffix)
 	if fi, err := os.Lstat(part); err != nil || !same(fi, own) { // do not wait for that one
 		return false, ignoreMissing(err)
