@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"example.com/publish/cmd/publish/earlyheap"
 	"example.com/publish/publish"
 	"example.com/publish/publish/mirror"
 	"example.com/publish/publish/serve"
@@ -88,6 +89,7 @@ func (p *program) serve(c *cli.Context) error {
 		return usage("", "%s", err)
 	}
 	p.memory.use(&forServing)
+	earlyheap.Small()
 	// SIGHUP ends other commands; here it means: look again.
 	ctx, stop := signal.NotifyContext(context.WithoutCancel(c.Context), p.ends...)
 	defer stop()

@@ -170,6 +170,10 @@ var cases = []struct{ file, imports, rule string }{
 	{"retention/policy_test.go", "os", ""},
 	{"retention/policy_test.go", ours + "retention", ""},
 
+	{"cmd/publish/earlyheap/earlyheap.go", ours + "stage/durable", "earlyheap-is-early"},
+	{"cmd/publish/earlyheap/earlyheap.go", "os", "earlyheap-is-early"},
+	{"cmd/publish/earlyheap/earlyheap.go", "syscall", ""},
+
 	{"stage/catalog/catalog.go", ours + "stage/tree", "catalog-is-a-leaf"},
 	{"stage/catalog/catalog_test.go", ours + "stage/catalog", ""},
 	{"stage/durable/batch.go", ours + "stage/catalog", "durable-is-a-leaf"},
