@@ -16,7 +16,7 @@ import (
 
 // Content is the file of a row, open for one reader. Close it after use.
 type Content struct {
-	io.ReadSeekCloser // an *os.File for a file of this machine: the kernel can send it
+	io.ReadSeekCloser // an *os.File for a file of this machine
 
 	Modified time.Time // zero: that is not known
 	// Far is what a file elsewhere has beside its bytes; nil for one of this machine.

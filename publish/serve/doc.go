@@ -19,7 +19,8 @@
 // it is not the file of the view, the request waits for the next view. If it is, that counts
 // for half of publish.Linger: no verb that switches ends so soon after a switch, so no
 // request that comes after its end is answered by a look from before the switch. Content is
-// answered from the view at hand: production keeps it for the grace window.
+// answered from the view at hand: production keeps it for the grace window. A file stays open
+// for a moment after its request, for the next one: see idleFiles.
 //
 // Where production is in an object store, it is asked each second, beside the requests:
 // for so long an old index may live. Content is asked for in the part that an answer

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,6 +59,7 @@ func TestNoDescriptorLeft(t *testing.T) {
 	}
 	view := w.server.keeper.hold()
 	defer view.release()
+	w.server.keeper.dropIdle() // else the content could be answered still
 	end := w.exhaust()
 	ended := false
 	defer func() {
@@ -91,5 +93,27 @@ func TestNoDescriptorLeft(t *testing.T) {
 	}
 	if !strings.Contains(body, "20260103") {
 		t.Errorf("after, a new generation: %s", body)
+	}
+}
+
+// Files that stay open for the next request are closed when there is no descriptor left for
+// another file.
+func TestIdleFilesMakeRoom(t *testing.T) {
+	w := plainTree(t, "symlink")
+	w.write("a", "one")
+	w.write("b", "two")
+	w.promote()
+	w.server.keeper.idle.age = time.Hour
+	w.keep()
+	w.reach(1)
+	h := w.server.Public()
+	if a := w.at(h, "/a"); a.StatusCode != 200 || w.idle() != 1 {
+		t.Fatalf("%d %s; %d files are open", a.StatusCode, a.body, w.idle())
+	}
+	end := w.exhaust()
+	b := w.at(h, "/b")
+	end()
+	if b.StatusCode != 200 || b.body != "two" {
+		t.Errorf("%d %s", b.StatusCode, b.body)
 	}
 }

@@ -15,15 +15,9 @@ import (
 // opened is the file of a row, open for a request.
 type opened struct {
 	generation.Content
-	own bool // production itself has it, so it is never just gone
-}
-
-// date is when it was changed, as a header; nil if that is not known.
-func (c opened) date() []string {
-	if c.Modified.IsZero() {
-		return nil
-	}
-	return []string{formatTime(c.Modified)}
+	date []string // when it was changed, as a header; nil if that is not known
+	own  bool     // the generation itself has it: it is not carried
+	kept bool     // as in view
 }
 
 // ready asks for what the answer to a request needs of a file that is elsewhere, so that
@@ -48,7 +42,7 @@ func (c opened) ready(r *http.Request, size int64, describe func(http.Header)) e
 // expect is Far.Expect.
 func (c opened) expect(from, n int64) error {
 	err := c.Far.Expect(from, n)
-	if c.own && gone(err) {
+	if c.own && !c.kept && gone(err) { // then it is never just gone
 		return fmt.Errorf("%w: the object is missing", generation.ErrOther)
 	}
 	return err
@@ -120,8 +114,12 @@ func (s *Server) reached(c opened) {
 }
 
 // ended notes why a file that is elsewhere was not sent to its end. The connection is cut
-// then: see short.
-func (s *Server) ended(r *http.Request, v *view, path string, c opened) {
+// then: see short. One of this machine is not used again.
+func (s *Server) ended(w http.ResponseWriter, r *http.Request, v *view, path string, c opened) {
+	if f, here := c.ReadSeekCloser.(*file); here {
+		w, ours := w.(*writer)
+		f.spoiled = f.spoiled || !ours || w.short(r)
+	}
 	if c.Far == nil || c.Far.Failed() == nil || r.Context().Err() != nil {
 		return
 	}

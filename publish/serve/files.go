@@ -253,7 +253,7 @@ func (s *Server) content(w http.ResponseWriter, r *http.Request, v *view, row tr
 func (s *Server) file(
 	w http.ResponseWriter, r *http.Request, v *view, row tree.Row, k kind, p *packed, describe func(http.Header),
 ) error {
-	c, err := v.content(r.Context(), row)
+	c, err := s.openFile(r.Context(), v, row)
 	if err != nil {
 		return err
 	}
@@ -274,7 +274,7 @@ func (s *Server) file(
 	}
 	s.reached(c)
 	about(w, k)
-	if _, own := slices.BinarySearchFunc(v.Own, row.Path, ownAt); !own {
+	if !c.own {
 		s.count.carried.Inc()
 	}
 	h := w.Header()
@@ -284,13 +284,13 @@ func (s *Server) file(
 		if row.Role == catalog.Content { // somebody may look whether a download can be resumed
 			h["Accept-Ranges"] = acceptBytes
 		}
-		quick(w, r, whole, []string{strconv.FormatInt(row.Size, 10)}, c.date())
-	case p != nil && quick(w, r, p.data, p.length, c.date()):
+		quick(w, r, whole, []string{strconv.FormatInt(row.Size, 10)}, c.date)
+	case p != nil && quick(w, r, p.data, p.length, c.date):
 	case p != nil:
 		sendPacked(w, r, c.Modified, p)
 	default:
 		send(w, r, c.Modified, c.ReadSeekCloser)
-		s.ended(r, v, row.Path, c)
+		s.ended(w, r, v, row.Path, c)
 	}
 	return nil
 }

@@ -36,6 +36,7 @@ type keeper struct {
 	took func(result string, d time.Duration)
 
 	current atomic.Pointer[view] // nil before the first
+	idle    idleLimit            // of it
 	wake    chan struct{}        // asks keep to look now
 
 	mu      sync.Mutex
@@ -52,7 +53,7 @@ func newKeeper(repo *publish.Repo, log *slog.Logger) *keeper {
 	if f := repo.Follow(); f != nil {
 		k.repo, k.from = f.Repo(), &inStore{follow: f, now: func() time.Time { return k.now() }}
 	} else {
-		k.from = newOnDisk(repo)
+		k.from, k.idle = newOnDisk(repo), mostIdle()
 	}
 	return k
 }
@@ -63,6 +64,9 @@ func (k *keeper) keep(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		k.look(ctx)
+		if v := k.current.Load(); v != nil {
+			v.idle.sweep()
+		}
 		select {
 		case <-ctx.Done():
 			if v := k.current.Swap(nil); v != nil {
@@ -92,8 +96,15 @@ func (k *keeper) look(ctx context.Context) {
 	if !asked {
 		return
 	}
+	same := before != nil && err == nil && now == before.stamp
+	if before != nil && !same { // what it holds open may be deleted
+		before.idle.keep(idleLimit{})
+	}
 	k.mu.Lock()
-	if before != nil && err == nil && now == before.stamp {
+	if same {
+		if k.failure != nil {
+			before.idle.keep(k.idle)
+		}
 		k.failure, k.since = nil, k.now()
 		k.mu.Unlock()
 		return
@@ -132,6 +143,7 @@ func (k *keeper) settle(next *view, tried stamp, err error) {
 	defer k.mu.Unlock()
 	switch {
 	case err == nil:
+		next.idle.keep(k.idle)
 		k.current.Store(next)
 		k.log.Info("view", "generation", next.Generation, "files", len(next.Own), "carried", len(next.Carried))
 		k.since = k.now()
@@ -225,6 +237,19 @@ func (k *keeper) compare() (v *view, now stamp, same bool) {
 	v = k.hold()
 	now, err := k.from.known(v)
 	return v, now, v != nil && err == nil && now == v.stamp
+}
+
+// live reports whether production is a view at this moment.
+func (k *keeper) live(v *view) bool {
+	now, err := k.from.known(v)
+	return err == nil && now == v.stamp
+}
+
+// dropIdle closes the idle files of the current view. It reports whether there were any.
+func (k *keeper) dropIdle() bool {
+	v := k.hold()
+	defer v.drop()
+	return v != nil && v.idle.drop()
 }
 
 // generation is the one of the current view; 0 for none.

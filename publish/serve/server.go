@@ -107,7 +107,7 @@ func (s *Server) handler(to route, asks func(w http.ResponseWriter, r *http.Requ
 		defer s.panicked(r) // declared first, so that the request is counted before it
 		start := time.Now()
 		w := newWriter(inner, stall)
-		w.head, w.live = r.Method == http.MethodHead, live
+		w.head, w.plain, w.live = r.Method == http.MethodHead, r.TLS == nil, live
 		began(r)
 		s.count.inFlight.Inc()
 		defer func() {

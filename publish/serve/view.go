@@ -26,6 +26,7 @@ type view struct {
 
 	refs atomic.Int64
 	sure atomic.Int64 // until then production is this view for sure: see onDisk
+	idle idleFiles
 }
 
 // newView opens what the documents of a generation say. It takes over v, and those
@@ -109,7 +110,11 @@ func stampIn(v *generation.View) (stamp, error) {
 func (v *view) content(ctx context.Context, row tree.Row) (opened, error) {
 	c, err := v.Content(ctx, row)
 	_, own := tree.Find(v.Own, row.Path)
-	return opened{c, !v.kept && own}, err
+	out := opened{Content: c, own: own, kept: v.kept}
+	if !c.Modified.IsZero() {
+		out.date = []string{formatTime(c.Modified)}
+	}
+	return out, err
 }
 
 // acquire holds the view for a request. It returns false if the view is closed.
@@ -133,6 +138,7 @@ func (v *view) release() {
 	for _, d := range v.documents {
 		d.leave()
 	}
+	v.idle.keep(idleLimit{})
 	_ = v.Close()
 }
 

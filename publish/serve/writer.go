@@ -22,6 +22,7 @@ type writer struct {
 	unfit   func()          // answers instead of net/http if a Range fits nothing; nil: net/http does
 	muted   bool            // it has, and what net/http writes is dropped
 	head    bool            // the answer has no body, also if one is written
+	plain   bool            // the connection is not encrypted
 	live    func() []string // the generation of an answer that names none; may be nil
 
 	kind   kind // what the answer is about
@@ -109,6 +110,9 @@ func (w *writer) ReadFrom(r io.Reader) (n int64, err error) {
 		r, left = limited.R, limited.N
 		defer func() { limited.N -= n }()
 	}
+	if w.bytes == 0 && left > maxWhole && w.plain { // else net/http would read the first bytes, to write them with the headers
+		_ = w.control.Flush()
+	}
 	for left > 0 {
 		if w.bytes >= w.due {
 			w.extend(time.Now())
@@ -130,7 +134,11 @@ type writeOnly struct{ io.Writer }
 // ended early or could not be read. Over HTTP/1.1 net/http sees that itself; over HTTP/2 it
 // would end the stream as if that were all.
 func (w *writer) short(r *http.Request) bool {
-	announced, err := strconv.ParseInt(first(w.Header()["Content-Length"]), 10, 64)
+	length := w.Header()["Content-Length"]
+	if len(length) == 0 {
+		return false
+	}
+	announced, err := strconv.ParseInt(length[0], 10, 64)
 	return err == nil && r.Method != http.MethodHead && w.bytes < announced
 }
 
