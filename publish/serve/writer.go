@@ -110,8 +110,8 @@ func (w *writer) ReadFrom(r io.Reader) (n int64, err error) {
 		r, left = limited.R, limited.N
 		defer func() { limited.N -= n }()
 	}
-	if w.bytes == 0 && left > maxWhole && w.plain { // else net/http would read the first bytes, to write them with the headers
-		_ = w.control.Flush()
+	if w.bytes == 0 && left > maxWhole && w.plain {
+		_ = w.control.Flush() // else net/http reads the first bytes, to write them with the headers
 	}
 	for left > 0 {
 		if w.bytes >= w.due {
