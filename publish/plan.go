@@ -61,6 +61,7 @@ const maxPlan = 512 << 20
 // survey has the inputs of a plan.
 type survey struct {
 	checked    *stage.Checked
+	outline    *stage.Outlined // nil if each file was looked at: see checked
 	rules      []RetentionRule
 	expires    map[catalog.Name]time.Time // by product and version; absent: never
 	strays     []tree.Entry               // files that no index names
@@ -79,7 +80,7 @@ type survey struct {
 // plan works out what a prune does. It opens no file and reads no clock.
 func (sv *survey) plan() (*Plan, []retention.Unmatched) {
 	p := &Plan{Repository: sv.repository, Time: sv.now.UTC(), Generation: sv.generation,
-		StagingTreeID: tree.ID(sv.checked.Rows),
+		StagingTreeID: sv.treeID(),
 		Rules:         noNil(sv.rules), Orphans: []Orphan{}, Waiting: []Orphan{}}
 	var res retention.Result
 	if sv.tags == nil {
@@ -112,6 +113,13 @@ func (sv *survey) plan() (*Plan, []retention.Unmatched) {
 	}
 	p.PlanHash = p.hash()
 	return p, res.Unmatched
+}
+
+func (sv *survey) treeID() string {
+	if sv.outline != nil {
+		return sv.outline.TreeID()
+	}
+	return tree.ID(sv.checked.Rows)
 }
 
 // young reports whether a file was written to within the window. A time in the future

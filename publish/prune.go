@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"path/filepath"
 	"slices"
 	"time"
@@ -68,6 +69,9 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneRes
 		return nil, err
 	}
 	r.tryAgain(leftInStaging)
+	if res, err := r.pruneOutlined(ctx, opt, by); res != nil || err != nil {
+		return res, interrupted(err)
+	}
 	checked, unlock, err := r.Stage.Settle(ctx, "prune", stage.Checks{Now: r.now()})
 	if err != nil {
 		return nil, interrupted(r.locks().explain(err))
@@ -91,11 +95,20 @@ func (r *Repo) prune(ctx context.Context, opt PruneOptions, by actor) (*PruneRes
 		return r.Stage.Compact(checked)
 	}
 	if opt.Plan || len(plan.Remove)+len(plan.Orphans) == 0 {
-		err := r.remember(s, sv, sv.strays, sv.checked.Catalog)
+		err := r.remember(s, sv, sv.strays, sv.images())
 		return &PruneResult{Plan: *plan, DryRun: opt.Plan}, errors.Join(err, compact())
 	}
+	return r.enact(ctx, s, sv, plan, opt, by, release)
+}
+
+// enact carries out a plan, records it, and runs the hooks. The caller holds the staging
+// lock; release gives it up.
+func (r *Repo) enact(
+	ctx context.Context, s *state, sv *survey, plan *Plan, opt PruneOptions, by actor, release func(),
+) (*PruneResult, error) {
 	res := &PruneResult{}
 	var after proof
+	var err error
 	if plan.ByTags() && len(plan.Remove) > 0 {
 		after = sv.proofOf(plan, s)
 		if res.ID, err = r.saveUndo(ctx, sv, plan); err != nil {
@@ -168,6 +181,14 @@ func (r *Repo) dryPrune(ctx context.Context, opt PruneOptions) (*PruneResult, er
 		return nil, err
 	}
 	r.lighten(s)
+	if opt.Apply == nil {
+		if sv, err := r.outlined(ctx, s, true); sv != nil || err != nil {
+			if err != nil {
+				return nil, interrupted(err)
+			}
+			return &PruneResult{Plan: *r.planned(s, sv), DryRun: true}, nil
+		}
+	}
 	checked, err := r.Stage.Look(ctx)
 	if err != nil {
 		return nil, interrupted(err)
@@ -201,14 +222,7 @@ func (r *Repo) planPrune(
 	if err != nil {
 		return nil, nil, err
 	}
-	plan, unmatched := sv.plan()
-	r.warnUnmatched(plan, unmatched)
-	if len(sv.strays) > 0 && s.clockBehind() {
-		r.opt.Warn("the clock is behind the newest line of the history: no file is deleted; " + ClockRemedy)
-	} else if len(sv.strays) > 0 && !sv.sure {
-		r.opt.Warn("staging holds links that lead out of it or in a circle, folders that cannot be listed, or " +
-			"special files: no file is deleted, because an index may name it by another path")
-	}
+	plan := r.planned(s, sv)
 	if apply == nil {
 		return sv, plan, nil
 	}
@@ -223,6 +237,19 @@ func (r *Repo) planPrune(
 	was, _ := then.plan()
 	was.Orphans = plan.Orphans
 	return sv, apply, apply.fits(was)
+}
+
+// planned makes a plan, and warns of what is unwise or keeps files from being deleted.
+func (r *Repo) planned(s *state, sv *survey) *Plan {
+	plan, unmatched := sv.plan()
+	r.warnUnmatched(plan, unmatched)
+	if len(sv.strays) > 0 && s.clockBehind() {
+		r.opt.Warn("the clock is behind the newest line of the history: no file is deleted; " + ClockRemedy)
+	} else if len(sv.strays) > 0 && !sv.sure {
+		r.opt.Warn("staging holds links that lead out of it or in a circle, folders that cannot be listed, or " +
+			"special files: no file is deleted, because an index may name it by another path")
+	}
+	return plan
 }
 
 // warnUnmatched warns of rules that decide on nothing, and of inventories that name
@@ -252,34 +279,41 @@ func (r *Repo) warnUnmatched(p *Plan, unmatched []retention.Unmatched) {
 func (r *Repo) survey(
 	ctx context.Context, s *state, checked *stage.Checked, open cacheOpener,
 ) (*survey, error) {
-	tags, used, err := r.surveyTags(s.now)
+	sv, used, err := r.beginSurvey(s)
 	if err != nil {
 		return nil, err
 	}
-	sv := &survey{checked: checked, rules: r.Config.Retention, strays: checked.Strays, now: s.now,
-		grace: r.Config.orphanGrace(), tags: tags, format: r.format}
-	if tags != nil {
+	sv.checked, sv.strays = checked, checked.Strays
+	if tags := sv.tags; tags != nil {
 		few := *checked.Catalog
 		few.Items = nil // images tell the files of tags
 		checked.Catalog = &few
 		tags.used = used.find(checked.Catalog.Images)
 		tags.read = used.summary()
 	}
-	if sv.seen, err = r.orphans().read(); err != nil {
-		return nil, err
-	}
 	if err := readable(r.format, checked, sv.strays); err != nil {
 		return nil, err
 	}
 	sv.sure = checked.Sure && !s.clockBehind()
+	sv.expires, err = r.expiries(ctx, checked, open)
+	return sv, err
+}
+
+// beginSurvey reads the inputs that are not in staging.
+func (r *Repo) beginSurvey(s *state) (*survey, *uses, error) {
+	tags, used, err := r.surveyTags(s.now)
+	if err != nil {
+		return nil, nil, err
+	}
+	sv := &survey{rules: r.Config.Retention, now: s.now, grace: r.Config.orphanGrace(), tags: tags, format: r.format}
+	if sv.seen, err = r.orphans().read(); err != nil {
+		return nil, nil, err
+	}
 	if s.current != nil {
 		sv.generation = s.current.Generation
 	}
-	if sv.repository, err = r.store.ID(); err != nil {
-		return nil, err
-	}
-	sv.expires, err = r.expiries(ctx, checked, open)
-	return sv, err
+	sv.repository, err = r.store.ID()
+	return sv, used, err
 }
 
 // readable refuses a staging tree whose documents have errors, unless the tree is
@@ -389,6 +423,13 @@ func (r *Repo) carryOut(ctx context.Context, s *state, sv *survey, p *Plan) erro
 			going = append(going, e)
 		}
 	}
+	if sv.outline != nil {
+		if still, err := sv.outline.Still(); err != nil {
+			return err
+		} else if !still {
+			return errors.New("another program has just written to an index of staging")
+		}
+	}
 	gone, err := r.Stage.Delete(going)
 	if err != nil {
 		return err
@@ -397,7 +438,7 @@ func (r *Repo) carryOut(ctx context.Context, s *state, sv *survey, p *Plan) erro
 		return err
 	}
 	if len(docs) == 0 { // the indexes name what they named
-		return r.remember(s, sv, without(sv.strays, gone), sv.checked.Catalog)
+		return r.remember(s, sv, without(sv.strays, gone), sv.images())
 	}
 	cat, err := r.Stage.Catalog(ctx)
 	if err != nil {
@@ -407,7 +448,7 @@ func (r *Repo) carryOut(ctx context.Context, s *state, sv *survey, p *Plan) erro
 	if err != nil {
 		return err
 	}
-	return r.remember(s, sv, strays, cat)
+	return r.remember(s, sv, strays, named(cat.Images))
 }
 
 // without returns the entries of a list that are not in another. Both are in the same order.
@@ -434,13 +475,17 @@ func (r *Repo) without(ctx context.Context, p *Plan) ([]catalog.Document, error)
 // remember records since when files have been orphans, and tags have stood for what
 // they stand for. It does nothing while the clock is behind the history, because the
 // times would be wrong.
-func (r *Repo) remember(s *state, sv *survey, strays []tree.Entry, cat *catalog.Catalog) error {
+func (r *Repo) remember(
+	s *state, sv *survey, strays []tree.Entry, images iter.Seq2[catalog.Name, string],
+) error {
 	if s.clockBehind() {
 		return nil
 	}
 	if sv.tags != nil {
-		if err := r.rememberTags(sv.tags.seen, cat.Images, s.now); err != nil {
-			return err
+		if next := sv.tags.seen.next(images, s.now); next != nil {
+			if err := r.tagged().replace(next); err != nil {
+				return err
+			}
 		}
 	}
 	// What is an orphan only now begins now, although an older record may have it:

@@ -1,20 +1,15 @@
 package publish
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"reflect"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"example.com/publish/retention"
 	"example.com/publish/stage/catalog"
-	"example.com/publish/stage/durable"
 )
 
 // tagSurvey has the inputs of a plan that only a format with tags has.
@@ -23,7 +18,7 @@ type tagSurvey struct {
 	rules  []TagRule
 	read   []InventoryRead
 	used   map[catalog.Name]string // where an inventory says that a tag is in use: file:line
-	seen   firstTagged
+	seen   *tagRecord
 }
 
 // row returns the row of a path. The files of tags are in no order, and there are very
@@ -54,12 +49,15 @@ func (r *Repo) surveyTags(now time.Time) (*tagSurvey, *uses, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	t.seen, err = r.tagged().read()
+	t.seen, err = r.tagged().record()
 	return t, u, err
 }
 
 // tagged returns the tags for the policy.
 func (sv *survey) tagged(now time.Time) []retention.Tag {
+	if sv.outline != nil {
+		return sv.outlined(now)
+	}
 	c := sv.checked
 	broken := map[string]bool{}
 	for _, f := range c.Report.Findings {
@@ -75,7 +73,7 @@ func (sv *survey) tagged(now time.Time) []retention.Tag {
 	out := make([]retention.Tag, 0, len(c.Catalog.Images))
 	for _, i := range c.Catalog.Images {
 		t := retention.Tag{Repository: i.Product, Tag: i.Version, Ref: i.Ref, Digest: i.Fingerprint, Complete: true,
-			Seen: sv.tags.seen.since(i, now), Used: sv.tags.used[i.Of()]}
+			Seen: sv.tags.seen.since(i.Of(), i.Fingerprint, now), Used: sv.tags.used[i.Of()]}
 		if v := versions[i.Of()]; v != nil {
 			t.Rank, t.Exempt = v.Rank, v.Exempt
 		}
@@ -93,6 +91,9 @@ func (sv *survey) tagged(now time.Time) []retention.Tag {
 
 // onlyTags adds up the sizes of files that only dropped tags need.
 func (sv *survey) onlyTags(drop func(catalog.Name) bool) int64 {
+	if sv.outline != nil {
+		return sv.onlyOutlined(drop)
+	}
 	const dropped, kept = 1, 2
 	needed := make([]byte, len(sv.checked.Rows)) // by whom
 	for _, i := range sv.checked.Catalog.Images {
@@ -161,25 +162,6 @@ func (f firstTagged) since(i catalog.Image, now time.Time) time.Time {
 	return now.UTC().Truncate(time.Second)
 }
 
-// next returns the record for the tags that are there now. All others are forgotten.
-func (f firstTagged) next(images []catalog.Image, now time.Time) firstTagged {
-	out := make(firstTagged, len(images))
-	for _, i := range images {
-		out[i.Of()] = tagSighting{f.since(i, now), i.Fingerprint}
-	}
-	return out
-}
-
-// rememberTags writes the record for the tags that are there now. The caller holds the
-// staging lock.
-func (r *Repo) rememberTags(seen firstTagged, images []catalog.Image, now time.Time) error {
-	next := seen.next(images, now)
-	if maps.Equal(next, seen) { // times are UTC and whole seconds in both
-		return nil
-	}
-	return r.tagged().write(next)
-}
-
 // seeTags adds tags that are new to the record, so that their age does not begin only
 // with the next prune. It is no reason to fail: then they are a little younger.
 func (r *Repo) seeTags(ctx context.Context, s *state, images []catalog.Image) {
@@ -219,51 +201,6 @@ func (r *Repo) seeTags(ctx context.Context, s *state, images []catalog.Image) {
 type tagFile string
 
 func (r *Repo) tagged() tagFile { return tagFile(r.path(".publish", "tags")) }
-
-// read returns the record of tags. It has a sealed line for each:
-//
-//	SINCE DIGEST NAME
-//
-// A damaged line is forgotten; its tag is new. A line of a newer version is an error.
-func (file tagFile) read() (firstTagged, error) {
-	data, err := durable.ReadFile(string(file), maxRecord)
-	if err != nil {
-		return firstTagged{}, nil
-	}
-	out := make(firstTagged, bytes.Count(data, []byte{'\n'}))
-	n := 0
-	for line := range bytes.Lines(data) {
-		n++
-		text, ok := durable.Unline(bytes.TrimSuffix(line, []byte{'\n'}))
-		if !ok {
-			continue
-		}
-		at, rest, _ := strings.Cut(string(text), " ")
-		digest, name, ok := strings.Cut(rest, " ")
-		since, err := strconv.ParseInt(at, 10, 64)
-		if !ok || err != nil {
-			return nil, newer(fmt.Sprintf("%s:%d", file, n))
-		}
-		out[catalog.ParseName(name)] = tagSighting{time.Unix(since, 0).UTC(), digest}
-	}
-	return out, nil
-}
-
-// write replaces the record.
-func (file tagFile) write(seen firstTagged) error {
-	names := make([]catalog.Name, 0, len(seen))
-	for n := range seen {
-		names = append(names, n)
-	}
-	slices.SortFunc(names, func(a, b catalog.Name) int { return strings.Compare(a.String(), b.String()) })
-	var b bytes.Buffer
-	for _, n := range names {
-		if s := seen[n]; !strings.ContainsAny(n.String()+s.digest, "\n") {
-			b.Write(durable.Line(fmt.Appendf(nil, "%d %s %s", s.since.Unix(), s.digest, n)))
-		}
-	}
-	return durable.WriteFile(string(file), b.Bytes(), 0o644)
-}
 
 // correct sets the time of tags that were first seen in the future to now.
 func (file tagFile) correct(now time.Time) (n int, err error) {

@@ -465,7 +465,7 @@ func TestPruneProof(t *testing.T) {
 func BenchmarkPlanTags(b *testing.B) {
 	const n = 100_000
 	sv := &survey{checked: &stage.Checked{Catalog: &catalog.Catalog{}, Report: &stage.Report{}}, now: epoch,
-		grace: time.Hour, sure: true, format: tagged{}, tags: &tagSurvey{tagger: tagged{}, seen: firstTagged{},
+		grace: time.Hour, sure: true, format: tagged{}, tags: &tagSurvey{tagger: tagged{}, seen: &tagRecord{},
 			rules: []TagRule{{Repository: "docker.io/**", Tag: "sha-[0-9a-f]+", KeepLast: 5, Protect: []string{"sha-00000.*"}}}}}
 	c := sv.checked.Catalog
 	var uses strings.Builder

@@ -66,8 +66,7 @@ func (r *Repo) saveUndo(ctx context.Context, sv *survey, p *Plan) (id string, er
 	u := undoRecord{Undoable: Undoable{p.PlanHash[:idDigits], p.Time, len(p.Remove)}}
 	for _, d := range p.Remove {
 		t := undoneTag{Product: d.Product, Version: d.Version, Digest: d.Digest}
-		i := catalog.Image{Product: d.Product, Version: d.Version, Fingerprint: d.Digest}
-		t.Since = sv.tags.seen.since(i, sv.now)
+		t.Since = sv.tags.seen.since(t.name(), d.Digest, sv.now)
 		u.tags = append(u.tags, t)
 	}
 	src, done, err := r.Stage.Contents(ctx, true)

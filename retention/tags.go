@@ -144,11 +144,17 @@ type tagRule struct {
 	untagged bool // it decides on images without a tag, and on no others
 	used     bool // it decided on a tag
 	shadowed bool // it matched one that an earlier rule had taken
+
+	// Reasons that nearly all tags share: each has room for no other.
+	last, younger, notKept []string
 }
 
 func (p TagPolicy) compile() (rules []*tagRule) {
 	for _, r := range p.Rules {
-		c := &tagRule{TagRule: r, untagged: strings.HasPrefix(r.Tag, "@")}
+		c := &tagRule{TagRule: r, untagged: strings.HasPrefix(r.Tag, "@"),
+			last:    []string{fmt.Sprintf(reasonLast, r.KeepLast)},
+			younger: []string{fmt.Sprintf(reasonYounger, formatDays(r.OlderThan))},
+			notKept: []string{fmt.Sprintf(reasonNotKept, ruleName(len(rules)+1, r.name()))}}
 		c.glob, _ = glob.Parse(r.Repository) // Check has refused others
 		c.tag, _ = anchored(r.Tag)
 		for _, pattern := range r.Protect {
@@ -164,7 +170,7 @@ func (p TagPolicy) compile() (rules []*tagRule) {
 // arguments. A policy that Check refuses keeps everything, with the reason "invalid
 // policy". Version in a [Decision] is the tag, and Product the repository.
 func ApplyTags(tags []Tag, p TagPolicy, now time.Time) Result {
-	res := Result{Keep: []Decision{}, Remove: []Decision{}, Unmatched: []Unmatched{}}
+	res := Result{Keep: make([]Decision, 0, len(tags)), Remove: []Decision{}, Unmatched: []Unmatched{}}
 	valid := p.Check() == nil
 	var rules []*tagRule
 	if valid {
@@ -215,6 +221,13 @@ func candidates(rules []*tagRule, repository string) []*tagRule {
 func (res *Result) decide(t *Tag, rules []*tagRule, counts []int, valid bool, now time.Time) {
 	d := Decision{Product: t.Repository, Version: t.Tag, Ref: t.Ref, Digest: t.Digest, Bytes: t.Bytes}
 	keep := func(format string, args ...any) { d.Reasons = append(d.Reasons, fmt.Sprintf(format, args...)) }
+	because := func(reason []string) {
+		if d.Reasons == nil {
+			d.Reasons = slices.Clip(reason)
+		} else {
+			d.Reasons = append(d.Reasons, reason...)
+		}
+	}
 	if t.Used != "" {
 		keep(reasonUsed, t.Used)
 	}
@@ -235,10 +248,10 @@ func (res *Result) decide(t *Tag, rules []*tagRule, counts []int, valid bool, no
 		if !t.Complete {
 			keep(reasonIncomplete)
 		} else if counts[at]++; counts[at] <= r.KeepLast {
-			keep(reasonLast, r.KeepLast)
+			because(r.last)
 		}
 		if r.OlderThan > 0 && !t.Seen.Before(now.Add(-r.OlderThan)) {
-			keep(reasonYounger, formatDays(r.OlderThan))
+			because(r.younger)
 		}
 		for i, re := range r.protect {
 			if re.MatchString(t.Tag) {
@@ -247,7 +260,7 @@ func (res *Result) decide(t *Tag, rules []*tagRule, counts []int, valid bool, no
 			}
 		}
 		if d.Reasons == nil {
-			keep(reasonNotKept, ruleName(at+1, r.name()))
+			because(r.notKept)
 			res.Remove = append(res.Remove, d)
 			return
 		}

@@ -21,6 +21,9 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 		return nil, err
 	}
 	defer unlock()
+	if out, done, err := s.removeOutlined(ctx, what); done || err != nil {
+		return out, err
+	}
 	cat, err := s.Catalog(ctx)
 	if err != nil {
 		return nil, err
@@ -92,6 +95,37 @@ func (s *Stage) Remove(ctx context.Context, trash string, what ...string) ([]cat
 		return nil, err
 	}
 	return out, s.discard(ctx, files, trash)
+}
+
+// removeOutlined is Remove of images that are told by their names or digests, where no
+// other image or file can be meant and none of the content has to be looked at; else it is
+// not done.
+func (s *Stage) removeOutlined(ctx context.Context, what []string) (out []catalog.Image, done bool, err error) {
+	o, err := s.outline(ctx, false, false)
+	if o == nil || err != nil {
+		return nil, false, err
+	}
+	gone := map[int]bool{}
+	for _, w := range what {
+		what, found := catalog.WhatIn(s.Format, w), false
+		for i := range o.Images {
+			x := &o.Images[i]
+			image := catalog.Image{Product: x.Product, Version: x.Version, Ref: s.Format.Ref(x.Of()), Type: o.Type,
+				Fingerprint: x.Digest, Aliases: []string{}}
+			if !what.Image(image) {
+				continue
+			}
+			if found = true; !gone[i] {
+				gone[i] = true
+				o.Each(i, func(blob int) { image.Bytes += o.Blobs.At(blob).Size })
+				out = append(out, image)
+			}
+		}
+		if !found {
+			return nil, false, nil
+		}
+	}
+	return out, true, s.Apply(o.Without(func(i int) bool { return gone[i] }))
 }
 
 // needing reports of an image whether it needs a file with the hash that a word names; of a

@@ -85,21 +85,23 @@ func (p *program) table(rows [][]string) {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], terminal.StringWidth(row[i]))
+			widths[i] = max(widths[i], width(row[i]))
 		}
 	}
+	var line []byte
 	for _, row := range rows {
-		var b strings.Builder
+		line = line[:0]
 		gap := 0 // before the next cell that is not empty
 		for i, cell := range row {
 			if cell != "" {
-				b.WriteString(strings.Repeat(" ", gap))
-				b.WriteString(cell)
-				gap = 0
+				for ; gap > 0; gap-- {
+					line = append(line, ' ')
+				}
+				line = append(line, cell...)
 			}
-			gap += widths[i] - terminal.StringWidth(cell) + 2
+			gap += widths[i] - width(cell) + 2
 		}
-		fmt.Fprintln(p.out, b.String())
+		_, _ = p.out.Write(append(line, '\n')) // the flush reports whether it could be written
 	}
 }
 
@@ -107,6 +109,24 @@ func (p *program) table(rows [][]string) {
 // one none. What a terminal shows in one or in two takes one, whatever the
 // locale: a script that reads columns gets the same everywhere.
 var terminal = &runewidth.Condition{StrictEmojiNeutral: true}
+
+// width is how many columns a text takes.
+func width(s string) int {
+	if simple(s) {
+		return len(s)
+	}
+	return terminal.StringWidth(s)
+}
+
+// simple reports whether a text is printable ASCII, as nearly all are.
+func simple(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
 
 // printable makes names from outside harmless to a terminal: what does not
 // print is written as Go writes it in a string. Lines stay lines.
@@ -132,7 +152,12 @@ func printable(s string) string {
 func unprintable(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
 
 // oneLine is printable for a name that has to stay on its line.
-func oneLine(s string) string { return strings.ReplaceAll(printable(s), "\n", `\n`) }
+func oneLine(s string) string {
+	if simple(s) {
+		return s
+	}
+	return strings.ReplaceAll(printable(s), "\n", `\n`)
+}
 
 func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 

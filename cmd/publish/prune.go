@@ -97,16 +97,21 @@ func (p *program) pruned(res *publish.PruneResult, written string) {
 			product = remove[0].Product
 		}
 		p.say("%s", oneLine(product))
-		var rows [][]string
+		rows := make([][]string, 0, len(keep)+len(remove))
+		cells := make([]string, 0, 4*cap(rows)) // of all rows
+		last, text := int64(-1), ""
 		take := func(list []retention.Decision, word string) []retention.Decision {
 			for ; len(list) > 0 && list[0].Product == product; list = list[1:] {
-				rows = append(rows, []string{"  " + word, oneLine(list[0].Version), size(list[0].Bytes),
-					oneLine(strings.Join(list[0].Reasons, "; "))})
+				if n := list[0].Bytes; n != last {
+					last, text = n, size(n)
+				}
+				cells = append(cells, word, oneLine(list[0].Version), text, oneLine(strings.Join(list[0].Reasons, "; ")))
+				rows = append(rows, cells[len(cells)-4:])
 			}
 			return list
 		}
-		keep = take(keep, "keep")
-		remove = take(remove, "remove")
+		keep = take(keep, "  keep")
+		remove = take(remove, "  remove")
 		p.table(rows)
 	}
 	p.orphans("unreferenced files whose grace period has ended", res.Orphans)

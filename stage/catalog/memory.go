@@ -13,3 +13,10 @@ type Memory interface {
 	// fact that is too long is not kept.
 	Remember(d Digest, fact []byte)
 }
+
+// A SumMemory is a Memory that can be asked without a text.
+type SumMemory interface {
+	Memory
+	// RecallSum is Recall for a sha256.
+	RecallSum(sum *Sum) (fact []byte, ok bool)
+}

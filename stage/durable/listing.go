@@ -23,6 +23,8 @@ type Name struct {
 	Text []byte // valid until the next one
 	Ino  uint64 // see Exact
 	Kind Kind
+	// Regular is set for a Leaf that is a regular file according to the directory.
+	Regular bool
 }
 
 // Kind is the kind of a name, according to the directory.

@@ -40,6 +40,8 @@ func (l *Listing) Each(f func(Name) error) error {
 			switch b[18] {
 			case unix.DT_DIR:
 				name.Kind = Folder
+			case unix.DT_REG:
+				name.Regular = true
 			case unix.DT_UNKNOWN:
 				name.Kind = Unknown
 			}

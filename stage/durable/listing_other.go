@@ -21,7 +21,7 @@ func (l *Listing) Each(f func(Name) error) error {
 			if d.IsDir() {
 				kind = Folder
 			}
-			if err := f(Name{Text: []byte(d.Name()), Kind: kind}); err != nil {
+			if err := f(Name{Text: []byte(d.Name()), Kind: kind, Regular: d.Type().IsRegular()}); err != nil {
 				return err
 			}
 		}

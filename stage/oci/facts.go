@@ -23,6 +23,10 @@ import (
 //	3  the numbers of layers were not compared
 const factVersion = 4
 
+// factUnchecked is the version of a fact of which nobody has looked at the config: it tells
+// what a manifest leads to, and not what is odd.
+const factUnchecked = 0x40 + factVersion
+
 // commonTypes are media types that have a number. The order is part of the form.
 var commonTypes = []string{"", ociIndex, ociManifest, dockerList, dockerManifest,
 	ociConfig,

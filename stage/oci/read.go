@@ -13,6 +13,9 @@ import (
 // imageType is the type of all images.
 const imageType = "container"
 
+// exempt is why no rule decides on a referrer that has lost its subject.
+const exempt = "it refers to an image that is not here"
+
 // Read reads the index.json of every layout, and all manifests that they lead to.
 func (f Format) Read(ctx context.Context, src catalog.Source) (*catalog.Catalog, error) {
 	b := &builder{cat: &catalog.Catalog{Listed: map[string][]catalog.Naming{}}}
@@ -77,7 +80,7 @@ func (b *builder) add(l *layout) {
 		b.cat.Images = append(b.cat.Images, image)
 		version := catalog.Version{Product: l.repository, Name: r.version, Rank: r.place}
 		if r.lost {
-			version.Exempt = "it refers to an image that is not here"
+			version.Exempt = exempt
 		}
 		b.cat.Versions = append(b.cat.Versions, version)
 		b.cat.Units = append(b.cat.Units, catalog.Unit{Key: image.Ref, Digest: r.entry.key})

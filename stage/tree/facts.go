@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"hash/maphash"
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 
 	"example.com/publish/stage/catalog"
@@ -31,15 +33,17 @@ type Facts struct {
 	look   bool
 
 	mu    sync.Mutex
-	at    map[digest]fact
-	store []byte // room for facts, one after the other
-	size  int    // bytes of all facts
+	list  []fact
+	table []int32 // places in list and 1, by the hash of their digest; 0 for none; at most half full
+	store []byte  // room for facts, one after the other
+	size  int     // bytes of all facts
 	fresh bytes.Buffer
 	lines int // in the file
 }
 
 // fact is what was learned of one content.
 type fact struct {
+	of   digest
 	text []byte
 	used bool // since the file was opened
 }
@@ -52,7 +56,7 @@ const (
 // OpenFacts returns the facts at path. It reads the file at the first question. A
 // missing or damaged file has no facts. With an empty path nothing is stored.
 func OpenFacts(path string) *Facts {
-	return &Facts{cache: OpenCache(path), unread: path, at: map[digest]fact{}}
+	return &Facts{cache: OpenCache(path), unread: path}
 }
 
 // ReadFacts opens the facts read-only: new ones are forgotten.
@@ -68,15 +72,48 @@ func (f *Facts) Recall(d catalog.Digest) ([]byte, bool) {
 	if !ok {
 		return nil, false
 	}
+	return f.RecallSum((*catalog.Sum)(&sum))
+}
+
+// RecallSum implements [catalog.SumMemory].
+func (f *Facts) RecallSum(sum *catalog.Sum) ([]byte, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.load()
-	x, ok := f.at[sum]
-	if ok && !x.used {
-		x.used = true
-		f.at[sum] = x
+	if len(f.table) == 0 {
+		return nil, false
 	}
-	return x.text, ok
+	at := f.table[f.slot((*digest)(sum))]
+	if at == 0 {
+		return nil, false
+	}
+	x := &f.list[at-1]
+	x.used = true
+	return x.text, true
+}
+
+var factSeed = maphash.MakeSeed()
+
+// slot is where the table has a digest, or could have it.
+func (f *Facts) slot(sum *digest) int {
+	at := int(maphash.Comparable(factSeed, *sum)) & (len(f.table) - 1)
+	for f.table[at] != 0 && f.list[f.table[at]-1].of != *sum {
+		at = (at + 1) & (len(f.table) - 1)
+	}
+	return at
+}
+
+// grow makes room for more facts.
+func (f *Facts) grow(more int) {
+	f.list = slices.Grow(f.list, more)
+	size := 64
+	for size < 2*cap(f.list) {
+		size *= 2
+	}
+	f.table = make([]int32, size)
+	for i := range f.list {
+		f.table[f.slot(&f.list[i].of)] = int32(i + 1)
+	}
 }
 
 // Remember implements [catalog.Memory].
@@ -124,7 +161,16 @@ func (f *Facts) put(sum digest, text []byte, used bool) bool {
 	}
 	from := len(f.store)
 	f.store = append(f.store, text...)
-	f.at[sum] = fact{f.store[from:len(f.store):len(f.store)], used}
+	if len(f.list) == cap(f.list) {
+		f.grow(len(f.list) + 16)
+	}
+	slot := f.slot(&sum)
+	if f.table[slot] == 0 {
+		f.list = append(f.list, fact{of: sum})
+		f.table[slot] = int32(len(f.list))
+	}
+	x := &f.list[f.table[slot]-1]
+	x.text, x.used = f.store[from:len(f.store):len(f.store)], used
 	return true
 }
 
@@ -144,7 +190,7 @@ func (f *Facts) load() {
 	if err != nil || !f.cache.believed(fi) {
 		return
 	}
-	f.at = make(map[digest]fact, min(fi.Size(), maxFacts)/200) // most have about so many bytes
+	f.grow(int(min(fi.Size(), maxFacts) / 300)) // most have about so many bytes
 	f.read(io.LimitReader(file, maxFacts))
 }
 
@@ -221,8 +267,8 @@ func (f *Facts) Compact() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	used := 0
-	for _, x := range f.at {
-		if x.used {
+	for i := range f.list {
+		if f.list[i].used {
 			used++
 		}
 	}
@@ -232,10 +278,10 @@ func (f *Facts) Compact() error {
 	}
 	return unlessUnwritable(durable.WriteWith(f.cache.path, fi.Mode().Perm()&fs.FileMode(0o644), func(w io.Writer) error {
 		f.lines = 0
-		for sum, x := range f.at {
+		for _, x := range f.list {
 			if x.used {
 				f.lines++
-				if _, err := w.Write(factLine(nil, sum, x.text)); err != nil {
+				if _, err := w.Write(factLine(nil, x.of, x.text)); err != nil {
 					return err
 				}
 			}

@@ -205,7 +205,7 @@ func FuzzFacts(f *testing.F) {
 		x := OpenFacts("")
 		x.read(bytes.NewReader(data))
 		size := 0
-		for _, at := range x.at {
+		for _, at := range x.list {
 			size += len(at.text)
 		}
 		if size > len(data) || size > x.size {

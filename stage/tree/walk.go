@@ -46,11 +46,15 @@ func (s *Source) Walk(ctx context.Context) ([]Entry, error) {
 
 // walk lists the tree below top, and closes it.
 func walk(ctx context.Context, top *durable.Listing) ([]Entry, error) {
+	return (&walker{ctx: ctx, slots: newSlots()}).walk(top)
+}
+
+// walk is the function walk.
+func (w *walker) walk(top *durable.Listing) ([]Entry, error) {
 	defer top.Close()
-	w := &walker{ctx: ctx, slots: newSlots()}
 	runs, err := w.dir(top, "")
 	if err == nil {
-		err = ctx.Err()
+		err = w.ctx.Err()
 	}
 	if err != nil {
 		return nil, err
@@ -88,6 +92,7 @@ type walker struct {
 	ctx       context.Context
 	slots     slots
 	displaced atomic.Bool // an Unreadable entry was sorted as a directory, so the order may be wrong
+	named     *naming     // nil unless names are enough in some directories
 }
 
 // name is one name in a directory.
@@ -138,7 +143,7 @@ func (w *walker) dir(l *durable.Listing, rel string) ([][]Entry, error) {
 	if err := w.ctx.Err(); err != nil {
 		return nil, err
 	}
-	names, err := list(l, rel)
+	names, err := list(l, rel, w.named.in(rel))
 	if err != nil {
 		return nil, err
 	}
@@ -206,15 +211,18 @@ func (w *walker) folder(l *durable.Listing, rel string) ([][]Entry, error) {
 	return [][]Entry{{{Path: rel, Kind: Unreadable, Err: err}}}, nil
 }
 
-// list returns the names in the directory rel of the tree. To save allocations,
-// hundreds of paths share one block of memory, which is freed when the last of
-// them is.
-func list(l *durable.Listing, rel string) ([]name, error) {
+// list returns the names in the directory rel of the tree, but those that are taken. To
+// save allocations, hundreds of paths share one block of memory, which is freed when the
+// last of them is.
+func list(l *durable.Listing, rel string, taken func(durable.Name) bool) ([]name, error) {
 	const shared = 16 << 10 // bytes
 	var names []name
 	var text strings.Builder
 	err := l.Each(func(n durable.Name) error {
 		if rel == "" && catalog.Reserved(string(n.Text)) {
+			return nil
+		}
+		if taken != nil && taken(n) {
 			return nil
 		}
 		folder, err := n.Kind == durable.Folder, error(nil)
