@@ -41,7 +41,7 @@ func (r *Repo) pruneOutlined(ctx context.Context, opt PruneOptions, by actor) (*
 	if _, ok := catalog.As[catalog.Outliner](r.format); !ok || opt.Apply != nil {
 		return nil, nil
 	}
-	unlock, err := r.Stage.Exclusive(ctx, by.verb)
+	unlock, err := r.Stage.Exclusive(ctx, "prune")
 	if err != nil {
 		return nil, r.locks().explain(err)
 	}
@@ -144,9 +144,16 @@ func (sv *survey) onlyOutlined(drop func(catalog.Name) bool) (total int64) {
 	}
 	sizes := map[catalog.Sum]int64{} // a tree stores a content once: see frees
 	for i, by := range needed {
-		if b := o.Blobs.At(i); by == dropped && o.There[i] {
+		switch b := o.Blobs.At(i); {
+		case by != dropped || !o.There[i]:
+		case len(o.Blobs.Dirs) == 1: // no other path has the content
+			total += b.Size
+		default:
 			sizes[b.Sum] = b.Size
 		}
+	}
+	if len(sizes) == 0 {
+		return total
 	}
 	for i, by := range needed {
 		if by&kept != 0 && o.There[i] {

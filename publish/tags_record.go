@@ -113,7 +113,7 @@ func (file tagFile) record() (*tagRecord, error) {
 		return &tagRecord{}, nil
 	}
 	out := &tagRecord{lines: make([]tagLine, 0, bytes.Count(data, []byte{'\n'}))}
-	whole := string(data)
+	whole := durable.Text(data)
 	for n := 1; len(whole) > 0; n++ {
 		line, rest, _ := strings.Cut(whole, "\n")
 		sealed, ok := durable.Unline(data[len(data)-len(whole):][:len(line)])

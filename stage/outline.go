@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"path"
@@ -81,7 +82,7 @@ func (s *Stage) outline(ctx context.Context, look, names bool) (*Outlined, error
 	}
 	o := &Outlined{Outline: known, stage: s, documents: read.documents, There: make([]bool, known.Blobs.Len())}
 	if names {
-		if usual, err := o.compare(src, entries, found); !usual || err != nil {
+		if usual, err := o.compare(ctx, src, entries, found); !usual || err != nil {
 			return nil, err
 		}
 	}
@@ -106,7 +107,9 @@ func (n *noting) Document(path string) ([]byte, error) {
 
 // compare finds out which blobs are there, and what no index needs. usual is false for a
 // tree that has to be examined.
-func (o *Outlined) compare(src *tree.Source, entries []tree.Entry, names []tree.Names) (usual bool, err error) {
+func (o *Outlined) compare(
+	ctx context.Context, src *tree.Source, entries []tree.Entry, names []tree.Names,
+) (usual bool, err error) {
 	dirs := map[string]int32{}
 	for i, dir := range o.Blobs.Dirs {
 		dirs[dir] = int32(i)
@@ -145,7 +148,7 @@ func (o *Outlined) compare(src *tree.Source, entries []tree.Entry, names []tree.
 	for _, f := range o.Forms() {
 		o.own = append(o.own, tree.Row{Path: f.Path, Size: f.Size, SHA256: f.SHA256, Role: catalog.Mutable})
 	}
-	usual, err = o.sort(src, entries, has)
+	usual, err = o.sort(ctx, src, entries, has)
 	if !usual || err != nil {
 		return false, err
 	}
@@ -157,7 +160,7 @@ const maxOther = 1 << 20 // bytes
 
 // sort sorts what was looked at.
 func (o *Outlined) sort(
-	src *tree.Source, entries []tree.Entry, has func(dir string, sum *catalog.Sum) bool,
+	ctx context.Context, src *tree.Source, entries []tree.Entry, has func(dir string, sum *catalog.Sum) bool,
 ) (usual bool, err error) {
 	in := tree.NewOpener(src.Root())
 	defer in.Close()
@@ -184,13 +187,16 @@ func (o *Outlined) sort(
 			if left -= e.Stat.Size; left < 0 {
 				return false, nil
 			}
-			data, _, after, err := in.ReadSmall(e.Path, maxOther)
-			if err != nil || !after.Same(e.Stat, true) {
+			f, before, err := in.Open(e.Path)
+			if err != nil {
 				return false, nil
 			}
-			sum := sha256.Sum256(data)
-			o.own = append(o.own, tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: hex.EncodeToString(sum[:]),
-				Role: catalog.Mutable})
+			sum, err := tree.HashFile(ctx, f, before)
+			_ = f.Close() // nothing was written to it
+			if err != nil || !before.Same(e.Stat, true) {
+				return false, ctx.Err()
+			}
+			o.own = append(o.own, tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: sum, Role: catalog.Mutable})
 		}
 	}
 	tree.SortRows(o.own)
@@ -202,23 +208,45 @@ func (o *Outlined) sort(
 // takes as long as all the rest: another goroutine may begin it.
 func (o *Outlined) TreeID() string { return o.id() }
 
+// inOrder returns the blobs that are there, by path.
+func (o *Outlined) inOrder() []int32 {
+	type keyed struct {
+		dir int32  // its place among the sorted ones
+		at  int32  // of the blob
+		key uint64 // the first digits
+	}
+	place := make([]int32, len(o.Blobs.Dirs))
+	sorted := slices.Sorted(slices.Values(o.Blobs.Dirs))
+	for i, dir := range o.Blobs.Dirs {
+		at, _ := slices.BinarySearch(sorted, dir)
+		place[i] = int32(at)
+	}
+	keys := make([]keyed, 0, o.Blobs.Len())
+	for i, there := range o.There {
+		if b := o.Blobs.At(i); there {
+			keys = append(keys, keyed{place[b.Dir], int32(i), binary.BigEndian.Uint64(b.Sum[:])})
+		}
+	}
+	slices.SortFunc(keys, func(a, b keyed) int {
+		switch {
+		case a.dir != b.dir:
+			return cmp.Compare(a.dir, b.dir)
+		case a.key != b.key:
+			return cmp.Compare(a.key, b.key)
+		}
+		return bytes.Compare(o.Blobs.At(int(a.at)).Sum[:], o.Blobs.At(int(b.at)).Sum[:])
+	})
+	out := make([]int32, len(keys))
+	for i, k := range keys {
+		out[i] = k.at
+	}
+	return out
+}
+
 // treeID is tree.ID of the rows that a snapshot would have. No other path stands between
 // those of the blobs of one directory.
 func (o *Outlined) treeID() string {
-	order := make([]int32, 0, o.Blobs.Len())
-	for i, there := range o.There {
-		if there {
-			order = append(order, int32(i))
-		}
-	}
-	dirs := o.Blobs.Dirs
-	slices.SortFunc(order, func(a, b int32) int {
-		x, y := o.Blobs.At(int(a)), o.Blobs.At(int(b))
-		if x.Dir != y.Dir {
-			return cmp.Compare(dirs[x.Dir], dirs[y.Dir])
-		}
-		return bytes.Compare(x.Sum[:], y.Sum[:])
-	})
+	order, dirs := o.inOrder(), o.Blobs.Dirs
 	h := sha256.New()
 	out := make([]byte, 0, 1<<15)
 	begin := func(path string) {

@@ -83,11 +83,13 @@ func TestOutline(t *testing.T) {
 // Of what is not in the usual form there is no outline.
 func TestOutlineUnusual(t *testing.T) {
 	for name, change := range map[string]func(s *Stage, blob string) error{
-		"a link for a file":     func(s *Stage, p string) error { return relink(p, filepath.Join(s.Dir, "index.html")) },
-		"a dangling link":       func(s *Stage, p string) error { return relink(p, "nowhere") },
-		"a link for a document": func(s *Stage, p string) error { return relink(filepath.Join(s.Dir, "acme/app/index.json"), p) },
-		"a link elsewhere":      func(s *Stage, p string) error { return os.Symlink("acme", filepath.Join(s.Dir, "link")) },
-		"a download":            func(s *Stage, p string) error { return os.WriteFile(p+".aria2", nil, 0o644) },
+		"a link for a file": func(s *Stage, p string) error { return relink(p, filepath.Join(s.Dir, "index.html")) },
+		"a dangling link":   func(s *Stage, p string) error { return relink(p, "nowhere") },
+		"a link for a document": func(s *Stage, p string) error {
+			return relink(filepath.Join(s.Dir, "acme/app/index.json"), p)
+		},
+		"a link elsewhere": func(s *Stage, p string) error { return os.Symlink("acme", filepath.Join(s.Dir, "link")) },
+		"a download":       func(s *Stage, p string) error { return os.WriteFile(p+".aria2", nil, 0o644) },
 		"a large page": func(s *Stage, p string) error {
 			return os.WriteFile(filepath.Join(s.Dir, "large"), make([]byte, maxOther+1), 0o644)
 		},

@@ -2,6 +2,9 @@ package durable
 
 import "unsafe"
 
+// Text is data as a text, without a copy. Nobody may write to data from then on.
+func Text(data []byte) string { return unsafe.String(unsafe.SliceData(data), len(data)) }
+
 // DirectAlign is the alignment, in bytes, that direct writes need for the address
 // and the length: the size of the largest disk sectors.
 const DirectAlign = 4096
@@ -27,6 +30,14 @@ func Block(size int) []byte {
 		askHuge(b)
 	}
 	return b
+}
+
+// AskHuge asks for huge pages for what of b they can be, before anything is written there.
+func AskHuge(b []byte) {
+	from := int(-address(b) % hugePage)
+	if n := (len(b) - from) / hugePage * hugePage; n > 0 {
+		askHuge(b[from:][:n])
+	}
 }
 
 func address(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }

@@ -68,7 +68,8 @@ func shapes() map[string]*fixture {
 		signed := f.image("acme/app", "signature", "subject", one)
 		again := f.image("acme/app", "of the signature", "subject", signed)
 		digits := strings.TrimPrefix(one.digest(), "sha256:")
-		f.usual("acme/app", again, signed, one.tag("v1"), one.tag("v2"), f.image("acme/app", "old").tag("sha256-"+digits+".sig"),
+		f.usual("acme/app", again, signed, one.tag("v1"), one.tag("v2"),
+			f.image("acme/app", "old").tag("sha256-"+digits+".sig"),
 			f.image("acme/app", "lost", "subject", d{"mediaType": ociManifest, "size": 3,
 				"digest": "sha256:" + strings.Repeat("0", 64)}),
 			f.image("acme/app", "lost too").tag("sha256-"+strings.Repeat("1", 64)))
@@ -133,7 +134,8 @@ func TestOutline(t *testing.T) {
 				if path.Base(form.Path) == indexName {
 					data = Format{}.Own(data)
 				}
-				if d := (catalog.Digest{Algorithm: catalog.SHA256, Hex: form.SHA256}); !d.Is(data) || form.Size != int64(len(data)) {
+				own := catalog.Digest{Algorithm: catalog.SHA256, Hex: form.SHA256}
+				if !own.Is(data) || form.Size != int64(len(data)) {
 					t.Errorf("%s: another form", form.Path)
 				}
 			}
@@ -167,7 +169,10 @@ func TestOutlineUnusual(t *testing.T) {
 			x := f.files["acme/app/index.json"]
 			x.Data = x.Data[:len(x.Data)-1]
 		},
-		"more":          func(f *fixture) { f.usual("acme/app", one(f)); f.files["acme/app/index.json"].Data[0] = '[' },
+		"more": func(f *fixture) {
+			f.usual("acme/app", one(f))
+			f.files["acme/app/index.json"].Data[0] = '['
+		},
 		"bad tag":       func(f *fixture) { f.usual("acme/app", f.image("acme/app", "one").tag("-v1")) },
 		"one tag twice": func(f *fixture) { f.usual("acme/app", one(f), f.image("acme/app", "two").tag("v1")) },
 		"two sizes":     func(f *fixture) { f.usual("acme/app", one(f), one(f).with("size", 3)) },
@@ -180,14 +185,23 @@ func TestOutlineUnusual(t *testing.T) {
 		"pinned to another": func(f *fixture) {
 			f.usual("acme/app", one(f).with("annotations", d{refName: "v1", pinnedNote: "sha256:0"}))
 		},
-		"held":         func(f *fixture) { f.usual("acme/app", one(f).with("annotations", d{heldMark: "2030-01-01T00:00:00Z"})) },
-		"platform":     func(f *fixture) { f.usual("acme/app", one(f).with("platform", d{"os": "linux"})) },
-		"overlap":      func(f *fixture) { f.usual("acme/app", one(f)); f.write("acme/app/blobs/x/index.json", "{}") },
-		"bad name":     func(f *fixture) { f.usual("Acme", f.image("Acme", "one").tag("v1")) },
-		"annotation":   func(f *fixture) { f.usual("acme/app", one(f).with("annotations", d{"x": 1})) },
-		"a sha512":     func(f *fixture) { f.usual("acme/app", one(f).with("digest", "sha512:"+strings.Repeat("0", 128))) },
-		"capitals":     func(f *fixture) { f.usual("acme/app", one(f).with("Digest", "x")) },
-		"bad manifest": func(f *fixture) { f.usual("acme/app", f.image("acme/app", "x", "layers", []d{{"size": 1}}).tag("v1")) },
+		"held": func(f *fixture) {
+			f.usual("acme/app", one(f).with("annotations", d{heldMark: "2030-01-01T00:00:00Z"}))
+		},
+		"platform": func(f *fixture) { f.usual("acme/app", one(f).with("platform", d{"os": "linux"})) },
+		"overlap": func(f *fixture) {
+			f.usual("acme/app", one(f))
+			f.write("acme/app/blobs/x/index.json", "{}")
+		},
+		"bad name":   func(f *fixture) { f.usual("Acme", f.image("Acme", "one").tag("v1")) },
+		"annotation": func(f *fixture) { f.usual("acme/app", one(f).with("annotations", d{"x": 1})) },
+		"a sha512": func(f *fixture) {
+			f.usual("acme/app", one(f).with("digest", "sha512:"+strings.Repeat("0", 128)))
+		},
+		"capitals": func(f *fixture) { f.usual("acme/app", one(f).with("Digest", "x")) },
+		"bad manifest": func(f *fixture) {
+			f.usual("acme/app", f.image("acme/app", "x", "layers", []d{{"size": 1}}).tag("v1"))
+		},
 	} {
 		f := newFixture()
 		fill(f)
