@@ -63,8 +63,8 @@ func (r *Repo) openShared(store func(string, *Config) (bucket.Store, error)) err
 		own = server.Own
 	}
 	b.site = bucket.New(bucket.Options{Store: opened, Who: r.who(), Content: c.Cache.Content, Mutable: c.Cache.Mutable,
-		Keys: b.keys, Beside: b.besideKeys, Own: own, Cache: r.path(".publish", "bucket"), Workers: c.Concurrency, Step: r.at, Warn: r.opt.Warn,
-		Progress: r.opt.Progress, Now: func() time.Time { return r.now() }, Sleep: r.opt.sleep})
+		Keys: b.keys, Beside: b.besideKeys, Own: own, Cache: r.path(".publish", "bucket"), Workers: c.Concurrency,
+		Step: r.at, Warn: r.opt.Warn, Progress: r.opt.Progress, Now: func() time.Time { return r.now() }, Sleep: r.opt.sleep})
 	r.shared, r.store.Elsewhere, r.site = b, b, pointed{b}
 	r.Stage.Elsewhere = b.elsewhere
 	return nil

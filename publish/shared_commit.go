@@ -200,12 +200,13 @@ func (b *shared) uploads(ctx context.Context, s *state, c *candidate) (*uploadin
 		was, ok := rows.Get(row.Path)
 		return ok && was.SHA256 == row.SHA256
 	}
+	file := func(o *stage.Object) string { return filepath.Join(c.draft.Dir, filepath.FromSlash(o.Row.Path)) }
 	body := func(o *stage.Object) bucket.Body {
 		if c.body != nil && o.Data == nil && o.Row.Role == catalog.Content {
 			return c.body(o.Row)
 		}
-		if path := filepath.Join(c.draft.Dir, filepath.FromSlash(o.Row.Path)); o.Data == nil && !gone(path) {
-			return bodyOf(path, o.Row)
+		if o.Data == nil && !gone(file(o)) {
+			return bodyOf(file(o), o.Row)
 		}
 		return b.far(o)
 	}
@@ -216,7 +217,7 @@ func (b *shared) uploads(ctx context.Context, s *state, c *candidate) (*uploadin
 		if there[o.Key] == o.SHA256 || same(kept, o.Row) {
 			continue
 		}
-		if c.body == nil && o.Data == nil && o.Key == b.key(o.Row) && gone(filepath.Join(c.draft.Dir, filepath.FromSlash(o.Row.Path))) {
+		if c.body == nil && o.Data == nil && o.Key == b.key(o.Row) && gone(file(o)) {
 			continue // a kept generation has it, so it is there
 		}
 		out.objects = append(out.objects, bucket.Upload{Key: o.Key, Type: o.Type, Body: body(o)})

@@ -62,8 +62,8 @@ func storeHost(_ context.Context, dir string, setup publish.Setup) (*publish.Rep
 	return openStored(dir)
 }
 
-// stored is where a leader keeps the repository of a target in a store.
-func stored(lead *publish.Repo, name string) string {
+// storeDir is where a leader keeps the repository of a target in a store.
+func storeDir(lead *publish.Repo, name string) string {
 	return filepath.Join(lead.Dir, ".publish", "stores", name)
 }
 
@@ -134,7 +134,7 @@ targets:
 				t.Errorf("%+v", res)
 			}
 		}
-		if n, files := inTarget(t, stored(lead, "us")); n != 1 || fmt.Sprint(files) != "[a deep/b]" {
+		if n, files := inTarget(t, storeDir(lead, "us")); n != 1 || fmt.Sprint(files) != "[a deep/b]" {
 			t.Errorf("%d, %v", n, files)
 		}
 		states := StateOf(lead)
@@ -168,11 +168,11 @@ targets:
 			if res := syncAll(t, other)[name]; kindOf(res.Err) != publish.Refused || !strings.Contains(res.Err.Error(), want) {
 				t.Errorf("%+v", res)
 			}
-			if !gone(filepath.Join(stored(other, name), ".publish", "layout")) {
+			if !gone(filepath.Join(storeDir(other, name), ".publish", "layout")) {
 				t.Error("it has joined it")
 			}
 		}
-		if n, _ := inTarget(t, stored(lead, "eu")); n != 2 {
+		if n, _ := inTarget(t, storeDir(lead, "eu")); n != 2 {
 			t.Error(n)
 		}
 	})
@@ -238,7 +238,7 @@ func TestStoreSpoiledByTheNetwork(t *testing.T) {
 		if res.Err != nil || res.Generation != at+1 || !res.Switched {
 			t.Fatalf("request %d, %s: %+v", at, fault, res)
 		}
-		if n, list := inTarget(t, stored(lead, "eu")); n != at+1 || len(list) != 2 {
+		if n, list := inTarget(t, storeDir(lead, "eu")); n != at+1 || len(list) != 2 {
 			t.Fatalf("request %d, %s: %d, %v", at, fault, n, list)
 		}
 		if took < at {

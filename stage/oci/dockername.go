@@ -144,6 +144,7 @@ func isPath(s string) bool {
 	return true
 }
 
+// isTag reports whether s is a tag, as the distribution specification has them.
 func isTag(s string) bool {
 	return s != "" && len(s) <= 128 && s[0] != '.' && s[0] != '-' &&
 		only(s, func(c byte) bool { return c == '_' || c == '.' || c == '-' || isAlphanumeric(c) })

@@ -5,11 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/lazyregexp"
 )
 
 var _ catalog.Placer = Format{}
@@ -127,7 +127,7 @@ func placeRepository(out *catalog.Placement, document string, data []byte) error
 }
 
 // plainType is the grammar of a media type without parameters, by RFC 6838.
-var plainType = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$`)
+var plainType = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$`)
 
 // contentType is the header for what a descriptor calls a media type.
 func contentType(t string) string {

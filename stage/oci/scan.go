@@ -197,18 +197,6 @@ func (s *scanner) entry(x *scanned) bool {
 	return ok
 }
 
-// isTag is tagName.MatchString.
-func isTag(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && c != '_' &&
-			(i == 0 || c != '.' && c != '-') {
-			return false
-		}
-	}
-	return s != "" && len(s) <= 128
-}
-
 // scanner reads a text of which simple is true. After a failure it stands anywhere.
 type scanner struct {
 	data   string

@@ -88,20 +88,40 @@ func pack(data []byte) []byte {
 	for window < len(data) && window < 8<<20 {
 		window *= 2
 	}
-	w, _ := packers.LoadOrStore(window, sync.OnceValue(func() *zstd.Encoder {
-		w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window),
-			zstd.WithLowerEncoderMem(true))
-		if err != nil {
-			panic(err) // only for options that do not exist
-		}
-		return w
-	}))
-	return w.(func() *zstd.Encoder)().EncodeAll(data, nil)
+	made, _ := packers.LoadOrStore(window, &packer{})
+	return made.(*packer).pack(data, window)
 }
 
 // packers are compressors by their window, made once each: the tables of one have more bytes
 // than most of what it compresses.
 var packers sync.Map
+
+type packer struct {
+	mu sync.Mutex
+	w  *zstd.Encoder
+}
+
+func (p *packer) pack(data []byte, window int) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var err error
+	if p.w == nil {
+		p.w, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window),
+			zstd.WithLowerEncoderMem(true))
+	}
+	if err != nil {
+		panic(err) // only for options that do not exist
+	}
+	var b bytes.Buffer
+	p.w.ResetContentSize(&b, int64(len(data)))
+	if _, err = p.w.Write(data); err == nil {
+		err = p.w.Close()
+	}
+	if err != nil {
+		panic(err) // a buffer takes everything
+	}
+	return b.Bytes()
+}
 
 // unpack reverses pack. The result has at most limit bytes.
 func unpack(data []byte, limit int64) ([]byte, error) {
