@@ -101,6 +101,7 @@ type Strays struct {
 	Keys    []string `json:"keys"`    // those of this repository, which promotes that did not end left
 	Bytes   int64    `json:"bytes"`   // of these
 	Foreign int      `json:"foreign"` // objects that this repository did not make; they are never touched
+	Uploads int      `json:"uploads"` // in parts, that this machine began and did not end
 	DryRun  bool     `json:"dry_run"`
 }
 
@@ -136,6 +137,35 @@ func (r *Repo) GCStrays(ctx context.Context, dryRun bool) (*Strays, error) {
 		out.Keys, out.Bytes = append(out.Keys, o.Key), out.Bytes+o.Size
 	}
 	out.Foreign = foreign
+	if err := r.shared.abort(ctx, out, r.now().Add(-age)); err != nil {
+		return nil, err
+	}
 	r.shared.sawForeign(ForeignState{Objects: foreign, Seen: s.now.UTC().Truncate(time.Second)})
 	return out, nil
+}
+
+// abort ends uploads in parts that nobody has gone on with since a time. One that fails is
+// tried again by the next gc.
+func (b *shared) abort(ctx context.Context, out *Strays, before time.Time) error {
+	store, ok := b.site.Store.(bucket.Resumer)
+	if !ok {
+		return nil
+	}
+	list, err := store.Abandoned()
+	if err != nil {
+		return err
+	}
+	for _, a := range list {
+		if a.Last.After(before) {
+			continue
+		}
+		if !out.DryRun {
+			if err := store.Abort(ctx, a); err != nil {
+				b.r.opt.Warn(fmt.Sprintf("an upload of %s that did not end stays: %v", a.Key, b.explain(err)))
+				continue
+			}
+		}
+		out.Uploads++
+	}
+	return nil
 }

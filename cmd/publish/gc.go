@@ -61,6 +61,9 @@ func (p *program) gcStrays(c *cli.Context, r *publish.Repo) error {
 		}
 		p.say("%s %s, %s; %s of others, which are never touched", word, count(len(res.Keys), "object"), size(res.Bytes),
 			count(res.Foreign, "object"))
+		if res.Uploads > 0 {
+			p.say("%s the parts of %s that did not end", word, count(res.Uploads, "upload"))
+		}
 	})
 }
 

@@ -39,6 +39,28 @@ type Store interface {
 	List(ctx context.Context, prefix, after string) iter.Seq2[*Info, error]
 }
 
+// Resumer is a Store that sends large bodies in parts, and remembers on this machine which ones
+// it began.
+type Resumer interface {
+	// Abandoned returns the uploads that this machine began and did not end, the oldest first;
+	// also those that another process is sending now.
+	Abandoned() ([]Abandoned, error)
+	// Abort ends one: the store deletes its parts. It may have ended already.
+	Abort(ctx context.Context, a Abandoned) error
+}
+
+// Abandoned is an upload in parts. The store keeps the parts, and bills them, until it is
+// aborted, or the body is created after all.
+type Abandoned struct {
+	Key    string // relative to the prefix
+	Upload string // its id
+	Size   int64  // of the body
+	Sent   int64  // bytes that the store has
+	Since  time.Time
+	Last   time.Time // when the last part was noted
+	File   string    // that notes it, on this machine
+}
+
 // The answers of a store that the protocol is made of.
 var (
 	ErrNotFound  = errors.New("does not exist in the object store")

@@ -149,20 +149,10 @@ func (j *journal) remove() error {
 	return nil
 }
 
-// Abandoned is an upload in parts that this machine began and did not end. The store keeps
-// its parts, and bills them, until it is aborted, or the body is created after all.
-type Abandoned struct {
-	Key    string // relative to the prefix
-	Upload string // its id
-	Size   int64  // of the body
-	Sent   int64  // bytes that the store has
-	Since  time.Time
-	file   string
-}
+var _ bucket.Resumer = (*Store)(nil)
 
-// Abandoned returns the uploads of which a journal is there, the oldest first; also
-// those that another process is still sending.
-func (s *Store) Abandoned() ([]Abandoned, error) {
+// Abandoned implements [bucket.Resumer]: the uploads of which a journal is there.
+func (s *Store) Abandoned() ([]bucket.Abandoned, error) {
 	if s.Journal == "" {
 		return nil, nil
 	}
@@ -173,7 +163,7 @@ func (s *Store) Abandoned() ([]Abandoned, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []Abandoned
+	var out []bucket.Abandoned
 	for _, d := range list {
 		if _, err := hex.DecodeString(d.Name()); err != nil || len(d.Name()) != 64 || !d.Type().IsRegular() {
 			continue
@@ -189,13 +179,17 @@ func (s *Store) Abandoned() ([]Abandoned, error) {
 		if !mine || j.Bucket != s.Bucket || j.Endpoint != s.Endpoint {
 			continue
 		}
-		a := Abandoned{Key: key, Upload: j.Upload, Size: j.Size, Since: j.Since, file: j.path}
+		info, err := d.Info()
+		if err != nil {
+			continue // it has ended
+		}
+		a := bucket.Abandoned{Key: key, Upload: j.Upload, Size: j.Size, Since: j.Since, Last: info.ModTime(), File: j.path}
 		for _, p := range j.sent {
 			a.Sent += p.Size
 		}
 		out = append(out, a)
 	}
-	slices.SortFunc(out, func(a, b Abandoned) int { return a.Since.Compare(b.Since) })
+	slices.SortFunc(out, func(a, b bucket.Abandoned) int { return a.Since.Compare(b.Since) })
 	return out, nil
 }
 
@@ -208,12 +202,12 @@ func (s *Store) relative(key string) (string, bool) {
 	return key[n:], true
 }
 
-// Abort ends an upload: the store deletes its parts, and the journal goes.
-func (s *Store) Abort(ctx context.Context, a Abandoned) error {
+// Abort implements [bucket.Resumer]: the store deletes the parts, and the journal goes.
+func (s *Store) Abort(ctx context.Context, a bucket.Abandoned) error {
 	if err := s.abort(ctx, a.Key, a.Upload); err != nil {
 		return err
 	}
-	return (&journal{path: a.file}).remove()
+	return (&journal{path: a.File}).remove()
 }
 
 // abort deletes the parts of an upload, which may be gone already.
