@@ -23,15 +23,16 @@ import (
 // over a line: contents become bodies of uploads, which read production of the leader, and
 // only documents are copied, to a draft.
 
-// copyDocuments writes all that is neither content nor a link to dir, which is private, in the form
+// copyDocuments writes all that the target has no need to stream, and no link, to dir, which is private, in the form
 // that clients read, without what is held there. near returns a file with the same bytes that
 // may be linked; "" for none.
-func (l *Lead) copyDocuments(ctx context.Context, dir string, near func(tree.Row) string) error {
+func (l *Lead) copyDocuments(ctx context.Context, dir string, away func(tree.Row) bool,
+	near func(tree.Row) string) error {
 	for _, row := range l.View.Own {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if row.Role == catalog.Content || row.Role == catalog.Link {
+		if away(row) || row.Role == catalog.Link {
 			continue
 		}
 		at := filepath.Join(dir, filepath.FromSlash(row.Path))

@@ -66,7 +66,7 @@ func (o *opened) CopyOut(ctx context.Context, w io.Writer, path string, want cat
 		return o.staging.CopyOut(ctx, w, path, want, progress)
 	}
 	row, ok := o.view.Row(path)
-	if !ok || !o.view.Sparse || row.Role != catalog.Content {
+	if !ok || !o.view.Sparse || !o.view.Elsewhere.Away(row) {
 		return o.view.Source().CopyOut(ctx, w, path, want, progress)
 	}
 	if want.Algorithm == catalog.SHA256 && want.Hex != row.SHA256 {

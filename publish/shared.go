@@ -93,7 +93,7 @@ func (b *shared) side(m *generation.Manifest) *stage.Side {
 
 // open reads a file of production, or of a kept generation: a document in its own form.
 func (b *shared) open(ctx context.Context, row tree.Row) (io.ReadCloser, error) {
-	if row.Role != catalog.Content {
+	if !b.Away(row) {
 		data, err := b.Document(ctx, row)
 		if server := catalog.ServingAt(b.r.format, row.Path); server != nil {
 			data = server.Own(data)

@@ -202,7 +202,7 @@ func (b *shared) uploads(ctx context.Context, s *state, c *candidate) (*uploadin
 	}
 	file := func(o *stage.Object) string { return filepath.Join(c.draft.Dir, filepath.FromSlash(o.Row.Path)) }
 	body := func(o *stage.Object) bucket.Body {
-		if c.body != nil && o.Data == nil && o.Row.Role == catalog.Content {
+		if c.body != nil && o.Data == nil && b.Away(o.Row) {
 			return c.body(o.Row)
 		}
 		if o.Data == nil && !gone(file(o)) {
@@ -226,7 +226,16 @@ func (b *shared) uploads(ctx context.Context, s *state, c *candidate) (*uploadin
 		if row.Role == catalog.Content || placed[row.Path] || same(has, row) || same(kept, row) {
 			continue
 		}
-		data, err := durable.ReadFile(filepath.Join(c.draft.Dir, filepath.FromSlash(row.Path)), catalog.MaxDocument)
+		path := filepath.Join(c.draft.Dir, filepath.FromSlash(row.Path))
+		if b.Away(row) {
+			u := bucket.Upload{Key: b.key(row), Type: catalog.MediaType(row.Path)}
+			if u.Body = bodyOf(path, row); c.body != nil {
+				u.Body = c.body(row)
+			}
+			out.objects = append(out.objects, u)
+			continue
+		}
+		data, err := durable.ReadFile(path, catalog.MaxDocument)
 		if err != nil {
 			return nil, err
 		}
@@ -263,7 +272,7 @@ func (b *shared) far(o *stage.Object) bucket.Body {
 	}
 	row := o.Row
 	return bucket.Body{Size: o.Size, SHA256: o.SHA256, Open: func(from int64) (io.ReadCloser, error) {
-		if row.Role != catalog.Content {
+		if !b.Away(row) {
 			data, err := b.Document(context.Background(), row)
 			return io.NopCloser(bytes.NewReader(data[min(from, int64(len(data))):])), err
 		}

@@ -89,6 +89,16 @@ type laid struct {
 	*stage.Placed
 }
 
+// maxNear is up to how many bytes a file of a tree without indexes is copied to each machine.
+const maxNear = 1 << 20
+
+// Away is generation.Elsewhere. Documents that are read to know what a tree has are never
+// away, however large.
+func (b *shared) Away(row tree.Row) bool {
+	return row.Role == catalog.Content ||
+		row.Role == catalog.Mutable && row.Size > maxNear && b.r.format.Class(row.Path) == catalog.Whole
+}
+
 // keys are the keys under which a row may lie, first that where publish reads it. Which of
 // the others it has cannot be told by its path.
 func (b *shared) keys(row tree.Row) []string {
@@ -100,6 +110,9 @@ func (b *shared) keys(row tree.Row) []string {
 		return []string{row.Path}
 	}
 	keys := []string{bucket.KeyOf(row)}
+	if b.Away(row) {
+		keys[0] = bucket.RawKeyOf(row)
+	}
 	if !b.direct() || row.Path == b.pointerKey() {
 		return keys
 	}

@@ -128,7 +128,7 @@ func (f *following) meet(s *state) {
 
 // send is the long part of a try: it uploads what the target does not have.
 func (f *following) send(ctx context.Context, s *state, draft *generation.Draft) error {
-	err := f.lead.copyDocuments(ctx, draft.Dir, f.near(s))
+	err := f.lead.copyDocuments(ctx, draft.Dir, f.b.Away, f.near(s))
 	if err != nil {
 		return interrupted(f.lead.explain(ctx, err))
 	}

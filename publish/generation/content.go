@@ -45,7 +45,7 @@ var (
 // elsewhere, that and the digest are compared at the first read, or by Far.Expect. Beside
 // that the bytes are not hashed. ctx is for all of the reading.
 func (v *View) Content(ctx context.Context, row tree.Row) (Content, error) {
-	if v.Elsewhere != nil && row.Role == catalog.Content {
+	if v.Elsewhere != nil && v.Elsewhere.Away(row) {
 		return v.Elsewhere.Open(ctx, row)
 	}
 	f, err := v.Open(row)
@@ -73,7 +73,7 @@ func (s sparseContents) Blob(path string, want catalog.Digest, limit int64) ([]b
 		c, ok = findCarried(s.v.Carried, path)
 		row = c.Row
 	}
-	if !ok || row.Role != catalog.Content {
+	if !ok || !s.v.Elsewhere.Away(row) {
 		return s.Source.Blob(path, want, limit)
 	}
 	if row.Size > limit {

@@ -20,12 +20,12 @@ func (v *View) Row(path string) (tree.Row, bool) {
 	return c.Row, ok
 }
 
-// CopyOut writes the file of a row to w, and hashes it meanwhile. Content that is elsewhere
+// CopyOut writes the file of a row to w, and hashes it meanwhile. What is elsewhere
 // is asked for once, all of it. The error wraps [catalog.ErrDigest] if the bytes are others
 // than those of the row; w has them by then. progress may be nil.
 func (v *View) CopyOut(ctx context.Context, w io.Writer, row tree.Row, progress func(int64)) error {
 	want := catalog.Digest{Algorithm: catalog.SHA256, Hex: row.SHA256}
-	if v.Elsewhere == nil || row.Role != catalog.Content {
+	if v.Elsewhere == nil || !v.Elsewhere.Away(row) {
 		_, err := v.src.CopyOut(ctx, w, row.Path, want, progress)
 		return err
 	}

@@ -24,17 +24,20 @@ type Elsewhere interface {
 	// Manifest fetches the manifest of a generation that is kept. The error is of kind
 	// NotFound if it is not.
 	Manifest(ctx context.Context, n int) (*Manifest, error)
-	// Document fetches the bytes of a row that is not content, in the form that clients read,
+	// Away reports whether the bytes of a row stay there, and are opened by who wants them:
+	// those of content, and of large files that no index names.
+	Away(row tree.Row) bool
+	// Document fetches the bytes of a row that is not away, in the form that clients read,
 	// without what is held. The error wraps fs.ErrNotExist if they are not there.
 	Document(ctx context.Context, row tree.Row) ([]byte, error)
-	// Open opens content for one reader. The error wraps fs.ErrNotExist if it is not there,
+	// Open opens a row that is away, for one reader. The error wraps fs.ErrNotExist if it is not there,
 	// ErrAway if it cannot be asked for now, ErrOther if it is not that of the row; it may
 	// come at the first read, or of Far.Expect.
 	Open(ctx context.Context, row tree.Row) (Content, error)
 }
 
 // Furnish makes the directory of a generation that is Elsewhere: its documents, number and
-// mark. Content is not there. It is a copy, so it is not flushed.
+// mark. What is away is not there. It is a copy, so it is not flushed.
 func (s *Store) Furnish(ctx context.Context, m *Manifest) error {
 	dir := s.Dir(m.Generation)
 	if c, err := ReadClaim(dir); err == nil && c.Number == m.Generation && c.Seal == m.Borne() {
@@ -59,7 +62,7 @@ func (s *Store) FurnishFrom(ctx context.Context, d *Draft, m *Manifest) error {
 
 // furnish makes the directory of a generation. own returns the bytes of its own documents.
 // They get the form that clients read, with what they hold: see Hold. What is carried and is
-// no content is there, too. All get the time of the generation, which is the same on each
+// not away is there, too. All get the time of the generation, which is the same on each
 // machine, and later than that of the documents before. A document that the generation
 // before has, of which these are the rows, is linked from its copy.
 func (s *Store) furnish(
@@ -88,13 +91,13 @@ func (s *Store) furnish(
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(fetches)
 	for _, row := range m.Own {
-		if row.Role != catalog.Content && gctx.Err() == nil {
+		if !s.Elsewhere.Away(row) && gctx.Err() == nil {
 			g.Go(func() error { return put(row, own) })
 		}
 	}
 	elsewhere := func(row tree.Row) ([]byte, error) { return s.Elsewhere.Document(gctx, row) }
 	for _, c := range m.Carried {
-		if c.Role != catalog.Content && gctx.Err() == nil {
+		if !s.Elsewhere.Away(c.Row) && gctx.Err() == nil {
 			g.Go(func() error {
 				err := put(c.Row, elsewhere)
 				if isGone(err) { // its window has ended
@@ -169,7 +172,7 @@ func lay(dir, path string, data []byte, modified time.Time) error {
 // copySparse copies what there is of a sparse tree, its documents.
 func (d *Draft) copySparse(target *Tree) error {
 	for _, row := range target.Own {
-		if row.Role == catalog.Content {
+		if d.store.Elsewhere.Away(row) {
 			continue
 		}
 		data, err := durable.ReadFile(join(target.Dir, row.Path), catalog.MaxDocument)

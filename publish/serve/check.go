@@ -57,7 +57,7 @@ func (s *Server) checkView(ctx context.Context, v *view, changed <-chan struct{}
 		if s.pull != nil && s.pull.Serves(row.Path) {
 			continue // it has another size than its row, and was read for the view
 		}
-		if v.Elsewhere != nil && row.Role == catalog.Content {
+		if v.Elsewhere != nil && v.Elsewhere.Away(row) {
 			continue // it would take a request for each: verify does that
 		}
 		problem, err := v.problem(row)

@@ -8,6 +8,7 @@
 //	_publish/repository.json             whose the prefix is; created once
 //	_publish/generations/000042-<nonce>  a manifest: whole, or what differs from another
 //	_publish/files/<sha256>              bytes of documents, for revert and serve
+//	_publish/raw/<sha256>                those of large files that no index names
 //	_publish/events/<seq>-<nonce>        a line of the history, and the key of the line before
 //	_publish/turn                        who may try next, when many promote at once
 //	_publish/gc/<nonce>                  keys that a gc is about to delete

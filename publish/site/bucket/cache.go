@@ -141,6 +141,10 @@ func unpack(data []byte, limit int64) ([]byte, error) {
 // KeyOf is where the bytes of a document lie: _publish/files/<sha256>.
 func KeyOf(row tree.Row) string { return files + row.SHA256 }
 
+// RawKeyOf is where the bytes of a large file lie that no index names, as they are:
+// _publish/raw/<sha256>. Its path is for clients, and may have others any time.
+func RawKeyOf(row tree.Row) string { return raw + row.SHA256 }
+
 // FileUpload is the upload of a document to KeyOf. The bytes are compressed, always to
 // the same ones.
 func FileUpload(row tree.Row, data []byte) Upload {

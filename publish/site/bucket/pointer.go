@@ -23,6 +23,7 @@ const (
 	generations = "_publish/generations/"
 	events      = "_publish/events/"
 	files       = "_publish/files/"
+	raw         = "_publish/raw/"
 	lists       = "_publish/gc/"
 	birthKey    = "_publish/repository.json"
 	turnKey     = "_publish/turn"
