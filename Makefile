@@ -85,8 +85,9 @@ check:
 	@$(MAKE) --no-print-directory vet
 	@echo 'check 2 of 6: the import walls'
 	@$(MAKE) --no-print-directory walls
-	@echo 'check 3 of 6: the tests of the program, with the race detector'
-	@bin/gotest $(RACE) ./cmd/... ./publish/... ./retention/... ./stage/...
+	@echo 'check 3 of 6: the tests of the program: the packages with the race detector, then the commands'
+	@bin/gotest $(RACE) ./publish/... ./retention/... ./stage/...
+	@bin/gotest -count=1 -timeout 3h ./cmd/...
 	@echo 'check 4 of 6: the model, a thousand sequences of commands in each switch mode'
 	@bin/gotest -v -count=1 -timeout 3h -run '^TestModel$$' ./publish -rapid.checks=1000 -rapid.steps=15
 	@echo 'check 5 of 6: the scripts: kills at system calls, power cuts and the cases of the benchmark in short'
@@ -146,10 +147,9 @@ model:
 	$(GO) test -v -count=1 -timeout 0 -run '^TestModel$$' ./publish/mirror -model $(MODEL)
 	$(GO) test -v -count=1 -timeout 0 -run '^TestModel$$' ./publish/site/bucket -model $(MODEL)
 
-## faults: every fault at every request to an object store, and every way to stop a sync at each step (minutes)
+## faults: every way to stop each step of the commands, and every fault at every request to an object store (an hour)
 faults: gotest
-	PUBLISH_TEST_FAULTS=1 PUBLISH_TEST_LONG=1 bin/gotest -count=1 -timeout 3h -run 'Faults|Spoiled|Killed|Gone|Crash|Cut' \
-	    ./publish ./publish/fanout ./publish/site/bucket/...
+	PUBLISH_TEST_FAULTS=1 bin/gotest -count=1 -timeout 3h ./publish ./publish/fanout ./publish/site/bucket/...
 
 ## fuzz: fuzz every parser for FUZZTIME (10m) with one worker each, JOBS (2) side by side
 fuzz:

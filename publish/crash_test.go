@@ -20,20 +20,20 @@ import (
 // The crash tests stop a command at every protocol point in three ways: it is killed,
 // it gets an error before the step is done, and it gets an error although the step was
 // done. The kills run in a child process, which is this test binary executed again, so
-// that no deferred call cleans up. make check sets PUBLISH_TEST_LONG and stops each
-// step in each way; make test stops each step in one way, in rotation.
+// that no deferred call cleans up. make faults stops each step in each way; other runs
+// stop each step in one way, in rotation.
 
 // long reports whether the tests that take minutes on a busy machine run completely.
 var long = os.Getenv("PUBLISH_TEST_LONG") != ""
 
-// faults says that tests of targets and of object stores take every fault at every request and
-// step, and not one fault at each, in turn: for make faults.
+// faults says that a test takes every fault at every step and request, and not one fault at
+// each, in turn: make faults sets PUBLISH_TEST_FAULTS.
 var faults = os.Getenv("PUBLISH_TEST_FAULTS") != ""
 
 // ways returns the ways in which the i-th step is stopped.
-func ways(i int, all bool) []string {
+func ways(i int) []string {
 	how := []string{"kill", "error"}
-	if all {
+	if faults {
 		return how
 	}
 	return how[i%2 : i%2+1]
@@ -280,7 +280,7 @@ func crashAtEveryStep(t *testing.T, mode string, make func(t *testing.T, mode st
 		t.Fatal("no steps")
 	}
 	for i, name := range steps {
-		for _, how := range ways(i, long) {
+		for _, how := range ways(i) {
 			t.Run(fmt.Sprintf("%d-%s-%s", i+1, name, how), func(t *testing.T) {
 				w := make(t, mode)
 				w.closeBytes = 1

@@ -400,7 +400,7 @@ func TestReceiveCrash(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, name := range steps {
-			for _, how := range ways(i, faults) {
+			for _, how := range ways(i) {
 				t.Run(fmt.Sprintf("%d-%s-%s", i+1, name, how), func(t *testing.T) {
 					lead, w := followWorld(t, mode)
 					before := map[string]string{"a/1": "one", "a/2": "poison", "a/3": "three"}

@@ -359,7 +359,7 @@ func TestRevokeCrash(t *testing.T) {
 					t.Fatal(err)
 				}
 				for i, name := range steps {
-					for _, how := range ways(i, long) {
+					for _, how := range ways(i) {
 						t.Run(fmt.Sprintf("%d-%s-%s", i+1, name, how), func(t *testing.T) {
 							w := make()
 							crash(t, w, verb, i+1, how)

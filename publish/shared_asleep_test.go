@@ -33,7 +33,7 @@ func viaHTTP(t *testing.T, s *storetest.Server, endpoint, who string) *machine {
 func TestSharedAsleep(t *testing.T) {
 	const most = 40
 	for at := 1; ; at++ {
-		if !long && at%4 != 2 && at < most { // each takes a second
+		if !faults && at%4 != 2 && at < most { // each takes a second
 			continue
 		}
 		if more := asleepAt(t, at); !more {

@@ -64,7 +64,7 @@ func (c *crowd) machine(t *testing.T, who string) *machine {
 // documents, and it takes some times what they take one after the other.
 func TestSharedCrowd(t *testing.T) {
 	for _, n := range []int{16, 64} {
-		if n == 16 && !long {
+		if n == 16 && !faults {
 			continue
 		}
 		synctest.Test(t, func(t *testing.T) {
@@ -118,7 +118,7 @@ func TestSharedCrowd(t *testing.T) {
 
 // heldIndex is an index that a client has: what production named at a moment.
 type heldIndex struct {
-	until time.Time // for so long all of it can be fetched
+	until time.Time // for so faults all of it can be fetched
 	named map[string]string
 }
 
@@ -129,7 +129,7 @@ func TestSharedCollectsBeside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd()
 		rounds := 6
-		if long {
+		if faults {
 			rounds = 40
 		}
 		founder := c.machine(t, "founder")

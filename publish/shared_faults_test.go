@@ -132,7 +132,7 @@ func (m *machine) lines(kind journal.Kind, who string) (n int) {
 func TestSharedBuiltOn(t *testing.T) {
 	for turn, fault := range []buckettest.Fault{buckettest.Lost, buckettest.Twice} {
 		eachShared(t, func(t *testing.T, v sharedVerb, at int) bool {
-			if !long && (at+turn)%2 == 1 {
+			if !faults && (at+turn)%2 == 1 {
 				return at == 0
 			}
 			m := v.begin(t)
@@ -190,7 +190,7 @@ func TestSharedBuiltOn(t *testing.T) {
 // The command is killed at each request, and another machine works on; then it comes again.
 func TestSharedKilledAtRequests(t *testing.T) {
 	eachShared(t, func(t *testing.T, v sharedVerb, at int) bool {
-		if !long && at%2 == 1 {
+		if !faults && at%2 == 1 {
 			return true
 		}
 		m := v.begin(t)
@@ -246,7 +246,7 @@ func TestSharedGoneFor(t *testing.T) {
 				return buckettest.None
 			}
 			swapped = swapped || r.Op == "swap"
-			if !long && at%2 == 1 && r.Op == "swap" {
+			if !faults && at%2 == 1 && r.Op == "swap" {
 				return buckettest.Lost
 			}
 			return buckettest.NeverSent

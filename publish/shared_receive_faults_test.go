@@ -75,7 +75,7 @@ func (l *leader) oldOrNew(what string, first bool) {
 
 // stride is how many requests the tests below go on after each one.
 func stride() int {
-	if long {
+	if faults {
 		return 1
 	}
 	return 3
@@ -122,7 +122,7 @@ func TestStoreSyncKilled(t *testing.T) {
 // Each request of a sync is spoiled once: it is done, once.
 func TestStoreSyncSpoiled(t *testing.T) {
 	turns := 1
-	if long {
+	if faults {
 		turns = len(spoils)
 	}
 	for turn := range turns {
