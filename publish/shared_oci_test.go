@@ -418,14 +418,14 @@ func TestSharedRegistrySpoiled(t *testing.T) {
 func TestSharedRegistryAsleep(t *testing.T) {
 	for at := turn(t); ; at += step() {
 		m := twoTags(t)
-		n, busy := 0, false
-		var other registry
+		var n atomic.Int32
+		var busy atomic.Bool
 		m.store.Before = func(context.Context, buckettest.Request) error {
-			if n++; n-1 != at || busy {
+			if int(n.Add(1))-1 != at { // requests of the other machine are counted on
 				return nil
 			}
-			busy = true
-			other = newRegistry(t, m.store, "bob")
+			busy.Store(true)
+			other := newRegistry(t, m.store, "bob")
 			other.tag("b", map[string]string{"x": "three"})
 			if _, err := other.repo().Promote(ctx, PromoteOptions{}); err != nil {
 				t.Logf("request %d: %v", at, err)
@@ -437,7 +437,7 @@ func TestSharedRegistryAsleep(t *testing.T) {
 		}
 		_, err := m.repo().Promote(ctx, PromoteOptions{})
 		m.store.Before = nil
-		if !busy {
+		if !busy.Load() {
 			break
 		}
 		when := fmt.Sprintf("asleep at request %d (%v)", at, err)

@@ -208,12 +208,13 @@ func TestStoreSyncTwice(t *testing.T) {
 				b.put(map[string]string{"a/1": "one", "a/3": "three"})
 				b.promote()
 			}
-			n := 0
+			var n atomic.Int32
+			var met atomic.Bool
 			store.Before = func(context.Context, buckettest.Request) error {
-				if n++; n == at+1 {
-					store.Before = nil
+				if int(n.Add(1)) == at+1 {
+					met.Store(true)
 					if _, err := b.try(); err != nil {
-						t.Fatal(err)
+						t.Error(err)
 					}
 				}
 				return nil
@@ -223,7 +224,6 @@ func TestStoreSyncTwice(t *testing.T) {
 				t.Fatal(err)
 			}
 			did, err := r.ReceiveFrom(ctx, lead, whose, nil)
-			met := store.Before == nil
 			store.Before = nil
 			switch {
 			case err == nil:
@@ -231,7 +231,7 @@ func TestStoreSyncTwice(t *testing.T) {
 			default:
 				t.Fatalf("newer %v, request %d: %+v, %v", newer, at, did, err)
 			}
-			if !met {
+			if !met.Load() {
 				b.sync()
 			}
 			b.follows()
@@ -239,7 +239,7 @@ func TestStoreSyncTwice(t *testing.T) {
 				t.Fatalf("newer %v, request %d: %+v, %v", newer, at, events, err)
 			}
 			lead.Close()
-			if !met {
+			if !met.Load() {
 				if at < 5 {
 					t.Fatalf("a sync takes %d requests", at)
 				}
