@@ -88,8 +88,8 @@ check:
 	@echo 'check 3 of 6: the tests of the program: the packages with the race detector, then the commands'
 	@bin/gotest $(RACE) ./publish/... ./retention/... ./stage/...
 	@bin/gotest -count=1 -timeout 3h ./cmd/...
-	@echo 'check 4 of 6: the model, a thousand sequences of commands in each switch mode'
-	@bin/gotest -v -count=1 -timeout 3h -run '^TestModel$$' ./publish -rapid.checks=1000 -rapid.steps=15
+	@echo 'check 4 of 6: the model, five hundred sequences of commands in each switch mode'
+	@bin/gotest -v -count=1 -timeout 3h -run '^TestModel$$' ./publish -rapid.checks=500 -rapid.steps=15
 	@echo 'check 5 of 6: the scripts: kills at system calls, power cuts and the cases of the benchmark in short'
 	@bin/gotest $(RACE) -v ./scripts/...
 	@echo 'check 6 of 6: the tools; the Incus client library, incus-simplestreams and nginx'
