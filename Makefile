@@ -73,9 +73,13 @@ test:
 test-busy:
 	@scripts/busy 8 $(MAKE) --no-print-directory test TESTFLAGS=-count=1
 
-# The race detector takes up to ten times as long. Some tests build the program:
-# the results of another one do not count.
-RACE := -race -count=1 -timeout 3h
+# Tests that start this test binary again for each step of a command, and models: most of what they take
+# with the race detector is to start with it.
+FORKING := Crash|Killed|StoppedWhile|Model
+# Some tests build the program: the results of another one do not count.
+ONCE := -count=1 -timeout 3h
+# The race detector takes up to ten times as long.
+RACE := -race $(ONCE)
 
 ## check: all that CI checks, with the tests that take long and the race detector (minutes; each part says what it is)
 check: export PUBLISH_TEST_LONG := 1
@@ -85,16 +89,17 @@ check:
 	@$(MAKE) --no-print-directory vet
 	@echo 'check 2 of 6: the import walls'
 	@$(MAKE) --no-print-directory walls
-	@echo 'check 3 of 6: the tests of the program: the packages with the race detector, then the commands'
-	@bin/gotest $(RACE) ./publish/... ./retention/... ./stage/...
-	@bin/gotest -count=1 -timeout 3h ./cmd/...
-	@echo 'check 4 of 6: the model, five hundred sequences of commands in each switch mode'
-	@bin/gotest -v -count=1 -timeout 3h -run '^TestModel$$' ./publish -rapid.checks=500 -rapid.steps=15
+	@echo 'check 3 of 6: the tests of the packages with the race detector; then those that start many processes, without it'
+	@bin/gotest $(RACE) -skip '$(FORKING)' ./publish/... ./retention/... ./stage/...
+	@PUBLISH_TEST_LONG= bin/gotest $(ONCE) -run '$(FORKING)' ./publish/... ./retention/... ./stage/... & \
+	    bin/gotest $(ONCE) ./cmd/...; commands=$$?; wait $$! && exit $$commands
+	@echo 'check 4 of 6: the model, three hundred sequences of commands in each switch mode'
+	@bin/gotest -v $(ONCE) -run '^TestModel$$' ./publish -rapid.checks=300 -rapid.steps=15
 	@echo 'check 5 of 6: the scripts: kills at system calls, power cuts and the cases of the benchmark in short'
-	@bin/gotest $(RACE) -v ./scripts/...
+	@bin/gotest $(ONCE) -v ./scripts/...
 	@echo 'check 6 of 6: the tools; the Incus client library, incus-simplestreams and nginx'
 	@cd scripts/tools && ../../bin/gotest -count=1 ./...
-	@cd scripts/interop && ../../bin/gotest $(RACE) ./...
+	@cd scripts/interop && ../../bin/gotest $(ONCE) ./...
 	@echo 'check: all 6 parts passed'
 
 gotest:

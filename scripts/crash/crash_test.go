@@ -34,7 +34,7 @@ func program(t *testing.T) string {
 func TestCrashShort(t *testing.T) {
 	long(t)
 	publish := program(t)
-	for only, step := range map[string]string{"^(promote-with-gc|gc-layouts|revert|stage-add|prune)/": "11", "^revoke/": "29"} {
+	for only, step := range map[string]string{"^(promote-with-gc|gc-layouts|revert|stage-add|prune)/": "19", "^revoke/": "43"} {
 		code, err := matrix(context.Background(), []string{"-publish", publish, "-run", only, "-faults", "kill,EIO",
 			"-step", step})
 		if code != 0 || err != nil {
@@ -47,7 +47,7 @@ func TestCrashShort(t *testing.T) {
 func TestCrashBucketShort(t *testing.T) {
 	long(t)
 	publish := program(t)
-	for _, c := range [][3]string{{"^bucket-rebase/", "request,answer", "4"}, {"^bucket-(revert|gc)/", "answer", "3"},
+	for _, c := range [][3]string{{"^bucket-rebase/", "request,answer", "7"}, {"^bucket-(revert|gc)/", "answer", "5"},
 		{"^bucket-(promote|reset)/", "kill", "61"}} {
 		code, err := matrix(context.Background(), []string{"-publish", publish, "-run", c[0], "-faults", c[1], "-step", c[2]})
 		if code != 0 || err != nil {
