@@ -129,12 +129,17 @@ func (c *copier) anew(ctx context.Context, half []string) error {
 	}))
 }
 
-// plan returns the entries to publish, and what is known about each of them.
+// plan returns the entries to publish, and what is known about each of them, but for
+// those that are elsewhere.
 func (c *copier) plan(ctx context.Context, entries []tree.Entry, named names) ([]tree.Entry, []fact, error) {
 	admitted := c.admit(entries, named)
-	c.out.absent = c.out.sparse.absent(named, c.have)
 	facts, err := c.recognize(ctx, admitted)
-	return admitted, facts, err
+	if err != nil {
+		return nil, nil, err
+	}
+	admitted, facts, held := c.held(admitted, facts, named)
+	c.out.absent = c.out.sparse.absent(named, func(path string) bool { return c.have(path) && !held(path) })
+	return admitted, facts, nil
 }
 
 // admit returns the entries to publish. named is nil for documents.
@@ -299,7 +304,7 @@ type fact struct {
 	known  bool // the cache has it, so the next command will know it too
 }
 
-// recognize returns what is known about entries. If the base probably has a file
+// recognize returns what is known about entries. If the base, or the store, probably has a file
 // that the cache does not know, or the tree has its content twice, recognize hashes it:
 // that is cheaper than copying it.
 func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, error) {
@@ -324,6 +329,9 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 		}
 		f := &facts[i]
 		old, ok := c.base.Rows.Get(e.Path)
+		if !ok {
+			old, ok = c.out.sparse.row(e.Path)
+		}
 		if f.sum, f.sealed, f.known = c.cache.LookupLike(e.At(), e.Stat, old.SHA256); f.known {
 			continue
 		}

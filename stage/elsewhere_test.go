@@ -364,3 +364,57 @@ func TestElsewhereInTheWay(t *testing.T) {
 		}
 	}
 }
+
+// What the store has is in no snapshot, though staging still has it: a promote costs what changed.
+func TestElsewhereHeld(t *testing.T) {
+	for name, s := range stores(t) {
+		t.Run(name, func(t *testing.T) {
+			o := &shop{}
+			v, _ := promoted(t, s, &Base{})
+			for _, r := range v.Rows {
+				if r.Role == catalog.Content {
+					must(t, os.Chmod(filepath.Join(s.Dir, r.Path), 0o444)) // so its hash is known
+				}
+			}
+			whole, err := s.Validate(t.Context(), Checks{Now: time.Now()})
+			must(t, err)
+			o.rows = v.Rows
+			s.Elsewhere = func() (*Elsewhere, error) { return &Elsewhere{Rows: o.rows, Open: o.open}, nil }
+
+			snap := snapshot(t, s, &Base{})
+			got, r := validate(t, snap)
+			if got == nil || got.TreeID != tree.ID(whole.Rows) || len(o.read) > 0 {
+				t.Fatalf("%+v, read %v", r.Findings, o.read)
+			}
+			made := 0
+			for _, row := range got.Rows {
+				if row.Role == catalog.Content && s.Format.Class(row.Path) != catalog.Whole &&
+					exists(filepath.Join(got.Dir, row.Path)) {
+					t.Errorf("%s was made", row.Path)
+				}
+				if row.Role == catalog.Content {
+					made++
+				}
+			}
+			if name != "plain" && made == 0 {
+				t.Error("nothing to hold")
+			}
+		})
+	}
+}
+
+// The half of a pair that the store has is read here, if the other half is new.
+func TestElsewhereHeldPair(t *testing.T) {
+	s := newStage(t)
+	add(t, s, built(t, "debian", "1"))
+	o := &shop{}
+	v, _ := promoted(t, s, &Base{})
+	o.rows = v.Rows
+	s.Elsewhere = func() (*Elsewhere, error) { return &Elsewhere{Rows: o.rows, Open: o.open}, nil }
+	add(t, s, filepath.Join(files(t, map[string][]byte{"incus.tar.xz": metadataFor(t, "debian", "1")}), "incus.tar.xz"),
+		filepath.Join(files(t, map[string][]byte{"disk.qcow2": qcow2("vm")}), "disk.qcow2"))
+	got, r := validate(t, snapshot(t, s, &Base{}))
+	if got == nil || len(o.read) > 0 {
+		t.Fatalf("%+v, read %v", r.Findings, o.read)
+	}
+}
