@@ -13,10 +13,11 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
-	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	signing "github.com/ProtonMail/go-crypto/openpgp/clearsign"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/clearsign"
 )
 
 // made is when the keys of tests were made.
@@ -63,7 +64,7 @@ func (nopCloser) Close() error { return nil }
 func sign(t testing.TB, e *openpgp.Entity, hash crypto.Hash, text string) string {
 	t.Helper()
 	var out bytes.Buffer
-	w, err := clearsign.Encode(&out, e.PrivateKey, &packet.Config{DefaultHash: hash,
+	w, err := signing.Encode(&out, e.PrivateKey, &packet.Config{DefaultHash: hash,
 		Time: func() time.Time { return made.Add(time.Hour) }})
 	if err == nil {
 		_, err = io.WriteString(w, text)
@@ -157,9 +158,9 @@ func TestBadlySigned(t *testing.T) {
 		})
 	}
 	for hash, want := range map[crypto.Hash]bool{crypto.SHA1: false, crypto.SHA256: true} { // only the hash makes it bad
-		k, err := readKeyring(ring)
+		k, err := clearsign.ReadKeyring(ring)
 		if err == nil {
-			_, err = k.open([]byte(byHand(t, ours, hash, "{}")), made.Add(24*time.Hour))
+			_, _, err = k.Open([]byte(byHand(t, ours, hash, "{}")), made.Add(24*time.Hour))
 		}
 		if (err == nil) != want {
 			t.Errorf("%s: %v", hash, err)
@@ -205,7 +206,7 @@ func byHand(t testing.TB, e *openpgp.Entity, hash crypto.Hash, text string) stri
 // What is opened was signed as it is, whatever stands around it.
 func FuzzSigned(f *testing.F) {
 	ours := signer(f, 0)
-	ring, err := readKeyring(public(f, false, ours))
+	ring, err := clearsign.ReadKeyring(public(f, false, ours))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -215,7 +216,7 @@ func FuzzSigned(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		plain, err := ring.open(data, made.Add(24*time.Hour))
+		plain, _, err := ring.Open(data, made.Add(24*time.Hour))
 		if err == nil && string(plain) != `{"index":{}}` {
 			t.Errorf("%q was never signed", plain)
 		}
@@ -227,7 +228,7 @@ func FuzzKeyring(f *testing.F) {
 	f.Add(public(f, false, ours))
 	f.Add(public(f, true, ours))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if k, err := readKeyring(data); err == nil && len(k.keys) == 0 {
+		if k, err := clearsign.ReadKeyring(data); err == nil && len(k.Keys()) == 0 {
 			t.Error("a keyring without keys")
 		}
 	})

@@ -59,7 +59,7 @@ func (s *source) Document(path string) ([]byte, error) {
 		}
 		var wrong error
 		if s.signed != nil {
-			plain, bad := s.signed.open(data, s.now())
+			plain, _, bad := s.signed.Open(data, s.now())
 			if bad != nil {
 				wrong = s.failed(catalog.BadSignature, name, "%v", bad)
 			}

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/clearsign"
 	"example.com/publish/stage/remote"
 )
 
@@ -96,7 +97,7 @@ type server struct {
 	places []*url.URL // for files: the mirrors, then base
 	way    *remote.Transport
 	client *http.Client
-	signed *keyring // nil: documents need not be signed
+	signed *clearsign.Keyring // nil: documents need not be signed
 	now    func() time.Time
 	at     atomic.Int32 // the place that had a file last
 }
@@ -128,7 +129,7 @@ func (u *Upstream) server(base *url.URL) (*server, error) {
 	}
 	v.places = append(v.places, base)
 	if set.Keyring != nil {
-		if v.signed, err = readKeyring(set.Keyring); err != nil {
+		if v.signed, err = clearsign.ReadKeyring(set.Keyring); err != nil {
 			out := catalog.Failed(catalog.BadSignature, base.Host, "%s: the file of the key keyring %v", name, err)
 			out.Hint = "such as /usr/share/keyrings/ubuntu-cloudimage-keyring.gpg"
 			return nil, out
