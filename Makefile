@@ -18,7 +18,7 @@ BENCH ?=
 TESTFLAGS ?=
 
 PACKAGES := gcc libc6-dev nginx squashfs-tools busybox-static strace systemd xz-utils zstd btrfs-progs xfsprogs \
-    skopeo umoci curl openssh-client openssh-server
+    skopeo umoci curl openssh-client openssh-server gpg gpg-agent gpgv minisign
 
 # Engines and tools of others that load what export writes; make check does without them.
 ENGINES := docker.io containerd runc podman crun

@@ -3,6 +3,7 @@ module example.com/publish
 go 1.26.0
 
 require (
+	aead.dev/minisign v0.3.0
 	github.com/ProtonMail/go-crypto v1.5.2
 	github.com/adhocore/gronx v1.20.4
 	github.com/aws/aws-sdk-go-v2 v1.48.0

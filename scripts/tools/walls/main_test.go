@@ -228,6 +228,12 @@ var cases = []struct{ file, imports, rule string }{
 	{"stage/clearsign/clearsign.go", "github.com/ProtonMail/go-crypto/openpgp", ""},
 	{"publish/sign/openpgp.go", "github.com/ProtonMail/go-crypto/openpgp", ""},
 	{"stage/clearsign/clearsign.go", ours + "stage/catalog", "clearsign-is-a-leaf"},
+	{"publish/commit.go", "aead.dev/minisign", "minisign-only-in-sign"},
+	{"publish/sign/minisign.go", "aead.dev/minisign", ""},
+	{"publish/sign/sign.go", ours + "publish", "sign-is-bytes-and-keys"},
+	{"publish/sign/sign.go", ours + "publish/generation", "sign-is-bytes-and-keys"},
+	{"publish/sign/sign.go", ours + "stage/clearsign", ""},
+	{"publish/sign/sign.go", "net/http", "http-only-in-serve"},
 	{"stage/plain/plain.go", ours + "stage/tree", "plain-is-bytes-in-values-out"},
 	{"stage/plain/plain.go", ours + "stage/catalog", ""},
 

@@ -1,0 +1,89 @@
+package sign
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"aead.dev/minisign"
+
+	"example.com/publish/stage/clearsign"
+)
+
+// TrustedVariable is the variable of the environment that has the trusted comment, for a
+// command that signs with minisign.
+const TrustedVariable = "PUBLISH_TRUSTED_COMMENT"
+
+// byCommand has a text clearsigned by a command, and makes sure that it was this text.
+func byCommand(ctx context.Context, argv []string, text []byte) ([]byte, error) {
+	out, err := run(ctx, argv, text, 2*len(text)+64<<10)
+	if err != nil {
+		return nil, err
+	}
+	signed, err := clearsign.Split(out)
+	if err != nil {
+		return nil, fmt.Errorf("%s: what it returned %w", argv[0], err)
+	}
+	if !bytes.Equal(signed.Text, text[:len(text)-1]) {
+		return nil, fmt.Errorf("%s: it signed another text", argv[0])
+	}
+	return out, nil
+}
+
+// minisignByCommand has data signed by a command.
+func minisignByCommand(ctx context.Context, argv []string, data []byte, trusted string) ([]Signature, error) {
+	out, err := run(ctx, argv, data, maxSignature, TrustedVariable+"="+trusted)
+	if err != nil {
+		return nil, err
+	}
+	var sig minisign.Signature
+	if err := sig.UnmarshalText(out); err != nil {
+		return nil, fmt.Errorf("%s: what it returned is no signature of minisign", argv[0])
+	}
+	if sig.TrustedComment != trusted {
+		return nil, fmt.Errorf("%s: the trusted comment is not the value of %s", argv[0], TrustedVariable)
+	}
+	return []Signature{{".minisig", out}}, nil
+}
+
+// run runs a command with bytes on its standard input, and returns those of its standard output.
+// What it writes to its standard error is part of the error.
+func run(ctx context.Context, argv []string, input []byte, limit int, env ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	out, said := &capped{limit: limit}, &capped{limit: 4 << 10}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), out, said
+	cmd.Env = append(os.Environ(), env...)
+	cmd.WaitDelay = 5 * time.Second // for what it left running
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		if text := strings.TrimSpace(strings.ToValidUTF8(said.String(), "?")); text != "" {
+			err = errors.New(err.Error() + ": " + text)
+		}
+		return nil, fmt.Errorf("%s: %w", argv[0], err)
+	case out.more:
+		return nil, fmt.Errorf("%s: it returned more than %d bytes", argv[0], limit)
+	}
+	return out.Bytes(), nil
+}
+
+// capped keeps the first bytes that are written to it.
+type capped struct {
+	bytes.Buffer
+	limit int
+	more  bool // than limit
+}
+
+func (c *capped) Write(p []byte) (int, error) {
+	n := min(len(p), c.limit-c.Len())
+	c.more = c.more || n < len(p)
+	c.Buffer.Write(p[:n])
+	return len(p), nil
+}
