@@ -149,11 +149,14 @@ func (r *Repo) ImportBundle(ctx context.Context, in io.Reader, merge, force bool
 			return &Error{Kind: Usage,
 				Fact: fmt.Sprintf("the bundle is of format %s; this repository's is %s", m.Format, r.format.Name())}
 		}
-		a, err = r.receiving(force).Assemble(ctx, "stage import", m.Own)
+		a, err = r.receiving(force).Assemble(ctx, "stage import", tree.Unsigned(m.Own))
 		return err
 	}, func(ctx context.Context, row tree.Row, content io.Reader) error {
 		out.Received++
 		out.Bytes += row.Size
+		if row.Role == catalog.Signature { // the next promote makes its own
+			return nil
+		}
 		return a.Put(ctx, row, content)
 	})
 	if err != nil && ctx.Err() != nil {

@@ -44,8 +44,11 @@ type candidate struct {
 	// body is the bytes of a content that is not in the draft; nil: it is in production, or in
 	// a kept generation.
 	body func(tree.Row) bucket.Body
-	sent *sent  // counts what is uploaded; nil: nobody wants to know
-	who  string // "": the user
+	sent *sent // counts what is uploaded; nil: nobody wants to know
+
+	signedAs   int // the generation that its signatures are of; 0: none yet
+	signatures *generation.Signatures
+	who        string // "": the user
 }
 
 // candidateOf makes the candidate of a promote. It takes a stage.Valid, so that only a
@@ -104,6 +107,11 @@ func (r *Repo) commit(ctx context.Context, s *state, c *candidate, dryRun bool) 
 	n, err := r.number(s.history, c)
 	if err != nil {
 		return nil, err
+	}
+	if !dryRun {
+		if err := r.sign(ctx, s, c, n); err != nil {
+			return nil, err
+		}
 	}
 	carrier, err := r.carrier(s)
 	if err != nil {
@@ -207,7 +215,8 @@ func (r *Repo) plan(ctx context.Context, s *state, c *candidate, n int, carrier 
 		Generation: n, Origin: c.origin, TreeID: c.treeID, Kind: c.kind, Who: cmp.Or(c.who, r.who()),
 		Message: c.message, Time: s.now.UTC(),
 		Grace: int64(r.grace() / time.Second), Format: r.format.Name(),
-		BarredTrees: c.barredTrees, Revoked: c.revoked, Unnamed: c.unnamed, Units: generation.UnitScheme}}
+		BarredTrees: c.barredTrees, Revoked: c.revoked, Unnamed: c.unnamed, Units: generation.UnitScheme,
+		Signatures: c.signatures}}
 	if m.Origin == 0 {
 		m.Origin = n
 	}

@@ -48,6 +48,7 @@ type Config struct {
 	// Targets follow production: see package fanout.
 	Targets map[string]TargetConfig `yaml:"targets"`
 	MaxLag  Duration                `yaml:"max_lag"` // of a target, before status --check reports it
+	Sign    SignConfig              `yaml:"sign"`
 
 	HealthCheck struct {
 		Command []string `yaml:"command"` // argv; empty: none
@@ -215,7 +216,7 @@ func (c *Config) check(choices Choices) error {
 	if c.Hooks.Timeout == 0 {
 		err = errors.Join(err, errors.New("hooks.timeout: 0 would end every command at once"))
 	}
-	err = errors.Join(err, c.Serve.Check(), c.Mirror.Check(), c.S3.check(), c.checkTargets())
+	err = errors.Join(err, c.Serve.Check(), c.Mirror.Check(), c.S3.check(), c.checkTargets(), c.Sign.check())
 	if choices.Tagger != nil {
 		if _, tagged := choices.Tagger(c.Format); tagged {
 			err = errors.Join(err, c.Mirror.checkTags())
@@ -251,6 +252,9 @@ func oneOf[T ~string](key string, value T, allowed ...T) error {
 func (c *Config) Warnings(choices Choices) []string {
 	_, tagged := c.tagger(choices)
 	out := append(c.idle(tagged), c.mirrorWarnings()...)
+	if choices.Format != nil {
+		out = append(out, c.Sign.warnings(c.Format, signs(choices.Format(c.Format)))...)
+	}
 	if choices.Mirrored != nil && !choices.Mirrored(c.Format) && !c.Mirror.isDefault() {
 		out = append(out, "mirror: has no effect in a repository of the format "+c.Format)
 	}

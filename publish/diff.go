@@ -112,7 +112,7 @@ func (r *Repo) side(ctx context.Context, s *state, name string) ([]tree.Row, []c
 		return nil, nil, err
 	}
 	units, err := r.unitsOf(ctx, g)
-	return g.Own, units, err
+	return tree.Unsigned(g.Own), units, err
 }
 
 func diffRows(a, b []tree.Row) []FileDiff {

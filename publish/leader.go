@@ -51,7 +51,7 @@ func (r *Repo) writeLeader(l *Leader) error {
 }
 
 // ledVerbs are those that would make a generation of the target's own, or prepare one.
-var ledVerbs = []string{"promote", "revert", "prune", "revoke", "adopt"}
+var ledVerbs = []string{"promote", "revert", "prune", "revoke", "sign", "adopt"}
 
 // notLed refuses a verb that only a leader may run.
 func (r *Repo) notLed(verb string) error {

@@ -150,6 +150,7 @@ func (r *Repo) remakeManifest(
 	if m.Held, err = generation.ReadHeld(src.Root(), r.format, rows, n); err != nil {
 		return false, err
 	}
+	m.Own = r.signedIn(m.Own, cat, was.TreeID)
 	m.TreeID = tree.ID(m.Own)
 	if c, err := generation.ReadClaim(dir); err == nil {
 		m.TreeSeal = c.Seal

@@ -71,6 +71,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (res *Result, er
 
 	var draft *generation.Draft
 	var valid *stage.Valid
+	var next *candidate
 	var base *generation.Tree
 	var mark int
 	for {
@@ -107,6 +108,10 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (res *Result, er
 		if !opt.DryRun && !valid.Same {
 			r.seeTags(ctx, s, valid.Catalog.Images)
 		}
+		next = candidateOf(draft, valid, opt.Message)
+		if err := r.signAhead(ctx, s, next, opt.DryRun); err != nil {
+			return nil, err
+		}
 		if err := r.at("prepared"); err != nil {
 			return nil, err
 		}
@@ -135,7 +140,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (res *Result, er
 		// switched production. So start again.
 		unlock()
 	}
-	res, err = r.publishValid(ctx, s, draft, mark, valid, opt)
+	res, err = r.publishValid(ctx, s, next, mark, valid, opt)
 	if res != nil {
 		res.Warnings = append(noNil(res.Warnings), valid.Report.Findings...)
 		res.LeftOut = valid.Report.LeftOut
@@ -210,6 +215,9 @@ func (r *Repo) prepare(
 		catalog.Sort(report.Findings)
 		return nil, &FindingsError{Report: report}
 	}
+	if err := r.yield(ctx, valid); err != nil {
+		return nil, err
+	}
 	if s.current != nil && s.current.TreeID == valid.TreeID {
 		return valid, nil // nothing to make durable
 	}
@@ -237,10 +245,10 @@ func reverted(base *generation.Tree, s *state) error {
 	return nil
 }
 
-// publishValid is the part of Promote under the production lock. mark is how many
+// publishValid is the part of Promote under the production lock. c is the candidate of v. mark is how many
 // lines of tombstones were done when the snapshot began.
 func (r *Repo) publishValid(
-	ctx context.Context, s *state, draft *generation.Draft, mark int, v *stage.Valid, opt PromoteOptions,
+	ctx context.Context, s *state, c *candidate, mark int, v *stage.Valid, opt PromoteOptions,
 ) (*Result, error) {
 	cur := s.current
 	if cur != nil && cur.TreeID == v.TreeID {
@@ -256,7 +264,7 @@ func (r *Repo) publishValid(
 			return nil, err
 		}
 	}
-	return r.commit(ctx, s, candidateOf(draft, v, opt.Message), opt.DryRun)
+	return r.commit(ctx, s, c, opt.DryRun)
 }
 
 // barredBy refuses a tree that would bring back content that a revert removed.

@@ -19,11 +19,12 @@ import (
 func (r *Repo) redact(ctx context.Context, s *state, g *generation.Tree, gone func(tree.Row) bool,
 	unnamed catalog.Names, draft *generation.Draft) (*stage.Valid, error) {
 	left := *g.Manifest
-	left.Own = slices.DeleteFunc(slices.Clone(g.Own), gone)
+	own := tree.Unsigned(g.Own) // the signatures are of what it was
+	left.Own = slices.DeleteFunc(slices.Clone(own), gone)
 	if err := r.rebuild(ctx, s, &generation.Tree{Manifest: &left, Dir: g.Dir, Sparse: g.Sparse}, draft); err != nil {
 		return nil, err
 	}
-	valid, report, changed, err := stage.Strip(ctx, draft.Dir, r.format, g.Own, gone, unnamed, r.now(), r.elsewhere())
+	valid, report, changed, err := stage.Strip(ctx, draft.Dir, r.format, own, gone, unnamed, r.now(), r.elsewhere())
 	if err != nil {
 		return nil, err
 	}

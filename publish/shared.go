@@ -83,12 +83,12 @@ func (b *shared) elsewhere() (*stage.Elsewhere, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stage.Elsewhere{Rows: m.Own, Open: b.open}, nil
+	return &stage.Elsewhere{Rows: tree.Unsigned(m.Own), Open: b.open}, nil
 }
 
 // side is a generation, as a union of staging needs it.
 func (b *shared) side(m *generation.Manifest) *stage.Side {
-	return &stage.Side{Rows: m.Own, Open: b.open}
+	return &stage.Side{Rows: tree.Unsigned(m.Own), Open: b.open}
 }
 
 // open reads a file of production, or of a kept generation: a document in its own form.

@@ -108,15 +108,19 @@ func (b *shared) tryPromote(ctx context.Context, opt PromoteOptions, pruned *Pru
 	if !opt.DryRun && !valid.Same {
 		r.seeTags(ctx, s, valid.Catalog.Images)
 	}
+	next := candidateOf(draft, valid, opt.Message)
+	if err := r.signAhead(ctx, s, next, opt.DryRun); err != nil {
+		return nil, pruned, err
+	}
 	if err := r.at("prepared"); err != nil {
 		return nil, pruned, err
 	}
 	// What can be refused is refused before anything is sent. Then the long part, without
 	// the production lock: a revert does not wait for it.
-	res, err := r.publishValid(ctx, s, draft, buried.Len(), valid, PromoteOptions{DryRun: true, Message: opt.Message,
+	res, err := r.publishValid(ctx, s, next, buried.Len(), valid, PromoteOptions{DryRun: true, Message: opt.Message,
 		Force: opt.Force})
 	if err == nil && !opt.DryRun && !res.Unchanged {
-		err = b.send(ctx, s, candidateOf(draft, valid, opt.Message))
+		err = b.send(ctx, s, next)
 	}
 	if err != nil {
 		return nil, pruned, err
@@ -132,7 +136,7 @@ func (b *shared) tryPromote(ctx context.Context, opt PromoteOptions, pruned *Pru
 	if s.current != nil && at.generation != s.current.Generation {
 		return nil, pruned, &bucket.MovedError{Now: b.at}
 	}
-	res, err = r.publishValid(ctx, s, draft, buried.Len(), valid, opt)
+	res, err = r.publishValid(ctx, s, next, buried.Len(), valid, opt)
 	if res == nil {
 		return nil, pruned, err
 	}

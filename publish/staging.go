@@ -57,7 +57,7 @@ func (r *Repo) resetTo(ctx context.Context, links []tree.Entry) (n, added, dropp
 		return 0, 0, 0, err
 	}
 	defer src.Close()
-	added, dropped, err = r.Stage.Reset(ctx, src, s.current.Own, r.trash(), links...)
+	added, dropped, err = r.Stage.Reset(ctx, src, tree.Unsigned(s.current.Own), r.trash(), links...)
 	return s.current.Generation, added, dropped, err
 }
 

@@ -47,6 +47,9 @@ type Status struct {
 	// NotAtomic: readers of production meet the changes of a switch one by one. Absent
 	// where each switch is one step for them.
 	NotAtomic bool `json:"not_atomic,omitempty"`
+	// SignaturesDue: half of the time is over for which the signatures of production are good,
+	// or it has none, and publish.yaml has a key. publish sign makes new ones.
+	SignaturesDue bool `json:"signatures_due,omitempty"`
 	// Foreign is what the last gc --orphans here found of others' objects. Absent before it,
 	// and where production is no object store.
 	Foreign *ForeignState `json:"foreign,omitempty"`
@@ -70,6 +73,8 @@ type Production struct {
 	Health     string       `json:"health"`
 	Files      int          `json:"files"`
 	Bytes      int64        `json:"bytes"`
+	// Signatures are those of publish-manifest; absent where there is none.
+	Signatures *generation.Signatures `json:"signatures,omitempty"`
 }
 
 // StagingState compares staging with production, without reading content.
@@ -181,6 +186,7 @@ func (r *Repo) describe(s *state, out *Status) {
 	cur := s.current
 	p := r.liveAs(cur.Manifest)
 	p.Health = s.history.Health(cur.Generation)
+	out.SignaturesDue = r.Config.Sign.Set() && cur.Signatures.Due(r.now())
 	if e, ok := s.history.Made(cur.Generation); ok {
 		if p.Since = e.Time; p.Health == "" {
 			p.Health = e.Health // pending, or none
@@ -219,7 +225,8 @@ func (r *Repo) describe(s *state, out *Status) {
 // liveAs describes production as its manifest does.
 func (r *Repo) liveAs(m *generation.Manifest) *Production {
 	p := &Production{Generation: m.Generation, Origin: m.Origin, Since: m.Time, Who: m.Who, Message: m.Message,
-		Kind: journal.Kind(m.Kind), Path: r.Production(), Files: len(m.Own)}
+		Kind: journal.Kind(m.Kind), Path: r.Production(), Files: len(m.Own),
+		Signatures: m.Signatures}
 	for _, row := range m.Own {
 		p.Bytes += row.Size
 	}

@@ -55,6 +55,10 @@ func (m *Measures) Check(t Thresholds) []Check {
 		*left.Value = int64(n)
 	}
 	out = append(out, left)
+	if m.Production != nil && (m.SignaturesDue || m.Production.Signatures != nil) {
+		out = append(out, yesOrNo("signatures", m.SignaturesDue, "the signatures are good",
+			"half of the time is over for which the signatures are good, or there are none: publish sign makes new ones"))
+	}
 	out = append(out, m.checkMirror(t.MaxQueue)...)
 	out = append(out, m.checkTargets(t.MaxLag)...)
 	if t.MaxAge != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -71,6 +72,14 @@ func Place(ctx context.Context, f catalog.Format, src catalog.Source, rows []tre
 	for _, row := range rows {
 		at := Object{Key: row.Path, Type: catalog.MediaType(row.Path), Row: row, Size: row.Size, SHA256: row.SHA256}
 		if _, is := slices.BinarySearch(names, row.Path); is {
+			continue
+		}
+		if row.Role == catalog.Signature {
+			if strings.Contains(path.Base(row.Path), row.SHA256) { // no other bytes come there
+				out.Objects = append(out.Objects, at)
+			} else {
+				beside = append(beside, at)
+			}
 			continue
 		}
 		if row.Role == catalog.Content {

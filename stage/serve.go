@@ -34,10 +34,11 @@ func ReadServed(root *os.Root, path string) ([]byte, error) {
 
 // OwnRow returns the row of a document of which these are the bytes, in any form.
 func OwnRow(f catalog.Server, path string, data []byte) tree.Row {
-	return rowOf(path, f.Own(data))
+	return RowOf(path, f.Own(data))
 }
 
-func rowOf(path string, own []byte) tree.Row {
+// RowOf returns the row of a mutable file with these bytes.
+func RowOf(path string, own []byte) tree.Row {
 	sum := sha256.Sum256(own)
 	return tree.Row{Path: path, Size: int64(len(own)), SHA256: hex.EncodeToString(sum[:]), Role: catalog.Mutable}
 }
@@ -73,7 +74,7 @@ func owned(f catalog.Server, dir string, row tree.Row, batch *durable.Batch) (tr
 	if !bytes.Equal(own, data) {
 		err = Rewrite(dir, path, own, batch)
 	}
-	return rowOf(path, own), err
+	return RowOf(path, own), err
 }
 
 // ListServed adds to the documents of a private tree at dir what clients ask for and only

@@ -145,6 +145,8 @@ func changelogTitle(e journal.Record) string {
 		return "Pruned staging"
 	case journal.KindRevoke:
 		return fmt.Sprintf("Revoked (generation %d)", e.Generation)
+	case journal.KindSign:
+		return fmt.Sprintf("Signed anew (generation %d)", e.Generation)
 	case journal.KindGap:
 		return fmt.Sprintf("Gap in the record, before generation %d", e.Generation)
 	case journal.KindHold:

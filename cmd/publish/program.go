@@ -82,7 +82,7 @@ func (p *program) commands() []*command {
 		p.initCommand(), p.configCommand(),
 		p.stageCommand(), p.mirrorCommand(),
 		p.validateCommand(), p.diffCommand(), p.pruneCommand(),
-		p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(), p.revokeCommand(),
+		p.promoteCommand(), p.revertCommand(), p.holdCommand(), p.unholdCommand(), p.revokeCommand(), p.signCommand(),
 		p.syncCommand(), p.receiveCommand(), p.exportCommand(),
 		p.pinCommand(), p.unpinCommand(),
 		p.statusCommand(), p.listCommand(), p.resolveCommand(), p.showCommand(), p.historyCommand(), p.changelogCommand(),

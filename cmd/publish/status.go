@@ -92,6 +92,16 @@ func (p *program) statusRows(s *publish.Status) [][]string {
 		}
 		row("", "%s", content)
 		row("", "%s", live.Path)
+		if g := live.Signatures; g != nil {
+			until := "without end"
+			if g.Until != nil {
+				until = "good until " + p.when(*g.Until)
+			}
+			row("", "signed %s, %s", p.when(g.Made), until)
+		}
+		if s.SignaturesDue {
+			row("", "publish sign is due")
+		}
 		if s.NotAtomic {
 			row("", "%s", notAtomic(s.Format))
 		}

@@ -12,6 +12,7 @@ import (
 // refused before stay refused, unless the target has them. After an automatic
 // revert (KindAutoRevert) only the reverted tree itself is refused, as a whole.
 func Bar(from, target *Manifest, kind Kind, f catalog.Format) (rows []tree.Row, trees []string) {
+	// A signature is of one generation; no promote brings it back.
 	have := make(map[tree.Row]bool, len(target.Own))
 	for _, row := range target.Own {
 		have[row] = true
@@ -22,7 +23,7 @@ func Bar(from, target *Manifest, kind Kind, f catalog.Format) (rows []tree.Row, 
 	}
 	seen := map[tree.Row]bool{}
 	for _, row := range lacking {
-		item := row.Role == catalog.Content || f.Class(row.Path) == catalog.Whole
+		item := row.Role == catalog.Content || row.Role != catalog.Signature && f.Class(row.Path) == catalog.Whole
 		if item && !have[row] && !seen[row] {
 			seen[row] = true
 			rows = append(rows, row)

@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"example.com/publish/publish/fault"
@@ -246,7 +247,7 @@ const (
 func unsound(rows []tree.Row) string {
 	for i, row := range rows {
 		switch {
-		case row.Role != catalog.Content && row.Role != catalog.Mutable && row.Role != catalog.Link:
+		case !slices.Contains(roles, row.Role):
 			return fmt.Sprintf("has %s with the unknown role %s", catalog.Show(row.Path), catalog.Show(string(row.Role)))
 		case catalog.Reserved(row.Path):
 			return "has " + catalog.Show(row.Path) + ", a name that belongs to publish"

@@ -27,7 +27,7 @@ type Carrier struct {
 
 // Carry returns the rows that generation n must carry beside its own rows: every
 // path, own or carried, that production serves now, that the new tree lacks, and
-// whose window is open. The role of the path does not matter. own and the result
+// whose window is open. Its role does not matter, unless it is a signature. own and the result
 // are sorted by path. The findings report paths that cannot be served as before.
 // next has the files of the new tree, for following its links.
 func (c *Carrier) Carry(n int, own []tree.Row, next Files) ([]Carried, []catalog.Finding) {
@@ -43,7 +43,8 @@ func (c *Carrier) Carry(n int, own []tree.Row, next Files) ([]Carried, []catalog
 		if len(rest) > 0 && rest[0].Path == row.Path && rest[0].SHA256 == row.SHA256 {
 			continue
 		}
-		if c.Grace > 0 {
+		// A signature of a former tree would say that this one is not what it should be.
+		if c.Grace > 0 && row.Role != catalog.Signature {
 			t.add(row, n, time.Time{})
 		}
 	}

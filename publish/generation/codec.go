@@ -285,10 +285,12 @@ func parseRow(line string, r *tree.Row) bool {
 	return err == nil && r.Size >= 0 && ok && clean == path && isSHA256(sum)
 }
 
+var roles = []catalog.Role{catalog.Content, catalog.Mutable, catalog.Link, catalog.Signature}
+
 // known returns a role. For known roles it returns the constant, so that the row
 // does not keep the text in memory.
 func known(role string) catalog.Role {
-	for _, r := range [...]catalog.Role{catalog.Content, catalog.Mutable, catalog.Link} {
+	for _, r := range roles {
 		if role == string(r) {
 			return r
 		}

@@ -46,6 +46,7 @@ const (
 	KindRevert     Kind = "revert"
 	KindAutoRevert Kind = "auto-revert" // a health check failed
 	KindRevoke     Kind = "revoke"
+	KindSign       Kind = "sign" // the same content with new signatures
 	// KindRelink is only for a manifest that recovery rebuilt, if the history only
 	// knows that another program pointed production at the generation.
 	KindRelink Kind = "relink"
@@ -53,7 +54,7 @@ const (
 
 func (k Kind) known() bool {
 	switch k {
-	case KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRevoke, KindRelink:
+	case KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRevoke, KindSign, KindRelink:
 		return true
 	}
 	return false
@@ -101,7 +102,7 @@ type Head struct {
 	From        int       `json:"from"`   // production before it; 0 for none
 	Origin      int       `json:"origin"` // the generation whose content it shows: itself, or the target of a revert
 	TreeID      string    `json:"tree_id"`
-	Kind        Kind      `json:"kind"` // adopt, promote, revert, auto-revert or revoke
+	Kind        Kind      `json:"kind"` // adopt, promote, revert, auto-revert, revoke or sign
 	Who         string    `json:"who"`
 	Message     string    `json:"message"`
 	Time        time.Time `json:"time"` // when it was sealed, UTC
@@ -114,12 +115,26 @@ type Head struct {
 	Revoked     []Revoked `json:"revoked,omitempty"` // by this switch; recovery writes tombstones from them
 	Unnamed     []Named   `json:"unnamed,omitempty"` // by this switch: versions that had no content
 	Units       int       `json:"units,omitempty"`   // the UnitScheme of the Units; 0 without Units
+	// Signatures says what was signed with the keys of publish.yaml; absent where nothing was.
+	Signatures *Signatures `json:"signatures,omitempty"`
 	// TreeSeal is the seal in the mark of the tree, if it differs from Seal: a
 	// manifest that recovery rebuilt has another seal.
 	TreeSeal string `json:"tree_seal,omitempty"`
 	// Seal is the hash in the last line of the manifest, lower-case hex, set by
 	// Decode and Encode.
 	Seal string `json:"-"`
+}
+
+// Signatures says when a generation was signed, and how long that is good.
+type Signatures struct {
+	Made  time.Time  `json:"made"`            // UTC
+	Until *time.Time `json:"until,omitempty"` // null: without end
+}
+
+// Due reports whether it is time to sign anew: half of the time is over for which signatures
+// are good, or there are none.
+func (s *Signatures) Due(now time.Time) bool {
+	return s == nil || s.Until != nil && now.After(s.Made.Add(s.Until.Sub(s.Made)/2))
 }
 
 // Borne returns the seal in the mark of the tree.

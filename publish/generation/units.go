@@ -13,7 +13,7 @@ func Units(of []catalog.Unit, own []tree.Row, f catalog.Format) []catalog.Unit {
 	units := slices.Clip(of)
 	for _, row := range own {
 		// What an index names is content. To ask the format for each path takes long.
-		if row.Role != catalog.Content && f.Class(row.Path) == catalog.Whole {
+		if row.Role != catalog.Content && row.Role != catalog.Signature && f.Class(row.Path) == catalog.Whole {
 			units = append(units, catalog.Unit{Key: row.Path, Digest: row.SHA256})
 		}
 	}

@@ -17,6 +17,7 @@ const (
 	KindAutoRevert Kind = "auto-revert" // a health check failed
 	KindRelink     Kind = "relink"      // somebody else pointed production at another kept generation
 	KindRevoke     Kind = "revoke"      // content was taken away at once
+	KindSign       Kind = "sign"        // the same content, signed anew
 	KindRedact     Kind = "redact"      // revoked content was deleted everywhere
 	KindHealth     Kind = "health"
 	KindHold       Kind = "hold"
@@ -32,7 +33,7 @@ const (
 
 var kinds = []Kind{KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRelink, KindHealth, KindHold, KindUnhold,
 	KindGC,
-	KindPrune, KindPin, KindUnpin, KindRevoke, KindRedact, KindClock, KindGap}
+	KindPrune, KindPin, KindUnpin, KindRevoke, KindSign, KindRedact, KindClock, KindGap}
 
 // Kinds returns every kind that a history can hold.
 func Kinds() []Kind { return slices.Clone(kinds) }
@@ -43,7 +44,7 @@ func (k Kind) Known() bool { return slices.Contains(kinds, k) }
 // Switch reports whether production changed.
 func (k Kind) Switch() bool {
 	switch k {
-	case KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRelink, KindRevoke:
+	case KindAdopt, KindPromote, KindRevert, KindAutoRevert, KindRelink, KindRevoke, KindSign:
 		return true
 	}
 	return false

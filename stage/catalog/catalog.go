@@ -32,6 +32,9 @@ const (
 	Mutable Role = "mutable"
 	// Link is a relative symbolic link inside a plain tree.
 	Link Role = "link"
+	// Signature files say who made the tree. They are made for a generation, and belong to
+	// no tree that is staged: neither its id nor a diff is about them.
+	Signature Role = "signature"
 )
 
 // Item is one file that an index names.

@@ -35,11 +35,14 @@ type Row struct {
 }
 
 // ID returns the tree id, which is a hash over the paths, roles, sizes and
-// contents only. rows must be sorted by path.
+// contents only, without signatures. rows must be sorted by path.
 func ID(rows []Row) string {
 	h := sha256.New()
 	var b []byte
 	for _, r := range rows {
+		if signature(r) {
+			continue
+		}
 		b = append(b[:0], r.Path...)
 		b = append(b, 0)
 		b = append(b, r.Role...)
@@ -51,6 +54,16 @@ func ID(rows []Row) string {
 		h.Write(b)
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+func signature(r Row) bool { return r.Role == catalog.Signature }
+
+// Unsigned returns the rows that are no signatures. It may return rows.
+func Unsigned(rows []Row) []Row {
+	if !slices.ContainsFunc(rows, signature) {
+		return rows
+	}
+	return slices.DeleteFunc(slices.Clone(rows), signature)
 }
 
 // SortRows sorts rows by path, the order that ID and manifests need.
