@@ -55,7 +55,7 @@ func minisignByCommand(ctx context.Context, argv []string, data []byte, trusted 
 // What it writes to its standard error is part of the error.
 func run(ctx context.Context, argv []string, input []byte, limit int, env ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	out, said := &capped{limit: limit}, &capped{limit: 4 << 10}
+	out, said := &capped{limit: limit, full: errFull}, &capped{limit: 4 << 10}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), out, said
 	cmd.Env = append(os.Environ(), env...)
 	cmd.WaitDelay = 5 * time.Second // for what it left running
@@ -63,27 +63,35 @@ func run(ctx context.Context, argv []string, input []byte, limit int, env ...str
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
+	case out.more:
+		return nil, fmt.Errorf("%s: it returned more than %d bytes", argv[0], limit)
 	case err != nil:
-		if text := strings.TrimSpace(strings.ToValidUTF8(said.String(), "?")); text != "" {
+		if text := strings.TrimSpace(strings.ToValidUTF8(string(said.data), "?")); text != "" {
 			err = errors.New(err.Error() + ": " + text)
 		}
 		return nil, fmt.Errorf("%s: %w", argv[0], err)
-	case out.more:
-		return nil, fmt.Errorf("%s: it returned more than %d bytes", argv[0], limit)
 	}
-	return out.Bytes(), nil
+	return out.data, nil
 }
+
+// errFull ends a command that writes without end.
+var errFull = errors.New("too many bytes")
 
 // capped keeps the first bytes that are written to it.
 type capped struct {
-	bytes.Buffer
+	data  []byte
 	limit int
-	more  bool // than limit
+	full  error // the answer to more than limit; nil: the rest is dropped
+	more  bool  // there was more
 }
 
 func (c *capped) Write(p []byte) (int, error) {
-	n := min(len(p), c.limit-c.Len())
-	c.more = c.more || n < len(p)
-	c.Buffer.Write(p[:n])
+	n := min(len(p), c.limit-len(c.data))
+	c.data = append(c.data, p[:n]...)
+	if n < len(p) {
+		if c.more = true; c.full != nil {
+			return n, c.full
+		}
+	}
 	return len(p), nil
 }

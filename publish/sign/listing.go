@@ -77,7 +77,8 @@ func ParseListing(data []byte) (*Listing, error) {
 	}
 	l := new(Listing)
 	until := ""
-	err := cmp.Or(field(lines[1], "generation ", func(s string) (err error) { l.Generation, err = strconv.Atoi(s); return }),
+	err := cmp.Or(
+		field(lines[1], "generation ", func(s string) (err error) { l.Generation, err = strconv.Atoi(s); return }),
 		field(lines[2], "tree ", func(s string) error { l.TreeID = s; return nil }),
 		field(lines[3], "made ", func(s string) (err error) { l.Made, err = time.Parse(time.RFC3339, s); return }),
 		field(lines[4], "until ", func(s string) error { until = s; return nil }))

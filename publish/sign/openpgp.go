@@ -135,7 +135,8 @@ func (s *Signer) clearsign(ctx context.Context, text []byte) ([]byte, error) {
 	out := bytes.NewBuffer(make([]byte, 0, len(text)+len(text)/64+4096))
 	out.WriteString("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n")
 	escape(out, text)
-	w, err := armor.EncodeWithChecksumOption(out, "PGP SIGNATURE", nil, false)
+	// With a checksum: gpg 2.2 takes a signature without one, and without padding, for broken.
+	w, err := armor.EncodeWithChecksumOption(out, "PGP SIGNATURE", nil, true)
 	if err == nil {
 		_, err = w.Write(packets.Bytes())
 	}

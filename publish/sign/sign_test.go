@@ -96,18 +96,19 @@ var documents = map[string][2]string{
 	"nothing":         {"", "\n"},
 	"one line break":  {"\n", "\n"},
 	"many at the end": {"x\n\n\n", "x\n\n\n"},
-	"dashes":          {"-x\n- y\n-----BEGIN PGP SIGNATURE-----\n--\nz\n-", "-x\n- y\n-----BEGIN PGP SIGNATURE-----\n--\nz\n-\n"},
-	"blanks":          {"x \ny\t \n \nz", "x\ny\n\nz\n"},
-	"CR":              {"x\r\ny\rz\r\r\n\r\n", "x\ny\rz\n\n"},
-	"bytes":           {"a\x00b\xff\xfe\x0c\x1a\n\u2028x\n", "a\x00b\xff\xfe\x0c\x1a\n\u2028x\n"},
-	"From":            {"From x\nFrom y", "From x\nFrom y\n"},
-	"a long line":     {strings.Repeat("x", maxLine) + "\n", strings.Repeat("x", maxLine) + "\n"},
+	"dashes": {"-x\n- y\n-----BEGIN PGP SIGNATURE-----\n--\nz\n-",
+		"-x\n- y\n-----BEGIN PGP SIGNATURE-----\n--\nz\n-\n"},
+	"blanks":      {"x \ny\t \n \nz", "x\ny\n\nz\n"},
+	"CR":          {"x\r\ny\rz\r\r\n\r\n", "x\ny\rz\n\n"},
+	"bytes":       {"a\x00b\xff\xfe\x0c\x1a\n\u2028x\n", "a\x00b\xff\xfe\x0c\x1a\n\u2028x\n"},
+	"From":        {"From x\nFrom y", "From x\nFrom y\n"},
+	"a long line": {strings.Repeat("x", maxLine) + "\n", strings.Repeat("x", maxLine) + "\n"},
 }
 
 // What is signed is read again, by the same key alone, and one changed byte is noticed.
 func TestInline(t *testing.T) {
-	keys := map[string]pair{"EdDSA": newPGP(t, packet.PubKeyAlgoEdDSA, 0, ""), "Ed25519": newPGP(t, packet.PubKeyAlgoEd25519, 0, ""),
-		"RSA": newPGP(t, packet.PubKeyAlgoRSA, 0, ""), "ECDSA": newPGP(t, packet.PubKeyAlgoECDSA, 0, "")}
+	keys := map[string]pair{"EdDSA": newPGP(t, packet.PubKeyAlgoEdDSA, 0, ""),
+		"Ed25519": newPGP(t, packet.PubKeyAlgoEd25519, 0, ""), "RSA": newPGP(t, packet.PubKeyAlgoRSA, 0, ""), "ECDSA": newPGP(t, packet.PubKeyAlgoECDSA, 0, "")}
 	other := must(OpenKeyring(newPGP(t, packet.PubKeyAlgoEdDSA, 0, "").public))(t)
 	for kind, key := range keys {
 		ring := must(OpenKeyring(key.public))(t)
@@ -297,8 +298,8 @@ func TestRefusedKeys(t *testing.T) {
 			t.Errorf("%+v: %v, want %s", c.o, err, c.fact)
 		}
 	}
-	for file, fact := range map[string]string{good.secret: "secret key", small.secret: "secret key", right: "no public key",
-		"/nowhere": "no such file"} {
+	for file, fact := range map[string]string{good.secret: "secret key", small.secret: "secret key",
+		right: "no public key", "/nowhere": "no such file"} {
 		bad := new(KeyError)
 		if _, err := OpenKeyring(good.public, file); !errors.As(err, &bad) || !strings.Contains(bad.Fact, fact) {
 			t.Errorf("%s: %v, want %s", file, err, fact)
