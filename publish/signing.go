@@ -147,13 +147,14 @@ func (w *signing) documents(ctx context.Context, signer *sign.Signer) error {
 		return err
 	}
 	defer src.Close()
-	_, err = format.Clearsign(ctx, tree.Contents(src.Root()), func(path string, text []byte) (d catalog.Document, err error) {
+	inline := func(path string, text []byte) (d catalog.Document, err error) {
 		if d.Data, err = signer.Inline(ctx, text); err != nil {
 			return d, fmt.Errorf("%s: cannot be signed: %w", path, err)
 		}
 		d.Path = w.r.signedAt(path, d.Data)
 		return d, w.write(d.Path, d.Data)
-	})
+	}
+	_, err = format.Clearsign(ctx, tree.Contents(src.Root()), inline)
 	return err
 }
 
@@ -305,7 +306,8 @@ func (r *Repo) yield(ctx context.Context, v *stage.Valid) error {
 		if _, stays := left.Get(row.Path); stays {
 			continue
 		}
-		if err := os.Remove(filepath.Join(v.Dir, filepath.FromSlash(row.Path))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err := os.Remove(filepath.Join(v.Dir, filepath.FromSlash(row.Path)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // in a sparse tree it is elsewhere
 			return err
 		}
 		v.Report.Findings = append(v.Report.Findings, catalog.Finding{Severity: catalog.Warning, Code: "signature-replaced",
