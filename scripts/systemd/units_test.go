@@ -22,7 +22,7 @@ func units(t *testing.T) []string {
 		t.Skip(err)
 	}
 	names, err := filepath.Glob("*@.*")
-	if err != nil || len(names) != 10 {
+	if err != nil || len(names) != 16 {
 		t.Fatalf("units: %v, %v", names, err)
 	}
 	dir := t.TempDir()
@@ -102,7 +102,8 @@ func TestServicesAgree(t *testing.T) {
 		return strings.Join(guard.FindAllString(text, -1), "\n")
 	}
 	p := guards("publish-promote@.service")
-	for _, other := range []string{"publish-gc@.service", "publish-mirror@.service"} {
+	for _, other := range []string{"publish-gc@.service", "publish-mirror@.service", "publish-prune@.service",
+		"publish-sync@.service", "publish-sign@.service"} {
 		g := strings.TrimSuffix(guards(other), "\nWantedBy=multi-user.target")
 		if p != g || len(p) < 500 {
 			t.Errorf("promote:\n%s\n%s:\n%s", p, other, g)
