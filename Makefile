@@ -7,6 +7,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 BIN     := bin/publish
 MODEL   ?= 10m
 FUZZTIME ?= 10m
+# Who answers for the packages, as NAME <ADDRESS>: the author of the commit, if nobody else.
+MAINTAINER ?=
+# A secret key of minisign that signs the checksums of a release.
+MINISIGN_KEY ?=
 
 # The repository's owner may be another user than the one who builds.
 export GOFLAGS := -buildvcs=false $(GOFLAGS)
@@ -27,7 +31,7 @@ CLIENTS := oras.land/oras/cmd/oras@v1.3.6 github.com/regclient/regclient/cmd/reg
     github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111
 
 .DEFAULT_GOAL := build
-.PHONY: help build install demo test test-busy check gotest vet walls tools deps crash powercut interop load incusd model faults fuzz bench profile peers clients store axe clean
+.PHONY: help build install release release-check demo test test-busy check gotest vet walls tools deps crash powercut interop load incusd model faults fuzz bench profile peers clients store axe clean
 
 ## build: the static binary, bin/publish
 build:
@@ -58,6 +62,17 @@ install: build
 	    sed 's|/usr/local/bin/|$(PREFIX)/bin/|' "$$unit" > bin/unit && \
 	    install -m 0644 bin/unit '$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$${unit##*/}" || exit 1; \
 	done; rm -f bin/unit
+
+## release: packages, archives, an image and checksums of VERSION=v1.2.3, in dist (MINISIGN_KEY=FILE signs them)
+release:
+	@mkdir -p bin && cd scripts/release && $(GO) build -o ../../bin/release .
+	bin/release -version '$(VERSION)' -source . -out dist -maintainer '$(MAINTAINER)'
+	@test -z '$(MINISIGN_KEY)' || minisign -S -s '$(MINISIGN_KEY)' -m dist/SHA256SUMS -t 'publish $(VERSION)'
+
+## release-check: make a release twice, install, use, upgrade and remove it in a Debian, and load its image (root; minutes)
+release-check:
+	scripts/install-packages debootstrap lintian minisign rpm skopeo podman docker.io containerd runc
+	scripts/release-check
 
 ## demo: make a sample image, stage it, promote it, revert it
 demo: build
@@ -97,8 +112,9 @@ check:
 	@bin/gotest -v $(ONCE) -run '^TestModel$$' ./publish -rapid.checks=300 -rapid.steps=15
 	@echo 'check 5 of 6: the scripts: kills at system calls, power cuts and the cases of the benchmark in short'
 	@bin/gotest $(ONCE) -v ./scripts/...
-	@echo 'check 6 of 6: the tools; the Incus client library, incus-simplestreams and nginx'
+	@echo 'check 6 of 6: the tools; the release maker; the Incus client library, incus-simplestreams and nginx'
 	@cd scripts/tools && ../../bin/gotest -count=1 ./...
+	@cd scripts/release && ../../bin/gotest -count=1 ./...
 	@cd scripts/interop && ../../bin/gotest $(ONCE) ./...
 	@echo 'check: all 6 parts passed'
 
@@ -113,9 +129,11 @@ vet: tools
 	GOOS=freebsd $(GO) build -o /dev/null ./...
 	cd scripts/tools && $(GO) vet ./...
 	cd scripts/interop && $(GO) vet ./...
+	cd scripts/release && $(GO) vet ./...
 	bin/staticcheck ./...
 	cd scripts/tools && ../../bin/staticcheck ./...
 	cd scripts/interop && ../../bin/staticcheck ./...
+	cd scripts/release && ../../bin/staticcheck ./...
 
 ## walls: the import rules of .depguard.yaml
 walls: tools
@@ -213,7 +231,7 @@ deps:
 
 ## clean: remove what the other targets made
 clean:
-	rm -rf bin
+	rm -rf bin dist
 
 ## help: this list
 help:
