@@ -235,4 +235,4 @@ clean:
 
 ## help: this list
 help:
-	@sed -n 's/^## //p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  %-9s %s\n", $$1, substr($$0, length($$1) + 3)}'
+	@sed -n 's/^## //p' $(MAKEFILE_LIST) | awk -F': ' '{printf "  %-13s %s\n", $$1, substr($$0, length($$1) + 3)}'
