@@ -2,13 +2,10 @@ package main
 
 import (
 	"os"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync/atomic"
-
-	"example.com/publish/stage/durable"
 )
 
 // thrift says how soon the heap is collected. A heap up to first is not collected: most commands
@@ -71,34 +68,12 @@ func (h *heap) set() {
 	debug.SetGCPercent(h.by.Load().percent(live[0].Value.Uint64()))
 }
 
-// manyFacts is the size of a file of facts, in bytes, with which a command is worth being
-// roomy: that of some thousand manifests.
-const manyFacts = 1 << 20
-
-// roomy has the next so many bytes of the heap in large pages, if the repository at dir has
-// very many images. The first use of each small page is a fault, and on a virtual machine
-// that takes as long as to compare a thousand names: of a plan for 20,000 tags it was half
-// of the time.
-//
-// The runtime gets memory for its heap in small pieces, and forgets with each what was
-// asked for those before. So it is made to get one large piece. That takes no memory: only
-// what is written to does.
-func (h *heap) roomy(dir string, bytes int) {
-	if fi, err := os.Stat(filepath.Join(dir, ".publish", "facts")); h == nil || err != nil || fi.Size() < manyFacts {
-		return
-	}
-	before := debug.SetGCPercent(-1) // the piece is not in use, and no reason to collect
-	durable.AskHuge(make([]byte, bytes))
-	debug.SetGCPercent(before)
-	runtime.GC() // the piece is free
-}
-
 // percent is by how much a heap may grow, of which so many bytes are in use since the last
 // collection; 0 for one that was never collected.
 func (t *thrift) percent(live uint64) int {
 	heap := max(4<<20, int(live)) // of a new heap the runtime takes 4 MiB as a start
 	switch {
-	case live < 2<<20: // or only by roomy
+	case live < 2<<20: // it was never collected
 		return 100 * t.first / heap
 	case heap >= t.huge:
 		return t.most

@@ -218,7 +218,6 @@ func (p *program) openAt(dir string) (*publish.Repo, error) {
 		return nil, err
 	}
 	p.memory.use(thriftOf(c.Format))
-	p.memory.roomy(dir, thriftOf(c.Format).first)
 	p.opened, err = publish.Open(dir, c, f, siteKinds(), p.options())
 	return p.opened, err
 }

@@ -32,12 +32,4 @@ func Block(size int) []byte {
 	return b
 }
 
-// AskHuge asks for huge pages for what of b they can be, before anything is written there.
-func AskHuge(b []byte) {
-	from := int(-address(b) % hugePage)
-	if n := (len(b) - from) / hugePage * hugePage; n > 0 {
-		askHuge(b[from:][:n])
-	}
-}
-
 func address(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
