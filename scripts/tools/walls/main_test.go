@@ -234,6 +234,9 @@ var cases = []struct{ file, imports, rule string }{
 	{"publish/sign/sign.go", ours + "publish/generation", "sign-is-bytes-and-keys"},
 	{"publish/sign/sign.go", ours + "stage/clearsign", ""},
 	{"publish/sign/sign.go", "net/http", "http-only-in-serve"},
+	{"publish/sign/remote/remote.go", ours + "publish", "client-has-public-keys-only"},
+	{"publish/sign/remote/remote.go", ours + "stage/remote", ""},
+	{"publish/sign/remote/remote.go", "net/http", ""},
 	{"stage/plain/plain.go", ours + "stage/tree", "plain-is-bytes-in-values-out"},
 	{"stage/plain/plain.go", ours + "stage/catalog", ""},
 

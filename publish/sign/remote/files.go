@@ -1,0 +1,90 @@
+package remote
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/tree"
+)
+
+// atOnce is how many files are read at the same time.
+const atOnce = 4
+
+// maxFindings is how many files that are wrong end the reading: more of them say nothing more.
+const maxFindings = 100
+
+// files reads every file of the list. What a link leads to is a file of the list too.
+func (v *verifier) files(ctx context.Context) error {
+	var mutex sync.Mutex // of the findings
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(atOnce)
+	var wrong atomic.Int64
+	for _, r := range v.list.All() {
+		if r.Role == catalog.Link {
+			continue
+		}
+		if ctx.Err() != nil || wrong.Load() >= maxFindings {
+			break
+		}
+		work.Go(func() error {
+			code, fact, err := v.file(ctx, r)
+			if err != nil {
+				return err
+			}
+			mutex.Lock()
+			defer mutex.Unlock()
+			v.out.Files++
+			if code != "" {
+				wrong.Add(1)
+				v.find(code, r.Path, "%s", fact)
+			}
+			return nil
+		})
+	}
+	return work.Wait()
+}
+
+// file compares a file with its row.
+func (v *verifier) file(ctx context.Context, r tree.Row) (code, fact string, err error) {
+	body, err := v.open(ctx, r.Path)
+	if err != nil {
+		return "", "", err
+	}
+	if body == nil {
+		return Missing, "the server does not have it", nil
+	}
+	defer body.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, io.LimitReader(&counted{body, v}, r.Size+1))
+	switch {
+	case err != nil:
+		return "", "", v.fault(ctx, r.Path, err)
+	case n != r.Size:
+		return Differs, "has another size than was signed", nil
+	case hex.EncodeToString(h.Sum(nil)) != r.SHA256:
+		return Differs, "has another content than was signed", nil
+	}
+	return "", "", nil
+}
+
+// counted counts what is read.
+type counted struct {
+	io.Reader
+	v *verifier
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	atomic.AddInt64(&c.v.out.Bytes, int64(n))
+	if c.v.Progress != nil {
+		c.v.Progress(int64(n))
+	}
+	return n, err
+}
