@@ -48,7 +48,7 @@ func minisignByCommand(ctx context.Context, argv []string, data []byte, trusted 
 	if sig.TrustedComment != trusted {
 		return nil, fmt.Errorf("%s: the trusted comment is not the value of %s", argv[0], TrustedVariable)
 	}
-	return []Signature{{".minisig", out}}, nil
+	return []Signature{{minisignEnd, out}}, nil
 }
 
 // run runs a command with bytes on its standard input, and returns those of its standard output.

@@ -79,9 +79,9 @@ func (k *Keyring) Has() (openpgp, minisign bool) { return k.openpgp != nil, len(
 
 // Suffixes are those of the files that may have a minisign signature by one of the keys.
 func (k *Keyring) Suffixes() []string {
-	out := []string{".minisig"}
+	out := []string{minisignEnd}
 	for _, key := range k.minisign {
-		out = append(out, "."+keyID(key.ID())+".minisig")
+		out = append(out, "."+keyID(key.ID())+minisignEnd)
 	}
 	return out
 }

@@ -50,7 +50,7 @@ func (s *Signer) signMinisign(ctx context.Context, data []byte, trusted string) 
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		suffix := ".minisig"
+		suffix := minisignEnd
 		if i > 0 {
 			suffix = "." + keyID(k.ID()) + suffix
 		}

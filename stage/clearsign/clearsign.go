@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
@@ -162,6 +163,24 @@ func (k *Keyring) Open(data []byte, now time.Time) (text []byte, by string, err 
 		return nil, "", err
 	}
 	return s.Text, by, nil
+}
+
+// Detached checks a signature that stands beside a file, binary or armored, and returns the
+// fingerprint of the key. The error goes on where the signature was named.
+func (k *Keyring) Detached(data, signature []byte, now time.Time) (by string, err error) {
+	var r io.Reader = bytes.NewReader(signature)
+	if text := bytes.TrimSpace(signature); bytes.HasPrefix(text, beginArmored) {
+		block, err := armor.Decode(bytes.NewReader(text))
+		if err != nil || block.Type != openpgp.SignatureType {
+			return "", errors.New("is no signature of OpenPGP")
+		}
+		r = block.Body
+	}
+	list, err := signatures(r)
+	if err != nil {
+		return "", errors.New("is no signature of OpenPGP: " + err.Error())
+	}
+	return k.check(data, list, now)
 }
 
 // check returns the first key of the keyring with a good signature of some bytes.

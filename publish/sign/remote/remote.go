@@ -57,11 +57,11 @@ type Result struct {
 
 // Codes of findings.
 const (
-	Missing = "missing"        // a file that has to be there
-	Bad     = "bad-signature"  // it is not what one of the keys signed
+	Missing = sign.CodeMissing // a file that has to be there
+	Bad     = sign.CodeBad     // it is not what one of the keys signed
 	Old     = "old-generation" // a newer one is known
 	Expired = "past-its-date"  // nothing new came for too long
-	Differs = "differs"        // from what was signed
+	Differs = sign.CodeDiffers // from what was signed
 	Large   = "too-large"      // nobody would read it
 	Unsafe  = "unsafe-path"    // a signed document leads out of the tree
 )

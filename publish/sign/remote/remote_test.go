@@ -318,11 +318,13 @@ func TestUnreachable(t *testing.T) {
 	tls.StartTLS()
 	t.Cleanup(tls.Close)
 	for name, c := range map[string]struct{ url, text string }{
-		"closed":   {closed.URL, "connection refused"},
-		"500":      {handler(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }), "500"},
-		"403":      {handler(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }), "403"},
-		"a loop":   {handler(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path+"x", http.StatusFound) }), "10 times"},
-		"a file":   {handler(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "file:///etc/passwd", http.StatusFound) }), "file://"},
+		"closed": {closed.URL, "connection refused"},
+		"500":    {handler(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }), "500"},
+		"403":    {handler(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }), "403"},
+		"a loop": {handler(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path+"x", http.StatusFound) }), "10 times"},
+		"a file": {handler(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
+		}), "file://"},
 		"no trust": {tls.URL, "certificate"},
 		"cut": {handler(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "10")
