@@ -15,6 +15,7 @@ import (
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/simplestreams"
 )
 
 // The crash tests stop a command at every protocol point in three ways: it is killed,
@@ -70,6 +71,11 @@ var crashVerbs = map[string]func(r *Repo) error{
 		_, err := r.Undo(ctx, r.Undos()[0].ID, false)
 		return err
 	},
+	// On what signedWorld makes.
+	"signed promote": func(r *Repo) error { _, err := r.Promote(ctx, PromoteOptions{}); return err },
+	"signed revert":  func(r *Repo) error { _, err := r.Revert(ctx, RevertOptions{}); return err },
+	"signed revoke":  revokeVerb(shelved + "/2"),
+	"signed sign":    func(r *Repo) error { _, err := r.Sign(ctx, SignOptions{}); return err },
 }
 
 func revokeVerb(what string) func(*Repo) error {
@@ -146,8 +152,11 @@ func crashChild(spec string) {
 	}
 	crashConfig(c)
 	var format catalog.Format = listed{}
-	if f[1] == "prune tags" || f[1] == "undo" {
+	switch {
+	case f[1] == "prune tags" || f[1] == "undo":
 		format = tagged{}
+	case strings.HasPrefix(f[1], "signed "):
+		format = simplestreams.Format{}
 	}
 	r, err := Open(f[0], c, format, sites, Options{Now: func() time.Time { return time.Unix(now, 0) }, Who: "child"})
 	if err != nil {
