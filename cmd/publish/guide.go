@@ -16,9 +16,8 @@ var guides embed.FS
 // topics are the guides in the order in which they are listed. A new guide is a
 // file in the folder guide and its name here.
 var topics = []string{
-	"operating", "serve", "oci", "bucket", "targets", "mirror", "trouble", "revoke", "signing", "config", "json",
-	"findings", "access",
-	"how-it-works", "commands", "testing", "benchmarks",
+	"install", "operating", "serve", "oci", "bucket", "targets", "mirror", "trouble", "revoke", "signing", "config",
+	"json", "findings", "access", "how-it-works", "commands", "testing", "benchmarks",
 }
 
 // guide returns the Markdown of a topic, and whether there is one of that name.
