@@ -36,6 +36,9 @@
 //     changes nothing in it. A tree is deleted only after a switch away from
 //     it, and its name goes first: see generation.Store.Aside.
 //
+// Signatures are files of the tree like others, made in the draft: see signing. The id of a
+// tree leaves them out, so that the same content has the same id.
+//
 // Package generation explains the life of a tree step by step. Package site
 // explains what each kind of switch guarantees.
 //

@@ -33,7 +33,8 @@ import (
 //	1  the first
 //	2  the history can correct its clock and mark gaps
 //	3  a long history file is closed; the next one begins with a checkpoint
-const layoutVersion = 3
+//	4  a tree has signatures, which its id leaves out; a switch of the kind sign
+const layoutVersion = 4
 
 // patience is how long commands wait for a document of staging that a tool writes in
 // place.

@@ -44,7 +44,7 @@ func TestUpgrade(t *testing.T) {
 			return nil
 		}
 		before, _ := os.ReadFile(w.repo().historyPath())
-		if _, err := w.repo().Promote(ctx, PromoteOptions{}); !errors.Is(err, errInjected) || w.layout() != "3" {
+		if _, err := w.repo().Promote(ctx, PromoteOptions{}); !errors.Is(err, errInjected) || w.layout() != fmt.Sprint(layoutVersion) {
 			t.Fatalf("layout %s: %v", w.layout(), err)
 		}
 		if after, _ := os.ReadFile(w.repo().historyPath()); string(before) != string(after) {
@@ -62,10 +62,10 @@ func TestUpgradedByANewerProgram(t *testing.T) {
 	w.put(map[string]string{"a/1": "one"})
 	w.promote()
 	r := w.repo()
-	if err := os.WriteFile(layoutPath(w.dir), []byte("4\n"), 0o644); err != nil {
+	if err := os.WriteFile(layoutPath(w.dir), fmt.Appendf(nil, "%d\n", layoutVersion+1), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Hold(ctx, "later"); err == nil || !strings.Contains(err.Error(), "layout version 4") {
+	if err := r.Hold(ctx, "later"); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("layout version %d,", layoutVersion+1)) {
 		t.Errorf("it was not refused: %v", err)
 	}
 }
