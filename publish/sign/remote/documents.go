@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -19,51 +20,91 @@ import (
 
 // Names of the documents of the format whose documents are signed inside.
 const (
-	indexPath  = "streams/v1/index"
-	plainEnd   = ".json"
-	signedEnd  = ".sjson"
-	indexPaths = "index" // the object of an index whose values have a path each
+	indexPath   = "streams/v1/index.json"
+	signedIndex = "streams/v1/index.sjson"
+	signedEnd   = ".sjson"
 )
 
 // documents checks the signed index, and the documents that it names. Each must say the same as the
 // one that clients read which check nothing.
 func (v *verifier) documents(ctx context.Context) error {
-	signed, plain, err := v.pair(ctx, indexPath+signedEnd, indexPath+plainEnd)
+	signed, plain, err := v.pair(ctx, signedIndex, indexPath)
 	if signed == nil || err != nil {
 		return err
 	}
-	names, bad := renamed(signed)
+	names, bad := paths(signed)
 	if bad != nil {
-		v.find(Differs, indexPath+signedEnd, "%v", bad)
+		v.find(Differs, signedIndex, "%v", bad)
 		return nil
 	}
-	if plain != nil && !reflect.DeepEqual(signed, plain) {
-		v.find(Differs, indexPath+plainEnd, "does not say what %s does", indexPath+signedEnd)
+	plainNames := map[string]string{}
+	if plain != nil {
+		if plainNames, bad = paths(plain); bad == nil {
+			delete(plain.(map[string]any), pointerMember)
+		}
+		if bad != nil || !reflect.DeepEqual(signed, plain) {
+			v.find(Differs, indexPath, "does not say what %s does", signedIndex)
+		}
 	}
-	for _, name := range names {
-		clean, problem, ok := catalog.Clean(name)
-		if !ok || clean != name {
-			v.find(Unsafe, indexPath+signedEnd, "names a path that %s", cmp.Or(problem, "is not clean"))
+	done := map[string]bool{}
+	for _, key := range slices.Sorted(maps.Keys(names)) {
+		signedPath, plainPath := names[key], plainNames[key]
+		if done[signedPath] || !v.safe(signedIndex, signedPath) {
 			continue
 		}
-		base, ok := strings.CutSuffix(name, signedEnd)
-		if !ok {
-			v.find(Differs, indexPath+signedEnd, "names %s, which nobody signed", catalog.Show(name))
+		done[signedPath] = true
+		if !strings.HasSuffix(signedPath, signedEnd) {
+			v.find(Differs, signedIndex, "names %s, which nobody signed", catalog.Show(signedPath))
 			continue
 		}
-		signed, plain, err := v.pair(ctx, name, base+plainEnd)
+		if plainPath != "" && !v.safe(indexPath, plainPath) {
+			plainPath = ""
+		}
+		signed, plain, err := v.pair(ctx, signedPath, plainPath)
 		if err != nil {
 			return err
 		}
 		if signed != nil && plain != nil && !reflect.DeepEqual(signed, plain) {
-			v.find(Differs, base+plainEnd, "does not say what %s does", name)
+			v.find(Differs, plainPath, "does not say what %s does", signedPath)
 		}
 	}
 	slices.Sort(v.out.Documents)
 	return nil
 }
 
-// pair reads a signed document and the plain one that says the same. Each is nil after a finding.
+// safe reports whether a path of a document may be asked for.
+func (v *verifier) safe(document, path string) bool {
+	clean, problem, ok := catalog.Clean(path)
+	if !ok || clean != path {
+		v.find(Unsafe, document, "names a path that %s", cmp.Or(problem, "is not clean"))
+		return false
+	}
+	return true
+}
+
+// paths takes the paths out of an index, where the signed one and the plain one differ, and returns
+// them by the names of what lies there.
+func paths(index any) (map[string]string, error) {
+	top, _ := index.(map[string]any)
+	list, ok := top["index"].(map[string]any)
+	if !ok {
+		return nil, errors.New("is no index")
+	}
+	out := map[string]string{}
+	for name, value := range list {
+		one, _ := value.(map[string]any)
+		path, ok := one["path"].(string)
+		if !ok {
+			return nil, errors.New("names something without a path")
+		}
+		delete(one, "path")
+		out[name] = path
+	}
+	return out, nil
+}
+
+// pair reads a signed document and the plain one that says the same, if there is one. Each is nil
+// after a finding.
 func (v *verifier) pair(ctx context.Context, signedPath, plainPath string) (signed, plain any, err error) {
 	data, ok, err := v.document(ctx, signedPath)
 	if err != nil {
@@ -80,6 +121,9 @@ func (v *verifier) pair(ctx context.Context, signedPath, plainPath string) (sign
 			v.out.Documents = append(v.out.Documents, signedPath)
 		}
 	}
+	if plainPath == "" {
+		return signed, nil, nil
+	}
 	if data, ok, err = v.document(ctx, plainPath); err != nil {
 		return nil, nil, err
 	}
@@ -92,10 +136,13 @@ func (v *verifier) pair(ctx context.Context, signedPath, plainPath string) (sign
 	return signed, plain, nil
 }
 
-// listed compares a document with the list of the generation, if that has it.
+// listed compares a document with the list of the generation, if there is one.
 func (v *verifier) listed(path string, data []byte) bool {
 	r, ok := v.list.Get(path)
 	if !ok || r.Role == catalog.Link {
+		return true
+	}
+	if path == indexPath && pointer(data) != nil {
 		return true
 	}
 	sum := sha256.Sum256(data)
@@ -104,29 +151,6 @@ func (v *verifier) listed(path string, data []byte) bool {
 		return false
 	}
 	return true
-}
-
-// renamed returns the paths that a signed index names, sorted, and gives its value those of the
-// plain documents.
-func renamed(index any) (names []string, err error) {
-	top, _ := index.(map[string]any)
-	list, ok := top[indexPaths].(map[string]any)
-	if !ok {
-		return nil, errors.New("is no index")
-	}
-	for _, value := range list {
-		one, _ := value.(map[string]any)
-		path, ok := one["path"].(string)
-		if !ok {
-			return nil, errors.New("names something without a path")
-		}
-		names = append(names, path)
-		if base, ok := strings.CutSuffix(path, signedEnd); ok {
-			one["path"] = base + plainEnd
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names), nil
 }
 
 // decode reads a document of JSON. Readers do not agree on a name that an object has twice, or

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -22,19 +23,24 @@ const maxFindings = 100
 
 // files reads every file of the list. What a link leads to is a file of the list too.
 func (v *verifier) files(ctx context.Context) error {
+	placed, err := v.placed(ctx)
+	if err != nil {
+		return err
+	}
 	var mutex sync.Mutex // of the findings
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(atOnce)
 	var wrong atomic.Int64
 	for _, r := range v.list.All() {
-		if r.Role == catalog.Link {
+		if r.Role == catalog.Link || placed != nil && r.Path == indexPath {
 			continue
 		}
+		at := cmp.Or(placed[r.SHA256], r.Path)
 		if ctx.Err() != nil || wrong.Load() >= maxFindings {
 			break
 		}
 		work.Go(func() error {
-			code, fact, err := v.file(ctx, r)
+			code, fact, err := v.file(ctx, at, r)
 			if err != nil {
 				return err
 			}
@@ -51,9 +57,9 @@ func (v *verifier) files(ctx context.Context) error {
 	return work.Wait()
 }
 
-// file compares a file with its row.
-func (v *verifier) file(ctx context.Context, r tree.Row) (code, fact string, err error) {
-	body, err := v.open(ctx, r.Path)
+// file compares the file at a path with its row.
+func (v *verifier) file(ctx context.Context, at string, r tree.Row) (code, fact string, err error) {
+	body, err := v.open(ctx, at)
 	if err != nil {
 		return "", "", err
 	}
@@ -65,7 +71,7 @@ func (v *verifier) file(ctx context.Context, r tree.Row) (code, fact string, err
 	n, err := io.Copy(h, io.LimitReader(&counted{body, v}, r.Size+1))
 	switch {
 	case err != nil:
-		return "", "", v.fault(ctx, r.Path, err)
+		return "", "", v.fault(ctx, at, err)
 	case n != r.Size:
 		return Differs, "has another size than was signed", nil
 	case hex.EncodeToString(h.Sum(nil)) != r.SHA256:
