@@ -15,12 +15,21 @@ func (p *program) verifyCommand() *command {
 		Usage: "read every byte of a generation and compare it with its manifest",
 		Description: "Default: production. Reports what was changed, removed or added since the generation was made. " +
 			"Of a production in an object store it asks for the size and the digest of each object, and reads them " +
-			"only with --full. Takes no lock.",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "full", Usage: "read every byte in an object store, too"}},
+			"only with --full. With --url it needs no repository: it asks a server as a client would that has public " +
+			"keys, and reports what they did not sign, an older generation than --after, and one past its date. Takes " +
+			"no lock.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "full", Usage: "read every byte in an object store, or on a server, too"},
+			&cli.StringFlag{Name: "url", Usage: "check the server that has the tree at `URL`"},
+			keyFlag(),
+			&cli.IntFlag{Name: "after", Usage: "with --url: report a generation older than `GENERATION`"},
+		},
 	}, 0, 1, p.verify).
-		note("takes no lock").
+		note("takes no lock; with `--url` it checks a server, without a repository").
 		example("read all that production serves", "publish verify").
 		example("read what generation 1 holds", "publish verify 1").
+		example("check a server as a client would", "publish verify --url https://images.example.com --key images.gpg").
+		completesFlag("key", these(":files")).
 		completes(upTo(1, p.generations))
 }
 
@@ -31,6 +40,12 @@ type verified struct {
 }
 
 func (p *program) verify(c *cli.Context) error {
+	switch {
+	case c.IsSet("url"):
+		return p.verifyURL(c)
+	case c.IsSet("after"):
+		return usage("name the server with --url", "--after is of the generation that a server has")
+	}
 	name := c.Args().First()
 	if name != "production" {
 		n, err := generation(name)

@@ -87,7 +87,7 @@ func (k *Keyring) Suffixes() []string {
 }
 
 // ErrUnknownKey is the answer to a signature by a key that the keyring does not have.
-var ErrUnknownKey = errors.New("is not signed by a key of the keyring")
+var ErrUnknownKey = clearsign.ErrUnknownKey
 
 // Inline returns what is signed of a clearsigned document, as gpgv prints it, and the
 // fingerprint of the key. The error goes on where the document was named.

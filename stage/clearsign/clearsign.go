@@ -13,9 +13,11 @@ package clearsign
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -24,6 +26,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
@@ -183,10 +186,13 @@ func (k *Keyring) Detached(data, signature []byte, now time.Time) (by string, er
 	return k.check(data, list, now)
 }
 
+// ErrUnknownKey is the answer to a signature by a key that the keyring does not have.
+var ErrUnknownKey = errors.New("has no good signature by a key of the keyring")
+
 // check returns the first key of the keyring with a good signature of some bytes.
 func (k *Keyring) check(signed []byte, signatures [][]byte, now time.Time) (by string, err error) {
 	config := &packet.Config{Time: func() time.Time { return now }}
-	var first error // of a key that the keyring has, if there is one
+	var known error // of a key that the keyring has
 	for _, one := range signatures {
 		sig, key, err := openpgp.VerifyDetachedSignature(k.keys, bytes.NewReader(signed), bytes.NewReader(one), config)
 		if err == nil && !slices.Contains(strong, sig.Hash) {
@@ -195,9 +201,9 @@ func (k *Keyring) check(signed []byte, signatures [][]byte, now time.Time) (by s
 		if err == nil {
 			return fingerprint(key), nil
 		}
-		if first == nil || sig != nil {
-			first = err
+		if !errors.Is(err, pgperrors.ErrUnknownIssuer) {
+			known = fmt.Errorf("has no good signature by a key of the keyring: %w", err)
 		}
 	}
-	return "", errors.New("has no good signature by a key of the keyring: " + first.Error())
+	return "", cmp.Or(known, ErrUnknownKey)
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"example.com/publish/publish/sign"
 	"example.com/publish/stage/catalog"
 )
 
@@ -116,6 +117,7 @@ func (v *verifier) pair(ctx context.Context, signedPath, plainPath string) (sign
 			signed, bad = decode(text)
 		}
 		if bad != nil {
+			v.settled = v.settled || errors.Is(bad, sign.ErrUnknownKey)
 			v.find(Bad, signedPath, "%v", bad)
 		} else {
 			v.out.Documents = append(v.out.Documents, signedPath)

@@ -246,7 +246,7 @@ func (v *verifier) signed(ctx context.Context, data []byte) (trusted string, ok 
 			return "", false, nil
 		}
 	}
-	if unknown {
+	if v.settled = unknown; unknown {
 		v.find(Bad, sign.ListingName, "%v", sign.ErrUnknownKey)
 	}
 	return "", false, nil
