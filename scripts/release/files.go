@@ -71,6 +71,8 @@ func (r release) installed(binary string, g generated) ([]file, error) {
 		{path: "usr/lib/tmpfiles.d/publish.conf", data: text("tmpfiles.conf")},
 		{path: "etc/publish", folder: true, mode: 0o755},
 		{path: "etc/publish/default", data: text("default"), config: true},
+		{path: strings.TrimSuffix(doc, "/"), folder: true, mode: 0o755},
+		{path: doc + "examples", folder: true, mode: 0o755},
 		{path: doc + "copyright", data: text("copyright")},
 		{path: doc + "examples/publish.rules.yml", data: []byte(g.rules)},
 		{path: "usr/share/lintian/overrides/publish", data: text("lintian-overrides"), only: forDeb},
