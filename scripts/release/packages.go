@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/goreleaser/nfpm/v2"
 	"github.com/goreleaser/nfpm/v2/deb"
@@ -100,6 +101,9 @@ func (r release) info(kind, arch, work string, list []file) (*nfpm.Info, error) 
 			c.Type = files.TypeDir
 		case f.config:
 			c.Type = files.TypeConfigNoReplace
+		case kind == forRPM && strings.HasPrefix(f.path, "usr/share/doc/publish/"),
+			kind == forRPM && strings.HasPrefix(f.path, "usr/share/man/"):
+			c.Type = files.TypeRPMDoc
 		}
 		if !f.folder {
 			c.Source = filepath.Join(work, kind, f.path)
