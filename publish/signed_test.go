@@ -28,6 +28,7 @@ import (
 // signers are the keys of a repository, as files beside it, with what clients have of them.
 type signers struct {
 	config string // the key sign of publish.yaml
+	keys   SignConfig
 	*sign.Keyring
 	public string // the OpenPGP key, binary: the file that gpgv reads
 }
@@ -67,11 +68,15 @@ func newSigners(t testing.TB) *signers {
 	text, err = open.MarshalText()
 	s := &signers{public: file("public.gpg", public.Bytes(), nil),
 		config: fmt.Sprintf("sign:\n  openpgp: {key: %s}\n  minisign: {key: %s}\n", pgp, mini)}
+	s.keys.OpenPGP.Key, s.keys.Minisign.Key = Keys{pgp}, Keys{mini}
 	if s.Keyring, err = sign.OpenKeyring(s.public, file("minisign.pub", text, err)); err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
+
+// sign configures a repository to sign.
+func (s *signers) sign(c *Config) { c.Sign = s.keys }
 
 // readFunc reads a file of one tree.
 type readFunc func(path string) ([]byte, error)
