@@ -16,6 +16,7 @@ import (
 
 	"example.com/publish/publish/generation"
 	"example.com/publish/publish/journal"
+	"example.com/publish/publish/sign"
 	"example.com/publish/publish/site"
 	"example.com/publish/publish/site/bucket"
 	"example.com/publish/stage"
@@ -85,6 +86,7 @@ type Repo struct {
 	opt    Options
 	now    func() time.Time
 	as     *generation.Manifest // see ReadAs; else nil
+	keys   *sign.Keyring        // see CheckWith; else nil
 	left   leftoverRecord       // what this command could not delete; it has no entry for a scope that was not tried
 	// The fields below are set by tests.
 	step       func(name string) error          // stops a command at a protocol point; else nil

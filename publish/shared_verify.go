@@ -71,6 +71,11 @@ func (b *shared) verify(ctx context.Context, name string, full bool) (*stage.Rep
 		report.Findings = append(report.Findings, catalog.Finding{Severity: catalog.Error, Code: "tree-id",
 			Message: fmt.Sprintf("the manifest's rows have tree id %s, it says %s", got, g.TreeID)})
 	}
+	signatures, err := r.signatures(g)
+	if err != nil {
+		return nil, 0, err
+	}
+	report.Findings = append(report.Findings, signatures...)
 	catalog.Sort(report.Findings)
 	return report, g.Generation, nil
 }

@@ -32,6 +32,11 @@ func (r *Repo) Validate(ctx context.Context, name string, full bool) (*stage.Rep
 	if err != nil {
 		return nil, err
 	}
+	signatures, err := r.stagedSignatures(checked.Rows)
+	if err != nil {
+		return nil, err
+	}
+	checked.Report.Findings = append(checked.Report.Findings, signatures...)
 	// Report the findings in staging even if production cannot be read.
 	if s, err := r.load(ctx); err != nil {
 		r.opt.Warn(fmt.Sprintf("not compared with production: %v", err))
@@ -90,6 +95,12 @@ func (r *Repo) validateKept(
 	if err != nil {
 		return g.Generation, moved, nil, err
 	}
+	signatures, err := r.signatures(g)
+	if err != nil {
+		return g.Generation, moved || errors.Is(err, generation.ErrMoved), nil, err
+	}
+	checked.Report.Findings = append(checked.Report.Findings, signatures...)
+	catalog.Sort(checked.Report.Findings)
 	return g.Generation, moved, checked.Report, r.forgive(g, checked.Report)
 }
 

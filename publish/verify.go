@@ -131,6 +131,11 @@ func (r *Repo) verify(ctx context.Context, name string) (*stage.Report, int, err
 	if got := tree.ID(g.Own); got != g.TreeID {
 		fail(catalog.Error, "tree-id", "", "the manifest's rows have tree id %s, it says %s", got, g.TreeID)
 	}
+	signatures, err := r.signatures(g)
+	if err != nil {
+		return nil, 0, err
+	}
+	report.Findings = append(report.Findings, signatures...)
 	catalog.Sort(report.Findings)
 	slices.Sort(report.Redacted)
 	return report, g.Generation, nil

@@ -15,10 +15,12 @@ func (p *program) validateCommand() *command {
 			"production serves.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "full", Usage: "read every file, also if its hash is known; also check md5 sums"},
+			keyFlag(),
 		},
 	}, 0, 1, p.validate).
 		example("check what is staged", "publish validate").
 		example("read every byte of what production serves", "publish validate --full production").
+		completesFlag("key", these(":files")).
 		completes(upTo(1, p.trees("staging", "production")))
 }
 
@@ -32,6 +34,9 @@ func (p *program) validate(c *cli.Context) error {
 		return err
 	}
 	p.warnConfig(r)
+	if err := checkWith(r, c); err != nil {
+		return err
+	}
 	report, err := r.Validate(c.Context, name, c.Bool("full"))
 	if err != nil {
 		return err

@@ -60,6 +60,9 @@ func (p *program) verify(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := checkWith(r, c); err != nil {
+		return err
+	}
 	report, n, err := r.Verify(c.Context, name, c.Bool("full"))
 	if err != nil {
 		return err

@@ -28,6 +28,18 @@ func keyring(c *cli.Context) (*sign.Keyring, error) {
 	return k, err
 }
 
+// checkWith has a repository check signatures, if the command was given keys.
+func checkWith(r *publish.Repo, c *cli.Context) error {
+	if len(c.StringSlice("key")) == 0 {
+		return nil
+	}
+	keys, err := keyring(c)
+	if err == nil {
+		r.CheckWith(keys)
+	}
+	return err
+}
+
 // verifiedURL is the answer of verify about a server.
 type verifiedURL struct {
 	URL        string            `json:"url"`
