@@ -52,9 +52,10 @@ func (k *Keys) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// options are the names and commands of a configuration, for the repository at dir.
+// options are the names and commands of a configuration, for the repository at dir. Commands run
+// there, as hooks do.
 func (c *SignConfig) options(dir string) sign.Options {
-	return sign.Options{OpenPGP: c.OpenPGP.options(dir), Minisign: c.Minisign.options(dir)}
+	return sign.Options{OpenPGP: c.OpenPGP.options(dir), Minisign: c.Minisign.options(dir), Dir: dir}
 }
 
 func (c *SignerConfig) options(dir string) sign.KeyOptions {

@@ -31,7 +31,9 @@ func (r *Repo) signer() (*sign.Signer, error) {
 	if !r.Config.Sign.Set() {
 		return nil, nil
 	}
-	s, err := sign.Open(r.Config.Sign.options(r.Dir), r.now())
+	o := r.Config.Sign.options(r.Dir)
+	o.Limit = time.Duration(r.Config.Hooks.Timeout)
+	s, err := sign.Open(o, r.now())
 	if e := new(sign.KeyError); errors.As(err, &e) {
 		return nil, &Error{Kind: Usage, Path: e.Path, Fact: e.Fact, Hint: e.Hint}
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"aead.dev/minisign"
@@ -20,8 +21,9 @@ import (
 const TrustedVariable = "PUBLISH_TRUSTED_COMMENT"
 
 // byCommand has a text clearsigned by a command, and makes sure that it was this text.
-func byCommand(ctx context.Context, argv []string, text []byte) ([]byte, error) {
-	out, err := run(ctx, argv, text, 2*len(text)+64<<10)
+func (s *Signer) byCommand(ctx context.Context, text []byte) ([]byte, error) {
+	argv := s.inline
+	out, err := s.run(ctx, argv, text, 2*len(text)+64<<10)
 	if err != nil {
 		return nil, err
 	}
@@ -36,8 +38,9 @@ func byCommand(ctx context.Context, argv []string, text []byte) ([]byte, error) 
 }
 
 // minisignByCommand has data signed by a command.
-func minisignByCommand(ctx context.Context, argv []string, data []byte, trusted string) ([]Signature, error) {
-	out, err := run(ctx, argv, data, maxSignature, TrustedVariable+"="+trusted)
+func (s *Signer) minisignByCommand(ctx context.Context, data []byte, trusted string) ([]Signature, error) {
+	argv := s.detached
+	out, err := s.run(ctx, argv, data, maxSignature, TrustedVariable+"="+trusted)
 	if err != nil {
 		return nil, err
 	}
@@ -52,19 +55,34 @@ func minisignByCommand(ctx context.Context, argv []string, data []byte, trusted 
 }
 
 // run runs a command with bytes on its standard input, and returns those of its standard output.
-// What it writes to its standard error is part of the error.
-func run(ctx context.Context, argv []string, input []byte, limit int, env ...string) ([]byte, error) {
+// What it writes to its standard error is part of the error. It has its own process group, so
+// that what it started ends with it: what waits for a device would keep that from the next one.
+func (s *Signer) run(ctx context.Context, argv []string, input []byte, limit int, env ...string) ([]byte, error) {
+	outer := ctx
+	if s.limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.limit)
+		defer cancel()
+	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir = s.dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	out, said := &capped{limit: limit, full: errFull}, &capped{limit: 4 << 10}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), out, said
 	cmd.Env = append(os.Environ(), env...)
-	cmd.WaitDelay = 5 * time.Second // for what it left running
+	cmd.WaitDelay = time.Second
 	err := cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil // it succeeded, but what it left running, such as an agent, still has the output open
+	}
 	switch {
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
+	case outer.Err() != nil:
+		return nil, outer.Err()
 	case out.more:
 		return nil, fmt.Errorf("%s: it returned more than %d bytes", argv[0], limit)
+	case err != nil && ctx.Err() != nil:
+		return nil, fmt.Errorf("%s: it did not end within %s", argv[0], s.limit)
 	case err != nil:
 		if text := strings.TrimSpace(strings.ToValidUTF8(string(said.data), "?")); text != "" {
 			err = errors.New(err.Error() + ": " + text)

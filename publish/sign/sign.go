@@ -29,8 +29,13 @@ import (
 	"example.com/publish/stage/durable"
 )
 
-// Options are what publish.yaml says below sign.
-type Options struct{ OpenPGP, Minisign KeyOptions }
+// Options are what publish.yaml says below sign, and how commands run.
+type Options struct {
+	OpenPGP, Minisign KeyOptions
+
+	Dir   string        // where commands run; "": here
+	Limit time.Duration // how long one may take, so that a revert does not hang on a device; 0: for ever
+}
 
 // KeyOptions are how to sign in one way.
 type KeyOptions struct {
@@ -63,13 +68,15 @@ type Signer struct {
 	inline   []string // the command
 	minisign []*minisignKey
 	detached []string // the command
+	dir      string
+	limit    time.Duration
 }
 
 // Open reads the keys. A [KeyError] is the answer to a key file that others can read, to an
 // encrypted key without its passphrase, to a public key, and to a key that is expired or
 // revoked at now. OpenPGP signatures are made as of now.
 func Open(o Options, now time.Time) (*Signer, error) {
-	s := &Signer{at: now, inline: o.OpenPGP.Command, detached: o.Minisign.Command}
+	s := &Signer{at: now, inline: o.OpenPGP.Command, detached: o.Minisign.Command, dir: o.Dir, limit: o.Limit}
 	for _, k := range []struct {
 		of   KeyOptions
 		read func(path string, data, passphrase []byte) error
@@ -152,7 +159,7 @@ func (s *Signer) Inline(ctx context.Context, document []byte) ([]byte, error) {
 		return nil, err
 	}
 	if len(s.inline) > 0 {
-		return byCommand(ctx, s.inline, text)
+		return s.byCommand(ctx, text)
 	}
 	return s.clearsign(ctx, text)
 }
@@ -170,7 +177,7 @@ func (s *Signer) Detached(ctx context.Context, data []byte, trusted string) ([]S
 		return nil, errors.New("the trusted comment of a signature is one line")
 	}
 	if len(s.detached) > 0 {
-		return minisignByCommand(ctx, s.detached, data, trusted)
+		return s.minisignByCommand(ctx, data, trusted)
 	}
 	return s.signMinisign(ctx, data, trusted)
 }
