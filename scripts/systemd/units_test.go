@@ -121,3 +121,23 @@ func TestMirrorWarns(t *testing.T) {
 		t.Error("ExecStart has another command, or --quiet")
 	}
 }
+
+// Units run what every system has: a bare Debian has no /bin/kill.
+func TestUnitsNeedNothing(t *testing.T) {
+	names, err := filepath.Glob("*@.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec := regexp.MustCompile(`(?m)^Exec\w+=(\S+)`)
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range exec.FindAllStringSubmatch(string(data), -1) {
+			if m[1] != "/usr/local/bin/publish" && m[1] != "/bin/sh" {
+				t.Errorf("%s runs %s", name, m[1])
+			}
+		}
+	}
+}
