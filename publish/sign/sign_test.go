@@ -255,6 +255,7 @@ func TestDetached(t *testing.T) {
 func TestRefusedKeys(t *testing.T) {
 	good, small := newPGP(t, packet.PubKeyAlgoEdDSA, 0, ""), newMinisign(t)
 	locked := newPGP(t, packet.PubKeyAlgoEdDSA, 0, "secret")
+	lockedSmall := write(t, "locked.key", must(os.ReadFile("testdata/locked.key"))(t))
 	expired := newPGP(t, packet.PubKeyAlgoEdDSA, time.Hour, "")
 	wide, shared := newPGP(t, packet.PubKeyAlgoEdDSA, 0, ""), newMinisign(t)
 	for path, mode := range map[string]os.FileMode{wide.secret: 0o640, shared.secret: 0o604} {
@@ -287,6 +288,8 @@ func TestRefusedKeys(t *testing.T) {
 		{Options{OpenPGP: KeyOptions{Keys: []string{good.secret}, Command: []string{"true"}}}, "a command"},
 		{Options{Minisign: KeyOptions{Keys: []string{shared.secret}}}, "group or others"},
 		{Options{Minisign: KeyOptions{Keys: []string{small.public}}}, "is a public key"},
+		{Options{Minisign: KeyOptions{Keys: []string{lockedSmall}}}, "encrypted"},
+		{Options{Minisign: KeyOptions{Keys: []string{lockedSmall}, PassphraseFile: wrong}}, "passphrase is wrong"},
 		{Options{Minisign: KeyOptions{Keys: []string{good.secret}}}, "no secret key of minisign"},
 	} {
 		_, err := Open(c.o, now)
