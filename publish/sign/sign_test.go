@@ -185,6 +185,18 @@ func TestInlineTwoKeys(t *testing.T) {
 	}
 }
 
+// The clock of who signed may be a little ahead.
+func TestInlineSkew(t *testing.T) {
+	key := newPGP(t, packet.PubKeyAlgoEdDSA, 0, "")
+	s := must(Open(Options{OpenPGP: KeyOptions{Keys: []string{key.secret}}}, now))(t)
+	ring, out := must(OpenKeyring(key.public))(t), must(s.Inline(context.Background(), []byte("{}")))(t)
+	for behind, want := range map[time.Duration]bool{time.Minute: true, 10 * time.Minute: false} {
+		if _, _, err := ring.Inline(out, now.Add(-behind)); (err == nil) != want {
+			t.Errorf("%s behind: %v", behind, err)
+		}
+	}
+}
+
 // JSON on one line, as other tools write it, is signed in lines that gpgv can read.
 func TestLongLines(t *testing.T) {
 	var doc strings.Builder

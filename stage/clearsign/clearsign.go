@@ -186,15 +186,26 @@ func (k *Keyring) Detached(data, signature []byte, now time.Time) (by string, er
 	return k.check(data, list, now)
 }
 
+// maxSkew is how far the clock of who signed may be ahead. The library takes a signature that is
+// made later than now for one that has expired.
+const maxSkew = 5 * time.Minute
+
 // ErrUnknownKey is the answer to a signature by a key that the keyring does not have.
 var ErrUnknownKey = errors.New("has no good signature by a key of the keyring")
 
 // check returns the first key of the keyring with a good signature of some bytes.
 func (k *Keyring) check(signed []byte, signatures [][]byte, now time.Time) (by string, err error) {
-	config := &packet.Config{Time: func() time.Time { return now }}
 	var known error // of a key that the keyring has
 	for _, one := range signatures {
-		sig, key, err := openpgp.VerifyDetachedSignature(k.keys, bytes.NewReader(signed), bytes.NewReader(one), config)
+		verify := func(now time.Time) (*packet.Signature, *openpgp.Entity, error) {
+			return openpgp.VerifyDetachedSignature(k.keys, bytes.NewReader(signed), bytes.NewReader(one),
+				&packet.Config{Time: func() time.Time { return now }})
+		}
+		sig, key, err := verify(now)
+		if errors.Is(err, pgperrors.ErrSignatureExpired) && sig.CreationTime.After(now) &&
+			!sig.CreationTime.After(now.Add(maxSkew)) {
+			sig, key, err = verify(sig.CreationTime)
+		}
 		if err == nil && !slices.Contains(strong, sig.Hash) {
 			err = errors.New("its hash " + sig.Hash.String() + " is too weak")
 		}
