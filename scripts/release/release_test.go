@@ -82,9 +82,17 @@ func needs(t *testing.T, tool string) {
 	}
 }
 
-// The same commit makes the same bytes, though time passes and temporary folders have other names.
-func TestRepeats(t *testing.T) {
+// One release is for all tests that look at a part of it: the second is for the first test.
+func TestRelease(t *testing.T) {
 	a, b := small(t), small(t)
+	t.Run("repeats", func(t *testing.T) { repeats(t, a, b) })
+	t.Run("debian package", func(t *testing.T) { debianPackage(t, a) })
+	t.Run("image", func(t *testing.T) { image(t, a) })
+	t.Run("materials", func(t *testing.T) { materials(t, a) })
+}
+
+// The same commit makes the same bytes, though time passes and temporary folders have other names.
+func repeats(t *testing.T, a, b release) {
 	want := []string{"SHA256SUMS", "publish.oci.tar", "publish_1.2.3-rc.1.spdx.json", "publish_1.2.3-rc.1_amd64.deb",
 		"publish_1.2.3-rc.1_amd64.rpm", "publish_1.2.3-rc.1_arm64.deb", "publish_1.2.3-rc.1_arm64.rpm",
 		"publish_1.2.3-rc.1_linux_amd64.tar.gz", "publish_1.2.3-rc.1_linux_arm64.tar.gz"}
@@ -111,9 +119,8 @@ func TestRepeats(t *testing.T) {
 	}
 }
 
-func TestDebianPackage(t *testing.T) {
+func debianPackage(t *testing.T, r release) {
 	needs(t, "dpkg-deb")
-	r := small(t)
 	deb := r.path("_amd64.deb")
 	list := run(t, "dpkg-deb", "--contents", deb)
 	for _, want := range []string{"./usr/bin/publish", "./usr/share/man/man1/publish.1.gz", "./usr/share/man/man7/publish-oci.7.gz",
@@ -166,8 +173,7 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-func TestImage(t *testing.T) {
-	r := small(t)
+func image(t *testing.T, r release) {
 	f, err := os.Open(filepath.Join(r.out, "publish.oci.tar"))
 	if err != nil {
 		t.Fatal(err)
@@ -238,8 +244,7 @@ func unpacked(t *testing.T, from io.Reader) map[string]file {
 	}
 }
 
-func TestMaterials(t *testing.T) {
-	r := small(t)
+func materials(t *testing.T, r release) {
 	data, err := os.ReadFile(r.path(".spdx.json"))
 	if err != nil {
 		t.Fatal(err)
