@@ -109,8 +109,26 @@ func Open(o Options, now time.Time) (*Signer, error) {
 // maxKeys bounds a file of keys, in bytes. The keyring of a distribution has some 100 kB.
 const maxKeys = 4 << 20
 
-// readSecret reads a file that nobody else may read or write.
+// absent is what the units of systemd hand over for a key that is not there (SetCredential=).
+const absent = "none"
+
+// readSecret reads a secret file, or the credential of the same name that systemd hands over to
+// this process: so publish.yaml names one path, for units and for people, and the file may be
+// root's.
 func readSecret(path string) ([]byte, error) {
+	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
+		at := filepath.Join(dir, filepath.Base(path))
+		if _, err := os.Lstat(at); err == nil {
+			if data, err := readPrivate(at); err != nil || string(data) != absent {
+				return data, err
+			}
+		}
+	}
+	return readPrivate(path)
+}
+
+// readPrivate reads a file that nobody else may read or write.
+func readPrivate(path string) ([]byte, error) {
 	f, err := durable.OpenNamed(path)
 	if err != nil {
 		return nil, unreadable(path, err)

@@ -325,3 +325,35 @@ func TestRefusedKeys(t *testing.T) {
 		t.Error("a credential of systemd:", err)
 	}
 }
+
+// A unit has the key as a credential: the file that publish.yaml names need not be readable.
+func TestCredential(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("CREDENTIALS_DIRECTORY", dir)
+	own := filepath.Join(t.TempDir(), "key.asc")
+	read := func(want string) {
+		t.Helper()
+		if data, err := readSecret(own); err != nil || string(data) != want {
+			t.Errorf("%q, %v; want %q", data, err, want)
+		}
+	}
+	if _, err := readSecret(own); err == nil {
+		t.Error("a key that is nowhere was read")
+	}
+	write := func(path, text string, mode os.FileMode) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(filepath.Join(dir, "key.asc"), "credential", 0o440)
+	read("credential")
+	write(own, "file", 0o600)
+	read("credential")
+	if err := os.Remove(filepath.Join(dir, "key.asc")); err != nil {
+		t.Fatal(err)
+	}
+	read("file")
+	write(filepath.Join(dir, "key.asc"), "none", 0o440) // the unit found no file to hand over
+	read("file")
+}
