@@ -111,6 +111,7 @@ func (w *signing) make(ctx context.Context) error {
 			return err
 		}
 	}
+	w.supersede(minisign)
 	c.signatures = &generation.Signatures{Made: w.now}
 	if !minisign {
 		return nil
@@ -136,6 +137,24 @@ func (w *signing) make(ctx context.Context) error {
 		c.signatures.Until = &list.Until
 	}
 	return nil
+}
+
+// supersede takes out of the candidate what it has at the paths of signatures, and is none of
+// publish: a tree that was adopted may bring some, or one that was made before anything was
+// signed. Of a promote yield has done that.
+func (w *signing) supersede(minisign bool) {
+	c := w.c
+	rows := slices.DeleteFunc(slices.Clone(c.rows), func(row tree.Row) bool {
+		_, made := w.rows[row.Path]
+		list := minisign && isListing(row.Path)
+		if list {
+			_ = os.Remove(w.at(row.Path)) // else it is no row, and harms nobody
+		}
+		return row.Role != catalog.Signature && (made || list)
+	})
+	if len(rows) < len(c.rows) {
+		c.rows, c.treeID = rows, tree.ID(rows)
+	}
 }
 
 // documents writes the clearsigned copies of documents.
@@ -174,7 +193,7 @@ func (r *Repo) signedAt(at string, data []byte) string {
 	return strings.TrimSuffix(at, ending) + "-" + stage.RowOf(at, data).SHA256 + ending
 }
 
-// write makes a file of the draft, which has none at this path: see yield.
+// write makes a file of the draft. What is at this path is replaced, and no other tree's.
 func (w *signing) write(path string, data []byte) error {
 	at := w.at(path)
 	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
