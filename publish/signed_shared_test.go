@@ -123,7 +123,8 @@ func (m signedMachine) wantKept(when string) {
 	r := m.repo()
 	r.Config.OrphanGrace = 1
 	strays, err := r.GCStrays(ctx, true)
-	if err != nil || slices.ContainsFunc(strays.Keys, func(key string) bool { return !strings.HasPrefix(key, "_publish/") }) {
+	served := func(key string) bool { return !strings.HasPrefix(key, "_publish/") }
+	if err != nil || slices.ContainsFunc(strays.Keys, served) {
 		m.t.Fatalf("%s: %+v, %v", when, strays, err)
 	}
 }

@@ -48,7 +48,8 @@ func TestCommandHangs(t *testing.T) {
 			t.Errorf("%s: %q, %v", script, out, err)
 		}
 		for n := <-started; syscall.Kill(n, 0) == nil; { // who adopts it waits for it
-			if data, err := os.ReadFile("/proc/" + strconv.Itoa(n) + "/stat"); err == nil && strings.Contains(string(data), ") Z ") {
+			stat, err := os.ReadFile("/proc/" + strconv.Itoa(n) + "/stat")
+			if err == nil && strings.Contains(string(stat), ") Z ") {
 				break
 			}
 		}
