@@ -108,6 +108,7 @@ func (w *signing) make(ctx context.Context) error {
 	openpgp, minisign := r.Config.Sign.options(r.Dir).Set()
 	if openpgp && !slices.ContainsFunc(c.rows, func(row tree.Row) bool { return row.Role == catalog.Signature }) {
 		if err := w.documents(ctx, signer); err != nil {
+			w.drop(func(path string) bool { _, made := w.rows[path]; return made }) // some are worse than none
 			return err
 		}
 	}

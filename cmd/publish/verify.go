@@ -27,7 +27,6 @@ func (p *program) verifyCommand() *command {
 	}, 0, 1, p.verify).
 		note("takes no lock; with `--url` it checks a server, without a repository").
 		example("read all that production serves", "publish verify").
-		example("read what generation 1 holds", "publish verify 1").
 		example("check a server as a client would", "publish verify --url https://images.example.com --key images.gpg").
 		completesFlag("key", these(":files")).
 		completes(upTo(1, p.generations))
