@@ -90,7 +90,7 @@ func (r *Repo) validateKept(
 	if c.Full {
 		facts = tree.ReadFacts("") // all is read again
 	}
-	checked, err := stage.ValidateTree(ctx, src, r.format, c, known, facts, r.opt.Progress)
+	checked, err := stage.ValidateTree(ctx, src, r.format, c, known, facts, r.elsewhere(), r.opt.Progress)
 	moved = src.Proved() != nil
 	if err != nil {
 		return g.Generation, moved, nil, err
@@ -111,15 +111,18 @@ func (r *Repo) forgive(g *generation.Tree, report *stage.Report) error {
 	if err != nil {
 		return err
 	}
-	redacted := map[string]bool{}
+	redacted, signed := map[string]bool{}, map[string]bool{}
 	for _, row := range g.Own {
+		signed[row.Path] = row.Role == catalog.Signature
 		if graves.Redacted(g.Generation, row) {
 			redacted[row.Path] = true
 		}
 	}
 	report.Redacted = slices.Sorted(maps.Keys(redacted))
 	report.Findings = slices.DeleteFunc(report.Findings, func(f catalog.Finding) bool {
-		return f.Code == "missing" && redacted[f.Path] || f.Code == "empty-tree" && len(redacted) > 0
+		// In an object store the signed index names documents as they lie there.
+		return f.Code == "missing" && redacted[f.Path] || f.Code == "stale-companion" && signed[f.Path] ||
+			f.Code == "empty-tree" && len(redacted) > 0
 	})
 	return nil
 }

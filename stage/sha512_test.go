@@ -122,7 +122,7 @@ func TestValidateTreeRemembers(t *testing.T) {
 		src, err := tree.OpenSource(s.Dir)
 		must(t, err)
 		defer src.Close()
-		got, err := ValidateTree(t.Context(), src, s.Format, Checks{}, nil, facts, nil)
+		got, err := ValidateTree(t.Context(), src, s.Format, Checks{}, nil, facts, nil, nil)
 		must(t, err)
 		if len(got.Report.Errors()) != 0 || len(got.Catalog.Items) != 3 {
 			t.Errorf("%v, %v", got.Report.Findings, got.Catalog.Items)
@@ -140,7 +140,7 @@ func TestValidateTreeRemembers(t *testing.T) {
 		src, err := tree.OpenSource(s.Dir)
 		must(t, err)
 		defer src.Close()
-		got, err := ValidateTree(t.Context(), src, s.Format, Checks{}, nil, facts, nil)
+		got, err := ValidateTree(t.Context(), src, s.Format, Checks{}, nil, facts, nil, nil)
 		must(t, err)
 		if f := got.Report.Errors(); len(f) != 1 || f[0].Code != "missing" || len(got.Catalog.Items) != items {
 			t.Errorf("%d: %v, %v", items, f, got.Catalog.Items)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -146,11 +147,18 @@ func (c *Checked) catalog() *catalog.Catalog {
 }
 
 // ValidateTree checks any tree, such as a generation. known has hashes that are
-// trusted unless c.Full is set; nil for none. facts are what formats know of content.
+// trusted unless c.Full is set; nil for none. facts are what formats know of content. open,
+// if it is not nil, reads the content of a row: then the tree has only documents, and what is in
+// known counts as present.
 func ValidateTree(ctx context.Context, src *tree.Source, f catalog.Format, c Checks, known map[string]tree.Row,
-	facts *tree.Facts, progress func(string, int64) func(int64)) (*Checked, error) {
+	facts *tree.Facts, open func(context.Context, tree.Row) (io.ReadCloser, error),
+	progress func(string, int64) func(int64)) (*Checked, error) {
 	s := Stage{Progress: progress}
-	return validateTree(ctx, src, f, nil, RefuseLinks, everything, tree.OpenCache(""), facts, c, known, s.progress)
+	var sp *sparse
+	if open != nil {
+		sp = &sparse{Elsewhere: &Elsewhere{Rows: sorted(known), Open: open}, ctx: ctx, format: f}
+	}
+	return validateTree(ctx, src, f, sp, RefuseLinks, everything, tree.OpenCache(""), facts, c, known, s.progress)
 }
 
 // everything is the function known for a generation. All its files are expected:
