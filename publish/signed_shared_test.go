@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -144,14 +145,13 @@ func TestSharedSigned(t *testing.T) {
 	a.shelve(map[string]string{"1": "one"})
 	a.promote()
 	b := newSignedMachine(t, store, "bob", keys)
-	looking := false
+	var looking atomic.Bool // requests are sent at once
 	store.Before = func(context.Context, buckettest.Request) error {
-		if !looking {
-			looking = true
+		if looking.CompareAndSwap(false, true) {
 			if _, err := a.clients(); err != nil {
 				t.Error("at a request:", err)
 			}
-			looking = false
+			looking.Store(false)
 		}
 		return nil
 	}
@@ -280,13 +280,13 @@ func TestSharedSignedMeanwhile(t *testing.T) {
 		b := newSignedMachine(t, store, "bob", keys)
 		b.shelve(map[string]string{"1": "one", "3": "three"})
 		a.shelve(map[string]string{"1": "one", "2": "two"})
-		sent, inside := 0, false // from the switch on
+		sent := 0 // from the switch on
+		var inside atomic.Bool
 		store.Before = func(_ context.Context, r buckettest.Request) error {
-			if inside {
+			if !inside.CompareAndSwap(false, true) {
 				return nil
 			}
-			inside = true
-			defer func() { inside = false }()
+			defer inside.Store(false)
 			if sent > 0 || r.Op == "swap" && r.Key == simplestreams.IndexPath {
 				sent++
 			}
