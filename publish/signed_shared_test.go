@@ -233,18 +233,19 @@ func TestSharedKilledSigned(t *testing.T) {
 			a.shelve(old)
 			a.promote()
 			a.shelve(made)
-			killed, sent := errors.New("killed"), 0 // from the switch on
+			killed := errors.New("killed")
+			var sent atomic.Int64 // from the switch on; requests are sent at once
 			store.Before = func(_ context.Context, r buckettest.Request) error {
 				switch {
-				case sent > at:
+				case sent.Load() > int64(at):
 					return killed
-				case sent > 0 || r.Op == "swap" && r.Key == simplestreams.IndexPath:
-					sent++
+				case sent.Load() > 0 || r.Op == "swap" && r.Key == simplestreams.IndexPath:
+					sent.Add(1)
 				}
 				return nil
 			}
 			_, err := a.repo().Promote(ctx, PromoteOptions{})
-			if store.Before = nil; sent <= at {
+			if store.Before = nil; sent.Load() <= int64(at) {
 				if err != nil || at < 4 {
 					t.Fatalf("%d requests after the switch: %v", at, err)
 				}

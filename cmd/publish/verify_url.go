@@ -70,6 +70,11 @@ func (p *program) verifyURL(c *cli.Context) error {
 		return err
 	}
 	o := remote.Options{URL: c.String("url"), Keys: keys, After: c.Int("after"), Full: c.Bool("full"), Now: p.clock}
+	for _, f := range formats { // which format the server has is not known
+		if s := catalog.Serving(f.format); s != nil {
+			o.Forms = s
+		}
+	}
 	r, err := remote.Verify(c.Context, o)
 	if err != nil {
 		return err

@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -12,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
 
@@ -59,6 +62,9 @@ func (v *verifier) files(ctx context.Context) error {
 
 // file compares the file at a path with its row.
 func (v *verifier) file(ctx context.Context, at string, r tree.Row) (code, fact string, err error) {
+	if v.Forms != nil && v.Forms.Serves(r.Path) {
+		return v.form(ctx, at, r)
+	}
 	body, err := v.open(ctx, at)
 	if err != nil {
 		return "", "", err
@@ -78,6 +84,28 @@ func (v *verifier) file(ctx context.Context, at string, r tree.Row) (code, fact 
 		return Differs, "has another content than was signed", nil
 	}
 	return "", "", nil
+}
+
+// form is file for a document that may be served in a longer form: such as the index of a layout,
+// which also names what clients may still ask for.
+func (v *verifier) form(ctx context.Context, at string, r tree.Row) (code, fact string, err error) {
+	data, found, err := v.get(ctx, at, catalog.MaxDocument)
+	switch {
+	case errors.Is(err, durable.ErrTooLong):
+		return Large, fmt.Sprintf("has more than %d bytes", catalog.MaxDocument), nil
+	case err != nil:
+		return "", "", err
+	case !found:
+		return Missing, "the server does not have it", nil
+	}
+	is := func(data []byte) bool {
+		sum := sha256.Sum256(data)
+		return int64(len(data)) == r.Size && hex.EncodeToString(sum[:]) == r.SHA256
+	}
+	if is(data) || is(v.Forms.Own(data)) {
+		return "", "", nil
+	}
+	return Differs, "has another content than was signed", nil
 }
 
 // counted counts what is read.

@@ -37,6 +37,7 @@ type Options struct {
 	// After is the newest generation that is known: an older one is a finding. 0: none is known.
 	After    int
 	Full     bool              // every file of the list is read, too
+	Forms    catalog.Server    // of documents that clients are served in a longer form than is signed; nil: none
 	Client   *http.Client      // nil: one with timeouts for each step, and certificates of the system
 	Now      func() time.Time  // nil: time.Now
 	Progress func(bytes int64) // may be nil; called by several goroutines
