@@ -165,39 +165,14 @@ func (r *reader) run(ctx context.Context, needs []*need) error {
 		return needs[from:next]
 	}
 	for range min(runtime.GOMAXPROCS(0), len(needs)) {
-		g.Go(func() error {
-			in := tree.NewOpener(r.root)
-			defer in.Close()
-			var bytes int64
-			for some := take(); len(some) > 0; some = take() {
-				for _, n := range some {
-					state, size := r.one(ctx, in, n)
-					if err := ctx.Err(); err != nil {
-						return err
-					}
-					if bytes += size; state != nil {
-						r.mu.Lock()
-						r.states[n.path] = state
-						r.mu.Unlock()
-					}
-				}
-			}
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.bytes += bytes
-			return nil
-		})
+		g.Go(func() error { return r.work(ctx, take) })
 	}
 	return g.Wait()
 }
 
-// one reads a file. The state is that of its hash, if it is the first of a pair.
-func (r *reader) one(ctx context.Context, in *tree.Opener, n *need) (state hash.Cloner, bytes int64) {
-	n.got, state, bytes = r.read(ctx, in, n)
-	return state, bytes
-}
-
-func (r *reader) read(ctx context.Context, in *tree.Opener, n *need) (sums, hash.Cloner, int64) {
+// one reads a file that needs more than its sha256, or that lies elsewhere, or that is a
+// document. The others are read two at a time, see work.
+func (r *reader) one(ctx context.Context, in *tree.Opener, n *need) (sums, hash.Cloner, int64) {
 	odd := n.oddly()
 	if odd.elsewhere != nil {
 		f, size, err := odd.elsewhere(ctx)
@@ -207,27 +182,36 @@ func (r *reader) read(ctx context.Context, in *tree.Opener, n *need) (sums, hash
 		defer f.Close()
 		return r.sum(ctx, n, f, size, func() error { return nil })
 	}
-	if s, bytes, ok := r.small(in, n); ok {
-		return s, nil, bytes
-	}
-	f, st, err := in.Open(cmp.Or(odd.name, n.path))
+	f, st, err := r.open(in, n)
 	if err != nil {
 		return failed(err), nil, 0
 	}
 	defer f.Close()
-	if n.stat.Ino != 0 && !st.Same(n.stat, true) {
-		return failed(&os.PathError{Op: "read", Path: n.path, Err: tree.ErrChanged}), nil, 0
-	}
 	if odd.of != nil {
 		return r.document(f, st, odd.of)
 	}
-	return r.sum(ctx, n, tree.Content(f, st), st.Size, func() error {
+	return r.sum(ctx, n, tree.Content(f, st), st.Size, unchanged(f, n, st))
+}
+
+// open opens the file of a need, unless it has changed since it was walked.
+func (r *reader) open(in *tree.Opener, n *need) (*os.File, tree.Stat, error) {
+	f, st, err := in.Open(cmp.Or(n.oddly().name, n.path))
+	if err == nil && n.stat.Ino != 0 && !st.Same(n.stat, true) {
+		_ = f.Close() // nothing was written to it
+		err = &os.PathError{Op: "read", Path: n.path, Err: tree.ErrChanged}
+	}
+	return f, st, err
+}
+
+// unchanged returns an error if a file of this state has changed since it was opened.
+func unchanged(f *os.File, n *need, st tree.Stat) func() error {
+	return func() error {
 		fi, err := f.Stat()
 		if err == nil && !tree.StatOf(fi).Same(st, true) {
 			err = &os.PathError{Op: "read", Path: n.path, Err: tree.ErrChanged}
 		}
 		return err
-	})
+	}
 }
 
 // sum reads a file of this size. same returns an error if it has changed meanwhile.
@@ -288,21 +272,6 @@ func (r *reader) sum(
 		return s, nil, size
 	}
 	return s, own.(hash.Cloner), size
-}
-
-// small is read for a usual file that is small and has not changed; false for all others.
-func (r *reader) small(in *tree.Opener, n *need) (s sums, bytes int64, ok bool) {
-	const few = 64 << 10
-	if n.odd != nil || n.stat.Ino == 0 || n.stat.Size > few || n.stat.Sparse || r.firsts[n.path] {
-		return s, 0, false
-	}
-	data, before, after, err := in.ReadSmall(n.path, n.stat.Size)
-	if err != nil || !before.Same(n.stat, true) || !after.Same(n.stat, true) || int64(len(data)) != n.stat.Size {
-		return s, 0, false
-	}
-	r.progress(int64(len(data)))
-	sum := sha256.Sum256(data)
-	return sums{sha256: asHex(sum[:], n.like)}, int64(len(data)), true
 }
 
 // inHex is the sum of h in hex; the string like itself if that is equal.

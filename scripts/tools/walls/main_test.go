@@ -183,6 +183,8 @@ var cases = []struct{ file, imports, rule string }{
 	{"stage/unpack/unpack.go", ours + "stage/catalog", "unpack-is-a-leaf"},
 	{"stage/glob/glob.go", ours + "stage/catalog", "glob-is-a-leaf"},
 	{"stage/lazyregexp/lazyregexp.go", ours + "stage/catalog", "lazyregexp-is-a-leaf"},
+	{"stage/sha256x2/sha256x2.go", ours + "stage/tree", "sha256x2-is-a-leaf"},
+	{"stage/tree/digest.go", ours + "stage/sha256x2", ""},
 	{"stage/catalog/include.go", ours + "stage/glob", ""},
 	{"stage/catalog/upload.go", ours + "stage/lazyregexp", ""},
 
