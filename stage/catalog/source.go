@@ -153,6 +153,9 @@ func (s files) look(name string) (fs.FileInfo, error) {
 	}
 	for i := first; i < len(parts); i++ {
 		at := strings.Join(parts[:i+1], "/")
+		if i == len(parts)-1 { // all that lead to it are directories
+			s.last.set(path.Dir(name))
+		}
 		info, err := fs.Lstat(s.fsys, at)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -167,7 +170,6 @@ func (s files) look(name string) (fs.FileInfo, error) {
 		case i == len(parts)-1 && !info.Mode().IsRegular():
 			return nil, &DocumentError{name, "not-a-file", "is not a regular file"}
 		case i == len(parts)-1:
-			s.last.set(path.Dir(name))
 			return info, nil
 		}
 	}
