@@ -2,6 +2,7 @@ package publish
 
 import (
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,6 +47,11 @@ func (naming) Names(_ string, data []byte) (out []catalog.Naming) {
 		out = append(out, n)
 	}
 	return out
+}
+
+func (naming) WriteOwn(w io.Writer, data []byte) error {
+	_, err := w.Write(naming{}.Own(data))
+	return err
 }
 
 func (naming) List(data []byte, _ []catalog.Naming) []byte { return naming{}.Own(data) }

@@ -1,6 +1,9 @@
 package catalog
 
-import "time"
+import (
+	"io"
+	"time"
+)
 
 // Server is a Format with documents that have two forms. The own form is what the
 // tree says: rows, tree ids and comparisons are about it. What clients read names
@@ -14,6 +17,8 @@ type Server interface {
 	// Own returns a document in its own form, which is canonical. Data that is no
 	// such document is returned as it is.
 	Own(data []byte) []byte
+	// WriteOwn writes what Own returns, and needs little memory for it.
+	WriteOwn(w io.Writer, data []byte) error
 	// Bare returns a document that names nothing: what is left, for clients, of one
 	// that the tree no longer has.
 	Bare(data []byte) []byte

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 
@@ -100,6 +101,22 @@ func parseIndex(data []byte) (*index, error) {
 // parseEntries is parseIndex for all entries. It takes more than the specification
 // allows: see indexRule.
 func parseEntries(data []byte) (*index, error) {
+	var entries []entry
+	x, err := eachEntry(data, func(e entry, most int) {
+		if entries == nil {
+			entries = make([]entry, 0, most)
+		}
+		entries = append(entries, e)
+	})
+	if err == nil {
+		x.entries = entries
+	}
+	return x, err
+}
+
+// eachEntry calls f for each entry of an index, of which there are not more than most, and
+// returns the index without any. After an error, what f got is worth nothing.
+func eachEntry(data []byte, f func(e entry, most int)) (*index, error) {
 	if dense(data) {
 		return nil, errDense
 	}
@@ -123,16 +140,18 @@ func parseEntries(data []byte) (*index, error) {
 		}) && texts && good
 	}
 	list := x.members["manifests"]
-	most := maxEntries(list)
-	x.entries = make([]entry, 0, min(most, bytes.Count(list, []byte(`"digest"`))))
+	limit := maxEntries(list)
+	most := min(limit, bytes.Count(list, []byte(`"digest"`)))
 	var wrong error
+	entries := 0
 	good = eachElement(list, func(raw []byte) bool {
-		if wrong = tooLarge(raw, len(x.entries), most); wrong != nil {
+		if wrong = tooLarge(raw, entries, limit); wrong != nil {
 			return false
 		}
 		d, err := descriptorOf(raw)
 		good = good && err == nil && kindOf(raw) == anObject
-		x.entries = append(x.entries, entry{d, raw})
+		entries++
+		f(entry{d, raw}, most)
 		return true
 	}) && good
 	if wrong != nil {
@@ -180,35 +199,51 @@ func (x *index) listing(list []json.RawMessage) ([]byte, error) {
 	for _, raw := range list {
 		size += len(raw) + 1
 	}
+	out := bytes.NewBuffer(make([]byte, 0, size+1024))
+	err := x.write(out, list)
+	return out.Bytes(), err
+}
+
+// write writes what listing returns.
+func (x *index) write(w io.Writer, list []json.RawMessage) error {
 	names := slices.Collect(maps.Keys(x.members))
 	if x.members["manifests"] == nil {
 		names = append(names, "manifests")
 	}
 	slices.Sort(names)
-	out := append(make([]byte, 0, size+1024), '{')
+	var quoted, part []byte
+	var err error
+	put := func(text []byte) {
+		if err == nil {
+			_, err = w.Write(text)
+		}
+	}
 	for i, name := range names {
+		before := "{"
 		if i > 0 {
-			out = append(out, ',')
+			before = ","
 		}
-		quoted, err := quote(name)
-		if err != nil {
-			return nil, err
+		if quoted, err = quote(name); err != nil {
+			return err
 		}
-		out = append(append(out, quoted...), ':')
+		put(append(append(append(part[:0], before...), quoted...), ':'))
 		if name != "manifests" {
-			out = appendCompact(out, x.members[name])
+			part = appendCompact(part[:0], x.members[name])
+			put(part)
 			continue
 		}
-		out = append(out, '[') // never null
+		put([]byte{'['}) // never null
 		for j, raw := range list {
-			if j > 0 {
-				out = append(out, ',')
+			if part = part[:0]; j > 0 {
+				part = append(part, ',')
 			}
-			out = appendCompact(out, raw)
+			part = appendCompact(part, raw)
+			put(part)
 		}
-		out = append(out, ']')
+		put([]byte{']'})
 	}
-	return append(out, '}'), nil
+	put([]byte{'}'})
+	return err
 }
 
 // quote writes a string, and escapes no more of it than has to be.

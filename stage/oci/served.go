@@ -1,8 +1,10 @@
 package oci
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
+	"io"
 	"path"
 	"slices"
 	"strings"
@@ -46,8 +48,31 @@ func (f Format) Serves(p string) bool {
 }
 
 // Own implements [catalog.Server]: without marked entries, compact, members sorted.
-func (Format) Own(data []byte) []byte {
-	return rewritten(data, (*index).own)
+func (f Format) Own(data []byte) []byte {
+	var out bytes.Buffer
+	out.Grow(len(data))
+	if f.WriteOwn(&out, data) != nil {
+		return data
+	}
+	return out.Bytes()
+}
+
+// WriteOwn implements [catalog.Server]. It keeps nothing of an entry but where it stands.
+func (Format) WriteOwn(w io.Writer, data []byte) error {
+	var list []json.RawMessage
+	x, err := eachEntry(data, func(e entry, most int) {
+		if list == nil {
+			list = make([]json.RawMessage, 0, most)
+		}
+		if !e.marked() {
+			list = append(list, e.raw)
+		}
+	})
+	if err != nil {
+		_, err = w.Write(data)
+		return err
+	}
+	return x.write(w, list)
 }
 
 // Bare implements [catalog.Server]: without any entry.
