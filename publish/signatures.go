@@ -23,7 +23,13 @@ func (r *Repo) signatures(g *generation.Tree) ([]catalog.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := sign.CheckTree(v.Contents(), g.Own, r.keys, r.now())
+	named := map[string]string{}
+	for _, row := range g.Own {
+		if at := r.lasting(row); at != "" && row.Role == catalog.Mutable {
+			named[at] = row.Path
+		}
+	}
+	found := sign.CheckTree(v.Contents(), g.Own, r.keys, r.now(), named)
 	missing := func(path, fact string) {
 		found = append(found, catalog.Finding{Severity: catalog.Error, Code: sign.CodeMissing, Path: path, Message: fact})
 	}
@@ -52,5 +58,5 @@ func (r *Repo) stagedSignatures(rows []tree.Row) ([]catalog.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sign.CheckTree(tree.Contents(src.Root()), rows, r.keys, r.now()), src.Close()
+	return sign.CheckTree(tree.Contents(src.Root()), rows, r.keys, r.now(), nil), src.Close()
 }

@@ -88,6 +88,22 @@ func (m signedMachine) wantClients(when string, want map[string]string) {
 			m.t.Fatalf("%s: clients without keys find %s", when, m.store.Data(i.Path))
 		}
 	}
+	beside := 0
+	for _, key := range cat.Documents {
+		if key == simplestreams.IndexPath {
+			if m.store.Data(key+".gpg") != nil {
+				m.t.Fatalf("%s: a signature lies beside a document that is replaced", when)
+			}
+			continue
+		}
+		if err := m.keys.beside(m.store.Data(key), m.store.Data(key+".gpg"), m.store.Now); err != nil {
+			m.t.Fatalf("%s: %s.gpg: %v", when, key, err)
+		}
+		beside++
+	}
+	if beside == 0 {
+		m.t.Fatalf("%s: no catalog has a signature beside it: %q", when, cat.Documents)
+	}
 	st, err := m.repo().Status(ctx)
 	if err != nil {
 		m.t.Fatal(err)
@@ -209,6 +225,11 @@ func TestSharedSigned(t *testing.T) {
 	for _, key := range store.Keys("streams/v1/") {
 		if strings.HasSuffix(key, ".sjson") {
 			n++
+		}
+	}
+	for _, key := range store.Keys("streams/v1/") {
+		if of, is := strings.CutSuffix(key, ".gpg"); is && store.Data(of) == nil {
+			t.Errorf("%s is a signature of what is not there", key)
 		}
 	}
 	if n != 2 {

@@ -121,6 +121,22 @@ func trustedOf(signature []byte, raw *minisign.Signature) string {
 	return raw.TrustedComment
 }
 
+// beside checks a signature that lies beside a document.
+func (s *signers) beside(document, signature []byte, now func() time.Time) error {
+	key, err := os.Open(s.public)
+	if err != nil {
+		return err
+	}
+	defer key.Close()
+	ring, err := openpgp.ReadKeyRing(key)
+	if err != nil {
+		return err
+	}
+	_, err = openpgp.CheckArmoredDetachedSignature(ring, bytes.NewReader(document), bytes.NewReader(signature),
+		&packet.Config{Time: now})
+	return err
+}
+
 // documents checks the clearsigned documents that clients find by index.sjson, and returns
 // the paths of those, and the items that they name.
 func (s *signers) documents(read readFunc, now time.Time) (paths []string, items []catalog.Item, err error) {

@@ -169,15 +169,52 @@ func (w *signing) documents(ctx context.Context, signer *sign.Signer) error {
 		return err
 	}
 	defer src.Close()
-	inline := func(path string, text []byte) (d catalog.Document, err error) {
+	inline := func(document string, text []byte) (d catalog.Document, err error) {
+		path := w.r.format.Clearsigned(document)
 		if d.Data, err = signer.Inline(ctx, text); err != nil {
 			return d, fmt.Errorf("%s: cannot be signed: %w", path, err)
 		}
 		d.Path = w.r.signedAt(path, d.Data)
-		return d, w.write(d.Path, d.Data)
+		if err := w.write(d.Path, d.Data); err != nil {
+			return d, err
+		}
+		return d, w.detached(ctx, signer, document, text)
 	}
 	_, err = format.Clearsign(ctx, tree.Contents(src.Root()), inline)
 	return err
+}
+
+// detached writes the signature of a document that lies beside it, if the document lies where no
+// other bytes ever come: beside one that is replaced, a mirror would have them out of step. The
+// signature may be replaced, such as by one with another key.
+func (w *signing) detached(ctx context.Context, signer *sign.Signer, document string, text []byte) error {
+	at := w.r.lasting(stage.RowOf(document, text))
+	if at == "" {
+		return nil
+	}
+	data, err := signer.Beside(ctx, text)
+	if err != nil {
+		return fmt.Errorf("%s: cannot be signed: %w", at, err)
+	}
+	if data == nil {
+		return nil
+	}
+	return w.write(at+besideEnd, data)
+}
+
+const besideEnd = ".gpg"
+
+// lasting is where clients of an object store find a document under a name that only these
+// bytes have; "" for nowhere.
+func (r *Repo) lasting(row tree.Row) string {
+	if r.shared == nil {
+		return ""
+	}
+	p := r.shared.placer()
+	if p == nil {
+		return ""
+	}
+	return p.DocumentKey(row.Path, row.SHA256)
 }
 
 // signedAt is where a signed copy lies that belongs at a path. Clients of an object store read
@@ -300,7 +337,8 @@ func (r *Repo) yield(ctx context.Context, v *stage.Valid) error {
 		if err != nil {
 			return err
 		}
-		_, err = format.Clearsign(ctx, tree.Contents(src.Root()), func(path string, _ []byte) (catalog.Document, error) {
+		_, err = format.Clearsign(ctx, tree.Contents(src.Root()), func(of string, _ []byte) (catalog.Document, error) {
+			path := r.format.Clearsigned(of)
 			ours[path] = true
 			return catalog.Document{Path: path}, nil
 		})

@@ -182,6 +182,15 @@ func (s *Signer) Inline(ctx context.Context, document []byte) ([]byte, error) {
 	return s.clearsign(ctx, text)
 }
 
+// Beside returns OpenPGP signatures of a document to put beside it, armored, by all keys at once;
+// nil where a command signs instead: what that returns is a clearsigned text.
+func (s *Signer) Beside(ctx context.Context, document []byte) ([]byte, error) {
+	if len(s.inline) > 0 {
+		return nil, nil
+	}
+	return s.armored(ctx, document)
+}
+
 // Signature is a file to put beside the one that is signed.
 type Signature struct {
 	Suffix string // of its name: .minisig, or .KEYID.minisig

@@ -1,6 +1,7 @@
 package sign
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -21,8 +22,10 @@ const (
 // CheckTree checks the signatures that are in a tree with these rows, which are sorted by path:
 // documents that are signed inside (.sjson), and signatures of files that the tree has (.gpg,
 // .asc, .minisig). Kinds for which the keyring has no key are passed over. Of the signed list of
-// a generation the rows are compared as well.
-func CheckTree(src catalog.Source, rows []tree.Row, keys *Keyring, now time.Time) []catalog.Finding {
+// a generation the rows are compared as well. named are the paths of files that lie under other
+// names, by those, for signatures beside these.
+func CheckTree(src catalog.Source, rows []tree.Row, keys *Keyring, now time.Time,
+	named map[string]string) []catalog.Finding {
 	c := &check{Source: src, rows: tree.NewRows(rows), keys: keys, now: now}
 	pgp, small := keys.Has()
 	for _, r := range rows {
@@ -31,7 +34,8 @@ func CheckTree(src catalog.Source, rows []tree.Row, keys *Keyring, now time.Time
 		case pgp && strings.HasSuffix(r.Path, ".sjson"):
 			c.inline(r.Path)
 		case pgp && (strings.HasSuffix(r.Path, ".gpg") || strings.HasSuffix(r.Path, ".asc")):
-			c.detached(r.Path, r.Path[:len(r.Path)-4], c.openpgp)
+			of := r.Path[:len(r.Path)-4]
+			c.detached(r.Path, cmp.Or(named[of], of), c.openpgp)
 		case small && strings.HasSuffix(r.Path, minisignEnd):
 			c.detached(r.Path, signedBy(r.Path), c.minisign)
 		}

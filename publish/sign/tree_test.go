@@ -78,13 +78,13 @@ func TestCheckTree(t *testing.T) {
 			fsys[path] = &fstest.MapFile{Data: []byte(text)}
 		}
 		var got []string
-		for _, f := range CheckTree(catalog.Files(fsys), rowsOf(files), ring, now) {
+		for _, f := range CheckTree(catalog.Files(fsys), rowsOf(files), ring, now, nil) {
 			got = append(got, f.Code+" "+f.Path)
 		}
 		if text := strings.Join(got, ", "); text != c.want {
 			t.Errorf("%s: %s, want %s", what, text, c.want)
 		}
-		if bad := CheckTree(catalog.Files(fsys), rowsOf(files), new(Keyring), now); len(bad) > 0 {
+		if bad := CheckTree(catalog.Files(fsys), rowsOf(files), new(Keyring), now, nil); len(bad) > 0 {
 			t.Errorf("%s, without a key: %v", what, bad)
 		}
 	}

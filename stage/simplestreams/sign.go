@@ -11,7 +11,7 @@ import (
 //
 // It returns a *[DocumentError] for an index that clients cannot read.
 func (f Format) Clearsign(ctx context.Context, src catalog.Source,
-	sign func(path string, text []byte) (catalog.Document, error)) ([]catalog.Document, error) {
+	sign func(document string, text []byte) (catalog.Document, error)) ([]catalog.Document, error) {
 	doc, err := open(src, IndexPath)
 	if catalog.Missing(err) {
 		return nil, nil
@@ -45,7 +45,7 @@ func (f Format) Clearsign(ctx context.Context, src catalog.Source,
 			if err != nil {
 				return nil, err
 			}
-			copied, err := sign(f.Clearsigned(name), data)
+			copied, err := sign(name, data)
 			if err != nil {
 				return nil, err
 			}
@@ -59,6 +59,6 @@ func (f Format) Clearsign(ctx context.Context, src catalog.Source,
 	if top.field("index") >= 0 {
 		top = top.set("index", entries.join())
 	}
-	index, err := sign(f.Clearsigned(IndexPath), top.join())
+	index, err := sign(IndexPath, top.join())
 	return append(out, index), err
 }
