@@ -78,7 +78,7 @@ release-check:
 demo: build
 	@scripts/demo $(BIN)
 
-## test: the program's own tests, about a minute; a test whose tool is missing is skipped and named at the end
+## test: the program's own tests, some minutes; a test whose tool is missing is skipped and named at the end
 test:
 	@echo 'building the tests; then a line for each package as it ends, and what is at work'
 	@$(MAKE) --no-print-directory gotest
