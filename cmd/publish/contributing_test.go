@@ -42,7 +42,7 @@ func TestContributing(t *testing.T) {
 	must(t, err)
 	text := string(data)
 	rows := map[string]string{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z/]+)` \\| .* \\| (.*) \\|$").FindAllStringSubmatch(text, -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z0-9/]+)` \\| .* \\| (.*) \\|$").FindAllStringSubmatch(text, -1) {
 		rows[m[1]] = m[2]
 	}
 	list := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...")
@@ -68,7 +68,7 @@ func TestContributing(t *testing.T) {
 			}
 		}
 	}
-	for _, m := range regexp.MustCompile("`([a-z]+/[a-z_/.]*)`").FindAllStringSubmatch(text, -1) {
+	for _, m := range regexp.MustCompile("`([a-z]+/[a-z0-9_/.]*)`").FindAllStringSubmatch(text, -1) {
 		if _, err := os.Stat("../../" + m[1]); err != nil {
 			t.Error(err)
 		}
