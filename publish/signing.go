@@ -106,7 +106,10 @@ func (w *signing) make(ctx context.Context) error {
 		return err
 	}
 	openpgp, minisign := r.Config.Sign.options(r.Dir).Set()
-	if openpgp && !slices.ContainsFunc(c.rows, func(row tree.Row) bool { return row.Role == catalog.Signature }) {
+	switch brought := slices.IndexFunc(c.rows, isCopy); {
+	case openpgp && brought >= 0:
+		w.tell(signer, c.rows[brought].Path)
+	case openpgp:
 		if err := w.documents(ctx, signer); err != nil {
 			w.drop(func(path string) bool { _, made := w.rows[path]; return made }) // some are worse than none
 			return err
@@ -138,6 +141,20 @@ func (w *signing) make(ctx context.Context) error {
 		c.signatures.Until = &list.Until
 	}
 	return nil
+}
+
+// isCopy reports whether a row is a clearsigned copy of a document.
+func isCopy(row tree.Row) bool {
+	return row.Role == catalog.Signature && !isListing(row.Path) && !strings.HasSuffix(row.Path, besideEnd)
+}
+
+// tell says if the documents that a generation brings are signed, but by none of the keys: these
+// may have replaced one that clients do not have any more.
+func (w *signing) tell(signer *sign.Signer, path string) {
+	data, err := durable.ReadFile(w.at(path), 2*catalog.MaxDocument)
+	if err == nil && !signer.Made(data) {
+		w.r.opt.Warn("the documents are signed by another key than those of publish.yaml: publish sign signs them anew")
+	}
 }
 
 // supersede takes out of the candidate what it has at the paths of signatures, and is none of

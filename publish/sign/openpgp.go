@@ -11,6 +11,8 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"example.com/publish/stage/clearsign"
 )
 
 // secret is an OpenPGP key that signs.
@@ -140,6 +142,21 @@ func (s *Signer) armored(ctx context.Context, data []byte) ([]byte, error) {
 	var out bytes.Buffer
 	err = enclose(&out, packets)
 	return out.Bytes(), err
+}
+
+// keyring has the public parts of the keys.
+func (s *Signer) keyring() *clearsign.Keyring {
+	all := new(clearsign.Keyring)
+	for _, k := range s.openpgp {
+		var public bytes.Buffer
+		if err := k.entity.Serialize(&public); err != nil {
+			continue // it has been read, so it can be written
+		}
+		if ring, err := clearsign.ReadKeyring(public.Bytes()); err == nil {
+			all.Add(ring)
+		}
+	}
+	return all
 }
 
 // packets are the signatures of all keys.

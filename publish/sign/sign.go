@@ -182,6 +182,16 @@ func (s *Signer) Inline(ctx context.Context, document []byte) ([]byte, error) {
 	return s.clearsign(ctx, text)
 }
 
+// Made reports whether one of the keys signed a clearsigned document, or may have: what a command
+// signs with is not known.
+func (s *Signer) Made(document []byte) bool {
+	if len(s.openpgp) == 0 {
+		return true
+	}
+	_, _, err := s.keyring().Open(document, s.at)
+	return !errors.Is(err, ErrUnknownKey)
+}
+
 // Beside returns OpenPGP signatures of a document to put beside it, armored, by all keys at once;
 // nil where a command signs instead: what that returns is a clearsigned text.
 func (s *Signer) Beside(ctx context.Context, document []byte) ([]byte, error) {

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"embed"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -15,6 +16,24 @@ import (
 
 	"example.com/publish/scripts/crash/check"
 )
+
+// keys are those of a signer and of its clients. They sign nothing but what this program makes.
+//
+//go:embed keys
+var keys embed.FS
+
+// makeKeys writes the keys to dir/keys.
+func makeKeys(dir string) error {
+	if err := os.CopyFS(dir, keys); err != nil {
+		return err
+	}
+	for _, name := range []string{"secret.asc", "minisign.key"} {
+		if err := os.Chmod(filepath.Join(dir, "keys", name), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // makeImages writes n distinct images to dir/0, dir/1, ...: metadata.tar.gz
 // with rootfs.squashfs and disk.qcow2. The roots have the first bytes by which

@@ -35,6 +35,12 @@ func (b *bench) judge(ctx context.Context, repo string, f fault, result *trace.R
 	if err := oldOrNew("production", now, b.before.production, b.after[0].production); err != nil {
 		return fmt.Errorf("at once: %w", err)
 	}
+	// The way back goes on without a signature that fails.
+	if way := b.verb[0]; f.kills() || way != "revert" && way != "revoke" {
+		if err := b.shell(ctx, repo, b.clients); err != nil {
+			return fmt.Errorf("at once, what clients find: %w", err)
+		}
+	}
 	if f.request != nil && !f.kills() && result.ExitCode != 0 {
 		return fmt.Errorf("exit %d for a request that is spoiled once\n%s", result.ExitCode, result.Stderr)
 	}
@@ -289,7 +295,7 @@ func newestGeneration(out []byte) (int, error) {
 			return 0, fmt.Errorf("history: %w\n%s", err, out)
 		}
 		switch line.Kind {
-		case "promote", "revert", "adopt", "revoke":
+		case "promote", "revert", "adopt", "revoke", "sign":
 			if seen[line.Generation] {
 				return 0, fmt.Errorf("history names generation %d twice", line.Generation)
 			}

@@ -114,10 +114,11 @@ func matrix(ctx context.Context, args []string) (int, error) {
 	if o.dir, err = filepath.EvalSymlinks(o.dir); err != nil {
 		return 1, err
 	}
-	if err := makeImages(filepath.Join(o.dir, "images"), 4); err != nil {
+	images := filepath.Join(o.dir, "images")
+	if err := errors.Join(makeImages(images, 4), makeKeys(images)); err != nil {
 		return 1, err
 	}
-	if o.hub, err = hub(filepath.Join(o.dir, "images")); err != nil {
+	if o.hub, err = hub(images); err != nil {
 		return 1, err
 	}
 	tried, broken := 0, 0

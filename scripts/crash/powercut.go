@@ -67,7 +67,7 @@ func powercut(ctx context.Context, args []string) (int, error) {
 	}
 	defer os.RemoveAll(dir)
 	images := filepath.Join(dir, "images")
-	if err := makeImages(images, 4); err != nil {
+	if err := errors.Join(makeImages(images, 4), makeKeys(images)); err != nil {
 		return 1, err
 	}
 	url, err := hub(images)

@@ -50,6 +50,10 @@ type scenario struct {
 	// where a second run ends with the code again.
 	finish []string
 
+	// clients is shell that succeeds with whatever is in production, also before anything is
+	// mended.
+	clients string
+
 	// due is shell that makes due what the command left in a queue, for a time or
 	// because it failed: then the command has done its work although it is not done.
 	due string

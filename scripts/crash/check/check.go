@@ -287,7 +287,7 @@ func (v *View) parse(name string, into any) error {
 // StillServed checks that every content file that before served reads in
 // after with the same bytes, and every other path at all. Content is what its
 // index names or, when carried is true, any file but an index. What a registry
-// resolved it resolves, when carried is true. What is revoked may go.
+// resolved it resolves, when carried is true. What is revoked may go, and signatures.
 func StillServed(before, after *View, carried bool, revoked map[File]bool) error {
 	if before == nil {
 		return nil
@@ -297,7 +297,7 @@ func StillServed(before, after *View, carried bool, revoked map[File]bool) error
 	}
 	for name, want := range before.Files {
 		_, named := before.Named[name]
-		if !named && !carried || revoked[want] {
+		if !named && !carried || revoked[want] || signature(name) {
 			continue
 		}
 		got, ok := after.Files[name]
@@ -317,6 +317,12 @@ func StillServed(before, after *View, carried bool, revoked map[File]bool) error
 		}
 	}
 	return nil
+}
+
+// signature reports whether a file says of one generation that it is what somebody signed: an old
+// one says nothing of the next, and a way back goes on without one that cannot be made.
+func signature(name string) bool {
+	return strings.HasPrefix(name, "publish-manifest") || strings.HasSuffix(name, ".sjson")
 }
 
 // Find returns the paths, relative to the repository, of all regular files that
