@@ -154,9 +154,10 @@ func resolve(pid int, note *notification, t target) (name string, counts bool) {
 	return name, err != nil || info.Mode()&(os.ModeDevice|os.ModeNamedPipe|os.ModeSocket) == 0
 }
 
-// special are the trees that are no files on a disk.
+// special are names of what is no file on a disk. Since Linux 6.17 the kernel says that an
+// anonymous one, such as by which the runtime of Go wakes a thread, is regular.
 func special(name string) bool {
-	for _, top := range []string{"/proc/", "/sys/", "/dev/"} {
+	for _, top := range []string{"/proc/", "/sys/", "/dev/", "anon_inode:"} {
 		if strings.HasPrefix(name, top) {
 			return true
 		}
