@@ -26,12 +26,15 @@ func (b *shared) promote(ctx context.Context, opt PromoteOptions) (*Result, erro
 	defer unlock()
 	var pruned *PruneResult
 	var res *Result
+	took := time.Duration(0)
 	for lost := 0; ; lost++ {
-		done, err := b.turn(ctx, lost)
+		done, err := b.turn(ctx, lost, took)
 		if err != nil {
 			return nil, err
 		}
+		begin := time.Now()
 		res, pruned, err = b.tryPromote(ctx, opt, pruned)
+		took = time.Since(begin)
 		done()
 		if moved := new(bucket.MovedError); errors.As(err, &moved) {
 			continue
@@ -46,12 +49,12 @@ func (b *shared) promote(ctx context.Context, opt PromoteOptions) (*Result, erro
 	}
 }
 
-// turn waits before the next try, after lost of them.
-func (b *shared) turn(ctx context.Context, lost int) (done func(), err error) {
+// turn waits before the next try, after lost of them, of which the last one took so long.
+func (b *shared) turn(ctx context.Context, lost int, took time.Duration) (done func(), err error) {
 	if lost == 0 {
 		return func() {}, nil
 	}
-	done, err = b.site.Turn(ctx, lost)
+	done, err = b.site.Turn(ctx, lost, took)
 	return done, interrupted(b.explain(err))
 }
 
@@ -219,12 +222,15 @@ func (b *shared) revert(ctx context.Context, opt RevertOptions) (res *Result, er
 
 // again calls do until no other machine was faster.
 func (b *shared) again(ctx context.Context, do func() error) error {
+	took := time.Duration(0)
 	for lost := 0; ; lost++ {
-		done, err := b.turn(ctx, lost)
+		done, err := b.turn(ctx, lost, took)
 		if err != nil {
 			return err
 		}
+		begin := time.Now()
 		err = do()
+		took = time.Since(begin)
 		done()
 		if moved := new(bucket.MovedError); !errors.As(err, &moved) {
 			return err

@@ -370,7 +370,7 @@ func TestCommitTogether(t *testing.T) {
 						m[row.Path] = string(w.store.Data(row.Path))
 					}
 					maps.Copy(m, map[string]string{fmt.Sprintf("new/%d", i): fmt.Sprint(i)})
-					done, terr := s.Turn(t.Context(), lost)
+					done, terr := s.Turn(t.Context(), lost, 0)
 					if terr != nil {
 						return terr
 					}

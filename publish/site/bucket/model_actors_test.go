@@ -157,7 +157,7 @@ func (a *actor) commits(next func(base *bucket.Pointer, live *generation.Manifes
 			return errNothing
 		}
 		l.Gen = base.Generation + 1
-		done, err := a.site.Turn(a.ctx, lost)
+		done, err := a.site.Turn(a.ctx, lost, 0)
 		if err != nil {
 			return err
 		}

@@ -285,37 +285,37 @@ func TestVerify(t *testing.T) {
 func TestTurn(t *testing.T) {
 	w := newWorld(t)
 	for lost := range 3 {
-		done, err := w.site.Turn(t.Context(), lost)
+		done, err := w.site.Turn(t.Context(), lost, 0)
 		w.ok(err)
 		done()
 	}
 	if w.store.Data("_publish/turn") != nil {
 		t.Error("the turn is taken after few losses")
 	}
-	done, err := w.site.Turn(t.Context(), 3)
+	done, err := w.site.Turn(t.Context(), 3, 0)
 	w.ok(err)
 	other := w.newSite()
 	w.ok2(other.Join(t.Context()))
 	start := w.store.Now()
-	w.ok2(other.Turn(t.Context(), 3)) // it is never given back
+	w.ok2(other.Turn(t.Context(), 3, 0)) // it is never given back
 	if d := w.store.Now().Sub(start); d < 25*time.Second || d > 40*time.Second {
 		t.Errorf("the turn comes after %s", d)
 	}
 	done() // too late: it is another's
 	start = w.store.Now()
-	done, err = w.site.Turn(t.Context(), 3)
+	done, err = w.site.Turn(t.Context(), 3, 0)
 	w.ok(err)
 	if d := w.store.Now().Sub(start); d < 25*time.Second {
 		t.Errorf("the turn of another is taken after %s", d)
 	}
 	done()
 	start = w.store.Now()
-	w.ok2(other.Turn(t.Context(), 3))
+	w.ok2(other.Turn(t.Context(), 3, 0))
 	if d := w.store.Now().Sub(start); d > 10*time.Second {
 		t.Errorf("the turn is not given back: %s", d)
 	}
 	w.store.Set("_publish/turn", []byte("{"), "")
-	w.ok2(w.site.Turn(t.Context(), 4))
+	w.ok2(w.site.Turn(t.Context(), 4, 0))
 	w.store.Fault = func(buckettest.Request) buckettest.Fault { return buckettest.Refused }
-	w.ok2(w.site.Turn(t.Context(), 4)) // it is advice
+	w.ok2(w.site.Turn(t.Context(), 4, 0)) // it is advice
 }

@@ -20,15 +20,20 @@ type turn struct {
 	Until time.Time `json:"until"` // by the store's clock; zero when it is free
 }
 
-// Turn waits until this process may try next, after it lost lost races in a row: with full
-// jitter, and from the third on behind the holder of _publish/turn. done gives the turn
-// back. It is overwritten, never deleted: some stores count what was deleted as there.
-func (s *Site) Turn(ctx context.Context, lost int) (done func(), err error) {
+// Turn waits until this process may try next, after it lost lost races in a row, of which the
+// last one took so long: with full jitter, and from the third on behind the holder of
+// _publish/turn. The longer a try takes, the more others are at work: so they spread. done
+// gives the turn back. It is overwritten, never deleted: some stores count what was deleted as there.
+func (s *Site) Turn(ctx context.Context, lost int, took time.Duration) (done func(), err error) {
 	none := func() {}
 	if lost <= 0 {
 		return none, nil
 	}
-	if err := s.sleep(ctx, s.chance(min(100*time.Millisecond<<min(lost, 10), 5*time.Second))); err != nil {
+	window := max(100*time.Millisecond, took) << min(lost, 10)
+	if lost >= turnAfter {
+		window = 100 * time.Millisecond << min(lost, 10) // they stand in a line
+	}
+	if err := s.sleep(ctx, s.chance(min(max(window, 0), 5*time.Second))); err != nil {
 		return nil, err
 	}
 	birth, err := s.joined()
