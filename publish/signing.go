@@ -255,6 +255,7 @@ func (w *signing) write(path string, data []byte) error {
 		return err
 	}
 	if err := durable.WriteFile(at, data, 0o444); err != nil {
+		_ = os.Remove(at) // it may be there, and not durable; a revert goes on without it
 		return err
 	}
 	row := stage.RowOf(path, data)

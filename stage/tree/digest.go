@@ -50,8 +50,9 @@ func Digest(ctx context.Context, r io.Reader, sums ...Sum) (int64, error) {
 }
 
 // Spread reads r to its end and writes every block to each of the writers, which
-// run in parallel, but two sums of sha256 as one: see package sha256x2. The address of each block, and the size of each except the last, are
-// aligned as durable.Direct needs. It returns the number of bytes.
+// run in parallel, but two sums of sha256 as one: see package sha256x2. The address of
+// each block, and the size of each except the last, are aligned as durable.Direct needs.
+// It returns the number of bytes.
 func Spread(ctx context.Context, r io.Reader, to ...io.Writer) (int64, error) {
 	if to = inTwos(to); len(to) <= 1 {
 		return spreadOne(ctx, r, to)
