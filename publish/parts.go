@@ -16,8 +16,8 @@ import (
 // production. A copy may lack empty ones: a backup or git may leave them out.
 var folders = []string{"staging", "generations", ".publish/manifests", ".publish/trash"}
 
-// lostParts returns the missing folders, lock files and hash cache, as paths relative
-// to the repository.
+// lostParts returns the missing folders and lock files, as paths relative to the
+// repository. The caches are none: what writes to them makes them.
 func (r *Repo) lostParts() []string {
 	var out []string
 	look := func(part string) {
@@ -31,7 +31,6 @@ func (r *Repo) lostParts() []string {
 	for _, l := range lockNames {
 		look(".publish/" + l.file)
 	}
-	look(".publish/hashes")
 	return out
 }
 
@@ -63,12 +62,6 @@ func (r *Repo) makeParts() ([]string, error) {
 	}
 	if err := r.locks().create(); err != nil {
 		return nil, err
-	}
-	// Commands that write to the cache do not create it.
-	if hashes := r.path(".publish", "hashes"); gone(hashes) {
-		if err := durable.WriteFile(hashes, nil, 0o644); err != nil {
-			return nil, err
-		}
 	}
 	for _, dir := range []string{r.path(".publish"), r.Dir} {
 		if err := durable.SyncDir(dir); err != nil {

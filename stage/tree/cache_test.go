@@ -327,6 +327,14 @@ func TestCacheOfOthers(t *testing.T) {
 	}
 	must(t, os.Remove(p))
 	must(t, MendCache(p))
+	if _, err := os.Lstat(p); err == nil {
+		t.Error("mending made the cache")
+	}
+	c.Put("b", st, one, now)
+	must(t, c.Save())
+	if sum, _, _ := OpenCache(p).Lookup("b", st); sum != one {
+		t.Errorf("a cache that was removed: %q is known", sum)
+	}
 }
 
 // Another user can make his sealed file writable again, write to it, and set its

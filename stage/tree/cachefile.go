@@ -186,6 +186,9 @@ func (c *Cache) flush() error {
 // MendCache replaces the cache at path by an empty one if other users could write
 // to it, and if this user may do that. A missing file stays missing.
 func MendCache(path string) error {
+	if _, err := os.Lstat(path); err != nil {
+		return unlessUnwritable(err)
+	}
 	c := OpenCache(path)
 	f, err := c.openOwn()
 	if f == nil {
@@ -201,15 +204,25 @@ func (c *Cache) ours() bool {
 	return me == 0 || uint32(me) == c.owner
 }
 
-// openOwn opens the file to append to it. It returns nil if this user may not
-// write to it. A file that others could write to is replaced by an empty one;
-// older versions made such files for a group. It must be a new file, because
+// openOwn opens the file to append to it, and makes it if it is missing. It returns nil
+// if this user may not write to it. A file that others could write to is replaced by an
+// empty one; older versions made such files for a group. It must be a new file, because
 // another user may still have the old one open.
 func (c *Cache) openOwn() (*os.File, error) {
 	if !c.ours() {
 		return nil, nil
 	}
 	f, err := durable.OpenAppend(c.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Not by a rename, which would replace the file of a process that came first.
+		made, err2 := durable.Create(c.path)
+		if err2 == nil {
+			err2 = errors.Join(made.Chmod(0o644), made.Close())
+		}
+		if err = err2; err == nil || errors.Is(err, fs.ErrExist) {
+			f, err = durable.OpenAppend(c.path)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/base64"
-	"errors"
 	"hash/maphash"
 	"io"
 	"io/fs"
@@ -232,16 +231,6 @@ func (f *Facts) flush() error {
 	}
 	defer f.fresh.Reset()
 	file, err := f.cache.openOwn()
-	if errors.Is(err, fs.ErrNotExist) { // the first facts of a repository
-		// Not by a rename, which would replace the file of a process that came first.
-		made, err2 := durable.Create(f.cache.path)
-		if err2 == nil {
-			err2 = errors.Join(made.Chmod(0o644), made.Close())
-		}
-		if err = err2; err == nil || errors.Is(err, fs.ErrExist) {
-			file, err = f.cache.openOwn()
-		}
-	}
 	if file == nil {
 		return unlessUnwritable(err)
 	}
