@@ -44,6 +44,7 @@ type Cache struct {
 
 	mu     sync.Mutex
 	packed packed
+	file   *os.File          // has packed; nil for none. Without Release the runtime closes it
 	files  map[string]cached // newer than packed
 	pairs  map[pair]digest
 	ends   map[digest]int64 // when an image expires, by its metadata: see Expiry

@@ -23,12 +23,15 @@ func (c *Cache) load() {
 	if err != nil {
 		return
 	}
-	defer f.Close()
 	fi, err := f.Stat()
-	if err != nil || !c.believed(fi) {
-		return
+	if err == nil && c.believed(fi) {
+		c.read(f)
 	}
-	c.read(f)
+	if c.packed.from == nil {
+		_ = f.Close()
+	} else {
+		c.file = f
+	}
 }
 
 // believed reports whether only the owner, and root, can have written the file.
@@ -39,9 +42,12 @@ func (c *Cache) believed(fi fs.FileInfo) bool {
 
 // read reads all undamaged blocks and lines. A damaged block or line does not
 // affect the following ones, even if it is very long.
-func (c *Cache) read(file io.Reader) {
+func (c *Cache) read(file interface {
+	io.Reader
+	io.ReaderAt
+}) {
 	r := bufio.NewReaderSize(file, 64<<10)
-	if left := c.packed.read(r); left != r {
+	if left := c.packed.read(r, file); left != r {
 		r = bufio.NewReaderSize(left, 64<<10)
 	}
 	for at, seconds := range c.packed.eachEnd {
@@ -256,7 +262,11 @@ func (c *Cache) Release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.released += len(c.packed.files) + len(c.files)
-	c.packed.blocks, c.packed.files, c.packed.next = nil, nil, 0
+	c.packed.blocks, c.packed.files, c.packed.next, c.packed.window, c.packed.shown = nil, nil, 0, nil, 0
+	if c.file != nil {
+		_ = c.file.Close()
+	}
+	c.packed.from, c.file = nil, nil
 	c.files = map[string]cached{}
 }
 

@@ -12,10 +12,11 @@ import (
 	"strings"
 )
 
-// packed is the first part of the file of a Cache, which Compact writes. Lookups
-// work directly on its bytes, without parsing all of them. Its files are sorted by
-// path. Callers that have walked a tree ask in the same order, so the answer is
-// usually the next record.
+// packed is the first part of the file of a Cache, which Compact writes. Its files are
+// sorted by path. Callers that have walked a tree ask in the same order, so the answer is
+// usually the next record. So of the records of files only one block is in memory: with
+// those of a large tree a command would need twice as much. The others are read again
+// when they are asked for; nobody writes to them, since Compact makes a new file.
 //
 // The file begins with the line packedMagic. Then come blocks. A block has a
 // header and records. The header is the kind, and three little-endian numbers of
@@ -29,14 +30,26 @@ import (
 //	L longs   sha256 of a content, its sha512
 //	Z         a line feed; it is the last block, and lines of text follow
 type packed struct {
-	blocks [][]byte // of files
-	files  []uint32 // for each file the number of its block and, in the low 16 bits, the offset there
-	next   int      // the file after the one that was found last
+	from   io.ReaderAt // has the blocks
+	blocks []block     // of files
+	files  []uint32    // for each file the number of its block and, in the low 16 bits, the offset there
+	next   int         // the file after the one that was found last
+	window []byte      // the records of one block
+	shown  int         // the number of that block, from 1; 0 for none
 	pairs  [][]byte
 	table  []uint32 // hash table of pairs, whose numbers begin at 1; nil until it is needed
 	seed   maphash.Seed
 	ends   [][]byte
 	longs  [][]byte
+}
+
+// block is where a block of files is.
+type block struct {
+	at          int64  // of its records
+	size        int    // of these, in bytes
+	header, sum uint32 // the checksums over the header so far, and over all
+	files       int    // how many are in the blocks before
+	first       string // the path of its first file
 }
 
 const (
@@ -59,16 +72,19 @@ var (
 	errNoBlock  = errors.New("no block is here, or only a part of one")
 )
 
-// read reads the blocks at the beginning of r, and returns the rest, which is
-// lines of text.
-func (p *packed) read(r *bufio.Reader) io.Reader {
+// read reads the blocks at the beginning of r, which is at the beginning of from, and
+// returns the rest, which is lines of text.
+func (p *packed) read(r *bufio.Reader, from io.ReaderAt) io.Reader {
 	if magic, err := r.Peek(len(packedMagic)); err != nil || string(magic) != packedMagic {
 		return r
 	}
 	_, _ = r.Discard(len(packedMagic))
+	p.from = from
+	at := int64(len(packedMagic))
 	var damaged []byte // the previous block if it was damaged: in a truncated file, it may hold lines
 	for {
-		block, err := p.readBlock(r)
+		block, err := p.readBlock(r, at)
+		at += headerLen + int64(len(block))
 		switch {
 		case errors.Is(err, errBadBlock):
 			damaged = block
@@ -82,10 +98,10 @@ func (p *packed) read(r *bufio.Reader) io.Reader {
 	}
 }
 
-// readBlock reads one block. The error is io.EOF for the last block; errBadBlock
-// for a damaged one that another block may follow; and errNoBlock if the rest is
-// not blocks. With the last two it returns the bytes that it read as records.
-func (p *packed) readBlock(r *bufio.Reader) ([]byte, error) {
+// readBlock reads one block, which begins at the byte at. The error is io.EOF for the
+// last block; errBadBlock for a damaged one that another block may follow; and errNoBlock
+// if the rest is not blocks. It returns the bytes that it read as records.
+func (p *packed) readBlock(r *bufio.Reader, at int64) ([]byte, error) {
 	header, err := r.Peek(headerLen)
 	if err != nil {
 		return nil, errNoBlock
@@ -97,50 +113,79 @@ func (p *packed) readBlock(r *bufio.Reader) ([]byte, error) {
 		return nil, errNoBlock
 	}
 	_, _ = r.Discard(headerLen)
-	block := make([]byte, size)
-	if n, err := io.ReadFull(r, block); err != nil {
-		return block[:n], errNoBlock
+	data := p.room(int(size))
+	if kind != 'F' { // it stays
+		data = make([]byte, size)
 	}
-	if crc32.Update(sum, castagnoli, block) != want {
-		return block, errBadBlock
+	if n, err := io.ReadFull(r, data); err != nil {
+		return slices.Clone(data[:n]), errNoBlock
+	}
+	if crc32.Update(sum, castagnoli, data) != want {
+		return slices.Clone(data), errBadBlock
 	}
 	switch {
 	case kind == 'F':
-		p.addFiles(block, int(n))
+		p.addFiles(block{at: at + headerLen, size: int(size), header: sum, sum: want, files: len(p.files)}, data, int(n))
 	case kind == 'C' && int(size) == int(n)*pairLen:
-		p.pairs = append(p.pairs, block)
+		p.pairs = append(p.pairs, data)
 	case kind == 'E' && int(size) == int(n)*endLen:
-		p.ends = append(p.ends, block)
+		p.ends = append(p.ends, data)
 	case kind == 'L' && int(size) == int(n)*longLen:
-		p.longs = append(p.longs, block)
+		p.longs = append(p.longs, data)
 	case kind == 'Z':
-		return nil, io.EOF
+		return data, io.EOF
 	}
-	return nil, nil
+	return data, nil
+}
+
+// room is the window with so many bytes.
+func (p *packed) room(size int) []byte {
+	if p.shown = 0; cap(p.window) < size {
+		p.window = make([]byte, maxBlock)
+	}
+	return p.window[:size]
 }
 
 // addFiles finds the records of a block. It stops at a record that is not valid.
-func (p *packed) addFiles(block []byte, n int) {
+func (p *packed) addFiles(b block, data []byte, n int) {
 	if len(p.blocks) > 1<<16-1 {
 		return
 	}
 	place := uint32(len(p.blocks)) << 16
-	p.blocks = append(p.blocks, block)
-	p.files = slices.Grow(p.files, min(n, len(block)/pathAt))
-	for at := 0; at+pathAt <= len(block); {
-		end := at + pathAt + int(binary.LittleEndian.Uint16(block[at+pathAt-2:]))
-		if end > len(block) {
-			return
+	p.files = slices.Grow(p.files, min(n, len(data)/pathAt))
+	for at := 0; at+pathAt <= len(data); {
+		end := at + pathAt + int(binary.LittleEndian.Uint16(data[at+pathAt-2:]))
+		if end > len(data) {
+			break
+		}
+		if at == 0 {
+			b.first = string(data[pathAt:end])
 		}
 		p.files = append(p.files, place|uint32(at))
 		at = end
 	}
+	if len(p.files) > b.files {
+		p.blocks = append(p.blocks, b)
+	}
 }
 
-// record returns the bytes from the record of file i to the end of its block.
-func (p *packed) record(i int) []byte { return p.blocks[p.files[i]>>16][p.files[i]&0xffff:] }
+// record returns the bytes from the record of file i to the end of its block. They are
+// zeros if the block cannot be read any more. They change when another record is asked for.
+func (p *packed) record(i int) []byte {
+	n := int(p.files[i] >> 16)
+	if p.shown != n+1 {
+		b := &p.blocks[n]
+		data := p.room(b.size)
+		_, err := p.from.ReadAt(data, b.at)
+		if err != nil || crc32.Update(b.header, castagnoli, data) != b.sum {
+			clear(data)
+		}
+		p.shown = n + 1
+	}
+	return p.window[p.files[i]&0xffff : p.blocks[n].size]
+}
 
-// path returns the path of file i. The caller must not change it.
+// path returns the path of file i. It changes when another record is asked for.
 func (p *packed) path(i int) []byte {
 	r := p.record(i)
 	return r[pathAt : pathAt+int(binary.LittleEndian.Uint16(r[pathAt-2:]))]
@@ -173,9 +218,21 @@ func (p *packed) find(path string) (cached, bool) {
 
 // search returns the index of a path, or the index where it would be inserted.
 func (p *packed) search(path string) (int, bool) {
-	from, to := 0, len(p.files)
-	if i := p.next; i > 0 && i < to && string(p.path(i)) > path && string(p.path(i-1)) < path {
+	if i := p.next; i > 0 && i < len(p.files) && string(p.path(i)) > path && string(p.path(i-1)) < path {
 		return i, false
+	}
+	n, _ := slices.BinarySearchFunc(p.blocks, path, func(b block, path string) int {
+		if b.first <= path {
+			return -1
+		}
+		return 1
+	})
+	if n == 0 {
+		return 0, false
+	}
+	from, to := p.blocks[n-1].files, len(p.files)
+	if n < len(p.blocks) {
+		to = p.blocks[n].files
 	}
 	for from < to {
 		i := int(uint(from+to) >> 1)

@@ -3,6 +3,7 @@ package tree
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -159,7 +160,7 @@ func TestCachePacked(t *testing.T) {
 
 func (p *packed) sorted() bool {
 	for i := 1; i < len(p.files); i++ {
-		if bytes.Compare(p.path(i-1), p.path(i)) >= 0 {
+		if before := string(p.path(i - 1)); before >= string(p.path(i)) {
 			return false
 		}
 	}
@@ -329,7 +330,7 @@ func FuzzPacked(f *testing.F) {
 		w.kind, w.n, w.block = kind, n, data[:min(len(data), maxBlock)]
 		w.flush()
 		c = OpenCache("")
-		c.read(&sealed)
+		c.read(bytes.NewReader(sealed.Bytes()))
 		ask(c)
 	})
 }
@@ -432,5 +433,33 @@ func BenchmarkCache(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A packed file that is cut or written to while it is open knows less, and nothing wrong.
+func TestCachePackedSpoiled(t *testing.T) {
+	for name, spoil := range map[string]func(f *os.File, size int64) error{
+		"cut":     func(f *os.File, size int64) error { return f.Truncate(size / 2) },
+		"written": func(f *os.File, size int64) error { _, err := f.WriteAt(make([]byte, 100), size/2); return err },
+	} {
+		p := newCache(t)
+		paths, st, _ := filled(t, p, 4000)
+		must(t, OpenCache(p).Compact(len(paths), everything))
+		c := OpenCache(p)
+		if files, _, _ := knows(t, c, paths, st); files != len(paths) || len(c.packed.blocks) < 4 {
+			t.Fatalf("%s: %d files in %d blocks", name, files, len(c.packed.blocks))
+		}
+		f, err := os.OpenFile(p, os.O_RDWR, 0)
+		must(t, err)
+		fi, err := f.Stat()
+		must(t, err)
+		must(t, errors.Join(spoil(f, fi.Size()), f.Close()))
+		if files, _, _ := knows(t, c, paths, st); files == 0 || files == len(paths) {
+			t.Errorf("%s: then %d files of %d are known", name, files, len(paths))
+		}
+		c.Release()
+		if files, _, _ := knows(t, c, paths, st); files != 0 {
+			t.Errorf("%s: after Release %d files are known", name, files)
+		}
 	}
 }
