@@ -253,7 +253,8 @@ func (c *Config) Warnings(choices Choices) []string {
 	_, tagged := c.tagger(choices)
 	out := append(c.idle(tagged), c.mirrorWarnings()...)
 	if choices.Format != nil {
-		out = append(out, c.Sign.warnings(c.Format, signs(choices.Format(c.Format)))...)
+		out = append(out, c.Sign.warnings(c.Format, signs(choices.Format(c.Format)),
+			c.InStore() && c.S3.Readers == ReadersBucket)...)
 	}
 	if choices.Mirrored != nil && !choices.Mirrored(c.Format) && !c.Mirror.isDefault() {
 		out = append(out, "mirror: has no effect in a repository of the format "+c.Format)

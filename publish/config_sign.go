@@ -26,6 +26,9 @@ type SignerConfig struct {
 	Key            Keys     `yaml:"key"`
 	PassphraseFile string   `yaml:"passphrase_file"`
 	Command        []string `yaml:"command"` // argv: bytes in, signature out
+	// DetachedCommand is argv, of OpenPGP alone: bytes in, and out comes a signature to put beside
+	// documents that are never replaced. Command makes signed documents.
+	DetachedCommand []string `yaml:"detached_command"`
 }
 
 // Keys are files with secret keys, relative to the repository or absolute: one, or several that
@@ -55,7 +58,8 @@ func (k *Keys) UnmarshalYAML(n *yaml.Node) error {
 // options are the names and commands of a configuration, for the repository at dir. Commands run
 // there, as hooks do.
 func (c *SignConfig) options(dir string) sign.Options {
-	return sign.Options{OpenPGP: c.OpenPGP.options(dir), Minisign: c.Minisign.options(dir), Dir: dir}
+	return sign.Options{OpenPGP: c.OpenPGP.options(dir), Minisign: c.Minisign.options(dir),
+		Beside: c.OpenPGP.DetachedCommand, Dir: dir}
 }
 
 func (c *SignerConfig) options(dir string) sign.KeyOptions {
@@ -100,6 +104,7 @@ func (c *SignConfig) check() error {
 			errs = append(errs, fmt.Errorf("sign.%s.command: the name of the program is empty", s.name))
 		}
 	}
+	errs = append(errs, c.checkDetached())
 	if d := c.lifetime(); d != 0 && d < time.Hour {
 		errs = append(errs, fmt.Errorf("sign.valid_for: %s is less than an hour, for which clients keep what they read",
 			c.ValidFor))
@@ -107,13 +112,43 @@ func (c *SignConfig) check() error {
 	return errors.Join(errs...)
 }
 
-// warnings are for settings without effect in a format.
-func (c *SignConfig) warnings(format string, signs bool) []string {
+// checkDetached checks the command for signatures that lie beside documents.
+func (c *SignConfig) checkDetached() error {
+	const key = "sign.openpgp.detached_command"
+	argv := c.OpenPGP.DetachedCommand
+	switch {
+	case len(c.Minisign.DetachedCommand) > 0:
+		return errors.New("sign.minisign.detached_command: is for openpgp alone; sign.minisign.command makes " +
+			"what lies beside the list")
+	case len(argv) == 0:
+		return nil
+	case argv[0] == "":
+		return errors.New(key + ": the name of the program is empty")
+	case len(c.OpenPGP.Key) > 0 && len(c.OpenPGP.Command) == 0:
+		return errors.New(key + ": is for a command that signs; leave it out, because a key makes these signatures itself")
+	case len(c.OpenPGP.Command) == 0:
+		return errors.New(key + ": needs sign.openpgp.command, which signs documents inside")
+	}
+	return nil
+}
+
+// warnings are for settings without effect in a format. immutable reports whether clients read
+// documents that are never replaced: those have signatures beside them.
+func (c *SignConfig) warnings(format string, signs, immutable bool) []string {
 	openpgp, minisign := c.options("").Set()
 	var out []string
 	if openpgp && !signs {
 		out = append(out, "sign.openpgp: has no effect in a repository of the format "+format+
 			": no client looks for such signatures of its documents; sign.minisign is for every format")
+	}
+	switch byCommand, detached := len(c.OpenPGP.Command) > 0, len(c.OpenPGP.DetachedCommand) > 0; {
+	case !byCommand || !signs:
+	case immutable && !detached:
+		out = append(out, "sign.openpgp.command: makes no .json.gpg beside the catalogs in the object store; "+
+			"sign.openpgp.detached_command makes it")
+	case detached && !immutable:
+		out = append(out, "sign.openpgp.detached_command: has no effect here: only catalogs in an object store that "+
+			"clients read directly get a .json.gpg")
 	}
 	if c.ValidFor != 0 && !minisign {
 		out = append(out, "sign.valid_for: has no effect without sign.minisign: only its list says until when it is good")

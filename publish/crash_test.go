@@ -44,6 +44,9 @@ func TestMain(m *testing.M) {
 	if spec := os.Getenv("PUBLISH_TEST_CRASH"); spec != "" {
 		crashChild(spec)
 	}
+	if how := os.Getenv("PUBLISH_TEST_SIGNER"); how != "" {
+		signerChild(how)
+	}
 	os.Exit(m.Run())
 }
 

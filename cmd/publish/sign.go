@@ -27,6 +27,7 @@ func (p *program) sign(c *cli.Context) error {
 	if err != nil {
 		return switching(err)
 	}
+	p.warnConfig(r)
 	res, err := r.Sign(c.Context, publish.SignOptions{Due: c.Bool("due"), DryRun: c.Bool("dry-run"),
 		Message: c.String("message")})
 	return p.switched(c, r, res, err, "the signatures of production are good for longer")
