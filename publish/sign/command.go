@@ -13,6 +13,7 @@ import (
 
 	"aead.dev/minisign"
 
+	"example.com/publish/publish/fault"
 	"example.com/publish/stage/clearsign"
 )
 
@@ -35,6 +36,31 @@ func (s *Signer) byCommand(ctx context.Context, text []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%s: it signed another text", argv[0])
 	}
 	return out, nil
+}
+
+// besideByCommand has a document signed by a command, for a signature to put beside it. It makes
+// sure that what comes back is one, and of these bytes.
+func (s *Signer) besideByCommand(ctx context.Context, document []byte) ([]byte, error) {
+	argv := s.beside
+	bad := func(fact string) error {
+		return &fault.Error{Path: argv[0], Fact: "what it returned " + fact,
+			Hint: "a command such as [gpg, --detach-sign, --armor, --local-user, images@example.com]"}
+	}
+	// A clearsigned document has to fit, for an error that says what it is.
+	out, err := s.run(ctx, argv, document, 2*len(document)+MaxBeside)
+	if err != nil {
+		return nil, err
+	}
+	packets, err := clearsign.SplitDetached(document, out)
+	switch {
+	case err != nil:
+		return nil, bad(err.Error())
+	case len(packets) > MaxBeside/2: // as text it has more
+		return nil, bad(fmt.Sprintf("has more than %d bytes", MaxBeside/2))
+	}
+	var text bytes.Buffer
+	err = enclose(&text, packets)
+	return text.Bytes(), err
 }
 
 // minisignByCommand has data signed by a command.

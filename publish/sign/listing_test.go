@@ -11,6 +11,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/clearsign"
 	"example.com/publish/stage/tree"
 )
 
@@ -150,6 +151,24 @@ func FuzzDetached(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data, sig []byte) {
 		if said, _, err := ring.Detached(data, sig); err == nil && (said != "a" || string(data) != "data") {
 			t.Errorf("%q of %q was never signed", said, data)
+		}
+	})
+}
+
+// What is taken for signatures of a document is taken again as it was rewritten.
+func FuzzBeside(f *testing.F) {
+	key := newPGP(f, packet.PubKeyAlgoEdDSA, 0, "")
+	s := must(Open(Options{OpenPGP: KeyOptions{Keys: []string{key.secret}}}, now))(f)
+	text := must(s.Beside(context.Background(), []byte("data")))(f)
+	f.Add([]byte("data"), text)
+	f.Add([]byte("data"), dearmored(f, text))
+	f.Fuzz(func(t *testing.T, data, sig []byte) {
+		packets, err := clearsign.SplitDetached(data, sig)
+		if err != nil {
+			return
+		}
+		if again, err := clearsign.SplitDetached(data, packets); err != nil || !bytes.Equal(again, packets) {
+			t.Errorf("% x became % x, %v", packets, again, err)
 		}
 	})
 }

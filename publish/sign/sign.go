@@ -32,6 +32,9 @@ import (
 // Options are what publish.yaml says below sign, and how commands run.
 type Options struct {
 	OpenPGP, Minisign KeyOptions
+	// Beside is a command, for OpenPGP.Command: bytes in, and out comes an OpenPGP signature to put
+	// beside the document, armored or binary. Without it there is none.
+	Beside []string
 
 	Dir   string        // where commands run; "": here
 	Limit time.Duration // how long one may take, so that a revert does not hang on a device; 0: for ever
@@ -66,6 +69,7 @@ type Signer struct {
 	at       time.Time
 	openpgp  []*secret
 	inline   []string // the command
+	beside   []string // the command
 	minisign []*minisignKey
 	detached []string // the command
 	dir      string
@@ -76,7 +80,8 @@ type Signer struct {
 // encrypted key without its passphrase, to a public key, and to a key that is expired or
 // revoked at now. OpenPGP signatures are made as of now.
 func Open(o Options, now time.Time) (*Signer, error) {
-	s := &Signer{at: now, inline: o.OpenPGP.Command, detached: o.Minisign.Command, dir: o.Dir, limit: o.Limit}
+	s := &Signer{at: now, inline: o.OpenPGP.Command, beside: o.Beside, detached: o.Minisign.Command,
+		dir: o.Dir, limit: o.Limit}
 	for _, k := range []struct {
 		of   KeyOptions
 		read func(path string, data, passphrase []byte) error
@@ -192,13 +197,17 @@ func (s *Signer) Made(document []byte) bool {
 	return !errors.Is(err, ErrUnknownKey)
 }
 
-// Beside returns OpenPGP signatures of a document to put beside it, armored, by all keys at once;
-// nil where a command signs instead: what that returns is a clearsigned text.
+// Beside returns OpenPGP signatures of a document to put beside it, armored, by all keys at once.
+// Where a command signs instead, another command does it, because the first returns a clearsigned
+// text; nil if there is none.
 func (s *Signer) Beside(ctx context.Context, document []byte) ([]byte, error) {
-	if len(s.inline) > 0 {
+	switch {
+	case len(s.inline) == 0:
+		return s.armored(ctx, document)
+	case len(s.beside) == 0:
 		return nil, nil
 	}
-	return s.armored(ctx, document)
+	return s.besideByCommand(ctx, document)
 }
 
 // Signature is a file to put beside the one that is signed.
