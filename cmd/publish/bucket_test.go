@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"path"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,6 +38,8 @@ type scriptStoreKey struct{}
 //	fetch KEY FILE   writes an object into a file; with !, there must be none
 //	lose KEY         deletes an object
 //	put KEY FILE     makes an object
+//
+// In KEY a * stands for what nobody knows before, such as a hash; there is one such object.
 func storeCommands(t *testing.T) map[string]func(*testscript.TestScript, bool, []string) {
 	of := func(ts *testscript.TestScript, args []string, n int) *scriptStore {
 		s, ok := ts.Value(scriptStoreKey{}).(*scriptStore)
@@ -105,6 +110,30 @@ func (s *scriptStore) set(ts *testscript.TestScript, at string) {
 
 // do makes a request, as clients do who have no credentials.
 func (s *scriptStore) do(method, key string, body []byte) ([]byte, error) {
+	if prefix, _, is := strings.Cut(key, "*"); is {
+		found, err := s.do(http.MethodGet, "?list-type=2&prefix="+prefix, nil)
+		if err != nil {
+			return nil, err
+		}
+		var list struct{ Contents []struct{ Key string } }
+		if err := xml.Unmarshal(found, &list); err != nil {
+			return nil, err
+		}
+		var keys []string
+		for _, o := range list.Contents {
+			if same, err := path.Match(key, o.Key); err == nil && same {
+				keys = append(keys, o.Key)
+			}
+		}
+		switch len(keys) {
+		case 0:
+			return nil, fmt.Errorf("%s: %w", key, os.ErrNotExist)
+		case 1:
+			key = keys[0]
+		default:
+			return nil, fmt.Errorf("%s: there are %q", key, keys)
+		}
+	}
 	req, err := http.NewRequest(method, s.endpoint+"/images/"+key, bytes.NewReader(body))
 	if err != nil {
 		return nil, err

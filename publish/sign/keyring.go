@@ -105,6 +105,22 @@ func (k *Keyring) Inline(document []byte, now time.Time) (plain []byte, by strin
 	return append(text, '\n'), by, nil
 }
 
+// MaxBeside bounds OpenPGP signatures beside a document, in bytes. One by a key that resists quantum
+// computers has up to 70 kB when it is armored, and one of RSA 2 kB.
+const MaxBeside = 1 << 20
+
+// Beside checks an OpenPGP signature that lies beside a document, armored or binary, and returns the
+// fingerprint of the key. The error goes on where the signature was named.
+func (k *Keyring) Beside(document, signature []byte, now time.Time) (by string, err error) {
+	switch {
+	case len(signature) > MaxBeside:
+		return "", fmt.Errorf("has more than %d bytes", MaxBeside)
+	case k.openpgp == nil:
+		return "", ErrUnknownKey
+	}
+	return k.openpgp.Detached(document, signature, now)
+}
+
 // Detached checks a minisign signature of data, and returns its trusted comment and the id of
 // the key. The error goes on where the signature was named.
 func (k *Keyring) Detached(data, signature []byte) (trusted, by string, err error) {

@@ -111,7 +111,7 @@ func fact(err error) error {
 }
 
 func (c *check) openpgp(_ string, data, signature []byte) error {
-	_, err := c.keys.openpgp.Detached(data, signature, c.now)
+	_, err := c.keys.Beside(data, signature, c.now)
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"reflect"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"example.com/publish/publish/sign"
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
 )
 
 // Names of the documents of the format whose documents are signed inside.
@@ -24,6 +26,7 @@ const (
 	indexPath   = "streams/v1/index.json"
 	signedIndex = "streams/v1/index.sjson"
 	signedEnd   = ".sjson"
+	besideEnd   = ".gpg"
 )
 
 // documents checks the signed index, and the documents that it names. Each must say the same as the
@@ -105,7 +108,7 @@ func paths(index any) (map[string]string, error) {
 }
 
 // pair reads a signed document and the plain one that says the same, if there is one. Each is nil
-// after a finding.
+// after a finding. A signature beside the plain one is checked.
 func (v *verifier) pair(ctx context.Context, signedPath, plainPath string) (signed, plain any, err error) {
 	data, ok, err := v.document(ctx, signedPath)
 	if err != nil {
@@ -129,6 +132,11 @@ func (v *verifier) pair(ctx context.Context, signedPath, plainPath string) (sign
 	if data, ok, err = v.document(ctx, plainPath); err != nil {
 		return nil, nil, err
 	}
+	if ok {
+		if err := v.beside(ctx, plainPath, data); err != nil {
+			return nil, nil, err
+		}
+	}
 	if ok && v.listed(plainPath, data) {
 		var bad error
 		if plain, bad = decode(data); bad != nil {
@@ -136,6 +144,31 @@ func (v *verifier) pair(ctx context.Context, signedPath, plainPath string) (sign
 		}
 	}
 	return signed, plain, nil
+}
+
+// beside checks the signature beside a plain document, if there is one. Only a document that is
+// never replaced can have one: it has the hash of its bytes in its name. Whether one was made is not
+// known, and a store may answer 403 for what it does not have.
+func (v *verifier) beside(ctx context.Context, path string, data []byte) error {
+	if sumOf(path) == "" || slices.Contains(v.out.Documents, path) { // two names may lead to one
+		return nil
+	}
+	at := path + besideEnd
+	signature, found, err := v.get(ctx, at, sign.MaxBeside, http.StatusForbidden)
+	switch {
+	case errors.Is(err, durable.ErrTooLong):
+		v.find(Large, at, "is larger than a signature can be")
+		return nil
+	case err != nil || !found:
+		return err
+	}
+	// It is read again also where the key is unknown: right after a switch it may be by the former key.
+	if _, bad := v.Keys.Beside(data, signature, v.Now()); bad != nil {
+		v.find(Bad, at, "%v", bad)
+		return nil
+	}
+	v.out.Documents = append(v.out.Documents, path)
+	return nil
 }
 
 // listed compares a document with the list of the generation, if there is one.

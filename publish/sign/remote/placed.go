@@ -54,8 +54,7 @@ func (v *verifier) placed(ctx context.Context) (map[string]string, error) {
 		if !v.safe(indexPath, at) {
 			continue
 		}
-		stem := strings.TrimSuffix(path.Base(at), ".json")
-		sum := stem[strings.LastIndexByte(stem, '-')+1:]
+		sum := sumOf(at)
 		if !of[sum] {
 			v.find(Differs, indexPath, "names %s, which is not of generation %d", catalog.Show(at), v.out.Generation)
 			continue
@@ -63,4 +62,14 @@ func (v *verifier) placed(ctx context.Context) (map[string]string, error) {
 		out[sum] = at
 	}
 	return out, nil
+}
+
+// sumOf is the hash that a document has in its name, which no other bytes may have; "" for none.
+func sumOf(document string) string {
+	stem := strings.TrimSuffix(path.Base(document), ".json")
+	sum := stem[strings.LastIndexByte(stem, '-')+1:]
+	if (catalog.Digest{Algorithm: catalog.SHA256, Hex: sum}).Check() != nil {
+		return ""
+	}
+	return sum
 }

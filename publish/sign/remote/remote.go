@@ -50,7 +50,7 @@ type Result struct {
 	TreeID     string
 	Made       time.Time
 	Until      *time.Time        // nil: it does not expire
-	Documents  []string          // whose signature is good, sorted
+	Documents  []string          // that have a good signature, inside or beside them, sorted
 	Files      int64             // of the list, that were read
 	Bytes      int64             // of all that was read
 	Findings   []catalog.Finding // sorted; none: all is as the keys say
@@ -268,9 +268,11 @@ func (v *verifier) document(ctx context.Context, path string) (data []byte, ok b
 	return data, found, nil
 }
 
-// get reads a file; found is false if the server says that it does not have it.
-func (v *verifier) get(ctx context.Context, path string, limit int64) (data []byte, found bool, err error) {
-	body, err := v.open(ctx, path)
+// get reads a file; found is false if the server says that it does not have it. absent is as for
+// open.
+func (v *verifier) get(ctx context.Context, path string, limit int64, absent ...int) (
+	data []byte, found bool, err error) {
+	body, err := v.open(ctx, path, absent...)
 	if body == nil || err != nil {
 		return nil, false, err
 	}
@@ -282,8 +284,9 @@ func (v *verifier) get(ctx context.Context, path string, limit int64) (data []by
 	return data, true, err
 }
 
-// open asks for a file; nil if the server says that it does not have it.
-func (v *verifier) open(ctx context.Context, path string) (io.ReadCloser, error) {
+// open asks for a file; nil if the server says that it does not have it. The statuses in absent also
+// say so.
+func (v *verifier) open(ctx context.Context, path string, absent ...int) (io.ReadCloser, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, v.at.Of(path), nil)
 	if err != nil {
 		return nil, v.fault(ctx, path, err)
@@ -293,10 +296,11 @@ func (v *verifier) open(ctx context.Context, path string) (io.ReadCloser, error)
 	if err != nil {
 		return nil, v.fault(ctx, path, err)
 	}
-	switch resp.StatusCode {
-	case http.StatusOK:
+	switch {
+	case resp.StatusCode == http.StatusOK:
 		return resp.Body, nil
-	case http.StatusNotFound, http.StatusGone:
+	case slices.Contains(absent, resp.StatusCode), resp.StatusCode == http.StatusNotFound,
+		resp.StatusCode == http.StatusGone:
 		return nil, resp.Body.Close()
 	}
 	_ = resp.Body.Close() // nothing was read of it
