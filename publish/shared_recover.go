@@ -75,6 +75,9 @@ func (b *shared) pending(s *state) bool {
 	if b.r.locks().state(productionLock) == lock.Held {
 		return false
 	}
+	if len(b.r.lostParts()) > 0 {
+		return true
+	}
 	if g, err := b.r.graveyard(); err == nil {
 		if _, pending := g.Split(); len(pending) > 0 {
 			return true

@@ -42,6 +42,9 @@ type Status struct {
 	// HistoryFlaw says what the history lost or has out of place; "" if it is whole.
 	// publish recover repairs it.
 	HistoryFlaw string `json:"history_flaw,omitempty"`
+	// Missing are folders and locks that the repository lost, as paths relative to it.
+	// publish recover makes them; until then most commands fail.
+	Missing []string `json:"missing,omitempty"`
 	// Leftovers could not be deleted.
 	Leftovers []Leftover `json:"leftovers"`
 	// NotAtomic: readers of production meet the changes of a switch one by one. Absent
@@ -157,7 +160,7 @@ func (r *Repo) statusOf(ctx context.Context, s *state) (*Status, *stage.Checked,
 	// While another command runs, lines may be missing only because it has not
 	// written them yet.
 	if out.RecoveryPending {
-		out.HistoryFlaw = r.historyFlaw(s)
+		out.HistoryFlaw, out.Missing = r.historyFlaw(s), r.lostParts()
 	}
 	back := r.revertTenure(s)
 	out.RevertUntil, out.RevertKept = back.End(), back.By

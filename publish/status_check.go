@@ -3,6 +3,7 @@ package publish
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"example.com/publish/publish/journal"
@@ -37,6 +38,8 @@ type Check struct {
 func (m *Measures) Check(t Thresholds) []Check {
 	unfinished := "a command did not end: publish recover, or the next command, finishes it"
 	switch {
+	case len(m.Missing) > 0:
+		unfinished = "the repository lost " + strings.Join(m.Missing, ", ") + ": publish recover makes that anew"
 	case m.HistoryFlaw != "":
 		unfinished = "in the history, " + m.HistoryFlaw + ": publish recover repairs it"
 	case slices.Contains(m.LocksUnknown, "production"):

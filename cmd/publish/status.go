@@ -178,6 +178,8 @@ func (p *program) statusRows(s *publish.Status) [][]string {
 		row("locks", "unknown: this user may not ask whether somebody holds %s", strings.Join(s.LocksUnknown, ", "))
 	}
 	switch {
+	case len(s.Missing) > 0:
+		row("recovery", "pending: %s lost: publish recover makes that anew", strings.Join(s.Missing, ", "))
 	case s.HistoryFlaw != "":
 		row("history", "%s: publish recover repairs it", s.HistoryFlaw)
 	case s.RecoveryPending && slices.Contains(s.LocksUnknown, "production"):

@@ -77,7 +77,7 @@ func (a *asked) status(o overview) *publish.Status {
 	if out.Hold != nil {
 		out.Hold = &publish.HoldState{Since: out.Hold.Since}
 	}
-	out.Mirror, out.Foreign = nil, nil
+	out.Mirror, out.Foreign, out.Missing = nil, nil, nil
 	out.Locks, out.LocksUnknown, out.Leftovers = []publish.LockHeld{}, []string{}, []publish.Leftover{}
 	return &out
 }
