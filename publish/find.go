@@ -18,10 +18,26 @@ const mostNeighbours = 200
 // isRepository reports whether there is a repository at dir itself.
 func isRepository(dir string) bool { return !gone(layoutPath(dir)) }
 
+// unversioned reports whether dir was a repository that somebody used, and has lost its
+// layout version. One whose init was interrupted has no history yet.
+func unversioned(dir string) bool {
+	fi, err := os.Lstat(filepath.Join(dir, ".publish", "history"))
+	return err == nil && fi.Size() > 0 && !isRepository(dir)
+}
+
+// versionHint is the hint for a repository that is unversioned.
+func versionHint(dir string) string {
+	return fmt.Sprintf("it was a repository: write %d into %s, which is lost; publish verify then checks production",
+		layoutVersion, layoutPath(dir))
+}
+
 // whereHint is the hint for a directory that is not a repository. It names a
 // repository that was probably meant: above the directory, in it or beside it. If
 // there is none it says how to make one.
 func whereHint(dir string) string {
+	if unversioned(dir) {
+		return versionHint(dir)
+	}
 	for d := filepath.Dir(dir); ; d = filepath.Dir(d) {
 		if isRepository(d) {
 			return fmt.Sprintf("%s is a repository: --repo %s", d, d)

@@ -83,6 +83,9 @@ func Init(dir string, choices Choices, opt InitOptions) error {
 		return &Error{Kind: Usage, Path: dir, Fact: "is a repository already", Hint: "publish status --repo " + dir +
 			" shows it"}
 	}
+	if unversioned(dir) {
+		return &Error{Kind: Usage, Path: layoutPath(dir), Fact: "is missing", Hint: versionHint(dir)}
+	}
 	c, err := initConfig(dir, choices, opt)
 	if err != nil {
 		return err

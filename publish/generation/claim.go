@@ -67,11 +67,12 @@ func claimIn(root *os.Root, dir string) (c Claim, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}
+	const hint = "write the number of the generation there, if publish made this tree: publish verify then checks it"
 	if err != nil {
-		return c, &fault.Error{Path: path, Fact: "cannot be read", Err: err}
+		return c, &fault.Error{Path: path, Fact: "cannot be read", Err: err, Hint: hint}
 	}
 	if c.Number, err = strconv.Atoi(strings.TrimSuffix(string(data), "\n")); err != nil || c.Number < 1 {
-		return Claim{}, &fault.Error{Path: path, Fact: "does not hold a generation number"}
+		return Claim{}, &fault.Error{Path: path, Fact: "does not hold a generation number", Hint: hint}
 	}
 	data, err = read(MarkName, 4096)
 	if errors.Is(err, fs.ErrNotExist) {

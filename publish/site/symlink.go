@@ -3,6 +3,7 @@ package site
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -57,6 +58,10 @@ func (s symlink) Live(context.Context) (int, error) {
 	switch id, err := s.Trees.Whose(dir); {
 	case err != nil:
 		return 0, err
+	case id == 0: // such as in a copy that was made without the files whose names begin with a dot
+		return 0, &fault.Error{Path: dir, Fact: "has no " + generation.IdentityName, Err: ErrForeign,
+			Hint: fmt.Sprintf("if it is generation %d of this repository, write %d into that file: publish verify "+
+				"then checks the tree", n, n)}
 	case id != n:
 		return 0, s.foreign(s.Production, "leads to %s, which says that it is generation %d", dir, id)
 	}
