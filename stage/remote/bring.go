@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -14,17 +15,20 @@ import (
 // a way that may pass keeps no other from coming; then the error is that of the first one.
 func BringAll[T any](ctx context.Context, once int, list []T, bring func(context.Context, T) error) error {
 	var failed later
+	var next atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(once)
-	for _, x := range list {
-		if gctx.Err() != nil {
-			break
-		}
+	// A goroutine brings many: a new one would have to grow its stack for each of them.
+	for range min(once, len(list)) {
 		g.Go(func() error {
-			if err := gctx.Err(); err != nil {
-				return err
+			for i := next.Add(1); i <= int64(len(list)); i = next.Add(1) {
+				if err := gctx.Err(); err != nil {
+					return err
+				}
+				if err := failed.note(bring(gctx, list[i-1])); err != nil {
+					return err
+				}
 			}
-			return failed.note(bring(gctx, x))
+			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {
