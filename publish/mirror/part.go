@@ -212,6 +212,9 @@ func (p *part) take(ctx context.Context, body io.ReadCloser, first int64) error 
 
 // skip reads past what the part has.
 func (p *part) skip(ctx context.Context, body io.Reader, n int64) error {
+	if n == 0 {
+		return nil
+	}
 	buf := blocks.Get().(*[]byte)
 	defer blocks.Put(buf)
 	for n > 0 {

@@ -23,14 +23,17 @@ func NewSHA256() Sum { return sha256.New() }
 //
 // After largeAfter bytes, Spread reads largeSize bytes at once: the latency of direct
 // writes then costs little, and so does their processor time, see durable.Block. A small
-// file needs no such memory.
+// file needs no such memory. For one writer it needs no more than smallSize: new memory
+// takes more processor time than to copy a small file.
 const (
+	smallSize  = 64 << 10
 	blockSize  = 1 << 20
 	largeSize  = 4 << 20
 	largeAfter = 8 << 20
 )
 
 var (
+	smalls = sync.Pool{New: func() any { b := durable.Block(smallSize); return &b }}
 	blocks = sync.Pool{New: func() any { b := durable.Block(blockSize); return &b }}
 	larges = sync.Pool{New: func() any { b := durable.Block(largeSize); return &b }}
 )
@@ -168,12 +171,18 @@ func fill(r io.Reader, buf []byte) (n int, err error) {
 }
 
 func spreadOne(ctx context.Context, r io.Reader, to []io.Writer) (int64, error) {
-	buf := blocks.Get().(*[]byte)
-	defer blocks.Put(buf)
+	of := &smalls
+	buf := of.Get().(*[]byte)
+	defer func() { of.Put(buf) }()
 	var total int64
 	for {
 		if err := ctx.Err(); err != nil {
 			return total, err
+		}
+		if of == &smalls && total >= smallSize {
+			of.Put(buf)
+			of = &blocks
+			buf = of.Get().(*[]byte)
 		}
 		n, err := r.Read(*buf)
 		total += int64(n)
