@@ -181,7 +181,7 @@ func (m *Mirror) answered(ctx context.Context, r Answered, j Job) Answered {
 
 // sweepOld removes answers whose jobs are not kept any more, and what kills left.
 func (d *desk) sweepOld() error {
-	there, err := d.Queue.where(nil)
+	there, err := d.Queue.where(pendingIn, nil)
 	if err != nil {
 		return err
 	}

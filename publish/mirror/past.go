@@ -19,15 +19,16 @@ type endedKey struct {
 	id string
 }
 
-// listed is told which jobs are there, each time before they are read.
-func (e *pastJobs) listed(all map[string]folder) {
+// listed is told which jobs are in the folder first and in further ones, each time before they
+// are read.
+func (e *pastJobs) listed(first folder, all map[string]folder) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.lists++; e.jobs == nil {
 		e.jobs = map[endedKey]cached{}
 	}
 	for key := range e.jobs {
-		if f, ok := all[key.id]; !ok || f != key.in {
+		if f, ok := all[key.id]; key.in >= first && (!ok || f != key.in) {
 			delete(e.jobs, key)
 		}
 	}

@@ -69,12 +69,12 @@ func ours(f folder, name string) bool {
 	return id == "" || f == runningIn && isID(id) && (suffix == "lock" || suffix == "cancel" || suffix == "bytes")
 }
 
-// where returns the folder that counts for each job. A job that moves on meanwhile is
-// not missed: it is written to the further folder before it leaves the other one, and
-// the folders are read in that order.
-func (q *Queue) where(foreign func(path string)) (map[string]folder, error) {
+// where returns the folder that counts for each job that has a file in the folder first or in a
+// further one. A job that moves on meanwhile is not missed: it is written to the further folder
+// before it leaves the other one, and the folders are read in that order.
+func (q *Queue) where(first folder, foreign func(path string)) (map[string]folder, error) {
 	all := map[string]folder{}
-	for _, f := range folders {
+	for _, f := range folders[first:] {
 		ids, err := q.names(f, foreign)
 		if err != nil {
 			return nil, err
@@ -87,13 +87,18 @@ func (q *Queue) where(foreign func(path string)) (map[string]folder, error) {
 }
 
 // List returns the jobs of some states, or all, the oldest first. It takes no lock. bad
-// are files that are not jobs, or cannot be read.
+// are files that are not jobs, or cannot be read, where it looked for those jobs: in the
+// first folder of their states, and in further ones.
 func (q *Queue) List(states ...State) (jobs []Job, bad []Problem, err error) {
 	wanted := func(s State) bool { return len(states) == 0 || slices.Contains(states, s) }
 	in := func(f folder) bool {
 		return len(states) == 0 || slices.ContainsFunc(states, func(s State) bool { return folderOf(s) == f })
 	}
-	all, err := q.where(func(path string) {
+	first := pendingIn
+	for !in(first) {
+		first++
+	}
+	all, err := q.where(first, func(path string) {
 		bad = append(bad, Problem{path, errors.New("does not belong here")})
 	})
 	if err != nil {
@@ -107,7 +112,7 @@ func (q *Queue) List(states ...State) (jobs []Job, bad []Problem, err error) {
 	}
 	found := make([]Job, len(ids))
 	errs := make([]error, len(ids))
-	q.past.listed(all)
+	q.past.listed(first, all)
 	abreast(len(ids), func(i int) { found[i], errs[i] = q.readListed(all[ids[i]], ids[i]) })
 	again := []string{}
 	for i, err := range errs {
@@ -121,7 +126,7 @@ func (q *Queue) List(states ...State) (jobs []Job, bad []Problem, err error) {
 		}
 	}
 	// A job that went back meanwhile, to pending, was read in no folder, or vanished.
-	now, err := q.where(nil)
+	now, err := q.where(first, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -193,7 +198,7 @@ func (q *Queue) resolve(prefix string) (string, error) {
 		return "", &fault.Error{Kind: fault.Usage, Fact: "an empty text names no job",
 			Hint: "publish mirror list shows the jobs"}
 	}
-	all, err := q.where(nil)
+	all, err := q.where(pendingIn, nil)
 	if err != nil {
 		return "", err
 	}
