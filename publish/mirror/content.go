@@ -270,7 +270,7 @@ func (c *Content) begin() error {
 	if err := c.create(); err != nil {
 		return err
 	}
-	b, err := durable.NewBatch(c.opt.Dir)
+	b, err := durable.NewPatientBatch(c.opt.Dir)
 	c.batch = b
 	return err
 }
@@ -279,8 +279,7 @@ func (c *Content) begin() error {
 // come before the files of the job go into staging. After an error all that was brought
 // since the last Sync is gone, because nobody knows what of it is on the disk.
 //
-// Calls: fsync of each part, or one syncfs for many; rename of each; fsync of the
-// directory.
+// Calls: fsync of each part, or one syncfs; rename of each; fsync of the directory.
 func (c *Content) Sync(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err

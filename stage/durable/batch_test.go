@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -206,5 +207,40 @@ func TestBatchTake(t *testing.T) {
 	must(t, b.Close())
 	if err := f.Close(); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("the batch left it open: %v", err)
+	}
+}
+
+// A patient batch of some files calls syncfs once, unless the machine has much to write, or
+// does not say how much.
+func TestBatchPatient(t *testing.T) {
+	if n, err := pending(); err != nil && runtime.GOOS == "linux" || n < 0 {
+		t.Errorf("%d bytes are to be written: %v", n, err)
+	}
+	dir := t.TempDir()
+	for _, c := range []struct {
+		files  int
+		bytes  int64
+		err    error
+		syncfs int
+	}{
+		{patientAbove, 0, nil, 0}, {patientAbove + 1, 0, nil, 1}, {patientAbove + 1, patientBytes, nil, 1},
+		{patientAbove + 1, patientBytes + 1, nil, 0}, {patientAbove + 1, 0, errFlush, 0},
+		{syncfsAbove + 1, patientBytes + 1, nil, 1},
+	} {
+		b, did := counted(t, dir)
+		b.above, b.pending = patientAbove, func() (int64, error) { return c.bytes, c.err }
+		b.syncfs = func(*os.File) error { did.syncfs++; return nil }
+		files := make([]*os.File, c.files)
+		for i := range files {
+			files[i] = created(t, filepath.Join(dir, fmt.Sprint(i)))
+			must(t, b.Take(files[i]))
+		}
+		must(t, b.Flush())
+		if did.syncfs != c.syncfs || len(did.synced) != (1-c.syncfs)*c.files {
+			t.Errorf("%v: %d flushes and %d syncfs", c, len(did.synced), did.syncfs)
+		}
+		if err := files[0].Close(); !errors.Is(err, fs.ErrClosed) {
+			t.Errorf("%v: a file was left open: %v", c, err)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,6 +75,28 @@ func syncfs(f *os.File) error {
 		return &os.PathError{Op: "syncfs", Path: f.Name(), Err: err}
 	}
 	return nil
+}
+
+// pending returns how many bytes the machine has yet to write to its file systems.
+func pending() (bytes int64, err error) {
+	data, err := ReadFile("/proc/meminfo", 64<<10)
+	if err != nil {
+		return 0, err
+	}
+	found := 0
+	for line := range strings.Lines(string(data)) {
+		var kib int64
+		for _, form := range []string{"Dirty: %d kB", "Writeback: %d kB"} {
+			if n, _ := fmt.Sscanf(line, form, &kib); n == 1 {
+				bytes += kib << 10
+				found++
+			}
+		}
+	}
+	if found != 2 {
+		return 0, ErrUnsupported
+	}
+	return bytes, nil
 }
 
 // Free returns how many bytes an ordinary user can still write to the file system

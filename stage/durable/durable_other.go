@@ -28,6 +28,8 @@ func Clone(dst, src *os.File) error { return ErrUnsupported }
 
 func syncfs(f *os.File) error { return ErrUnsupported }
 
+func pending() (bytes int64, err error) { return 0, ErrUnsupported }
+
 // Free is not supported here.
 func Free(path string) (int64, error) { return 0, ErrUnsupported }
 
