@@ -35,9 +35,20 @@ type Content struct {
 	made atomic.Bool // the directory
 
 	mu    sync.Mutex
-	batch *durable.Batch                 // of the parts that are whole; nil: none yet
-	whole map[catalog.Digest]fs.FileInfo // of those parts
+	batch *durable.Batch             // of the parts that are whole; nil: none yet
+	whole map[catalog.Digest]brought // of those parts
 }
+
+// brought is a part that is whole: its file, as it was when it was locked, and how many bytes it
+// has by now.
+type brought struct {
+	file fs.FileInfo
+	size int64
+}
+
+// is reports whether a file is that part: the file of one that was removed may have given its
+// number to a new one, which then has fewer bytes until it is whole itself.
+func (b brought) is(file fs.FileInfo) bool { return os.SameFile(file, b.file) && file.Size() == b.size }
 
 // ContentOptions say where content lies and what to do about it.
 type ContentOptions struct {
@@ -63,7 +74,7 @@ var _ catalog.Store = (*Content)(nil)
 
 // NewContent makes the Content of a job. It touches nothing.
 func NewContent(opt ContentOptions) *Content {
-	return &Content{opt: opt, whole: map[catalog.Digest]fs.FileInfo{}}
+	return &Content{opt: opt, whole: map[catalog.Digest]brought{}}
 }
 
 func (c *Content) path(d catalog.Digest, suffix string) string {
@@ -229,18 +240,14 @@ func (c *Content) Bring(ctx context.Context, d catalog.Digest, size int64, get f
 	// It is looked for once, here: callers have asked Has before, and if it came since, who had
 	// the lock brought it.
 	if own := c.brought(d); own || c.Has(d) {
-		if p.there == 0 && !own {
+		if p.there() == 0 && !own {
 			err = ignoreMissing(os.Remove(c.path(d, partSuffix)))
 		}
 		_ = p.f.Close()
 		c.count(size)
 		return err
 	}
-	var own fs.FileInfo
-	if err = p.fill(ctx, get); err == nil {
-		own, err = p.f.Stat()
-	}
-	if err != nil {
+	if err := p.fill(ctx, get); err != nil {
 		_ = p.f.Close()
 		return full(err)
 	}
@@ -254,7 +261,7 @@ func (c *Content) Bring(ctx context.Context, d catalog.Digest, size int64, get f
 	if err := c.batch.Take(p.f); err != nil {
 		return full(err)
 	}
-	c.whole[d] = own
+	c.whole[d] = brought{p.held, p.n}
 	return nil
 }
 
@@ -299,7 +306,7 @@ func (c *Content) Sync(ctx context.Context) error {
 			err = c.name(ctx, d, own)
 			continue
 		}
-		_, _ = c.own(ctx, d, own, os.Remove)
+		_, _ = c.own(ctx, d, own, func(_ *os.File, part string) error { return os.Remove(part) })
 	}
 	clear(c.whole)
 	for dir := range dirs {
@@ -311,9 +318,9 @@ func (c *Content) Sync(ctx context.Context) error {
 }
 
 // name gives a part its name. Another job that wanted the same may have done it.
-func (c *Content) name(ctx context.Context, d catalog.Digest, own fs.FileInfo) error {
-	ok, err := c.own(ctx, d, own, func(part string) error {
-		if err := os.Chmod(part, 0o444); err != nil {
+func (c *Content) name(ctx context.Context, d catalog.Digest, own brought) error {
+	ok, err := c.own(ctx, d, own, func(f *os.File, part string) error {
+		if err := f.Chmod(0o444); err != nil {
 			return err
 		}
 		return os.Rename(part, c.path(d, ""))
@@ -332,29 +339,22 @@ func (c *Content) name(ctx context.Context, d catalog.Digest, own fs.FileInfo) e
 
 // own calls do for the part of a content, under its lock, if it is the file that this Content
 // brought. If another job gave that its name, the part may be what a third one has begun since.
-func (c *Content) own(ctx context.Context, d catalog.Digest, own fs.FileInfo, do func(part string) error) (bool,
-	error) {
+func (c *Content) own(ctx context.Context, d catalog.Digest, own brought, do func(f *os.File, part string) error) (
+	bool, error) {
 	part := c.path(d, partSuffix)
-	if fi, err := os.Lstat(part); err != nil || !same(fi, own) { // do not wait for that one
+	if fi, err := os.Lstat(part); err != nil || !own.is(fi) { // do not wait for that one
 		return false, ignoreMissing(err)
 	}
-	f, held, err := lockPart(ctx, part, lock.Options{Wait: -1})
+	f, held, err := lockPart(ctx, part, false, lock.Options{Wait: -1})
 	if err != nil {
-		return false, err
+		return false, ignoreMissing(err)
 	}
 	defer f.Close()
-	switch {
-	case same(held, own):
-		return true, do(part)
-	case held.Size() == 0: // the lock made it
-		return false, ignoreMissing(os.Remove(part))
+	if !own.is(held) {
+		return false, nil
 	}
-	return false, nil
+	return true, do(f, part)
 }
-
-// same reports whether a part is the one that was brought: the file of one that was removed may
-// have given its number to a new one, which then has fewer bytes until it is whole itself.
-func same(part, own fs.FileInfo) bool { return os.SameFile(part, own) && part.Size() == own.Size() }
 
 // Close ends the Content. Parts stay for the next time.
 func (c *Content) Close() error {
@@ -433,16 +433,15 @@ func sweepOne(ctx context.Context, path string, may func() bool, before time.Tim
 		return 0, false, nil
 	}
 	if filepath.Ext(path) == partSuffix {
-		f, held, err := lockPart(ctx, path, lock.Options{})
+		f, held, err := lockPart(ctx, path, false, lock.Options{})
 		if taken := (*lock.HeldError)(nil); errors.As(err, &taken) {
 			return 0, false, nil
 		}
 		if err != nil {
-			return 0, false, err
+			return 0, false, ignoreMissing(err)
 		}
 		defer f.Close()
-		// An empty one may be what the lock made of a name that was gone.
-		if held.Size() > 0 && !held.ModTime().Before(before) {
+		if !held.ModTime().Before(before) {
 			return 0, false, nil
 		}
 		fi = held

@@ -89,9 +89,9 @@ func (r *runner) inTrees(j Job) func(catalog.Digest) (string, bool) {
 	}
 	group := r.Repo.Stage.Format.ParseRef(r.NameOf(j.Canonical)).Group
 	return func(d catalog.Digest) (string, bool) {
+		blob := filepath.FromSlash(format.BlobAt(path.Join(group, "x"), d))
 		for _, tree := range []string{r.Repo.Stage.Dir, r.Repo.Production()} {
-			at := filepath.Join(tree, filepath.FromSlash(format.BlobAt(path.Join(group, "x"), d)))
-			if regular(at) {
+			if at := filepath.Join(tree, blob); regular(at) {
 				return at, true
 			}
 		}

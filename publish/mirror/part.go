@@ -23,12 +23,14 @@ type part struct {
 	c    *Content
 	d    catalog.Digest
 	size int64
-	f    *os.File  // its end is n, and closing it gives the lock back
-	sum  hash.Hash // of the first n bytes
+	f    *os.File    // its end is n, and closing it gives the lock back
+	held fs.FileInfo // of f, as it was when it was locked
+	sum  hash.Hash   // of the first n bytes
 	n    int64
-
-	there int64 // bytes that the file had
 }
+
+// there returns how many bytes the file had.
+func (p *part) there() int64 { return p.held.Size() }
 
 // Limits of patience with a server, for one Bring.
 const (
@@ -47,22 +49,23 @@ func (c *Content) part(ctx context.Context, d catalog.Digest, size int64) (*part
 		return nil, err
 	}
 	path := c.path(d, partSuffix)
-	f, held, err := lockPart(ctx, path, lock.Options{Wait: -1})
+	f, held, err := lockPart(ctx, path, true, lock.Options{Wait: -1})
 	if err != nil {
 		return nil, err
 	}
-	p := &part{c: c, d: d, size: size, f: f, sum: sum}
-	if p.there = held.Size(); p.there == 0 {
+	p := &part{c: c, d: d, size: size, f: f, held: held, sum: sum}
+	if p.there() == 0 {
 		durable.Give(path)
 	}
 	return p, nil
 }
 
-// lockPart locks the file of a part and opens it, and makes it if it is missing.
-func lockPart(ctx context.Context, path string, opt lock.Options) (f *os.File, held fs.FileInfo, err error) {
-	f, held, err = lock.Itself(ctx, path, opt)
+// lockPart locks the file of a part and opens it: see lock.Itself.
+func lockPart(ctx context.Context, path string, make bool, opt lock.Options) (f *os.File, held fs.FileInfo,
+	err error) {
+	f, held, err = lock.Itself(ctx, path, make, opt)
 	if errors.Is(err, fs.ErrPermission) && os.Chmod(path, 0o600) == nil { // a kill in Sync
-		f, held, err = lock.Itself(ctx, path, opt)
+		f, held, err = lock.Itself(ctx, path, make, opt)
 	}
 	return f, held, err
 }
@@ -108,7 +111,7 @@ type getter = func(ctx context.Context, from int64) (io.ReadCloser, int64, error
 
 // fill makes the part whole.
 func (p *part) fill(ctx context.Context, get getter) error {
-	if p.there > 0 {
+	if p.there() > 0 {
 		if err := p.reread(ctx); err != nil {
 			return err
 		}

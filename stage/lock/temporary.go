@@ -34,12 +34,17 @@ func Temporary(ctx context.Context, path string, opt Options) (unlock func(), er
 }
 
 // Itself locks a file that has something to say besides being a lock, and opens it for reading and
-// appending. It makes the file if it is missing. The file may be renamed or removed at any time, also
-// while it is locked. Its name then stands for another file, which somebody else may lock. Unlock gives
-// the lock back, and so does closing the file. The error is that of Acquire.
-func Itself(ctx context.Context, path string, opt Options) (f *os.File, held fs.FileInfo, err error) {
+// appending. If the file is missing, it makes it with make; else the error is fs.ErrNotExist. The file may
+// be renamed or removed at any time, also while it is locked. Its name then stands for another file, which
+// somebody else may lock. Unlock gives the lock back, and so does closing the file. Other errors are those
+// of Acquire.
+func Itself(ctx context.Context, path string, make bool, opt Options) (f *os.File, held fs.FileInfo, err error) {
+	flag := os.O_RDWR | os.O_APPEND | safe
+	if make {
+		flag |= os.O_CREATE
+	}
 	for {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND|safe, 0o600)
+		f, err := os.OpenFile(path, flag, 0o600)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -88,25 +88,28 @@ func TestTemporaryIsOfTheName(t *testing.T) {
 func TestItself(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "x.part")
 	must(t, os.WriteFile(p, []byte("text"), 0o600))
-	locked, held, err := Itself(context.Background(), p, Options{})
+	locked, held, err := Itself(context.Background(), p, false, Options{})
 	if must(t, err); held.Size() != 4 {
 		t.Errorf("it locked a file of %d bytes", held.Size())
 	}
 	other := (*HeldError)(nil)
-	if _, _, err := Itself(context.Background(), p, Options{}); !errors.As(err, &other) {
+	if _, _, err := Itself(context.Background(), p, false, Options{}); !errors.As(err, &other) {
 		t.Errorf("a second holder gets %v", err)
 	}
 	must(t, os.Rename(p, p+".done"))
-	next, made, err := Itself(context.Background(), p, Options{}) // of the name, not of the file
+	if _, _, err := Itself(context.Background(), p, false, Options{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is gone: %v", err)
+	}
+	next, made, err := Itself(context.Background(), p, true, Options{}) // of the name, not of the file
 	if must(t, err); os.SameFile(held, made) || made.Size() != 0 {
 		t.Error("it locked the file that has another name now")
 	}
 	Unlock(next) // and it stays open
-	again, _, err := Itself(context.Background(), p, Options{})
+	again, _, err := Itself(context.Background(), p, false, Options{})
 	must(t, err)
 	_, err = next.WriteString("more")
 	must(t, errors.Join(err, next.Close()))
-	if _, _, err := Itself(context.Background(), p, Options{}); !errors.As(err, &other) {
+	if _, _, err := Itself(context.Background(), p, false, Options{}); !errors.As(err, &other) {
 		t.Errorf("closing a file that was unlocked unlocks it for its next holder: %v", err)
 	}
 	must(t, errors.Join(again.Close(), locked.Close()))
