@@ -3,11 +3,13 @@ package stage
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
 
 	"example.com/publish/stage/catalog"
+	"example.com/publish/stage/durable"
 	"example.com/publish/stage/tree"
 )
 
@@ -20,8 +22,8 @@ type Fetched struct {
 
 // FetchedFile is a file that has a content.
 type FetchedFile struct {
-	Path string
-	Move bool // staging may take the file itself; else it is staging's own, or somebody else's
+	Path string // no link
+	Move bool   // staging may take the file itself; else it is staging's own, or somebody else's
 	// SHA256 is what its bytes are known to have, in hexadecimal, because they were hashed when
 	// they came, and are durable; "" if it is not known. They are not read again.
 	SHA256 string
@@ -51,10 +53,15 @@ func (d *Delivery) fetched(ctx context.Context, f *Fetched) catalog.Input {
 			body, err := open()
 			return &remoteFile{ReadCloser: body}, err
 		}
-		file, s, err := openSource(content.Path)
+		file, err := durable.Open(content.Path)
 		if err != nil {
 			return nil, err
 		}
+		fi, err := file.Stat()
+		if err != nil {
+			return nil, errors.Join(err, file.Close())
+		}
+		s := sourceOf(content.Path, fi)
 		s.known = content.SHA256
 		d.mu.Lock()
 		d.expected[content.Path] = s.stat.Size

@@ -39,7 +39,9 @@ func openSource(path string) (*os.File, source, error) {
 		_ = f.Close()
 		return nil, source{}, err
 	}
-	return f, sourceOf(path, fi), nil
+	s := sourceOf(path, fi)
+	s.link = isLink(path)
+	return f, s, nil
 }
 
 // openInside opens a file of a directory that a person named. A link may lead to
@@ -70,17 +72,21 @@ func openInside(dir, name string) (*os.File, source, error) {
 	if err != nil {
 		return nil, source{}, errors.Join(err, f.Close())
 	}
-	return f, sourceOf(full, fi), nil
+	s := sourceOf(full, fi)
+	s.link = isLink(full)
+	return f, s, nil
 }
 
-// sourceOf is the source of an open file.
+func isLink(path string) bool {
+	fi, err := os.Lstat(path)
+	return err == nil && fi.Mode()&fs.ModeSymlink != 0
+}
+
+// sourceOf is the source of an open file, whose path is no link.
 func sourceOf(path string, fi fs.FileInfo) source {
 	src := source{path: path, info: fi, stat: tree.StatOf(fi)}
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
 		src.uid = st.Uid
-	}
-	if fi, err := os.Lstat(path); err == nil {
-		src.link = fi.Mode()&fs.ModeSymlink != 0
 	}
 	return src
 }

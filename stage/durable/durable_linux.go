@@ -132,11 +132,18 @@ func mountRoot(dirFD int, name string) bool {
 // system, the result is false. A process may open the file for writing later, so
 // remove the write permission first.
 func Unwritten(f *os.File) bool {
-	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK); err != nil {
+	raw, err := f.SyscallConn() // Fd would change the mode of the descriptor
+	if err != nil {
 		return false
 	}
-	_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
-	return err == nil
+	unwritten := false
+	err = raw.Control(func(fd uintptr) {
+		if _, err := unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_RDLCK); err == nil {
+			_, err = unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_UNLCK)
+			unwritten = err == nil
+		}
+	})
+	return err == nil && unwritten
 }
 
 // Immutable reports whether path has the attribute immutable or append-only. Then
