@@ -26,7 +26,8 @@
 // file in the former folder. So a kill at any point leaves a line too much rather than a
 // change without a line, and never loses a job. It may leave a job in two folders. Then
 // the further folder counts, in the order pending, running, failed, done: every reader
-// sees it so, and [Queue.Recover] removes the other file.
+// sees it so, and [Queue.Recover] removes the other file. So a change does not wait until it
+// is durable that the file in a former folder is gone.
 //
 // A job in running whose lock is free goes back to pending. If the file of the lock is
 // there, its runner died; after three such crashes the job fails. A runner that gives up

@@ -110,6 +110,14 @@ func (q *Queue) put(j Job) error {
 
 // drop removes the file of a job from a folder, if it is there.
 func (q *Queue) drop(f folder, id string) error {
+	if err := q.remove(f, id); err != nil {
+		return err
+	}
+	return durable.SyncDir(q.path(f.String()))
+}
+
+// remove is drop, which a power cut may undo.
+func (q *Queue) remove(f folder, id string) error {
 	if err := q.at("remove " + f.String()); err != nil {
 		return err
 	}
@@ -120,9 +128,6 @@ func (q *Queue) drop(f folder, id string) error {
 	}
 	if err == nil {
 		err = q.at("removed " + f.String())
-	}
-	if err == nil {
-		err = durable.SyncDir(q.path(f.String()))
 	}
 	return err
 }
@@ -138,7 +143,8 @@ func (q *Queue) move(from folder, j *Job, e Event) error {
 	if err := q.put(*j); err != nil {
 		return err
 	}
-	if to := folderOf(j.State); to == from {
+	to := folderOf(j.State)
+	if to == from {
 		return nil
 	}
 	if from == runningIn {
@@ -148,6 +154,9 @@ func (q *Queue) move(from folder, j *Job, e Event) error {
 				return err
 			}
 		}
+	}
+	if to > from { // it counts in any case
+		return q.remove(from, j.ID)
 	}
 	return q.drop(from, j.ID)
 }
