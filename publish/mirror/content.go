@@ -32,7 +32,9 @@ import (
 type Content struct {
 	opt  ContentOptions
 	done atomic.Int64
-	made atomic.Bool // the directory
+
+	making sync.Mutex
+	give   func(path string) // see durable.Giver; nil until the directory is made
 
 	mu    sync.Mutex
 	batch *durable.Batch             // of the parts that are whole; nil: none yet
@@ -193,7 +195,9 @@ func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
 // create makes the directory, if it is missing.
 func (c *Content) create() error {
-	if c.made.Load() {
+	c.making.Lock()
+	defer c.making.Unlock()
+	if c.give != nil {
 		return nil
 	}
 	for _, algorithm := range []string{catalog.SHA256, catalog.SHA512} {
@@ -201,7 +205,7 @@ func (c *Content) create() error {
 			return err
 		}
 	}
-	c.made.Store(true)
+	c.give = durable.Giver(c.opt.Dir) // and of those below it
 	return nil
 }
 
@@ -323,7 +327,11 @@ func (c *Content) name(ctx context.Context, d catalog.Digest, own brought) error
 		if err := f.Chmod(0o444); err != nil {
 			return err
 		}
-		return os.Rename(part, c.path(d, ""))
+		err := durable.RenameNew(part, c.path(d, ""))
+		if errors.Is(err, fs.ErrExist) { // somebody put it there by hand: the part is swept
+			err = nil
+		}
+		return err
 	})
 	if ok || err != nil || regular(c.path(d, "")) {
 		return err

@@ -55,7 +55,7 @@ func (c *Content) part(ctx context.Context, d catalog.Digest, size int64) (*part
 	}
 	p := &part{c: c, d: d, size: size, f: f, held: held, sum: sum}
 	if p.there() == 0 {
-		durable.Give(path)
+		c.give(path)
 	}
 	return p, nil
 }

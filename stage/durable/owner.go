@@ -21,17 +21,18 @@ import (
 // another file of root. So Give opens the file, checks that it belongs to root and
 // has no other hard link, and changes the owner through the descriptor. Otherwise
 // it could give another file of root away.
-func Give(path string) {
-	if os.Geteuid() != 0 {
-		return
+func Give(path string) { Giver(filepath.Dir(path))(path) }
+
+// Giver returns Give for what is in one directory: it looks only once who owns that.
+func Giver(dir string) func(path string) {
+	if os.Geteuid() == 0 {
+		if fi, err := os.Stat(dir); err == nil {
+			if st, ok := fi.Sys().(*syscall.Stat_t); ok && st.Uid != 0 {
+				return func(path string) { give(unix.AT_FDCWD, path, int(st.Uid), int(st.Gid)) }
+			}
+		}
 	}
-	fi, err := os.Stat(filepath.Dir(path))
-	if err != nil {
-		return
-	}
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok && st.Uid != 0 {
-		give(unix.AT_FDCWD, path, int(st.Uid), int(st.Gid))
-	}
+	return func(string) {}
 }
 
 // MkdirTemp is os.MkdirTemp followed by Give.
