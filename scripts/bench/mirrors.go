@@ -160,8 +160,8 @@ func (b *bench) mirrorGoals() []goal {
 	}{
 		{b.f("mirror run, one image with a layer of %s MiB", 1<<10), "mirror-large", 1 << 10, 1.1, ""},
 		{b.f("mirror run, one image with %s layers of 20 KB", 100), "mirror-small", 100, 1.25,
-			"it has a queue that survives a power cut (12 syncs), a lock and a sync for each layer, so that processes share " +
-				"what they fetch, and a merge into staging (20 syncs); the peers write files, and sync once"},
+			"it has a queue that survives a power cut (9 syncs), a lock for each layer, so that processes share what they " +
+				"fetch, and a merge into staging (18 syncs); the peers write files, and sync once"},
 	} {
 		of := func(who string, n number) pick { return pick{c.name, c.size, who, n} }
 		for _, peer := range []string{craneCopy, regctlCopy} {
