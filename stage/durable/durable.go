@@ -49,6 +49,28 @@ func WriteDated(path string, data []byte, mode fs.FileMode, modified time.Time) 
 	})
 }
 
+// WriteCopy is like WriteFile, but syncs nothing: after a power cut path may be missing, or have
+// other bytes. It is for copies that can be made again, and carry a checksum.
+//
+// Calls: open(temporary file beside path), fchmod, write, rename.
+func WriteCopy(path string, data []byte, mode fs.FileMode) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path))
+	if err != nil {
+		return err
+	}
+	if err = f.Chmod(mode); err == nil {
+		Give(f.Name())
+		_, err = f.Write(data)
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
+
 // WriteWith is like WriteFile, with the data that f writes. If f fails, path is
 // unchanged.
 func WriteWith(path string, mode fs.FileMode, f func(io.Writer) error) error {

@@ -53,7 +53,7 @@ func (s *Site) store(path string, data []byte) {
 	}
 	err := durable.MkdirAll(filepath.Dir(path), 0o700)
 	if err == nil {
-		err = durable.WriteFile(path, seal(data), 0o600)
+		err = durable.WriteCopy(path, seal(data), 0o600)
 	}
 	if err == nil || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		return
