@@ -49,13 +49,21 @@ func (b *shared) promote(ctx context.Context, opt PromoteOptions) (*Result, erro
 	}
 }
 
-// turn waits before the next try, after lost of them, of which the last one took so long.
+// turn waits before the next try, after lost of them, of which the last one took so long. Then it
+// reads the pointer: others may have moved it meanwhile, and a try that begins with what it was
+// before would be lost from the start.
 func (b *shared) turn(ctx context.Context, lost int, took time.Duration) (done func(), err error) {
 	if lost == 0 {
 		return func() {}, nil
 	}
-	done, err = b.site.Turn(ctx, lost, took)
-	return done, interrupted(b.explain(err))
+	if done, err = b.site.Turn(ctx, lost, took); err != nil {
+		return nil, interrupted(b.explain(err))
+	}
+	if _, err = b.pointer(ctx, 0); err != nil {
+		done()
+		return nil, interrupted(err)
+	}
+	return done, nil
 }
 
 func (b *shared) tryPromote(ctx context.Context, opt PromoteOptions, pruned *PruneResult) (
