@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -411,6 +412,9 @@ func (b *shared) commit(ctx context.Context, on *bucket.Pointer, c bucket.Commit
 		b.move(p)
 	case errors.As(err, &moved):
 		b.move(moved.Now)
+		if c.Manifest != nil { // it did not happen, and never will: there is nothing to ask later
+			return nil, errors.Join(err, os.Remove(intent))
+		}
 		return nil, err
 	case errors.Is(err, bucket.ErrOutcome) && c.Manifest != nil:
 		return nil, b.unknown(fmt.Sprintf("whether generation %d is production", c.Manifest.Generation), err)

@@ -283,3 +283,35 @@ func changes(m *machine, name, content string, more bool) error {
 	_, err := m.repo().Promote(ctx, PromoteOptions{})
 	return err
 }
+
+// Of a commit that lost its race nothing is left to be settled: the next try does not ask for it.
+func TestSharedLostCommit(t *testing.T) {
+	store := newStore()
+	a, b := newMachine(t, store, "ada"), newMachine(t, store, "bob")
+	a.put(map[string]string{"a/1": "one"})
+	b.put(map[string]string{"b/1": "uno"})
+	looks, lost := 0, false
+	store.Before = func(_ context.Context, r buckettest.Request) error {
+		switch {
+		case r.Key != "_publish/pointer.json":
+		case r.Op == "swap" && !lost:
+			lost = true
+			was := store.Before
+			store.Before = nil
+			a.promote()
+			store.Before = was
+		case r.Op == "get" && lost:
+			if looks++; looks == 2 && !gone(b.repo().path(".publish", "commit")) {
+				t.Error("the commit that lost is still noted")
+			}
+		}
+		return nil
+	}
+	b.promote()
+	store.Before = nil
+	// One look says that it is lost; the next try begins with one, and looks once more before it sends.
+	if looks != 3 {
+		t.Errorf("looks %d times", looks)
+	}
+	b.wantLive(map[string]string{"a/1": "one", "b/1": "uno"})
+}
