@@ -121,7 +121,7 @@ func (r *Repo) Promote(ctx context.Context, opt PromoteOptions) (res *Result, er
 
 		// The slow part, copying and hashing, is done: now take the production lock.
 		var unlock func()
-		if s, _, unlock, err = r.exclusive(ctx, actor{"promote", true, draft.Dir}); err != nil {
+		if s, _, unlock, err = r.exclusive(ctx, actor{verb: "promote", preparing: true, draft: draft.Dir}); err != nil {
 			return nil, err
 		}
 		err = held(s.history)

@@ -21,6 +21,10 @@ type actor struct {
 	verb      string
 	preparing bool   // it also holds the prepare lock: no other promote runs
 	draft     string // path of its own draft; "": none
+	// began is the state that it has worked for: if another generation is production in an
+	// object store by now, the error is a *bucket.MovedError, before anything is done with that
+	// one. nil: any is good.
+	began *state
 }
 
 // exclusive takes the production lock and recovers. done says what recovery did.

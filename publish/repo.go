@@ -309,6 +309,14 @@ type state struct {
 	due *tree.Former
 }
 
+// generation is the number of production; 0 before the first promote.
+func (s *state) generation() int {
+	if s.current == nil {
+		return 0
+	}
+	return s.current.Generation
+}
+
 // clockBehind reports whether the clock is behind the newest line of the history. Then
 // nothing is deleted.
 func (s *state) clockBehind() bool { return s.behind > 0 }

@@ -90,7 +90,7 @@ func (b *shared) tryPromote(ctx context.Context, opt PromoteOptions, pruned *Pru
 	var docs []catalog.Document
 	if r.Config.Promote.Prune && !opt.NoPrune && (pruned == nil || opt.DryRun) {
 		if pruned, err = at.repo.prune(ctx, PruneOptions{DryRun: opt.DryRun},
-			actor{"prune", true, draft.Dir}); err != nil {
+			actor{verb: "prune", preparing: true, draft: draft.Dir}); err != nil {
 			return nil, nil, err
 		}
 		if opt.DryRun {
@@ -137,7 +137,7 @@ func (b *shared) tryPromote(ctx context.Context, opt PromoteOptions, pruned *Pru
 		return nil, pruned, err
 	}
 	var unlock func()
-	if s, _, unlock, err = r.exclusive(ctx, actor{"promote", true, draft.Dir}); err != nil {
+	if s, _, unlock, err = r.exclusive(ctx, actor{"promote", true, draft.Dir, s}); err != nil {
 		return nil, pruned, err
 	}
 	defer unlock()

@@ -91,7 +91,7 @@ func (f *following) try(ctx context.Context) error {
 			return err
 		}
 	}
-	s, _, unlock, err := r.exclusive(ctx, actor{"receive", true, dirOf(draft)})
+	s, _, unlock, err := r.exclusive(ctx, actor{verb: "receive", preparing: true, draft: dirOf(draft)})
 	if err != nil {
 		return err
 	}

@@ -29,8 +29,12 @@ func (b *shared) recover(ctx context.Context, by actor) (*state, []string, error
 	r := b.r
 	var done []string
 	did := func(format string, args ...any) { done = append(done, fmt.Sprintf(format, args...)) }
-	if _, err := b.pointer(ctx, 0); err != nil {
+	p, err := b.pointer(ctx, 0)
+	if err != nil {
 		return nil, nil, err
+	}
+	if by.began != nil && by.began.generation() != p.Generation {
+		return nil, nil, &bucket.MovedError{Now: p}
 	}
 	if n, err := b.settleBase(ctx); err != nil {
 		return nil, done, err
