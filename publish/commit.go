@@ -46,7 +46,8 @@ type candidate struct {
 	body func(tree.Row) bucket.Body
 	sent *sent // counts what is uploaded; nil: nobody wants to know
 
-	signedAs   int // the generation that its signatures are of; 0: none yet
+	up         *uploading // what it sends; nil: not worked out yet
+	signedAs   int        // the generation that its signatures are of; 0: none yet
 	signatures *generation.Signatures
 	who        string // "": the user
 }

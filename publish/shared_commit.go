@@ -47,11 +47,12 @@ func (b *shared) switchTo(
 		r.opt.Warn(fmt.Sprintf("%v; the switch continues, because this hook can stop only a promote", err))
 	}
 	up, err := b.uploads(ctx, s, c)
-	if err == nil {
-		err = b.bare(s, m, up)
+	if err != nil {
+		return nil, err
 	}
+	bare, err := b.bare(s, m)
 	if err == nil {
-		err = b.upload(ctx, on, up.objects)
+		err = b.upload(ctx, on, slices.Concat(up.objects, bare))
 	}
 	if err != nil {
 		return nil, err
@@ -146,8 +147,11 @@ func (b *shared) rest(ctx context.Context, m *generation.Manifest) error {
 	return b.setBase(m.Generation)
 }
 
-// uploading is what a switch sends.
+// uploading is what a switch sends, on top of the commit with a nonce, and with the signatures of
+// a generation.
 type uploading struct {
+	on       string
+	signedAs int
 	objects  []bucket.Upload
 	document []byte    // what clients read, in the pointer; nil for none
 	turnover *turnover // objects that are written after the switch
@@ -163,6 +167,21 @@ func (b *shared) send(ctx context.Context, s *state, c *candidate) error {
 	return b.upload(ctx, b.at, up.objects)
 }
 
+// sendAhead is send if that takes more than a part of an upload. The rest waits until it is
+// known that production is still what the candidate was made from: where many promote at once,
+// most catalogs would be sent in vain.
+func (b *shared) sendAhead(ctx context.Context, s *state, c *candidate) error {
+	up, err := b.uploads(ctx, s, c)
+	if err != nil {
+		return err
+	}
+	lacks, err := b.site.Lacks(ctx, b.at, up.objects)
+	if err != nil || lacks <= int64(b.r.Config.S3.PartSize) {
+		return interrupted(b.replaced(err))
+	}
+	return b.upload(ctx, b.at, up.objects)
+}
+
 // upload sends objects that are not there.
 func (b *shared) upload(ctx context.Context, on *bucket.Pointer, objects []bucket.Upload) error {
 	_, err := b.site.Upload(ctx, on, objects)
@@ -170,8 +189,20 @@ func (b *shared) upload(ctx context.Context, on *bucket.Pointer, objects []bucke
 }
 
 // uploads works out what the candidate has and production does not. What a kept generation
-// has is in the store, too, so that a revert sends nothing of it.
+// has is in the store, too, so that a revert sends nothing of it. It is worked out once for a
+// candidate, as long as production stays the same.
 func (b *shared) uploads(ctx context.Context, s *state, c *candidate) (*uploading, error) {
+	if c.up == nil || c.up.on != b.at.Nonce || c.up.signedAs != c.signedAs {
+		up, err := b.findUploads(ctx, s, c)
+		if err != nil {
+			return nil, err
+		}
+		c.up = up
+	}
+	return c.up, nil
+}
+
+func (b *shared) findUploads(ctx context.Context, s *state, c *candidate) (*uploading, error) {
 	if i := slices.IndexFunc(c.rows, func(row tree.Row) bool { return row.Role == catalog.Link }); i >= 0 {
 		return nil, &FindingsError{Report: &stage.Report{Findings: []catalog.Finding{{Severity: catalog.Error, Code: "link",
 			Path: c.rows[i].Path, Message: "is a symbolic link, and an object store has none"}}}}
@@ -183,7 +214,7 @@ func (b *shared) uploads(ctx context.Context, s *state, c *candidate) (*uploadin
 	if report := (&stage.Report{Findings: next.Findings}); len(report.Errors()) > 0 {
 		return nil, &FindingsError{Report: report}
 	}
-	out := &uploading{document: next.Pointer, warnings: next.Findings}
+	out := &uploading{on: b.at.Nonce, signedAs: c.signedAs, document: next.Pointer, warnings: next.Findings}
 	has, kept := tree.NewRows(nil), tree.NewRows(c.kept)
 	there := map[string]string{} // digests of objects
 	if s.current != nil {

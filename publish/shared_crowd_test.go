@@ -284,6 +284,40 @@ func changes(m *machine, name, content string, more bool) error {
 	return err
 }
 
+// Who finds that another machine was first has sent nothing in vain, and has fetched nothing that
+// the next try has no use for.
+func TestSharedLostBeforeSending(t *testing.T) {
+	store := newStore()
+	a, b := newMachine(t, store, "ada"), newMachine(t, store, "bob")
+	a.put(map[string]string{"a/1": "one"})
+	b.put(map[string]string{"b/1": "uno"})
+	var list []string
+	looks := 0
+	store.Before = func(_ context.Context, r buckettest.Request) error {
+		if r.Op == "get" && r.Key == "_publish/pointer.json" {
+			if looks++; looks == 2 {
+				was := store.Before
+				store.Before = nil
+				a.promote()
+				store.Before = was
+			}
+		}
+		list = append(list, r.Op+" "+r.Key)
+		return nil
+	}
+	b.promote()
+	store.Before = nil
+	b.wantLive(map[string]string{"a/1": "one", "b/1": "uno"})
+	text := strings.Join(list, "\n")
+	before, after, _ := strings.Cut(text, "get _publish/pointer.json\nget _publish/pointer.json\n")
+	if before != "" || !strings.HasPrefix(after, "get _publish/pointer.json\n") {
+		t.Errorf("the first try asks for more than the pointer, twice:\n%s", text)
+	}
+	if n := strings.Count(text, "create _publish/files/"); n != 1 {
+		t.Errorf("sends %d documents:\n%s", n, text)
+	}
+}
+
 // Of a commit that lost its race nothing is left to be settled: the next try does not ask for it.
 func TestSharedLostCommit(t *testing.T) {
 	store := newStore()

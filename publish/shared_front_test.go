@@ -150,7 +150,7 @@ func TestSharedRequests(t *testing.T) {
 		return nil
 	}
 	a.promote()
-	// The pointer, the content, the document, the pointer, manifest, event, pointer.
+	// The pointer, twice, the content, the document, manifest, event, pointer.
 	if len(list) > 7 {
 		t.Errorf("%d requests:\n%s", len(list), strings.Join(list, "\n"))
 	}

@@ -168,12 +168,12 @@ func (b *shared) Document(ctx context.Context, row tree.Row) ([]byte, error) {
 	return data, b.explain(err)
 }
 
-// bare adds the documents that m only carries: they name nothing any more, so their bytes
+// bare returns the documents that m only carries: they name nothing any more, so their bytes
 // are others than before. s is the state before m.
-func (b *shared) bare(s *state, m *generation.Manifest, out *uploading) error {
+func (b *shared) bare(s *state, m *generation.Manifest) (out []bucket.Upload, err error) {
 	server := catalog.Serving(b.r.format)
 	if server == nil || s.current == nil {
-		return nil
+		return nil, nil
 	}
 	for _, c := range m.Carried {
 		if c.Role != catalog.Mutable || !server.Serves(c.Path) || slices.Contains(s.current.Carried, c) {
@@ -184,9 +184,9 @@ func (b *shared) bare(s *state, m *generation.Manifest, out *uploading) error {
 			continue // it was carried before, and nobody can read it
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		out.objects = append(out.objects, bucket.FileUpload(c.Row, server.Bare(was)))
+		out = append(out, bucket.FileUpload(c.Row, server.Bare(was)))
 	}
-	return nil
+	return out, nil
 }

@@ -126,12 +126,12 @@ func (b *shared) tryPromote(ctx context.Context, opt PromoteOptions, pruned *Pru
 	if err := r.at("prepared"); err != nil {
 		return nil, pruned, err
 	}
-	// What can be refused is refused before anything is sent. Then the long part, without
-	// the production lock: a revert does not wait for it.
+	// What can be refused is refused before anything is sent. Then what takes long to send,
+	// without the production lock: a revert does not wait for it.
 	res, err := r.publishValid(ctx, s, next, buried.Len(), valid, PromoteOptions{DryRun: true, Message: opt.Message,
 		Force: opt.Force})
 	if err == nil && !opt.DryRun && !res.Unchanged {
-		err = b.send(ctx, s, next)
+		err = b.sendAhead(ctx, s, next)
 	}
 	if err != nil {
 		return nil, pruned, err

@@ -73,6 +73,16 @@ func (s *Site) Upload(ctx context.Context, base *Pointer, objects []Upload) (int
 	return sent.Load(), s.step("after-upload")
 }
 
+// Lacks returns how many bytes Upload would send or look for: those of objects that this Site
+// has neither sent nor seen. It sends no request, unless a gc is at work.
+func (s *Site) Lacks(ctx context.Context, base *Pointer, objects []Upload) (bytes int64, err error) {
+	todo, err := s.missing(ctx, base, objects)
+	for _, u := range todo {
+		bytes += u.Body.Size
+	}
+	return bytes, err
+}
+
 // missing returns each object once that this Site does not know to be there.
 func (s *Site) missing(ctx context.Context, base *Pointer, objects []Upload) ([]Upload, error) {
 	condemned, err := s.condemned(ctx, base)
