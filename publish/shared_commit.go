@@ -167,16 +167,20 @@ func (b *shared) send(ctx context.Context, s *state, c *candidate) error {
 	return b.upload(ctx, b.at, up.objects)
 }
 
-// sendAhead is send if that takes more than a part of an upload. The rest waits until it is
-// known that production is still what the candidate was made from: where many promote at once,
-// most catalogs would be sent in vain.
+// atOnce is how many bytes are sent under the production lock: a revert waits for them, on a slow
+// line for some seconds.
+const atOnce = 8 << 20
+
+// sendAhead is send if that takes more than atOnce. Less waits until it is known that production
+// is still what the candidate was made from: where many promote at once, most catalogs would be
+// sent in vain.
 func (b *shared) sendAhead(ctx context.Context, s *state, c *candidate) error {
 	up, err := b.uploads(ctx, s, c)
 	if err != nil {
 		return err
 	}
 	lacks, err := b.site.Lacks(ctx, b.at, up.objects)
-	if err != nil || lacks <= int64(b.r.Config.S3.PartSize) {
+	if err != nil || lacks <= atOnce {
 		return interrupted(b.replaced(err))
 	}
 	return b.upload(ctx, b.at, up.objects)
