@@ -29,6 +29,13 @@ func (naming) Bare(data []byte) []byte {
 	return writeItems(data, func([]listedItem) []listedItem { return []listedItem{} })
 }
 
+func (f naming) Lost(p string, was, is []byte) []catalog.Naming {
+	still := f.Names(p, is)
+	return slices.DeleteFunc(f.Names(p, was), func(n catalog.Naming) bool {
+		return slices.ContainsFunc(still, func(s catalog.Naming) bool { return s.Digest == n.Digest })
+	})
+}
+
 func (naming) Names(_ string, data []byte) (out []catalog.Naming) {
 	var items []listedItem
 	if json.Unmarshal(data, &items) != nil {

@@ -264,6 +264,9 @@ func (r *Repo) publishValid(
 			return nil, err
 		}
 	}
+	if !opt.DryRun {
+		v.Catalog = nil // that of a large tree needs more memory than all that is left to do
+	}
 	return r.commit(ctx, s, c, opt.DryRun)
 }
 

@@ -272,13 +272,15 @@ func (w *signing) at(path string) string {
 func (w *signing) drop(which func(path string) bool) {
 	c := w.c
 	c.signatures = nil
-	c.rows = slices.DeleteFunc(slices.Clone(c.rows), func(row tree.Row) bool {
-		goes := row.Role == catalog.Signature && which(row.Path)
-		if goes {
-			_ = os.Remove(w.at(row.Path)) // else it is no row, and harms nobody
-		}
-		return goes
-	})
+	goes := func(row tree.Row) bool { return row.Role == catalog.Signature && which(row.Path) }
+	if slices.ContainsFunc(c.rows, goes) { // else there is no need of a copy
+		c.rows = slices.DeleteFunc(slices.Clone(c.rows), func(row tree.Row) bool {
+			if goes(row) {
+				_ = os.Remove(w.at(row.Path)) // else it is no row, and harms nobody
+			}
+			return goes(row)
+		})
+	}
 	for path := range w.rows {
 		if which(path) {
 			delete(w.rows, path)

@@ -175,7 +175,7 @@ func (c *copier) sameIndexes() bool {
 // exactly the tree of the base. Then there is nothing to promote, and nothing has
 // to be cloned to find that out. It also sets the rows of the snapshot.
 func (c *copier) same(entries []tree.Entry, facts []fact, named names) bool {
-	rows := make([]tree.Row, len(entries))
+	rows := make([]tree.Row, len(entries), len(entries)+len(c.out.documents)) // see complete
 	for i, e := range entries {
 		rows[i] = tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: facts[i].sum, Role: named.role(e.Path)}
 		if e.Kind == tree.Symlink {
@@ -241,7 +241,7 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 	if err != nil {
 		return nil, err
 	}
-	rows := make([]tree.Row, 0, len(done))
+	rows := make([]tree.Row, 0, len(done)+len(c.out.documents)) // see complete
 	var copied []tree.Row
 	for i, d := range done {
 		e := admitted[i]

@@ -311,9 +311,9 @@ func (sn *Snapshot) replace(docs []catalog.Document) error {
 func (sn *Snapshot) Rows() []tree.Row { return sn.rows }
 
 // complete sets the rows of the snapshot to those of the documents and the others,
-// which are sorted, and to those that are absent.
+// which are sorted, and to those that are absent. It may use the list of the others for that.
 func (sn *Snapshot) complete(others []tree.Row) {
-	sn.rows = sn.absent.among(tree.MergeRows(others, sorted(sn.documents)))
+	sn.rows = sn.absent.among(tree.MergeInto(others, sorted(sn.documents)))
 }
 
 // Validate checks the snapshot. The Valid is nil if the report has errors.

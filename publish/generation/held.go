@@ -129,14 +129,10 @@ type holding struct {
 
 // add holds what the document was names, and is, the one of the next tree, does not.
 func (h *holding) add(path string, was, is []byte) error {
-	named := map[catalog.Digest]bool{}
-	for _, n := range h.server.Names(path, is) {
-		named[n.Digest] = true
-	}
 	before := h.Live.HeldIn(path)
 	until := h.m.Time.Add(time.Duration(h.m.Grace) * time.Second).UTC().Truncate(time.Second)
-	for _, n := range h.server.Names(path, was) {
-		if named[n.Digest] || !h.m.has(n.Path) {
+	for _, n := range h.server.Lost(path, was, is) {
+		if !h.m.has(n.Path) {
 			continue
 		}
 		if whole, err := h.complete(n); !whole || err != nil {

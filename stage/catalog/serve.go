@@ -24,6 +24,9 @@ type Server interface {
 	Bare(data []byte) []byte
 	// Names returns all that the document at a path names, each digest once.
 	Names(path string, data []byte) []Naming
+	// Lost returns what Names returns of the document was, without the digests that is names,
+	// the next one at this path. It needs little memory for that.
+	Lost(path string, was, is []byte) []Naming
 	// List returns the document with these listed, instead of all that was added.
 	List(data []byte, listed []Naming) []byte
 	// Hold returns the document with these held, instead of those that it holds. What

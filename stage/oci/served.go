@@ -167,37 +167,88 @@ func (Format) Names(p string, data []byte) []catalog.Naming {
 	return all.names(p)
 }
 
-// names are what the index.json at a path names, with all its entries. Those that are
-// wrong name nothing.
-func (x *index) names(p string) (out []catalog.Naming) {
-	seen := map[string]bool{}
-	add := func(e *entry, kind catalog.NamingKind, until time.Time) {
-		digest, code, _ := e.check()
-		if code != "" || seen[e.Digest] {
+// Lost implements [catalog.Server]. It keeps no entry that both documents have: of a large
+// repository, two lists of them would need more memory than all the rest.
+func (Format) Lost(p string, was, is []byte) []catalog.Naming {
+	var still map[catalog.Sum]struct{} // what it names
+	others := map[string]bool{}        // likewise, by digests that are no sha256
+	if _, err := eachEntry(is, func(e entry, most int) {
+		if still == nil {
+			still = make(map[catalog.Sum]struct{}, most)
+		}
+		if _, ok := e.naming(); !ok {
 			return
 		}
-		seen[e.Digest] = true
-		out = append(out, catalog.Naming{Path: blobPath(path.Dir(p), digest), Digest: digest, MediaType: e.MediaType,
-			Size: *e.Size, Kind: kind, Until: until})
-	}
-	for i := range x.entries {
-		if e := &x.entries[i]; !e.marked() {
-			add(e, catalog.NamedItself, time.Time{})
+		if sum, short := e.sum(); short {
+			still[sum] = struct{}{}
+		} else {
+			others[e.Digest] = true
 		}
+	}); err != nil {
+		still, others = nil, nil
 	}
-	for i := range x.entries {
-		e := &x.entries[i]
-		switch end, held := e.Annotations.get(heldMark); {
-		case held:
-			until, err := time.Parse(time.RFC3339, end)
-			if err == nil { // else somebody else wrote it
-				add(e, catalog.NamedHeld, until.UTC())
+	left := &index{}
+	if _, err := eachEntry(was, func(e entry, _ int) {
+		there := others[e.Digest]
+		if sum, short := e.sum(); short {
+			_, there = still[sum]
+		}
+		if !there {
+			left.entries = append(left.entries, e)
+		}
+	}); err != nil {
+		return nil
+	}
+	return left.names(p)
+}
+
+// sum is the digest, if that is a sha256, in a form that needs little memory.
+func (d *descriptor) sum() (catalog.Sum, bool) {
+	digits, ok := strings.CutPrefix(d.Digest, catalog.SHA256+":")
+	if !ok {
+		return catalog.Sum{}, false
+	}
+	return catalog.ParseSum(digits)
+}
+
+// names are what the index.json at a path names, with all its entries.
+func (x *index) names(p string) (out []catalog.Naming) {
+	seen := map[string]bool{}
+	for _, added := range []bool{false, true} {
+		for i := range x.entries {
+			e := &x.entries[i]
+			if e.marked() != added {
+				continue
 			}
-		case e.marked():
-			add(e, catalog.NamedListed, time.Time{})
+			if n, ok := e.naming(); ok && !seen[e.Digest] {
+				seen[e.Digest] = true
+				n.Path = blobPath(path.Dir(p), n.Digest)
+				out = append(out, n)
+			}
 		}
 	}
 	return out
+}
+
+// naming is what an entry names, without the path; false for one that is wrong, which names
+// nothing.
+func (e *entry) naming() (n catalog.Naming, ok bool) {
+	digest, code, _ := e.check()
+	if code != "" {
+		return n, false
+	}
+	n = catalog.Naming{Digest: digest, MediaType: e.MediaType, Size: *e.Size}
+	switch end, held := e.Annotations.get(heldMark); {
+	case held:
+		until, err := time.Parse(time.RFC3339, end)
+		if err != nil { // somebody else wrote it
+			return n, false
+		}
+		n.Kind, n.Until = catalog.NamedHeld, until.UTC()
+	case e.marked():
+		n.Kind = catalog.NamedListed
+	}
+	return n, true
 }
 
 // Needs implements [catalog.Server]: what an index lists, the config and the layers of a

@@ -1,7 +1,9 @@
 package oci
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +98,38 @@ func TestServedHeldTwice(t *testing.T) {
 		[]catalog.Naming{lost, later, own, child})
 	if s := string(served); strings.Count(s, "held-until") != 1 || !strings.Contains(s, "1970-01-01T00:03:20Z") {
 		t.Errorf("%s", s)
+	}
+}
+
+// What a document lost is what it named and the next one does not, whatever names it there.
+func TestServedLost(t *testing.T) {
+	entry := func(algorithm string, digit, size int, notes string) string {
+		return fmt.Sprintf(`{"mediaType":%q,"digest":"%s:%s","size":%d,"annotations":{%s}}`, ociManifest, algorithm,
+			strings.Repeat(strconv.Itoa(digit), map[string]int{"sha256": 64, "sha512": 128, "md5": 32}[algorithm]), size,
+			notes)
+	}
+	held, late, child := `"`+heldMark+`":"2030-01-02T03:04:05Z"`, `"`+heldMark+`":"late"`, `"`+childMark+`":"true"`
+	var documents []string
+	for _, list := range [][]string{
+		nil,
+		{entry("sha256", 1, 1, ""), entry("sha256", 2, 2, ""), entry("sha512", 1, 1, ""), entry("sha512", 2, 1, child)},
+		{entry("sha256", 1, 1, held), entry("sha256", 3, 3, child), entry("sha512", 1, 1, late)},
+		{entry("sha256", 1, 1, late), entry("sha256", 2, -1, ""), entry("sha256", 2, 3, held), entry("md5", 1, 1, "")},
+		{entry("sha256", 1, 1, held), entry("sha256", 1, 2, child), entry("sha256", 1, 3, ""), entry("sha256", 0, 1, "")},
+	} {
+		documents = append(documents, `{"schemaVersion":2,"manifests":[`+strings.Join(list, ",")+`]}`)
+	}
+	f, path := Format{}, "a/index.json"
+	for _, was := range append(documents, "", "[]") {
+		for _, is := range append(documents, "", "[]") {
+			still := f.Names(path, []byte(is))
+			want := slices.DeleteFunc(f.Names(path, []byte(was)), func(n catalog.Naming) bool {
+				return slices.ContainsFunc(still, func(s catalog.Naming) bool { return s.Digest == n.Digest })
+			})
+			if got := f.Lost(path, []byte(was), []byte(is)); !slices.Equal(got, want) {
+				t.Errorf("from %s to %s it lost %v, not %v", was, is, got, want)
+			}
+		}
 	}
 }
 

@@ -57,3 +57,21 @@ func (r Rows) Get(path string) (Row, bool) {
 	}
 	return Row{}, false
 }
+
+// MergeInto is MergeRows where the caller needs the first list no more: if that has the
+// room, it becomes the result, since two lists of a large tree need much memory.
+func MergeInto(a, b []Row) []Row {
+	from, put := len(a), len(a)+len(b)
+	if cap(a) < put {
+		return MergeRows(a, b)
+	}
+	a = a[:put]
+	for len(b) > 0 { // from the end
+		last := b[len(b)-1]
+		at, _ := Search(a[:from], last.Path)
+		put -= copy(a[put-(from-at):put], a[at:from])
+		put--
+		a[put], b, from = last, b[:len(b)-1], at
+	}
+	return a
+}

@@ -64,5 +64,9 @@ func TestMergeRows(t *testing.T) {
 		if got := MergeRows(a, b); !slices.Equal(got, want) {
 			t.Fatalf("%v and %v become %v", a, b, got)
 		}
+		got := MergeInto(slices.Grow(slices.Clone(a), rapid.IntRange(0, 30).Draw(t, "room")), b)
+		if !slices.Equal(got, want) {
+			t.Fatalf("%v and %v become %v in place", a, b, got)
+		}
 	})
 }
