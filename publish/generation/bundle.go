@@ -230,7 +230,7 @@ func manifestText(r io.Reader, size int64) (string, error) {
 			return "", damaged
 		case n == 0 && string(line) != manifestMagic:
 			return text.String(), nil // of a newer version: Decode says so
-		case n > 1 && !bytes.HasPrefix(line, []byte("end ")) && !new(Manifest).add(string(line[:len(line)-1])):
+		case n > 1 && !bytes.HasPrefix(line, []byte("end ")) && !new(Manifest).add(string(line[:len(line)-1]), nil):
 			return "", bad(nil, BundleManifest, "is damaged, or of a newer version: it has an unknown line")
 		}
 	}

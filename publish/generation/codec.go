@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"strconv"
@@ -127,107 +126,6 @@ var (
 // magicLine matches the first line of a manifest of any version.
 var magicLine = lazyregexp.New(`^publish-manifest [1-9][0-9]*\n`)
 
-// Decode reads a manifest. The error wraps ErrDamaged, or ErrNewer if another
-// version wrote the manifest: the magic line shows that, or a correct seal on a
-// text that this version cannot read. The result shares memory with text.
-func Decode(text string) (*Manifest, error) {
-	if !strings.HasPrefix(text, manifestMagic) && magicLine.MatchString(text) {
-		return nil, ErrNewer // a newer version may seal in another way, so the seal is not checked
-	}
-	if len(text) < len(manifestMagic)+sealLen {
-		return nil, ErrDamaged
-	}
-	body, seal := text[:len(text)-sealLen], text[len(text)-sealLen:]
-	// In parallel: hashing takes as long as decoding, and decoding a damaged text does no harm.
-	sealed := make(chan bool)
-	go func() { sealed <- seal == "end "+sha256Of(body)+"\n" }()
-	m, err := decode(body)
-	if !<-sealed {
-		return nil, ErrDamaged
-	}
-	if err != nil {
-		return nil, err
-	}
-	m.Seal = seal[len("end ") : sealLen-1]
-	return m, nil
-}
-
-// sha256Of hashes a text without a copy of all of it.
-func sha256Of(text string) string {
-	sum := sha256.New()
-	for buf := make([]byte, 32<<10); len(text) > 0; {
-		n := copy(buf, text)
-		sum.Write(buf[:n])
-		text = text[n:]
-	}
-	return hex.EncodeToString(sum.Sum(nil))
-}
-
-// decode reads all but the seal.
-func decode(body string) (*Manifest, error) {
-	rest, ok := strings.CutPrefix(body, manifestMagic)
-	if !ok {
-		return nil, ErrDamaged
-	}
-	head, rest, _ := strings.Cut(rest, "\n")
-	m := &Manifest{}
-	if err := json.Unmarshal([]byte(head), &m.Head); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNewer, err)
-	}
-	if !m.Kind.known() {
-		return nil, fmt.Errorf("%w: it is of kind %q", ErrNewer, m.Kind)
-	}
-	m.reserve(rest)
-	for line := range strings.Lines(rest) {
-		if !m.add(strings.TrimSuffix(line, "\n")) {
-			return nil, ErrNewer
-		}
-	}
-	return m, nil
-}
-
-// add reads a line below the head.
-func (m *Manifest) add(line string) bool {
-	kind, line, _ := strings.Cut(line, " ")
-	switch kind {
-	case "own":
-		m.Own = append(m.Own, tree.Row{})
-		return parseRow(line, &m.Own[len(m.Own)-1])
-	case "carried":
-		m.Carried = append(m.Carried, Carried{})
-		c := &m.Carried[len(m.Carried)-1]
-		dropped, line, _ := strings.Cut(line, " ")
-		var err error
-		c.Dropped, err = strconv.Atoi(dropped)
-		return err == nil && parseRow(line, &c.Row)
-	case "held":
-		m.Held = append(m.Held, Held{})
-		return m.Held[len(m.Held)-1].parse(line)
-	case "barred":
-		m.Barred = append(m.Barred, tree.Row{})
-		return parseRow(line, &m.Barred[len(m.Barred)-1])
-	case "unit", "group":
-		m.Units = append(m.Units, catalog.Unit{Group: kind == "group"})
-		return parseUnit(line, &m.Units[len(m.Units)-1])
-	case "gone":
-		m.Gone = append(m.Gone, catalog.Unit{})
-		return parseUnit(line, &m.Gone[len(m.Gone)-1])
-	}
-	return false
-}
-
-// reserve allocates the lists of own rows and of units, so that they need not
-// grow. It relies on the order of the lines: own rows come first.
-func (m *Manifest) reserve(text string) {
-	own := 0
-	for left := text; strings.HasPrefix(left, "own "); own++ {
-		_, left, _ = strings.Cut(left, "\n")
-		text = left
-	}
-	m.Own = make([]tree.Row, 0, own)
-	m.Units = make([]catalog.Unit, 0, strings.Count(text, "\n"))
-}
-
 // append adds the line of a held content, without its end.
 func (h *Held) append(b []byte) []byte {
 	b = append(b, "held "...)
@@ -295,7 +193,7 @@ func known(role string) catalog.Role {
 			return r
 		}
 	}
-	return catalog.Role(role)
+	return catalog.Role(strings.Clone(role))
 }
 
 // notHex is 1 for bytes that are not hexadecimal digits. A table is faster than

@@ -91,9 +91,9 @@ func (s *Store) Manifest(n int) (*Manifest, error) {
 			return m, nil
 		}
 	}
-	var text string
+	var m *Manifest
 	if err == nil {
-		text, err = durable.ReadText(path, maxManifest)
+		m, err = readManifest(path)
 	}
 	if errors.Is(err, fs.ErrNotExist) && s.Elsewhere != nil {
 		m, err := s.Elsewhere.Manifest(context.Background(), n)
@@ -106,10 +106,9 @@ func (s *Store) Manifest(n int) (*Manifest, error) {
 		return nil, &fault.Error{Kind: fault.NotFound,
 			Fact: fmt.Sprintf("there is no generation %d, or it is not kept any more", n)}
 	}
-	if err != nil {
-		return nil, err
+	if read := new(readError); errors.As(err, &read) {
+		return nil, read.err
 	}
-	m, err := Decode(text)
 	if err == nil && m.Generation != n {
 		err = fmt.Errorf("it is of generation %d", m.Generation)
 	}
@@ -127,6 +126,33 @@ func (s *Store) Manifest(n int) (*Manifest, error) {
 	s.mu.Unlock()
 	return m, nil
 }
+
+// readManifest reads the manifest at path. The error is a *readError if the file cannot be read.
+func readManifest(path string) (*Manifest, error) {
+	f, err := durable.Open(path)
+	if err != nil {
+		return nil, &readError{err}
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err == nil && fi.Size() > maxManifest {
+		err = fmt.Errorf("%s: %w: more than %d bytes", path, durable.ErrTooLong, maxManifest)
+	}
+	if err != nil {
+		return nil, &readError{err}
+	}
+	m, err := decodeFrom(f, fi.Size())
+	if at := new(fs.PathError); errors.As(err, &at) {
+		return nil, &readError{err}
+	}
+	return m, err
+}
+
+// readError is the error of a file that cannot be read, so nothing is known of what it has.
+type readError struct{ err error }
+
+func (e *readError) Error() string { return e.err.Error() }
+func (e *readError) Unwrap() error { return e.err }
 
 // WriteManifest seals a manifest, durably.
 func (s *Store) WriteManifest(m *Manifest) error {
