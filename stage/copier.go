@@ -101,11 +101,11 @@ func filter(entries []tree.Entry, keep func(tree.Entry) bool) []tree.Entry {
 // when the memory of the catalog's bytes is free again.
 func (c *copier) run(ctx context.Context, entries []tree.Entry) error {
 	admitted := c.admit(entries, nil)
-	ops := make([]tree.Op, len(admitted))
+	p := &shaping{c: c, admitted: admitted}
 	for i, e := range admitted {
-		ops[i] = c.copy(e, fact{})
+		p.ops, p.of = append(p.ops, c.copy(e, fact{})), append(p.of, int32(i))
 	}
-	rows, err := c.clone(ctx, admitted, ops, nil)
+	rows, err := c.clone(ctx, p, nil)
 	for _, row := range rows {
 		c.out.documents[row.Path] = row
 	}
@@ -189,9 +189,11 @@ func (c *copier) same(entries []tree.Entry, facts []fact, named names) bool {
 	return true
 }
 
-// clone performs the ops of the admitted entries, and returns the rows of the
-// files that are in the snapshot then.
-func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op, named names) ([]tree.Row, error) {
+// clone performs the ops of a plan, and returns the rows of all its files that are in
+// the snapshot then, but those of the documents that come last.
+func (c *copier) clone(ctx context.Context, p *shaping, named names) ([]tree.Row, error) {
+	ops := p.ops
+	entry := func(i int) tree.Entry { return p.admitted[p.of[i]] } // of an op
 	var bytes int64
 	for _, op := range ops {
 		if op.How == tree.Copy {
@@ -206,13 +208,13 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 	// If a gc or a switch removed a file from the base meanwhile, copy it from staging. A twin
 	// of a file that has other bytes than it had is copied also.
 	err = c.again(ctx, &cloner, ops, done, func(i int) bool {
-		lost := ops[i].From == c.base.Source && errors.Is(done[i].Err, fs.ErrNotExist) || parted(ops[i], admitted, done)
+		lost := ops[i].From == c.base.Source && errors.Is(done[i].Err, fs.ErrNotExist) || p.parted(ops[i], done)
 		if lost {
 			if ops[i].How == tree.Twin {
-				_ = os.Remove(join(c.dst, admitted[i].Path)) // if this fails, so does the copy
+				_ = os.Remove(join(c.dst, ops[i].Path)) // if this fails, so does the copy
 			}
-			ops[i].From, ops[i].Name, ops[i].How, ops[i].SHA256, ops[i].Stat = c.src, admitted[i].Name, tree.Copy, "",
-				admitted[i].Stat
+			ops[i].From, ops[i].Name, ops[i].How, ops[i].SHA256, ops[i].Stat = c.src, entry(i).Name, tree.Copy, "",
+				entry(i).Stat
 		}
 		return lost
 	})
@@ -223,7 +225,7 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 	// If somebody is writing to a page, keep the page of production. If it were left
 	// out, it would be deleted after its window.
 	err = c.again(ctx, &cloner, ops, done, func(i int) bool {
-		e, d := admitted[i], done[i]
+		e, d := entry(i), done[i]
 		old, ok := c.base.Rows.Get(e.Path)
 		kept := ok && c.base.Source != nil && d.Err != nil && !needed(e.Path) && !errors.Is(d.Err, fs.ErrNotExist) &&
 			restless(c.src.Root(), e.At(), e.Stat, d.Err)
@@ -241,10 +243,18 @@ func (c *copier) clone(ctx context.Context, admitted []tree.Entry, ops []tree.Op
 	if err != nil {
 		return nil, err
 	}
-	rows := make([]tree.Row, 0, len(done)+len(c.out.documents)) // see complete
+	rows := make([]tree.Row, 0, len(p.admitted)+len(c.out.documents)) // see complete
 	var copied []tree.Row
-	for i, d := range done {
-		e := admitted[i]
+	next := 0
+	for at, e := range p.admitted {
+		i := next
+		if i == len(p.of) || int(p.of[i]) != at { // it is in place
+			rows = append(rows, tree.Row{Path: e.Path, Size: e.Stat.Size, SHA256: p.facts[at].sum,
+				Role: named.role(e.Path)})
+			continue
+		}
+		next++
+		d := done[i]
 		of := catalog.ServingAt(c.format, e.Path)
 		if d.Err == nil && of != nil && named == nil {
 			row, err := owned(of, c.dst, tree.Row{Path: e.Path, Size: d.Size, SHA256: d.SHA256}, c.batch)
@@ -363,17 +373,6 @@ func (c *copier) recognize(ctx context.Context, entries []tree.Entry) ([]fact, e
 	return facts, err
 }
 
-// ops returns the ops for the entries, which are not documents. It leaves room for
-// more ops at the end, so that appending does not copy the list: for a large tree
-// that needs much memory.
-func (c *copier) ops(admitted []tree.Entry, facts []fact, more int) []tree.Op {
-	ops := make([]tree.Op, len(admitted), len(admitted)+more)
-	for i, e := range admitted {
-		ops[i] = c.op(e, facts[i])
-	}
-	return ops
-}
-
 // copy returns the op that copies an entry.
 func (c *copier) copy(e tree.Entry, f fact) tree.Op {
 	op := tree.Op{Path: e.Path, Name: e.Name, From: c.src, How: tree.Copy, Stat: e.Stat,
@@ -387,15 +386,17 @@ func (c *copier) copy(e tree.Entry, f fact) tree.Op {
 	return op
 }
 
-// op returns the op for one entry, which is not a document.
+// shares reports whether an entry, which is not a document, is the base's with the same
+// bytes: the new tree has a link of the file there.
+func (c *copier) shares(e tree.Entry, f fact) bool {
+	return e.Kind != tree.Symlink && c.base.Source != nil && c.base.Has(e.Path, f.sum)
+}
+
+// op returns the op for one entry, which is not a document, and not one that shares says is
+// the base's.
 func (c *copier) op(e tree.Entry, f fact) tree.Op {
 	op := c.copy(e, f)
-	switch {
-	case e.Kind == tree.Symlink:
-	case c.base.Source != nil && c.base.Has(e.Path, f.sum):
-		op.From, op.Name, op.How, op.SHA256, op.Stat = c.base.Source, "", tree.Share, f.sum,
-			tree.Stat{Size: e.Stat.Size}
-	case f.known && f.sealed && c.s.Share && !c.changes(e.Path) && readable(e.Stat):
+	if e.Kind != tree.Symlink && f.known && f.sealed && c.s.Share && !c.changes(e.Path) && readable(e.Stat) {
 		// A sealed file belongs to the owner of the repository (see tree.Cache), so
 		// sharing it is safe. The owner of another file could make it writable again
 		// and so write to production.
@@ -408,8 +409,8 @@ func (c *copier) op(e tree.Entry, f fact) tree.Op {
 // a link would have the same mode.
 func readable(st tree.Stat) bool { return st.Mode.Perm()&0o444 == 0o444 }
 
-// changes reports whether the base has the path. Its bytes differ then, because op
-// has checked that before. Such a file needs its own time, so it cannot be shared.
+// changes reports whether the base has the path. Its bytes differ then, because shares
+// was asked before. Such a file needs its own time, so it cannot be shared.
 func (c *copier) changes(path string) bool {
 	return c.base.Source != nil && c.base.Rows.Find(path) >= 0
 }

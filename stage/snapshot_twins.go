@@ -15,20 +15,22 @@ import (
 // tree's own.
 
 // twins changes the ops of such paths.
-func (c *copier) twins(admitted []tree.Entry, facts []fact, ops []tree.Op, named names) {
+func (c *copier) twins(p *shaping, named names) {
+	ops := p.ops
+	sum := func(i int) string { return p.facts[p.of[i]].sum }
 	apart := apart(c.out.cat)
 	anew := func(i int) bool {
-		p := admitted[i].Path
-		return ops[i].From == c.src && ops[i].How != tree.Relink && facts[i].sum != "" && !c.changes(p) &&
-			named.has(p) && !apart.has(p)
+		path := ops[i].Path
+		return ops[i].From == c.src && ops[i].How != tree.Relink && sum(i) != "" && !c.changes(path) &&
+			named.has(path) && !apart.has(path)
 	}
 	first := map[string]int{} // the op that makes the file, by content; one that makes a link, if there is one
-	for i := range admitted {
+	for i := range ops {
 		if !anew(i) {
 			continue
 		}
-		if j, ok := first[facts[i].sum]; !ok || ops[j].How == tree.Copy && ops[i].How == tree.Share {
-			first[facts[i].sum] = i
+		if j, ok := first[sum(i)]; !ok || ops[j].How == tree.Copy && ops[i].How == tree.Share {
+			first[sum(i)] = i
 		}
 	}
 	if len(first) == 0 {
@@ -48,33 +50,32 @@ func (c *copier) twins(admitted []tree.Entry, facts []fact, ops []tree.Op, named
 			there[row.SHA256] = row.Path
 		}
 	}
-	for i, e := range admitted {
-		sum := facts[i].sum
-		j, ok := first[sum]
+	for i := range ops {
+		j, ok := first[sum(i)]
 		if !ok || !anew(i) {
 			continue
 		}
-		op := &ops[i]
-		switch at := there[sum]; {
+		op, st := &ops[i], p.admitted[p.of[i]].Stat
+		switch at := there[sum(i)]; {
 		case at != "":
 			op.From, op.Name, op.How = c.base.Source, at, tree.Share
-		case i != j && (op.How != tree.Share || e.Stat.Ino != admitted[j].Stat.Ino):
-			op.Name, op.How = admitted[j].Path, tree.Twin
+		case i != j && (op.How != tree.Share || st.Ino != p.admitted[p.of[j]].Stat.Ino):
+			op.Name, op.How = ops[j].Path, tree.Twin
 		default:
 			continue
 		}
-		op.SHA256, op.Stat = sum, tree.Stat{Size: e.Stat.Size}
+		op.SHA256, op.Stat = sum(i), tree.Stat{Size: st.Size}
 	}
 }
 
 // parted reports whether a twin did not get its content: the file that it is a link to
 // does not have it, because it changed after it was read, or could not be made.
-func parted(op tree.Op, admitted []tree.Entry, done []tree.Cloned) bool {
+func (p *shaping) parted(op tree.Op, done []tree.Cloned) bool {
 	if op.How != tree.Twin {
 		return false
 	}
-	i, ok := tree.SearchEntries(admitted, op.Name)
-	return !ok || done[i].Err != nil || done[i].SHA256 != op.SHA256
+	i := p.op(op.Name)
+	return i < 0 || done[i].Err != nil || done[i].SHA256 != op.SHA256
 }
 
 // claimedTwice returns those of some paths, of files with an unknown hash, whose content

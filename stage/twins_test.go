@@ -235,7 +235,8 @@ func TestParted(t *testing.T) {
 		{twin, tree.Cloned{Err: tree.ErrChanged}, true},
 		{tree.Op{Path: "b", How: tree.Copy}, tree.Cloned{SHA256: "2"}, false},
 	} {
-		if got := parted(c.op, admitted, []tree.Cloned{c.done, {}}); got != c.want {
+		p := &shaping{admitted: admitted, of: []int32{0, 1}}
+		if got := p.parted(c.op, []tree.Cloned{c.done, {}}); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}

@@ -54,12 +54,44 @@ func (f *Former) Of(at string) *Comparison {
 	return f.cmp
 }
 
-// Begin makes the directory c.Dst for these ops; before, it must be missing or
+// Plan is what a new tree is to have, and which files of it are in place already.
+type Plan interface {
+	Len() int
+	// At returns the path of file i, and the tree of which it shares the file at the same
+	// path; nil for none.
+	At(i int) (path string, of *Source)
+	// Hold says whether file i is in place.
+	Hold(i int, held bool)
+	// Held is what Hold was told. Other goroutines call it, one at a time.
+	Held(i int) bool
+}
+
+// planned is the Plan of some ops.
+type planned []Op
+
+func (p planned) Len() int              { return len(p) }
+func (p planned) Hold(i int, held bool) { p[i].Held = held }
+func (p planned) Held(i int) bool       { return p[i].Held }
+
+func (p planned) At(i int) (path string, of *Source) {
+	op := &p[i]
+	if op.How == Share && op.Bytes == nil && (op.Name == "" || op.Name == op.Path) {
+		return op.Path, op.From
+	}
+	return op.Path, nil
+}
+
+// Begin is BeginPlan for ops: those that are in place are held.
+func (c *Cloner) Begin(ctx context.Context, former *Former, ops []Op) error {
+	return c.BeginPlan(ctx, former, planned(ops))
+}
+
+// BeginPlan makes the directory c.Dst for a plan; before, it must be missing or
 // empty. It moves the former tree, nil for none, to it, and trims that: see Trim. If
 // trimming fails for any reason, the directory is empty, as without a former tree.
-func (c *Cloner) Begin(ctx context.Context, former *Former, ops []Op) error {
-	for i := range ops {
-		ops[i].Held = false
+func (c *Cloner) BeginPlan(ctx context.Context, former *Former, plan Plan) error {
+	for i := range plan.Len() {
+		plan.Hold(i, false)
 	}
 	if err := os.Remove(c.Dst); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -71,13 +103,13 @@ func (c *Cloner) Begin(ctx context.Context, former *Former, ops []Op) error {
 		}
 		err := former.err
 		if err == nil {
-			err = c.Trim(ctx, former.cmp, former.like, ops)
+			err = c.trim(ctx, former.cmp, former.like, plan)
 		}
 		if err == nil || ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
 		}
-		for i := range ops {
-			ops[i].Held = false
+		for i := range plan.Len() {
+			plan.Hold(i, false)
 		}
 		if durable.RemoveAll(c.Dst) != nil {
 			// Keep it beside c.Dst, under a name that the sweep of drafts finds.
@@ -95,15 +127,19 @@ func (c *Cloner) Begin(ctx context.Context, former *Former, ops []Op) error {
 // of the op. The directories that changed are added to the batch. After an error the
 // tree at c.Dst is useless.
 func (c *Cloner) Trim(ctx context.Context, with *Comparison, like *Source, ops []Op) error {
-	held := map[string]int{} // ops in each directory that are held
+	return c.trim(ctx, with, like, planned(ops))
+}
+
+// trim is Trim for a plan.
+func (c *Cloner) trim(ctx context.Context, with *Comparison, like *Source, plan Plan) error {
+	held := map[string]int{} // files in each directory that are held
 	dirs := map[string]bool{}
 	last := ""
-	for i := range ops {
-		op := &ops[i]
-		d := dirOf(op.Path)
-		if op.How == Share && op.Bytes == nil && op.From == like && (op.Name == "" || op.Name == op.Path) &&
-			with.Has(op.Path) {
-			op.Held = true
+	for i := range plan.Len() {
+		path, of := plan.At(i)
+		d := dirOf(path)
+		if of != nil && of == like && with.Has(path) {
+			plan.Hold(i, true)
 			held[d]++
 		}
 		if d != last {
@@ -118,10 +154,11 @@ func (c *Cloner) Trim(ctx context.Context, with *Comparison, like *Source, ops [
 		All: func(dir string, n int) bool { return held[dir] == n },
 		Keep: func(path string) bool {
 			once.Do(func() {
-				wanted = make(map[string]bool, len(ops))
-				for _, op := range ops {
-					if op.Held {
-						wanted[op.Path] = true
+				wanted = make(map[string]bool, plan.Len())
+				for i := range plan.Len() {
+					if plan.Held(i) {
+						path, _ := plan.At(i)
+						wanted[path] = true
 					}
 				}
 			})
