@@ -271,15 +271,16 @@ func (c *copier) clone(ctx context.Context, p *shaping, named names) ([]tree.Row
 		if ops[i].How == tree.Relink {
 			row.Role = catalog.Link
 		} else if ops[i].How == tree.Copy {
-			put := func() { c.cache.Put(e.At(), e.Stat, d.SHA256, c.now) }
 			switch {
 			case ops[i].SHA256 != "", of != nil: // the cache is about bytes
 			case named == nil:
-				c.later = append(c.later, put)
+				c.later = append(c.later, func() { c.cache.Put(e.At(), e.Stat, row.SHA256, c.now) })
 			default:
-				put()
+				c.cache.Note(e.At(), e.Stat, d.SHA256, c.now) // it is not asked again for these
 			}
-			copied = append(copied, row)
+			if c.changes(e.Path) { // else it may have any time
+				copied = append(copied, row)
+			}
 		}
 		rows = append(rows, row)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -55,12 +56,17 @@ type Batch struct {
 	above int  // the number of syncs above which Flush uses syncfs
 	files []*os.File
 	paths []string
+	taken []taken // files that are closed already
 
 	// Tests count these calls, and let them fail.
 	sync    func(*os.File) error
 	syncfs  func(*os.File) error
 	pending func() (bytes int64, err error)
 }
+
+// taken is a file that Take closed. Its path is in two parts: those of 300,000 files would need
+// much memory if each had the path of its tree.
+type taken struct{ dir, name string }
 
 // NewBatch starts a batch for files below dir, all on one file system.
 func NewBatch(dir string) (*Batch, error) {
@@ -91,6 +97,13 @@ func (b *Batch) Expect(n int) {
 // Take takes ownership of a file that was written: the batch syncs and closes it.
 // In a large batch it closes the file immediately, and returns the error of that.
 func (b *Batch) Take(f *os.File) error {
+	dir, name := filepath.Split(f.Name())
+	return b.TakeIn(f, dir, name)
+}
+
+// TakeIn is Take for a file of which the caller keeps the path in two parts: name is the path
+// below dir.
+func (b *Batch) TakeIn(f *os.File, dir, name string) error {
 	b.mu.Lock()
 	if !b.many && len(b.files) < syncfsAbove {
 		b.files = append(b.files, f)
@@ -98,7 +111,7 @@ func (b *Batch) Take(f *os.File) error {
 		return nil
 	}
 	b.many = true
-	b.paths = append(b.paths, f.Name())
+	b.taken = append(b.taken, taken{dir, name})
 	b.mu.Unlock()
 	return f.Close()
 }
@@ -145,18 +158,23 @@ func (b *Batch) Add(paths ...string) {
 // blocks of all files, and most other calls have little to do.
 func (b *Batch) Flush() error {
 	b.mu.Lock()
-	files, paths := b.files, b.paths
-	b.files, b.paths = nil, nil
+	files, paths, closed := b.files, b.paths, b.taken
+	b.files, b.paths, b.taken = nil, nil, nil
 	b.mu.Unlock()
-	slices.SortFunc(paths, func(x, y string) int { return cmp.Or(depth(y)-depth(x), strings.Compare(x, y)) })
-	paths = slices.Compact(paths)
+	paths = deepestFirst(paths)
 	var err error
 	each := true
-	if b.whole(len(files) + len(paths)) {
+	if b.whole(len(files) + len(paths) + len(closed)) {
 		err = b.syncfs(b.root)
 		if each = errors.Is(err, ErrUnsupported); each {
 			err = nil
 		}
+	}
+	if each && len(closed) > 0 {
+		for _, t := range closed {
+			paths = append(paths, filepath.Join(t.dir, t.name))
+		}
+		paths = deepestFirst(paths)
 	}
 	if each && len(files) > 1 {
 		for _, f := range files {
@@ -187,6 +205,12 @@ func (b *Batch) whole(n int) bool {
 	}
 	bytes, err := b.pending()
 	return err == nil && bytes <= patientBytes
+}
+
+// deepestFirst sorts paths in the order of Flush, each once.
+func deepestFirst(paths []string) []string {
+	slices.SortFunc(paths, func(x, y string) int { return cmp.Or(depth(y)-depth(x), strings.Compare(x, y)) })
+	return slices.Compact(paths)
 }
 
 func depth(path string) int { return strings.Count(path, string(os.PathSeparator)) }

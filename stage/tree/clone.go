@@ -2,9 +2,11 @@ package tree
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -315,7 +317,7 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 			if _, err := Digest(ctx, c.counted(Content(f, st)), own); err != nil {
 				return Cloned{}, err
 			}
-			out.SHA256 = hex.EncodeToString(own.Sum(nil))
+			out.SHA256 = hexOf(own, op.Path)
 		}
 	case errors.Is(err, durable.ErrUnsupported):
 		own := NewSHA256()
@@ -334,7 +336,7 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 		if n != st.Size {
 			return fail(&fs.PathError{Op: "copy", Path: op.Name, Err: ErrChanged})
 		}
-		out.SHA256 = hex.EncodeToString(own.Sum(nil))
+		out.SHA256 = hexOf(own, op.Path)
 	default:
 		return Cloned{}, err
 	}
@@ -353,6 +355,18 @@ func (c *Cloner) copy(ctx context.Context, dst string, op Op) (Cloned, error) {
 	}
 	finished = true
 	return out, c.finish(f, op, when)
+}
+
+// hexOf returns the hash of the bytes of the file at a path. Where contents have their digests as names
+// it is a part of the path, since hashes of a large tree need much memory.
+func hexOf(h hash.Hash, path string) string {
+	var sum [sha256.Size]byte
+	var digits [2 * sha256.Size]byte
+	hex.Encode(digits[:], h.Sum(sum[:0]))
+	if name := path[max(0, len(path)-len(digits)):]; name == string(digits[:]) {
+		return name
+	}
+	return string(digits[:])
 }
 
 // counted reports the bytes that pass to Progress.
@@ -406,5 +420,5 @@ func (c *Cloner) finish(f *os.File, op Op, when time.Time) error {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	return c.Batch.Take(f)
+	return c.Batch.TakeIn(f, c.Dst, op.Path)
 }
