@@ -208,6 +208,36 @@ func TestPruneOutlinedWithBadFacts(t *testing.T) {
 	}
 }
 
+// A promote adds tags that are new, or stand for something else; all others stay as they are.
+func TestTagRecordWith(t *testing.T) {
+	line := func(name, digest string, at time.Time) tagLine { return tagLine{name, digest, at.Unix()} }
+	now := epoch.Add(time.Hour)
+	old := func() *tagRecord {
+		return &tagRecord{lines: []tagLine{line("a/v1", "1", epoch), line("a/v2", "2", epoch), line("b/v1", "1", epoch)}}
+	}
+	image := func(product, version, digest string) catalog.Image {
+		return catalog.Image{Product: product, Version: version, Fingerprint: digest}
+	}
+	for _, c := range []struct {
+		images []catalog.Image
+		want   []tagLine
+	}{
+		{nil, nil},
+		{[]catalog.Image{image("a", "v1", "1"), image("b", "v1", "1")}, nil},
+		{[]catalog.Image{image("a", "v2", "3"), image("a", "v3", "1"), image("b", "v1", "1")}, []tagLine{
+			line("a/v1", "1", epoch), line("a/v2", "3", now), line("a/v3", "1", now), line("b/v1", "1", epoch)}},
+		{[]catalog.Image{image("a", "v2", "3"), image("a", "v2", "2"), image("c", "", "1"), image("c", "", "1")}, []tagLine{
+			line("a/v1", "1", epoch), line("a/v2", "2", now), line("b/v1", "1", epoch), line("c", "1", now)}},
+	} {
+		switch got := old().with(c.images, now); {
+		case (got == nil) != (c.want == nil):
+			t.Errorf("%v: %v", c.images, got)
+		case got != nil && !slices.Equal(got.lines, c.want):
+			t.Errorf("%v: %v", c.images, got.lines)
+		}
+	}
+}
+
 // The record of tags answers as a map does, in any order.
 func TestTagRecord(t *testing.T) {
 	file := tagFile(filepath.Join(t.TempDir(), "tags"))

@@ -153,36 +153,20 @@ type tagSighting struct {
 	digest string
 }
 
-// since returns when the tag was first seen on what it stands for; now if it was not
-// seen before. A tag that moved begins anew.
-func (f firstTagged) since(i catalog.Image, now time.Time) time.Time {
-	if s, ok := f[i.Of()]; ok && s.digest == i.Fingerprint {
-		return s.since
-	}
-	return now.UTC().Truncate(time.Second)
-}
-
 // seeTags adds tags that are new to the record, so that their age does not begin only
 // with the next prune. It is no reason to fail: then they are a little younger.
 func (r *Repo) seeTags(ctx context.Context, s *state, images []catalog.Image) {
 	if _, ok := catalog.As[catalog.Tagger](r.format); !ok || s.clockBehind() {
 		return
 	}
-	add := func() (firstTagged, bool) {
-		seen, err := r.tagged().read()
+	add := func() *tagRecord {
+		seen, err := r.tagged().record()
 		if err != nil {
-			return nil, false
+			return nil
 		}
-		added := false
-		for _, i := range images {
-			if t, ok := seen[i.Of()]; !ok || t.digest != i.Fingerprint {
-				seen[i.Of()] = tagSighting{seen.since(i, s.now), i.Fingerprint}
-				added = true
-			}
-		}
-		return seen, added
+		return seen.with(images, s.now)
 	}
-	if _, added := add(); !added {
+	if add() == nil {
 		return
 	}
 	unlock, err := r.Stage.Exclusive(ctx, "promote")
@@ -190,8 +174,8 @@ func (r *Repo) seeTags(ctx context.Context, s *state, images []catalog.Image) {
 		return
 	}
 	defer unlock()
-	if seen, added := add(); added {
-		if err := r.tagged().write(seen); err != nil {
+	if seen := add(); seen != nil {
+		if err := r.tagged().replace(seen); err != nil {
 			r.opt.Warn(fmt.Sprintf("%s: %v: the ages of new tags begin later", r.tagged(), err))
 		}
 	}

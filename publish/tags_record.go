@@ -60,7 +60,8 @@ func compareName(text string, n catalog.Name) int {
 		strings.Compare(text[group+1:], n.Version))
 }
 
-// since is firstTagged.since.
+// since returns when the tag was first seen on what it stands for; now if it was not
+// seen before. A tag that moved begins anew.
 func (t *tagRecord) since(n catalog.Name, digest string, now time.Time) time.Time {
 	if l := t.find(n); l != nil && l.digest == digest {
 		return time.Unix(l.since, 0).UTC()
@@ -84,6 +85,28 @@ func (t *tagRecord) next(there iter.Seq2[catalog.Name, string], now time.Time) *
 	for name, digest := range there {
 		out.lines = append(out.lines, tagLine{name.String(), digest, t.since(name, digest, now).Unix()})
 	}
+	out.sort()
+	return out
+}
+
+// with returns the record with these tags also, and what each stands for; nil if the record
+// has the same already.
+func (t *tagRecord) with(images []catalog.Image, now time.Time) *tagRecord {
+	var fresh []tagLine
+	for i := range images {
+		n, digest := images[i].Of(), images[i].Fingerprint
+		l := t.find(n)
+		if k := len(fresh) - 1; k >= 0 && compareName(fresh[k].name, n) == 0 { // it has two images
+			l = &fresh[k]
+		}
+		if l == nil || l.digest != digest {
+			fresh = append(fresh, tagLine{n.String(), digest, now.UTC().Truncate(time.Second).Unix()})
+		}
+	}
+	if fresh == nil {
+		return nil
+	}
+	out := &tagRecord{lines: append(t.lines, fresh...)}
 	out.sort()
 	return out
 }

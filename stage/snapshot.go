@@ -244,6 +244,7 @@ func (s *Stage) snapshot(ctx context.Context, dst string, base *Base, batch *dur
 	if err != nil {
 		return out, err
 	}
+	out.cat.Versions = nil // they are for who asks about staging, and no part of a tree
 	if err := copier.list(); err != nil {
 		return out, err
 	}
