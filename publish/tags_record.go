@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"io"
 	"iter"
 	"slices"
 	"strconv"
@@ -178,19 +179,26 @@ func (file tagFile) write(seen firstTagged) error {
 	return file.replace(t)
 }
 
-// replace is write.
+// replace is write. It writes in small blocks: the whole text of many tags needs much memory.
 func (file tagFile) replace(t *tagRecord) error {
-	var out, text []byte
-	for i, l := range t.lines {
-		if strings.Contains(l.name, "\n") || strings.Contains(l.digest, "\n") {
-			continue
+	const block = 64 << 10
+	return durable.WriteWith(string(file), 0o644, func(w io.Writer) error {
+		out, text := make([]byte, 0, block), []byte(nil)
+		for _, l := range t.lines {
+			if strings.Contains(l.name, "\n") || strings.Contains(l.digest, "\n") {
+				continue
+			}
+			text = append(strconv.AppendInt(text[:0], l.since, 10), ' ')
+			text = append(append(append(text, l.digest...), ' '), l.name...)
+			if out = durable.LineTo(out, text); len(out) < block-1024 {
+				continue
+			}
+			if _, err := w.Write(out); err != nil {
+				return err
+			}
+			out = out[:0]
 		}
-		text = append(strconv.AppendInt(text[:0], l.since, 10), ' ')
-		text = append(append(append(text, l.digest...), ' '), l.name...)
-		if out == nil {
-			out = make([]byte, 0, (len(text)+16)*(len(t.lines)-i))
-		}
-		out = durable.LineTo(out, text)
-	}
-	return durable.WriteFile(string(file), out, 0o644)
+		_, err := w.Write(out)
+		return err
+	})
 }
