@@ -183,14 +183,17 @@ type survey struct {
 // published: see gate.
 func examine(
 	ctx context.Context, src *tree.Source, f catalog.Format, sp *sparse, policy Links, known func(tree.Entry) bool,
-	contents catalog.Source, twice bool,
+	contents memory, twice bool,
 ) (*survey, error) {
 	root := src.Root()
 	sv := &survey{root: root, report: &Report{}}
 	var all []tree.Entry
 	var err error
-	// Before the walk, so that the documents' memory is free again.
+	// Before the walk, so that the memory of documents and facts is free again.
 	sv.cat, err = f.Read(ctx, contents)
+	if err == nil {
+		err = contents.Release()
+	}
 	if err == nil {
 		all, err = src.Walk(ctx)
 	}

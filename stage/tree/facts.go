@@ -31,25 +31,32 @@ type Facts struct {
 	unread string
 	look   bool
 
-	mu    sync.Mutex
-	list  []fact
-	table []int32 // places in list and 1, by the hash of their digest; 0 for none; at most half full
-	store []byte  // room for facts, one after the other
-	size  int     // bytes of all facts
-	fresh bytes.Buffer
-	lines int // in the file
+	mu     sync.Mutex
+	list   []fact
+	table  []int32  // places in list and 1, by the hash of their digest; 0 for none; at most half full
+	blocks [][]byte // with the texts of facts, one after the other
+	size   int      // bytes of all facts
+	fresh  bytes.Buffer
+	lines  int      // in the file
+	wanted []uint64 // the prefixes of those that were used before Release, sorted
 }
 
-// fact is what was learned of one content.
+// fact is what was learned of one content. There may be one for each image of a large tree.
 type fact struct {
-	of   digest
-	text []byte
-	used bool // since the file was opened
+	of    digest
+	block uint16 // that has its text
+	used  bool   // since the file was opened
+	at    int32  // of its text in that
+	size  int32  // of its text
 }
 
 const (
 	maxFact  = 64 << 10  // bytes
-	maxFacts = 256 << 20 // bytes of a file, and of a store
+	maxFacts = 256 << 20 // bytes of a file, and of all texts
+
+	factBlock = 64 << 10 // bytes; one block that grows would be copied again and again
+	// At least half of each two blocks is text, so a block has a number of 16 bits.
+	_ = uint16(2*maxFacts/factBlock + 1)
 )
 
 // OpenFacts returns the facts at path. It reads the file at the first question. A
@@ -88,7 +95,13 @@ func (f *Facts) RecallSum(sum *catalog.Sum) ([]byte, bool) {
 	}
 	x := &f.list[at-1]
 	x.used = true
-	return x.text, true
+	return f.text(x), true
+}
+
+// text is that of a fact.
+func (f *Facts) text(x *fact) []byte {
+	end := x.at + x.size
+	return f.blocks[x.block][x.at:end:end]
 }
 
 var factSeed = maphash.MakeSeed()
@@ -150,16 +163,17 @@ func factLine(out []byte, sum digest, text []byte) []byte {
 
 // put adds a fact; false if there is no room.
 func (f *Facts) put(sum digest, text []byte, used bool) bool {
-	const room = 64 << 10 // bytes; one store that grows would be copied again and again
 	if f.size += len(text); f.size > maxFacts {
 		f.size -= len(text)
 		return false
 	}
-	if len(f.store)+len(text) > cap(f.store) {
-		f.store = make([]byte, 0, max(room, len(text)))
+	block := len(f.blocks) - 1
+	if block < 0 || len(f.blocks[block])+len(text) > cap(f.blocks[block]) {
+		f.blocks = append(f.blocks, make([]byte, 0, factBlock))
+		block++
 	}
-	from := len(f.store)
-	f.store = append(f.store, text...)
+	at := len(f.blocks[block])
+	f.blocks[block] = append(f.blocks[block], text...)
 	if len(f.list) == cap(f.list) {
 		f.grow(len(f.list) + 16)
 	}
@@ -169,7 +183,7 @@ func (f *Facts) put(sum digest, text []byte, used bool) bool {
 		f.table[slot] = int32(len(f.list))
 	}
 	x := &f.list[f.table[slot]-1]
-	x.text, x.used = f.store[from:len(f.store):len(f.store)], used
+	x.block, x.at, x.size, x.used = uint16(block), int32(at), int32(len(text)), used
 	return true
 }
 
@@ -189,6 +203,7 @@ func (f *Facts) load() {
 	if err != nil || !f.cache.believed(fi) {
 		return
 	}
+	f.lines = 0
 	f.grow(int(min(fi.Size(), maxFacts) / 300)) // most have about so many bytes
 	f.read(io.LimitReader(file, maxFacts))
 }
@@ -249,28 +264,56 @@ func (f *Facts) flush() error {
 	return unlessUnwritable(err)
 }
 
+// Release is Save for a format that has read all of a tree: the memory of the facts is
+// free again. The next question reads the file again.
+func (f *Facts) Release() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := f.flush()
+	if f.unread == "" {
+		f.wanted = f.used()
+		f.unread, f.list, f.table, f.blocks, f.size, f.fresh = f.cache.path, nil, nil, nil, 0, bytes.Buffer{}
+	}
+	return err
+}
+
+// used returns the prefixes of the facts that were used since the file was opened, sorted.
+func (f *Facts) used() []uint64 {
+	n := len(f.wanted)
+	for i := range f.list {
+		if f.list[i].used {
+			n++
+		}
+	}
+	out := append(make([]uint64, 0, n), f.wanted...)
+	for i := range f.list {
+		if f.list[i].used {
+			out = append(out, f.list[i].of.prefix())
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // Compact rewrites the file with the facts that were used since it was opened, if it
 // has many others. Call it after all of a tree was read, under the staging lock, and
 // after Save.
 func (f *Facts) Compact() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	used := 0
-	for i := range f.list {
-		if f.list[i].used {
-			used++
-		}
-	}
+	used := f.used()
 	fi, err := os.Lstat(f.cache.path)
-	if err != nil || !f.cache.believed(fi) || f.lines < 2*used+1000 {
+	if err != nil || !f.cache.believed(fi) || f.lines < 2*len(used)+1000 {
 		return nil
 	}
+	f.load() // again, after Release
 	return unlessUnwritable(durable.WriteWith(f.cache.path, fi.Mode().Perm()&fs.FileMode(0o644), func(w io.Writer) error {
 		f.lines = 0
-		for _, x := range f.list {
-			if x.used {
+		for i := range f.list {
+			x := &f.list[i]
+			if _, is := slices.BinarySearch(used, x.of.prefix()); is {
 				f.lines++
-				if _, err := w.Write(factLine(nil, x.of, x.text)); err != nil {
+				if _, err := w.Write(factLine(nil, x.of, f.text(x))); err != nil {
 					return err
 				}
 			}

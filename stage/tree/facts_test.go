@@ -13,7 +13,7 @@ import (
 )
 
 func sha(n int) catalog.Digest {
-	return catalog.Digest{Algorithm: catalog.SHA256, Hex: fmt.Sprintf("%064x", n)}
+	return catalog.Digest{Algorithm: catalog.SHA256, Hex: sumOf(n)}
 }
 
 func recalled(f *Facts, n int) string {
@@ -156,21 +156,61 @@ func TestFactsCompact(t *testing.T) {
 	if bytes.Count(before, []byte("\n")) != 3000 {
 		t.Fatal("facts in use went")
 	}
-	f = OpenFacts(path)
-	for n := range 100 {
-		if recalled(f, n) != fmt.Sprint(n) {
-			t.Fatal(n)
+	for name, settle := range map[string]func(f *Facts) error{
+		"saved":    (*Facts).Save,
+		"released": (*Facts).Release,
+		"released, and asked again": func(f *Facts) error {
+			if err := f.Release(); err != nil || recalled(f, 5) != "5" {
+				t.Errorf("after Release: %v", err)
+			}
+			return f.Release()
+		},
+	} {
+		if err := os.WriteFile(path, before, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		f = OpenFacts(path)
+		for n := range 100 {
+			if recalled(f, n) != fmt.Sprint(n) {
+				t.Fatal(n)
+			}
+		}
+		f.Remember(sha(3000), []byte("3000"))
+		if err := settle(f); err != nil || f.Compact() != nil {
+			t.Fatal(err)
+		}
+		after, _ := os.ReadFile(path)
+		f = OpenFacts(path)
+		if n := bytes.Count(after, []byte("\n")); n != 101 || recalled(f, 99) != "99" || recalled(f, 3000) != "3000" ||
+			recalled(f, 100) != "-" {
+			t.Errorf("%s: %d lines", name, n)
 		}
 	}
-	f.Remember(sha(3000), []byte("3000"))
-	if err := f.Save(); err != nil || f.Compact() != nil {
+}
+
+// Release forgets no fact that the file has, and those that only the memory has.
+func TestFactsRelease(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "facts")
+	f := OpenFacts(path)
+	f.Remember(sha(1), []byte("one"))
+	for range 2 {
+		if err := f.Release(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.Remember(sha(2), []byte("two"))
+	if got := recalled(f, 1); got != "one" || f.Release() != nil {
+		t.Error(got)
+	}
+	look := ReadFacts(path)
+	look.Remember(sha(3), []byte("three"))
+	if err := look.Release(); err != nil {
 		t.Fatal(err)
 	}
-	after, _ := os.ReadFile(path)
-	f = OpenFacts(path)
-	if n := bytes.Count(after, []byte("\n")); n != 101 || recalled(f, 99) != "99" || recalled(f, 3000) != "3000" ||
-		recalled(f, 100) != "-" {
-		t.Errorf("%d lines", n)
+	for n, want := range []string{"-", "one", "two", "-"} {
+		if got := recalled(look, n); got != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
+		}
 	}
 }
 
@@ -205,8 +245,8 @@ func FuzzFacts(f *testing.F) {
 		x := OpenFacts("")
 		x.read(bytes.NewReader(data))
 		size := 0
-		for _, at := range x.list {
-			size += len(at.text)
+		for i := range x.list {
+			size += len(x.text(&x.list[i]))
 		}
 		if size > len(data) || size > x.size {
 			t.Fatalf("%d bytes of facts, and %d are counted, from %d", size, x.size, len(data))
