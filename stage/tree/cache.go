@@ -44,8 +44,9 @@ type Cache struct {
 
 	mu     sync.Mutex
 	packed packed
-	file   *os.File          // has packed; nil for none. Without Release the runtime closes it
-	files  map[string]cached // newer than packed
+	tail   tail              // newer than packed
+	file   *os.File          // has packed and tail; nil for none. Without Release the runtime closes it
+	files  map[string]cached // newer than those
 	pairs  map[pair]digest
 	ends   map[digest]int64 // when an image expires, by its metadata: see Expiry
 	longs  map[digest]long  // the sha512 of contents
@@ -140,6 +141,9 @@ func (d digest) text(like string) string {
 func (c *Cache) find(path string) (cached, bool) {
 	if e, ok := c.files[path]; ok {
 		return e, !e.gone
+	}
+	if e, ok := c.tail.find(path); ok {
+		return e, true
 	}
 	return c.packed.find(path)
 }

@@ -241,14 +241,14 @@ func FuzzCache(f *testing.F) {
 		OpenCache("").read(bytes.NewReader(data))
 		c := OpenCache("")
 		for line := range bytes.Lines(data) { // without the checksum, which no fuzzer finds
-			c.parse(bytes.TrimSuffix(line, []byte("\n")))
+			c.parse(bytes.TrimSuffix(line, []byte("\n")), -1)
 		}
 		for path, e := range c.files {
 			if e.gone {
 				continue
 			}
 			again := OpenCache("")
-			again.parse(e.line(path))
+			again.parse(e.line(path), -1)
 			if again.files[path] != e {
 				t.Errorf("%q: %+v becomes %+v", path, e, again.files[path])
 			}

@@ -8,9 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	"maps"
 	"os"
-	"slices"
 	"strconv"
 	"syscall"
 
@@ -27,7 +25,7 @@ func (c *Cache) load() {
 	if err == nil && c.believed(fi) {
 		c.read(f)
 	}
-	if c.packed.from == nil {
+	if c.packed.from == nil && c.tail.files == 0 {
 		_ = f.Close()
 	} else {
 		c.file = f
@@ -47,9 +45,11 @@ func (c *Cache) read(file interface {
 	io.ReaderAt
 }) {
 	r := bufio.NewReaderSize(file, 64<<10)
-	if left := c.packed.read(r, file); left != r {
+	left, at := c.packed.read(r, file)
+	if left != r {
 		r = bufio.NewReaderSize(left, 64<<10)
 	}
+	c.tail.from = file
 	for at, seconds := range c.packed.eachEnd {
 		c.ends[at] = seconds
 	}
@@ -58,46 +58,46 @@ func (c *Cache) read(file interface {
 	}
 	for {
 		line, err := r.ReadSlice('\n')
-		whole := err == nil
+		size, whole := int64(len(line)), err == nil
 		for err == bufio.ErrBufferFull {
-			_, err = r.ReadSlice('\n')
+			var more []byte
+			more, err = r.ReadSlice('\n')
+			size += int64(len(more))
 		}
 		if err != nil {
 			return // the end; a torn last line is ignored
 		}
 		c.lines++
 		if text, ok := durable.Unline(bytes.TrimSuffix(line, []byte{'\n'})); whole && ok {
-			c.parse(text)
+			c.parse(text, at)
+		}
+		if at >= 0 {
+			at += size
 		}
 	}
 }
 
-// parse reads one line. D means that the path was forgotten.
+// parse reads one line, which stands at a place; -1 if that is not known. D means that the path was forgotten.
 //
 //	F sha256 sealed(0|1) size mtime ctime inode path
 //	C sha256-of-both sha256-of-first sha256-of-second
 //	E sha256-of-metadata seconds-since-1970
 //	L sha256 sha512
 //	D path
-func (c *Cache) parse(text []byte) {
+func (c *Cache) parse(text []byte, at int64) {
+	if path, e, ok := parseFile(text); ok {
+		if c.tail.add(path, at) {
+			delete(c.files, string(path))
+		} else {
+			c.files[string(path)] = e
+		}
+		return
+	}
 	field := func() (f []byte) {
 		f, text, _ = bytes.Cut(text, []byte{' '})
 		return f
 	}
 	switch kind := string(field()); kind {
-	case "F":
-		var e cached
-		var ok [5]bool
-		e.sum, ok[0] = parseDigest(string(field()))
-		e.sealed = string(field()) == "1"
-		e.size, ok[1] = parseInt(field())
-		e.mtime, ok[2] = parseInt(field())
-		e.ctime, ok[3] = parseInt(field())
-		var err error
-		e.ino, err = strconv.ParseUint(string(field()), 10, 64)
-		if ok[4] = err == nil; ok == [5]bool{true, true, true, true, true} && len(text) > 0 && len(text) <= maxPath {
-			c.files[string(text)] = e
-		}
 	case "C":
 		both, ok := parseDigest(string(field()))
 		first, ok1 := parseDigest(string(field()))
@@ -118,6 +118,25 @@ func (c *Cache) parse(text []byte) {
 	case "D":
 		c.files[string(text)] = cached{gone: true}
 	}
+}
+
+// parseFile reads the line of a file; false for another one.
+func parseFile(text []byte) (path []byte, e cached, ok bool) {
+	text, ok = bytes.CutPrefix(text, []byte("F "))
+	field := func() (f []byte) {
+		f, text, _ = bytes.Cut(text, []byte{' '})
+		return f
+	}
+	var oks [4]bool
+	e.sum, oks[0] = parseDigest(string(field()))
+	e.sealed = string(field()) == "1"
+	e.size, oks[1] = parseInt(field())
+	e.mtime, oks[2] = parseInt(field())
+	e.ctime, oks[3] = parseInt(field())
+	var err error
+	e.ino, err = strconv.ParseUint(string(field()), 10, 64)
+	ok = ok && err == nil && oks == [4]bool{true, true, true, true}
+	return text, e, ok && len(text) > 0 && len(text) <= maxPath
 }
 
 func parseInt(b []byte) (int64, bool) {
@@ -185,7 +204,9 @@ func (c *Cache) flush() error {
 		}
 	}
 	c.lines += bytes.Count(lines, []byte{'\n'})
-	_, err = f.Write(lines)
+	if _, err = f.Write(lines); err == nil && c.settle(f, lines) {
+		return nil
+	}
 	return unlessUnwritable(errors.Join(err, f.Close()))
 }
 
@@ -261,7 +282,8 @@ func unlessUnwritable(err error) error {
 func (c *Cache) Release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.released += len(c.packed.files) + len(c.files)
+	c.released += len(c.packed.files) + c.tail.files + len(c.files)
+	c.tail = tail{}
 	c.packed.blocks, c.packed.files, c.packed.next, c.packed.window, c.packed.shown = nil, nil, 0, nil, 0
 	if c.file != nil {
 		_ = c.file.Close()
@@ -330,7 +352,7 @@ func (c *Cache) Compact(expect int, keep func(path string) bool) error {
 func (c *Cache) Crowded(expect int) bool {
 	c.lock()
 	defer c.mu.Unlock()
-	files, records := len(c.packed.files)+len(c.files)+c.released, c.packed.records()+c.released
+	files, records := len(c.packed.files)+c.tail.files+len(c.files)+c.released, c.packed.records()+c.released
 	return c.lines >= many(records) || files >= 2*expect+1000
 }
 
@@ -343,20 +365,20 @@ func many(n int) int { return 1000 + n/8 }
 func (c *Cache) each(keep func(path string) bool) iter.Seq2[string, cached] {
 	return func(yield func(string, cached) bool) {
 		give := func(path string, e cached) bool { return e.gone || !keep(path) || yield(path, e) }
-		newer := slices.Sorted(maps.Keys(c.files))
+		newer := c.newest()
 		for i := range c.packed.files {
 			path := string(c.packed.path(i))
-			for ; len(newer) > 0 && newer[0] < path; newer = newer[1:] {
-				if !give(newer[0], c.files[newer[0]]) {
+			for ; len(newer) > 0 && newer[0].path < path; newer = newer[1:] {
+				if !give(newer[0].path, c.entry(newer[0])) {
 					return
 				}
 			}
-			if _, ok := c.files[path]; !ok && !give(path, c.packed.file(i)) {
+			if (len(newer) == 0 || newer[0].path != path) && !give(path, c.packed.file(i)) {
 				return
 			}
 		}
-		for _, path := range newer {
-			if !give(path, c.files[path]) {
+		for _, n := range newer {
+			if !give(n.path, c.entry(n)) {
 				return
 			}
 		}

@@ -58,10 +58,8 @@ func (c *Cache) holders() *holders {
 			by.first[e.sum.prefix()] = uint32(i + 1)
 		}
 	}
-	for path, e := range c.files {
-		if e.sealed && !e.gone {
-			by.newer[e.sum] = append(by.newer[e.sum], holder{path, e.ino})
-		}
+	for path, e := range c.sealed() {
+		by.newer[e.sum] = append(by.newer[e.sum], holder{path, e.ino})
 	}
 	return by
 }

@@ -73,10 +73,11 @@ var (
 )
 
 // read reads the blocks at the beginning of r, which is at the beginning of from, and
-// returns the rest, which is lines of text.
-func (p *packed) read(r *bufio.Reader, from io.ReaderAt) io.Reader {
+// returns the rest, which is lines of text, and where that begins; -1 if it does not
+// stand in one piece.
+func (p *packed) read(r *bufio.Reader, from io.ReaderAt) (rest io.Reader, begins int64) {
 	if magic, err := r.Peek(len(packedMagic)); err != nil || string(magic) != packedMagic {
-		return r
+		return r, 0
 	}
 	_, _ = r.Discard(len(packedMagic))
 	p.from = from
@@ -89,9 +90,9 @@ func (p *packed) read(r *bufio.Reader, from io.ReaderAt) io.Reader {
 		case errors.Is(err, errBadBlock):
 			damaged = block
 		case errors.Is(err, io.EOF):
-			return r
+			return r, at
 		case err != nil:
-			return io.MultiReader(bytes.NewReader(damaged), bytes.NewReader(block), r)
+			return io.MultiReader(bytes.NewReader(damaged), bytes.NewReader(block), r), -1
 		default:
 			damaged = nil
 		}
