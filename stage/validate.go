@@ -195,7 +195,7 @@ func examine(
 		err = contents.Release()
 	}
 	if err == nil {
-		all, err = src.Walk(ctx)
+		all, err = src.WalkLike(ctx, func() func(string) string { return itemPath(sv.cat) })
 	}
 	if err != nil {
 		return nil, err
@@ -215,7 +215,6 @@ func examine(
 	sv.absent = sp.absent(sv.named, among(all))
 	sv.entries = slices.DeleteFunc(all, func(e tree.Entry) bool { return !g.admit(e) })
 	g.vain(sv.entries, slices.Values(sv.cat.Documents))
-	intern(sv.entries, itemPath(sv.cat))
 	return sv, nil
 }
 

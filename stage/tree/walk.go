@@ -31,25 +31,26 @@ func Walk(ctx context.Context, root string) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return walk(ctx, top)
+	return (&walker{ctx: ctx, slots: newSlots()}).walk(top)
 }
 
 // Walk is the function Walk for a tree that is open: it lists that tree, whatever
 // stands at its name by now.
-func (s *Source) Walk(ctx context.Context) ([]Entry, error) {
+func (s *Source) Walk(ctx context.Context) ([]Entry, error) { return s.WalkLike(ctx, nil) }
+
+// WalkLike is Walk for a caller who has strings for most of the paths: the entries use
+// these, which saves memory for large trees. like makes a function that returns the string
+// for a path, or "" for none. Each directory has one of its own, and asks in the order of
+// paths.
+func (s *Source) WalkLike(ctx context.Context, like func() func(path string) string) ([]Entry, error) {
 	top, err := durable.ListIn(s.root, ".", s.Dir)
 	if err != nil {
 		return nil, err
 	}
-	return walk(ctx, top)
+	return (&walker{ctx: ctx, slots: newSlots(), like: like}).walk(top)
 }
 
 // walk lists the tree below top, and closes it.
-func walk(ctx context.Context, top *durable.Listing) ([]Entry, error) {
-	return (&walker{ctx: ctx, slots: newSlots()}).walk(top)
-}
-
-// walk is the function walk.
 func (w *walker) walk(top *durable.Listing) ([]Entry, error) {
 	defer top.Close()
 	runs, err := w.dir(top, "")
@@ -91,8 +92,9 @@ func joined(runs [][]Entry) []Entry {
 type walker struct {
 	ctx       context.Context
 	slots     slots
-	displaced atomic.Bool // an Unreadable entry was sorted as a directory, so the order may be wrong
-	named     *naming     // nil unless names are enough in some directories
+	displaced atomic.Bool                     // an Unreadable entry was sorted as a directory, so the order may be wrong
+	named     *naming                         // nil unless names are enough in some directories
+	like      func() func(path string) string // see WalkLike; nil for no strings
 }
 
 // name is one name in a directory.
@@ -148,6 +150,7 @@ func (w *walker) dir(l *durable.Listing, rel string) ([][]Entry, error) {
 		return nil, err
 	}
 	sortNames(names, len(join(rel, "")))
+	w.share(names)
 	files := make([]Entry, 0, len(names)+len(names)/16+16) // with room: see joined
 	var folders []name
 	var places []int
@@ -246,6 +249,19 @@ func list(l *durable.Listing, rel string, taken func(durable.Name) bool) ([]name
 	return names, err
 }
 
+// share replaces paths by the strings that the caller has for them.
+func (w *walker) share(names []name) {
+	if w.like == nil {
+		return
+	}
+	like := w.like()
+	for i := range names {
+		if p := like(names[i].path); p != "" {
+			names[i].path = p
+		}
+	}
+}
+
 // sortNames sorts names of one directory, which begin at the byte from of their
 // paths. To be fast it compares numbers first: the eight bytes of each name after
 // the prefix that all names share.
@@ -273,11 +289,17 @@ func sortNames(names []name, from int) {
 		}
 		return names[a.at].compare(names[b.at], same)
 	})
-	sorted := make([]name, len(names))
-	for i, k := range keys {
-		sorted[i] = names[k.at]
+	for to := range keys { // along each cycle of the permutation: a copy would be large
+		for at := to; ; {
+			from := int(keys[at].at)
+			keys[at].at = uint32(at)
+			if from == to || from == at {
+				break
+			}
+			names[at], names[from] = names[from], names[at]
+			at = from
+		}
 	}
-	copy(names, sorted)
 }
 
 // look completes the entries of one directory, on all free cores. Their file names

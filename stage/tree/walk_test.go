@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -164,5 +165,38 @@ func BenchmarkWalk(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// The strings that the caller has for paths are used, and no others.
+func TestWalkLike(t *testing.T) {
+	dir := t.TempDir()
+	for _, p := range []string{"a", "b/a", "b/b", "b/c", "b.x", "c/d/e"} {
+		write(t, filepath.Join(dir, p), "")
+	}
+	src, err := OpenSource(dir)
+	must(t, err)
+	defer src.Close()
+	known := []string{"a", "b", "b/a", "b/c", "c/d", "c/d/e", "x"}
+	entries, err := src.WalkLike(context.Background(), func() func(string) string {
+		at := NewFinger(known, func(p *string) string { return *p })
+		return func(path string) string {
+			if i := at.Find(path); i >= 0 {
+				return known[i]
+			}
+			return ""
+		}
+	})
+	must(t, err)
+	got := []string{}
+	for _, e := range entries {
+		got = append(got, e.Path)
+		i := slices.Index(known, e.Path)
+		if same := i >= 0 && unsafe.StringData(known[i]) == unsafe.StringData(e.Path); same != (i >= 0) {
+			t.Errorf("%s has a string of its own", e.Path)
+		}
+	}
+	if diff := cmp.Diff(slowWalk(t, dir), got); diff != "" {
+		t.Error(diff)
 	}
 }
