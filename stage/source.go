@@ -40,7 +40,7 @@ func Remembering(src *tree.Source, facts *tree.Facts) catalog.Source {
 // its digest need not be read again: the cache gets its hash.
 func watched(
 	src *tree.Source, sp *sparse, cache *tree.Cache, facts *tree.Facts, now time.Time,
-) memory {
+) catalog.Source {
 	return memory{sp.source(tree.ContentsSeen(src.Root(), func(path string, st tree.Stat, sha256 string) {
 		cache.Put(path, st, sha256, now)
 	})), facts}

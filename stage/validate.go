@@ -183,17 +183,14 @@ type survey struct {
 // published: see gate.
 func examine(
 	ctx context.Context, src *tree.Source, f catalog.Format, sp *sparse, policy Links, known func(tree.Entry) bool,
-	contents memory, twice bool,
+	contents catalog.Source, twice bool,
 ) (*survey, error) {
 	root := src.Root()
 	sv := &survey{root: root, report: &Report{}}
 	var all []tree.Entry
 	var err error
-	// Before the walk, so that the memory of documents and facts is free again.
+	// Before the walk, so that the documents' memory is free again.
 	sv.cat, err = f.Read(ctx, contents)
-	if err == nil {
-		err = contents.Release()
-	}
 	if err == nil {
 		all, err = src.WalkLike(ctx, func() func(string) string { return itemPath(sv.cat) })
 	}

@@ -44,7 +44,7 @@ type Cache struct {
 
 	mu     sync.Mutex
 	packed packed
-	tail   tail              // newer than packed
+	tail   lines             // of files, newer than packed
 	file   *os.File          // has packed and tail; nil for none. Without Release the runtime closes it
 	files  map[string]cached // newer than those
 	pairs  map[pair]digest
@@ -142,7 +142,7 @@ func (c *Cache) find(path string) (cached, bool) {
 	if e, ok := c.files[path]; ok {
 		return e, !e.gone
 	}
-	if e, ok := c.tail.find(path); ok {
+	if e, ok := c.inTail(path); ok {
 		return e, true
 	}
 	return c.packed.find(path)

@@ -25,7 +25,7 @@ func (c *Cache) load() {
 	if err == nil && c.believed(fi) {
 		c.read(f)
 	}
-	if c.packed.from == nil && c.tail.files == 0 {
+	if c.packed.from == nil && c.tail.n == 0 {
 		_ = f.Close()
 	} else {
 		c.file = f
@@ -86,7 +86,7 @@ func (c *Cache) read(file interface {
 //	D path
 func (c *Cache) parse(text []byte, at int64) {
 	if path, e, ok := parseFile(text); ok {
-		if c.tail.add(path, at) {
+		if c.known(path, at) {
 			delete(c.files, string(path))
 		} else {
 			c.files[string(path)] = e
@@ -282,8 +282,8 @@ func unlessUnwritable(err error) error {
 func (c *Cache) Release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.released += len(c.packed.files) + c.tail.files + len(c.files)
-	c.tail = tail{}
+	c.released += len(c.packed.files) + c.tail.n + len(c.files)
+	c.tail = lines{}
 	c.packed.blocks, c.packed.files, c.packed.next, c.packed.window, c.packed.shown = nil, nil, 0, nil, 0
 	if c.file != nil {
 		_ = c.file.Close()
@@ -352,7 +352,7 @@ func (c *Cache) Compact(expect int, keep func(path string) bool) error {
 func (c *Cache) Crowded(expect int) bool {
 	c.lock()
 	defer c.mu.Unlock()
-	files, records := len(c.packed.files)+c.tail.files+len(c.files)+c.released, c.packed.records()+c.released
+	files, records := len(c.packed.files)+c.tail.n+len(c.files)+c.released, c.packed.records()+c.released
 	return c.lines >= many(records) || files >= 2*expect+1000
 }
 

@@ -4,11 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"hash/maphash"
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"sync"
 
 	"example.com/publish/stage/catalog"
@@ -25,44 +25,31 @@ import (
 // The file has sealed lines (see durable.Line): the key of the digest (see factKey) and the
 // fact, in base64.
 // Several processes may append at once, because lines are written in one system call.
-// A line that a crash tore is skipped. Compact needs the staging lock.
+// A line that a crash tore is skipped. Compact needs the staging lock. The facts stay in the
+// file, and one is read when it is asked for: all of those of a large tree need much memory.
 type Facts struct {
 	cache  *Cache // for the rules of trust
 	unread string
 	look   bool
 
-	mu     sync.Mutex
-	list   []fact
-	table  []int32  // places in list and 1, by the hash of their digest; 0 for none; at most half full
-	blocks [][]byte // with the texts of facts, one after the other
-	size   int      // bytes of all facts
-	fresh  bytes.Buffer
-	lines  int      // in the file
-	wanted []uint64 // the prefixes of those that were used before Release, sorted
-}
-
-// fact is what was learned of one content. There may be one for each image of a large tree.
-type fact struct {
-	of    digest
-	block uint16 // that has its text
-	used  bool   // since the file was opened
-	at    int32  // of its text in that
-	size  int32  // of its text
+	mu    sync.Mutex
+	file  *os.File // that has saved; nil for none
+	saved lines    // marked are those that were used since the file was opened
+	newer map[digest][]byte
+	size  int // bytes of newer
+	fresh bytes.Buffer
+	lines int // in the file
 }
 
 const (
 	maxFact  = 64 << 10  // bytes
-	maxFacts = 256 << 20 // bytes of a file, and of all texts
-
-	factBlock = 64 << 10 // bytes; one block that grows would be copied again and again
-	// At least half of each two blocks is text, so a block has a number of 16 bits.
-	_ = uint16(2*maxFacts/factBlock + 1)
+	maxFacts = 256 << 20 // bytes of a file, and of facts in memory
 )
 
 // OpenFacts returns the facts at path. It reads the file at the first question. A
 // missing or damaged file has no facts. With an empty path nothing is stored.
 func OpenFacts(path string) *Facts {
-	return &Facts{cache: OpenCache(path), unread: path}
+	return &Facts{cache: OpenCache(path), unread: path, newer: map[digest][]byte{}}
 }
 
 // ReadFacts opens the facts read-only: new ones are forgotten.
@@ -86,46 +73,37 @@ func (f *Facts) RecallSum(sum *catalog.Sum) ([]byte, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.load()
-	if len(f.table) == 0 {
+	if text, ok := f.newer[digest(*sum)]; ok {
+		return text, true
+	}
+	line, ok := f.saved.find(factHash((*digest)(sum)), true, isFact((*digest)(sum)))
+	if !ok {
 		return nil, false
 	}
-	at := f.table[f.slot((*digest)(sum))]
-	if at == 0 {
+	raw, err := base64.RawStdEncoding.AppendDecode(nil, line)
+	if err != nil {
 		return nil, false
 	}
-	x := &f.list[at-1]
-	x.used = true
-	return f.text(x), true
+	return raw[len(digest{}):], true
 }
 
-// text is that of a fact.
-func (f *Facts) text(x *fact) []byte {
-	end := x.at + x.size
-	return f.blocks[x.block][x.at:end:end]
+func factHash(of *digest) uint64 { return maphash.Comparable(lineSeed, *of) }
+
+// isFact returns a function that recognizes the line of a content.
+func isFact(of *digest) func(line []byte) bool {
+	return func(line []byte) bool {
+		is, ok := factDigest(line)
+		return ok && is == *of
+	}
 }
 
-var factSeed = maphash.MakeSeed()
-
-// slot is where the table has a digest, or could have it.
-func (f *Facts) slot(sum *digest) int {
-	at := int(maphash.Comparable(factSeed, *sum)) & (len(f.table) - 1)
-	for f.table[at] != 0 && f.list[f.table[at]-1].of != *sum {
-		at = (at + 1) & (len(f.table) - 1)
-	}
-	return at
-}
-
-// grow makes room for more facts.
-func (f *Facts) grow(more int) {
-	f.list = slices.Grow(f.list, more)
-	size := 64
-	for size < 2*cap(f.list) {
-		size *= 2
-	}
-	f.table = make([]int32, size)
-	for i := range f.list {
-		f.table[f.slot(&f.list[i].of)] = int32(i + 1)
-	}
+// factDigest is the digest that a line is about.
+func factDigest(line []byte) (of digest, ok bool) {
+	const coded = (len(of) + 2) / 3 * 4
+	var raw [coded / 4 * 3]byte
+	n, err := base64.RawStdEncoding.Decode(raw[:], line[:min(coded, len(line))])
+	copy(of[:], raw[:])
+	return of, err == nil && n >= len(of)
 }
 
 // Remember implements [catalog.Memory].
@@ -137,7 +115,11 @@ func (f *Facts) Remember(d catalog.Digest, text []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.load()
-	if !f.put(sum, text, true) || f.look || f.cache.path == "" {
+	if f.size+len(text) > maxFacts {
+		return
+	}
+	f.newer[sum] = bytes.Clone(text)
+	if f.size += len(text); f.look || f.cache.path == "" {
 		return
 	}
 	f.fresh.Write(factLine(f.fresh.AvailableBuffer(), sum, text))
@@ -161,32 +143,6 @@ func factLine(out []byte, sum digest, text []byte) []byte {
 	return durable.LineTo(out, base64.RawStdEncoding.AppendEncode(coded, raw))
 }
 
-// put adds a fact; false if there is no room.
-func (f *Facts) put(sum digest, text []byte, used bool) bool {
-	if f.size += len(text); f.size > maxFacts {
-		f.size -= len(text)
-		return false
-	}
-	block := len(f.blocks) - 1
-	if block < 0 || len(f.blocks[block])+len(text) > cap(f.blocks[block]) {
-		f.blocks = append(f.blocks, make([]byte, 0, factBlock))
-		block++
-	}
-	at := len(f.blocks[block])
-	f.blocks[block] = append(f.blocks[block], text...)
-	if len(f.list) == cap(f.list) {
-		f.grow(len(f.list) + 16)
-	}
-	slot := f.slot(&sum)
-	if f.table[slot] == 0 {
-		f.list = append(f.list, fact{of: sum})
-		f.table[slot] = int32(len(f.list))
-	}
-	x := &f.list[f.table[slot]-1]
-	x.block, x.at, x.size, x.used = uint16(block), int32(at), int32(len(text)), used
-	return true
-}
-
 // load reads the file, if that has not been done. The caller holds mu.
 func (f *Facts) load() {
 	path := f.unread
@@ -198,37 +154,47 @@ func (f *Facts) load() {
 	if err != nil {
 		return
 	}
-	defer file.Close()
-	fi, err := file.Stat()
-	if err != nil || !f.cache.believed(fi) {
-		return
+	if fi, err := file.Stat(); err == nil && f.cache.believed(fi) {
+		f.saved.from = file
+		f.read(io.LimitReader(file, maxFacts))
 	}
-	f.lines = 0
-	f.grow(int(min(fi.Size(), maxFacts) / 300)) // most have about so many bytes
-	f.read(io.LimitReader(file, maxFacts))
+	if f.saved.n == 0 {
+		_ = file.Close() // nothing was written to it
+	} else {
+		f.file = file // the runtime closes it
+	}
 }
 
-// read reads all undamaged lines.
+// read finds all undamaged lines.
 func (f *Facts) read(file io.Reader) {
 	r := bufio.NewReaderSize(file, 4*maxFact)
-	raw := make([]byte, 0, 2*maxFact)
+	at := int64(0)
 	for {
 		line, err := r.ReadSlice('\n')
-		whole := err == nil
+		size, whole := int64(len(line)), err == nil
 		for err == bufio.ErrBufferFull {
-			_, err = r.ReadSlice('\n')
+			line, err = r.ReadSlice('\n')
+			size += int64(len(line))
 		}
 		if err != nil {
 			return // the end; a torn last line is ignored
 		}
 		f.lines++
-		text, ok := durable.Unline(bytes.TrimSuffix(line, []byte{'\n'}))
-		if !whole || !ok {
-			continue
+		if whole {
+			f.found(line, at)
 		}
-		if raw, err = base64.RawStdEncoding.AppendDecode(raw[:0], text); err == nil && len(raw) >= len(digest{}) {
-			f.put(digest(raw), raw[len(digest{}):], false)
-		}
+		at += size
+	}
+}
+
+// found adds the line at a place.
+func (f *Facts) found(line []byte, at int64) {
+	text, ok := durable.Unline(bytes.TrimSuffix(line, []byte{'\n'}))
+	if !ok {
+		return
+	}
+	if of, ok := factDigest(text); ok {
+		f.saved.add(factHash(&of), at, false, isFact(&of))
 	}
 }
 
@@ -249,10 +215,9 @@ func (f *Facts) flush() error {
 	if file == nil {
 		return unlessUnwritable(err)
 	}
-	defer file.Close()
 	fi, err := file.Stat()
 	if err != nil || fi.Size() >= maxFacts {
-		return err // until Compact makes room
+		return errors.Join(err, file.Close()) // until Compact makes room
 	}
 	lines := f.fresh.Bytes()
 	last := []byte{0}
@@ -260,39 +225,22 @@ func (f *Facts) flush() error {
 		lines = append([]byte{'\n'}, lines...) // a killed writer left half a line
 	}
 	f.lines += bytes.Count(lines, []byte{'\n'})
-	_, err = file.Write(lines)
-	return unlessUnwritable(err)
+	if _, err = file.Write(lines); err == nil && f.settle(file, lines) {
+		return nil
+	}
+	return unlessUnwritable(errors.Join(err, file.Close()))
 }
 
-// Release is Save for a format that has read all of a tree: the memory of the facts is
-// free again. The next question reads the file again.
-func (f *Facts) Release() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	err := f.flush()
-	if f.unread == "" {
-		f.wanted = f.used()
-		f.unread, f.list, f.table, f.blocks, f.size, f.fresh = f.cache.path, nil, nil, nil, 0, bytes.Buffer{}
-	}
-	return err
-}
-
-// used returns the prefixes of the facts that were used since the file was opened, sorted.
-func (f *Facts) used() []uint64 {
-	n := len(f.wanted)
-	for i := range f.list {
-		if f.list[i].used {
-			n++
+// settle forgets facts whose lines were written to file. It reports whether file has to stay
+// open.
+func (f *Facts) settle(file *os.File, text []byte) (stays bool) {
+	f.file = f.saved.written(f.file, file, text, func(text []byte, at int64) {
+		if of, ok := factDigest(text); ok && f.saved.add(factHash(&of), at, true, isFact(&of)) {
+			f.size -= len(f.newer[of])
+			delete(f.newer, of)
 		}
-	}
-	out := append(make([]uint64, 0, n), f.wanted...)
-	for i := range f.list {
-		if f.list[i].used {
-			out = append(out, f.list[i].of.prefix())
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	})
+	return f.file == file
 }
 
 // Compact rewrites the file with the facts that were used since it was opened, if it
@@ -301,21 +249,31 @@ func (f *Facts) used() []uint64 {
 func (f *Facts) Compact() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	used := f.used()
+	used := f.saved.places(true)
 	fi, err := os.Lstat(f.cache.path)
-	if err != nil || !f.cache.believed(fi) || f.lines < 2*len(used)+1000 {
+	if err != nil || !f.cache.believed(fi) || f.lines < 2*(len(used)+len(f.newer))+1000 {
 		return nil
 	}
-	f.load() // again, after Release
 	return unlessUnwritable(durable.WriteWith(f.cache.path, fi.Mode().Perm()&fs.FileMode(0o644), func(w io.Writer) error {
 		f.lines = 0
-		for i := range f.list {
-			x := &f.list[i]
-			if _, is := slices.BinarySearch(used, x.of.prefix()); is {
-				f.lines++
-				if _, err := w.Write(factLine(nil, x.of, f.text(x))); err != nil {
-					return err
-				}
+		for _, at := range used {
+			text, ok := f.saved.text(at)
+			if !ok {
+				continue
+			}
+			of, _ := factDigest(text)
+			if _, is := f.newer[of]; is {
+				continue
+			}
+			f.lines++
+			if _, err := w.Write(durable.Line(text)); err != nil {
+				return err
+			}
+		}
+		for of, text := range f.newer {
+			f.lines++
+			if _, err := w.Write(factLine(nil, of, text)); err != nil {
+				return err
 			}
 		}
 		return nil

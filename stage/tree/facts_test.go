@@ -156,60 +156,57 @@ func TestFactsCompact(t *testing.T) {
 	if bytes.Count(before, []byte("\n")) != 3000 {
 		t.Fatal("facts in use went")
 	}
-	for name, settle := range map[string]func(f *Facts) error{
-		"saved":    (*Facts).Save,
-		"released": (*Facts).Release,
-		"released, and asked again": func(f *Facts) error {
-			if err := f.Release(); err != nil || recalled(f, 5) != "5" {
-				t.Errorf("after Release: %v", err)
-			}
-			return f.Release()
-		},
-	} {
-		if err := os.WriteFile(path, before, 0o644); err != nil {
-			t.Fatal(err)
+	f = OpenFacts(path)
+	for n := range 100 {
+		if recalled(f, n) != fmt.Sprint(n) {
+			t.Fatal(n)
 		}
-		f = OpenFacts(path)
-		for n := range 100 {
-			if recalled(f, n) != fmt.Sprint(n) {
-				t.Fatal(n)
-			}
-		}
-		f.Remember(sha(3000), []byte("3000"))
-		if err := settle(f); err != nil || f.Compact() != nil {
-			t.Fatal(err)
-		}
-		after, _ := os.ReadFile(path)
-		f = OpenFacts(path)
-		if n := bytes.Count(after, []byte("\n")); n != 101 || recalled(f, 99) != "99" || recalled(f, 3000) != "3000" ||
-			recalled(f, 100) != "-" {
-			t.Errorf("%s: %d lines", name, n)
-		}
+	}
+	f.Remember(sha(3000), []byte("3000"))
+	f.Remember(sha(98), nil)
+	if err := f.Save(); err != nil || f.Compact() != nil {
+		t.Fatal(err)
+	}
+	after, _ := os.ReadFile(path)
+	f = OpenFacts(path)
+	if n := bytes.Count(after, []byte("\n")); n != 101 || recalled(f, 99) != "99" || recalled(f, 3000) != "3000" ||
+		recalled(f, 100) != "-" || recalled(f, 98) != "" {
+		t.Errorf("%d lines", n)
 	}
 }
 
-// Release forgets no fact that the file has, and those that only the memory has.
-func TestFactsRelease(t *testing.T) {
+// A process that learns very much keeps little of it in memory, and knows all of it.
+func TestFactsAreWrittenAsTheyCome(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "facts")
-	f := OpenFacts(path)
-	f.Remember(sha(1), []byte("one"))
-	for range 2 {
-		if err := f.Release(); err != nil {
+	for v := range 3 {
+		f := OpenFacts(path)
+		text := func(n int) string { return strings.Repeat(fmt.Sprint(n+v, " "), 100) }
+		const n = 5000
+		for i := range n {
+			f.Remember(sha(i), []byte(text(i)))
+		}
+		if f.saved.n < n/2 || len(f.newer) > n/2 || f.size > 2*maxFresh {
+			t.Errorf("%d facts are in memory, and %d are not", len(f.newer), f.saved.n)
+		}
+		for _, f := range []*Facts{f, f, OpenFacts(path)} {
+			for i := range n {
+				if got := recalled(f, i); got != text(i) {
+					t.Fatalf("%d: %q, want %q", i, got, text(i))
+				}
+			}
+			if err := f.Save(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.Compact(); err != nil {
 			t.Fatal(err)
 		}
-	}
-	f.Remember(sha(2), []byte("two"))
-	if got := recalled(f, 1); got != "one" || f.Release() != nil {
-		t.Error(got)
-	}
-	look := ReadFacts(path)
-	look.Remember(sha(3), []byte("three"))
-	if err := look.Release(); err != nil {
-		t.Fatal(err)
-	}
-	for n, want := range []string{"-", "one", "two", "-"} {
-		if got := recalled(look, n); got != want {
-			t.Errorf("%d: %q, want %q", n, got, want)
+		if data, err := os.ReadFile(path); err != nil || v < 2 && bytes.Count(data, []byte("\n")) != n*(v+1) ||
+			v == 2 && bytes.Count(data, []byte("\n")) != n {
+			t.Errorf("%d lines", bytes.Count(data, []byte("\n")))
+		}
+		if got := recalled(OpenFacts(path), 7); got != text(7) {
+			t.Errorf("compacted: %q", got)
 		}
 	}
 }
@@ -243,13 +240,12 @@ func FuzzFacts(f *testing.F) {
 	f.Add(factLine(nil, digest{1}, []byte("x")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		x := OpenFacts("")
+		x.saved.from = bytes.NewReader(data)
 		x.read(bytes.NewReader(data))
-		size := 0
-		for i := range x.list {
-			size += len(x.text(&x.list[i]))
-		}
-		if size > len(data) || size > x.size {
-			t.Fatalf("%d bytes of facts, and %d are counted, from %d", size, x.size, len(data))
+		for _, at := range x.saved.places(false) {
+			if at < 0 || at >= int64(len(data)) {
+				t.Fatalf("a line at %d of %d bytes", at, len(data))
+			}
 		}
 	})
 }

@@ -37,8 +37,8 @@ func TestCacheTail(t *testing.T) {
 			c.Put(path(i), st, version(v)(i), now)
 			other.Put(path(i)+".other", st, one, now)
 		}
-		if len(c.files) > n/2 || c.tail.files < n/2 {
-			t.Errorf("%d files are in the map, and %d are not", len(c.files), c.tail.files)
+		if len(c.files) > n/2 || c.tail.n < n/2 {
+			t.Errorf("%d files are in the map, and %d are not", len(c.files), c.tail.n)
 		}
 		check("put", c, version(v))
 		must(t, c.Save())
@@ -68,8 +68,8 @@ func TestCacheTail(t *testing.T) {
 	must(t, c.Compact(2*n, everything))
 	c = OpenCache(p)
 	check("compacted", c, want)
-	if c.tail.files != 0 || len(c.packed.files) != 2*n-1 {
-		t.Errorf("%d files were compacted, and %d were not", len(c.packed.files), c.tail.files)
+	if c.tail.n != 0 || len(c.packed.files) != 2*n-1 {
+		t.Errorf("%d files were compacted, and %d were not", len(c.packed.files), c.tail.n)
 	}
 }
 
