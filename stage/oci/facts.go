@@ -39,6 +39,15 @@ var commonTypes = []string{"", ociIndex, ociManifest, dockerList, dockerManifest
 	"application/vnd.oci.empty.v1+json",
 }
 
+// commonType returns the string that all blobs of a common media type share: each that was
+// decoded takes as much memory as a digest.
+func commonType(mediaType string) string {
+	if at := slices.Index(commonTypes, mediaType); at >= 0 {
+		return commonTypes[at]
+	}
+	return mediaType
+}
+
 // known returns what is remembered of a manifest; nil for nothing.
 func (g *graph) known(d catalog.Digest, mediaType string) *manifest {
 	memory, ok := g.src.(catalog.Memory)

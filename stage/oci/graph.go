@@ -79,7 +79,7 @@ func (g *graph) node(from string, d *descriptor) *node {
 	n := g.nodes[d.Digest]
 	if n == nil {
 		n = g.make()
-		n.key, n.size, n.mediaType = d.Digest, *d.Size, d.MediaType
+		n.key, n.size, n.mediaType = d.Digest, *d.Size, commonType(d.MediaType)
 		g.nodes[d.Digest] = n
 	}
 	if n.size != *d.Size {

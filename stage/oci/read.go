@@ -69,9 +69,10 @@ func (b *builder) add(l *layout) {
 			n.item = true
 			item := catalog.Item{Path: l.at(n), Size: n.size, Product: l.repository, Version: r.version,
 				Index: l.document, Apart: n.apart()}
+			// The path ends with the digest: so that of the node need not stay in memory.
 			switch d := n.digest(); d.Algorithm {
 			case catalog.SHA256:
-				item.SHA256 = d.Hex
+				item.SHA256 = item.Path[len(item.Path)-len(d.Hex):]
 			case catalog.SHA512:
 				item.SHA512 = d.Hex
 			}
