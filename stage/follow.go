@@ -73,7 +73,7 @@ func links(entries []tree.Entry, f catalog.Format) *linked {
 		e := entries[i]
 		if f.Class(e.Path) == catalog.Index {
 			r.out.verdicts[e.Path] = verdict{catalog.Error, "link",
-				fmt.Sprintf("is a symbolic link to %q; a document is a regular file", e.Target), true}
+				fmt.Sprintf("is a symbolic link to %q; a document is a regular file", e.Target()), true}
 			continue
 		}
 		before := len(r.out.aliases)
@@ -113,11 +113,11 @@ func (r *resolver) resolve(link tree.Entry) (string, verdict, bool) {
 			target), true}, false
 	}
 	at := parent(link.Path)
-	if path.IsAbs(link.Target) {
+	if path.IsAbs(link.Target()) {
 		return "", verdict{catalog.Error, "link-outside",
-			fmt.Sprintf("is a link to the absolute path %q; links have to be relative", link.Target), true}, false
+			fmt.Sprintf("is a link to the absolute path %q; links have to be relative", link.Target()), true}, false
 	}
-	rest := strings.Split(link.Target, "/")
+	rest := strings.Split(link.Target(), "/")
 	for hops := 0; len(rest) > 0; {
 		part := rest[0]
 		rest = rest[1:]
@@ -126,7 +126,7 @@ func (r *resolver) resolve(link tree.Entry) (string, verdict, bool) {
 			continue
 		case "..":
 			if at == "" {
-				return outside(link.Target)
+				return outside(link.Target())
 			}
 			at = parent(at)
 			continue
@@ -138,18 +138,18 @@ func (r *resolver) resolve(link tree.Entry) (string, verdict, bool) {
 		e, ok := r.find(next)
 		switch {
 		case ok && e.Kind == tree.Symlink:
-			if path.IsAbs(e.Target) {
-				return outside(e.Target)
+			if path.IsAbs(e.Target()) {
+				return outside(e.Target())
 			}
 			if hops++; hops > maxLinkHops {
 				return "", verdict{catalog.Warning, "link-loop",
-					fmt.Sprintf("is a link to %q that leads in a circle, and is left out", link.Target), true}, false
+					fmt.Sprintf("is a link to %q that leads in a circle, and is left out", link.Target()), true}, false
 			}
-			rest = append(strings.Split(e.Target, "/"), rest...)
+			rest = append(strings.Split(e.Target(), "/"), rest...)
 		case ok && e.Kind == tree.File && len(rest) == 0, r.dirs[next]:
 			at = next
 		default:
-			what := fmt.Sprintf("is a link to %q, where there is nothing to publish, and is left out", link.Target)
+			what := fmt.Sprintf("is a link to %q, where there is nothing to publish, and is left out", link.Target())
 			return "", verdict{catalog.Warning, "link-dangling", what, false}, false
 		}
 	}
@@ -169,7 +169,7 @@ func (r *resolver) follow(as string, link tree.Entry, within []string) (verdict,
 	}
 	if slices.Contains(within, to) || inside(link.Path, to) || inside(as, to) {
 		return verdict{catalog.Warning, "link-loop",
-			fmt.Sprintf("is a link to %q, a folder that holds it, and is left out", link.Target), true}, true
+			fmt.Sprintf("is a link to %q, a folder that holds it, and is left out", link.Target()), true}, true
 	}
 	if len(within) == maxLinkDepth {
 		return tooMany(), true

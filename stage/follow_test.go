@@ -20,9 +20,9 @@ import (
 func entriesOf(list ...string) (out []tree.Entry) {
 	for _, s := range list {
 		p, target, link := strings.Cut(s, " > ")
-		e := tree.Entry{Path: p, Target: target}
+		e := tree.Entry{Path: p}
 		if link {
-			e.Kind = tree.Symlink
+			e = tree.LinkTo(p, target)
 		}
 		out = append(out, e)
 	}

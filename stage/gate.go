@@ -94,7 +94,7 @@ func (g *gate) admit(e tree.Entry) bool {
 			return false
 		}
 	case tree.Unreadable:
-		r.fail("unreadable", e.Path, "%s", cause(e.Err))
+		r.fail("unreadable", e.Path, "%s", cause(e.Err()))
 		return false
 	case tree.Special:
 		r.fail("special-file", e.Path, "is a %s; only files and folders can be published", kindName(e.Stat.Mode))
@@ -148,10 +148,10 @@ func (g *gate) refuse(e tree.Entry) {
 	case bad && v.code == "link-outside":
 		g.report.add(v.severity, v.code, e.Path, "%s", v.message)
 	case g.linked == nil || g.links == "" || g.links == RefuseLinks || g.links == FollowLinks && !bad:
-		g.report.fail("link", e.Path, "is a symbolic link to %q, and publish.yaml refuses links", e.Target)
+		g.report.fail("link", e.Path, "is a symbolic link to %q, and publish.yaml refuses links", e.Target())
 	case g.links == DropLinks:
 		g.report.add(catalog.Warning, "link-dropped", e.Path,
-			"is a symbolic link to %q, and is left out, as publish.yaml says", e.Target)
+			"is a symbolic link to %q, and is left out, as publish.yaml says", e.Target())
 	default:
 		g.report.add(v.severity, v.code, e.Path, "%s", v.message)
 	}
@@ -242,19 +242,19 @@ func (r *Report) unread(root *os.Root, p string, st tree.Stat, needed bool, err 
 
 func soundLink(e tree.Entry, root *os.Root, r *Report) bool {
 	switch {
-	case path.IsAbs(e.Target):
-		r.fail("link-outside", e.Path, "is a link to the absolute path %q; links have to be relative", e.Target)
+	case path.IsAbs(e.Target()):
+		r.fail("link-outside", e.Path, "is a link to the absolute path %q; links have to be relative", e.Target())
 		return false
-	case strings.HasPrefix(path.Join(path.Dir(e.Path), e.Target)+"/", "../"):
-		r.fail("link-outside", e.Path, "is a link that leads out of the tree, to %q", e.Target)
+	case strings.HasPrefix(path.Join(path.Dir(e.Path), e.Target())+"/", "../"):
+		r.fail("link-outside", e.Path, "is a link that leads out of the tree, to %q", e.Target())
 		return false
 	}
 	switch _, err := root.Stat(e.Path); {
 	case err == nil:
 	case errors.Is(err, fs.ErrNotExist):
-		r.add(catalog.Warning, "link-dangling", e.Path, "is a link to %q, which is not there", e.Target)
+		r.add(catalog.Warning, "link-dangling", e.Path, "is a link to %q, which is not there", e.Target())
 	default:
-		r.fail("link-outside", e.Path, "is a link that cannot be followed inside the tree, to %q: %s", e.Target,
+		r.fail("link-outside", e.Path, "is a link that cannot be followed inside the tree, to %q: %s", e.Target(),
 			cause(err))
 		return false
 	}

@@ -32,7 +32,7 @@ func HashTree(
 		case tree.Symlink:
 			out.Rows = append(out.Rows, linkRow(e))
 		case tree.Unreadable:
-			out.Report.fail("unreadable", e.Path, "%s", cause(e.Err))
+			out.Report.fail("unreadable", e.Path, "%s", cause(e.Err()))
 		default:
 			out.Report.fail("special-file", e.Path, "is a %s", kindName(e.Stat.Mode))
 		}

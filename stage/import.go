@@ -336,7 +336,7 @@ func (im *importer) asLinks(walked, rest []tree.Entry) []tree.Entry {
 		fi, err := im.dst.Lstat(e.Path)
 		if (errors.Is(err, fs.ErrNotExist) || err == nil && fi.Mode()&fs.ModeSymlink != 0) &&
 			unlessMissing(realDirs(im.dst, e.Path)) == nil {
-			texts[e.Path] = e.Target
+			texts[e.Path] = e.Target()
 		}
 	}
 	if len(texts) == 0 {
@@ -353,7 +353,7 @@ func (im *importer) asLinks(walked, rest []tree.Entry) []tree.Entry {
 		return false
 	})
 	for _, p := range slices.Sorted(maps.Keys(used)) {
-		rest = append(rest, tree.Entry{Path: p, Kind: tree.Symlink, Target: texts[p]})
+		rest = append(rest, tree.LinkTo(p, texts[p]))
 	}
 	slices.SortFunc(rest, func(a, b tree.Entry) int { return cmp.Compare(a.Path, b.Path) })
 	return rest

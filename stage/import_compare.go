@@ -28,7 +28,7 @@ func (im *importer) recognize(
 		}
 		st := tree.StatOf(fi)
 		if e.Kind == tree.Symlink {
-			if text, err := im.dst.Readlink(e.Path); err == nil && text == e.Target {
+			if text, err := im.dst.Readlink(e.Path); err == nil && text == e.Target() {
 				im.same[e.Path], rows[e.Path] = st, linkRow(e)
 			}
 			continue

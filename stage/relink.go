@@ -34,7 +34,7 @@ func (s *Stage) relink(rows []tree.Row, links []tree.Entry, f catalog.Format) ([
 		class := f.Class(l.Path)
 		if l.Kind == tree.Symlink && class != catalog.Whole && class != catalog.Index && class != catalog.InProgress &&
 			len(index.below(l.Path)) > 0 {
-			wanted[l.Path] = l.Target
+			wanted[l.Path] = l.Target()
 		}
 	}
 	moved := map[string]bool{}
@@ -111,7 +111,7 @@ func (x *rowIndex) misfits(wanted map[string]string, f catalog.Format) (bad []st
 		}
 	}
 	for p, text := range wanted {
-		entries = append(entries, tree.Entry{Path: p, Kind: tree.Symlink, Target: text})
+		entries = append(entries, tree.LinkTo(p, text))
 	}
 	slices.SortFunc(entries, func(a, b tree.Entry) int { return strings.Compare(a.Path, b.Path) })
 	led := links(entries, f)
@@ -166,7 +166,7 @@ func (x *rowIndex) twin(p string, wanted map[string]string) (string, bool) {
 func (x *rowIndex) with(links map[string]string) []tree.Row {
 	rows := slices.DeleteFunc(slices.Clone(x.rows), func(r tree.Row) bool { return replaced(r.Path, links) })
 	for p, text := range links {
-		rows = append(rows, linkRow(tree.Entry{Path: p, Target: text}))
+		rows = append(rows, linkRow(tree.LinkTo(p, text)))
 	}
 	tree.SortRows(rows)
 	return rows

@@ -63,7 +63,7 @@ func (s *Stage) copyTo(ctx context.Context, to *Stage) error {
 		case e.Kind == tree.Symlink:
 			ops[i].How = tree.Relink
 		case e.Kind != tree.File:
-			err := e.Err
+			err := e.Err()
 			if err == nil {
 				err = durable.ErrNotRegular
 			}

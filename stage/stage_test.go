@@ -166,7 +166,7 @@ func contents(t testing.TB, dir string) map[string]string {
 	out := map[string]string{}
 	for _, e := range entries {
 		if e.Kind == tree.Symlink {
-			out[e.Path] = "-> " + e.Target
+			out[e.Path] = "-> " + e.Target()
 		} else {
 			out[e.Path] = sum(read(t, filepath.Join(dir, e.Path)))
 		}

@@ -239,8 +239,8 @@ func itemPath(cat *catalog.Catalog) func(path string) string {
 // linkRow returns the row of a symbolic link.
 func linkRow(e tree.Entry) tree.Row {
 	h := tree.NewSHA256()
-	h.Write([]byte(e.Target))
-	return tree.Row{Path: e.Path, Size: int64(len(e.Target)), SHA256: fmt.Sprintf("%x", h.Sum(nil)), Role: catalog.Link}
+	h.Write([]byte(e.Target()))
+	return tree.Row{Path: e.Path, Size: int64(len(e.Target())), SHA256: fmt.Sprintf("%x", h.Sum(nil)), Role: catalog.Link}
 }
 
 // checking is a validation that has not read content yet.

@@ -23,7 +23,7 @@ func StateOf(entries []Entry) State {
 	for i := range entries {
 		e := &entries[i]
 		text(e.Path)
-		text(e.Target)
+		text(e.Target())
 		b = append(b, byte(e.Kind))
 		for _, n := range []uint64{e.Stat.Ino, uint64(e.Stat.Size), uint64(e.Stat.Mtime), uint64(e.Stat.Ctime),
 			uint64(e.Stat.Mode), uint64(e.Stat.Links), uint64(e.Stat.UID)} {

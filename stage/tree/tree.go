@@ -135,12 +135,38 @@ func (s Stat) Same(t Stat, relinked bool) bool {
 
 // Entry is one name of a walked tree that is not a directory.
 type Entry struct {
-	Path   string // slash-separated, relative to the tree
-	Name   string // the real path of the file, if Path leads there through a link; else ""
-	Kind   Kind
-	Stat   Stat
-	Target string // only for Symlink: its text
-	Err    error  // only for Unreadable: the reason
+	Path string // slash-separated, relative to the tree
+	Name string // the real path of the file, if Path leads there through a link; else ""
+	Kind Kind
+	Stat Stat
+	more *more // nil for a File: a large tree has very many
+}
+
+// more is what no File has.
+type more struct {
+	target string
+	err    error
+}
+
+// LinkTo is the entry of a symbolic link with a text.
+func LinkTo(path, text string) Entry {
+	return Entry{Path: path, Kind: Symlink, more: &more{target: text}}
+}
+
+// Target is the text of a Symlink; "" for other entries.
+func (e *Entry) Target() string {
+	if e.more == nil {
+		return ""
+	}
+	return e.more.target
+}
+
+// Err is the reason why an entry is Unreadable; nil for other entries.
+func (e *Entry) Err() error {
+	if e.more == nil {
+		return nil
+	}
+	return e.more.err
 }
 
 // At returns the real path of the file, without links.

@@ -67,7 +67,7 @@ func TestWalk(t *testing.T) {
 	}
 	var got []named
 	for _, e := range entries {
-		got = append(got, named{e.Path, e.Kind, e.Target})
+		got = append(got, named{e.Path, e.Kind, e.Target()})
 		if e.Kind == File && (e.Stat.Size != int64(len(e.Path)) || e.Stat.Ino == 0 || e.Stat.Links != 1) {
 			t.Errorf("%s: %+v", e.Path, e.Stat)
 		}

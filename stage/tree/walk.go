@@ -211,7 +211,7 @@ func (w *walker) folder(l *durable.Listing, rel string) ([][]Entry, error) {
 		return nil, nil
 	}
 	w.displaced.Store(true)
-	return [][]Entry{{{Path: rel, Kind: Unreadable, Err: err}}}, nil
+	return [][]Entry{{{Path: rel, Kind: Unreadable, more: &more{err: err}}}}, nil
 }
 
 // list returns the names in the directory rel of the tree, but those that are taken. To
@@ -335,16 +335,16 @@ func complete(l *durable.Listing, e *Entry, name int) {
 		*e = Entry{}
 		return
 	case err != nil:
-		e.Kind, e.Err = Unreadable, err
+		e.Kind, e.more = Unreadable, &more{err: err}
 		return
 	}
 	e.Stat = statOf(&st)
 	switch {
 	case e.Stat.Mode.IsRegular():
 	case e.Stat.Mode&fs.ModeSymlink != 0:
-		e.Kind = Symlink
-		if e.Target, err = os.Readlink(l.Path() + "/" + base); err != nil {
-			e.Kind, e.Err = Unreadable, err
+		e.Kind, e.more = Symlink, &more{}
+		if e.more.target, err = os.Readlink(l.Path() + "/" + base); err != nil {
+			e.Kind, e.more.err = Unreadable, err
 		}
 	default:
 		e.Kind = Special

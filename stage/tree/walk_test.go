@@ -103,7 +103,7 @@ func TestWalkUnreadable(t *testing.T) {
 	must(t, err)
 	got := []string{}
 	for _, e := range entries {
-		got = append(got, fmt.Sprint(e.Path, " ", e.Kind, " ", e.Err != nil))
+		got = append(got, fmt.Sprint(e.Path, " ", e.Kind, " ", e.Err() != nil))
 	}
 	want := []string{"a 3 true", "a-x 0 false", "a.x 0 false", "b 0 false"}
 	if diff := cmp.Diff(want, got); diff != "" {
