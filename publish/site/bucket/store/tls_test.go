@@ -94,6 +94,13 @@ func TestTLS(t *testing.T) {
 				}
 				return
 			}
+			if test.change != nil {
+				// What has a body is not tried: the server answers and closes before it has read that, so
+				// the connection may be reset before the answer is read.
+				_, err := s.Get(t.Context(), "x", bucket.Get{})
+				refused(t, err, test.code, test.hint)
+				return
+			}
 			each(t, s, func(t *testing.T, err error) { t.Helper(); refused(t, err, test.code, test.hint) })
 			if arrived.Load() != 0 {
 				t.Errorf("%d requests arrive", arrived.Load())
